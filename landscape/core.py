@@ -1,0 +1,147 @@
+"""The two things every solver sees: a landscape f: R^n -> R and a symmetric operator, and the domains points live in.
+
+Points are flat tensors (..., n), values (...), blocks of vectors (n, k) with one vector a column.
+A landscape is a sum of terms, each a differentiable function of one flat point (n,): one term a micro-batch for a
+model, one in all for a formula. The Hessian is the sum of the terms' Hessians; that is all it knows of a landscape.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from landscape.errors import NumericalError
+
+Term = Callable[[Tensor], Tensor]  # a flat point (n,) -> (), differentiable
+
+
+class Progress(Protocol):
+    """Told how far a long computation is: ``stage`` in words, ``done`` of ``total`` (None: unknown)."""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None: ...
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """The progress callback that does nothing."""
+
+
+class Operator(Protocol):
+    """A symmetric matrix known by its products: ``A @ v`` for (n,) and ``A @ V`` for (n, k), in ``dtype`` on ``device``."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def device(self) -> torch.device: ...
+    def __matmul__(self, V: Tensor, /) -> Tensor: ...
+
+
+class Landscape(Protocol):
+    """A scalar function of a flat vector. ``FunctionLandscape`` and ``ModelLandscape`` are the two kinds."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def device(self) -> torch.device: ...
+    def value(self, x: Tensor) -> Tensor: ...
+    def gradient(self, x: Tensor) -> Tensor: ...
+    def terms(self) -> Iterator[Term]:
+        """The terms whose sum is f, in a fixed order."""
+        ...
+
+    def evaluation(self) -> AbstractContextManager[Any]:
+        """Entered around every evaluation of a term; leaves the user's world as it was."""
+        ...
+
+
+@dataclass(frozen=True)
+class Box:
+    """The box low <= x <= high; each a number, or a sequence of n numbers."""
+
+    low: float | tuple[float, ...]
+    high: float | tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        low, high = torch.as_tensor(self.low, dtype=torch.float64), torch.as_tensor(self.high, dtype=torch.float64)
+        if not bool((low < high).all()):
+            raise ValueError(f"Box needs low < high in every coordinate, got low={self.low}, high={self.high}.")
+
+    def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+        """``count`` points (count, dim) drawn uniformly."""
+        low, high = (torch.as_tensor(v, dtype=dtype) for v in (self.low, self.high))
+        return low + (high - low) * torch.rand(count, dim, generator=generator, dtype=dtype)
+
+
+class FunctionLandscape:
+    """A landscape from a formula.
+
+    Args:
+        function: any torch function of (..., n) -> (...), twice differentiable by autograd; rows are independent.
+        dim: n.
+        domain: where it lives and starts are drawn from; None is all of R^n.
+        dtype: what starts are drawn in. Points passed in keep their own dtype and device.
+        name: for reports.
+
+    Raises:
+        ValueError: dim is not positive, or a point has another last dimension, or the formula is not batched.
+        NumericalError: the gradient at a point does not exist because the formula is detached from its input.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        dim: int,
+        domain: Box | None = None,
+        dtype: torch.dtype = torch.float64,
+        name: str | None = None,
+    ) -> None:
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}.")
+        self.function, self.dim, self.domain, self.dtype = function, dim, domain, dtype
+        self.device = torch.device("cpu")
+        self.name = name or getattr(function, "__name__", "formula")
+
+    def value(self, x: Tensor) -> Tensor:
+        """f at points (..., n) -> (...), in the dtype and on the device of x. Cost: one evaluation for all points."""
+        self._check(x)
+        value = self.function(x)
+        if value.shape != x.shape[:-1]:
+            raise ValueError(
+                f"{self.name} gave shape {tuple(value.shape)} for points {tuple(x.shape)}, not {tuple(x.shape[:-1])}: "
+                "a formula maps (..., n) to (...); index coordinates as x[..., i]."
+            )
+        return value
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """The gradient at points (..., n) -> (..., n). Cost: one forward and one backward pass for all points."""
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            value = self.value(x).sum()
+            if not value.requires_grad:
+                return torch.zeros_like(x)  # a constant
+            (gradient,) = torch.autograd.grad(value, x, allow_unused=True)
+        return torch.zeros_like(x) if gradient is None else gradient
+
+    def terms(self) -> Iterator[Term]:
+        """The formula itself, one term."""
+        yield self.value
+
+    def evaluation(self) -> AbstractContextManager[Any]:
+        """Nothing to guard: a formula has no state."""
+        return nullcontext()
+
+    def _check(self, x: Tensor) -> None:
+        if x.shape[-1:] != (self.dim,):
+            raise ValueError(f"points of {self.name} have shape (..., {self.dim}), got {tuple(x.shape)}.")
+
+
+def require_finite(value: Tensor, what: str) -> None:
+    """Raise a NumericalError that names ``what`` unless every entry of ``value`` is finite."""
+    if not bool(torch.isfinite(value).all()):
+        raise NumericalError(f"{what} is not finite.")
