@@ -170,7 +170,9 @@ class _Search:
             ritz = basis.ritz()
             old, new = self.select(ritz)
             worst = float(ritz.residuals[new].max(initial=0.0))
-            if len(new) and (ritz.exhausted or (worst <= self.tol * basis.scale and len(old) + len(new) == self.k)):
+            goal = self.tol * basis.scale
+            goal = max(goal / 2, goal - 1.5 * noise(basis.H, basis.scale))  # the bounds will include the rounding
+            if len(new) and (ritz.exhausted or (worst <= goal and len(old) + len(new) == self.k)):
                 basis.lock(ritz, old, new)
                 return np.zeros(0)
             if not len(new):
@@ -183,8 +185,7 @@ class _Search:
                 return None
             if not basis.room:
                 basis.restart(ritz, self.keep(ritz, new))
-            goal, now = (self.tol * basis.scale, worst) if len(new) else (DOUBT, float(missed.max()))
-            steps = pace.next(basis.products, now, goal)
+            steps = pace.next(basis.products, *((worst, goal) if len(new) else (float(missed.max()), DOUBT)))
 
     def cuts(self) -> tuple[float, float, float, float]:
         """The innermost locked values from above and from below, and how far a Ritz value must pass each to count."""
