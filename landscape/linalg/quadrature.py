@@ -66,15 +66,15 @@ class SpectralDensity:
             raise ValueError(f"count needs lo <= hi, got lo={lo}, hi={hi}.")
         left_least, left_most = self._below(lo - self.rounding)[0], self._below(lo + self.rounding)[1]
         right_least, right_most = self._below(hi - self.rounding)[0], self._below(hi + self.rounding)[1]
-        least = max(0.0, right_least - left_most - SUMS)
-        most = min(1.0, right_most - left_least + SUMS)
+        least = max(0.0, right_least - left_most)
+        most = min(1.0, max(least, right_most - left_least))
         n, probes = self.dimension, len(self.masses)
-        value = n * (least + most) / 2
         inside = ((self.nodes >= lo - self.rounding) & (self.nodes <= hi + self.rounding)).to(self.masses)
         error = float((self.masses @ inside).std()) * n / probes**0.5
-        low = min(_fewest(n * least, n, probes), n * least - 1.96 * error)
-        high = max(n - _fewest(n - n * most, n, probes), n * most + 1.96 * error)
-        return Estimate(value, error, max(0.0, low), min(float(n), high), self.products)
+        low = min(_fewest(n * (least - SUMS), n, probes), n * least - 1.96 * error)
+        high = max(n - _fewest(n * (1 - most - SUMS), n, probes), n * most + 1.96 * error)
+        value = n * (float(self.weights @ inside) if self.complete else (least + most) / 2)
+        return Estimate(value, error, min(max(0.0, low), value), max(min(float(n), high), value), self.products)
 
     def _below(self, x: float) -> tuple[float, float]:
         """The least mass in (-inf, x) and the most in (-inf, x], over all measures with these moments.
@@ -213,11 +213,12 @@ def _common(rules: list[tuple[Array, Array]], steps: int, rounding: float) -> tu
 
 
 def _fewest(mass: float, n: int, probes: int) -> float:
-    """The least c for which c eigenvalues show n times this mean mass, or more, in 2.5 % of draws."""
+    """The least number c of eigenvalues that shows n times this mean mass, or more, in at least 2.5 % of draws."""
     if mass > n / 2:  # what is left over is the smaller number, and the better known
-        rest = max(n - mass, 0.0)
-        most = brentq(lambda c: chi2.cdf(probes * rest, probes * c) - 0.025, max(rest, 1e-9), 9 + 9 * rest) if rest else 0.0
-        return n - float(most)
+        rest = n - mass
+        if chi2.cdf(probes * rest, probes) <= 0.025:  # not even one is left over
+            return mass
+        return n - float(brentq(lambda c: chi2.cdf(probes * rest, probes * c) - 0.025, rest, 9 + 9 * rest))
     if mass < 1e-9 or chi2.sf(probes * mass, probes * mass) <= 0.025:  # far less than one eigenvalue
         return max(mass, 0.0)
     return float(brentq(lambda c: chi2.sf(probes * mass, probes * c) - 0.025, 1e-12, mass))
