@@ -1,11 +1,11 @@
 """The spectral density by stochastic Lanczos quadrature, and what it says for certain about counts.
 
-A random unit vector z sees H as a measure of masses (z·u_i)² at the eigenvalues lambda_i; `steps` products give T_p, whose Gauss
-rule has its first 2 steps - 1 moments. The mean over probes, again a measure, is compressed to one Gauss rule with m nodes
-x_j, weights w_j by Lanczos in float64 on the nodes of all probes; probe p's own masses on these common nodes follow from
-the same basis, exact for its first m moments. Sources: Ubaru, Chen & Saad 2017, SIMAX 38:1075 (quadrature);
-Golub & Meurant 2010, Matrices, Moments and Quadrature, ch. 6 (Gauss rules); Karlin & Studden 1966, Tchebycheff Systems,
-ch. IV (Chebyshev-Markov-Stieltjes inequalities: the mass beyond a point, from the moments alone).
+A random unit vector z sees H as a measure of masses (z·u_i)² at the eigenvalues lambda_i; `steps` products give T_p,
+whose Gauss rule has its first 2 steps - 1 moments. The mean over probes, again a measure, is compressed to one Gauss
+rule with m nodes x_j, weights w_j by Lanczos in float64 on the nodes of all probes; probe p's own masses on these
+common nodes follow from the same basis, exact for its first m moments. Sources: Ubaru, Chen & Saad 2017, SIMAX 38:1075
+(quadrature); Golub & Meurant 2010, Matrices, Moments and Quadrature, ch. 6 (Gauss rules); Karlin & Studden 1966,
+Tchebycheff Systems, ch. IV (Chebyshev-Markov-Stieltjes inequalities: the mass beyond a point, from the moments alone).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from scipy.linalg import eigh_tridiagonal
 from scipy.optimize import brentq
-from scipy.stats import chi2, t as student
+from scipy.stats import chi2
+from scipy.stats import t as student
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
@@ -31,7 +32,7 @@ SUMS = 1e-12  # rounding of a sum of masses
 @result
 @dataclass(frozen=True, eq=False)
 class SpectralDensity:
-    """The spectrum as point masses, estimated: a share ``weights[j]`` ± ``errors[j]`` of the eigenvalues around ``nodes[j]``."""
+    """The spectrum as point masses: a share ``weights[j]`` ± ``errors[j]`` of the eigenvalues lies around ``nodes[j]``."""
 
     nodes: Tensor  # (m,) ascending, float64, on the CPU
     weights: Tensor  # (m,) positive, sum 1
@@ -45,7 +46,7 @@ class SpectralDensity:
     complete: bool  # every probe's space was invariant: the nodes are eigenvalues, none lies between them
 
     def moment(self, k: int) -> Estimate:
-        """The mean of lambda^k over the spectrum, k = 0, 1, ...; exact quadrature up to k = m, so the error is the probes' alone."""
+        """The mean of lambda^k over the spectrum, k = 0, 1, ...; the quadrature is exact for k < m: the error is the probes'."""
         if k < 0:
             raise ValueError(f"k must be 0 or more, got {k}.")
         samples = (self.masses @ self.nodes**k).numpy()
@@ -57,10 +58,11 @@ class SpectralDensity:
         """How many eigenvalues lie in [lo, hi]; either may be infinite.
 
         Returns:
-            ``value`` from the nodes, a node at an end counted half of what is uncertain there; ``error``, one standard error
-            between probes. [``low``, ``high``] takes the least and the most mass that the moments allow in the interval
-            (Chebyshev, Markov, Stieltjes), and around each what random vectors make of c eigenvalues with 95 % confidence: their
-            mean mass is c/n times chi²(c probes) / (c probes), nearly, or wider where the probes spread more than that.
+            ``value`` from the nodes, a node at an end counted half of what is uncertain there; ``error``, one standard
+            error between probes. [``low``, ``high``] takes the least and the most mass that the moments allow in the
+            interval (Chebyshev, Markov, Stieltjes), and around each what random vectors make of c eigenvalues with 95
+            % confidence: their mean mass is c/n times chi²(c probes) / (c probes), nearly, or wider where the probes
+            spread more than that.
         """
         if not lo <= hi:
             raise ValueError(f"count needs lo <= hi, got lo={lo}, hi={hi}.")
@@ -73,14 +75,14 @@ class SpectralDensity:
         error = float((self.masses @ inside).std()) * n / probes**0.5
         low = min(_fewest(n * (least - SUMS), n, probes), n * least - 1.96 * error)
         high = max(n - _fewest(n * (1 - most - SUMS), n, probes), n * most + 1.96 * error)
-        value = n * (float(self.weights @ inside) if self.complete else (least + most) / 2)
+        value = n * min(1.0, float(self.weights @ inside) if self.complete else (least + most) / 2)
         return Estimate(value, error, min(max(0.0, low), value), max(min(float(n), high), value), self.products)
 
     def _below(self, x: float) -> tuple[float, float]:
         """The least mass in (-inf, x) and the most in (-inf, x], over all measures with these moments.
 
-        Among them is one with an atom at x, of the greatest mass any of them has there: the Gauss rule whose last diagonal entry
-        is moved until x is a node. What lies below the atom is the least, the atom included the most.
+        Among them is one with an atom at x, of the greatest mass any of them has there: the Gauss rule whose last
+        diagonal entry is moved until x is a node. What lies below the atom is the least, the atom included the most.
         """
         if np.isinf(x):
             return (0.0, 0.0) if x < 0 else (1.0, 1.0)
@@ -111,17 +113,17 @@ def spectral_density(
     """Estimate the distribution of all eigenvalues of a symmetric operator.
 
     Args:
-        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ v`` or ``H @ V``; or a dense symmetric tensor.
-        probes: independent random vectors, at least 2: one has no standard error.
+        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ v`` or ``H @ V``; or a dense
+        symmetric tensor. probes: independent random vectors, at least 2: one has no standard error.
         steps: products for each, at least 2 (n are enough): how finely the spectrum is resolved.
         seed: of generators made here; the global random state is neither read nor moved.
 
     Raises:
-        ValueError: fewer than 2 probes or steps, or H is not square, of another dtype, or a tensor that is not symmetric.
-        NumericalError: a product has a NaN or inf.
+        ValueError: fewer than 2 probes or steps, or H is not square, of another dtype, or a tensor that is not
+        symmetric. NumericalError: a product has a NaN or inf.
 
-    Cost: ``probes`` x ``steps`` products, side by side in blocks while their bases fit 1 GiB; else a basis of ``steps`` vectors.
-        The standard error of a weight w is about sqrt(2 w / (n probes)).
+    Cost: ``probes`` x ``steps`` products, side by side in blocks while their bases fit 1 GiB; else a basis of
+        ``steps`` vectors. The standard error of a weight w is about sqrt(2 w / (n probes)).
     """
     A = as_operator(H)
     n = A.shape[0]
@@ -157,7 +159,9 @@ def spectral_density(
     )
 
 
-def _gauss_rules(A: Operator, count: int, steps: int, seeds: np.random.SeedSequence, spent: int) -> list[tuple[Array, Array, bool]]:
+def _gauss_rules(
+    A: Operator, count: int, steps: int, seeds: np.random.SeedSequence, spent: int
+) -> list[tuple[Array, Array, bool]]:
     """The nodes and weights that ``count`` random vectors see, and whether that is all; run side by side, read once."""
     n, tiny = A.shape[0], torch.finfo(A.dtype).tiny
     Q = torch.empty(count, steps + 1, n, dtype=A.dtype, device=A.device)
@@ -206,7 +210,7 @@ def _common(rules: list[tuple[Array, Array]], steps: int, rounding: float) -> tu
         Q.append(w / beta)
     nodes, S = eigh_tridiagonal(np.array(a), np.array(b))
     S = S * np.where(S[0] < 0, -1.0, 1.0)
-    shares = (np.stack(Q, 1) @ S) * start[:, None] * S[0]  # (nodes of all probes, m): what each gives to each common node
+    shares = (np.stack(Q, 1) @ S) * start[:, None] * S[0]  # (nodes of all probes, m): what one gives to another
     masses = np.zeros((P, len(nodes)))
     np.add.at(masses, owner, shares)
     return np.array(a), np.array(b), nodes, P * masses

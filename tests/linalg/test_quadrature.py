@@ -102,7 +102,7 @@ def test_moments_are_those_of_the_probes(dtype, diagonal):
 
 def test_moments_cover_the_truth(diagonal):
     d = uniform(400, -1, 2)
-    held = {k: 0 for k in (1, 2, 3)}
+    held = dict.fromkeys((1, 2, 3), 0)
     for seed in range(100):
         density = spectral_density(diagonal(d), probes=6, steps=5, seed=seed)
         for k in held:
