@@ -3,7 +3,7 @@
 A pickle is a program for a stack machine; GLOBAL, INST and STACK_GLOBAL name what it will import. The first two carry
 the name; STACK_GLOBAL takes it from the stack, so the stack and the memo are followed, with ``None`` for anything that
 is not a string. A PyTorch file holds pickles in a zip (since 1.6), one after the other (before), or in a tar (before
-0.1.10); a NumPy object array holds one after its header. Whatever is damaged yields what could be read before the damage.
+0.1.10); a NumPy object array holds one after its header. A damaged file yields what could be read before the damage.
 """
 
 import io
