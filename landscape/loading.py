@@ -1,8 +1,8 @@
 """From what a user writes on one line to a landscape: model, checkpoint, data, loss and options in, ``Problem`` out.
 
-This module, and those it calls (``files``, ``pickles``, ``checkpoints``, ``data``, ``userfiles``), are the only place that
-touches files nobody vouches for. A bad option value is a ValueError, what cannot be loaded or does not fit a LoadingError,
-a NaN a NumericalError: exit codes 2, 3 and 4.
+This module and those it calls (``files``, ``pickles``, ``checkpoints``, ``data``, ``userfiles``) are the only place
+that touches files nobody vouches for. A bad option value is a ValueError, what cannot be loaded or does not fit a
+LoadingError, a NaN a NumericalError: exit codes 2, 3 and 4.
 """
 
 import dataclasses
@@ -72,15 +72,17 @@ def problem(options: ProblemOptions) -> Problem:
     device, dtype = _device(options.device), _dtype(options.dtype)
     loss = load_loss(options.loss) if options.loss else None
     loaded = _load(options)
-    whole = isinstance(loaded, ModelLandscape)
-    model: nn.Module = loaded.model if isinstance(loaded, ModelLandscape) else loaded
-    if not whole:
+    own = isinstance(loaded, ModelLandscape)
+    parts: dict[str, Any] = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
+    if not own:
         _require_parts(options)
-    notes = load_checkpoint(model, options.checkpoint, options.checkpoint_key) if options.checkpoint else []
-    batches = load_data(options.data, options.batch_size, options.seed) if options.data else None
-    if batches is None and options.batch_size is not None:
-        raise ValueError("--batch-size needs --data: the model's own problem brings its batches with it.")
-    given = {
+    elif options.batch_size is not None and not options.data:
+        raise ValueError(f"--batch-size needs --data: {options.model} brings its own batches.")
+    notes = load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key) if options.checkpoint else []
+    chosen: dict[str, Any] = {
+        "loss": loss,
+        "reduction": "mean" if loss else None,
+        "batches": load_data(options.data, options.batch_size, options.seed) if options.data else None,
         "l2": dict(options.l2) or None,
         "l1": dict(options.l1) or None,
         "include": options.include,
@@ -88,19 +90,10 @@ def problem(options: ProblemOptions) -> Problem:
         "mode": options.mode,
         "masks": options.masks,
         "dtype": dtype,
-        "seed": options.seed,
     }
-    chosen = {k: v for k, v in given.items() if v is not None}
-    if isinstance(loaded, ModelLandscape):
-        kept = {k: getattr(loaded, k) for k in ("l2", "l1", "include", "exclude", "mode", "masks", "reduction", "dtype")}
-        if loss is not None:
-            kept["reduction"] = "mean"
-        chosen = kept | chosen
-        loss, batches = loss or loaded.loss, batches or loaded.batches
-    name = loaded.name if isinstance(loaded, ModelLandscape) else _name(options.model)
-    assert batches is not None
-    landscape = ModelLandscape(model, loss, batches, device=device, name=name, **chosen)
-    return Problem(landscape, name, tuple(notes), _config(options, landscape))
+    parts |= {option: value for option, value in chosen.items() if value is not None}
+    landscape = ModelLandscape(**parts, device=device, seed=options.seed)
+    return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
 
 
 def load_model(spec: str, settings: Mapping[str, Any] | None = None, seed: int = 0) -> nn.Module | ModelLandscape:
@@ -162,6 +155,14 @@ def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
         return load_model(options.model, options.settings, options.seed)
     settings = {"seed": options.seed} if "seed" in zoo.options(options.model) else {}
     return zoo.load(options.model, **settings | dict(options.settings))
+
+
+def _parts(landscape: Any) -> dict[str, Any]:
+    """What a landscape was made of, to make another with some of it replaced."""
+    names = (
+        "model", "loss", "batches", "l2", "l1", "include", "exclude", "mode", "reduction", "dtype", "name", "masks",
+    )  # fmt: skip
+    return {name: getattr(landscape, name) for name in names}
 
 
 def _require_parts(options: ProblemOptions) -> None:

@@ -18,11 +18,11 @@ class _Entry:
 
 
 _ENTRIES = {
-    "digits-mlp": _Entry("digits", "mlp", "tanh network of 1,200 parameters trained to a minimum on handwritten digits"),
-    "digits-cnn": _Entry("digits", "cnn", "convolutions with BatchNorm and ReLU, briefly trained on handwritten digits"),
-    "pnet": _Entry("faces", "pnet", "P-Net of the MTCNN face detector, 6,632 parameters, on 200 images of faces and not"),
-    "rnet": _Entry("faces", "rnet", "R-Net of the MTCNN face detector, 100,178 parameters, on the same 200 images"),
-    "g2p": _Entry("words", "g2p", "GRU encoder-decoder from spelling to sound, 834,890 parameters, on 512 English words"),
+    "digits-mlp": _Entry("digits", "mlp", "tanh network, 1,200 parameters, trained to a minimum on handwritten digits"),
+    "digits-cnn": _Entry("digits", "cnn", "convolutions with BatchNorm and ReLU, 3,742 parameters, on the same digits"),
+    "pnet": _Entry("faces", "pnet", "P-Net of the MTCNN face detector, 6,632 parameters, on 200 images, half of faces"),
+    "rnet": _Entry("faces", "rnet", "R-Net of the MTCNN face detector, 100,178 parameters, on the same images"),
+    "g2p": _Entry("words", "g2p", "GRUs from spelling to sound, 834,890 parameters, on 512 English words"),
 }
 
 
@@ -60,7 +60,8 @@ def load(name: str, **chosen: Any) -> ModelLandscape:
     for option in chosen:
         if option not in known:
             raise ValueError(
-                f"{name} has no option {option!r}.{specs.closest(option, known)} Its options: {', '.join(known) or 'none'}."
+                f"{name} has no option {option!r}.{specs.closest(option, known)} "
+                f"Its options: {', '.join(known) or 'none'}."
             )
     return _builder(name)(**chosen)
 

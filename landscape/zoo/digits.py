@@ -1,12 +1,15 @@
 """Two networks trained on the spot on scikit-learn's 1,797 handwritten digits (8 x 8 grey values, divided by 16).
 
 ``mlp`` is trained until its gradient is rounding noise, in float64: Adam, full-batch LBFGS, then Newton steps on the
-dense Hessian. It ends at a minimum whose whole spectrum can be computed. ``cnn`` is trained as people train: a few
+dense Hessian. It ends at a minimum whose whole spectrum can be computed. ``cnn`` is trained as people train: ten
 epochs of Adam on minibatches in float32, which end near no stationary point. Both are the same for the same seed
 and number of threads to rounding, and neither reads nor moves the global random state.
 """
 
+import math
 from collections.abc import Callable
+from types import UnionType
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -37,7 +40,9 @@ def mlp(hidden: int = 16, decay: float = 1e-3, steps: int = 1_000, seed: int = 0
 
     Cost: about 6 seconds on two cores.
     """
-    _require_positive(hidden=hidden, decay=decay)
+    _require(1, int, hidden=hidden)
+    _require(0, int, steps=steps, seed=seed)
+    _require(0, int | float, decay=decay)
     x, y = data.digits()
     with userfiles.seeded(seed):
         model = nn.Sequential(nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10, bias=False)).double()
@@ -49,7 +54,7 @@ def mlp(hidden: int = 16, decay: float = 1e-3, steps: int = 1_000, seed: int = 0
     return ModelLandscape(model.eval(), loss, batches, l2={"*.weight": decay}, name="digits-mlp", seed=seed)
 
 
-def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 5, seed: int = 0) -> ModelLandscape:
+def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 10, seed: int = 0) -> ModelLandscape:
     """Two convolutions with BatchNorm and ReLU, average pooling and a linear layer; float32, BatchNorm in eval mode.
 
     Parameters: 18 channels^2 + 95 channels + 10, 3,742 by default.
@@ -66,7 +71,9 @@ def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 5, seed: int = 0)
 
     Cost: about 2 seconds on two cores.
     """
-    _require_positive(channels=channels, decay=decay)
+    _require(1, int, channels=channels)
+    _require(0, int, epochs=epochs, seed=seed)
+    _require(0, int | float, decay=decay)
     x, y = data.digits()
     x = x.view(-1, 1, 8, 8)
     with userfiles.seeded(seed), torch.enable_grad():
@@ -89,11 +96,13 @@ def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 5, seed: int = 0)
 
 def _train_as_usual(model: nn.Module, x: Tensor, y: Tensor, decay: float, epochs: int) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3, weight_decay=decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1))
     for _ in range(epochs):
         for i in torch.split(torch.randperm(len(x)), 64):
             optimizer.zero_grad()
-            F.cross_entropy(model(x[i]), y[i]).backward()
+            torch.autograd.backward(F.cross_entropy(model(x[i]), y[i]))
             optimizer.step()
+        schedule.step()
     model.zero_grad(set_to_none=True)
 
 
@@ -118,15 +127,14 @@ def _first_order(objective: Callable[[Tensor], Tensor], w: Tensor, steps: int) -
     """Adam for a rough place, then LBFGS with a strong Wolfe line search."""
     w = w.clone().requires_grad_(True)
     adam = torch.optim.Adam([w], lr=2e-2)
-    lbfgs = torch.optim.LBFGS(
+    lbfgs: Any = torch.optim.LBFGS(
         [w], max_iter=steps, max_eval=steps, tolerance_grad=1e-10, tolerance_change=0.0, history_size=100,
         line_search_fn="strong_wolfe",
     )  # fmt: skip
 
     def closure() -> float:
-        w.grad = None
         value = objective(w)
-        value.backward()
+        (w.grad,) = torch.autograd.grad(value, w)
         return float(value.detach())
 
     for _ in range(200):
@@ -137,7 +145,7 @@ def _first_order(objective: Callable[[Tensor], Tensor], w: Tensor, steps: int) -
 
 
 def _newton(objective: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
-    """Newton steps while the Hessian is positive definite and the gradient shrinks: from near a minimum, to rounding."""
+    """Newton steps while the Hessian is positive definite and the gradient shrinks: from near a minimum to rounding."""
     slope = grad(objective)
     g = slope(w)
     for _ in range(5):
@@ -154,7 +162,8 @@ def _newton(objective: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
     return w
 
 
-def _require_positive(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}.")
+def _require(least: int, kind: type | UnionType, **options: Any) -> None:
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
+            what = "a whole number" if kind is int else "a number"
+            raise ValueError(f"{name} must be {what} of at least {least}, got {value!r}.")

