@@ -6,6 +6,7 @@ A tree is what a file holds: dicts, lists, tensors and plain values.
 """
 
 import os
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,8 @@ def _read_torch(path: Path, kind: str) -> Any:
     _refuse_bomb(path)
     try:
         plain = kind == "torch zip" and not any(i.compress_type for i in zipfile.ZipFile(path).infolist())
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True if plain else None)
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols; what matters raises
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if plain else None)
     except Exception as error:  # of many kinds: UnpicklingError, RuntimeError, EOFError, KeyError, struct.error, ...
         raise _refusal(path, kind, specs.one_line(error)) from None
 

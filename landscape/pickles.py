@@ -9,6 +9,7 @@ is not a string. A PyTorch file holds pickles in a zip (since 1.6), one after th
 import io
 import pickletools
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +38,8 @@ def asked_globals(path: Path) -> list[str]:
     found: dict[str, None] = {}
     with path.open("rb") as file:
         for stream in _streams(file):
-            for name in _in_stream(stream):
-                if len(found) < MOST_NAMES:
-                    found[name] = None
+            with warnings.catch_warnings(action="ignore"):  # of escapes in damaged strings
+                found |= dict.fromkeys(_in_stream(stream)[:MOST_NAMES])
     return sorted(found, key=lambda name: (builds_tensors(name), name))
 
 

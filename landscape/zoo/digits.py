@@ -8,7 +8,6 @@ and number of threads to rounding, and neither reads nor moves the global random
 
 import math
 from collections.abc import Callable
-from types import UnionType
 from typing import Any
 
 import torch
@@ -162,7 +161,7 @@ def _newton(objective: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
     return w
 
 
-def _require(least: int, kind: type | UnionType, **options: Any) -> None:
+def _require(least: int, kind: Any, **options: Any) -> None:
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
             what = "a whole number" if kind is int else "a number"
