@@ -41,8 +41,11 @@ class _Named:
     def __post_init__(self) -> None:
         for option, (low, high, is_open) in self.limits.items():
             value = getattr(self, option)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high or (
-                is_open and value == low
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not low <= value < high
+                or (is_open and value == low)
             ):
                 raise ValueError(
                     f"{option} of {self.name} must be a number {'>' if is_open else '>='} {low:g}"

@@ -27,7 +27,9 @@ def test_every_name_of_the_command_line_is_known():
 
 def test_cross_entropy_by_hand():
     output, y = labelled()
-    rows = [math.log(sum(math.exp(v) for v in row)) - row[k] for row, k in zip(output.tolist(), y.tolist(), strict=True)]
+    rows = [
+        math.log(sum(math.exp(v) for v in row)) - row[k] for row, k in zip(output.tolist(), y.tolist(), strict=True)
+    ]
     assert losses.get("cross-entropy")(output, y).item() == pytest.approx(sum(rows) / len(rows), rel=1e-14)
 
 
