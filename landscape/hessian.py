@@ -20,6 +20,10 @@ from landscape.model import ModelLandscape
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 BUDGET = 2**30  # bytes of graph kept across products
 BLOCK = 64  # most vectors in one vectorised backward pass
+NO_SECOND_DERIVATIVE = (
+    'a kernel has no second derivative ({}): pass method="finite-difference" to Hessian, '
+    "or replace the layer by one made of elementary operations."
+)
 SMALL = 10_000  # up to this n a vectorised block beats a loop: the time is Python's, not arithmetic's
 
 
@@ -32,6 +36,7 @@ class SymmetricOperator:
 
     def __init__(self, dim: int, dtype: torch.dtype, device: torch.device) -> None:
         self.shape, self.dtype, self.device, self.products = (dim, dim), dtype, device, 0
+        self._matrix: Tensor | None = None
 
     def __matmul__(self, V: Tensor) -> Tensor:
         """H v (n,) or H V (n, k). Cost: one product a column."""
@@ -51,15 +56,24 @@ class SymmetricOperator:
         raise NotImplementedError
 
     def dense(self, *, symmetric: bool = True) -> Tensor:
-        """The matrix (n, n), made symmetric unless told otherwise: its antisymmetric part is rounding. Cost: n products."""
-        n = self.shape[0]
-        H = torch.empty(n, n, dtype=self.dtype, device=self.device)
-        for start in range(0, n, BLOCK):
-            end = min(start + BLOCK, n)
-            unit = torch.zeros(n, end - start, dtype=self.dtype, device=self.device)
-            unit[start:end].fill_diagonal_(1.0)
-            H[:, start:end] = self @ unit
-        return 0.5 * (H + H.T) if symmetric else H
+        """The matrix (n, n), made symmetric unless told otherwise: its antisymmetric part is rounding.
+
+        Cost: n products the first time; the matrix is kept.
+        """
+        if self._matrix is None:
+            n = self.shape[0]
+            matrix = torch.empty(n, n, dtype=self.dtype, device=self.device)
+            for start in range(0, n, BLOCK):
+                end = min(start + BLOCK, n)
+                unit = torch.zeros(n, end - start, dtype=self.dtype, device=self.device)
+                unit[start:end].fill_diagonal_(1.0)
+                matrix[:, start:end] = self @ unit
+            self._matrix = matrix
+        return 0.5 * (self._matrix + self._matrix.T) if symmetric else self._matrix.clone()
+
+    def block(self, where: Tensor | slice) -> "SymmetricOperator":
+        """The diagonal block of the coordinates ``where`` (indices or a slice), as an operator. Cost of its products: one of this operator's each."""
+        return _Block(self, where)
 
     def to_scipy(self) -> LinearOperator:
         """The same as a ``scipy.sparse.linalg.LinearOperator``; vectors travel through the host."""
@@ -96,6 +110,18 @@ class _Sum(SymmetricOperator):
         return self.a @ V + self.sign * (self.b @ V)
 
 
+class _Block(SymmetricOperator):
+    def __init__(self, whole: SymmetricOperator, where: Tensor | slice) -> None:
+        size = len(range(*where.indices(whole.shape[0]))) if isinstance(where, slice) else len(where)
+        super().__init__(size, whole.dtype, whole.device)
+        self.whole, self.where = whole, where
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        padded = V.new_zeros(self.whole.shape[0], V.shape[1])
+        padded[self.where] = V
+        return (self.whole @ padded)[self.where]
+
+
 class Hessian(SymmetricOperator):
     """The exact Hessian of a landscape at a point.
 
@@ -124,6 +150,7 @@ class Hessian(SymmetricOperator):
         self.method, self.memory = method, memory
         self._graphs: list[tuple[Tensor, int | None, float]] | None = None  # (gradient of a term, its batch, its share)
         self._vectorise = f.dim <= SMALL
+        self._differentiable = False  # whether a term's backward pass was seen to be differentiable
 
     @property
     def retained(self) -> bool:
@@ -172,7 +199,11 @@ class Hessian(SymmetricOperator):
         if self.method == "forward-over-reverse":
             gradient = torch.func.grad(term.function)
             x = self.x.detach()
-            return torch.stack([torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1).detach()
+            try:
+                return torch.stack([torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1).detach()
+            except RuntimeError as error:  # NotImplementedError among them
+                line = str(error).splitlines()[0]
+                raise NumericalError(f"a kernel has no forward derivative ({line}): use another method of Hessian.") from error
         return self._backward(self._gradient(term.function), V, keep=False)
 
     def _gradient(self, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -180,7 +211,12 @@ class Hessian(SymmetricOperator):
         if not value.requires_grad:
             return torch.zeros_like(self.x, requires_grad=False)  # a constant
         gradient = torch.autograd.grad(value, self.x, create_graph=True, allow_unused=True)[0]
-        return torch.zeros_like(self.x) if gradient is None else gradient
+        if gradient is None:
+            return torch.zeros_like(self.x)
+        if not self._differentiable:
+            _require_second_derivative(gradient)
+            self._differentiable = True
+        return gradient
 
     def _backward(self, gradient: Tensor, V: Tensor, *, keep: bool) -> Tensor:
         """d(gradient'V)/dx (n, k) by one more backward pass through the graph of ``gradient``, vectorised where that works."""
@@ -307,12 +343,22 @@ def _vjp(output: Tensor, x: Tensor, v: Tensor, *, keep: bool) -> Tensor:
             or "does not require grad" in str(error)
         ):
             line = str(error).splitlines()[0]
-            raise NumericalError(
-                f'a kernel has no second derivative ({line}): pass method="finite-difference" to Hessian, '
-                "or replace the layer by one made of elementary operations."
-            ) from error
+            raise NumericalError(NO_SECOND_DERIVATIVE.format(line)) from error
         raise
     return torch.zeros_like(x) if product is None else product
+
+
+def _require_second_derivative(gradient: Tensor) -> None:
+    """Look for the node that ``once_differentiable`` leaves: autograd skips it silently and the product would be wrong."""
+    seen, todo = set(), [gradient.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name().endswith("::Error"):
+            raise NumericalError(NO_SECOND_DERIVATIVE.format("a custom autograd.Function marked once_differentiable"))
+        todo += [parent for parent, _ in node.next_functions]
 
 
 def _graph_bytes(build: Callable[[], Tensor]) -> int:

@@ -1,36 +1,329 @@
-"""The verdict on a point: minimum, saddle of which index, plateau, or not stationary at all."""
+"""The verdict on a point: minimum, saddle of which index, plateau, or not stationary at all.
+
+x: (n,) the point, g: (n,) the gradient, H: (n, n) the Hessian, lambda ± epsilon an eigenvalue and its uncertainty: its
+solver's bound plus rounding at the scale of |H|. lambda is negative below -epsilon, positive above epsilon, zero else.
+
+not-stationary  g is above its own rounding noise and a Newton-type prediction says that f still falls by more than noise
+minimum         stationary, every lambda positive; maximum: every one negative
+saddle          stationary, at least one lambda negative and one positive, zero ones allowed
+degenerate      stationary, some lambda zero and all others of one sign; the reasons give what higher order says
+plateau         stationary, every lambda zero; the reasons again give what higher order says
+inconclusive    the numbers support none of these; the reasons say what would settle it
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.hessian import Hessian
+from landscape.linalg.lanczos import Eigenpairs, Stop, eigsh
+from landscape.linalg.operators import noise
 from landscape.results import result
+from landscape.stationary.higher import higher_order
 
-if TYPE_CHECKING:
-    from landscape.linalg.lanczos import Eigenpairs
+DENSE = 3_000  # up to this n the whole spectrum is computed
+MOST_NEGATIVE = 64  # how far the Lanczos route follows the negative end before it reports bounds
+VECTOR_BYTES = 2**31  # most memory for the eigenvectors of the negative end
+LOSS_ULPS = 10.0  # rounding of f, in units of eps |f|
+GRADIENT_ULPS = 4.0  # rounding of g, in units of eps |H| |x|
 
 
 @result
 @dataclass(frozen=True, eq=False)
 class StationaryPoint:
-    """What is known of a point x and how surely. The table of kinds is in the module's docstring."""
+    """What is known of a point x and how surely; the kinds are listed in the module's docstring."""
 
     x: Tensor  # (n,)
     value: float  # f(x)
     gradient_norm: float
     gradient_noise: float  # the gradient norm that rounding alone can produce at x
-    predicted_decrease: float  # Newton-type prediction of how much f still falls, -inf..inf; NaN when not computed
+    predicted_decrease: float  # how far a Newton-type step is predicted to lower f: g'|H|^-1 g / 2, a lower estimate
     kind: str  # minimum, maximum, saddle, degenerate, plateau, not-stationary, inconclusive
     index: int | None  # number of negative eigenvalues; None unless index_bounds agree
     index_bounds: tuple[int, int]  # hold with probability confidence
     nullity: int | None  # number of eigenvalues that are zero within their uncertainty; None where not known
-    confidence: float  # 1.0: the whole spectrum was computed
-    eigenvalues: Tensor  # ascending, float64: all n on the dense route, else the computed ends
-    uncertainty: Tensor  # the half-width of each eigenvalue: solver bound plus rounding
+    confidence: float  # 1.0: the whole spectrum was computed, or the bounds are certain by interlacing
+    eigenvalues: Tensor  # ascending, float64, CPU: all n on the dense route, else the computed ends
+    uncertainty: Tensor  # the half-width epsilon of each eigenvalue
     pairs: Eigenpairs  # the extreme eigenpairs, with vectors
     reasons: list[str]
     method: str  # "dense" or "lanczos"
     products: int  # Hessian-vector products spent
+
+
+class _Spectrum(NamedTuple):
+    """What either route knows of the spectrum."""
+
+    values: Tensor  # (m,) ascending, float64, CPU
+    errors: Tensor  # (m,)
+    vectors: Tensor  # (n, m), column i belongs to values[i]
+    pairs: Eigenpairs
+    negative: tuple[int, int]  # bounds on the number of negative eigenvalues
+    zero: int | None  # number of zero eigenvalues, None: not known
+    positive: int  # at least so many positive ones
+    scale: float  # |H|
+    confidence: float
+    complete: bool  # no eigenvalue below the computed smallest ones is missed, with probability confidence
+
+
+def classify(
+    f: Landscape,
+    x: Tensor | None = None,
+    method: str = "auto",
+    *,
+    largest: int = 10,
+    smallest: int = 10,
+    tol: float = 1e-4,
+    seed: int = 0,
+    max_products: int | None = None,
+    hessian: Hessian | None = None,
+    progress: Progress = silent,
+) -> StationaryPoint:
+    """Say what kind of point x is.
+
+    Args:
+        f: a landscape of dimension n.
+        x: the point (n,); None: a model's current one.
+        method: "dense" computes the whole spectrum; "lanczos" both ends, and follows the negative end until it turns positive or
+            64 are found; "auto" is dense up to n = 3,000.
+        largest, smallest: eigenpairs to compute at each end, at least 1.
+        tol: residuals are at most ``tol`` times the norm of the Hessian; less where the sign of an eigenvalue asks for it.
+        seed: of the Lanczos starts and of the probed null directions.
+        max_products: where the Lanczos route stops refining; None: 10 n + 1,000 and at most 20,000.
+        hessian: the operator at x, where the caller has one already.
+        progress: called with the stage and the products done.
+
+    Raises:
+        ValueError: an unknown method, a point of another shape.
+        NumericalError: f, its gradient or a product is not finite at x.
+
+    Cost: n products dense; else some tens plus what the negative end takes, and one or two gradients.
+    """
+    if method not in ("auto", "dense", "lanczos"):
+        raise ValueError(f"method must be auto, dense or lanczos, got {method!r}.")
+    H = hessian if hessian is not None else Hessian(f, x)
+    x = H.x.detach()
+    before = H.products
+    value, g = f.value(x), f.gradient(x)
+    require_finite(value, f"the loss at the point ({float(value)})")
+    require_finite(g, "the gradient at the point")
+    dense = method == "dense" or (method == "auto" and f.dim <= DENSE)
+    if largest < 1 or smallest < 1:
+        raise ValueError(f"largest and smallest must be at least 1, got {largest} and {smallest}.")
+    smallest = min(smallest, f.dim)
+    largest = min(largest, f.dim - smallest)
+    spectrum = _dense(H, largest, smallest, progress) if dense else _Ends(H, largest, smallest, tol, seed, max_products, progress).spectrum()
+    noise = GRADIENT_ULPS * torch.finfo(x.dtype).eps * spectrum.scale * float(x.double().norm())
+    decrease = _predicted_decrease(H, g, noise, spectrum)
+    moves, reasons = _stationary(float(g.double().norm()), noise, decrease, LOSS_ULPS * torch.finfo(x.dtype).eps * abs(float(value)))
+    kind = "not-stationary" if moves else _kind(spectrum)
+    reasons += _curvature_reasons(spectrum, f.dim, dense)
+    if kind in ("degenerate", "plateau"):
+        zero = (spectrum.values.abs() <= spectrum.errors).to(x.device)
+        others = int(spectrum.positive > 0) - int(spectrum.negative[0] > 0)
+        null = spectrum.vectors[:, zero].to(x.dtype)
+        reasons += higher_order(f, H, null, float(spectrum.errors.max()), others, seed)
+    low, high = spectrum.negative
+    return StationaryPoint(
+        x=x,
+        value=float(value),
+        gradient_norm=float(g.double().norm()),
+        gradient_noise=noise,
+        predicted_decrease=decrease,
+        kind=kind,
+        index=low if low == high else None,
+        index_bounds=(low, high),
+        nullity=spectrum.zero,
+        confidence=spectrum.confidence,
+        eigenvalues=spectrum.values,
+        uncertainty=spectrum.errors,
+        pairs=spectrum.pairs,
+        reasons=reasons,
+        method="dense" if dense else "lanczos",
+        products=H.products - before,
+    )
+
+
+def _dense(H: Hessian, largest: int, smallest: int, progress: Progress) -> _Spectrum:
+    """Every eigenvalue; the antisymmetric part of the computed matrix measures its rounding."""
+    n = H.shape[0]
+    progress("dense Hessian", 0, n)
+    A = H.dense(symmetric=False).double()
+    require_finite(A, "the Hessian at the point")
+    progress("dense Hessian", n, n)
+    values, vectors = torch.linalg.eigh(0.5 * (A + A.T))
+    values = values.cpu()
+    scale = float(values.abs().max())
+    error = noise(H, scale) + _norm(A - A.T)
+    errors = torch.full_like(values, error)
+    negative, positive = int((values < -error).sum()), int((values > error).sum())
+    wanted = [*range(smallest), *range(n - largest, n)]
+    pairs = Eigenpairs(
+        values=values[wanted], vectors=vectors[:, wanted].to(H.dtype), bounds=errors[wanted], products=n, stop=Stop.CONVERGED,
+        largest=largest, smallest=smallest, scale=scale, confidence=1.0,
+        negative_at_least=negative, positive_at_least=positive,
+    )  # fmt: skip
+    return _Spectrum(values, errors, vectors, pairs, (negative, negative), n - negative - positive, positive, scale, 1.0, True)
+
+
+def _norm(E: Tensor) -> float:
+    """The 2-norm of a matrix by a few power iterations, from a start that is no eigenvector."""
+    v = torch.linspace(1.0, 2.0, len(E), dtype=E.dtype, device=E.device)
+    size = 0.0
+    for _ in range(20):
+        w = E.T @ (E @ v)
+        size = float(w.norm() / v.norm()) ** 0.5
+        if size == 0.0:
+            return 0.0
+        v = w / w.norm()
+    return size
+
+
+class _Ends:
+    """Both ends by Lanczos: the lower one is followed until it is no longer negative, signs are resolved as far as they can be."""
+
+    def __init__(
+        self, H: Hessian, largest: int, smallest: int, tol: float, seed: int, max_products: int | None, progress: Progress
+    ) -> None:
+        n = H.shape[0]
+        self.H, self.tol, self.seed, self.progress = H, tol, seed, progress
+        self.most = max(smallest, min(MOST_NEGATIVE, n - largest, VECTOR_BYTES // (n * H.x.element_size())))
+        self.budget = H.products + (min(10 * n + 1000, 20_000) if max_products is None else max_products)
+        self.finest = 1e3 * torch.finfo(H.dtype).eps
+        self.pairs = self._solve(largest, smallest, tol)
+
+    def spectrum(self) -> _Spectrum:
+        while self._grow() or self._refine():
+            pass
+        n, pairs = self.H.shape[0], self.pairs
+        values, errors = pairs.values, pairs.bounds
+        low = max(int((values < -errors).sum()), pairs.negative_at_least)
+        positive = max(int((values > errors).sum()), pairs.positive_at_least)
+        zeros: int | None = int((values.abs() <= errors).sum())
+        bounds = (low, n - positive)
+        all_known = pairs.converged and len(values) == n
+        turned, fell = pairs.converged and not self._all_negative(), pairs.converged and bool(values[-1] < -errors[-1])
+        if all_known or turned:
+            bounds = (low, low)
+        elif fell:
+            bounds = (n, n)
+        if not (all_known or fell or (turned and bool(values[pairs.smallest - 1] > errors[pairs.smallest - 1]))):
+            zeros = None
+        complete = all_known or turned or fell
+        confidence = pairs.confidence if complete else 1.0
+        return _Spectrum(values, errors, pairs.vectors, pairs, bounds, zeros, positive, pairs.scale, confidence, complete)
+
+    def _solve(self, largest: int, smallest: int, tol: float, known: Eigenpairs | None = None) -> Eigenpairs:
+        left = max(self.budget - self.H.products, 2 * (largest + smallest) + 1)
+        return eigsh(
+            self.H, largest, smallest, tol=tol, seed=self.seed, known=known, max_products=left, progress=self.progress
+        )
+
+    def _all_negative(self) -> bool:
+        wanted = slice(self.pairs.smallest)
+        return bool((self.pairs.values[wanted] < -self.pairs.bounds[wanted]).all())
+
+    def _spent(self) -> bool:
+        return self.pairs.stop is Stop.BUDGET or self.H.products >= self.budget
+
+    def _grow(self) -> bool:
+        """Ask for twice as many smallest pairs, if all are negative and there may be an end of it."""
+        pairs = self.pairs
+        if self._spent() or not self._all_negative() or pairs.smallest >= self.most or pairs.negative_at_least > self.most:
+            return False
+        self.pairs = self._solve(pairs.largest, min(2 * pairs.smallest, self.most), self.tol, known=pairs)
+        return self.pairs.smallest > pairs.smallest
+
+    def _refine(self) -> bool:
+        """Solve more finely for the smallest pairs whose signs are open, and the first one beyond them."""
+        pairs = self.pairs
+        small, bounds = pairs.values[: pairs.smallest], pairs.bounds[: pairs.smallest]
+        is_open = (small.abs() <= bounds) & (bounds > 3 * noise(self.H, pairs.scale))
+        if self._spent() or not bool(is_open.any()) or self.tol <= self.finest:
+            return False
+        self.tol = max(1e-3 * self.tol, self.finest)
+        count = min(int((small <= bounds).sum()) + 1, pairs.smallest)
+        largest = min(1, pairs.largest) if bool(pairs.values[-1] > pairs.bounds[-1]) else pairs.largest
+        fine = self._solve(largest, count, self.tol)
+        if fine.stop is Stop.BUDGET or fine.smallest < count:
+            return False
+        self.pairs = _merge(pairs, fine)
+        return True
+
+
+def _merge(coarse: Eigenpairs, fine: Eigenpairs) -> Eigenpairs:
+    """The coarse pairs with the outermost ones replaced by finer ones."""
+    inner = slice(fine.smallest, len(coarse.values) - fine.largest)
+
+    def join(name: str, dim: int = 0) -> Tensor:
+        new, old = getattr(fine, name), getattr(coarse, name)
+        keep = old[inner] if dim == 0 else old[:, inner]
+        first, last = (new[: fine.smallest], new[fine.smallest :]) if dim == 0 else (new[:, : fine.smallest], new[:, fine.smallest :])
+        return torch.cat([first, keep, last], dim)
+
+    return replace(
+        fine, values=join("values"), vectors=join("vectors", 1), bounds=join("bounds"), products=coarse.products + fine.products,
+        largest=coarse.largest, smallest=coarse.smallest, scale=max(coarse.scale, fine.scale),
+        negative_at_least=max(coarse.negative_at_least, fine.negative_at_least),
+        positive_at_least=max(coarse.positive_at_least, fine.positive_at_least),
+    )  # fmt: skip
+
+
+def _predicted_decrease(H: Hessian, g: Tensor, noise: float, spectrum: _Spectrum) -> float:
+    """g'|H|^-1 g / 2 where H is known, and g'g / (2 |H|), which a gradient step reaches, for the rest of g.
+
+    Parts of g below its rounding count as zero.
+    """
+    c = (spectrum.vectors.to(g.device).T @ g.to(spectrum.vectors.dtype)).double().cpu()
+    c = torch.where(c.abs() > noise, c, torch.zeros_like(c))
+    curvature = torch.maximum(spectrum.values.abs(), spectrum.errors)
+    known = float(torch.where(c == 0, 0.0, c.square() / (2 * curvature)).sum())
+    rest = max(float(g.double().square().sum()) - float(c.square().sum()), 0.0) if len(c) < H.shape[0] else 0.0
+    if rest <= noise**2:
+        return known
+    return known + (rest / (2 * spectrum.scale) if spectrum.scale else float("inf"))
+
+
+def _stationary(norm: float, noise: float, decrease: float, loss_noise: float) -> tuple[bool, list[str]]:
+    """Whether f still falls from here, and why."""
+    if norm <= noise or norm == 0.0:
+        return False, [f"the gradient norm {norm:.3g} is within its rounding noise {noise:.2g}"]
+    if decrease <= loss_noise:
+        return False, [f"a Newton-type step is predicted to lower f by {decrease:.2g}, within the rounding of f ({loss_noise:.2g})"]
+    return True, [
+        f"the gradient norm {norm:.3g} is above its rounding noise {noise:.2g}, "
+        f"and a Newton-type step is predicted to lower f by {decrease:.3g} or more"
+    ]
+
+
+def _kind(spectrum: _Spectrum) -> str:
+    """The kind of a stationary point by the signs of its eigenvalues."""
+    negative, positive, zeros = spectrum.negative[0] > 0, spectrum.positive > 0, spectrum.zero != 0
+    if negative and positive:
+        return "saddle"
+    if not spectrum.complete:
+        return "inconclusive"
+    if not zeros:
+        return "maximum" if negative else "minimum"
+    return "degenerate" if negative or positive else "plateau"
+
+
+def _curvature_reasons(spectrum: _Spectrum, n: int, dense: bool) -> list[str]:
+    low, high = spectrum.negative
+    if dense:
+        return [
+            f"the whole spectrum was computed: {low} eigenvalues are negative, {spectrum.zero} zero, {spectrum.positive} positive, "
+            f"each known to {float(spectrum.errors.max()):.1e}; largest {spectrum.values[-1]:.4g}, smallest {spectrum.values[0]:.4g}"
+        ]
+    ends = f"largest eigenvalue {spectrum.values[-1]:.4g}, smallest {spectrum.values[0]:.4g}"
+    if low == high:
+        return [f"{low} of {n} eigenvalues are negative with confidence {spectrum.confidence:.6g}; {ends}"]
+    reasons = [f"between {low} and {high} of {n} eigenvalues are negative, certain by interlacing; {ends}"]
+    if not spectrum.complete and low == 0:
+        reasons.append(f"the lower end of the spectrum did not converge ({spectrum.pairs.stop.value})")
+    return reasons
