@@ -8,7 +8,7 @@ batch may be shorter. A non-finite number is a NumericalError that names its arr
 import csv
 import importlib.util
 import math
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,49 @@ def load_data(spec: str, batch_size: int | None = None, seed: int = 0) -> list[B
 
 def cut(x: Tensor, y: Tensor, batch_size: int | None, seed: int) -> list[Batch]:
     """Micro-batches of (x, y) in a seeded order."""
-    size = batch_size or min(LARGEST, math.ceil(len(x) / BATCHES))
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    return [(x[i], y[i]) for i in torch.split(order, size)]
+    return _cut((x, y), len(y), batch_size, seed)
+
+
+def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> list[Batch]:
+    """Batches of another size from the same samples, in a seeded order.
+
+    Raises:
+        ValueError: the batches differ in shape or structure, or hold something that is not a tensor.
+    """
+    if batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {batch_size}.")
+    try:
+        return _cut(_joined(batches), sum(batching.samples(batch) for batch in batches), batch_size, seed)
+    except (RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"--batch-size cannot cut the batches of {source} again: {specs.one_line(error, 120)}."
+        ) from None
+
+
+def _cut(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batch]:
+    size = batch_size or min(LARGEST, math.ceil(count / BATCHES))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")
+    return [_rows(whole, i) for i in torch.split(order, size)]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Batches of the same structure end to end, tensor by tensor."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    if isinstance(first, Mapping):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, list | tuple):
+        return tuple(_joined(column) for column in zip(*parts, strict=True))
+    raise TypeError(f"they hold a {type(first).__name__}")
+
+
+def _rows(whole: Any, index: Tensor) -> Any:
+    if isinstance(whole, Tensor):
+        return whole[index.to(whole.device)]
+    if isinstance(whole, Mapping):
+        return {key: _rows(value, index) for key, value in whole.items()}
+    return tuple(_rows(value, index) for value in whole)
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -132,6 +172,9 @@ def _from_arrays(path: Path, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
                 f"{path} has no array {name!r} for {option}; it has {files.few(list(found), 8) or 'none'}. "
                 f"Name them: --data {path}:x=NAME,y=NAME."
             )
+        tensor = found[name]
+        if tensor.layout != torch.strided or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.itemsize:
+            raise LoadingError(f"{name} of {path} is no plain array: it is sparse, or repeats few numbers by strides.")
     return found[names[0]], found[names[1]]
 
 
@@ -211,7 +254,7 @@ def _from_python(spec: str, batch_size: int | None, seed: int) -> list[Batch]:
     for i, batch in enumerate(batches):
         for j, tensor in enumerate(batching.tensors(batch)):
             require_finite(tensor, f"tensor {j} of batch {i} of {spec}")
-    return batches if batch_size is None else _cut_again(batches, batch_size, seed, spec)
+    return batches if batch_size is None else cut_again(batches, batch_size, seed, spec)
 
 
 def _is_pair(found: Any) -> bool:
@@ -237,16 +280,3 @@ def _from_whole(found: Any, batch_size: int | None, seed: int, spec: str) -> lis
         for j, tensor in enumerate(batching.tensors(batch)):
             require_finite(tensor, f"tensor {j} of batch {i} of {spec}")
     return batches
-
-
-def _cut_again(batches: list[Batch], batch_size: int, seed: int, spec: str) -> list[Batch]:
-    if not all(_is_pair(batch) for batch in batches):
-        raise ValueError(f"--batch-size cannot cut the batches of {spec} again: they are not pairs (x, y) of tensors.")
-    try:
-        x, y = (torch.cat([torch.as_tensor(batch[k]) for batch in batches]) for k in (0, 1))
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"--batch-size cannot cut the batches of {spec} again: they differ in shape ({specs.one_line(error)})."
-        ) from None
-    require_pair(x, y, spec)
-    return cut(x, y, batch_size, seed)

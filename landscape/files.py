@@ -224,7 +224,7 @@ def inspect_file(path: str | os.PathLike[str]) -> FileReport:
         _flatten(read_tree(path), "", tensors if kind != "npz" else [], others)
     except LoadingError as error:
         reason = str(error)
-    asks_for = tuple(pickles.asked_globals(path))
+    asks_for = () if kind == "safetensors" else tuple(pickles.asked_globals(path))
     return FileReport(str(path), kind, not reason, reason, tuple(tensors), others, asks_for)
 
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from landscape import losses, specs, userfiles, zoo
+from landscape.batches import Batch
 from landscape.checkpoints import State, load_checkpoint, read_state
-from landscape.data import load_data
+from landscape.data import cut_again, load_data
 from landscape.errors import LoadingError
 from landscape.files import FileReport, inspect_file
 from landscape.model import ModelLandscape
@@ -76,13 +77,11 @@ def problem(options: ProblemOptions) -> Problem:
     parts: dict[str, Any] = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
     if not own:
         _require_parts(options)
-    elif options.batch_size is not None and not options.data:
-        raise ValueError(f"--batch-size needs --data: {options.model} brings its own batches.")
     notes = load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key) if options.checkpoint else []
     chosen: dict[str, Any] = {
         "loss": loss,
         "reduction": "mean" if loss else None,
-        "batches": load_data(options.data, options.batch_size, options.seed) if options.data else None,
+        "batches": _batches(options, parts),
         "l2": dict(options.l2) or None,
         "l1": dict(options.l1) or None,
         "include": options.include,
@@ -91,6 +90,8 @@ def problem(options: ProblemOptions) -> Problem:
         "masks": options.masks,
         "dtype": dtype,
     }
+    if loss is not None:
+        parts.pop("weight", None)  # how a batch counts belongs to the loss
     parts |= {option: value for option, value in chosen.items() if value is not None}
     landscape = ModelLandscape(**parts, device=device, seed=options.seed)
     return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
@@ -157,12 +158,22 @@ def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
     return zoo.load(options.model, **settings | dict(options.settings))
 
 
+def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | None:
+    """The batches that the options ask for; None leaves the problem's own."""
+    if options.data:
+        return load_data(options.data, options.batch_size, options.seed)
+    if options.batch_size is None:
+        return None
+    return cut_again(list(parts["batches"]), options.batch_size, options.seed, options.model)
+
+
 def _parts(landscape: Any) -> dict[str, Any]:
     """What a landscape was made of, to make another with some of it replaced."""
     names = (
         "model", "loss", "batches", "l2", "l1", "include", "exclude", "mode", "reduction", "dtype", "name", "masks",
+        "weight",
     )  # fmt: skip
-    return {name: getattr(landscape, name) for name in names}
+    return {name: getattr(landscape, name) for name in names if hasattr(landscape, name)}
 
 
 def _require_parts(options: ProblemOptions) -> None:
@@ -203,7 +214,7 @@ def _config(options: ProblemOptions, landscape: ModelLandscape) -> dict[str, Any
     """What to pass to get the same problem again."""
     config = dataclasses.asdict(options)
     config |= {name: getattr(landscape, name) for name in ("l2", "l1", "include", "exclude", "mode", "masks", "seed")}
-    config["device"] = landscape.device.type
+    config["device"] = str(landscape.device)
     config["dtype"] = str(landscape.dtype).removeprefix("torch.")
     return {k: _plain(v) for k, v in config.items() if v is not None}
 

@@ -1,5 +1,5 @@
-"""Truths: what was saved comes back, and the same problem put together by hand; for every mistake, the error's kind (which
-is the exit code), one line, and the words that tell what to mend."""
+"""Truths: what was saved comes back, and the same problem put together by hand; for every mistake, the error's kind
+(which is the exit code), one line, and the words that tell what to mend."""
 
 import csv
 
@@ -45,6 +45,7 @@ dataset = TensorDataset(x, y)
 loader = DataLoader(dataset, batch_size=5, shuffle=True)
 batches = [(x[:7], y[:7]), (x[7:], y[7:])]
 dicts = [{"input": x, "labels": y}]
+mixed = [(x[:7], y[:7]), (x[7:, :1], y[7:])]
 empty = []
 longer = (x, y[:5])
 
@@ -315,7 +316,13 @@ def put(path, **arrays):
     return str(path)
 
 
+def expanded(path):
+    torch.save({"x": torch.zeros(1).expand(1 << 40), "y": torch.zeros(1).expand(1 << 40)}, path)
+    return str(path)
+
+
 BAD_DATA = {
+    "expanded": (lambda d: expanded(d / "a.pt"), LoadingError, "no plain array"),
     "unknown": (lambda d: "digit", ValueError, "Did you mean 'digits'"),
     "suffix": (lambda d: "data.parquet", ValueError, ".npz"),
     "missing file": (lambda d: "none.npz", LoadingError, "no file none.npz"),
@@ -367,7 +374,17 @@ def test_batch_sizes_that_cannot_be(user):
     with pytest.raises(ValueError, match="at least 1"):
         load_data("digits", 0)
     with pytest.raises(ValueError, match="cannot cut"):
-        load_data("user.py:dicts", 4)
+        load_data("user.py:mixed", 4)
+
+
+def test_batches_of_any_structure_are_cut_again(user):
+    batches = load_data("user.py:dicts", 5)
+    assert [len(b["labels"]) for b in batches] == [5, 5, 2]
+    assert rows([(b["input"], b["labels"]) for b in batches]) == rows(load_data("user.py:pair"))
+    found = problem(ProblemOptions("user.py", batch_size=5, device="cpu")).landscape
+    whole = problem(ProblemOptions("user.py", device="cpu")).landscape
+    assert [len(y) for _, y in found.batches] == [5, 5, 2]
+    torch.testing.assert_close(found.gradient(found.point()), whole.gradient(whole.point()), rtol=1e-5, atol=1e-7)
 
 
 # ---- models
@@ -518,7 +535,7 @@ def test_a_built_in_name_takes_settings_and_overrides():
         ({"include": "c.*"}, ValueError, "matches no trainable parameter"),
         ({"l2": {"nothing": 1.0}}, ValueError, "matches no trainable parameter"),
         ({"checkpoint": "none.pt"}, LoadingError, "no file none.pt"),
-        ({"model": "user.py", "data": None, "batch_size": 3}, ValueError, "--batch-size needs --data"),
+        ({"model": "user.py", "data": None, "batch_size": 0}, ValueError, "--batch-size must be at least 1"),
         ({"model": "pnett"}, ValueError, "Did you mean 'pnet'"),
     ],
 )

@@ -1,5 +1,5 @@
-"""Files that would run a command when unpickled. Truth: the marker that the command makes does not exist afterwards, and
-a file with the very same payload does make it when it is unpickled on purpose, in a process of its own."""
+"""Files that would run a command when unpickled. Truth: the marker that the command makes does not exist afterwards,
+and a file with the very same payload does make it when it is unpickled on purpose, in a process of its own."""
 
 import io
 import os

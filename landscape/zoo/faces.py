@@ -11,7 +11,7 @@ those parameters have neither slope nor curvature. Activations are PReLU and poo
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscape import losses
