@@ -77,7 +77,10 @@ def file_format(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(512)
         size = path.stat().st_size
-        names = zipfile.ZipFile(path).namelist() if head.startswith(b"PK\x03\x04") else None
+        names = None
+        if head.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
     except FileNotFoundError:
         raise LoadingError(f"there is no file {path}. Check the path.") from None
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
@@ -119,11 +122,17 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path, kind: str) -> Any:
     _refuse_bomb(path)
     try:
-        plain = kind == "torch zip" and not any(i.compress_type for i in zipfile.ZipFile(path).infolist())
+        mapped = kind == "torch zip" and _is_stored(path)
         with warnings.catch_warnings(action="ignore"):  # about pickle protocols; what matters raises
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if plain else None)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if mapped else None)
     except Exception as error:  # of many kinds: UnpicklingError, RuntimeError, EOFError, KeyError, struct.error, ...
         raise _refusal(path, kind, specs.one_line(error)) from None
+
+
+def _is_stored(path: Path) -> bool:
+    """Whether no member of an archive is compressed, so that it can be mapped into memory."""
+    with zipfile.ZipFile(path) as archive:
+        return all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
 
 
 def _read_npz(path: Path) -> dict[str, Any]:

@@ -544,3 +544,32 @@ def test_bad_options(options, kind, words, user):
         module_problem(**options)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "loss", "words"),
+    [
+        ({"x": np.zeros((6, 2), np.float32), "y": np.array([0, 0, 0, 0, 0, 1])}, "cross-entropy", "label 1 is out of"),
+        ({"x": np.zeros((6, 2), np.float32), "y": np.zeros(6, np.float32)}, "mse", "(1, 1) and targets (1,)"),
+        ({"x": np.zeros((6, 3), np.float32), "y": np.zeros((6, 1), np.float32)}, "mse", "raised RuntimeError on batch"),
+        ({"x": np.zeros((6, 2), np.float32), "y": np.full((6, 1), 7)}, "bce-with-logits", "targets in [0, 1], got 7"),
+    ],
+)
+def test_data_that_do_not_fit_the_loss_or_the_model(arrays, loss, words, user):
+    f = module_problem(data=put(user / "d.npz", **arrays), loss=loss).landscape
+    with pytest.raises(LoadingError) as error:
+        f.gradient(f.point())
+    assert words in str(error.value)
+
+
+def test_a_named_loss_gives_the_same_gradient_for_every_batch_size(user):
+    x, labels = arrays(10)
+    labels[::4] = -100
+    spec = put(user / "d.npz", x=x, y=labels)
+    gradients = []
+    for size in (1, 4, 9, 10):
+        options = {"model": "torch.nn:Linear", "settings": {"in_features": 2, "out_features": 3}, "dtype": "float64"}
+        f = module_problem(**options, data=spec, loss="cross-entropy:label_smoothing=0.1", batch_size=size).landscape
+        gradients.append(f.gradient(f.point()))
+    assert gradients[-1].norm() > 0.1
+    assert all(torch.allclose(g, gradients[-1], rtol=1e-12, atol=1e-14) for g in gradients)

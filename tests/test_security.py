@@ -153,6 +153,13 @@ def test_several_globals_are_all_listed(tmp_path):
     assert {SYSTEM, "builtins.eval"} <= set(inspect_file(tmp_path / "x.pt").asks_for)
 
 
+def test_raw_numbers_after_the_pickles_of_a_legacy_file_are_not_read_as_names(tmp_path):
+    for seed in range(20):
+        weights = torch.randint(0, 256, (4096,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+        torch.save({"w": weights}, tmp_path / "w.pt", _use_new_zipfile_serialization=False)
+        assert all(pickles.builds_tensors(name) for name in inspect_file(tmp_path / "w.pt").asks_for)
+
+
 def test_plain_files_ask_for_nothing_strange(tmp_path):
     torch.save({"w": torch.zeros(2), "n": 3}, tmp_path / "a.pt")
     save_file({"w": torch.zeros(2)}, tmp_path / "a.safetensors")
