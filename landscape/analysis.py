@@ -52,7 +52,9 @@ class AnalysisReport:
     parameters: int
     samples: int  # 0 for a formula
     point: StationaryPoint
-    sampling_errors: Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    sampling_errors: (
+        Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    )
     density: SpectralDensity
     trace: Estimate
     layers: tuple[Layer, ...]  # empty for a formula

@@ -8,14 +8,29 @@ model, one in all for a formula. The Hessian is the sum of the terms' Hessians; 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from landscape.errors import NumericalError
 
-Term = Callable[[Tensor], Tensor]  # a flat point (n,) -> (), differentiable
+
+class Term(NamedTuple):
+    """One summand of a landscape."""
+
+    function: Callable[[Tensor], Tensor]  # a flat point (n,) -> (), differentiable
+    batch: int | None  # number of the micro-batch, None for what does not come from data (formula, regulariser)
+    share: float  # of the batch in all the data, its dropout mask counted in; 0 where there is no data
+
+
+class OutputTerm(NamedTuple):
+    """One summand taken apart: criterion(output(x))."""
+
+    output: Callable[[Tensor], Tensor]  # a flat point (n,) -> the model's output
+    criterion: Callable[[Tensor], Tensor]  # the output -> (), weighted as in the sum
+    batch: int
+    share: float
 
 
 class Progress(Protocol):
@@ -130,7 +145,7 @@ class FunctionLandscape:
 
     def terms(self) -> Iterator[Term]:
         """The formula itself, one term."""
-        yield self.value
+        yield Term(self.value, None, 0.0)
 
     def evaluation(self) -> AbstractContextManager[Any]:
         """Nothing to guard: a formula has no state."""

@@ -105,18 +105,24 @@ def load(folder: str | os.PathLike[str]) -> Any:
     try:
         body = json.loads(path.read_text())
     except FileNotFoundError:
-        raise LoadingError(f"{folder} holds no result: {path.name} is missing. Pass a folder that a run has written.") from None
+        raise LoadingError(
+            f"{folder} holds no result: {path.name} is missing. Pass a folder that a run has written."
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise LoadingError(f"{path} cannot be read as JSON ({error}). Run the analysis again with --force.") from None
     if not isinstance(body, dict) or not isinstance(body.get("schema"), int) or "result" not in body:
         raise LoadingError(f"{path} is not a stored result: it has no schema number.")
     if body["schema"] > SCHEMA:
-        raise LoadingError(f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: update torch-landscape.")
+        raise LoadingError(
+            f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: update torch-landscape."
+        )
     try:
         with np.load(folder / str(body["arrays"]), allow_pickle=False) as arrays:
             return _decode(body["result"], arrays)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise LoadingError(f"{folder} is damaged ({type(error).__name__}: {error}). Run the analysis again with --force.") from None
+        raise LoadingError(
+            f"{folder} is damaged ({type(error).__name__}: {error}). Run the analysis again with --force."
+        ) from None
 
 
 def plain(value: Any) -> Any:
