@@ -1,0 +1,16 @@
+"""From the options of a command to a loaded problem."""
+
+from dataclasses import fields
+from typing import Any
+
+from landscape import loading
+
+
+def load(options: dict[str, Any]) -> tuple[loading.Problem, dict[str, Any]]:
+    """The problem that the options describe, and the options that are not about it; ``seed`` is of both."""
+    known = {f.name for f in fields(loading.ProblemOptions)}
+    chosen = {k: dict(v) if k in ("settings", "l2", "l1") else v for k, v in options.items() if k in known}
+    for key in ("include", "exclude"):
+        chosen[key] = chosen[key] or None
+    rest = {k: v for k, v in options.items() if k not in known} | {"seed": options["seed"]}
+    return loading.problem(loading.ProblemOptions(**chosen)), rest
