@@ -124,8 +124,8 @@ problem_options = _stack(
     option("--l1", type=Coefficient(), multiple=True, help="Add VALUE |w|_1 over the parameters that match GLOB."),
     option("--include", metavar="GLOB", multiple=True, help="Analyse only the parameters that match."),
     option("--exclude", metavar="GLOB", multiple=True, help="Hold the parameters that match where they are."),
-    option("--mode", type=click.Choice(["eval", "train"]), default="eval", show_default=True, help="Of dropout and BatchNorm."),
-    option("--masks", type=click.IntRange(1), default=1, show_default=True, help="Dropout masks to average over in train mode."),
+    option("--mode", type=click.Choice(["eval", "train"]), help="Of dropout and BatchNorm; default: eval, or as problem() says."),
+    option("--masks", type=click.IntRange(1), help="Dropout masks to average over in train mode."),
     option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     option("--dtype", type=click.Choice(["float32", "float64"]), help="Compute in this; else in the parameters' own."),
     option("--batch-size", type=click.IntRange(1), help="Samples a micro-batch; changes memory and speed, not the answer."),
@@ -133,8 +133,8 @@ problem_options = _stack(
 )
 
 spectrum_options = _stack(
-    option("--largest", type=click.IntRange(0), default=10, show_default=True, help="Eigenvalues wanted at the upper end."),
-    option("--smallest", type=click.IntRange(0), default=10, show_default=True, help="Eigenvalues wanted at the lower end."),
+    option("--largest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the upper end."),
+    option("--smallest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the lower end."),
     option("--tol", type=Positive(), default=1e-3, show_default=True, help="Solver bound wanted, relative to the largest |eigenvalue|."),
     option("--probes", type=click.IntRange(2), default=10, show_default=True, help="Random vectors for the density."),
     option("--steps", type=click.IntRange(2), default=80, show_default=True, help="Lanczos steps a probe."),
