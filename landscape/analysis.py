@@ -1,21 +1,32 @@
 """The main job: where in its landscape is this point, and how sure are we."""
 
-from __future__ import annotations
-
 import os
+import platform
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import numpy as np
+import scipy
+import torch
 from torch import Tensor
 
+from landscape import checks as checking
 from landscape import results
-from landscape.checks import Check
+from landscape.checks import Check, Status
+from landscape.core import Landscape, Progress, silent
+from landscape.hessian import Hessian
+from landscape.linalg.lanczos import Eigenpairs, eigsh
+from landscape.linalg.quadrature import SpectralDensity, spectral_density
+from landscape.linalg.trace import trace
+from landscape.model import ModelLandscape
 from landscape.results import Estimate, Provenance, result
+from landscape.stationary.classify import StationaryPoint, classify
 
-if TYPE_CHECKING:
-    from landscape.linalg.quadrature import SpectralDensity
-    from landscape.stationary.classify import StationaryPoint
+SLICE_POINTS = 41
 
 
 @result
@@ -26,7 +37,7 @@ class Layer:
     name: str  # the module's dotted name, "(top)" for parameters of the model itself
     parameters: int
     gradient_norm: float
-    largest: Estimate  # eigenvalue of the block; error is the solver's bound, low and high value -+ bound
+    largest: Estimate  # eigenvalue of the block; error is the solver's bound, low and high are value -+ error
     smallest: Estimate
 
 
@@ -52,9 +63,7 @@ class AnalysisReport:
     parameters: int
     samples: int  # 0 for a formula
     point: StationaryPoint
-    sampling_errors: (
-        Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
-    )
+    sampling_errors: Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
     density: SpectralDensity
     trace: Estimate
     layers: tuple[Layer, ...]  # empty for a formula
@@ -69,3 +78,187 @@ class AnalysisReport:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Store the report in ``folder``; ``landscape.load(folder)`` brings it back."""
         return results.save(self, folder)
+
+
+def analyze(
+    f: Landscape,
+    at: Tensor | None = None,
+    *,
+    name: str | None = None,
+    method: str = "auto",
+    largest: int = 10,
+    smallest: int = 10,
+    tol: float = 1e-4,
+    probes: int = 5,
+    steps: int = 60,
+    layers: bool = True,
+    seed: int = 0,
+    notes: Sequence[str] = (),
+    config: dict[str, Any] | None = None,
+    progress: Progress = silent,
+) -> AnalysisReport:
+    """Find out where in its landscape a point lies.
+
+    Args:
+        f: the landscape.
+        at: the point (n,); None: a model's current parameters.
+        name: what reports call it; None: the landscape's own name.
+        method: how the spectrum is computed, see ``classify``.
+        largest, smallest: eigenpairs at each end.
+        tol: of the eigenpairs: residuals are at most ``tol`` times the norm of the Hessian.
+        probes, steps: of the spectral density; spent only where the spectrum is not computed whole.
+        layers: whether to compute the ends of each layer's own block.
+        seed: of every random vector drawn here.
+        notes, config: kept in the report: what loading did, and the options that make it again.
+        progress: called with the stage, how much of it is done, and the total.
+
+    Raises:
+        NumericalError: parameters, loss, gradient or a product are not finite, or a kernel has no second derivative.
+        LoadingError: the model or its loss raises on the data.
+        ValueError: a bad option, or no point for a formula.
+
+    Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30 for the trace and
+    20 to 50 per layer.
+    """
+    start = time.perf_counter()
+    H = Hessian(f, at)
+    x = H.x.detach()
+    progress("checks", 0, None)
+    checks = checking.run(f, x, seed)
+    point = classify(f, x, method, largest=largest, smallest=smallest, tol=tol, seed=seed, hessian=H, progress=progress)
+    whole = H.dense() if point.method == "dense" else None
+    density = spectral_density(whole if whole is not None else H, probes=probes, steps=steps, seed=seed, progress=progress)
+    total = _exact_trace(point) if whole is not None else trace(H, seed=seed, progress=progress)
+    sampling = sampling_errors(H, point.pairs)
+    gradient = f.gradient(x).double()
+    parts = _layers(f, H, gradient, whole, point, seed, progress) if layers and isinstance(f, ModelLandscape) else ()
+    slices = _slices(f, x, gradient, point, progress)
+    return AnalysisReport(
+        name=name or getattr(f, "name", type(f).__name__),
+        parameters=f.dim,
+        samples=f.samples if isinstance(f, ModelLandscape) else 0,
+        point=point,
+        sampling_errors=sampling,
+        density=density,
+        trace=total,
+        layers=parts,
+        slices=slices,
+        checks=checks,
+        advice=_advice(point, sampling, checks),
+        notes=tuple(notes),
+        products=H.products,
+        seconds=time.perf_counter() - start,
+        provenance=provenance(f, x, name, seed, config or {}),
+    )
+
+
+def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
+    """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another sample of the same size.
+
+    First order: d lambda = v' dH v, from the spread of v'H_b v over the micro-batches; for shares w_b of the data,
+    B/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2. NaN with fewer than two batches. The data must be independent samples.
+    Cost: one product a pair.
+    """
+    forms, shares = H.quadratic_forms(pairs.vectors)
+    count = len(forms)
+    if count < 2:
+        return torch.full((len(pairs.values),), float("nan"), dtype=torch.float64)
+    spread = forms - shares[:, None] * forms.sum(0)
+    return (spread.square().sum(0) * count / (count - 1)).sqrt().cpu()
+
+
+def provenance(f: Landscape, x: Tensor, name: str | None, seed: int, config: dict[str, Any]) -> Provenance:
+    """Where a result about f at x (n,) comes from."""
+    from landscape import __version__
+
+    model_hash, data_hash = f.fingerprint() if isinstance(f, ModelLandscape) else ("", "")
+    return Provenance(
+        name=name or getattr(f, "name", type(f).__name__),
+        seed=seed,
+        dtype=str(x.dtype).removeprefix("torch."),
+        device=str(x.device),
+        model_hash=model_hash,
+        data_hash=data_hash,
+        versions={
+            "landscape": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+        },
+        platform=platform.platform(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=config,
+    )
+
+
+def _exact_trace(point: StationaryPoint) -> Estimate:
+    value, error = float(point.eigenvalues.sum()), float(point.uncertainty.sum())
+    return Estimate(value, 0.0, value - error, value + error)
+
+
+def _layers(
+    f: ModelLandscape, H: Hessian, gradient: Tensor, whole: Tensor | None, point: StationaryPoint, seed: int, progress: Progress
+) -> tuple[Layer, ...]:
+    slices: dict[str, list[slice]] = {}
+    for name, where in f.layout.items():
+        slices.setdefault(name.rpartition(".")[0] or "(top)", []).append(where)
+    found = []
+    for i, (name, own) in enumerate(slices.items()):
+        progress("layers", i, len(slices))
+        indices = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in own])
+        if whole is not None:
+            error = float(point.uncertainty.max())
+            values = torch.linalg.eigvalsh(whole[indices][:, indices].double())
+            low, high = (_bounded(float(v), error) for v in (values[0], values[-1]))
+        else:
+            pairs = eigsh(H.block(indices), largest=1, smallest=1, tol=1e-2, probes=0, seed=seed)
+            low, high = (_bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
+        found.append(Layer(name, len(indices), float(gradient[indices].norm()), high, low))
+    return tuple(found)
+
+
+def _bounded(value: float, error: float) -> Estimate:
+    return Estimate(value, error, value - error, value + error)
+
+
+def _slices(f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
+    """Along the eigenvectors of the largest and the smallest eigenvalue, as far as the parabola changes f by its own size."""
+    found = []
+    pairs = point.pairs
+    for i, (name, j) in enumerate((("largest", -1), ("smallest", 0))):
+        progress("slices", i, 2)
+        v, curvature = pairs.vectors[:, j], float(pairs.values[j])
+        span = (2 * max(abs(point.value), 1e-3) / max(abs(curvature), 1e-12)) ** 0.5
+        span = min(span, 0.5 * max(float(x.double().norm()), 1.0))
+        t = torch.linspace(-span, span, SLICE_POINTS, dtype=torch.float64, device="cpu")
+        values = torch.stack([f.value(x + float(s) * v).double().cpu() for s in t])
+        values = torch.where(torch.isfinite(values), values, torch.full_like(values, float("nan")))
+        slope = float(gradient @ v.double())
+        found.append(Slice(name, curvature, slope, t, values, point.value + slope * t + 0.5 * curvature * t**2))
+    return tuple(found)
+
+
+def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...]) -> tuple[str, ...]:
+    """What to do next, most useful first."""
+    smallest, largest = float(point.eigenvalues[0]), float(point.eigenvalues[-1])
+    advice = []
+    if point.kind == "not-stationary":
+        gain = point.gradient_norm**2 / (2 * max(abs(smallest), abs(largest))) if point.eigenvalues.abs().max() > 0 else float("inf")
+        advice.append(
+            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the spectrum describes this point, "
+            "not the minimum or saddle it may lead to"
+        )
+    if point.kind == "saddle" or (point.kind == "not-stationary" and smallest < -float(point.uncertainty[0])):
+        advice.append(f"a way down: step along the most negative eigenvector, either way (curvature {smallest:.3g}; see the slices)")
+    if point.kind in ("degenerate", "plateau"):
+        advice.append("second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero eigenvalues")
+    if point.kind == "inconclusive":
+        advice.append("raise the number of products or loosen tol: " + point.reasons[-1])
+    if largest > 0:
+        advice.append(f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = {2 / largest:.3g}")
+    error = float(sampling[0]) if len(sampling) else float("nan")
+    if abs(smallest) < 2 * error:
+        advice.append(f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling errors ({error:.2g}) of zero")
+    advice += [f"{c.name}: {c.message}" for c in checks if c.status is Status.WARNING]
+    return tuple(advice)

@@ -32,6 +32,7 @@ class SymmetricOperator:
 
     def __init__(self, dim: int, dtype: torch.dtype, device: torch.device) -> None:
         self.shape, self.dtype, self.device, self.products = (dim, dim), dtype, device, 0
+        self._matrix: Tensor | None = None
 
     def __matmul__(self, V: Tensor) -> Tensor:
         """H v (n,) or H V (n, k). Cost: one product a column."""
@@ -51,15 +52,24 @@ class SymmetricOperator:
         raise NotImplementedError
 
     def dense(self, *, symmetric: bool = True) -> Tensor:
-        """The matrix (n, n), made symmetric unless told otherwise: its antisymmetric part is rounding. Cost: n products."""
-        n = self.shape[0]
-        H = torch.empty(n, n, dtype=self.dtype, device=self.device)
-        for start in range(0, n, BLOCK):
-            end = min(start + BLOCK, n)
-            unit = torch.zeros(n, end - start, dtype=self.dtype, device=self.device)
-            unit[start:end].fill_diagonal_(1.0)
-            H[:, start:end] = self @ unit
-        return 0.5 * (H + H.T) if symmetric else H
+        """The matrix (n, n), made symmetric unless told otherwise: its antisymmetric part is rounding.
+
+        Cost: n products the first time; the matrix is kept.
+        """
+        if self._matrix is None:
+            n = self.shape[0]
+            matrix = torch.empty(n, n, dtype=self.dtype, device=self.device)
+            for start in range(0, n, BLOCK):
+                end = min(start + BLOCK, n)
+                unit = torch.zeros(n, end - start, dtype=self.dtype, device=self.device)
+                unit[start:end].fill_diagonal_(1.0)
+                matrix[:, start:end] = self @ unit
+            self._matrix = matrix
+        return 0.5 * (self._matrix + self._matrix.T) if symmetric else self._matrix.clone()
+
+    def block(self, where: Tensor | slice) -> "SymmetricOperator":
+        """The diagonal block of the coordinates ``where`` (indices or a slice), as an operator. Cost of its products: one of this operator's each."""
+        return _Block(self, where)
 
     def to_scipy(self) -> LinearOperator:
         """The same as a ``scipy.sparse.linalg.LinearOperator``; vectors travel through the host."""
@@ -94,6 +104,18 @@ class _Sum(SymmetricOperator):
 
     def _multiply(self, V: Tensor) -> Tensor:
         return self.a @ V + self.sign * (self.b @ V)
+
+
+class _Block(SymmetricOperator):
+    def __init__(self, whole: SymmetricOperator, where: Tensor | slice) -> None:
+        size = len(range(*where.indices(whole.shape[0]))) if isinstance(where, slice) else len(where)
+        super().__init__(size, whole.dtype, whole.device)
+        self.whole, self.where = whole, where
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        padded = V.new_zeros(self.whole.shape[0], V.shape[1])
+        padded[self.where] = V
+        return (self.whole @ padded)[self.where]
 
 
 class Hessian(SymmetricOperator):

@@ -1,0 +1,123 @@
+"""What third and fourth derivatives say where the second ones vanish.
+
+u: (n,), a unit vector in the null space of the Hessian H at x. T(u, u, .): (n,), the gradient of u'Hu, is the third derivative
+contracted twice. A minimum needs T(u, u, u) = 0 for every u and q(u) >= 0, where
+
+    q(u) = f_uuuu / 24 - T(u, u, .)' H^+ T(u, u, .) / 8
+
+is the fourth-order coefficient along the valley floor x + t u + O(t^2), not along the straight line: Peano's surface
+(y - x^2)(y - 2 x^2) rises along every line and is no minimum (Peano 1884; Cushing 1975, Amer. Math. Monthly 82:977).
+All derivatives are exact, by nested reverse-mode differentiation.
+"""
+
+from typing import NamedTuple
+
+import torch
+from scipy.sparse.linalg import LinearOperator, minres
+from torch import Tensor
+
+from landscape.core import Landscape, Term
+from landscape.hessian import Hessian
+
+BASIS = 8  # null vectors probed one by one
+COMBINATIONS = 16  # random combinations of them probed besides, where there are two or more
+
+
+class Probe(NamedTuple):
+    """Derivatives along one null direction; a number within its rounding is given as 0."""
+
+    cubic: float  # T(u, u, u) / 6
+    quartic: float  # q(u)
+
+
+def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, others: int, seed: int = 0) -> list[str]:
+    """Sentences on what f does along its null directions at H.x.
+
+    Args:
+        f: the landscape.
+        H: its Hessian at the point.
+        null: (n, m) orthonormal null vectors.
+        uncertainty: of the eigenvalues, which says how far from the true point x may be.
+        others: sign of the other eigenvalues: 1, -1, or 0 when there are none.
+        seed: of the random combinations.
+
+    Cost: per direction a derivative of order four (about 16 gradients) and a MINRES solve.
+    """
+    directions = _directions(null, seed)
+    try:
+        probes = [_probe(f, H, u, null, uncertainty) for u in directions.T]
+    except RuntimeError as error:
+        return [f"higher order is not known: {str(error).splitlines()[0]}"]
+    count = f"{len(probes)} null direction{'s' * (len(probes) > 1)} probed"
+    cubic = max((abs(p.cubic) for p in probes), default=0.0)
+    if cubic > 0:
+        return [f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, which falls to one side ({count})"]
+    rising, falling = [p.quartic for p in probes if p.quartic > 0], [p.quartic for p in probes if p.quartic < 0]
+    flat = len(probes) - len(rising) - len(falling)
+    if rising and (falling or others < 0) or falling and others > 0:
+        change = min(falling) if falling else max(rising)
+        return [f"no {'minimum' if falling else 'maximum'}: to fourth order f changes as {change:.3g} t^4 along a null direction ({count})"]
+    if flat:
+        return [f"flat to fourth order along {flat} of the {count}: a valley or a continuous family of stationary points, as far as can be seen"]
+    return [f"{'minimum' if rising else 'maximum'} to fourth order: f changes as {min(rising + falling, key=abs):.3g} t^4 or more ({count})"]
+
+
+def _directions(null: Tensor, seed: int) -> Tensor:
+    basis = null[:, :BASIS]
+    if null.shape[1] < 2:
+        return basis
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(null.shape[1], COMBINATIONS, generator=generator, dtype=torch.float64).to(null.device, null.dtype)
+    combined = null @ mix
+    return torch.cat([basis, combined / combined.norm(dim=0)], dim=1)
+
+
+def _probe(f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float) -> Probe:
+    third, fourth, w = 0.0, 0.0, torch.zeros_like(u)
+    with f.evaluation(), torch.enable_grad():
+        for term in f.terms():
+            a, b, c = _derivatives(term, H.x.detach(), u)
+            third, fourth, w = third + a, fourth + b, w + c
+    eps = torch.finfo(u.dtype).eps
+    # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the third derivative by fourth d
+    noise = (2 * uncertainty * abs(fourth)) ** 0.5 + 1e3 * eps * float(w.norm())
+    bend = _bend(H, w, null) / 8
+    quartic = fourth / 24 - bend
+    small = eps**0.5 * (abs(fourth) / 24 + abs(bend))
+    return Probe(third / 6 if abs(third) > noise else 0.0, quartic if abs(quartic) > small else 0.0)
+
+
+def _derivatives(term: Term, x: Tensor, u: Tensor) -> tuple[float, float, Tensor]:
+    """Third and fourth derivatives along u, and the gradient of the second one."""
+    y = x.clone().requires_grad_(True)
+    t = torch.zeros((), dtype=x.dtype, device=x.device, requires_grad=True)
+    second = _derivative(_derivative(term.function(y + t * u), t), t)
+    w = _derivative(second, y)
+    third = _derivative(second, t)
+    return float(third), float(_derivative(third, t)), w.detach()
+
+
+def _derivative(value: Tensor, of: Tensor) -> Tensor:
+    if not value.requires_grad:
+        return torch.zeros_like(of)
+    (slope,) = torch.autograd.grad(value, of, create_graph=True, allow_unused=True)
+    return torch.zeros_like(of) if slope is None else slope
+
+
+def _bend(H: Hessian, w: Tensor, null: Tensor) -> float:
+    """w' H^+ w over the complement of the null space."""
+
+    def complement(v: Tensor) -> Tensor:
+        return v - null @ (null.T @ v)
+
+    w = complement(w)
+    if float(w.norm()) == 0:
+        return 0.0
+    n = H.shape[0]
+    operator = LinearOperator(
+        (n, n),
+        matvec=lambda v: complement(H @ complement(torch.as_tensor(v.reshape(-1), dtype=w.dtype, device=w.device))).cpu().numpy(),
+        dtype=w.cpu().numpy().dtype,
+    )
+    solution, _ = minres(operator, w.cpu().numpy(), rtol=torch.finfo(w.dtype).eps ** 0.75, maxiter=5 * n)
+    return float(w @ complement(torch.as_tensor(solution, dtype=w.dtype, device=w.device)))
