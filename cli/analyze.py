@@ -11,13 +11,21 @@ from .options import Expectation, ExpectationType, option, problem_options, run_
 @click.command()
 @problem_options
 @spectrum_options
-@option("--method", type=click.Choice(["auto", "dense", "lanczos"]), default="auto", show_default=True, help="Of the verdict.")
+@option(
+    "--method",
+    type=click.Choice(["auto", "dense", "lanczos"]),
+    default="auto",
+    show_default=True,
+    help="Of the verdict.",
+)
 @option("--layers/--no-layers", default=True, show_default=True, help="Each layer's own block of the Hessian.")
-@option("--expect", type=ExpectationType(), help="Exit with 1 unless the point is a minimum, saddle, saddle:K or plateau.")
+@option(
+    "--expect", type=ExpectationType(), help="Exit with 1 unless the point is a minimum, saddle, saddle:K or plateau."
+)
 @run_options
 @click.pass_context
 def analyze(
-    ctx: click.Context, out: str | None, force: bool, resume: bool, as_json: bool, expect: Expectation | None,
+    ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, expect: Expectation | None,
     **options: Any,
 ) -> None:  # fmt: skip
     """Say where MODEL is in its loss landscape: verdict, spectrum, error bars."""

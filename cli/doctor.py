@@ -19,7 +19,15 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         screens.as_json(found | {"kernels": kernels})
     else:
-        rows = [Fact(k, (", ".join(v) if isinstance(v, list) else str(v),)) for k, v in found.items() if not isinstance(v, dict)]
-        rows += [Fact(k, tuple(f"{name} {what}" for name, what in v.items())) for k, v in found.items() if isinstance(v, dict)]
+        rows = [
+            Fact(k, (", ".join(v) if isinstance(v, list) else str(v),))
+            for k, v in found.items()
+            if not isinstance(v, dict)
+        ]
+        rows += [
+            Fact(k, tuple(f"{name} {what}" for name, what in v.items()))
+            for k, v in found.items()
+            if isinstance(v, dict)
+        ]
         screens.facts([*rows, Fact("second derivatives", tuple(f"{name}: {what}" for name, what in kernels.items()))])
     ctx.exit(0 if all(what.startswith("ok") for what in kernels.values()) else 4)

@@ -21,7 +21,7 @@ class OneLine(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # click sets it by class, and there is one class here
 
 
 class OneLineGroup(click.Group):
@@ -31,7 +31,9 @@ class OneLineGroup(click.Group):
         with one_line_errors():
             return super().invoke(ctx)
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(  # type: ignore[override]  # click's overloads say the same in more words
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
         """Run and exit; with ``standalone_mode=False`` the errors are left to the caller, as in click."""
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, standalone_mode=False, **extra)
@@ -73,7 +75,10 @@ def judge(error: BaseException) -> OneLine | None:
     code = getattr(error, "exit_code", None)
     if isinstance(code, int):  # LoadingError and NumericalError carry their own
         return OneLine(str(error), code)
-    frames = [(f.f_globals.get("__name__", ""), f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
+    frames = [
+        (f.f_globals.get("__name__", ""), f.f_code.co_filename, line)
+        for f, line in traceback.walk_tb(error.__traceback__)
+    ]
     if isinstance(error, ValueError | TypeError) and frames and _is_ours(frames[-1][0]):
         return OneLine(str(error), 2)
     theirs = _users_frame(frames)

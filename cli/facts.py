@@ -30,18 +30,22 @@ class Fact:
 def of_analysis(report: Any) -> list[Fact]:
     """Every line of an AnalysisReport, in the order people ask: what, verdict, why, how steep, how curved, what next."""
     point = report.point
+    found = {f"{check.name}: {check.message}" for check in report.checks}  # said under "checks" already
     facts = [
         Fact("analysed", (analysed(report),)),
         Fact("verdict", (verdict(point),)),
         Fact("why", tuple(point.reasons)),
         Fact("loss", (numbers.plain(point.value),)),
-        Fact("|gradient|", (f"{numbers.plain(point.gradient_norm)} (rounding alone: {numbers.bound(point.gradient_noise)})",)),
+        Fact(
+            "|gradient|",
+            (f"{numbers.plain(point.gradient_norm)} (rounding alone: {numbers.bound(point.gradient_noise)})",),
+        ),
         *ends(report),
         Fact("negative", (negative(report),)),
         Fact("trace", (numbers.uncertain(report.trace.value, report.trace.error),)),
         Fact("checks", tuple(checks(report))),
         Fact("notes", tuple(report.notes)),
-        Fact("next", tuple(report.advice)),
+        Fact("next", tuple(line for line in report.advice if line not in found)),
     ]
     return [fact for fact in facts if fact.lines or fact.eigenvalues]
 
@@ -76,7 +80,9 @@ def ends(result: Any) -> Iterator[Fact]:
     for label, end in (("largest", rows[split:][::-1]), ("smallest", rows[:split])):
         shown = tuple((numbers.uncertain(value, error), numbers.bound(bound)) for value, error, bound in end[:SHOWN])
         if shown:
-            yield Fact(label, eigenvalues=shown, lines=(f"{len(end) - SHOWN} more in result.json",) if len(end) > SHOWN else ())
+            yield Fact(
+                label, eigenvalues=shown, lines=(f"{len(end) - SHOWN} more in result.json",) if len(end) > SHOWN else ()
+            )
 
 
 def negative(report: Any) -> str:
@@ -84,7 +90,9 @@ def negative(report: Any) -> str:
     point, n = report.point, report.parameters
     if point.index is not None:
         known = "the whole spectrum" if point.method == "dense" else f"confidence {100 * point.confidence:.3g} %"
-        return f"{numbers.count(point.index)} of {numbers.count(n)} eigenvalues ({numbers.share(point.index, n)}), {known}"
+        return (
+            f"{numbers.count(point.index)} of {numbers.count(n)} eigenvalues ({numbers.share(point.index, n)}), {known}"
+        )
     floor = -float(point.uncertainty.max())
     estimate = report.density.count(float("-inf"), floor)
     return (
@@ -99,3 +107,21 @@ def checks(report: Any) -> Iterator[str]:
     found = [check for check in report.checks if check.status.name in order]
     for check in sorted(found, key=lambda check: order[check.status.name]):
         yield f"{check.status.name.lower()}: {check.name}: {check.message}"
+
+
+def of_file(report: Any) -> list[Fact]:
+    """What a FileReport says of a file as a whole."""
+    facts = [
+        Fact("file", (report.path,)),
+        Fact("format", (report.format,)),
+        Fact("loads", ("yes, as tensors and plain values" if report.safe else f"no: {report.reason}",)),
+        Fact("asks for", report.asks_for),
+        Fact("others", tuple(f"{name}: {what}" for name, what in report.others.items())),
+        Fact("tensors", (numbers.count(len(report.tensors)),)),
+    ]
+    return [fact for fact in facts if fact.lines]
+
+
+def tensors(report: Any) -> list[tuple[str, str, str]]:
+    """Name, shape and dtype of every tensor of a FileReport."""
+    return [(t.name, " x ".join(map(str, t.shape)) or "scalar", t.dtype) for t in report.tensors]

@@ -27,7 +27,15 @@ def list_() -> None:
 @click.argument("name")
 @click.option("--from", "run", required=True, metavar="RUN", help="The run folder that holds the result.")
 @option("--out", metavar="DIR", help="Where the files go; default: RUN/figures.")
-@option("--format", "formats", type=click.Choice(["png", "svg", "pdf"]), multiple=True, default=["png"], show_default=True, help="May be repeated.")
+@option(
+    "--format",
+    "formats",
+    type=click.Choice(["png", "svg", "pdf"]),
+    multiple=True,
+    default=["png"],
+    show_default=True,
+    help="May be repeated.",
+)
 def render(name: str, run: str, out: str | None, formats: tuple[str, ...]) -> None:
     """Draw NAME, or all, from a run; files of the same name are replaced, others left alone."""
     import landscape_figures
@@ -54,6 +62,9 @@ def draw(recipe: Any, result: Any, folder: Path, formats: tuple[str, ...]) -> li
 
     figure, alt = recipe.draw(result), recipe.caption(result)
     try:
-        return [landscape_figures.save(figure, folder / f"{recipe.name}.{f}", alt=alt, provenance=result.provenance) for f in formats]
+        return [
+            landscape_figures.save(figure, folder / f"{recipe.name}.{f}", alt=alt, provenance=result.provenance)
+            for f in formats
+        ]
     except OSError as error:
         raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None

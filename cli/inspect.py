@@ -2,7 +2,7 @@
 
 import click
 
-from . import screens
+from . import facts, screens
 from .options import json_option
 
 
@@ -18,5 +18,6 @@ def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
     if as_json:
         screens.as_json(report)
     else:
-        screens.facts(screens.of_file(report))
+        screens.facts(facts.of_file(report))
+        screens.table(["tensor", "shape", "dtype"], facts.tensors(report))
     ctx.exit(0 if report.safe else 3)

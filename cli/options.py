@@ -5,17 +5,22 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from . import config
 
 F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # older releases of click cannot be subscripted
+
 SEEDS = click.IntRange(0, 2**63 - 1)
 
 
-class Positive(click.ParamType):
+class Positive(ParamType):
     """A finite number above zero."""
 
     name = "number"
@@ -30,7 +35,7 @@ class Positive(click.ParamType):
         return number
 
 
-class Setting(click.ParamType):
+class Setting(ParamType):
     """``key=value``, the value in JSON; a bare word is a string."""
 
     name = "key=value"
@@ -49,7 +54,7 @@ class Setting(click.ParamType):
             return key, text
 
 
-class Coefficient(click.ParamType):
+class Coefficient(ParamType):
     """``GLOB=VALUE``: a finite coefficient, not negative, for the parameters whose names match."""
 
     name = "glob=value"
@@ -84,7 +89,7 @@ class Expectation:
         return bool(point.kind == self.kind and (self.index is None or point.index == self.index))
 
 
-class ExpectationType(click.ParamType):
+class ExpectationType(ParamType):
     """``minimum``, ``saddle``, ``saddle:K`` or ``plateau``."""
 
     name = "kind"
@@ -97,7 +102,7 @@ class ExpectationType(click.ParamType):
             return Expectation(kind)
         if kind == "saddle" and index.isascii() and index.isdigit() and int(index) > 0:
             return Expectation(kind, int(index))
-        self.fail(f"{value!r} is none of minimum, saddle, saddle:K with K at least 1, plateau.", param, ctx)
+        return self.fail(f"{value!r} is none of minimum, saddle, saddle:K with K at least 1, plateau.", param, ctx)
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -115,7 +120,13 @@ json_option = option("--json", "as_json", is_flag=True, help="Print the result a
 
 problem_options = _stack(
     click.argument("model", envvar="LANDSCAPE_MODEL"),
-    option("--set", "settings", type=Setting(), multiple=True, help="A keyword argument of the model's factory, its value in JSON."),
+    option(
+        "--set",
+        "settings",
+        type=Setting(),
+        multiple=True,
+        help="A keyword argument of the model's factory, its value in JSON.",
+    ),
     option("--checkpoint", metavar="FILE", help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz."),
     option("--checkpoint-key", metavar="KEY", help="Where in the checkpoint the weights are, dots for nesting."),
     option("--data", metavar="SPEC", help="Data: pkg.mod:attr, file.py:attr, or a file of arrays."),
@@ -124,26 +135,50 @@ problem_options = _stack(
     option("--l1", type=Coefficient(), multiple=True, help="Add VALUE |w|_1 over the parameters that match GLOB."),
     option("--include", metavar="GLOB", multiple=True, help="Analyse only the parameters that match."),
     option("--exclude", metavar="GLOB", multiple=True, help="Hold the parameters that match where they are."),
-    option("--mode", type=click.Choice(["eval", "train"]), help="Of dropout and BatchNorm; default: eval, or as problem() says."),
+    option(
+        "--mode",
+        type=click.Choice(["eval", "train"]),
+        help="Of dropout and BatchNorm; default: eval, or as problem() says.",
+    ),
     option("--masks", type=click.IntRange(1), help="Dropout masks to average over in train mode."),
     option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     option("--dtype", type=click.Choice(["float32", "float64"]), help="Compute in this; else in the parameters' own."),
-    option("--batch-size", type=click.IntRange(1), help="Samples a micro-batch; changes memory and speed, not the answer."),
+    option(
+        "--batch-size", type=click.IntRange(1), help="Samples a micro-batch; changes memory and speed, not the answer."
+    ),
     option("--seed", type=SEEDS, default=0, show_default=True, help="Of everything random."),
 )
 
 spectrum_options = _stack(
-    option("--largest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the upper end."),
-    option("--smallest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the lower end."),
-    option("--tol", type=Positive(), default=1e-3, show_default=True, help="Solver bound wanted, relative to the largest |eigenvalue|."),
-    option("--probes", type=click.IntRange(2), default=10, show_default=True, help="Random vectors for the density."),
-    option("--steps", type=click.IntRange(2), default=80, show_default=True, help="Lanczos steps a probe."),
+    option(
+        "--largest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the upper end."
+    ),
+    option(
+        "--smallest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the lower end."
+    ),
+    option(
+        "--tol",
+        type=Positive(),
+        default=1e-4,
+        show_default=True,
+        help="Solver bound wanted, relative to the largest |eigenvalue|.",
+    ),
+    option("--probes", type=click.IntRange(2), default=5, show_default=True, help="Random vectors for the density."),
+    option("--steps", type=click.IntRange(2), default=60, show_default=True, help="Lanczos steps a probe."),
 )
 
 run_options = _stack(
     option("--out", metavar="DIR", help="The run folder; default: a fresh one under runs/."),
     option("--force", is_flag=True, help="Replace the results in a non-empty DIR, once the new ones are there."),
     option("--resume", is_flag=True, help="Return the result in DIR if it is finished; else start afresh."),
-    click.option("--config", metavar="FILE", is_eager=True, expose_value=False, callback=config.read, help="Options as TOML.", envvar="LANDSCAPE_CONFIG"),
+    click.option(
+        "--config",
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=config.read,
+        help="Options as TOML.",
+        envvar="LANDSCAPE_CONFIG",
+    ),
     json_option,
 )

@@ -37,9 +37,11 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 } h2 { font-size: 1.15rem; m
 .pair > section > h2:first-child { margin-top: 1.2rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .93rem }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-th { color: var(--quiet); font-weight: 500 } td.n, th.n { text-align: right; white-space: nowrap } td:last-child, th:last-child { padding-right: 0 }
+th { color: var(--quiet); font-weight: 500 } td.n, th.n { text-align: right; white-space: nowrap }
+td:last-child, th:last-child { padding-right: 0 }
 .wide { overflow-x: auto } .wide td { overflow-wrap: normal } .wide td:first-child { white-space: nowrap }
-figure { margin: 0; padding: 1rem; background: var(--card); border-radius: .3rem } figure svg { display: block; width: 100%; height: auto;
+figure { margin: 0; padding: 1rem; background: var(--card); border-radius: .3rem }
+figure svg { display: block; width: 100%; height: auto;
   max-width: 34rem; margin: 0 auto } figcaption { color: var(--quiet); font-size: .88rem; margin-top: .7rem }
 .figures { columns: 24rem 2; column-gap: 1rem } .figures figure { break-inside: avoid; margin-bottom: 1rem }
 pre { background: var(--card); padding: .9rem; border-radius: .3rem; overflow-x: auto; font-size: .85rem }
@@ -50,7 +52,10 @@ TONES = {"minimum": "good", "saddle": "doubt", "maximum": "doubt", "plateau": "d
 
 def build(result: Any) -> str:
     """The page for an AnalysisReport or a Spectrum."""
-    lines = {fact.label: fact for fact in (facts.of_analysis(result) if hasattr(result, "point") else facts.of_spectrum(result))}
+    lines = {
+        fact.label: fact
+        for fact in (facts.of_analysis(result) if hasattr(result, "point") else facts.of_spectrum(result))
+    }
     parts = [
         f"<h1>{escape(result.name)}</h1>",
         f'<p class="what">{escape(lines["analysed"].lines[0].partition(": ")[2])}</p>',
@@ -79,7 +84,8 @@ def _verdict(result: Any, lines: dict[str, facts.Fact]) -> str:
     head, _, tail = lines["verdict"].lines[0].partition(": ")
     why = "".join(f"<li>{escape(reason)}</li>" for reason in lines["why"].lines) if "why" in lines else ""
     tone = TONES.get(result.point.kind, "bad")
-    return f'<section class="verdict {tone}" aria-label="Verdict"><strong>{escape(head)}</strong> <span>{escape(tail)}</span><ul>{why}</ul></section>'
+    text = f"<strong>{escape(head)}</strong> <span>{escape(tail)}</span><ul>{why}</ul>"
+    return f'<section class="verdict {tone}" aria-label="Verdict">{text}</section>'
 
 
 def _key(lines: dict[str, facts.Fact]) -> str:
@@ -142,7 +148,9 @@ def _layers(layers: Any) -> str:
         for layer in layers
     ]
     columns = ["layer", "parameters", "|gradient|", "largest", "smallest"]
-    return f'<h2>Layers</h2><p class="quiet">Ends of each layer\'s own block of the Hessian, ± the solver\'s bound.</p><div class="wide">{_table(columns, rows, numeric=(1, 2, 3, 4))}</div>'
+    body = _table(columns, rows, numeric=(1, 2, 3, 4))
+    about = "Ends of each layer's own block of the Hessian, ± the solver's bound."
+    return f'<h2>Layers</h2><p class="quiet">{escape(about)}</p><div class="wide">{body}</div>'
 
 
 def _checks(checks: Any) -> str:
@@ -170,9 +178,11 @@ def _bullets(title: str, fact: facts.Fact | None) -> str:
     return f"<h2>{escape(title)}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in fact.lines)}</ul>"
 
 
-def _table(columns: list[str], rows: Iterable[tuple[str, ...]], *, numeric: tuple[int, ...] = (), head: bool = True) -> str:
+def _table(
+    columns: list[str], rows: Iterable[tuple[str, ...]], *, numeric: tuple[int, ...] = (), head: bool = True
+) -> str:
     def cell(tag: str, i: int, text: str) -> str:
-        return f'<{tag}{" class=" + chr(34) + "n" + chr(34) if i in numeric else ""}>{escape(text)}</{tag}>'
+        return f"<{tag}{' class=' + chr(34) + 'n' + chr(34) if i in numeric else ''}>{escape(text)}</{tag}>"
 
     top = f"<thead><tr>{''.join(cell('th', i, c) for i, c in enumerate(columns))}</tr></thead>" if head else ""
     body = "".join(f"<tr>{''.join(cell('td', i, c) for i, c in enumerate(row))}</tr>" for row in rows)

@@ -28,7 +28,9 @@ def place(out: str | None, model: str, *, force: bool, resume: bool) -> Path:
     if out is not None:
         target = Path(out)
         if not (force or resume) and _taken(target):
-            raise OneLine(f"the folder {target} is not empty: pass --force to replace its results, --resume, or another --out.", 2)
+            raise OneLine(
+                f"the folder {target} is not empty: pass --force to replace its results, --resume, or another --out.", 2
+            )
         _taken(target)
         return target
     first = Path("runs") / slug(model)
@@ -55,7 +57,9 @@ def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
         raise OneLine(f"the folder {target} is not empty and holds no finished run: pass another --out, or --force.", 2)
     result = load(target)
     if not isinstance(result, kind):
-        raise OneLine(f"{target} holds a {type(result).__name__}, not a {kind.__name__}: pass another --out, or --force.", 2)
+        raise OneLine(
+            f"{target} holds a {type(result).__name__}, not a {kind.__name__}: pass another --out, or --force.", 2
+        )
     asked, stored = config.resolved(ctx), getattr(result, "provenance").config  # noqa: B009
     changed = [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
     if changed:

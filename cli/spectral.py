@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from landscape.linalg.lanczos import Eigenpairs
+from landscape.linalg.quadrature import SpectralDensity
+from landscape.loading import Problem
 from torch import Tensor
 
 import landscape as ls
 from landscape import analysis, results
 from landscape.core import Progress, silent
-from landscape.linalg.lanczos import Eigenpairs
-from landscape.linalg.quadrature import SpectralDensity
-from landscape.loading import Problem
 from landscape.results import Provenance, result
 
 
@@ -67,5 +67,5 @@ def spectrum(
         notes=problem.notes,
         products=H.products,
         seconds=time.perf_counter() - start,
-        provenance=analysis.provenance(f, name=problem.name, seed=seed, config=config),
+        provenance=analysis.provenance(f, H.x, problem.name, seed, config),
     )

@@ -14,7 +14,7 @@ from .options import problem_options, run_options, spectrum_options
 @spectrum_options
 @run_options
 @click.pass_context
-def spectrum(ctx: click.Context, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
+def spectrum(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
     """Compute both ends of MODEL's Hessian spectrum and its density, without a verdict."""
     target = runs.place(out, options["model"], force=force, resume=resume)
     result = finished_or_new(ctx, target, resume, options)

@@ -29,9 +29,16 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("spectrum", "both ends of the spectrum, with solver bounds and sampling errors", spectrum.draw, spectrum.caption),
+        Recipe(
+            "spectrum",
+            "both ends of the spectrum, with solver bounds and sampling errors",
+            spectrum.draw,
+            spectrum.caption,
+        ),
         Recipe("density", "the whole spectrum as shares on a log scale, with errors", density.draw, density.caption),
-        Recipe("slices", "the loss measured along eigenvectors, over the parabola predicted", slices.draw, slices.caption),
+        Recipe(
+            "slices", "the loss measured along eigenvectors, over the parabola predicted", slices.draw, slices.caption
+        ),
         Recipe("layers", "gradient and curvature of each layer's own parameters", layers.draw, layers.caption),
     )
 }

@@ -23,8 +23,16 @@ def draw(result: Any) -> Figure:
         mask = mask & (weights > 0)
         if mask.any():
             ax.errorbar(
-                nodes[mask], weights[mask], yerr=errors[mask], fmt=marker, color=colour, label=label,
-                markersize=2.6, markeredgewidth=0, elinewidth=0.6, alpha=0.85,
+                nodes[mask],
+                weights[mask],
+                yerr=errors[mask],
+                fmt=marker,
+                color=colour,
+                label=label,
+                markersize=2.6,
+                markeredgewidth=0,
+                elinewidth=0.6,
+                alpha=0.85,
             )
     ax.set(xlabel="eigenvalue of the Hessian", ylabel="share of the spectrum")
     ax.set_yscale("log", nonpositive="clip")
@@ -50,7 +58,9 @@ def caption(result: Any) -> str:
 def _density(result: Any) -> Any:
     density = getattr(result, "density", None)
     if density is None:
-        raise style.NothingToDraw("this result has no spectral density; run `landscape analyze` or `landscape spectrum`.")
+        raise style.NothingToDraw(
+            "this result has no spectral density; run `landscape analyze` or `landscape spectrum`."
+        )
     return density
 
 

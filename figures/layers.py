@@ -37,7 +37,9 @@ def draw(result: Any) -> Figure:
         right.errorbar(value, rows, xerr=error, fmt=marker, color=colour, markersize=3, elinewidth=0.8, label=which)
     extent = np.abs([[layer.largest.value, layer.smallest.value] for layer in layers])
     if extent.max() > 50 * max(float(np.median(extent)), 1e-300):
-        right.set_xscale("symlog", linthresh=float(10 ** np.floor(np.log10(max(float(np.median(extent)), extent.max() / 1e4)))))
+        right.set_xscale(
+            "symlog", linthresh=float(10 ** np.floor(np.log10(max(float(np.median(extent)), extent.max() / 1e4))))
+        )
         right.xaxis.set_minor_locator(NullLocator())
     else:
         right.xaxis.set_major_locator(MaxNLocator(3))
@@ -48,7 +50,9 @@ def draw(result: Any) -> Figure:
     for ax in (left, right):
         ax.grid(axis="y", color=style.QUIET, alpha=0.25, linewidth=0.5)
         ax.tick_params(axis="y", length=0)
-    fig.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2, handletextpad=0.2, columnspacing=1)
+    fig.legend(
+        *right.get_legend_handles_labels(), loc="outside upper right", ncols=2, handletextpad=0.2, columnspacing=1
+    )
     return fig
 
 
@@ -66,7 +70,9 @@ def caption(result: Any) -> str:
 def _layers(result: Any) -> Any:
     layers = getattr(result, "layers", ())
     if not layers:
-        raise style.NothingToDraw("this result has no layers: a formula has none, `spectrum` and --no-layers leave them out.")
+        raise style.NothingToDraw(
+            "this result has no layers: a formula has none, `spectrum` and --no-layers leave them out."
+        )
     return layers
 
 

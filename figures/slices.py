@@ -30,15 +30,28 @@ def _panel(ax: Axes, piece: Any) -> None:
     t, values, predicted = (np.asarray(v) for v in (piece.t, piece.values, piece.predicted))
     finite = np.isfinite(values)
     ax.plot(t, predicted, color=style.PREDICTED, linestyle=(0, (4, 2)), linewidth=1.8, label="predicted parabola")
-    ax.plot(t, np.where(finite, values, np.nan), color=style.MEASURED, marker="o", markersize=2.4, linewidth=0.8, label="measured")
+    ax.plot(
+        t,
+        np.where(finite, values, np.nan),
+        color=style.MEASURED,
+        marker="o",
+        markersize=2.4,
+        linewidth=0.8,
+        label="measured",
+    )
     if finite.any():  # the frame is the measured loss; a parabola that leaves it is cut
         low, high = values[finite].min(), values[finite].max()
         margin = 0.12 * (high - low) or max(abs(high) * 1e-6, 1e-12)
         ax.set_ylim(low - margin, high + 1.5 * margin)
     if not finite.all():
         ax.plot(
-            t[~finite], np.full(int((~finite).sum()), 0.04), "x", color=style.NEGATIVE, markersize=4,
-            transform=ax.get_xaxis_transform(), label="not finite",
+            t[~finite],
+            np.full(int((~finite).sum()), 0.04),
+            "x",
+            color=style.NEGATIVE,
+            markersize=4,
+            transform=ax.get_xaxis_transform(),
+            label="not finite",
         )
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.yaxis.set_major_locator(MaxNLocator(5))
@@ -49,9 +62,7 @@ def _panel(ax: Axes, piece: Any) -> None:
 
 
 def caption(result: Any) -> str:
-    parts = [
-        f"{NAMES.get(s.name, s.name)} (curvature {s.curvature:.3g}, slope {s.slope:.3g})" for s in _slices(result)
-    ]
+    parts = [f"{NAMES.get(s.name, s.name)} (curvature {s.curvature:.3g}, slope {s.slope:.3g})" for s in _slices(result)]
     lost = sum(int((~np.isfinite(np.asarray(s.values))).sum()) for s in result.slices)
     marked = f" {lost} points where the loss is not finite are marked by crosses." if lost else ""
     return (

@@ -50,7 +50,9 @@ def _panel(ax: Axes, values: Any, bounds: Any, errors: Any, colour: str, marker:
 def caption(result: Any) -> str:
     values, bounds, errors, split = numbers(result)
     sampled = np.isfinite(errors).any()
-    tail = ", thin bars the standard error from the data sample" if sampled else "; the data's sampling error is not known"
+    tail = (
+        ", thin bars the standard error from the data sample" if sampled else "; the data's sampling error is not known"
+    )
     return (
         f"The {split} smallest and {len(values) - split} largest eigenvalues of the Hessian, from {values[0]:.4g} to "
         f"{values[-1]:.4g}; thick bars are the solver's bound (at most {bounds.max():.2g}){tail}."
@@ -67,6 +69,7 @@ def numbers(result: Any) -> tuple[Any, Any, Any, int]:
 
 
 def lower_end(result: Any) -> int:
-    """How many of the ascending pairs were asked for as smallest."""
+    """How many of the ascending pairs belong to the lower end; half of them where the two ends meet."""
     pairs = getattr(result, "point", result).pairs
-    return min(int(result.provenance.config.get("smallest", len(pairs.values) // 2)), len(pairs.values))
+    total = len(pairs.values)
+    return max(total - int(pairs.largest), min(int(pairs.smallest), total // 2))

@@ -31,7 +31,7 @@ MEASURED = "#0072b2"
 PREDICTED = "#cc79a7"
 
 FORMATS = ("png", "svg", "pdf")
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
     "font.size": 7.5,
@@ -67,7 +67,7 @@ RC = {
 }
 
 
-class NothingToDraw(ValueError):
+class NothingToDraw(ValueError):  # noqa: N818  # nobody did wrong
     """The result lacks the numbers this figure shows; the message says which."""
 
 
@@ -93,16 +93,16 @@ def render(fig: Figure, format: str, *, title: str, alt: str, provenance: Proven
     """The figure as the bytes of a file, with its provenance and alt text in the metadata."""
     tool = f"torch-landscape {version('torch-landscape')}"
     source = f"model {provenance.name}, seed {provenance.seed}, model hash {provenance.model_hash}"
-    metadata: dict[str, Any] = {
+    metadata: dict[str, dict[str, Any]] = {
         "png": {"Title": title, "Description": alt, "Software": tool, "Source": source},
         "svg": {"Title": title, "Description": alt, "Creator": tool, "Source": source, "Date": None},
         "pdf": {"Title": title, "Subject": alt, "Creator": tool, "Keywords": source, "CreationDate": None},
-    }[format]
+    }
     buffer = io.BytesIO()
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC | {"svg.hashsalt": title})
-        fig.savefig(buffer, format=format, metadata=metadata, transparent=format == "svg")
+        fig.savefig(buffer, format=format, metadata=metadata[format], transparent=format == "svg")
     return buffer.getvalue()
 
 

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 from landscape_cli.main import main
 
-NET = '''
+NET = """
 import sys
 
 import landscape as ls
@@ -72,7 +72,7 @@ class Raises(nn.Module):
 
     def forward(self, x):
         raise ValueError("forward has failed")
-'''
+"""
 
 
 class Evil:
@@ -120,7 +120,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "newer").mkdir()
     (folder / "newer" / "result.json").write_text('{"schema": 99, "result": {}}')
     (folder / "strange").mkdir()
-    (folder / "strange" / "result.json").write_text('{"schema": 1, "arrays": "arrays/none.npz", "result": {"type": "Exploit", "fields": {}}}')
+    (folder / "strange" / "result.json").write_text(
+        '{"schema": 1, "arrays": "arrays/none.npz", "result": {"type": "Exploit", "fields": {}}}'
+    )
     (folder / "a_file").write_text("in the way")
     before = Path.cwd()
     os.chdir(folder)

@@ -5,9 +5,10 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-import landscape as ls
 import pytest
 from click.testing import Result
+
+import landscape as ls
 
 Run = Callable[..., Result]
 Snapshot = Callable[[Path], dict[str, bytes]]
@@ -115,7 +116,9 @@ def test_an_expectation_that_is_met_exits_with_0(here: Path, run: Run) -> None:
 
 
 def test_resume_returns_the_stored_result_and_computes_nothing(here: Path, run: Run, snapshot: Snapshot) -> None:
-    Path("counted.py").write_text(Path("net.py").read_text() + "\nwith open('count', 'a') as file:\n    file.write('x')\n")
+    Path("counted.py").write_text(
+        Path("net.py").read_text() + "\nwith open('count', 'a') as file:\n    file.write('x')\n"
+    )
     first = run("analyze", "counted.py", "--out", "run", "--resume", *FAST)
     before = snapshot(here)
     second = run("analyze", "counted.py", "--out", "run", "--resume", *FAST)
@@ -200,12 +203,32 @@ def test_figures_are_listed_and_rendered(here: Path, run: Run) -> None:
         assert name in listed
     Path("out").mkdir()
     Path("out/mine.txt").write_text("mine")
-    arguments = ["figures", "render", "all", "--from", "runs/earlier", "--out", "out", "--format", "svg", "--format", "pdf"]
+    arguments = [
+        "figures",
+        "render",
+        "all",
+        "--from",
+        "runs/earlier",
+        "--out",
+        "out",
+        "--format",
+        "svg",
+        "--format",
+        "pdf",
+    ]
     first = run(*arguments)
     assert first.exit_code == 0
     assert "no layers" in first.stderr  # the run was made without them
     files = {p.name: p.read_bytes() for p in Path("out").iterdir()}
-    assert sorted(files) == ["density.pdf", "density.svg", "mine.txt", "slices.pdf", "slices.svg", "spectrum.pdf", "spectrum.svg"]
+    assert sorted(files) == [
+        "density.pdf",
+        "density.svg",
+        "mine.txt",
+        "slices.pdf",
+        "slices.svg",
+        "spectrum.pdf",
+        "spectrum.svg",
+    ]
     assert run(*arguments).exit_code == 0
     assert {p.name: p.read_bytes() for p in Path("out").iterdir()} == files
 

@@ -187,7 +187,15 @@ def test_a_mistake_gives_one_line(
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("SEED", "x"), ("LARGEST", "0"), ("DTYPE", "float8"), ("TOL", "-1"), ("EXPECT", "hill"), ("CONFIG", "no.toml"), ("L2", "w")],
+    [
+        ("SEED", "x"),
+        ("LARGEST", "0"),
+        ("DTYPE", "float8"),
+        ("TOL", "-1"),
+        ("EXPECT", "hill"),
+        ("CONFIG", "no.toml"),
+        ("L2", "w"),
+    ],
 )
 def test_a_bad_variable_is_named(here: Path, run: Callable[..., Result], variable: str, value: str) -> None:
     result = run("analyze", "net.py", env={f"LANDSCAPE_{variable}": value})

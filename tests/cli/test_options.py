@@ -11,7 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 from landscape_cli import config
 from landscape_cli.errors import OneLineGroup
-from landscape_cli.options import Coefficient, Expectation, ExpectationType, Setting, problem_options, run_options, spectrum_options
+from landscape_cli.options import (
+    Coefficient,
+    Expectation,
+    ExpectationType,
+    Setting,
+    problem_options,
+    run_options,
+    spectrum_options,
+)
 
 
 @click.group(cls=OneLineGroup)
@@ -82,12 +90,14 @@ def test_precedence_is_command_line_then_variable_then_file_then_default(tmp_pat
     file.write_text("seed = 1\nlargest = 1\nsmallest = 1\n")
     env = {"LANDSCAPE_SEED": "2", "LANDSCAPE_LARGEST": "2"}
     options = told("m", "--config", str(file), "--seed", "3", env=env)["options"]
-    assert (options["seed"], options["largest"], options["smallest"], options["probes"]) == (3, 2, 1, 10)
+    assert (options["seed"], options["largest"], options["smallest"], options["probes"]) == (3, 2, 1, 5)
 
 
 def test_a_file_may_use_tables_and_lists_and_name_the_model(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
-    file.write_text('model = "net.py"\nbatch_size = 4\ninclude = "a*"\n[set]\nhidden = 3\nname = "x"\n[l2]\n"*.weight" = 1e-4\n')
+    file.write_text(
+        'model = "net.py"\nbatch_size = 4\ninclude = "a*"\n[set]\nhidden = 3\nname = "x"\n[l2]\n"*.weight" = 1e-4\n'
+    )
     options = told("--config", str(file))["options"]
     assert options["model"] == "net.py"
     assert options["batch_size"] == 4
@@ -127,3 +137,18 @@ def test_every_option_has_a_variable() -> None:
         return None
 
     walk(main)
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    import inspect
+
+    from landscape_cli.main import main
+
+    from landscape.analysis import analyze
+
+    options = {param.name: param.default for param in main.commands["analyze"].params}
+    library = inspect.signature(analyze).parameters
+    shared = sorted(set(options) & set(library))
+    assert shared == ["largest", "layers", "method", "probes", "seed", "smallest", "steps", "tol"]
+    for name in shared:
+        assert options[name] == library[name].default, name

@@ -7,11 +7,13 @@ from landscape_cli import runs
 from landscape_cli.errors import OneLine
 
 
-def write(target: Path, text: str) -> None:
+def write(target: Path, text: str, failure: BaseException | None = None) -> None:
     with runs.writing(target) as folder:
         (folder / "result.json").write_text(text)
         (folder / "figures").mkdir()
         (folder / "figures" / "density.png").write_text(text)
+        if failure is not None:
+            raise failure
 
 
 def names(folder: Path) -> list[str]:
@@ -44,9 +46,8 @@ def test_a_taken_default_folder_is_numbered(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_failed_run_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), runs.writing(tmp_path / "deep" / "run") as folder:
-        (folder / "result.json").write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "deep" / "run", "half", KeyboardInterrupt())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,10 +55,8 @@ def test_an_earlier_run_stays_until_the_new_one_is_there(tmp_path: Path) -> None
     target = tmp_path / "run"
     write(target, "old")
     (target / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="no luck"), runs.writing(target) as folder:
-        (folder / "result.json").write_text("half")
-        assert (target / "result.json").read_text() == "old"
-        raise ValueError("no luck")
+    with pytest.raises(ValueError, match="no luck"):
+        write(target, "half", ValueError("no luck"))
     assert names(target) == ["figures/density.png", "notes.txt", "result.json"]
     assert (target / "result.json").read_text() == "old"
 
@@ -94,8 +93,8 @@ def test_an_exchange_that_fails_halfway_is_undone(tmp_path: Path, monkeypatch: p
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    for target in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(OneLine, match="file"):
-            runs.place(str(target), "net.py", force=False, resume=False)
-            write(target, "x")
+    with pytest.raises(OneLine, match="is a file"):
+        runs.place(str(tmp_path / "file"), "net.py", force=False, resume=False)
+    with pytest.raises(OneLine, match="cannot be written"):
+        write(tmp_path / "file" / "run", "x")
     assert (tmp_path / "file").read_text() == "x"

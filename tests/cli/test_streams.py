@@ -20,7 +20,9 @@ def landscape(*arguments: str, **settings: object) -> "subprocess.CompletedProce
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["analyze", "--help"], ["spectrum", "--help"], ["figures", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], ["analyze", "--help"], ["spectrum", "--help"], ["figures", "--help"]],
+    ids=" ".join,
 )
 def test_help_does_not_import_torch(arguments: list[str]) -> None:
     script = (
@@ -28,14 +30,21 @@ def test_help_does_not_import_torch(arguments: list[str]) -> None:
         "    assert stop.code == 0\nheavy = {'torch', 'numpy', 'matplotlib', 'rich', 'scipy', 'landscape'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     assert result.returncode == 0, result.stderr
 
 
 def test_completion_does_not_import_torch() -> None:
     env = os.environ | {"_LANDSCAPE_COMPLETE": "bash_complete", "COMP_WORDS": "landscape ana", "COMP_CWORD": "1"}
-    script = "import sys\nfrom landscape_cli.main import main\ntry:\n    main(prog_name='landscape')\nfinally:\n    assert 'torch' not in sys.modules\n"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, env=env)
+    script = (
+        "import sys\nfrom landscape_cli.main import main\ntry:\n    main(prog_name='landscape')\n"
+        "finally:\n    assert 'torch' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, env=env
+    )
     assert "analyze" in result.stdout, result.stderr
 
 
@@ -96,7 +105,9 @@ def test_ctrl_c_is_one_line_and_damages_nothing(here: Path, snapshot: Snapshot, 
     (here / "slow.py").write_text(SLOW)
     before = snapshot(here)
     out = ["--out", "runs/earlier", "--force"] if force else []
-    process = subprocess.Popen([*COMMAND, "analyze", "slow.py", *out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, "analyze", "slow.py", *out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not (here / "started").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
@@ -108,5 +119,5 @@ def test_ctrl_c_is_one_line_and_damages_nothing(here: Path, snapshot: Snapshot, 
     assert stderr.startswith("Error: interrupted")
     (here / "started").unlink()
     assert snapshot(here) == before
-    assert not [p for p in here.rglob(".landscape-*")]
+    assert not list(here.rglob(".landscape-*"))
     assert not (here / "runs" / "slow").exists()
