@@ -52,7 +52,8 @@ def of_analysis(report: Any) -> list[Fact]:
 
 def of_spectrum(spectrum: Any) -> list[Fact]:
     """Every line of a Spectrum."""
-    return [Fact("analysed", (analysed(spectrum),)), *ends(spectrum), Fact("notes", tuple(spectrum.notes))]
+    facts = [Fact("analysed", (analysed(spectrum),)), *ends(spectrum), Fact("notes", tuple(spectrum.notes))]
+    return [fact for fact in facts if fact.lines or fact.eigenvalues]
 
 
 def analysed(result: Any) -> str:
@@ -107,6 +108,8 @@ def checks(report: Any) -> Iterator[str]:
     found = [check for check in report.checks if check.status.name in order]
     for check in sorted(found, key=lambda check: order[check.status.name]):
         yield f"{check.status.name.lower()}: {check.name}: {check.message}"
+    if report.checks and not found:
+        yield f"all {len(report.checks)} passed: {', '.join(check.name for check in report.checks)}"
 
 
 def of_file(report: Any) -> list[Fact]:

@@ -3,14 +3,14 @@
 import click
 
 from . import facts, screens
+from .errors import OneLine
 from .options import json_option
 
 
 @click.command()
 @click.argument("file")
 @json_option
-@click.pass_context
-def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
+def inspect(file: str, as_json: bool) -> None:
     """List the tensors of a checkpoint and the code it asks for; nothing in it is executed."""
     from landscape import loading
 
@@ -19,5 +19,7 @@ def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
         screens.as_json(report)
     else:
         screens.facts(facts.of_file(report))
-        screens.table(["tensor", "shape", "dtype"], facts.tensors(report))
-    ctx.exit(0 if report.safe else 3)
+        if report.tensors:
+            screens.table(["tensor", "shape", "dtype"], facts.tensors(report))
+    if not report.safe:
+        raise OneLine(report.reason if file in report.reason else f"{file} is refused: {report.reason}", 3)

@@ -5,9 +5,13 @@ from typing import Any
 
 from landscape import loading
 
+from .errors import OneLine
+
 
 def load(options: dict[str, Any]) -> tuple[loading.Problem, dict[str, Any]]:
     """The problem that the options describe, and the options that are not about it; ``seed`` is of both."""
+    if options["checkpoint_key"] and not options["checkpoint"]:
+        raise OneLine("--checkpoint-key says where in a checkpoint the weights are: pass --checkpoint FILE too.", 2)
     known = {f.name for f in fields(loading.ProblemOptions)}
     chosen = {k: dict(v) if k in ("settings", "l2", "l1") else v for k, v in options.items() if k in known}
     for key in ("include", "exclude"):

@@ -69,7 +69,7 @@ def numbers(result: Any) -> tuple[Any, Any, Any, int]:
 
 
 def lower_end(result: Any) -> int:
-    """How many of the ascending pairs belong to the lower end; half of them where the two ends meet."""
+    """How many of the ascending pairs belong to the lower end; half of them where the two ends make up the whole spectrum."""
     pairs = getattr(result, "point", result).pairs
     total = len(pairs.values)
-    return max(total - int(pairs.largest), min(int(pairs.smallest), total // 2))
+    return total // 2 if total == result.parameters else int(pairs.smallest)

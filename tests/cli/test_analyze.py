@@ -241,6 +241,12 @@ def test_inspect_lists_tensors_and_refuses_code(here: Path, run: Run) -> None:
     bad = run("inspect", "evil.pt")
     assert bad.exit_code == 3
     assert "system" in bad.stdout
+    assert bad.stderr.startswith("Error: evil.pt")
+    assert len(bad.stderr.splitlines()) == 1
+    for file in ("garbage.pt", "empty.pt", "objects.npz", "raw.pt", "broken.safetensors"):
+        refused = run("inspect", file)
+        assert (refused.exit_code, len(refused.stderr.splitlines())) == (3, 1)
+        assert file in refused.stderr
     assert json.loads(run("inspect", "evil.pt", "--json").stdout)["safe"] is False
     assert not Path("owned").exists()
 

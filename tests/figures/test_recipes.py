@@ -45,18 +45,20 @@ def test_the_spectrum_shows_every_pair_with_both_errors(report: Any) -> None:
 
 
 def test_unknown_sampling_errors_are_not_drawn_as_zero(report: Any) -> None:
-    unknown = SimpleNamespace(point=report.point, sampling_errors=report.sampling_errors * float("nan"))
+    unknown = SimpleNamespace(
+        point=report.point, parameters=report.parameters, sampling_errors=report.sampling_errors * float("nan")
+    )
     assert all(len(bars(ax)) == 1 for ax in spectrum.draw(unknown).axes)
     assert "not known" in spectrum.caption(unknown)
 
 
 @pytest.mark.parametrize(
     ("largest", "smallest", "total", "split"),
-    [(6, 5, 11, 5), (3, 3, 3, 1), (10, 10, 15, 7), (2, 9, 9, 7), (1, 1, 1, 0)],
+    [(6, 5, 20, 5), (6, 0, 20, 0), (10, 5, 15, 7), (3, 0, 3, 1), (1, 0, 1, 0)],
 )
 def test_where_the_ends_meet_each_pair_is_shown_once(largest: int, smallest: int, total: int, split: int) -> None:
-    pairs = SimpleNamespace(values=np.arange(float(total)), largest=largest, smallest=smallest)
-    assert spectrum.lower_end(SimpleNamespace(pairs=pairs)) == split
+    pairs = SimpleNamespace(values=np.arange(float(largest + smallest)), largest=largest, smallest=smallest)
+    assert spectrum.lower_end(SimpleNamespace(pairs=pairs, parameters=total)) == split
 
 
 def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> None:
