@@ -42,7 +42,7 @@ class Status(Enum):
 class Check:
     """One thing looked at: what was found, the evidence in numbers, and what to do."""
 
-    name: str  # finite, determinism, kernels, dropout, batch-norm, kinks
+    name: str  # finite, determinism, kernels, symmetry, dropout, batch-norm, kinks
     status: Status
     message: str
     evidence: dict[str, float]
@@ -54,12 +54,12 @@ def run(f: Landscape, x: Tensor, seed: int = 0) -> tuple[Check, ...]:
     Raises:
         NumericalError: a parameter or the loss on some batch is not finite; the message names it.
 
-    Cost: for a model three passes over the data, then two gradients and three Hessian-vector products.
+    Cost: for a model five passes over the data, five gradients and seven Hessian-vector products.
     """
     if not isinstance(f, ModelLandscape):
         return (kinks(f, x, seed),)
     finite = _finite(f, x)
-    return (finite, _determinism(f, x), _kernels(f, x), _dropout(f), _batch_norm(f), kinks(f, x, seed))
+    return (finite, _determinism(f, x), _kernels(f, x), _symmetry(f, x, seed), _dropout(f), _batch_norm(f), kinks(f, x, seed))
 
 
 def _finite(f: ModelLandscape, x: Tensor) -> Check:
@@ -125,10 +125,29 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
     if attention.calls or any(isinstance(m, nn.MultiheadAttention) for m in f.model.modules()):
         switched.append("attention runs under the math SDPA backend")
     if f.recurrent:
-        switched.append("recurrent layers run without cuDNN and oneDNN")
+        switched.append("recurrent layers run without cuDNN")
+    if f.weight_normed:
+        switched.append("weight normalisation runs in elementary operations")
     if not switched:
         return Check("kernels", Status.OK, "no kernel had to be switched", {})
-    return Check("kernels", Status.NOTE, f"{' and '.join(switched)}: the fused kernels have no second derivative", {})
+    return Check("kernels", Status.NOTE, f"{' and '.join(switched)}: the fused kernels have no second derivative, or a wrong one", {})
+
+
+def _symmetry(f: Landscape, x: Tensor, seed: int) -> Check:
+    """u'Hv against v'Hu: a kernel with a wrong second derivative shows here."""
+    generator = torch.Generator().manual_seed(seed)
+    U = torch.randn(f.dim, 2, generator=generator, dtype=torch.float64).to(x.device, x.dtype)
+    HU = (Hessian(f, x, method="rebuilt") @ U).double()
+    size = float(HU.norm() * U.double().norm()) / 2
+    gap = abs(float((U[:, 0].double() * HU[:, 1]).sum() - (U[:, 1].double() * HU[:, 0]).sum())) / (size or 1.0)
+    if gap > 1e3 * torch.finfo(x.dtype).eps:
+        return Check(
+            "symmetry", Status.WARNING,
+            f"u'Hv and v'Hu differ by {gap:.1e} of |Hv||u|: a kernel's second derivative is wrong; compare with "
+            'Hessian(method="finite-difference") and replace that layer by elementary operations',
+            {"gap": gap},
+        )  # fmt: skip
+    return Check("symmetry", Status.OK, f"u'Hv and v'Hu agree to {gap:.1e}", {"gap": gap})
 
 
 def _dropout(f: ModelLandscape) -> Check:

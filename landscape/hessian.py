@@ -20,6 +20,10 @@ from landscape.model import ModelLandscape
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 BUDGET = 2**30  # bytes of graph kept across products
 BLOCK = 64  # most vectors in one vectorised backward pass
+NO_SECOND_DERIVATIVE = (
+    'a kernel has no second derivative ({}): pass method="finite-difference" to Hessian, '
+    "or replace the layer by one made of elementary operations."
+)
 SMALL = 10_000  # up to this n a vectorised block beats a loop: the time is Python's, not arithmetic's
 
 
@@ -146,6 +150,7 @@ class Hessian(SymmetricOperator):
         self.method, self.memory = method, memory
         self._graphs: list[tuple[Tensor, int | None, float]] | None = None  # (gradient of a term, its batch, its share)
         self._vectorise = f.dim <= SMALL
+        self._differentiable = False  # whether a term's backward pass was seen to be differentiable
 
     @property
     def retained(self) -> bool:
@@ -194,7 +199,11 @@ class Hessian(SymmetricOperator):
         if self.method == "forward-over-reverse":
             gradient = torch.func.grad(term.function)
             x = self.x.detach()
-            return torch.stack([torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1).detach()
+            try:
+                return torch.stack([torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1).detach()
+            except RuntimeError as error:  # NotImplementedError among them
+                line = str(error).splitlines()[0]
+                raise NumericalError(f"a kernel has no forward derivative ({line}): use another method of Hessian.") from error
         return self._backward(self._gradient(term.function), V, keep=False)
 
     def _gradient(self, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -202,7 +211,12 @@ class Hessian(SymmetricOperator):
         if not value.requires_grad:
             return torch.zeros_like(self.x, requires_grad=False)  # a constant
         gradient = torch.autograd.grad(value, self.x, create_graph=True, allow_unused=True)[0]
-        return torch.zeros_like(self.x) if gradient is None else gradient
+        if gradient is None:
+            return torch.zeros_like(self.x)
+        if not self._differentiable:
+            _require_second_derivative(gradient)
+            self._differentiable = True
+        return gradient
 
     def _backward(self, gradient: Tensor, V: Tensor, *, keep: bool) -> Tensor:
         """d(gradient'V)/dx (n, k) by one more backward pass through the graph of ``gradient``, vectorised where that works."""
@@ -329,12 +343,22 @@ def _vjp(output: Tensor, x: Tensor, v: Tensor, *, keep: bool) -> Tensor:
             or "does not require grad" in str(error)
         ):
             line = str(error).splitlines()[0]
-            raise NumericalError(
-                f'a kernel has no second derivative ({line}): pass method="finite-difference" to Hessian, '
-                "or replace the layer by one made of elementary operations."
-            ) from error
+            raise NumericalError(NO_SECOND_DERIVATIVE.format(line)) from error
         raise
     return torch.zeros_like(x) if product is None else product
+
+
+def _require_second_derivative(gradient: Tensor) -> None:
+    """Look for the node that ``once_differentiable`` leaves: autograd skips it silently and the product would be wrong."""
+    seen, todo = set(), [gradient.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name().endswith("::Error"):
+            raise NumericalError(NO_SECOND_DERIVATIVE.format("a custom autograd.Function marked once_differentiable"))
+        todo += [parent for parent, _ in node.next_functions]
 
 
 def _graph_bytes(build: Callable[[], Tensor]) -> int:

@@ -17,12 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.parametrizations import _WeightNorm
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.overrides import TorchFunctionMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape import batches as batching
 from landscape.batches import Batch
 from landscape.core import OutputTerm, Term
-from landscape.errors import LoadingError
+from landscape.errors import LoadingError, NumericalError
 
 Globs = str | Sequence[str]
 
@@ -54,6 +57,16 @@ class _Objective(nn.Module):
         else:
             output = self.model(*inputs) if isinstance(inputs, list | tuple) else self.model(inputs)
         return output if isinstance(output, Tensor) else getattr(output, "logits", output)
+
+
+class _ElementaryWeightNorm(TorchFunctionMode):
+    """Weight normalisation from elementary operations: the fused kernel's second derivative holds the norms constant and is wrong."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch._weight_norm:
+            v, g, dim = [*args, *(kwargs or {}).values(), 0][:3]
+            return v * (g / torch.norm_except_dim(v, 2, dim))
+        return func(*args, **(kwargs or {}))
 
 
 class ModelLandscape:
@@ -198,8 +211,9 @@ class ModelLandscape:
     def evaluation(self) -> Iterator[None]:
         """Mode, kernels and random state for an evaluation, put back afterwards whatever happens.
 
-        Attention runs under the math SDPA backend and recurrent layers without cuDNN and oneDNN: the fused kernels have no
-        second derivative, and one landscape must not be evaluated by two kernels.
+        Attention runs under the math SDPA backend, recurrent layers without cuDNN, weight normalisation in
+        elementary operations: the fused kernels have no second derivative, or a wrong one. One landscape must not be
+        evaluated by two kernels, so values and gradients use the same.
         """
         training = [(m, m.training) for m in self.model.modules()]
         cuda = [self.device.index or 0] if self.device.type == "cuda" else []
@@ -209,7 +223,8 @@ class ModelLandscape:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self.recurrent:
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            if self.weight_normed:
+                stack.enter_context(_ElementaryWeightNorm())
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
                 for module, _ in training:
@@ -225,6 +240,12 @@ class ModelLandscape:
     def recurrent(self) -> bool:
         """Whether the model has recurrent layers, whose fused kernels are switched off."""
         return any(isinstance(m, nn.RNNBase) for m in self.model.modules())
+
+    @property
+    def weight_normed(self) -> bool:
+        """Whether the model has weight normalisation, whose fused kernel is switched off."""
+        hooks = [h for m in self.model.modules() for h in m._forward_pre_hooks.values()]
+        return any(isinstance(m, _WeightNorm) for m in self.model.modules()) or any(isinstance(h, WeightNorm) for h in hooks)
 
     def fingerprint(self) -> tuple[str, str]:
         """Hashes of the model (names, shapes, values of parameters and buffers) and of the data, 16 hexadecimal digits each."""
@@ -271,7 +292,7 @@ class ModelLandscape:
         return {k: slice(end - sizes[k], end) for k, end in zip(self._names, ends, strict=True)}
 
     def _read_weights(self, weight: Callable[[Batch], float] | None) -> tuple[list[float], int]:
-        if iter(self.batches) is self.batches:  # type: ignore[comparison-overlap]
+        if isinstance(self.batches, Iterator):
             raise ValueError(
                 "batches can be read only once (it is an iterator), but every Hessian-vector product reads all the data. "
                 "Pass a DataLoader, or batches=list(batches)."
@@ -327,6 +348,10 @@ class ModelLandscape:
             return functional_call(self._objective, self._tensors(x), args)
         except (torch.OutOfMemoryError, LoadingError):
             raise
+        except NotImplementedError as error:
+            if "forward AD" not in str(error):
+                raise
+            raise NumericalError(f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another method of Hessian.") from error
         except Exception as error:
             line = " ".join(str(error).split())
             raise LoadingError(

@@ -1,0 +1,165 @@
+"""One growing orthonormal basis: locked vectors first, then a Krylov space of H orthogonal to them, restarted thickly.
+
+Q: (rows, n), orthonormal rows: L, the locked vectors (l, n), then the Krylov basis (m, n), then the next unit vector q.
+P projects out L. C = Q H Qᵀ: measured coefficients, float64, its upper triangle filled as products come. T (m, m) is the
+part of C on the Krylov basis, B (l, m) its coupling to L. Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to rounding, also after
+restarts, and a Ritz pair (theta, Qₘᵀ s) has the residual (‖B s‖² + (beta s_m)²)^½.
+Sources: Wu & Simon 2000, SIMAX 22:602 (thick restart); Kuczynski & Wozniakowski 1992, SIMAX 13:1094 (random starts);
+Szegö 1939, Orthogonal Polynomials, 3.41 (the Christoffel function bounds a mass at a point from 2m moments).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import betainc
+from torch import Tensor
+
+from landscape.core import Operator
+from landscape.linalg.operators import bad_product, gaussian, noise
+from landscape.linalg.reductions import combine, norm, orthogonalise
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Ritz:
+    """The Ritz pairs of PHP on the Krylov basis as it is."""
+
+    theta: Array  # (m,) ascending
+    S: Array  # (m, m) their coordinates in the Krylov basis
+    residuals: Array  # (m,)
+    beta: float  # norm of the next vector before it was normalised
+    exhausted: bool  # the space is invariant: its residuals are rounding
+
+
+class Basis:
+    """The basis Q, its projected matrix C and the count of products. Only ``ritz`` waits for the device."""
+
+    def __init__(self, H: Operator, rows: int, seeds: np.random.SeedSequence) -> None:
+        n = H.shape[0]
+        self.H, self.n, self.rows, self.seeds = H, n, rows, seeds
+        self.Q = torch.empty(rows + 1, n, dtype=H.dtype, device=H.device)
+        self.C = torch.zeros(rows, rows, dtype=torch.float64, device=H.device)
+        self.betas = torch.zeros(rows, dtype=torch.float64, device=H.device)
+        self.locked = self.size = self.seen = 0  # l, m, and how many of the m the host has looked at
+        self.values, self.residuals = np.zeros(0), np.zeros(0)  # of the locked vectors
+        self.products = 0
+        self.scale = 0.0  # the largest |theta| met: at most ‖H‖
+        self.negative = self.positive = 0  # the most Ritz values beyond rounding on either side of 0, on one basis
+        self.restarted = False
+
+    @property
+    def room(self) -> int:
+        """How many vectors the Krylov basis can still take."""
+        return min(self.rows, self.n) - self.locked - self.size
+
+    def start(self) -> None:
+        """Begin a Krylov space at a random vector orthogonal to the locked ones, uniform on their complement's sphere."""
+        self.size = self.seen = 0
+        self.restarted = False
+        _, z = orthogonalise(gaussian((self.n,), self.seeds, self.H), self.Q[: self.locked])
+        _, z = orthogonalise(z / norm(z).to(z.dtype), self.Q[: self.locked])
+        self.Q[self.locked] = z / norm(z).to(z.dtype)
+
+    def grow(self, steps: int) -> None:
+        """``steps`` products, each a new vector; nothing is copied to the host."""
+        tiny = torch.finfo(self.H.dtype).tiny
+        for i in range(self.locked + self.size, self.locked + self.size + steps):
+            c, w = orthogonalise(self.H @ self.Q[i], self.Q[: i + 1])
+            beta = norm(w)
+            self.C[: i + 1, i] = c
+            self.betas[i] = beta
+            torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=self.Q[i + 1])  # rounding after a breakdown; ritz cuts it off
+        self.size += steps
+        self.products += steps
+
+    def ritz(self) -> Ritz:
+        """The Ritz pairs now.
+
+        Raises:
+            NumericalError: a product was not finite.
+        """
+        held, end = self.locked, self.locked + self.size
+        C = self.C[:end, :end].cpu().numpy()
+        betas = self.betas[held:end].cpu().numpy()
+        first = self.products - self.size + self.seen + 1  # the product behind the first column not looked at yet
+        fine = np.isfinite(C[:, held + self.seen :]).all(0) & np.isfinite(betas[self.seen :])
+        if not fine.all():
+            raise bad_product(first + int(np.argmin(fine)))
+        scale = max(self.scale, float(np.abs(np.diag(C)).max()), float(betas[self.seen :].max(initial=0.0)) / 2)
+        flat = np.flatnonzero(betas[self.seen :] <= noise(self.H, scale))
+        exhausted = bool(flat.size) or end == self.n
+        if flat.size:
+            self.size = self.seen + int(flat[0]) + 1
+            end = held + self.size
+            C, betas = C[:end, :end], betas[: self.size]
+        self.seen = self.size
+        theta, S = np.linalg.eigh(C[held:, held:], UPLO="U")
+        self.scale = max(self.scale, float(np.abs(theta).max()))
+        beta = float(betas[-1])
+        residuals = np.sqrt((beta * S[-1]) ** 2 + ((C[:held, held:] @ S) ** 2).sum(0))
+        return Ritz(theta, S, residuals, beta, exhausted)
+
+    def count_signs(self) -> None:
+        """By Cauchy interlacing H has at least as many eigenvalues of a sign as C."""
+        end = self.locked + self.size
+        values = np.linalg.eigvalsh(self.C[:end, :end].cpu().numpy(), UPLO="U")
+        rounding = noise(self.H, self.scale)
+        self.negative = max(self.negative, int((values < -rounding).sum()))
+        self.positive = max(self.positive, int((values > rounding).sum()))
+
+    def restart(self, ritz: Ritz, keep: Array) -> None:
+        """Thick restart: keep the Ritz pairs with these indices and the next vector."""
+        self.count_signs()
+        held, m, p = self.locked, self.size, len(keep)
+        W = np.zeros((held + m, held + p))
+        W[:held, :held], W[held:, held:] = np.eye(held), ritz.S[:, keep]
+        self._turn(W)
+        self.Q[held + p] = self.Q[held + m]
+        self.size = self.seen = p
+        self.restarted = True
+
+    def lock(self, ritz: Ritz, old: Array, new: Array) -> None:
+        """End this Krylov space: keep these of the locked vectors, and lock these Ritz vectors."""
+        self.count_signs()
+        held, m = self.locked, self.size
+        W = np.zeros((held + m, len(old) + len(new)))
+        W[old, np.arange(len(old))] = 1
+        W[held:, len(old) :] = ritz.S[:, new]
+        self._turn(W)
+        self.values = np.concatenate([self.values[old], ritz.theta[new]])
+        self.residuals = np.concatenate([self.residuals[old], ritz.residuals[new]])
+        self.locked, self.size, self.seen = W.shape[1], 0, 0
+
+    def adopt(self, vectors: Tensor, values: Array, residuals: Array) -> None:
+        """Lock columns known to be orthonormal Ritz vectors."""
+        self.locked = vectors.shape[1]
+        self.Q[: self.locked] = vectors.T
+        self.C[: self.locked, : self.locked] = torch.diag(torch.as_tensor(values, device=self.C.device))
+        self.values, self.residuals = values, residuals
+        self.scale = float(np.abs(values).max())
+
+    def missed(self, ritz: Ritz, x: float) -> float:
+        """A bound on the probability that PHP has an eigenvalue beyond x, outside the Ritz values, and this start hid it.
+
+        The square of the start's component on such an eigenvector is at most the Christoffel function at x, whatever the
+        rest of the spectrum; for a uniform start it is Beta(1/2, (N - 1) / 2) in N dimensions.
+        """
+        if ritz.exhausted and ritz.beta == 0:
+            return 0.0
+        if self.restarted or ritz.theta[0] <= x <= ritz.theta[-1]:
+            return 1.0
+        y = ritz.beta * (ritz.S @ (ritz.S[-1] / (x - ritz.theta)))  # (x - T) y = beta e_m
+        return float(betainc(0.5, (self.n - self.locked - 1) / 2, y[0] ** 2 / (1 + y @ y))) if self.n > self.locked + 1 else 0.0
+
+    def _turn(self, W: Array) -> None:
+        """Replace the basis by the combinations in the columns of W."""
+        end, k = W.shape
+        turn = torch.as_tensor(W, device=self.C.device)
+        C = self.C[:end, :end].triu()
+        C = C + C.triu(1).T
+        combine(turn, self.Q[:end], out=self.Q[:k])
+        self.C[:k, :k] = turn.T @ C @ turn

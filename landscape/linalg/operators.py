@@ -1,0 +1,72 @@
+"""What the solvers ask of their operand and their random numbers.
+
+An operand is an ``Operator`` or a dense symmetric tensor, which is wrapped into one. Random vectors are drawn on the CPU by
+a generator made here and then moved, so that every device starts from the same ones; the global state is left alone.
+"""
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.core import Operator
+from landscape.errors import NumericalError
+
+FLOATS = (torch.float32, torch.float64)
+ROUNDING = 20.0  # a product is taken to be exact to this many eps ‖H‖
+
+
+class Dense:
+    """A dense symmetric matrix as an operator."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix, self.dtype, self.device = matrix, matrix.dtype, matrix.device
+        self.shape = (matrix.shape[0], matrix.shape[1])
+
+    def __matmul__(self, V: Tensor, /) -> Tensor:
+        return self.matrix @ V
+
+
+def as_operator(H: Operator | Tensor) -> Operator:
+    """H itself, or a dense tensor wrapped.
+
+    Raises:
+        ValueError: H is not square or empty, its dtype is not float32 or float64, or a tensor is not finite or not symmetric
+            to rounding.
+    """
+    shape = tuple(H.shape)
+    if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
+        raise ValueError(f"H must be a square matrix (n, n) with n at least 1, got shape {shape}.")
+    if H.dtype not in FLOATS:
+        raise ValueError(f"H must be float32 or float64, got {H.dtype}: convert it, or the point it is formed at.")
+    if not isinstance(H, Tensor):
+        return H
+    H = H.detach()
+    largest = H.abs().amax()
+    if not bool(torch.isfinite(largest)):
+        raise ValueError("H has a NaN or inf: check that the loss and its derivatives are finite at this point.")
+    gap = (H - H.T).abs().amax()
+    if bool(gap > 100 * torch.finfo(H.dtype).eps * largest):
+        raise ValueError(
+            f"H is not symmetric: |H - Hᵀ| is up to {float(gap):.2g} beside entries up to {float(largest):.2g}. "
+            "Pass (H + H.T) / 2 if its symmetric part is meant."
+        )
+    return Dense(H)
+
+
+def gaussian(shape: tuple[int, ...], seeds: np.random.SeedSequence, H: Operator) -> Tensor:
+    """Standard normal numbers from the next child of ``seeds``, in the dtype and on the device of H."""
+    (child,) = seeds.spawn(1)
+    generator = torch.Generator(device="cpu").manual_seed(int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    return torch.randn(shape, generator=generator, dtype=H.dtype, device="cpu").to(H.device)
+
+
+def noise(H: Operator, scale: float) -> float:
+    """How far rounding moves a product with a unit vector, ‖H‖ being ``scale``."""
+    return ROUNDING * cast(float, torch.finfo(H.dtype).eps) * scale
+
+
+def bad_product(number: int) -> NumericalError:
+    """The error for a product that is not finite."""
+    return NumericalError(f"product {number} with H has a NaN or inf: check that the loss is finite at this point.")
