@@ -98,7 +98,7 @@ def negative(report: Any) -> str:
     estimate = report.density.count(float("-inf"), floor)
     return (
         f"about {numbers.count(estimate.value)} of {numbers.count(n)} eigenvalues ({numbers.share(estimate.value, n)}) are below "
-        f"{numbers.plain(floor)}; 95 %: {numbers.count(estimate.low)} to {numbers.count(estimate.high)}"
+        f"{numbers.plain(floor)}; {numbers.count(estimate.low)} to {numbers.count(estimate.high)} with 95% confidence"
     )
 
 

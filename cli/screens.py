@@ -69,8 +69,9 @@ def _cell(row: Fact) -> "RenderableType":
     parts: list[RenderableType] = []
     if row.eigenvalues:
         grid = Table.grid(padding=(0, 3))
+        grid.add_row(Text("± sampling error of the data", style="dim"), Text("± solver", style="dim"))
         for value, bound in row.eigenvalues:
-            grid.add_row(Text(value, style="bold"), Text(f"solver ± {bound}", style="dim"))
+            grid.add_row(Text(value, style="bold"), Text(f"± {bound}", style="dim"))
         parts.append(grid)
     for line in row.lines:
         word = line.split(":")[0].split(" ")[0]

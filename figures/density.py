@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from . import style
 
+FLOOR = 0.03  # of one eigenvalue's share: nodes with less are copies that rounding makes, and noise
+
 
 @style.styled
 def draw(result: Any) -> Figure:
@@ -34,24 +36,28 @@ def draw(result: Any) -> Figure:
                 elinewidth=0.6,
                 alpha=0.85,
             )
+    ax.axhline(1 / density.dimension, color=style.QUIET, linewidth=0.7, linestyle=":", zorder=0, label="one eigenvalue")
     ax.set(xlabel="eigenvalue of the Hessian", ylabel="share of the spectrum")
-    ax.set_yscale("log", nonpositive="clip")
-    if weights.max() > 0:  # bars that reach down to zero are cut at the frame
-        ax.set_ylim(weights[weights > 0].min() / 3, min(weights.max() * 3, 2))
-    spread = np.abs(nodes[weights > 0])
-    if spread.size and spread.max() > 30 * max(float(np.median(spread)), 1e-300):
-        ax.set_xscale("symlog", linthresh=_power_of_ten(spread), linscale=0.5)
-        ax.set_xlim(*(v * (1.6 if v * side > 0 else 0.6) for v, side in ((nodes.min(), -1), (nodes.max(), 1))))
-    fig.legend(loc="outside upper left", ncols=2, handletextpad=0.2, columnspacing=1)
+    ax.set_yscale("log", nonpositive="clip")  # bars that reach down to zero are cut at the frame
+    ax.set_ylim(FLOOR / density.dimension, 2)
+    extent = np.abs(nodes).max()
+    bulk = _bulk(nodes, weights)
+    if extent > 30 * bulk:
+        style.symlog(ax, nodes.min(), nodes.max(), linear=max(bulk, extent / 1e3), most=3)
+    fig.legend(loc="outside upper left", ncols=3, handletextpad=0.2, columnspacing=1)
     return fig
 
 
 def caption(result: Any) -> str:
+    """What the figure shows, in words."""
     density = _density(result)
-    nodes = np.asarray(density.nodes)
+    nodes, weights = np.asarray(density.nodes), np.asarray(density.weights)
+    below = int((weights < FLOOR / density.dimension).sum())
+    hidden = f" {below} nodes with less than {FLOOR:g} eigenvalues' share lie below the frame." if below else ""
     return (
         f"Spectral density of the Hessian at {nodes.size} quadrature nodes from {nodes.min():.3g} to {nodes.max():.3g}; "
-        "share of the eigenvalues on a log scale, bars are one standard error between probes, nothing is smoothed."
+        "share of the eigenvalues on a log scale, bars are one standard error between probes, nothing is smoothed, the dotted "
+        f"line is the share of a single eigenvalue.{hidden}"
     )
 
 
@@ -64,8 +70,7 @@ def _density(result: Any) -> Any:
     return density
 
 
-def _power_of_ten(spread: "np.ndarray[Any, Any]") -> float:
-    """Where the symmetric log scale turns linear: at most four decades below the largest node."""
-    top = float(np.floor(np.log10(spread.max())))
-    low = float(np.floor(np.log10(max(float(np.median(spread)), 10 ** (top - 4)))))
-    return float(10.0**low)
+def _bulk(nodes: "np.ndarray[Any, Any]", weights: "np.ndarray[Any, Any]") -> float:
+    """The |eigenvalue| that nine tenths of the spectrum lie within: it decides the scale of the axis, nothing else."""
+    order = np.argsort(np.abs(nodes))
+    return float(np.abs(nodes)[order][np.searchsorted(np.cumsum(weights[order]), 0.9 * weights.sum())])

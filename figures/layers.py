@@ -23,6 +23,8 @@ def draw(result: Any) -> Figure:
     shown = gradient > 0
     left.plot(gradient[shown], rows[shown], "D", color=style.INK, markersize=3)
     left.set_xlabel("|gradient|")
+    for row in rows[~shown]:  # zero has no logarithm
+        left.text(0.03, row, "0", transform=left.get_yaxis_transform(), va="center")
     if shown.any():
         left.set_xscale("log")
         low, high = gradient[shown].min(), gradient[shown].max()
@@ -35,12 +37,12 @@ def draw(result: Any) -> Figure:
         ends = [getattr(layer, which) for layer in layers]
         value, error = (np.array([getattr(e, k) for e in ends]) for k in ("value", "error"))
         right.errorbar(value, rows, xerr=error, fmt=marker, color=colour, markersize=3, elinewidth=0.8, label=which)
-    extent = np.abs([[layer.largest.value, layer.smallest.value] for layer in layers])
-    if extent.max() > 50 * max(float(np.median(extent)), 1e-300):
-        right.set_xscale(
-            "symlog", linthresh=float(10 ** np.floor(np.log10(max(float(np.median(extent)), extent.max() / 1e4))))
-        )
-        right.xaxis.set_minor_locator(NullLocator())
+    ends = np.array(
+        [[layer.smallest.low, layer.smallest.high, layer.largest.low, layer.largest.high] for layer in layers]
+    )
+    extent = np.abs(ends).max()
+    if extent > 10 * max(float(np.median([layer.largest.high for layer in layers])), 1e-300):
+        style.symlog(right, ends.min(), ends.max(), linear=extent / 1e3, most=2)
     else:
         right.xaxis.set_major_locator(MaxNLocator(3))
     right.set_xlabel("ends of its block")

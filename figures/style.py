@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 if TYPE_CHECKING:
     from landscape.results import Provenance
@@ -87,6 +89,19 @@ def styled(draw: Callable[[Any], Figure]) -> Callable[[Any], Figure]:
 def zero_line(ax: Axes, *, vertical: bool = False) -> None:
     """A quiet line where the eigenvalue is zero."""
     (ax.axvline if vertical else ax.axhline)(0, color=QUIET, linewidth=0.7, zorder=0)
+
+
+def symlog(ax: Axes, low: float, high: float, *, linear: float, most: int) -> None:
+    """A symmetric log scale in x for [low, high], linear below ``linear``, with at most ``most`` powers of ten a side."""
+    floor = math.floor(math.log10(linear))
+    top = math.floor(math.log10(max(abs(low), abs(high))))
+    ax.set_xscale("symlog", linthresh=10.0**floor, linscale=0.6)
+    margin = 10.0**floor / 3
+    left, right = (v * (1.6 if v * side > 0 else 0.6) + side * margin for v, side in ((low, -1), (high, 1)))
+    ax.set_xlim(left, right)
+    powers = [10.0**k for k in range(top, floor, -max(1, math.ceil((top - floor) / most)))] or [10.0**floor]
+    ax.xaxis.set_major_locator(FixedLocator([t for p in (0.0, *powers) for t in {p, -p} if left <= t <= right]))
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def render(fig: Figure, format: str, *, title: str, alt: str, provenance: Provenance) -> bytes:

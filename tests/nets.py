@@ -114,10 +114,14 @@ _BUILD: dict[str, Callable[[], nn.Module]] = {
     "gelu-deep": lambda: _mlp(nn.GELU, 4, 6, 6, 6, 6, 3),
     "wide-mlp": lambda: _mlp(nn.SiLU, 4, 100, 3),
     "conv": lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)),
-    "group-norm": lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)),
+    "group-norm": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+    ),
     "batch-norm": _batch_norm,
     "layer-norm": lambda: nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)),
-    "weight-norm": lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 8)), nn.Softplus(), nn.Linear(8, 3)),
+    "weight-norm": lambda: nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(4, 8)), nn.Softplus(), nn.Linear(8, 3)
+    ),
     "gru": lambda: Recurrent(nn.GRU),
     "lstm": lambda: Recurrent(nn.LSTM, num_layers=2),
     "rnn": lambda: Recurrent(nn.RNN),

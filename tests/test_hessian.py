@@ -31,7 +31,11 @@ def landscape(kind: str, seed: int = 0, size: int = 7, **options: Any) -> ls.Mod
 def test_products_and_blocks_equal_the_dense_hessian(kind: str, method: str) -> None:
     if method == "finite-difference" and kind not in SMOOTH:
         pytest.skip("differences across kinks are another matrix")
-    if method == "forward-over-reverse" and kind in ("huber", "regression", "tied-autoencoder"):  # torch's mse and huber
+    if method == "forward-over-reverse" and kind in (
+        "huber",
+        "regression",
+        "tied-autoencoder",
+    ):  # torch's mse and huber
         with pytest.raises(ls.NumericalError, match="no forward derivative"):
             ls.Hessian(landscape(kind), method=method) @ landscape(kind).point()
         return
@@ -92,7 +96,12 @@ def test_gauss_newton_is_its_definition(kind: str) -> None:
     shape = net.model(x).shape
     J = torch.autograd.functional.jacobian(output, point)
     inner = torch.autograd.functional.hessian(lambda z: net.loss(z.view(shape), y), output(point))
-    decay = torch.cat([torch.full((p.numel(),), 1e-2 if "weight" in k else 0.0, dtype=torch.float64) for k, p in net.model.named_parameters()])
+    decay = torch.cat(
+        [
+            torch.full((p.numel(),), 1e-2 if "weight" in k else 0.0, dtype=torch.float64)
+            for k, p in net.model.named_parameters()
+        ]
+    )
     expected = J.T @ inner @ J + torch.diag(decay)
     torch.testing.assert_close(G.dense(), expected, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close((H - G).dense(), truth(kind, seed=1) - expected, rtol=1e-9, atol=1e-11)
@@ -106,7 +115,12 @@ def test_quadratic_forms_sum_to_the_hessian() -> None:
     forms, shares = H.quadratic_forms(V)
     assert forms.shape == (4, 2)
     assert shares.tolist() == pytest.approx([7 / 23, 7 / 23, 7 / 23, 2 / 23])
-    weights = torch.cat([torch.full((s.stop - s.start,), 1e-2 if "weight" in k else 0.0, dtype=torch.float64) for k, s in f.layout.items()])
+    weights = torch.cat(
+        [
+            torch.full((s.stop - s.start,), 1e-2 if "weight" in k else 0.0, dtype=torch.float64)
+            for k, s in f.layout.items()
+        ]
+    )
     torch.testing.assert_close(forms.sum(0) + (weights[:, None] * V * V).sum(0), (V * (H @ V)).sum(0))
 
 
@@ -133,7 +147,11 @@ def test_formulas(dtype: torch.dtype, device: torch.device) -> None:
     assert torch.equal(ls.Hessian(f, at=x).dense(), expected)
     assert torch.equal(f.gradient(x), torch.tensor([36.0, 14.0], dtype=dtype, device=device))
     assert f.value(x.expand(4, 3, 2)).shape == (4, 3)
-    for flat in (lambda x: x[..., 0] * 0 + 1.5, lambda x: x.sum(-1), lambda x: torch.ones(x.shape[:-1], dtype=x.dtype, device=x.device)):
+    for flat in (
+        lambda x: x[..., 0] * 0 + 1.5,
+        lambda x: x.sum(-1),
+        lambda x: torch.ones(x.shape[:-1], dtype=x.dtype, device=x.device),
+    ):
         H = ls.Hessian(ls.FunctionLandscape(flat, dim=2), at=x)
         assert torch.equal(H.dense(), torch.zeros(2, 2, dtype=dtype, device=device))
 
@@ -174,7 +192,10 @@ def test_a_kernel_without_second_derivative_is_named() -> None:
         (lambda f: ls.Hessian(f) @ torch.zeros(3), "it takes"),
         (lambda f: ls.Hessian(f) @ torch.zeros(f.dim, dtype=torch.float32), "move the vector"),
         (lambda f: ls.Hessian(f) - SymmetricOperator(2, torch.float64, torch.device("cpu")), "must agree"),
-        (lambda f: ls.GaussNewton(ls.ModelLandscape(f.model, lambda model, batch: model(batch[0]).sum(), f.batches)), "hides the model"),
+        (
+            lambda f: ls.GaussNewton(ls.ModelLandscape(f.model, lambda model, batch: model(batch[0]).sum(), f.batches)),
+            "hides the model",
+        ),
         (lambda f: ls.FunctionLandscape(lambda x: x.sum(), dim=2).value(torch.zeros(3, 2)), "a formula maps"),
         (lambda f: ls.FunctionLandscape(lambda x: x[..., 0], dim=0), "dim must be"),
         (lambda f: ls.Box(1, 1), "low < high"),

@@ -117,7 +117,9 @@ def test_every_form_of_batch_and_loss_agrees() -> None:
     x, s, y = torch.randn(23, 4), torch.rand(23, 1), torch.randint(0, 3, (23,))
     model = Keyed()
     expected = F.cross_entropy(model.linear(x) * s, y).detach()
-    dicts = [{"features": a, "scale": b, "labels": c} for a, b, c in zip(x.split(5), s.split(5), y.split(5), strict=True)]
+    dicts = [
+        {"features": a, "scale": b, "labels": c} for a, b, c in zip(x.split(5), s.split(5), y.split(5), strict=True)
+    ]
     pairs = [((a, b), c) for a, b, c in zip(x.split(5), s.split(5), y.split(5), strict=True)]
     forms = [
         ls.ModelLandscape(model, None, dicts),
@@ -163,7 +165,9 @@ def test_l1_and_l2_terms() -> None:
     extra = 0.5 * 0.4 * (w @ w) + 0.5 * 0.1 * (b @ b) + 0.7 * b.abs().sum()
     torch.testing.assert_close(f.value(x) - bare.value(x), extra)
     torch.testing.assert_close(f.gradient(x) - bare.gradient(x), torch.cat([0.4 * w, 0.1 * b + 0.7 * b.sign()]))
-    torch.testing.assert_close(ls.Hessian(f).dense() - ls.Hessian(bare).dense(), torch.diag(torch.tensor([0.4] * 6 + [0.1] * 2).double()))
+    torch.testing.assert_close(
+        ls.Hessian(f).dense() - ls.Hessian(bare).dense(), torch.diag(torch.tensor([0.4] * 6 + [0.1] * 2).double())
+    )
 
 
 def test_l2_is_the_weight_decay_of_torch() -> None:
@@ -216,7 +220,13 @@ def test_batch_norm_in_train_mode_uses_the_batch_and_keeps_its_statistics() -> N
 class Failing(nn.Module):
     def __init__(self, error: type[BaseException] | None) -> None:
         super().__init__()
-        self.linear, self.norm, self.drop, self.error, self.left = nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(), error, 4
+        self.linear, self.norm, self.drop, self.error, self.left = (
+            nn.Linear(4, 3),
+            nn.BatchNorm1d(3),
+            nn.Dropout(),
+            error,
+            4,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         self.left -= 1
@@ -263,7 +273,9 @@ def test_dtype_and_device(dtype: torch.dtype, device: torch.device) -> None:
     x = f.point()
     assert (x.dtype, x.device.type) == (dtype, device.type)
     expected = plain_loss(net)[0](plain_loss(net)[1])
-    torch.testing.assert_close(f.value(x).cpu().double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=0)
+    torch.testing.assert_close(
+        f.value(x).cpu().double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=0
+    )
     assert f.gradient(x).dtype == dtype
     assert ls.ModelLandscape(copy.deepcopy(net.model).half(), net.loss, net.batches(7)).dtype == torch.float32
 
@@ -338,7 +350,11 @@ def test_bad_arguments_are_named(change: dict[str, Any], error: type[Exception],
 
 def test_bad_points_are_named() -> None:
     f = ls.ModelLandscape(nn.Linear(4, 3), F.cross_entropy, GOOD)
-    for bad, words in ((torch.zeros(4), "n = 15"), (torch.zeros(15).double(), "float64"), (torch.zeros(15, 2), "n = 15")):
+    for bad, words in (
+        (torch.zeros(4), "n = 15"),
+        (torch.zeros(15).double(), "float64"),
+        (torch.zeros(15, 2), "n = 15"),
+    ):
         with pytest.raises(ValueError, match=words):
             f.value(bad)
         with pytest.raises(ValueError, match=words):

@@ -69,8 +69,10 @@ def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> Non
     np.testing.assert_array_equal(drawn[np.lexsort(drawn.T)], expected[np.lexsort(expected.T)])
     assert ax.get_yscale() == "log"
     low, high = ax.get_ylim()
-    assert low < expected[:, 1].min()
+    assert low < 1 / report.parameters
     assert high > expected[:, 1].max()
+    below = int((weights < low).sum())
+    assert (f"{below} nodes" in density.caption(report)) == (below > 0)
     left, right = ax.get_xlim()
     assert left < nodes.min()
     assert right > nodes.max()
@@ -182,6 +184,25 @@ def test_no_figure_goes_through_pyplot() -> None:
 def test_no_text_collides_or_is_cut(name: str, broken: Any) -> None:
     fig = RECIPES[name].draw(broken)
     assert_readable(fig)
+
+
+@pytest.mark.parametrize("largest", [1e-6, 0.3, 17.0, 4e5])
+@pytest.mark.parametrize("smallest", [-3e-7, -0.5, 0.0])
+@pytest.mark.parametrize("bulk", [1e-9, 0.02])
+def test_no_scale_makes_labels_collide(largest: float, smallest: float, bulk: float) -> None:
+    nodes = np.array(sorted([smallest, -bulk / 2, bulk / 3, bulk, largest]))
+    spread = SimpleNamespace(
+        nodes=nodes, weights=np.array([0.01, 0.3, 0.38, 0.3, 0.01]), errors=np.full(5, 1e-3), dimension=500
+    )
+    ends = [ls.Estimate(v, 0.1 * abs(v), 0.9 * v, 1.1 * v) for v in (largest, bulk, smallest)]
+    rows = tuple(
+        SimpleNamespace(
+            name=f"encoder.layers.{i}.self_attn", gradient_norm=10.0 ** (-3 * i), largest=ends[i], smallest=ends[2]
+        )
+        for i in range(2)
+    )
+    assert_readable(density.draw(SimpleNamespace(density=spread)))
+    assert_readable(layers.draw(SimpleNamespace(layers=rows)))
 
 
 def assert_readable(fig: Figure) -> None:
