@@ -13,7 +13,9 @@ def load(options: dict[str, Any]) -> tuple[loading.Problem, dict[str, Any]]:
     if options["checkpoint_key"] and not options["checkpoint"]:
         raise OneLine("--checkpoint-key says where in a checkpoint the weights are: pass --checkpoint FILE too.", 2)
     known = {f.name for f in fields(loading.ProblemOptions)}
-    chosen = {k: dict(v) if k in ("settings", "l2", "l1") else v for k, v in options.items() if k in known}
+    chosen: dict[str, Any] = {
+        k: dict(v) if k in ("settings", "l2", "l1") else v for k, v in options.items() if k in known
+    }
     for key in ("include", "exclude"):
         chosen[key] = chosen[key] or None
     rest = {k: v for k, v in options.items() if k not in known} | {"seed": options["seed"]}

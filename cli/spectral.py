@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.linalg.lanczos import Eigenpairs
-from landscape.linalg.quadrature import SpectralDensity
+from landscape.hessian import Hessian
+from landscape.linalg.lanczos import Eigenpairs, eigsh
+from landscape.linalg.quadrature import SpectralDensity, spectral_density
 from landscape.loading import Problem
 from torch import Tensor
 
-import landscape as ls
 from landscape import analysis, results
 from landscape.core import Progress, silent
 from landscape.results import Provenance, result
@@ -53,10 +53,10 @@ def spectrum(
     """Eigenpairs, their errors and the density of a problem's Hessian; arguments as of ``analyze``."""
     start = time.perf_counter()
     f = problem.landscape
-    H = ls.Hessian(f)
-    pairs = ls.eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
+    H = Hessian(f)
+    pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
     errors = analysis.sampling_errors(H, pairs)
-    density = ls.spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
+    density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
     return Spectrum(
         name=problem.name,
         parameters=f.dim,
