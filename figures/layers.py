@@ -37,12 +37,12 @@ def draw(result: Any) -> Figure:
         ends = [getattr(layer, which) for layer in layers]
         value, error = (np.array([getattr(e, k) for e in ends]) for k in ("value", "error"))
         right.errorbar(value, rows, xerr=error, fmt=marker, color=colour, markersize=3, elinewidth=0.8, label=which)
-    ends = np.array(
+    outer = np.array(
         [[layer.smallest.low, layer.smallest.high, layer.largest.low, layer.largest.high] for layer in layers]
     )
-    extent = np.abs(ends).max()
+    extent = np.abs(outer).max()
     if extent > 10 * max(float(np.median([layer.largest.high for layer in layers])), 1e-300):
-        style.symlog(right, ends.min(), ends.max(), linear=extent / 1e3, most=2)
+        style.symlog(right, outer.min(), outer.max(), linear=extent / 1e3, most=2)
     else:
         right.xaxis.set_major_locator(MaxNLocator(3))
     right.set_xlabel("ends of its block")

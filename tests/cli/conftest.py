@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import landscape_figures
 import numpy as np
 import pytest
 import torch
@@ -159,6 +160,12 @@ def run() -> Callable[..., Result]:
         return result
 
     return invoke
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no figures: they take longer than the analysis of a small net."""
+    monkeypatch.setattr(landscape_figures, "RECIPES", {})
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ def test_the_run_folder_is_whole(here: Path, run: Run) -> None:
     assert sum(n.startswith("arrays/") for n in names) == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_json_is_the_result_and_nothing_else(here: Path, run: Run) -> None:
     result = run("analyze", "net.py", "--json", "--out", "run", *FAST)
     body = json.loads(result.stdout)
@@ -59,6 +60,7 @@ def test_json_is_the_result_and_nothing_else(here: Path, run: Run) -> None:
     assert body["provenance"]["seed"] == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_written_configuration_repeats_the_run(here: Path, run: Run) -> None:
     first = run(
         "analyze", "net.py:build", "--data", "net.py:data", "--loss", "cross-entropy", "--set", "hidden=2", "--l2", "*.weight=0.01",
@@ -73,6 +75,7 @@ def test_the_written_configuration_repeats_the_run(here: Path, run: Run) -> None
     assert one.provenance.model_hash == two.provenance.model_hash
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_options_reach_the_landscape(here: Path, run: Run) -> None:
     plain = ["analyze", "net.py:build", "--data", "net.py:data", "--loss", "cross-entropy", *FAST]
     run(*plain, "--out", "plain")
@@ -87,6 +90,7 @@ def test_options_reach_the_landscape(here: Path, run: Run) -> None:
     assert ls.load("other").provenance.model_hash != ls.load("plain").provenance.model_hash
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("expected", "code"), [("plateau", 1), ("minimum", 1), ("saddle:99", 1)])
 def test_an_expectation_that_is_not_met_exits_with_1(here: Path, run: Run, expected: str, code: int) -> None:
     result = run("analyze", "net.py", "--expect", expected, "--out", "run", *FAST)
@@ -96,6 +100,7 @@ def test_an_expectation_that_is_not_met_exits_with_1(here: Path, run: Run, expec
     assert Path("run/result.json").exists()  # the result is a result all the same
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_expectation_that_is_met_exits_with_0(here: Path, run: Run) -> None:
     Path("bowl.py").write_text(
         "import torch, landscape as ls\nfrom torch import nn\n\n\nclass Point(nn.Module):\n"
@@ -115,6 +120,7 @@ def test_an_expectation_that_is_met_exits_with_0(here: Path, run: Run) -> None:
         assert result.exit_code == code, (attribute, expected, result.output)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_resume_returns_the_stored_result_and_computes_nothing(here: Path, run: Run, snapshot: Snapshot) -> None:
     Path("counted.py").write_text(
         Path("net.py").read_text() + "\nwith open('count', 'a') as file:\n    file.write('x')\n"
@@ -129,12 +135,14 @@ def test_resume_returns_the_stored_result_and_computes_nothing(here: Path, run: 
     assert Path("count").read_text() == "x"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_resume_in_an_empty_folder_starts_afresh(here: Path, run: Run) -> None:
     Path("empty").mkdir()
     assert run("analyze", "net.py", "--out", "empty", "--resume", *FAST).exit_code == 0
     assert Path("empty/result.json").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_resume_with_other_options_says_so(here: Path, run: Run) -> None:
     run("analyze", "net.py", "--out", "run", *FAST)
     result = run("analyze", "net.py", "--out", "run", "--resume", "--seed", "9", *FAST)
@@ -143,6 +151,7 @@ def test_resume_with_other_options_says_so(here: Path, run: Run) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_force_replaces_the_result_and_keeps_other_files(here: Path, run: Run) -> None:
     Path("runs/earlier/notes.txt").write_text("mine")
     result = run("analyze", "net.py", "--out", "runs/earlier", "--force", "--seed", "9", *FAST)
@@ -151,6 +160,7 @@ def test_force_replaces_the_result_and_keeps_other_files(here: Path, run: Run) -
     assert Path("runs/earlier/notes.txt").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_default_folder_is_fresh(here: Path, run: Run) -> None:
     for expected in ("runs/net", "runs/net-2"):
         assert f"written {expected}" in flat(run("analyze", "net.py", *FAST).stdout)
@@ -189,6 +199,7 @@ def test_report_is_one_file_that_fetches_nothing(here: Path, run: Run) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_report_escapes_what_users_name(here: Path, run: Run) -> None:
     from landscape_cli import page
 
