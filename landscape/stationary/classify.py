@@ -13,7 +13,7 @@ inconclusive    the numbers support none of these; the reasons say what would se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
 from landscape.hessian import Hessian
-from landscape.linalg.lanczos import Eigenpairs, eigsh
-from landscape.linalg.lanczos import exact as exact_pairs
+from landscape.linalg.lanczos import Eigenpairs, Stop, eigsh
+from landscape.linalg.operators import noise
 from landscape.results import result
 from landscape.stationary.higher import higher_order
 
@@ -80,6 +80,7 @@ def classify(
     smallest: int = 10,
     tol: float = 1e-4,
     seed: int = 0,
+    max_products: int | None = None,
     hessian: Hessian | None = None,
     progress: Progress = silent,
 ) -> StationaryPoint:
@@ -91,8 +92,9 @@ def classify(
         method: "dense" computes the whole spectrum; "lanczos" both ends, and follows the negative end until it turns positive or
             64 are found; "auto" is dense up to n = 3,000.
         largest, smallest: eigenpairs to compute at each end, at least 1.
-        tol: residuals are at most ``tol`` times the norm of the Hessian.
+        tol: residuals are at most ``tol`` times the norm of the Hessian; less where the sign of an eigenvalue asks for it.
         seed: of the Lanczos starts and of the probed null directions.
+        max_products: where the Lanczos route stops refining; None: 10 n + 1,000 and at most 20,000.
         hessian: the operator at x, where the caller has one already.
         progress: called with the stage and the products done.
 
@@ -111,8 +113,11 @@ def classify(
     require_finite(value, f"the loss at the point ({float(value)})")
     require_finite(g, "the gradient at the point")
     dense = method == "dense" or (method == "auto" and f.dim <= DENSE)
-    largest, smallest = min(largest, f.dim), min(smallest, f.dim)
-    spectrum = _dense(H, largest, smallest, progress) if dense else _ends(H, largest, smallest, tol, seed, progress)
+    if largest < 1 or smallest < 1:
+        raise ValueError(f"largest and smallest must be at least 1, got {largest} and {smallest}.")
+    smallest = min(smallest, f.dim)
+    largest = min(largest, f.dim - smallest)
+    spectrum = _dense(H, largest, smallest, progress) if dense else _Ends(H, largest, smallest, tol, seed, max_products, progress).spectrum()
     noise = GRADIENT_ULPS * torch.finfo(x.dtype).eps * spectrum.scale * float(x.double().norm())
     decrease = _predicted_decrease(H, g, noise, spectrum)
     moves, reasons = _stationary(float(g.double().norm()), noise, decrease, LOSS_ULPS * torch.finfo(x.dtype).eps * abs(float(value)))
@@ -146,46 +151,127 @@ def classify(
 
 def _dense(H: Hessian, largest: int, smallest: int, progress: Progress) -> _Spectrum:
     """Every eigenvalue; the antisymmetric part of the computed matrix measures its rounding."""
-    progress("dense Hessian", 0, H.shape[0])
+    n = H.shape[0]
+    progress("dense Hessian", 0, n)
     A = H.dense(symmetric=False).double()
     require_finite(A, "the Hessian at the point")
-    progress("dense Hessian", H.shape[0], H.shape[0])
-    pairs, values, vectors, error = exact_pairs(A, largest, smallest, H.dtype)
+    progress("dense Hessian", n, n)
+    values, vectors = torch.linalg.eigh(0.5 * (A + A.T))
+    values = values.cpu()
+    scale = float(values.abs().max())
+    error = noise(H, scale) + _norm(A - A.T)
     errors = torch.full_like(values, error)
-    negative, positive = int((values < -errors).sum()), int((values > errors).sum())
-    return _Spectrum(
-        values, errors, vectors, pairs, (negative, negative), len(values) - negative - positive, positive,
-        float(values.abs().max()), 1.0, True,
+    negative, positive = int((values < -error).sum()), int((values > error).sum())
+    wanted = [*range(smallest), *range(n - largest, n)]
+    pairs = Eigenpairs(
+        values=values[wanted], vectors=vectors[:, wanted].to(H.dtype), bounds=errors[wanted], products=n, stop=Stop.CONVERGED,
+        largest=largest, smallest=smallest, scale=scale, confidence=1.0,
+        negative_at_least=negative, positive_at_least=positive,
     )  # fmt: skip
+    return _Spectrum(values, errors, vectors, pairs, (negative, negative), n - negative - positive, positive, scale, 1.0, True)
 
 
-def _ends(H: Hessian, largest: int, smallest: int, tol: float, seed: int, progress: Progress) -> _Spectrum:
-    """Both ends, the lower one followed until it is no longer negative or there is no end of it."""
-    n = H.shape[0]
-    most = max(smallest, min(MOST_NEGATIVE, n - largest, VECTOR_BYTES // (n * H.x.element_size())))
-    pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
-    while pairs.smallest < most and pairs.negative_at_least <= most and _all_negative(pairs):
-        pairs = eigsh(H, largest, min(2 * pairs.smallest, most), tol=tol, seed=seed, known=pairs, progress=progress)
-    values, errors = pairs.values, pairs.bounds
-    low = max(int((values < -errors).sum()), pairs.negative_at_least)
-    positive = max(int((values > errors).sum()), pairs.positive_at_least)
-    turned = pairs.converged and not _all_negative(pairs)
-    fell = pairs.converged and bool((values[-1] < -errors[-1]))
-    zeros = int((values.abs() <= errors).sum())
-    passed = turned and bool(values[pairs.smallest - 1] > errors[pairs.smallest - 1])
-    if turned:
-        bounds, zero = (low, low), zeros if passed else None
-    else:
-        bounds, zero = ((n, n), 0) if fell else ((low, n - positive), None)
-    certain = turned or fell
-    return _Spectrum(
-        values, errors, pairs.vectors, pairs, bounds, zero, positive,
-        pairs.scale, pairs.confidence if certain else 1.0, certain,
+def _norm(E: Tensor) -> float:
+    """The 2-norm of a matrix by a few power iterations, from a start that is no eigenvector."""
+    v = torch.linspace(1.0, 2.0, len(E), dtype=E.dtype, device=E.device)
+    size = 0.0
+    for _ in range(20):
+        w = E.T @ (E @ v)
+        size = float(w.norm() / v.norm()) ** 0.5
+        if size == 0.0:
+            return 0.0
+        v = w / w.norm()
+    return size
+
+
+class _Ends:
+    """Both ends by Lanczos: the lower one is followed until it is no longer negative, signs are resolved as far as they can be."""
+
+    def __init__(
+        self, H: Hessian, largest: int, smallest: int, tol: float, seed: int, max_products: int | None, progress: Progress
+    ) -> None:
+        n = H.shape[0]
+        self.H, self.tol, self.seed, self.progress = H, tol, seed, progress
+        self.most = max(smallest, min(MOST_NEGATIVE, n - largest, VECTOR_BYTES // (n * H.x.element_size())))
+        self.budget = H.products + (min(10 * n + 1000, 20_000) if max_products is None else max_products)
+        self.finest = 1e3 * torch.finfo(H.dtype).eps
+        self.pairs = self._solve(largest, smallest, tol)
+
+    def spectrum(self) -> _Spectrum:
+        while self._grow() or self._refine():
+            pass
+        n, pairs = self.H.shape[0], self.pairs
+        values, errors = pairs.values, pairs.bounds
+        low = max(int((values < -errors).sum()), pairs.negative_at_least)
+        positive = max(int((values > errors).sum()), pairs.positive_at_least)
+        zeros: int | None = int((values.abs() <= errors).sum())
+        bounds = (low, n - positive)
+        all_known = pairs.converged and len(values) == n
+        turned, fell = pairs.converged and not self._all_negative(), pairs.converged and bool(values[-1] < -errors[-1])
+        if all_known or turned:
+            bounds = (low, low)
+        elif fell:
+            bounds = (n, n)
+        if not (all_known or fell or (turned and bool(values[pairs.smallest - 1] > errors[pairs.smallest - 1]))):
+            zeros = None
+        complete = all_known or turned or fell
+        confidence = pairs.confidence if complete else 1.0
+        return _Spectrum(values, errors, pairs.vectors, pairs, bounds, zeros, positive, pairs.scale, confidence, complete)
+
+    def _solve(self, largest: int, smallest: int, tol: float, known: Eigenpairs | None = None) -> Eigenpairs:
+        left = max(self.budget - self.H.products, 2 * (largest + smallest) + 1)
+        return eigsh(
+            self.H, largest, smallest, tol=tol, seed=self.seed, known=known, max_products=left, progress=self.progress
+        )
+
+    def _all_negative(self) -> bool:
+        wanted = slice(self.pairs.smallest)
+        return bool((self.pairs.values[wanted] < -self.pairs.bounds[wanted]).all())
+
+    def _spent(self) -> bool:
+        return self.pairs.stop is Stop.BUDGET or self.H.products >= self.budget
+
+    def _grow(self) -> bool:
+        """Ask for twice as many smallest pairs, if all are negative and there may be an end of it."""
+        pairs = self.pairs
+        if self._spent() or not self._all_negative() or pairs.smallest >= self.most or pairs.negative_at_least > self.most:
+            return False
+        self.pairs = self._solve(pairs.largest, min(2 * pairs.smallest, self.most), self.tol, known=pairs)
+        return self.pairs.smallest > pairs.smallest
+
+    def _refine(self) -> bool:
+        """Solve more finely for the smallest pairs whose signs are open, and the first one beyond them."""
+        pairs = self.pairs
+        small, bounds = pairs.values[: pairs.smallest], pairs.bounds[: pairs.smallest]
+        is_open = (small.abs() <= bounds) & (bounds > 3 * noise(self.H, pairs.scale))
+        if self._spent() or not bool(is_open.any()) or self.tol <= self.finest:
+            return False
+        self.tol = max(1e-3 * self.tol, self.finest)
+        count = min(int((small <= bounds).sum()) + 1, pairs.smallest)
+        largest = min(1, pairs.largest) if bool(pairs.values[-1] > pairs.bounds[-1]) else pairs.largest
+        fine = self._solve(largest, count, self.tol)
+        if fine.stop is Stop.BUDGET or fine.smallest < count:
+            return False
+        self.pairs = _merge(pairs, fine)
+        return True
+
+
+def _merge(coarse: Eigenpairs, fine: Eigenpairs) -> Eigenpairs:
+    """The coarse pairs with the outermost ones replaced by finer ones."""
+    inner = slice(fine.smallest, len(coarse.values) - fine.largest)
+
+    def join(name: str, dim: int = 0) -> Tensor:
+        new, old = getattr(fine, name), getattr(coarse, name)
+        keep = old[inner] if dim == 0 else old[:, inner]
+        first, last = (new[: fine.smallest], new[fine.smallest :]) if dim == 0 else (new[:, : fine.smallest], new[:, fine.smallest :])
+        return torch.cat([first, keep, last], dim)
+
+    return replace(
+        fine, values=join("values"), vectors=join("vectors", 1), bounds=join("bounds"), products=coarse.products + fine.products,
+        largest=coarse.largest, smallest=coarse.smallest, scale=max(coarse.scale, fine.scale),
+        negative_at_least=max(coarse.negative_at_least, fine.negative_at_least),
+        positive_at_least=max(coarse.positive_at_least, fine.positive_at_least),
     )  # fmt: skip
-
-
-def _all_negative(pairs: Eigenpairs) -> bool:
-    return bool((pairs.values[: pairs.smallest] < -pairs.bounds[: pairs.smallest]).all())
 
 
 def _predicted_decrease(H: Hessian, g: Tensor, noise: float, spectrum: _Spectrum) -> float:

@@ -94,7 +94,7 @@ def _derivatives(term: Term, x: Tensor, u: Tensor) -> tuple[float, float, Tensor
     second = _derivative(_derivative(term.function(y + t * u), t), t)
     w = _derivative(second, y)
     third = _derivative(second, t)
-    return float(third), float(_derivative(third, t)), w.detach()
+    return third.item(), _derivative(third, t).item(), w.detach()
 
 
 def _derivative(value: Tensor, of: Tensor) -> Tensor:
