@@ -21,6 +21,11 @@ def uncertain(value: float, error: float | None = None) -> str:
     return f"({value / 10.0**power:.{digits}f} ± {error / 10.0**power:.{digits}f})e{power:+d}"
 
 
+def bounded(value: float, bound: float) -> str:
+    """Four digits where the bound does not reach them, else ``value ± bound``."""
+    return uncertain(value, bound) if bound > 5e-4 * abs(value) else plain(value)
+
+
 def plain(value: float) -> str:
     """Four significant digits."""
     return f"{value:.4g}"

@@ -44,7 +44,7 @@ figure { margin: 0; padding: 1rem; background: var(--card); border-radius: .3rem
 figure svg { display: block; width: 100%; height: auto;
   max-width: 34rem; margin: 0 auto } figcaption { color: var(--quiet); font-size: .88rem; margin-top: .7rem }
 .figures { columns: 24rem 2; column-gap: 1rem } .figures figure { break-inside: avoid; margin-bottom: 1rem }
-pre { background: var(--card); padding: .9rem; border-radius: .3rem; overflow-x: auto; font-size: .85rem }
+pre { background: var(--card); padding: .9rem; border-radius: .3rem; white-space: pre-wrap; font-size: .85rem }
 small, .quiet { color: var(--quiet) } footer { margin-top: 3rem; color: var(--quiet); font-size: .88rem }
 """
 TONES = {"minimum": "good", "saddle": "doubt", "maximum": "doubt", "plateau": "doubt", "degenerate": "doubt"}
@@ -142,14 +142,14 @@ def _layers(layers: Any) -> str:
             layer.name,
             numbers.count(layer.parameters),
             f"{layer.gradient_norm:.3g}",
-            numbers.uncertain(layer.largest.value, layer.largest.error),
-            numbers.uncertain(layer.smallest.value, layer.smallest.error),
+            numbers.bounded(layer.largest.value, layer.largest.error),
+            numbers.bounded(layer.smallest.value, layer.smallest.error),
         )
         for layer in layers
     ]
     columns = ["layer", "parameters", "|gradient|", "largest", "smallest"]
     body = _table(columns, rows, numeric=(1, 2, 3, 4))
-    about = "Ends of each layer's own block of the Hessian, ± the solver's bound."
+    about = "Ends of each layer's own block of the Hessian, with the solver's bound where it reaches the digits shown."
     return f'<h2>Layers</h2><p class="quiet">{escape(about)}</p><div class="wide">{body}</div>'
 
 
@@ -168,7 +168,8 @@ def _provenance(result: Any) -> str:
         ("model", origin.model_hash),
         ("data", origin.data_hash),
     ]
-    again = f"<pre>{escape(config.dump(origin.config, 'analyze', 'config.toml'))}</pre>" if origin.config else ""
+    command = "analyze" if hasattr(result, "point") else "spectrum"
+    again = f"<pre>{escape(config.dump(origin.config, command, 'config.toml'))}</pre>" if origin.config else ""
     return f"<h2>Where this comes from</h2>{_table(['', ''], rows, head=False)}{again}"
 
 

@@ -178,6 +178,8 @@ def test_spectrum_gives_the_eigenvalues_and_the_density(here: Path, run: Run) ->
     table = flat(run("spectrum", "net.py", "--out", "spec2", *arguments).stdout)
     assert "largest" in table
     assert "verdict" not in table
+    assert run("report", "spec").exit_code == 0
+    assert Path("spec/report.html").read_text().count("<svg") == 2
 
 
 def test_report_is_one_file_that_fetches_nothing(here: Path, run: Run) -> None:

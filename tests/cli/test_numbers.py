@@ -42,6 +42,14 @@ def test_what_is_printed_is_within_a_tenth_of_the_error(value: float, error: flo
     assert abs(printed - value) <= max(0.0501 * error, 1e-8 * abs(value))
 
 
+@pytest.mark.parametrize(
+    ("value", "bound", "text"),
+    [(13.139038, 3.4e-5, "13.14"), (0.0009, 0.0074, "0.0009 ± 0.0074"), (0.0, 0.0, "0"), (-1.5, 0.1, "-1.50 ± 0.10")],
+)
+def test_a_bound_is_shown_where_it_reaches_the_digits(value: float, bound: float, text: str) -> None:
+    assert numbers.bounded(value, bound) == text
+
+
 @given(st.floats(1e-300, 1e300))
 def test_a_bound_is_never_rounded_down_and_less_than_doubled(value: float) -> None:
     printed = float(numbers.bound(value))
