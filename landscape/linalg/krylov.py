@@ -1,9 +1,9 @@
 """One growing orthonormal basis: locked vectors first, then a Krylov space of H orthogonal to them, restarted thickly.
 
 Q: (rows, n), orthonormal rows: L, the locked vectors (l, n), then the Krylov basis (m, n), then the next unit vector q.
-P projects out L. C = Q H Qᵀ: measured coefficients, float64, its upper triangle filled as products come. T (m, m) is the
-part of C on the Krylov basis, B (l, m) its coupling to L. Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to rounding, also after
-restarts, and a Ritz pair (theta, Qₘᵀ s) has the residual (‖B s‖² + (beta s_m)²)^½.
+P projects out L. C = Q H Qᵀ: measured coefficients, float64, its upper triangle filled as products come. T (m, m) is
+the part of C on the Krylov basis, B (l, m) its coupling to L. Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to rounding,
+also after restarts, and a Ritz pair (theta, Qₘᵀ s) has the residual (‖B s‖² + (beta s_m)²)^½.
 Sources: Wu & Simon 2000, SIMAX 22:602 (thick restart); Kuczynski & Wozniakowski 1992, SIMAX 13:1094 (random starts);
 Szegö 1939, Orthogonal Polynomials, 3.41 (the Christoffel function bounds a mass at a point from 2m moments).
 """
@@ -57,7 +57,7 @@ class Basis:
         return min(self.rows, self.n) - self.locked - self.size
 
     def start(self) -> None:
-        """Begin a Krylov space at a random vector orthogonal to the locked ones, uniform on their complement's sphere."""
+        """Begin a Krylov space at a random vector, uniform on the sphere in the complement of the locked ones."""
         self.size = self.seen = 0
         self.restarted = False
         _, z = orthogonalise(gaussian((self.n,), self.seeds, self.H), self.Q[: self.locked])
@@ -72,7 +72,8 @@ class Basis:
             beta = norm(w)
             self.C[: i + 1, i] = c
             self.betas[i] = beta
-            torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=self.Q[i + 1])  # rounding after a breakdown; ritz cuts it off
+            # after a breakdown this is normalised rounding, which ritz cuts off
+            torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=self.Q[i + 1])
         self.size += steps
         self.products += steps
 
@@ -143,17 +144,18 @@ class Basis:
         self.scale = float(np.abs(values).max())
 
     def missed(self, ritz: Ritz, x: float) -> float:
-        """A bound on the probability that PHP has an eigenvalue beyond x, outside the Ritz values, and this start hid it.
+        """A bound on the probability that PHP has an eigenvalue beyond x, where no Ritz value is, and this start hid it.
 
-        The square of the start's component on such an eigenvector is at most the Christoffel function at x, whatever the
-        rest of the spectrum; for a uniform start it is Beta(1/2, (N - 1) / 2) in N dimensions.
+        The square of the start's component on such an eigenvector is at most the Christoffel function at x, whatever
+        the rest of the spectrum; for a uniform start it is Beta(1/2, (N - 1) / 2) in N dimensions.
         """
         if ritz.exhausted and ritz.beta == 0:
             return 0.0
         if self.restarted or ritz.theta[0] <= x <= ritz.theta[-1]:
             return 1.0
         y = ritz.beta * (ritz.S @ (ritz.S[-1] / (x - ritz.theta)))  # (x - T) y = beta e_m
-        return float(betainc(0.5, (self.n - self.locked - 1) / 2, y[0] ** 2 / (1 + y @ y))) if self.n > self.locked + 1 else 0.0
+        others = self.n - self.locked - 1
+        return float(betainc(0.5, others / 2, y[0] ** 2 / (1 + y @ y))) if others else 0.0
 
     def _turn(self, W: Array) -> None:
         """Replace the basis by the combinations in the columns of W."""

@@ -1,9 +1,10 @@
 """Both ends of a symmetric spectrum by thick-restart Lanczos, with multiplicities (Wu & Simon 2000, SIMAX 22:602).
 
-H: symmetric, (n, n), seen only through products. k = largest + smallest pairs are wanted. One Krylov space sees one copy of
-a repeated eigenvalue: once the wanted pairs have converged they are locked, and a probe, a fresh random start orthogonal to
-them, looks for anything beyond the cut, the innermost wanted value of an end. What it finds joins the locked pairs, and the
-next probe starts; one that finds nothing bounds the probability that something is there. Cost is counted in products H v.
+H: symmetric, (n, n), seen only through products. k = largest + smallest pairs are wanted. One Krylov space sees one
+copy of a repeated eigenvalue: once the wanted pairs have converged they are locked, and a probe, a fresh random start
+orthogonal to them, looks for anything beyond the cut, the innermost wanted value of an end. What it finds joins the
+locked pairs, and the next probe starts; one that finds nothing bounds the probability that something is there. Cost is
+counted in products H v.
 """
 
 import operator
@@ -34,8 +35,8 @@ class Stop(Enum):
     CONVERGED = "every wanted residual is within tol"
     BUDGET = "the product budget ran out: raise max_products or loosen tol; bounds are still valid"
     INEXACT = (
-        "the residuals computed at the end exceed tol: it is below what the products' rounding allows (loosen tol or use "
-        "float64), or H is not symmetric or changes between products; bounds are still valid for a symmetric H"
+        "the residuals computed at the end exceed tol: the products' rounding allows no less (loosen tol or use float64), "
+        "or H is not symmetric or changes between products; bounds are still valid for a symmetric H"
     )
 
 
@@ -44,8 +45,8 @@ class Stop(Enum):
 class Eigenpairs:
     """Extreme eigenpairs; the interval values[i] ± bounds[i] holds a true eigenvalue.
 
-    That it is the i-th one, multiplicities counted, holds with probability ``confidence``, up to tol ‖H‖: H has no further
-    eigenvalue more than tol ‖H‖ beyond the innermost ones given here.
+    That it is the i-th one, multiplicities counted, holds with probability ``confidence``, up to tol ‖H‖: H has no
+    further eigenvalue more than tol ‖H‖ beyond the innermost ones given here.
     """
 
     values: Tensor  # (k,) ascending, float64, on the CPU: first the smallest, then the largest
@@ -87,9 +88,9 @@ def eigsh(
         largest, smallest: how many of each end; either may be 0. Asking for more than n gives all n, once each.
         tol: residuals ‖H v - theta v‖ are at most tol ‖H‖.
         seed: of generators made here; the global random state is neither read nor moved.
-        probes: fresh starts in a row that must find nothing more. Each multiplies the doubt, about 1e-3, by itself; each
-            costs a few products when the spectrum has a gap beyond the wanted pairs, never more than the search did. 0
-            trusts one Krylov space, which sees a repeated eigenvalue once.
+        probes: fresh starts in a row that must find nothing more. Each multiplies the doubt, about 1e-3, by itself;
+            each costs a few products when the spectrum has a gap beyond the wanted pairs, never more than the search
+            did. 0 trusts one Krylov space, which sees a repeated eigenvalue once.
         max_products: stop there, the final check included. By default 10 n + 1000.
         max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, and at least 2 k + 20.
         known: pairs of the same operator to extend; their search is not repeated, only their bounds are recomputed.
@@ -99,11 +100,11 @@ def eigsh(
         The pairs, fewer than asked for only if ``max_products`` ran out first.
 
     Raises:
-        ValueError: an argument is out of range, or H is not square, of another dtype, or a tensor that is not symmetric.
-        NumericalError: a product has a NaN or inf; the message says which.
+        ValueError: an argument is out of range, or H is not square, of another dtype, or a tensor that is not
+        symmetric. NumericalError: a product has a NaN or inf; the message says which.
 
-    Cost: one product a step and k for the bounds; orthogonalisation moves 4 m n numbers a step with m basis vectors. For
-    n <= 64, or when k is n / 3 or more, the matrix is formed: n products, and the answer is exact up to rounding.
+    Cost: one product a step and k for the bounds; orthogonalisation moves 4 m n numbers a step with m basis vectors.
+    For n <= 64, or when k is n / 3 or more, the matrix is formed: n products, and the answer is exact up to rounding.
     """
     A = as_operator(H)
     n = A.shape[0]
@@ -142,7 +143,8 @@ class _Search:
                 self.confidence = 1.0
                 return Stop.CONVERGED
             if basis.locked >= self.k and clean == probes:
-                self.confidence = max(0.0, 1.0 - float(doubt @ (self.largest > 0, self.smallest > 0))) if probes else 0.0
+                asked = np.array([self.largest > 0, self.smallest > 0])
+                self.confidence = max(0.0, 1.0 - float(doubt[asked].sum())) if probes else 0.0
                 return Stop.CONVERGED
             before = basis.products
             missed = self.sweep()
@@ -155,8 +157,12 @@ class _Search:
                 self.longest = max(self.longest, basis.products - before)
 
     def sweep(self) -> Array | None:
-        """One Krylov space. None: out of budget; empty: it locked new pairs; else the probabilities (2,) that its start hid
-        something above the upper cut, below the lower one."""
+        """One Krylov space.
+
+        Returns:
+            None: out of budget; empty: it locked new pairs; else the probabilities (2,) that its start hid something above
+            the upper cut, below the lower one.
+        """
         basis = self.basis
         before = basis.products
         if basis.products >= self.budget:
@@ -170,7 +176,9 @@ class _Search:
             ritz = basis.ritz()
             old, new = self.select(ritz)
             worst = float(ritz.residuals[new].max(initial=0.0))
-            if len(new) and (ritz.exhausted or (worst <= self.tol * basis.scale and len(old) + len(new) == self.k)):
+            goal = self.tol * basis.scale
+            goal = max(goal / 2, goal - 1.5 * noise(basis.H, basis.scale))  # the bounds will include the rounding
+            if len(new) and (ritz.exhausted or (worst <= goal and len(old) + len(new) == self.k)):
                 basis.lock(ritz, old, new)
                 return np.zeros(0)
             if not len(new):
@@ -183,8 +191,7 @@ class _Search:
                 return None
             if not basis.room:
                 basis.restart(ritz, self.keep(ritz, new))
-            goal, now = (self.tol * basis.scale, worst) if len(new) else (DOUBT, float(missed.max()))
-            steps = pace.next(basis.products, now, goal)
+            steps = pace.next(basis.products, *((worst, goal) if len(new) else (float(missed.max()), DOUBT)))
 
     def cuts(self) -> tuple[float, float, float, float]:
         """The innermost locked values from above and from below, and how far a Ritz value must pass each to count."""
@@ -217,7 +224,7 @@ class _Search:
         return np.flatnonzero(chosen[:held]), np.flatnonzero(chosen[held:])
 
     def keep(self, ritz: Ritz, new: Array) -> Array:
-        """Indices of the Ritz pairs that survive a restart: the wanted ones and a third of the others, from the wanted ends."""
+        """Indices of the Ritz pairs that survive a restart: the wanted ones, a third of the others from the same ends."""
         m = len(ritz.theta)
         spare = (m - len(new)) // 3
         low = int((new < m / 2).sum()) if self.largest else len(new)
@@ -227,7 +234,7 @@ class _Search:
         return np.concatenate([np.arange(low), np.arange(m - high, m)])
 
     def missed(self, ritz: Ritz, before: Array) -> tuple[Array, bool]:
-        """Probabilities (2,) that an eigenvalue tol ‖H‖ beyond a cut has hidden, and whether the probe has seen enough."""
+        """Probabilities (2,) that an eigenvalue tol ‖H‖ beyond a cut has hidden; whether the probe has seen enough."""
         upper, lower, above, below = self.cuts()
         basis, margin = self.basis, self.tol * self.basis.scale
         missed, settled = before, True
@@ -347,8 +354,9 @@ def _check(
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie between 0 and 1, got {tol}: it is relative to the norm of H.")
     if max_products is not None and max_products < 2 * k + 1:
-        raise ValueError(f"max_products must be at least 2 k + 1 = {2 * k + 1} for k = {k} eigenvalues, got {max_products}.")
+        raise ValueError(f"max_products must be at least 2 k + 1 = {2 * k + 1} for k = {k}, got {max_products}.")
     if max_basis is not None and max_basis < k + 3:
-        raise ValueError(f"max_basis must be at least k + 3 = {k + 3} for k = {k} eigenvalues, got {max_basis}.")
+        raise ValueError(f"max_basis must be at least k + 3 = {k + 3} for k = {k}, got {max_basis}.")
     if known is not None and known.vectors.shape[0] != n:
-        raise ValueError(f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the same operator.")
+        size = known.vectors.shape[0]
+        raise ValueError(f"known has vectors of {size} entries, H has {n}: pass pairs of the same operator.")

@@ -1,7 +1,8 @@
 """What the solvers ask of their operand and their random numbers.
 
-An operand is an ``Operator`` or a dense symmetric tensor, which is wrapped into one. Random vectors are drawn on the CPU by
-a generator made here and then moved, so that every device starts from the same ones; the global state is left alone.
+An operand is an ``Operator`` or a dense symmetric tensor, which is wrapped into one. Random vectors are drawn on the
+CPU by a generator made here and then moved, so that every device starts from the same ones; the global state is left
+alone.
 """
 
 from typing import cast
@@ -32,8 +33,8 @@ def as_operator(H: Operator | Tensor) -> Operator:
     """H itself, or a dense tensor wrapped.
 
     Raises:
-        ValueError: H is not square or empty, its dtype is not float32 or float64, or a tensor is not finite or not symmetric
-            to rounding.
+        ValueError: H is not square or empty, its dtype is not float32 or float64, or a tensor is not finite or not
+            symmetric to rounding.
     """
     shape = tuple(H.shape)
     if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:

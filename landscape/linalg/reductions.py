@@ -1,9 +1,10 @@
 """Dots, norms and projections that stay accurate for millions of float32 entries.
 
 Q: (m, n), orthonormal vectors in its rows. Coefficients and norms are float64 on the device of their input.
-A float32 matrix-vector product on a CPU adds its n terms one after another: at n = 1e7 a dot is off by 6e-4 and a norm by
-3e-4. Here each slice of a vector is multiplied in its own dtype and summed pairwise (what ``Tensor.sum`` does), and the
-slices' sums are added in float64: an error of about eps |q| |w| / sqrt(n), without a float64 copy. Float64 needs none of this.
+A float32 matrix-vector product on a CPU adds its n terms one after another: at n = 1e7 a dot is off by 6e-4 and a norm
+by 3e-4. Here each slice of a vector is multiplied in its own dtype and summed pairwise (what ``Tensor.sum`` does), and
+the slices' sums are added in float64: an error of about eps |q| |w| / sqrt(n), without a float64 copy. Float64 needs
+none of this.
 """
 
 import torch
@@ -43,7 +44,7 @@ def orthogonalise(w: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def combine(S: Tensor, Q: Tensor, out: Tensor | None = None) -> Tensor:
-    """Sᵀ Q (p, n) for S (m, p) float64: p combinations of the rows of Q, slice by slice; ``out`` may be the first rows of Q."""
+    """Sᵀ Q (p, n) for S (m, p) float64: combinations of the rows of Q, slice by slice; ``out`` may be its first rows."""
     S = S.to(Q.device, Q.dtype)
     out = Q.new_empty(S.shape[1], Q.shape[1]) if out is None else out
     width = _width(Q)
