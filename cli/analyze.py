@@ -1,5 +1,7 @@
 """`landscape analyze MODEL`: the main job."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
@@ -48,7 +50,11 @@ def finished_or_new(ctx: click.Context, target: Any, resume: bool, options: dict
 
     if resume and (report := runs.finished(target, analysis.AnalysisReport, ctx)) is not None:
         return report
-    with runs.writing(target) as folder, progress.bar() as bar:
+    with (
+        redirect_stdout(sys.stderr),
+        runs.writing(target) as folder,
+        progress.bar() as bar,
+    ):  # users' own code may print
         problem, rest = problems.load(options)
         report = analysis.analyze(
             problem.landscape, name=problem.name, notes=problem.notes, config=config.resolved(ctx), progress=bar, **rest

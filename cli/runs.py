@@ -131,6 +131,8 @@ def _move(staged: Path, target: Path, backup: Path) -> None:
 
 def _taken(target: Path) -> bool:
     """Whether ``target`` holds anything; a file in its place is an error."""
+    if target.is_symlink() and not target.exists():
+        raise OneLine(f"{target} is a link to nothing: pass another --out.", 2)
     try:
         return target.exists() and any(True for _ in target.iterdir())
     except NotADirectoryError:

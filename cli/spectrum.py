@@ -1,5 +1,7 @@
 """`landscape spectrum MODEL`: eigenvalues and density only."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,11 @@ def finished_or_new(ctx: click.Context, target: Path, resume: bool, options: dic
 
     if resume and (result := runs.finished(target, spectral.Spectrum, ctx)) is not None:
         return result
-    with runs.writing(target) as folder, progress.bar() as bar:
+    with (
+        redirect_stdout(sys.stderr),
+        runs.writing(target) as folder,
+        progress.bar() as bar,
+    ):  # users' own code may print
         problem, rest = problems.load(options)
         result = spectral.spectrum(problem, config=config.resolved(ctx), progress=bar, **rest)
         runs.fill(folder, result, config.resolved(ctx), "spectrum")

@@ -58,12 +58,38 @@ def vector(output, target): return (output ** 2).sum(1)
 def detached(output, target): return (output.detach() ** 2).mean()
 def a_float(output, target): return 1.0
 def loss_boom(output, target): raise KeyError("target")
+def loss_exits(output, target): sys.exit("enough")
+def text(output, target): return "low"
+def endless(): raise RecursionError("maximum recursion depth exceeded")
+def a_generator(): return (pair for pair in [data()])
+def words(): return ["a", "b"]
+def talkative():
+    print("hello from the factory")
+    return build()
 def infinite(output, target): return (output ** 2).mean() / 0.0
 def holed():
     model = build()
     with torch.no_grad():
         model[0].weight[0, 0] = float("nan")
     return model
+
+
+class Exits(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2).double()
+
+    def forward(self, x):
+        sys.exit(0)
+
+
+class Flat(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2).double()
+
+    def forward(self, x):
+        return self.layer(x).sum(dim=7)
 
 
 class Raises(nn.Module):
@@ -125,6 +151,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '{"schema": 1, "arrays": "arrays/none.npz", "result": {"type": "Exploit", "fields": {}}}'
     )
     (folder / "a_file").write_text("in the way")
+    (folder / "dangling").symlink_to("nowhere_at_all")
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -144,7 +171,7 @@ def here(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for name in [n for n in os.environ if n.startswith("LANDSCAPE_")]:
         monkeypatch.delenv(name)
     folder = tmp_path / "here"
-    shutil.copytree(workshop, folder)
+    shutil.copytree(workshop, folder, symlinks=True)
     monkeypatch.chdir(folder)
     return folder
 

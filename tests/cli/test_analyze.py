@@ -61,6 +61,14 @@ def test_json_is_the_result_and_nothing_else(here: Path, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_what_users_code_prints_goes_to_stderr(here: Path, run: Run) -> None:
+    arguments = ["--data", "net.py:data", "--loss", "cross-entropy", "--json"]
+    result = run("analyze", "net.py:talkative", *arguments, *FAST)
+    assert json.loads(result.stdout)["name"] == "talkative"
+    assert "hello from the factory" in result.stderr
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_the_written_configuration_repeats_the_run(here: Path, run: Run) -> None:
     first = run(
         "analyze", "net.py:build", "--data", "net.py:data", "--loss", "cross-entropy", "--set", "hidden=2", "--l2", "*.weight=0.01",

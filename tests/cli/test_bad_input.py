@@ -39,6 +39,9 @@ CASES: list[tuple[str, list[str], int, str]] = [
     ("frozen", build(model="frozen"), 3, "trainable"),
     ("no-parameters", build(model="no_parameters"), 3, "parameter"),
     ("forward-raises", build(model="Raises"), 3, "forward has failed"),
+    ("forward-exits", build(model="Exits"), 3, "SystemExit|exit"),
+    ("forward-wrong-axis", build(model="Flat"), 3, "7"),
+    ("factory-recurses", build(model="endless"), 3, "RecursionError"),
     ("nan-weights", build(model="holed"), 4, "0.weight"),
     # the checkpoint
     ("checkpoint-missing", [*BUILD, "--checkpoint", "nowhere.pt"], 3, "nowhere.pt"),
@@ -70,6 +73,7 @@ CASES: list[tuple[str, list[str], int, str]] = [
     ("data-nan", build(data="holes"), 4, "(3, 1)|nan"),
     ("data-raises", build(data="boom"), 3, "no such luck"),
     ("data-exits", build(data="leave"), 3, "SystemExit"),
+    ("data-of-words", build(data="words"), 2, "str"),
     ("label-too-large", build(data="far"), 3, "6|5"),
     ("label-negative", build(data="negative"), 3, "-3|-2"),
     # the loss
@@ -81,6 +85,8 @@ CASES: list[tuple[str, list[str], int, str]] = [
     ("loss-detached", build(loss="detached"), 3, "detach"),
     ("loss-float", build(loss="a_float"), 3, "float|tensor"),
     ("loss-raises", build(loss="loss_boom"), 3, "target"),
+    ("loss-exits", build(loss="loss_exits"), 3, "enough|SystemExit"),
+    ("loss-a-text", build(loss="text"), 3, "str"),
     ("loss-infinite", build(loss="infinite"), 4, "inf|finite"),
     # the options
     ("unknown-option", [*NET, "--largset", "3"], 2, "--largset"),
@@ -135,6 +141,7 @@ CASES: list[tuple[str, list[str], int, str]] = [
     ("out-finished", [*NET, "--out", "runs/earlier"], 2, "runs/earlier"),
     ("out-a-file", [*NET, "--out", "a_file"], 2, "a_file"),
     ("out-below-a-file", [*NET, "--out", "a_file/run"], 2, "a_file"),
+    ("out-a-dangling-link", [*NET, "--out", "dangling"], 2, "dangling"),
     ("out-forced-a-file", [*NET, "--out", "a_file", "--force"], 2, "a_file"),
     ("resume-foreign", [*NET, "--out", "occupied", "--resume"], 2, "occupied"),
     ("resume-corrupt", [*NET, "--out", "corrupt", "--resume"], 3, "result.json"),
