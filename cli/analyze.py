@@ -1,0 +1,63 @@
+"""`landscape analyze MODEL`: the main job."""
+
+import sys
+from contextlib import redirect_stdout
+from typing import Any
+
+import click
+
+from . import config, facts, progress, runs, screens
+from .options import Expectation, ExpectationType, option, problem_options, run_options, spectrum_options
+
+
+@click.command()
+@problem_options
+@spectrum_options
+@option(
+    "--method",
+    type=click.Choice(["auto", "dense", "lanczos"]),
+    default="auto",
+    show_default=True,
+    help="Of the verdict.",
+)
+@option("--layers/--no-layers", default=True, show_default=True, help="Each layer's own block of the Hessian.")
+@option(
+    "--expect", type=ExpectationType(), help="Exit with 1 unless the point is a minimum, saddle, saddle:K or plateau."
+)
+@run_options
+@click.pass_context
+def analyze(
+    ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, expect: Expectation | None,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Say where MODEL is in its loss landscape: verdict, spectrum, error bars."""
+    target = runs.place(out, options["model"], force=force, resume=resume)
+    report = finished_or_new(ctx, target, resume, options)
+    if as_json:
+        screens.as_json(report, folder=str(target))
+    else:
+        screens.facts([*facts.of_analysis(report), facts.Fact("written", (str(target),))])
+    if expect is not None and not expect.holds(report.point):
+        click.echo(f"Expected {expect}, found {facts.verdict(report.point).lower()}.", err=True)
+        ctx.exit(1)
+
+
+def finished_or_new(ctx: click.Context, target: Any, resume: bool, options: dict[str, Any]) -> Any:
+    """The stored report with --resume where there is one, else a new one, stored in ``target``."""
+    from landscape import analysis
+
+    from . import problems
+
+    if resume and (report := runs.finished(target, analysis.AnalysisReport, ctx)) is not None:
+        return report
+    with (
+        redirect_stdout(sys.stderr),
+        runs.writing(target) as folder,
+        progress.bar() as bar,
+    ):  # users' own code may print
+        problem, rest = problems.load(options)
+        report = analysis.analyze(
+            problem.landscape, name=problem.name, notes=problem.notes, config=config.resolved(ctx), progress=bar, **rest
+        )
+        runs.fill(folder, report, config.resolved(ctx), "analyze")
+    return report

@@ -1,0 +1,33 @@
+"""The command `landscape`. Torch takes seconds to import: no module here does so before a command runs."""
+
+import click
+
+from .analyze import analyze
+from .doctor import doctor
+from .errors import OneLineGroup
+from .figures import figures
+from .inspect import inspect
+from .report import report
+from .spectrum import spectrum
+from .zoo import zoo
+
+EPILOG = (
+    "MODEL is a built-in name (`landscape zoo`), path/to/file.py:attr, or pkg.mod:attr: a torch Module, a class or a factory; "
+    "a file.py alone may define problem(). Options come from the command line, else LANDSCAPE_* variables, else --config FILE. "
+    "Exit status: 0 done, 1 --expect not met, 2 usage, 3 cannot be loaded, 4 numerical failure, 130 interrupted."
+)
+
+
+@click.group(
+    cls=OneLineGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="torch-landscape", prog_name="landscape", message="%(prog)s %(version)s")
+def main() -> None:
+    """Tell where in its loss landscape a PyTorch model is, with error bars."""
+
+
+for command in (analyze, spectrum, inspect, zoo, figures, report, doctor):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The options that commands share, and the kinds of value they take. Every option has a LANDSCAPE_* variable."""
+
+import functools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from . import config
+
+F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # older releases of click cannot be subscripted
+
+SEEDS = click.IntRange(0, 2**63 - 1)
+
+
+class Positive(ParamType):
+    """A finite number above zero."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        if not (math.isfinite(number) and number > 0):
+            self.fail(f"{value} is not a finite number above zero.", param, ctx)
+        return number
+
+
+class Setting(ParamType):
+    """``key=value``, the value in JSON; a bare word is a string."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        key, separator, text = str(value).partition("=")
+        if not separator or not key.isidentifier():
+            self.fail(f"{value!r} is not of the form key=value.", param, ctx)
+        try:
+            return key, json.loads(text)
+        except json.JSONDecodeError as error:
+            if text[:1] in ("{", "[", '"'):
+                self.fail(f"the value of {key} is not JSON: {error}.", param, ctx)
+            return key, text
+
+
+class Coefficient(ParamType):
+    """``GLOB=VALUE``: a finite coefficient, not negative, for the parameters whose names match."""
+
+    name = "glob=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        glob, separator, text = str(value).rpartition("=")
+        if not separator or not glob:
+            self.fail(f"{value!r} is not of the form GLOB=VALUE, for example '*.weight=1e-4'.", param, ctx)
+        try:
+            number = float(text)
+        except ValueError:
+            self.fail(f"{text!r} in {value!r} is not a number.", param, ctx)
+        if not (math.isfinite(number) and number >= 0):
+            self.fail(f"the coefficient in {value!r} must be finite and not negative.", param, ctx)
+        return glob, number
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What ``--expect`` asks for: a kind of point, a saddle of one index perhaps."""
+
+    kind: str
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.index is None else f"{self.kind}:{self.index}"
+
+    def holds(self, point: Any) -> bool:
+        """Whether a StationaryPoint is surely of this kind."""
+        return bool(point.kind == self.kind and (self.index is None or point.index == self.index))
+
+
+class ExpectationType(ParamType):
+    """``minimum``, ``saddle``, ``saddle:K`` or ``plateau``."""
+
+    name = "kind"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Expectation:
+        if isinstance(value, Expectation):
+            return value
+        kind, separator, index = str(value).partition(":")
+        if kind in ("minimum", "saddle", "plateau") and not separator:
+            return Expectation(kind)
+        if kind == "saddle" and index.isascii() and index.isdigit() and int(index) > 0:
+            return Expectation(kind, int(index))
+        return self.fail(f"{value!r} is none of minimum, saddle, saddle:K with K at least 1, plateau.", param, ctx)
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """A click option that also reads LANDSCAPE_NAME."""
+    long = next(n for n in names if n.startswith("--")).partition("/")[0]
+    settings.setdefault("envvar", "LANDSCAPE_" + long[2:].upper().replace("-", "_"))
+    return click.option(*names, **settings)
+
+
+def _stack(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
+    return lambda function: functools.reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
+
+
+json_option = option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and nothing else.")
+
+problem_options = _stack(
+    click.argument("model", envvar="LANDSCAPE_MODEL"),
+    option(
+        "--set",
+        "settings",
+        type=Setting(),
+        multiple=True,
+        help="A keyword argument of the model's factory, its value in JSON.",
+    ),
+    option("--checkpoint", metavar="FILE", help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz."),
+    option("--checkpoint-key", metavar="KEY", help="Where in the checkpoint the weights are, dots for nesting."),
+    option("--data", metavar="SPEC", help="Data: pkg.mod:attr, file.py:attr, or a file of arrays."),
+    option("--loss", metavar="NAME", help="A loss by name, or pkg.mod:function."),
+    option("--l2", type=Coefficient(), multiple=True, help="Add VALUE/2 |w|^2 over the parameters that match GLOB."),
+    option("--l1", type=Coefficient(), multiple=True, help="Add VALUE |w|_1 over the parameters that match GLOB."),
+    option("--include", metavar="GLOB", multiple=True, help="Analyse only the parameters that match."),
+    option("--exclude", metavar="GLOB", multiple=True, help="Hold the parameters that match where they are."),
+    option(
+        "--mode",
+        type=click.Choice(["eval", "train"]),
+        help="Of dropout and BatchNorm; default: eval, or as problem() says.",
+    ),
+    option("--masks", type=click.IntRange(1), help="Dropout masks to average over in train mode."),
+    option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+    option("--dtype", type=click.Choice(["float32", "float64"]), help="Compute in this; else in the parameters' own."),
+    option(
+        "--batch-size", type=click.IntRange(1), help="Samples a micro-batch; changes memory and speed, not the answer."
+    ),
+    option("--seed", type=SEEDS, default=0, show_default=True, help="Of everything random."),
+)
+
+spectrum_options = _stack(
+    option(
+        "--largest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the upper end."
+    ),
+    option(
+        "--smallest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the lower end."
+    ),
+    option(
+        "--tol",
+        type=Positive(),
+        default=1e-4,
+        show_default=True,
+        help="Solver bound wanted, relative to the largest |eigenvalue|.",
+    ),
+    option("--probes", type=click.IntRange(2), default=5, show_default=True, help="Random vectors for the density."),
+    option("--steps", type=click.IntRange(2), default=60, show_default=True, help="Lanczos steps a probe."),
+)
+
+run_options = _stack(
+    option("--out", metavar="DIR", help="The run folder; default: a fresh one under runs/."),
+    option("--force", is_flag=True, help="Replace the results in a non-empty DIR, once the new ones are there."),
+    option("--resume", is_flag=True, help="Return the result in DIR if it is finished; else start afresh."),
+    click.option(
+        "--config",
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=config.read,
+        help="Options as TOML.",
+        envvar="LANDSCAPE_CONFIG",
+    ),
+    json_option,
+)

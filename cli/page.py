@@ -1,0 +1,190 @@
+"""A result as one HTML page: styles and figures inside, no scripts, nothing fetched; readable narrow, wide, light and dark."""
+
+import re
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+import landscape_figures as figures
+from landscape_figures import style
+
+from . import config, facts, numbers
+
+INKS = {  # the colours of a figure on paper, by the page's own names for them: these change with the reader's theme
+    style.INK: "var(--ink)",
+    style.QUIET: "var(--quiet)",
+    style.POSITIVE: "var(--blue)",
+    style.NEGATIVE: "var(--red)",
+    style.PREDICTED: "var(--pink)",
+}
+CSS = """
+:root { color-scheme: light dark; --ink: #1b1f24; --quiet: #6a737d; --paper: #fff; --card: #f5f7f9; --line: #dde2e7;
+  --blue: #0072b2; --red: #c65500; --pink: #b8558c; --good: #00794f; --doubt: #8f5c00; --bad: #b3261e }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --quiet: #98a2ad; --paper: #14171b; --card: #1d2126;
+  --line: #343b43; --blue: #56b4e9; --red: #ff8c42; --pink: #e79bc4; --good: #3ccf9a; --doubt: #f0b649; --bad: #ff8a80 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 70rem; padding: 1.5rem clamp(1rem, 4vw, 3rem) 4rem; color: var(--ink);
+  background: var(--paper); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; overflow-wrap: break-word }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 } h2 { font-size: 1.15rem; margin: 2.2rem 0 .7rem }
+.what { color: var(--quiet); margin: .2rem 0 1.2rem }
+.verdict { border-left: .35rem solid var(--tone); background: var(--card); padding: .9rem 1.1rem; border-radius: .3rem }
+.verdict strong { color: var(--tone); font-size: 1.25rem } .verdict ul { margin: .4rem 0 0; padding-left: 1.2rem }
+.good { --tone: var(--good) } .doubt { --tone: var(--doubt) } .bad { --tone: var(--bad) }
+.key { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; margin: 1.2rem 0; padding: 0 }
+.key div { background: var(--card); border-radius: .3rem; padding: .6rem .9rem } .key dt { color: var(--quiet); font-size: .85rem }
+.key dd { margin: 0; font-variant-numeric: tabular-nums; font-weight: 600 } .key dd small { display: block; font-weight: 400 }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem 2.5rem; align-items: start }
+.pair > section > h2:first-child { margin-top: 1.2rem }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .93rem }
+th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+th { color: var(--quiet); font-weight: 500 } td.n, th.n { text-align: right; white-space: nowrap }
+td:last-child, th:last-child { padding-right: 0 }
+.wide { overflow-x: auto } .wide td { overflow-wrap: normal } .wide td:first-child { white-space: nowrap }
+figure { margin: 0; padding: 1rem; background: var(--card); border-radius: .3rem }
+figure svg { display: block; width: 100%; height: auto;
+  max-width: 34rem; margin: 0 auto } figcaption { color: var(--quiet); font-size: .88rem; margin-top: .7rem }
+.figures { columns: 24rem 2; column-gap: 1rem } .figures figure { break-inside: avoid; margin-bottom: 1rem }
+pre { background: var(--card); padding: .9rem; border-radius: .3rem; white-space: pre-wrap; font-size: .85rem }
+small, .quiet { color: var(--quiet) } footer { margin-top: 3rem; color: var(--quiet); font-size: .88rem }
+"""
+TONES = {"minimum": "good", "saddle": "doubt", "maximum": "doubt", "plateau": "doubt", "degenerate": "doubt"}
+
+
+def build(result: Any) -> str:
+    """The page for an AnalysisReport or a Spectrum."""
+    lines = {
+        fact.label: fact
+        for fact in (facts.of_analysis(result) if hasattr(result, "point") else facts.of_spectrum(result))
+    }
+    parts = [
+        f"<h1>{escape(result.name)}</h1>",
+        f'<p class="what">{escape(lines["analysed"].lines[0].partition(": ")[2])}</p>',
+        _verdict(result, lines),
+        _key(lines),
+        _bullets("What to do next", lines.get("next")),
+        _ends(lines),
+        _figures(result),
+        _layers(getattr(result, "layers", ())),
+        _checks(getattr(result, "checks", ())),
+        _bullets("Notes from loading", lines.get("notes")),
+        _provenance(result),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(result.name)} in its loss landscape</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _verdict(result: Any, lines: dict[str, facts.Fact]) -> str:
+    if "verdict" not in lines:
+        return ""
+    head, _, tail = lines["verdict"].lines[0].partition(": ")
+    why = "".join(f"<li>{escape(reason)}</li>" for reason in lines["why"].lines) if "why" in lines else ""
+    tone = TONES.get(result.point.kind, "bad")
+    text = f"<strong>{escape(head)}</strong> <span>{escape(tail)}</span><ul>{why}</ul>"
+    return f'<section class="verdict {tone}" aria-label="Verdict">{text}</section>'
+
+
+def _key(lines: dict[str, facts.Fact]) -> str:
+    cells = []
+    for label in ("loss", "|gradient|", "trace", "negative"):
+        if label in lines:
+            head, bracket, tail = lines[label].lines[0].partition(" (")
+            small = f"<small>{escape(bracket.strip() + tail)}</small>" if bracket else ""
+            name = "negative curvature" if label == "negative" else label
+            cells.append(f"<div><dt>{escape(name)}</dt><dd>{escape(head)}{small}</dd></div>")
+    return f'<dl class="key">{"".join(cells)}</dl>' if cells else ""
+
+
+def _ends(lines: dict[str, facts.Fact]) -> str:
+    sections = []
+    for label in ("largest", "smallest"):
+        if label in lines:
+            fact = lines[label]
+            body = _table(["eigenvalue ± sampling error of the data", "solver ±"], fact.eigenvalues, numeric=(1,))
+            more = f'<p class="quiet">{escape(fact.lines[0])}</p>' if fact.lines else ""
+            sections.append(f"<section><h2>{label.capitalize()} eigenvalues</h2>{body}{more}</section>")
+    return f'<div class="pair">{"".join(sections)}</div>'
+
+
+def _figures(result: Any) -> str:
+    drawn = []
+    for name, recipe in figures.RECIPES.items():
+        try:
+            figure, caption = recipe.draw(result), recipe.caption(result)
+        except figures.NothingToDraw:
+            continue
+        svg = style.render(figure, "svg", title=name, alt=caption, provenance=result.provenance).decode()
+        drawn.append(f"<figure>{_inline(svg, name, caption)}<figcaption>{escape(caption)}</figcaption></figure>")
+    return f'<h2>Figures</h2><div class="figures">{"".join(drawn)}</div>'
+
+
+def _inline(svg: str, name: str, alt: str) -> str:
+    """An SVG file as part of a page: ids of its own, colours that follow the theme, alt text."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<title>.*?</title>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = svg.replace("url(#", f"url(#{name}-")
+    for paper, themed in INKS.items():
+        svg = svg.replace(paper, themed)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+
+
+def _layers(layers: Any) -> str:
+    if not layers:
+        return ""
+    rows = [
+        (
+            layer.name,
+            numbers.count(layer.parameters),
+            f"{layer.gradient_norm:.3g}",
+            numbers.bounded(layer.largest.value, layer.largest.error),
+            numbers.bounded(layer.smallest.value, layer.smallest.error),
+        )
+        for layer in layers
+    ]
+    columns = ["layer", "parameters", "|gradient|", "largest", "smallest"]
+    body = _table(columns, rows, numeric=(1, 2, 3, 4))
+    about = "Ends of each layer's own block of the Hessian, with the solver's bound where it reaches the digits shown."
+    return f'<h2>Layers</h2><p class="quiet">{escape(about)}</p><div class="wide">{body}</div>'
+
+
+def _checks(checks: Any) -> str:
+    rows = [(check.name, check.status.name.lower(), check.message) for check in checks]
+    return f"<h2>Checks</h2>{_table(['check', 'status', 'found'], rows)}" if rows else ""
+
+
+def _provenance(result: Any) -> str:
+    origin = result.provenance
+    rows = [
+        ("made", f"{origin.created}, {result.seconds:.1f} s, {numbers.count(result.products)} Hessian-vector products"),
+        ("versions", ", ".join(f"{k} {v}" for k, v in origin.versions.items())),
+        ("machine", f"{origin.platform}, {origin.dtype} on {origin.device}"),
+        ("seed", str(origin.seed)),
+        ("model", origin.model_hash),
+        ("data", origin.data_hash),
+    ]
+    command = "analyze" if hasattr(result, "point") else "spectrum"
+    again = f"<pre>{escape(config.dump(origin.config, command, 'config.toml'))}</pre>" if origin.config else ""
+    return f"<h2>Where this comes from</h2>{_table(['', ''], rows, head=False)}{again}"
+
+
+def _bullets(title: str, fact: facts.Fact | None) -> str:
+    if fact is None:
+        return ""
+    return f"<h2>{escape(title)}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in fact.lines)}</ul>"
+
+
+def _table(
+    columns: list[str], rows: Iterable[tuple[str, ...]], *, numeric: tuple[int, ...] = (), head: bool = True
+) -> str:
+    def cell(tag: str, i: int, text: str) -> str:
+        return f"<{tag}{' class=' + chr(34) + 'n' + chr(34) if i in numeric else ''}>{escape(text)}</{tag}>"
+
+    top = f"<thead><tr>{''.join(cell('th', i, c) for i, c in enumerate(columns))}</tr></thead>" if head else ""
+    body = "".join(f"<tr>{''.join(cell('td', i, c) for i, c in enumerate(row))}</tr>" for row in rows)
+    return f"<table>{top}<tbody>{body}</tbody></table>"

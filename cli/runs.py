@@ -1,0 +1,141 @@
+"""Run folders: ``result.json``, ``config.toml``, ``arrays/`` and ``figures/``, complete or not there at all.
+
+A run writes into a hidden folder beside its place and moves it there when it has succeeded. Of a folder that is taken,
+``--force`` replaces what a run owns and leaves every other file alone; until then nothing of it is touched.
+"""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from . import config
+from .errors import OneLine
+
+OWNED = ("result.json", "config.toml", "arrays", "figures", "report.html")
+T = TypeVar("T")
+
+
+def place(out: str | None, model: str, *, force: bool, resume: bool) -> Path:
+    """Where the run goes: --out, which must be empty or new, else runs/NAME or the next free runs/NAME-2, -3, ..."""
+    if force and resume:
+        raise OneLine("--force replaces the result and --resume returns it: pass one of them.", 2)
+    if out is not None:
+        target = Path(out)
+        if not (force or resume) and _taken(target):
+            raise OneLine(
+                f"the folder {target} is not empty: pass --force to replace its results, --resume, or another --out.", 2
+            )
+        _taken(target)
+        return target
+    first = Path("runs") / slug(model)
+    if force or resume or not _taken(first):
+        return first
+    number = 2
+    while _taken(fresh := first.with_name(f"{first.name}-{number}")):
+        number += 1
+    return fresh
+
+
+def slug(model: str) -> str:
+    """A folder's name for MODEL: ``net.py:build`` is net-build."""
+    path, _, attribute = model.partition(":")
+    stem = Path(path).name.removesuffix(".py")
+    return re.sub(r"[^\w.-]+", "-", f"{stem}-{attribute}" if attribute else stem).strip("-.") or "run"
+
+
+def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
+    """The stored result of a finished run, None where there is no run yet."""
+    if not _taken(target):
+        return None
+    if not (target / "result.json").exists():
+        raise OneLine(f"the folder {target} is not empty and holds no finished run: pass another --out, or --force.", 2)
+    result = load(target)
+    if not isinstance(result, kind):
+        raise OneLine(
+            f"{target} holds a {type(result).__name__}, not a {kind.__name__}: pass another --out, or --force.", 2
+        )
+    asked, stored = config.resolved(ctx), getattr(result, "provenance").config  # noqa: B009
+    changed = [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
+    if changed:
+        click.echo(f"Note: the stored run had another {', '.join(changed)}; pass --force to run again.", err=True)
+    return result
+
+
+def load(folder: str | Path) -> Any:
+    """The result stored in ``folder``; every class of results is known after the imports."""
+    import landscape
+
+    from . import spectral  # noqa: F401
+
+    return landscape.load(folder)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """A folder to write into, moved to ``target`` when the block ends and gone when it raises."""
+    try:
+        base = next(p for p in (target, *target.absolute().parents) if p.exists())
+        folder = Path(tempfile.mkdtemp(prefix=".landscape-", dir=base))
+    except OSError as error:
+        raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
+    try:
+        staged = folder / "new"
+        staged.mkdir()
+        yield staged
+        _move(staged, target, folder / "old")
+    except OSError as error:
+        if error.filename is None or not str(error.filename).startswith((str(folder), str(target))):
+            raise
+        raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fill(folder: Path, result: Any, options: dict[str, Any], command: str) -> None:
+    """Store a result with its configuration and its figures."""
+    import landscape_figures as figures
+
+    result.save(folder)
+    (folder / "config.toml").write_text(config.dump(options, command, "config.toml"), encoding="utf-8")
+    for name, recipe in figures.RECIPES.items():
+        try:
+            figure, alt = recipe.draw(result), recipe.caption(result)
+        except figures.NothingToDraw:
+            continue
+        figures.save(figure, folder / "figures" / f"{name}.png", alt=alt, provenance=result.provenance)
+
+
+def _move(staged: Path, target: Path, backup: Path) -> None:
+    """Exchange what a run owns in ``target`` for what is in ``staged``; undone when anything fails halfway."""
+    target.mkdir(parents=True, exist_ok=True)
+    backup.mkdir()
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, goal in [
+            *((target / name, backup / name) for name in OWNED if (target / name).exists()),
+            *((path, target / path.name) for path in sorted(staged.iterdir())),
+        ]:
+            source.rename(goal)
+            done.append((source, goal))
+    except BaseException:
+        for source, goal in reversed(done):
+            goal.rename(source)
+        raise
+
+
+def _taken(target: Path) -> bool:
+    """Whether ``target`` holds anything; a file in its place is an error."""
+    if target.is_symlink() and not target.exists():
+        raise OneLine(f"{target} is a link to nothing: pass another --out.", 2)
+    try:
+        return target.exists() and any(True for _ in target.iterdir())
+    except NotADirectoryError:
+        raise OneLine(f"{target} is a file, not a folder: pass another --out.", 2) from None
+    except OSError as error:
+        raise OneLine(f"the folder {target} cannot be read: {error.strerror}.", 2) from None

@@ -1,0 +1,44 @@
+"""Figures of stored results: one recipe a module, each ``draw(result) -> Figure`` and ``caption(result) -> str``.
+
+A recipe reads numbers and never computes them: any figure can be drawn again from a run folder. ``RECIPES`` lists
+them, ``save`` writes one to a file with its provenance.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from . import density, layers, slices, spectrum
+from .style import NothingToDraw, save
+
+__all__ = ["RECIPES", "NothingToDraw", "Recipe", "save"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One kind of figure. ``draw`` and ``caption`` take a result and raise NothingToDraw where it lacks the numbers."""
+
+    name: str
+    description: str
+    draw: Callable[[Any], Figure]
+    caption: Callable[[Any], str]  # what the figure shows, in words: its alt text
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "spectrum",
+            "both ends of the spectrum, with solver bounds and sampling errors",
+            spectrum.draw,
+            spectrum.caption,
+        ),
+        Recipe("density", "the whole spectrum as shares on a log scale, with errors", density.draw, density.caption),
+        Recipe(
+            "slices", "the loss measured along eigenvectors, over the parabola predicted", slices.draw, slices.caption
+        ),
+        Recipe("layers", "gradient and curvature of each layer's own parameters", layers.draw, layers.caption),
+    )
+}

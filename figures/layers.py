@@ -1,0 +1,84 @@
+"""Gradient and curvature of each layer: the norm of its share of the gradient, the ends of its own block of the Hessian."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from . import style
+
+LONGEST = 18  # characters of a layer's name that fit
+
+
+@style.styled
+def draw(result: Any) -> Figure:
+    """One row a layer of ``result.layers``, in the model's order; bounds of the solver as bars."""
+    layers = _layers(result)
+    rows = np.arange(len(layers))
+    fig = Figure(figsize=(style.COLUMN, 0.19 * len(layers) + 1.0), layout="constrained")
+    left, right = fig.subplots(1, 2, sharey=True, width_ratios=(1, 1.25))
+
+    gradient = np.array([layer.gradient_norm for layer in layers])
+    shown = gradient > 0
+    left.plot(gradient[shown], rows[shown], "D", color=style.INK, markersize=3)
+    left.set_xlabel("|gradient|")
+    for row in rows[~shown]:  # zero has no logarithm
+        left.text(0.03, row, "0", transform=left.get_yaxis_transform(), va="center")
+    if shown.any():
+        left.set_xscale("log")
+        low, high = gradient[shown].min(), gradient[shown].max()
+        left.set_xlim(10 ** np.floor(np.log10(low) - 0.1), 10 ** np.ceil(np.log10(high) + 0.1))
+        left.xaxis.set_major_locator(LogLocator(numticks=3))
+        left.xaxis.set_minor_locator(NullLocator())
+
+    style.zero_line(right, vertical=True)
+    for which, colour, marker in (("largest", style.POSITIVE, "o"), ("smallest", style.NEGATIVE, "v")):
+        ends = [getattr(layer, which) for layer in layers]
+        value, error = (np.array([getattr(e, k) for e in ends]) for k in ("value", "error"))
+        right.errorbar(value, rows, xerr=error, fmt=marker, color=colour, markersize=3, elinewidth=0.8, label=which)
+    outer = np.array(
+        [[layer.smallest.low, layer.smallest.high, layer.largest.low, layer.largest.high] for layer in layers]
+    )
+    extent = np.abs(outer).max()
+    if extent > 10 * max(float(np.median([layer.largest.high for layer in layers])), 1e-300):
+        style.symlog(right, outer.min(), outer.max(), linear=extent / 1e3, most=2)
+    else:
+        right.xaxis.set_major_locator(MaxNLocator(3))
+    right.set_xlabel("ends of its block")
+
+    left.set_yticks(rows, [_short(layer.name) for layer in layers])
+    left.set_ylim(len(layers) - 0.4, -0.6)
+    for ax in (left, right):
+        ax.grid(axis="y", color=style.QUIET, alpha=0.25, linewidth=0.5)
+        ax.tick_params(axis="y", length=0)
+    fig.legend(
+        *right.get_legend_handles_labels(), loc="outside upper right", ncols=2, handletextpad=0.2, columnspacing=1
+    )
+    return fig
+
+
+def caption(result: Any) -> str:
+    layers = _layers(result)
+    steep = max(layers, key=lambda layer: layer.gradient_norm)
+    sharp = max(layers, key=lambda layer: layer.largest.value)
+    return (
+        f"Gradient norm and largest and smallest eigenvalue of each of {len(layers)} layers' own block of the Hessian; "
+        f"the gradient is largest in {steep.name} ({steep.gradient_norm:.3g}), the curvature in {sharp.name} "
+        f"({sharp.largest.value:.3g})."
+    )
+
+
+def _layers(result: Any) -> Any:
+    layers = getattr(result, "layers", ())
+    if not layers:
+        raise style.NothingToDraw(
+            "this result has no layers: a formula has none, `spectrum` and --no-layers leave them out."
+        )
+    return layers
+
+
+def _short(name: str) -> str:
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST // 2 - 2].rstrip('.')}…{name[-(LONGEST // 2) :].lstrip('.')}"

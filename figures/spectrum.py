@@ -1,0 +1,75 @@
+"""Both ends of the spectrum by rank, each eigenvalue with the solver's bound and the data's sampling error."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from . import style
+
+
+@style.styled
+def draw(result: Any) -> Figure:
+    """Largest eigenvalues above, smallest below, outermost first."""
+    values, bounds, errors, split = numbers(result)
+    parts = [
+        ("largest eigenvalues", style.POSITIVE, "o", slice(None, split - 1 if split else None, -1)),
+        ("smallest eigenvalues", style.NEGATIVE, "v", slice(0, split)),
+    ]
+    parts = [part for part in parts if values[part[3]].size]
+    fig = Figure(figsize=(style.COLUMN, 1.75 * len(parts) + 0.35), layout="constrained")
+    axes = fig.subplots(len(parts), 1, squeeze=False)[:, 0]
+    for ax, (title, colour, marker, chosen) in zip(axes, parts, strict=True):
+        _panel(ax, values[chosen], bounds[chosen], errors[chosen], colour, marker)
+        ax.set_title(title)
+    axes[-1].set_xlabel("rank from the end")
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper left", ncols=len(labels), handlelength=1.2)
+    fig.supylabel("eigenvalue of the Hessian", fontsize=7.5)
+    return fig
+
+
+def _panel(ax: Axes, values: Any, bounds: Any, errors: Any, colour: str, marker: str) -> None:
+    rank = np.arange(1, len(values) + 1)
+    known = np.isfinite(errors)
+    if known.any():
+        ax.errorbar(rank[known], values[known], yerr=errors[known], fmt="none", color=colour, elinewidth=0.9, capsize=2.5,
+                    alpha=0.6, label="sampling error of the data")  # fmt: skip
+    ax.errorbar(rank, values, yerr=bounds, fmt="none", color=style.INK, elinewidth=2.2, label="solver bound", zorder=3)
+    ax.plot(rank, values, marker, color=colour, markersize=3.6, markeredgewidth=0, zorder=4)
+    low, high = values.min(), values.max()
+    if low <= 0 <= high or min(abs(low), abs(high)) < 0.5 * (high - low):
+        style.zero_line(ax)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.set_xlim(0.4, len(values) + 0.6)
+
+
+def caption(result: Any) -> str:
+    values, bounds, errors, split = numbers(result)
+    sampled = np.isfinite(errors).any()
+    tail = (
+        ", thin bars the standard error from the data sample" if sampled else "; the data's sampling error is not known"
+    )
+    return (
+        f"The {split} smallest and {len(values) - split} largest eigenvalues of the Hessian, from {values[0]:.4g} to "
+        f"{values[-1]:.4g}; thick bars are the solver's bound (at most {bounds.max():.2g}){tail}."
+    )
+
+
+def numbers(result: Any) -> tuple[Any, Any, Any, int]:
+    """Values (k,), bounds (k,), sampling errors (k,) ascending, and how many belong to the lower end."""
+    pairs = getattr(getattr(result, "point", result), "pairs", None)
+    if pairs is None or not len(pairs.values):
+        raise style.NothingToDraw("this result has no eigenvalues; run `landscape analyze` or `landscape spectrum`.")
+    values, bounds = np.asarray(pairs.values), np.asarray(pairs.bounds)
+    return values, bounds, np.asarray(result.sampling_errors), lower_end(result)
+
+
+def lower_end(result: Any) -> int:
+    """How many of the ascending pairs belong to the lower end; half of them where the two ends make up the whole spectrum."""
+    pairs = getattr(result, "point", result).pairs
+    total = len(pairs.values)
+    return total // 2 if total == result.parameters else int(pairs.smallest)

@@ -1,0 +1,140 @@
+"""How every figure looks, and how one is written to a file.
+
+Sizes are in inches as printed: ``COLUMN`` is one column of a two-column paper, ``PAGE`` both. Colours are those of
+Okabe & Ito (2008), told apart with any colour vision; sign and kind are also told by place or marker, never by colour
+alone. Text stays text in SVG and PDF. Files hold no date: drawn again from the same result they are the same bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+if TYPE_CHECKING:
+    from landscape.results import Provenance
+
+COLUMN, PAGE = 3.4, 7.0
+
+INK = "#1b1f24"
+QUIET = "#8a929b"  # lines that help reading: zero, grid
+POSITIVE = "#0072b2"
+NEGATIVE = "#d55e00"
+MEASURED = "#0072b2"
+PREDICTED = "#cc79a7"
+
+FORMATS = ("png", "svg", "pdf")
+RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.2,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.unicode_minus": True,
+    "axes.formatter.use_mathtext": True,
+    "axes.formatter.limits": (-3, 4),
+    "mathtext.fontset": "dejavusans",
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+
+
+class NothingToDraw(ValueError):  # noqa: N818  # nobody did wrong
+    """The result lacks the numbers this figure shows; the message says which."""
+
+
+def styled(draw: Callable[[Any], Figure]) -> Callable[[Any], Figure]:
+    """Draw under this style whatever the user's own matplotlib settings are, and leave those alone."""
+
+    @functools.wraps(draw)
+    def wrapped(result: Any) -> Figure:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(RC)
+            return draw(result)
+
+    return wrapped
+
+
+def zero_line(ax: Axes, *, vertical: bool = False) -> None:
+    """A quiet line where the eigenvalue is zero."""
+    (ax.axvline if vertical else ax.axhline)(0, color=QUIET, linewidth=0.7, zorder=0)
+
+
+def symlog(ax: Axes, low: float, high: float, *, linear: float, most: int) -> None:
+    """A symmetric log scale in x for [low, high], linear below ``linear``, with at most ``most`` powers of ten a side."""
+    floor = math.floor(math.log10(linear))
+    top = math.floor(math.log10(max(abs(low), abs(high))))
+    ax.set_xscale("symlog", linthresh=10.0**floor, linscale=0.6)
+    margin = 10.0**floor / 3
+    left, right = (v * (1.6 if v * side > 0 else 0.6) + side * margin for v, side in ((low, -1), (high, 1)))
+    ax.set_xlim(left, right)
+    powers = [10.0**k for k in range(top, floor, -max(1, math.ceil((top - floor) / most)))] or [10.0**floor]
+    ax.xaxis.set_major_locator(FixedLocator([t for p in (0.0, *powers) for t in {p, -p} if left <= t <= right]))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def render(fig: Figure, format: str, *, title: str, alt: str, provenance: Provenance) -> bytes:
+    """The figure as the bytes of a file, with its provenance and alt text in the metadata."""
+    tool = f"torch-landscape {version('torch-landscape')}"
+    source = f"model {provenance.name}, seed {provenance.seed}, model hash {provenance.model_hash}"
+    metadata: dict[str, dict[str, Any]] = {
+        "png": {"Title": title, "Description": alt, "Software": tool, "Source": source},
+        "svg": {"Title": title, "Description": alt, "Creator": tool, "Source": source, "Date": None},
+        "pdf": {"Title": title, "Subject": alt, "Creator": tool, "Keywords": source, "CreationDate": None},
+    }
+    buffer = io.BytesIO()
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC | {"svg.hashsalt": title})
+        fig.savefig(buffer, format=format, metadata=metadata[format], transparent=format == "svg")
+    return buffer.getvalue()
+
+
+def save(fig: Figure, path: Path, *, alt: str, provenance: Provenance) -> Path:
+    """Write the figure to ``path``, PNG, SVG or PDF by its suffix, in the place of an earlier one and atomically.
+
+    Raises:
+        ValueError: another suffix.
+        OSError: the folder cannot be written.
+    """
+    from landscape.results import atomic_write
+
+    format = path.suffix.removeprefix(".").lower()
+    if format not in FORMATS:
+        raise ValueError(f"a figure is written as .png, .svg or .pdf, got {path.name}.")
+    data = render(fig, format, title=f"{path.stem} of {provenance.name}", alt=alt, provenance=provenance)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(data)
+    return path

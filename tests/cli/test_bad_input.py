@@ -1,0 +1,228 @@
+"""Every mistake a user can make: the exit status, one line that names the input, and nothing earlier damaged."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+Snapshot = Callable[[Path], dict[str, bytes]]
+NET = ["analyze", "net.py"]
+BUILD = ["analyze", "net.py:build", "--data", "net.py:data", "--loss", "cross-entropy"]
+
+
+def build(model: str = "build", data: str = "data", loss: str = "cross-entropy") -> list[str]:
+    loss = loss if loss == "cross-entropy" else f"net.py:{loss}"
+    return ["analyze", f"net.py:{model}", "--data", f"net.py:{data}", "--loss", loss]
+
+
+CASES: list[tuple[str, list[str], int, str]] = [
+    # the model
+    ("no-model", ["analyze"], 2, "MODEL"),
+    ("no-command", ["analyse", "net.py"], 2, "analyse"),
+    ("unknown-name", ["analyze", "digit-mpl"], 2, "digit-mpl"),
+    ("missing-file", ["analyze", "nowhere.py"], 3, "nowhere.py"),
+    ("missing-module", ["analyze", "no.such:thing", "--data", "net.py:data", "--loss", "mse"], 3, "no.such"),
+    ("missing-attribute", build(model="bild"), 3, "bild"),
+    ("no-problem", ["analyze", "nothing.py"], 3, "nothing.py"),
+    ("odd-problem", ["analyze", "odd.py"], 3, "odd.py"),
+    ("syntax-error", ["analyze", "syntax.py"], 3, "syntax.py"),
+    ("exits-on-import", ["analyze", "exits.py"], 3, "exits.py"),
+    ("imports-nothing", ["analyze", "imports.py"], 3, "a_module_that_is_not_there"),
+    ("factory-raises", build(model="boom"), 3, "no such luck"),
+    ("factory-exits", build(model="leave"), 3, "SystemExit"),
+    ("factory-lacks-argument", build(model="needs_more"), 2, "width"),
+    ("factory-unknown-setting", [*BUILD, "--set", "depth=3"], 2, "depth"),
+    ("factory-gives-a-string", build(model="not_a_module"), 3, "not_a_module"),
+    ("attribute-is-a-number", build(model="a_number"), 3, "a_number"),
+    ("frozen", build(model="frozen"), 3, "trainable"),
+    ("no-parameters", build(model="no_parameters"), 3, "parameter"),
+    ("forward-raises", build(model="Raises"), 3, "forward has failed"),
+    ("forward-exits", build(model="Exits"), 3, "SystemExit|exit"),
+    ("forward-wrong-axis", build(model="Flat"), 3, "7"),
+    ("factory-recurses", build(model="endless"), 3, "RecursionError"),
+    ("nan-weights", build(model="holed"), 4, "0.weight"),
+    # the checkpoint
+    ("checkpoint-missing", [*BUILD, "--checkpoint", "nowhere.pt"], 3, "nowhere.pt"),
+    ("checkpoint-garbage", [*BUILD, "--checkpoint", "garbage.pt"], 3, "garbage.pt"),
+    ("checkpoint-empty", [*BUILD, "--checkpoint", "empty.pt"], 3, "empty.pt"),
+    ("checkpoint-broken", [*BUILD, "--checkpoint", "broken.safetensors"], 3, "broken.safetensors"),
+    ("checkpoint-folder", [*BUILD, "--checkpoint", "occupied"], 3, "occupied"),
+    ("checkpoint-keys", [*BUILD, "--checkpoint", "keys.npz"], 3, "first.weight"),
+    ("checkpoint-shapes", [*BUILD, "--checkpoint", "shapes.npz"], 3, "0.weight"),
+    ("checkpoint-nan", [*BUILD, "--checkpoint", "nan.npz"], 4, "0.bias"),
+    ("checkpoint-no-key", [*BUILD, "--checkpoint", "nested.pt", "--checkpoint-key", "stage"], 3, "stage"),
+    ("checkpoint-key-alone", [*BUILD, "--checkpoint-key", "state"], 2, "--checkpoint"),
+    ("checkpoint-evil", [*BUILD, "--checkpoint", "evil.pt"], 3, "system"),
+    ("checkpoint-raw-pickle", [*BUILD, "--checkpoint", "raw.pt"], 3, "system"),
+    ("checkpoint-objects", [*BUILD, "--checkpoint", "objects.npz"], 3, "objects.npz"),
+    # the data
+    ("no-data", ["analyze", "net.py:build", "--loss", "mse"], 2, "--data"),
+    ("unknown-data", ["analyze", "net.py:build", "--data", "digts", "--loss", "mse"], 2, "digts"),
+    ("data-missing-file", ["analyze", "net.py:build", "--data", "no.npz", "--loss", "mse"], 3, "no.npz"),
+    ("data-missing-array", ["analyze", "net.py:build", "--data", "only_x.npz", "--loss", "mse"], 3, "only_x.npz"),
+    ("data-unknown-option", ["analyze", "net.py:build", "--data", "xy.npz:z=a", "--loss", "mse"], 2, "z"),
+    ("data-objects", ["analyze", "net.py:build", "--data", "objects.npz", "--loss", "mse"], 3, "objects.npz"),
+    ("data-empty-csv", ["analyze", "net.py:build", "--data", "empty.csv", "--loss", "mse"], 3, "empty.csv"),
+    ("data-words-csv", ["analyze", "net.py:build", "--data", "words.csv", "--loss", "mse"], 3, "two"),
+    ("data-empty", build(data="empty"), 3, "empty"),
+    ("data-no-batches", build(data="no_batches"), 3, "no_batches"),
+    ("data-uneven", build(data="uneven"), 3, "uneven"),
+    ("data-wrong-width", build(data="wide"), 3, "(4, 9)|5x9|9"),
+    ("data-nan", build(data="holes"), 4, "(3, 1)|nan"),
+    ("data-raises", build(data="boom"), 3, "no such luck"),
+    ("data-exits", build(data="leave"), 3, "SystemExit"),
+    ("data-of-words", build(data="words"), 2, "str"),
+    ("label-too-large", build(data="far"), 3, "6|5"),
+    ("label-negative", build(data="negative"), 3, "-3|-2"),
+    # the loss
+    ("no-loss", ["analyze", "net.py:build", "--data", "net.py:data"], 2, "--loss"),
+    ("unknown-loss", [*BUILD[:-1], "cross-entrpy"], 2, "cross-entropy"),
+    ("loss-option", [*BUILD[:-1], "huber:delta=-1"], 2, "delta"),
+    ("loss-missing", build(loss="nothing_like_it"), 3, "nothing_like_it"),
+    ("loss-vector", build(loss="vector"), 3, "scalar"),
+    ("loss-detached", build(loss="detached"), 3, "detach"),
+    ("loss-float", build(loss="a_float"), 3, "float|tensor"),
+    ("loss-raises", build(loss="loss_boom"), 3, "target"),
+    ("loss-exits", build(loss="loss_exits"), 3, "enough|SystemExit"),
+    ("loss-a-text", build(loss="text"), 3, "str"),
+    ("loss-infinite", build(loss="infinite"), 4, "inf|finite"),
+    # the options
+    ("unknown-option", [*NET, "--largset", "3"], 2, "--largset"),
+    ("largest-zero", [*NET, "--largest", "0"], 2, "--largest"),
+    ("largest-word", [*NET, "--largest", "ten"], 2, "--largest"),
+    ("smallest-negative", [*NET, "--smallest", "-2"], 2, "--smallest"),
+    ("tol-zero", [*NET, "--tol", "0"], 2, "--tol"),
+    ("tol-nan", [*NET, "--tol", "nan"], 2, "--tol"),
+    ("tol-word", [*NET, "--tol", "tight"], 2, "--tol"),
+    ("probes-one", [*NET, "--probes", "1"], 2, "--probes"),
+    ("steps-one", [*NET, "--steps", "1"], 2, "--steps"),
+    ("seed-negative", [*NET, "--seed", "-1"], 2, "--seed"),
+    ("seed-word", [*NET, "--seed", "lucky"], 2, "--seed"),
+    ("seed-huge", [*NET, "--seed", str(2**70)], 2, "--seed"),
+    ("batch-size-zero", [*BUILD, "--batch-size", "0"], 2, "--batch-size"),
+    ("masks-zero", [*BUILD, "--masks", "0"], 2, "--masks"),
+    ("mode-unknown", [*BUILD, "--mode", "test"], 2, "--mode"),
+    ("dtype-unknown", [*BUILD, "--dtype", "float8"], 2, "--dtype"),
+    ("device-unknown", [*BUILD, "--device", "abacus"], 2, "abacus"),
+    ("device-absent", [*BUILD, "--device", "cuda:99"], 2, "cuda:99"),
+    ("method-unknown", [*NET, "--method", "guess"], 2, "--method"),
+    ("expect-unknown", [*NET, "--expect", "hill"], 2, "hill"),
+    ("expect-index-word", [*NET, "--expect", "saddle:x"], 2, "saddle:x"),
+    ("expect-index-zero", [*NET, "--expect", "saddle:0"], 2, "saddle:0"),
+    ("expect-minimum-index", [*NET, "--expect", "minimum:1"], 2, "minimum:1"),
+    ("set-no-value", [*BUILD, "--set", "hidden"], 2, "hidden"),
+    ("set-bad-json", [*BUILD, "--set", "hidden=[1,"], 2, "hidden"),
+    ("set-bad-key", [*BUILD, "--set", "1x=2"], 2, "1x=2"),
+    ("l2-no-value", [*BUILD, "--l2", "*.weight"], 2, "*.weight"),
+    ("l2-word", [*BUILD, "--l2", "*.weight=much"], 2, "much"),
+    ("l2-negative", [*BUILD, "--l2", "*.weight=-1"], 2, "*.weight=-1"),
+    ("l2-nan", [*BUILD, "--l2", "*=nan"], 2, "*=nan"),
+    ("l2-matches-nothing", [*BUILD, "--l2", "conv*=1e-4"], 2, "conv*"),
+    ("l1-matches-nothing", [*BUILD, "--l1", "conv*=1e-4"], 2, "conv*"),
+    ("include-matches-nothing", [*BUILD, "--include", "conv*"], 2, "conv*"),
+    ("exclude-everything", [*BUILD, "--exclude", "*"], 2, "*"),
+    ("spectrum-option", ["spectrum", "net.py", "--tol", "-1"], 2, "--tol"),
+    ("spectrum-missing", ["spectrum", "nowhere.py"], 3, "nowhere.py"),
+    # the configuration
+    ("config-missing", [*NET, "--config", "no.toml"], 2, "no.toml"),
+    ("config-folder", [*NET, "--config", "occupied"], 2, "occupied"),
+    ("config-syntax", [*NET, "--config", "syntax.toml"], 2, "syntax.toml"),
+    ("config-unknown-key", [*NET, "--config", "unknown.toml"], 2, "did you mean largest"),
+    ("config-type", [*NET, "--config", "type.toml"], 2, "type.toml"),
+    ("config-range", [*NET, "--config", "range.toml"], 2, "range.toml"),
+    ("config-table", [*NET, "--config", "table.toml"], 2, "seed"),
+    ("config-bool", [*NET, "--config", "bool.toml"], 2, "batch-size"),
+    ("config-choice", [*NET, "--config", "choice.toml"], 2, "float8"),
+    ("config-expect", [*NET, "--config", "expect.toml"], 2, "hill"),
+    # the folder
+    ("out-occupied", [*NET, "--out", "occupied"], 2, "occupied"),
+    ("out-finished", [*NET, "--out", "runs/earlier"], 2, "runs/earlier"),
+    ("out-a-file", [*NET, "--out", "a_file"], 2, "a_file"),
+    ("out-below-a-file", [*NET, "--out", "a_file/run"], 2, "a_file"),
+    ("out-a-dangling-link", [*NET, "--out", "dangling"], 2, "dangling"),
+    ("out-forced-a-file", [*NET, "--out", "a_file", "--force"], 2, "a_file"),
+    ("resume-foreign", [*NET, "--out", "occupied", "--resume"], 2, "occupied"),
+    ("resume-corrupt", [*NET, "--out", "corrupt", "--resume"], 3, "result.json"),
+    ("resume-other-kind", ["spectrum", "net.py", "--out", "runs/earlier", "--resume"], 2, "AnalysisReport"),
+    ("resume-and-force", [*NET, "--out", "runs/earlier", "--resume", "--force"], 2, "--force"),
+    ("force-fails", [*build(loss="infinite"), "--out", "runs/earlier", "--force"], 4, "inf|finite"),
+    # stored results and files
+    ("report-missing", ["report", "no/run"], 3, "no/run"),
+    ("report-corrupt", ["report", "corrupt"], 3, "result.json"),
+    ("report-damaged", ["report", "damaged"], 3, "damaged"),
+    ("report-newer", ["report", "newer"], 3, "99"),
+    ("report-strange", ["report", "strange"], 3, "strange"),
+    ("report-foreign", ["report", "occupied"], 3, "occupied"),
+    ("report-out-nowhere", ["report", "runs/earlier", "--out", "no/page.html"], 2, "no/page.html"),
+    ("figure-unknown", ["figures", "render", "spectra", "--from", "runs/earlier"], 2, "spectra"),
+    ("figure-no-run", ["figures", "render", "all"], 2, "--from"),
+    ("figure-missing-run", ["figures", "render", "all", "--from", "no/run"], 3, "no/run"),
+    ("figure-format", ["figures", "render", "all", "--from", "runs/earlier", "--format", "bmp"], 2, "bmp"),
+    ("figure-lacks-numbers", ["figures", "render", "layers", "--from", "runs/earlier"], 2, "layers"),
+    ("figure-out-a-file", ["figures", "render", "density", "--from", "runs/earlier", "--out", "a_file"], 2, "a_file"),
+    ("inspect-missing", ["inspect", "nowhere.pt"], 3, "nowhere.pt"),
+    ("inspect-folder", ["inspect", "occupied"], 3, "occupied"),
+    ("inspect-nothing", ["inspect"], 2, "FILE"),
+    ("zoo-extra-argument", ["zoo", "digits-mlp"], 2, "digits-mlp"),
+]  # fmt: skip
+
+
+def test_there_are_enough_cases() -> None:
+    assert len(CASES) >= 60
+    assert len({case[0] for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize(("arguments", "code", "names"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_a_mistake_gives_one_line(
+    here: Path, run: Callable[..., Result], snapshot: Snapshot, arguments: list[str], code: int, names: str
+) -> None:
+    before = snapshot(here)
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("Error: ")
+    assert any(name in lines[0] for name in names.split("|")), lines[0]
+    assert result.stdout == ""
+    assert snapshot(here) == before, "files were changed"
+    assert sorted(p.name for p in here.iterdir() if p.name.startswith(".")) == []
+    assert not (here / "owned").exists(), "a checkpoint has run its code"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SEED", "x"),
+        ("LARGEST", "0"),
+        ("DTYPE", "float8"),
+        ("TOL", "-1"),
+        ("EXPECT", "hill"),
+        ("CONFIG", "no.toml"),
+        ("L2", "w"),
+    ],
+)
+def test_a_bad_variable_is_named(here: Path, run: Callable[..., Result], variable: str, value: str) -> None:
+    result = run("analyze", "net.py", env={f"LANDSCAPE_{variable}": value})
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert value in result.stderr
+    if variable != "CONFIG":
+        assert f"LANDSCAPE_{variable}" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder(here: Path, run: Callable[..., Result]) -> None:
+    (here / "locked").mkdir(mode=0o500)
+    result = run("analyze", "net.py", "--out", "locked/run")
+    assert result.exit_code == 2
+    assert "locked/run" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_folder_of_the_system_that_nobody_may_write(here: Path, run: Callable[..., Result]) -> None:
+    result = run("analyze", "net.py", "--out", "/proc/landscape/run")
+    assert result.exit_code == 2
+    assert "/proc/landscape/run" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,230 @@
+"""What a figure draws are the result's numbers, all of them and nothing else."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from landscape_figures import RECIPES, NothingToDraw, density, layers, slices, spectrum, style
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+import landscape as ls
+
+
+def bars(ax: Axes) -> list[tuple[Any, Any]]:
+    """The (low, high) ends and the places of every error bar, a container each."""
+    found = []
+    for container in ax.containers:
+        if isinstance(container, ErrorbarContainer):
+            segments = np.array(container[2][0].get_segments())
+            found.append((segments[:, 0], segments[:, 1]))
+    return found
+
+
+def test_the_spectrum_shows_every_pair_with_both_errors(report: Any) -> None:
+    fig = spectrum.draw(report)
+    values, bounds, errors = (
+        report.point.pairs.values.numpy(),
+        report.point.pairs.bounds.numpy(),
+        report.sampling_errors.numpy(),
+    )
+    split = report.point.pairs.smallest
+    top, bottom = fig.axes
+    for ax, chosen in ((top, slice(None, split - 1, -1)), (bottom, slice(0, split))):
+        (line,) = [line for line in ax.lines if line.get_marker() in "ov"]
+        np.testing.assert_array_equal(line.get_ydata(), values[chosen])
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, len(values[chosen]) + 1))
+        sampling, solver = bars(ax)
+        np.testing.assert_allclose(sampling[1][:, 1] - sampling[0][:, 1], 2 * errors[chosen], rtol=1e-9)
+        np.testing.assert_allclose(solver[1][:, 1] - solver[0][:, 1], 2 * bounds[chosen], atol=1e-12)
+
+
+def test_unknown_sampling_errors_are_not_drawn_as_zero(report: Any) -> None:
+    unknown = SimpleNamespace(
+        point=report.point, parameters=report.parameters, sampling_errors=report.sampling_errors * float("nan")
+    )
+    assert all(len(bars(ax)) == 1 for ax in spectrum.draw(unknown).axes)
+    assert "not known" in spectrum.caption(unknown)
+
+
+@pytest.mark.parametrize(
+    ("largest", "smallest", "total", "split"),
+    [(6, 5, 20, 5), (6, 0, 20, 0), (10, 5, 15, 7), (3, 0, 3, 1), (1, 0, 1, 0)],
+)
+def test_where_the_ends_meet_each_pair_is_shown_once(largest: int, smallest: int, total: int, split: int) -> None:
+    pairs = SimpleNamespace(values=np.arange(float(largest + smallest)), largest=largest, smallest=smallest)
+    assert spectrum.lower_end(SimpleNamespace(pairs=pairs, parameters=total)) == split
+
+
+def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> None:
+    (ax,) = density.draw(report).axes
+    drawn = np.concatenate([np.column_stack(c[0].get_data()) for c in ax.containers])
+    nodes, weights = report.density.nodes.numpy(), report.density.weights.numpy()
+    expected = np.column_stack([nodes, weights])[weights > 0]
+    np.testing.assert_array_equal(drawn[np.lexsort(drawn.T)], expected[np.lexsort(expected.T)])
+    assert ax.get_yscale() == "log"
+    low, high = ax.get_ylim()
+    assert low < 1 / report.parameters
+    assert high > expected[:, 1].max()
+    below = int((weights < low).sum())
+    assert (f"{below} nodes" in density.caption(report)) == (below > 0)
+    left, right = ax.get_xlim()
+    assert left < nodes.min()
+    assert right > nodes.max()
+
+
+def test_a_slice_shows_what_was_measured_over_what_was_predicted(report: Any) -> None:
+    fig = slices.draw(report)
+    assert len(fig.axes) == len(report.slices) == 2
+    for ax, piece in zip(fig.axes, report.slices, strict=True):
+        lines = {line.get_label(): line for line in ax.lines}
+        np.testing.assert_array_equal(lines["measured"].get_xydata(), np.column_stack([piece.t, piece.values]))
+        np.testing.assert_array_equal(
+            lines["predicted parabola"].get_xydata(), np.column_stack([piece.t, piece.predicted])
+        )
+        assert "not finite" not in lines
+
+
+def test_values_that_are_not_finite_are_masked_and_marked(broken: Any) -> None:
+    ax = slices.draw(broken).axes[0]
+    lines = {line.get_label(): line for line in ax.lines}
+    assert np.isnan(lines["measured"].get_ydata()[-3:]).all()
+    np.testing.assert_array_equal(lines["not finite"].get_xdata(), broken.slices[0].t[-3:])
+    assert "3 points" in slices.caption(broken)
+
+
+def test_layers_show_gradient_and_curvature(report: Any) -> None:
+    left, right = layers.draw(report).axes
+    np.testing.assert_array_equal(left.lines[0].get_xdata(), [layer.gradient_norm for layer in report.layers])
+    assert [t.get_text() for t in left.get_yticklabels()] == [layer.name for layer in report.layers]
+    for container, which in zip(right.containers, ("largest", "smallest"), strict=True):
+        np.testing.assert_array_equal(
+            container[0].get_xdata(), [getattr(layer, which).value for layer in report.layers]
+        )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_stored_result_draws_the_same(name: str, report: Any, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    again = ls.load(report.save(tmp_path / "run"))
+    alt = recipe.caption(report)
+    assert recipe.caption(again) == alt
+    for format in style.FORMATS:
+        one, two = (
+            style.render(recipe.draw(r), format, title=name, alt=alt, provenance=r.provenance) for r in (report, again)
+        )
+        assert one == two
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_files_hold_their_provenance_and_alt_text_and_no_date(name: str, report: Any, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    alt = recipe.caption(report)
+    for format in style.FORMATS:
+        path = style.save(
+            recipe.draw(report), tmp_path / "new" / f"{name}.{format}", alt=alt, provenance=report.provenance
+        )
+        data = path.read_bytes()
+        if format != "pdf":  # whose strings may be in UTF-16
+            for text in ("torch-landscape 0.1.0", "model xor, seed 0", report.provenance.model_hash, name):
+                assert text.encode() in data
+            assert alt.split(";")[0].encode().replace(b"'", b"'") in data.replace(b"&#x27;", b"'") or format == "png"
+        assert b"torch-landscape" in data
+        for word in (b"CreationDate", b"<dc:date>"):
+            assert word not in data
+    assert sorted(p.suffix for p in (tmp_path / "new").iterdir()) == [".pdf", ".png", ".svg"]
+
+
+def test_text_stays_text(report: Any) -> None:
+    svg = style.render(density.draw(report), "svg", title="t", alt="a", provenance=report.provenance).decode()
+    assert ">eigenvalue of the Hessian<" in svg
+
+
+def test_another_suffix_is_refused_and_a_failed_save_keeps_the_earlier_file(report: Any, tmp_path: Path) -> None:
+    fig = density.draw(report)
+    with pytest.raises(ValueError, match=r"\.png, \.svg or \.pdf"):
+        style.save(fig, tmp_path / "x.bmp", alt="", provenance=report.provenance)
+    (tmp_path / "x.png").write_bytes(b"earlier")
+    with pytest.raises(AttributeError):
+        style.save(fig, tmp_path / "x.png", alt="", provenance=None)  # type: ignore[arg-type]
+    assert (tmp_path / "x.png").read_bytes() == b"earlier"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_result_without_the_numbers_says_which(name: str) -> None:
+    with pytest.raises(NothingToDraw, match="this result has no"):
+        RECIPES[name].draw(SimpleNamespace(layers=(), slices=(), density=None))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_users_matplotlib_is_left_alone(name: str, report: Any) -> None:
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+        before = dict(mpl.rcParams)
+        fig = RECIPES[name].draw(report)
+        assert dict(mpl.rcParams) == before
+        assert fig.axes[0].xaxis.label.get_size() < 10
+
+
+def test_no_figure_goes_through_pyplot() -> None:
+    import subprocess
+
+    script = (
+        "import sys, landscape_figures; assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_text_collides_or_is_cut(name: str, broken: Any) -> None:
+    fig = RECIPES[name].draw(broken)
+    assert_readable(fig)
+
+
+@pytest.mark.parametrize("largest", [1e-6, 0.3, 17.0, 4e5])
+@pytest.mark.parametrize("smallest", [-3e-7, -0.5, 0.0])
+@pytest.mark.parametrize("bulk", [1e-9, 0.02])
+def test_no_scale_makes_labels_collide(largest: float, smallest: float, bulk: float) -> None:
+    nodes = np.array(sorted([smallest, -bulk / 2, bulk / 3, bulk, largest]))
+    spread = SimpleNamespace(
+        nodes=nodes, weights=np.array([0.01, 0.3, 0.38, 0.3, 0.01]), errors=np.full(5, 1e-3), dimension=500
+    )
+    ends = [ls.Estimate(v, 0.1 * abs(v), 0.9 * v, 1.1 * v) for v in (largest, bulk, smallest)]
+    rows = tuple(
+        SimpleNamespace(
+            name=f"encoder.layers.{i}.self_attn", gradient_norm=10.0 ** (-3 * i), largest=ends[i], smallest=ends[2]
+        )
+        for i in range(2)
+    )
+    assert_readable(density.draw(SimpleNamespace(density=spread)))
+    assert_readable(layers.draw(SimpleNamespace(layers=rows)))
+
+
+def assert_readable(fig: Figure) -> None:
+    """Tick labels of an axis do not overlap, and all text is inside the figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    frame = fig.bbox
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            labels = [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high and t.label1.get_text()]
+            boxes = [label.get_window_extent(renderer) for label in labels if label.get_visible()]
+            assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]), [
+                t.get_text() for t in labels
+            ]
+        texts = [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label]  # type: ignore[attr-defined]
+        for text in texts:
+            if text.get_text():
+                box = text.get_window_extent(renderer)
+                assert box.x0 >= frame.x0 - 1, text.get_text()
+                assert box.x1 <= frame.x1 + 1, text.get_text()
+                assert box.y0 >= frame.y0 - 1, text.get_text()
