@@ -133,6 +133,7 @@ class ModelLandscape:
             raise ValueError(f"masks must be at least 1, got {masks}.")
         self.model, self.loss, self.batches = model, loss, batches
         self.l2, self.l1, self.include, self.exclude = dict(l2 or {}), dict(l1 or {}), include, exclude
+        self.weight = weight
         self.mode, self.reduction, self.seed, self.masks = mode, reduction, seed, masks if mode == "train" else 1
         self.name = name or type(model).__name__
         self._names, self._trainable = self._select()
@@ -144,7 +145,7 @@ class ModelLandscape:
             raise ValueError(f"dtype must be floating-point, got {self.dtype}.")
         self.device = torch.device(device) if device is not None else parameters[self._names[0]].device
         self._objective = _Objective(model, loss, takes_model=loss is None or _takes_model(loss))
-        self._weights, self.samples = self._read_weights(weight)
+        self._weights, self.samples = self._read_weights()
 
     # ---- points ------------------------------------------------------------------------------------------------------
 
@@ -293,7 +294,7 @@ class ModelLandscape:
         ends = np.cumsum([sizes[k] for k in self._names]).tolist()
         return {k: slice(end - sizes[k], end) for k, end in zip(self._names, ends, strict=True)}
 
-    def _read_weights(self, weight: Callable[[Batch], float] | None) -> tuple[list[float], int]:
+    def _read_weights(self) -> tuple[list[float], int]:
         if isinstance(self.batches, Iterator):
             raise ValueError(
                 "batches can be read only once (it is an iterator), but every Hessian-vector product reads all the data. "
@@ -302,7 +303,7 @@ class ModelLandscape:
         weights, samples = [], 0
         with self.evaluation():
             for batch in self.batches:
-                weights.append(weight(batch) if weight else batching.weight(self.loss, batch))
+                weights.append(self.weight(batch) if self.weight else batching.weight(self.loss, batch))
                 samples += batching.samples(batch)
         if not weights or sum(weights) <= 0:
             raise ValueError(f"batches is empty: {len(weights)} batches that count {sum(weights):g} in all.")
@@ -357,7 +358,7 @@ class ModelLandscape:
             raise NumericalError(
                 f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another method of Hessian."
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             line = " ".join(str(error).split())
             raise LoadingError(
                 f"the model or its loss raised {type(error).__name__} on batch {number}: {line}"
