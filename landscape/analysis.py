@@ -63,7 +63,9 @@ class AnalysisReport:
     parameters: int
     samples: int  # 0 for a formula
     point: StationaryPoint
-    sampling_errors: Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    sampling_errors: (
+        Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    )
     density: SpectralDensity
     trace: Estimate
     layers: tuple[Layer, ...]  # empty for a formula
@@ -95,6 +97,7 @@ def analyze(
     seed: int = 0,
     notes: Sequence[str] = (),
     config: dict[str, Any] | None = None,
+    max_products: int = 600,
     progress: Progress = silent,
 ) -> AnalysisReport:
     """Find out where in its landscape a point lies.
@@ -109,6 +112,7 @@ def analyze(
         probes, steps: of the spectral density; spent only where the spectrum is not computed whole.
         layers: whether to compute the ends of each layer's own block.
         seed: of every random vector drawn here.
+        max_products: where the search for the ends of the spectrum stops, if the spectrum is not computed whole.
         notes, config: kept in the report: what loading did, and the options that make it again.
         progress: called with the stage, how much of it is done, and the total.
 
@@ -125,16 +129,19 @@ def analyze(
     x = H.x.detach()
     progress("checks", 0, None)
     checks = checking.run(f, x, seed)
-    point = classify(f, x, method, largest=largest, smallest=smallest, tol=tol, seed=seed, hessian=H, progress=progress)
+    point = classify(f, x, method, largest=largest, smallest=smallest, tol=tol, seed=seed,
+                     max_products=max_products, hessian=H, progress=progress)  # fmt: skip
     whole = H.dense() if point.method == "dense" else None
-    density = spectral_density(whole if whole is not None else H, probes=probes, steps=steps, seed=seed, progress=progress)
+    density = spectral_density(
+        whole if whole is not None else H, probes=probes, steps=steps, seed=seed, progress=progress
+    )
     total = _exact_trace(point) if whole is not None else trace(H, seed=seed, progress=progress)
     sampling = sampling_errors(H, point.pairs)
     gradient = f.gradient(x).double()
     parts = _layers(f, H, gradient, whole, point, seed, progress) if layers and isinstance(f, ModelLandscape) else ()
     slices = _slices(f, x, gradient, point, progress)
     return AnalysisReport(
-        name=name or getattr(f, "name", type(f).__name__),
+        name=name or str(getattr(f, "name", type(f).__name__)),
         parameters=f.dim,
         samples=f.samples if isinstance(f, ModelLandscape) else 0,
         point=point,
@@ -173,7 +180,7 @@ def provenance(f: Landscape, x: Tensor, name: str | None, seed: int, config: dic
 
     model_hash, data_hash = f.fingerprint() if isinstance(f, ModelLandscape) else ("", "")
     return Provenance(
-        name=name or getattr(f, "name", type(f).__name__),
+        name=name or str(getattr(f, "name", type(f).__name__)),
         seed=seed,
         dtype=str(x.dtype).removeprefix("torch."),
         device=str(x.device),
@@ -198,7 +205,13 @@ def _exact_trace(point: StationaryPoint) -> Estimate:
 
 
 def _layers(
-    f: ModelLandscape, H: Hessian, gradient: Tensor, whole: Tensor | None, point: StationaryPoint, seed: int, progress: Progress
+    f: ModelLandscape,
+    H: Hessian,
+    gradient: Tensor,
+    whole: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    progress: Progress,
 ) -> tuple[Layer, ...]:
     slices: dict[str, list[slice]] = {}
     for name, where in f.layout.items():
@@ -244,21 +257,33 @@ def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...])
     smallest, largest = float(point.eigenvalues[0]), float(point.eigenvalues[-1])
     advice = []
     if point.kind == "not-stationary":
-        gain = point.gradient_norm**2 / (2 * max(abs(smallest), abs(largest))) if point.eigenvalues.abs().max() > 0 else float("inf")
+        gain = (
+            point.gradient_norm**2 / (2 * max(abs(smallest), abs(largest)))
+            if point.eigenvalues.abs().max() > 0
+            else float("inf")
+        )
         advice.append(
             f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the spectrum describes this point, "
             "not the minimum or saddle it may lead to"
         )
     if point.kind == "saddle" or (point.kind == "not-stationary" and smallest < -float(point.uncertainty[0])):
-        advice.append(f"a way down: step along the most negative eigenvector, either way (curvature {smallest:.3g}; see the slices)")
+        advice.append(
+            f"a way down: step along the most negative eigenvector, either way (curvature {smallest:.3g}; see the slices)"
+        )
     if point.kind in ("degenerate", "plateau"):
-        advice.append("second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero eigenvalues")
+        advice.append(
+            "second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero eigenvalues"
+        )
     if point.kind == "inconclusive":
         advice.append("raise the number of products or loosen tol: " + point.reasons[-1])
     if largest > 0:
-        advice.append(f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = {2 / largest:.3g}")
+        advice.append(
+            f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = {2 / largest:.3g}"
+        )
     error = float(sampling[0]) if len(sampling) else float("nan")
     if abs(smallest) < 2 * error:
-        advice.append(f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling errors ({error:.2g}) of zero")
+        advice.append(
+            f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling errors ({error:.2g}) of zero"
+        )
     advice += [f"{c.name}: {c.message}" for c in checks if c.status is Status.WARNING]
     return tuple(advice)

@@ -54,7 +54,8 @@ def split(batch: Batch) -> tuple[Any, Any]:
         return batch[0], batch[1]
     length = f" of {len(batch)}" if isinstance(batch, list | tuple) else ""
     raise ValueError(
-        f"a batch for loss(output, target) is a pair (input, target) or a dict, got a {type(batch).__name__}{length}; or pass loss(model, batch)."
+        f"a batch for loss(output, target) is a pair (input, target) or a dict, "
+        f"got a {type(batch).__name__}{length}; or pass loss(model, batch)."
     )
 
 

@@ -7,6 +7,7 @@ import copy
 import math
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -59,22 +60,36 @@ def run(f: Landscape, x: Tensor, seed: int = 0) -> tuple[Check, ...]:
     if not isinstance(f, ModelLandscape):
         return (kinks(f, x, seed),)
     finite = _finite(f, x)
-    return (finite, _determinism(f, x), _kernels(f, x), _symmetry(f, x, seed), _dropout(f), _batch_norm(f), kinks(f, x, seed))
+    return (
+        finite,
+        _determinism(f, x),
+        _kernels(f, x),
+        _symmetry(f, x, seed),
+        _dropout(f),
+        _batch_norm(f),
+        kinks(f, x, seed),
+    )
 
 
 def _finite(f: ModelLandscape, x: Tensor) -> Check:
     for name, where in f.layout.items():
         bad = int((~torch.isfinite(x[where])).sum())
         if bad:
-            raise NumericalError(f"parameter {name} has {bad} values that are NaN or infinite: take an earlier checkpoint.")
+            raise NumericalError(
+                f"parameter {name} has {bad} values that are NaN or infinite: take an earlier checkpoint."
+            )
     for name, tensor in f.model.named_buffers():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise NumericalError(f"buffer {name} has values that are NaN or infinite: take an earlier checkpoint.")
     losses = _batch_losses(f, x)
     for batch, loss in losses.items():
         if not math.isfinite(loss):
-            raise NumericalError(f"the loss is {loss} on batch {batch} of {len(losses)}: check that batch's data and labels.")
-    return Check("finite", Status.OK, f"the loss is finite on all {len(losses)} batches", {"batches": float(len(losses))})
+            raise NumericalError(
+                f"the loss is {loss} on batch {batch} of {len(losses)}: check that batch's data and labels."
+            )
+    return Check(
+        "finite", Status.OK, f"the loss is finite on all {len(losses)} batches", {"batches": float(len(losses))}
+    )
 
 
 def _batch_losses(f: ModelLandscape, x: Tensor) -> dict[int | None, float]:
@@ -105,7 +120,9 @@ def _determinism(f: ModelLandscape, x: Tensor) -> Check:
             f"the loss depends on random numbers, frozen here by seed {f.seed}: another seed changes it by {change:.2g}",
             {"change": change},
         )  # fmt: skip
-    return Check("determinism", Status.OK, "two evaluations agree to the last bit, and no seed matters", {"change": change})
+    return Check(
+        "determinism", Status.OK, "two evaluations agree to the last bit, and no seed matters", {"change": change}
+    )
 
 
 class _Attention(TorchFunctionMode):
@@ -130,7 +147,12 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
         switched.append("weight normalisation runs in elementary operations")
     if not switched:
         return Check("kernels", Status.OK, "no kernel had to be switched", {})
-    return Check("kernels", Status.NOTE, f"{' and '.join(switched)}: the fused kernels have no second derivative, or a wrong one", {})
+    return Check(
+        "kernels",
+        Status.NOTE,
+        f"{' and '.join(switched)}: the fused kernels have no second derivative, or a wrong one",
+        {},
+    )
 
 
 def _symmetry(f: Landscape, x: Tensor, seed: int) -> Check:
@@ -157,7 +179,12 @@ def _dropout(f: ModelLandscape) -> Check:
     if not layers:
         return Check("dropout", Status.OK, "the model has no dropout", {})
     if f.mode == "eval":
-        return Check("dropout", Status.OK, f"{len(layers)} dropout layers are inactive in eval mode", {"layers": float(len(layers))})
+        return Check(
+            "dropout",
+            Status.OK,
+            f"{len(layers)} dropout layers are inactive in eval mode",
+            {"layers": float(len(layers))},
+        )
     return Check(
         "dropout", Status.NOTE,
         f"{len(layers)} dropout layers are active; the loss is the mean over {f.masks} mask{'s' * (f.masks > 1)} frozen by seed {f.seed}, "
@@ -172,11 +199,15 @@ def _batch_norm(f: ModelLandscape) -> Check:
     if not norms:
         return Check("batch-norm", Status.OK, "the model has no batch normalisation", {})
     from_batch = [n for n, m in leaves if isinstance(m, BATCH_NORM) and (f.mode == "train" or m.running_mean is None)]
-    jitter = [b for (_, a), (b, m) in zip(leaves, leaves[1:], strict=False)
+    jitter = [b for (_, a), (b, m) in pairwise(leaves)
               if isinstance(m, BATCH_NORM) and isinstance(a, DROPOUT) and a.p > 0]  # fmt: skip
     evidence = {"layers": float(len(norms)), "from_batch": float(len(from_batch)), "after_dropout": float(len(jitter))}
     if from_batch:
-        after = f"; {jitter[0]} follows a dropout, whose masks make its statistics jitter" if jitter and f.mode == "train" else ""
+        after = (
+            f"; {jitter[0]} follows a dropout, whose masks make its statistics jitter"
+            if jitter and f.mode == "train"
+            else ""
+        )
         return Check(
             "batch-norm", Status.WARNING,
             f"{from_batch[0]} and {len(from_batch) - 1} more normalise by the statistics of each batch: the loss is no sum over samples, "
@@ -218,12 +249,15 @@ def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
     if kinked:
         return Check(
             "kinks", Status.WARNING,
-            f"the loss is not smooth within {h:.2g} of the point{layers}: over that distance products change by {evidence['product_change']:.0%} "
-            f"and the gradient's slope differs from the Hessian's by {evidence['gradient_gap']:.0%}; the spectrum is that of the smooth pieces",
+            f"the loss is not smooth within {h:.2g} of the point{layers}: over that distance products change "
+            f"by {evidence['product_change']:.0%} and the gradient's slope differs from the Hessian's by {evidence['gradient_gap']:.0%}; "
+            "the spectrum is that of the smooth pieces",
             evidence,
         )  # fmt: skip
     if names:
-        return Check("kinks", Status.NOTE, f"the model has kinks{layers}, none felt within {h:.2g} of the point", evidence)
+        return Check(
+            "kinks", Status.NOTE, f"the model has kinks{layers}, none felt within {h:.2g} of the point", evidence
+        )
     return Check("kinks", Status.OK, f"smooth within {h:.2g} of the point", evidence)
 
 

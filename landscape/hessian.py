@@ -72,7 +72,10 @@ class SymmetricOperator:
         return 0.5 * (self._matrix + self._matrix.T) if symmetric else self._matrix.clone()
 
     def block(self, where: Tensor | slice) -> "SymmetricOperator":
-        """The diagonal block of the coordinates ``where`` (indices or a slice), as an operator. Cost of its products: one of this operator's each."""
+        """The diagonal block of the coordinates ``where`` (indices or a slice), as an operator.
+
+        Cost of its products: one of this operator's each.
+        """
         return _Block(self, where)
 
     def to_scipy(self) -> LinearOperator:
@@ -88,7 +91,7 @@ class SymmetricOperator:
             )
 
         dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
-        return LinearOperator(self.shape, matvec=product, rmatvec=product, matmat=product, rmatmat=product, dtype=dtype)  # type: ignore[call-arg]
+        return LinearOperator(self.shape, matvec=product, rmatvec=product, matmat=product, rmatmat=product, dtype=dtype)
 
     def __add__(self, other: "SymmetricOperator") -> "SymmetricOperator":
         return _Sum(self, other, 1.0)
@@ -203,7 +206,9 @@ class Hessian(SymmetricOperator):
                 return torch.stack([torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1).detach()
             except RuntimeError as error:  # NotImplementedError among them
                 line = str(error).splitlines()[0]
-                raise NumericalError(f"a kernel has no forward derivative ({line}): use another method of Hessian.") from error
+                raise NumericalError(
+                    f"a kernel has no forward derivative ({line}): use another method of Hessian."
+                ) from error
         return self._backward(self._gradient(term.function), V, keep=False)
 
     def _gradient(self, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -235,7 +240,7 @@ class Hessian(SymmetricOperator):
 
     def _vectorised(self, gradient: Tensor, V: Tensor) -> Tensor:
         blocks = []
-        for block in V.T.split(BLOCK):
+        for block in torch.split(V.T, BLOCK):
             (rows,) = torch.autograd.grad(
                 gradient, self.x, block, retain_graph=True, is_grads_batched=True, allow_unused=True
             )
@@ -261,7 +266,8 @@ class Hessian(SymmetricOperator):
             return torch.zeros_like(v)
         x = self.x.detach()
         h = torch.finfo(self.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0) / norm
-        return (self.f.gradient(x + h * v) - self.f.gradient(x - h * v)) / (2 * h)
+        difference: Tensor = self.f.gradient(x + h * v) - self.f.gradient(x - h * v)
+        return difference / (2 * h)
 
 
 class GaussNewton(SymmetricOperator):

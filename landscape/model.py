@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape import batches as batching
 from landscape.batches import Batch
@@ -245,7 +245,9 @@ class ModelLandscape:
     def weight_normed(self) -> bool:
         """Whether the model has weight normalisation, whose fused kernel is switched off."""
         hooks = [h for m in self.model.modules() for h in m._forward_pre_hooks.values()]
-        return any(isinstance(m, _WeightNorm) for m in self.model.modules()) or any(isinstance(h, WeightNorm) for h in hooks)
+        return any(isinstance(m, _WeightNorm) for m in self.model.modules()) or any(
+            isinstance(h, WeightNorm) for h in hooks
+        )
 
     def fingerprint(self) -> tuple[str, str]:
         """Hashes of the model (names, shapes, values of parameters and buffers) and of the data, 16 hexadecimal digits each."""
@@ -322,7 +324,8 @@ class ModelLandscape:
                 yield i, self._weights[i] / total / self.masks, batch, seed
         if seen != len(self._weights):
             raise ValueError(
-                f"batches gave {len(self._weights)} batches on the first pass and {seen}{'+' * (seen > len(self._weights))} on a later one: "
+                f"batches gave {len(self._weights)} batches on the first pass and "
+                f"{seen}{' or more' * (seen > len(self._weights))} on a later one: "
                 "every Hessian-vector product reads all the data. Pass a DataLoader, or batches=list(batches)."
             )
 
@@ -351,7 +354,9 @@ class ModelLandscape:
         except NotImplementedError as error:
             if "forward AD" not in str(error):
                 raise
-            raise NumericalError(f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another method of Hessian.") from error
+            raise NumericalError(
+                f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another method of Hessian."
+            ) from error
         except Exception as error:
             line = " ".join(str(error).split())
             raise LoadingError(

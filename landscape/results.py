@@ -79,7 +79,7 @@ def save(value: Any, folder: str | os.PathLike[str]) -> Path:
     arrays: dict[str, np.ndarray] = {}
     body = {"schema": SCHEMA, "result": _encode(value, "result", arrays)}
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, **arrays)
     data = buffer.getvalue()
     name = f"{hashlib.sha256(data).hexdigest()[:16]}.npz"
     body["arrays"] = f"arrays/{name}"
@@ -153,7 +153,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         umask = os.umask(0)
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files that only their owner reads
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

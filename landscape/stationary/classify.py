@@ -112,15 +112,20 @@ def classify(
     value, g = f.value(x), f.gradient(x)
     require_finite(value, f"the loss at the point ({float(value)})")
     require_finite(g, "the gradient at the point")
+    rounding = torch.finfo(x.dtype).eps
     dense = method == "dense" or (method == "auto" and f.dim <= DENSE)
     if largest < 1 or smallest < 1:
         raise ValueError(f"largest and smallest must be at least 1, got {largest} and {smallest}.")
     smallest = min(smallest, f.dim)
     largest = min(largest, f.dim - smallest)
-    spectrum = _dense(H, largest, smallest, progress) if dense else _Ends(H, largest, smallest, tol, seed, max_products, progress).spectrum()
-    noise = GRADIENT_ULPS * torch.finfo(x.dtype).eps * spectrum.scale * float(x.double().norm())
-    decrease = _predicted_decrease(H, g, noise, spectrum)
-    moves, reasons = _stationary(float(g.double().norm()), noise, decrease, LOSS_ULPS * torch.finfo(x.dtype).eps * abs(float(value)))
+    ends = None if dense else _Ends(H, largest, smallest, tol, seed, max_products, progress)
+    spectrum = _dense(H, largest, smallest, progress) if ends is None else ends.spectrum()
+    gradient_noise = GRADIENT_ULPS * rounding * spectrum.scale * float(x.double().norm())
+    decrease = _predicted_decrease(H, g, gradient_noise, spectrum)
+    loss_noise = LOSS_ULPS * rounding * abs(float(value))
+    moves, reasons = _stationary(float(g.double().norm()), gradient_noise, decrease, loss_noise)
+    if ends is not None and not moves:
+        spectrum = ends.follow()
     kind = "not-stationary" if moves else _kind(spectrum)
     reasons += _curvature_reasons(spectrum, f.dim, dense)
     if kind in ("degenerate", "plateau"):
@@ -133,7 +138,7 @@ def classify(
         x=x,
         value=float(value),
         gradient_norm=float(g.double().norm()),
-        gradient_noise=noise,
+        gradient_noise=gradient_noise,
         predicted_decrease=decrease,
         kind=kind,
         index=low if low == high else None,
@@ -159,7 +164,9 @@ def _dense(H: Hessian, largest: int, smallest: int, progress: Progress) -> _Spec
     values, vectors = torch.linalg.eigh(0.5 * (A + A.T))
     values = values.cpu()
     scale = float(values.abs().max())
-    error = noise(H, scale) + _norm(A - A.T)
+    error = (
+        noise(H, scale) + 4 * n**0.5 * torch.finfo(torch.float64).eps * scale + _norm(A - A.T)
+    )  # products, eigh, both
     errors = torch.full_like(values, error)
     negative, positive = int((values < -error).sum()), int((values > error).sum())
     wanted = [*range(smallest), *range(n - largest, n)]
@@ -168,7 +175,9 @@ def _dense(H: Hessian, largest: int, smallest: int, progress: Progress) -> _Spec
         largest=largest, smallest=smallest, scale=scale, confidence=1.0,
         negative_at_least=negative, positive_at_least=positive,
     )  # fmt: skip
-    return _Spectrum(values, errors, vectors, pairs, (negative, negative), n - negative - positive, positive, scale, 1.0, True)
+    return _Spectrum(
+        values, errors, vectors, pairs, (negative, negative), n - negative - positive, positive, scale, 1.0, True
+    )
 
 
 def _norm(E: Tensor) -> float:
@@ -188,7 +197,14 @@ class _Ends:
     """Both ends by Lanczos: the lower one is followed until it is no longer negative, signs are resolved as far as they can be."""
 
     def __init__(
-        self, H: Hessian, largest: int, smallest: int, tol: float, seed: int, max_products: int | None, progress: Progress
+        self,
+        H: Hessian,
+        largest: int,
+        smallest: int,
+        tol: float,
+        seed: int,
+        max_products: int | None,
+        progress: Progress,
     ) -> None:
         n = H.shape[0]
         self.H, self.tol, self.seed, self.progress = H, tol, seed, progress
@@ -197,9 +213,14 @@ class _Ends:
         self.finest = 1e3 * torch.finfo(H.dtype).eps
         self.pairs = self._solve(largest, smallest, tol)
 
-    def spectrum(self) -> _Spectrum:
+    def follow(self) -> _Spectrum:
+        """The spectrum after following the negative end and resolving open signs: what a stationary point's verdict needs."""
         while self._grow() or self._refine():
             pass
+        return self.spectrum()
+
+    def spectrum(self) -> _Spectrum:
+        """What the pairs computed so far say."""
         n, pairs = self.H.shape[0], self.pairs
         values, errors = pairs.values, pairs.bounds
         low = max(int((values < -errors).sum()), pairs.negative_at_least)
@@ -216,7 +237,9 @@ class _Ends:
             zeros = None
         complete = all_known or turned or fell
         confidence = pairs.confidence if complete else 1.0
-        return _Spectrum(values, errors, pairs.vectors, pairs, bounds, zeros, positive, pairs.scale, confidence, complete)
+        return _Spectrum(
+            values, errors, pairs.vectors, pairs, bounds, zeros, positive, pairs.scale, confidence, complete
+        )
 
     def _solve(self, largest: int, smallest: int, tol: float, known: Eigenpairs | None = None) -> Eigenpairs:
         left = max(self.budget - self.H.products, 2 * (largest + smallest) + 1)
@@ -234,7 +257,12 @@ class _Ends:
     def _grow(self) -> bool:
         """Ask for twice as many smallest pairs, if all are negative and there may be an end of it."""
         pairs = self.pairs
-        if self._spent() or not self._all_negative() or pairs.smallest >= self.most or pairs.negative_at_least > self.most:
+        if (
+            self._spent()
+            or not self._all_negative()
+            or pairs.smallest >= self.most
+            or pairs.negative_at_least > self.most
+        ):
             return False
         self.pairs = self._solve(pairs.largest, min(2 * pairs.smallest, self.most), self.tol, known=pairs)
         return self.pairs.smallest > pairs.smallest
@@ -263,7 +291,11 @@ def _merge(coarse: Eigenpairs, fine: Eigenpairs) -> Eigenpairs:
     def join(name: str, dim: int = 0) -> Tensor:
         new, old = getattr(fine, name), getattr(coarse, name)
         keep = old[inner] if dim == 0 else old[:, inner]
-        first, last = (new[: fine.smallest], new[fine.smallest :]) if dim == 0 else (new[:, : fine.smallest], new[:, fine.smallest :])
+        first, last = (
+            (new[: fine.smallest], new[fine.smallest :])
+            if dim == 0
+            else (new[:, : fine.smallest], new[:, fine.smallest :])
+        )
         return torch.cat([first, keep, last], dim)
 
     return replace(
@@ -294,7 +326,9 @@ def _stationary(norm: float, noise: float, decrease: float, loss_noise: float) -
     if norm <= noise or norm == 0.0:
         return False, [f"the gradient norm {norm:.3g} is within its rounding noise {noise:.2g}"]
     if decrease <= loss_noise:
-        return False, [f"a Newton-type step is predicted to lower f by {decrease:.2g}, within the rounding of f ({loss_noise:.2g})"]
+        return False, [
+            f"a Newton-type step is predicted to lower f by {decrease:.2g}, within the rounding of f ({loss_noise:.2g})"
+        ]
     return True, [
         f"the gradient norm {norm:.3g} is above its rounding noise {noise:.2g}, "
         f"and a Newton-type step is predicted to lower f by {decrease:.3g} or more"

@@ -51,15 +51,23 @@ def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, oth
     count = f"{len(probes)} null direction{'s' * (len(probes) > 1)} probed"
     cubic = max((abs(p.cubic) for p in probes), default=0.0)
     if cubic > 0:
-        return [f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, which falls to one side ({count})"]
+        return [
+            f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, which falls to one side ({count})"
+        ]
     rising, falling = [p.quartic for p in probes if p.quartic > 0], [p.quartic for p in probes if p.quartic < 0]
     flat = len(probes) - len(rising) - len(falling)
-    if rising and (falling or others < 0) or falling and others > 0:
+    if (rising and (falling or others < 0)) or (falling and others > 0):
         change = min(falling) if falling else max(rising)
-        return [f"no {'minimum' if falling else 'maximum'}: to fourth order f changes as {change:.3g} t^4 along a null direction ({count})"]
+        return [
+            f"no {'minimum' if falling else 'maximum'}: to fourth order f changes as {change:.3g} t^4 along a null direction ({count})"
+        ]
     if flat:
-        return [f"flat to fourth order along {flat} of the {count}: a valley or a continuous family of stationary points, as far as can be seen"]
-    return [f"{'minimum' if rising else 'maximum'} to fourth order: f changes as {min(rising + falling, key=abs):.3g} t^4 or more ({count})"]
+        return [
+            f"flat to fourth order along {flat} of the {count}: a valley or a continuous family of stationary points, as far as can be seen"
+        ]
+    return [
+        f"{'minimum' if rising else 'maximum'} to fourth order: f changes as {min(rising + falling, key=abs):.3g} t^4 or more ({count})"
+    ]
 
 
 def _directions(null: Tensor, seed: int) -> Tensor:
@@ -116,7 +124,9 @@ def _bend(H: Hessian, w: Tensor, null: Tensor) -> float:
     n = H.shape[0]
     operator = LinearOperator(
         (n, n),
-        matvec=lambda v: complement(H @ complement(torch.as_tensor(v.reshape(-1), dtype=w.dtype, device=w.device))).cpu().numpy(),
+        matvec=lambda v: (
+            complement(H @ complement(torch.as_tensor(v.reshape(-1), dtype=w.dtype, device=w.device))).cpu().numpy()
+        ),
         dtype=w.cpu().numpy().dtype,
     )
     solution, _ = minres(operator, w.cpu().numpy(), rtol=torch.finfo(w.dtype).eps ** 0.75, maxiter=5 * n)

@@ -1,0 +1,155 @@
+"""Weights from a checkpoint into a model, strictly: every name there once, every shape the same.
+
+A state is a flat dict from names to tensors. What had to be done to make it fit is told in notes; where it does not
+fit, the model stays as it was.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from landscape import files, specs
+from landscape.errors import LoadingError
+
+# where training loops put the weights, the usual first
+STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
+PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
+
+
+@dataclass(frozen=True)
+class State:
+    """Weights by name, on the CPU, and in words how they were found."""
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...]
+
+
+def read_state(path: str | os.PathLike[str], key: str | None = None) -> State:
+    """The weights in a checkpoint.
+
+    Args:
+        path: .safetensors, .pt, .pth, .bin, .ckpt or .npz; the first bytes decide, not the suffix.
+        key: the entry that holds the weights, dotted where nested; None looks for the usual ones.
+
+    Raises:
+        LoadingError: no such file, a pickle that asks for more than tensors, or no weights where they should be.
+    """
+    path = Path(path)
+    tree = files.read_tree(path)
+    notes: list[str] = []
+    if key is not None:
+        tree = _descend(tree, key, path)
+    else:
+        for _ in range(3):  # {"model": {"state_dict": ...}} is as deep as it gets
+            inner = next((k for k in STATE_KEYS if isinstance(tree, dict) and _has_tensors(tree.get(k), 3)), None)
+            if inner is None:
+                break
+            tree = tree[inner]
+            notes.append(f"weights read from the entry {inner!r} of {path.name}")
+    tensors = {str(k): v for k, v in tree.items() if isinstance(v, Tensor)} if isinstance(tree, dict) else {}
+    if not tensors:
+        where = f"the entry {key!r} of {path}" if key else str(path)
+        raise LoadingError(
+            f"{where} holds no weights, but {files.describe(tree)}. Name their entry by --checkpoint-key."
+        )
+    others = [str(k) for k in tree if str(k) not in tensors]
+    if others:
+        notes.append(f"{len(others)} entries that are no tensors left out: {files.few(others)}")
+    return State(tensors, tuple(notes))
+
+
+def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> list[str]:
+    """Put the weights of a file into a model, strictly: every name there once, every shape the same.
+
+    Returns:
+        What had to be done, in words: the entry they were in, prefixes stripped, dtypes converted.
+
+    Raises:
+        LoadingError: the file does not load or does not fit; the model is then as it was.
+    """
+    state = read_state(path, key)
+    notes = list(state.notes)
+    live = model.state_dict()
+    variants = _variants(state.tensors)
+    saved = {k: v.detach().clone() for k, v in live.items() if isinstance(v, Tensor) and not is_lazy(v)}
+    for prefix, tensors in variants:
+        try:
+            model.load_state_dict(tensors, strict=True)
+        except Exception as error:  # its own hooks may raise anything
+            failure = error
+            _restore(live, saved)
+            continue
+        except BaseException:
+            _restore(live, saved)
+            raise
+        if prefix:
+            notes.append(f"prefix {prefix!r} stripped from {len(tensors)} names")
+        return notes + _conversions(tensors, saved)
+    best = min((_misfit(tensors, saved) for _, tensors in variants), key=lambda misfit: misfit[0])
+    raise LoadingError(f"{path} does not fit the model: {best[1] or specs.one_line(failure)}.")
+
+
+def _restore(live: dict[str, Any], saved: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in saved.items():
+            live[name].copy_(value)
+
+
+def _variants(tensors: dict[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]:
+    """The state as it is, and with each run of prefixes that all its names share cut off."""
+    variants, cut = [("", tensors)], ""
+    while True:
+        prefix = next((p for p in PREFIXES if all(k.startswith(p) and k != p for k in tensors)), None)
+        if prefix is None:
+            return variants
+        cut += prefix
+        tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
+        variants.append((cut, tensors))
+
+
+def _conversions(tensors: dict[str, Tensor], saved: dict[str, Tensor]) -> list[str]:
+    changes: dict[tuple[str, str], int] = {}
+    for name, value in tensors.items():
+        if name in saved and value.dtype != saved[name].dtype:
+            change = (files.dtype_name(value), files.dtype_name(saved[name]))
+            changes[change] = changes.get(change, 0) + 1
+    return [f"{count} tensors converted from {a} to {b}" for (a, b), count in changes.items()]
+
+
+def _misfit(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[int, str]:
+    """How many names do not fit, and which."""
+    missing = [k for k in wanted if k not in tensors]
+    extra = [k for k in tensors if k not in wanted]
+    shapes = [
+        f"{k} is {tuple(v.shape)} and should be {tuple(wanted[k].shape)}"
+        for k, v in tensors.items()
+        if k in wanted and v.shape != wanted[k].shape
+    ]
+    parts = [
+        f"{len(names)} {what}: {files.few(names)}"
+        for what, names in (("missing", missing), ("unexpected", extra), ("of another shape", shapes))
+        if names
+    ]
+    return len(missing) + len(extra) + len(shapes), "; ".join(parts)
+
+
+def _descend(tree: Any, key: str, path: Path) -> Any:
+    """The entry of a tree under a dotted key, whose parts may have dots of their own."""
+    parts = key.split(".")
+    for cut in range(len(parts), 0, -1):
+        head, rest = ".".join(parts[:cut]), ".".join(parts[cut:])
+        if isinstance(tree, dict) and head in tree:
+            return _descend(tree[head], rest, path) if rest else tree[head]
+    known = [str(k) for k in tree] if isinstance(tree, dict) else []
+    raise LoadingError(f"{path} has no entry {key!r}.{specs.closest(key, known)} It holds {files.describe(tree)}.")
+
+
+def _has_tensors(tree: Any, depth: int) -> bool:
+    if not isinstance(tree, dict) or depth == 0:
+        return False
+    return any(isinstance(v, Tensor) or _has_tensors(v, depth - 1) for v in tree.values())

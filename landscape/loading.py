@@ -1,0 +1,229 @@
+"""From what a user writes on one line to a landscape: model, checkpoint, data, loss and options in, ``Problem`` out.
+
+This module and those it calls (``files``, ``pickles``, ``checkpoints``, ``data``, ``userfiles``) are the only place
+that touches files nobody vouches for. A bad option value is a ValueError, what cannot be loaded or does not fit a
+LoadingError, a NaN a NumericalError: exit codes 2, 3 and 4.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape import losses, specs, userfiles, zoo
+from landscape.batches import Batch
+from landscape.checkpoints import State, load_checkpoint, read_state
+from landscape.data import cut_again, load_data
+from landscape.errors import LoadingError
+from landscape.files import FileReport, inspect_file
+from landscape.model import ModelLandscape
+
+__all__ = [
+    "FileReport", "Problem", "ProblemOptions", "State", "inspect_file", "load_checkpoint", "load_data", "load_loss",
+    "load_model", "problem", "read_state",
+]  # fmt: skip
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class ProblemOptions:
+    """What to analyse, as written on the command line; None, empty and "auto" leave it to the model's own problem."""
+
+    model: str  # a built-in name, pkg.mod:attr, file.py:attr, or file.py with problem()
+    settings: Mapping[str, Any] = field(default_factory=dict)  # --set: arguments of the class or factory
+    checkpoint: str | os.PathLike[str] | None = None
+    checkpoint_key: str | None = None
+    data: str | None = None
+    loss: str | None = None
+    l2: Mapping[str, float] = field(default_factory=dict)  # {glob: coefficient}
+    l1: Mapping[str, float] = field(default_factory=dict)
+    include: str | tuple[str, ...] | None = None
+    exclude: str | tuple[str, ...] | None = None
+    mode: str | None = None
+    masks: int | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    batch_size: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A landscape, and how it came about."""
+
+    landscape: ModelLandscape
+    name: str
+    notes: tuple[str, ...]  # what was found, stripped or converted on the way
+    config: dict[str, Any]  # the options with all that was left open filled in; JSON types, None left out
+
+
+def problem(options: ProblemOptions) -> Problem:
+    """The landscape that the options describe.
+
+    Raises:
+        ValueError: an option value that is unknown or missing.
+        LoadingError: a model, checkpoint, data set or loss that cannot be loaded or does not fit.
+        NumericalError: a NaN or infinity in the data.
+    """
+    device, dtype = _device(options.device), _dtype(options.dtype)
+    loss = load_loss(options.loss) if options.loss else None
+    loaded = _load(options)
+    own = isinstance(loaded, ModelLandscape)
+    parts: dict[str, Any] = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
+    if not own:
+        _require_parts(options)
+    notes = load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key) if options.checkpoint else []
+    chosen: dict[str, Any] = {
+        "loss": loss,
+        "reduction": "mean" if loss else None,
+        "batches": _batches(options, parts),
+        "l2": dict(options.l2) or None,
+        "l1": dict(options.l1) or None,
+        "include": options.include,
+        "exclude": options.exclude,
+        "mode": options.mode,
+        "masks": options.masks,
+        "dtype": dtype,
+    }
+    if loss is not None:
+        parts.pop("weight", None)  # how a batch counts belongs to the loss
+    parts |= {option: value for option, value in chosen.items() if value is not None}
+    landscape = ModelLandscape(**parts, device=device, seed=options.seed)
+    return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
+
+
+def load_model(spec: str, settings: Mapping[str, Any] | None = None, seed: int = 0) -> nn.Module | ModelLandscape:
+    """The model that ``spec`` names.
+
+    Args:
+        spec: ``pkg.mod:attr`` or ``file.py:attr``, where attr is a Module, or a class or factory called with the
+            settings; or ``file.py``, whose ``problem()`` returns a ModelLandscape.
+        settings: arguments of the class or factory.
+        seed: of the random state while it runs; the caller's comes back afterwards.
+
+    Raises:
+        ValueError: the spec is of no such form, or the settings are not the factory's parameters.
+        LoadingError: a file, module or attribute is missing, the user's code raises, or what comes out is no model.
+    """
+    if not userfiles.is_python(spec):
+        known = zoo.names()
+        raise ValueError(
+            f"unknown model {spec!r}.{specs.closest(spec, known)} Pass a built-in name (`landscape zoo` lists "
+            f"them: {', '.join(known)}), pkg.mod:attr, file.py:attr, or a file.py that defines problem()."
+        )
+    with userfiles.seeded(seed):
+        found, source = userfiles.resolve(spec)
+    if not isinstance(found, nn.Module | ModelLandscape):
+        if not callable(found):
+            raise LoadingError(f"{spec} is a {type(found).__name__}: MODEL is a Module, or a class or factory of one.")
+        found = userfiles.call(found, dict(settings or {}), source, seed)
+    elif settings:
+        raise ValueError(f"--set {next(iter(settings))}: {spec} is a finished model, not a class or factory.")
+    if isinstance(found, ModelLandscape) or (isinstance(found, nn.Module) and not spec.endswith(".py")):
+        return found
+    wanted = "a ModelLandscape" if spec.endswith(".py") else "a torch.nn.Module or a ModelLandscape"
+    raise LoadingError(f"{spec} gave a {type(found).__name__} and should give {wanted}.")
+
+
+def load_loss(spec: str) -> Callable[..., Any]:
+    """A loss by name, or the function ``pkg.mod:fn`` or ``file.py:fn``: loss(output, target) or loss(model, batch).
+
+    A class, such as ``torch.nn:MSELoss``, is called without arguments to make the loss.
+
+    Raises:
+        ValueError: an unknown name or option.
+        LoadingError: the user's code raises, or what it names cannot be called.
+    """
+    name = spec.partition(":")[0]
+    if name in losses.names() or not userfiles.is_python(spec) or spec.endswith(".py"):
+        return losses.get(spec)
+    found, source = userfiles.resolve(spec)
+    if isinstance(found, type):
+        found = userfiles.call(found, {}, source, seed=0)
+    if not callable(found):
+        raise LoadingError(f"{spec} is a {type(found).__name__}: a loss is a function loss(output, target).")
+    loss: Callable[..., Any] = found
+    return loss
+
+
+def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
+    if options.model not in zoo.names():
+        return load_model(options.model, options.settings, options.seed)
+    settings = {"seed": options.seed} if "seed" in zoo.options(options.model) else {}
+    return zoo.load(options.model, **settings | dict(options.settings))
+
+
+def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | None:
+    """The batches that the options ask for; None leaves the problem's own."""
+    if options.data:
+        return load_data(options.data, options.batch_size, options.seed)
+    if options.batch_size is None:
+        return None
+    return cut_again(list(parts["batches"]), options.batch_size, options.seed, options.model)
+
+
+def _parts(landscape: Any) -> dict[str, Any]:
+    """What a landscape was made of, to make another with some of it replaced."""
+    names = (
+        "model", "loss", "batches", "l2", "l1", "include", "exclude", "mode", "reduction", "dtype", "name", "masks",
+        "weight",
+    )  # fmt: skip
+    return {name: getattr(landscape, name) for name in names if hasattr(landscape, name)}
+
+
+def _require_parts(options: ProblemOptions) -> None:
+    """A Module alone says neither what it should do nor on which data."""
+    for option, value, example in (("--data", options.data, "digits"), ("--loss", options.loss, "cross-entropy")):
+        if value is None:
+            raise ValueError(
+                f"{options.model} is a Module and needs {option}, {example} say; or write a file.py whose problem() "
+                "returns a ModelLandscape."
+            )
+
+
+def _name(spec: str) -> str:
+    source, _, attr = spec.rpartition(":")
+    return attr or source
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        reason = specs.one_line(error, 100)
+        raise ValueError(f"device {name!r} cannot be used ({reason}). Here: {', '.join(there)}.") from None
+    return device
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    if name is not None and name not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}.{specs.closest(name, DTYPES)}")
+    return None if name is None else DTYPES[name]
+
+
+def _config(options: ProblemOptions, landscape: ModelLandscape) -> dict[str, Any]:
+    """What to pass to get the same problem again."""
+    config = dataclasses.asdict(options)
+    config |= {name: getattr(landscape, name) for name in ("l2", "l1", "include", "exclude", "mode", "masks", "seed")}
+    config["device"] = str(landscape.device)
+    config["dtype"] = str(landscape.dtype).removeprefix("torch.")
+    return {k: _plain(v) for k, v in config.items() if v is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Tensor):
+        return value.tolist()
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -1,0 +1,73 @@
+"""What is written on one line: ``name:key=value,key=value``, and the answer to a name that is not known.
+
+Values are JSON or Python literals, bare words are strings; a comma inside brackets or quotes does not split.
+"""
+
+import ast
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+
+def split(spec: str) -> tuple[str, dict[str, Any]]:
+    """``"huber:delta=0.5"`` -> ``("huber", {"delta": 0.5})``; without a colon the options are empty.
+
+    Raises:
+        ValueError: an option is not ``key=value``, or is given twice.
+    """
+    name, _, text = spec.partition(":")
+    return name, options(text, spec)
+
+
+def options(text: str, spec: str) -> dict[str, Any]:
+    """``"a=1,b=[2,3]"`` -> ``{"a": 1, "b": [2, 3]}``; ``spec`` is what an error quotes."""
+    found: dict[str, Any] = {}
+    for part in _pieces(text) if text.strip() else ():
+        key, equals, value = (s.strip() for s in part.partition("="))
+        if not equals or not key:
+            raise ValueError(f"{spec!r}: {part!r} is not an option. Write name:key=value,key=value.")
+        if key in found:
+            raise ValueError(f"{spec!r} gives {key} twice.")
+        found[key] = literal(value)
+    return found
+
+
+def literal(text: str) -> Any:
+    """The JSON or Python value that ``text`` spells, else ``text`` itself."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return text
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` where a known name is close to ``name``, else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _pieces(text: str) -> list[str]:
+    """``text`` cut at the commas outside brackets and quotes."""
+    pieces, depth, quote = [""], 0, ""
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        else:
+            depth += (char in "([{") - (char in ")]}")
+        if char == "," and depth == 0 and not quote:
+            pieces.append("")
+        else:
+            pieces[-1] += char
+    return pieces
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """``text`` without line breaks and control characters, cut at ``limit`` characters."""
+    line = re.sub(r"[\x00-\x20\x7f-\x9f\s]+", " ", str(text)).strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
