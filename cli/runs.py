@@ -18,6 +18,7 @@ from . import config
 from .errors import OneLine
 
 OWNED = ("result.json", "config.toml", "arrays", "figures", "report.html")
+STAGING = ".landscape-"
 T = TypeVar("T")
 
 
@@ -51,8 +52,8 @@ def slug(model: str) -> str:
 
 def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
     """The stored result of a finished run, None where there is no run yet."""
-    if not _taken(target):
-        return None
+    if not _taken(target) or all(p.name.startswith(STAGING) for p in target.iterdir()):
+        return None  # nothing there, or what a run that was killed has left
     if not (target / "result.json").exists():
         raise OneLine(f"the folder {target} is not empty and holds no finished run: pass another --out, or --force.", 2)
     result = load(target)
@@ -85,7 +86,7 @@ def writing(target: Path) -> Iterator[Path]:
     made = [p for p in (target, *target.parents) if not p.exists()]
     try:
         target.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".landscape-", dir=target))
+        folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=target))
     except OSError as error:
         _remove_empty(made)
         raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
