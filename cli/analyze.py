@@ -1,12 +1,10 @@
 """`landscape analyze MODEL`: the main job."""
 
-import sys
-from contextlib import redirect_stdout
 from typing import Any
 
 import click
 
-from . import config, facts, progress, runs, screens
+from . import facts, runs, screens
 from .options import Expectation, ExpectationType, option, problem_options, run_options, spectrum_options
 
 
@@ -32,7 +30,14 @@ def analyze(
 ) -> None:  # fmt: skip
     """Say where MODEL is in its loss landscape: verdict, spectrum, error bars."""
     target = runs.place(out, options["model"], force=force, resume=resume)
-    report = finished_or_new(ctx, target, resume, options)
+    from landscape import analysis  # here, because torch takes seconds and --help must not
+
+    from . import problems
+
+    def compute(problem: Any, **settings: Any) -> analysis.AnalysisReport:
+        return analysis.analyze(problem.landscape, name=problem.name, notes=problem.notes, **settings)
+
+    report = problems.solve(ctx, target, options, analysis.AnalysisReport, compute, resume=resume)
     if as_json:
         screens.as_json(report, folder=str(target))
     else:
@@ -40,24 +45,3 @@ def analyze(
     if expect is not None and not expect.holds(report.point):
         click.echo(f"Expected {expect}, found {facts.verdict(report.point).lower()}.", err=True)
         ctx.exit(1)
-
-
-def finished_or_new(ctx: click.Context, target: Any, resume: bool, options: dict[str, Any]) -> Any:
-    """The stored report with --resume where there is one, else a new one, stored in ``target``."""
-    from landscape import analysis
-
-    from . import problems
-
-    if resume and (report := runs.finished(target, analysis.AnalysisReport, ctx)) is not None:
-        return report
-    with (
-        redirect_stdout(sys.stderr),
-        runs.writing(target) as folder,
-        progress.bar() as bar,
-    ):  # users' own code may print
-        problem, rest = problems.load(options)
-        report = analysis.analyze(
-            problem.landscape, name=problem.name, notes=problem.notes, config=config.resolved(ctx), progress=bar, **rest
-        )
-        runs.fill(folder, report, config.resolved(ctx), "analyze")
-    return report

@@ -1,11 +1,36 @@
-"""From the options of a command to a loaded problem."""
+"""From the options of a command to a problem, and from a problem to a result in its folder."""
 
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
 
 from landscape import loading
 
+from . import config, progress, runs
 from .errors import OneLine
+
+R = TypeVar("R")
+
+
+def solve(
+    ctx: click.Context, target: Path, options: dict[str, Any], kind: type[R], compute: Callable[..., R], *, resume: bool
+) -> R:
+    """The stored result of ``kind`` with --resume where there is one, else ``compute(problem, ...)``, stored in ``target``."""
+    if resume and (stored := runs.finished(target, kind, ctx)) is not None:
+        return stored
+    settings = config.resolved(ctx)
+    # what users' own code prints is no result of ours: it goes to stderr
+    with redirect_stdout(sys.stderr), runs.writing(target) as folder, progress.bar() as bar:
+        problem, rest = load(options)
+        result = compute(problem, config=settings, progress=bar, **rest)
+        bar("figures", 0, None)
+        runs.fill(folder, result, settings, str(ctx.command.name))
+    return result
 
 
 def load(options: dict[str, Any]) -> tuple[loading.Problem, dict[str, Any]]:

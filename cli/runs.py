@@ -1,6 +1,6 @@
 """Run folders: ``result.json``, ``config.toml``, ``arrays/`` and ``figures/``, complete or not there at all.
 
-A run writes into a hidden folder beside its place and moves it there when it has succeeded. Of a folder that is taken,
+A run writes into a hidden folder inside its own and moves everything into place when it has succeeded. Of a folder that is taken,
 ``--force`` replaces what a run owns and leaves every other file alone; until then nothing of it is touched.
 """
 
@@ -18,6 +18,7 @@ from . import config
 from .errors import OneLine
 
 OWNED = ("result.json", "config.toml", "arrays", "figures", "report.html")
+STAGING = ".landscape-"
 T = TypeVar("T")
 
 
@@ -51,8 +52,8 @@ def slug(model: str) -> str:
 
 def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
     """The stored result of a finished run, None where there is no run yet."""
-    if not _taken(target):
-        return None
+    if not _taken(target) or all(p.name.startswith(STAGING) for p in target.iterdir()):
+        return None  # nothing there, or what a run that was killed has left
     if not (target / "result.json").exists():
         raise OneLine(f"the folder {target} is not empty and holds no finished run: pass another --out, or --force.", 2)
     result = load(target)
@@ -78,11 +79,16 @@ def load(folder: str | Path) -> Any:
 
 @contextmanager
 def writing(target: Path) -> Iterator[Path]:
-    """A folder to write into, moved to ``target`` when the block ends and gone when it raises."""
+    """A hidden folder inside ``target`` to write into: its contents take their place when the block ends, and go when it raises.
+
+    While it is there ``target`` is not empty: a second run at the same time goes elsewhere.
+    """
+    made = [p for p in (target, *target.parents) if not p.exists()]
     try:
-        base = next(p for p in (target, *target.absolute().parents) if p.exists())
-        folder = Path(tempfile.mkdtemp(prefix=".landscape-", dir=base))
+        target.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=target))
     except OSError as error:
+        _remove_empty(made)
         raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
     try:
         staged = folder / "new"
@@ -90,11 +96,12 @@ def writing(target: Path) -> Iterator[Path]:
         yield staged
         _move(staged, target, folder / "old")
     except OSError as error:
-        if error.filename is None or not str(error.filename).startswith((str(folder), str(target))):
+        if not str(error.filename or "").startswith(str(target)):
             raise
         raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        _remove_empty(made)
 
 
 def fill(folder: Path, result: Any, options: dict[str, Any], command: str) -> None:
@@ -113,7 +120,6 @@ def fill(folder: Path, result: Any, options: dict[str, Any], command: str) -> No
 
 def _move(staged: Path, target: Path, backup: Path) -> None:
     """Exchange what a run owns in ``target`` for what is in ``staged``; undone when anything fails halfway."""
-    target.mkdir(parents=True, exist_ok=True)
     backup.mkdir()
     done: list[tuple[Path, Path]] = []
     try:
@@ -127,6 +133,15 @@ def _move(staged: Path, target: Path, backup: Path) -> None:
         for source, goal in reversed(done):
             goal.rename(source)
         raise
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove these folders, innermost first, as far as they are empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _taken(target: Path) -> bool:

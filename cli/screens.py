@@ -69,7 +69,8 @@ def _cell(row: Fact) -> "RenderableType":
     parts: list[RenderableType] = []
     if row.eigenvalues:
         grid = Table.grid(padding=(0, 3))
-        grid.add_row(Text("± sampling error of the data", style="dim"), Text("± solver", style="dim"))
+        if row.label == "largest":  # said once, above the first
+            grid.add_row(Text("± sampling error of the data", style="dim"), Text("± solver", style="dim"))
         for value, bound in row.eigenvalues:
             grid.add_row(Text(value, style="bold"), Text(f"± {bound}", style="dim"))
         parts.append(grid)

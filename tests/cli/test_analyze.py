@@ -146,8 +146,10 @@ def test_resume_returns_the_stored_result_and_computes_nothing(here: Path, run: 
 @pytest.mark.usefixtures("undrawn")
 def test_resume_in_an_empty_folder_starts_afresh(here: Path, run: Run) -> None:
     Path("empty").mkdir()
-    assert run("analyze", "net.py", "--out", "empty", "--resume", *FAST).exit_code == 0
-    assert Path("empty/result.json").exists()
+    Path("killed/.landscape-abc/new").mkdir(parents=True)  # what a run leaves that was killed outright
+    for folder in ("empty", "killed"):
+        assert run("analyze", "net.py", "--out", folder, "--resume", *FAST).exit_code == 0
+        assert Path(folder, "result.json").exists()
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -98,3 +98,25 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     with pytest.raises(OneLine, match="cannot be written"):
         write(tmp_path / "file" / "run", "x")
     assert (tmp_path / "file").read_text() == "x"
+
+
+def test_a_second_run_at_the_same_time_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = runs.place(None, "net.py", force=False, resume=False)
+    with runs.writing(first) as folder:
+        (folder / "result.json").write_text("first")
+        second = runs.place(None, "net.py", force=False, resume=False)
+        assert second != first
+        write(second, "second")
+        with pytest.raises(OneLine, match="not empty"):
+            runs.place(str(first), "net.py", force=False, resume=False)
+    assert (first / "result.json").read_text() == "first"
+    assert (second / "result.json").read_text() == "second"
+
+
+def test_an_empty_folder_of_the_users_outlives_a_failed_run(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="no luck"):
+        write(tmp_path / "mine", "half", ValueError("no luck"))
+    assert (tmp_path / "mine").is_dir()
+    assert list((tmp_path / "mine").iterdir()) == []
