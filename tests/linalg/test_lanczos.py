@@ -23,7 +23,11 @@ def uniform(n, low=0.0, high=1.0):
 
 
 def path_laplacian(n):
-    A = 2 * torch.eye(n, dtype=F) - torch.diag(torch.ones(n - 1, dtype=F), 1) - torch.diag(torch.ones(n - 1, dtype=F), -1)
+    A = (
+        2 * torch.eye(n, dtype=F)
+        - torch.diag(torch.ones(n - 1, dtype=F), 1)
+        - torch.diag(torch.ones(n - 1, dtype=F), -1)
+    )
     return A, (2 - 2 * torch.cos(torch.pi * torch.arange(1, n + 1, dtype=F) / (n + 1))).sort().values
 
 
@@ -40,7 +44,9 @@ def check(pairs, d, largest, smallest, tol):
     wanted = torch.cat([truth[:smallest], truth[len(truth) - largest :]])
     assert pairs.stop is Stop.CONVERGED
     assert pairs.values.dtype == pairs.bounds.dtype == F
-    assert ((pairs.values - wanted).abs() <= pairs.bounds + 50 * eps * scale).all()  # also: each as often as it should be
+    assert (
+        (pairs.values - wanted).abs() <= pairs.bounds + 50 * eps * scale
+    ).all()  # also: each as often as it should be
     V, d = pairs.vectors.double(), d.double()
     assert ((d[:, None] * V - V * pairs.values).norm(dim=0) <= pairs.bounds).all()
     assert (pairs.bounds <= (tol + 3e-6 if eps > 1e-10 else tol) * scale).all()

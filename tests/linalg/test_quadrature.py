@@ -28,7 +28,9 @@ SPECTRA = {
     "semicircle": semicircle(600),
     "outliers": torch.cat([uniform(2000, 0, 0.1), torch.tensor([5.0, 6.0, 7.0], dtype=F)]),
     # as of a detector: 900 negative ones from -0.1 to -1e-4, a bulk around 0, large positive ones
-    "edge": torch.cat([-(10.0 ** (-3 * uniform(900) - 1)), 10 * uniform(20), 1e-3 * semicircle(600), uniform(500, 0, 1e-3)]),
+    "edge": torch.cat(
+        [-(10.0 ** (-3 * uniform(900) - 1)), 10 * uniform(20), 1e-3 * semicircle(600), uniform(500, 0, 1e-3)]
+    ),
     "rank deficient": torch.cat([torch.zeros(1900, dtype=F), uniform(100, 0.5)]),
     "two values": torch.tensor([0.0] * 900 + [1.0] * 100, dtype=F),
     "identity": torch.ones(300, dtype=F),
