@@ -255,7 +255,7 @@ class _Search:
         return np.unique(np.concatenate(found)) if found else new[:0]
 
     def keep(self, ritz: Ritz, new: Array) -> Array:
-        """Indices of the Ritz pairs that survive a restart: the wanted, and a third of the others from the same ends."""
+        """Indices of the Ritz pairs that survive a restart: the wanted, and a third of the others at the same ends."""
         m = len(ritz.theta)
         spare = (m - len(new)) // 3
         low = int((new < m / 2).sum()) if self.largest else len(new)
