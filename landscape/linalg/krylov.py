@@ -144,7 +144,7 @@ class Basis:
         self.scale = float(np.abs(values).max())
 
     def missed(self, ritz: Ritz, x: float) -> float:
-        """A bound on the probability that PHP has an eigenvalue beyond x, where no Ritz value is, and this start hid it.
+        """A bound on the probability that PHP has an eigenvalue beyond x, past every theta, and this start hid it.
 
         The square of the start's component on such an eigenvector is at most the Christoffel function at x, whatever
         the rest of the spectrum; for a uniform start it is Beta(1/2, (N - 1) / 2) in N dimensions.

@@ -35,8 +35,8 @@ class Stop(Enum):
     CONVERGED = "every wanted residual is within tol"
     BUDGET = "the product budget ran out: raise max_products or loosen tol; bounds are still valid"
     INEXACT = (
-        "the residuals computed at the end exceed tol: the products' rounding allows no less (loosen tol or use float64), "
-        "or H is not symmetric or changes between products; bounds are still valid for a symmetric H"
+        "the residuals computed at the end exceed tol: the products' rounding allows no less (loosen tol, or use "
+        "float64), or H is not symmetric or changes between products; bounds are still valid for a symmetric H"
     )
 
 
@@ -160,8 +160,8 @@ class _Search:
         """One Krylov space.
 
         Returns:
-            None: out of budget; empty: it locked new pairs; else the probabilities (2,) that its start hid something above
-            the upper cut, below the lower one.
+            None: out of budget; empty: it locked new pairs; else the probabilities (2,) that its start hid something
+            above the upper cut, below the lower one.
         """
         basis = self.basis
         before = basis.products
@@ -178,8 +178,12 @@ class _Search:
             worst = float(ritz.residuals[new].max(initial=0.0))
             goal = self.tol * basis.scale
             goal = max(goal / 2, goal - 1.5 * noise(basis.H, basis.scale))  # the bounds will include the rounding
+            if basis.locked > self.k and (len(new) or self.crowded(ritz)):  # a find may couple to the spare vectors
+                basis.lock(ritz, old, new[:0])
+                basis.start()
+                continue
             if len(new) and (ritz.exhausted or (worst <= goal and len(old) + len(new) == self.k)):
-                basis.lock(ritz, old, new)
+                basis.lock(ritz, old, np.concatenate([new, self.spare(ritz, old, new)]))
                 return np.zeros(0)
             if not len(new):
                 missed, settled = self.missed(ritz, missed)
@@ -208,6 +212,11 @@ class _Search:
             max(least, float(basis.residuals[lower])),
         )
 
+    def wanted(self) -> Array:
+        """Which of the locked pairs are wanted, as a mask."""
+        rank = np.argsort(np.argsort(self.basis.values))
+        return (rank < self.smallest) | (rank >= len(rank) - self.largest)
+
     def select(self, ritz: Ritz) -> tuple[Array, Array]:
         """The wanted pairs: indices among the locked ones, and among the Ritz pairs. A tie goes to the locked."""
         basis = self.basis
@@ -223,8 +232,30 @@ class _Search:
         chosen[np.argsort(bottom, kind="stable")[: self.smallest]] = True
         return np.flatnonzero(chosen[:held]), np.flatnonzero(chosen[held:])
 
+    def spare(self, ritz: Ritz, old: Array, new: Array) -> Array:
+        """Indices of further Ritz pairs to lock, converged or not, so that the probe has a wider gap to see across.
+
+        With pairs of residual r_i and theta_i < x locked, H has nothing above x if PHP has nothing above
+        x - sum r_i² / (x - theta_i): the Schur complement. Lock down to where this gains most.
+        """
+        if ritz.exhausted or len(old) + len(new) < self.k:
+            return new[:0]
+        found, room = [], self.basis.rows - self.k - 30
+        rest = np.setdiff1d(np.arange(len(ritz.theta)), new)
+        wanted = np.sort(np.concatenate([self.basis.values[old], ritz.theta[new]]))
+        ends = ((self.largest, 1, wanted[-self.largest]), (self.smallest, -1, wanted[self.smallest - 1]))
+        for count, sign, cut in ends:
+            if count and len(rest) > 1:
+                order = rest[::-1] if sign > 0 else rest
+                gaps = sign * (cut - ritz.theta[order])
+                if gaps[0] > 0:
+                    cost = np.cumsum(ritz.residuals[order] ** 2 / gaps)
+                    gain = gaps - np.concatenate([[0.0], cost[:-1]])
+                    found.append(order[: min(int(gain.argmax()), max(0, room // 2))])
+        return np.unique(np.concatenate(found)) if found else new[:0]
+
     def keep(self, ritz: Ritz, new: Array) -> Array:
-        """Indices of the Ritz pairs that survive a restart: the wanted ones, a third of the others from the same ends."""
+        """Indices of the Ritz pairs that survive a restart: the wanted, and a third of the others at the same ends."""
         m = len(ritz.theta)
         spare = (m - len(new)) // 3
         low = int((new < m / 2).sum()) if self.largest else len(new)
@@ -233,19 +264,35 @@ class _Search:
         low, high = low + round(share * spare), high + spare - round(share * spare)
         return np.concatenate([np.arange(low), np.arange(m - high, m)])
 
-    def missed(self, ritz: Ritz, before: Array) -> tuple[Array, bool]:
-        """Probabilities (2,) that an eigenvalue tol ‖H‖ beyond a cut has hidden; whether the probe has seen enough."""
+    def beyond(self) -> list[tuple[int, int, float, float]]:
+        """For each end asked for: its number, its sign, and the points near and far (tol ‖H‖) beyond its cut.
+
+        A probe must show that nothing is beyond them. They are moved inwards by what the spare vectors may hide.
+        """
         upper, lower, above, below = self.cuts()
         basis, margin = self.basis, self.tol * self.basis.scale
+        points = []
+        for end, count, sign, cut, slack in ((0, self.largest, 1, upper, above), (1, self.smallest, -1, lower, below)):
+            if count:
+                gaps = sign * (cut - basis.values)
+                spare = (gaps > 0) & ~self.wanted()
+                hidden = float((basis.residuals[spare] ** 2 / gaps[spare]).sum())  # see spare
+                near, far = max(slack, 0.1 * margin) - hidden, max(slack, margin) - hidden
+                points.append((end, sign, cut + sign * near, cut + sign * far))
+        return points
+
+    def crowded(self, ritz: Ritz) -> bool:
+        """Whether a Ritz value has come so close to a cut that spare vectors are in the way."""
+        return any(sign * ritz.theta[-1 + end] >= sign * near for end, sign, near, _ in self.beyond())
+
+    def missed(self, ritz: Ritz, before: Array) -> tuple[Array, bool]:
+        """Probabilities (2,) that an eigenvalue tol ‖H‖ beyond a cut has hidden; whether the probe has seen enough."""
         missed, settled = before, True
-        for end, wanted, cut, sign, slack in ((0, self.largest, upper, 1, above), (1, self.smallest, lower, -1, below)):
-            if not wanted:
-                continue
-            if not basis.restarted:
-                missed[end] = basis.missed(ritz, cut + sign * max(margin, slack))
-            close = basis.missed(ritz, cut + sign * max(slack, 0.1 * margin)) <= DOUBT
-            extreme = ritz.residuals[-1 if sign > 0 else 0]
-            settled &= close or bool(missed[end] <= DOUBT and extreme <= 0.1 * margin)
+        for end, _, near, far in self.beyond():
+            if not self.basis.restarted:
+                missed[end] = self.basis.missed(ritz, far)
+            sharp = ritz.residuals[-1 + end] <= 0.1 * self.tol * self.basis.scale
+            settled &= self.basis.missed(ritz, near) <= DOUBT or bool(missed[end] <= DOUBT and sharp)
         return missed, settled
 
 
@@ -267,7 +314,8 @@ def _finish(search: _Search, stop: Stop, tol: float) -> Eigenpairs:
     """Rayleigh quotients and residuals of the locked vectors, from fresh products."""
     basis = search.basis
     A, spent = basis.H, basis.products
-    rows = basis.Q[: basis.locked].clone()
+    wanted = torch.as_tensor(np.flatnonzero(search.wanted()), device=A.device)
+    rows = basis.Q[wanted]
     del basis.Q  # n numbers each: the products below may need the room
     values, residuals = [], []
     for i in range(0, len(rows), BLOCK):

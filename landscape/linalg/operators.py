@@ -5,8 +5,6 @@ CPU by a generator made here and then moved, so that every device starts from th
 alone.
 """
 
-from typing import cast
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -65,7 +63,7 @@ def gaussian(shape: tuple[int, ...], seeds: np.random.SeedSequence, H: Operator)
 
 def noise(H: Operator, scale: float) -> float:
     """How far rounding moves a product with a unit vector, ‖H‖ being ``scale``."""
-    return ROUNDING * cast(float, torch.finfo(H.dtype).eps) * scale
+    return ROUNDING * torch.finfo(H.dtype).eps * scale
 
 
 def bad_product(number: int) -> NumericalError:

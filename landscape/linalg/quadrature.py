@@ -32,7 +32,7 @@ SUMS = 1e-12  # rounding of a sum of masses
 @result
 @dataclass(frozen=True, eq=False)
 class SpectralDensity:
-    """The spectrum as point masses: a share ``weights[j]`` ± ``errors[j]`` of the eigenvalues lies around ``nodes[j]``."""
+    """The spectrum as point masses: a share ``weights[j]`` ± ``errors[j]`` of it lies around ``nodes[j]``."""
 
     nodes: Tensor  # (m,) ascending, float64, on the CPU
     weights: Tensor  # (m,) positive, sum 1
@@ -46,7 +46,7 @@ class SpectralDensity:
     complete: bool  # every probe's space was invariant: the nodes are eigenvalues, none lies between them
 
     def moment(self, k: int) -> Estimate:
-        """The mean of lambda^k over the spectrum, k = 0, 1, ...; the quadrature is exact for k < m: the error is the probes'."""
+        """The mean of lambda^k over the spectrum, k = 0, 1, ...; for k < m all of the error is the probes'."""
         if k < 0:
             raise ValueError(f"k must be 0 or more, got {k}.")
         samples = (self.masses @ self.nodes**k).numpy()

@@ -26,10 +26,11 @@ def dots(Q: Tensor, w: Tensor) -> Tensor:
 def norm(v: Tensor) -> Tensor:
     """The Euclidean norm of v (n,): () float64."""
     if v.dtype == torch.float64:
-        return torch.linalg.vector_norm(v)
+        return v.square().sum().sqrt()
     low, high = torch.aminmax(v)
     largest = torch.maximum(-low, high).clamp_min(torch.finfo(v.dtype).tiny)  # or the squares leave float32's range
-    parts = [(s / largest).square().sum() for s in v.split(CACHED if v.device.type == "cpu" else RESIDENT)]
+    width = _width(v[None])
+    parts = [(v[i : i + width] / largest).square().sum() for i in range(0, v.shape[0], width)]
     return torch.stack(parts).sum(dtype=torch.float64).sqrt() * largest
 
 
@@ -44,7 +45,7 @@ def orthogonalise(w: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def combine(S: Tensor, Q: Tensor, out: Tensor | None = None) -> Tensor:
-    """Sᵀ Q (p, n) for S (m, p) float64: combinations of the rows of Q, slice by slice; ``out`` may be its first rows."""
+    """Sᵀ Q (p, n) for S (m, p) float64: combinations of the rows of Q, by slices; ``out`` may be its first rows."""
     S = S.to(Q.device, Q.dtype)
     out = Q.new_empty(S.shape[1], Q.shape[1]) if out is None else out
     width = _width(Q)

@@ -39,9 +39,7 @@ def trace(H: Operator | Tensor, *, probes: int = 30, seed: int = 0, progress: Pr
     A = as_operator(H)
     n = A.shape[0]
     if probes < 6:
-        raise ValueError(
-            f"probes must be at least 6, got {probes}: a third are samples, and one has no standard error."
-        )
+        raise ValueError(f"probes must be at least 6, got {probes}: a third are samples, one has no standard error.")
     if n <= probes:
         return _exact(A, progress)
     seeds = np.random.SeedSequence(seed)

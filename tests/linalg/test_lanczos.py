@@ -1,7 +1,7 @@
 """Truth: spectra that are given (diagonal operators), in closed form (path Laplacian) or by LAPACK in float64.
 
-The solvers never see that an operator is diagonal: their random starts have no preferred direction. A repeated eigenvalue is
-what one Krylov space cannot see, so most spectra here repeat something; a bound is asked to hold and to be worth having.
+Solvers never see that an operator is diagonal: their random starts prefer no direction. A repeated eigenvalue is what
+one Krylov space cannot see, so most spectra here repeat something; a bound must hold and be worth having.
 """
 
 import numpy as np
@@ -68,8 +68,8 @@ HARD = {
     "two distinct values": (torch.cat([torch.ones(5, dtype=F), torch.zeros(800, dtype=F)]), 10, 5),
     "three distinct values": (torch.tensor([-1.0, 0.0, 3.0], dtype=F).repeat(100), 10, 10),
     "rank one": (torch.cat([torch.full((1,), 7.0, dtype=F), torch.zeros(999, dtype=F)]), 10, 0),
-    "outliers of a trained net": (torch.cat([uniform(395, -1, 1), torch.tensor([5, 10, 50, 100, 1000.0], dtype=F)]), 6, 0),
-    "wide and indefinite": (torch.cat([torch.logspace(-8, 3, 400, dtype=F), -torch.logspace(-8, 2, 400, dtype=F)]), 8, 8),
+    "outliers of a net": (torch.cat([uniform(395, -1, 1), torch.tensor([5, 10, 50, 100, 1000.0], dtype=F)]), 6, 0),
+    "wide, indefinite": (torch.cat([torch.logspace(-8, 3, 400, dtype=F), -torch.logspace(-8, 2, 400, dtype=F)]), 8, 8),
     "all negative": (-1 - uniform(700), 10, 2),
     "one below zero": (torch.cat([torch.tensor([-1e-3], dtype=F), torch.linspace(1, 1e3, 2000, dtype=F)]), 3, 1),
 }  # fmt: skip
@@ -168,13 +168,13 @@ def test_two_million_float32(diagonal):
 
 
 def test_ordinary_spectra_cost_little_more_than_one_krylov_space(diagonal):
-    """Outliers over a bulk, as of a trained net: ARPACK needs 40 products for the same, without a look at multiplicity."""
+    """Outliers over a bulk, as of a trained net: the Krylov space takes 24 to 28, the bounds 10, the probe the rest."""
     d = torch.cat([1e-3 * uniform(100_000, -1, 1), torch.logspace(-1, 1, 40, dtype=F)])
     for seed in SEEDS:
         pairs = eigsh(diagonal(d), 10, tol=1e-3, seed=seed)
         check(pairs, d, 10, 0, tol=1e-3)
-        assert pairs.products <= 65
-        assert pairs.confidence >= 0.98
+        assert pairs.products <= 45
+        assert pairs.confidence >= 0.99
 
 
 def test_probes_find_what_one_krylov_space_misses(diagonal):
@@ -190,7 +190,7 @@ def test_probes_find_what_one_krylov_space_misses(diagonal):
 
 
 def test_confidence_is_calibrated(diagonal):
-    """A probe that reports doubt p misses a hidden copy with probability p at most: here p is made large by a small budget."""
+    """A probe that reports doubt p misses a hidden copy with probability p at most."""
     d = torch.cat([torch.tensor([1.2, 1.2, 1.0], dtype=F), uniform(3000)])
     promised, right = [], []
     for seed in range(60):

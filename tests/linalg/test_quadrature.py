@@ -1,4 +1,4 @@
-"""Truth: spectra that are given. What quadrature promises is certain (moments, inequalities) or statistical (over seeds)."""
+"""Truth: given spectra. What quadrature promises is certain (moments, inequalities) or statistical (over seeds)."""
 
 import numpy as np
 import pytest
