@@ -19,12 +19,13 @@ from landscape.model import ModelLandscape
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 BUDGET = 2**30  # bytes of graph kept across products
+NUMBERS = 2**21  # most numbers in a block of vectors multiplied at once
 BLOCK = 64  # most vectors in one vectorised backward pass
 NO_SECOND_DERIVATIVE = (
     'a kernel has no second derivative ({}): pass method="finite-difference" to Hessian, '
     "or replace the layer by one made of elementary operations."
 )
-SMALL = 10_000  # up to this n a vectorised block beats a loop: the time is Python's, not arithmetic's
+SMALL = 2**20  # bytes of a term's graph up to which a vectorised block beats a loop: the time is Python's, not arithmetic's
 
 
 class SymmetricOperator:
@@ -50,7 +51,9 @@ class SymmetricOperator:
             )
         self.products += 1 if V.ndim == 1 else V.shape[1]
         columns = V.detach().reshape(self.shape[0], -1)
-        return self._multiply(columns).reshape(V.shape)
+        width = max(8, NUMBERS // self.shape[0])
+        blocks = [self._multiply(block) for block in torch.split(columns, width, dim=1)]
+        return (blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)).reshape(V.shape)
 
     def _multiply(self, V: Tensor) -> Tensor:
         raise NotImplementedError
@@ -152,7 +155,7 @@ class Hessian(SymmetricOperator):
         super().__init__(f.dim, self.x.dtype, self.x.device)
         self.method, self.memory = method, memory
         self._graphs: list[tuple[Tensor, int | None, float]] | None = None  # (gradient of a term, its batch, its share)
-        self._vectorise = f.dim <= SMALL
+        self._vectorise: bool | None = None  # whether a block of vectors goes through one backward pass; None: not decided yet
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
 
     @property
@@ -189,8 +192,8 @@ class Hessian(SymmetricOperator):
     def _parts(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
         """(H_t V, batch, share) of every term t."""
         with self.f.evaluation(), torch.enable_grad():
-            if self.method in ("auto", "retained") and self._graphs is None:
-                self._retain()
+            if self._vectorise is None and self.method != "forward-over-reverse":
+                self._prepare()
             if self._graphs is not None:
                 for gradient, batch, share in self._graphs:
                     yield self._backward(gradient, V, keep=True), batch, share
@@ -247,18 +250,14 @@ class Hessian(SymmetricOperator):
             blocks.append(torch.zeros_like(block) if rows is None else rows)
         return torch.cat(blocks).T
 
-    def _retain(self) -> None:
-        """Build and keep every term's gradient graph, unless the first one says that they will not fit."""
-        graphs: list[tuple[Tensor, int | None, float]] = []
-        for term in self.f.terms():
-            if not graphs and self.method == "auto" and not self._fits(term):
-                return
-            graphs.append((self._gradient(term.function), term.batch, term.share))
-        self._graphs = graphs
-
-    def _fits(self, term: Term) -> bool:
-        needed = _graph_bytes(lambda: self._gradient(term.function))
-        return needed / (term.share or 1.0) <= self.memory
+    def _prepare(self) -> None:
+        """Weigh the first term's graph; keep every term's graph if all will fit."""
+        first = next(iter(self.f.terms()))
+        needed = _graph_bytes(lambda: self._gradient(first.function))
+        self._vectorise = needed <= SMALL
+        fits = needed / (first.share or 1.0) <= self.memory
+        if self.method == "retained" or (self.method == "auto" and fits):
+            self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in self.f.terms()]
 
     def _difference(self, v: Tensor) -> Tensor:
         norm = float(v.double().norm())

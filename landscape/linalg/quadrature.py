@@ -25,7 +25,7 @@ from landscape.linalg.operators import as_operator, bad_product, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, result
 
-MEMORY = 2**30  # bytes of basis vectors held while probes run side by side
+MEMORY = 2**26  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
 
 
