@@ -7,42 +7,67 @@ report = ls.analyze(f)
 print(report.point.kind, report.point.index_bounds)
 """
 
-from landscape.analysis import AnalysisReport, analyze
-from landscape.checks import Check
-from landscape.core import Box, FunctionLandscape, Landscape, Operator
-from landscape.errors import LoadingError, NumericalError
-from landscape.hessian import GaussNewton, Hessian
-from landscape.linalg.lanczos import Eigenpairs, eigsh
-from landscape.linalg.quadrature import SpectralDensity, spectral_density
-from landscape.linalg.trace import trace
-from landscape.model import ModelLandscape
-from landscape.results import Estimate, Provenance, load, save
-from landscape.stationary.classify import StationaryPoint, classify
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from landscape import losses as losses
+    from landscape import zoo as zoo
+    from landscape.analysis import AnalysisReport as AnalysisReport
+    from landscape.analysis import analyze as analyze
+    from landscape.checks import Check as Check
+    from landscape.core import Box as Box
+    from landscape.core import FunctionLandscape as FunctionLandscape
+    from landscape.core import Landscape as Landscape
+    from landscape.core import Operator as Operator
+    from landscape.errors import LoadingError as LoadingError
+    from landscape.errors import NumericalError as NumericalError
+    from landscape.hessian import GaussNewton as GaussNewton
+    from landscape.hessian import Hessian as Hessian
+    from landscape.linalg.lanczos import Eigenpairs as Eigenpairs
+    from landscape.linalg.lanczos import eigsh as eigsh
+    from landscape.linalg.quadrature import SpectralDensity as SpectralDensity
+    from landscape.linalg.quadrature import spectral_density as spectral_density
+    from landscape.linalg.trace import trace as trace
+    from landscape.model import ModelLandscape as ModelLandscape
+    from landscape.results import Estimate as Estimate
+    from landscape.results import Provenance as Provenance
+    from landscape.results import load as load
+    from landscape.results import save as save
+    from landscape.stationary.classify import StationaryPoint as StationaryPoint
+    from landscape.stationary.classify import classify as classify
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AnalysisReport",
-    "Box",
-    "Check",
-    "Eigenpairs",
-    "Estimate",
-    "FunctionLandscape",
-    "GaussNewton",
-    "Hessian",
-    "Landscape",
-    "LoadingError",
-    "ModelLandscape",
-    "NumericalError",
-    "Operator",
-    "Provenance",
-    "SpectralDensity",
-    "StationaryPoint",
-    "analyze",
-    "classify",
-    "eigsh",
-    "load",
-    "save",
-    "spectral_density",
-    "trace",
-]
+_HOMES = {
+    "analysis": ("AnalysisReport", "analyze"),
+    "checks": ("Check",),
+    "core": ("Box", "FunctionLandscape", "Landscape", "Operator"),
+    "errors": ("LoadingError", "NumericalError"),
+    "hessian": ("GaussNewton", "Hessian"),
+    "linalg.lanczos": ("Eigenpairs", "eigsh"),
+    "linalg.quadrature": ("SpectralDensity", "spectral_density"),
+    "linalg.trace": ("trace",),
+    "model": ("ModelLandscape",),
+    "results": ("Estimate", "Provenance", "load", "save"),
+    "stationary.classify": ("StationaryPoint", "classify"),
+}
+_MODULES = ("losses", "zoo")
+_NAMES = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *_MODULES, *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: torch takes seconds, and ``python -m landscape --help`` must not."""
+    if name in _MODULES:
+        return import_module(f"landscape.{name}")
+    if name not in _NAMES:
+        raise AttributeError(f"module 'landscape' has no attribute {name!r}")
+    value = getattr(import_module(f"landscape.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

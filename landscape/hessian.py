@@ -25,7 +25,9 @@ NO_SECOND_DERIVATIVE = (
     'a kernel has no second derivative ({}): pass method="finite-difference" to Hessian, '
     "or replace the layer by one made of elementary operations."
 )
-SMALL = 2**20  # bytes of a term's graph up to which a vectorised block beats a loop: the time is Python's, not arithmetic's
+SMALL = (
+    2**20
+)  # bytes of a term's graph up to which a vectorised block beats a loop: the time is Python's, not arithmetic's
 
 
 class SymmetricOperator:
@@ -155,7 +157,9 @@ class Hessian(SymmetricOperator):
         super().__init__(f.dim, self.x.dtype, self.x.device)
         self.method, self.memory = method, memory
         self._graphs: list[tuple[Tensor, int | None, float]] | None = None  # (gradient of a term, its batch, its share)
-        self._vectorise: bool | None = None  # whether a block of vectors goes through one backward pass; None: not decided yet
+        self._vectorise: bool | None = (
+            None  # whether a block of vectors goes through one backward pass; None: not decided yet
+        )
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
 
     @property

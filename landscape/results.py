@@ -8,6 +8,7 @@ The class of a result lives beside the function that makes it; this module knows
 import dataclasses
 import enum
 import hashlib
+import importlib
 import io
 import json
 import math
@@ -25,13 +26,14 @@ from torch import Tensor
 from landscape.errors import LoadingError
 
 SCHEMA = 1
+HOUSE = ("landscape", "landscape_cli")  # packages whose modules hold result classes
 _CLASSES: dict[str, type] = {}
 T = TypeVar("T", bound=type)
 
 
 def result(cls: T) -> T:
     """Register a frozen dataclass or an Enum, so that ``save`` and ``load`` know it by its name."""
-    _CLASSES[cls.__name__] = cls
+    _CLASSES[_name(cls)] = cls
     return cls
 
 
@@ -119,7 +121,7 @@ def load(folder: str | os.PathLike[str]) -> Any:
     try:
         with np.load(folder / str(body["arrays"]), allow_pickle=False) as arrays:
             return _decode(body["result"], arrays)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, ImportError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise LoadingError(
             f"{folder} is damaged ({type(error).__name__}: {error}). Run the analysis again with --force."
         ) from None
@@ -179,11 +181,23 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     raise TypeError(f"{path} is a {type(value).__name__}, which cannot be stored")
 
 
+def _name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def _registered(value: Any) -> str:
-    name = type(value).__name__
+    name = _name(type(value))
     if _CLASSES.get(name) is not type(value):
         raise TypeError(f"{name} is not marked @result")
     return name
+
+
+def _class(name: str) -> type:
+    """The class of a stored result; only modules of this package are imported to find it."""
+    module, _, _ = name.rpartition(".")
+    if name not in _CLASSES and module.split(".")[0] in HOUSE:
+        importlib.import_module(module)
+    return _CLASSES[name]
 
 
 def _decode(value: Any, arrays: Any) -> Any:
@@ -199,7 +213,7 @@ def _decode(value: Any, arrays: Any) -> Any:
     if kind in ("list", "tuple"):
         items = [_decode(v, arrays) for v in value["items"]]
         return items if kind == "list" else tuple(items)
-    cls = _CLASSES[kind]
+    cls = _class(kind)
     if issubclass(cls, enum.Enum):
         return cls[value["name"]]
     return cls(**{k: _decode(v, arrays) for k, v in value["fields"].items()})

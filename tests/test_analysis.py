@@ -88,9 +88,13 @@ def test_data_sampling_errors_against_a_bootstrap() -> None:
         values = torch.linalg.eigvalsh(torch.einsum("b,bij->ij", counts / samples, each) + decay)
         replicates.append(torch.cat([values[:2], values[-4:]]))
     bootstrap = torch.stack(replicates).std(0)
-    torch.testing.assert_close(stated, bootstrap, rtol=0.25, atol=0)  # 400 replicates know a deviation to 4 %, the rest is second order
+    torch.testing.assert_close(
+        stated, bootstrap, rtol=0.25, atol=0
+    )  # 400 replicates know a deviation to 4 %, the rest is second order
     coarse = ls.ModelLandscape(model, F.cross_entropy, list(zip(x.split(8), y.split(8), strict=True)), l2={"*": 0.05})
-    torch.testing.assert_close(sampling_errors(ls.Hessian(coarse), pairs), bootstrap, rtol=0.5, atol=0)  # 50 batches: 10 % each
+    torch.testing.assert_close(
+        sampling_errors(ls.Hessian(coarse), pairs), bootstrap, rtol=0.5, atol=0
+    )  # 50 batches: 10 % each
 
 
 def test_one_batch_has_no_sampling_error() -> None:

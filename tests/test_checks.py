@@ -17,7 +17,9 @@ X, Y = torch.randn(24, 4), torch.randint(0, 3, (24,))
 BATCHES = list(zip(X.split(6), Y.split(6), strict=True))
 
 
-def found(model: nn.Module, loss: Any = F.cross_entropy, batches: Any = BATCHES, **options: Any) -> dict[str, checks.Check]:
+def found(
+    model: nn.Module, loss: Any = F.cross_entropy, batches: Any = BATCHES, **options: Any
+) -> dict[str, checks.Check]:
     f = ls.ModelLandscape(model, loss, batches, **options)
     return {c.name: c for c in checks.run(f, f.point())}
 
@@ -43,7 +45,13 @@ def test_kinks_of_formulas(name: str, at: float, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(
     "formula",
-    [lambda x: (x**4).sum(-1), lambda x: (x**3).sum(-1), lambda x: x.sin().prod(-1), lambda x: (5 * x).exp().sum(-1), lambda x: x.sum(-1)],
+    [
+        lambda x: (x**4).sum(-1),
+        lambda x: (x**3).sum(-1),
+        lambda x: x.sin().prod(-1),
+        lambda x: (5 * x).exp().sum(-1),
+        lambda x: x.sum(-1),
+    ],
 )
 def test_degenerate_points_of_smooth_formulas_are_no_kinks(formula: Any, dtype: torch.dtype) -> None:
     for x in (torch.zeros(3, dtype=dtype), torch.tensor([0.1, -1.0, 0.5], dtype=dtype)):
@@ -123,9 +131,9 @@ def test_not_finite_names_the_batch_or_the_parameter() -> None:
         found(nn.Linear(4, 3), batches=bad)
     model = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3))
     model[1].bias.data[0] = float("inf")
-    with pytest.raises(ls.NumericalError, match="parameter 1.bias has 1 value"):
+    with pytest.raises(ls.NumericalError, match=r"parameter 1\.bias has 1 value"):
         found(model)
     model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
     model[1].running_mean[0] = float("nan")
-    with pytest.raises(ls.NumericalError, match="buffer 1.running_mean"):
+    with pytest.raises(ls.NumericalError, match=r"buffer 1\.running_mean"):
         found(model)

@@ -343,9 +343,13 @@ GOOD = [(torch.randn(6, 4), torch.randint(0, 3, (6,)))]
 )  # fmt: skip
 def test_bad_arguments_are_named(change: dict[str, Any], error: type[Exception], words: str) -> None:
     arguments: dict[str, Any] = {"model": nn.Linear(4, 3), "loss": F.cross_entropy, "batches": GOOD} | change
-    with pytest.raises(error, match=words):
+
+    def use() -> None:
         f = ls.ModelLandscape(**arguments)
         f.gradient(f.point())
+
+    with pytest.raises(error, match=words):
+        use()
 
 
 def test_bad_points_are_named() -> None:

@@ -79,7 +79,7 @@ def test_a_crash_while_saving_keeps_the_earlier_result(tmp_path: Path, monkeypat
     monkeypatch.undo()
     assert ls.load(tmp_path).b == "first"
     assert ls.load(tmp_path).a.tolist() == [0] * 4
-    assert not [p for p in tmp_path.rglob(".*")]
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_files_get_ordinary_permissions(tmp_path: Path) -> None:
@@ -103,7 +103,18 @@ def test_files_get_ordinary_permissions(tmp_path: Path) -> None:
         (lambda p: _edit(p, '"a"', '"c"'), "damaged"),
         (lambda p: _edit(p, "result.a", "result.z"), "damaged"),
     ],
-    ids=["missing", "cut", "binary", "list", "newer", "no arrays", "bad arrays", "unknown class", "unknown field", "unknown key"],
+    ids=[
+        "missing",
+        "cut",
+        "binary",
+        "list",
+        "newer",
+        "no arrays",
+        "bad arrays",
+        "unknown class",
+        "unknown field",
+        "unknown key",
+    ],
 )
 def test_damage_is_named(damage: Any, words: str, tmp_path: Path) -> None:
     ls.save(Everything(torch.zeros(3), 1), tmp_path)
@@ -118,7 +129,12 @@ def _edit(folder: Path, old: str, new: str) -> None:
 
 
 def test_plain_is_json_for_machines() -> None:
-    value = {"t": torch.tensor([1.0, float("nan")]), "s": Status.OK, "e": ls.Estimate(1.0, 0.0, 1.0, 1.0), "m": torch.zeros(2, 2)}
+    value = {
+        "t": torch.tensor([1.0, float("nan")]),
+        "s": Status.OK,
+        "e": ls.Estimate(1.0, 0.0, 1.0, 1.0),
+        "m": torch.zeros(2, 2),
+    }
     assert json.loads(json.dumps(results.plain(value), allow_nan=False)) == {
         "t": [1.0, None],
         "s": "ok",
