@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landscape.linalg.quadrature import SpectralDensity, spectral_density
-from landscape.loading import Problem
 from torch import Tensor
 
 from landscape import analysis, results
 from landscape.core import Progress, silent
 from landscape.hessian import Hessian
 from landscape.linalg.lanczos import Eigenpairs, eigsh
+from landscape.linalg.quadrature import SpectralDensity, spectral_density
+from landscape.loading import Problem
 from landscape.results import Provenance, result
 
 

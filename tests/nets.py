@@ -6,6 +6,7 @@ with nothing of the library in it, to be differentiated by ``torch.autograd.func
 
 from collections.abc import Callable
 from fnmatch import fnmatch
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -96,7 +97,7 @@ def _vectors(*shape: int) -> Tensor:
 
 def _mlp(activation: Callable[[], nn.Module], *widths: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in pairwise(widths):
         layers += [nn.Linear(a, b), activation()]
     return nn.Sequential(*layers[:-1])
 

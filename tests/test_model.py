@@ -344,8 +344,12 @@ GOOD = [(torch.randn(6, 4), torch.randint(0, 3, (6,)))]
 def test_bad_arguments_are_named(change: dict[str, Any], error: type[Exception], words: str) -> None:
     arguments: dict[str, Any] = {"model": nn.Linear(4, 3), "loss": F.cross_entropy, "batches": GOOD} | change
     with pytest.raises(error, match=words):
-        f = ls.ModelLandscape(**arguments)
-        f.gradient(f.point())
+        gradient_of(arguments)
+
+
+def gradient_of(arguments: dict[str, Any]) -> torch.Tensor:
+    f = ls.ModelLandscape(**arguments)
+    return f.gradient(f.point())
 
 
 def test_bad_points_are_named() -> None:

@@ -116,7 +116,9 @@ def test_a_tiny_negative_value_in_twenty_thousand() -> None:
 
 
 def test_an_index_beyond_what_is_followed_is_bounded() -> None:
-    values = torch.cat([-torch.linspace(1, 2, 2_000, dtype=torch.float64), torch.linspace(1, 3, 2_000, dtype=torch.float64)])
+    values = torch.cat(
+        [-torch.linspace(1, 2, 2_000, dtype=torch.float64), torch.linspace(1, 3, 2_000, dtype=torch.float64)]
+    )
     point = ls.classify(diagonal(values), torch.zeros(4_000, dtype=torch.float64))
     low, high = point.index_bounds
     assert point.kind == "saddle"
@@ -156,7 +158,9 @@ def test_networks_against_dense_spectra(kind: str, ratios: list[float]) -> None:
             f = ls.ModelLandscape(net.model, net.loss, net.batches(7), l2=net.l2 or None, dtype=dtype)
             point = ls.classify(f, method="lanczos" if seed == 7 else "dense", largest=6, smallest=6, max_products=300)
             k, values = point.pairs.smallest, point.eigenvalues
-            expected = truth if len(values) == len(truth) else torch.cat([truth[:k], truth[len(truth) - len(values) + k :]])
+            expected = (
+                truth if len(values) == len(truth) else torch.cat([truth[:k], truth[len(truth) - len(values) + k :]])
+            )
             ratios.append(float(((values - expected).abs() / point.uncertainty).max()))
             assert ratios[-1] <= 1
             assert point.uncertainty.max() <= (2e-4 if seed == 7 else 1e-5) * truth.abs().max()
