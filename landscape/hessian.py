@@ -268,7 +268,7 @@ class Hessian(SymmetricOperator):
         if norm == 0:
             return torch.zeros_like(v)
         x = self.x.detach()
-        h = torch.finfo(self.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0) / norm
+        h: float = torch.finfo(self.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0) / norm
         difference: Tensor = self.f.gradient(x + h * v) - self.f.gradient(x - h * v)
         return difference / (2 * h)
 

@@ -1,0 +1,85 @@
+"""What README.md shows works: its Python runs, its file is analysed by its commands, every command line parses."""
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import landscape_figures
+import pytest
+import torch
+from click.testing import CliRunner
+from landscape_cli.main import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[list[str]]:
+    """Every `landscape ...` of the shell blocks, as arguments."""
+    lines = "\n".join(blocks("sh")).replace("&&", "\n").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    shown = [line[1:] for line in words if line[:1] == ["landscape"]]
+    return [line[: line.index(">")] if ">" in line else line for line in shown]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder as the reader's own, on the path, with the files that README names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for block in blocks("python"):
+        if name := re.match(r"# (\w+\.py)\n", block):
+            (tmp_path / name[1]).write_text(block)
+    yield tmp_path
+    for name in ("wine", "train"):
+        sys.modules.pop(name, None)
+
+
+def test_the_python_runs_and_the_file_is_analysed(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(landscape_figures, "RECIPES", {})  # they take longer than all the rest
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for block in blocks("python"):
+            exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    printed = capsys.readouterr().out.split()
+    assert printed[0] == "not-stationary"
+    assert printed[-1] == "saddle"
+    assert (desk / "runs/from-python/result.json").exists()
+    own = [line for line in commands() if line[1].startswith("wine.py")]
+    assert len(own) == 3
+    for line in own:
+        result = CliRunner().invoke(main, line)
+        assert result.exit_code == 0, result.output
+        assert "NOT-STATIONARY" in result.stdout
+        assert "178 samples" in result.stdout
+
+
+@pytest.mark.parametrize("line", commands(), ids=" ".join)
+def test_every_command_line_parses(line: list[str]) -> None:
+    command: click.Command = main
+    context = click.Context(main, info_name="landscape")
+    while isinstance(command, click.Group):
+        name, command, line = command.resolve_command(context, line)  # type: ignore[assignment]
+        context = click.Context(command, parent=context, info_name=name)
+    with command.make_context(context.info_name, line, parent=context.parent):
+        pass
+
+
+def test_every_command_is_told() -> None:
+    table = README.partition("## Other commands")[2].partition("\n## ")[0]
+    missing = [name for name in main.commands if name != "analyze" and f"`landscape {name}" not in table]
+    assert not missing
+
+
+def test_files_that_it_points_to_are_there() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
