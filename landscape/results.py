@@ -33,7 +33,7 @@ T = TypeVar("T", bound=type)
 
 def result(cls: T) -> T:
     """Register a frozen dataclass or an Enum, so that ``save`` and ``load`` know it by its name."""
-    _CLASSES[_name(cls)] = cls
+    _CLASSES[f"{cls.__module__}.{cls.__qualname__}"] = cls
     return cls
 
 
@@ -181,12 +181,8 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     raise TypeError(f"{path} is a {type(value).__name__}, which cannot be stored")
 
 
-def _name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
 def _registered(value: Any) -> str:
-    name = _name(type(value))
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
     if _CLASSES.get(name) is not type(value):
         raise TypeError(f"{name} is not marked @result")
     return name
