@@ -169,7 +169,7 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     forms, shares = H.quadratic_forms(pairs.vectors)
     count = len(forms)
     if count < 2:
-        return torch.full((len(pairs.values),), float("nan"), dtype=torch.float64)
+        return torch.full((len(pairs.values),), float("nan"), dtype=torch.float64, device="cpu")
     spread = forms - shares[:, None] * forms.sum(0)
     return (spread.square().sum(0) * count / (count - 1)).sqrt().cpu()
 

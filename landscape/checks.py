@@ -157,8 +157,8 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
 
 def _symmetry(f: Landscape, x: Tensor, seed: int) -> Check:
     """u'Hv against v'Hu: a kernel with a wrong second derivative shows here."""
-    generator = torch.Generator().manual_seed(seed)
-    U = torch.randn(f.dim, 2, generator=generator, dtype=torch.float64).to(x.device, x.dtype)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    U = torch.randn(f.dim, 2, generator=generator, dtype=torch.float64, device="cpu").to(x.device, x.dtype)
     HU = (Hessian(f, x, method="rebuilt") @ U).double()
     size = float(HU.norm() * U.double().norm()) / 2
     gap = abs(float((U[:, 0].double() * HU[:, 1]).sum() - (U[:, 1].double() * HU[:, 0]).sum())) / (size or 1.0)
@@ -231,8 +231,8 @@ def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
     Hu and the gradient's slope with h^2; across kinks neither does. So both are taken at h and at h/4.
     u is a random unit vector, h = eps^(1/3) max(|x|, 1). Cost: five products and five gradients.
     """
-    generator = torch.Generator().manual_seed(seed)
-    u = torch.randn(f.dim, generator=generator, dtype=torch.float64).to(x.device, x.dtype)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    u = torch.randn(f.dim, generator=generator, dtype=torch.float64, device="cpu").to(x.device, x.dtype)
     u /= u.double().norm()
     h = torch.finfo(x.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0)
     here = (Hessian(f, x, method="rebuilt") @ u).double()

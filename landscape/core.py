@@ -83,14 +83,14 @@ class Box:
     high: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
-        low, high = torch.as_tensor(self.low, dtype=torch.float64), torch.as_tensor(self.high, dtype=torch.float64)
+        low, high = (torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in (self.low, self.high))
         if not bool((low < high).all()):
             raise ValueError(f"Box needs low < high in every coordinate, got low={self.low}, high={self.high}.")
 
     def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """``count`` points (count, dim) drawn uniformly."""
-        low, high = (torch.as_tensor(v, dtype=dtype) for v in (self.low, self.high))
-        return low + (high - low) * torch.rand(count, dim, generator=generator, dtype=dtype)
+        low, high = (torch.as_tensor(v, dtype=dtype, device="cpu") for v in (self.low, self.high))
+        return low + (high - low) * torch.rand(count, dim, generator=generator, dtype=dtype, device="cpu")
 
 
 class FunctionLandscape:

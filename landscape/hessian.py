@@ -95,7 +95,7 @@ class SymmetricOperator:
                 .numpy()
             )
 
-        dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
+        dtype = torch.empty(0, dtype=self.dtype, device="cpu").numpy().dtype
         return LinearOperator(self.shape, matvec=product, rmatvec=product, matmat=product, rmatmat=product, dtype=dtype)
 
     def __add__(self, other: "SymmetricOperator") -> "SymmetricOperator":

@@ -164,3 +164,14 @@ def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(dict.fromkeys(stages))[:2] == ["checks", "dense Hessian"]
     assert {"density", "layers", "slices"} <= set(stages)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_nothing_is_made_on_the_default_device(method: str) -> None:
+    """What would land on the wrong device of a GPU machine lands on meta here, and fails at once."""
+    f, _, _ = dense_truth("batch-norm", seed=1)
+    flat = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 + x[..., 1] ** 4, dim=2)
+    at = torch.zeros(2, dtype=torch.float64)
+    with torch.device("meta"):
+        ls.analyze(f, method=method, max_products=200)
+        ls.classify(flat, at, method)

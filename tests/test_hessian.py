@@ -209,3 +209,13 @@ def test_bad_arguments_are_named(make: Any, words: str) -> None:
 def test_gauss_newton_of_a_formula_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="ModelLandscape"):
         ls.GaussNewton(ls.FunctionLandscape(lambda x: x[..., 0], dim=1))  # type: ignore[arg-type]
+
+
+def test_a_box_is_sampled_inside() -> None:
+    box = ls.Box((-1, 0), (1, 5))
+    points = box.sample(1000, 2, torch.Generator().manual_seed(0))
+    assert points.dtype == torch.float64
+    for i, (low, high) in enumerate(((-1, 1), (0, 5))):
+        column = points[:, i]
+        assert low <= column.min() < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < column.max() <= high
