@@ -69,10 +69,8 @@ def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
 
 
 def load(folder: str | Path) -> Any:
-    """The result stored in ``folder``; every class of results is known after the imports."""
+    """The result stored in ``folder``."""
     import landscape
-
-    from . import spectral  # noqa: F401
 
     return landscape.load(folder)
 

@@ -16,9 +16,14 @@ from .options import problem_options, run_options, spectrum_options
 def spectrum(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
     """Compute both ends of MODEL's Hessian spectrum and its density, without a verdict."""
     target = runs.place(out, options["model"], force=force, resume=resume)
-    from . import problems, spectral  # here, because torch takes seconds and a mistake must not wait for it
+    from landscape import analysis  # here, because torch takes seconds and a mistake must not wait for it
 
-    result = problems.solve(ctx, target, options, spectral.Spectrum, spectral.spectrum, resume=resume)
+    from . import problems
+
+    def compute(problem: Any, **settings: Any) -> analysis.Spectrum:
+        return analysis.spectrum(problem.landscape, name=problem.name, notes=problem.notes, **settings)
+
+    result = problems.solve(ctx, target, options, analysis.Spectrum, compute, resume=resume)
     if as_json:
         screens.as_json(result, folder=str(target))
     else:

@@ -159,6 +159,65 @@ def analyze(
     )
 
 
+@result
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Both ends of a Hessian's spectrum and its density. Units of eigenvalues: loss per squared parameter unit."""
+
+    name: str
+    parameters: int
+    samples: int  # 0 for a formula
+    pairs: Eigenpairs
+    sampling_errors: Tensor  # (k,) one data-sampling standard error per value; NaN: fewer than two batches
+    density: SpectralDensity
+    notes: tuple[str, ...]  # what loading did
+    products: int  # Hessian-vector products spent in all
+    seconds: float
+    provenance: Provenance
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store the spectrum in ``folder``; ``landscape.load(folder)`` brings it back."""
+        return results.save(self, folder)
+
+
+def spectrum(
+    f: Landscape,
+    at: Tensor | None = None,
+    *,
+    name: str | None = None,
+    largest: int = 10,
+    smallest: int = 10,
+    tol: float = 1e-4,
+    probes: int = 5,
+    steps: int = 60,
+    seed: int = 0,
+    notes: Sequence[str] = (),
+    config: dict[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Spectrum:
+    """Eigenpairs with both error bars and the density of the Hessian at a point (n,), without a verdict.
+
+    Arguments and errors are those of ``analyze``. Cost: what ``eigsh`` takes, one product a pair, and probes * steps.
+    """
+    start = time.perf_counter()
+    H = Hessian(f, at)
+    pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
+    errors = sampling_errors(H, pairs)
+    density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
+    return Spectrum(
+        name=name or str(getattr(f, "name", type(f).__name__)),
+        parameters=f.dim,
+        samples=f.samples if isinstance(f, ModelLandscape) else 0,
+        pairs=pairs,
+        sampling_errors=errors,
+        density=density,
+        notes=tuple(notes),
+        products=H.products,
+        seconds=time.perf_counter() - start,
+        provenance=provenance(f, H.x.detach(), name, seed, config or {}),
+    )
+
+
 def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another sample of the same size.
 

@@ -75,7 +75,9 @@ def _directions(null: Tensor, seed: int) -> Tensor:
     if null.shape[1] < 2:
         return basis
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    mix = torch.randn(null.shape[1], COMBINATIONS, generator=generator, dtype=torch.float64, device="cpu").to(null.device, null.dtype)
+    mix = torch.randn(null.shape[1], COMBINATIONS, generator=generator, dtype=torch.float64, device="cpu").to(
+        null.device, null.dtype
+    )
     combined = null @ mix
     return torch.cat([basis, combined / combined.norm(dim=0)], dim=1)
 
