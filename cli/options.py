@@ -163,8 +163,8 @@ spectrum_options = _stack(
         show_default=True,
         help="Solver bound wanted, relative to the largest |eigenvalue|.",
     ),
-    option("--probes", type=click.IntRange(2), default=5, show_default=True, help="Random vectors for the density."),
-    option("--steps", type=click.IntRange(2), default=60, show_default=True, help="Lanczos steps a probe."),
+    option("--probes", type=click.IntRange(2), default=3, show_default=True, help="Random vectors for the density."),
+    option("--steps", type=click.IntRange(2), default=50, show_default=True, help="Lanczos steps a probe."),
 )
 
 run_options = _stack(

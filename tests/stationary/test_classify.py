@@ -80,7 +80,7 @@ def diagonal(values: Tensor) -> ls.FunctionLandscape:
     return ls.FunctionLandscape(lambda x: 0.5 * (values.to(x) * x * x).sum(-1), dim=len(values))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("low", "index", "nullity"),
     [
@@ -95,8 +95,8 @@ def diagonal(values: Tensor) -> ls.FunctionLandscape:
     ids=["tiny", "tiny thrice", "twentyfold", "cluster", "zeros", "one and zeros", "none"],
 )  # fmt: skip
 def test_lanczos_counts_on_chosen_spectra(low: list[float], index: int, nullity: int, seed: int) -> None:
-    n = 5_000
-    bulk = torch.logspace(0, 3, n - len(low), dtype=torch.float64)
+    n = 4_000
+    bulk = torch.linspace(1, 1e3, n - len(low), dtype=torch.float64)
     f = diagonal(torch.cat([torch.tensor(low, dtype=torch.float64), bulk]))
     point = ls.classify(f, torch.zeros(n, dtype=torch.float64), "lanczos", seed=seed)
     assert (point.index, point.nullity) == (index, nullity)
@@ -104,7 +104,7 @@ def test_lanczos_counts_on_chosen_spectra(low: list[float], index: int, nullity:
     assert point.kind == ("saddle" if index else "degenerate" if nullity else "minimum")
     exact = torch.cat([torch.tensor(sorted(low), dtype=torch.float64), bulk])
     k = point.pairs.smallest
-    assert ((point.eigenvalues[:k] - exact[:k]).abs() <= point.uncertainty[:k]).all()
+    assert ((point.eigenvalues[:k] - exact[:k]).abs() <= point.pairs.bounds[:k]).all()
 
 
 def test_a_tiny_negative_value_in_twenty_thousand() -> None:
@@ -161,9 +161,10 @@ def test_networks_against_dense_spectra(kind: str, ratios: list[float]) -> None:
             expected = (
                 truth if len(values) == len(truth) else torch.cat([truth[:k], truth[len(truth) - len(values) + k :]])
             )
-            ratios.append(float(((values - expected).abs() / point.uncertainty).max()))
+            bounds = point.uncertainty if point.method == "dense" else point.pairs.bounds
+            ratios.append(float(((values - expected).abs() / bounds).max()))
             assert ratios[-1] <= 1
-            assert point.uncertainty.max() <= (2e-4 if seed == 7 else 1e-5) * truth.abs().max()
+            assert bounds.max() <= (1.1e-4 if seed == 7 else 1e-5) * truth.abs().max()
             epsilon = float(point.uncertainty.max())
             assert point.index_bounds[0] <= int((truth < 0).sum())
             assert point.index_bounds[1] >= int((truth < -epsilon).sum())
