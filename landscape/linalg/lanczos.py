@@ -17,14 +17,15 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.operators import as_operator, bad_product, noise
-from landscape.linalg.reductions import dots, norm
+from landscape.linalg.operators import as_operator, bad_product, noise, signs
+from landscape.linalg.reductions import combine, dots, norm
 from landscape.results import result
 
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
 MEMORY = 2**30  # bytes the basis may take beyond what the wanted pairs need
 DOUBT = 1e-3  # a probe stops when anything beyond the cut would have hidden from it with at most this probability
+FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
 BLOCK = 16  # vectors multiplied at a time when residuals are computed
 
 
@@ -120,7 +121,7 @@ def eigsh(
     if known is not None:
         basis.adopt(known.vectors.to(A.device, A.dtype), known.values.numpy(), known.bounds.numpy())
     budget = 10 * n + 1000 if max_products is None else max_products
-    search = _Search(basis, largest, smallest, tol, budget - k, progress)
+    search = _Search(basis, largest, smallest, tol, budget - k - 1, progress)
     stop = search.run(probes)
     return _finish(search, stop, tol)
 
@@ -177,7 +178,7 @@ class _Search:
             old, new = self.select(ritz)
             worst = float(ritz.residuals[new].max(initial=0.0))
             goal = self.tol * basis.scale
-            goal = max(goal / 2, goal - 1.5 * noise(basis.H, basis.scale))  # the bounds will include the rounding
+            goal = max(goal / 2, goal - 2.5 * noise(basis.H, basis.scale))  # the bounds will include the rounding
             if basis.locked > self.k and (len(new) or self.crowded(ritz)):  # a find may couple to the spare vectors
                 basis.lock(ritz, old, new[:0])
                 basis.start()
@@ -311,33 +312,48 @@ class _Pace:
 
 
 def _finish(search: _Search, stop: Stop, tol: float) -> Eigenpairs:
-    """Rayleigh quotients and residuals of the locked vectors, from fresh products."""
+    """The wanted pairs, with residuals that a fresh product has verified.
+
+    H V is known from the products already spent (Basis.predicted), up to an error E that should be rounding. One more
+    product measures all columns of E at once (Freivalds 1979): for random signs r the mean of ‖E r‖² is ‖E‖_F², so
+    ‖H V r - (H V) r‖ / k^½ is about the error of a column, and FOLD times that joins every bound. One is enough as
+    rounding errors are independent and a cause common to all columns is in this product too. Where it shows more than
+    rounding (H not symmetric, or changing between products), every pair is multiplied anew.
+    """
     basis = search.basis
-    A, spent = basis.H, basis.products
-    wanted = torch.as_tensor(np.flatnonzero(search.wanted()), device=A.device)
-    rows = basis.Q[wanted]
-    del basis.Q  # n numbers each: the products below may need the room
-    values, residuals = [], []
-    for i in range(0, len(rows), BLOCK):
-        V = rows[i : i + BLOCK]
-        for v, w in zip(V, (A @ V.T).T, strict=True):
-            square = dots(v[None], v)[0]
-            theta = dots(v[None], w)[0] / square
-            values.append(theta)
-            residuals.append(norm(w - theta.to(w.dtype) * v) / square.sqrt())
-        search.progress("residuals", spent + min(i + BLOCK, len(rows)), spent + len(rows))
-    theta, bounds = (torch.stack(t).cpu() for t in (values, residuals))
-    if not bool(torch.isfinite(bounds).all()):
-        raise bad_product(spent + 1 + int(torch.isfinite(bounds).int().argmin()))
-    scale = max(basis.scale, float(theta.abs().max()))
-    if stop is Stop.CONVERGED and bool((bounds > tol * scale).any()):
+    A, scale = basis.H, basis.scale
+    wanted = np.flatnonzero(search.wanted())
+    theta, residuals = basis.values[wanted], basis.residuals[wanted]
+    fresh = basis.adopted[wanted]  # products are not known
+    checked = wanted[~fresh]
+    Q = basis.Q
+    V = Q[torch.as_tensor(wanted, device=A.device)]
+    r = np.zeros(basis.locked)
+    r[checked] = signs(len(checked), basis.seeds) / max(1, len(checked)) ** 0.5
+    z, p = combine(torch.as_tensor(r, device=A.device)[:, None], Q[: basis.locked])[0], basis.predicted(r)
+    del basis.Q, Q  # n numbers each: the products below may need the room
+    basis.Z = V[:0]
+    if len(checked):
+        error = float(norm(A @ z - p))
+        basis.products += 1
+        if not np.isfinite(error):
+            raise bad_product(basis.products)
+        search.progress("residuals", basis.products, basis.products + int(fresh.sum()))
+        residuals = residuals + FOLD * error
+        if error > noise(A, scale) / 2:
+            fresh[:] = True
+    if fresh.any():
+        theta[fresh], residuals[fresh] = _multiply(A, V[torch.as_tensor(fresh, device=A.device)], basis, search.progress)
+    scale = max(scale, float(np.abs(theta).max()))
+    if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
         stop = Stop.INEXACT
-    order = torch.argsort(theta)
+    order = np.argsort(theta)
+    values, bounds = (torch.as_tensor(t[order]) for t in (theta, residuals + noise(A, scale)))
     return Eigenpairs(
-        values=theta[order],
-        vectors=rows[order.to(rows.device)].T,
-        bounds=bounds[order] + noise(A, scale),
-        products=spent + len(rows),
+        values=values,
+        vectors=V[torch.as_tensor(order, device=A.device)].T,
+        bounds=bounds,
+        products=basis.products,
         stop=stop,
         largest=search.largest,
         smallest=search.smallest,
@@ -346,6 +362,24 @@ def _finish(search: _Search, stop: Stop, tol: float) -> Eigenpairs:
         negative_at_least=basis.negative,
         positive_at_least=basis.positive,
     )
+
+
+def _multiply(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> tuple[Array, Array]:
+    """Rayleigh quotients and residuals of the rows, from fresh products."""
+    values, residuals, spent = [], [], basis.products
+    for i in range(0, len(rows), BLOCK):
+        V = rows[i : i + BLOCK]
+        for v, w in zip(V, (A @ V.T).T, strict=True):
+            square = dots(v[None], v)[0]
+            theta = dots(v[None], w)[0] / square
+            values.append(theta)
+            residuals.append(norm(w - theta.to(w.dtype) * v) / square.sqrt())
+        basis.products += len(V)
+        progress("residuals", basis.products, spent + len(rows))
+    theta, found = (torch.stack(t).cpu().numpy() for t in (values, residuals))
+    if not np.isfinite(found).all():
+        raise bad_product(spent + 1 + int(np.argmin(np.isfinite(found))))
+    return theta, found
 
 
 def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progress) -> Eigenpairs:
