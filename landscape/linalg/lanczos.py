@@ -44,15 +44,17 @@ class Stop(Enum):
 @result
 @dataclass(frozen=True, eq=False)
 class Eigenpairs:
-    """Extreme eigenpairs; the interval values[i] ± bounds[i] holds a true eigenvalue.
+    """Extreme eigenpairs; the interval values[i] ± residuals[i] holds a true eigenvalue, certainly.
 
-    That it is the i-th one, multiplicities counted, holds with probability ``confidence``, up to tol ‖H‖: H has no
-    further eigenvalue more than tol ‖H‖ beyond the innermost ones given here.
+    With probability ``confidence``, values[i] ± bounds[i] holds the i-th one, multiplicities counted: H has no further
+    eigenvalue more than tol ‖H‖ beyond the innermost ones given here. One that is less far beyond would shift the order
+    of those near it, so that the bounds of values that close to the innermost one are tol ‖H‖ at least.
     """
 
     values: Tensor  # (k,) ascending, float64, on the CPU: first the smallest, then the largest
     vectors: Tensor  # (n, k) orthonormal columns, column i belongs to values[i]; dtype and device of the operator
-    bounds: Tensor  # (k,) float64, on the CPU: ‖H v - theta v‖ from one more product each, plus that product's rounding
+    bounds: Tensor  # (k,) float64, on the CPU
+    residuals: Tensor  # (k,) float64, on the CPU: at least ‖H v - theta v‖, verified by a fresh product, with rounding
     products: int  # products spent, those of the bounds among them
     stop: Stop
     largest: int  # how many of the values are the largest ones, as asked (at most n)
@@ -134,6 +136,11 @@ class _Search:
         self.tol, self.budget, self.progress = tol, budget, progress
         self.longest = 20  # products of the longest sweep that found something
         self.confidence = 0.0
+
+    @property
+    def margin(self) -> float:
+        """tol ‖H‖, less the rounding of the scale."""
+        return self.tol * (self.basis.scale - noise(self.basis.H, self.basis.scale))
 
     def run(self, probes: int) -> Stop:
         """Lock the wanted pairs; CONVERGED or BUDGET."""
@@ -263,6 +270,8 @@ class _Search:
         high = len(new) - low
         share = self.smallest / self.k
         low, high = low + round(share * spare), high + spare - round(share * spare)
+        if low + high >= m:  # leave room for a step
+            low, high = (low, m - 1 - low) if low < m / 2 else (m - 1 - high, high)
         return np.concatenate([np.arange(low), np.arange(m - high, m)])
 
     def beyond(self) -> list[tuple[int, int, float, float]]:
@@ -271,7 +280,7 @@ class _Search:
         A probe must show that nothing is beyond them. They are moved inwards by what the spare vectors may hide.
         """
         upper, lower, above, below = self.cuts()
-        basis, margin = self.basis, self.tol * self.basis.scale
+        basis, margin = self.basis, self.margin
         points = []
         for end, count, sign, cut, slack in ((0, self.largest, 1, upper, above), (1, self.smallest, -1, lower, below)):
             if count:
@@ -344,15 +353,21 @@ def _finish(search: _Search, stop: Stop, tol: float) -> Eigenpairs:
             fresh[:] = True
     if fresh.any():
         theta[fresh], residuals[fresh] = _multiply(A, V[torch.as_tensor(fresh, device=A.device)], basis, search.progress)
+    P = basis.P[np.ix_(wanted, wanted)]  # pairs of different sweeps are coupled, which moves a cluster's values
+    drift = np.abs(np.linalg.eigvalsh(P, UPLO="U") - np.sort(basis.values[wanted]))
     scale = max(scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
         stop = Stop.INEXACT
     order = np.argsort(theta)
-    values, bounds = (torch.as_tensor(t[order]) for t in (theta, residuals + noise(A, scale)))
+    theta, residuals = theta[order], residuals[order] + noise(A, scale)
+    margin = search.margin
+    bounds = np.minimum(residuals + drift, np.maximum(residuals, margin))
+    bounds = np.where(_near_the_cut(theta, search, margin), np.maximum(bounds, margin), bounds)
     return Eigenpairs(
-        values=values,
+        values=torch.as_tensor(theta, device="cpu"),
         vectors=V[torch.as_tensor(order, device=A.device)].T,
-        bounds=bounds,
+        bounds=torch.as_tensor(bounds, device="cpu"),
+        residuals=torch.as_tensor(residuals, device="cpu"),
         products=basis.products,
         stop=stop,
         largest=search.largest,
@@ -362,6 +377,18 @@ def _finish(search: _Search, stop: Stop, tol: float) -> Eigenpairs:
         negative_at_least=basis.negative,
         positive_at_least=basis.positive,
     )
+
+
+def _near_the_cut(theta: Array, search: _Search, margin: float) -> Array:
+    """Which values could change places with an eigenvalue that the probes leave open: a mask (k,)."""
+    near = np.zeros(len(theta), bool)
+    if search.smallest:
+        innermost = theta[: search.smallest][-1]
+        near[: search.smallest] = theta[: search.smallest] >= innermost - margin
+    if search.largest:
+        innermost = theta[-search.largest :][0]
+        near[-search.largest :] |= theta[-search.largest :] <= innermost + margin
+    return near
 
 
 def _multiply(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> tuple[Array, Array]:
@@ -406,6 +433,7 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
         values=theta[wanted],
         vectors=V.to(A.device),
         bounds=residuals + rounding,
+        residuals=residuals + rounding,
         products=n,
         stop=Stop.INEXACT if bool((residuals > max(tol * scale, rounding)).any()) else Stop.CONVERGED,
         largest=largest,

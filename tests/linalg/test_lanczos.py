@@ -48,7 +48,8 @@ def check(pairs, d, largest, smallest, tol):
         (pairs.values - wanted).abs() <= pairs.bounds + 50 * eps * scale
     ).all()  # also: each as often as it should be
     V, d = pairs.vectors.double(), d.double()
-    assert ((d[:, None] * V - V * pairs.values).norm(dim=0) <= pairs.bounds).all()
+    assert ((d[:, None] * V - V * pairs.values).norm(dim=0) <= pairs.residuals).all()
+    assert (pairs.residuals <= pairs.bounds).all()
     assert (pairs.bounds <= (tol + 3e-6 if eps > 1e-10 else tol) * scale).all()
     assert (V.T @ V - torch.eye(V.shape[1], dtype=F)).abs().max() <= 200 * eps
     assert pairs.negative_at_least <= int((truth < 0).sum())
