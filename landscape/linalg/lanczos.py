@@ -362,7 +362,7 @@ def _finish(search: _Search, stop: Stop, tol: float) -> Eigenpairs:
     theta, residuals = theta[order], residuals[order] + noise(A, scale)
     margin = search.margin
     bounds = np.minimum(residuals + drift, np.maximum(residuals, margin))
-    bounds = np.where(_near_the_cut(theta, search, margin), np.maximum(bounds, margin), bounds)
+    bounds = np.where(_near_the_cut(theta, residuals, search), np.maximum(bounds, margin), bounds)
     return Eigenpairs(
         values=torch.as_tensor(theta, device="cpu"),
         vectors=V[torch.as_tensor(order, device=A.device)].T,
@@ -379,15 +379,18 @@ def _finish(search: _Search, stop: Stop, tol: float) -> Eigenpairs:
     )
 
 
-def _near_the_cut(theta: Array, search: _Search, margin: float) -> Array:
-    """Which values could change places with an eigenvalue that the probes leave open: a mask (k,)."""
+def _near_the_cut(theta: Array, residuals: Array, search: _Search) -> Array:
+    """Which values could change places with an eigenvalue that the probes leave open, or with one that does: a mask (k,).
+
+    Those within tol ‖H‖ of the innermost, and those whose interval touches that of one of them.
+    """
     near = np.zeros(len(theta), bool)
-    if search.smallest:
-        innermost = theta[: search.smallest][-1]
-        near[: search.smallest] = theta[: search.smallest] >= innermost - margin
-    if search.largest:
-        innermost = theta[-search.largest :][0]
-        near[-search.largest :] |= theta[-search.largest :] <= innermost + margin
+    for sign, wanted in ((1, range(len(theta) - search.largest, len(theta))), (-1, range(search.smallest)[::-1])):
+        reach = -np.inf
+        for i in wanted:  # from the innermost outwards
+            reach = sign * theta[i] + search.margin if reach == -np.inf else reach
+            if sign * theta[i] - residuals[i] <= reach:
+                near[i], reach = True, max(reach, sign * theta[i] + residuals[i])
     return near
 
 
