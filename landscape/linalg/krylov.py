@@ -177,11 +177,15 @@ class Basis:
         gone = np.setdiff1d(np.arange(self.locked), old)
         t, o, g = len(self.Z), len(old), len(gone)
         R = np.zeros((t + g + 1, o + len(new)))
-        R[:t, :o], R[t : t + g, :o], R[t : t + g, o:] = self.R[:, old], self.P[np.ix_(gone, old)], ritz.coupling[gone][:, new]
+        R[:t, :o], R[t : t + g, :o], R[t : t + g, o:] = (
+            self.R[:, old],
+            self.P[np.ix_(gone, old)],
+            ritz.coupling[gone][:, new],
+        )
         R[-1, o:] = ritz.beta * ritz.S[-1, new]
         P = np.diag(np.concatenate([np.zeros(o), ritz.theta[new]]))
         P[:o, :o], P[:o, o:] = self.P[np.ix_(old, old)], ritz.coupling[old][:, new]
-        needed = R.any(1)
+        needed = (R != 0).any(1)
         tails = [*self.Z, *(self.Q[i] for i in gone), self.Q[self.locked + self.size]]
         kept = [tail.clone() if i >= t else tail for i, tail in enumerate(tails) if needed[i]]
         self.P, self.R = P, R[needed]
