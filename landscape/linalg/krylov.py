@@ -3,7 +3,9 @@
 Q: (rows, n), orthonormal rows: L, the locked vectors (l, n), then the Krylov basis (m, n), then the next unit vector q.
 P projects out L. C = Q H Qᵀ: measured coefficients, float64, its upper triangle filled as products come. T (m, m) is
 the part of C on the Krylov basis, B (l, m) its coupling to L. Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to rounding,
-also after restarts, and a Ritz pair (theta, Qₘᵀ s) has the residual (‖B s‖² + (beta s_m)²)^½.
+also after restarts, and a Ritz pair (theta, Qₘᵀ s) has the residual (‖B s‖² + (beta s_m)²)^½. Once Ritz vectors V
+are locked, the same identity keeps their products, H V = Lᵀ P + Zᵀ R: P (l, l) on the locked vectors, R (t, l) on Z
+(t, n), the tails: next vectors, and vectors that were locked once.
 Sources: Wu & Simon 2000, SIMAX 22:602 (thick restart); Kuczynski & Wozniakowski 1992, SIMAX 13:1094 (random starts);
 Szegö 1939, Orthogonal Polynomials, 3.41 (the Christoffel function bounds a mass at a point from 2m moments).
 """
@@ -31,6 +33,7 @@ class Ritz:
     theta: Array  # (m,) ascending
     S: Array  # (m, m) their coordinates in the Krylov basis
     residuals: Array  # (m,)
+    coupling: Array  # (l, m) what H makes of them along the locked vectors
     beta: float  # norm of the next vector before it was normalised
     exhausted: bool  # the space is invariant: its residuals are rounding
 
@@ -46,6 +49,9 @@ class Basis:
         self.betas = torch.zeros(rows, dtype=torch.float64, device=H.device)
         self.locked = self.size = self.seen = 0  # l, m, and how many of the m the host has looked at
         self.values, self.residuals = np.zeros(0), np.zeros(0)  # of the locked vectors
+        self.P, self.R = np.zeros((0, 0)), np.zeros((0, 0))  # their products
+        self.Z = self.Q[:0]
+        self.adopted = np.zeros(0, bool)  # which of them came from elsewhere: their products are not known
         self.products = 0
         self.scale = 0.0  # the largest |theta| met: at most ‖H‖
         self.negative = self.positive = 0  # the most Ritz values beyond rounding on either side of 0, on one basis
@@ -101,8 +107,9 @@ class Basis:
         theta, S = np.linalg.eigh(C[held:, held:], UPLO="U")
         self.scale = max(self.scale, float(np.abs(theta).max()))
         beta = float(betas[-1])
-        residuals = np.sqrt((beta * S[-1]) ** 2 + ((C[:held, held:] @ S) ** 2).sum(0))
-        return Ritz(theta, S, residuals, beta, exhausted)
+        coupling = C[:held, held:] @ S
+        residuals = np.sqrt((beta * S[-1]) ** 2 + (coupling**2).sum(0))
+        return Ritz(theta, S, residuals, coupling, beta, exhausted)
 
     def count_signs(self) -> None:
         """By Cauchy interlacing H has at least as many eigenvalues of a sign as C."""
@@ -130,9 +137,11 @@ class Basis:
         W = np.zeros((held + m, len(old) + len(new)))
         W[old, np.arange(len(old))] = 1
         W[held:, len(old) :] = ritz.S[:, new]
+        self._keep_products(ritz, old, new)
         self._turn(W)
         self.values = np.concatenate([self.values[old], ritz.theta[new]])
         self.residuals = np.concatenate([self.residuals[old], ritz.residuals[new]])
+        self.adopted = np.concatenate([self.adopted[old], np.zeros(len(new), bool)])
         self.locked, self.size, self.seen = W.shape[1], 0, 0
 
     def adopt(self, vectors: Tensor, values: Array, residuals: Array) -> None:
@@ -141,7 +150,13 @@ class Basis:
         self.Q[: self.locked] = vectors.T
         self.C[: self.locked, : self.locked] = torch.diag(torch.as_tensor(values, device=self.C.device))
         self.values, self.residuals = values, residuals
+        self.P, self.R, self.adopted = np.diag(values), np.zeros((0, len(values))), np.ones(len(values), bool)
         self.scale = float(np.abs(values).max())
+
+    def predicted(self, r: Array) -> Tensor:
+        """H (Lᵀ r) from the products already spent, exact up to their rounding."""
+        along, beside = (torch.as_tensor(c, device=self.C.device)[:, None] for c in (self.P @ r, self.R @ r))
+        return combine(along, self.Q[: self.locked])[0] + combine(beside, self.Z)[0]
 
     def missed(self, ritz: Ritz, x: float) -> float:
         """A bound on the probability that PHP has an eigenvalue beyond x, past every theta, and this start hid it.
@@ -156,6 +171,25 @@ class Basis:
         y = ritz.beta * (ritz.S @ (ritz.S[-1] / (x - ritz.theta)))  # (x - T) y = beta e_m
         others = self.n - self.locked - 1
         return float(betainc(0.5, others / 2, y[0] ** 2 / (1 + y @ y))) if others else 0.0
+
+    def _keep_products(self, ritz: Ritz, old: Array, new: Array) -> None:
+        """P, R and Z for the vectors that are locked from now on."""
+        gone = np.setdiff1d(np.arange(self.locked), old)
+        t, o, g = len(self.Z), len(old), len(gone)
+        R = np.zeros((t + g + 1, o + len(new)))
+        R[:t, :o], R[t : t + g, :o], R[t : t + g, o:] = (
+            self.R[:, old],
+            self.P[np.ix_(gone, old)],
+            ritz.coupling[gone][:, new],
+        )
+        R[-1, o:] = ritz.beta * ritz.S[-1, new]
+        P = np.diag(np.concatenate([np.zeros(o), ritz.theta[new]]))
+        P[:o, :o], P[:o, o:] = self.P[np.ix_(old, old)], ritz.coupling[old][:, new]
+        needed = (R != 0).any(1)
+        tails = [*self.Z, *(self.Q[i] for i in gone), self.Q[self.locked + self.size]]
+        kept = [tail.clone() if i >= t else tail for i, tail in enumerate(tails) if needed[i]]
+        self.P, self.R = P, R[needed]
+        self.Z = torch.stack(kept) if kept else self.Q[:0]
 
     def _turn(self, W: Array) -> None:
         """Replace the basis by the combinations in the columns of W."""

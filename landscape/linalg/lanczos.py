@@ -8,7 +8,7 @@ counted in products H v.
 """
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.operators import as_operator, bad_product, noise
-from landscape.linalg.reductions import dots, norm
+from landscape.linalg.krylov import Array, Basis
+from landscape.linalg.operators import as_operator, bad_product, noise, signs
+from landscape.linalg.reductions import combine, dots, norm
+from landscape.linalg.search import DOUBT, Pace, Search
 from landscape.results import result
 
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
 MEMORY = 2**30  # bytes the basis may take beyond what the wanted pairs need
-DOUBT = 1e-3  # a probe stops when anything beyond the cut would have hidden from it with at most this probability
+FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
 BLOCK = 16  # vectors multiplied at a time when residuals are computed
 
 
@@ -43,15 +44,16 @@ class Stop(Enum):
 @result
 @dataclass(frozen=True, eq=False)
 class Eigenpairs:
-    """Extreme eigenpairs; the interval values[i] ± bounds[i] holds a true eigenvalue.
+    """Extreme eigenpairs; the interval values[i] ± residuals[i] holds a true eigenvalue, certainly.
 
-    That it is the i-th one, multiplicities counted, holds with probability ``confidence``, up to tol ‖H‖: H has no
-    further eigenvalue more than tol ‖H‖ beyond the innermost ones given here.
+    With probability ``confidence``, values[i] ± bounds[i] holds the i-th one, multiplicities counted: H has no further
+    eigenvalue more than tol ‖H‖ beyond the innermost ones given here. One that is less far beyond would shift the order
+    of those near it, so that the bounds of values that close to the innermost one are tol ‖H‖ at least.
     """
 
     values: Tensor  # (k,) ascending, float64, on the CPU: first the smallest, then the largest
     vectors: Tensor  # (n, k) orthonormal columns, column i belongs to values[i]; dtype and device of the operator
-    bounds: Tensor  # (k,) float64, on the CPU: ‖H v - theta v‖ from one more product each, plus that product's rounding
+    bounds: Tensor  # (k,) float64, on the CPU
     products: int  # products spent, those of the bounds among them
     stop: Stop
     largest: int  # how many of the values are the largest ones, as asked (at most n)
@@ -60,6 +62,12 @@ class Eigenpairs:
     confidence: float  # 1 where the matrix was formed; 0 without probes
     negative_at_least: int  # eigenvalues below -rounding that H must have, by Cauchy interlacing
     positive_at_least: int
+    # (k,) float64, on the CPU: at least ‖H v - theta v‖, verified by a fresh product, its rounding included
+    residuals: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
+
+    def __post_init__(self) -> None:
+        if len(self.residuals) != len(self.bounds):  # not given: bounds are never less
+            object.__setattr__(self, "residuals", self.bounds)
 
     @property
     def converged(self) -> bool:
@@ -88,12 +96,12 @@ def eigsh(
         largest, smallest: how many of each end; either may be 0. Asking for more than n gives all n, once each.
         tol: residuals ‖H v - theta v‖ are at most tol ‖H‖.
         seed: of generators made here; the global random state is neither read nor moved.
-        probes: fresh starts in a row that must find nothing more. Each multiplies the doubt, about 1e-3, by itself;
+        probes: fresh starts in a row that must find nothing more. Each multiplies the doubt, about 1e-2, by itself;
             each costs a few products when the spectrum has a gap beyond the wanted pairs, never more than the search
             did. 0 trusts one Krylov space, which sees a repeated eigenvalue once.
         max_products: stop there, the final check included. By default 10 n + 1000.
         max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, and at least 2 k + 20.
-        known: pairs of the same operator to extend; their search is not repeated, only their bounds are recomputed.
+        known: pairs of the same operator to extend; their search is not repeated, only their residuals are recomputed.
         progress: called with the products spent.
 
     Returns:
@@ -103,7 +111,7 @@ def eigsh(
         ValueError: an argument is out of range, or H is not square, of another dtype, or a tensor that is not
         symmetric. NumericalError: a product has a NaN or inf; the message says which.
 
-    Cost: one product a step and k for the bounds; orthogonalisation moves 4 m n numbers a step with m basis vectors.
+    Cost: one product a step and one for the residuals; orthogonalisation moves 4 m n numbers a step with m basis vectors.
     For n <= 64, or when k is n / 3 or more, the matrix is formed: n products, and the answer is exact up to rounding.
     """
     A = as_operator(H)
@@ -116,228 +124,143 @@ def eigsh(
         return _dense(A, largest, smallest, tol, progress)
     held = 0 if known is None else known.vectors.shape[1]
     rows = max(2 * max(k, held) + 20, min(ROWS + 4 * k, MEMORY // (n * A.dtype.itemsize)))
-    basis = Basis(A, min(n, rows if max_basis is None else max_basis), np.random.SeedSequence(seed))
+    basis = Basis(A, min(n, rows if max_basis is None else max_basis), _fresh_seeds(seed, known))
     if known is not None:
         basis.adopt(known.vectors.to(A.device, A.dtype), known.values.numpy(), known.bounds.numpy())
     budget = 10 * n + 1000 if max_products is None else max_products
-    search = _Search(basis, largest, smallest, tol, budget - k, progress)
-    stop = search.run(probes)
+    search = Search(basis, largest, smallest, tol, budget - k - 1, progress)
+    stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
     return _finish(search, stop, tol)
 
 
-class _Search:
-    """Sweeps, one Krylov space each, until a probe finds nothing more."""
+@result
+@dataclass(frozen=True)
+class Certificate:
+    """Whether an operator has eigenvalues below a level other than the known ones."""
 
-    def __init__(self, basis: Basis, largest: int, smallest: int, tol: float, budget: int, progress: Progress) -> None:
-        self.basis, self.largest, self.smallest, self.k = basis, largest, smallest, largest + smallest
-        self.tol, self.budget, self.progress = tol, budget, progress
-        self.longest = 20  # products of the longest sweep that found something
-        self.confidence = 0.0
-
-    def run(self, probes: int) -> Stop:
-        """Lock the wanted pairs; CONVERGED or BUDGET."""
-        basis, clean = self.basis, 0
-        doubt = np.ones(2)
-        while True:
-            if basis.locked == basis.n:
-                self.confidence = 1.0
-                return Stop.CONVERGED
-            if basis.locked >= self.k and clean == probes:
-                asked = np.array([self.largest > 0, self.smallest > 0])
-                self.confidence = max(0.0, 1.0 - float(doubt[asked].sum())) if probes else 0.0
-                return Stop.CONVERGED
-            before = basis.products
-            missed = self.sweep()
-            if missed is None:
-                return Stop.BUDGET
-            if missed.size:
-                clean, doubt = clean + 1, doubt * missed
-            else:
-                clean, doubt = 0, np.ones(2)
-                self.longest = max(self.longest, basis.products - before)
-
-    def sweep(self) -> Array | None:
-        """One Krylov space.
-
-        Returns:
-            None: out of budget; empty: it locked new pairs; else the probabilities (2,) that its start hid something
-            above the upper cut, below the lower one.
-        """
-        basis = self.basis
-        before = basis.products
-        if basis.products >= self.budget:
-            return None
-        basis.start()
-        missed, pace = np.ones(2), _Pace()
-        steps = 4 if basis.locked >= self.k else self.k - basis.locked + 4
-        while True:
-            basis.grow(max(1, min(steps, basis.room, self.budget - basis.products)))
-            self.progress("eigenvalues", basis.products, None)
-            ritz = basis.ritz()
-            old, new = self.select(ritz)
-            worst = float(ritz.residuals[new].max(initial=0.0))
-            goal = self.tol * basis.scale
-            goal = max(goal / 2, goal - 1.5 * noise(basis.H, basis.scale))  # the bounds will include the rounding
-            if basis.locked > self.k and (len(new) or self.crowded(ritz)):  # a find may couple to the spare vectors
-                basis.lock(ritz, old, new[:0])
-                basis.start()
-                continue
-            if len(new) and (ritz.exhausted or (worst <= goal and len(old) + len(new) == self.k)):
-                basis.lock(ritz, old, np.concatenate([new, self.spare(ritz, old, new)]))
-                return np.zeros(0)
-            if not len(new):
-                missed, settled = self.missed(ritz, missed)
-                if settled or ritz.exhausted or basis.products - before >= self.longest:
-                    basis.count_signs()
-                    return missed
-            if basis.products >= self.budget:
-                basis.lock(ritz, old, new)
-                return None
-            if not basis.room:
-                basis.restart(ritz, self.keep(ritz, new))
-            steps = pace.next(basis.products, *((worst, goal) if len(new) else (float(missed.max()), DOUBT)))
-
-    def cuts(self) -> tuple[float, float, float, float]:
-        """The innermost locked values from above and from below, and how far a Ritz value must pass each to count."""
-        basis = self.basis
-        if basis.locked < self.k:
-            return -np.inf, np.inf, 0.0, 0.0
-        order = np.argsort(basis.values)
-        least = noise(basis.H, basis.scale)
-        upper, lower = order[-self.largest] if self.largest else order[-1], order[max(0, self.smallest - 1)]
-        return (
-            float(basis.values[upper]),
-            float(basis.values[lower]),
-            max(least, float(basis.residuals[upper])),
-            max(least, float(basis.residuals[lower])),
-        )
-
-    def wanted(self) -> Array:
-        """Which of the locked pairs are wanted, as a mask."""
-        rank = np.argsort(np.argsort(self.basis.values))
-        return (rank < self.smallest) | (rank >= len(rank) - self.largest)
-
-    def select(self, ritz: Ritz) -> tuple[Array, Array]:
-        """The wanted pairs: indices among the locked ones, and among the Ritz pairs. A tie goes to the locked."""
-        basis = self.basis
-        _, _, above, below = self.cuts()
-        held, total = basis.locked, basis.locked + len(ritz.theta)
-        if total <= self.k:
-            return np.arange(held), np.arange(len(ritz.theta))
-        top = np.concatenate([basis.values, ritz.theta - above])
-        bottom = np.concatenate([basis.values, ritz.theta + below])
-        chosen = np.zeros(total, bool)
-        chosen[np.argsort(-top, kind="stable")[: self.largest]] = True
-        bottom[chosen] = np.inf
-        chosen[np.argsort(bottom, kind="stable")[: self.smallest]] = True
-        return np.flatnonzero(chosen[:held]), np.flatnonzero(chosen[held:])
-
-    def spare(self, ritz: Ritz, old: Array, new: Array) -> Array:
-        """Indices of further Ritz pairs to lock, converged or not, so that the probe has a wider gap to see across.
-
-        With pairs of residual r_i and theta_i < x locked, H has nothing above x if PHP has nothing above
-        x - sum r_i² / (x - theta_i): the Schur complement. Lock down to where this gains most.
-        """
-        if ritz.exhausted or len(old) + len(new) < self.k:
-            return new[:0]
-        found, room = [], self.basis.rows - self.k - 30
-        rest = np.setdiff1d(np.arange(len(ritz.theta)), new)
-        wanted = np.sort(np.concatenate([self.basis.values[old], ritz.theta[new]]))
-        ends = ((self.largest, 1, wanted[-self.largest]), (self.smallest, -1, wanted[self.smallest - 1]))
-        for count, sign, cut in ends:
-            if count and len(rest) > 1:
-                order = rest[::-1] if sign > 0 else rest
-                gaps = sign * (cut - ritz.theta[order])
-                if gaps[0] > 0:
-                    cost = np.cumsum(ritz.residuals[order] ** 2 / gaps)
-                    gain = gaps - np.concatenate([[0.0], cost[:-1]])
-                    found.append(order[: min(int(gain.argmax()), max(0, room // 2))])
-        return np.unique(np.concatenate(found)) if found else new[:0]
-
-    def keep(self, ritz: Ritz, new: Array) -> Array:
-        """Indices of the Ritz pairs that survive a restart: the wanted, and a third of the others at the same ends."""
-        m = len(ritz.theta)
-        spare = (m - len(new)) // 3
-        low = int((new < m / 2).sum()) if self.largest else len(new)
-        high = len(new) - low
-        share = self.smallest / self.k
-        low, high = low + round(share * spare), high + spare - round(share * spare)
-        return np.concatenate([np.arange(low), np.arange(m - high, m)])
-
-    def beyond(self) -> list[tuple[int, int, float, float]]:
-        """For each end asked for: its number, its sign, and the points near and far (tol ‖H‖) beyond its cut.
-
-        A probe must show that nothing is beyond them. They are moved inwards by what the spare vectors may hide.
-        """
-        upper, lower, above, below = self.cuts()
-        basis, margin = self.basis, self.tol * self.basis.scale
-        points = []
-        for end, count, sign, cut, slack in ((0, self.largest, 1, upper, above), (1, self.smallest, -1, lower, below)):
-            if count:
-                gaps = sign * (cut - basis.values)
-                spare = (gaps > 0) & ~self.wanted()
-                hidden = float((basis.residuals[spare] ** 2 / gaps[spare]).sum())  # see spare
-                near, far = max(slack, 0.1 * margin) - hidden, max(slack, margin) - hidden
-                points.append((end, sign, cut + sign * near, cut + sign * far))
-        return points
-
-    def crowded(self, ritz: Ritz) -> bool:
-        """Whether a Ritz value has come so close to a cut that spare vectors are in the way."""
-        return any(sign * ritz.theta[-1 + end] >= sign * near for end, sign, near, _ in self.beyond())
-
-    def missed(self, ritz: Ritz, before: Array) -> tuple[Array, bool]:
-        """Probabilities (2,) that an eigenvalue tol ‖H‖ beyond a cut has hidden; whether the probe has seen enough."""
-        missed, settled = before, True
-        for end, _, near, far in self.beyond():
-            if not self.basis.restarted:
-                missed[end] = self.basis.missed(ritz, far)
-            sharp = ritz.residuals[-1 + end] <= 0.1 * self.tol * self.basis.scale
-            settled &= self.basis.missed(ritz, near) <= DOUBT or bool(missed[end] <= DOUBT and sharp)
-        return missed, settled
+    clear: bool  # False: it has one; True: none was met
+    confidence: float  # that there is none, where clear; 1 where one was found
+    products: int
 
 
-class _Pace:
-    """How many steps to take before the host looks again: half of what the last two looks predict."""
+def certify_below(
+    H: Operator | Tensor,
+    known: Eigenpairs,
+    level: float,
+    *,
+    seed: int = 0,
+    max_products: int | None = None,
+    progress: Progress = silent,
+) -> Certificate:
+    """Whether H has eigenvalues below ``level`` beyond those of ``known``.
 
-    def __init__(self) -> None:
-        self.last: tuple[int, float] | None = None
+    Args:
+        H: as for ``eigsh``.
+        known: pairs of the same operator, deflated: all of them. Those up to their residuals above the level are taken
+            to lie below it; the others may hide something only as far as their residuals allow, which is allowed for.
+        level: in the units of H; best well inside a gap.
+        seed: of the random start.
+        max_products: stop there. By default at what a basis of 1 GiB holds, at most 1000.
+        progress: called with the products spent.
 
-    def next(self, done: int, now: float, goal: float) -> int:
-        last, self.last = self.last, (done, now)
-        if last is None or not 0 < now < last[1] or goal <= 0:
-            return 1 + done // 50
-        rate = np.log(last[1] / now) / (done - last[0])
-        return int(np.clip(np.log(max(now / goal, 1.0)) / rate / 2, 1, 4 + done // 20))
+    Returns:
+        ``clear=False`` as soon as a Ritz value in the complement of ``known`` is below the level by more than rounding.
+        Else ``clear=True``, at a doubt of 1e-3, or with the confidence reached (0 at worst) when the products ran out.
+
+    Raises:
+        ValueError: as ``eigsh``. NumericalError: a product has a NaN or inf.
+
+    Cost: about 1/4 (spread / gap)^½ log(n / doubt²) products, gap from the level to the next eigenvalue above it.
+    Source: inertia of the Schur complement of the known pairs; Szegö 1939, 3.41, for the probability.
+    """
+    A = as_operator(H)
+    n, held = A.shape[0], known.vectors.shape[1]
+    if known.vectors.shape[0] != n:
+        raise ValueError(f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the same H.")
+    if max_products is not None and max_products < 1:
+        raise ValueError(f"max_products must be at least 1, got {max_products}.")
+    if not np.isfinite(level):
+        raise ValueError(f"level must be finite, got {level}.")
+    if held == n:
+        return Certificate(True, 1.0, 0)
+    most = max(20, min(1000, MEMORY // (n * A.dtype.itemsize) - held))
+    most = min(n - held, most if max_products is None else min(most, max_products))
+    basis = Basis(A, held + most, _fresh_seeds(seed, known, 0))
+    theta, r = known.values.numpy(), known.residuals.numpy()
+    basis.adopt(known.vectors.to(A.device, A.dtype), theta, r)
+    above = theta > level + r
+    hidden = float((r[above] ** 2 / (theta[above] - level)).sum())  # see Search.spare
+    basis.start()
+    steps, doubt, pace = min(20, most), 1.0, Pace()
+    while True:
+        basis.grow(min(steps, basis.room))
+        progress("certificate", basis.products, None)
+        ritz = basis.ritz()
+        if ritz.theta[0] < level - noise(A, basis.scale):
+            return Certificate(False, 1.0, basis.products)
+        doubt = 0.0 if basis.size == n - held else basis.missed(ritz, level + hidden)
+        if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room:
+            return Certificate(True, 1.0 - doubt, basis.products)
+        steps = pace.next(basis.products, doubt, DOUBT / 10)
 
 
-def _finish(search: _Search, stop: Stop, tol: float) -> Eigenpairs:
-    """Rayleigh quotients and residuals of the locked vectors, from fresh products."""
+def _fresh_seeds(seed: int, known: Eigenpairs | None, *purpose: int) -> np.random.SeedSequence:
+    """Seeds other than those ``known`` was found with: a start seen before is blind to what it has missed before."""
+    key = () if known is None else (known.vectors.shape[1], known.products, *purpose)
+    return np.random.SeedSequence(seed, spawn_key=key)
+
+
+def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
+    """The wanted pairs, with residuals that a fresh product has verified.
+
+    H V is known from the products already spent (Basis.predicted), up to an error E that should be rounding. One more
+    product measures all columns of E at once (Freivalds 1979): for random signs r the mean of ‖E r‖² is ‖E‖_F², so
+    ‖H V r - (H V) r‖ / k^½ is about the error of a column, and FOLD times that joins every bound. One is enough as
+    rounding errors are independent and a cause common to all columns is in this product too. Where it shows more than
+    rounding (H not symmetric, or changing between products), every pair is multiplied anew.
+    """
     basis = search.basis
-    A, spent = basis.H, basis.products
-    wanted = torch.as_tensor(np.flatnonzero(search.wanted()), device=A.device)
-    rows = basis.Q[wanted]
-    del basis.Q  # n numbers each: the products below may need the room
-    values, residuals = [], []
-    for i in range(0, len(rows), BLOCK):
-        V = rows[i : i + BLOCK]
-        for v, w in zip(V, (A @ V.T).T, strict=True):
-            square = dots(v[None], v)[0]
-            theta = dots(v[None], w)[0] / square
-            values.append(theta)
-            residuals.append(norm(w - theta.to(w.dtype) * v) / square.sqrt())
-        search.progress("residuals", spent + min(i + BLOCK, len(rows)), spent + len(rows))
-    theta, bounds = (torch.stack(t).cpu() for t in (values, residuals))
-    if not bool(torch.isfinite(bounds).all()):
-        raise bad_product(spent + 1 + int(torch.isfinite(bounds).int().argmin()))
-    scale = max(basis.scale, float(theta.abs().max()))
-    if stop is Stop.CONVERGED and bool((bounds > tol * scale).any()):
+    A, scale = basis.H, basis.scale
+    wanted = np.flatnonzero(search.wanted())
+    theta, residuals = basis.values[wanted], basis.residuals[wanted]
+    fresh = basis.adopted[wanted]  # products are not known
+    checked = wanted[~fresh]
+    Q = basis.Q
+    V = Q[torch.as_tensor(wanted, device=A.device)]
+    r = np.zeros(basis.locked)
+    r[checked] = signs(len(checked), basis.seeds) / max(1, len(checked)) ** 0.5
+    z, p = combine(torch.as_tensor(r, device=A.device)[:, None], Q[: basis.locked])[0], basis.predicted(r)
+    del basis.Q, Q  # n numbers each: the products below may need the room
+    basis.Z = V[:0]
+    if len(checked):
+        error = float(norm(A @ z - p))
+        basis.products += 1
+        if not np.isfinite(error):
+            raise bad_product(basis.products)
+        search.progress("residuals", basis.products, basis.products + int(fresh.sum()))
+        residuals = residuals + FOLD * error
+        if error > noise(A, scale) / 2:
+            fresh[:] = True
+    if fresh.any():
+        theta[fresh], residuals[fresh] = _multiply(
+            A, V[torch.as_tensor(fresh, device=A.device)], basis, search.progress
+        )
+    P = basis.P[np.ix_(wanted, wanted)]  # pairs of different sweeps are coupled, which moves a cluster's values
+    drift = np.abs(np.linalg.eigvalsh(P, UPLO="U") - np.sort(basis.values[wanted]))
+    scale = max(scale, float(np.abs(theta).max()))
+    if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
         stop = Stop.INEXACT
-    order = torch.argsort(theta)
+    order = np.argsort(theta)
+    theta, residuals = theta[order], residuals[order] + noise(A, scale)
+    margin = search.margin
+    bounds = np.minimum(residuals + drift, np.maximum(residuals, margin))
+    bounds = np.where(_near_the_cut(theta, residuals, search), np.maximum(bounds, margin), bounds)
     return Eigenpairs(
-        values=theta[order],
-        vectors=rows[order.to(rows.device)].T,
-        bounds=bounds[order] + noise(A, scale),
-        products=spent + len(rows),
+        values=torch.as_tensor(theta, device="cpu"),
+        vectors=V[torch.as_tensor(order, device=A.device)].T,
+        bounds=torch.as_tensor(bounds, device="cpu"),
+        residuals=torch.as_tensor(residuals, device="cpu"),
+        products=basis.products,
         stop=stop,
         largest=search.largest,
         smallest=search.smallest,
@@ -346,6 +269,39 @@ def _finish(search: _Search, stop: Stop, tol: float) -> Eigenpairs:
         negative_at_least=basis.negative,
         positive_at_least=basis.positive,
     )
+
+
+def _near_the_cut(theta: Array, residuals: Array, search: Search) -> Array:
+    """Which values could change places with an eigenvalue that the probes leave open, or with one that does: a mask (k,).
+
+    Those within tol ‖H‖ of the innermost, and those whose interval touches that of one of them.
+    """
+    near = np.zeros(len(theta), bool)
+    for sign, wanted in ((1, range(len(theta) - search.largest, len(theta))), (-1, range(search.smallest)[::-1])):
+        reach = -np.inf
+        for i in wanted:  # from the innermost outwards
+            reach = sign * theta[i] + search.margin if reach == -np.inf else reach
+            if sign * theta[i] - residuals[i] <= reach:
+                near[i], reach = True, max(reach, sign * theta[i] + residuals[i])
+    return near
+
+
+def _multiply(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> tuple[Array, Array]:
+    """Rayleigh quotients and residuals of the rows, from fresh products."""
+    values, residuals, spent = [], [], basis.products
+    for i in range(0, len(rows), BLOCK):
+        V = rows[i : i + BLOCK]
+        for v, w in zip(V, (A @ V.T).T, strict=True):
+            square = dots(v[None], v)[0]
+            value = dots(v[None], w)[0] / square
+            values.append(value)
+            residuals.append(norm(w - value.to(w.dtype) * v) / square.sqrt())
+        basis.products += len(V)
+        progress("residuals", basis.products, spent + len(rows))
+    theta, found = (torch.stack(t).cpu().numpy() for t in (values, residuals))
+    if not np.isfinite(found).all():
+        raise bad_product(spent + 1 + int(np.argmin(np.isfinite(found))))
+    return theta, found
 
 
 def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progress) -> Eigenpairs:
@@ -372,6 +328,7 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
         values=theta[wanted],
         vectors=V.to(A.device),
         bounds=residuals + rounding,
+        residuals=residuals + rounding,
         products=n,
         stop=Stop.INEXACT if bool((residuals > max(tol * scale, rounding)).any()) else Stop.CONVERGED,
         largest=largest,

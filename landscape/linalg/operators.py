@@ -5,8 +5,11 @@ CPU by a generator made here and then moved, so that every device starts from th
 alone.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.core import Operator
@@ -59,6 +62,12 @@ def gaussian(shape: tuple[int, ...], seeds: np.random.SeedSequence, H: Operator)
     (child,) = seeds.spawn(1)
     generator = torch.Generator(device="cpu").manual_seed(int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)))
     return torch.randn(shape, generator=generator, dtype=H.dtype, device="cpu").to(H.device)
+
+
+def signs(count: int, seeds: np.random.SeedSequence) -> NDArray[Any]:
+    """Random signs (count,) from the next child of ``seeds``, on the host."""
+    (child,) = seeds.spawn(1)
+    return np.random.default_rng(child).choice([-1.0, 1.0], count)
 
 
 def noise(H: Operator, scale: float) -> float:
