@@ -340,7 +340,7 @@ def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...])
             f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = {2 / largest:.3g}"
         )
     error = float(sampling[0]) if len(sampling) else float("nan")
-    if abs(smallest) < 2 * error:
+    if float(point.uncertainty[0]) < abs(smallest) < 2 * error:
         advice.append(
             f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling errors ({error:.2g}) of zero"
         )

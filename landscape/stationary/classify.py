@@ -21,7 +21,7 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
 from landscape.hessian import Hessian
-from landscape.linalg.lanczos import Eigenpairs, Stop, eigsh
+from landscape.linalg.lanczos import Certificate, Eigenpairs, Stop, certify_below, eigsh
 from landscape.linalg.operators import noise
 from landscape.results import result
 from landscape.stationary.higher import higher_order
@@ -171,7 +171,8 @@ def _dense(H: Hessian, largest: int, smallest: int, progress: Progress) -> _Spec
     negative, positive = int((values < -error).sum()), int((values > error).sum())
     wanted = [*range(smallest), *range(n - largest, n)]
     pairs = Eigenpairs(
-        values=values[wanted], vectors=vectors[:, wanted].to(H.dtype), bounds=errors[wanted], products=n, stop=Stop.CONVERGED,
+        values=values[wanted], vectors=vectors[:, wanted].to(H.dtype), bounds=errors[wanted], residuals=errors[wanted],
+        products=n, stop=Stop.CONVERGED,
         largest=largest, smallest=smallest, scale=scale, confidence=1.0,
         negative_at_least=negative, positive_at_least=positive,
     )  # fmt: skip
@@ -194,7 +195,10 @@ def _norm(E: Tensor) -> float:
 
 
 class _Ends:
-    """Both ends by Lanczos: the lower one is followed until it is no longer negative, signs are resolved as far as they can be."""
+    """Both ends by Lanczos: the lower one is followed until it is no longer negative, signs are resolved as far as they can be.
+
+    Signs go by the residuals; that no other eigenvalue is negative or zero is certified by a fresh deflated probe.
+    """
 
     def __init__(
         self,
@@ -212,34 +216,39 @@ class _Ends:
         self.budget = H.products + (min(10 * n + 1000, 20_000) if max_products is None else max_products)
         self.finest = 1e3 * torch.finfo(H.dtype).eps
         self.pairs = self._solve(largest, smallest, tol)
+        self.certificate: Certificate | None = None
 
     def follow(self) -> _Spectrum:
         """The spectrum after following the negative end and resolving open signs: what a stationary point's verdict needs."""
-        while self._grow() or self._refine():
+        while self._grow() or self._refine() or self._certify():
             pass
         return self.spectrum()
 
     def spectrum(self) -> _Spectrum:
         """What the pairs computed so far say."""
         n, pairs = self.H.shape[0], self.pairs
-        values, errors = pairs.values, pairs.bounds
+        values, errors = pairs.values, pairs.residuals
         low = max(int((values < -errors).sum()), pairs.negative_at_least)
         positive = max(int((values > errors).sum()), pairs.positive_at_least)
-        zeros: int | None = int((values.abs() <= errors).sum())
-        bounds = (low, n - positive)
-        all_known = pairs.converged and len(values) == n
-        turned, fell = pairs.converged and not self._all_negative(), pairs.converged and bool(values[-1] < -errors[-1])
-        if all_known or turned:
-            bounds = (low, low)
-        elif fell:
-            bounds = (n, n)
-        if not (all_known or fell or (turned and bool(values[pairs.smallest - 1] > errors[pairs.smallest - 1]))):
-            zeros = None
-        complete = all_known or turned or fell
-        confidence = pairs.confidence if complete else 1.0
+        zeros = int((values.abs() <= errors).sum())
+        settled = pairs.stop is not Stop.BUDGET
+        if settled and (len(values) == n or self._sure()):
+            bounds, nullity, complete = (low, low), zeros, True
+        elif settled and bool(values[-1] < -errors[-1]):
+            bounds, nullity, complete = (n, n), 0, True
+        else:
+            bounds, nullity, complete = (low, n - positive), None, False
+        confidence = self.certificate.confidence if self.certificate else pairs.confidence
         return _Spectrum(
-            values, errors, pairs.vectors, pairs, bounds, zeros, positive, pairs.scale, confidence, complete
-        )
+            values, errors, pairs.vectors, pairs, bounds, nullity, positive, pairs.scale, confidence if complete else 1.0, complete
+        )  # fmt: skip
+
+    def _sure(self) -> bool:
+        """Whether every negative or zero eigenvalue is among the smallest pairs: by a certificate, or by a clear distance."""
+        if self.certificate is not None:
+            return self.certificate.clear and self.certificate.confidence > 0
+        innermost = self.pairs.smallest - 1
+        return bool(self.pairs.values[innermost] > self.pairs.bounds[innermost])
 
     def _solve(self, largest: int, smallest: int, tol: float, known: Eigenpairs | None = None) -> Eigenpairs:
         left = max(self.budget - self.H.products, 2 * (largest + smallest) + 1)
@@ -247,12 +256,19 @@ class _Ends:
             self.H, largest, smallest, tol=tol, seed=self.seed, known=known, max_products=left, progress=self.progress
         )
 
+    def _smallest(self) -> tuple[Tensor, Tensor]:
+        return self.pairs.values[: self.pairs.smallest], self.pairs.residuals[: self.pairs.smallest]
+
     def _all_negative(self) -> bool:
-        wanted = slice(self.pairs.smallest)
-        return bool((self.pairs.values[wanted] < -self.pairs.bounds[wanted]).all())
+        values, errors = self._smallest()
+        return bool((values < -errors).all())
 
     def _spent(self) -> bool:
-        return self.pairs.stop is Stop.BUDGET or self.H.products >= self.budget
+        return (
+            self.pairs.stop is Stop.BUDGET
+            or self.H.products >= self.budget
+            or len(self.pairs.values) == self.H.shape[0]
+        )
 
     def _grow(self) -> bool:
         """Ask for twice as many smallest pairs, if all are negative and there may be an end of it."""
@@ -268,15 +284,34 @@ class _Ends:
         return self.pairs.smallest > pairs.smallest
 
     def _refine(self) -> bool:
-        """Solve more finely for the smallest pairs whose signs are open, and the first one beyond them."""
-        pairs = self.pairs
-        small, bounds = pairs.values[: pairs.smallest], pairs.bounds[: pairs.smallest]
-        is_open = (small.abs() <= bounds) & (bounds > 3 * noise(self.H, pairs.scale))
+        """Solve more finely for the smallest pairs, if the sign of one is open that rounding does not hide."""
+        values, errors = self._smallest()
+        is_open = (values.abs() <= errors) & (errors > 3 * noise(self.H, self.pairs.scale))
         if self._spent() or not bool(is_open.any()) or self.tol <= self.finest:
             return False
         self.tol = max(1e-3 * self.tol, self.finest)
-        count = min(int((small <= bounds).sum()) + 1, pairs.smallest)
-        largest = min(1, pairs.largest) if bool(pairs.values[-1] > pairs.bounds[-1]) else pairs.largest
+        return self._resolve(int((values <= errors).sum()))
+
+    def _certify(self) -> bool:
+        """Look for a negative or zero eigenvalue beside the known ones; True if there was one and it was taken in."""
+        if self._spent() or self._all_negative() or self.certificate is not None:
+            return False
+        left = self.budget - self.H.products
+        level = noise(self.H, self.pairs.scale)
+        self.certificate = certify_below(
+            self.H, self.pairs, level, seed=self.seed, max_products=left, progress=self.progress
+        )
+        if self.certificate.clear:
+            return False
+        values, errors = self._smallest()
+        again = self._resolve(int((values <= errors).sum()) + 1)
+        self.certificate = None if again else self.certificate
+        return again
+
+    def _resolve(self, count: int) -> bool:
+        """Replace the outermost ``count`` smallest pairs by more finely solved ones; False when the budget does not allow it."""
+        pairs = self.pairs
+        largest = min(1, pairs.largest) if bool(pairs.values[-1] > pairs.residuals[-1]) else pairs.largest
         fine = self._solve(largest, count, self.tol)
         if fine.stop is Stop.BUDGET or fine.smallest < count:
             return False
@@ -286,7 +321,7 @@ class _Ends:
 
 def _merge(coarse: Eigenpairs, fine: Eigenpairs) -> Eigenpairs:
     """The coarse pairs with the outermost ones replaced by finer ones."""
-    inner = slice(fine.smallest, len(coarse.values) - fine.largest)
+    inner = slice(min(fine.smallest, coarse.smallest), len(coarse.values) - fine.largest)
 
     def join(name: str, dim: int = 0) -> Tensor:
         new, old = getattr(fine, name), getattr(coarse, name)
@@ -299,8 +334,9 @@ def _merge(coarse: Eigenpairs, fine: Eigenpairs) -> Eigenpairs:
         return torch.cat([first, keep, last], dim)
 
     return replace(
-        fine, values=join("values"), vectors=join("vectors", 1), bounds=join("bounds"), products=coarse.products + fine.products,
-        largest=coarse.largest, smallest=coarse.smallest, scale=max(coarse.scale, fine.scale),
+        fine, values=join("values"), vectors=join("vectors", 1), bounds=join("bounds"), residuals=join("residuals"),
+        products=coarse.products + fine.products,
+        largest=coarse.largest, smallest=max(coarse.smallest, fine.smallest), scale=max(coarse.scale, fine.scale),
         negative_at_least=max(coarse.negative_at_least, fine.negative_at_least),
         positive_at_least=max(coarse.positive_at_least, fine.positive_at_least),
     )  # fmt: skip
