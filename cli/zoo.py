@@ -1,4 +1,4 @@
-"""`landscape zoo`: the built-in models and formulas."""
+"""`landscape zoo`: the built-in models."""
 
 import click
 
@@ -9,7 +9,7 @@ from .options import json_option
 @click.command()
 @json_option
 def zoo(as_json: bool) -> None:
-    """List the built-in models and formulas by name."""
+    """List the built-in models by name."""
     from landscape import zoo as rooms
 
     rows = [(name, rooms.describe(name)) for name in rooms.names()]

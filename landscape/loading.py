@@ -9,6 +9,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,6 +78,8 @@ def problem(options: ProblemOptions) -> Problem:
     parts: dict[str, Any] = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
     if not own:
         _require_parts(options)
+    elif parts["name"] == type(parts["model"]).__name__:  # no name given: the user's word says more than the class
+        parts["name"] = _name(options.model)
     notes = load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key) if options.checkpoint else []
     chosen: dict[str, Any] = {
         "loss": loss,
@@ -188,7 +191,7 @@ def _require_parts(options: ProblemOptions) -> None:
 
 def _name(spec: str) -> str:
     source, _, attr = spec.rpartition(":")
-    return attr or source
+    return Path(attr).stem if attr.endswith(".py") or not source else attr
 
 
 def _device(name: str) -> torch.device:
