@@ -363,3 +363,38 @@ def test_a_certificate_counts_copies_and_survives_small_operators(dtype, diagona
         certify_below(diagonal(d), small, 0.0)
     with pytest.raises(ValueError, match="level must be finite"):
         certify_below(diagonal(d), two, float("nan"))
+
+
+@pytest.mark.parametrize("width", [0.3, 3.0], ids=["within tol", "wider than tol"])
+def test_bounds_are_matched_by_index_in_clusters_at_the_cut(width, diagonal):
+    """More eigenvalues than wanted lie within a few tol of the cut, doubled ones among them."""
+    for seed in range(12):
+        numbers = np.random.default_rng(seed)
+        cluster = 1 + 1e-3 * width * numbers.uniform(0, 1, 8)
+        d = torch.tensor(np.concatenate([numbers.uniform(-0.5, 0.5, 600), cluster, cluster[:4]]))
+        pairs = eigsh(diagonal(d), 7, tol=1e-3, seed=seed)
+        check(pairs, d, 7, 0, tol=1e-3)
+        assert pairs.residuals.max() <= 1e-3 * pairs.scale
+        assert pairs.bounds[0] >= 0.99e-3  # the innermost could have another just beyond
+
+
+@DTYPES
+def test_residuals_cost_one_product_unless_it_disagrees(dtype, diagonal):
+    d = torch.cat([uniform(400), torch.linspace(2, 3, 10, dtype=F)]).to(dtype)
+    calls = []
+    eigsh(diagonal(d), 5, progress=lambda *args: calls.append(args))
+    assert [done for stage, done, _ in calls if stage == "residuals"] == [
+        max(c[1] for c in calls if c[0] != "residuals") + 1
+    ]
+
+    class Skew(diagonal):
+        def __matmul__(self, V):
+            return super().__matmul__(V) + 1e-2 * (V.roll(1, 0) - V.roll(-1, 0))
+
+    H = Skew(d)
+    pairs = eigsh(H, 5, max_products=600)
+    assert pairs.products == H.products
+    V = pairs.vectors.double()
+    H.d = d.double()
+    assert ((H @ V - V * pairs.values).norm(dim=0) <= pairs.residuals).all()
+    assert not pairs.converged
