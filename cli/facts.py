@@ -97,7 +97,8 @@ def negative(report: Any) -> str:
     floor = -float(point.uncertainty.max())
     estimate = report.density.count(float("-inf"), floor)
     return (
-        f"{numbers.count(point.index_bounds[0])} or more for certain; by the density about {numbers.count(estimate.value)} of {numbers.count(n)} eigenvalues ({numbers.share(estimate.value, n)}) are below "
+        f"{numbers.count(point.index_bounds[0])} or more for certain; by the density "
+        f"about {numbers.count(estimate.value)} of {numbers.count(n)} eigenvalues ({numbers.share(estimate.value, n)}) are below "
         f"{numbers.plain(floor)}; {numbers.count(estimate.low)} to {numbers.count(estimate.high)} with 95% confidence"
     )
 

@@ -170,9 +170,10 @@ class Hessian(SymmetricOperator):
     def _multiply(self, V: Tensor) -> Tensor:
         if self.method == "finite-difference":
             return torch.stack([self._difference(v) for v in V.T], dim=1)
-        total = torch.zeros_like(V)
-        for part, _, _ in self._parts(V):
-            total += part
+        parts = (part for part, _, _ in self._parts(V))
+        total = next(parts)
+        for part in parts:
+            total = total.add_(part)
         return total
 
     def quadratic_forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,11 +240,9 @@ class Hessian(SymmetricOperator):
                 return self._vectorised(gradient, V)
             except RuntimeError:  # an operation without a batching rule: a loop does the same
                 self._vectorise = False
-        columns = []
-        for i, v in enumerate(V.T):
-            last = not keep and i == V.shape[1] - 1
-            columns.append(_vjp(gradient, self.x, v, keep=not last))
-        return torch.stack(columns, dim=1)
+        last = V.shape[1] - 1
+        columns = [_vjp(gradient, self.x, v, keep=keep or i < last) for i, v in enumerate(V.T)]
+        return torch.stack(columns, dim=1) if last else columns[0][:, None]
 
     def _vectorised(self, gradient: Tensor, V: Tensor) -> Tensor:
         blocks = []

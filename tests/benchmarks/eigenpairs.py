@@ -129,36 +129,35 @@ def worst_residual(work: workloads.Workload, values: Tensor, vectors: Tensor) ->
     )
 
 
-def gradient_seconds(work: workloads.Workload) -> float:
+def medians(actions: dict[str, Callable[[], object]], times: int = 11) -> dict[str, float]:
+    """Median seconds of each action, taken by turns, so that a drift of the machine touches all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(times + 2):  # the first two warm up
+        for name, action in actions.items():
+            start = time.perf_counter()
+            action()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found[2:]) for name, found in seconds.items()}
+
+
+def costs(work: workloads.Workload) -> dict[str, float]:
+    """Median seconds of a plain gradient over the data and of one of our products."""
     params = list(work.model.parameters())
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
+    f = ls.ModelLandscape(*work)
+    v = torch.randn(f.dim)
+    retained, rebuilt = (ls.Hessian(f, method=method) for method in ("retained", "rebuilt"))
+
+    def gradient() -> None:
         for x, y in work.batches:
             torch.autograd.grad(work.loss(work.model(x), y), params)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
-
-def product_costs(work: workloads.Workload, gradient: float) -> dict[str, float]:
-    """Seconds of one of our products, in gradients."""
-    f, costs = ls.ModelLandscape(*work), {}
-    v = torch.randn(f.dim)
-    for method in ("retained", "rebuilt"):
-        H = ls.Hessian(f, method=method)
-        H @ v
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            H @ v
-            times.append(time.perf_counter() - start)
-        costs[f"product_{method}"] = round(statistics.median(times) / gradient, 2)
-    return costs
+    return medians({"gradient": gradient, "retained": lambda: retained @ v, "rebuilt": lambda: rebuilt @ v})
 
 
 def compare(name: str, tools: list[str], rounds: int) -> None:
     work = workloads.load(name)
-    gradient = gradient_seconds(work)
+    spent = costs(work)
+    gradient = spent["gradient"]
     seconds: dict[str, list[float]] = {}
     for turn in range(rounds):
         for tool in tools[turn % len(tools) :] + tools[: turn % len(tools)]:
@@ -183,7 +182,10 @@ def compare(name: str, tools: list[str], rounds: int) -> None:
         for tool, s in seconds.items()
         if tool != "landscape"
     }
-    print(json.dumps({"workload": name, "rounds": rounds, **ratios, **product_costs(work, gradient)}), flush=True)
+    products = {
+        f"{method} product in gradients": round(spent[method] / gradient, 2) for method in ("retained", "rebuilt")
+    }
+    print(json.dumps({"workload": name, "rounds": rounds, **ratios, **products}), flush=True)
 
 
 if __name__ == "__main__":
