@@ -338,6 +338,10 @@ def _point(f: Any, at: Tensor | None) -> Tensor:
         raise ValueError(f"at must have shape ({f.dim},), got {tuple(at.shape)}.")
     if not at.is_floating_point():
         raise ValueError(f"at must be floating-point, got {at.dtype}.")
+    if isinstance(f, ModelLandscape) and (at.dtype != f.dtype or at.device.type != f.device.type):
+        raise ValueError(
+            f"at is {at.dtype} on {at.device}, the landscape {f.dtype} on {f.device}: pass dtype= and device= to ModelLandscape."
+        )
     return at.detach().clone().requires_grad_(True)
 
 
