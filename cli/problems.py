@@ -26,6 +26,7 @@ def solve(
     settings = config.resolved(ctx)
     # what users' own code prints is no result of ours: it goes to stderr
     with redirect_stdout(sys.stderr), runs.writing(target) as folder, progress.bar() as bar:
+        bar("loading", 0, None)
         problem, rest = load(options)
         result = compute(problem, config=settings, progress=bar, **rest)
         bar("figures", 0, None)

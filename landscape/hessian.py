@@ -13,7 +13,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from landscape.core import Landscape, OutputTerm, Term
+from landscape.core import Landscape, OutputTerm, Progress, Term, silent
 from landscape.errors import NumericalError
 from landscape.model import ModelLandscape
 
@@ -60,10 +60,10 @@ class SymmetricOperator:
     def _multiply(self, V: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def dense(self, *, symmetric: bool = True) -> Tensor:
+    def dense(self, *, symmetric: bool = True, progress: Progress = silent) -> Tensor:
         """The matrix (n, n), made symmetric unless told otherwise: its antisymmetric part is rounding.
 
-        Cost: n products the first time; the matrix is kept.
+        Cost: n products the first time, told to ``progress`` as they come; the matrix is kept.
         """
         if self._matrix is None:
             n = self.shape[0]
@@ -73,6 +73,7 @@ class SymmetricOperator:
                 unit = torch.zeros(n, end - start, dtype=self.dtype, device=self.device)
                 unit[start:end].fill_diagonal_(1.0)
                 matrix[:, start:end] = self @ unit
+                progress("dense Hessian", end, n)
             self._matrix = matrix
         return 0.5 * (self._matrix + self._matrix.T) if symmetric else self._matrix.clone()
 

@@ -8,6 +8,7 @@ common nodes follow from the same basis, exact for its first m moments. Sources:
 Tchebycheff Systems, ch. IV (Chebyshev-Markov-Stieltjes inequalities: the mass beyond a point, from the moments alone).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -122,7 +123,7 @@ def spectral_density(
         ValueError: fewer than 2 probes or steps, or H is not square, of another dtype, or a tensor that is not
         symmetric. NumericalError: a product has a NaN or inf.
 
-    Cost: ``probes`` x ``steps`` products, side by side in blocks while their bases fit 1 GiB; else a basis of
+    Cost: ``probes`` x ``steps`` products, side by side in blocks while their bases fit 64 MiB; else a basis of
         ``steps`` vectors. The standard error of a weight w is about sqrt(2 w / (n probes)).
     """
     A = as_operator(H)
@@ -137,11 +138,14 @@ def spectral_density(
     complete, scale = True, 0.0
     for first in range(0, probes, together):
         count = min(together, probes - first)
-        for nodes, weights, invariant in _gauss_rules(A, count, steps, seeds, first * steps):
+
+        def tell(step: int, first: int = first, count: int = count) -> None:
+            progress("density", first * steps + step * count, probes * steps)
+
+        for nodes, weights, invariant in _gauss_rules(A, count, steps, seeds, first * steps, tell):
             rules.append((nodes, weights))
             complete &= invariant
             scale = max(scale, float(np.abs(nodes).max()))
-        progress("density", (first + count) * steps, probes * steps)
     rounding = noise(A, scale)
     a, b, nodes, masses = _common(rules, steps, rounding)
     weights = masses.mean(0)
@@ -160,7 +164,7 @@ def spectral_density(
 
 
 def _gauss_rules(
-    A: Operator, count: int, steps: int, seeds: np.random.SeedSequence, spent: int
+    A: Operator, count: int, steps: int, seeds: np.random.SeedSequence, spent: int, tell: Callable[[int], None]
 ) -> list[tuple[Array, Array, bool]]:
     """The nodes and weights that ``count`` random vectors see, and whether that is all; run side by side, read once."""
     n, tiny = A.shape[0], torch.finfo(A.dtype).tiny
@@ -176,6 +180,7 @@ def _gauss_rules(
             beta = norm(w)
             a[p, j], b[p, j] = c[-1], beta
             torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=Q[p, j + 1])
+        tell(j + 1)
     diagonals, betas = a.cpu().numpy(), b.cpu().numpy()
     rules = []
     for p in range(count):

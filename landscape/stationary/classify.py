@@ -158,9 +158,8 @@ def _dense(H: Hessian, largest: int, smallest: int, progress: Progress) -> _Spec
     """Every eigenvalue; the antisymmetric part of the computed matrix measures its rounding."""
     n = H.shape[0]
     progress("dense Hessian", 0, n)
-    A = H.dense(symmetric=False).double()
+    A = H.dense(symmetric=False, progress=progress).double()
     require_finite(A, "the Hessian at the point")
-    progress("dense Hessian", n, n)
     values, vectors = torch.linalg.eigh(0.5 * (A + A.T))
     values = values.cpu()
     scale = float(values.abs().max())
