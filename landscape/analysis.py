@@ -26,7 +26,7 @@ from landscape.model import ModelLandscape
 from landscape.results import Estimate, Provenance, result
 from landscape.stationary.classify import StationaryPoint, classify
 
-SLICE_POINTS = 41
+SLICE_STEPS = 20  # to each side
 
 
 @result
@@ -303,7 +303,8 @@ def _slices(f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, p
         v, curvature = pairs.vectors[:, j], float(pairs.values[j])
         span = (2 * max(abs(point.value), 1e-3) / max(abs(curvature), 1e-12)) ** 0.5
         span = min(span, 0.5 * max(float(x.double().norm()), 1.0))
-        t = torch.linspace(-span, span, SLICE_POINTS, dtype=torch.float64, device="cpu")
+        steps = torch.arange(-SLICE_STEPS, SLICE_STEPS + 1, dtype=torch.float64, device="cpu")
+        t = span * steps / SLICE_STEPS  # exactly 0 in the middle
         values = torch.stack([f.value(x + float(s) * v).double().cpu() for s in t])
         values = torch.where(torch.isfinite(values), values, torch.full_like(values, float("nan")))
         slope = float(gradient @ v.double())
