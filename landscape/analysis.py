@@ -284,7 +284,7 @@ def _layers(
             values = torch.linalg.eigvalsh(whole[indices][:, indices].double())
             low, high = (_bounded(float(v), error) for v in (values[0], values[-1]))
         else:
-            pairs = eigsh(H.block(indices), largest=1, smallest=1, tol=1e-2, probes=0, seed=seed)
+            pairs = eigsh(H.block(indices), largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
             low, high = (_bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
         found.append(Layer(name, len(indices), float(gradient[indices].norm()), high, low))
     return tuple(found)

@@ -19,7 +19,7 @@ from landscape.model import ModelLandscape
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 BUDGET = 2**30  # bytes of graph kept across products
-NUMBERS = 2**21  # most numbers in a block of vectors multiplied at once
+NUMBERS = 2**20  # most numbers in a block of vectors multiplied at once
 BLOCK = 64  # most vectors in one vectorised backward pass
 NO_SECOND_DERIVATIVE = (
     'a kernel has no second derivative ({}): pass method="finite-difference" to Hessian, '

@@ -86,6 +86,7 @@ def eigsh(
     max_products: int | None = None,
     max_basis: int | None = None,
     known: Eigenpairs | None = None,
+    exact: int = DENSE,
     progress: Progress = silent,
 ) -> Eigenpairs:
     """The algebraically largest and smallest eigenvalues of a symmetric operator, with multiplicities and bounds.
@@ -102,6 +103,7 @@ def eigsh(
         max_products: stop there, the final check included. By default 10 n + 1000.
         max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, and at least 2 k + 20.
         known: pairs of the same operator to extend; their search is not repeated, only their residuals are recomputed.
+        exact: up to this n the matrix is formed; less than the default where products are dear.
         progress: called with the products spent.
 
     Returns:
@@ -112,7 +114,7 @@ def eigsh(
         symmetric. NumericalError: a product has a NaN or inf; the message says which.
 
     Cost: one product a step and one for the residuals; orthogonalisation moves 4 m n numbers a step with m basis vectors.
-    For n <= 64, or when k is n / 3 or more, the matrix is formed: n products, and the answer is exact up to rounding.
+    For n <= ``exact``, or when k is n / 3 or more, the matrix is formed: n products, and the answer is exact up to rounding.
     """
     A = as_operator(H)
     n = A.shape[0]
@@ -120,7 +122,7 @@ def eigsh(
     largest = min(largest, n)
     smallest = min(smallest, n - largest)
     k = largest + smallest
-    if n <= DENSE or 3 * k >= n:
+    if n <= exact or 3 * k >= n:
         return _dense(A, largest, smallest, tol, progress)
     held = 0 if known is None else known.vectors.shape[1]
     rows = max(2 * max(k, held) + 20, min(ROWS + 4 * k, MEMORY // (n * A.dtype.itemsize)))

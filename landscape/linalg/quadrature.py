@@ -26,7 +26,7 @@ from landscape.linalg.operators import as_operator, bad_product, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, result
 
-MEMORY = 2**26  # bytes of basis vectors held while probes run side by side
+MEMORY = 2**25  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
 
 
@@ -123,7 +123,7 @@ def spectral_density(
         ValueError: fewer than 2 probes or steps, or H is not square, of another dtype, or a tensor that is not
         symmetric. NumericalError: a product has a NaN or inf.
 
-    Cost: ``probes`` x ``steps`` products, side by side in blocks while their bases fit 64 MiB; else a basis of
+    Cost: ``probes`` x ``steps`` products, side by side in blocks while their bases fit 32 MiB; else a basis of
         ``steps`` vectors. The standard error of a weight w is about sqrt(2 w / (n probes)).
     """
     A = as_operator(H)
