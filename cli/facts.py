@@ -105,7 +105,7 @@ def negative(report: Any) -> str:
 
 def checks(report: Any) -> Iterator[str]:
     """The checks that found something, gravest first."""
-    order = {"FAILED": 0, "WARNING": 1, "NOTE": 2}
+    order = {"WARNING": 0, "NOTE": 1}
     found = [check for check in report.checks if check.status.name in order]
     for check in sorted(found, key=lambda check: order[check.status.name]):
         yield f"{check.status.name.lower()}: {check.name}: {check.message}"
