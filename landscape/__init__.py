@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from landscape.analysis import AnalysisReport as AnalysisReport
     from landscape.analysis import analyze as analyze
     from landscape.checks import Check as Check
-    from landscape.core import Box as Box
     from landscape.core import FunctionLandscape as FunctionLandscape
     from landscape.core import Landscape as Landscape
     from landscape.core import Operator as Operator
+    from landscape.core import Symmetry as Symmetry
+    from landscape.domains import Box as Box
+    from landscape.domains import Sphere as Sphere
+    from landscape.domains import Torus as Torus
     from landscape.errors import LoadingError as LoadingError
     from landscape.errors import NumericalError as NumericalError
     from landscape.hessian import GaussNewton as GaussNewton
@@ -42,7 +45,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "analysis": ("AnalysisReport", "analyze"),
     "checks": ("Check",),
-    "core": ("Box", "FunctionLandscape", "Landscape", "Operator"),
+    "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
+    "domains": ("Box", "Sphere", "Torus"),
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),

@@ -1,4 +1,4 @@
-"""The two things every solver sees: a landscape f: R^n -> R and a symmetric operator, and the domains points live in.
+"""The two things every solver sees: a landscape f: R^n -> R and a symmetric operator.
 
 Points are flat tensors (..., n), values (...), blocks of vectors (n, k) with one vector a column.
 A landscape is a sum of terms, each a differentiable function of one flat point (n,): one term a micro-batch for a
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from landscape.domains import Domain
 from landscape.errors import NumericalError
 
 
@@ -70,27 +71,24 @@ class Landscape(Protocol):
         """The terms whose sum is f, in a fixed order."""
         ...
 
+    def trivial_directions(self, x: Tensor) -> Tensor:
+        """Orthonormal directions (n, m) at x that count in no index: out of the domain, or along a declared symmetry."""
+        ...
+
     def evaluation(self) -> AbstractContextManager[Any]:
         """Entered around every evaluation of a term; leaves the user's world as it was."""
         ...
 
 
 @dataclass(frozen=True)
-class Box:
-    """The box low <= x <= high; each a number, or a sequence of n numbers."""
+class Symmetry:
+    """What leaves a landscape unchanged: two points that it relates are one stationary point.
 
-    low: float | tuple[float, ...]
-    high: float | tuple[float, ...]
+    Both functions see batches: points (..., n).
+    """
 
-    def __post_init__(self) -> None:
-        low, high = (torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in (self.low, self.high))
-        if not bool((low < high).all()):
-            raise ValueError(f"Box needs low < high in every coordinate, got low={self.low}, high={self.high}.")
-
-    def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-        """``count`` points (count, dim) drawn uniformly."""
-        low, high = (torch.as_tensor(v, dtype=dtype, device="cpu") for v in (self.low, self.high))
-        return low + (high - low) * torch.rand(count, dim, generator=generator, dtype=dtype, device="cpu")
+    invariants: Callable[[Tensor], Tensor]  # (..., n) -> (..., m): equal for related points, different for others
+    directions: Callable[[Tensor], Tensor] | None = None  # (n,) -> (n, m): tangents of the continuous symmetries at x
 
 
 class FunctionLandscape:
@@ -99,7 +97,9 @@ class FunctionLandscape:
     Args:
         function: any torch function of (..., n) -> (...), twice differentiable by autograd; rows are independent.
         dim: n.
-        domain: where it lives and starts are drawn from; None is all of R^n.
+        domain: where it lives and starts are drawn from; None is all of R^n. On a ``Sphere`` gradients and Hessians are the tangent
+            ones; a formula on a ``Torus`` must have its period.
+        symmetry: what leaves it unchanged, if that is to count as one point.
         dtype: what starts are drawn in. Points passed in keep their own dtype and device.
         name: for reports.
 
@@ -112,20 +112,22 @@ class FunctionLandscape:
         self,
         function: Callable[[Tensor], Tensor],
         dim: int,
-        domain: Box | None = None,
+        domain: Domain | None = None,
         dtype: torch.dtype = torch.float64,
         name: str | None = None,
+        symmetry: Symmetry | None = None,
     ) -> None:
         if dim < 1:
             raise ValueError(f"dim must be at least 1, got {dim}.")
         self.function, self.dim, self.domain, self.dtype = function, dim, domain, dtype
+        self.symmetry = symmetry
         self.device = torch.device("cpu")
         self.name = name or getattr(function, "__name__", "formula")
 
     def value(self, x: Tensor) -> Tensor:
         """f at points (..., n) -> (...), in the dtype and on the device of x. Cost: one evaluation for all points."""
         self._check(x)
-        value = self.function(x)
+        value = self.function(x if self.domain is None else self.domain.chart(x))
         if value.shape != x.shape[:-1]:
             raise ValueError(
                 f"{self.name} gave shape {tuple(value.shape)} for points {tuple(x.shape)}, not {tuple(x.shape[:-1])}: "
@@ -147,6 +149,13 @@ class FunctionLandscape:
         """The formula itself, one term."""
         yield Term(self.value, None, 0.0)
 
+    def trivial_directions(self, x: Tensor) -> Tensor:
+        """Orthonormal directions (n, m) at x (n,): out of the domain, and along the continuous symmetries declared."""
+        parts = [x.new_zeros(self.dim, 0)]
+        parts += [] if self.domain is None else [self.domain.normals(x)]
+        parts += [] if self.symmetry is None or self.symmetry.directions is None else [self.symmetry.directions(x)]
+        return _orthonormal(torch.cat(parts, dim=1))
+
     def evaluation(self) -> AbstractContextManager[Any]:
         """Nothing to guard: a formula has no state."""
         return nullcontext()
@@ -154,6 +163,15 @@ class FunctionLandscape:
     def _check(self, x: Tensor) -> None:
         if x.shape[-1:] != (self.dim,):
             raise ValueError(f"points of {self.name} have shape (..., {self.dim}), got {tuple(x.shape)}.")
+
+
+def _orthonormal(V: Tensor) -> Tensor:
+    """An orthonormal basis (n, r) of what the columns of V (n, m) span."""
+    if V.shape[1] == 0:
+        return V
+    U, sizes, _ = torch.linalg.svd(V, full_matrices=False)
+    basis: Tensor = U[:, sizes > 1e-8 * sizes.max()]
+    return basis
 
 
 def require_finite(value: Tensor, what: str) -> None:

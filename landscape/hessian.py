@@ -84,6 +84,10 @@ class SymmetricOperator:
         """
         return _Block(self, where)
 
+    def without(self, directions: Tensor) -> "Complement":
+        """This operator on the orthogonal complement of the orthonormal columns of ``directions`` (n, m): (n - m, n - m)."""
+        return Complement(self, directions)
+
     def to_scipy(self) -> LinearOperator:
         """The same as a ``scipy.sparse.linalg.LinearOperator``; vectors travel through the host."""
 
@@ -129,6 +133,27 @@ class _Block(SymmetricOperator):
         padded = V.new_zeros(self.whole.shape[0], V.shape[1])
         padded[self.where] = V
         return (self.whole @ padded)[self.where]
+
+
+class Complement(SymmetricOperator):
+    """Q'AQ with Q (n, n - m) an orthonormal basis of the complement of m directions, kept as m Householder reflections."""
+
+    def __init__(self, whole: SymmetricOperator, directions: Tensor) -> None:
+        n, self.left_out = directions.shape
+        super().__init__(n - self.left_out, whole.dtype, whole.device)
+        self.whole = whole
+        self.reflectors, self.scales = torch.geqrf(directions)
+
+    def lift(self, V: Tensor) -> Tensor:
+        """Q V: vectors (n - m, k) of the complement as vectors (n, k), in the dtype of V."""
+        padded = torch.cat([V.new_zeros(self.left_out, V.shape[1]), V])
+        return torch.ormqr(self.reflectors.to(V.dtype), self.scales.to(V.dtype), padded) if self.left_out else V
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        product = self.whole @ self.lift(V)
+        if not self.left_out:
+            return product
+        return torch.ormqr(self.reflectors, self.scales, product, transpose=True)[self.left_out :]
 
 
 class Hessian(SymmetricOperator):
@@ -264,13 +289,16 @@ class Hessian(SymmetricOperator):
             self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in self.f.terms()]
 
     def _difference(self, v: Tensor) -> Tensor:
+        x = self.x.detach()
+        domain = getattr(self.f, "domain", None)
+        normals = x.new_zeros(len(x), 0) if domain is None else domain.normals(x)
+        v = v - normals @ (normals.T @ v)
         norm = float(v.double().norm())
         if norm == 0:
             return torch.zeros_like(v)
-        x = self.x.detach()
         h: float = torch.finfo(self.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0) / norm
         difference: Tensor = self.f.gradient(x + h * v) - self.f.gradient(x - h * v)
-        return difference / (2 * h)
+        return (difference - normals @ (normals.T @ difference)) / (2 * h)
 
 
 class GaussNewton(SymmetricOperator):

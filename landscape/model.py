@@ -208,6 +208,10 @@ class ModelLandscape:
         for i, share, batch, seed in self._passes():
             yield OutputTerm(partial(self._output, batch, i, seed), partial(self._criterion, batch, share, i), i, share)
 
+    def trivial_directions(self, x: Tensor) -> Tensor:
+        """None, (n, 0): parameters fill R^n, and no symmetry is declared."""
+        return x.new_zeros(self.dim, 0)
+
     @contextmanager
     def evaluation(self) -> Iterator[None]:
         """Mode, kernels and random state for an evaluation, put back afterwards whatever happens.

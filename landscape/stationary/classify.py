@@ -9,6 +9,9 @@ saddle          stationary, at least one lambda negative and one positive, zero 
 degenerate      stationary, some lambda zero and all others of one sign; the reasons give what higher order says
 plateau         stationary, every lambda zero; the reasons again give what higher order says
 inconclusive    the numbers support none of these; the reasons say what would settle it
+
+Directions out of the landscape's domain (a sphere's radius) and along its declared symmetries (a molecule's translations and rotations)
+are trivial: they are left out of H before any eigenvalue is counted.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
-from landscape.hessian import Hessian
+from landscape.hessian import Complement, Hessian, SymmetricOperator
 from landscape.linalg.lanczos import Certificate, Eigenpairs, Stop, certify_below, eigsh
 from landscape.linalg.operators import noise
 from landscape.results import result
@@ -54,6 +57,7 @@ class StationaryPoint:
     reasons: list[str]
     method: str  # "dense" or "lanczos"
     products: int  # Hessian-vector products spent
+    hits: int = 0  # how many starts of a census ended here
 
 
 class _Spectrum(NamedTuple):
@@ -114,24 +118,27 @@ def classify(
     require_finite(g, "the gradient at the point")
     rounding = torch.finfo(x.dtype).eps
     dense = method == "dense" or (method == "auto" and f.dim <= DENSE)
+    A = _nontrivial(f, H)
+    n = A.shape[0]
     if largest < 1 or smallest < 1:
         raise ValueError(f"largest and smallest must be at least 1, got {largest} and {smallest}.")
-    smallest = min(smallest, f.dim)
-    largest = min(largest, f.dim - smallest)
-    ends = None if dense else _Ends(H, largest, smallest, tol, seed, max_products, progress)
-    spectrum = _dense(H, largest, smallest, progress) if ends is None else ends.spectrum()
+    smallest = min(smallest, n)
+    largest = min(largest, n - smallest)
+    ends = None if dense else _Ends(A, largest, smallest, tol, seed, max_products, progress)
+    spectrum = _dense(A, largest, smallest, progress) if ends is None else ends.spectrum()
     gradient_noise = GRADIENT_ULPS * rounding * spectrum.scale * float(x.double().norm())
-    decrease = _predicted_decrease(H, g, gradient_noise, spectrum)
+    decrease = _predicted_decrease(A, g, gradient_noise, spectrum)
     loss_noise = LOSS_ULPS * rounding * abs(float(value))
     moves, reasons = _stationary(float(g.double().norm()), gradient_noise, decrease, loss_noise)
     if ends is not None and not moves:
         spectrum = ends.follow()
     kind = "not-stationary" if moves else _kind(spectrum)
-    reasons += _curvature_reasons(spectrum, f.dim, dense)
+    reasons += _curvature_reasons(spectrum, n, dense)
+    reasons += [f"{f.dim - n} trivial directions (domain, symmetry) are left out"] if n < f.dim else []
     if kind in ("degenerate", "plateau"):
         zero = (spectrum.values.abs() <= spectrum.errors).to(x.device)
         others = int(spectrum.positive > 0) - int(spectrum.negative[0] > 0)
-        null = spectrum.vectors[:, zero].to(x.dtype)
+        null = _lift(A, spectrum.vectors)[:, zero].to(x.dtype)
         reasons += higher_order(f, H, null, float(spectrum.errors.max()), others, seed)
     low, high = spectrum.negative
     return StationaryPoint(
@@ -147,14 +154,27 @@ def classify(
         confidence=spectrum.confidence,
         eigenvalues=spectrum.values,
         uncertainty=spectrum.errors,
-        pairs=spectrum.pairs,
+        pairs=replace(spectrum.pairs, vectors=_lift(A, spectrum.pairs.vectors)),
         reasons=reasons,
         method="dense" if dense else "lanczos",
         products=H.products - before,
     )
 
 
-def _dense(H: Hessian, largest: int, smallest: int, progress: Progress) -> _Spectrum:
+def _nontrivial(f: Landscape, H: Hessian) -> SymmetricOperator:
+    """H on the complement of the trivial directions."""
+    trivial = f.trivial_directions(H.x.detach())
+    if trivial.shape[1] == f.dim:
+        raise ValueError("every direction at this point is trivial: there is nothing to classify.")
+    return H.without(trivial) if trivial.shape[1] else H
+
+
+def _lift(A: SymmetricOperator, V: Tensor) -> Tensor:
+    """Vectors of A's space as vectors (n, k) of the landscape's."""
+    return A.lift(V) if isinstance(A, Complement) else V
+
+
+def _dense(H: SymmetricOperator, largest: int, smallest: int, progress: Progress) -> _Spectrum:
     """Every eigenvalue; the antisymmetric part of the computed matrix measures its rounding."""
     n = H.shape[0]
     progress("dense Hessian", 0, n)
@@ -201,7 +221,7 @@ class _Ends:
 
     def __init__(
         self,
-        H: Hessian,
+        H: SymmetricOperator,
         largest: int,
         smallest: int,
         tol: float,
@@ -211,7 +231,7 @@ class _Ends:
     ) -> None:
         n = H.shape[0]
         self.H, self.tol, self.seed, self.progress = H, tol, seed, progress
-        self.most = max(smallest, min(MOST_NEGATIVE, n - largest, VECTOR_BYTES // (n * H.x.element_size())))
+        self.most = max(smallest, min(MOST_NEGATIVE, n - largest, VECTOR_BYTES * 8 // (n * torch.finfo(H.dtype).bits)))
         self.budget = H.products + (min(10 * n + 1000, 20_000) if max_products is None else max_products)
         self.finest = 1e3 * torch.finfo(H.dtype).eps
         self.pairs = self._solve(largest, smallest, tol)
@@ -341,16 +361,16 @@ def _merge(coarse: Eigenpairs, fine: Eigenpairs) -> Eigenpairs:
     )  # fmt: skip
 
 
-def _predicted_decrease(H: Hessian, g: Tensor, noise: float, spectrum: _Spectrum) -> float:
+def _predicted_decrease(A: SymmetricOperator, g: Tensor, noise: float, spectrum: _Spectrum) -> float:
     """g'|H|^-1 g / 2 where H is known, and g'g / (2 |H|), which a gradient step reaches, for the rest of g.
 
     Parts of g below its rounding count as zero.
     """
-    c = (spectrum.vectors.to(g.device).T @ g.to(spectrum.vectors.dtype)).double().cpu()
+    c = (_lift(A, spectrum.vectors).to(g.device).T @ g.to(spectrum.vectors.dtype)).double().cpu()
     c = torch.where(c.abs() > noise, c, torch.zeros_like(c))
     curvature = torch.maximum(spectrum.values.abs(), spectrum.errors)
     known = float(torch.where(c == 0, 0.0, c.square() / (2 * curvature)).sum())
-    rest = max(float(g.double().square().sum()) - float(c.square().sum()), 0.0) if len(c) < H.shape[0] else 0.0
+    rest = max(float(g.double().square().sum()) - float(c.square().sum()), 0.0) if len(c) < A.shape[0] else 0.0
     if rest <= noise**2:
         return known
     return known + (rest / (2 * spectrum.scale) if spectrum.scale else float("inf"))
