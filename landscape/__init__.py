@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from landscape.results import Provenance as Provenance
     from landscape.results import load as load
     from landscape.results import save as save
+    from landscape.stationary.census import Census as Census
+    from landscape.stationary.census import census as census
     from landscape.stationary.classify import StationaryPoint as StationaryPoint
     from landscape.stationary.classify import classify as classify
 
@@ -54,6 +56,7 @@ _HOMES = {
     "linalg.trace": ("trace",),
     "model": ("ModelLandscape",),
     "results": ("Estimate", "Provenance", "load", "save"),
+    "stationary.census": ("Census", "census"),
     "stationary.classify": ("StationaryPoint", "classify"),
 }
 _MODULES = ("losses", "zoo")

@@ -1,16 +1,12 @@
 """The main job: where in its landscape is this point, and how sure are we."""
 
 import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import scipy
 import torch
 from torch import Tensor
 
@@ -23,6 +19,7 @@ from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
 from landscape.linalg.trace import trace
 from landscape.model import ModelLandscape
+from landscape.provenance import provenance
 from landscape.results import Estimate, Provenance, result
 from landscape.stationary.classify import StationaryPoint, classify
 
@@ -231,31 +228,6 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
         return torch.full((len(pairs.values),), float("nan"), dtype=torch.float64, device="cpu")
     spread = forms - shares[:, None] * forms.sum(0)
     return (spread.square().sum(0) * count / (count - 1)).sqrt().cpu()
-
-
-def provenance(f: Landscape, x: Tensor, name: str | None, seed: int, config: dict[str, Any]) -> Provenance:
-    """Where a result about f at x (n,) comes from."""
-    from landscape import __version__
-
-    model_hash, data_hash = f.fingerprint() if isinstance(f, ModelLandscape) else ("", "")
-    return Provenance(
-        name=name or str(getattr(f, "name", type(f).__name__)),
-        seed=seed,
-        dtype=str(x.dtype).removeprefix("torch."),
-        device=str(x.device),
-        model_hash=model_hash,
-        data_hash=data_hash,
-        versions={
-            "landscape": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-        },
-        platform=platform.platform(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=config,
-    )
 
 
 def _exact_trace(point: StationaryPoint) -> Estimate:

@@ -86,6 +86,8 @@ def classify(
     seed: int = 0,
     max_products: int | None = None,
     hessian: Hessian | None = None,
+    radius: float = 0.0,
+    hessian_error: float = 0.0,
     progress: Progress = silent,
 ) -> StationaryPoint:
     """Say what kind of point x is.
@@ -100,6 +102,9 @@ def classify(
         seed: of the Lanczos starts and of the probed null directions.
         max_products: where the Lanczos route stops refining; None: 10 n + 1,000 and at most 20,000.
         hessian: the operator at x, where the caller has one already.
+        radius: how far x may be from the point that is meant; the gradient that this makes counts as rounding.
+        hessian_error: what the Hessian changes over that radius (its 2-norm): on the dense route it adds to the uncertainty of every
+            eigenvalue.
         progress: called with the stage and the products done.
 
     Raises:
@@ -125,8 +130,10 @@ def classify(
     smallest = min(smallest, n)
     largest = min(largest, n - smallest)
     ends = None if dense else _Ends(A, largest, smallest, tol, seed, max_products, progress)
-    spectrum = _dense(A, largest, smallest, progress) if ends is None else ends.spectrum()
-    gradient_noise = GRADIENT_ULPS * rounding * spectrum.scale * float(x.double().norm())
+    spectrum = _dense(A, largest, smallest, hessian_error, progress) if ends is None else ends.spectrum()
+    gradient_noise = (
+        GRADIENT_ULPS * rounding * spectrum.scale * float(x.double().norm()) + (spectrum.scale + hessian_error) * radius
+    )
     decrease = _predicted_decrease(A, g, gradient_noise, spectrum)
     loss_noise = LOSS_ULPS * rounding * abs(float(value))
     moves, reasons = _stationary(float(g.double().norm()), gradient_noise, decrease, loss_noise)
@@ -174,7 +181,7 @@ def _lift(A: SymmetricOperator, V: Tensor) -> Tensor:
     return A.lift(V) if isinstance(A, Complement) else V
 
 
-def _dense(H: SymmetricOperator, largest: int, smallest: int, progress: Progress) -> _Spectrum:
+def _dense(H: SymmetricOperator, largest: int, smallest: int, more: float, progress: Progress) -> _Spectrum:
     """Every eigenvalue; the antisymmetric part of the computed matrix measures its rounding."""
     n = H.shape[0]
     progress("dense Hessian", 0, n)
@@ -184,8 +191,8 @@ def _dense(H: SymmetricOperator, largest: int, smallest: int, progress: Progress
     values = values.cpu()
     scale = float(values.abs().max())
     error = (
-        noise(H, scale) + 4 * n**0.5 * torch.finfo(torch.float64).eps * scale + _norm(A - A.T)
-    )  # products, eigh, both
+        noise(H, scale) + 4 * n**0.5 * torch.finfo(torch.float64).eps * scale + _norm(A - A.T) + more
+    )  # products, eigh, both; what the caller knows
     errors = torch.full_like(values, error)
     negative, positive = int((values < -error).sum()), int((values > error).sum())
     wanted = [*range(smallest), *range(n - largest, n)]
