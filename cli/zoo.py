@@ -1,4 +1,4 @@
-"""`landscape zoo`: the built-in models."""
+"""`landscape zoo`: the built-in models and formulas."""
 
 import click
 
@@ -9,11 +9,12 @@ from .options import json_option
 @click.command()
 @json_option
 def zoo(as_json: bool) -> None:
-    """List the built-in models by name."""
+    """List the built-in models and formulas by name."""
     from landscape import zoo as rooms
 
-    rows = [(name, rooms.describe(name)) for name in rooms.names()]
+    kinds = {name: "formula" if rooms.is_formula(name) else "model" for name in rooms.names()}
     if as_json:
-        screens.as_json(dict(rows))
-    else:
-        screens.table(["name", "what it is"], rows)
+        screens.as_json({name: {"kind": kind, "text": rooms.describe(name)} for name, kind in kinds.items()})
+        return
+    for kind in ("model", "formula"):
+        screens.table([kind, "what it is"], [(name, rooms.describe(name)) for name in kinds if kinds[name] == kind])

@@ -158,7 +158,12 @@ def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
     if options.model not in zoo.names():
         return load_model(options.model, options.settings, options.seed)
     settings = {"seed": options.seed} if "seed" in zoo.options(options.model) else {}
-    return zoo.load(options.model, **settings | dict(options.settings))
+    loaded = zoo.load(options.model, **settings | dict(options.settings))
+    if isinstance(loaded, ModelLandscape):
+        return loaded
+    raise ValueError(
+        f"{options.model} is a formula, and this command needs a model. Use `landscape saddles {options.model}`."
+    )
 
 
 def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | None:

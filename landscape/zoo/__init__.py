@@ -4,10 +4,11 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from landscape import specs
 from landscape.model import ModelLandscape
+from landscape.zoo.known import KnownLandscape
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,27 @@ _ENTRIES = {
     "pnet": _Entry("faces", "pnet", "P-Net of the MTCNN face detector, 6,632 parameters, on 200 images, half of faces"),
     "rnet": _Entry("faces", "rnet", "R-Net of the MTCNN face detector, 100,178 parameters, on the same images"),
     "g2p": _Entry("words", "g2p", "GRUs from spelling to sound, 834,890 parameters, on 512 English words"),
+    "quadratic": _Entry("textbook", "quadratic", "the quadratic form of a symmetric matrix"),
+    "strict-saddle": _Entry("textbook", "strict_saddle", "quadratic that falls along some axes, rises along others"),
+    "monkey-saddle": _Entry("textbook", "monkey_saddle", "x^3 - 3 x y^2: three valleys meet three ridges"),
+    "x4-minus-y4": _Entry("textbook", "x4_minus_y4", "a saddle of fourth order"),
+    "x4-plus-y4": _Entry("textbook", "x4_plus_y4", "a minimum of fourth order"),
+    "minus-x4-y4": _Entry("textbook", "minus_x4_y4", "a maximum of fourth order"),
+    "x2-plus-y3": _Entry("textbook", "x2_plus_y3", "looks like a minimum to second order and is none"),
+    "x2-plus-y4": _Entry("textbook", "x2_plus_y4", "a minimum, flat to second order in one direction"),
+    "cubic-inflection": _Entry("textbook", "cubic_inflection", "x^3: stationary, neither minimum nor maximum"),
+    "crossed-valleys": _Entry("textbook", "crossed_valleys", "x^2 y^2: every point of both axes is a minimum"),
+    "peano": _Entry("textbook", "peano", "minimum along every straight line, and yet none"),
+    "himmelblau": _Entry("benchmarks", "himmelblau", "four minima, four saddles and a maximum in two variables"),
+    "beale": _Entry("benchmarks", "beale", "a minimum in a flat valley and two saddles in two variables"),
+    "rosenbrock": _Entry("benchmarks", "rosenbrock", "chain of curved valleys, two minima from dim 4 on"),
+    "styblinski-tang": _Entry("benchmarks", "styblinski_tang", "double well per coordinate, 3^dim stationary points"),
+    "rastrigin": _Entry("benchmarks", "rastrigin", "bowl with ripples, 21^dim stationary points"),
+    "xy-ring": _Entry("lattices", "xy_ring", "ring of planar spins on a torus"),
+    "phi4-ring": _Entry("lattices", "phi4_ring", "ring of coupled double wells"),
+    "lennard-jones": _Entry("clusters", "lennard_jones", "cluster of atoms, up to motions and exchange of atoms"),
+    "trigonometric": _Entry("fields", "trigonometric", "random Gaussian field on a torus"),
+    "p-spin": _Entry("fields", "p_spin", "spherical spin glass: a random form on a sphere"),
 }
 
 
@@ -40,6 +62,15 @@ def describe(name: str) -> str:
     return _entry(name).text
 
 
+def is_formula(name: str) -> bool:
+    """Whether a landscape is a formula with known stationary points; else it is a model.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    return get_type_hints(_builder(name))["return"] is KnownLandscape
+
+
 def options(name: str) -> dict[str, Any]:
     """The options of ``load(name, ...)`` and their defaults.
 
@@ -49,8 +80,8 @@ def options(name: str) -> dict[str, Any]:
     return {k: p.default for k, p in inspect.signature(_builder(name)).parameters.items()}
 
 
-def load(name: str, **chosen: Any) -> ModelLandscape:
-    """The landscape of a name: its model, loss, data and weight decay.
+def load(name: str, **chosen: Any) -> ModelLandscape | KnownLandscape:
+    """The landscape of a name: a model with its loss, data and weight decay, or a formula with its stationary points.
 
     Raises:
         ValueError: an unknown name or option, or an option value out of range.
@@ -72,9 +103,9 @@ def _entry(name: str) -> _Entry:
     return _ENTRIES[name]
 
 
-def _builder(name: str) -> Callable[..., ModelLandscape]:
+def _builder(name: str) -> Callable[..., ModelLandscape | KnownLandscape]:
     entry = _entry(name)
-    builder: Callable[..., ModelLandscape] = getattr(
+    builder: Callable[..., ModelLandscape | KnownLandscape] = getattr(
         importlib.import_module(f"landscape.zoo.{entry.module}"), entry.function
     )
     return builder

@@ -1,5 +1,6 @@
 """Formulas whose stationary points are known: what the entries of the zoo that are not models return."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from landscape.core import FunctionLandscape, Symmetry
 from landscape.domains import Domain
+
+LISTED = 100_000  # most points that are worth a list
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,7 @@ class KnownLandscape(FunctionLandscape):
         source: paper, equation or table.
         points: gives all stationary points, a representative of each family; None: not known.
         counts: the number of nondegenerate ones of each index where only that is known; None: those of ``points``.
+        complete: an index that ``counts`` does not name has no point; if not, it is open how many.
     """
 
     def __init__(
@@ -44,20 +48,21 @@ class KnownLandscape(FunctionLandscape):
         source: str,
         points: Callable[[], Sequence[KnownPoint]] | None = None,
         counts: dict[int, int] | None = None,
+        complete: bool = True,
         symmetry: Symmetry | None = None,
     ) -> None:
         super().__init__(function, dim, domain, torch.float64, name, symmetry)
-        self.formula, self.source = formula, source
+        self.formula, self.source, self.complete = formula, source, complete
         self._points, self._counts = points, counts
 
     def stationary_points(self) -> list[KnownPoint]:
         """Every stationary point in the domain, a representative of each continuous family.
 
         Raises:
-            ValueError: they are not known.
+            ValueError: they are not known, or more than can be listed.
         """
         if self._points is None:
-            raise ValueError(f"the stationary points of {self.name} are not known in closed form; take a census of it.")
+            raise ValueError(f"the stationary points of {self.name} are not known; take a census of it.")
         return list(self._points())
 
     @property
@@ -66,3 +71,70 @@ class KnownLandscape(FunctionLandscape):
         if self._counts is not None or self._points is None:
             return self._counts
         return dict(sorted(Counter(point.index for point in self.stationary_points() if point.nullity == 0).items()))
+
+
+def known_point(x: Tensor, value: float, eigenvalues: Tensor, zero: float = 0.0) -> KnownPoint:
+    """A point with the index, nullity and kind of its eigenvalues (m,), those up to ``zero`` in size being zero."""
+    index, nullity = int((eigenvalues < -zero).sum()), int((eigenvalues.abs() <= zero).sum())
+    positive = len(eigenvalues) - index - nullity
+    if index and positive:
+        kind = "saddle"
+    elif nullity:
+        kind = "degenerate" if index or positive else "plateau"
+    else:
+        kind = "maximum" if index else "minimum"
+    return KnownPoint(x, value, index, nullity, kind)
+
+
+def refined(
+    function: Callable[[Tensor], Tensor],
+    starts: Sequence[Sequence[float]],
+    directions: Callable[[Tensor], Tensor] | None = None,
+) -> list[KnownPoint]:
+    """The nondegenerate stationary points near approximate ones, to rounding, by Newton's method off the ``directions``."""
+    slope, curvature = torch.func.grad(function), torch.func.hessian(function)
+    points = []
+    for start in starts:
+        x = torch.tensor(start, dtype=torch.float64, device="cpu")
+        for _ in range(30):
+            B = _complement(x, directions)
+            step = B @ torch.linalg.solve(B.T @ curvature(x) @ B, B.T @ slope(x))
+            x = x - step
+            if float(step.norm()) <= 4 * torch.finfo(x.dtype).eps * float(x.norm()):
+                break
+        B = _complement(x, directions)
+        points.append(known_point(x, float(function(x)), torch.linalg.eigvalsh(B.T @ curvature(x) @ B)))
+    return points
+
+
+def _complement(x: Tensor, directions: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """An orthonormal basis (n, m) of what is orthogonal to the directions at x."""
+    if directions is None:
+        return torch.eye(len(x), dtype=x.dtype, device=x.device)
+    V = directions(x)
+    U: Tensor = torch.linalg.svd(V, full_matrices=True).U
+    return U[:, V.shape[1] :]
+
+
+def whole(least: int, most: int | None = None, **options: int) -> None:
+    """Raise a ValueError unless every option is a whole number from ``least`` to ``most``."""
+    for name, value in options.items():
+        inside = isinstance(value, int) and least <= value <= (math.inf if most is None else most)
+        if isinstance(value, bool) or not inside:
+            limit = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise ValueError(f"{name} must be a whole number {limit}, got {value!r}.")
+
+
+def number(least: float, **options: float) -> None:
+    """Raise a ValueError unless every option is a finite number of at least ``least``."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+            raise ValueError(f"{name} must be a number of at least {least:g}, got {value!r}.")
+
+
+def listable(count: int, name: str) -> None:
+    """Raise a ValueError if ``count`` points are too many to list."""
+    if count > LISTED:
+        raise ValueError(
+            f"{name} has {count:,} stationary points, more than the {LISTED:,} that are listed; see counts."
+        )

@@ -1,0 +1,94 @@
+"""Random landscapes: Gaussian fields of variance known in closed form, the same for the same seed on every device."""
+
+import math
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from landscape.domains import Sphere, Torus
+from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, whole
+
+LARGEST = 2**24  # coefficients: 128 MiB
+
+
+def trigonometric(dim: int = 2, degree: int = 3, seed: int = 0) -> KnownLandscape:
+    """A random trigonometric polynomial on the torus, stationary, of mean 0 and variance 1.
+
+    Waves k are the integer vectors with 0 < |k| <= degree, one of each pair k, -k; all have independent normal amplitudes
+    of equal variance.
+
+    Args:
+        dim: number of variables.
+        degree: the largest |k|.
+        seed: of the amplitudes.
+
+    Raises:
+        ValueError: an option out of range, or too many waves.
+    """
+    whole(1, dim=dim, degree=degree)
+    whole(0, seed=seed)
+    if (2 * degree + 1) ** dim > LARGEST // 16:
+        raise ValueError(f"trigonometric has too many waves for dim={dim} and degree={degree}; lower one of them.")
+    rows = [k for k in product(range(-degree, degree + 1), repeat=dim) if 0 < sum(v * v for v in k) <= degree**2]
+    waves = torch.tensor([k for k in rows if k > tuple(-v for v in k)], dtype=torch.float64, device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    amplitudes = torch.randn(2, len(waves), generator=generator, dtype=torch.float64, device="cpu") / len(waves) ** 0.5
+
+    def f(x: Tensor) -> Tensor:
+        phase = x @ waves.T.to(x)
+        a, b = amplitudes.to(x)
+        value: Tensor = phase.cos() @ a + phase.sin() @ b
+        return value
+
+    return KnownLandscape(
+        f, dim, Torus(), name="trigonometric",
+        formula="sum_k a_k cos(k.x) + b_k sin(k.x), 0 < |k| <= degree",
+        source="Nicolaescu 2014, Stochastic Process. Appl. 124:3549: critical points of random Fourier series",
+    )  # fmt: skip
+
+
+def p_spin(spins: int = 10, order: int = 3, seed: int = 0) -> KnownLandscape:
+    """The spherical p-spin glass: a random form of degree p on the sphere of radius sqrt(spins), of variance ``spins``.
+
+    For order 2 the stationary points are the eigenvectors of a random symmetric matrix, of either sign.
+
+    Args:
+        spins: n.
+        order: p.
+        seed: of the couplings, which are independent standard normal numbers.
+
+    Raises:
+        ValueError: an option out of range, or more than 2^24 couplings.
+    """
+    whole(2, spins=spins)
+    whole(2, order=order)
+    whole(0, seed=seed)
+    if order > 24 or spins**order > LARGEST:
+        raise ValueError(f"p-spin has too many couplings for spins={spins} and order={order}; lower one of them.")
+    generator = torch.Generator().manual_seed(seed)
+    couplings = torch.randn(spins**order, generator=generator, dtype=torch.float64, device="cpu")
+    couplings = couplings / float(spins) ** ((order - 1) / 2)
+
+    def f(x: Tensor) -> Tensor:
+        value: Tensor = x @ couplings.to(x).reshape(spins, -1)
+        for _ in range(order - 1):
+            value = (x[..., :, None] * value.reshape(*x.shape, -1)).sum(-2)
+        return value[..., 0]
+
+    def points() -> list[KnownPoint]:
+        J = couplings.reshape(spins, spins)
+        levels, vectors = torch.linalg.eigh(J + J.T)
+        found = []
+        for i, v in enumerate(vectors.T):
+            others = torch.cat([levels[:i], levels[i + 1 :]]) - levels[i]
+            value = 0.5 * spins * float(levels[i])
+            found += [known_point(sign * math.sqrt(spins) * v, value, others) for sign in (1.0, -1.0)]
+        return found
+
+    return KnownLandscape(
+        f, spins, Sphere(math.sqrt(spins)), name="p-spin",
+        formula="n^(-(p-1)/2) sum J_{i1..ip} x_{i1} ... x_{ip}, |x|^2 = n",
+        source="Crisanti, Sommers 1992, Z. Phys. B 87:341; Auffinger, Ben Arous, Černý 2013, Comm. Pure Appl. Math. 66:165",
+        points=points if order == 2 else None,
+    )  # fmt: skip
