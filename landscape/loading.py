@@ -158,7 +158,10 @@ def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
     if options.model not in zoo.names():
         return load_model(options.model, options.settings, options.seed)
     settings = {"seed": options.seed} if "seed" in zoo.options(options.model) else {}
-    return zoo.load(options.model, **settings | dict(options.settings))
+    found = zoo.load(options.model, **settings | dict(options.settings))
+    if not isinstance(found, ModelLandscape):
+        raise ValueError(f"{options.model} is a formula without a current point: call landscape.classify on it in Python.")
+    return found
 
 
 def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | None:

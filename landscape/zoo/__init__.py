@@ -8,6 +8,7 @@ from typing import Any
 
 from landscape import specs
 from landscape.model import ModelLandscape
+from landscape.zoo.known import KnownLandscape
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ _ENTRIES = {
     "pnet": _Entry("faces", "pnet", "P-Net of the MTCNN face detector, 6,632 parameters, on 200 images, half of faces"),
     "rnet": _Entry("faces", "rnet", "R-Net of the MTCNN face detector, 100,178 parameters, on the same images"),
     "g2p": _Entry("words", "g2p", "GRUs from spelling to sound, 834,890 parameters, on 512 English words"),
+    "deep-linear": _Entry("linear", "deep_linear", "linear network on its singular values, every saddle in closed form"),
+    "factorisation": _Entry("linear", "factorisation", "symmetric matrix as U U', every saddle in closed form"),
+    "phase-retrieval": _Entry("phase", "phase_retrieval", "a signal from squared projections, infinitely many of them"),
+    "xor-net": _Entry("nets", "xor_net", "two or more hidden units on XOR, three stationary points known"),
+    "student-teacher": _Entry("nets", "student_teacher", "ReLU student of an orthonormal ReLU teacher, Gaussian inputs"),
 }
 
 
@@ -49,8 +55,8 @@ def options(name: str) -> dict[str, Any]:
     return {k: p.default for k, p in inspect.signature(_builder(name)).parameters.items()}
 
 
-def load(name: str, **chosen: Any) -> ModelLandscape:
-    """The landscape of a name: its model, loss, data and weight decay.
+def load(name: str, **chosen: Any) -> ModelLandscape | KnownLandscape:
+    """The landscape of a name: a model with its loss, data and weight decay, or a formula with what is known of it.
 
     Raises:
         ValueError: an unknown name or option, or an option value out of range.
@@ -72,9 +78,9 @@ def _entry(name: str) -> _Entry:
     return _ENTRIES[name]
 
 
-def _builder(name: str) -> Callable[..., ModelLandscape]:
+def _builder(name: str) -> Callable[..., ModelLandscape | KnownLandscape]:
     entry = _entry(name)
-    builder: Callable[..., ModelLandscape] = getattr(
+    builder: Callable[..., ModelLandscape | KnownLandscape] = getattr(
         importlib.import_module(f"landscape.zoo.{entry.module}"), entry.function
     )
     return builder
