@@ -25,6 +25,17 @@ class KnownPoint:
     kind: str  # by the signs of the eigenvalues, as in a verdict
 
 
+def kind(index: int, nullity: int, dim: int) -> str:
+    """The kind of a stationary point by the signs of its eigenvalues, in the words of a verdict."""
+    if 0 < index < dim - nullity:
+        return "saddle"
+    if nullity == dim:
+        return "plateau"
+    if nullity:
+        return "degenerate"
+    return "maximum" if index else "minimum"
+
+
 class KnownLandscape(FunctionLandscape):
     """A formula with its source and, where they are known, all its stationary points or how many there are of each index.
 
@@ -34,7 +45,7 @@ class KnownLandscape(FunctionLandscape):
         source: paper, equation or table.
         points: gives all stationary points, a representative of each family; None: not known.
         counts: the number of nondegenerate ones of each index where only that is known; None: those of ``points``.
-        complete: an index that ``counts`` does not name has no point; if not, it is open how many.
+        complete: whether ``points``, or ``counts``, are all there are; if not, the source says which are given.
     """
 
     def __init__(
@@ -56,7 +67,7 @@ class KnownLandscape(FunctionLandscape):
         self._points, self._counts = points, counts
 
     def stationary_points(self) -> list[KnownPoint]:
-        """Every stationary point in the domain, a representative of each continuous family.
+        """Every stationary point in the domain, a representative of each family; only some where ``complete`` is False.
 
         Raises:
             ValueError: they are not known, or more than can be listed.
@@ -68,7 +79,7 @@ class KnownLandscape(FunctionLandscape):
     @property
     def counts(self) -> dict[int, int] | None:
         """How many nondegenerate stationary points of each index there are; None where not known."""
-        if self._counts is not None or self._points is None:
+        if self._counts is not None or self._points is None or not self.complete:
             return self._counts
         return dict(sorted(Counter(point.index for point in self.stationary_points() if point.nullity == 0).items()))
 
