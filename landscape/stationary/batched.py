@@ -29,6 +29,8 @@ FAR = 10.0  # a search that is so far from its start has left
 ARRIVED = 1e-8  # a search has arrived when a Newton step is shorter than this and steps no longer shrink
 FLAT = 1e-3  # |H g| below this share of |H| |g|, while |g| no longer falls, is a minimum of |g|
 NEAR = 1e-4  # polishing moves a point no farther
+AWAY = 20  # steps outside the domain after which a search has left
+POLE = 1e20  # derivatives so many times those at the starts are a pole's
 EPS = torch.finfo(torch.float64).eps
 TRUNCATED = 1e-10  # eigenvalues below this share of |H| are zero to a Newton step
 
@@ -156,7 +158,9 @@ class _Searches:
         self.damping = 1e-3 * self.local.hessian.square().sum((1, 2)).clamp(min=1e-300)
         self.growth = torch.full_like(self.damping, 2.0)
         self.shortest = torch.full_like(self.damping, float("inf"))  # the shortest Newton step so far
+        self.typical = [_median(part.flatten(1).norm(dim=1)) for part in self.local]  # |g| and |H| at the starts
         self.stalled = torch.zeros_like(self.rows)  # steps since |g| last fell
+        self.away = torch.zeros_like(self.rows)  # steps since the row was in the domain
         self.last = torch.full_like(self.damping, float("inf"))  # length of the last step
         self.ratio = torch.zeros_like(self.damping)  # of the last two lengths
 
@@ -238,16 +242,19 @@ class _Searches:
     def _sort_out(self) -> None:
         """Rows that have ended are noted and leave."""
         g, H = self.local
-        finite = torch.isfinite(g).all(1) & torch.isfinite(H).all((1, 2))
+        norm, curvature = g.norm(dim=1), H.norm(dim=(1, 2))
+        slope, bend = self.typical
+        finite = (norm <= POLE * slope) & (curvature <= POLE * bend)
         newton = self._newton(finite)
         length = newton.norm(dim=1)
         settled = (length >= 0.9 * self.shortest) | (length <= 1e-3 * EPS)  # steps no longer shrink
         self.shortest = torch.minimum(self.shortest, length)
-        arrived = finite & (length <= ARRIVED) & settled
-        norm, curvature = g.norm(dim=1), H.norm(dim=(1, 2))
+        arrived = finite & (length <= ARRIVED) & settled & (norm <= slope)
         pull = (H @ g[:, :, None])[:, :, 0].norm(dim=1)
         flat = (pull <= FLAT * curvature * norm) & (self.stalled > 8) & ~arrived & (self.method == "minimise")
-        gone = (self.domain.difference(self.start, self.x) / self.size).norm(dim=1) > FAR
+        self.away = torch.where(self.domain.contains(self.x), 0, self.away + 1)
+        far = (self.domain.difference(self.start, self.x) / self.size).norm(dim=1) > FAR
+        gone = far | (self.away > AWAY)
         end = torch.full_like(self.rows, _NUMBER[End.UNFINISHED])
         for which, kind in ((gone, End.OUTSIDE), (flat, End.FLAT), (arrived, End.STATIONARY), (~finite, End.NONFINITE)):
             end[which] = _NUMBER[kind]
@@ -280,8 +287,13 @@ class _Searches:
         self.rows, self.x, self.start = self.rows[which], self.x[which], self.start[which]
         self.index = None if self.index is None else self.index[which]
         self.local = self.local.rows(which)
-        for name in ("damping", "growth", "shortest", "stalled", "last", "ratio"):
+        for name in ("damping", "growth", "shortest", "stalled", "away", "last", "ratio"):
             setattr(self, name, getattr(self, name)[which])
+
+
+def _median(sizes: Tensor) -> float:
+    finite = sizes[torch.isfinite(sizes)]
+    return float(finite.median()) if len(finite) else 0.0
 
 
 _NUMBER = {end: number for number, end in enumerate(End)}

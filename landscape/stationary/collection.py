@@ -74,9 +74,12 @@ class Collection:
         self._append(X[fresh][first], torch.zeros(len(groups), dtype=torch.long).index_add_(0, where, hits[fresh]))
 
     def rare_indices(self, count: int, generator: torch.Generator) -> Tensor:
-        """Indices to aim at, (count,): the more often, the fewer points of the index are known."""
-        known = torch.bincount((self.curvature < 0).sum(1), minlength=self.f.dim + 1)
-        return torch.multinomial(1.0 / (1.0 + known.double()), count, replacement=True, generator=generator)
+        """Indices to aim at, (count,): the more often, the fewer points of the index are known, up to one above the highest known."""
+        known = torch.bincount((self.curvature < -ZERO * self.curvature.abs().amax(1, keepdim=True)).sum(1))
+        weight = torch.cat([1.0 / (1.0 + known.double()), torch.ones(1, dtype=torch.float64)])[: self.f.dim + 1]
+        if len(self.x) == 0:
+            weight = torch.ones(self.f.dim + 1, dtype=torch.float64)
+        return torch.multinomial(weight, count, replacement=True, generator=generator)
 
     def aimed(self, count: int, generator: torch.Generator) -> Tensor:
         """Starts (count, n): half of them recombine the coordinates of two known points, which for landscapes of weakly coupled parts is

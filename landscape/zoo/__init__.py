@@ -45,11 +45,15 @@ _ENTRIES = {
     "lennard-jones": _Entry("clusters", "lennard_jones", "cluster of atoms, up to motions and exchange of atoms"),
     "trigonometric": _Entry("fields", "trigonometric", "random Gaussian field on a torus"),
     "p-spin": _Entry("fields", "p_spin", "spherical spin glass: a random form on a sphere"),
-    "deep-linear": _Entry("linear", "deep_linear", "linear network on its singular values, every saddle in closed form"),
+    "deep-linear": _Entry(
+        "linear", "deep_linear", "linear network on its singular values, every saddle in closed form"
+    ),
     "factorisation": _Entry("linear", "factorisation", "symmetric matrix as U U', every saddle in closed form"),
     "phase-retrieval": _Entry("phase", "phase_retrieval", "a signal from squared projections, infinitely many of them"),
     "xor-net": _Entry("nets", "xor_net", "two or more hidden units on XOR, three stationary points known"),
-    "student-teacher": _Entry("nets", "student_teacher", "ReLU student of an orthonormal ReLU teacher, Gaussian inputs"),
+    "student-teacher": _Entry(
+        "nets", "student_teacher", "ReLU student of an orthonormal ReLU teacher, Gaussian inputs"
+    ),
 }
 
 

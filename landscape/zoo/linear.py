@@ -68,7 +68,9 @@ def deep_linear(
     if not widths or min(widths) < 1:
         raise ValueError(f"hidden must be one width or several, at least 1 each, got {hidden}.")
     if min(d, p) != q:
-        raise ValueError(f"inputs and outputs must be {q}, as many as singular values, or one of them more; got {d} and {p}.")
+        raise ValueError(
+            f"inputs and outputs must be {q}, as many as singular values, or one of them more; got {d} and {p}."
+        )
     sizes = [d, *widths, p]
     layers = len(sizes) - 1
     dim = sum(a * b for a, b in pairwise(sizes))

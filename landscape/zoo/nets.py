@@ -107,7 +107,9 @@ def student_teacher(width: int = 6) -> KnownLandscape:
     teacher = torch.eye(k, dtype=torch.float64, device="cpu")
     constant = k / 4 + k * (k - 1) / (4 * math.pi)  # half the teacher's mean square
     first, second = (torch.tensor(x, device="cpu") for x in zip(*_pairs(k), strict=True))
-    generic = torch.randn(k, 2 * k + 1, generator=torch.Generator("cpu").manual_seed(0), dtype=torch.float64, device="cpu")
+    generic = torch.randn(
+        k, 2 * k + 1, generator=torch.Generator("cpu").manual_seed(0), dtype=torch.float64, device="cpu"
+    )
 
     def function(x: Tensor) -> Tensor:
         W = x.unflatten(-1, (k, k))
@@ -158,7 +160,9 @@ def relu_kernel(w: Tensor, v: Tensor) -> Tensor:
     far = rho + (math.pi - torch.atan2(rho, across)) * across
     along = torch.where(near, p, 1.0)
     t = square / along.square()
-    curved = near & (t > 0)  # at t = 0 the function, its gradient and its Hessian vanish, where t^(3/2) would give 0 times infinity
+    curved = near & (
+        t > 0
+    )  # at t = 0 the function, its gradient and its Hessian vanish, where t^(3/2) would give 0 times infinity
     t = torch.where(curved, t, 1.0)
     series = torch.zeros_like(t)
     for term in reversed(range(TERMS)):
