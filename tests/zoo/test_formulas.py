@@ -78,7 +78,7 @@ def test_every_table_is_used() -> None:
 
 @pytest.mark.parametrize("file", CASES)
 def test_tables_hold(file: str) -> None:
-    """Stationary, and with the value, the eigenvalues and the verdict of the table."""
+    """Stationary, and with the value, the eigenvalues and the verdict of the table; of long tables every few verdicts."""
     f, points = load(*CASES[file]), table(file)["points"]
     X = rows(points)
     values = torch.tensor([p["value"] for p in points], dtype=torch.float64)
@@ -86,7 +86,7 @@ def test_tables_hold(file: str) -> None:
     assert (f.gradient(X).abs() <= 1e-15 * max(bend, 1) * max(float(X.abs().max()), 1) * f.dim).all()
     torch.testing.assert_close(f.value(X), values, rtol=1e-13, atol=1e-13)
     assert f.domain is None or f.domain.contains(X).all()
-    for p, x in zip(points, X, strict=True):
+    for p, x in list(zip(points, X, strict=True))[:: 1 + len(points) // 100]:
         if file == "xy_ring_n4" and p["nullity"] == 3:
             continue  # the nearest float is no such point: its Hessian is cos(pi/2) = 6e-17 times an indefinite matrix
         point = ls.classify(f, x, method="dense")
@@ -331,9 +331,9 @@ def test_trigonometric_polynomials_have_their_period_and_variance() -> None:
     x = starts(f)
     for turn in ([2 * math.pi, 0.0], [0.0, -4 * math.pi]):
         torch.testing.assert_close(f.value(x + torch.tensor(turn, dtype=torch.float64)), f.value(x), rtol=0, atol=1e-13)
-    draws = torch.stack([load("trigonometric", {"seed": seed}).value(x) for seed in range(1000)])
-    assert (draws.square().mean(0) - 1).abs().max() < 4 * math.sqrt(2 / 1000)
-    near = torch.stack([load("trigonometric", {"seed": seed}).value(x + 1.0) for seed in range(1000)])
+    draws = torch.stack([load("trigonometric", {"seed": seed}).value(x) for seed in range(500)])
+    assert (draws.square().mean(0) - 1).abs().max() < 4 * math.sqrt(2 / 500)
+    near = torch.stack([load("trigonometric", {"seed": seed}).value(x + 1.0) for seed in range(500)])
     torch.testing.assert_close((draws * near).mean(0), (draws * near).mean().expand(6), rtol=0, atol=0.2)  # stationary
 
 
@@ -344,8 +344,8 @@ def test_p_spin_is_the_form_that_it_says() -> None:
     torch.testing.assert_close(f.value(x), torch.einsum("ijk,bi,bj,bk->b", J, x, x, x) / 4)
     torch.testing.assert_close(f.value(3 * x), f.value(x))  # on the sphere, wherever the point is
     assert float((f.gradient(x) * x).sum(-1).abs().max()) < 1e-13  # tangent
-    draws = torch.stack([load("p-spin", {"spins": 4, "seed": seed}).value(x) for seed in range(1000)])
-    assert (draws.square().mean(0) / 4 - 1).abs().max() < 4 * math.sqrt(2 / 1000)
+    draws = torch.stack([load("p-spin", {"spins": 4, "seed": seed}).value(x) for seed in range(500)])
+    assert (draws.square().mean(0) / 4 - 1).abs().max() < 4 * math.sqrt(2 / 500)
 
 
 def test_two_spin_points_are_eigenvectors() -> None:
