@@ -6,7 +6,6 @@ eliminating all variables but one.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from itertools import product
 
@@ -161,10 +160,8 @@ def _sum_over_coordinates(
         bends = torch.tensor(list(product(map(curvature, roots), repeat=dim)), dtype=torch.float64, device="cpu")
         return [known_point(x, float(v), bend) for x, v, bend in zip(X, f(X), bends, strict=True)]
 
-    counts = Counter({k: math.comb(dim, k) * maxima**k * minima ** (dim - k) for k in range(dim + 1)})
-    return KnownLandscape(
-        f, dim, box, name=name, formula=formula, source=source, points=points, counts=dict(counts)
-    )  # fmt: skip
+    counts = {k: math.comb(dim, k) * maxima**k * minima ** (dim - k) for k in range(dim + 1)}
+    return KnownLandscape(f, dim, box, name=name, formula=formula, source=source, points=points, counts=counts)
 
 
 def _newton(x: float, slope: Callable[[float], float], curvature: Callable[[float], float]) -> float:

@@ -44,7 +44,7 @@ def trigonometric(dim: int = 2, degree: int = 3, seed: int = 0) -> KnownLandscap
     return KnownLandscape(
         f, dim, Torus(), name="trigonometric",
         formula="sum_k a_k cos(k.x) + b_k sin(k.x), 0 < |k| <= degree",
-        source="Nicolaescu 2014, Stochastic Process. Appl. 124:3549: critical points of random Fourier series",
+        source="Nicolaescu 2018, Bernoulli 24:1128: critical points of random Fourier series on the torus",
     )  # fmt: skip
 
 

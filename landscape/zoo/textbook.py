@@ -76,7 +76,7 @@ def monkey_saddle() -> KnownLandscape:
     """Three valleys and three ridges meet at 0."""
     return _only_zero(
         "monkey-saddle", "x^3 - 3 x y^2", lambda x, y: x**3 - 3 * x * y**2, (0.0, 0.0),
-        "Hilbert, Cohn-Vossen 1952, Geometry and the Imagination, section 29; Milnor 1963, Morse Theory, section 2",
+        "Hilbert, Cohn-Vossen 1952, Geometry and the Imagination, chapter IV; Milnor 1963, Morse Theory, section 2",
     )  # fmt: skip
 
 

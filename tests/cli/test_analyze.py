@@ -286,6 +286,7 @@ def test_doctor_finds_second_derivatives(run: Run) -> None:
 
 def test_zoo_lists_what_analyze_knows(run: Run) -> None:
     names = json.loads(run("zoo", "--json").stdout)
-    assert "digits-mlp" in names
-    assert all(names.values())
-    assert "digits-mlp" in run("zoo").stdout
+    assert names["digits-mlp"]["kind"] == "model"
+    assert names["himmelblau"]["kind"] == "formula"
+    assert all(entry["text"] for entry in names.values())
+    assert all(name in run("zoo").stdout for name in ("digits-mlp", "himmelblau"))
