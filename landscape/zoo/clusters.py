@@ -47,22 +47,23 @@ COUNTS = {  # minima and index 1 as published; from index 2 on what searches fro
 class Cluster(Space):
     """All of R^(3 N) as the place of one cluster: flown apart, its forces vanish but it is no stationary point.
 
-    Starts fill a ball of radius ``spread``, half of them a disc: searches from a plane stay in it, and planar structures, most of
-    them of high index, are seldom met from elsewhere.
+    Starts fill a ball of radius ``spread``; of eight, three fill a disc and one a line: searches from a plane or a line stay in it,
+    and flat structures, most of them of high index, are seldom met from elsewhere.
     """
 
     def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """Atoms placed one by one at random, neither too near to another nor far from all; (count, dim), centred."""
-        flat = torch.rand(count, generator=generator, device="cpu") < 0.5
-        atoms = self._draw(flat, generator)[:, None]
+        shares = torch.tensor([0.125, 0.375, 0.5], device="cpu")  # of lines, discs, balls
+        axes = 1 + torch.multinomial(shares, count, replacement=True, generator=generator)
+        atoms = self._draw(axes, generator)[:, None]
         for _ in range(dim // 3 - 1):
-            new = self._draw(flat, generator)
+            new = self._draw(axes, generator)
             for _ in range(100):
                 nearest = _distances(new[:, None], atoms).amin((-2, -1))
                 misplaced = (nearest < CLOSEST) | (nearest >= LINK)
                 if not bool(misplaced.any()):
                     break
-                new[misplaced] = self._draw(flat[misplaced], generator)
+                new[misplaced] = self._draw(axes[misplaced], generator)
             atoms = torch.cat([atoms, new[:, None]], dim=1)
         return self.wrap(atoms.flatten(1)).to(dtype)
 
@@ -83,12 +84,12 @@ class Cluster(Space):
         """The ball's diameter."""
         return torch.full((dim,), 2 * self.spread, dtype=torch.float64, device="cpu")
 
-    def _draw(self, flat: Tensor, generator: torch.Generator) -> Tensor:
-        """An atom (count, 3) for each start, uniform in its ball or disc; the disc is larger, with as much room for an atom."""
-        atoms = torch.randn(len(flat), 3, generator=generator, dtype=torch.float64, device="cpu")
-        share = torch.rand(len(flat), generator=generator, dtype=torch.float64, device="cpu")
-        atoms[flat, 2] = 0.0
-        radius = torch.where(flat, self.spread**1.5 * share ** (1 / 2), self.spread * share ** (1 / 3))
+    def _draw(self, axes: Tensor, generator: torch.Generator) -> Tensor:
+        """An atom (count, 3) for each start, uniform in its ball, disc or line (3, 2, 1 axes), which have equal room for atoms."""
+        atoms = torch.randn(len(axes), 3, generator=generator, dtype=torch.float64, device="cpu")
+        share = torch.rand(len(axes), generator=generator, dtype=torch.float64, device="cpu")
+        atoms = torch.where(torch.arange(3, device="cpu") < axes[:, None], atoms, 0.0)
+        radius = self.spread ** (3 / axes) * share ** (1 / axes)
         placed: Tensor = atoms * (radius / atoms.norm(dim=-1))[:, None]
         return placed
 
@@ -142,7 +143,7 @@ def rigid_motions(x: Tensor) -> Tensor:
 
 def _atoms(x: Tensor) -> Tensor:
     """The points (..., n) as atoms (..., N, 3)."""
-    return x.reshape(*x.shape[:-1], -1, 3)
+    return x.reshape(*x.shape[:-1], x.shape[-1] // 3, 3)
 
 
 def _centred(x: Tensor) -> Tensor:
