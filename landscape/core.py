@@ -133,6 +133,8 @@ class FunctionLandscape:
                 f"{self.name} gave shape {tuple(value.shape)} for points {tuple(x.shape)}, not {tuple(x.shape[:-1])}: "
                 "a formula maps (..., n) to (...); index coordinates as x[..., i]."
             )
+        if not value.is_floating_point():
+            raise ValueError(f"{self.name} gave {value.dtype}, a landscape is floating-point.")
         return value
 
     def gradient(self, x: Tensor) -> Tensor:

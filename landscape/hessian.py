@@ -253,7 +253,7 @@ class Hessian(SymmetricOperator):
         if gradient is None:
             return torch.zeros_like(self.x)
         if not self._differentiable:
-            _require_second_derivative(gradient)
+            require_second_derivative(gradient)
             self._differentiable = True
         return gradient
 
@@ -389,7 +389,7 @@ def _vjp(output: Tensor, x: Tensor, v: Tensor, *, keep: bool) -> Tensor:
     return torch.zeros_like(x) if product is None else product
 
 
-def _require_second_derivative(gradient: Tensor) -> None:
+def require_second_derivative(gradient: Tensor) -> None:
     """Look for the node that ``once_differentiable`` leaves: autograd skips it silently and the product would be wrong."""
     seen, todo = set(), [gradient.grad_fn]
     while todo:

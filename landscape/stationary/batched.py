@@ -21,7 +21,7 @@ from torch import Tensor
 from landscape.core import FunctionLandscape, Landscape
 from landscape.domains import Domain, Space
 from landscape.errors import NumericalError
-from landscape.hessian import Hessian
+from landscape.hessian import Hessian, require_second_derivative
 
 NUMBERS = 2**22  # most numbers in the Hessians of one batch
 LONGEST = 0.2  # longest step
@@ -86,6 +86,7 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
         (g,) = torch.autograd.grad(value, x, create_graph=True, allow_unused=True)
         if g is None or not g.requires_grad:
             return zero if g is None else g.detach(), X.new_zeros(*X.shape, f.dim)
+        require_second_derivative(g)
         try:
             rows = [
                 torch.autograd.grad(g[:, i].sum(), x, retain_graph=i + 1 < f.dim, allow_unused=True)[0]

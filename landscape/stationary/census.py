@@ -115,6 +115,7 @@ def census(
     met (Chao 1984, Scand. J. Stat. 11:265).
     """
     _require(f, starts, method, known)
+    _require_formula(f)
     collection = Collection(f, tolerance)
     failures: Counter[str] = Counter()
     done, rounds = 0, 0
@@ -191,6 +192,25 @@ def _require(f: FunctionLandscape, starts: int, method: str, known: Census | Non
         raise ValueError(f"method must be auto, {', '.join(METHODS)}, got {method!r}.")
     if known is not None and known.dim != f.dim:
         raise ValueError(f"the census to extend is of {known.name} in {known.dim} dimensions, {f.name} has {f.dim}.")
+
+
+def _require_formula(f: FunctionLandscape) -> None:
+    """Raise unless f is a differentiable function of each point alone, as far as a few random points show."""
+    X = (f.domain or Space()).sample(5, f.dim, torch.Generator(device="cpu").manual_seed(0), f.dtype)
+    together, alone = f.value(X).detach(), torch.stack([f.value(x).detach() for x in X])
+    if not torch.allclose(
+        together, alone, rtol=1e-6, atol=1e-6 * float(alone.nan_to_num().abs().max()), equal_nan=True
+    ):
+        raise ValueError(
+            f"{f.name} is not batched: points give other values together than alone; index coordinates as x[..., i] and "
+            "reduce over dim=-1."
+        )
+    varies = bool((alone[torch.isfinite(alone)].diff() != 0).any())
+    with torch.enable_grad():
+        if varies and not f.value(X.requires_grad_(True)).requires_grad:
+            raise NumericalError(
+                f"{f.name} is detached from x: compute with torch throughout, without .item() or .detach()."
+            )
 
 
 def _child(seed: int, number: int) -> int:
