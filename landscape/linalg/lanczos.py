@@ -201,6 +201,8 @@ def certify_below(
         if ritz.theta[0] < level - noise(A, basis.scale):
             return Certificate(False, 1.0, basis.products)
         doubt = 0.0 if basis.size == n - held else basis.missed(ritz, level + hidden)
+        if ritz.exhausted:  # invariant to rounding: what it has not seen repeats what it has
+            doubt = min(doubt, DOUBT / 10)
         if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room:
             return Certificate(True, 1.0 - doubt, basis.products)
         steps = pace.next(basis.products, doubt, DOUBT / 10)

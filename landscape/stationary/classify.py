@@ -313,7 +313,7 @@ class _Ends:
             self._spent()
             or not self._all_negative()
             or pairs.smallest >= self.most
-            or pairs.negative_at_least > self.most
+            or (pairs.negative_at_least > self.most and self.most < self.H.shape[0] - pairs.largest)  # no end within reach
         ):
             return False
         self.pairs = self._solve(pairs.largest, min(2 * pairs.smallest, self.most), self.tol, known=pairs)
@@ -332,9 +332,12 @@ class _Ends:
         """Look for a negative or zero eigenvalue beside the known ones; True if there was one and it was taken in."""
         if self._spent() or self._all_negative() or self.certificate is not None:
             return False
-        left = self.budget - self.H.products
-        # further zeros count where they could be told from the innermost pair; from 2 noise on they are found whatever their rounding
-        level = (1 if self._innermost_zero() else 2) * noise(self.H, self.pairs.scale)
+        flat = self._innermost_zero()
+        if flat and self.pairs.smallest < self.most and self._resolve(min(2 * self.pairs.smallest, self.most)):
+            return True
+        left = max(1, self.budget - self.H.products)
+        # a rounded zero can be told from a negative number only from -noise on, and from a positive innermost value up to +noise
+        level = 0.0 if flat else 2 * noise(self.H, self.pairs.scale)
         self.certificate = certify_below(
             self.H, self.pairs, level, seed=self.seed, max_products=left, progress=self.progress
         )

@@ -167,9 +167,9 @@ def _matrices(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
 
 
 def _choices(values: list[float], most: int) -> Iterator[list[int]]:
-    """Up to ``most`` positions of positive values, small choices first; of equal values the first ones."""
+    """Up to ``most`` positions of positive values, small choices first; then those of the first values; of equal ones the first."""
     groups = [[i for i, x in enumerate(values) if x == value] for value in dict.fromkeys(values) if value > 0]
-    taken = sorted(product(*(range(len(group) + 1) for group in groups)), key=sum)
+    taken = sorted(product(*(range(len(group) + 1) for group in groups)), key=lambda c: (sum(c), [-x for x in c]))
     for numbers in taken:
         if sum(numbers) <= most:
             yield [i for group, number in zip(groups, numbers, strict=True) for i in group[:number]]
