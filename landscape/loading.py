@@ -160,7 +160,9 @@ def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
     settings = {"seed": options.seed} if "seed" in zoo.options(options.model) else {}
     found = zoo.load(options.model, **settings | dict(options.settings))
     if not isinstance(found, ModelLandscape):
-        raise ValueError(f"{options.model} is a formula without a current point: call landscape.classify on it in Python.")
+        raise ValueError(
+            f"{options.model} is a formula without a current point: call landscape.classify on it in Python."
+        )
     return found
 
 

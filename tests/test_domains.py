@@ -1,4 +1,4 @@
-"""Truths: the sphere's gradient and Hessian from torch.func and the projection; eigenvectors as the stationary points of a quadratic form."""
+"""Truths: the sphere's derivatives by torch.func and projection; eigenvectors as the stationary points of a quadratic form."""
 
 import math
 from typing import Any
@@ -53,7 +53,9 @@ def test_off_the_sphere_stands_for_the_nearest_point_on_it() -> None:
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 @pytest.mark.parametrize("radius", [1.0, 3.0])
 @pytest.mark.parametrize("k", range(5))
-def test_quadratic_forms_on_a_sphere(k: int, radius: float, method: str, dtype: torch.dtype, device: torch.device) -> None:
+def test_quadratic_forms_on_a_sphere(
+    k: int, radius: float, method: str, dtype: torch.dtype, device: torch.device
+) -> None:
     Q = rotation(5)
     A = (Q * SPECTRUM) @ Q.T
     f = ls.FunctionLandscape(lambda x: 0.5 * ((x @ A.to(x)) * x).sum(-1), dim=5, domain=ls.Sphere(radius))

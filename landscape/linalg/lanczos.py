@@ -280,8 +280,9 @@ def _near_the_cut(theta: Array, residuals: Array, search: Search) -> Array:
 
     Those within tol ‖H‖ of the innermost, and those whose interval touches that of one of them.
     """
-    near = np.zeros(len(theta), bool)
-    for sign, wanted in ((1, range(len(theta) - search.largest, len(theta))), (-1, range(search.smallest)[::-1])):
+    k = len(theta)  # fewer than asked for where the budget ran out
+    near = np.zeros(k, bool)
+    for sign, wanted in ((1, range(max(0, k - search.largest), k)), (-1, range(min(k, search.smallest))[::-1])):
         reach = -np.inf
         for i in wanted:  # from the innermost outwards
             reach = sign * theta[i] + search.margin if reach == -np.inf else reach

@@ -313,7 +313,9 @@ class _Ends:
             self._spent()
             or not self._all_negative()
             or pairs.smallest >= self.most
-            or (pairs.negative_at_least > self.most and self.most < self.H.shape[0] - pairs.largest)  # no end within reach
+            or (
+                pairs.negative_at_least > self.most and self.most < self.H.shape[0] - pairs.largest
+            )  # no end within reach
         ):
             return False
         self.pairs = self._solve(pairs.largest, min(2 * pairs.smallest, self.most), self.tol, known=pairs)

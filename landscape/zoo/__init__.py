@@ -24,11 +24,15 @@ _ENTRIES = {
     "pnet": _Entry("faces", "pnet", "P-Net of the MTCNN face detector, 6,632 parameters, on 200 images, half of faces"),
     "rnet": _Entry("faces", "rnet", "R-Net of the MTCNN face detector, 100,178 parameters, on the same images"),
     "g2p": _Entry("words", "g2p", "GRUs from spelling to sound, 834,890 parameters, on 512 English words"),
-    "deep-linear": _Entry("linear", "deep_linear", "linear network on its singular values, every saddle in closed form"),
+    "deep-linear": _Entry(
+        "linear", "deep_linear", "linear network on its singular values, every saddle in closed form"
+    ),
     "factorisation": _Entry("linear", "factorisation", "symmetric matrix as U U', every saddle in closed form"),
     "phase-retrieval": _Entry("phase", "phase_retrieval", "a signal from squared projections, infinitely many of them"),
     "xor-net": _Entry("nets", "xor_net", "two or more hidden units on XOR, three stationary points known"),
-    "student-teacher": _Entry("nets", "student_teacher", "ReLU student of an orthonormal ReLU teacher, Gaussian inputs"),
+    "student-teacher": _Entry(
+        "nets", "student_teacher", "ReLU student of an orthonormal ReLU teacher, Gaussian inputs"
+    ),
 }
 
 

@@ -68,7 +68,9 @@ def deep_linear(
     if not widths or min(widths) < 1:
         raise ValueError(f"hidden must be one width or several, at least 1 each, got {hidden}.")
     if min(d, p) != q:
-        raise ValueError(f"inputs and outputs must be {q}, as many as singular values, or one of them more; got {d} and {p}.")
+        raise ValueError(
+            f"inputs and outputs must be {q}, as many as singular values, or one of them more; got {d} and {p}."
+        )
     sizes = [d, *widths, p]
     layers = len(sizes) - 1
     dim = sum(a * b for a, b in pairwise(sizes))
@@ -132,7 +134,7 @@ def factorisation(eigenvalues: Numbers = (4.0, 3.0, 2.0, 1.0), rank: int = 2, se
     M = (Q * torch.tensor(values, dtype=torch.float64, device="cpu")) @ Q.T
 
     def function(x: Tensor) -> Tensor:
-        U = x.unflatten(-1, (n, k))
+        U = x.reshape(*x.shape[:-1], n, k)
         return 0.25 * (U @ U.mT - M.to(x)).square().sum((-2, -1))
 
     def points() -> list[KnownPoint]:
@@ -163,7 +165,7 @@ def _matrices(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """Flat weights (..., n) as the layers' matrices (..., rows, columns)."""
     shapes = [(rows, columns) for columns, rows in pairwise(sizes)]
     parts = torch.split(x, [rows * columns for rows, columns in shapes], dim=-1)
-    return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]
+    return [part.reshape(*x.shape[:-1], *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _choices(values: list[float], most: int) -> Iterator[list[int]]:

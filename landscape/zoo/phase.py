@@ -52,7 +52,9 @@ def phase_retrieval(n: int = 3, signal: Sequence[float] | None = None) -> KnownL
             second = 0 if first else 1
             across[first], across[second] = -z[second], z[first]
             across *= math.sqrt(c / 3) / float(across.norm())
-            found += [KnownPoint(x, 2 / 3 * c * c, 1, n - 2, "saddle") for x in ((across, -across) if n == 2 else (across,))]
+            found += [
+                KnownPoint(x, 2 / 3 * c * c, 1, n - 2, "saddle") for x in ((across, -across) if n == 2 else (across,))
+            ]
         return found
 
     return KnownLandscape(

@@ -167,7 +167,9 @@ def test_the_number_of_manifolds() -> None:
     count = {name: len(zoo.load("deep-linear", **options).stationary_points()) for name, options in NETWORKS.items()}
     assert count["3-3-3"] == count["wide"] == 8
     assert count["bottleneck"] == 4  # none of the values, or one of three
-    assert count["repeated"] == 8  # up to two of each value: nine choices, one of them more than the three units can hold
+    assert (
+        count["repeated"] == 8
+    )  # up to two of each value: nine choices, one of them more than the three units can hold
     assert len(zoo.load("factorisation", eigenvalues=[2, 2, 2, 1, 1], rank=3).stationary_points()) == 9
     assert zoo.load("deep-linear").counts == {9: 1}  # the origin; all others are families
     assert zoo.load("deep-linear", hidden=[3, 3]).counts is None
@@ -188,12 +190,14 @@ def test_verdicts_on_six_directions(case: str, method: str, device: torch.device
     f = zoo.load("deep-linear", singular_values=SIX, hidden=int(case.split()[1]))
     points = f.stationary_points()
     assert len(points) == (64 if case == "hidden 6" else 42)
-    for point in points:
+    for point in points:  # so many at once that the Lanczos route forms the matrix
+        assert_verdict(ls.classify(f, point.x.to(device), method, smallest=30), point)
+    for point in points[::9]:
         assert_verdict(ls.classify(f, point.x.to(device), method), point)
 
 
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
-@pytest.mark.parametrize("name", ["repeated", "more inputs", "three layers", "four layers"])
+@pytest.mark.parametrize("name", ["repeated", "more inputs", "four layers"])
 def test_verdicts_on_networks(name: str, method: str, dtype: torch.dtype, device: torch.device) -> None:
     f = zoo.load("deep-linear", **NETWORKS[name])
     for point in f.stationary_points():
