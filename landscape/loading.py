@@ -162,7 +162,7 @@ def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
     if isinstance(loaded, ModelLandscape):
         return loaded
     raise ValueError(
-        f"{options.model} is a formula, and this command needs a model. Use `landscape saddles {options.model}`."
+        f"{options.model} is a formula, and this command needs a model. Use `landscape saddles census {options.model}`."
     )
 
 

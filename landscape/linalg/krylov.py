@@ -115,7 +115,9 @@ class Basis:
         """By Cauchy interlacing H has at least as many eigenvalues of a sign as C."""
         end = self.locked + self.size
         values = np.linalg.eigvalsh(self.C[:end, :end].cpu().numpy(), UPLO="U")
-        rounding = noise(self.H, self.scale)
+        rounding = (
+            noise(self.H, self.scale) + 4 * end**0.5 * np.finfo(np.float64).eps * self.scale
+        )  # products, C itself
         self.negative = max(self.negative, int((values < -rounding).sum()))
         self.positive = max(self.positive, int((values > rounding).sum()))
 

@@ -201,6 +201,8 @@ def certify_below(
         if ritz.theta[0] < level - noise(A, basis.scale):
             return Certificate(False, 1.0, basis.products)
         doubt = 0.0 if basis.size == n - held else basis.missed(ritz, level + hidden)
+        if ritz.exhausted:  # invariant to rounding: what it has not seen repeats what it has
+            doubt = min(doubt, DOUBT / 10)
         if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room:
             return Certificate(True, 1.0 - doubt, basis.products)
         steps = pace.next(basis.products, doubt, DOUBT / 10)
@@ -278,8 +280,9 @@ def _near_the_cut(theta: Array, residuals: Array, search: Search) -> Array:
 
     Those within tol ‖H‖ of the innermost, and those whose interval touches that of one of them.
     """
-    near = np.zeros(len(theta), bool)
-    for sign, wanted in ((1, range(len(theta) - search.largest, len(theta))), (-1, range(search.smallest)[::-1])):
+    k = len(theta)  # fewer than asked for where the budget ran out
+    near = np.zeros(k, bool)
+    for sign, wanted in ((1, range(max(0, k - search.largest), k)), (-1, range(min(k, search.smallest))[::-1])):
         reach = -np.inf
         for i in wanted:  # from the innermost outwards
             reach = sign * theta[i] + search.margin if reach == -np.inf else reach

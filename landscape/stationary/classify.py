@@ -141,6 +141,8 @@ def classify(
         spectrum = ends.follow()
     kind = "not-stationary" if moves else _kind(spectrum)
     reasons += _curvature_reasons(spectrum, n, dense)
+    if spectrum.complete and spectrum.zero is None:
+        reasons.append("how many eigenvalues are zero is not known: there may be more of them than were computed")
     reasons += [f"{f.dim - n} trivial directions (domain, symmetry) are left out"] if n < f.dim else []
     if kind in ("degenerate", "plateau"):
         zero = (spectrum.values.abs() <= spectrum.errors).to(x.device)
@@ -256,10 +258,11 @@ class _Ends:
         values, errors = pairs.values, pairs.residuals
         low = max(int((values < -errors).sum()), pairs.negative_at_least)
         positive = max(int((values > errors).sum()), pairs.positive_at_least)
-        zeros = int((values.abs() <= errors).sum())
+        zero = values.abs() <= errors
+        coarse = int((zero & (errors > 2 * self.finest * pairs.scale)).sum())  # of an open sign, not zero
         settled = pairs.stop is not Stop.BUDGET
         if settled and (len(values) == n or self._sure()):
-            bounds, nullity, complete = (low, low), zeros, True
+            bounds, nullity, complete = (low, low + coarse), None if coarse else self._zeros(zero), not coarse
         elif settled and bool(values[-1] < -errors[-1]):
             bounds, nullity, complete = (n, n), 0, True
         else:
@@ -268,6 +271,20 @@ class _Ends:
         return _Spectrum(
             values, errors, pairs.vectors, pairs, bounds, nullity, positive, pairs.scale, confidence if complete else 1.0, complete
         )  # fmt: skip
+
+    def _zeros(self, zero: Tensor) -> int | None:
+        """How many eigenvalues are zero, given which of the pairs are; None where there may be others between the two ends."""
+        n, pairs = self.H.shape[0], self.pairs
+        found, unseen = int(zero.sum()), n - len(zero)
+        if not unseen or not self._innermost_zero():
+            return found
+        ends = slice(pairs.smallest - 1, pairs.smallest + 1)  # the innermost pairs of both ends
+        squeezed = pairs.largest > 0 and bool((pairs.bounds[ends] <= self.finest * pairs.scale).all())
+        return found + unseen if squeezed and bool(zero[ends].all()) else None
+
+    def _innermost_zero(self) -> bool:
+        innermost = self.pairs.smallest - 1
+        return bool(self.pairs.values[innermost].abs() <= self.pairs.residuals[innermost])
 
     def _sure(self) -> bool:
         """Whether every negative or zero eigenvalue is among the smallest pairs: by a certificate, or by a clear distance."""
@@ -303,7 +320,9 @@ class _Ends:
             self._spent()
             or not self._all_negative()
             or pairs.smallest >= self.most
-            or pairs.negative_at_least > self.most
+            or (
+                pairs.negative_at_least > self.most and self.most < self.H.shape[0] - pairs.largest
+            )  # no end within reach
         ):
             return False
         self.pairs = self._solve(pairs.largest, min(2 * pairs.smallest, self.most), self.tol, known=pairs)
@@ -322,8 +341,12 @@ class _Ends:
         """Look for a negative or zero eigenvalue beside the known ones; True if there was one and it was taken in."""
         if self._spent() or self._all_negative() or self.certificate is not None:
             return False
-        left = self.budget - self.H.products
-        level = noise(self.H, self.pairs.scale)
+        flat = self._innermost_zero()
+        if flat and self.pairs.smallest < self.most and self._resolve(min(2 * self.pairs.smallest, self.most)):
+            return True
+        left = max(1, self.budget - self.H.products)
+        # a rounded zero can be told from a negative number only from -noise on, and from a positive innermost value up to +noise
+        level = 0.0 if flat else 2 * noise(self.H, self.pairs.scale)
         self.certificate = certify_below(
             self.H, self.pairs, level, seed=self.seed, max_products=left, progress=self.progress
         )

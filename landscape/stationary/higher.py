@@ -10,6 +10,7 @@ is the fourth-order coefficient along the valley floor x + t u + O(t^2), not alo
 All derivatives are exact, by nested reverse-mode differentiation.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ class Probe(NamedTuple):
     """Derivatives along one null direction; a number within its rounding is given as 0."""
 
     cubic: float  # T(u, u, u) / 6
-    quartic: float  # q(u)
+    quartic: float  # q(u); NaN where T(u, u, .) reaches into a part of the null space that is not known
 
 
 def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, others: int, seed: int = 0) -> list[str]:
@@ -54,6 +55,8 @@ def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, oth
         return [
             f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, which falls to one side ({count})"
         ]
+    if any(math.isnan(p.quartic) for p in probes):
+        return [f"higher order is not known: there are null directions beside those found ({count})"]
     rising, falling = [p.quartic for p in probes if p.quartic > 0], [p.quartic for p in probes if p.quartic < 0]
     flat = len(probes) - len(rising) - len(falling)
     if (rising and (falling or others < 0)) or (falling and others > 0):
@@ -94,7 +97,7 @@ def _probe(f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float
     bend = _bend(H, w, null) / 8
     quartic = fourth / 24 - bend
     small = eps**0.5 * (abs(fourth) / 24 + abs(bend))
-    return Probe(third / 6 if abs(third) > noise else 0.0, quartic if abs(quartic) > small else 0.0)
+    return Probe(third / 6 if abs(third) > noise else 0.0, 0.0 if abs(quartic) <= small else quartic)
 
 
 def _derivatives(term: Term, x: Tensor, u: Tensor) -> tuple[float, float, Tensor]:
@@ -115,7 +118,7 @@ def _derivative(value: Tensor, of: Tensor) -> Tensor:
 
 
 def _bend(H: Hessian, w: Tensor, null: Tensor) -> float:
-    """w' H^+ w over the complement of the null space."""
+    """w' H^+ w over the complement of the null space; NaN where w is not in the range of H there."""
 
     def complement(v: Tensor) -> Tensor:
         return v - null @ (null.T @ v)
@@ -132,4 +135,6 @@ def _bend(H: Hessian, w: Tensor, null: Tensor) -> float:
         dtype=w.cpu().numpy().dtype,
     )
     solution, _ = minres(operator, w.cpu().numpy(), rtol=torch.finfo(w.dtype).eps ** 0.75, maxiter=5 * n)
-    return float(w @ complement(torch.as_tensor(solution, dtype=w.dtype, device=w.device)))
+    s = complement(torch.as_tensor(solution, dtype=w.dtype, device=w.device))
+    solved = float((complement(H @ s) - w).norm()) <= torch.finfo(w.dtype).eps ** 0.25 * float(w.norm())
+    return float(w @ s) if solved else math.nan

@@ -134,7 +134,7 @@ def factorisation(eigenvalues: Numbers = (4.0, 3.0, 2.0, 1.0), rank: int = 2, se
     M = (Q * torch.tensor(values, dtype=torch.float64, device="cpu")) @ Q.T
 
     def function(x: Tensor) -> Tensor:
-        U = x.unflatten(-1, (n, k))
+        U = x.reshape(*x.shape[:-1], n, k)
         return 0.25 * (U @ U.mT - M.to(x)).square().sum((-2, -1))
 
     def points() -> list[KnownPoint]:
@@ -165,13 +165,13 @@ def _matrices(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """Flat weights (..., n) as the layers' matrices (..., rows, columns)."""
     shapes = [(rows, columns) for columns, rows in pairwise(sizes)]
     parts = torch.split(x, [rows * columns for rows, columns in shapes], dim=-1)
-    return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]
+    return [part.reshape(*x.shape[:-1], *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _choices(values: list[float], most: int) -> Iterator[list[int]]:
-    """Up to ``most`` positions of positive values, small choices first; of equal values the first ones."""
+    """Up to ``most`` positions of positive values, small choices first; then those of the first values; of equal ones the first."""
     groups = [[i for i, x in enumerate(values) if x == value] for value in dict.fromkeys(values) if value > 0]
-    taken = sorted(product(*(range(len(group) + 1) for group in groups)), key=sum)
+    taken = sorted(product(*(range(len(group) + 1) for group in groups)), key=lambda c: (sum(c), [-x for x in c]))
     for numbers in taken:
         if sum(numbers) <= most:
             yield [i for group, number in zip(groups, numbers, strict=True) for i in group[:number]]

@@ -1,27 +1,27 @@
 """Two small networks of which some stationary points are known for certain; how many there are in all is not.
 
-XOR network. Two inputs in {0, 1}, h hidden units, one output; x = hidden weights row by row, hidden biases, output weights v, output bias b;
-n = 4 h + 1. e: the errors of the four patterns. Where all outputs lie halfway between the targets, e is orthogonal to 1, x_1 and x_2,
-and with v = 0 the Hessian is the sum over patterns of the gradients of the output squared, plus for each unit the product of its v
+XOR network. Two inputs in {0, 1}, h hidden units, one output; x = hidden weights row by row, hidden biases, output weights v, output
+bias b; n = 4 h + 1. e: the errors of the four patterns. Where all outputs lie halfway between the targets, e is orthogonal to 1, x_1 and
+x_2, and with v = 0 the Hessian is the sum over patterns of the output's gradient times itself, plus for each unit the product of its v
 with (sum of e_m a'_m (1, x_1, x_2)_m) and its weights. Hence three points, each of a family:
 
-    all weights zero                    no coupling: one positive eigenvalue, index 0, nullity n - 1; not a minimum (it is one to third order)
-    v = b = 0, one unit of equal        one coupled unit: a negative and a positive one, a further positive one of the bias: index 1,
-    weights 1 and bias -1               nullity n - 3
+    all weights zero                    no coupling: one positive eigenvalue, index 0, nullity n - 1; no minimum, as f falls to fourth order
+    v = b = 0, one unit of weights 1    one coupled unit: a negative and a positive eigenvalue, and a positive one of the bias:
+    and bias -1, the others zero        index 1, nullity n - 3
     error zero                          the Jacobian has rank 4: index 0, nullity n - 4
 
-Of two units all finite stationary points with a positive error are saddles: Sprinkhuizen-Kuyper & Boers 1998, Neural Networks 11:683. Of three,
-not so: the same, 1999, IEEE Trans. Neural Networks 10:968.
+With two hidden units every finite stationary point of positive error is a saddle: Sprinkhuizen-Kuyper & Boers 1998, Neural Networks
+11:683. With three it is not so: the same 1999, IEEE Trans. Neural Networks 10:968.
 
-Student and teacher. F(W) = 1/2 E (sum_i relu(w_i.x) - sum_j relu(v_j.x))^2 over x ~ N(0, I), v_j the k unit vectors of R^k, k students.
-E relu(w.x) relu(v.x) = |w| |v| (sin t + (pi - t) cos t) / (2 pi), t the angle (Cho & Saul 2009, NeurIPS 22). Near t = 0 this is
-w.v / 2 + |w| |v| t^3 / (6 pi), near t = pi the last term with pi - t: twice differentiable, not three times, except where a student is zero,
-where it is not even once; gradients there are NaN.
+Student and teacher. F(W) = 1/2 E (sum_i relu(w_i.x) - sum_j relu(v_j.x))^2 over x ~ N(0, I), v_j the k unit vectors of R^k, k
+students. E relu(w.x) relu(v.x) = |w| |v| (sin t + (pi - t) cos t) / (2 pi), t the angle (Cho & Saul 2009, NeurIPS 22). Near t = 0 this
+is w.v / 2 + |w| |v| t^3 / (6 pi), near t = pi the last term with pi - t: twice differentiable, not three times, except where a student
+is zero, where it is not even once; gradients there are NaN.
 
     the teacher, students in any order     the minima of value 0. The Hessian is E (sum_i [v_i.x > 0] d_i.x)^2, positive definite:
                                            across v_i.x = 0 only d_i.x jumps, so d_i = c_i v_i, and sum c_i relu(v_i.x) = 0 gives c = 0.
-    every student on the ray of sum v_j,   by symmetry stationary where the sum of their lengths is right; (k - 1)^2 directions that fan them
-    their lengths of the right sum         out lower F, k - 1 exchange their lengths, k are positive since pi - t > cot t for
+    every student on the ray of sum v_j,   by symmetry stationary where the sum of their lengths is right; (k - 1)^2 directions that fan
+    their lengths of the right sum         them out lower F, k - 1 exchange their lengths, k are positive since pi - t > cot t for
                                            cos t = k^(-1/2)
 
 F has local minima beside the teacher from k = 6 on (Safran & Shamir 2018, ICML); they are known as numbers only and not given.
@@ -61,9 +61,10 @@ def xor_net(hidden: int = 2, activation: str = "sigmoid") -> KnownLandscape:
 
     def function(x: Tensor) -> Tensor:
         W, biases, v, b = torch.split(x, [2 * hidden, hidden, hidden, 1], dim=-1)
-        units = act(patterns.to(x) @ W.unflatten(-1, (hidden, 2)).mT + biases[..., None, :])
+        units = act(patterns.to(x) @ W.reshape(*x.shape[:-1], hidden, 2).mT + biases[..., None, :])
         output = act((units * v[..., None, :]).sum(-1) + b)
-        return 0.5 * (output - targets.to(x)).square().sum(-1)
+        error: Tensor = 0.5 * (output - targets.to(x)).square().sum(-1)
+        return error
 
     def points() -> list[KnownPoint]:
         flat = torch.zeros(dim, dtype=torch.float64, device="cpu")
@@ -112,7 +113,7 @@ def student_teacher(width: int = 6) -> KnownLandscape:
     )
 
     def function(x: Tensor) -> Tensor:
-        W = x.unflatten(-1, (k, k))
+        W = x.reshape(*x.shape[:-1], k, k)
         own = W.square().sum((-2, -1)) / 4
         among = relu_kernel(W[..., first.to(x.device), :], W[..., second.to(x.device), :]).sum(-1)
         across = relu_kernel(W[..., :, None, :], teacher.to(x)).sum((-2, -1))
@@ -130,7 +131,8 @@ def student_teacher(width: int = 6) -> KnownLandscape:
 
     def invariants(x: Tensor) -> Tensor:
         """Each projection's values over the students in ascending order."""
-        return (x.unflatten(-1, (k, k)) @ generic.to(x)).sort(dim=-2).values.flatten(-2)
+        ordered: Tensor = (x.reshape(*x.shape[:-1], k, k) @ generic.to(x)).sort(dim=-2).values.flatten(-2)
+        return ordered
 
     return KnownLandscape(
         function,

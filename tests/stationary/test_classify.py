@@ -10,6 +10,7 @@ from nets import KINDS, plain_loss, problem
 from torch import Tensor
 
 import landscape as ls
+from landscape.stationary.higher import higher_order
 
 ROUTES = pytest.mark.parametrize("method", ["dense", "lanczos"])
 
@@ -187,3 +188,39 @@ def test_not_finite_is_named() -> None:
     for at in (-1.0, 0.0):
         with pytest.raises(ls.NumericalError, match="not finite"):
             ls.classify(f, torch.tensor([at], dtype=torch.float64))
+
+
+def spread(zeros: int, small: int, size: float, others: int) -> Tensor:
+    """Zeros, one small eigenvalue repeated, and a spectrum from 1 to 2."""
+    return torch.cat([torch.zeros(zeros), torch.full((small,), size), torch.linspace(1, 2, others)]).double()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cluster_beside_zero_is_neither_zero_nor_negative(seed: int) -> None:
+    values = spread(1, 12, 1e-6, 285)
+    assert ls.eigsh(torch.diag(values), 10, 10, tol=1e-7, seed=seed).negative_at_least == 0
+    point = ls.classify(diagonal(values), torch.zeros(298, dtype=torch.float64), "lanczos", seed=seed)
+    assert (point.kind, point.index, point.nullity) == ("degenerate", 0, 1)
+
+
+def test_more_zeros_than_are_computed() -> None:
+    flat = ls.classify(diagonal(spread(195, 0, 1.0, 5)), torch.zeros(200, dtype=torch.float64), "lanczos")
+    assert (flat.kind, flat.index, flat.nullity) == ("degenerate", 0, None)
+    assert "how many eigenvalues are zero is not known" in " ".join(flat.reasons)
+    some = ls.classify(diagonal(spread(15, 0, 1.0, 185)), torch.zeros(200, dtype=torch.float64), "lanczos")
+    assert (some.kind, some.index, some.nullity) == ("degenerate", 0, 15)
+    none = ls.classify(diagonal(torch.zeros(200)), torch.zeros(200, dtype=torch.float64), "lanczos")
+    assert (none.kind, none.index, none.nullity) == ("plateau", 0, 200)
+
+
+def test_most_of_a_small_spectrum_negative() -> None:
+    values = torch.cat([-torch.ones(30), torch.zeros(5), torch.ones(1)])
+    point = ls.classify(diagonal(values), torch.zeros(36, dtype=torch.float64), "lanczos")
+    assert (point.kind, point.index, point.nullity) == ("saddle", 30, 5)
+
+
+def test_higher_order_is_not_told_from_half_a_null_space() -> None:
+    f = ls.FunctionLandscape(lambda x: X(x) ** 2 + Y(x) ** 2 * x[..., 2], dim=3)
+    H = ls.Hessian(f, torch.zeros(3, dtype=torch.float64))
+    known = torch.tensor([[0.0], [1.0], [0.0]], dtype=torch.float64)
+    assert "null directions beside those found" in higher_order(f, H, known, 1e-12, 1)[0]
