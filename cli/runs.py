@@ -51,6 +51,21 @@ def slug(model: str) -> str:
 
 
 def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
+    """The stored result of a finished run, None where there is no run yet; says where its options were others."""
+    result = stored(target, kind)
+    changed = [] if result is None else differing(result, ctx)
+    if changed:
+        click.echo(f"Note: the stored run had another {', '.join(changed)}; pass --force to run again.", err=True)
+    return result
+
+
+def differing(result: Any, ctx: click.Context) -> list[str]:
+    """The options in force that are not those of a stored result."""
+    asked, stored = config.resolved(ctx), getattr(result.provenance, "config", {})
+    return [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
+
+
+def stored(target: Path, kind: type[T]) -> T | None:
     """The stored result of a finished run, None where there is no run yet."""
     if not _taken(target) or all(p.name.startswith(STAGING) for p in target.iterdir()):
         return None  # nothing there, or what a run that was killed has left
@@ -61,10 +76,6 @@ def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
         raise OneLine(
             f"{target} holds a {type(result).__name__}, not a {kind.__name__}: pass another --out, or --force.", 2
         )
-    asked, stored = config.resolved(ctx), getattr(result, "provenance").config  # noqa: B009
-    changed = [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
-    if changed:
-        click.echo(f"Note: the stored run had another {', '.join(changed)}; pass --force to run again.", err=True)
     return result
 
 
