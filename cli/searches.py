@@ -35,10 +35,10 @@ def find(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: b
         problem, begun = problems.landscape(options), time.perf_counter()
         start, words = _start(problem, options)
         given = {k: options[k] for k in ("tol", "max_products") if options[k] is not None}
+        index = _index(problem, start, options["index"])
         found = ls.find_stationary(
-            problem.landscape, start, _method(options), index=_index(problem, start, options["index"]),
-            seed=options["seed"], progress=bar, **given,
-        )  # fmt: skip
+            problem.landscape, start, _method(options), index=index, seed=options["seed"], progress=bar, **given
+        )
         origin = _origin(problem, options["seed"], settings)
         seconds = time.perf_counter() - begun
         return SearchReport(problem.name, problem.landscape.dim, words, found, problem.notes, seconds, origin)

@@ -17,6 +17,18 @@ def build(model: str = "build", data: str = "data", loss: str = "cross-entropy")
     return ["analyze", f"net.py:{model}", "--data", f"net.py:{data}", "--loss", loss]
 
 
+def formula(name: str, *more: str, dim: str = "2") -> list[str]:
+    return ["saddles", "census", f"formulas.py:{name}", "--dim", dim, "--domain", "box:-3,3", *more]
+
+
+def domain(spec: str, dim: str = "2") -> list[str]:
+    return ["saddles", "find", "formulas.py:well", "--dim", dim, "--domain", spec]
+
+
+FIND = ["saddles", "find", "formulas.py:well", "--dim", "2", "--domain", "box:-3,3"]
+PATH = ["saddles", "path", "formulas.py:well", "--dim", "2", "--domain", "box:-3,3"]
+CENSUS = [*PATH, "--census", "runs/census"]
+
 CASES: list[tuple[str, list[str], int, str]] = [
     # the model
     ("no-model", ["analyze"], 2, "MODEL"),
@@ -166,6 +178,111 @@ CASES: list[tuple[str, list[str], int, str]] = [
     ("inspect-folder", ["inspect", "occupied"], 3, "occupied"),
     ("inspect-nothing", ["inspect"], 2, "FILE"),
     ("zoo-extra-argument", ["zoo", "digits-mlp"], 2, "digits-mlp"),
+    # the landscape
+    ("saddles-nothing", ["saddles", "find"], 2, "LANDSCAPE"),
+    ("saddles-no-command", ["saddles", "serch", "net.py"], 2, "serch"),
+    ("landscape-unknown", ["saddles", "find", "digits-mpl"], 2, "'digits-mlp'"),
+    ("landscape-missing-file", ["saddles", "find", "nowhere.py:f", "--dim", "2"], 3, "nowhere.py"),
+    ("landscape-missing-formula", ["saddles", "find", "formulas.py:wel", "--dim", "2"], 3, "'well'"),
+    ("landscape-a-number", formula("a_number"), 3, "a_number"),
+    ("landscape-no-dim", ["saddles", "census", "formulas.py:well"], 2, "--dim"),
+    ("landscape-two-arguments", ["saddles", "census", "formulas.py:two"], 2, "width"),
+    ("landscape-a-string", ["saddles", "find", "formulas.py:words"], 3, "words"),
+    ("landscape-factory-raises", ["saddles", "find", "formulas.py:broken"], 3, "factory out of order"),
+    ("landscape-a-module", ["saddles", "find", "net.py:build"], 2, "--data"),
+    ("landscape-built-in-dim", ["saddles", "find", "digits-mlp", "--dim", "2"], 2, "--dim"),
+    ("dim-zero", formula("well", dim="0"), 2, "--dim"),
+    ("dim-word", formula("well", dim="two"), 2, "--dim"),
+    ("dim-too-small", formula("well", dim="1"), 3, "formulas.py:9"),
+    ("dim-too-large", formula("matrix", dim="4"), 3, "formulas.py:"),
+    ("dim-of-a-model", ["saddles", "find", "net.py", "--dim", "2"], 2, "--dim"),
+    ("dim-of-a-finished-one", ["saddles", "find", "formulas.py:finished", "--dim", "2"], 2, "--dim"),
+    ("domain-of-a-model", ["saddles", "find", "net.py", "--domain", "torus"], 2, "--domain"),
+    ("domain-of-a-finished-one", ["saddles", "find", "formulas.py:factory", "--domain", "torus"], 2, "--domain"),
+    ("domain-unknown", domain("boxx:-1,1"), 2, "'box'"),
+    ("domain-box-alone", domain("box"), 2, "box:LOW,HIGH"),
+    ("domain-box-empty", domain("box:"), 2, "not a number"),
+    ("domain-box-three", domain("box:1,2,3"), 2, "box:1,2,3"),
+    ("domain-box-reversed", domain("box:5,-5"), 2, "box:5,-5"),
+    ("domain-box-words", domain("box:low,high"), 2, "'low'"),
+    ("domain-box-infinite", domain("box:-inf,inf"), 2, "-inf"),
+    ("domain-box-places", domain("box:0,1;0,1;0,1"), 2, "3 places"),
+    ("domain-torus-zero", domain("torus:0"), 2, "above zero"),
+    ("domain-torus-two", domain("torus:1,2"), 2, "torus:1,2"),
+    ("domain-torus-period", domain("torus:3"), 3, "period"),
+    ("domain-sphere-negative", domain("sphere:-1"), 2, "sphere:-1"),
+    ("domain-sphere-places", domain("sphere:1;1"), 2, "2 places"),
+    ("domain-sphere-line", domain("sphere", dim="1"), 2, "dim 2"),
+    ("formula-set", formula("well", "--set", "width=2"), 2, "width"),
+    ("formula-data", formula("well", "--data", "digits"), 2, "--data"),
+    ("formula-checkpoint", formula("well", "--checkpoint", "good.npz"), 2, "--checkpoint"),
+    ("formula-l2", formula("well", "--l2", "*=1"), 2, "--l2"),
+    ("formula-device", formula("well", "--device", "cuda"), 2, "--device cuda"),
+    ("formula-built-dtype", ["saddles", "find", "formulas.py:finished", "--dtype", "float32"], 2, "--dtype"),
+    ("formula-single", formula("single"), 3, "single is not batched"),
+    ("formula-batch-only", formula("batch_only"), 3, "formulas.py:"),
+    ("formula-total", formula("total"), 3, "total is not batched"),
+    ("formula-four-rows", formula("single", dim="4"), 3, "single is not batched"),
+    ("formula-column", formula("column"), 3, "column is not batched"),
+    ("formula-raises", formula("boom"), 3, "formulas.py:42: KeyError"),
+    ("formula-exits", formula("leave"), 3, "SystemExit"),
+    ("formula-float", formula("a_float"), 3, "float"),
+    ("formula-numpy", formula("by_numpy"), 3, "numpy|ndarray|float"),
+    ("formula-detached", formula("detached"), 3, "detached"),
+    ("formula-dtype", formula("single_precision"), 3, "float32"),
+    ("formula-random", formula("dice"), 3, "two values"),
+    ("formula-infinite", formula("nowhere"), 4, "NaN or infinite at all"),
+    ("formula-kinks", formula("kinks"), 4, "second derivative"),
+    ("formula-once", formula("once"), 4, "second derivative"),
+    # where it begins
+    ("start-short", [*FIND, "--start", "1"], 2, "1 coordinates"),
+    ("start-long", [*FIND, "--start", "1,2,3"], 2, "3 coordinates"),
+    ("start-word", [*FIND, "--start", "1,two"], 2, "'two'"),
+    ("start-nan", [*FIND, "--start", "nan,1"], 2, "nan"),
+    ("start-outside", [*FIND, "--start", "9,9"], 2, "outside"),
+    ("start-off-the-sphere", [*domain("sphere"), "--start", "0,0"], 2, "outside"),
+    ("start-a-folder", [*FIND, "--start", "occupied"], 2, "occupied"),
+    ("start-missing-file", [*FIND, "--start", "nowhere.npy"], 3, "nowhere.npy"),
+    ("start-wrong-file", [*FIND, "--start", "long.npy"], 2, "5 coordinates"),
+    ("start-nan-file", [*FIND, "--start", "nan.npy"], 4, "nan.npy"),
+    ("start-objects", [*FIND, "--start", "objects.npy"], 3, "objects.npy"),
+    ("start-garbage", [*FIND, "--start", "garbage.npy"], 3, "garbage.npy"),
+    ("start-many-arrays", [*FIND, "--start", "xy.npz"], 3, "xy.npz"),
+    ("start-and-random", [*FIND, "--start", "1,2", "--random"], 2, "--random"),
+    ("start-random-model", ["saddles", "find", "net.py", "--random"], 2, "--random"),
+    ("start-checkpoint", ["saddles", "find", "net.py", "--start", "shapes.npz"], 3, "0.weight"),
+    ("start-checkpoint-nan", ["saddles", "find", "net.py", "--start", "nan.npz"], 4, "nan.npz"),
+    ("index-too-large", [*FIND, "--index", "3"], 2, "--index 3"),
+    ("index-too-large-on-a-sphere", [*domain("sphere"), "--index", "2"], 2, "at most 1"),
+    ("index-negative", [*FIND, "--index", "-1"], 2, "--index"),
+    ("index-of-newton", [*FIND, "--index", "1", "--method", "newton-mr"], 2, "--index"),
+    ("find-method", [*FIND, "--method", "guess"], 2, "guess"),
+    ("find-expect", [*FIND, "--expect", "hill"], 2, "hill"),
+    ("find-budget-zero", [*FIND, "--max-products", "0"], 2, "--max-products"),
+    ("census-starts-zero", formula("well", "--starts", "0"), 2, "--starts"),
+    ("census-tolerance", formula("well", "--tolerance", "nan"), 2, "--tolerance"),
+    ("census-unknown-key", formula("well", "--config", "unknown.toml"), 2, "largset"),
+    # from where to where
+    ("path-no-end", [*PATH, "--from", "-1,0"], 2, "--to"),
+    ("path-same-ends", [*PATH, "--from", "1,0", "--to", "1,0"], 2, "same point"),
+    ("path-short-end", [*PATH, "--from", "1,0", "--to", "1"], 2, "--to"),
+    ("path-word", [*PATH, "--from", "1,0", "--to", "there"], 2, "there"),
+    ("path-images", [*PATH, "--from", "-1,0", "--to", "1,0", "--images", "2"], 2, "--images"),
+    ("path-census-missing", [*PATH, "--census", "no/run", "--from", "0", "--to", "1"], 3, "no/run"),
+    ("path-census-other-kind", [*PATH, "--census", "runs/earlier", "--from", "0", "--to", "1"], 2, "AnalysisReport"),
+    ("path-census-no-number", [*CENSUS, "--from", "first", "--to", "1"], 2, "'first'"),
+    ("path-census-far-number", [*CENSUS, "--from", "0", "--to", "3"], 2, "minima are 0, 1"),
+    ("path-census-saddle", [*CENSUS, "--from", "0", "--to", "2"], 2, "a saddle"),
+    ("path-census-other-dim", ["saddles", "path", "formulas.py:waves", "--dim", "3", *CENSUS[-2:], "--from", "0", "--to", "1"], 2, "3"),
+    # the folder
+    ("find-out-occupied", [*FIND, "--out", "occupied"], 2, "occupied"),
+    ("census-out-occupied", formula("well", "--out", "occupied"), 2, "occupied"),
+    ("path-out-occupied", [*PATH, "--from", "-1,0", "--to", "1,0", "--out", "occupied"], 2, "occupied"),
+    ("find-resume-other-kind", [*FIND, "--out", "runs/earlier", "--resume"], 2, "AnalysisReport"),
+    ("census-resume-and-force", formula("well", "--out", "runs/census", "--resume", "--force"), 2, "--force"),
+    ("census-resume-other", formula("well", "--out", "runs/census", "--resume", "--tolerance", "1e-3"), 2, "tolerance"),
+    ("census-resume-other-formula", formula("half", "--out", "runs/census", "--resume"), 2, "landscape"),
+    ("analyze-a-formula", ["analyze", "ground.py"], 3, "FunctionLandscape"),
 ]  # fmt: skip
 
 
