@@ -29,8 +29,17 @@ from landscape.core import FunctionLandscape
 from landscape.domains import Bounds, Box, Domain, Space, Sphere, Torus
 from landscape.errors import LoadingError, NumericalError
 
-GRAMMAR = "space, box:LOW,HIGH, box:LOW,HIGH;LOW,HIGH, torus, torus:PERIOD, sphere or sphere:RADIUS"
-DOMAINS = ("space", "box", "torus", "sphere")
+FORMS = {
+    "space": "space or space:SPREAD",
+    "box": "box:LOW,HIGH, or box:LOW,HIGH;LOW,HIGH;... with a pair for each coordinate",
+    "torus": "torus, torus:PERIOD, or torus:PERIOD;PERIOD;... with one for each coordinate",
+    "sphere": "sphere or sphere:RADIUS",
+}
+POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
 SAMPLES = 1_000  # points at which it is asked whether the formula is finite
 COORDINATES = 1_000_000  # most numbers in them
 PERIOD_NOTE, PERIOD_ERROR = 1e-8, 1e-2  # change over a period, relative to the formula's range, that is told, refused
@@ -43,15 +52,17 @@ def domain(spec: str, dim: int) -> Domain:
         ValueError: no such domain, or its numbers are not that many or not in order.
     """
     name, colon, text = spec.strip().partition(":")
-    if name not in DOMAINS:
-        raise ValueError(f"unknown domain {spec!r}.{specs.closest(name, DOMAINS)} Write {GRAMMAR}.")
+    if name not in FORMS:
+        raise ValueError(
+            f"unknown domain {spec!r}.{specs.closest(name, FORMS)} Write space, box:LOW,HIGH, torus:PERIOD or sphere:RADIUS."
+        )
     rows = [[number(part, f"domain {spec!r}") for part in row.split(",")] for row in text.split(";")] if colon else []
     width = 2 if name == "box" else 1
     if any(len(row) != width for row in rows) or (name == "box" and not rows):
-        raise ValueError(f"domain {spec!r} does not have {width} number{'s'[: width - 1]} a place. Write {GRAMMAR}.")
+        raise ValueError(f"domain {spec!r}: write {FORMS[name]}.")
     each = len(rows) > 1
     if each and (name not in ("box", "torus") or len(rows) != dim):
-        wanted = f"one or {dim}" if name in ("box", "torus") else "one"
+        wanted = f"one, or one for each of {dim} coordinates" if name in ("box", "torus") else "one"
         raise ValueError(f"domain {spec!r} has {len(rows)} places, separated by ';', and needs {wanted}.")
     if name == "sphere" and dim < 2:
         raise ValueError("domain sphere needs dim 2 or more: the sphere in R^1 is two points.")
@@ -88,21 +99,30 @@ def number(text: str, what: str) -> float:
 def is_formula(found: Any, settings: Mapping[str, Any], dim: int | None) -> bool:
     """Whether a callable is a formula fn(x) and no factory.
 
-    It is one where a dimension is given, unless that is a parameter of its own, or where exactly one positional
-    parameter has neither a default nor a setting. A class is always a factory.
+    It is one where exactly one positional parameter has neither a default nor a setting, or where a dimension is given
+    and there is any positional parameter but ``dim``. A class is always a factory.
     """
     if isinstance(found, type):
         return False
-    try:
-        parameters = inspect.signature(found).parameters.values()
-    except (TypeError, ValueError):  # some builtins tell no signature
+    parameters = _parameters(found)
+    if parameters is None:
         return dim is not None
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    known = {*settings, "dim"} if dim is not None else set(settings)
-    left = [p for p in parameters if p.kind in positional and p.default is p.empty and p.name not in known]
-    if dim is not None and any(p.name == "dim" for p in parameters):
-        return len(left) == 1
-    return dim is not None or len(left) == 1
+    given = {*settings, "dim"} if dim is not None and takes_dim(found) else set(settings)
+    places = [p for p in parameters if p.kind in POSITIONAL and p.name not in given]
+    needed = [p for p in places if p.default is p.empty and p.kind is not inspect.Parameter.VAR_POSITIONAL]
+    return len(needed) == 1 or (dim is not None and "dim" not in given and bool(places))
+
+
+def takes_dim(found: Any) -> bool:
+    """Whether a callable has a parameter ``dim`` of its own."""
+    return any(p.name == "dim" for p in _parameters(found) or ())
+
+
+def _parameters(found: Any) -> list[inspect.Parameter] | None:
+    try:
+        return list(inspect.signature(found).parameters.values())
+    except (TypeError, ValueError):  # some builtins tell no signature
+        return None
 
 
 def build(
@@ -194,7 +214,7 @@ class _Probe:
             with userfiles.guarded(self.source):
                 y = self.f.function(x if self.f.domain is None else self.f.domain.chart(x))
         except LoadingError as error:
-            raise LoadingError(f"{error} (the formula was called {how} {shape})") from error
+            raise LoadingError(f"{error} (the formula was called {how} {shape}; it must take (..., n))") from error
         if not isinstance(y, Tensor):
             raise LoadingError(
                 f"{self.f.name} gave a {type(y).__name__} for points {shape}, not a tensor: compute with torch throughout."
@@ -213,7 +233,7 @@ class _Probe:
         again = torch.stack([self._values(x, "on one point").detach() for x in self.few])
         if not torch.allclose(singles, again, rtol=1e-6, atol=0, equal_nan=True):
             raise LoadingError(f"{self.f.name} gave two values at the same point: a formula must not be random.")
-        together = self._values(self.few, "on one point and works there; it is not batched: it fails on a batch")
+        together = self._values(self.few, "on a batch of points")
         size = float(torch.nan_to_num(singles, 0.0, 0.0, 0.0).abs().max())
         if not torch.allclose(together.detach(), singles, rtol=1e-4, atol=1e-5 * size, equal_nan=True):
             raise LoadingError(
@@ -272,8 +292,8 @@ class _Probe:
             raise NumericalError(f"the second derivative of {self.f.name} is NaN or infinite wherever it was tried.")
         if bool((h == 0).all()) and bool((g != 0).any()):
             raise NumericalError(
-                f"{self.f.name} has no second derivative: its gradient has no slope wherever it was tried. A search needs a "
-                "curved function, without abs or relu alone and without .detach()."
+                f"{self.f.name} has no second derivative: its gradient stays the same around every point tried, as that of abs, relu "
+                "or a step that is detached from x."
             )
 
     def _derivative(self, y: Tensor, x: Tensor, create_graph: bool = False) -> tuple[Tensor]:

@@ -212,6 +212,7 @@ def _find(options: LandscapeOptions) -> tuple[Any, str]:
         )
     with userfiles.seeded(options.seed):
         found, source = userfiles.resolve(spec)
+    given: dict[str, Any] = {}
     finished = isinstance(found, nn.Module | ModelLandscape | FunctionLandscape)
     if not finished and not callable(found):
         raise LoadingError(
@@ -221,12 +222,13 @@ def _find(options: LandscapeOptions) -> tuple[Any, str]:
         where = None if options.domain is None else formulas.domain(options.domain, options.dim or 1)
         return formulas.build(found, spec, settings, options.dim, where, _dtype(options.dtype)), source
     if not finished:
-        given = {} if options.dim is None else {"dim": options.dim}
+        if options.dim is not None and formulas.takes_dim(found):
+            given = {"dim": options.dim}
         found = userfiles.call(found, given | settings, source, options.seed)
     elif settings:
         raise ValueError(f"--set {next(iter(settings))}: {spec} is a finished {type(found).__name__}, not a factory.")
     if isinstance(found, FunctionLandscape):
-        _refuse(options, ("domain", "dtype", *(() if not finished else ("dim",))), "is fixed in {}")
+        _refuse(options, ("domain", "dtype", *(() if given else ("dim",))), "is fixed in {}")
     elif not isinstance(found, nn.Module | ModelLandscape):
         raise LoadingError(
             f"{spec} gave a {type(found).__name__} and should give a FunctionLandscape, a ModelLandscape or a Module; pass --dim N "

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape import files
+from landscape import files, specs
 from landscape.checkpoints import load_checkpoint
 from landscape.core import FunctionLandscape
 from landscape.domains import Space
@@ -39,7 +39,9 @@ def read(spec: str, f: ModelLandscape | FunctionLandscape, what: str = "the poin
     else:
         raise ValueError(f"{what}: {spec!r} is neither numbers with commas between them nor a .npy or .npz file.")
     if len(x) != f.dim:
-        raise ValueError(f"{what}: {spec} has {len(x):,} coordinates, and {f.name} has {f.dim:,}.")
+        raise ValueError(
+            f"{what}: coordinates of {f.name}: {f.dim:,}, given in {specs.one_line(spec, 60)}: {len(x):,}."
+        )
     x = x.to(device=f.device, dtype=f.dtype)
     domain = f.domain if isinstance(f, FunctionLandscape) else None
     if domain is None:
@@ -80,8 +82,8 @@ def _from_file(path: Path) -> Tensor:
     else:
         try:
             found = files.tensor_of(np.load(path, allow_pickle=False))
-        except (OSError, ValueError, EOFError) as error:
-            raise LoadingError(f"{path} cannot be read as an array of numbers: {error}.") from None
+        except (OSError, ValueError, EOFError):
+            raise LoadingError(f"{path} is no array of numbers: write it by numpy.save.") from None
     if not isinstance(found, Tensor) or found.is_complex():
         raise LoadingError(f"{path} does not hold real numbers.")
     return found.reshape(-1).double()
