@@ -56,7 +56,7 @@ COMMANDS = {  # what makes a result of which kind
     "Spectrum": "spectrum",
     "SearchReport": "saddles find",
     "Census": "saddles census",
-    "PathReport": "saddles path",
+    "EnergyPath": "saddles path",
 }
 
 
@@ -96,10 +96,10 @@ def _of_analysis(result: Any) -> list[str]:
 def _of_saddles(result: Any) -> list[str]:
     """The sections for a search, a census or a path: the lines of the screen, and the points as a table."""
     lines = {fact.label: fact for fact in saddle_facts.of(result)}
-    point = getattr(result, "found", None) or getattr(getattr(result, "path", None), "saddle", None)
+    point = getattr(result, "found", None) or getattr(result, "saddle", None)
     apart = ("searched", "next", "notes", *(("verdict", "why") if point is not None else ()))
     rows = [(label, " · ".join(fact.lines)) for label, fact in lines.items() if label not in apart]
-    points = saddle_facts.rows(result) if hasattr(result, "points") else []
+    points = saddle_facts.rows(result) if COMMANDS[type(result).__name__] == "saddles census" else []
     table = _table(saddle_facts.COLUMNS, points, numeric=(0, 2, 3, 4, 5)) if points else ""
     return [
         *_head(result, lines["searched"]),

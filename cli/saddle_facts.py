@@ -19,8 +19,8 @@ PLURALS = {"minimum": "minima", "maximum": "maxima", "saddle": "saddles"}
 
 
 def of(result: Any, folder: str = "RUN") -> list[Fact]:
-    """Every line of a SearchReport, a Census or a PathReport that is stored in ``folder``."""
-    lines = {"SearchReport": of_search, "Census": of_census, "PathReport": of_path}[type(result).__name__]
+    """Every line of a SearchReport, a Census or an EnergyPath that is stored in ``folder``."""
+    lines = {"SearchReport": of_search, "Census": of_census, "EnergyPath": of_path}[type(result).__name__]
     return [fact for fact in lines(result, folder) if fact.lines]
 
 
@@ -63,19 +63,17 @@ def of_census(census: Any, folder: str) -> Iterator[Fact]:
     yield Fact("next", tuple(_after_census(census, folder)))
 
 
-def of_path(report: Any, folder: str) -> Iterator[Fact]:
+def of_path(path: Any, folder: str) -> Iterator[Fact]:
     """How high the barrier is from either side, what stands on it, and how well the path is known."""
-    path, (a, b) = report.path, report.ends
-    values = path.values.tolist()
-    yield Fact("searched", (_searched(report),))
-    yield Fact("path", (f"{len(values)} stations from {a} to {b}",))
+    a, b = _ends(path)
+    yield Fact("searched", (_searched(path),))
+    yield Fact("path", (f"from {a} to {b}, {numbers.count(len(path.values))} points",))
     yield Fact("outcome", (path.stop.value,))
     yield Fact("barrier", (f"{numbers.plain(path.barrier)} from {a}, {numbers.plain(path.barrier_back)} from {b}",))
-    yield Fact("stations", (" ".join(numbers.plain(value) for value in values),))
-    yield Fact("residual", (numbers.plain(path.residual),))
+    yield Fact("stations", tuple(_stations(path)))
+    yield Fact("residual", (f"{numbers.plain(path.residual)}, the largest slope across the path",))
     yield Fact("found", tuple(path.reasons))
     yield from of_point(path.saddle)
-    yield Fact("notes", tuple(report.notes))
 
 
 def rows(census: Any) -> list[tuple[str, ...]]:
@@ -103,7 +101,23 @@ def coordinates(x: Any, most: int) -> str:
 def _searched(result: Any) -> str:
     origin = result.provenance
     where = f", {origin.dtype} on {origin.device}" if origin is not None else ""
-    return f"{result.name}: {numbers.count(result.dim)} coordinates{where}"
+    dim = result.dim if hasattr(result, "dim") else result.points.shape[-1]
+    return f"{result.name}: {numbers.count(dim)} coordinates{where}"
+
+
+def _ends(path: Any) -> tuple[str, str]:
+    """Both ends of a path as they were typed."""
+    config = path.provenance.config if path.provenance is not None else {}
+    what = "minimum " if "census" in config else ""
+    return f"{what}{config.get('from', 'the first end')}", f"{what}{config.get('to', 'the last end')}"
+
+
+def _stations(path: Any) -> Iterator[str]:
+    """The stationary points on the way."""
+    for point in path.stations[:LISTED]:
+        yield f"{point.kind} {numbers.plain(point.value)} at {coordinates(point.x, COORDINATES)}"
+    if len(path.stations) > LISTED:
+        yield f"{numbers.count(len(path.stations) - LISTED)} more in result.json"
 
 
 def _went(point: Any) -> str:

@@ -77,7 +77,9 @@ def census(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as
 @option("--from", "origin", required=True, metavar="A", help="1,2 or a .npy file; for a model a checkpoint.")
 @option("--to", "goal", required=True, metavar="B", help="The other end.")
 @option("--census", metavar="RUN", help="A and B are the numbers of minima in this stored census.")
-@option("--images", type=click.IntRange(3), default=15, show_default=True, help="Points along the path.")
+@option("--images", type=click.IntRange(5), help="Points of the first path; default: the library's.")
+@option("--tol", type=Positive(), help="Slope across the path that counts as none; default: the library's.")
+@option("--max-steps", type=click.IntRange(1), help="Steps after which the path is given up.")
 @run_options
 @click.pass_context
 def path(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:

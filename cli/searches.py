@@ -14,7 +14,7 @@ from landscape.analysis import provenance
 from landscape.core import FunctionLandscape
 from landscape.results import Provenance
 from landscape.stationary.census import Census
-from landscape.stationary.reports import PathReport, SearchReport
+from landscape.stationary.reports import SearchReport
 
 from . import problems, runs
 from .errors import OneLine
@@ -77,27 +77,26 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
     return problems.store(ctx, target, work)
 
 
-def path(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> PathReport:
-    """A path between two points, or between two minima of a stored census."""
+def path(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> Any:
+    """An EnergyPath between two points, or between two minima of a stored census."""
     if options["origin"] == options["goal"]:
         raise OneLine(f"--from and --to are the same point, {options['goal']}.", 2)
-    if resume and (stored := runs.finished(target, PathReport, ctx)) is not None:
+    if resume and (stored := runs.finished(target, ls.EnergyPath, ctx)) is not None:
         return stored
-    stored_census = None if options["census"] is None else _census(options["census"])
-    numbers = [] if stored_census is None else [_number(stored_census, options[k], o) for k, o in ENDS.items()]
+    known = None if options["census"] is None else _census(options["census"])
+    numbers = [] if known is None else [_number(known, options[key], option) for key, option in ENDS.items()]
 
-    def work(bar: Any, settings: dict[str, Any]) -> PathReport:
-        problem, begun = problems.landscape(options), time.perf_counter()
+    def work(bar: Any, settings: dict[str, Any]) -> Any:
+        problem = problems.landscape(options)
         f, origin = problem.landscape, _origin(problem, options["seed"], settings)
-        if stored_census is None:
-            ends = [points.read(options[k], f, option) for k, option in ENDS.items()]
-            words = (options["origin"], options["goal"])
+        if known is None:
+            ends = [points.read(options[key], f, option) for key, option in ENDS.items()]
         else:
-            _require_same(stored_census, f.dim, origin, options["census"])
-            ends = [stored_census.points[i].x.to(f.device, f.dtype) for i in numbers]
-            words = (f"minimum {numbers[0]}", f"minimum {numbers[1]}")
-        found = ls.minimum_energy_path(f, *ends, images=options["images"], seed=options["seed"], progress=bar)
-        return PathReport(problem.name, f.dim, words, found, problem.notes, time.perf_counter() - begun, origin)
+            _require_same(known, f.dim, origin, options["census"])
+            ends = [known.points[i].x.to(f.device, f.dtype) for i in numbers]
+        given = {k: options[k] for k in ("images", "tol", "max_steps") if options[k] is not None}
+        found = ls.minimum_energy_path(f, *ends, seed=options["seed"], progress=bar, **given)
+        return replace(found, name=problem.name, reasons=[*found.reasons, *problem.notes], provenance=origin)
 
     return problems.store(ctx, target, work)
 

@@ -214,16 +214,15 @@ def test_a_model_is_searched_from_its_parameters_or_a_checkpoint(here: Path, run
 )
 def test_a_path_finds_the_saddle_and_the_barrier(here: Path, run: Run, ends: list[str]) -> None:
     result = run("saddles", "path", *WELL, *ends, "--out", "run")
-    report = ls.load("run")
+    found = ls.load("run")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert report.path.barrier == pytest.approx(1.0, abs=1e-6)
-    assert report.path.barrier_back == pytest.approx(1.0, abs=1e-6)
-    assert close(report.path.saddle.x, 0.0, 0.0, within=1e-4)
+    assert found.barrier == pytest.approx(1.0, abs=1e-6)
+    assert found.barrier_back == pytest.approx(1.0, abs=1e-6)
+    assert close(found.saddle.x, 0.0, 0.0, within=1e-4)
     for words in ("barrier", "SADDLE of index 1", "stations", "written run"):
         assert words in flat(result.stdout)
-    assert json.loads(run("saddles", "path", *WELL, *ends, "--out", "run", "--resume", "--json").stdout)["path"][
-        "barrier"
-    ]
+    again = run("saddles", "path", *WELL, *ends, "--out", "run", "--resume", "--json")
+    assert json.loads(again.stdout)["barrier"] == found.barrier
     assert run("report", "run").exit_code == 0
     assert "barrier" in Path("run/report.html").read_text()
 
@@ -233,7 +232,7 @@ def test_a_path_in_a_changed_formula_is_told(here: Path, run: Run) -> None:
     result = run("saddles", "path", *WELL, "--set", "depth=3", *arguments)
     assert result.exit_code == 0
     assert "another landscape" in result.stderr
-    assert ls.load("run").path.barrier == pytest.approx(3.0, abs=1e-6)
+    assert ls.load("run").barrier == pytest.approx(3.0, abs=1e-6)
 
 
 # ---- streams, mistakes of a formula that only show later
