@@ -101,16 +101,14 @@ def landscape(options: LandscapeOptions) -> Problem:
     _refuse(options, _MODELS_ONLY, "is about models, and {} is a formula")
     notes = formulas.probe(found, source, options.seed) if source else []
     name = _name(options.model) if found.name in ("<lambda>", "formula") else found.name
-    mark = formulas.fingerprint(found, source or options.model, options.settings)
+    drawn = not source and "seed" in zoo.options(options.model)
+    settings = {"seed": options.seed, **options.settings} if drawn else options.settings
+    mark = formulas.fingerprint(found, source or options.model, settings)
     return Problem(found, str(name), tuple(notes), _formula_config(options, found), mark)
 
 
-def _problem(options: ProblemOptions, loaded: Any) -> Problem:
+def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Problem:
     """A model, or a landscape of one, with the options applied."""
-    if isinstance(loaded, FunctionLandscape):
-        raise ValueError(
-            f"{options.model} is a formula, and a model is wanted here: `landscape saddles` searches formulas."
-        )
     device, dtype = _device(options.device), _dtype(options.dtype)
     loss = load_loss(options.loss) if options.loss else None
     own = isinstance(loaded, ModelLandscape)
@@ -193,11 +191,44 @@ def load_loss(spec: str) -> Callable[..., Any]:
     return loss
 
 
-def _load(options: ProblemOptions) -> Any:
+def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
     if options.model not in zoo.names():
         return load_model(options.model, options.settings, options.seed)
     settings = {"seed": options.seed} if "seed" in zoo.options(options.model) else {}
     return zoo.load(options.model, **settings | dict(options.settings))
+
+
+def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | None:
+    """The batches that the options ask for; None leaves the problem's own."""
+    if options.data:
+        return load_data(options.data, options.batch_size, options.seed)
+    if options.batch_size is None:
+        return None
+    return cut_again(list(parts["batches"]), options.batch_size, options.seed, options.model)
+
+
+def _parts(landscape: Any) -> dict[str, Any]:
+    """What a landscape was made of, to make another with some of it replaced."""
+    names = (
+        "model", "loss", "batches", "l2", "l1", "include", "exclude", "mode", "reduction", "dtype", "name", "masks",
+        "weight",
+    )  # fmt: skip
+    return {name: getattr(landscape, name) for name in names if hasattr(landscape, name)}
+
+
+def _require_parts(options: ProblemOptions) -> None:
+    """A Module alone says neither what it should do nor on which data."""
+    for option, value, example in (("--data", options.data, "digits"), ("--loss", options.loss, "cross-entropy")):
+        if value is None:
+            raise ValueError(
+                f"{options.model} is a Module and needs {option}, {example} say; or write a file.py whose problem() "
+                "returns a ModelLandscape."
+            )
+
+
+def _name(spec: str) -> str:
+    source, _, attr = spec.rpartition(":")
+    return Path(attr).stem if attr.endswith(".py") or not source else attr
 
 
 def _find(options: LandscapeOptions) -> tuple[Any, str]:
@@ -244,7 +275,8 @@ def _built_in(options: LandscapeOptions) -> Any:
         raise ValueError(f"--dim is fixed in {options.model}. Its options, for --set: {', '.join(known) or 'none'}.")
     if options.dim is not None:
         options = dataclasses.replace(options, settings={"dim": options.dim, **options.settings}, dim=None)
-    found = _load(options)
+    settings = {"seed": options.seed} if "seed" in known else {}
+    found: Any = zoo.load(options.model, **settings | dict(options.settings))
     if isinstance(found, FunctionLandscape):
         _refuse(options, ("domain", "dtype"), "is fixed in {}")
     return found
@@ -252,18 +284,8 @@ def _built_in(options: LandscapeOptions) -> Any:
 
 # options of LandscapeOptions that a formula has no use for
 _MODELS_ONLY = (
-    "checkpoint",
-    "checkpoint_key",
-    "data",
-    "loss",
-    "l2",
-    "l1",
-    "include",
-    "exclude",
-    "mode",
-    "masks",
-    "batch_size",
-)
+    "checkpoint", "checkpoint_key", "data", "loss", "l2", "l1", "include", "exclude", "mode", "masks", "batch_size",
+)  # fmt: skip
 
 
 def _refuse(options: LandscapeOptions, names: tuple[str, ...], why: str) -> None:
@@ -278,39 +300,6 @@ def _refuse(options: LandscapeOptions, names: tuple[str, ...], why: str) -> None
 def _formula_config(options: LandscapeOptions, f: FunctionLandscape) -> dict[str, Any]:
     config = dataclasses.asdict(options) | {"dim": f.dim, "device": "cpu", "dtype": str(f.dtype).removeprefix("torch.")}
     return {k: _plain(v) for k, v in config.items() if v not in (None, {}, ())}
-
-
-def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | None:
-    """The batches that the options ask for; None leaves the problem's own."""
-    if options.data:
-        return load_data(options.data, options.batch_size, options.seed)
-    if options.batch_size is None:
-        return None
-    return cut_again(list(parts["batches"]), options.batch_size, options.seed, options.model)
-
-
-def _parts(landscape: Any) -> dict[str, Any]:
-    """What a landscape was made of, to make another with some of it replaced."""
-    names = (
-        "model", "loss", "batches", "l2", "l1", "include", "exclude", "mode", "reduction", "dtype", "name", "masks",
-        "weight",
-    )  # fmt: skip
-    return {name: getattr(landscape, name) for name in names if hasattr(landscape, name)}
-
-
-def _require_parts(options: ProblemOptions) -> None:
-    """A Module alone says neither what it should do nor on which data."""
-    for option, value, example in (("--data", options.data, "digits"), ("--loss", options.loss, "cross-entropy")):
-        if value is None:
-            raise ValueError(
-                f"{options.model} is a Module and needs {option}, {example} say; or write a file.py whose problem() "
-                "returns a ModelLandscape."
-            )
-
-
-def _name(spec: str) -> str:
-    source, _, attr = spec.rpartition(":")
-    return Path(attr).stem if attr.endswith(".py") or not source else attr
 
 
 def _device(name: str) -> torch.device:
