@@ -187,7 +187,7 @@ def test_starts_from_files_and_at_random(here: Path, run: Run) -> None:
 
 def test_an_index_is_followed(here: Path, run: Run) -> None:
     for index, kind in ((0, "minimum"), (1, "saddle")):
-        run("saddles", "find", *WELL, "--start", "0.8,0.1", "--index", index, "--out", f"run{index}")
+        run("saddles", "find", *WELL, "--start", "0.4,0.1", "--index", index, "--out", f"run{index}")
         found = ls.load(f"run{index}").found
         assert (found.search, found.kind, found.index) == ("eigenvector-following", kind, index)
 
