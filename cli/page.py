@@ -63,7 +63,7 @@ COMMANDS = {  # what makes a result of which kind
 def build(result: Any) -> str:
     """The page for a stored result of any command."""
     kind = type(result).__name__
-    if kind not in COMMANDS or result.provenance is None:
+    if kind not in COMMANDS:
         raise OneLine(f"a page shows what `landscape {', '.join(COMMANDS.values())}` stored; this is a {kind}.", 2)
     parts = _of_saddles(result) if COMMANDS[kind].startswith("saddles") else _of_analysis(result)
     return (
@@ -200,13 +200,14 @@ def _checks(checks: Any) -> str:
 def _provenance(result: Any) -> str:
     origin = result.provenance
     rows = [
-        ("made", ", ".join([origin.created, *_cost(result)])),
+        ("made", ", ".join(filter(None, [origin.created, *_cost(result)]))),
         ("versions", ", ".join(f"{k} {v}" for k, v in origin.versions.items())),
-        ("machine", f"{origin.platform}, {origin.dtype} on {origin.device}"),
+        ("machine", f"{origin.platform}, {origin.dtype} on {origin.device}" if origin.platform else ""),
         ("seed", str(origin.seed)),
         ("model", origin.model_hash),
-        *([("data", origin.data_hash)] if origin.data_hash else []),
+        ("data", origin.data_hash),
     ]
+    rows = [row for row in rows if row[1]]
     command = COMMANDS[type(result).__name__]
     again = f"<pre>{escape(config.dump(origin.config, command, 'config.toml'))}</pre>" if origin.config else ""
     return f"<h2>Where this comes from</h2>{_table(['', ''], rows, head=False)}{again}"

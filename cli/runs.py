@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,7 +62,7 @@ def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
 
 def differing(result: Any, ctx: click.Context) -> list[str]:
     """The options in force that are not those of a stored result."""
-    asked, stored = config.resolved(ctx), getattr(result.provenance, "config", {})
+    asked, stored = config.resolved(ctx), result.provenance.config
     return [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
 
 
@@ -80,10 +81,15 @@ def stored(target: Path, kind: type[T]) -> T | None:
 
 
 def load(folder: str | Path) -> Any:
-    """The result stored in ``folder``."""
+    """The result stored in ``folder``; one that Python has saved without its origin gets an empty one."""
     import landscape
 
-    return landscape.load(folder)
+    result = landscape.load(folder)
+    if hasattr(result, "provenance") and result.provenance is None:
+        nothing = dict.fromkeys(("dtype", "device", "model_hash", "data_hash", "platform", "created"), "")
+        origin = landscape.Provenance(name=result.name, seed=result.seed, versions={}, config={}, **nothing)
+        return replace(result, provenance=origin)
+    return result
 
 
 @contextmanager

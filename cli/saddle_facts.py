@@ -100,7 +100,7 @@ def coordinates(x: Any, most: int) -> str:
 
 def _searched(result: Any) -> str:
     origin = result.provenance
-    where = f", {origin.dtype} on {origin.device}" if origin is not None else ""
+    where = f", {origin.dtype} on {origin.device}" if origin is not None and origin.dtype else ""
     dim = result.dim if hasattr(result, "dim") else result.points.shape[-1]
     return f"{result.name}: {numbers.count(dim)} coordinates{where}"
 

@@ -23,7 +23,7 @@ def saddles() -> None:
 
 @saddles.command()
 @landscape_options
-@option("--start", metavar="POINT", help="Where to begin: 1,2 or a .npy file; for a model a checkpoint.")
+@option("--start", metavar="POINT", help="Where to begin: 1,2 or a .npy file or a run; for a model a checkpoint.")
 @option("--random", is_flag=True, help="Begin at a random point of the domain; the default for a formula.")
 @option("--method", type=click.Choice(METHODS), help="Default: newton-mr; with --index eigenvector-following.")
 @option("--index", type=click.IntRange(0), metavar="K", help="Go to a point of this index.")
@@ -74,7 +74,7 @@ def census(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as
 
 @saddles.command()
 @landscape_options
-@option("--from", "origin", required=True, metavar="A", help="1,2 or a .npy file; for a model a checkpoint.")
+@option("--from", "origin", required=True, metavar="A", help="1,2 or a .npy file or a run; for a model a checkpoint.")
 @option("--to", "goal", required=True, metavar="B", help="The other end.")
 @option("--census", metavar="RUN", help="A and B are the numbers of minima in this stored census.")
 @option("--images", type=click.IntRange(5), help="Points of the first path; default: the library's.")

@@ -61,7 +61,7 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
     def work(bar: Any, settings: dict[str, Any]) -> Census:
         problem = problems.landscape(options)
         origin = _origin(problem, options["seed"], settings)
-        if known is not None and known.provenance is not None and known.provenance.model_hash != origin.model_hash:
+        if known is not None and not _same(known, origin):
             raise OneLine(f"{target} holds a census of another landscape: it has changed since. Pass --force.", 2)
         found: Census = ls.census(
             problem.landscape,
@@ -157,9 +157,15 @@ def _number(census: Census, text: str, option: str) -> int:
     return int(text)
 
 
+def _same(census: Census, origin: Provenance) -> bool:
+    """Whether the census is of this very landscape, as far as it says."""
+    known = census.provenance.model_hash if census.provenance is not None else ""
+    return known in ("", origin.model_hash)
+
+
 def _require_same(census: Census, dim: int, origin: Provenance, run: str) -> None:
     """A census of this landscape; one that may have changed since is told."""
     if census.dim != dim:
         raise OneLine(f"{run} is a census in {census.dim} dimensions, and {origin.name} has {dim}.", 2)
-    if census.provenance is not None and census.provenance.model_hash != origin.model_hash:
+    if not _same(census, origin):
         click.echo(f"Note: {run} is a census of another landscape, or {origin.name} has changed since.", err=True)

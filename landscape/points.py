@@ -1,7 +1,8 @@
 """A point of a landscape from what a user writes: coordinates, a file of numbers, a checkpoint, or nothing.
 
-``1,-2.5,pi/2``: one number a coordinate. ``.npy``, or ``.npz`` with one array: n numbers in any shape. For a model any
-checkpoint that fits it: the point is its analysed parameters, and the model stays as it was.
+``1,-2.5,pi/2``: one number a coordinate. ``.npy``, or ``.npz`` with one array: n numbers in any shape. A run folder: the
+point that it is about. For a model any checkpoint that fits it: the point is its analysed parameters, and the model
+stays as it was.
 """
 
 from pathlib import Path
@@ -10,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape import files, specs
+from landscape import files, results, specs
 from landscape.checkpoints import load_checkpoint
 from landscape.core import FunctionLandscape
 from landscape.domains import Space
 from landscape.errors import LoadingError, NumericalError
 from landscape.formulas import number
 from landscape.model import ModelLandscape
+from landscape.stationary.classify import StationaryPoint
 
 
 def read(spec: str, f: ModelLandscape | FunctionLandscape, what: str = "the point") -> Tensor:
@@ -28,16 +30,19 @@ def read(spec: str, f: ModelLandscape | FunctionLandscape, what: str = "the poin
         NumericalError: a file with a NaN or infinity.
     """
     suffix = Path(spec).suffix.lower()
-    if isinstance(f, ModelLandscape) and suffix != ".npy" and not _numbers(spec):
+    stored = (Path(spec) / "result.json").is_file()
+    if not stored and isinstance(f, ModelLandscape) and suffix != ".npy" and not _numbers(spec):
         return _from_checkpoint(spec, f)
-    if suffix in (".npy", ".npz"):
-        x = _from_file(Path(spec))
+    if stored or suffix in (".npy", ".npz"):
+        x = _from_run(spec) if stored else _from_file(Path(spec))
         if not bool(torch.isfinite(x).all()):
             raise NumericalError(f"{what}: {spec} holds a NaN or infinity.")
     elif _numbers(spec):
         x = torch.tensor([number(part, what) for part in spec.split(",")], dtype=torch.float64, device="cpu")
     else:
-        raise ValueError(f"{what}: {spec!r} is neither numbers with commas between them nor a .npy or .npz file.")
+        raise ValueError(
+            f"{what}: {spec!r} is neither numbers with commas between them nor a .npy or .npz file nor a run."
+        )
     if len(x) != f.dim:
         raise ValueError(
             f"{what}: coordinates of {f.name}: {f.dim:,}, given in {specs.one_line(spec, 60)}: {len(x):,}."
@@ -69,6 +74,15 @@ def draw(f: FunctionLandscape, seed: int) -> Tensor:
 def _numbers(spec: str) -> bool:
     """Whether this is meant as coordinates and not as a file."""
     return not Path(spec).exists() and ("," in spec or not Path(spec).suffix[1:].isalpha())
+
+
+def _from_run(folder: str) -> Tensor:
+    """The point that a stored search, analysis or path is about."""
+    result = results.load(folder)
+    for name in ("found", "point", "saddle"):
+        if isinstance(point := getattr(result, name, None), StationaryPoint):
+            return point.x
+    raise LoadingError(f"{folder} holds a {type(result).__name__}, which is not about one point; pass numbers.")
 
 
 def _from_file(path: Path) -> Tensor:

@@ -184,6 +184,13 @@ def test_points_as_written(bowl: ls.FunctionLandscape, tmp_path: Path) -> None:
     assert points.read("1,1", bowl).dtype == torch.float64
 
 
+def test_a_run_is_the_point_it_is_about(bowl: ls.FunctionLandscape, tmp_path: Path) -> None:
+    ls.analyze(bowl, torch.tensor([0.5, 0.25], dtype=torch.float64)).save(tmp_path / "run")
+    assert points.read(str(tmp_path / "run"), bowl).tolist() == [0.5, 0.25]
+    with pytest.raises(ValueError, match=r"given in .*: 2"):
+        points.read(str(tmp_path / "run"), ls.FunctionLandscape(quartic, 3))
+
+
 def test_a_random_start_is_finite_and_its_seeds_own() -> None:
     f = ls.FunctionLandscape(lambda x: torch.log(x).sum(-1), 2, ls.Box(-1, 1))
     starts = [points.draw(f, seed).tolist() for seed in range(5)]

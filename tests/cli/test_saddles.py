@@ -165,6 +165,8 @@ def test_a_search_tells_what_it_found_and_how_far_it_was(here: Path, run: Run) -
     ):
         assert words in text
     assert run("report", "run").exit_code == 0
+    run("saddles", "find", *WELL, "--start", "run", "--out", "on")  # a search may go on from a stored one
+    assert ls.load("on").found.start_value == report.found.value
 
 
 @pytest.mark.parametrize(("expected", "code"), [("saddle", 0), ("saddle:1", 0), ("saddle:2", 1), ("minimum", 1)])
@@ -358,6 +360,17 @@ def test_report_shows_a_stored_census(here: Path, run: Run) -> None:
         assert text in html
     assert html.count("<td>saddle</td>") == 1
     assert "<script" not in html
+
+
+def test_a_census_that_python_has_saved_is_reported_and_used_too(here: Path, run: Run) -> None:
+    from dataclasses import replace
+
+    replace(ls.load("runs/census"), provenance=None).save("plain")
+    assert run("report", "plain").exit_code == 0
+    html = Path("plain/report.html").read_text()
+    assert "index 0: 2 minima" in html
+    assert "<td>machine</td>" not in html
+    assert run("saddles", "path", *WELL, "--census", "plain", "--from", "0", "--to", "2").exit_code == 2
 
 
 def test_a_census_that_cannot_be_whole_says_what_to_do(here: Path) -> None:
