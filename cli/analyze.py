@@ -42,6 +42,5 @@ def analyze(
         screens.as_json(report, folder=str(target))
     else:
         screens.facts([*facts.of_analysis(report), facts.Fact("written", (str(target),))])
-    if expect is not None and not expect.holds(report.point):
-        click.echo(f"Expected {expect}, found {facts.verdict(report.point).lower()}.", err=True)
-        ctx.exit(1)
+    if expect is not None:
+        expect.require(ctx, report.point)

@@ -48,6 +48,15 @@ def resolved(ctx: click.Context) -> dict[str, Any]:
     return options
 
 
+def words(ctx: click.Context) -> str:
+    """The command as it is typed, without the tool's own name: ``saddles find``."""
+    names: list[str] = []
+    while ctx.parent is not None:
+        names.insert(0, str(ctx.info_name))
+        ctx = ctx.parent
+    return " ".join(names)
+
+
 def dump(options: dict[str, Any], command: str, name: str) -> str:
     """``options`` as TOML text."""
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in options.items()]

@@ -8,6 +8,7 @@ from .errors import OneLineGroup
 from .figures import figures
 from .inspect import inspect
 from .report import report
+from .saddles import saddles
 from .spectrum import spectrum
 from .zoo import zoo
 
@@ -26,7 +27,7 @@ def main() -> None:
     """Tell where in its loss landscape a PyTorch model is, with error bars."""
 
 
-for command in (analyze, spectrum, inspect, zoo, figures, report, doctor):
+for command in (analyze, spectrum, saddles, inspect, zoo, figures, report, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from . import config
+from . import config, facts
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
@@ -88,6 +88,12 @@ class Expectation:
         """Whether a StationaryPoint is surely of this kind."""
         return bool(point.kind == self.kind and (self.index is None or point.index == self.index))
 
+    def require(self, ctx: click.Context, point: Any) -> None:
+        """Say so and exit with 1 unless it holds."""
+        if not self.holds(point):
+            click.echo(f"Expected {self}, found {facts.verdict(point).lower()}.", err=True)
+            ctx.exit(1)
+
 
 class ExpectationType(ParamType):
     """``minimum``, ``saddle``, ``saddle:K`` or ``plateau``."""
@@ -118,14 +124,13 @@ def _stack(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
 
 json_option = option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and nothing else.")
 
-problem_options = _stack(
-    click.argument("model", envvar="LANDSCAPE_MODEL"),
+_problem = _stack(
     option(
         "--set",
         "settings",
         type=Setting(),
         multiple=True,
-        help="A keyword argument of the model's factory, its value in JSON.",
+        help="A keyword argument of the factory or formula, its value in JSON.",
     ),
     option("--checkpoint", metavar="FILE", help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz."),
     option("--checkpoint-key", metavar="KEY", help="Where in the checkpoint the weights are, dots for nesting."),
@@ -147,6 +152,19 @@ problem_options = _stack(
         "--batch-size", type=click.IntRange(1), help="Samples a micro-batch; changes memory and speed, not the answer."
     ),
     option("--seed", type=SEEDS, default=0, show_default=True, help="Of everything random."),
+)
+
+problem_options = _stack(click.argument("model", envvar="LANDSCAPE_MODEL"), _problem)
+
+landscape_options = _stack(
+    click.argument("landscape", envvar="LANDSCAPE_LANDSCAPE"),
+    option("--dim", type=click.IntRange(1), metavar="N", help="Coordinates of a formula fn(x)."),
+    option(
+        "--domain",
+        metavar="SPEC",
+        help="Where a formula lives: space, box:LOW,HIGH, 'box:LOW,HIGH;LOW,HIGH', torus:PERIOD, sphere:RADIUS.",
+    ),
+    _problem,
 )
 
 spectrum_options = _stack(

@@ -8,7 +8,8 @@ from typing import Any
 import landscape_figures as figures
 from landscape_figures import style
 
-from . import config, facts, numbers
+from . import config, facts, numbers, saddle_facts
+from .errors import OneLine
 
 INKS = {  # the colours of a figure on paper, by the page's own names for them: these change with the reader's theme
     style.INK: "var(--ink)",
@@ -50,25 +51,21 @@ small, .quiet { color: var(--quiet) } footer { margin-top: 3rem; color: var(--qu
 TONES = {"minimum": "good", "saddle": "doubt", "maximum": "doubt", "plateau": "doubt", "degenerate": "doubt"}
 
 
+COMMANDS = {  # what makes a result of which kind
+    "AnalysisReport": "analyze",
+    "Spectrum": "spectrum",
+    "SearchReport": "saddles find",
+    "Census": "saddles census",
+    "EnergyPath": "saddles path",
+}
+
+
 def build(result: Any) -> str:
-    """The page for an AnalysisReport or a Spectrum."""
-    lines = {
-        fact.label: fact
-        for fact in (facts.of_analysis(result) if hasattr(result, "point") else facts.of_spectrum(result))
-    }
-    parts = [
-        f"<h1>{escape(result.name)}</h1>",
-        f'<p class="what">{escape(lines["analysed"].lines[0].partition(": ")[2])}</p>',
-        _verdict(result, lines),
-        _key(lines),
-        _bullets("What to do next", lines.get("next")),
-        _ends(lines),
-        _figures(result),
-        _layers(getattr(result, "layers", ())),
-        _checks(getattr(result, "checks", ())),
-        _bullets("Notes from loading", lines.get("notes")),
-        _provenance(result),
-    ]
+    """The page for a stored result of any command."""
+    kind = type(result).__name__
+    if kind not in COMMANDS:
+        raise OneLine(f"a page shows what `landscape {', '.join(COMMANDS.values())}` stored; this is a {kind}.", 2)
+    parts = _of_saddles(result) if COMMANDS[kind].startswith("saddles") else _of_analysis(result)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -78,12 +75,54 @@ def build(result: Any) -> str:
     )
 
 
-def _verdict(result: Any, lines: dict[str, facts.Fact]) -> str:
+def _of_analysis(result: Any) -> list[str]:
+    """The sections for an AnalysisReport or a Spectrum."""
+    found = facts.of_analysis(result) if hasattr(result, "point") else facts.of_spectrum(result)
+    lines = {fact.label: fact for fact in found}
+    return [
+        *_head(result, lines["analysed"]),
+        _verdict(getattr(result, "point", None), lines),
+        _key(lines),
+        _bullets("What to do next", lines.get("next")),
+        _ends(lines),
+        _figures(result),
+        _layers(getattr(result, "layers", ())),
+        _checks(getattr(result, "checks", ())),
+        _bullets("Notes from loading", lines.get("notes")),
+        _provenance(result),
+    ]
+
+
+def _of_saddles(result: Any) -> list[str]:
+    """The sections for a search, a census or a path: the lines of the screen, and the points as a table."""
+    lines = {fact.label: fact for fact in saddle_facts.of(result)}
+    point = getattr(result, "found", None) or getattr(result, "saddle", None)
+    apart = ("searched", "next", "notes", *(("verdict", "why") if point is not None else ()))
+    rows = [(label, " · ".join(fact.lines)) for label, fact in lines.items() if label not in apart]
+    points = saddle_facts.rows(result) if COMMANDS[type(result).__name__] == "saddles census" else []
+    table = _table(saddle_facts.COLUMNS, points, numeric=(0, 2, 3, 4, 5)) if points else ""
+    return [
+        *_head(result, lines["searched"]),
+        _verdict(point, lines),
+        _table(["", ""], rows, head=False),
+        _bullets("What to do next", lines.get("next")),
+        f'<h2>Points</h2><div class="wide">{table}</div>' if table else "",
+        _figures(result),
+        _bullets("Notes from loading", lines.get("notes")),
+        _provenance(result),
+    ]
+
+
+def _head(result: Any, what: facts.Fact) -> list[str]:
+    return [f"<h1>{escape(result.name)}</h1>", f'<p class="what">{escape(what.lines[0].partition(": ")[2])}</p>']
+
+
+def _verdict(point: Any, lines: dict[str, facts.Fact]) -> str:
     if "verdict" not in lines:
         return ""
     head, _, tail = lines["verdict"].lines[0].partition(": ")
     why = "".join(f"<li>{escape(reason)}</li>" for reason in lines["why"].lines) if "why" in lines else ""
-    tone = TONES.get(result.point.kind, "bad")
+    tone = TONES.get(point.kind, "bad")
     text = f"<strong>{escape(head)}</strong> <span>{escape(tail)}</span><ul>{why}</ul>"
     return f'<section class="verdict {tone}" aria-label="Verdict">{text}</section>'
 
@@ -119,7 +158,7 @@ def _figures(result: Any) -> str:
             continue
         svg = style.render(figure, "svg", title=name, alt=caption, provenance=result.provenance).decode()
         drawn.append(f"<figure>{_inline(svg, name, caption)}<figcaption>{escape(caption)}</figcaption></figure>")
-    return f'<h2>Figures</h2><div class="figures">{"".join(drawn)}</div>'
+    return f'<h2>Figures</h2><div class="figures">{"".join(drawn)}</div>' if drawn else ""
 
 
 def _inline(svg: str, name: str, alt: str) -> str:
@@ -161,16 +200,26 @@ def _checks(checks: Any) -> str:
 def _provenance(result: Any) -> str:
     origin = result.provenance
     rows = [
-        ("made", f"{origin.created}, {result.seconds:.1f} s, {numbers.count(result.products)} Hessian-vector products"),
+        ("made", ", ".join(filter(None, [origin.created, *_cost(result)]))),
         ("versions", ", ".join(f"{k} {v}" for k, v in origin.versions.items())),
-        ("machine", f"{origin.platform}, {origin.dtype} on {origin.device}"),
+        ("machine", f"{origin.platform}, {origin.dtype} on {origin.device}" if origin.platform else ""),
         ("seed", str(origin.seed)),
         ("model", origin.model_hash),
         ("data", origin.data_hash),
     ]
-    command = "analyze" if hasattr(result, "point") else "spectrum"
+    rows = [row for row in rows if row[1]]
+    command = COMMANDS[type(result).__name__]
     again = f"<pre>{escape(config.dump(origin.config, command, 'config.toml'))}</pre>" if origin.config else ""
     return f"<h2>Where this comes from</h2>{_table(['', ''], rows, head=False)}{again}"
+
+
+def _cost(result: Any) -> list[str]:
+    """What the result took, as far as it is stored."""
+    seconds, products = getattr(result, "seconds", None), getattr(result, "products", None)
+    return [
+        *([] if seconds is None else [f"{seconds:.1f} s"]),
+        *([] if products is None else [f"{numbers.count(products)} Hessian-vector products"]),
+    ]
 
 
 def _bullets(title: str, fact: facts.Fact | None) -> str:

@@ -23,26 +23,42 @@ def solve(
     """The stored result of ``kind`` with --resume where there is one, else ``compute(problem, ...)``, stored in ``target``."""
     if resume and (stored := runs.finished(target, kind, ctx)) is not None:
         return stored
+
+    def work(bar: Any, settings: dict[str, Any]) -> R:
+        problem, rest = load(options)
+        return compute(problem, config=settings, progress=bar, **rest)
+
+    return store(ctx, target, work)
+
+
+def store(ctx: click.Context, target: Path, work: Callable[[Any, dict[str, Any]], R]) -> R:
+    """The result of ``work(progress, options in force)``, stored in ``target`` with its figures."""
     settings = config.resolved(ctx)
     # what users' own code prints is no result of ours: it goes to stderr
     with redirect_stdout(sys.stderr), runs.writing(target) as folder, progress.bar() as bar:
         bar("loading", 0, None)
-        problem, rest = load(options)
-        result = compute(problem, config=settings, progress=bar, **rest)
+        result = work(bar, settings)
         bar("figures", 0, None)
-        runs.fill(folder, result, settings, str(ctx.command.name))
+        runs.fill(folder, result, settings, config.words(ctx))
     return result
+
+
+def landscape(options: dict[str, Any]) -> loading.Problem:
+    """The landscape that the options of a command describe; those that are not about it are left alone."""
+    known = {f.name for f in fields(loading.LandscapeOptions)}
+    return loading.landscape(loading.LandscapeOptions(**_chosen(options | {"model": options["landscape"]}, known)))
 
 
 def load(options: dict[str, Any]) -> tuple[loading.Problem, dict[str, Any]]:
     """The problem that the options describe, and the options that are not about it; ``seed`` is of both."""
+    known = {f.name for f in fields(loading.ProblemOptions)}
+    rest = {k: v for k, v in options.items() if k not in known} | {"seed": options["seed"]}
+    return loading.problem(loading.ProblemOptions(**_chosen(options, known))), rest
+
+
+def _chosen(options: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    """Those of the options that are known, in the form that the library wants."""
     if options["checkpoint_key"] and not options["checkpoint"]:
         raise OneLine("--checkpoint-key says where in a checkpoint the weights are: pass --checkpoint FILE too.", 2)
-    known = {f.name for f in fields(loading.ProblemOptions)}
-    chosen: dict[str, Any] = {
-        k: dict(v) if k in ("settings", "l2", "l1") else v for k, v in options.items() if k in known
-    }
-    for key in ("include", "exclude"):
-        chosen[key] = chosen[key] or None
-    rest = {k: v for k, v in options.items() if k not in known} | {"seed": options["seed"]}
-    return loading.problem(loading.ProblemOptions(**chosen)), rest
+    chosen = {k: dict(v) if k in ("settings", "l2", "l1") else v for k, v in options.items() if k in known}
+    return chosen | {key: chosen[key] or None for key in ("include", "exclude")}

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,6 +52,21 @@ def slug(model: str) -> str:
 
 
 def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
+    """The stored result of a finished run, None where there is no run yet; says where its options were others."""
+    result = stored(target, kind)
+    changed = [] if result is None else differing(result, ctx)
+    if changed:
+        click.echo(f"Note: the stored run had another {', '.join(changed)}; pass --force to run again.", err=True)
+    return result
+
+
+def differing(result: Any, ctx: click.Context) -> list[str]:
+    """The options in force that are not those of a stored result."""
+    asked, stored = config.resolved(ctx), result.provenance.config
+    return [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
+
+
+def stored(target: Path, kind: type[T]) -> T | None:
     """The stored result of a finished run, None where there is no run yet."""
     if not _taken(target) or all(p.name.startswith(STAGING) for p in target.iterdir()):
         return None  # nothing there, or what a run that was killed has left
@@ -61,18 +77,19 @@ def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
         raise OneLine(
             f"{target} holds a {type(result).__name__}, not a {kind.__name__}: pass another --out, or --force.", 2
         )
-    asked, stored = config.resolved(ctx), getattr(result, "provenance").config  # noqa: B009
-    changed = [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
-    if changed:
-        click.echo(f"Note: the stored run had another {', '.join(changed)}; pass --force to run again.", err=True)
     return result
 
 
 def load(folder: str | Path) -> Any:
-    """The result stored in ``folder``."""
+    """The result stored in ``folder``; one that Python has saved without its origin gets an empty one."""
     import landscape
 
-    return landscape.load(folder)
+    result = landscape.load(folder)
+    if hasattr(result, "provenance") and result.provenance is None:
+        nothing = dict.fromkeys(("dtype", "device", "model_hash", "data_hash", "platform", "created"), "")
+        origin = landscape.Provenance(name=result.name, seed=result.seed, versions={}, config={}, **nothing)
+        return replace(result, provenance=origin)
+    return result
 
 
 @contextmanager

@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape import losses, specs, userfiles, zoo
+from landscape import formulas, losses, specs, userfiles, zoo
 from landscape.batches import Batch
 from landscape.checkpoints import State, load_checkpoint, read_state
+from landscape.core import FunctionLandscape
 from landscape.data import cut_again, load_data
 from landscape.errors import LoadingError
 from landscape.files import FileReport, inspect_file
 from landscape.model import ModelLandscape
 
 __all__ = [
-    "FileReport", "Problem", "ProblemOptions", "State", "inspect_file", "load_checkpoint", "load_data", "load_loss",
-    "load_model", "problem", "read_state",
+    "FileReport", "LandscapeOptions", "Problem", "ProblemOptions", "State", "inspect_file", "landscape",
+    "load_checkpoint", "load_data", "load_loss", "load_model", "problem", "read_state",
 ]  # fmt: skip
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -53,14 +54,23 @@ class ProblemOptions:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class LandscapeOptions(ProblemOptions):
+    """What to search: a model as above, or a formula; ``model`` is then its name, file.py:attr or pkg.mod:attr."""
+
+    dim: int | None = None
+    domain: str | None = None  # in the grammar of ``landscape.formulas``
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """A landscape, and how it came about."""
 
-    landscape: ModelLandscape
+    landscape: ModelLandscape | FunctionLandscape
     name: str
     notes: tuple[str, ...]  # what was found, stripped or converted on the way
     config: dict[str, Any]  # the options with all that was left open filled in; JSON types, None left out
+    fingerprint: str = ""  # of a formula: SHA-256 over its file or text and its settings, 16 hexadecimal digits
 
 
 def problem(options: ProblemOptions) -> Problem:
@@ -71,9 +81,36 @@ def problem(options: ProblemOptions) -> Problem:
         LoadingError: a model, checkpoint, data set or loss that cannot be loaded or does not fit.
         NumericalError: a NaN or infinity in the data.
     """
+    return _problem(options, _load(options))
+
+
+def landscape(options: LandscapeOptions) -> Problem:
+    """The landscape that the options describe, a formula's or a model's. A user's own formula is tried first, see ``formulas.probe``.
+
+    Raises:
+        ValueError: an option value that is unknown or missing, or is not about this kind of landscape.
+        LoadingError: what cannot be loaded or does not fit; a formula that raises, is not batched, or is detached.
+        NumericalError: a NaN or infinity in the data, or a formula that is nowhere finite or has no second derivative.
+    """
+    found, source = _find(options)
+    if not isinstance(found, FunctionLandscape):
+        for option, value in (("--dim", options.dim), ("--domain", options.domain)):
+            if value is not None:
+                raise ValueError(f"{option} is about a formula fn(x), and {options.model} is a model.")
+        return _problem(options, found)
+    _refuse(options, _MODELS_ONLY, "is about models, and {} is a formula")
+    notes = formulas.probe(found, source, options.seed) if source else []
+    name = _name(options.model) if found.name in ("<lambda>", "formula") else found.name
+    drawn = not source and "seed" in zoo.options(options.model)
+    settings = {"seed": options.seed, **options.settings} if drawn else options.settings
+    mark = formulas.fingerprint(found, source or options.model, settings)
+    return Problem(found, str(name), tuple(notes), _formula_config(options, found), mark)
+
+
+def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Problem:
+    """A model, or a landscape of one, with the options applied."""
     device, dtype = _device(options.device), _dtype(options.dtype)
     loss = load_loss(options.loss) if options.loss else None
-    loaded = _load(options)
     own = isinstance(loaded, ModelLandscape)
     parts: dict[str, Any] = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
     if not own:
@@ -197,6 +234,77 @@ def _require_parts(options: ProblemOptions) -> None:
 def _name(spec: str) -> str:
     source, _, attr = spec.rpartition(":")
     return Path(attr).stem if attr.endswith(".py") or not source else attr
+
+
+def _find(options: LandscapeOptions) -> tuple[Any, str]:
+    """A model, a landscape or a formula made into one, and the file or module it comes from: "" for a built-in one."""
+    spec, settings = options.model, dict(options.settings)
+    if spec in zoo.names():
+        return _built_in(options), ""
+    if not userfiles.is_python(spec):
+        raise ValueError(
+            f"unknown landscape {spec!r}.{specs.closest(spec, zoo.names())} Pass a built-in name (`landscape zoo` lists "
+            "them), file.py:attr, pkg.mod:attr, or a file.py that defines problem()."
+        )
+    with userfiles.seeded(options.seed):
+        found, source = userfiles.resolve(spec)
+    given: dict[str, Any] = {}
+    finished = isinstance(found, nn.Module | ModelLandscape | FunctionLandscape)
+    if not finished and not callable(found):
+        raise LoadingError(
+            f"{spec} is a {type(found).__name__}: LANDSCAPE is a formula fn(x), a model, or a factory of one."
+        )
+    if not finished and formulas.is_formula(found, settings, options.dim):
+        where = None if options.domain is None else formulas.domain(options.domain, options.dim or 1)
+        return formulas.build(found, spec, settings, options.dim, where, _dtype(options.dtype)), source
+    if not finished:
+        if options.dim is not None and formulas.takes_dim(found):
+            given = {"dim": options.dim}
+        found = userfiles.call(found, given | settings, source, options.seed)
+    elif settings:
+        raise ValueError(f"--set {next(iter(settings))}: {spec} is a finished {type(found).__name__}, not a factory.")
+    if isinstance(found, FunctionLandscape):
+        _refuse(options, ("domain", "dtype", *(() if given else ("dim",))), "is fixed in {}")
+    elif not isinstance(found, nn.Module | ModelLandscape):
+        raise LoadingError(
+            f"{spec} gave a {type(found).__name__} and should give a FunctionLandscape, a ModelLandscape or a Module; pass --dim N "
+            "if it is a formula fn(x)."
+        )
+    return found, source
+
+
+def _built_in(options: LandscapeOptions) -> Any:
+    """A landscape of the zoo; --dim is an option of those that come in any dimension."""
+    known = zoo.options(options.model)
+    if options.dim is not None and "dim" not in known:
+        raise ValueError(f"--dim is fixed in {options.model}. Its options, for --set: {', '.join(known) or 'none'}.")
+    if options.dim is not None:
+        options = dataclasses.replace(options, settings={"dim": options.dim, **options.settings}, dim=None)
+    settings = {"seed": options.seed} if "seed" in known else {}
+    found: Any = zoo.load(options.model, **settings | dict(options.settings))
+    if isinstance(found, FunctionLandscape):
+        _refuse(options, ("domain", "dtype"), "is fixed in {}")
+    return found
+
+
+# options of LandscapeOptions that a formula has no use for
+_MODELS_ONLY = (
+    "checkpoint", "checkpoint_key", "data", "loss", "l2", "l1", "include", "exclude", "mode", "masks", "batch_size",
+)  # fmt: skip
+
+
+def _refuse(options: LandscapeOptions, names: tuple[str, ...], why: str) -> None:
+    """Raise for the first of these options that is given."""
+    for name in names:
+        if getattr(options, name) not in (None, {}, ()):
+            raise ValueError(f"--{name.replace('_', '-')} {why.format(options.model)}.")
+    if options.device not in ("auto", "cpu"):
+        raise ValueError(f"--device {options.device}: formulas are computed on the cpu.")
+
+
+def _formula_config(options: LandscapeOptions, f: FunctionLandscape) -> dict[str, Any]:
+    config = dataclasses.asdict(options) | {"dim": f.dim, "device": "cpu", "dtype": str(f.dtype).removeprefix("torch.")}
+    return {k: _plain(v) for k, v in config.items() if v not in (None, {}, ())}
 
 
 def _device(name: str) -> torch.device:

@@ -63,6 +63,17 @@ def test_the_python_runs_and_the_file_is_analysed(
         assert "178 samples" in result.stdout
 
 
+def test_the_formula_is_searched(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landscape_figures, "RECIPES", {})
+    own = [line for line in commands() if line[0] == "saddles"]
+    assert [line[1] for line in own] == ["census", "path", "find"]
+    census, path, find = (CliRunner().invoke(main, line) for line in own)
+    assert (census.exit_code, path.exit_code, find.exit_code) == (0, 0, 0), path.output
+    assert "2 minima" in census.stdout
+    assert "1 saddle" in census.stdout
+    assert "SADDLE of index 1" in path.stdout
+
+
 @pytest.mark.parametrize("line", commands(), ids=" ".join)
 def test_every_command_line_parses(line: list[str]) -> None:
     command: click.Command = main

@@ -1,5 +1,6 @@
 """A folder with a user's own files: a small tanh net that is fast to analyse, and everything that can be wrong with one."""
 
+import dataclasses
 import os
 import pickle
 import shutil
@@ -12,6 +13,12 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from landscape_cli.main import main
+
+from landscape import loading
+from landscape.analysis import provenance
+from landscape.results import Estimate
+from landscape.stationary.census import Census
+from landscape.stationary.classify import classify
 
 NET = """
 import sys
@@ -101,6 +108,78 @@ class Raises(nn.Module):
         raise ValueError("forward has failed")
 """
 
+FORMULAS = """
+import sys
+
+import landscape as ls
+import torch
+
+
+def well(x, depth=1.0):  # minima 0 at (-1, 0) and (1, 0), a saddle of value depth at (0, 0)
+    return depth * (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2
+
+
+def waves(x, twist=0.0):
+    return torch.cos(x).sum(-1) + twist * torch.sin(x[..., 0])
+
+
+def half(x):  # NaN where the first coordinate is negative, a minimum at (1, 0)
+    return x[..., 0] - torch.log(x[..., 0]) + x[..., 1] ** 2
+
+
+def talking(x):
+    print("hello from the formula")
+    return well(x)
+
+
+def factory(depth=2.0):
+    return ls.FunctionLandscape(lambda x: well(x, depth), dim=2, domain=ls.Box(-3, 3), name="made")
+
+
+def by_dim(dim):
+    return ls.FunctionLandscape(waves, dim=dim, domain=ls.Torus())
+
+
+finished = factory(3.0)
+
+
+# what can be wrong
+a_number = 7
+def single(x): return x[0] ** 2 + x[1] ** 2
+def batch_only(x): return x[:, 0] ** 2 + x[:, 1] ** 2
+def total(x): return (x ** 2).sum()
+def column(x): return (x ** 2).sum(-1, keepdim=True)
+def boom(x): raise KeyError("no such luck")
+def leave(x): sys.exit(0)
+def a_float(x): return 1.0
+def by_numpy(x): return (x.numpy() ** 2).sum(-1)
+def detached(x): return (x.detach() ** 2).sum(-1)
+def single_precision(x): return (x.float() ** 2).sum(-1)
+def dice(x): return (x ** 2).sum(-1) + torch.rand(())
+def nowhere(x): return (x ** 2).sum(-1) / 0.0
+def kinks(x): return x.abs().sum(-1)
+def matrix(x): return x @ torch.eye(3, dtype=x.dtype)
+def two(x, width): return width * (x ** 2).sum(-1)
+def words(): return "a string"
+def broken(): raise RuntimeError("factory out of order")
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x ** 3
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 3 * x ** 2 * g
+
+
+def once(x): return Once.apply(x).sum(-1)
+"""
+
 
 class Evil:
     """Unpickled, it would make the file ``owned``."""
@@ -114,6 +193,13 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files, and ``runs/earlier``, a finished run of the net."""
     folder = tmp_path_factory.mktemp("workshop")
     (folder / "net.py").write_text(NET)
+    (folder / "formulas.py").write_text(FORMULAS)
+    (folder / "ground.py").write_text("from formulas import finished\n\n\ndef problem():\n    return finished\n")
+    np.save(folder / "start.npy", np.array([0.9, 0.1]))
+    np.save(folder / "long.npy", np.zeros(5))
+    np.save(folder / "nan.npy", np.array([0.0, np.nan]))
+    np.save(folder / "objects.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    (folder / "garbage.npy").write_bytes(b"not an array at all")
     (folder / "syntax.py").write_text("def problem(:\n")
     (folder / "exits.py").write_text("import sys\nsys.exit(0)\n")
     (folder / "imports.py").write_text("import a_module_that_is_not_there\n")
@@ -160,9 +246,25 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree("runs/earlier", "damaged")
         for array in (folder / "damaged" / "arrays").iterdir():
             array.unlink()
+        _census().save("runs/census")
     finally:
         os.chdir(before)
     return folder
+
+
+def _census() -> Census:
+    """A census of the well as 50 searches would store it: point 2 is the saddle."""
+    options = loading.LandscapeOptions("formulas.py:well", dim=2, domain="box:-3,3")
+    problem = loading.landscape(options)
+    config = {"landscape": options.model, "dim": 2, "domain": "box:-3,3", "seed": 0, "starts": 50, "tolerance": 1e-6}
+    points = [
+        classify(problem.landscape, torch.tensor(x, dtype=torch.float64)) for x in ([-1.0, 0.0], [1.0, 0.0], [0.0, 0.0])
+    ]
+    origin = provenance(problem.landscape, points[0].x, "well", 0, config)
+    return Census(
+        "well", 2, points, [], 50, {}, 1, 1, "it grows outwards", Estimate(0.0, 0.0, 0.0, 0.0), 1e-6, ["as written"], 0,
+        provenance=dataclasses.replace(origin, model_hash=problem.fingerprint),
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -1,0 +1,97 @@
+"""`landscape saddles find|census|path`: the stationary points of a landscape and the ways between them."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import runs, saddle_facts, screens
+from .facts import Fact
+from .options import Expectation, ExpectationType, Positive, landscape_options, option, run_options
+
+METHODS = ("newton-mr", "gradient-norm", "saddle-free", "eigenvector-following")
+
+
+@click.group(short_help="Find stationary points: one, all, or the saddle between two minima.")
+def saddles() -> None:
+    """Find stationary points: one, all, or the saddle between two minima.
+
+    LANDSCAPE is a built-in name (`landscape zoo`), a formula file.py:fn or pkg.mod:fn with --dim N, where fn is a torch
+    function of points (..., N) -> (...), a factory that returns a landscape, or a model as `landscape analyze` takes it.
+    """
+
+
+@saddles.command()
+@landscape_options
+@option("--start", metavar="POINT", help="Where to begin: 1,2 or a .npy file or a run; for a model a checkpoint.")
+@option("--random", is_flag=True, help="Begin at a random point of the domain; the default for a formula.")
+@option("--method", type=click.Choice(METHODS), help="Default: newton-mr; with --index eigenvector-following.")
+@option("--index", type=click.IntRange(0), metavar="K", help="Go to a point of this index.")
+@option("--tol", type=Positive(), help="When the search stops; default: the library's.")
+@option("--max-products", type=click.IntRange(1), help="Hessian-vector products after which the search gives up.")
+@option("--expect", type=ExpectationType(), help="Exit with 1 unless the point found is of this kind.")
+@run_options
+@click.pass_context
+def find(
+    ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, expect: Expectation | None,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Search one stationary point of LANDSCAPE, of any index, and say what it is."""
+    target = runs.place(out, options["landscape"], force=force, resume=resume)
+    from . import searches  # here, because torch takes seconds and --help must not
+
+    report = searches.find(ctx, target, options, resume=resume)
+    _show(report, target, as_json)
+    if expect is not None:
+        expect.require(ctx, report.found)
+
+
+@saddles.command()
+@landscape_options
+@option("--starts", type=click.IntRange(1), default=10_000, show_default=True, help="Searches from random points.")
+@option(
+    "--tolerance",
+    type=Positive(),
+    default=1e-6,
+    show_default=True,
+    help="Points nearer than this, in units of the domain's size, are one.",
+)
+@run_options
+@click.pass_context
+def census(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
+    """Search from many starts: the distinct stationary points of LANDSCAPE, and how complete the list is.
+
+    --resume with a larger --starts takes a stored census further.
+    """
+    target = runs.place(out, options["landscape"], force=force, resume=resume)
+    from . import searches  # here, because torch takes seconds and --help must not
+
+    found = searches.census(ctx, target, options, resume=resume)
+    _show(found, target, as_json)
+    if not as_json and found.points:
+        screens.table(saddle_facts.COLUMNS, saddle_facts.rows(found))
+
+
+@saddles.command()
+@landscape_options
+@option("--from", "origin", required=True, metavar="A", help="1,2 or a .npy file or a run; for a model a checkpoint.")
+@option("--to", "goal", required=True, metavar="B", help="The other end.")
+@option("--census", metavar="RUN", help="A and B are the numbers of minima in this stored census.")
+@option("--images", type=click.IntRange(5), help="Points of the first path; default: the library's.")
+@option("--tol", type=Positive(), help="Slope across the path that counts as none; default: the library's.")
+@option("--max-steps", type=click.IntRange(1), help="Steps after which the path is given up.")
+@run_options
+@click.pass_context
+def path(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
+    """Find the path of least energy between two minima of LANDSCAPE, its saddle and its barrier."""
+    target = runs.place(out, options["landscape"], force=force, resume=resume)
+    from . import searches  # here, because torch takes seconds and --help must not
+
+    _show(searches.path(ctx, target, options, resume=resume), target, as_json)
+
+
+def _show(result: Any, target: Path, as_json: bool) -> None:
+    if as_json:
+        screens.as_json(result, folder=str(target))
+    else:
+        screens.facts([*saddle_facts.of(result, str(target)), Fact("written", (str(target),))])

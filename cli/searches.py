@@ -1,0 +1,171 @@
+"""From the options of `landscape saddles` to a stored search, census or path."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import landscape as ls
+from landscape import loading, points
+from landscape.analysis import provenance
+from landscape.core import FunctionLandscape
+from landscape.results import Provenance
+from landscape.stationary.census import Census
+from landscape.stationary.reports import SearchReport
+
+from . import problems, runs
+from .errors import OneLine
+
+FOLLOWING = "eigenvector-following"
+
+
+def find(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> SearchReport:
+    """One search, from a start or from a random point."""
+    if options["start"] is not None and options["random"]:
+        raise OneLine("--start and --random are two ways to say where the search begins: pass one of them.", 2)
+    if options["index"] is not None and options["method"] not in (None, FOLLOWING):
+        raise OneLine(f"--index is what --method {FOLLOWING} follows; {options['method']} takes none.", 2)
+    if resume and (stored := runs.finished(target, SearchReport, ctx)) is not None:
+        return stored
+
+    def work(bar: Any, settings: dict[str, Any]) -> SearchReport:
+        problem, begun = problems.landscape(options), time.perf_counter()
+        start, words = _start(problem, options)
+        given = {k: options[k] for k in ("tol", "max_products") if options[k] is not None}
+        index = _index(problem, start, options["index"])
+        found = ls.find_stationary(
+            problem.landscape, start, _method(options), index=index, seed=options["seed"], progress=bar, **given
+        )
+        origin = _origin(problem, options["seed"], settings)
+        seconds = time.perf_counter() - begun
+        return SearchReport(problem.name, problem.landscape.dim, words, found, problem.notes, seconds, origin)
+
+    return problems.store(ctx, target, work)
+
+
+def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> Census:
+    """A census; a stored one of fewer starts is taken further by --resume."""
+    known = runs.stored(target, Census) if resume else None
+    if known is not None and known.starts >= options["starts"]:
+        return runs.finished(target, Census, ctx) or known
+    changed = [] if known is None else [k for k in runs.differing(known, ctx) if k != "starts"]
+    if changed:
+        raise OneLine(
+            f"{target} holds a census with another {', '.join(changed)}, which more starts cannot extend: pass --force, or another --out.",
+            2,
+        )
+
+    def work(bar: Any, settings: dict[str, Any]) -> Census:
+        problem = problems.landscape(options)
+        origin = _origin(problem, options["seed"], settings)
+        if known is not None and not _same(known, origin):
+            raise OneLine(f"{target} holds a census of another landscape: it has changed since. Pass --force.", 2)
+        found: Census = ls.census(
+            problem.landscape,
+            options["starts"],
+            options["seed"],
+            tolerance=options["tolerance"],
+            known=known,
+            progress=bar,
+        )
+        notes = [note for note in problem.notes if note not in found.reasons]
+        return replace(found, name=problem.name, reasons=[*found.reasons, *notes], provenance=origin)
+
+    return problems.store(ctx, target, work)
+
+
+def path(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> Any:
+    """An EnergyPath between two points, or between two minima of a stored census."""
+    if options["origin"] == options["goal"]:
+        raise OneLine(f"--from and --to are the same point, {options['goal']}.", 2)
+    if resume and (stored := runs.finished(target, ls.EnergyPath, ctx)) is not None:
+        return stored
+    known = None if options["census"] is None else _census(options["census"])
+    numbers = [] if known is None else [_number(known, options[key], option) for key, option in ENDS.items()]
+
+    def work(bar: Any, settings: dict[str, Any]) -> Any:
+        problem = problems.landscape(options)
+        f, origin = problem.landscape, _origin(problem, options["seed"], settings)
+        if known is None:
+            ends = [points.read(options[key], f, option) for key, option in ENDS.items()]
+        else:
+            _require_same(known, f.dim, origin, options["census"])
+            ends = [known.points[i].x.to(f.device, f.dtype) for i in numbers]
+        given = {k: options[k] for k in ("images", "tol", "max_steps") if options[k] is not None}
+        found = ls.minimum_energy_path(f, *ends, seed=options["seed"], progress=bar, **given)
+        return replace(found, name=problem.name, reasons=[*found.reasons, *problem.notes], provenance=origin)
+
+    return problems.store(ctx, target, work)
+
+
+ENDS = {"origin": "--from", "goal": "--to"}
+
+
+def _method(options: dict[str, Any]) -> str:
+    return str(options["method"] or (FOLLOWING if options["index"] is not None else "newton-mr"))
+
+
+def _start(problem: loading.Problem, options: dict[str, Any]) -> tuple[torch.Tensor | None, str]:
+    """Where the search begins, and in words."""
+    f = problem.landscape
+    if options["start"] is not None:
+        return points.read(options["start"], f, "--start"), options["start"]
+    if isinstance(f, FunctionLandscape):
+        return points.draw(f, options["seed"]), f"a random point of seed {options['seed']}"
+    if options["random"]:
+        raise OneLine(
+            f"--random draws from a formula's domain; {problem.name} is a model, whose parameters are the start.", 2
+        )
+    return f.point(), "the model's parameters"
+
+
+def _index(problem: loading.Problem, start: torch.Tensor | None, index: int | None) -> int | None:
+    if index is None or start is None:
+        return index
+    most = problem.landscape.dim - problem.landscape.trivial_directions(start).shape[1]
+    if index > most:
+        raise OneLine(f"--index {index} is out of range: in {problem.name} an index is at most {most}.", 2)
+    return index
+
+
+def _origin(problem: loading.Problem, seed: int, settings: dict[str, Any]) -> Provenance:
+    f = problem.landscape
+    origin = provenance(f, torch.empty(0, dtype=f.dtype, device=f.device), problem.name, seed, settings)
+    return replace(origin, model_hash=problem.fingerprint) if problem.fingerprint else origin
+
+
+def _census(run: str) -> Census:
+    found = runs.load(run)
+    if not isinstance(found, Census):
+        raise OneLine(
+            f"{run} holds a {type(found).__name__}, and --census needs what `landscape saddles census` made.", 2
+        )
+    return found
+
+
+def _number(census: Census, text: str, option: str) -> int:
+    """The position in the census of one of its minima."""
+    minima = [i for i, point in enumerate(census.points) if point.kind == "minimum"]
+    listed = f"its minima are {', '.join(map(str, minima[:20])) or 'none'}{', ...' * (len(minima) > 20)}"
+    if not text.isascii() or not text.isdigit() or int(text) >= len(census.points):
+        raise OneLine(f"{option} {text!r} is no number of a point of the census; {listed}.", 2)
+    if int(text) not in minima:
+        raise OneLine(f"{option} {text}: that point of the census is a {census.points[int(text)].kind}; {listed}.", 2)
+    return int(text)
+
+
+def _same(census: Census, origin: Provenance) -> bool:
+    """Whether the census is of this very landscape, as far as it says."""
+    known = census.provenance.model_hash if census.provenance is not None else ""
+    return known in ("", origin.model_hash)
+
+
+def _require_same(census: Census, dim: int, origin: Provenance, run: str) -> None:
+    """A census of this landscape; one that may have changed since is told."""
+    if census.dim != dim:
+        raise OneLine(f"{run} is a census in {census.dim} dimensions, and {origin.name} has {dim}.", 2)
+    if not _same(census, origin):
+        click.echo(f"Note: {run} is a census of another landscape, or {origin.name} has changed since.", err=True)
