@@ -10,8 +10,8 @@ import torch
 
 import landscape as ls
 from landscape import loading, points
-from landscape.analysis import provenance
 from landscape.core import FunctionLandscape
+from landscape.provenance import provenance
 from landscape.results import Provenance
 from landscape.stationary.census import Census
 from landscape.stationary.reports import SearchReport
@@ -60,17 +60,13 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
 
     def work(bar: Any, settings: dict[str, Any]) -> Census:
         problem = problems.landscape(options)
-        origin = _origin(problem, options["seed"], settings)
+        f, origin = problem.landscape, _origin(problem, options["seed"], settings)
+        if not isinstance(f, FunctionLandscape):
+            raise OneLine(f"{problem.name} is a model, and a census needs a formula: use `landscape saddles find`.", 2)
         if known is not None and not _same(known, origin):
             raise OneLine(f"{target} holds a census of another landscape: it has changed since. Pass --force.", 2)
-        found: Census = ls.census(
-            problem.landscape,
-            options["starts"],
-            options["seed"],
-            tolerance=options["tolerance"],
-            known=known,
-            progress=bar,
-        )
+        starts, seed = options["starts"], options["seed"]
+        found = ls.census(f, starts, seed, tolerance=options["tolerance"], known=known, progress=bar)
         notes = [note for note in problem.notes if note not in found.reasons]
         return replace(found, name=problem.name, reasons=[*found.reasons, *notes], provenance=origin)
 

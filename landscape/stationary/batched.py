@@ -31,6 +31,7 @@ FLAT = 1e-3  # |H g| below this share of |H| |g|, while |g| no longer falls, is 
 NEAR = 1e-4  # polishing moves a point no farther
 AWAY = 20  # steps outside the domain after which a search has left
 POLE = 1e20  # derivatives so many times those at the starts are a pole's
+NO_SECOND_DERIVATIVE = "the formula has no second derivative ({}); make it of elementary operations."
 EPS = torch.finfo(torch.float64).eps
 TRUNCATED = 1e-10  # eigenvalues below this share of |H| are zero to a Newton step
 
@@ -84,6 +85,8 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
         if not value.requires_grad:
             return zero, X.new_zeros(*X.shape, f.dim)
         (g,) = torch.autograd.grad(value, x, create_graph=True, allow_unused=True)
+        if g is not None and not g.requires_grad and bool((g != g[:1]).any()):
+            raise NumericalError(NO_SECOND_DERIVATIVE.format(f"{f.name}: its gradient varies but is detached from x"))
         if g is None or not g.requires_grad:
             return zero if g is None else g.detach(), X.new_zeros(*X.shape, f.dim)
         require_second_derivative(g)
@@ -93,7 +96,7 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
                 for i in range(f.dim)
             ]
         except RuntimeError as error:
-            raise NumericalError(f"{f.name} has no second derivative ({str(error).splitlines()[0]}).") from error
+            raise NumericalError(NO_SECOND_DERIVATIVE.format(f"{f.name}: {str(error).splitlines()[0]}")) from error
     H = torch.stack([zero if row is None else row for row in rows], dim=1)
     return g.detach(), 0.5 * (H + H.mT)
 

@@ -24,7 +24,7 @@ TABLES: list[tuple[str, dict[str, Any], str, int]] = [
     *[("phi4-ring", {"sites": n, "coupling": j}, f"phi4_ring_n{n}_J{j}", 4000) for n in (3, 4, 5) for j in (0.1, 0.3, 0.8)],
     ("phi4-ring", {"sites": 6, "coupling": 0.8}, "phi4_ring_n6_J0.8", 4000),
     *[("xy-ring", {"sites": n}, f"xy_ring_n{n}", 2000) for n in (3, 5, 6)],
-    *[("phase-retrieval", {"dim": n}, f"phase_retrieval_n{n}", 2000) for n in (2,)],
+    *[("phase-retrieval", {"n": n}, f"phase_retrieval_n{n}", 2000) for n in (2,)],
     ("lennard-jones", {"particles": 4}, "lennard_jones_4", 6000),
 ]  # fmt: skip
 
@@ -279,4 +279,4 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="dimensions"):
         ls.census(f, known=ls.census(ls.zoo.load("styblinski-tang", dim=3), starts=10))
     with pytest.raises(TypeError, match="formula"):
-        ls.census(ls.ModelLandscape(torch.nn.Linear(1, 1), "mse", [(torch.ones(2, 1), torch.ones(2, 1))]))  # type: ignore[arg-type]
+        ls.census(ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.MSELoss(), [(torch.ones(2, 1), torch.ones(2, 1))]))  # type: ignore[arg-type]
