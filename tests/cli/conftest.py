@@ -262,7 +262,7 @@ def _census() -> Census:
     ]
     origin = provenance(problem.landscape, points[0].x, "well", 0, config)
     return Census(
-        "well", 2, points, [], 50, {}, 1, 1, "it grows outwards", Estimate(0.0, 0.0, 0.0, 0.0), 1e-6, ["as written"], 0,
+        "well", 2, points, [], 50, {}, 1, 1, "it grows outwards", Estimate(0.0, 0.0, 0.0, 0.0), 1e-6, ["as written"], 0, 1,
         provenance=dataclasses.replace(origin, model_hash=problem.fingerprint),
     )  # fmt: skip
 
