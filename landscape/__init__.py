@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from landscape.results import save as save
     from landscape.stationary.classify import StationaryPoint as StationaryPoint
     from landscape.stationary.classify import classify as classify
+    from landscape.stationary.paths import EnergyPath as EnergyPath
+    from landscape.stationary.paths import minimum_energy_path as minimum_energy_path
 
 __version__ = "0.1.0"
 
@@ -55,6 +57,7 @@ _HOMES = {
     "model": ("ModelLandscape",),
     "results": ("Estimate", "Provenance", "load", "save"),
     "stationary.classify": ("StationaryPoint", "classify"),
+    "stationary.paths": ("EnergyPath", "minimum_energy_path"),
 }
 _MODULES = ("losses", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}
