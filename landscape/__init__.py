@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     from landscape.results import Provenance as Provenance
     from landscape.results import load as load
     from landscape.results import save as save
+    from landscape.stationary.census import Picture as Picture
+    from landscape.stationary.census import picture as picture
     from landscape.stationary.classify import StationaryPoint as StationaryPoint
     from landscape.stationary.classify import classify as classify
+    from landscape.stationary.disconnectivity import Tree as Tree
+    from landscape.stationary.disconnectivity import disconnectivity as disconnectivity
     from landscape.stationary.paths import EnergyPath as EnergyPath
     from landscape.stationary.paths import minimum_energy_path as minimum_energy_path
 
@@ -56,7 +60,9 @@ _HOMES = {
     "linalg.trace": ("trace",),
     "model": ("ModelLandscape",),
     "results": ("Estimate", "Provenance", "load", "save"),
+    "stationary.census": ("Picture", "picture"),
     "stationary.classify": ("StationaryPoint", "classify"),
+    "stationary.disconnectivity": ("Tree", "disconnectivity"),
     "stationary.paths": ("EnergyPath", "minimum_energy_path"),
 }
 _MODULES = ("losses", "zoo")

@@ -26,10 +26,10 @@ from landscape.stationary.descent import NOISE, domain_of, follow, move, norms, 
 
 BEND = 1e-2  # of the path's length: the random arc that breaks ties at the start
 ROUNDS = 12  # how often stationary points are looked for
+COARSE = 30.0  # until no more are found, the band is settled to this many times the tolerance only
 LEAST = 4  # images between two stationary points
 FAR = 3.0  # distances between images: a top that is refined to a point farther away bends the band before it is pinned
-CLIMB = 10.0  # the band's tops climb once its residual is within this many times the tolerance, or after PATIENCE steps
-PATIENCE = 200
+CLIMB = 10.0  # the band's tops climb while its residual is within this many times the tolerance
 SPRING = 0.25  # of an image's curvature, for spring = 1
 STEP, LONGEST = 0.3, 1.0  # of FIRE, in units of 1 / sqrt(curvature)
 
@@ -278,15 +278,14 @@ class _Band:
         pace = self.X.new_full((len(free), 1), STEP)
         mixing = self.X.new_full((len(free), 1), 0.1)
         uphill = torch.zeros_like(pace)  # steps since the velocity last went against the force
-        climbing = False
-        for step in range(max_steps):
+        for _ in range(max_steps):
             T, ahead, behind, top = self.tangents(free)
             G = self.G[free]
             along = (G * T).sum(-1, keepdim=True)
             across = G - along * T
             limit = self.limit(tol)
             worst = norms(across)
-            climbing = climb and (climbing or step >= PATIENCE or float(worst.max()) <= CLIMB * limit)
+            climbing = climb and float(worst.max()) <= CLIMB * limit
             climbers = top if climbing else torch.zeros_like(top)
             if float(torch.where(climbers, norms(G), worst).max()) <= limit and (climbing or not climb):
                 return True
@@ -377,15 +376,19 @@ def _explore(band: _Band, images: int, tol: float, max_steps: int, seed: int) ->
     """Relax the band, pin the stationary points it passes, and again; whether it settled, and whether no top was lost."""
     if len(band.X) < 3:
         return True, True
-    lost = False
+    lost, level = False, COARSE * tol
     for turn in range(ROUNDS):
-        settled = band.relax(tol, max_steps - band.steps)
-        extremes = band.extremes(tol)
+        part = max_steps if level == tol else max(1, max_steps // 4)
+        settled = band.relax(level, min(part, max_steps - band.steps))
+        if band.steps >= max_steps and not settled:
+            break  # images that are pinned now would stay out of line
+        extremes = band.extremes(level)
         if not extremes:
-            return settled, True
+            if level == tol:
+                return settled, True
+            level = tol  # the last ones are looked for on a settled band
+            continue
         lost = _pin(band, extremes, seed, last=turn == ROUNDS - 1)
-        if band.steps >= max_steps:
-            return False, not lost
         band.resample(images)
     return band.relax(tol, max_steps - band.steps), not lost
 
@@ -396,13 +399,14 @@ def _pin(band: _Band, extremes: list[tuple[int, int]], seed: int, last: bool) ->
     length = float(band.gaps().sum())
     gap = length / (len(band.X) - 1)
     for at, index in extremes:
-        end = follow(band.f, band.X[at], index, gap, seed=seed)
+        end = follow(band.f, band.X[at], index, gap / 4, seed=seed)
+        moved = float(norms(end.x - band.X[at]))
         known = norms(band.X[sorted(band.pinned)] - end.x)
-        if not end.settled:
+        if not end.settled or (index == 1 and moved > 3 * FAR * gap):
             lost |= index == 1
         elif float(known.min()) <= 1e-6 * length:
             continue
-        elif index == 1 and float(norms(end.x - band.X[at])) > FAR * gap and not last:
+        elif index == 1 and moved > FAR * gap and not last:
             band.bend(at, end.x - band.X[at])
         else:
             X = band.X.clone()
@@ -422,10 +426,10 @@ def _report(
         progress("verdicts along the path", k, len(places))
         stations.append(classify(f, band.X[i], seed=seed))
     passes = [s for s, i in zip(stations, places, strict=True) if band.pinned[i] == 1]
-    if passes:
+    highest = int(band.V.argmax())
+    if passes and (highest in places or (settled and found)):
         saddle = max(passes, key=lambda s: s.value)
     else:
-        highest = int(band.V.argmax())
         saddle = stations[places.index(highest)] if highest in places else classify(f, band.X[highest], seed=seed)
     free = band.free()
     first, last = stations[0].value, stations[-1].value
