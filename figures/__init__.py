@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from . import density, layers, slices, spectrum
+from . import contours, density, disconnectivity, hits, layers, path_profile, slices, spectrum, value_index
 from .style import NothingToDraw, save
 
 __all__ = ["RECIPES", "NothingToDraw", "Recipe", "save"]
@@ -40,5 +40,15 @@ RECIPES = {
             "slices", "the loss measured along eigenvectors, over the parabola predicted", slices.draw, slices.caption
         ),
         Recipe("layers", "gradient and curvature of each layer's own parameters", layers.draw, layers.caption),
+        Recipe("contours", "the stationary points of a census on the values of f", contours.draw, contours.caption),
+        Recipe("value_index", "value against index of the stationary points", value_index.draw, value_index.caption),
+        Recipe("hits", "how often each stationary point was found, by rank", hits.draw, hits.caption),
+        Recipe(
+            "disconnectivity",
+            "minima joined at their lowest passes, as a tree",
+            disconnectivity.draw,
+            disconnectivity.caption,
+        ),
+        Recipe("path_profile", "f along a minimum-energy path", path_profile.draw, path_profile.caption),
     )
 }

@@ -31,6 +31,14 @@ POSITIVE = "#0072b2"
 NEGATIVE = "#d55e00"
 MEASURED = "#0072b2"
 PREDICTED = "#cc79a7"
+SHADE = "#e4e8ec"  # what lies behind the data: a surface, a region
+
+KINDS = {  # of stationary points: marker, colour, size in units of the others'
+    "minimum": ("o", "#0072b2", 1.0),
+    "saddle": ("X", "#d55e00", 1.25),
+    "maximum": ("^", "#009e73", 1.15),
+    "other": ("s", "#cc79a7", 0.95),  # degenerate, plateau, not settled
+}
 
 FORMATS = ("png", "svg", "pdf")
 RC: dict[Any, Any] = {
@@ -84,6 +92,22 @@ def styled(draw: Callable[[Any], Figure]) -> Callable[[Any], Figure]:
             return draw(result)
 
     return wrapped
+
+
+def kinds(points: Any) -> dict[str, list[int]]:
+    """Positions of stationary points by the kinds of KINDS, in that order, those that occur."""
+    found: dict[str, list[int]] = {name: [] for name in KINDS}
+    for i, point in enumerate(points):
+        found[point.kind if point.kind in KINDS else "other"].append(i)
+    return {name: where for name, where in found.items() if where}
+
+
+def points_of(result: Any) -> Any:
+    """The stationary points of a census."""
+    points = getattr(result, "points", None)
+    if not isinstance(points, list) or not points:
+        raise NothingToDraw("this result has no list of stationary points; take a census that finds some.")
+    return points
 
 
 def zero_line(ax: Axes, *, vertical: bool = False) -> None:

@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from landscape.stationary.census import census as census
     from landscape.stationary.classify import StationaryPoint as StationaryPoint
     from landscape.stationary.classify import classify as classify
+    from landscape.stationary.disconnectivity import Tree as Tree
+    from landscape.stationary.disconnectivity import disconnectivity as disconnectivity
+    from landscape.stationary.paths import EnergyPath as EnergyPath
+    from landscape.stationary.paths import minimum_energy_path as minimum_energy_path
+    from landscape.stationary.picture import Picture as Picture
+    from landscape.stationary.picture import picture as picture
 
 __version__ = "0.1.0"
 
@@ -58,6 +64,9 @@ _HOMES = {
     "results": ("Estimate", "Provenance", "load", "save"),
     "stationary.census": ("Census", "census"),
     "stationary.classify": ("StationaryPoint", "classify"),
+    "stationary.disconnectivity": ("Tree", "disconnectivity"),
+    "stationary.paths": ("EnergyPath", "minimum_energy_path"),
+    "stationary.picture": ("Picture", "picture"),
 }
 _MODULES = ("losses", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}

@@ -31,6 +31,8 @@ from landscape.stationary import topology
 from landscape.stationary.batched import End, search
 from landscape.stationary.classify import StationaryPoint, classify
 from landscape.stationary.collection import Collection
+from landscape.stationary.disconnectivity import Tree
+from landscape.stationary.picture import Picture
 
 ROUND = 2000  # starts a round
 METHODS = ("minimise", "newton", "follow")
@@ -62,6 +64,8 @@ class Census:
     low: list[float] = field(default_factory=list)  # of what a picture shows, per coordinate; empty: all of R^n
     high: list[float] = field(default_factory=list)
     provenance: Provenance | None = None
+    picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
+    tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``
 
     @property
     def counts(self) -> dict[int, int]:

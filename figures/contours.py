@@ -1,0 +1,118 @@
+"""The stationary points of a census on the values of f: contours over the plane, a curve over the line."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from . import style
+
+LEVELS = 14
+PAPER = LinearSegmentedColormap.from_list("paper", ["#c3d3e0", "#ffffff"])  # low values are dark
+
+
+@style.styled
+def draw(result: Any) -> Figure:
+    """The points of ``result`` by their kinds over ``result.picture``; cells that are not finite are hatched."""
+    picture = _picture(result)
+    plane = np.asarray(picture.values).ndim == 2
+    fig = Figure(figsize=(style.COLUMN, 3.5 if plane else 2.6), layout="constrained")
+    ax = fig.subplots()
+    (_plane if plane else _line)(ax, picture)
+    for name, where in style.kinds(result.points).items():
+        marker, colour, size = style.KINDS[name]
+        x = np.array([np.asarray(result.points[i].x) for i in where])
+        height = x[:, 1] if plane else np.array([result.points[i].value for i in where])
+        ax.plot(x[:, 0], height, marker, color=colour, markersize=5.2 * size, markeredgecolor="white",
+                markeredgewidth=0.6, label=_plural(name, len(where)), zorder=5)  # fmt: skip
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.yaxis.set_major_locator(MaxNLocator(6))
+    ax.set_xlabel("$x_1$" if plane else "$x$")
+    ax.set_ylabel("$x_2$" if plane else "f")
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 4), handletextpad=0.2, columnspacing=1)
+    return fig
+
+
+def _plane(ax: Axes, picture: Any) -> None:
+    xs, ys, values = (np.asarray(v, dtype=float) for v in (picture.xs, picture.ys, picture.values))
+    finite = np.isfinite(values)
+    if finite.any():
+        shown = np.ma.masked_array(values, ~finite)
+        levels = _levels(values[finite])
+        if len(levels) > 1:
+            ranks = np.searchsorted(levels, levels)
+            ax.contourf(xs, ys, shown.T, levels=levels, cmap=PAPER, extend="both", norm=_by_rank(levels, ranks))
+            ax.contour(xs, ys, shown.T, levels=levels, colors=style.QUIET, linewidths=0.45)
+    if not finite.all():
+        hole = np.ma.masked_array(np.ones_like(values), finite)
+        ax.pcolor(xs, ys, hole.T, shading="nearest", cmap=ListedColormap(["white"]), hatch="////", edgecolor=style.QUIET,
+                  linewidth=0, zorder=1)  # fmt: skip
+    ax.set_xlim(xs[0], xs[-1])
+    ax.set_ylim(ys[0], ys[-1])
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(True)
+    if 0.4 < (xs[-1] - xs[0]) / (ys[-1] - ys[0]) < 2.5:
+        ax.set_aspect("equal")
+
+
+def _by_rank(levels: Any, ranks: Any) -> Any:
+    """Shades by the order of the levels: values of a landscape spread over decades."""
+    from matplotlib.colors import BoundaryNorm
+
+    return BoundaryNorm(levels, len(ranks) + 1, extend="both") if len(ranks) < 256 else None
+
+
+def _levels(values: Any) -> Any:
+    """Contour levels at quantiles, closer where f is low: equal steps would all lie in the steep corners."""
+    shares = np.linspace(0, 1, LEVELS + 2)[1:-1] ** 1.7
+    return np.unique(np.quantile(values, shares))
+
+
+def _line(ax: Axes, picture: Any) -> None:
+    xs, values = np.asarray(picture.xs), np.asarray(picture.values)
+    finite = np.isfinite(values)
+    ax.plot(xs, np.where(finite, values, np.nan), color=style.INK, linewidth=1.0)
+    if not finite.all():
+        ax.fill_between(xs, 0, 1, where=~finite, transform=ax.get_xaxis_transform(), facecolor="none", hatch="////",
+                        edgecolor=style.QUIET, linewidth=0)  # fmt: skip
+    ax.set_xlim(xs[0], xs[-1])
+
+
+def caption(result: Any) -> str:
+    """What the figure shows, in words."""
+    picture = _picture(result)
+    values = np.asarray(picture.values)
+    lost = int((~np.isfinite(values)).sum())
+    found = ", ".join(_plural(name, len(where)) for name, where in style.kinds(result.points).items())
+    plane = values.ndim == 2
+    how = f"contours of f on a grid of {values.shape[0]} by {values.shape[1]}, closer where f is low" if plane else "f"
+    hidden = f" {lost} values that are not finite are hatched." if lost else ""
+    outside = _outside(result, picture)
+    beyond = f" {outside} points lie outside the frame." if outside else ""
+    return f"Stationary points of {result.name}: {found}, over {how}.{hidden}{beyond}"
+
+
+def _outside(result: Any, picture: Any) -> int:
+    axes = [np.asarray(a) for a in (picture.xs, picture.ys) if len(a)]
+    x = np.array([np.asarray(p.x) for p in result.points])
+    inside = [(x[:, k] >= a[0]) & (x[:, k] <= a[-1]) for k, a in enumerate(axes)]
+    return int((~np.logical_and.reduce(inside)).sum())
+
+
+def _plural(name: str, count: int) -> str:
+    words = {"minimum": "minima", "maximum": "maxima", "saddle": "saddles", "other": "others"}
+    return f"{count} {name if count == 1 else words[name]}"
+
+
+def _picture(result: Any) -> Any:
+    style.points_of(result)
+    picture = getattr(result, "picture", None)
+    if picture is None:
+        raise style.NothingToDraw(
+            "this result has no values on a grid; a census of one or two coordinates can hold them."
+        )
+    return picture
