@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from landscape.hessian import Hessian as Hessian
     from landscape.linalg.lanczos import Eigenpairs as Eigenpairs
     from landscape.linalg.lanczos import eigsh as eigsh
+    from landscape.linalg.minres import Solution as Solution
+    from landscape.linalg.minres import minres as minres
     from landscape.linalg.quadrature import SpectralDensity as SpectralDensity
     from landscape.linalg.quadrature import spectral_density as spectral_density
     from landscape.linalg.trace import trace as trace
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
     from landscape.results import save as save
     from landscape.stationary.classify import StationaryPoint as StationaryPoint
     from landscape.stationary.classify import classify as classify
+    from landscape.stationary.networks import NetworkCensus as NetworkCensus
+    from landscape.stationary.networks import critical_points as critical_points
+    from landscape.stationary.networks import training_paths as training_paths
+    from landscape.stationary.search import FoundPoint as FoundPoint
+    from landscape.stationary.search import find_stationary as find_stationary
 
 __version__ = "0.1.0"
 
@@ -50,11 +57,14 @@ _HOMES = {
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
+    "linalg.minres": ("Solution", "minres"),
     "linalg.quadrature": ("SpectralDensity", "spectral_density"),
     "linalg.trace": ("trace",),
     "model": ("ModelLandscape",),
     "results": ("Estimate", "Provenance", "load", "save"),
     "stationary.classify": ("StationaryPoint", "classify"),
+    "stationary.networks": ("NetworkCensus", "critical_points", "training_paths"),
+    "stationary.search": ("FoundPoint", "find_stationary"),
 }
 _MODULES = ("losses", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}
