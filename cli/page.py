@@ -61,6 +61,7 @@ def build(result: Any) -> str:
         f'<p class="what">{escape(lines["analysed"].lines[0].partition(": ")[2])}</p>',
         _verdict(result, lines),
         _key(lines),
+        _bullets("Moved to a stationary point first", lines.get("polished")),
         _bullets("What to do next", lines.get("next")),
         _ends(lines),
         _figures(result),

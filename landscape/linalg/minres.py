@@ -19,6 +19,7 @@ from landscape.linalg.reductions import dots, norm
 from landscape.results import result
 
 AHEAD = 8  # steps between two looks at an accelerator; a CPU is looked at after each
+IDLE = 1e-3  # of the residual: what a step must take off it for A r to be believed small and not zero
 SLACK = 10.0  # a residual computed at the end may exceed the recurrence's by this many times the tolerance
 
 
@@ -133,21 +134,25 @@ class _Recurrence:
         beta = torch.where(beta > 10 * eps * scale, beta, 0.0)  # the space is invariant: w is rounding
         next_delta = -self.c * beta
         bent = self.watch & (self.c * gamma >= 0)
-        flat = (gamma.square() + next_delta.square()).sqrt() <= max(self.flat, 10 * eps) * scale
+        steep = (gamma.square() + next_delta.square()).sqrt()  # |A r| / |r|
+        flat = steep <= max(self.flat, 10 * eps) * scale
         size = (gamma.square() + beta.square()).sqrt()
         flat = flat | (size <= 10 * eps * scale)
         finite = torch.isfinite(alpha) & torch.isfinite(beta)
+        c, s = gamma / size, beta / size
+        d = (self.v - delta.to(w.dtype) * self.d - self.epsilon.to(w.dtype) * self.older) / size.to(w.dtype)
+        step = (c * self.phi).to(w.dtype) * d
+        # a step that takes nothing off r and doubles x: from here x only grows along the null space
+        flat = flat | ((s > 1 - IDLE) & (steep <= eps**0.4 * scale) & (norm(step) > norm(self.x)) & (self.taken > 0))
         over = torch.where(finite, torch.where(bent, 3.0, torch.where(flat, 2.0, 0.0)), 4.0)
         self.end = torch.where(self.end > 0, self.end, over)
         moves = self.end == 0
-        c, s = gamma / size, beta / size
-        d = (self.v - delta.to(w.dtype) * self.d - self.epsilon.to(w.dtype) * self.older) / size.to(w.dtype)
         following = w / beta.clamp_min(torch.finfo(w.dtype).tiny).to(w.dtype)
-        self.x = torch.where(moves, self.x + (c * self.phi).to(w.dtype) * d, self.x)
+        self.x = torch.where(moves, self.x + step, self.x)
         phi = s * self.phi
         self.r = torch.where(moves, s.square().to(w.dtype) * self.r - (phi * c).to(w.dtype) * following, self.r)
         self.phi = torch.where(moves, phi, self.phi)
-        enough = self.tol * self.size + eps * scale * norm(self.x)
+        enough = self.tol * self.size + torch.minimum(eps * scale * norm(self.x), eps**0.5 * self.size)
         self.end = torch.where(moves & (self.phi <= enough), 1.0, self.end)
         self.older, self.d, self.before, self.v = self.d, d, self.v, following
         self.epsilon, self.delta, self.c, self.s, self.beta, self.scale = self.s * beta, next_delta, c, s, beta, scale

@@ -29,7 +29,7 @@ from landscape.stationary.walk import FAR, FLAT, LEAST, PATIENCE, Outcome
 
 LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
 GROUP = 32  # searches whose Hessians are held at once
-CHUNK = 32  # columns of a Hessian computed at once
+CHUNK = 160  # columns of a Hessian computed at once
 RESAMPLES = 2_000  # of the bootstrap
 
 

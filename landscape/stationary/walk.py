@@ -129,7 +129,7 @@ class Walk:
         self.progress("search", self.products, None)
         eps = torch.finfo(here.x.dtype).eps
         noise = GRADIENT_ULPS * eps * scale * float(norm(here.x))
-        hidden = step * here.norm / 2 <= LOSS_ULPS * eps * abs(here.value)  # of f, what the step could change
+        hidden = 0 < step * here.norm / 2 <= LOSS_ULPS * eps * abs(here.value)  # of f, what the step could change
         if here.norm <= noise or (hidden and self.iterations and here.norm > 0.5 * earlier):
             self.stop = Outcome.STATIONARY
         elif here.norm <= self.tol * self.start.norm:
