@@ -18,6 +18,14 @@ from .options import Expectation, ExpectationType, option, problem_options, run_
     show_default=True,
     help="Of the verdict.",
 )
+@option(
+    "--polish",
+    type=click.Choice(["newton-mr", "gradient-norm", "saddle-free"]),
+    is_flag=False,
+    flag_value="newton-mr",
+    metavar="[METHOD]",
+    help="Move to the stationary point nearby first, and say how far: newton-mr (where no METHOD follows), gradient-norm or saddle-free.",
+)
 @option("--layers/--no-layers", default=True, show_default=True, help="Each layer's own block of the Hessian.")
 @option(
     "--expect", type=ExpectationType(), help="Exit with 1 unless the point is a minimum, saddle, saddle:K or plateau."

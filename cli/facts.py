@@ -33,6 +33,7 @@ def of_analysis(report: Any) -> list[Fact]:
     found = {f"{check.name}: {check.message}" for check in report.checks}  # said under "checks" already
     facts = [
         Fact("analysed", (analysed(report),)),
+        Fact("polished", tuple(polished(report.polish))),
         Fact("verdict", (verdict(point),)),
         Fact("why", tuple(point.reasons)),
         Fact("loss", (numbers.plain(point.value),)),
@@ -84,6 +85,20 @@ def ends(result: Any) -> Iterator[Fact]:
             yield Fact(
                 label, eigenvalues=shown, lines=(f"{len(end) - SHOWN} more in result.json",) if len(end) > SHOWN else ()
             )
+
+
+def polished(polish: Any) -> Iterator[str]:
+    """How far the point was moved before it was analysed, and whether it became stationary."""
+    if polish is None:
+        return
+    yield (
+        f"moved by {numbers.plain(polish.distance)} ({numbers.plain(polish.relative_distance)} |x|) by {polish.method}, "
+        f"{numbers.count(polish.iterations)} steps: {polish.outcome.value}"
+    )
+    yield f"loss {numbers.plain(polish.value_before)} before, {numbers.plain(polish.value)} after"
+    yield f"|gradient| {numbers.plain(polish.gradient_norm_before)} before, {numbers.plain(polish.gradient_norm)} after"
+    if polish.outcome.name != "STATIONARY":
+        yield "it did not become stationary: all below is of the point reached"
 
 
 def negative(report: Any) -> str:

@@ -82,6 +82,7 @@ def _of_analysis(result: Any) -> list[str]:
     return [
         *_head(result, lines["analysed"]),
         _verdict(getattr(result, "point", None), lines),
+        _bullets("Moved to a stationary point first", lines.get("polished")),
         _key(lines),
         _bullets("What to do next", lines.get("next")),
         _ends(lines),

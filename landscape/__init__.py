@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from landscape.hessian import Hessian as Hessian
     from landscape.linalg.lanczos import Eigenpairs as Eigenpairs
     from landscape.linalg.lanczos import eigsh as eigsh
+    from landscape.linalg.minres import Solution as Solution
+    from landscape.linalg.minres import minres as minres
     from landscape.linalg.quadrature import SpectralDensity as SpectralDensity
     from landscape.linalg.quadrature import spectral_density as spectral_density
     from landscape.linalg.trace import trace as trace
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
     from landscape.stationary.paths import minimum_energy_path as minimum_energy_path
     from landscape.stationary.picture import Picture as Picture
     from landscape.stationary.picture import picture as picture
+    from landscape.stationary.networks import NetworkCensus as NetworkCensus
+    from landscape.stationary.networks import critical_points as critical_points
+    from landscape.stationary.networks import training_paths as training_paths
+    from landscape.stationary.search import FoundPoint as FoundPoint
+    from landscape.stationary.search import find_stationary as find_stationary
 
 __version__ = "0.1.0"
 
@@ -58,6 +65,7 @@ _HOMES = {
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
+    "linalg.minres": ("Solution", "minres"),
     "linalg.quadrature": ("SpectralDensity", "spectral_density"),
     "linalg.trace": ("trace",),
     "model": ("ModelLandscape",),
@@ -67,6 +75,8 @@ _HOMES = {
     "stationary.disconnectivity": ("Tree", "disconnectivity"),
     "stationary.paths": ("EnergyPath", "minimum_energy_path"),
     "stationary.picture": ("Picture", "picture"),
+    "stationary.networks": ("NetworkCensus", "critical_points", "training_paths"),
+    "stationary.search": ("FoundPoint", "find_stationary"),
 }
 _MODULES = ("losses", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}

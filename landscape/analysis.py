@@ -22,6 +22,8 @@ from landscape.model import ModelLandscape
 from landscape.provenance import provenance
 from landscape.results import Estimate, Provenance, result
 from landscape.stationary.classify import StationaryPoint, classify
+from landscape.stationary.search import distance, search, settled
+from landscape.stationary.walk import Outcome, Walk
 
 SLICE_STEPS = 20  # to each side
 
@@ -52,6 +54,24 @@ class Slice:
 
 
 @result
+@dataclass(frozen=True)
+class Polish:
+    """How the point was moved before it was analysed, towards the stationary point nearby."""
+
+    method: str
+    outcome: Outcome  # whether the point analysed is stationary, and why not
+    distance: float  # |x - start|, by the shortest way in the domain
+    relative_distance: float  # in units of |start|; inf from 0
+    value_before: float
+    value: float
+    gradient_norm_before: float
+    gradient_norm: float
+    iterations: int
+    products: int  # Hessian-vector products of the search; those of the report do not count them
+    gradients: int
+
+
+@result
 @dataclass(frozen=True, eq=False)
 class AnalysisReport:
     """Everything ``analyze`` found. Units of eigenvalues: loss per squared parameter unit."""
@@ -73,6 +93,7 @@ class AnalysisReport:
     products: int  # Hessian-vector products spent in all
     seconds: float
     provenance: Provenance
+    polish: Polish | None = None  # None: the point is the one given
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Store the report in ``folder``; ``landscape.load(folder)`` brings it back."""
@@ -95,6 +116,7 @@ def analyze(
     notes: Sequence[str] = (),
     config: dict[str, Any] | None = None,
     max_products: int = 600,
+    polish: str | None = None,
     progress: Progress = silent,
 ) -> AnalysisReport:
     """Find out where in its landscape a point lies.
@@ -110,6 +132,8 @@ def analyze(
         layers: whether to compute the ends of each layer's own block.
         seed: of every random vector drawn here.
         max_products: where the search for the ends of the spectrum stops, if the spectrum is not computed whole.
+        polish: a method of ``find_stationary`` that needs no index, to move the point with first: the report is of where it ended and
+            says how far that is. The landscape's model stays where it is.
         notes, config: kept in the report: what loading did, and the options that make it again.
         progress: called with the stage, how much of it is done, and the total.
 
@@ -122,7 +146,8 @@ def analyze(
     20 to 50 per layer.
     """
     start = time.perf_counter()
-    H = Hessian(f, at)
+    walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
+    H = Hessian(f, at if walk is None else walk.place.x)
     x = H.x.detach()
     progress("checks", 0, None)
     checks = checking.run(f, x, seed)
@@ -153,6 +178,24 @@ def analyze(
         products=H.products,
         seconds=time.perf_counter() - start,
         provenance=provenance(f, x, name, seed, config or {}),
+        polish=None if walk is None or polish is None else _polished(walk, polish, point),
+    )
+
+
+def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:
+    far, size = distance(walk), float(walk.start.x.double().norm())
+    return Polish(
+        method=method,
+        outcome=settled(walk, point),
+        distance=far,
+        relative_distance=far / size if size else (float("inf") if far else 0.0),
+        value_before=walk.start.value,
+        value=point.value,
+        gradient_norm_before=walk.start.norm,
+        gradient_norm=point.gradient_norm,
+        iterations=walk.iterations,
+        products=walk.products,
+        gradients=walk.gradients,
     )
 
 

@@ -149,11 +149,12 @@ class Complement(SymmetricOperator):
         padded = torch.cat([V.new_zeros(self.left_out, V.shape[1]), V])
         return torch.ormqr(self.reflectors.to(V.dtype), self.scales.to(V.dtype), padded) if self.left_out else V
 
+    def restrict(self, V: Tensor) -> Tensor:
+        """Q'V: vectors (n, k) as vectors (n - m, k) of the complement; what lies along the m directions is dropped."""
+        return torch.ormqr(self.reflectors, self.scales, V, transpose=True)[self.left_out :] if self.left_out else V
+
     def _multiply(self, V: Tensor) -> Tensor:
-        product = self.whole @ self.lift(V)
-        if not self.left_out:
-            return product
-        return torch.ormqr(self.reflectors, self.scales, product, transpose=True)[self.left_out :]
+        return self.restrict(self.whole @ self.lift(V))
 
 
 class Hessian(SymmetricOperator):

@@ -14,11 +14,11 @@ import math
 from typing import NamedTuple
 
 import torch
-from scipy.sparse.linalg import LinearOperator, minres
 from torch import Tensor
 
 from landscape.core import Landscape, Term
 from landscape.hessian import Hessian
+from landscape.linalg.minres import minres
 
 BASIS = 8  # null vectors probed one by one
 COMBINATIONS = 16  # random combinations of them probed besides, where there are two or more
@@ -117,24 +117,26 @@ def _derivative(value: Tensor, of: Tensor) -> Tensor:
     return torch.zeros_like(of) if slope is None else slope
 
 
+class _Projected:
+    """P H P with P the projection onto the complement of null vectors."""
+
+    def __init__(self, H: Hessian, null: Tensor) -> None:
+        self.H, self.null, self.shape, self.dtype, self.device = H, null, H.shape, H.dtype, H.device
+
+    def complement(self, v: Tensor) -> Tensor:
+        """P v."""
+        return v - self.null @ (self.null.T @ v)
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        return self.complement(self.H @ self.complement(v))
+
+
 def _bend(H: Hessian, w: Tensor, null: Tensor) -> float:
     """w' H^+ w over the complement of the null space; NaN where w is not in the range of H there."""
-
-    def complement(v: Tensor) -> Tensor:
-        return v - null @ (null.T @ v)
-
-    w = complement(w)
+    A = _Projected(H, null)
+    w = A.complement(w)
     if float(w.norm()) == 0:
         return 0.0
-    n = H.shape[0]
-    operator = LinearOperator(
-        (n, n),
-        matvec=lambda v: (
-            complement(H @ complement(torch.as_tensor(v.reshape(-1), dtype=w.dtype, device=w.device))).cpu().numpy()
-        ),
-        dtype=w.cpu().numpy().dtype,
-    )
-    solution, _ = minres(operator, w.cpu().numpy(), rtol=torch.finfo(w.dtype).eps ** 0.75, maxiter=5 * n)
-    s = complement(torch.as_tensor(solution, dtype=w.dtype, device=w.device))
-    solved = float((complement(H @ s) - w).norm()) <= torch.finfo(w.dtype).eps ** 0.25 * float(w.norm())
+    s = A.complement(minres(A, w, tol=torch.finfo(w.dtype).eps ** 0.75).x)
+    solved = float((A @ s - w).norm()) <= torch.finfo(w.dtype).eps ** 0.25 * float(w.norm())
     return float(w @ s) if solved else math.nan
