@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from landscape.stationary.classify import classify as classify
     from landscape.stationary.disconnectivity import Tree as Tree
     from landscape.stationary.disconnectivity import disconnectivity as disconnectivity
+    from landscape.stationary.networks import NetworkCensus as NetworkCensus
+    from landscape.stationary.networks import critical_points as critical_points
+    from landscape.stationary.networks import training_paths as training_paths
     from landscape.stationary.paths import EnergyPath as EnergyPath
     from landscape.stationary.paths import minimum_energy_path as minimum_energy_path
     from landscape.stationary.picture import Picture as Picture
     from landscape.stationary.picture import picture as picture
-    from landscape.stationary.networks import NetworkCensus as NetworkCensus
-    from landscape.stationary.networks import critical_points as critical_points
-    from landscape.stationary.networks import training_paths as training_paths
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
 

@@ -220,7 +220,7 @@ def flow(f: Landscape, X: Tensor, reach: Tensor, *, steps: int = 20_000) -> Flow
         W, K = f.value(Y), f.gradient(Y)
         gradients += len(rows)
         noise = 10 * torch.finfo(X.dtype).eps * V[rows].abs()
-        down = (W <= V[rows] + noise) & torch.isfinite(K).all(-1)
+        down = (V[rows] + noise >= W) & torch.isfinite(K).all(-1)
         met = norms(K - G) / norms(Y - X[rows]).clamp_min(1e-300)
         L = torch.where(down, torch.maximum(0.95 * L, met.nan_to_num(0.0)), 2 * L)
         X[rows[down]], V[rows[down]] = Y[down], W[down]

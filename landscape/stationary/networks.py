@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
-from landscape.analysis import provenance
 from landscape.core import Landscape, Progress, require_finite, silent
 from landscape.linalg.operators import ROUNDING
 from landscape.model import ModelLandscape
+from landscape.provenance import provenance
 from landscape.results import Estimate, Provenance, result, save
 from landscape.stationary.classify import GRADIENT_ULPS
 from landscape.stationary.walk import FAR, FLAT, LEAST, PATIENCE, Outcome
