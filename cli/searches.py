@@ -66,11 +66,19 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
         if known is not None and not _same(known, origin):
             raise OneLine(f"{target} holds a census of another landscape: it has changed since. Pass --force.", 2)
         starts, seed = options["starts"], options["seed"]
-        found = ls.census(f, starts, seed, tolerance=options["tolerance"], known=known, progress=bar)
+        device = loading.device(options["device"])
+        found = ls.census(f, starts, seed, tolerance=options["tolerance"], known=known, device=device, progress=bar)
+        bar("minima", 0, None)
+        found = replace(found, picture=_picture(f, found), tree=ls.disconnectivity(f, found))
         notes = [note for note in problem.notes if note not in found.reasons]
         return replace(found, name=problem.name, reasons=[*found.reasons, *notes], provenance=origin)
 
     return problems.store(ctx, target, work)
+
+
+def _picture(f: FunctionLandscape, found: Census) -> ls.Picture | None:
+    """Values for the figure of a census, where there can be one."""
+    return ls.picture(f, found) if f.dim <= 2 and not isinstance(f.domain, ls.Sphere) else None
 
 
 def path(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> Any:

@@ -109,7 +109,7 @@ def landscape(options: LandscapeOptions) -> Problem:
 
 def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Problem:
     """A model, or a landscape of one, with the options applied."""
-    device, dtype = _device(options.device), _dtype(options.dtype)
+    where, dtype = device(options.device), _dtype(options.dtype)
     loss = load_loss(options.loss) if options.loss else None
     own = isinstance(loaded, ModelLandscape)
     parts: dict[str, Any] = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
@@ -133,7 +133,7 @@ def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Pro
     if loss is not None:
         parts.pop("weight", None)  # how a batch counts belongs to the loss
     parts |= {option: value for option, value in chosen.items() if value is not None}
-    landscape = ModelLandscape(**parts, device=device, seed=options.seed)
+    landscape = ModelLandscape(**parts, device=where, seed=options.seed)
     return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
 
 
@@ -307,17 +307,22 @@ def _formula_config(options: LandscapeOptions, f: FunctionLandscape) -> dict[str
     return {k: _plain(v) for k, v in config.items() if v not in (None, {}, ())}
 
 
-def _device(name: str) -> torch.device:
+def device(name: str) -> torch.device:
+    """The device of a name; "auto" is CUDA where there is one.
+
+    Raises:
+        ValueError: it cannot be used here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
+        found = torch.device(name)
+        torch.zeros(1, device=found).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         there = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         reason = specs.one_line(error, 100)
         raise ValueError(f"device {name!r} cannot be used ({reason}). Here: {', '.join(there)}.") from None
-    return device
+    return found
 
 
 def _dtype(name: str | None) -> torch.dtype | None:

@@ -306,7 +306,7 @@ def _completeness(points: list[StationaryPoint], euler: int | None, expected: in
             f"{once} of {len(hits)} points were met once: more starts will find more"
             if once
             else f"every point was met at least {fewest} times: one as rare as the rarest is missed with probability "
-            f"{math.exp(-fewest):.1g}"
+            f"{max(math.exp(-fewest), 1e-12):.0e} or less"
         )
     return reasons
 
