@@ -368,7 +368,9 @@ def _initial(f: ModelLandscape, gain: float, generator: torch.Generator) -> Tens
     for name, where in f.layout.items():
         if len(shapes[name]) > 1:
             bound = gain * shapes[name][1:].numel() ** -0.5
-            x[where] = bound * (2 * torch.rand(where.stop - where.start, generator=generator, dtype=torch.float64) - 1)
+            x[where] = bound * (
+                2 * torch.rand(where.stop - where.start, generator=generator, dtype=torch.float64, device="cpu") - 1
+            )
     return x.to(f.device, f.dtype)
 
 
@@ -381,7 +383,7 @@ def _train(rows: _Rows, X: Tensor, name: str, kept: list[int], generator: torch.
     batches = [rows.partial(i) for i in range(max(1, sum(term.share > 0 for term in rows.terms)))]
     points = [X]
     for step in range(1, kept[-1] + 1):
-        chosen = batches[int(torch.randint(len(batches), (1,), generator=generator))]
+        chosen = batches[int(torch.randint(len(batches), (1,), generator=generator, device="cpu"))]
         w.grad = chosen(w.detach()).detach()
         optimizer.step()
         if step in kept:
