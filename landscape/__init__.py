@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from landscape.stationary.classify import classify as classify
     from landscape.stationary.networks import NetworkCensus as NetworkCensus
     from landscape.stationary.networks import critical_points as critical_points
-    from landscape.stationary.networks import training_paths as training_paths
+    from landscape.stationary.paths import training_paths as training_paths
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
 
@@ -63,7 +63,8 @@ _HOMES = {
     "model": ("ModelLandscape",),
     "results": ("Estimate", "Provenance", "load", "save"),
     "stationary.classify": ("StationaryPoint", "classify"),
-    "stationary.networks": ("NetworkCensus", "critical_points", "training_paths"),
+    "stationary.networks": ("NetworkCensus", "critical_points"),
+    "stationary.paths": ("training_paths",),
     "stationary.search": ("FoundPoint", "find_stationary"),
 }
 _MODULES = ("losses", "zoo")
