@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from landscape.stationary.disconnectivity import disconnectivity as disconnectivity
     from landscape.stationary.networks import NetworkCensus as NetworkCensus
     from landscape.stationary.networks import critical_points as critical_points
-    from landscape.stationary.networks import training_paths as training_paths
     from landscape.stationary.paths import EnergyPath as EnergyPath
     from landscape.stationary.paths import minimum_energy_path as minimum_energy_path
     from landscape.stationary.picture import Picture as Picture
     from landscape.stationary.picture import picture as picture
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
+    from landscape.stationary.training import training_paths as training_paths
 
 __version__ = "0.1.0"
 
@@ -75,8 +75,9 @@ _HOMES = {
     "stationary.disconnectivity": ("Tree", "disconnectivity"),
     "stationary.paths": ("EnergyPath", "minimum_energy_path"),
     "stationary.picture": ("Picture", "picture"),
-    "stationary.networks": ("NetworkCensus", "critical_points", "training_paths"),
+    "stationary.networks": ("NetworkCensus", "critical_points"),
     "stationary.search": ("FoundPoint", "find_stationary"),
+    "stationary.training": ("training_paths",),
 }
 _MODULES = ("losses", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}

@@ -175,3 +175,36 @@ def test_nothing_is_made_on_the_default_device(method: str) -> None:
     with torch.device("meta"):
         ls.analyze(f, method=method, max_products=200)
         ls.classify(flat, at, method)
+
+
+@pytest.mark.parametrize("method", ["newton-mr", "saddle-free"])
+def test_a_polished_point_is_stationary_and_the_model_stays(method: str, tmp_path: Path) -> None:
+    net = problem("tanh-mlp")
+    f = ls.ModelLandscape(net.model, net.loss, net.batches(4), l2={"*": 0.05})
+    before = f.point()
+    value, slope = float(f.value(before)), float(f.gradient(before).norm())
+    report = ls.analyze(f, polish=method)
+    polish = report.polish
+    assert polish is not None
+    assert torch.equal(f.point(), before)
+    assert report.point.kind in ("minimum", "saddle")
+    assert polish.outcome.name == "STATIONARY"
+    assert polish.distance == pytest.approx(float((report.point.x - before).norm()), rel=1e-9)
+    assert polish.relative_distance == pytest.approx(polish.distance / float(before.norm()), rel=1e-9)
+    assert (polish.value_before, polish.gradient_norm_before) == pytest.approx((value, slope), rel=1e-9)
+    assert polish.value == report.point.value == pytest.approx(float(f.value(report.point.x)))
+    assert polish.gradient_norm < 1e-10 < slope
+    loaded = ls.load(report.save(tmp_path / "run"))
+    assert loaded.polish == polish
+    assert ls.analyze(f).polish is None
+
+
+def test_a_point_that_cannot_be_polished_is_analysed_where_it_ended() -> None:
+    f = ls.FunctionLandscape(lambda x: (x + x**3 / 3).sum(-1), dim=1)
+    report = ls.analyze(f, at=torch.tensor([1.5], dtype=torch.float64), polish="newton-mr")
+    assert report.polish is not None
+    assert report.polish.outcome.name == "GRADIENT_FLAT"
+    assert report.point.kind == "not-stationary"
+    assert abs(float(report.point.x)) < 0.02
+    with pytest.raises(ValueError, match="needs index="):
+        ls.analyze(f, at=torch.tensor([1.5]), polish="eigenvector-following")

@@ -21,9 +21,6 @@ class _Entry:
 _ENTRIES = {
     "digits-mlp": _Entry("digits", "mlp", "tanh network, 1,200 parameters, trained to a minimum on handwritten digits"),
     "digits-cnn": _Entry("digits", "cnn", "convolutions with BatchNorm and ReLU, 3,742 parameters, on the same digits"),
-    "digits-tiny": _Entry(
-        "digits", "tiny", "tanh network, 297 parameters, on 100 digits of 4 x 4: for a census of its saddles"
-    ),
     "pnet": _Entry("faces", "pnet", "P-Net of the MTCNN face detector, 6,632 parameters, on 200 images, half of faces"),
     "rnet": _Entry("faces", "rnet", "R-Net of the MTCNN face detector, 100,178 parameters, on the same images"),
     "g2p": _Entry("words", "g2p", "GRUs from spelling to sound, 834,890 parameters, on 512 English words"),
@@ -56,6 +53,9 @@ _ENTRIES = {
     "xor-net": _Entry("nets", "xor_net", "two or more hidden units on XOR, three stationary points known"),
     "student-teacher": _Entry(
         "nets", "student_teacher", "ReLU student of an orthonormal ReLU teacher, Gaussian inputs"
+    ),
+    "digits-tiny": _Entry(
+        "digits", "tiny", "tanh network, 297 parameters, on 100 digits of 4 x 4: for a census of its saddles"
     ),
 }
 

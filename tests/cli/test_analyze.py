@@ -290,3 +290,36 @@ def test_zoo_lists_what_analyze_knows(run: Run) -> None:
     assert names["himmelblau"]["kind"] == "formula"
     assert all(entry["text"] for entry in names.values())
     assert all(name in run("zoo").stdout for name in ("digits-mlp", "himmelblau"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_polish_says_how_far_it_went(here: Path, run: Run) -> None:
+    arguments = ["--data", "net.py:data", "--loss", "cross-entropy", "--l2", "*=0.05", *FAST]
+    result = run("analyze", "net.py:build", *arguments, "--out", "moved", "--polish")
+    report = ls.load("moved")
+    polish, text = report.polish, flat(result.stdout)
+    assert (polish.method, polish.outcome.name) == ("newton-mr", "STATIONARY")
+    assert f"moved by {polish.distance:.4g}" in text
+    assert f"loss {polish.value_before:.4g} before, {polish.value:.4g} after" in text
+    assert f"|gradient| {polish.gradient_norm_before:.4g} before" in text
+    assert "did not become stationary" not in text
+    assert tomllib.loads(Path("moved/config.toml").read_text())["polish"] == "newton-mr"
+    again = run("analyze", "--config", "moved/config.toml", "--out", "again", "--json")
+    assert json.loads(again.stdout)["polish"]["distance"] == polish.distance
+    assert json.loads(again.stdout)["polish"]["outcome"] == "stationary"
+    assert run("report", "moved").exit_code == 0
+    page = Path("moved/report.html").read_text()
+    assert "Moved to a stationary point first" in page
+    plain = run("analyze", "net.py:build", *arguments, "--out", "plain", "--json")
+    assert json.loads(plain.stdout)["polish"] is None
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_polish_takes_a_method_by_name(here: Path, run: Run) -> None:
+    arguments = ["--data", "net.py:data", "--loss", "cross-entropy", "--l2", "*=0.05", "--json", *FAST]
+    result = run("analyze", "net.py:build", *arguments, "--polish", "saddle-free", "--expect", "minimum")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["polish"]["method"] == "saddle-free"
+    wrong = run("analyze", "net.py:build", *arguments, "--polish", "magic")
+    assert wrong.exit_code == 2
+    assert "newton-mr" in wrong.stderr
