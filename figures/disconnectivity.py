@@ -27,8 +27,10 @@ def draw(result: Any) -> Figure:
         (xa, ya), (xb, yb) = stem[a], stem[b]
         ax.plot([xa, xa, xb, xb], [ya, merge.level, merge.level, yb], color=style.INK, linewidth=0.9,
                 solid_joinstyle="miter", zorder=2)  # fmt: skip
-        for i in merge.groups[0] + merge.groups[1]:
-            stem[i] = ((xa + xb) / 2, merge.level)
+        joined = merge.groups[0] + merge.groups[1]
+        middle = (min(place[i] for i in joined) + max(place[i] for i in joined)) / 2
+        for i in joined:
+            stem[i] = (middle, merge.level)
     low = min(values.values())
     high = max([*values.values(), *(m.level for m in tree.merges)])
     span = (high - low) or max(abs(high), 1.0)
@@ -40,7 +42,9 @@ def draw(result: Any) -> Figure:
     ax.plot([place[i] for i in order], [values[i] for i in order], marker, color=colour, markersize=3.6, zorder=3)
     if len(order) <= LABELLED:
         for i in order:
-            ax.annotate(str(i), (place[i], values[i]), (0, -5), textcoords="offset points", ha="center", va="top", fontsize=6.5)
+            ax.annotate(
+                str(i), (place[i], values[i]), (0, -5), textcoords="offset points", ha="center", va="top", fontsize=6.5
+            )
     ax.set_ylim(low - 0.12 * span, high + 0.1 * span)
     ax.set_xlim(-0.7, len(order) - 0.3)
     ax.set_xticks([])
@@ -80,5 +84,7 @@ def _order(tree: Any) -> list[int]:
 def _tree(result: Any) -> Any:
     tree = getattr(result, "tree", None)
     if tree is None or not len(tree.minima):
-        raise style.NothingToDraw("this result has no disconnectivity tree; a census of minima and saddles can hold one.")
+        raise style.NothingToDraw(
+            "this result has no disconnectivity tree; a census of minima and saddles can hold one."
+        )
     return tree

@@ -14,14 +14,14 @@ FRACTIONS = 20  # above this dimension the index is given as a share of it
 @style.styled
 def draw(result: Any) -> Figure:
     """One mark a point of ``result`` whose index is known; its area grows with its hits, hollow ones have zero eigenvalues."""
-    points, known = _known(result)
+    _, known = _known(result)
     fig = Figure(figsize=(style.COLUMN, 2.6), layout="constrained")
     ax = fig.subplots()
     share = result.dim > FRACTIONS
     most = max(max(p.hits for p in known), 1)
     for name, where in style.kinds(known).items():
         marker, colour, size = style.KINDS[name]
-        chosen = [known[i] for i in where]
+        chosen = sorted((known[i] for i in where), key=lambda p: -p.hits)  # small ones on top of large ones
         for hollow in (False, True):
             some = [p for p in chosen if (p.nullity != 0) == hollow]
             if some:
@@ -31,9 +31,9 @@ def draw(result: Any) -> Figure:
                     s=[(10 + 70 * p.hits / most) * size**2 for p in some],
                     marker=marker,
                     facecolors="none" if hollow else colour,
-                    edgecolors=colour if hollow else "white",
-                    linewidths=0.9 if hollow else 0.5,
-                    alpha=0.8,
+                    edgecolors=colour if hollow else "none",
+                    linewidths=0.9,
+                    alpha=0.55,
                     label=f"{name}, with zero eigenvalues" if hollow and name != "other" else name,
                 )
     ax.set(xlabel="value of f", ylabel="index / n" if share else "index")
@@ -51,7 +51,9 @@ def caption(result: Any) -> str:
     """What the figure shows, in words."""
     points, known = _known(result)
     low, high = min(p.value for p in known), max(p.value for p in known)
-    left = f" {len(points) - len(known)} points whose index is not known are left out." if len(points) > len(known) else ""
+    left = (
+        f" {len(points) - len(known)} points whose index is not known are left out." if len(points) > len(known) else ""
+    )
     return (
         f"{len(known)} stationary points of {result.name}, value from {low:.4g} to {high:.4g} against index from "
         f"{min(p.index for p in known)} to {max(p.index for p in known)} of {result.dim}; areas grow with how often a point was "

@@ -84,7 +84,9 @@ def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Pict
     Cost: resolution ** n values, in one batch.
     """
     if f.dim not in (1, 2) or isinstance(f.domain, Sphere):
-        raise ValueError(f"a picture needs a landscape of a line or a plane; {f.name} has dimension {f.dim} or lives on a sphere.")
+        raise ValueError(
+            f"a picture needs a landscape of a line or a plane; {f.name} has dimension {f.dim} or lives on a sphere."
+        )
     if resolution < 2:
         raise ValueError(f"resolution must be at least 2, got {resolution}.")
     low, high = _frame(f, census)

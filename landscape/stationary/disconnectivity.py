@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from landscape.stationary.census import Census
 
 NUDGE = 1e-3  # first step off a saddle, in units of the distance to the nearest other point of the list
-SAME = 1e-4  # an end this near to a minimum of the list, in units of the distance between points of the list, is that one
+SAME = (
+    1e-4  # an end this near to a minimum of the list, in units of the distance between points of the list, is that one
+)
 
 
 @result
@@ -79,7 +81,8 @@ def disconnectivity(f: Landscape, census: Census) -> Tree:
         raise ValueError(f"the census is of dimension {census.dim}, the landscape of dimension {f.dim}.")
     points = census.points
     minima = [i for i, p in enumerate(points) if p.kind == "minimum"]
-    saddles = [i for i, p in enumerate(points) if p.kind == "saddle" and p.index == 1 and p.nullity == 0]
+    passes = ("saddle", "maximum")  # of one dimension: its maxima are the passes
+    saddles = [i for i, p in enumerate(points) if p.kind in passes and p.index == 1 and p.nullity == 0]
     saddles.sort(key=lambda i: points[i].value)
     values = torch.tensor([points[i].value for i in minima], dtype=torch.float64)
     if not saddles or not minima:
@@ -101,9 +104,7 @@ def disconnectivity(f: Landscape, census: Census) -> Tree:
     return Tree(minima, values, edges, merges, groups, sum(k is None for k in found), ends.gradients)
 
 
-def _which(
-    f: Landscape, X: Tensor, settled: Tensor, M: Tensor, nearest: Tensor, minima: list[int]
-) -> list[int | None]:
+def _which(f: Landscape, X: Tensor, settled: Tensor, M: Tensor, nearest: Tensor, minima: list[int]) -> list[int | None]:
     """The minimum of the list at each row of X (m, n), None where there is none."""
     distance = _distances(f, X, M).cpu()
     least, which = distance.min(1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -40,7 +41,9 @@ class Stop(Enum):
 
     CONVERGED = "every image's perpendicular gradient is within tol and the top is a saddle of index 1"
     DOWNHILL = "the path has no top between its ends: they lie in one basin, or one end is above the other's basin"
-    STEPS = "max_steps ran out before the band settled: raise max_steps, or loosen tol; the barrier is that of the images"
+    STEPS = (
+        "max_steps ran out before the band settled: raise max_steps, or loosen tol; the barrier is that of the images"
+    )
     TOP = (
         "the band settled but its top is no saddle of index 1 to rounding: raise images, or use float64; the barrier "
         "is that of the highest image"
@@ -157,7 +160,9 @@ def _settle(f: Landscape, x: Tensor, reach: float, seed: int, which: str, reason
     end = follow(f, start, 0, 0.05 * reach, steps=200, seed=seed)
     moved = float(norms(end.x - x))
     if not bool(torch.isfinite(end.x).all()) or float(f.value(end.x)) > point.value:
-        reasons.append(f"the {which} end is {_a(point.kind)} and no minimum was found downhill from it: the path starts there")
+        reasons.append(
+            f"the {which} end is {_a(point.kind)} and no minimum was found downhill from it: the path starts there"
+        )
         return x
     result = "a minimum" if end.settled else "a point whose gradient is not zero: train it further, or lower tol"
     reasons.append(
@@ -181,7 +186,9 @@ def _straight(f: Landscape, a: Tensor, b: Tensor, images: int, seed: int) -> Ten
         r = domain.radius
         ahead = tangent(domain, a, b - a)
         aside = tangent(domain, a, arc)
-        if float(norms(ahead)) < 1e-3 * r and float(norms(b - a)) > r:  # opposite points: any great circle is the shortest
+        if (
+            float(norms(ahead)) < 1e-3 * r and float(norms(b - a)) > r
+        ):  # opposite points: any great circle is the shortest
             ahead = aside
             aside = tangent(domain, a, arc.roll(1))
         unit = ahead / ahead.norm()
@@ -193,8 +200,7 @@ def _straight(f: Landscape, a: Tensor, b: Tensor, images: int, seed: int) -> Ten
         X, length, aside, b = a + t * D, D.norm(), arc, a + D
     if float(norms(aside)) > 0:
         X = move(domain, X, BEND * length * torch.sin(torch.pi * t) * aside / aside.norm())
-    X[0], X[-1] = a, b
-    return X
+    return torch.cat([a[None], X[1:-1], b[None]])
 
 
 class _Band:
@@ -298,7 +304,9 @@ class _Band:
             good = power > 0
             uphill = torch.where(good, uphill + 1, 0.0)
             faster = uphill > 5
-            pace = torch.where(good, torch.where(faster, (1.1 * pace).clamp_max(LONGEST), pace), 0.5 * pace).clamp_min(0.05)
+            pace = torch.where(good, torch.where(faster, (1.1 * pace).clamp_max(LONGEST), pace), 0.5 * pace).clamp_min(
+                0.05
+            )
             mixing = torch.where(good, torch.where(faster, 0.99 * mixing, mixing), 0.1)
             turned = (1 - mixing) * P + mixing * F * (norms(P) / norms(F).clamp_min(1e-300)).to(P)[:, None]
             P = torch.where(good, turned, 0.0) + pace * F
@@ -329,11 +337,11 @@ class _Band:
         T, _, _, _ = self.tangents(free)
         slopes = dict(zip(free.tolist(), (self.G[free] * T).double().sum(-1).tolist(), strict=True))
         limit = self.limit(tol)
-        for p, q in zip(marks, marks[1:], strict=False):
+        for p, q in pairwise(marks):
             signs = [(i, 1 if slopes[i] > 0 else -1) for i in range(p + 1, q) if abs(slopes[i]) > limit]
             signs = [(p, 1 if self.pinned[p] == 0 else -1), *signs, (q, -1 if self.pinned[q] == 0 else 1)]
             # between two maxima must be a minimum: a change of sign that pinned images explain is none
-            for (i, s), (j, t) in zip(signs, signs[1:], strict=False):
+            for (i, s), (j, t) in pairwise(signs):
                 if s != t:
                     inner = [k for k in range(i, j + 1) if k not in self.pinned]
                     if inner:
@@ -347,7 +355,7 @@ class _Band:
         total = float(gaps.sum())
         parts, pinned = [self.X[:1]], {0: self.pinned[0]}
         count = 1
-        for p, q in zip(marks, marks[1:], strict=False):
+        for p, q in pairwise(marks):
             s = torch.cat([gaps.new_zeros(1), gaps[p:q].cumsum(0)])
             inner = max(LEAST, round(images * float(s[-1]) / total))
             where = torch.linspace(0, 1, inner + 2, dtype=torch.float64, device=s.device)[1:-1] * s[-1]
@@ -378,7 +386,7 @@ def _explore(band: _Band, images: int, tol: float, max_steps: int, seed: int) ->
         return True, True
     lost, level = False, COARSE * tol
     for turn in range(ROUNDS):
-        part = max_steps if level == tol else max(1, max_steps // 4)
+        part = max_steps if level == tol else max(1, max_steps // (4 if turn else 2))
         settled = band.relax(level, min(part, max_steps - band.steps))
         if band.steps >= max_steps and not settled:
             break  # images that are pinned now would stay out of line
@@ -457,7 +465,7 @@ def _report(
 def _stop(band: _Band, passes: bool, saddle: StationaryPoint, settled: bool, found: bool) -> Stop:
     if not settled:
         return Stop.STEPS
-    if passes and found and saddle.kind == "saddle" and saddle.index == 1:
+    if passes and found and saddle.kind in ("saddle", "maximum") and saddle.index == 1:  # a maximum of one dimension
         return Stop.CONVERGED
     monotone = not passes and float(band.V.max()) <= float(torch.maximum(band.V[0], band.V[-1]))
     return Stop.DOWNHILL if monotone else Stop.TOP
