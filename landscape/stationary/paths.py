@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
-from landscape.domains import Box, Sphere
+from landscape.domains import Box, Sphere, Torus
 from landscape.results import Provenance, result, save
 from landscape.stationary.classify import StationaryPoint, classify
 from landscape.stationary.descent import NOISE, domain_of, follow, move, norms, tangent
@@ -28,6 +28,7 @@ from landscape.stationary.descent import NOISE, domain_of, follow, move, norms, 
 BEND = 1e-2  # of the path's length: the random arc that breaks ties at the start
 ROUNDS = 12  # how often stationary points are looked for
 COARSE = 30.0  # until no more are found, the band is settled to this many times the tolerance only
+SAME = 1e-6  # of the first path's length: points nearer than this are one
 LEAST = 4  # images between two stationary points
 FAR = 3.0  # distances between images: a top that is refined to a point farther away bends the band before it is pinned
 CLIMB = 10.0  # the band's tops climb while its residual is within this many times the tolerance
@@ -211,6 +212,7 @@ class _Band:
         self.steps = self.evaluations = 0
         self.pinned: dict[int, int] = {0: 0, len(X) - 1: 0}  # position -> index
         self.place(X)
+        self.length = float(self.gaps().sum())  # of the first path: a unit of distance
 
     def place(self, X: Tensor) -> None:
         """New images; values, gradients and curvatures are computed."""
@@ -368,6 +370,23 @@ class _Band:
         self.pinned = pinned
         self.place(torch.cat(parts))
 
+    def cut_loops(self) -> None:
+        """Leave out what lies between two visits to one minimum; on a torus the rest is moved by whole periods."""
+        minima = [i for i in sorted(self.pinned) if self.pinned[i] == 0]
+        ends = (0, len(self.X) - 1)
+        for p in minima:
+            same = [q for q in minima if q > p and (p, q) != ends and self._apart(p, q) <= SAME * self.length]
+            if same:
+                q = same[-1]
+                rest = self.X[q + 1 :] + (self.X[p] - self.X[q]) if isinstance(self.domain, Torus) else self.X[q + 1 :]
+                self.pinned = {i if i <= p else i - (q - p): k for i, k in self.pinned.items() if i <= p or i > q}
+                self.place(torch.cat([self.X[: p + 1], rest]))
+                self.cut_loops()
+                return
+
+    def _apart(self, p: int, q: int) -> float:
+        return float(norms(self.domain.difference(self.X[p], self.X[q])))
+
     def bend(self, at: int, D: Tensor) -> None:
         """Move image ``at`` by D (n,) and its neighbours up to the next pinned ones by part of it."""
         marks = sorted(self.pinned)
@@ -397,6 +416,7 @@ def _explore(band: _Band, images: int, tol: float, max_steps: int, seed: int) ->
             level = tol  # the last ones are looked for on a settled band
             continue
         lost = _pin(band, extremes, seed, last=turn == ROUNDS - 1)
+        band.cut_loops()
         band.resample(images)
     return band.relax(tol, max_steps - band.steps), not lost
 
@@ -412,7 +432,7 @@ def _pin(band: _Band, extremes: list[tuple[int, int]], seed: int, last: bool) ->
         known = norms(band.X[sorted(band.pinned)] - end.x)
         if not end.settled or (index == 1 and moved > 3 * FAR * gap):
             lost |= index == 1
-        elif float(known.min()) <= 1e-6 * length:
+        elif float(known.min()) <= SAME * band.length:
             continue
         elif index == 1 and moved > FAR * gap and not last:
             band.bend(at, end.x - band.X[at])
