@@ -102,7 +102,7 @@ def follow(f: Landscape, x: Tensor, index: int, radius: float, *, steps: int = 1
                 break
         elif model.negative > index and size <= 10 * rounding(x, model.scale) + eps * model.scale * radius:
             # stationary, but too high: nothing but a push leads down
-            sign = 1 if torch.rand((), generator=torch.Generator().manual_seed(seed)) < 0.5 else -1
+            sign = 1 if torch.rand((), generator=torch.Generator().manual_seed(seed), device="cpu") < 0.5 else -1
             x = move(domain, x, 0.1 * sign * radius * model.lowest[:, index])
             g, gradients = f.gradient(x), gradients + 1
             model = _model(f, x, g, index, seed)
@@ -182,16 +182,16 @@ def _krylov(A: SymmetricOperator, g: Tensor, index: int, seed: int) -> tuple[Ten
     inner = A.to_scipy()
 
     def product(v: object) -> object:
-        w = torch.as_tensor(v, dtype=torch.float64).to(g.device)
+        w = torch.as_tensor(v, dtype=torch.float64, device="cpu").to(g.device)
         w = w - V @ (V.T @ w)
-        w = torch.as_tensor(inner @ w.to(A.dtype).cpu().numpy(), dtype=torch.float64).to(g.device)
+        w = torch.as_tensor(inner @ w.to(A.dtype).cpu().numpy(), dtype=torch.float64, device="cpu").to(g.device)
         return (w - V @ (V.T @ w)).cpu().numpy()
 
     if float(rest.norm()) > 0:
         n = A.shape[0]
         solution, _ = minres(LinearOperator((n, n), matvec=product, dtype="float64"), -rest.cpu().numpy(),
                              rtol=1e-4, maxiter=200)  # fmt: skip
-        step = step + torch.as_tensor(solution, dtype=torch.float64).to(g.device)
+        step = step + torch.as_tensor(solution, dtype=torch.float64, device="cpu").to(g.device)
     step = step.to(g)
     return step, A @ step, pairs.scale, negative, V[:, : index + 1].to(g)
 

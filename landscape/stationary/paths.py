@@ -156,7 +156,7 @@ def _settle(f: Landscape, x: Tensor, reach: float, seed: int, which: str, reason
         return x
     start = x
     if point.kind != "not-stationary":
-        sign = 1 if torch.rand((), generator=torch.Generator().manual_seed(seed)) < 0.5 else -1
+        sign = 1 if torch.rand((), generator=torch.Generator().manual_seed(seed), device="cpu") < 0.5 else -1
         start = move(domain_of(f), x, 1e-2 * sign * reach * point.pairs.vectors[:, 0].to(x))
     end = follow(f, start, 0, 0.05 * reach, steps=200, seed=seed)
     moved = float(norms(end.x - x))
@@ -466,7 +466,7 @@ def _report(
         name=getattr(f, "name", type(f).__name__),
         points=band.X,
         values=band.V.cpu(),
-        arclength=torch.cat([torch.zeros(1, dtype=torch.float64), band.gaps().cumsum(0).cpu()]),
+        arclength=torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), band.gaps().cumsum(0).cpu()]),
         saddle=saddle,
         barrier=saddle.value - first,
         barrier_back=saddle.value - last,

@@ -154,3 +154,14 @@ def test_a_picture_shows_f() -> None:
         ls.picture(*styblinski_census(3))
     with pytest.raises(ValueError, match="at least 2"):
         ls.picture(f, census, 1)
+
+
+def test_no_tensor_is_made_on_the_default_device() -> None:
+    f, census = himmelblau_census()
+    torch.set_default_device("meta")
+    try:
+        tree, shown = ls.disconnectivity(f, census), ls.picture(f, census, 5)
+    finally:
+        torch.set_default_device(None)
+    assert tree.connected
+    assert shown.values.device.type == "cpu"

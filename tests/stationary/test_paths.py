@@ -323,3 +323,18 @@ def calls() -> Callable[..., None]:
 def test_progress_is_told(calls: Any) -> None:
     ls.minimum_energy_path(landscape(himmelblau), at(MINIMA[0]), at(MINIMA[1]), progress=calls)
     assert {"path", "verdicts along the path"} <= set(calls.seen)
+
+
+def test_no_tensor_is_made_on_the_default_device() -> None:
+    """Under a default device that holds no numbers, any tensor made without a device fails at once."""
+    f, sphere = landscape(himmelblau), ls.Sphere(1.0)
+    ends, saddle = [at(MINIMA[0]), at(MINIMA[1])], at(SADDLES[2]["x"])
+    values, unit = at([1.0, 2.0, 3.0]), at([1.0, 0.0, 0.0])
+    g = ls.FunctionLandscape(lambda x: 0.5 * (values.to(x) * x * x).sum(-1), 3, sphere)
+    torch.set_default_device("meta")
+    try:
+        paths = [ls.minimum_energy_path(f, *ends), ls.minimum_energy_path(f, ends[0] + 0.1, saddle)]
+        paths.append(ls.minimum_energy_path(g, -unit, unit))
+    finally:
+        torch.set_default_device(None)
+    assert all(path.converged for path in paths)
