@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import style
 
 LEVELS = 14
-PAPER = LinearSegmentedColormap.from_list("paper", ["#c3d3e0", "#ffffff"])  # low values are dark
+PAPER = LinearSegmentedColormap.from_list("paper", ["#a9c3d8", "#fbfcfd"])  # low values are dark
 
 
 @style.styled
@@ -44,8 +44,9 @@ def _plane(ax: Axes, picture: Any) -> None:
         shown = np.ma.masked_array(values, ~finite)
         levels = _levels(values[finite])
         if len(levels) > 1:
-            ranks = np.searchsorted(levels, levels)
-            ax.contourf(xs, ys, shown.T, levels=levels, cmap=PAPER, extend="both", norm=_by_rank(levels, ranks))
+            shades = len(levels) + 1  # one between two levels, whatever their distance
+            ax.contourf(xs, ys, shown.T, levels=levels, extend="both", cmap=PAPER.resampled(shades),
+                        norm=BoundaryNorm(levels, shades, extend="both"))  # fmt: skip
             ax.contour(xs, ys, shown.T, levels=levels, colors=style.QUIET, linewidths=0.45)
     if not finite.all():
         hole = np.ma.masked_array(np.ones_like(values), finite)
@@ -57,13 +58,6 @@ def _plane(ax: Axes, picture: Any) -> None:
         ax.spines[side].set_visible(True)
     if 0.4 < (xs[-1] - xs[0]) / (ys[-1] - ys[0]) < 2.5:
         ax.set_aspect("equal")
-
-
-def _by_rank(levels: Any, ranks: Any) -> Any:
-    """Shades by the order of the levels: values of a landscape spread over decades."""
-    from matplotlib.colors import BoundaryNorm
-
-    return BoundaryNorm(levels, len(ranks) + 1, extend="both") if len(ranks) < 256 else None
 
 
 def _levels(values: Any) -> Any:

@@ -27,8 +27,10 @@ def draw(result: Any) -> Figure:
         (xa, ya), (xb, yb) = stem[a], stem[b]
         ax.plot([xa, xa, xb, xb], [ya, merge.level, merge.level, yb], color=style.INK, linewidth=0.9,
                 solid_joinstyle="miter", zorder=2)  # fmt: skip
-        for i in merge.groups[0] + merge.groups[1]:
-            stem[i] = ((xa + xb) / 2, merge.level)
+        joined = merge.groups[0] + merge.groups[1]
+        middle = (min(place[i] for i in joined) + max(place[i] for i in joined)) / 2
+        for i in joined:
+            stem[i] = (middle, merge.level)
     low = min(values.values())
     high = max([*values.values(), *(m.level for m in tree.merges)])
     span = (high - low) or max(abs(high), 1.0)

@@ -28,7 +28,7 @@ def draw(result: Any) -> Figure:
     ax.yaxis.set_major_locator(LogLocator(numticks=6))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    ax.set_xlim(0.4, len(points) + 0.6)
+    ax.set_xlim(0.4 - 0.01 * len(points), 1.02 * len(points) + 0.6)
     ax.set(xlabel="rank of the point", ylabel="how often it was found")
     ax.set_title(_unseen(result.unseen))
     fig.legend(loc="outside upper left", ncols=4, handletextpad=0.2, columnspacing=1)

@@ -27,12 +27,19 @@ def draw(result: Any) -> Figure:
     span = (high - low) or max(abs(high), 1.0)
     if result.barrier > 0.02 * span:
         where = s[int(np.abs(values - result.saddle.value).argmin())]
-        ax.plot([0, where], [result.saddle.value] * 2, color=style.QUIET, linewidth=0.7, linestyle=":", zorder=1)
-        ax.annotate("", (0, result.saddle.value), (0, values[0]), zorder=3,
-                    arrowprops={"arrowstyle": "<->", "color": style.INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
-    ax.set_title(f"barrier {result.barrier:.4g} there, {result.barrier_back:.4g} back".replace("-", "−"))
+        aside = -0.035 * s[-1]
+        ax.plot([aside, where], [result.saddle.value] * 2, color=style.QUIET, linewidth=0.7, linestyle=":", zorder=1)
+        arrow = {"arrowstyle": "<|-|>,head_width=0.15,head_length=0.3", "color": style.INK, "linewidth": 0.8}
+        ax.annotate(
+            "",
+            (aside, result.saddle.value),
+            (aside, values[0]),
+            arrowprops=arrow | {"shrinkA": 0, "shrinkB": 0},
+            zorder=3,
+        )
+    ax.set_title(f"barrier {result.barrier:.4g} forward, {result.barrier_back:.4g} back".replace("-", "−"))
     ax.set_ylim(low - 0.1 * span, high + 0.1 * span)
-    ax.set_xlim(-0.04 * s[-1] - 1e-12, 1.04 * s[-1] + 1e-12)
+    ax.set_xlim(-0.07 * s[-1] - 1e-12, 1.04 * s[-1] + 1e-12)
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.yaxis.set_major_locator(MaxNLocator(6))
     ax.set(xlabel="length along the path", ylabel="value of f")
@@ -47,7 +54,7 @@ def caption(result: Any) -> str:
     return (
         f"Value of {result.name} along a path of {len(result.values)} points between two ends, with {inner} stationary points on "
         f"the way; the highest point is {result.saddle.value:.6g} ({result.saddle.kind}), {result.barrier:.4g} above the first end and "
-        f"{result.barrier_back:.4g} above the last. {result.stop.value}."
+        f"{result.barrier_back:.4g} above the last; {result.stop.value}."
     )
 
 

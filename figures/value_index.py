@@ -14,14 +14,14 @@ FRACTIONS = 20  # above this dimension the index is given as a share of it
 @style.styled
 def draw(result: Any) -> Figure:
     """One mark a point of ``result`` whose index is known; its area grows with its hits, hollow ones have zero eigenvalues."""
-    points, known = _known(result)
+    _, known = _known(result)
     fig = Figure(figsize=(style.COLUMN, 2.6), layout="constrained")
     ax = fig.subplots()
     share = result.dim > FRACTIONS
     most = max(max(p.hits for p in known), 1)
     for name, where in style.kinds(known).items():
         marker, colour, size = style.KINDS[name]
-        chosen = [known[i] for i in where]
+        chosen = sorted((known[i] for i in where), key=lambda p: -p.hits)  # small ones on top of large ones
         for hollow in (False, True):
             some = [p for p in chosen if (p.nullity != 0) == hollow]
             if some:
@@ -31,9 +31,9 @@ def draw(result: Any) -> Figure:
                     s=[(10 + 70 * p.hits / most) * size**2 for p in some],
                     marker=marker,
                     facecolors="none" if hollow else colour,
-                    edgecolors=colour if hollow else "white",
-                    linewidths=0.9 if hollow else 0.5,
-                    alpha=0.8,
+                    edgecolors=colour if hollow else "none",
+                    linewidths=0.9,
+                    alpha=0.55,
                     label=f"{name}, with zero eigenvalues" if hollow and name != "other" else name,
                 )
     ax.set(xlabel="value of f", ylabel="index / n" if share else "index")

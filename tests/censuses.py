@@ -77,3 +77,12 @@ def styblinski_census(n: int, **where: object) -> tuple[ls.FunctionLandscape, Ce
     f = landscape(styblinski_tang, n)
     points = [torch.tensor(c, dtype=torch.float64) for c in itertools.product(cubic_roots(), repeat=n)]
     return f, by_hand(f, points, (-5,) * n, (5,) * n, **where)  # type: ignore[arg-type]
+
+
+# value of the saddle, rounded, and the quadrants of the two minima on either side: read off a contour plot
+SADDLE_EDGES = [
+    (13.31, {(1, 1), (1, -1)}),
+    (67.72, {(1, 1), (-1, 1)}),
+    (104.02, {(-1, 1), (-1, -1)}),
+    (178.34, {(-1, -1), (1, -1)}),
+]

@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import grad, vmap
 
 from landscape.core import FunctionLandscape, Landscape
 from landscape.domains import Domain, Space
 from landscape.errors import NumericalError
-from landscape.hessian import Hessian, require_second_derivative
+from landscape.hessian import require_second_derivative
 
 NUMBERS = 2**22  # most numbers in the Hessians of one batch
 LONGEST = 0.2  # longest step
@@ -31,6 +32,7 @@ FLAT = 1e-3  # |H g| below this share of |H| |g|, while |g| no longer falls, is 
 NEAR = 1e-4  # polishing moves a point no farther
 AWAY = 20  # steps outside the domain after which a search has left
 POLE = 1e20  # derivatives so many times those at the starts are a pole's
+MANY = 32  # columns of a Hessian in one vectorised backward pass, from so many on
 NO_SECOND_DERIVATIVE = "the formula has no second derivative ({}); make it of elementary operations."
 EPS = torch.finfo(torch.float64).eps
 TRUNCATED = 1e-10  # eigenvalues below this share of |H| are zero to a Newton step
@@ -51,7 +53,7 @@ class Ends(NamedTuple):
 
     points: Tensor  # (B, n)
     ends: Tensor  # (B,) position in list(End)
-    steps: int  # taken by the longest search
+    taken: Tensor  # (B,) steps
 
 
 class _Local(NamedTuple):
@@ -76,29 +78,48 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         NumericalError: f has no second derivative.
     """
-    if not isinstance(f, FunctionLandscape):
-        return f.gradient(X), torch.stack([Hessian(f, x).dense() for x in X])
     x = X.detach().requires_grad_(True)
-    with torch.enable_grad():
-        value = f.value(x).sum()
-        zero = torch.zeros_like(X)
-        if not value.requires_grad:
-            return zero, X.new_zeros(*X.shape, f.dim)
-        (g,) = torch.autograd.grad(value, x, create_graph=True, allow_unused=True)
-        if g is not None and not g.requires_grad and bool((g != g[:1]).any()):
-            raise NumericalError(NO_SECOND_DERIVATIVE.format(f"{f.name}: its gradient varies but is detached from x"))
-        if g is None or not g.requires_grad:
-            return zero if g is None else g.detach(), X.new_zeros(*X.shape, f.dim)
+    with f.evaluation(), torch.enable_grad():
+        g = _slope(f, x)
+        if not g.requires_grad:  # linear, as far as autograd can tell
+            if bool((g != g[:1]).any()):
+                raise NumericalError(NO_SECOND_DERIVATIVE.format("its gradient varies but is detached from x"))
+            return g, X.new_zeros(*X.shape, f.dim)
         require_second_derivative(g)
         try:
-            rows = [
-                torch.autograd.grad(g[:, i].sum(), x, retain_graph=i + 1 < f.dim, allow_unused=True)[0]
-                for i in range(f.dim)
-            ]
+            H = _jacobian(g, x)
         except RuntimeError as error:
-            raise NumericalError(NO_SECOND_DERIVATIVE.format(f"{f.name}: {str(error).splitlines()[0]}")) from error
-    H = torch.stack([zero if row is None else row for row in rows], dim=1)
+            raise NumericalError(NO_SECOND_DERIVATIVE.format(str(error).splitlines()[0])) from error
     return g.detach(), 0.5 * (H + H.mT)
+
+
+def _slope(f: Landscape, x: Tensor) -> Tensor:
+    """The gradients (B, n) at x, which requires grad, as functions of x; use inside ``f.evaluation()``."""
+    if not isinstance(f, FunctionLandscape):
+        terms = list(f.terms())
+        slope: Tensor = vmap(grad(lambda y: torch.stack([t.function(y) for t in terms]).sum()), randomness="same")(x)
+        return slope
+    value = f.value(x).sum()
+    if not value.requires_grad:
+        return torch.zeros_like(x, requires_grad=False)
+    (g,) = torch.autograd.grad(value, x, create_graph=True, allow_unused=True)
+    return torch.zeros_like(x, requires_grad=False) if g is None else g
+
+
+def _jacobian(g: Tensor, x: Tensor) -> Tensor:
+    """d g / d x by rows, (B, n, n): one backward pass a column, or many columns at once where there are many."""
+    n = x.shape[1]
+    if n < MANY:
+        columns = [
+            torch.autograd.grad(g[:, i].sum(), x, retain_graph=i + 1 < n, allow_unused=True)[0] for i in range(n)
+        ]
+        return torch.stack([torch.zeros_like(x) if column is None else column for column in columns], dim=1)
+    unit = torch.eye(n, dtype=x.dtype, device=x.device)[:, None, :].expand(n, *x.shape)
+    blocks = [
+        torch.autograd.grad(g, x, unit[i : i + MANY], retain_graph=i + MANY < n, is_grads_batched=True)[0]
+        for i in range(0, n, MANY)
+    ]
+    return torch.cat(blocks).transpose(0, 1)
 
 
 def search(
@@ -126,10 +147,10 @@ def search(
         _Searches(f, starts[i : i + chunk], method, None if index is None else index[i : i + chunk]).run(steps)
         for i in range(0, len(starts), chunk)
     ]
-    return Ends(torch.cat([p.points for p in parts]), torch.cat([p.ends for p in parts]), max(p.steps for p in parts))
+    return Ends(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
-def polish(f: FunctionLandscape, X: Tensor, steps: int = 40) -> Tensor:
+def polish(f: Landscape, X: Tensor, steps: int = 40) -> Tensor:
     """The points X (B, n) after undamped Newton steps, for the rows where these stay near and lower the gradient.
 
     A search ends where the Hessian is as good as singular; a degenerate point needs more steps to be known to rounding.
@@ -157,6 +178,7 @@ class _Searches:
             torch.full((len(starts),), _NUMBER[End.UNFINISHED], device=starts.device),
         )
         self.rows = torch.arange(len(starts), device=starts.device)
+        self.taken = torch.zeros_like(self.rows)
         self.x, self.start, self.index = starts.clone(), starts, index
         self.local = self._derivatives(starts)
         self.damping = 1e-3 * self.local.hessian.square().sum((1, 2)).clamp(min=1e-300)
@@ -173,13 +195,14 @@ class _Searches:
         while len(self.rows) and count < steps:
             self._sort_out()
             if len(self.rows):
+                self.taken[self.rows] += 1
                 self.advance()
             count += 1
         self._sort_out()
         self.found[self.rows] = self.x
         inside = self.domain.contains(self.found)
         self.ends[~inside & (self.ends != _NUMBER[End.NONFINITE])] = _NUMBER[End.OUTSIDE]
-        return Ends(self.domain.wrap(self.found), self.ends, count)
+        return Ends(self.domain.wrap(self.found), self.ends, self.taken)
 
     def _derivatives(self, X: Tensor) -> _Local:
         g, H = derivatives(self.f, X)

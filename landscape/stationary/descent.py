@@ -22,6 +22,7 @@ DENSE = 500  # up to this n the whole Hessian is formed for a step
 PATIENCE = 4  # whole Newton steps at the wanted index without a gradient half as large
 NOISE = 4.0  # rounding of a gradient, in units of eps |H| |x|
 EULER = 0.3  # step of the gradient flow in units of 1 / curvature
+STIFF = 512  # Euler steps after which a row still under way counts as stiff
 FIRST_LOOK = 16  # flow steps before the first attempt to end by Newton's method; the next ones after twice as many
 
 
@@ -30,7 +31,7 @@ class Arrival(NamedTuple):
 
     x: Tensor  # (n,)
     settled: bool  # the gradient is as small as rounding lets it be, or Newton's step is negligible
-    index: int  # negative eigenvalues at x, of those that were computed
+    negative: int  # negative eigenvalues at x, of those that were computed
     gradients: int  # gradients computed
 
 
@@ -60,12 +61,14 @@ def tangent(domain: Domain, X: Tensor, D: Tensor) -> Tensor:
     if not isinstance(domain, Sphere):
         return D
     U = X / X.norm(dim=-1, keepdim=True)
-    return D - (D * U).sum(-1, keepdim=True) * U
+    along: Tensor = D - (D * U).sum(-1, keepdim=True) * U
+    return along
 
 
 def norms(V: Tensor) -> Tensor:
     """Norms (...) of the rows of V (..., n), float64."""
-    return torch.linalg.vector_norm(V, dim=-1, dtype=torch.float64)
+    sizes: Tensor = torch.linalg.vector_norm(V, dim=-1, dtype=torch.float64)
+    return sizes
 
 
 def rounding(x: Tensor, scale: float) -> float:
@@ -99,7 +102,7 @@ def follow(f: Landscape, x: Tensor, index: int, radius: float, *, steps: int = 1
                 break
         elif model.negative > index and size <= 10 * rounding(x, model.scale) + eps * model.scale * radius:
             # stationary, but too high: nothing but a push leads down
-            sign = 1 if torch.rand((), generator=torch.Generator().manual_seed(seed)) < 0.5 else -1
+            sign = 1 if torch.rand((), generator=torch.Generator().manual_seed(seed), device="cpu") < 0.5 else -1
             x = move(domain, x, 0.1 * sign * radius * model.lowest[:, index])
             g, gradients = f.gradient(x), gradients + 1
             model = _model(f, x, g, index, seed)
@@ -128,11 +131,15 @@ def follow(f: Landscape, x: Tensor, index: int, radius: float, *, steps: int = 1
     return Arrival(best, settled and model.negative == index, model.negative, gradients + 1)
 
 
+def _reduced(f: Landscape, x: Tensor) -> SymmetricOperator:
+    """The Hessian at x on the complement of the trivial directions."""
+    trivial, H = f.trivial_directions(x), Hessian(f, x)
+    return H.without(trivial) if trivial.shape[1] else H
+
+
 def _model(f: Landscape, x: Tensor, g: Tensor, index: int, seed: int) -> _Model:
-    trivial = f.trivial_directions(x)
-    H = Hessian(f, x)
-    A: SymmetricOperator = H.without(trivial) if trivial.shape[1] else H
-    reduced = g if A is H else _reduce(A, g)
+    A = _reduced(f, x)
+    reduced = _reduce(A, g) if isinstance(A, Complement) else g
     dense = A.shape[0] <= DENSE
     step, change, scale, negative, lowest = (_dense if dense else _krylov)(A, reduced, index, seed)
     if isinstance(A, Complement):
@@ -175,16 +182,16 @@ def _krylov(A: SymmetricOperator, g: Tensor, index: int, seed: int) -> tuple[Ten
     inner = A.to_scipy()
 
     def product(v: object) -> object:
-        w = torch.as_tensor(v, dtype=torch.float64).to(g.device)
+        w = torch.as_tensor(v, dtype=torch.float64, device="cpu").to(g.device)
         w = w - V @ (V.T @ w)
-        w = torch.as_tensor(inner @ w.to(A.dtype).cpu().numpy(), dtype=torch.float64).to(g.device)
+        w = torch.as_tensor(inner @ w.to(A.dtype).cpu().numpy(), dtype=torch.float64, device="cpu").to(g.device)
         return (w - V @ (V.T @ w)).cpu().numpy()
 
     if float(rest.norm()) > 0:
         n = A.shape[0]
         solution, _ = minres(LinearOperator((n, n), matvec=product, dtype="float64"), -rest.cpu().numpy(),
                              rtol=1e-4, maxiter=200)  # fmt: skip
-        step = step + torch.as_tensor(solution, dtype=torch.float64).to(g.device)
+        step = step + torch.as_tensor(solution, dtype=torch.float64, device="cpu").to(g.device)
     step = step.to(g)
     return step, A @ step, pairs.scale, negative, V[:, : index + 1].to(g)
 
@@ -202,10 +209,13 @@ def flow(f: Landscape, X: Tensor, reach: Tensor, *, steps: int = 20_000) -> Flow
 
     Euler's steps are EULER / curvature, the curvature met between steps, and never longer than a twentieth of ``reach`` (m,), the
     length over which basins differ. Where the Hessian is positive definite and Newton's step is within a tenth of
-    ``reach``, Newton's method ends the descent.
+    ``reach``, Newton's method ends the descent. A row that is not there after STIFF steps goes on by the flow of its quadratic
+    model, which is exact however stiff it is, if its Hessian can be formed.
 
-    Cost: one gradient of all rows still under way a step; Newton attempts are made after 16, 32, 64, ... steps.
+    Cost: one gradient of all rows still under way a step; Newton attempts are made after 16, 32, 64, ... steps. A stiff row takes a
+    dense Hessian a step.
     """
+    steps = min(steps, STIFF) if f.dim <= DENSE else steps
     domain = domain_of(f)
     X, reach = X.clone(), reach.to(X.device)
     settled = torch.zeros(len(X), dtype=torch.bool, device=X.device)
@@ -225,7 +235,7 @@ def flow(f: Landscape, X: Tensor, reach: Tensor, *, steps: int = 20_000) -> Flow
         L = torch.where(down, torch.maximum(0.95 * L, met.nan_to_num(0.0)), 2 * L)
         X[rows[down]], V[rows[down]] = Y[down], W[down]
         G = torch.where(down[:, None], K, G)
-        if step == look or step == steps:
+        if step in (look, steps):
             look *= 2
             left = []
             for i, row in enumerate(rows.tolist()):
@@ -239,7 +249,62 @@ def flow(f: Landscape, X: Tensor, reach: Tensor, *, steps: int = 20_000) -> Flow
             rows, L, G = rows[keep], L[keep], G[keep]
             if not left:
                 break
+    if f.dim <= DENSE:
+        for row in rows.tolist():
+            end = _stiff(f, X[row], float(reach[row]))
+            gradients += end.gradients
+            X[row], settled[row] = end.x, end.settled
     return Flow(X, settled, gradients)
+
+
+def _stiff(f: Landscape, x: Tensor, reach: float, steps: int = 3_000) -> Arrival:
+    """The minimum downhill from x along the flow of the quadratic model, renewed at every step."""
+    domain = domain_of(f)
+    longest, gradients = reach / 20, 0
+    value = float(f.value(x))
+    for _ in range(steps):
+        g, A = f.gradient(x), _reduced(f, x)
+        values, vectors = torch.linalg.eigh(A.dense().double())
+        gradients += 1
+        if float(values[0]) > 0:
+            end = _newton(f, x, reach)
+            gradients += end.gradients
+            if end.settled:
+                return end._replace(gradients=gradients)
+        c = vectors.T @ (_reduce(A, g) if isinstance(A, Complement) else g).double()
+        while True:
+            D = _along(values, c, longest)
+            step = (vectors @ D).to(x)
+            y = move(domain, x, A.lift(step[:, None])[:, 0] if isinstance(A, Complement) else step)
+            lower, gradients = float(f.value(y)), gradients + 1
+            predicted = float((c * D + 0.5 * values * D * D).sum())
+            if lower - value <= 0.5 * predicted:
+                break
+            longest *= 0.5
+            if longest < 1e-12 * reach:
+                return Arrival(x, False, 0, gradients)
+        x, value, longest = y, lower, min(1.3 * longest, reach / 20)
+    return Arrival(x, False, 0, gradients)
+
+
+def _along(values: Tensor, c: Tensor, length: float) -> Tensor:
+    """Where the flow of the model c'd + d'diag(values)d / 2 from d = 0 has gone a distance of ``length``, or ends before."""
+
+    def place(t: float) -> Tensor:
+        z = values * t
+        return -c * t * torch.where(z.abs() < 1e-8, 1 - z / 2, -torch.expm1(-z) / torch.where(z == 0, 1.0, z))
+
+    low, high = 0.0, 1 / float(values.abs().max().clamp_min(1e-300))
+    for _ in range(80):
+        if float(place(high).norm()) >= length:
+            break
+        low, high = high, 2 * high
+    else:
+        return place(high)
+    for _ in range(10):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if float(place(middle).norm()) < length else (low, middle)
+    return place(low)
 
 
 def _newton(f: Landscape, x: Tensor, reach: float) -> Arrival:
@@ -252,7 +317,7 @@ def _newton(f: Landscape, x: Tensor, reach: float) -> Arrival:
         return Arrival(x, False, model.negative, 1)
     end = follow(f, x, 0, 0.1 * reach)
     near = float(norms(end.x - x)) <= 0.2 * reach
-    return Arrival(end.x, end.settled and near, end.index, end.gradients + 1)
+    return Arrival(end.x, end.settled and near, end.negative, end.gradients + 1)
 
 
 def _unit(G: Tensor) -> Tensor:

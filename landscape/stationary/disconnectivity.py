@@ -81,9 +81,10 @@ def disconnectivity(f: Landscape, census: Census) -> Tree:
         raise ValueError(f"the census is of dimension {census.dim}, the landscape of dimension {f.dim}.")
     points = census.points
     minima = [i for i, p in enumerate(points) if p.kind == "minimum"]
-    saddles = [i for i, p in enumerate(points) if p.kind == "saddle" and p.index == 1 and p.nullity == 0]
+    passes = ("saddle", "maximum")  # of one dimension: its maxima are the passes
+    saddles = [i for i, p in enumerate(points) if p.kind in passes and p.index == 1 and p.nullity == 0]
     saddles.sort(key=lambda i: points[i].value)
-    values = torch.tensor([points[i].value for i in minima], dtype=torch.float64)
+    values = torch.tensor([points[i].value for i in minima], dtype=torch.float64, device="cpu")
     if not saddles or not minima:
         return Tree(minima, values, [], [], [[i] for i in minima], 0, 0)
     apart = _distances(f, torch.stack([p.x for p in points]), torch.stack([p.x for p in points]))
@@ -96,7 +97,7 @@ def disconnectivity(f: Landscape, census: Census) -> Tree:
         for side in (1.0, -1.0):
             X.append(move(domain_of(f), p.x, side * NUDGE * float(nearest[i]) * down))
             reach.append(float(nearest[i]))
-    ends = flow(f, torch.stack(X), torch.tensor(reach, dtype=torch.float64))
+    ends = flow(f, torch.stack(X), torch.tensor(reach, dtype=torch.float64, device="cpu"))
     found = _which(f, ends.X, ends.settled, torch.stack([points[i].x for i in minima]), nearest[minima], minima)
     edges = [Edge(i, a, b) for i, a, b in zip(saddles, found[::2], found[1::2], strict=True)]
     merges, groups = _join(minima, [(e, points[e.saddle].value) for e in edges])

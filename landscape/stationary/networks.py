@@ -1,7 +1,7 @@
 """The stationary points of a small network: many searches side by side from points along training paths.
 
-X: (S, n), one search a row. Each row minimises |g|^2 by Levenberg-Marquardt steps in a ball, in the eigenvectors of its whole Hessian,
-as ``find_stationary`` does for one point. Whether the index of a critical point goes with its loss is a question about
+X: (S, n), one search a row, with its whole Hessian (``batched.py``): Newton's method first, and from the same start Levenberg-Marquardt
+on |g|^2 where that does not arrive. Whether the index of a critical point goes with its loss is a question about
 such a list (Bray & Dean 2007, PRL 98:150201; Dauphin et al. 2014, NeurIPS; Pennington & Bahri 2017, ICML); what methods of this kind
 find is to a large part gradient-flat (Frye et al. 2021, Neural Computation 33:1469), so those ends are kept as data, apart.
 """
@@ -19,14 +19,17 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.linalg.operators import ROUNDING
 from landscape.provenance import provenance
 from landscape.results import Estimate, Provenance, result, save
-from landscape.stationary.rows import ORDER, Rows, search_rows
+from landscape.stationary.batched import End, derivatives, search
 from landscape.stationary.walk import Outcome
 
 LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
 GROUP = 32  # searches whose Hessians are held at once
 RESAMPLES = 2_000  # of the bootstrap
+ENDS = list(End)
+STATIONARY = ENDS.index(End.STATIONARY)
 
 
 @result
@@ -100,11 +103,11 @@ def critical_points(
     """Search for a stationary point from every start.
 
     Args:
-        f: a small network, or a formula on all of R^n; n at most 1,000. It is left as it is.
+        f: a small network in float64, or a formula on all of R^n; n at most 1,000. It is left as it is.
         starts: (S, n), or paths (s_i, n) each, as ``training_paths`` gives them: starts of one path are not independent.
         tol: an end counts as stationary where |g| is at most ``tol`` times the median of |g| over the starts. Searches go on to
             rounding, so that most ends are far below.
-        iterations: most steps of a search, rejected ones among them.
+        iterations: most steps of a search by each of the two methods.
         seed: of the bootstrap.
         progress: called with the searches done.
 
@@ -121,33 +124,56 @@ def critical_points(
     paths = [starts] if isinstance(starts, Tensor) else list(starts)
     _check(f, paths, tol, iterations)
     X = torch.cat([p.detach() for p in paths]).to(f.device, f.dtype)
-    with f.evaluation(), torch.enable_grad():
-        rows = Rows(f)
-        norms = torch.cat([rows.gradient(part).double().norm(dim=1) for part in torch.split(X, GROUP)])
-        require_finite(norms, "the gradient at a start")
-        scale = float(norms.median())
-        ends: list[dict[str, Tensor]] = []
-        for part in torch.split(X, GROUP):
-            ends.append(search_rows(rows, part, iterations))
-            progress("searches", sum(len(end["iterations"]) for end in ends), len(X))
-        found = {key: torch.cat([end[key] for end in ends]).cpu() for key in ends[0]}
-        start_losses = rows.value(X).double().cpu()
-    outcomes = [ORDER[i] for i in found.pop("outcome").tolist()]
+    norms, start_losses = f.gradient(X).norm(dim=1), f.value(X).detach().cpu()
+    require_finite(norms, "the gradient at a start")
+    scale = float(norms.median())
+    parts = []
+    for part in torch.split(X, GROUP):
+        parts.append(_ends(f, part, iterations))
+        progress("searches", sum(len(found["points"]) for found in parts), len(X))
+    found = {key: torch.cat([each[key] for each in parts]).cpu() for key in parts[0]}
     outcomes = [
-        Outcome.STATIONARY if g <= tol * scale else (Outcome.STALLED if o is Outcome.STATIONARY else o)
-        for o, g in zip(outcomes, found["gradient_norms"].tolist(), strict=True)
+        _outcome(ENDS[i], g <= tol * scale)
+        for i, g in zip(found.pop("ends").tolist(), found["gradient_norms"].tolist(), strict=True)
     ]
     labels = paths if not isinstance(starts, Tensor) else X[:, None]
     runs = torch.cat([torch.full((len(p),), i, device="cpu") for i, p in enumerate(labels)])
     stationary = np.array([o is Outcome.STATIONARY for o in outcomes])
     return NetworkCensus(
-        name=str(getattr(f, "name", type(f).__name__)), dim=f.dim, starts=X.cpu(), runs=runs, start_losses=start_losses,
-        gradient_scale=scale, tol=tol, outcomes=outcomes, hessians=rows.hessians, **found,
+        name=_name(f), dim=f.dim, starts=X.cpu(), runs=runs, start_losses=start_losses,
+        gradient_scale=scale, tol=tol, outcomes=outcomes, hessians=int(found["iterations"].sum()) + len(X), **found,
         correlation=_correlation(
             found["losses"].numpy()[stationary], found["indices"].numpy()[stationary] / f.dim, runs.numpy()[stationary], seed
         ),
         seconds=time.perf_counter() - begun, seed=seed, provenance=provenance(f, X[0], None, seed, {}),
     )  # fmt: skip
+
+
+def _ends(f: Landscape, X: Tensor, iterations: int) -> dict[str, Tensor]:
+    """Where the searches from X end, and the curvature there."""
+    points, ends, taken = search(f, X, "newton", steps=iterations)
+    again = ends != STATIONARY
+    if bool(again.any()):
+        second = search(f, X[again], "minimise", steps=iterations)
+        points[again], ends[again] = second.points, second.ends
+        taken[again] += second.taken
+    g, H = derivatives(f, points)
+    w = torch.linalg.eigvalsh(H)
+    scale = w.abs().amax(1, keepdim=True)
+    error = (ROUNDING * torch.finfo(X.dtype).eps + 4 * X.shape[1] ** 0.5 * 2.3e-16) * scale
+    return {
+        "points": points, "losses": f.value(points).detach(), "gradient_norms": g.norm(dim=1), "ends": ends, "iterations": taken,
+        "indices": (w < -error).sum(1), "nullities": (w.abs() <= error).sum(1), "smallest": w[:, 0], "largest": w[:, -1],
+        "distances": (points - X).norm(dim=1),
+    }  # fmt: skip
+
+
+def _outcome(end: End, small: bool) -> Outcome:
+    """What an end is called here: stationary goes by the gradient alone."""
+    if small:
+        return Outcome.STATIONARY
+    known = {End.FLAT: Outcome.GRADIENT_FLAT, End.UNFINISHED: Outcome.BUDGET, End.STATIONARY: Outcome.STALLED}
+    return known.get(end, Outcome.DIVERGED)
 
 
 def _correlation(losses: np.ndarray, fractions: np.ndarray, runs: np.ndarray, seed: int) -> Estimate:
@@ -175,11 +201,17 @@ def _correlation(losses: np.ndarray, fractions: np.ndarray, runs: np.ndarray, se
     return Estimate(value, float(sample.std(ddof=1)), low, high)
 
 
+def _name(f: Landscape) -> str:
+    return str(getattr(f, "name", type(f).__name__))
+
+
 def _check(f: Landscape, paths: list[Tensor], tol: float, iterations: int) -> None:
     if not paths or any(p.ndim != 2 or p.shape[1] != f.dim or not len(p) for p in paths):
         raise ValueError(
             f"starts must have shape (S, {f.dim}), or be paths of that shape, with at least one start each."
         )
+    if f.dtype != torch.float64:
+        raise ValueError(f"{_name(f)} is in {f.dtype}: a census of its points needs float64. Pass dtype=torch.float64.")
     if getattr(f, "domain", None) is not None:
         raise ValueError(
             "critical_points is for networks and formulas on all of R^n; take a census of one with a domain."

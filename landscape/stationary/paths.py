@@ -13,13 +13,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
-from landscape.domains import Box, Sphere
+from landscape.domains import Box, Sphere, Torus
 from landscape.results import Provenance, result, save
 from landscape.stationary.classify import StationaryPoint, classify
 from landscape.stationary.descent import NOISE, domain_of, follow, move, norms, tangent
@@ -27,6 +28,7 @@ from landscape.stationary.descent import NOISE, domain_of, follow, move, norms, 
 BEND = 1e-2  # of the path's length: the random arc that breaks ties at the start
 ROUNDS = 12  # how often stationary points are looked for
 COARSE = 30.0  # until no more are found, the band is settled to this many times the tolerance only
+SAME = 1e-6  # of the first path's length: points nearer than this are one
 LEAST = 4  # images between two stationary points
 FAR = 3.0  # distances between images: a top that is refined to a point farther away bends the band before it is pinned
 CLIMB = 10.0  # the band's tops climb while its residual is within this many times the tolerance
@@ -154,7 +156,7 @@ def _settle(f: Landscape, x: Tensor, reach: float, seed: int, which: str, reason
         return x
     start = x
     if point.kind != "not-stationary":
-        sign = 1 if torch.rand((), generator=torch.Generator().manual_seed(seed)) < 0.5 else -1
+        sign = 1 if torch.rand((), generator=torch.Generator().manual_seed(seed), device="cpu") < 0.5 else -1
         start = move(domain_of(f), x, 1e-2 * sign * reach * point.pairs.vectors[:, 0].to(x))
     end = follow(f, start, 0, 0.05 * reach, steps=200, seed=seed)
     moved = float(norms(end.x - x))
@@ -199,8 +201,7 @@ def _straight(f: Landscape, a: Tensor, b: Tensor, images: int, seed: int) -> Ten
         X, length, aside, b = a + t * D, D.norm(), arc, a + D
     if float(norms(aside)) > 0:
         X = move(domain, X, BEND * length * torch.sin(torch.pi * t) * aside / aside.norm())
-    X[0], X[-1] = a, b
-    return X
+    return torch.cat([a[None], X[1:-1], b[None]])
 
 
 class _Band:
@@ -211,6 +212,7 @@ class _Band:
         self.steps = self.evaluations = 0
         self.pinned: dict[int, int] = {0: 0, len(X) - 1: 0}  # position -> index
         self.place(X)
+        self.length = float(self.gaps().sum())  # of the first path: a unit of distance
 
     def place(self, X: Tensor) -> None:
         """New images; values, gradients and curvatures are computed."""
@@ -337,11 +339,11 @@ class _Band:
         T, _, _, _ = self.tangents(free)
         slopes = dict(zip(free.tolist(), (self.G[free] * T).double().sum(-1).tolist(), strict=True))
         limit = self.limit(tol)
-        for p, q in zip(marks, marks[1:], strict=False):
+        for p, q in pairwise(marks):
             signs = [(i, 1 if slopes[i] > 0 else -1) for i in range(p + 1, q) if abs(slopes[i]) > limit]
             signs = [(p, 1 if self.pinned[p] == 0 else -1), *signs, (q, -1 if self.pinned[q] == 0 else 1)]
             # between two maxima must be a minimum: a change of sign that pinned images explain is none
-            for (i, s), (j, t) in zip(signs, signs[1:], strict=False):
+            for (i, s), (j, t) in pairwise(signs):
                 if s != t:
                     inner = [k for k in range(i, j + 1) if k not in self.pinned]
                     if inner:
@@ -355,7 +357,7 @@ class _Band:
         total = float(gaps.sum())
         parts, pinned = [self.X[:1]], {0: self.pinned[0]}
         count = 1
-        for p, q in zip(marks, marks[1:], strict=False):
+        for p, q in pairwise(marks):
             s = torch.cat([gaps.new_zeros(1), gaps[p:q].cumsum(0)])
             inner = max(LEAST, round(images * float(s[-1]) / total))
             where = torch.linspace(0, 1, inner + 2, dtype=torch.float64, device=s.device)[1:-1] * s[-1]
@@ -367,6 +369,23 @@ class _Band:
             pinned[count - 1] = self.pinned[q]
         self.pinned = pinned
         self.place(torch.cat(parts))
+
+    def cut_loops(self) -> None:
+        """Leave out what lies between two visits to one minimum; on a torus the rest is moved by whole periods."""
+        minima = [i for i in sorted(self.pinned) if self.pinned[i] == 0]
+        ends = (0, len(self.X) - 1)
+        for p in minima:
+            same = [q for q in minima if q > p and (p, q) != ends and self._apart(p, q) <= SAME * self.length]
+            if same:
+                q = same[-1]
+                rest = self.X[q + 1 :] + (self.X[p] - self.X[q]) if isinstance(self.domain, Torus) else self.X[q + 1 :]
+                self.pinned = {i if i <= p else i - (q - p): k for i, k in self.pinned.items() if i <= p or i > q}
+                self.place(torch.cat([self.X[: p + 1], rest]))
+                self.cut_loops()
+                return
+
+    def _apart(self, p: int, q: int) -> float:
+        return float(norms(self.domain.difference(self.X[p], self.X[q])))
 
     def bend(self, at: int, D: Tensor) -> None:
         """Move image ``at`` by D (n,) and its neighbours up to the next pinned ones by part of it."""
@@ -386,7 +405,7 @@ def _explore(band: _Band, images: int, tol: float, max_steps: int, seed: int) ->
         return True, True
     lost, level = False, COARSE * tol
     for turn in range(ROUNDS):
-        part = max_steps if level == tol else max(1, max_steps // 4)
+        part = max_steps if level == tol else max(1, max_steps // (4 if turn else 2))
         settled = band.relax(level, min(part, max_steps - band.steps))
         if band.steps >= max_steps and not settled:
             break  # images that are pinned now would stay out of line
@@ -397,6 +416,7 @@ def _explore(band: _Band, images: int, tol: float, max_steps: int, seed: int) ->
             level = tol  # the last ones are looked for on a settled band
             continue
         lost = _pin(band, extremes, seed, last=turn == ROUNDS - 1)
+        band.cut_loops()
         band.resample(images)
     return band.relax(tol, max_steps - band.steps), not lost
 
@@ -412,7 +432,7 @@ def _pin(band: _Band, extremes: list[tuple[int, int]], seed: int, last: bool) ->
         known = norms(band.X[sorted(band.pinned)] - end.x)
         if not end.settled or (index == 1 and moved > 3 * FAR * gap):
             lost |= index == 1
-        elif float(known.min()) <= 1e-6 * length:
+        elif float(known.min()) <= SAME * band.length:
             continue
         elif index == 1 and moved > FAR * gap and not last:
             band.bend(at, end.x - band.X[at])
@@ -446,7 +466,7 @@ def _report(
         name=getattr(f, "name", type(f).__name__),
         points=band.X,
         values=band.V.cpu(),
-        arclength=torch.cat([torch.zeros(1, dtype=torch.float64), band.gaps().cumsum(0).cpu()]),
+        arclength=torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), band.gaps().cumsum(0).cpu()]),
         saddle=saddle,
         barrier=saddle.value - first,
         barrier_back=saddle.value - last,
@@ -465,7 +485,7 @@ def _report(
 def _stop(band: _Band, passes: bool, saddle: StationaryPoint, settled: bool, found: bool) -> Stop:
     if not settled:
         return Stop.STEPS
-    if passes and found and saddle.kind == "saddle" and saddle.index == 1:
+    if passes and found and saddle.kind in ("saddle", "maximum") and saddle.index == 1:  # a maximum of one dimension
         return Stop.CONVERGED
     monotone = not passes and float(band.V.max()) <= float(torch.maximum(band.V[0], band.V[-1]))
     return Stop.DOWNHILL if monotone else Stop.TOP

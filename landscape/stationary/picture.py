@@ -48,11 +48,11 @@ def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Pict
     if resolution < 2:
         raise ValueError(f"resolution must be at least 2, got {resolution}.")
     low, high = _frame(f, census)
-    axes = [torch.linspace(a, b, resolution, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
+    axes = [torch.linspace(a, b, resolution, dtype=torch.float64, device="cpu") for a, b in zip(low, high, strict=True)]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     with torch.no_grad():
         values = f.value(grid)
-    return Picture(axes[0], axes[1] if f.dim == 2 else torch.empty(0, dtype=torch.float64), values)
+    return Picture(axes[0], axes[1] if f.dim == 2 else torch.empty(0, dtype=torch.float64, device="cpu"), values)
 
 
 def _frame(f: FunctionLandscape, census: Census) -> tuple[list[float], list[float]]:
@@ -61,7 +61,11 @@ def _frame(f: FunctionLandscape, census: Census) -> tuple[list[float], list[floa
         return list(census.low), list(census.high)
     if isinstance(f.domain, Torus):
         return [0.0] * f.dim, f.domain.size(f.dim).tolist()
-    X = torch.stack([p.x for p in census.points]).double().cpu() if census.points else torch.zeros(1, f.dim)
+    X = (
+        torch.stack([p.x for p in census.points]).double().cpu()
+        if census.points
+        else torch.zeros(1, f.dim, device="cpu")
+    )
     low, high = X.min(0).values, X.max(0).values
     margin = 0.25 * torch.where(high > low, high - low, (high - low).max().clamp_min(4.0))
     return (low - margin).tolist(), (high + margin).tolist()

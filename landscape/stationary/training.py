@@ -1,13 +1,16 @@
 """Points along the training of a small network from several initialisations: where a census of its stationary points starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import grad, vmap
 
+from landscape.core import Term
 from landscape.model import ModelLandscape
-from landscape.stationary.rows import Rows
+
+Slope = Callable[[Tensor], Tensor]
 
 
 def training_paths(
@@ -49,10 +52,10 @@ def training_paths(
     kept = sorted({round(s) - 1 for s in np.geomspace(1, steps + 1, points)})
     paths: list[Tensor] = [X.new_empty(0)] * runs
     with f.evaluation(), torch.enable_grad():
-        rows = Rows(f)
+        slopes = _slopes(f)
         for i, name in enumerate(optimizers[:runs]):
             own = list(range(i, runs, len(optimizers)))
-            for run, path in zip(own, _train(rows, X[own], name, kept, generator), strict=True):
+            for run, path in zip(own, _train(slopes, X[own], name, kept, generator), strict=True):
                 paths[run] = path
     return paths
 
@@ -69,16 +72,29 @@ def _initial(f: ModelLandscape, gain: float, generator: torch.Generator) -> Tens
     return x.to(f.device, f.dtype)
 
 
-def _train(rows: Rows, X: Tensor, name: str, kept: list[int], generator: torch.Generator) -> Tensor:
+def _slopes(f: ModelLandscape) -> list[Slope]:
+    """For each micro-batch the gradient, (r, n) -> (r, n), from it and the regularisers alone, in the units of the whole."""
+    terms = list(f.terms())
+    rest = [term.function for term in terms if not term.share]
+
+    def slope(term: Term) -> Slope:
+        def value(x: Tensor) -> Tensor:
+            return torch.stack([term.function(x) / term.share, *(function(x) for function in rest)]).sum()
+
+        return vmap(grad(value), randomness="same")
+
+    return [slope(term) for term in terms if term.share]
+
+
+def _train(slopes: list[Slope], X: Tensor, name: str, kept: list[int], generator: torch.Generator) -> Tensor:
     """The kept points (runs, points, n) of runs trained side by side: both optimisers work entry by entry."""
     w = X.clone().requires_grad_(True)
     optimizer: torch.optim.Optimizer = (
         torch.optim.SGD([w], lr=0.1, momentum=0.9) if name == "sgd" else torch.optim.Adam([w], lr=0.01)
     )
-    batches = [rows.partial(i) for i in range(max(1, sum(term.share > 0 for term in rows.terms)))]
     points = [X]
     for step in range(1, kept[-1] + 1):
-        chosen = batches[int(torch.randint(len(batches), (1,), generator=generator, device="cpu"))]
+        chosen = slopes[int(torch.randint(len(slopes), (1,), generator=generator, device="cpu"))]
         w.grad = chosen(w.detach()).detach()
         optimizer.step()
         if step in kept:

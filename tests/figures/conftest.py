@@ -3,11 +3,13 @@
 import dataclasses
 from typing import Any
 
+import censuses
 import pytest
 import torch
 from torch import nn
 
 import landscape as ls
+from landscape.analysis import provenance
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +31,30 @@ def broken(report: Any) -> Any:
     values[-3:] = float("nan")
     first = dataclasses.replace(report.slices[0], values=values)
     return dataclasses.replace(report, slices=(first, *report.slices[1:]))
+
+
+@pytest.fixture(scope="session")
+def counted() -> Any:
+    """A census of Himmelblau's function with its picture and its tree."""
+    f, census = censuses.himmelblau_census()
+    return dataclasses.replace(census, picture=ls.picture(f, census, 41), tree=ls.disconnectivity(f, census))
+
+
+@pytest.fixture(scope="session")
+def path() -> Any:
+    """Over both passes of the Mueller-Brown surface."""
+    f = censuses.landscape(censuses.mueller_brown)
+    a, b = (torch.tensor(x, dtype=torch.float64) for x in ([-0.558, 1.442], [0.623, 0.028]))
+    return dataclasses.replace(ls.minimum_energy_path(f, a, b), provenance=provenance(f, a, None, 0, {}))
+
+
+@pytest.fixture
+def drawn(request: pytest.FixtureRequest) -> Any:
+    """Recipe -> a result that it draws."""
+
+    def of(name: str, broken: bool = False) -> Any:
+        census = {"contours", "value_index", "hits", "disconnectivity"}
+        which = "counted" if name in census else "path" if name == "path_profile" else "broken" if broken else "report"
+        return request.getfixturevalue(which)
+
+    return of

@@ -109,8 +109,8 @@ def test_layers_show_gradient_and_curvature(report: Any) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_stored_result_draws_the_same(name: str, report: Any, tmp_path: Path) -> None:
-    recipe = RECIPES[name]
+def test_a_stored_result_draws_the_same(name: str, drawn: Any, tmp_path: Path) -> None:
+    recipe, report = RECIPES[name], drawn(name)
     again = ls.load(report.save(tmp_path / "run"))
     alt = recipe.caption(report)
     assert recipe.caption(again) == alt
@@ -122,8 +122,8 @@ def test_a_stored_result_draws_the_same(name: str, report: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_files_hold_their_provenance_and_alt_text_and_no_date(name: str, report: Any, tmp_path: Path) -> None:
-    recipe = RECIPES[name]
+def test_files_hold_their_provenance_and_alt_text_and_no_date(name: str, drawn: Any, tmp_path: Path) -> None:
+    recipe, report = RECIPES[name], drawn(name)
     alt = recipe.caption(report)
     for format in style.FORMATS:
         path = style.save(
@@ -131,7 +131,8 @@ def test_files_hold_their_provenance_and_alt_text_and_no_date(name: str, report:
         )
         data = path.read_bytes()
         if format != "pdf":  # whose strings may be in UTF-16
-            for text in ("torch-landscape 0.1.0", "model xor, seed 0", report.provenance.model_hash, name):
+            origin = report.provenance
+            for text in ("torch-landscape 0.1.0", f"model {origin.name}, seed 0", origin.model_hash, name):
                 assert text.encode() in data
             assert alt.split(";")[0].encode().replace(b"'", b"'") in data.replace(b"&#x27;", b"'") or format == "png"
         assert b"torch-landscape" in data
@@ -163,7 +164,8 @@ def test_a_result_without_the_numbers_says_which(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_users_matplotlib_is_left_alone(name: str, report: Any) -> None:
+def test_the_users_matplotlib_is_left_alone(name: str, drawn: Any) -> None:
+    report = drawn(name)
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
         before = dict(mpl.rcParams)
         fig = RECIPES[name].draw(report)
@@ -181,8 +183,8 @@ def test_no_figure_goes_through_pyplot() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_no_text_collides_or_is_cut(name: str, broken: Any) -> None:
-    fig = RECIPES[name].draw(broken)
+def test_no_text_collides_or_is_cut(name: str, drawn: Any) -> None:
+    fig = RECIPES[name].draw(drawn(name, broken=True))
     assert_readable(fig)
 
 

@@ -119,7 +119,7 @@ def test_paths_go_down(census: ls.NetworkCensus) -> None:
 
 def test_the_network_of_the_zoo() -> None:
     f = zoo.load("digits-tiny", steps=0)
-    assert (f.dim, f.samples, f.dtype) == (297, 100, torch.float64)
+    assert (f.dim, f.samples, f.dtype) == (310, 100, torch.float64)
     assert not torch.equal(f.point(), zoo.load("digits-tiny", steps=0, seed=1).point())
     found = ls.critical_points(f, 0.02 * f.point()[None])
     assert found.counts == {"stationary": 1}  # the origin, where the hidden layer is dead
