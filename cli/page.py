@@ -56,6 +56,7 @@ COMMANDS = {  # what makes a result of which kind
     "Spectrum": "spectrum",
     "SearchReport": "saddles find",
     "Census": "saddles census",
+    "NetworkCensus": "saddles census",
     "EnergyPath": "saddles path",
 }
 
@@ -100,7 +101,11 @@ def _of_saddles(result: Any) -> list[str]:
     point = getattr(result, "found", None) or getattr(result, "saddle", None)
     apart = ("searched", "next", "notes", *(("verdict", "why") if point is not None else ()))
     rows = [(label, " · ".join(fact.lines)) for label, fact in lines.items() if label not in apart]
-    points = saddle_facts.rows(result) if COMMANDS[type(result).__name__] == "saddles census" else []
+    points = (
+        saddle_facts.rows(result)
+        if COMMANDS[type(result).__name__] == "saddles census" and saddle_facts.listed(result)
+        else []
+    )
     table = _table(saddle_facts.COLUMNS, points, numeric=(0, 2, 3, 4, 5)) if points else ""
     return [
         *_head(result, lines["searched"]),

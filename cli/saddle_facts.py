@@ -20,7 +20,8 @@ PLURALS = {"minimum": "minima", "maximum": "maxima", "saddle": "saddles"}
 
 def of(result: Any, folder: str = "RUN") -> list[Fact]:
     """Every line of a SearchReport, a Census or an EnergyPath that is stored in ``folder``."""
-    lines = {"SearchReport": of_search, "Census": of_census, "EnergyPath": of_path}[type(result).__name__]
+    kinds = {"SearchReport": of_search, "Census": of_census, "NetworkCensus": of_network, "EnergyPath": of_path}
+    lines = kinds[type(result).__name__]
     return [fact for fact in lines(result, folder) if fact.lines]
 
 
@@ -63,6 +64,29 @@ def of_census(census: Any, folder: str) -> Iterator[Fact]:
     yield Fact("next", tuple(_after_census(census, folder)))
 
 
+def of_network(census: Any, folder: str) -> Iterator[Fact]:
+    """Where the searches ended, and whether the index of a stationary point goes with its loss."""
+    stationary, correlation = census.stationary, census.correlation
+    losses, indices, limit = census.losses[stationary], census.indices[stationary], census.tol * census.gradient_scale
+    paths = len(census.runs.unique())
+    starts = f"{numbers.count(len(census.points))} starts on {numbers.count(paths)} training paths, seed {census.seed}"
+    yield Fact("searched", (f"{_searched(census)}, {starts}",))
+    found = f"{numbers.count(int(stationary.sum()))} searches became stationary, at {numbers.count(census.distinct)} distinct points"
+    yield Fact(
+        "points", (found, f"stationary is |gradient| <= {limit:.2g}, {census.tol:.0e} of the median at the starts")
+    )
+    if bool(stationary.any()):
+        yield Fact("losses", (f"{numbers.plain(float(losses.min()))} to {numbers.plain(float(losses.max()))}",))
+        yield Fact("indices", (f"{int(indices.min())} to {int(indices.max())} of {numbers.count(census.dim)}",))
+    interval = f"{correlation.low:.3f} to {correlation.high:.3f} with 95 % confidence"
+    yield Fact("index, loss", (f"correlation {numbers.uncertain(correlation.value, correlation.error)}; {interval}",))
+    others = {name: count for name, count in census.counts.items() if name != "stationary"}
+    yield Fact(
+        "failures",
+        tuple(f"{numbers.count(count)} searches: {name.replace('_', '-')}" for name, count in others.items()),
+    )
+
+
 def of_path(path: Any, folder: str) -> Iterator[Fact]:
     """How high the barrier is from either side, what stands on it, and how well the path is known."""
     a, b = _ends(path)
@@ -74,6 +98,11 @@ def of_path(path: Any, folder: str) -> Iterator[Fact]:
     yield Fact("residual", (f"{numbers.plain(path.residual)}, the largest slope across the path",))
     yield Fact("found", tuple(path.reasons))
     yield from of_point(path.saddle)
+
+
+def listed(census: Any) -> bool:
+    """Whether ``rows`` has anything to list: a network's ends are in its figure."""
+    return isinstance(census.points, list) and bool(census.points)
 
 
 def rows(census: Any) -> list[tuple[str, ...]]:

@@ -48,7 +48,13 @@ def find(
 
 @saddles.command()
 @landscape_options
-@option("--starts", type=click.IntRange(1), default=10_000, show_default=True, help="Searches from random points.")
+@option(
+    "--starts",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Searches from random points; of a network, from points along training paths, 360 unless said.",
+)
 @option(
     "--tolerance",
     type=Positive(),
@@ -68,7 +74,7 @@ def census(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as
 
     found = searches.census(ctx, target, options, resume=resume)
     _show(found, target, as_json)
-    if not as_json and found.points:
+    if not as_json and saddle_facts.listed(found):
         screens.table(saddle_facts.COLUMNS, saddle_facts.rows(found))
 
 

@@ -14,11 +14,13 @@ from landscape.core import FunctionLandscape
 from landscape.provenance import provenance
 from landscape.results import Provenance
 from landscape.stationary.census import Census
+from landscape.stationary.networks import NetworkCensus
 from landscape.stationary.reports import SearchReport
 
 from . import problems, runs
 from .errors import OneLine
 
+ALONG_PATHS, A_PATH = 360, 10  # starts of a network's census, and how many of them on one training path
 FOLLOWING = "eigenvector-following"
 
 
@@ -46,8 +48,11 @@ def find(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: b
     return problems.store(ctx, target, work)
 
 
-def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> Census:
-    """A census; a stored one of fewer starts is taken further by --resume."""
+def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> Census | NetworkCensus:
+    """A census; a stored one of a formula with fewer starts is taken further by --resume."""
+    stored = runs.stored(target, object) if resume else None
+    if isinstance(stored, NetworkCensus):
+        return runs.finished(target, NetworkCensus, ctx) or stored
     known = runs.stored(target, Census) if resume else None
     if known is not None and known.starts >= options["starts"]:
         return runs.finished(target, Census, ctx) or known
@@ -58,11 +63,14 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
             2,
         )
 
-    def work(bar: Any, settings: dict[str, Any]) -> Census:
+    def work(bar: Any, settings: dict[str, Any]) -> Census | NetworkCensus:
         problem = problems.landscape(options)
         f, origin = problem.landscape, _origin(problem, options["seed"], settings)
         if not isinstance(f, FunctionLandscape):
-            raise OneLine(f"{problem.name} is a model, and a census needs a formula: use `landscape saddles find`.", 2)
+            chosen = ctx.get_parameter_source("starts") is not click.core.ParameterSource.DEFAULT
+            return _of_network(
+                f, problem.name, options["starts"] if chosen else ALONG_PATHS, options["seed"], settings, bar
+            )
         if known is not None and not _same(known, origin):
             raise OneLine(f"{target} holds a census of another landscape: it has changed since. Pass --force.", 2)
         starts, seed = options["starts"], options["seed"]
@@ -74,6 +82,15 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
         return replace(found, name=problem.name, reasons=[*found.reasons, *notes], provenance=origin)
 
     return problems.store(ctx, target, work)
+
+
+def _of_network(
+    f: ls.ModelLandscape, name: str, starts: int, seed: int, settings: dict[str, Any], bar: Any
+) -> NetworkCensus:
+    """From points along training paths, ten a path."""
+    bar("training paths", 0, None)
+    paths = ls.training_paths(f, runs=-(-starts // A_PATH), points=min(A_PATH, starts), seed=seed)
+    return ls.critical_points(f, paths, seed=seed, name=name, config=settings, progress=bar)
 
 
 def _picture(f: FunctionLandscape, found: Census) -> ls.Picture | None:

@@ -278,7 +278,12 @@ class _Searches:
         self.shortest = torch.minimum(self.shortest, length)
         arrived = finite & (length <= ARRIVED) & settled & (norm <= slope)
         pull = (H @ g[:, :, None])[:, :, 0].norm(dim=1)
-        flat = (pull <= FLAT * curvature * norm) & (self.stalled > 8) & ~arrived & (self.method == "minimise")
+        flat = (
+            (pull <= FLAT * curvature.clamp(min=bend) * norm)
+            & (self.stalled > 8)
+            & ~arrived
+            & (self.method == "minimise")
+        )
         self.away = torch.where(self.domain.contains(self.x), 0, self.away + 1)
         far = (self.domain.difference(self.start, self.x) / self.size).norm(dim=1) > FAR
         gone = far | (self.away > AWAY)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,6 +67,11 @@ class NetworkCensus:
         return torch.tensor([outcome is Outcome.STATIONARY for outcome in self.outcomes], device="cpu")
 
     @property
+    def flat(self) -> Tensor:
+        """Which ends are minima of the gradient norm and not stationary, (S,) bool."""
+        return torch.tensor([outcome is Outcome.GRADIENT_FLAT for outcome in self.outcomes], device="cpu")
+
+    @property
     def fractions(self) -> Tensor:
         """The index of each end as a share of the n directions, (S,)."""
         return self.indices.double() / self.dim
@@ -98,6 +104,8 @@ def critical_points(
     tol: float = 1e-6,
     iterations: int = 200,
     seed: int = 0,
+    name: str | None = None,
+    config: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> NetworkCensus:
     """Search for a stationary point from every start.
@@ -109,6 +117,7 @@ def critical_points(
             rounding, so that most ends are far below.
         iterations: most steps of a search by each of the two methods.
         seed: of the bootstrap.
+        name, config: for the provenance; None: the landscape's name, nothing.
         progress: called with the searches done.
 
     Returns:
@@ -140,12 +149,12 @@ def critical_points(
     runs = torch.cat([torch.full((len(p),), i, device="cpu") for i, p in enumerate(labels)])
     stationary = np.array([o is Outcome.STATIONARY for o in outcomes])
     return NetworkCensus(
-        name=_name(f), dim=f.dim, starts=X.cpu(), runs=runs, start_losses=start_losses,
+        name=name or _name(f), dim=f.dim, starts=X.cpu(), runs=runs, start_losses=start_losses,
         gradient_scale=scale, tol=tol, outcomes=outcomes, hessians=int(found["iterations"].sum()) + len(X), **found,
         correlation=_correlation(
             found["losses"].numpy()[stationary], found["indices"].numpy()[stationary] / f.dim, runs.numpy()[stationary], seed
         ),
-        seconds=time.perf_counter() - begun, seed=seed, provenance=provenance(f, X[0], None, seed, {}),
+        seconds=time.perf_counter() - begun, seed=seed, provenance=provenance(f, X[0], name, seed, config or {}),
     )  # fmt: skip
 
 

@@ -81,9 +81,7 @@ def tiny(hidden: int = 4, decay: float = 1e-2, steps: int = 1_000, seed: int = 0
         with torch.enable_grad():
             _train_to_minimum(model, x, y, decay, steps, decays="")
     loss = losses.get("cross-entropy")
-    return ModelLandscape(
-        model.eval(), loss, data.cut(x, y, 25, seed), l2={"*": decay}, name="digits-tiny", seed=seed
-    )
+    return ModelLandscape(model.eval(), loss, data.cut(x, y, 25, seed), l2={"*": decay}, name="digits-tiny", seed=seed)
 
 
 def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 10, seed: int = 0) -> ModelLandscape:
