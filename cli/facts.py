@@ -58,6 +58,7 @@ def of_spectrum(spectrum: Any) -> list[Fact]:
 
 
 def analysed(result: Any) -> str:
+    """What was analysed: name, size, samples, precision, device."""
     samples = f", {numbers.count(result.samples)} samples" if result.samples else ""
     origin = result.provenance
     return f"{result.name}: {numbers.count(result.parameters)} parameters{samples}, {origin.dtype} on {origin.device}"

@@ -32,10 +32,11 @@ def caption(result: Any) -> str:
     """What the figure shows, in words."""
     stationary, flat = _ends(result)
     losses, r = result.losses[stationary], result.correlation
+    searches = "searches that ended where the gradient norm has a minimum and is not zero"
     return (
         f"{int(stationary.sum())} stationary points of {result.name} ({result.distinct} of them distinct), loss from "
-        f"{float(losses.min()):.4g} to {float(losses.max()):.4g} against the share of negative eigenvalues; correlation {r.value:.4f} ± {r.error:.2g}. "
-        f"Hollow: {int(flat.sum())} searches that ended where the gradient norm has a minimum and is not zero."
+        f"{float(losses.min()):.4g} to {float(losses.max()):.4g} against the share of negative eigenvalues; "
+        f"correlation {r.value:.4f} ± {r.error:.2g}. Hollow: {int(flat.sum())} {searches}."
     )
 
 

@@ -59,6 +59,7 @@ def draw(result: Any) -> Figure:
 
 
 def caption(result: Any) -> str:
+    """What the figure shows, in words."""
     layers = _layers(result)
     steep = max(layers, key=lambda layer: layer.gradient_norm)
     sharp = max(layers, key=lambda layer: layer.largest.value)

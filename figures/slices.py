@@ -62,6 +62,7 @@ def _panel(ax: Axes, piece: Any) -> None:
 
 
 def caption(result: Any) -> str:
+    """What the figure shows, in words."""
     parts = [f"{NAMES.get(s.name, s.name)} (curvature {s.curvature:.3g}, slope {s.slope:.3g})" for s in _slices(result)]
     lost = sum(int((~np.isfinite(np.asarray(s.values))).sum()) for s in result.slices)
     marked = f" {lost} points where the loss is not finite are marked by crosses." if lost else ""

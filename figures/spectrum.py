@@ -48,6 +48,7 @@ def _panel(ax: Axes, values: Any, bounds: Any, errors: Any, colour: str, marker:
 
 
 def caption(result: Any) -> str:
+    """What the figure shows, in words."""
     values, bounds, errors, split = numbers(result)
     sampled = np.isfinite(errors).any()
     tail = (

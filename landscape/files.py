@@ -204,6 +204,7 @@ def _refusal(path: Path, kind: str, error: str) -> LoadingError:
 
 
 def describe(value: Any) -> str:
+    """What a value read from a file is, in a few words."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)} of {dtype_name(value)}"
     if isinstance(value, dict):
@@ -258,9 +259,11 @@ def _flatten(tree: Any, name: str, tensors: list[TensorEntry], others: dict[str,
 
 
 def few(names: list[str], most: int = 4) -> str:
+    """The first names, and how many more there are."""
     shown = ", ".join(specs.one_line(n, 120) for n in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def dtype_name(value: Tensor) -> str:
+    """``float32`` for a tensor of torch.float32."""
     return str(value.dtype).removeprefix("torch.")

@@ -141,14 +141,9 @@ def classify(
         spectrum = ends.follow()
     kind = "not-stationary" if moves else _kind(spectrum)
     reasons += _curvature_reasons(spectrum, n, dense)
-    if spectrum.complete and spectrum.zero is None:
-        reasons.append("how many eigenvalues are zero is not known: there may be more of them than were computed")
     reasons += [f"{f.dim - n} trivial directions (domain, symmetry) are left out"] if n < f.dim else []
     if kind in ("degenerate", "plateau"):
-        zero = (spectrum.values.abs() <= spectrum.errors).to(x.device)
-        others = int(spectrum.positive > 0) - int(spectrum.negative[0] > 0)
-        null = _lift(A, spectrum.vectors)[:, zero].to(x.dtype)
-        reasons += higher_order(f, H, null, float(spectrum.errors.max()), others, seed)
+        reasons += _null_reasons(f, H, A, spectrum, seed)
     low, high = spectrum.negative
     return StationaryPoint(
         x=x,
@@ -432,6 +427,14 @@ def _kind(spectrum: _Spectrum) -> str:
     return "degenerate" if negative or positive else "plateau"
 
 
+def _null_reasons(f: Landscape, H: Hessian, A: SymmetricOperator, spectrum: _Spectrum, seed: int) -> list[str]:
+    """What higher order says along the null directions."""
+    zero = (spectrum.values.abs() <= spectrum.errors).to(H.device)
+    others = int(spectrum.positive > 0) - int(spectrum.negative[0] > 0)
+    null = _lift(A, spectrum.vectors)[:, zero].to(H.dtype)
+    return higher_order(f, H, null, float(spectrum.errors.max()), others, seed)
+
+
 def _curvature_reasons(spectrum: _Spectrum, n: int, dense: bool) -> list[str]:
     low, high = spectrum.negative
     if dense:
@@ -441,8 +444,11 @@ def _curvature_reasons(spectrum: _Spectrum, n: int, dense: bool) -> list[str]:
         ]
     ends = f"largest eigenvalue {spectrum.values[-1]:.4g}, smallest {spectrum.values[0]:.4g}"
     if low == high:
-        return [f"{low} of {n} eigenvalues are negative with confidence {spectrum.confidence:.6g}; {ends}"]
-    reasons = [f"between {low} and {high} of {n} eigenvalues are negative, certain by interlacing; {ends}"]
-    if not spectrum.complete and low == 0:
+        reasons = [f"{low} of {n} eigenvalues are negative with confidence {spectrum.confidence:.6g}; {ends}"]
+    else:
+        reasons = [f"between {low} and {high} of {n} eigenvalues are negative, certain by interlacing; {ends}"]
+    if spectrum.complete and spectrum.zero is None:
+        reasons.append("how many eigenvalues are zero is not known: there may be more of them than were computed")
+    if not spectrum.complete and low == 0 < high:
         reasons.append(f"the lower end of the spectrum did not converge ({spectrum.pairs.stop.value})")
     return reasons

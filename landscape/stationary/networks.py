@@ -102,7 +102,7 @@ def critical_points(
     starts: Tensor | Sequence[Tensor],
     *,
     tol: float = 1e-6,
-    iterations: int = 200,
+    iterations: int = 40,
     seed: int = 0,
     name: str | None = None,
     config: dict[str, Any] | None = None,
