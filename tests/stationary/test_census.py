@@ -24,7 +24,7 @@ TABLES: list[tuple[str, dict[str, Any], str, int]] = [
     *[("phi4-ring", {"sites": n, "coupling": j}, f"phi4_ring_n{n}_J{j}", 4000) for n in (3, 4, 5) for j in (0.1, 0.3, 0.8)],
     ("phi4-ring", {"sites": 6, "coupling": 0.8}, "phi4_ring_n6_J0.8", 4000),
     *[("xy-ring", {"sites": n}, f"xy_ring_n{n}", 2000) for n in (3, 5, 6)],
-    *[("phase-retrieval", {"n": n}, f"phase_retrieval_n{n}", 2000) for n in (2,)],
+    ("phase-retrieval", {"n": 2, "signal": (2.0, -1.0)}, "phase_retrieval_n2", 2000),
     ("lennard-jones", {"particles": 4}, "lennard_jones_4", 6000),
 ]  # fmt: skip
 
@@ -178,6 +178,15 @@ def test_the_circles_of_the_ring_of_four_spins() -> None:
     (family,) = [census.points[i] for i in census.families]  # three circles that meet: one connected set
     assert (family.index, family.nullity) == (1, 1)
     assert family.value == pytest.approx(4.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_the_saddles_of_phase_retrieval_are_a_sphere(n: int) -> None:
+    """Besides the signal, its mirror image and 0 there is a sphere of dimension n - 2, of index 1 and nullity n - 2."""
+    census = ls.census(ls.zoo.load("phase-retrieval", n=n), starts=2000)
+    assert census.counts == {0: 2, n: 1}
+    (family,) = [census.points[i] for i in census.families]
+    assert (family.index, family.nullity) == (1, n - 2)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 6])
