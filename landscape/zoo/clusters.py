@@ -14,6 +14,7 @@ from landscape.domains import Space
 from landscape.zoo.known import KnownLandscape, refined, whole
 
 BOND = 2 ** (1 / 6)  # where a pair's energy is least
+CHAIN = 12  # most atoms of a start on a line
 LINK = 2.0  # atoms nearer than this hold together
 CLOSEST = 0.8  # of two atoms of a start: the energy of a pair there is 43
 
@@ -47,13 +48,14 @@ COUNTS = {  # minima and index 1 as published; from index 2 on what searches fro
 class Cluster(Space):
     """All of R^(3 N) as the place of one cluster: flown apart, its forces vanish but it is no stationary point.
 
-    Starts fill a ball of radius ``spread``; of eight, three fill a disc and one a line: searches from a plane or a line stay in it,
+    Starts fill a ball of radius ``spread``; of eight, three fill a disc and one, up to 12 atoms, a line: searches from a plane or a line stay in it,
     and flat structures, most of them of high index, are seldom met from elsewhere.
     """
 
     def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """Atoms placed one by one at random, neither too near to another nor far from all; (count, dim), centred."""
-        shares = torch.tensor([0.125, 0.375, 0.5], device="cpu")  # of lines, discs, balls
+        lines = 0.125 if dim <= 3 * CHAIN else 0.0
+        shares = torch.tensor([lines, 0.375, 0.5], device="cpu")  # of lines, discs, balls
         axes = 1 + torch.multinomial(shares, count, replacement=True, generator=generator)
         atoms = self._draw(axes, generator)[:, None]
         for _ in range(dim // 3 - 1):

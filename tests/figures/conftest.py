@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.analysis import provenance
+from landscape.provenance import provenance
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +48,26 @@ def path() -> Any:
     return dataclasses.replace(ls.minimum_energy_path(f, a, b), provenance=provenance(f, a, None, 0, {}))
 
 
+@pytest.fixture(scope="session")
+def network() -> Any:
+    """The ends of 30 searches from points along the training of 26 parameters."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        x = torch.randn(30, 3, dtype=torch.float64)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2, bias=False)).double()
+    y = (x[:, 0] * x[:, 1] > 0).long()
+    f = ls.ModelLandscape(model, nn.functional.cross_entropy, [(x[:20], y[:20]), (x[20:], y[20:])], l2={"*": 0.02})
+    return ls.critical_points(f, ls.training_paths(f, runs=6, points=5, steps=100, seed=1), seed=1)
+
+
 @pytest.fixture
 def drawn(request: pytest.FixtureRequest) -> Any:
     """Recipe -> a result that it draws."""
 
     def of(name: str, broken: bool = False) -> Any:
         census = {"contours", "value_index", "hits", "disconnectivity"}
+        if name == "index_loss":
+            return request.getfixturevalue("network")
         which = "counted" if name in census else "path" if name == "path_profile" else "broken" if broken else "report"
         return request.getfixturevalue(which)
 

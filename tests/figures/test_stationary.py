@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 from censuses import styblinski_census
-from landscape_figures import NothingToDraw, contours, disconnectivity, hits, path_profile, style, value_index
+from landscape_figures import (
+    NothingToDraw,
+    contours,
+    disconnectivity,
+    hits,
+    index_loss,
+    path_profile,
+    style,
+    value_index,
+)
 from matplotlib.axes import Axes
 
 import landscape as ls
@@ -147,3 +156,11 @@ def test_other_results_have_nothing_to_draw(module: Any, report: Any, counted: A
         for act in (module.draw, module.caption):
             with pytest.raises(NothingToDraw, match="this result has no"):
                 act(other)
+
+
+def test_index_against_loss_shows_every_stationary_and_every_flat_end(network: Any) -> None:
+    (ax,) = index_loss.draw(network).axes
+    flat, stationary = (np.asarray(marks.get_offsets()) for marks in ax.collections)
+    for drawn, chosen in ((flat, network.flat), (stationary, network.stationary)):
+        np.testing.assert_allclose(drawn, np.column_stack([network.losses[chosen], network.fractions[chosen]]))
+    assert f"{int(network.stationary.sum())} stationary points" in index_loss.caption(network)
