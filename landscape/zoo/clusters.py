@@ -48,8 +48,8 @@ COUNTS = {  # minima and index 1 as published; from index 2 on what searches fro
 class Cluster(Space):
     """All of R^(3 N) as the place of one cluster: flown apart, its forces vanish but it is no stationary point.
 
-    Starts fill a ball of radius ``spread``; of eight, three fill a disc and one, up to 12 atoms, a line: searches from a plane or a line stay in it,
-    and flat structures, most of them of high index, are seldom met from elsewhere.
+    Starts fill a ball of radius ``spread``; of eight, three fill a disc and one, up to 12 atoms, a line: searches from a plane or a
+    line stay in it, and flat structures, most of them of high index, are seldom met from elsewhere.
     """
 
     def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -177,7 +177,7 @@ CASES: list[tuple[str, list[str], int, str]] = [
     ("inspect-missing", ["inspect", "nowhere.pt"], 3, "nowhere.pt"),
     ("inspect-folder", ["inspect", "occupied"], 3, "occupied"),
     ("inspect-nothing", ["inspect"], 2, "FILE"),
-    ("analyze-formula", ["analyze", "himmelblau"], 2, "Use `landscape saddles himmelblau`"),
+    ("analyze-formula", ["analyze", "himmelblau"], 2, "Use `landscape saddles census himmelblau`"),
     ("zoo-extra-argument", ["zoo", "digits-mlp"], 2, "digits-mlp"),
     # the landscape
     ("saddles-nothing", ["saddles", "find"], 2, "LANDSCAPE"),
