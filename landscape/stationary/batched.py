@@ -31,6 +31,7 @@ ARRIVED = 1e-8  # a search has arrived when a Newton step is shorter than this a
 FLAT = 1e-3  # |H g| below this share of |H| |g|, while |g| no longer falls, is a minimum of |g|
 NEAR = 1e-4  # polishing moves a point no farther
 AWAY = 20  # steps outside the domain after which a search has left
+SAMPLES = 64  # points that tell the usual size of derivatives
 POLE = 1e20  # derivatives so many times those at the starts are a pole's
 MANY = 32  # columns of a Hessian in one vectorised backward pass, from so many on
 NO_SECOND_DERIVATIVE = "the formula has no second derivative ({}); make it of elementary operations."
@@ -143,8 +144,14 @@ def search(
     if method not in ("minimise", "newton", "follow"):
         raise ValueError(f"method must be minimise, newton or follow, got {method!r}.")
     chunk = max(1, NUMBERS // f.dim**2)
+    usual = _typical(f, starts[:SAMPLES])
+    if isinstance(f, FunctionLandscape):  # the starts themselves may all be stationary
+        anywhere = (f.domain or Space()).sample(
+            SAMPLES, f.dim, torch.Generator(device="cpu").manual_seed(0), starts.dtype
+        )
+        usual = [max(pair) for pair in zip(usual, _typical(f, anywhere.to(starts.device)), strict=True)]
     parts = [
-        _Searches(f, starts[i : i + chunk], method, None if index is None else index[i : i + chunk]).run(steps)
+        _Searches(f, starts[i : i + chunk], method, None if index is None else index[i : i + chunk], usual).run(steps)
         for i in range(0, len(starts), chunk)
     ]
     return Ends(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
@@ -155,7 +162,7 @@ def polish(f: Landscape, X: Tensor, steps: int = 40) -> Tensor:
 
     A search ends where the Hessian is as good as singular; a degenerate point needs more steps to be known to rounding.
     """
-    searches = _Searches(f, X, "newton", None)
+    searches = _Searches(f, X, "newton", None, [0.0, 0.0])
     best, least = X.clone(), searches.local.gradient.norm(dim=1)
     for _ in range(steps):
         searches.advance(0.0)
@@ -169,8 +176,8 @@ def polish(f: Landscape, X: Tensor, steps: int = 40) -> Tensor:
 class _Searches:
     """The searches of one batch; rows that have ended leave the arrays that the steps work on."""
 
-    def __init__(self, f: Landscape, starts: Tensor, method: str, index: Tensor | None) -> None:
-        self.f, self.method = f, method
+    def __init__(self, f: Landscape, starts: Tensor, method: str, index: Tensor | None, typical: list[float]) -> None:
+        self.f, self.method, self.typical = f, method, typical
         self.domain: Domain = getattr(f, "domain", None) or Space()
         self.size = self.domain.size(f.dim).to(starts)
         self.found, self.ends = (
@@ -184,7 +191,6 @@ class _Searches:
         self.damping = 1e-3 * self.local.hessian.square().sum((1, 2)).clamp(min=1e-300)
         self.growth = torch.full_like(self.damping, 2.0)
         self.shortest = torch.full_like(self.damping, float("inf"))  # the shortest Newton step so far
-        self.typical = [_median(part.flatten(1).norm(dim=1)) for part in self.local]  # |g| and |H| at the starts
         self.stalled = torch.zeros_like(self.rows)  # steps since |g| last fell
         self.away = torch.zeros_like(self.rows)  # steps since the row was in the domain
         self.last = torch.full_like(self.damping, float("inf"))  # length of the last step
@@ -323,9 +329,13 @@ class _Searches:
             setattr(self, name, getattr(self, name)[which])
 
 
-def _median(sizes: Tensor) -> float:
-    finite = sizes[torch.isfinite(sizes)]
-    return float(finite.median()) if len(finite) else 0.0
+def _typical(f: Landscape, X: Tensor) -> list[float]:
+    """The medians of |g| and |H| over the points X, in units of the domain's size; 0 where none is finite."""
+    size = (getattr(f, "domain", None) or Space()).size(f.dim).to(X)
+    g, H = derivatives(f, X)
+    sizes = [(g * size).norm(dim=1), (H * size[:, None] * size).norm(dim=(1, 2))]
+    finite = [s[torch.isfinite(s)] for s in sizes]
+    return [float(s.median()) if len(s) else 0.0 for s in finite]
 
 
 _NUMBER = {end: number for number, end in enumerate(End)}

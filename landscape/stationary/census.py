@@ -36,7 +36,7 @@ from landscape.stationary.picture import Picture
 
 ROUND = 2000  # starts a round
 METHODS = ("minimise", "newton", "follow")
-SHARES = (0.6, 0.25, 0.15)  # of the searches of a round
+SHARES = (0.65, 0.25, 0.1)  # of the searches of a round
 NOT_CONFIRMED = "reached, but the verdict there is not-stationary"
 
 
@@ -227,15 +227,25 @@ def _searches(
 ) -> Iterator[tuple[Tensor, str, Tensor | None]]:
     """The starts of one round with the method of each and, for "follow", the index to aim at."""
     f = collection.f
-    domain = f.domain or Space()
     aims = number % 3 > 0 and len(collection.x) > 0
-    X = collection.aimed(count, generator) if aims else domain.sample(count, f.dim, generator)
-    parts = [round(share * count) for share in SHARES[:-1]]
-    shared = torch.split(X, [*parts, count - sum(parts)])
-    how = dict(zip(METHODS, shared, strict=True)) if method == "auto" else {method: X}
-    for name, rows in how.items():
-        if len(rows):
-            yield rows, name, collection.rare_indices(len(rows), generator) if name == "follow" else None
+    if aims and method == "auto":
+        X, index = collection.escapes(count // 5, generator)
+        mixed = collection.recombined(3 * count // 5, generator)
+        rest = collection.around(count - len(X) - len(mixed), generator)
+        parts = [
+            (X, "follow", index),
+            (mixed, "minimise", None),
+            (rest[::2], "minimise", None),
+            (rest[1::2], "newton", None),
+        ]
+    else:
+        X = collection.around(count, generator) if aims else (f.domain or Space()).sample(count, f.dim, generator)
+        index = collection.rare_indices(count, generator)
+        ends = torch.tensor(SHARES).cumsum(0).mul(count).round().int().tolist()
+        slices = {name: slice(a, b) for name, a, b in zip(METHODS, [0, *ends], ends, strict=False)}
+        slices = slices if method == "auto" else {method: slice(None)}
+        parts = [(X[rows], name, index[rows]) for name, rows in slices.items()]
+    yield from (part for part in parts if len(part[0]))
 
 
 def _reason(end: int) -> str:

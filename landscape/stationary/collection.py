@@ -4,7 +4,7 @@ x: (m, n) one point a row, in units of its landscape; lengths are in units of th
 are equal for points that the domain or a symmetry identifies, are nearer than the tolerance.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,9 @@ class Collection:
         self.values = torch.zeros(0, dtype=torch.float64, device="cpu")
         self.steepness = torch.zeros(0, dtype=torch.float64, device="cpu")  # gradient norms
         self.curvature = torch.zeros(0, f.dim, dtype=torch.float64, device="cpu")  # eigenvalues, ascending
-        self.lowest = torch.zeros(0, f.dim, dtype=torch.float64, device="cpu")  # the first eigenvector
+        self.vectors = torch.zeros(
+            0, f.dim, f.dim, dtype=torch.float64, device="cpu"
+        )  # eigenvectors, the columns of each
         self.trivial = torch.zeros(0, dtype=torch.long, device="cpu")  # number of trivial directions
         self.changes = torch.zeros(0, dtype=torch.float64, device="cpu")  # what H changes over ``radius``, its norm
         self.radius = ROUNDING * float(self.size.norm())  # how far rounding leaves a point from where it should be
@@ -75,54 +77,69 @@ class Collection:
 
     def rare_indices(self, count: int, generator: torch.Generator) -> Tensor:
         """Indices to aim at, (count,): the more often, the fewer points of the index are known, up to one above the highest known."""
-        known = torch.bincount((self.curvature < -ZERO * self.curvature.abs().amax(1, keepdim=True)).sum(1))
+        known = torch.bincount(self._indices())
         weight = torch.cat([1.0 / (1.0 + known.double()), torch.ones(1, dtype=torch.float64)])[: self.f.dim + 1]
         if len(self.x) == 0:
             weight = torch.ones(self.f.dim + 1, dtype=torch.float64)
         return torch.multinomial(weight, count, replacement=True, generator=generator)
 
-    def aimed(self, count: int, generator: torch.Generator) -> Tensor:
-        """Starts (count, n): half of them recombine the coordinates of two known points, which for landscapes of weakly coupled parts is
-        near another point; the others lie on shells around known points, on lines through two, and along escape directions. Rare points
-        are taken more often.
-        """
-
-        def pick(k: int) -> Tensor:
-            return torch.multinomial(1.0 / self.hits.double(), k, replacement=True, generator=generator)
+    def around(self, count: int, generator: torch.Generator) -> Tensor:
+        """Starts (count, n) on shells around known points and on lines through two of them."""
 
         def normal(k: int) -> Tensor:
             return torch.randn(k, self.f.dim, generator=generator, dtype=torch.float64)
 
-        def distance(k: int) -> Tensor:
-            return 10 ** (-2.5 + 2.3 * torch.rand(k, 1, generator=generator, dtype=torch.float64))
-
-        shells = lines = rays = count // 6
-        mixed = count - shells - lines - rays
+        shells, lines = count // 2, count - count // 2
         direction = normal(shells)
-        around = self.x[pick(shells)] + distance(shells) * direction / direction.norm(dim=1, keepdim=True) * self.size
-        a, b = self.x[pick(lines)], self.x[pick(lines)]
+        unit = direction / direction.norm(dim=1, keepdim=True)
+        near = self.x[self._rare(shells, generator)] + _distances(shells, generator) * unit * self.size
+        a, b = (self.x[self._rare(lines, generator)] for _ in range(2))
         part = 2 * torch.rand(lines, 1, generator=generator, dtype=torch.float64) - 0.5
         between = a + part * self.domain.difference(a, b) + 0.02 * normal(lines) * self.size
-        saddle = pick(rays)
-        sign = torch.randint(2, (rays, 1), generator=generator) * 2 - 1
-        away = self.x[saddle] + sign * distance(rays) * self.lowest[saddle] * self.size
-        X = self.domain.wrap(torch.cat([around, between, away, self._recombined(mixed, pick, generator)]))
-        X = X[torch.randperm(count, generator=generator)]
-        instead = self.domain.sample(count, self.f.dim, generator)
+        X = self.domain.wrap(torch.cat([near, between]))
+        return self._inside(X[torch.randperm(count, generator=generator)], generator)
+
+    def escapes(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Starts (count, n) off known points along one of their eigenvectors, and the index (count,) next to theirs that lies that way:
+        one less along a negative eigenvalue, one more along a positive one.
+        """
+        row = self._rare(count, generator)
+        column = torch.randint(self.f.dim, (count,), generator=generator)
+        sign = torch.randint(2, (count, 1), generator=generator) * 2 - 1
+        X = self.x[row] + sign * _distances(count, generator) * self.vectors[row, :, column] * self.size
+        falls = self.curvature[row, column] < 0
+        index = self._indices()[row] + torch.where(falls, -1, 1)
+        return self._inside(self.domain.wrap(X), generator), index.clamp(0, self.f.dim)
+
+    def _indices(self) -> Tensor:
+        return (self.curvature < -ZERO * self.curvature.abs().amax(1, keepdim=True)).sum(1)
+
+    def _rare(self, count: int, generator: torch.Generator) -> Tensor:
+        """Rows of known points (count,), rare ones more often."""
+        if count == 0:
+            return torch.zeros(0, dtype=torch.long)
+        return torch.multinomial(1.0 / self.hits.double(), count, replacement=True, generator=generator)
+
+    def _inside(self, X: Tensor, generator: torch.Generator) -> Tensor:
+        """X with random points in the place of those outside the domain."""
+        instead = self.domain.sample(len(X), self.f.dim, generator)
         return torch.where(self.domain.contains(X)[:, None], X, instead)
 
-    def _recombined(self, count: int, pick: Callable[[int], Tensor], generator: torch.Generator) -> Tensor:
-        """Points (count, n) with each coordinate from one of two known points, those away from all known points first."""
+    def recombined(self, count: int, generator: torch.Generator) -> Tensor:
+        """Starts (count, n) with each coordinate from one of two known points, those away from all known points first: near another
+        point where a landscape has weakly coupled parts.
+        """
         tries = 8 * count
         coin = torch.rand(tries, self.f.dim, generator=generator, dtype=torch.float64) < 0.5
-        X = self.domain.wrap(torch.where(coin, self.x[pick(tries)], self.x[pick(tries)]))
+        a, b = (self.x[self._rare(tries, generator)] for _ in range(2))
+        X = self.domain.wrap(torch.where(coin, a, b))
         keys = self._keys(X).numpy()
         _, first = np.unique(np.round(keys / NEW), axis=0, return_index=True)
         once = np.ones(tries, dtype=bool)
         once[first] = False
         gap, _ = cKDTree(self._keys(self.x).numpy()).query(keys, distance_upper_bound=NEW)
         order = np.argsort(once | (gap < NEW), kind="stable")
-        return X[torch.from_numpy(order[:count].copy())]
+        return self._inside(X[torch.from_numpy(order[:count].copy())], generator)
 
     def families(self) -> list[tuple[int, int, bool]]:
         """(row of x, hits, whether it stands for a continuous family) of every distinct point; a family is represented once."""
@@ -183,7 +200,7 @@ class Collection:
         self.steepness = torch.cat([self.steepness, g.norm(dim=1)])
         self.values = torch.cat([self.values, self.f.value(X).detach()])
         self.curvature = torch.cat([self.curvature, values])
-        self.lowest = torch.cat([self.lowest, vectors[:, :, 0]])
+        self.vectors = torch.cat([self.vectors, vectors])
         self.trivial = torch.cat([self.trivial, trivial])
 
     def _linked(self, rows: Tensor) -> Rows:
@@ -229,6 +246,11 @@ class Collection:
         between = (found.ends == STATIONARY) & (moved <= 0.4 * length) & ((value - self.values[a]).abs() <= level)
         answer: Rows = (same & between).numpy()
         return answer
+
+
+def _distances(count: int, generator: torch.Generator) -> Tensor:
+    """Lengths (count, 1) from 0.003 to 0.6 of the domain's size, uniform in their logarithm."""
+    return 10 ** (-2.5 + 2.3 * torch.rand(count, 1, generator=generator, dtype=torch.float64))
 
 
 def _components(count: int, pairs: Rows) -> Rows:

@@ -22,7 +22,7 @@ TABLES: list[tuple[str, dict[str, Any], str, int]] = [
     ("beale", {}, "beale", 4000),
     *[("rosenbrock", {"dim": n}, f"rosenbrock_n{n}", 2000) for n in (2, 3, 4, 5, 6, 7)],
     *[("phi4-ring", {"sites": n, "coupling": j}, f"phi4_ring_n{n}_J{j}", 4000) for n in (3, 4, 5) for j in (0.1, 0.3, 0.8)],
-    ("phi4-ring", {"sites": 6, "coupling": 0.8}, "phi4_ring_n6_J0.8", 4000),
+    *[("phi4-ring", {"sites": 6, "coupling": j}, f"phi4_ring_n6_J{j}", 10_000) for j in (0.1, 0.3, 0.8)],
     *[("xy-ring", {"sites": n}, f"xy_ring_n{n}", 2000) for n in (3, 5, 6)],
     ("phase-retrieval", {"n": 2, "signal": (2.0, -1.0)}, "phase_retrieval_n2", 2000),
     ("lennard-jones", {"particles": 4}, "lennard_jones_4", 6000),
@@ -214,6 +214,7 @@ def test_a_census_is_saved_loaded_and_extended(tmp_path: Path) -> None:
     assert [p.hits for p in loaded.points] == [p.hits for p in few.points]
     more = ls.census(f, starts=3000, known=loaded)
     assert more.starts == 3000
+    assert ls.census(f, starts=3001, known=more).starts == 3001  # a round of one
     assert sum(more.counts.values()) == 81 > sum(few.counts.values())
     assert sum(p.hits for p in more.points) + sum(more.failures.values()) == 3000
     again = ls.census(f, starts=10, known=more)  # nothing left to do
