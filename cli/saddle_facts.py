@@ -69,7 +69,8 @@ def of_network(census: Any, folder: str) -> Iterator[Fact]:
     stationary, correlation = census.stationary, census.correlation
     losses, indices, limit = census.losses[stationary], census.indices[stationary], census.tol * census.gradient_scale
     paths = len(census.runs.unique())
-    starts = f"{numbers.count(len(census.points))} starts on {numbers.count(paths)} training paths, seed {census.seed}"
+    along = f"{numbers.count(paths)} training path{'s' * (paths > 1)}"
+    starts = f"{numbers.count(len(census.points))} starts on {along}, seed {census.seed}"
     yield Fact("searched", (f"{_searched(census)}, {starts}",))
     found = f"{numbers.count(int(stationary.sum()))} searches became stationary, at {numbers.count(census.distinct)} distinct points"
     yield Fact(

@@ -64,6 +64,20 @@ def test_a_census_finds_the_three_points_and_says_so(here: Path, run: Run) -> No
     assert sorted(p.name for p in Path("run").iterdir()) == ["arrays", "config.toml", "result.json"]
 
 
+@pytest.mark.usefixtures("here")
+def test_a_network_is_searched_along_its_training(run: Run) -> None:
+    arguments = ["saddles", "census", "digits-tiny", "--set", "steps=0", "--starts", "2", "--out", "run"]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    census = ls.load("run")
+    assert (len(census.points), census.dim, census.provenance.name) == (2, 310, "digits-tiny")
+    assert "2 starts on 1 training path, seed 0" in flat(result.stdout)
+    assert f"{int(census.stationary.sum())} searches became stationary" in flat(result.stdout)
+    again = run(*arguments, "--resume", "--json")
+    assert json.loads(again.stdout)["dim"] == 310
+    assert run("report", "run").exit_code == 0
+
+
 def test_a_census_as_json_is_the_result(here: Path, run: Run) -> None:
     result = run("saddles", "census", *WELL, "--starts", "100", "--out", "run", "--json")
     body, census = json.loads(result.stdout), ls.load("run")
