@@ -101,14 +101,22 @@ class Collection:
 
     def escapes(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Starts (count, n) off known points along one of their eigenvectors, and the index (count,) next to theirs that lies that way:
-        one less along a negative eigenvalue, one more along a positive one.
+        one less along a negative eigenvalue, one more along a positive one. Every index takes its turn, soft directions come first.
         """
-        row = self._rare(count, generator)
-        column = torch.randint(self.f.dim, (count,), generator=generator)
+        if count == 0:
+            return self.x[:0], self.hits[:0]
+        known = self._indices()
+        weight = 1.0 / (self.hits * torch.bincount(known)[known])
+        row = torch.multinomial(weight, count, replacement=True, generator=generator)
+        values = self.curvature[row]
+        alive = values.abs() > ZERO * values.abs().amax(1, keepdim=True)
+        up = alive & (values > 0)
+        weights = torch.where(up, 1.0 / up.cumsum(1).clamp(min=1), (alive & (values < 0)).double())
+        column = torch.multinomial(weights + 1e-9, 1, generator=generator)[:, 0]
         sign = torch.randint(2, (count, 1), generator=generator) * 2 - 1
         X = self.x[row] + sign * _distances(count, generator) * self.vectors[row, :, column] * self.size
         falls = self.curvature[row, column] < 0
-        index = self._indices()[row] + torch.where(falls, -1, 1)
+        index = known[row] + torch.where(falls, -1, 1)
         return self._inside(self.domain.wrap(X), generator), index.clamp(0, self.f.dim)
 
     def _indices(self) -> Tensor:
