@@ -339,3 +339,4 @@ def _typical(f: Landscape, X: Tensor) -> list[float]:
 
 
 _NUMBER = {end: number for number, end in enumerate(End)}
+STATIONARY = _NUMBER[End.STATIONARY]  # as it stands in ``Ends.ends``

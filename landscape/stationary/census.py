@@ -28,7 +28,7 @@ from landscape.errors import NumericalError
 from landscape.provenance import provenance
 from landscape.results import Estimate, Provenance, result, save
 from landscape.stationary import topology
-from landscape.stationary.batched import End, search
+from landscape.stationary.batched import STATIONARY, End, search
 from landscape.stationary.classify import StationaryPoint, classify
 from landscape.stationary.collection import Collection
 from landscape.stationary.disconnectivity import Tree
@@ -132,8 +132,8 @@ def census(
         generator = torch.Generator(device="cpu").manual_seed(_child(seed, rounds))
         for X, how, index in _searches(collection, count, rounds, method, generator):
             found = search(f, X.to(device), how, index=None if index is None else index.to(device))
-            collection.add(found.points[found.ends == _STATIONARY])
-            failures.update(_reason(end) for end in found.ends.tolist() if end != _STATIONARY)
+            collection.add(found.points[found.ends == STATIONARY])
+            failures.update(_reason(end) for end in found.ends.tolist() if end != STATIONARY)
         done, rounds = done + count, rounds + 1
         progress("searches", done, starts)
     if not len(collection.x) and failures[End.NONFINITE.value] == done:
@@ -322,4 +322,3 @@ def _completeness(points: list[StationaryPoint], euler: int | None, expected: in
 
 
 _ENDS = list(End)
-_STATIONARY = _ENDS.index(End.STATIONARY)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from landscape.core import FunctionLandscape
 from landscape.domains import Domain, Space
-from landscape.stationary.batched import End, derivatives, polish, search
+from landscape.stationary.batched import STATIONARY, derivatives, polish, search
 from landscape.stationary.classify import StationaryPoint
 
 ZERO = 1e-7  # eigenvalues below this share of the largest make a point a candidate for a family
@@ -28,7 +28,6 @@ SAME_VALUE = 1e-9  # difference of values within a family, beside the spread of 
 SAMPLES = 1000  # random points for that spread
 ROUNDING = 16 * torch.finfo(torch.float64).eps
 NEW = 1e-3  # a recombination nearer to a known point than this is not tried
-STATIONARY = list(End).index(End.STATIONARY)
 
 
 Rows = NDArray[Any]

@@ -23,14 +23,13 @@ from landscape.core import Landscape, Progress, require_finite, silent
 from landscape.linalg.operators import ROUNDING
 from landscape.provenance import provenance
 from landscape.results import Estimate, Provenance, result, save
-from landscape.stationary.batched import End, derivatives, search
+from landscape.stationary.batched import STATIONARY, End, derivatives, search
 from landscape.stationary.walk import Outcome
 
 LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
 GROUP = 32  # searches whose Hessians are held at once
 RESAMPLES = 2_000  # of the bootstrap
 ENDS = list(End)
-STATIONARY = ENDS.index(End.STATIONARY)
 
 
 @result
