@@ -1,13 +1,12 @@
 """What README.md shows works: its Python runs, its file is analysed by its commands, every command line parses."""
 
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import landscape_figures
+import pages
 import pytest
 import torch
 from click.testing import CliRunner
@@ -17,16 +16,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
-
-
-def commands() -> list[list[str]]:
-    """Every `landscape ...` of the shell blocks, as arguments."""
-    lines = "\n".join(blocks("sh")).replace("&&", "\n").splitlines()
-    words = [shlex.split(line, comments=True) for line in lines]
-    shown = [line[1:] for line in words if line[:1] == ["landscape"]]
-    return [line[: line.index(">")] if ">" in line else line for line in shown]
+COMMANDS = pages.commands(README)
 
 
 @pytest.fixture
@@ -34,7 +24,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder as the reader's own, on the path, with the files that README names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for block in blocks("python"):
+    for block in pages.blocks(README, "python"):
         if name := re.match(r"# (\w+\.py)\n", block):
             (tmp_path / name[1]).write_text(block)
     yield tmp_path
@@ -48,13 +38,13 @@ def test_the_python_runs_and_the_file_is_analysed(
     monkeypatch.setattr(landscape_figures, "RECIPES", {})  # they take longer than all the rest
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for block in blocks("python"):
+        for block in pages.blocks(README, "python"):
             exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out.split()
     assert printed[0] == "not-stationary"
     assert printed[-1] == "saddle"
     assert (desk / "runs/from-python/result.json").exists()
-    own = [line for line in commands() if line[1].startswith("wine.py")]
+    own = [line for line in COMMANDS if line[1].startswith("wine.py")]
     assert len(own) == 3
     for line in own:
         result = CliRunner().invoke(main, line)
@@ -65,7 +55,7 @@ def test_the_python_runs_and_the_file_is_analysed(
 
 def test_the_formula_is_searched(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landscape_figures, "RECIPES", {})
-    own = [line for line in commands() if line[0] == "saddles"]
+    own = [line for line in COMMANDS if line[0] == "saddles"]
     assert [line[1] for line in own] == ["census", "path", "find"]
     census, path, find = (CliRunner().invoke(main, line) for line in own)
     assert (census.exit_code, path.exit_code, find.exit_code) == (0, 0, 0), path.output
@@ -74,15 +64,9 @@ def test_the_formula_is_searched(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "SADDLE of index 1" in path.stdout
 
 
-@pytest.mark.parametrize("line", commands(), ids=" ".join)
+@pytest.mark.parametrize("line", COMMANDS, ids=" ".join)
 def test_every_command_line_parses(line: list[str]) -> None:
-    command: click.Command = main
-    context = click.Context(main, info_name="landscape")
-    while isinstance(command, click.Group):
-        name, command, line = command.resolve_command(context, line)  # type: ignore[assignment]
-        context = click.Context(command, parent=context, info_name=name)
-    with command.make_context(context.info_name, line, parent=context.parent):
-        pass
+    pages.parse(line)
 
 
 def test_every_command_is_told() -> None:

@@ -1,0 +1,1 @@
+"""Values of a landscape along curves and on planes: directions, grids, trajectories."""

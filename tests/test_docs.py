@@ -1,0 +1,48 @@
+"""What the pages of docs/ show works: their Python runs and prints what the page says, their command lines parse.
+
+A page's Python blocks run in order in one namespace, in an empty folder; a ``text`` block right after one is what it prints.
+A block that begins with ``# name.py`` is a file of that name.
+"""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pages
+import pytest
+import torch
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+NAMES = [str(page.relative_to(DOCS)) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_the_python_prints_what_the_page_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    namespace = {"__name__": "page"}
+    for code, shown in pages.snippets(page.read_text(encoding="utf-8")):
+        if name := re.match(r"# (\w+\.py)\n", code):
+            (tmp_path / name[1]).write_text(code)
+            continue
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), torch.random.fork_rng():
+            exec(compile(code, page.name, "exec"), namespace)
+        assert shown is None or out.getvalue().rstrip() == shown.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [(name, line) for page, name in zip(PAGES, NAMES, strict=True) for line in pages.commands(page.read_text("utf-8"))],
+    ids=lambda v: v if isinstance(v, str) else " ".join(v),
+)
+def test_every_command_line_parses(page: str, line: list[str]) -> None:
+    pages.parse(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_files_that_it_points_to_are_there(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
