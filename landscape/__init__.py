@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.probes import Probe as Probe
+    from landscape.dynamics.probes import Probes as Probes
+    from landscape.dynamics.probes import probe as probe
     from landscape.errors import LoadingError as LoadingError
     from landscape.errors import NumericalError as NumericalError
     from landscape.hessian import GaussNewton as GaussNewton
@@ -62,6 +65,7 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.probes": ("Probe", "Probes", "probe"),
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
