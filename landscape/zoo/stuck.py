@@ -5,6 +5,7 @@ stuck, with torch's own optimisers, in float64 on the CPU, about a second or les
 flat, saturated, dead, vanishing, learning rate, noise, minimum. Where two are true at once, ``accepted`` holds both.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def _net(
 ) -> nn.Sequential:
     """Linear layers, normal weights of variance 1 / inputs, zero biases; ``last``: an activation after the last one too."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(sizes):
         # made without values, so that the global generator is not moved
         layer = nn.utils.skip_init(nn.Linear, inputs, outputs, device="cpu", dtype=torch.float64)
         with torch.no_grad():

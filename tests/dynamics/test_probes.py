@@ -36,5 +36,7 @@ def test_the_run_is_not_touched() -> None:
     state, random = copy.deepcopy(scene.optimizer.state_dict()), torch.get_rng_state()
     ls.probe(scene.f, scene.optimizer, steps=5, seeds=2)
     for p, x, g in zip(scene.f.model.parameters(), *before, strict=True):
-        assert torch.equal(p, x) and torch.equal(p.grad, g)
-    assert scene.optimizer.state_dict() == state and torch.equal(torch.get_rng_state(), random)
+        assert torch.equal(p, x)
+        assert torch.equal(p.grad, g)
+    assert scene.optimizer.state_dict() == state
+    assert torch.equal(torch.get_rng_state(), random)
