@@ -4,7 +4,8 @@ Every trial starts from copies of the model's parameters and of the optimiser's 
 steps; the unchanged run is the control, and trials are paired with it by the seed that draws batches. The user's model, its buffers
 and gradients, the optimiser and the global generators stay as they are. Trials hold the learning rate: no schedule is followed.
 
-x: parameters (n,), v: the unit eigenvector of the Hessian's lowest eigenvalue, l. Gradient descent at rate a leaves a strict saddle along v by a factor
+x: parameters (n,), v: the unit eigenvector of the Hessian's lowest eigenvalue, l.
+Gradient descent at rate a leaves a strict saddle along v by a factor
 1 + a |l| a step, so at the rate ln(1 + a |l|).
 """
 

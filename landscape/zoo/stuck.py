@@ -1,7 +1,7 @@
 """Training runs that are stuck on purpose, each by a cause known from how it is built.
 
 Every run comes in three variants and takes any seed. ``build`` gives the run at its start, ``Scene.train`` follows it to where it is
-stuck, with torch's own optimisers, in float64 on the CPU, about a second or less on one thread. Causes carry the names of a diagnosis: saddle,
+stuck, with torch's own optimisers, in float64 on the CPU, about a second on one thread. Causes carry the names of a diagnosis: saddle,
 flat, saturated, dead, vanishing, learning rate, noise, minimum. Where two are true at once, ``accepted`` holds both.
 """
 
