@@ -14,6 +14,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -193,7 +194,7 @@ class _Runner:
                 chosen = None if trial.full else int(torch.randint(len(data), (), generator=batches, device="cpu"))
                 used = terms if chosen is None else [data[chosen], *(t for t in terms if t.batch is None)]
 
-                def closure(used: list[Term] = used, whole: bool = chosen is None) -> Tensor:
+                def closure(used: list[Term] = used, whole: bool = chosen is None) -> float:
                     return self._differentiate(base, copies, used, whole)
 
                 optimizer.step(closure)
@@ -213,7 +214,8 @@ class _Runner:
             if where is not None:
                 p.copy_(x[where].view_as(p))
 
-    def _differentiate(self, base: Tensor, copies: Sequence[Tensor], terms: list[Term], whole: bool) -> Tensor:
+    def _differentiate(self, base: Tensor, copies: Sequence[Tensor], terms: list[Term], whole: bool) -> float:
+        """Write the gradients of the terms into the copies; the value."""
         x = self._read(base, copies).requires_grad_(True)
         gradient, total = torch.zeros_like(x), x.new_zeros(())
         with torch.enable_grad():
@@ -225,7 +227,7 @@ class _Runner:
                 self.spent += term.share
         for where, p in zip(self.slices, copies, strict=True):
             p.grad = None if where is None else gradient[where].view_as(p).to(p)
-        return total
+        return float(total)
 
 
 def _trials(f: ModelLandscape, optimizer: Optimizer, lowest: float, v: Tensor, kick: float) -> list[_Trial]:
@@ -234,18 +236,16 @@ def _trials(f: ModelLandscape, optimizer: Optimizer, lowest: float, v: Tensor, k
 
     def noise(x: Tensor, draws: torch.Generator) -> Tensor:
         u = torch.randn(x.shape, generator=draws, dtype=torch.float64, device="cpu")
-        return x + (kick * u / u.norm()).to(x)
+        moved: Tensor = x + (kick * u / u.norm()).to(x)
+        return moved
 
     def same(copies: list[Tensor]) -> Optimizer:
         return _copy(optimizer, copies)
 
     trials = [_Trial("control", stay, same)]
-    for factor in FACTORS:
-        trials.append(_Trial(f"rate x{factor:g}", stay, lambda copies, c=factor: _copy(optimizer, copies, c)))
+    trials += [_Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c)) for c in FACTORS]
     if lowest < 0:
-        for sign in (1, -1):
-            name = f"eigenvector {'+' if sign > 0 else '-'}"
-            trials.append(_Trial(name, lambda x, _, s=sign: x + s * kick * v.to(x), same))
+        trials += [_Trial(f"eigenvector {s}", partial(_along, v, kick * float(f"{s}1")), same) for s in "+-"]
     trials.append(_Trial("noise", noise, same))
     if isinstance(optimizer, Adam):
         trials.append(_Trial("sgd:lr=0.01,momentum=0.9", stay, lambda copies: SGD(copies, lr=0.01, momentum=0.9)))
@@ -259,6 +259,10 @@ def _trials(f: ModelLandscape, optimizer: Optimizer, lowest: float, v: Tensor, k
     if sum(1 for _ in f.batches) > 1:
         trials.append(_Trial("full batch", stay, same, full=True))
     return trials
+
+
+def _along(v: Tensor, length: float, x: Tensor, _: torch.Generator) -> Tensor:
+    return x + length * v.to(x)
 
 
 def _copy(optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0) -> Optimizer:

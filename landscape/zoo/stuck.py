@@ -127,7 +127,7 @@ def _net(
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
         # made without values, so that the global generator is not moved
-        layer = nn.utils.skip_init(nn.Linear, inputs, outputs, device="cpu", dtype=torch.float64)
+        layer = nn.Linear(inputs, outputs, device="meta", dtype=torch.float64).to_empty(device="cpu")
         with torch.no_grad():
             layer.weight.copy_(_normal((outputs, inputs), generator) / math.sqrt(inputs))
             layer.bias.zero_()
@@ -228,7 +228,8 @@ def _well(variant: int, generator: torch.Generator) -> Scene:
 
 def _easom(variant: int, generator: torch.Generator) -> Scene:
     def formula(x: Tensor) -> Tensor:
-        return -x.cos().prod() * (-(x - math.pi).square().sum()).exp()
+        value: Tensor = -x.cos().prod() * (-(x - math.pi).square().sum()).exp()
+        return value
 
     start = math.pi + _away(2, (6.0, 8.0, 10.0)[variant], generator)
     return _formula(start, formula, 0.1, 100, generator)
