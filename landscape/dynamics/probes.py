@@ -4,6 +4,12 @@ Every trial starts from copies of the model's parameters and of the optimiser's 
 steps; the unchanged run is the control, and trials are paired with it by the seed that draws batches. The user's model, its buffers
 and gradients, the optimiser and the global generators stay as they are. Trials hold the learning rate: no schedule is followed.
 
+A remedy wins (``Probes.best``) when its paired interval against the control excludes zero and its mean gain is more than what is
+negligible: the largest of SHARE of the span, ROUNDING eps |f(x)|, and the caller's ``matters``. The span is f(x) less the lowest
+loss seen, at the ends of trials or on the ray x - s g / |g|, g the gradient, s from ``kick`` to RAY times that. On a plateau every
+trial gains next to nothing, and none wins; ``Probes.leap`` is then the s that leaves it, if one was seen on the ray. A
+control that diverges counts as if it had stayed where it was.
+
 x: parameters (n,), v: the unit eigenvector of the Hessian's lowest eigenvalue, l.
 Gradient descent at rate a leaves a strict saddle along v by a factor
 1 + a |l| a step, so at the rate ln(1 + a |l|).
@@ -32,7 +38,10 @@ from landscape.results import Estimate, result
 
 FACTORS = (0.1, 10.0, 100.0)  # of the learning rate
 SATURATED = 1e-3  # largest slope, as a share of the activation's largest, of a unit that is called saturated
-SLOPES = {nn.Sigmoid: 0.25, nn.Tanh: 1.0}  # the largest slope of each
+SHARE = 1e-3  # of the span: a smaller gain is no cure
+ROUNDING = 64  # units of rounding of the loss that no gain is read from
+RAY = 100.0  # how many kicks the ray along the gradient goes
+POINTS = 21  # on the ray, in geometric steps of 1.26
 
 
 @result
@@ -56,8 +65,12 @@ class Probes:
     """Trials side by side, the best first."""
 
     probes: list[Probe]
-    best: str  # the first one that certainly beats the control, else "control"
+    best: str  # the first one that certainly beats the control by more than is negligible, else "control"
     loss: float  # at the start
+    negligible: float  # a mean gain up to this is no cure
+    leap: (
+        float | None
+    )  # where none wins: length of a step against the gradient that gains more than that; None: not found
     steps: int
     seeds: int
     curvature: float  # the Hessian's lowest eigenvalue at the start
@@ -72,7 +85,12 @@ class Probes:
 
     def __str__(self) -> str:
         lines = [f"{p.name}: {p.change.value:+.3g}, against the control {p.against_control}" for p in self.probes]
-        return "\n".join([f"best: {self.best}", *lines])
+        head = (
+            "best: control, no remedy gains more than is negligible" if self.best == "control" else f"best: {self.best}"
+        )
+        if self.leap is not None:
+            head += f"; a step of length {self.leap:.3g} against the gradient does"
+        return "\n".join([head, *lines])
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,7 @@ def probe(
     seeds: int = 4,
     seed: int = 0,
     kick: float | None = None,
+    matters: float = 1e-6,
     progress: Progress = silent,
 ) -> Probes:
     """Try remedies on copies of a stuck run, beside the unchanged run.
@@ -102,12 +121,14 @@ def probe(
         seeds: trials of each remedy, at least 2.
         seed: of batches, noise and fresh weights; the global generators are not touched.
         kick: length of the step along an eigenvector and of noise; None: a tenth of |x|, at least 0.1.
+        matters: the smallest change of the loss worth having, in its units; lower it for a loss that is small everywhere.
 
     Raises:
         ValueError: fewer than 2 seeds or 1 step, or an optimiser that holds none of the model's parameters.
         NumericalError: the loss is not finite at the start.
 
-    Cost: about steps seeds 9 gradients of a micro-batch, and the products of one search for the lowest eigenvalue.
+    Cost: about steps seeds 9 gradients of a micro-batch, one gradient and 21 values over all the data, and the products of
+    one search for the lowest eigenvalue.
     """
     if seeds < 2 or steps < 1:
         raise ValueError(f"probes need at least 2 seeds and 1 step, got seeds={seeds}, steps={steps}.")
@@ -135,24 +156,49 @@ def probe(
                 rates.setdefault(trial.name, []).append(
                     math.log(grown / kick) / max(1, steps // 4) if grown else -math.inf
                 )
-    control = changes["control"]
+    found = _compare(changes, spent, rates)
+    length, lowered = _ray(f, x, kick)
+    ends = [loss + c for values in changes.values() for c in values if math.isfinite(c)]
+    span = loss - min([loss, lowered, *ends])
+    negligible = max(SHARE * span, ROUNDING * torch.finfo(f.dtype).eps * abs(loss), matters)
+    best = next(
+        (p.name for p in found if p.against_control.high < 0 and p.against_control.value < -negligible), "control"
+    )
+    leap = length if best == "control" and loss - lowered > negligible else None
+    plain = type(optimizer) is SGD and not any(g["momentum"] or g["weight_decay"] for g in optimizer.param_groups)
+    predicted = math.log1p(float(optimizer.param_groups[0]["lr"]) * -lowest) if plain and lowest < 0 else None
+    return Probes(found, best, loss, negligible, leap, steps, seeds, lowest, predicted, pairs.products)
+
+
+def _compare(changes: dict[str, list[float]], spent: dict[str, float], rates: dict[str, list[float]]) -> list[Probe]:
+    """A probe a trial, the largest mean gain over the control first."""
+    control = [c if math.isfinite(c) else 0.0 for c in changes["control"]]
     found = [
         Probe(
             name,
             _estimate(values),
-            _estimate([a - b if math.isfinite(a) else math.inf for a, b in zip(values, control, strict=True)]),
+            _estimate([a - b for a, b in zip(values, control, strict=True)]),
             sum(not math.isfinite(value) for value in values),
             spent[name],
             float(np.mean(rates[name])) if name in rates else None,
         )
         for name, values in changes.items()
     ]
-    found.sort(key=lambda p: p.against_control.value)
-    floor = 1e-6 * max(abs(loss), 1e-30)  # less is no cure
-    best = next((p.name for p in found if p.against_control.high < -floor), "control")
-    plain = type(optimizer) is SGD and not any(g["momentum"] or g["weight_decay"] for g in optimizer.param_groups)
-    predicted = math.log1p(float(optimizer.param_groups[0]["lr"]) * -lowest) if plain and lowest < 0 else None
-    return Probes(found, best, loss, steps, seeds, lowest, predicted, pairs.products)
+    return sorted(found, key=lambda p: p.against_control.value)
+
+
+def _ray(f: ModelLandscape, x: Tensor, kick: float) -> tuple[float, float]:
+    """The length of the step against the gradient that lowers the loss most, and the loss there."""
+    g = f.gradient(x).double()
+    largest = float(g.abs().max())
+    if largest == 0.0 or not math.isfinite(largest):
+        return 0.0, math.inf
+    g = g / largest  # squares of a plateau's gradient may underflow
+    u = (g / g.norm()).to(x)
+    lengths = [kick * RAY ** (i / (POINTS - 1)) for i in range(POINTS)]
+    values = [(float(f.value(x - s * u)), s) for s in lengths]
+    lowest, length = min((pair for pair in values if math.isfinite(pair[0])), default=(math.inf, 0.0))
+    return length, lowest
 
 
 def _estimate(values: list[float]) -> Estimate:

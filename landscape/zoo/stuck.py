@@ -59,7 +59,7 @@ class StuckRun:
 
     name: str
     cause: str  # the true one, named as in a diagnosis
-    remedies: tuple[str, ...]  # names of probes known to work; "control" where nothing is to be done
+    remedies: tuple[str, ...]  # names of probes known to work; "control" where none works, or nothing is to be done
     source: str
     builder: Callable[[int, torch.Generator], Scene]  # (variant, draws) -> the run at its start
     also: tuple[str, ...] = ()  # names that are true of it too
@@ -216,12 +216,13 @@ def _vanishing(variant: int, generator: torch.Generator) -> Scene:
 
 def _away(n: int, distance: float, generator: torch.Generator) -> Tensor:
     v = _normal((n,), generator)
-    return distance * v / v.norm()
+    start: Tensor = distance * v / v.norm()
+    return start
 
 
 def _well(variant: int, generator: torch.Generator) -> Scene:
     def formula(x: Tensor) -> Tensor:
-        return -(-0.5 * x.square().sum()).exp()
+        return -torch.exp(-0.5 * x.square().sum())
 
     return _formula(_away((2, 5, 20)[variant], 7.0, generator), formula, 0.1, 100, generator)
 
@@ -277,22 +278,29 @@ def _converged(variant: int, generator: torch.Generator) -> Scene:
 
 
 _GLOROT = "X. Glorot, Y. Bengio, AISTATS 2010"
+_HERE = "constructed here"
 _EIGEN = ("eigenvector +", "eigenvector -", "noise")
 _RATES = ("rate x100", "rate x10", "adam:lr=0.01")
 RUNS = {
     run.name: run
     for run in (
-        StuckRun("saturated-sigmoids", "saturated", ("rescale saturated units",), _GLOROT, _saturated),
-        StuckRun("dead-relus", "dead", ("revive dead units",), "L. Lu et al., CiCP 28 (2020) 1671", _dead),
-        StuckRun("zero-tanh", "saddle", (*_EIGEN,), "Dauphin et al., NeurIPS 27 (2014)", _zero_tanh),
-        StuckRun("rate-decayed", "learning rate", _RATES, "constructed", _decayed),
-        StuckRun("rate-too-large", "learning rate", ("rate x0.1",), "Cohen et al., ICLR 2021", _too_large),
+        StuckRun("saturated-sigmoids", "saturated", ("rescale saturated units", *_EIGEN), _GLOROT, _saturated),
+        StuckRun("dead-relus", "dead", ("revive dead units",), "L. Lu et al. 2019, arXiv:1903.06733", _dead),
+        StuckRun("zero-tanh", "saddle", (*_EIGEN,), _HERE, _zero_tanh),
+        StuckRun("rate-decayed", "learning rate", _RATES, _HERE, _decayed),
+        StuckRun("rate-too-large", "learning rate", ("rate x0.1",), _HERE, _too_large),
         StuckRun("deep-sigmoids", "vanishing", ("adam:lr=0.01", *_RATES[:2]), _GLOROT, _vanishing),
-        StuckRun("gaussian-well", "flat", ("adam:lr=0.01",), "constructed: 1 - f is exp(-|x|^2 / 2)", _well),
-        StuckRun("easom", "flat", ("adam:lr=0.01",), "E. Easom, thesis, Louisville 1990", _easom),
-        StuckRun("deep-linear", "saddle", (*_EIGEN,), "Saxe, McClelland, Ganguli, ICLR 2014", _deep_linear),
-        StuckRun("long-valley", "flat", _RATES, "constructed: condition 1e6", _valley, also=("learning rate",)),
-        StuckRun("noise-floor", "noise", ("full batch", "rate x0.1"), "Bottou, Curtis, Nocedal 2018, sec. 4", _noise),
-        StuckRun("converged", "minimum", ("control",), "least squares", _converged),
+        StuckRun("gaussian-well", "flat", ("control",), f"{_HERE}: f is -exp(-|x|^2 / 2)", _well),
+        StuckRun("easom", "flat", ("control",), f"{_HERE}: cosines under exp(-|x - pi|^2)", _easom),
+        StuckRun(
+            "deep-linear",
+            "saddle",
+            (*_EIGEN,),
+            "A. Saxe, J. McClelland, S. Ganguli 2013, arXiv:1312.6120",
+            _deep_linear,
+        ),
+        StuckRun("long-valley", "flat", _RATES, f"{_HERE}: condition 1e6", _valley, also=("learning rate",)),
+        StuckRun("noise-floor", "noise", ("full batch", "rate x0.1"), _HERE, _noise),
+        StuckRun("converged", "minimum", ("control",), f"{_HERE}: least squares", _converged),
     )
 }
