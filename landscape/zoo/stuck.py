@@ -210,8 +210,14 @@ def _too_large(variant: int, generator: torch.Generator) -> Scene:
 
 def _vanishing(variant: int, generator: torch.Generator) -> Scene:
     x, y = _data(generator)
-    depth = (6, 8, 10)[variant]
-    return _scene(_net([3, *[8] * depth, 1], nn.Sigmoid, generator), [(x, y)], 0.1, 200, generator)
+    depth, width = 4, (8, 16, 32)[variant]
+    model = _net([3, *[width] * depth, 1], nn.Sigmoid, generator)
+    # Once the mean is fitted, a layer's gradient is the product of all the OTHER layers' gains, so equal layers have equal gradients
+    # however small they are. Gains that fall towards the output give gradients that fall towards the input; 4 undoes a sigmoid's slope.
+    with torch.no_grad():
+        for i, layer in enumerate(_linears(model)):
+            layer.weight *= 4 * 10 ** (-3 * i / depth)
+    return _scene(model, [(x, y)], 0.1, 200, generator)
 
 
 def _away(n: int, distance: float, generator: torch.Generator) -> Tensor:
@@ -254,7 +260,7 @@ def _valley(variant: int, generator: torch.Generator) -> Scene:
     curvature = torch.ones(n, dtype=torch.float64, device="cpu")
     curvature[-1] = 1e-6
     start = _normal((n,), generator)
-    start[-1] = 1000.0
+    start[-1] = 1000.0 + 10 * start[-1].abs()
 
     def formula(x: Tensor) -> Tensor:
         return 0.5 * (curvature * x * x).sum()
@@ -267,7 +273,7 @@ def _noise(variant: int, generator: torch.Generator) -> Scene:
     x = _normal((64, inputs), generator)
     y = x.sum(1, keepdim=True) + _normal((64, 1), generator)
     batches = [(x[i : i + 2], y[i : i + 2]) for i in range(0, 64, 2)]
-    return _scene(_net([inputs, 1], nn.Identity, generator), batches, 0.3 / inputs, 300, generator)
+    return _scene(_net([inputs, 1], nn.Identity, generator), batches, 0.1 / inputs, 400, generator)
 
 
 def _converged(variant: int, generator: torch.Generator) -> Scene:
@@ -289,7 +295,7 @@ RUNS = {
         StuckRun("zero-tanh", "saddle", (*_EIGEN,), _HERE, _zero_tanh),
         StuckRun("rate-decayed", "learning rate", _RATES, _HERE, _decayed),
         StuckRun("rate-too-large", "learning rate", ("rate x0.1",), _HERE, _too_large),
-        StuckRun("deep-sigmoids", "vanishing", ("adam:lr=0.01", *_RATES[:2]), _GLOROT, _vanishing),
+        StuckRun("deep-sigmoids", "vanishing", ("adam:lr=0.01",), f"{_GLOROT}; gains {_HERE}", _vanishing),
         StuckRun("gaussian-well", "flat", ("control",), f"{_HERE}: f is -exp(-|x|^2 / 2)", _well),
         StuckRun("easom", "flat", ("control",), f"{_HERE}: cosines under exp(-|x - pi|^2)", _easom),
         StuckRun(
