@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.trace import Trace as Trace
+    from landscape.dynamics.trace import plateau_length as plateau_length
+    from landscape.dynamics.tracer import Tracer as Tracer
     from landscape.errors import LoadingError as LoadingError
     from landscape.errors import NumericalError as NumericalError
     from landscape.hessian import GaussNewton as GaussNewton
@@ -62,6 +65,8 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.trace": ("Trace", "plateau_length"),
+    "dynamics.tracer": ("Tracer",),
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
