@@ -4,7 +4,8 @@ What is compared has no unit, so that f -> a f with lr -> lr / a changes nothing
 over the length of its gradient,
 - the efficiency: the fall of the loss over N r |g|^2, what its gradients promised. Descent that works has 1/2 to 1; a step too
   long, or one that is mostly noise, has none. The gradient that the optimiser was given against f's own tells these two apart.
-- the efficiency: the fall of the loss over N r |g|^2, what its gradients promised. Descent that works has 1/2 to 1; a step too
+- N r |lambda|: how often a direction of that curvature is traversed in the run. Far below 1 nothing happens along it: it is flat
+  to the run.
 - what a Newton step is predicted to gain, against the loss and its fall so far: small is near a stationary point.
 - the shares of saturated and of dead units, and the factor by which gradients shrink from layer to layer.
 Confidences are judgements of how clear the evidence is, not probabilities.
