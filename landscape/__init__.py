@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.diagnose import Cause as Cause
+    from landscape.dynamics.diagnose import Diagnosis as Diagnosis
+    from landscape.dynamics.diagnose import diagnose as diagnose
     from landscape.dynamics.trace import Trace as Trace
     from landscape.dynamics.trace import plateau_length as plateau_length
     from landscape.dynamics.tracer import Tracer as Tracer
@@ -68,6 +71,7 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.diagnose": ("Cause", "Diagnosis", "diagnose"),
     "dynamics.trace": ("Trace", "plateau_length"),
     "dynamics.tracer": ("Tracer",),
     "errors": ("LoadingError", "NumericalError"),

@@ -1,7 +1,8 @@
 """Which units are saturated or dead, seen while a landscape is evaluated.
 
 Sigmoids, tanhs and ReLUs are met wherever torch is called, as modules or as functions. A unit is a channel (dimension 1) of a
-convolution's output, else an entry of the last dimension; it is judged over all samples of all batches.
+convolution's output, else an entry of the last dimension. A ReLU unit is dead if it is zero on all samples of all batches; saturation
+is counted output by output, since large weights drive a unit to both its ends.
 """
 
 from typing import Any
@@ -35,7 +36,8 @@ class Activity(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.kinds: list[str] = []
-        self.always: list[Tensor] = []  # (units,) bool: saturated or dead on every sample so far
+        self.always: list[Tensor] = []  # (units,) bool: zero, or saturated, on every sample so far
+        self.counts: list[list[float]] = []  # stuck outputs, all outputs
         self._call = 0
 
     def next_batch(self) -> None:
@@ -56,6 +58,7 @@ class Activity(TorchFunctionMode):
             stuck = out.abs() > 1 - TAIL
         else:
             stuck = (out - 0.5).abs() > 0.5 - TAIL
+        count = [float(stuck.sum()), float(stuck.numel())]
         if out.ndim > 1:
             units = 1 if out.ndim > 3 else out.ndim - 1
             stuck = stuck.movedim(units, 0).flatten(1).all(dim=1)
@@ -63,14 +66,23 @@ class Activity(TorchFunctionMode):
         if self._call == len(self.kinds):
             self.kinds.append(kind)
             self.always.append(stuck)
+            self.counts.append(count)
         elif self.always[self._call].shape == stuck.shape:
             self.always[self._call] &= stuck
+            self.counts[self._call] = [a + b for a, b in zip(self.counts[self._call], count, strict=True)]
         self._call += 1
 
-    def shares(self, *kinds: str) -> list[float]:
-        """The share of stuck units of every activation of these kinds, NaN for the others."""
+    def saturated(self) -> list[float]:
+        """The share of saturated outputs of every sigmoid and tanh, NaN for ReLUs."""
         return [
-            float(stuck.double().mean()) if kind in kinds else float("nan")
+            float("nan") if kind == "relu" else stuck / max(count, 1.0)
+            for kind, (stuck, count) in zip(self.kinds, self.counts, strict=True)
+        ]
+
+    def dead(self) -> list[float]:
+        """The share of units of every ReLU that are zero on every sample, NaN for the others."""
+        return [
+            float(stuck.double().mean()) if kind == "relu" else float("nan")
             for kind, stuck in zip(self.kinds, self.always, strict=True)
         ]
 

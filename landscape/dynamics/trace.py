@@ -55,7 +55,7 @@ class Trace:
     layer_gradient: Tensor  # (m, L) norms
     layer_update: Tensor  # (m, L) norms of the one step before the record
     layer_weight: Tensor  # (m, L) norms
-    saturated: Tensor  # (m, A) share of units that are saturated on every sample; NaN for ReLUs
+    saturated: Tensor  # (m, A) share of outputs, over units and samples, that are saturated; NaN for ReLUs
     dead: Tensor  # (m, A) share of ReLU units that are zero on every sample; NaN for others
     layers: list[str]  # (L,)
     activations: list[str]  # (A,) "1 relu", "2 sigmoid", ...
@@ -77,6 +77,13 @@ class Trace:
     def update_to_weight(self) -> Tensor:
         """(m, L) norm of the one step before the record over the norm of the weights."""
         return self.layer_update / self.layer_weight
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The run's phases in order: descent, plateau, saddle approach, saddle escape, edge of stability, divergence, converged."""
+        from landscape.dynamics.phases import phases  # that module knows this one
+
+        return phases(self)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Store the trace in ``folder``, no pickle."""

@@ -192,7 +192,7 @@ class Tracer:
         for vector in (gradient, update, x):
             row += [nan if vector is None else float(vector[s].norm()) for s in self._followed.layout.values()]
         self._activities = activity.names()
-        return row + activity.shares("sigmoid", "tanh") + activity.shares("relu")
+        return row + activity.saturated() + activity.dead()
 
     def _ends(self, x: Tensor, gradient: Tensor) -> tuple[Ends | None, float]:
         """Both ends at x, and the sharpness that the optimiser feels; None where a product is not finite."""
