@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from landscape import losses as losses
+    from landscape import theory as theory
     from landscape import zoo as zoo
     from landscape.analysis import AnalysisReport as AnalysisReport
     from landscape.analysis import analyze as analyze
@@ -79,7 +80,7 @@ _HOMES = {
     "stationary.search": ("FoundPoint", "find_stationary"),
     "stationary.training": ("training_paths",),
 }
-_MODULES = ("losses", "zoo")
+_MODULES = ("losses", "theory", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_MODULES, *_NAMES]
