@@ -31,7 +31,7 @@ def goe_positive(
         method: ``exact`` integrates over the pivots, to about 12 digits at any n; ``sample`` draws chains of pivots by
             importance sampling; ``auto`` is exact up to n = 12 and samples beyond.
         samples: chains drawn, at least 100; time is proportional to n times this.
-        log: the natural logarithm of the probability instead, which is needed beyond n = 49.
+        log: the natural logarithm of the probability instead, which is needed beyond n = 50.
 
     Returns:
         A float where exact; an Estimate where sampled, with a normal 95 % interval over the independent chains.
