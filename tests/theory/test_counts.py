@@ -1,142 +1,122 @@
-"""Expected counts against exact tables (tests/truth/random-matrices), dense matrices drawn plainly, and identities."""
+"""Mean counts: tables of 60-digit arithmetic, closed forms, Euler characteristics, sampled matrices."""
 
 import json
 import math
 from pathlib import Path
-from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 
 import landscape as ls
-from landscape.results import Estimate
-from landscape.theory import goe
+from landscape.theory.goe import log_positive
 
-TRUTH = Path(__file__).parents[1] / "truth/random-matrices"
+TRUTH = Path(__file__).parents[1] / "truth" / "random-matrices"
 
 
-def table(name: str) -> dict[str, Any]:
+def table(name: str) -> dict:
     return json.loads((TRUTH / f"{name}.json").read_text())["values"]
 
 
-@pytest.mark.parametrize(("n", "row"), table("goe_positive").items())
-def test_goe_positive_is_the_closed_form(n: str, row: dict[str, Any]) -> None:
-    exact = ls.theory.goe_positive(int(n))
-    assert isinstance(exact, float)
-    assert exact == pytest.approx(row["probability"], rel=1e-13)
-    assert ls.theory.goe_positive(int(n), log=True) == pytest.approx(row["log_probability"], rel=1e-13)
+@pytest.mark.parametrize("n", range(2, 9))
+def test_goe_index_is_that_of_exact_arithmetic(n):
+    assert ls.theory.goe_index(n) == pytest.approx(table("goe_index")[str(n)]["P_index"], rel=1e-14)
 
 
-@pytest.mark.parametrize(("n", "row"), table("goe_index").items())
-def test_goe_index_is_the_closed_form(n: str, row: dict[str, Any]) -> None:
-    assert ls.theory.goe_index(int(n)) == pytest.approx(row["P_index"], abs=1e-15)
+@pytest.mark.parametrize("n", [1, 12, 25])
+def test_two_exact_routes_to_the_same_chance(n):
+    logs = ls.theory.goe_index(n, log=True)
+    assert logs[0] == pytest.approx(log_positive(n), abs=1e-11)
+    assert logs == pytest.approx(logs[::-1], abs=1e-12)
+    assert sum(math.exp(v) for v in logs) == pytest.approx(1, abs=1e-13)
 
 
-@pytest.mark.parametrize("n", [1, 5, 6])
-@pytest.mark.parametrize("shift", [-1.3, 0.4])
-def test_a_shifted_index_is_that_of_dense_matrices(n: int, shift: float) -> None:
-    rng, draws = np.random.default_rng(n), 40_000
-    G = rng.standard_normal((draws, n, n))
-    counted = np.bincount(
-        (np.linalg.eigvalsh((G + G.swapaxes(1, 2)) / math.sqrt(2)) < shift).sum(axis=1), minlength=n + 1
-    )
-    law = np.array(ls.theory.goe_index(n, shift=shift))
-    assert law.sum() == pytest.approx(1, abs=1e-14)
-    errors = np.sqrt(draws * law * (1 - law)) + 1
-    assert (np.abs(counted - draws * law) < 4.5 * errors).all()
+def test_goe_index_of_sampled_matrices():
+    g = np.random.default_rng(1).standard_normal((20_000, 9, 9))
+    share = np.bincount((np.linalg.eigvalsh(g + g.transpose(0, 2, 1)) < 0).sum(1), minlength=10) / len(g)
+    exact = np.array(ls.theory.goe_index(9))
+    assert (np.abs(share - exact) <= 4 * np.sqrt(exact * (1 - exact) / len(g)) + 1e-4).all()
 
 
-@pytest.mark.parametrize("n", [20, 40])
-def test_no_digit_is_lost(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice the digits give the same number, and the sampler, which shares nothing with it, agrees."""
-    exact, sampled = ls.theory.goe_positive(n, log=True), ls.theory.goe_positive(n, method="sample", log=True)
-    assert isinstance(sampled, Estimate)
-    assert abs(sampled.value - exact) < 4 * sampled.error < 0.5
-    digits = goe._digits
-    monkeypatch.setattr(goe, "_digits", lambda n: 2 * digits(n))
-    assert goe._log_positive.__wrapped__(n) == exact
+def test_index_fraction():
+    for row in table("index_energy")["by_w"]:
+        assert ls.theory.index_fraction(row["w"]) == pytest.approx(row["index_fraction_limit"], abs=1e-14)
+        for n, value in row["index_fraction_exact_n"].items():
+            assert ls.theory.index_fraction(row["w"], int(n)) == pytest.approx(value, abs=1e-12)
 
 
-@pytest.mark.parametrize("n", [3, 8, 12])
-def test_intervals_of_the_sampler_are_calibrated(n: int) -> None:
-    exact = ls.theory.goe_positive(n)
-    found = [ls.theory.goe_positive(n, seed, method="sample", particles=200, filters=20) for seed in range(200)]
-    covered = sum(e.low <= exact <= e.high for e in found)
-    assert 180 <= covered <= 199  # binomial(200, 0.95) outside in one case of 300
-    assert all(e.error < 0.1 * e.value for e in found)
-    scores = [(e.value - exact) / e.error for e in found]
-    assert abs(np.mean(scores)) < 0.35
+@pytest.mark.parametrize("spins", [2, 3, 4, 5])
+def test_pspin_counts(spins):
+    counts = ls.theory.pspin_counts(spins)
+    assert counts == pytest.approx(table("pspin_p3")[f"p3_N{spins}"]["E_by_index"], rel=1e-12)
+    assert sum((-1) ** k * c for k, c in enumerate(counts)) == pytest.approx(2 * (spins % 2), abs=1e-11)
 
 
-def test_one_seed_one_answer() -> None:
-    first, again, other = (ls.theory.goe_positive(9, seed, method="sample", particles=50) for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
+def test_pspin_of_order_two_has_two_points_an_eigenvector():
+    assert ls.theory.pspin_counts(6, order=2) == pytest.approx([2.0] * 6, rel=1e-12)
 
 
-def test_the_large_n_law_is_approached() -> None:
-    ratios = [ls.theory.goe_positive(n, log=True) / (-math.log(3) / 4 * n * n) for n in (8, 20, 60)]
-    assert ratios == sorted(ratios, reverse=True)
-    assert 1 < ratios[-1] < 1.03
+def test_pspin_thresholds():
+    truth = {k: v["value"] for k, v in table("pspin_thresholds_p3")["p3"].items()}
+    levels = ls.theory.pspin_thresholds(3)
+    assert levels.e_inf == pytest.approx(truth["E_inf"], rel=1e-14)
+    assert levels.e_index == pytest.approx([truth[f"E_{k}"] for k in range(4)], rel=1e-12)
+    assert levels.total == pytest.approx(truth["complexity_all_stationary_points"], rel=1e-14)
+    assert levels.minima == pytest.approx(truth["complexity_at_threshold"], rel=1e-12)
+    for index in (0, 2):
+        assert ls.theory.pspin_complexity(-levels.e_inf, index) == pytest.approx(levels.minima, rel=1e-10)
+        assert ls.theory.pspin_complexity(-levels.e_index[index] - 1e-3, index) < 0
 
 
-@pytest.mark.parametrize(("n", "row"), table("coin_toss").items())
-def test_coin_toss(n: str, row: dict[str, Any]) -> None:
-    assert ls.theory.coin_toss(int(n)) == row["P_saddle"]
-    assert 1 - ls.theory.coin_toss(int(n), maxima=True) == pytest.approx(row["P_minimum"], rel=1e-9)
-    assert ls.theory.coin_toss_index(int(n)) == pytest.approx(row["P_index"], rel=1e-15)
+def test_pspin_thresholds_are_saved(tmp_path):
+    levels = ls.theory.pspin_thresholds(4, indices=2)
+    ls.save(levels, tmp_path)
+    assert ls.load(tmp_path) == levels
 
 
-@pytest.mark.parametrize("row", table("index_energy")["by_w"], ids=lambda row: str(row["w"]))
-def test_index_against_energy(row: dict[str, Any]) -> None:
-    assert ls.theory.index_fraction(row["w"]) == pytest.approx(row["index_fraction_limit"], abs=1e-15)
+@pytest.mark.parametrize("name", list(table("torus_d1_d2")))
+def test_torus_counts(name):
+    row = table("torus_d1_d2")[name]
+    assert ls.theory.torus_counts(row["K"], row["sigma2"]) == pytest.approx(row["E_by_index"], rel=1e-12)
 
 
-@pytest.mark.parametrize("row", table("pspin_p3").values(), ids=lambda row: f"n={row['N']}")
-def test_pspin_counts_are_exact(row: dict[str, Any]) -> None:
-    counts = ls.theory.pspin_counts(3, row["N"])
-    assert counts == pytest.approx(row["E_by_index"], rel=1e-11)
-    euler = sum((-1) ** k * c for k, c in enumerate(counts))
-    assert euler == pytest.approx(1 + (-1) ** (row["N"] - 1), abs=1e-9)
+def test_torus_counts_of_a_lopsided_field():
+    waves, variances = [[1, 0], [0, 1], [2, 1]], [1.0, 3.0, 0.5]
+    k, v = np.array(waves, dtype=float), np.array(variances)
+    g = np.random.default_rng(2).standard_normal((400_000, 3)) * np.sqrt(v)
+    h = np.abs(g @ k[:, 0] ** 2 * (g @ k[:, 1] ** 2) - (g @ (k[:, 0] * k[:, 1])) ** 2)
+    scale = 2 * math.pi / math.sqrt(np.linalg.det((k.T * v) @ k))
+    error = scale * h.std() / len(h) ** 0.5
+    assert abs(sum(ls.theory.torus_counts(waves, variances)) - scale * h.mean()) < 4 * error
 
 
-def test_a_quadratic_form_on_the_sphere_has_its_eigenvectors() -> None:
-    assert ls.theory.pspin_counts(2, 4) == pytest.approx([2, 2, 2, 2], rel=1e-12)
+@pytest.mark.parametrize("dim", [1, 2, 3, 4])
+def test_isotropic_counts(dim):
+    row = table("isotropic_fields")[str(dim)]
+    assert ls.theory.isotropic_counts(dim) == pytest.approx(row["density_by_index_over_(mu/m)^(d/2)"], rel=1e-12)
 
 
-def test_pspin_thresholds() -> None:
-    truth = table("pspin_thresholds_p3")["p3"]
-    assert ls.theory.pspin_threshold(3) == pytest.approx(truth["E_inf"]["value"], rel=1e-15)
-    for k in range(4):
-        assert ls.theory.pspin_threshold(3, k) == pytest.approx(truth[f"E_{k}"]["value"], rel=1e-13)
-        at_threshold = ls.theory.pspin_complexity(-ls.theory.pspin_threshold(3), 3, k)
-        assert at_threshold == pytest.approx(truth["complexity_at_threshold"]["value"], rel=1e-12)
-
-
-@pytest.mark.parametrize(("name", "row"), table("torus_d1_d2").items())
-def test_torus_counts(name: str, row: dict[str, Any]) -> None:
-    counts = ls.theory.torus_counts(row["K"], row["sigma2"], samples=60_000)
-    if row["d"] == 1:
-        assert counts == pytest.approx(row["E_by_index"], rel=1e-14)
-        return
-    for estimate, truth in zip(counts, row["E_by_index"], strict=True):
-        assert isinstance(estimate, Estimate)
-        assert abs(estimate.value - truth) < 4 * estimate.error < 0.06 * truth
+def test_precision_of_mpmath_is_left_alone():
+    before = mp.mp.dps
+    ls.theory.goe_index(7)
+    ls.theory.pspin_counts(3)
+    assert mp.mp.dps == before
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "words"),
     [
-        (lambda: ls.theory.goe_positive(0), "n must be a whole number of at least 1, got 0"),
-        (lambda: ls.theory.goe_positive(3, method="guess"), "method must be auto, exact or sample, got 'guess'"),
-        (lambda: ls.theory.goe_positive(3, method="sample", filters=1), "at least 2, got 2000 and 1"),
-        (lambda: ls.theory.goe_index(3, shift=math.nan), "shift must be finite"),
-        (lambda: ls.theory.coin_toss(2.5), "n must be a whole number"),
-        (lambda: ls.theory.pspin_counts(1, 3), "p must be a whole number of at least 2"),
-        (lambda: ls.theory.pspin_complexity(-1.0, 3), "energy must be at most -E_inf"),
-        (lambda: ls.theory.torus_counts([[1, 0], [2, 0]]), "span R\\^d"),
+        (lambda: ls.theory.goe_index(0), "n=0"),
+        (lambda: ls.theory.goe_index(51), "log=True"),
+        (lambda: ls.theory.index_fraction(math.nan), "finite"),
+        (lambda: ls.theory.pspin_counts(1), "spins=1"),
+        (lambda: ls.theory.pspin_thresholds(2), "order=2"),
+        (lambda: ls.theory.torus_counts([[1, 0, 0]]), "one or two"),
+        (lambda: ls.theory.torus_counts([[1], [2, 3]]), "even rows"),
+        (lambda: ls.theory.torus_counts([[1, 0]]), "span"),
+        (lambda: ls.theory.torus_counts([[1]], [-1.0]), "positive"),
     ],
 )
-def test_bad_input_is_named(call: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_faults_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
         call()
