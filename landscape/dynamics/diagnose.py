@@ -284,7 +284,7 @@ def _noise(trace: Trace, facts: _Facts) -> Cause:
     sure = 0.0
     if math.isfinite(facts.efficiency) and math.isfinite(facts.noise):
         lost = _ramp(0.5 - facts.efficiency, 0.1, 0.35)
-        sure = 0.92 * lost * _ramp(math.log10(max(facts.noise, 1e-300)), 0.2, 0.7)
+        sure = 0.92 * lost * _ramp(math.log10(max(facts.noise, 1e-300)), 0.2, 0.7) * (1 - 0.7 * _deep(facts))
     evidence = [
         f"the gradients given are {facts.noise:.3g} times f's own in square: mostly noise",
         f"gradients promised a fall of {facts.promised:.3g}, {facts.efficiency:.2g} of it came",
@@ -300,12 +300,22 @@ def _saddle(trace: Trace, facts: _Facts) -> Cause:
         felt = _ramp(math.log10(max(facts.steps * growth, 1e-300)), -2.0, -0.5)
         fixed = 1 - _ramp(facts.drift, 0.03, 0.12)  # a saddle's curvature stays what it is
         sure = 0.92 * _near(facts) * felt * fixed * _ramp(math.log10(depth), -5.0, -3.0) * (1 - 0.7 * _shallow(facts))
+        # noise keeps other directions excited: their part of the gain says nothing of the saddle
+        sure = max(sure, 0.91 * _deep(facts) * _ramp(facts.noise, 2.0, 5.0) * (1 - _ramp(facts.gain, 0.05, 0.3)))
     leave = math.log(1 / torch.finfo(trace.x.dtype).eps) / growth if growth > 0 else math.inf
     evidence = [
         f"gradient {facts.gradient:.3g}, lowest curvature {facts.lowest:.3g} ± {facts.doubt:.1g}",
         f"a displacement along it grows e-fold in {1 / growth if growth > 0 else math.inf:.3g} steps: "
         f"from rounding it leaves in about {leave:.3g}, the run had {facts.steps}",
     ]
+    zero = [
+        k for k, w, g in zip(trace.layers, trace.layer_weight[-1], trace.layer_gradient[-1], strict=True) if w == g == 0
+    ]
+    if len(zero) > 1 and -facts.lowest <= max(facts.doubt, NEAR * facts.scale):
+        evidence.append(
+            f"{', '.join(zero[:3])} are zero and so are their gradients: a saddle of higher order, by symmetry"
+        )
+        return Cause("saddle", 0.91, evidence, "Start these layers at random: equal units stay equal.")
     return Cause("saddle", sure, evidence, "Step along the most negative eigenvector, either way, or add noise.")
 
 
@@ -355,6 +365,14 @@ def _near(facts: _Facts) -> float:
     if math.isnan(facts.gain):
         return 0.3
     return 1 - _ramp(math.log10(max(facts.gain, 1e-300)), -4.0, -2.0)
+
+
+def _deep(facts: _Facts) -> float:
+    """Whether the negative curvature is a good part of all curvature, constant, and felt during the run."""
+    if facts.lowest >= -facts.doubt or facts.scale <= 0:
+        return 0.0
+    felt = _ramp(math.log10(max(-facts.steps * facts.best_rate * facts.lowest, 1e-300)), 0.0, 0.5)
+    return felt * _ramp(math.log10(-facts.lowest / facts.scale), -1.0, -0.4) * (1 - _ramp(facts.drift, 0.1, 0.4))
 
 
 def _shallow(facts: _Facts) -> float:

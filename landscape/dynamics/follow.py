@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -62,7 +63,7 @@ class Followed:
                     f"the optimiser has {sum(p.numel() for p in mine)} parameters and {f.name} dimension {f.dim}: "
                     "the optimiser's parameters, concatenated, are the point of a formula."
                 )
-            ends = torch.tensor([p.numel() for p in mine]).cumsum(0).tolist()
+            ends = list(accumulate(p.numel() for p in mine))
             names = ["x"] if len(mine) == 1 else [f"x{i}" for i in range(len(mine))]
             self.layout = {k: slice(e - p.numel(), e) for k, e, p in zip(names, ends, mine, strict=True)}
 

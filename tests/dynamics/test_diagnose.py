@@ -111,6 +111,8 @@ RUNS: dict[str, tuple[str, Callable[[], ls.Trace]]] = {
     "deep sigmoids": ("vanishing", lambda: train(net(nn.Sigmoid, 5, *[8] * 8, 3), sgd(0.1), 200)),
     "deep sigmoids, batches": ("vanishing", lambda: train(net(nn.Sigmoid, 5, *[8] * 10, 3), sgd(0.1), 200, batch=16)),
     "zero tanh": ("saddle", lambda: train(zeroed(net(nn.Tanh, 5, 8, 3)), sgd(0.1), 200)),
+    "zero tanh, deep": ("saddle", lambda: train(zeroed(net(nn.Tanh, 5, 8, 8, 3)), sgd(0.1), 200)),
+    "zero tanh, batches": ("saddle", lambda: train(zeroed(net(nn.Tanh, 5, 8, 3)), sgd(0.05), 200, batch=16)),
     "strict saddle": ("saddle", lambda: along(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2, [1.0, 0.0], sgd(0.1), 200)),
     "linear net": ("saddle", lambda: along(lambda w: 0.5 * (1 - w.prod(-1)) ** 2, [1e-3, 1e-3], sgd(0.01), 200)),
     "well": ("flat", lambda: along(well, [6.0, 3.0], sgd(0.1), 200)),

@@ -281,6 +281,29 @@ def test_two_optimisers_step_together() -> None:
     assert float(tracer.result.layer_update[-1, tracer.result.layers.index("4.weight")]) == 0
 
 
+def test_every_tensor_is_made_where_the_run_is(device: torch.device) -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).to(device)
+    x, y = (t.to(device) for t in data(torch.float32).tensors)
+    f = ls.ModelLandscape(model, F.cross_entropy, [(x[:24], y[:24]), (x[24:], y[24:])])
+    w = torch.ones(2, device=device, requires_grad=True)
+    g = ls.FunctionLandscape(lambda x: (x**2).sum(-1) - x[..., 0] ** 4 / 9, dim=2)
+    loops = (
+        (f, torch.optim.Adam(model.parameters(), lr=0.01), lambda: F.cross_entropy(model(x), y)),
+        (g, torch.optim.SGD([w], lr=0.1), lambda: g.value(w)),
+    )
+    with torch.device("meta"):  # whatever is made without a device ends where nothing can be read
+        for landscape, optimizer, loss in loops:
+            with ls.Tracer(optimizer, landscape, every=2) as tracer:
+                for _ in range(6):
+                    optimizer.zero_grad()
+                    loss().backward()
+                    optimizer.step()
+            assert tracer.result.x.device.type == "cpu"
+            assert tracer.result.last is not None
+            assert ls.diagnose(tracer.result).causes
+            assert tracer.result.phases
+
+
 def test_what_cannot_be_followed_is_named() -> None:
     model, other = net(), net()
     x, y = data().tensors
