@@ -97,7 +97,8 @@ def _matched(d: Tensor, w: Tensor) -> Tensor:
     """Rows of d (k, m) with the norms of the rows of w; a row of zeros stays."""
     sizes = torch.linalg.vector_norm(d, dim=1, keepdim=True)
     wanted = torch.linalg.vector_norm(w, dim=1, keepdim=True)
-    return torch.where(sizes > 0, d * (wanted / sizes.clamp_min(torch.finfo(d.dtype).tiny)), 0.0)
+    matched: Tensor = torch.where(sizes > 0, d * (wanted / sizes.clamp_min(torch.finfo(d.dtype).tiny)), 0.0)
+    return matched
 
 
 def _matched_transposed(d: Tensor, w: Tensor, groups: int) -> Tensor:
@@ -112,4 +113,5 @@ def _unit(d: Tensor) -> Tensor:
     size = torch.linalg.vector_norm(d)
     if not bool(size > 0):
         raise ValueError("a direction is zero: it spans nothing.")
-    return d / size
+    unit: Tensor = d / size
+    return unit

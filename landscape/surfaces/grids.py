@@ -3,7 +3,10 @@
 x: (n,), the centre; u, v: (n,), the directions as used; a, b: (r,), the steps along them; values[i, j] = f(x + a[i] u + b[j] v).
 """
 
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +16,7 @@ from landscape.hessian import Hessian
 from landscape.linalg.lanczos import eigsh
 from landscape.model import ModelLandscape
 from landscape.provenance import provenance
-from landscape.results import Provenance, result
+from landscape.results import Provenance, result, save
 from landscape.surfaces.directions import drawn, eigenvectors, normalised, principal_axes
 
 BUDGET = 2**26  # bytes of points evaluated at once
@@ -36,6 +39,10 @@ class Surface:
     outside: Tensor | None  # (t,), the share of each point's distance from x that is outside the plane
     provenance: Provenance
 
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store everything in ``folder``; ``landscape.load`` reads it."""
+        return save(self, folder)
+
 
 def surface(
     f: Landscape,
@@ -50,6 +57,7 @@ def surface(
     known: Surface | None = None,
     seed: int = 0,
     name: str | None = None,
+    config: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Surface:
     """The values of f on a plane through x (n,).
@@ -65,6 +73,7 @@ def surface(
         trajectory: points (t, n) to project on the plane.
         known: an earlier surface with the same landscape, centre and directions, whose cells are not computed again.
         seed: of the directions.
+        name, config: kept in the provenance; by default the landscape's name and the options above.
         progress: called with the cells done.
 
     Raises:
@@ -83,11 +92,17 @@ def surface(
         raise ValueError(f"trajectory has shape (t, {len(x)}), got {tuple(trajectory.shape)}.")
     u, v, chosen, used = _plane(f, x, directions, normalize, biases, trajectory, seed)
     steps = torch.linspace(-span, span, resolution, dtype=x.dtype, device=x.device)
-    config = {"directions": chosen, "normalize": normalize, "span": span, "resolution": resolution, "biases": biases}
+    config = config or {
+        "directions": chosen,
+        "normalize": normalize,
+        "span": span,
+        "resolution": resolution,
+        "biases": biases,
+    }
     source = provenance(f, x, name, seed, config)
     empty = torch.full((resolution, resolution), torch.nan, dtype=x.dtype, device=x.device)
     made = Surface(x, (u, v), steps, empty, chosen, used, 0, *_projected(x, u, v, trajectory), source)
-    values, wanted = _reuse(made, known)
+    values, wanted = _reuse(f, made, known)
     _fill(f, made, values, wanted, progress)
     return replace(made, values=values, reused=int((~wanted).sum()))
 
@@ -131,7 +146,7 @@ def _projected(x: Tensor, u: Tensor, v: Tensor, points: Tensor | None) -> tuple[
     return where, torch.where(far > 0, left / far.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
 
 
-def _reuse(made: Surface, known: Surface | None) -> tuple[Tensor, Tensor]:
+def _reuse(f: Landscape, made: Surface, known: Surface | None) -> tuple[Tensor, Tensor]:
     """Values with the known cells filled in, and a mask of those to compute."""
     values, wanted = made.values.clone(), torch.ones_like(made.values, dtype=torch.bool)
     if known is None:
@@ -144,6 +159,11 @@ def _reuse(made: Surface, known: Surface | None) -> tuple[Tensor, Tensor]:
     old = known.steps.to(made.steps.device)
     same = (made.steps[:, None] - old[None, :]).abs() <= near
     here, there = same.any(dim=1).nonzero()[:, 0], same.int().argmax(dim=1)
+    if len(here):  # a formula has no hash: one known cell is computed again
+        point = made.x + made.steps[here[0]] * made.directions[0] + made.steps[here[0]] * made.directions[1]
+        before, now = known.values.to(values.device)[there[here[0]], there[here[0]]], f.value(point).detach()
+        if not torch.allclose(before, now, rtol=1e-4, atol=1e-6, equal_nan=True):
+            raise ValueError(f"the known surface has {float(before):.6g} where this landscape is {float(now):.6g}.")
     values[here[:, None], here] = known.values.to(values.device)[there[here][:, None], there[here]]
     wanted[here[:, None], here] = False
     return values, wanted
