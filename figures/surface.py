@@ -29,9 +29,14 @@ def draw(result: Any) -> Figure:
         shown = np.ma.masked_array(values, ~finite)
         filled = ax.contourf(steps, steps, shown.T, levels=levels, extend="both", cmap=contours.PAPER.resampled(shades),
                              norm=BoundaryNorm(levels, shades, extend="both"))  # fmt: skip
-        ax.contour(steps, steps, shown.T, levels=levels, colors=style.QUIET, linewidths=0.45)
+        ax.contour(steps, steps, shown.T, levels=levels, colors=style.QUIET, linewidths=0.45, linestyles="solid")
         fig.colorbar(
-            filled, ax=ax, label="f", ticks=levels[::3], format=FuncFormatter(lambda v, _: f"{v:.3g}"), shrink=0.9
+            filled,
+            ax=ax,
+            label="f",
+            ticks=levels[::3],
+            format=FuncFormatter(lambda v, _: f"{v:.3g}".replace("-", "\u2212")),
+            shrink=0.9,
         )
     if not finite.all():
         hole = np.ma.masked_array(np.ones_like(values), finite)
