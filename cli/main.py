@@ -10,6 +10,7 @@ from .inspect import inspect
 from .report import report
 from .saddles import saddles
 from .spectrum import spectrum
+from .surface import surface
 from .zoo import zoo
 
 EPILOG = (
@@ -27,7 +28,7 @@ def main() -> None:
     """Tell where in its loss landscape a PyTorch model is, with error bars."""
 
 
-for command in (analyze, spectrum, saddles, inspect, zoo, figures, report, doctor):
+for command in (analyze, spectrum, surface, saddles, inspect, zoo, figures, report, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
     from landscape.stationary.training import training_paths as training_paths
+    from landscape.surfaces.grids import PictureCheck as PictureCheck
     from landscape.surfaces.grids import Surface as Surface
+    from landscape.surfaces.grids import check_picture as check_picture
     from landscape.surfaces.grids import surface as surface
 
 __version__ = "0.1.0"
@@ -90,7 +92,7 @@ _HOMES = {
     "stationary.networks": ("NetworkCensus", "critical_points"),
     "stationary.search": ("FoundPoint", "find_stationary"),
     "stationary.training": ("training_paths",),
-    "surfaces.grids": ("Surface", "surface"),
+    "surfaces.grids": ("PictureCheck", "Surface", "check_picture", "surface"),
 }
 _MODULES = ("losses", "theory", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}

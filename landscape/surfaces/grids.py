@@ -1,72 +1,52 @@
-"""The values of a landscape on a plane through a point, and how much of the landscape the plane shows.
+"""Values of a landscape on a plane through a point, and whether that picture is right.
 
-x: (n,) the centre. u, v: (n,) the directions as used, not orthogonalised. a, b: (r,) from -span to span. values: (r, r).
-A plane shows two directions of n: ``curvatures`` are those of the Hessian within it, ``largest`` and ``smallest`` those of the whole.
+x: (n,), the centre; u, v: (n,), the directions as used; a, b: (r,), the steps along them; values[i, j] = f(x + a[i] u + b[j] v).
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
-from landscape.errors import NumericalError
 from landscape.hessian import Hessian
 from landscape.linalg.lanczos import eigsh
+from landscape.model import ModelLandscape
 from landscape.provenance import provenance
 from landscape.results import Provenance, result, save
-from landscape.surfaces import directions as ways
+from landscape.surfaces.directions import drawn, eigenvectors, normalised, principal_axes
 
-HELD = 2**22  # numbers in the points that are evaluated at once
+BUDGET = 2**26  # bytes of points evaluated at once
+CHOICES = ("random", "eigen", "pca")
 
 
 @result
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Surface:
-    """f on a plane; ``values[i, j]`` = f(centre + a[i] u + b[j] v), non-finite where f is, never altered. All on the CPU."""
+    """A landscape on the plane x + a u + b v. Cells that are not finite are kept as they came."""
 
-    name: str
-    values: Tensor  # (r, r) in the landscape's dtype
-    a: Tensor  # (r,) float64, along u
-    b: Tensor  # (r,) float64, along v
-    directions: tuple[Tensor, Tensor]  # (u, v) as used, (n,) each
-    centre: Tensor  # (n,)
-    kind: str  # "random", "eigen", "pca", "given"
-    normalize: str | None
-    slopes: Tensor  # (2,) float64, g'u and g'v at the centre
-    hessian: Tensor  # (2, 2) float64, [[u'Hu, u'Hv], [u'Hv, v'Hv]] at the centre, by Hessian-vector products; NaN where undefined
-    curvatures: Tensor  # (2,) float64 ascending, eigenvalues of H within the plane (of an orthonormal basis of it)
-    largest: float  # eigenvalue of the whole H; NaN where not asked for
-    smallest: float
-    bounds: tuple[float, float]  # of the smallest and the largest
-    products: int
+    x: Tensor  # (n,), the centre
+    directions: tuple[Tensor, Tensor]  # u and v, each (n,), as used
+    steps: Tensor  # (r,): a and b alike
+    values: Tensor  # (r, r): values[i, j] = f(x + steps[i] u + steps[j] v)
+    chosen: str  # how the directions were chosen: random, eigen, pca or given
+    normalize: str | None  # how they were normalised: filter, layer, unit or not at all
+    reused: int  # cells taken from a coarser surface
+    trajectory: Tensor | None  # (t, 2), the trajectory's coordinates on the plane
+    outside: Tensor | None  # (t,), the share of each point's distance from x that is outside the plane
     provenance: Provenance
 
-    @property
-    def finite(self) -> Tensor:
-        """Which cells are finite, (r, r) bool."""
-        return torch.isfinite(self.values)
-
-    def coordinates(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Where points (m, n) lie on the plane: (m, 2) least-squares coordinates along u and v, and the share (m,) of their distance from
-        the centre that lies outside the plane, 0 to 1, 0 at the centre; float64."""
-        moves = points.detach().cpu().double() - self.centre.double()
-        V = torch.stack([d.double() for d in self.directions], dim=1)
-        found = torch.linalg.lstsq(V, moves.T, driver="gelsd").solution
-        length = moves.norm(dim=1)
-        outside = (moves.T - V @ found).norm(dim=0)
-        return found.T, torch.where(length > 0, outside / length, torch.zeros_like(length))
-
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
+        """Store everything in ``folder``; ``landscape.load`` reads it."""
         return save(self, folder)
 
 
 def surface(
     f: Landscape,
-    x: Tensor | None = None,
+    x: Tensor,
     directions: str | tuple[Tensor, Tensor] = "random",
     normalize: str | None = "filter",
     span: float = 1.0,
@@ -74,141 +54,180 @@ def surface(
     *,
     biases: bool = False,
     trajectory: Tensor | None = None,
-    spectrum: bool = True,
     known: Surface | None = None,
     seed: int = 0,
+    name: str | None = None,
+    config: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Surface:
-    """Evaluate f on a plane through x.
+    """The values of f on a plane through x (n,).
 
     Args:
-        f: a model's or a formula's landscape, float32 or float64, CPU or CUDA.
-        x: (n,) the centre; None: where the model is.
-        directions: "random" (normal, by ``seed``), "eigen" (unit eigenvectors of the largest and the smallest eigenvalue), "pca" (unit
-            principal directions of ``trajectory`` about x), or (u, v), (n,) each.
-        normalize: the length of random and given directions: "filter" (Li et al. 2018), "layer", None (as they are). A formula
-            has no layers, and its directions get length 1. Nothing is orthogonalised.
-        span: a and b go from -span to span.
-        resolution: r, at least 2; an odd one has the centre as a cell.
-        biases: keep biases and norm layers in "filter" instead of zeroing them.
-        trajectory: (m, n) points for "pca".
-        spectrum: compute both ends of the whole spectrum, to compare the plane's curvatures with.
-        known: a surface of the same plane and centre; cells that it has are taken from it (r = 51 takes every cell of r = 26).
-        seed: of the directions and of Lanczos.
-        progress: told of the cells done.
+        directions: "random", Gaussian; "eigen", eigenvectors of the largest and of the smallest eigenvalue; "pca", the principal
+            axes of ``trajectory`` about x; or two tensors (n,), which are normalised but not made orthogonal.
+        normalize: "filter", "layer" or None for drawn and given directions, see ``directions.normalised``; those of "eigen" and
+            "pca" have unit length always, for rescaled filters would be no eigenvectors. A formula's get unit length.
+        span: the grid's steps go from -span to span.
+        resolution: r, the steps each way; an odd number has the centre among them.
+        biases: move biases and the parameters of normalisation layers too, which "filter" and "layer" hold otherwise.
+        trajectory: points (t, n) to project on the plane.
+        known: an earlier surface with the same landscape, centre and directions, whose cells are not computed again.
+        seed: of the directions.
+        name, config: kept in the provenance; by default the landscape's name and the options above.
+        progress: called with the cells done.
 
     Raises:
-        ValueError: an option is out of range; a direction is zero; ``known`` is of another plane.
-        NumericalError: the gradient or a product at x is not finite.
+        ValueError: an argument is out of range, or ``known`` is of another plane.
 
-    Cost: r^2 evaluations of f, one gradient, 2 products and, with ``spectrum``, those of ``eigsh`` for one pair an end at 1e-2.
+    Cost: one evaluation a cell, r² in all less those known; at most 64 MiB of points, or one, at once.
     """
-    if not (isinstance(resolution, int) and resolution >= 2) or not 0 < span < float("inf"):
-        raise ValueError(f"resolution must be at least 2 and span a positive number, got {resolution!r} and {span!r}.")
-    if normalize not in ways.NORMALISATIONS:
-        raise ValueError(f"normalize must be 'filter', 'layer' or None, got {normalize!r}.")
-    x = _centre(f, x)
-    kind, (u, v) = _directions(f, x, directions, trajectory, seed)
-    if kind in ("random", "given"):
-        u, v = (ways.normalised(f, x, d, normalize, biases) for d in (u, v))
-    a = torch.linspace(-span, span, resolution, dtype=torch.float64, device="cpu")
-    values = _evaluated(f, x, u, v, a, known, progress)
-    H = Hessian(f, x)
-    slopes, within, curvatures = _plane(f, x, u, v, H)
-    ends = eigsh(H, largest=1, smallest=1, tol=1e-2, seed=seed) if spectrum and f.dim > 1 else None
-    nan = float("nan")
-    return Surface(
-        name=str(getattr(f, "name", type(f).__name__)),
-        values=values,
-        a=a,
-        b=a.clone(),
-        directions=(u.cpu(), v.cpu()),
-        centre=x.cpu(),
-        kind=kind,
-        normalize=normalize if kind in ("random", "given") else None,
-        slopes=slopes,
-        hessian=within,
-        curvatures=curvatures,
-        largest=float(ends.values[-1]) if ends else nan,
-        smallest=float(ends.values[0]) if ends else nan,
-        bounds=(float(ends.bounds[0]), float(ends.bounds[-1])) if ends else (nan, nan),
-        products=H.products,
-        provenance=provenance(f, x, None, seed, {"kind": kind, "normalize": normalize, "span": span, "biases": biases}),
+    if not (isinstance(span, int | float) and 0 < span < float("inf")):
+        raise ValueError(f"span must be a positive number, got {span}.")
+    if resolution < 2:
+        raise ValueError(f"resolution must be at least 2, got {resolution}.")
+    if x.ndim != 1 or len(x) != f.dim:
+        raise ValueError(f"the centre has shape ({f.dim},), got {tuple(x.shape)}.")
+    x = x.detach().clone()
+    if trajectory is not None and (trajectory.ndim != 2 or trajectory.shape[1] != len(x)):
+        raise ValueError(f"trajectory has shape (t, {len(x)}), got {tuple(trajectory.shape)}.")
+    u, v, chosen, used = _plane(f, x, directions, normalize, biases, trajectory, seed)
+    steps = torch.linspace(-span, span, resolution, dtype=x.dtype, device=x.device)
+    config = config or {
+        "directions": chosen,
+        "normalize": normalize,
+        "span": span,
+        "resolution": resolution,
+        "biases": biases,
+    }
+    source = provenance(f, x, name, seed, config)
+    empty = torch.full((resolution, resolution), torch.nan, dtype=x.dtype, device=x.device)
+    made = Surface(x, (u, v), steps, empty, chosen, used, 0, *_projected(x, u, v, trajectory), source)
+    values, wanted = _reuse(f, made, known)
+    _fill(f, made, values, wanted, progress)
+    return replace(made, values=values, reused=int((~wanted).sum()))
+
+
+def _plane(
+    f: Landscape,
+    x: Tensor,
+    directions: str | tuple[Tensor, Tensor],
+    normalize: str | None,
+    biases: bool,
+    trajectory: Tensor | None,
+    seed: int,
+) -> tuple[Tensor, Tensor, str, str | None]:
+    if isinstance(directions, str):
+        if directions not in CHOICES:
+            raise ValueError(f"directions must be {', '.join(CHOICES)} or two tensors, got {directions!r}.")
+        chosen = directions
+        if chosen == "eigen":
+            return *eigenvectors(f, x, seed), chosen, "unit"
+        if chosen == "pca":
+            return *principal_axes(x, trajectory), chosen, "unit"
+        pair = drawn(f, x, seed)
+    else:
+        if len(directions) != 2:
+            raise ValueError(f"a plane has two directions, got {len(directions)}.")
+        chosen, pair = "given", (directions[0], directions[1])
+    u, v = (normalised(f, x, d, normalize, biases=biases) for d in pair)
+    formula = normalize is not None and not isinstance(f, ModelLandscape)
+    return u, v, chosen, "unit" if formula else normalize
+
+
+def _projected(x: Tensor, u: Tensor, v: Tensor, points: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Coordinates (t, 2) of points (t, n) on the plane by least squares, and the share of their distance outside it."""
+    if points is None:
+        return None, None
+    D = points.detach().to(x.device, x.dtype) - x
+    B = torch.stack([u, v], dim=1)
+    where = D @ torch.linalg.pinv(B).T
+    far = torch.linalg.vector_norm(D, dim=1)
+    left = torch.linalg.vector_norm(D - where @ B.T, dim=1)
+    return where, torch.where(far > 0, left / far.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
+
+
+def _reuse(f: Landscape, made: Surface, known: Surface | None) -> tuple[Tensor, Tensor]:
+    """Values with the known cells filled in, and a mask of those to compute."""
+    values, wanted = made.values.clone(), torch.ones_like(made.values, dtype=torch.bool)
+    if known is None:
+        return values, wanted
+    hashes = [(p.model_hash, p.data_hash, p.dtype) for p in (made.provenance, known.provenance)]
+    pairs = [(made.x, known.x), *zip(made.directions, known.directions, strict=True)]
+    if hashes[0] != hashes[1] or not all(torch.equal(p, q.to(p.device)) for p, q in pairs):
+        raise ValueError("the known surface is of another landscape, centre or plane: compute this one without known=.")
+    near = 4 * torch.finfo(made.x.dtype).eps * float(made.steps[-1])
+    old = known.steps.to(made.steps.device)
+    same = (made.steps[:, None] - old[None, :]).abs() <= near
+    here, there = same.any(dim=1).nonzero()[:, 0], same.int().argmax(dim=1)
+    if len(here):  # a formula has no hash: one known cell is computed again
+        point = made.x + made.steps[here[0]] * made.directions[0] + made.steps[here[0]] * made.directions[1]
+        before, now = known.values.to(values.device)[there[here[0]], there[here[0]]], f.value(point).detach()
+        if not torch.allclose(before, now, rtol=1e-4, atol=1e-6, equal_nan=True):
+            raise ValueError(f"the known surface has {float(before):.6g} where this landscape is {float(now):.6g}.")
+    values[here[:, None], here] = known.values.to(values.device)[there[here][:, None], there[here]]
+    wanted[here[:, None], here] = False
+    return values, wanted
+
+
+def _fill(f: Landscape, made: Surface, values: Tensor, wanted: Tensor, progress: Progress) -> None:
+    cells, (u, v) = wanted.nonzero(), made.directions
+    size = max(1, BUDGET // (len(made.x) * made.x.element_size()))
+    for start in range(0, len(cells), size):
+        progress("surface", start, len(cells))
+        i, j = cells[start : start + size].T
+        points = made.x + made.steps[i, None] * u + made.steps[j, None] * v
+        values[i, j] = f.value(points).detach()
+    progress("surface", len(cells), len(cells))
+
+
+@result
+@dataclass(frozen=True)
+class PictureCheck:
+    """How far a surface can be trusted about its centre, and what it cannot show."""
+
+    measured: Tensor  # (2,), second derivatives of f along u and v at the centre, from values
+    predicted: Tensor  # (2,), u'Hu and v'Hv
+    error: Tensor  # (2,), how far two steps of the differences disagree
+    mass: float  # share of the |eigenvalues| looked at that lies in the plane
+    negative: float  # sum of the |negative eigenvalues| looked at
+    negative_inside: float  # how much of it lies in the plane
+    eigenvalues: Tensor  # (k,), those looked at, of both ends
+
+
+def check_picture(f: Landscape, picture: Surface, *, ends: int = 5, seed: int = 0) -> PictureCheck:
+    """Whether the picture's curvature at its centre is the Hessian's, and how much of the spectrum its plane misses.
+
+    Args:
+        ends: eigenvalues computed at each end of the spectrum.
+
+    Cost: 2 products, an ``eigsh``, and about 100 evaluations. The second derivatives are five-point central differences at steps
+    halved from a quarter of the span; the pair of steps that agree best is taken, and their disagreement is ``error``.
+    """
+    H, V = Hessian(f, picture.x), torch.stack(picture.directions, dim=1)
+    predicted = (V * (H @ V)).sum(dim=0)
+    found = [_second(f, picture.x, d, float(picture.steps[-1])) for d in picture.directions]
+    pairs = eigsh(H, largest=ends, smallest=ends, seed=seed)
+    values, vectors = pairs.values.to(V.device, V.dtype), pairs.vectors.to(V.device, V.dtype)
+    U, sizes, _ = torch.linalg.svd(V, full_matrices=False)
+    inside = (U[:, sizes > 1e-6 * sizes.max()].T @ vectors).square().sum(dim=0)
+    total, negative = values.abs(), values.clamp(max=0).abs()
+    return PictureCheck(
+        measured=torch.stack([second for second, _ in found]),
+        predicted=predicted,
+        error=torch.stack([error for _, error in found]),
+        mass=float((total * inside).sum() / total.sum()) if bool(total.sum() > 0) else 0.0,
+        negative=float(negative.sum()),
+        negative_inside=float((negative * inside).sum()),
+        eigenvalues=values,
     )
 
 
-def _centre(f: Landscape, x: Tensor | None) -> Tensor:
-    if x is None:
-        point = getattr(f, "point", None)
-        if point is None:
-            raise ValueError("x is needed: a formula is nowhere in particular.")
-        x = point()
-    if not isinstance(x, Tensor) or x.shape != (f.dim,):
-        raise ValueError(f"x must be one point of shape ({f.dim},), got {getattr(x, 'shape', x)!r}.")
-    return x.detach()
-
-
-def _directions(
-    f: Landscape, x: Tensor, directions: str | tuple[Tensor, Tensor], trajectory: Tensor | None, seed: int
-) -> tuple[str, tuple[Tensor, Tensor]]:
-    """Their kind, and the two before they are normalised."""
-    if isinstance(directions, str):
-        if (directions == "pca") != (trajectory is not None):
-            raise ValueError("directions='pca' and trajectory= (points, n) go together: pass both or neither.")
-        if trajectory is not None:
-            return "pca", ways.principal(x, trajectory)
-        if directions not in ways.NAMED:
-            raise ValueError(f"directions must be 'random', 'eigen', 'pca' or a pair (u, v), got {directions!r}.")
-        return directions, ways.NAMED[directions](f, x, seed)
-    if len(directions) != 2 or any(d.shape != x.shape for d in directions):
-        raise ValueError(f"directions must be two tensors ({f.dim},), got {[tuple(d.shape) for d in directions]}.")
-    u, v = (d.detach().to(x) for d in directions)
-    return "given", (u, v)
-
-
-def _evaluated(
-    f: Landscape, x: Tensor, u: Tensor, v: Tensor, a: Tensor, known: Surface | None, progress: Progress
-) -> Tensor:
-    """f on all cells, (r, r) on the CPU."""
-    r = len(a)
-    values = torch.full((r, r), float("nan"), dtype=x.dtype, device="cpu")
-    missing = torch.ones(r, r, dtype=torch.bool, device="cpu")
-    if known is not None:
-        _require_same(known, x, u, v)
-        rows = [(i, j) for i, s in enumerate(a) for j, t in enumerate(known.a) if abs(s - t) <= 1e-12 * known.a[-1]]
-        for i, k in rows:
-            for j, m in rows:
-                values[i, j], missing[i, j] = known.values[k, m], False
-    cells = missing.nonzero()
-    for chunk in torch.split(cells, max(1, HELD // f.dim)):
-        progress("surface", int((~missing).sum()), r * r)
-        s, t = (a[chunk[:, i]].to(x)[:, None] for i in range(2))
-        values[chunk[:, 0], chunk[:, 1]] = f.value(x + s * u + t * v).detach().cpu()
-        missing[chunk[:, 0], chunk[:, 1]] = False
-    progress("surface", r * r, r * r)
-    return values
-
-
-def _require_same(known: Surface, x: Tensor, u: Tensor, v: Tensor) -> None:
-    pairs = zip((known.centre, *known.directions), (x, u, v), strict=True)
-    if not all(old.shape == new.shape and torch.equal(old, new.cpu()) for old, new in pairs):
-        raise ValueError("known is a surface of another plane or centre: its cells cannot be taken.")
-
-
-def _plane(f: Landscape, x: Tensor, u: Tensor, v: Tensor, H: Hessian) -> tuple[Tensor, Tensor, Tensor]:
-    """Slopes (2,), the Hessian (2, 2) in u and v, and its eigenvalues (2,) in an orthonormal basis of the plane."""
-    V = torch.stack([u, v], dim=1)
-    nan = torch.full((2, 2), float("nan"), dtype=torch.float64, device="cpu")
-    try:
-        products = H @ V
-        slopes = V.double().T @ f.gradient(x).double()
-    except NumericalError:
-        return nan[0], nan, nan[0]
-    within = (V.double().T @ products.double()).cpu()
-    within = (within + within.T) / 2
-    gram = (V.double().T @ V.double()).cpu()
-    sizes, W = torch.linalg.eigh(gram)
-    if not bool(sizes[0] > 1e-12 * sizes[1]):  # u and v are parallel: a line
-        return slopes.cpu(), within, nan[0]
-    S = W / sizes.sqrt()
-    return slopes.cpu(), within, torch.linalg.eigvalsh(S.T @ within @ S)
+def _second(f: Landscape, x: Tensor, d: Tensor, span: float) -> tuple[Tensor, Tensor]:
+    """The second derivative along d and the disagreement of the two steps it comes from, both ()."""
+    stencil = torch.tensor([-1.0, 16.0, -30.0, 16.0, -1.0], dtype=torch.float64, device=x.device) / 12
+    where = torch.arange(-2, 3, dtype=x.dtype, device=x.device)
+    steps = [span / 2**k for k in range(2, 12)]
+    seconds = torch.stack([f.value(x + h * where[:, None] * d).double() @ stencil / h**2 for h in steps])
+    apart = (seconds[1:] - seconds[:-1]).abs().nan_to_num(nan=torch.inf)
+    best = apart.argmin()
+    return seconds[1:][best].to(x.dtype), apart[best].to(x.dtype)
