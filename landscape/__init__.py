@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from landscape.dynamics.diagnose import Cause as Cause
     from landscape.dynamics.diagnose import Diagnosis as Diagnosis
     from landscape.dynamics.diagnose import diagnose as diagnose
+    from landscape.dynamics.escape import Escapes as Escapes
+    from landscape.dynamics.escape import FallsBelow as FallsBelow
+    from landscape.dynamics.escape import LeavesBall as LeavesBall
+    from landscape.dynamics.escape import Study as Study
+    from landscape.dynamics.escape import escape as escape
+    from landscape.dynamics.schedules import schedule_curve as schedule_curve
     from landscape.dynamics.trace import Trace as Trace
     from landscape.dynamics.trace import plateau_length as plateau_length
     from landscape.dynamics.tracer import Tracer as Tracer
@@ -76,6 +82,8 @@ _HOMES = {
     "dynamics.diagnose": ("Cause", "Diagnosis", "diagnose"),
     "dynamics.trace": ("Trace", "plateau_length"),
     "dynamics.tracer": ("Tracer",),
+    "dynamics.escape": ("Escapes", "FallsBelow", "LeavesBall", "Study", "escape"),
+    "dynamics.schedules": ("schedule_curve",),
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
