@@ -2,8 +2,8 @@
 
     python tests/benchmarks/ensembles.py
 
-The separate runs are the user's own loop: one optimiser, autograd, one start. SAMPLE of them are timed and multiplied by 1,024 / SAMPLE, since all
-of them would take minutes; both sides alternate, and the smallest of ROUNDS ratios is printed with the largest.
+The separate runs are the user's own loop: one optimiser, autograd, one start. SAMPLE of them are timed and multiplied by 1,024 / SAMPLE,
+since all of them would take minutes; both sides alternate, and the smallest and largest of ROUNDS ratios are printed.
 """
 
 import time
@@ -32,7 +32,9 @@ def report(name: str, together: Callable[[], None], alone: Callable[[], None]) -
     for _ in range(ROUNDS):
         seconds.append(timed(together))
         ratios.append(timed(alone) * ROWS / SAMPLE / seconds[-1])
-    print(f"{name:32} {min(seconds):6.2f} s for {ROWS} runs of {STEPS} steps; ratio {min(ratios):.0f} to {max(ratios):.0f}")
+    print(
+        f"{name:32} {min(seconds):6.2f} s for {ROWS} runs of {STEPS} steps; ratio {min(ratios):.0f} to {max(ratios):.0f}"
+    )
 
 
 def formula(spec: str) -> None:
