@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import specs
 from landscape.core import Landscape, Progress, silent
 from landscape.dynamics import ensembles
 from landscape.dynamics.ensembles import Ensemble, Maker
@@ -68,6 +69,20 @@ class FallsBelow:
         """Points (R, n) -> (R,) bool."""
         level = f.value(at).detach() - self.margin
         return lambda X: f.value(X).detach() < level
+
+
+def event(spec: str) -> LeavesBall | FallsBelow:
+    """``"ball:RADIUS"`` or ``"falls:MARGIN"``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    name, _, text = spec.partition(":")
+    value = specs.literal(text)
+    kinds: dict[str, type[LeavesBall] | type[FallsBelow]] = {"ball": LeavesBall, "falls": FallsBelow}
+    if name not in kinds or isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"an event is ball:RADIUS or falls:MARGIN, got {spec!r}.{specs.closest(name, kinds)}")
+    return kinds[name](float(value))
 
 
 @result
