@@ -10,6 +10,17 @@ from landscape.theory.goe import goe_law as goe_law
 from landscape.theory.goe import goe_positive as goe_positive
 from landscape.theory.index import goe_index as goe_index
 from landscape.theory.index import index_fraction as index_fraction
+from landscape.theory.noise import NoiseExit as NoiseExit
+from landscape.theory.noise import noise_exit as noise_exit
+from landscape.theory.passage import double_well_passage as double_well_passage
+from landscape.theory.passage import kramers as kramers
+from landscape.theory.passage import mean_passage as mean_passage
+from landscape.theory.passage import sgd_escape_time as sgd_escape_time
+from landscape.theory.plateaus import deep_linear_time as deep_linear_time
+from landscape.theory.plateaus import gaussian_well_time as gaussian_well_time
+from landscape.theory.plateaus import octopus_exit as octopus_exit
+from landscape.theory.plateaus import octopus_growth as octopus_growth
+from landscape.theory.plateaus import sigmoid_time as sigmoid_time
 from landscape.theory.pspin import PspinThresholds as PspinThresholds
 from landscape.theory.pspin import pspin_complexity as pspin_complexity
 from landscape.theory.pspin import pspin_counts as pspin_counts
