@@ -173,13 +173,29 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
         return f.batch_value(x, pytree.tree_unflatten(leaves, shape))
 
     def sampled(X: Tensor) -> Tensor:
-        lots = torch.rand(len(X), f.samples, generator=generator, device=f.device)
-        rows = lots.topk(size, dim=1).indices
+        rows = _lots(len(X), size, f.samples, generator)
         with f.evaluation():
             found: Tensor = vmap(grad(loss), randomness="same")(X, [t[rows] for t in data])
         return found
 
     return sampled
+
+
+def _lots(runs: int, size: int, samples: int, generator: torch.Generator) -> Tensor:
+    """(runs, size) int64: of every run ``size`` different numbers below ``samples``, each set as likely as any other.
+
+    Few of many by Floyd's algorithm (Bentley & Floyd 1987, CACM 30:754), which draws ``size`` numbers a run and not ``samples``.
+    """
+    device = generator.device
+    if size**2 > 4 * samples:
+        return torch.rand(runs, samples, generator=generator, dtype=torch.float64, device=device).topk(size).indices
+    draws = torch.rand(runs, size, generator=generator, dtype=torch.float64, device=device)
+    tops = torch.arange(samples - size, samples, device=device)
+    drawn = (draws * (tops + 1)).long()  # below tops + 1 each
+    for j in range(1, size):
+        taken = (drawn[:, :j] == drawn[:, j : j + 1]).any(dim=1)
+        drawn[:, j] = torch.where(taken, tops[j], drawn[:, j])
+    return drawn
 
 
 def _joined(f: ModelLandscape) -> tuple[list[Tensor], Any]:

@@ -163,6 +163,8 @@ def escape(
     if at.shape != (f.dim,):
         raise ValueError(f"at must be one point of shape ({f.dim},), got {tuple(at.shape)}.")
     at = at.detach()
+    if not bool(torch.isfinite(at).all()):
+        raise ValueError("at has values that are not finite: pass the stationary point to leave.")
     makers = ensembles.as_makers(optimizers)
     first, *children = np.random.SeedSequence(seed).spawn(1 + len(makers))
     X = ensembles.starts(at, start, runs, first)
@@ -192,12 +194,12 @@ def _followed(
     if any(s.needs_loss for s in schedules):
         raise ValueError("ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: use another schedule.")
     holds = event.holds(f, at)
-    X = ensemble.points
+    X = ensemble.points.clone()  # the points themselves move
     escaped = holds(X)
     diverged = torch.zeros_like(escaped)
     time = torch.where(escaped, 0, steps)
     ended = time.clone()
-    earlier = X
+    earliest = earlier = X
     moved = torch.ones_like(escaped)
     for t in range(1, steps + 1):
         ensemble.step()
@@ -214,7 +216,8 @@ def _followed(
         time = torch.where(left, t, time)
         ended = torch.where(left | (alive & ~finite), t, ended)
         if t % CHECK == 0 or t == steps:
-            moved, earlier = (earlier != X).any(dim=1), X
+            moved = (earliest != X).any(dim=1)  # over at least CHECK steps: a rate or a momentum can pause for a few
+            earliest, earlier = earlier, X
             progress(label, t, steps)
             if not bool((~(escaped | diverged)).any()):  # waits for the device
                 break

@@ -2,8 +2,8 @@
 
 ``StepLR:step_size=7,gamma=0.1`` is one scheduler, its class in any case; ``A + B`` steps both after every optimiser step (chained);
 ``A |10| B`` is A for 10 steps, then B on its own clock (SequentialLR). A factor of LambdaLR or MultiplicativeLR is an expression in t,
-``LambdaLR:lr_lambda=0.95**t``: numbers, t, arithmetic, comparisons, exp, log, sqrt, sin, cos, min, max, abs, pi. It is parsed, never run
-as code.
+``LambdaLR:lr_lambda=0.95**t``: numbers, t, arithmetic, comparisons, exp, log, sqrt, sin, cos, min, max, abs, pi, and a sum in brackets.
+It is parsed, never run as code.
 """
 
 import ast
@@ -46,7 +46,7 @@ class Schedule:
     """
 
     def __init__(self, spec: str, optimizer: Optimizer) -> None:
-        self._parts = [_sequence(part.strip(), optimizer) for part in re.split(r"\s\+\s", spec)]
+        self._parts = [_sequence(part.strip(), optimizer) for part in _chain(spec)]
         self.needs_loss = any(isinstance(part, ReduceLROnPlateau) for part in self._parts)
 
     def step(self, loss: float | None = None) -> None:
@@ -86,6 +86,17 @@ def schedule_curve(spec: str, lr: float, steps: int, losses: Sequence[float] | T
     return torch.tensor(rates, dtype=torch.float64, device="cpu")
 
 
+def _chain(spec: str) -> list[str]:
+    """``spec`` cut at each `` + `` outside brackets."""
+    parts, start = [], 0
+    for plus in re.finditer(r"\s\+\s", spec):
+        before = spec[: plus.start()]
+        if sum(map(before.count, "([{")) == sum(map(before.count, ")]}")):
+            parts.append(spec[start : plus.start()])
+            start = plus.end()
+    return [*parts, spec[start:]]
+
+
 def _sequence(spec: str, optimizer: Optimizer) -> LRScheduler:
     pieces = re.split(r"\s*\|\s*(\d+)\s*\|\s*", spec)
     made = [_single(piece.strip(), optimizer) for piece in pieces[::2]]
@@ -120,36 +131,51 @@ def require_options(name: str, kind: type, options: Mapping[str, Any], skip: int
             raise ValueError(f"{name} has no option {key!r}.{specs.closest(key, known)} It has {', '.join(known)}.")
 
 
-def factor(text: str) -> Callable[[int], float]:
-    """The function of t that an arithmetic expression spells.
+def factor(text: str) -> Callable[[float], float]:
+    """The function of t that an arithmetic expression spells. It raises a ValueError at a t where the expression has no finite value.
 
     Raises:
         ValueError: it is more than arithmetic.
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        _value(tree, 1.0)
-    except (SyntaxError, TypeError, OverflowError, ZeroDivisionError) as error:
+        read = _read(ast.parse(text.strip(), mode="eval").body)
+    except SyntaxError as error:
         raise ValueError(f"{text!r} is no arithmetic expression in t: {error}.") from error
-    return lambda t: float(_value(tree, t))
+
+    def at(t: float) -> float:
+        try:
+            value = float(read(t))
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise ValueError(f"{text!r} has no value at t = {t:g}: {error}.") from error
+        if not math.isfinite(value):
+            raise ValueError(f"{text!r} has no finite value at t = {t:g}.")
+        return value
+
+    return at
 
 
-def _value(node: ast.expr, t: float) -> Any:
+def _read(node: ast.expr) -> Callable[[float], Any]:
+    """The whole expression is checked here, also the branches that are taken late. Numbers are floats, so that no power takes for ever."""
     match node:
         case ast.Constant(value=int() | float() as number):
-            return number
+            constant = float(number)
+            return lambda t: constant
         case ast.Name(id="t"):
-            return t
+            return float
         case ast.Name(id="pi"):
-            return math.pi
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](_value(left, t), _value(right, t))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, t)
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _BINARY:
-            return _BINARY[type(op)](_value(left, t), _value(right, t))
+            return lambda t: math.pi
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
+            inner = _read(operand)
+            return inner if isinstance(sign, ast.UAdd) else lambda t: -inner(t)
+        case ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right]) if (
+            type(op) in _BINARY
+        ):
+            combine, first, second = _BINARY[type(op)], _read(left), _read(right)
+            return lambda t: combine(first(t), second(t))
         case ast.IfExp(test=test, body=body, orelse=other):
-            return _value(body if _value(test, t) else other, t)
+            condition, yes, no = _read(test), _read(body), _read(other)
+            return lambda t: yes(t) if condition(t) else no(t)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](*(_value(a, t) for a in args))
+            function, values = _FUNCTIONS[name], [_read(a) for a in args]
+            return lambda t: function(*(v(t) for v in values))
     raise ValueError(f"{ast.unparse(node)!r} is not allowed in an expression in t; known: {', '.join(_FUNCTIONS)}, pi.")

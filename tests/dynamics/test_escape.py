@@ -177,6 +177,20 @@ def test_underflow_is_called_arithmetic() -> None:
     assert moving.median.value == math.inf
 
 
+@pytest.mark.parametrize("steps", [1, 63, 64, 65, 128])
+def test_a_moving_run_is_no_stalled_one(steps: int) -> None:
+    study = ls.escape(quadratic([1.0, -1.0]), origin(2), ["sgd:lr=0.001"], 2, steps, 0.1)
+    assert study["sgd:lr=0.001"].stalled.tolist() == [False, False]
+
+
+def test_a_pause_is_no_stall() -> None:
+    """A rate that is zero for the last of 65 steps: the run moved before it and would move after it."""
+    study = ls.escape(
+        quadratic([-1e-3]), origin(1), ["sgd:lr=0.1"], 1, 65, 0.1, schedule="LambdaLR:lr_lambda=0 if t > 63 else 1"
+    )
+    assert study["sgd:lr=0.1"].stalled.tolist() == [False]
+
+
 def test_kaplan_meier_by_hand() -> None:
     """Remission times of Freireich et al. 1963 (the 6-MP arm): median 23 weeks, 95 % interval (log-log scale) from 13 on, open above."""
     times = np.array([6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35])
@@ -225,6 +239,18 @@ def test_gradients_of_many_points_are_those_of_each(dtype: torch.dtype, device: 
     f = network(dtype, device)
     X = torch.randn(4, f.dim, dtype=torch.float64).to(device, dtype)
     torch.testing.assert_close(ensembles.gradients(f)(X), f.gradient(X))
+
+
+@pytest.mark.parametrize(("size", "samples"), [(2, 5), (4, 5), (1, 3), (3, 9)])
+def test_every_set_of_samples_is_as_likely(size: int, samples: int, device: torch.device) -> None:
+    drawn = ensembles._lots(40_000, size, samples, torch.Generator(device).manual_seed(0)).cpu().sort(dim=1).values
+    sets, counts = drawn.unique(dim=0, return_counts=True)
+    number = math.comb(samples, size)
+    assert len(sets) == number
+    assert bool((sets.diff(dim=1) > 0).all())
+    expected = 40_000 / number
+    chi2 = float(((counts - expected) ** 2 / expected).sum())
+    assert chi2 < number - 1 + 5 * math.sqrt(2 * number)
 
 
 def test_minibatches_are_samples_of_the_gradient(device: torch.device) -> None:
@@ -287,6 +313,7 @@ def test_every_tensor_names_its_device() -> None:
         ({"event": "ball"}, "event must be LeavesBall"),
         ({"start": -1.0}, "distance of at least 0"),
         ({"start": torch.zeros(3, 2)}, "displacements"),
+        ({"at": torch.tensor([math.nan, 0.0])}, "not finite"),
         ({"runs": 0}, "runs and steps must be at least 1"),
         ({"schedule": "StepLr:stepsize=3"}, "no option 'stepsize'. Did you mean 'step_size'"),
         ({"schedule": "ReduceLROnPlateau"}, "needs one loss"),
@@ -294,6 +321,6 @@ def test_every_tensor_names_its_device() -> None:
     ids=lambda v: str(v)[:40],
 )
 def test_bad_input_is_named(options: dict[str, Any], said: str) -> None:
-    given: dict[str, Any] = {"optimizers": ["sgd:lr=0.1"], "runs": 2, "steps": 3} | options
+    given: dict[str, Any] = {"at": origin(2), "optimizers": ["sgd:lr=0.1"], "runs": 2, "steps": 3} | options
     with pytest.raises(ValueError, match=said.replace(".", r"\.")):
-        ls.escape(quadratic([1.0, -1.0]), origin(2), **given)
+        ls.escape(quadratic([1.0, -1.0]), **given)

@@ -48,6 +48,22 @@ def test_expressions_in_t() -> None:
     assert factor("max(0.1, -t // 3)")(5) == pytest.approx(0.1)
 
 
+def test_a_sum_in_brackets_is_no_chain() -> None:
+    found = ls.schedule_curve("LambdaLR:lr_lambda=1 / (1 + t) + StepLR:step_size=2,gamma=0.5", 1.0, 2)
+    assert found.tolist() == pytest.approx([1.0, 0.5])
+
+
+@pytest.mark.parametrize("text", ["1/t", "1/(t-3)", "log(t)", "(t-2)**0.5", "10.0**t**t**t", "9**9**9**9**9"])
+def test_an_expression_without_a_value_is_named_with_its_t(text: str) -> None:
+    with pytest.raises(ValueError, match=r"has no (finite )?value at t = [0-4]"):
+        ls.schedule_curve(f"LambdaLR:lr_lambda={text}", 0.1, 8)
+
+
+def test_branches_taken_late_are_read_at_once() -> None:
+    with pytest.raises(ValueError, match="not allowed"):
+        factor("1 if t < 1000 else open(t)")
+
+
 @pytest.mark.parametrize(
     "text",
     [
