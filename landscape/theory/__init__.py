@@ -1,5 +1,7 @@
 """What mathematics expects of landscapes and of optimisers on them: closed forms and sampled laws, no landscape in sight."""
 
+from landscape.theory.adaptive import adaptive_exit as adaptive_exit
+from landscape.theory.adaptive import adaptive_law as adaptive_law
 from landscape.theory.counts import coin_toss as coin_toss
 from landscape.theory.counts import coin_toss_index as coin_toss_index
 from landscape.theory.exits import sgd_exit as sgd_exit
@@ -21,6 +23,8 @@ from landscape.theory.plateaus import gaussian_well_time as gaussian_well_time
 from landscape.theory.plateaus import octopus_exit as octopus_exit
 from landscape.theory.plateaus import octopus_growth as octopus_growth
 from landscape.theory.plateaus import sigmoid_time as sigmoid_time
+from landscape.theory.predict import Prediction as Prediction
+from landscape.theory.predict import predict_exit as predict_exit
 from landscape.theory.pspin import PspinThresholds as PspinThresholds
 from landscape.theory.pspin import pspin_complexity as pspin_complexity
 from landscape.theory.pspin import pspin_counts as pspin_counts
