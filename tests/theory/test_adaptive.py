@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import landscape as ls
+from landscape.theory.adaptive import _rule
 
 TRUTH = Path(__file__).parents[1] / "truth" / "dynamics"
 NAMES = ("Adam", "AdamW", "Adamax", "RMSprop", "Adagrad", "Rprop")
@@ -55,6 +56,20 @@ def test_exit_is_that_of_torch(name, seed):
             optimizer.step()
             t += 1
         assert expected == t
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rules_where_signs_change_and_eps_counts(name):
+    options: dict[str, Any] = {"lr": 0.03} | ({} if name == "Rprop" else {"eps": 0.05})
+    lam, x = np.array([4.0, 0.5, -0.1]), np.array([[0.3, -0.4, 0.01]])
+    step = _rule(name, dict(options))
+    p = torch.nn.Parameter(torch.tensor(x[0]))
+    optimizer = getattr(torch.optim, name)([p], foreach=False, **options)
+    for t in range(1, 61):
+        x = step(x, lam * x, t)
+        p.grad = torch.tensor(lam) * p.detach()
+        optimizer.step()
+        np.testing.assert_allclose(x[0], p.detach().numpy(), rtol=1e-9, atol=1e-12)
 
 
 def test_laws_of_small_steps():
