@@ -5,11 +5,13 @@ import click
 from .analyze import analyze
 from .doctor import doctor
 from .errors import OneLineGroup
+from .escape import escape
 from .figures import figures
 from .inspect import inspect
 from .report import report
 from .saddles import saddles
 from .spectrum import spectrum
+from .surface import surface
 from .zoo import zoo
 
 EPILOG = (
@@ -27,7 +29,7 @@ def main() -> None:
     """Tell where in its loss landscape a PyTorch model is, with error bars."""
 
 
-for command in (analyze, spectrum, saddles, inspect, zoo, figures, report, doctor):
+for command in (analyze, spectrum, surface, saddles, escape, inspect, zoo, figures, report, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -10,7 +10,19 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from . import contours, density, disconnectivity, hits, index_loss, layers, path_profile, slices, spectrum, value_index
+from . import (
+    contours,
+    density,
+    disconnectivity,
+    hits,
+    index_loss,
+    layers,
+    path_profile,
+    slices,
+    spectrum,
+    surface,
+    value_index,
+)
 from .style import NothingToDraw, save
 
 __all__ = ["RECIPES", "NothingToDraw", "Recipe", "save"]
@@ -51,5 +63,6 @@ RECIPES = {
         ),
         Recipe("index_loss", "index against loss of a network's points", index_loss.draw, index_loss.caption),
         Recipe("path_profile", "f along a minimum-energy path", path_profile.draw, path_profile.caption),
+        Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption),
     )
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from landscape import losses as losses
+    from landscape import theory as theory
     from landscape import zoo as zoo
     from landscape.analysis import AnalysisReport as AnalysisReport
     from landscape.analysis import analyze as analyze
@@ -23,9 +24,21 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.diagnose import Cause as Cause
+    from landscape.dynamics.diagnose import Diagnosis as Diagnosis
+    from landscape.dynamics.diagnose import diagnose as diagnose
+    from landscape.dynamics.escape import Escapes as Escapes
+    from landscape.dynamics.escape import FallsBelow as FallsBelow
+    from landscape.dynamics.escape import LeavesBall as LeavesBall
+    from landscape.dynamics.escape import Study as Study
+    from landscape.dynamics.escape import escape as escape
     from landscape.dynamics.probes import Probe as Probe
     from landscape.dynamics.probes import Probes as Probes
     from landscape.dynamics.probes import probe as probe
+    from landscape.dynamics.schedules import schedule_curve as schedule_curve
+    from landscape.dynamics.trace import Trace as Trace
+    from landscape.dynamics.trace import plateau_length as plateau_length
+    from landscape.dynamics.tracer import Tracer as Tracer
     from landscape.errors import LoadingError as LoadingError
     from landscape.errors import NumericalError as NumericalError
     from landscape.hessian import GaussNewton as GaussNewton
@@ -57,6 +70,10 @@ if TYPE_CHECKING:
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
     from landscape.stationary.training import training_paths as training_paths
+    from landscape.surfaces.grids import PictureCheck as PictureCheck
+    from landscape.surfaces.grids import Surface as Surface
+    from landscape.surfaces.grids import check_picture as check_picture
+    from landscape.surfaces.grids import surface as surface
 
 __version__ = "0.1.0"
 
@@ -65,7 +82,12 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.diagnose": ("Cause", "Diagnosis", "diagnose"),
+    "dynamics.trace": ("Trace", "plateau_length"),
+    "dynamics.tracer": ("Tracer",),
+    "dynamics.escape": ("Escapes", "FallsBelow", "LeavesBall", "Study", "escape"),
     "dynamics.probes": ("Probe", "Probes", "probe"),
+    "dynamics.schedules": ("schedule_curve",),
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
@@ -82,8 +104,9 @@ _HOMES = {
     "stationary.networks": ("NetworkCensus", "critical_points"),
     "stationary.search": ("FoundPoint", "find_stationary"),
     "stationary.training": ("training_paths",),
+    "surfaces.grids": ("PictureCheck", "Surface", "check_picture", "surface"),
 }
-_MODULES = ("losses", "zoo")
+_MODULES = ("losses", "theory", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_MODULES, *_NAMES]

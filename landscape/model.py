@@ -195,6 +195,17 @@ class ModelLandscape:
         if self.l2 or self.l1:
             yield Term(self._regulariser, None, 0.0)
 
+    def batch_value(self, x: Tensor, batch: Batch) -> Tensor:
+        """What one batch says of f at x (n,) -> (): its mean, or for a sum its sum times samples / its samples, plus the regularisers.
+
+        Differentiable in x. For use inside ``evaluation()``; the batch is on the landscape's device, in its dtype. A mean over random
+        batches of one size is f where the loss counts samples equally.
+        """
+        value = self._batch_loss(batch, 1.0, 0, self.seed, x)
+        if self.reduction == "sum":
+            value = value * (self.masks * self.samples / batching.samples(batch))
+        return value + self._regulariser(x) if self.l2 or self.l1 else value
+
     def output_terms(self) -> Iterator[OutputTerm]:
         """Like ``terms``, with each loss taken apart into x -> output and output -> loss, for the Gauss-Newton matrix.
 

@@ -45,6 +45,9 @@ _ENTRIES = {
     "lennard-jones": _Entry("clusters", "lennard_jones", "cluster of atoms, up to motions and exchange of atoms"),
     "trigonometric": _Entry("fields", "trigonometric", "random Gaussian field on a torus"),
     "p-spin": _Entry("fields", "p_spin", "spherical spin glass: a random form on a sphere"),
+    "octopus": _Entry("octopus", "octopus", "saddles in a row, exponentially slow for gradient descent"),
+    "double-well": _Entry("wells", "double_well", "two minima and the barrier between them, in chosen coordinates"),
+    "gaussian-well": _Entry("wells", "gaussian_well", "a minimum in a plateau on which gradients vanish"),
     "deep-linear": _Entry(
         "linear", "deep_linear", "linear network on its singular values, every saddle in closed form"
     ),

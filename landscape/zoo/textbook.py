@@ -41,15 +41,26 @@ def strict_saddle(dim: int = 10, negative: int = 1, condition: float = 1.0) -> K
     )  # fmt: skip
 
 
-def quadratic(matrix: Sequence[Sequence[float]] = ((1.0, 2.0), (2.0, 1.0))) -> KnownLandscape:
-    """The quadratic form of a symmetric matrix; the default has the eigenvalues -1 and 3.
+def quadratic(
+    matrix: Sequence[Sequence[float]] | None = None, spectrum: Sequence[float] | None = None
+) -> KnownLandscape:
+    """The quadratic form of a symmetric matrix; by default [[1, 2], [2, 1]], with the eigenvalues -1 and 3.
 
     Args:
         matrix: its rows.
+        spectrum: or its eigenvalues, along the axes in this order.
 
     Raises:
-        ValueError: the matrix is not square, symmetric and finite.
+        ValueError: both are given, or the matrix is not square, symmetric and finite.
     """
+    if spectrum is not None:
+        if matrix is not None:
+            raise ValueError("give matrix or spectrum, not both.")
+        try:
+            matrix = torch.diag(torch.tensor(spectrum, dtype=torch.float64, device="cpu").flatten()).tolist()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"spectrum must be numbers, got {spectrum!r}.") from error
+    matrix = ((1.0, 2.0), (2.0, 1.0)) if matrix is None else matrix
     try:
         A = torch.tensor(matrix, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError) as error:

@@ -60,6 +60,15 @@ def network() -> Any:
     return ls.critical_points(f, ls.training_paths(f, runs=6, points=5, steps=100, seed=1), seed=0)
 
 
+@pytest.fixture(scope="session")
+def plane() -> Any:
+    """A formula that is not finite on one side of the plane."""
+    f = ls.FunctionLandscape(lambda x: x[..., 0].square() - (1.4 + x[..., 1]).log() + 0.1 * x[..., 2], 3, name="slope")
+    u, v, w = torch.eye(3, dtype=torch.float64)
+    path = torch.stack([0.8 * u - 0.6 * v, 0.5 * u + 0.2 * v + 0.1 * w, 0 * u])
+    return ls.surface(f, 0 * u, (u, v), span=2.0, resolution=21, trajectory=path)
+
+
 @pytest.fixture
 def drawn(request: pytest.FixtureRequest) -> Any:
     """Recipe -> a result that it draws."""
@@ -68,6 +77,8 @@ def drawn(request: pytest.FixtureRequest) -> Any:
         census = {"contours", "value_index", "hits", "disconnectivity"}
         if name == "index_loss":
             return request.getfixturevalue("network")
+        if name == "surface":
+            return request.getfixturevalue("plane")
         which = "counted" if name in census else "path" if name == "path_profile" else "broken" if broken else "report"
         return request.getfixturevalue(which)
 

@@ -1,0 +1,398 @@
+"""Why a run is stuck, from its trace alone.
+
+What is compared has no unit, so that f -> a f with lr -> lr / a changes nothing: with N the steps of the run and r the length of a step
+over the length of its gradient,
+- the efficiency: the fall of the loss over N r |g|^2, what its gradients promised. Descent that works has 1/2 to 1; a step too
+  long, or one that is mostly noise, has none. The gradient that the optimiser was given against f's own tells these two apart.
+- N r |lambda|: how often a direction of that curvature is traversed in the run. Far below 1 nothing happens along it: it is flat
+  to the run.
+- what a Newton step is predicted to gain, against the loss and its fall so far: small is near a stationary point.
+- the shares of saturated and of dead units, and the factor by which gradients shrink from layer to layer.
+Confidences are judgements of how clear the evidence is, not probabilities.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from landscape.dynamics.trace import Phase, Trace
+from landscape.results import result
+
+NAMES = ("saddle", "flat", "saturated", "dead", "vanishing", "learning rate", "noise", "minimum")
+LATE = 0.25  # the share of a run that is judged
+NEAR = 1e-3  # of loss and fall: a predicted gain below is near a stationary point
+REPORTED = 0.05  # less sure causes are left out
+
+
+@result
+@dataclass(frozen=True)
+class Cause:
+    """One reason why a run is stuck."""
+
+    name: str  # one of NAMES
+    confidence: float  # 0 to 1, how clear the evidence is
+    evidence: list[str]
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.confidence:.2f}): {'; '.join(self.evidence)}. {self.remedy}"
+
+
+@result
+@dataclass(frozen=True)
+class Diagnosis:
+    """The causes in order, the surest first."""
+
+    causes: list[Cause]
+    phases: list[Phase]
+    stuck: bool  # whether the last part of the run made little progress
+    probes: list[str] = field(default_factory=list)  # names of the trials that would tell
+
+    def __str__(self) -> str:
+        lines = [str(cause) for cause in self.causes]
+        return "\n".join(lines if self.stuck else [*lines, "The loss was still falling when the trace ended."])
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Quantities of the end of a run; see the module's docstring."""
+
+    steps: int  # N
+    rate: float  # r now
+    best_rate: float  # the largest r of the run
+    gradient: float
+    loss: float
+    unit: float  # of the loss: the larger of its size and of its fall over the run
+    fallen: float  # share of the first loss that is gone
+    promised: float  # N r |g|^2 over the late part
+    efficiency: float
+    noise: float  # |gradient given|^2 / |g|^2, late mean
+    gain: float  # of a Newton step, over unit; NaN without a last look
+    lowest: float  # the smallest eigenvalue and its uncertainty
+    doubt: float
+    scale: float  # |H|
+    along: float  # |g'Hg| / g'g
+    drift: float  # |change of ln |lowest Ritz value|| over the late part
+    risen: float  # how far the loss is above its start, over unit
+    peak: float  # how far it has been
+
+
+def diagnose(trace: Trace) -> Diagnosis:
+    """Name the causes of a stuck run.
+
+    Args:
+        trace: of ``Tracer``; a loaded one will do. Without its last look (a diverged run) only the records are judged.
+
+    Raises:
+        ValueError: the trace has a single record: no step was taken.
+    """
+    if len(trace.steps) < 2:
+        raise ValueError("the trace has one record only: no step was traced, so that nothing can be said of a run.")
+    from landscape.dynamics.phases import phases
+
+    if trace.diverged:
+        return Diagnosis([_diverged(trace)], phases(trace), stuck=True)
+    facts = _facts(trace)
+    stuck = not (facts.efficiency > 0.3 and facts.promised > 0.1 * facts.unit)
+    judged = [judge(trace, facts) for judge in _JUDGES]
+    causes = sorted((c for c in judged if c.confidence >= REPORTED), key=lambda c: -c.confidence)
+    if not causes:
+        evidence = [f"no cause stands out: gradient {facts.gradient:.3g}, curvature along it {facts.along:.3g}"]
+        causes = [Cause("flat", REPORTED, evidence, "Trace for longer, or over more of the data.")]
+    if not stuck:
+        causes = [Cause(c.name, c.confidence / 2, c.evidence, c.remedy) for c in causes]
+    return Diagnosis(causes, phases(trace), stuck)
+
+
+# ---- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _facts(trace: Trace) -> _Facts:
+    m = len(trace.steps)
+    late = slice(max(0, min(m - 4, int(m * (1 - LATE)))), m)
+    steps = int(trace.steps[-1] - trace.steps[0])
+    rates = trace.update_norm / trace.batch_gradient_norm
+    known = rates.isfinite() & (trace.update_norm > 0)
+    rates = torch.where(known, rates, float(rates[known][-1]) if bool(known[-3:].any()) else trace.learning_rate)
+    g2 = trace.gradient_norm.square()
+    loss, first = float(trace.loss[-1]), float(trace.loss[0])
+    span = int(trace.steps[-1] - trace.steps[late.start])
+    promised = span * float((rates * g2)[late].mean())
+    fall = _level(trace.loss[late], 0) - _level(trace.loss[late], 1)
+    unit = max(first - float(trace.loss.min()), abs(loss), 1e-300)
+    given = trace.batch_gradient_norm.square()[late]
+    ratio = float(trace.smallest[-1] / trace.smallest[late.start])
+    last = trace.last
+    values = None if last is None else last.eigenvalues
+    lowest = float(trace.smallest[-1]) if last is None else float(last.eigenvalues[0])
+    doubt = float(trace.smallest_bound[-1]) if last is None else float(last.uncertainty[0])
+    top = float(trace.largest[-1]) if values is None else float(values[-1])
+    scale = max(abs(lowest), abs(top))
+    least = float(g2[-1]) / (2 * scale) if scale > 0 else (math.inf if float(g2[-1]) > 0 else 0.0)
+    rounding = 10 * torch.finfo(trace.x.dtype).eps * abs(loss)
+    return _Facts(
+        steps=steps,
+        rate=float(rates[-1]),
+        best_rate=float(rates.max()),
+        gradient=float(trace.gradient_norm[-1]),
+        loss=loss,
+        unit=unit,
+        fallen=(first - loss) / abs(first) if first > loss and first != 0 else 0.0,
+        promised=promised,
+        efficiency=fall / promised if promised > max(rounding, 0.0) else math.nan,
+        noise=float(given[given.isfinite()].mean() / g2[late].mean()) if bool(g2[late].mean() > 0) else math.nan,
+        gain=math.nan if last is None else max(last.predicted_decrease, least) / unit,
+        lowest=lowest,
+        doubt=doubt,
+        scale=scale,
+        along=abs(float(trace.rayleigh[-1])),
+        drift=abs(math.log(ratio)) if ratio > 0 else 0.0,
+        risen=(loss - first) / unit,
+        peak=(float(trace.loss.max()) - first) / unit,
+    )
+
+
+def _level(losses: Tensor, half: int) -> float:
+    """The mean of the first or second half of some losses; the ends, where there are few."""
+    if len(losses) < 6:
+        return float(losses[-1 if half else 0])
+    middle = (len(losses) + 1) // 2
+    return float((losses[middle:] if half else losses[:middle]).mean())
+
+
+# ---- judges: one a cause -----------------------------------------------------------------------------------------------
+
+
+def _diverged(trace: Trace) -> Cause:
+    bad = int(trace.steps[~trace.loss.isfinite()][0])
+    evidence = [f"the loss is not finite at step {bad}, the learning rate {float(trace.learning_rate[-1]):.3g}"]
+    sharp, edge = float(trace.sharpness[0]), float(trace.edge[0])
+    if sharp > edge:
+        evidence.append(f"at the start sharpness {sharp:.3g} was above the edge {edge:.3g}")
+    return Cause("learning rate", 0.95, evidence, "Lower it below 2 / sharpness, or warm up, or clip gradients.")
+
+
+def _units(trace: Trace, shares: Tensor) -> tuple[float, str]:
+    """The largest share of stuck units in an activation, and its name."""
+    last = shares[-1].nan_to_num(-1.0)
+    if not len(last) or float(last.max()) <= 0:
+        return 0.0, ""
+    return float(last.max()), trace.activations[int(last.argmax())]
+
+
+def _saturated(trace: Trace, facts: _Facts) -> Cause:
+    share, name = _units(trace, trace.saturated)
+    sure = 0.97 * _ramp(share, 0.5, 0.95) * (1 - _progress(facts))
+    evidence = [f"{share:.0%} of the outputs of activation {name} are saturated"]
+    remedy = "Scale down the weights into these units (or normalise their inputs), or use an unsaturated activation."
+    return Cause("saturated", sure, evidence, remedy)
+
+
+def _dead(trace: Trace, facts: _Facts) -> Cause:
+    share, name = _units(trace, trace.dead)
+    sure = 0.98 * _ramp(share, 0.6, 0.98) * (1 - _progress(facts))
+    evidence = [
+        f"{share:.0%} of the units of activation {name} are zero on every sample: no gradient reaches what is before"
+    ]
+    return Cause("dead", sure, evidence, "Re-initialise these units, or use a leaky activation and a lower rate.")
+
+
+def _vanishing(trace: Trace, facts: _Facts) -> Cause:
+    names, sizes, moved = _by_module(trace)
+    if len(sizes) < 3 or not all(s > 0 for s in sizes):
+        return Cause("vanishing", 0.0, [], "")
+    factors = [a / b for a, b in pairwise(sizes)]
+    ratio, falling = sizes[0] / sizes[-1], sum(f < 0.7 for f in factors) / len(factors)
+    depth = _ramp(-math.log10(ratio), 1.5, 3.0) if ratio < 1 else 0.0
+    sure = 0.95 * depth * _ramp(falling, 0.4, 0.8) * (1 - _ramp(math.log10(max(moved, 1e-300)), -2.5, -1.0))
+    evidence = [
+        f"the largest gradient of {names[0]} was {ratio:.2g} of that of {names[-1]}",
+        f"it shrinks by {ratio ** (1 / len(factors)):.2g} a layer, {len(factors)} times",
+        f"the run moved {names[0]} by at most {moved:.2g} of its norm",
+    ]
+    remedy = f"Start {names[0]} and its neighbours with larger weights, use other activations, normalisation or shortcuts, or Adam."
+    return Cause("vanishing", sure, evidence, remedy)
+
+
+def _by_module(trace: Trace) -> tuple[list[str], list[float], float]:
+    """Modules in order, the largest norms of their gradients, and how far the first was moved at most, over its norm."""
+    modules: dict[str, list[int]] = {}
+    for i, name in enumerate(trace.layers):
+        modules.setdefault(name.rpartition(".")[0] or name, []).append(i)
+    sizes = [float(trace.layer_gradient[:, where].norm(dim=1).max()) for where in modules.values()]
+    first = next(iter(modules.values()), [])
+    updates = trace.layer_update[:, first].norm(dim=1)
+    steps = int(trace.steps[-1] - trace.steps[0])
+    weight = float(trace.layer_weight[-1, first].norm())
+    moved = steps * float(updates[updates.isfinite()].mean()) / weight if weight > 0 else math.inf
+    return list(modules), sizes, moved
+
+
+def _learning_rate(trace: Trace, facts: _Facts) -> Cause:
+    rate, best = float(trace.learning_rate[-1]), float(trace.learning_rate.max())
+    sharp, edge = float(trace.sharpness[-1]), float(trace.edge[-1])
+    choices = []
+    decayed = rate / best if best > 0 else 0.0
+    left = _ramp(math.log10(facts.gain), -4.0, -2.0) if facts.gain > 0 else 0.0
+    if decayed < 0.2:
+        awake = _ramp(math.log10(max(facts.steps * best * facts.along, 1e-300)), -2.0, -0.5)
+        sure = 0.95 * _ramp(-math.log10(max(decayed, 1e-300)), 0.7, 1.5) * left * awake
+        evidence = [
+            f"the rate is {rate:.3g}, {decayed:.2g} of what it was",
+            f"a Newton step would still gain {facts.gain:.2g} of the loss",
+        ]
+        choices.append(
+            Cause("learning rate", sure, evidence, "Raise it again: the schedule ended before the descent did.")
+        )
+    if math.isfinite(facts.efficiency) and facts.promised > 1e-6 * facts.unit:
+        over = _ramp(0.4 - facts.efficiency, 0.1, 0.35)
+        sure = 0.95 * over * _ramp(2.0 - facts.noise, 0.0, 0.6)
+        evidence = [
+            f"gradients promised a fall of {facts.promised:.3g}, {facts.efficiency:.2g} of it came: steps overshoot",
+            f"the gradient given is f's own up to {facts.noise:.2g} in square",
+        ]
+        if sharp > edge:
+            evidence.append(f"sharpness {sharp:.3g} is above the edge {edge:.3g}")
+        choices.append(
+            Cause("learning rate", sure, evidence, "Lower it: the step is longer than the curvature allows.")
+        )
+    if facts.risen > 0.05:
+        sure = 0.985 * _ramp(facts.risen, 0.05, 0.2) * _ramp(4.0 - facts.noise, 0.0, 2.0)
+        evidence = [f"the loss is {facts.loss:.3g}, above its start of {float(trace.loss[0]):.3g}: steps overshoot"]
+        choices.append(Cause("learning rate", sure, evidence, "Lower it and start again, or warm up."))
+    if facts.peak > 0.5:
+        sure = 0.7 * _ramp(facts.peak, 0.5, 1.0) * _ramp(4.0 - facts.noise, 0.0, 2.0)
+        sure = max(sure, 0.985 * _ramp(math.log10(facts.peak), 1.0, 3.0))
+        evidence = [
+            f"the loss has been {float(trace.loss.max()):.3g}, far above its start of {float(trace.loss[0]):.3g}"
+        ]
+        choices.append(Cause("learning rate", sure, evidence, "Lower it and start again, or warm up."))
+    if facts.steps * facts.rate * max(facts.along, facts.scale) < 1e-2 and decayed > 0.5:
+        small = 0.9 if facts.rate < 1e-5 and facts.gain > NEAR else 0.3 * left
+        evidence = [
+            f"in {facts.steps} steps of rate {facts.rate:.3g} no curvature up to {facts.scale:.3g} is traversed"
+        ]
+        choices.append(Cause("learning rate", small, evidence, "Raise it: the landscape would bear much more."))
+    return max(choices, key=lambda c: c.confidence, default=Cause("learning rate", 0.0, [], ""))
+
+
+def _noise(trace: Trace, facts: _Facts) -> Cause:
+    sure = 0.0
+    if math.isfinite(facts.efficiency) and math.isfinite(facts.noise):
+        lost = _ramp(0.5 - facts.efficiency, 0.1, 0.35)
+        sure = 0.92 * lost * _ramp(math.log10(max(facts.noise, 1e-300)), 0.2, 0.7) * (1 - 0.7 * _deep(facts))
+    evidence = [
+        f"the gradients given are {facts.noise:.3g} times f's own in square: mostly noise",
+        f"gradients promised a fall of {facts.promised:.3g}, {facts.efficiency:.2g} of it came",
+    ]
+    return Cause("noise", sure, evidence, "Lower the rate, take larger batches, or average the weights.")
+
+
+def _saddle(trace: Trace, facts: _Facts) -> Cause:
+    depth = -facts.lowest / facts.scale if facts.scale > 0 else 0.0
+    growth = math.log1p(facts.best_rate * max(-facts.lowest, 0.0))
+    sure = 0.0
+    if facts.lowest < -facts.doubt:
+        felt = _ramp(math.log10(max(facts.steps * growth, 1e-300)), -2.0, -0.5)
+        fixed = 1 - _ramp(facts.drift, 0.03, 0.12)  # a saddle's curvature stays what it is
+        sure = 0.92 * _near(facts) * felt * fixed * _ramp(math.log10(depth), -5.0, -3.0) * (1 - 0.7 * _shallow(facts))
+        # noise keeps other directions excited: their part of the gain says nothing of the saddle
+        sure = max(sure, 0.91 * _deep(facts) * _ramp(facts.noise, 2.0, 5.0) * (1 - _ramp(facts.gain, 0.05, 0.3)))
+    leave = math.log(1 / torch.finfo(trace.x.dtype).eps) / growth if growth > 0 else math.inf
+    evidence = [
+        f"gradient {facts.gradient:.3g}, lowest curvature {facts.lowest:.3g} ± {facts.doubt:.1g}",
+        f"a displacement along it grows e-fold in {1 / growth if growth > 0 else math.inf:.3g} steps: "
+        f"from rounding it leaves in about {leave:.3g}, the run had {facts.steps}",
+    ]
+    zero = [
+        k for k, w, g in zip(trace.layers, trace.layer_weight[-1], trace.layer_gradient[-1], strict=True) if w == g == 0
+    ]
+    if len(zero) > 1 and -facts.lowest <= max(facts.doubt, NEAR * facts.scale):
+        evidence.append(
+            f"{', '.join(zero[:3])} are zero and so are their gradients: a saddle of higher order, by symmetry"
+        )
+        return Cause("saddle", 0.91, evidence, "Start these layers at random: equal units stay equal.")
+    return Cause("saddle", sure, evidence, "Step along the most negative eigenvector, either way, or add noise.")
+
+
+def _minimum(trace: Trace, facts: _Facts) -> Cause:
+    felt = _ramp(math.log10(max(facts.steps * facts.best_rate * facts.scale, 1e-300)), -2.0, -0.5)
+    convex = 1.0 if facts.lowest >= -facts.doubt else _ramp(-math.log10(-facts.lowest / facts.scale), 3.0, 5.0)
+    convex = max(convex, 0.8 * _shallow(facts))
+    sure = 0.9 * _near(facts) * felt * convex * (1 - _valley(facts))
+    evidence = [
+        f"gradient {facts.gradient:.3g}, lowest curvature {facts.lowest:.3g} ± {facts.doubt:.1g}",
+        f"a Newton step would gain {facts.gain:.2g} of the loss",
+    ]
+    return Cause("minimum", sure, evidence, "Nothing is left to gain here: stop, or change model, data or loss.")
+
+
+def _flat(trace: Trace, facts: _Facts) -> Cause:
+    """Along the gradient, or everywhere, the run's steps see no curvature, though the rate has not decayed away."""
+    everywhere = facts.steps * facts.best_rate * facts.scale
+    along = facts.steps * facts.best_rate * facts.along
+    still = 1 - _ramp(math.log10(max(everywhere, 1e-300)), -2.0, -0.5)
+    # what moves does so by less than a part of the loss
+    moves = _ramp(math.log10(max(facts.promised / facts.unit, 1e-300)), -2.0, -0.5) if everywhere > 1 else 0.0
+    changing = _near(facts) * _ramp(facts.drift, 0.03, 0.12) * (facts.lowest < -facts.doubt)
+    changing *= 1 - _ramp(math.log10(max(everywhere, 1e-300)), -0.5, 0.5)
+    sure = 0.88 * max(still, _valley(facts), changing) * (1 - moves)
+    evidence = [
+        f"gradient {facts.gradient:.3g}, curvature along it {facts.along:.3g}, at most {facts.scale:.3g} anywhere",
+        f"{facts.steps} steps of rate {facts.best_rate:.3g} traverse {along:.2g} of such a direction",
+    ]
+    return Cause("flat", sure, evidence, "Use an optimiser that scales steps (Adam), momentum, or start elsewhere.")
+
+
+_JUDGES: tuple[Callable[[Trace, _Facts], Cause], ...] = (
+    _saturated,
+    _dead,
+    _vanishing,
+    _learning_rate,
+    _noise,
+    _saddle,
+    _minimum,
+    _flat,
+)
+
+
+def _near(facts: _Facts) -> float:
+    """1 near a stationary point, 0 where a Newton step gains a part of the loss."""
+    if math.isnan(facts.gain):
+        return 0.3
+    return 1 - _ramp(math.log10(max(facts.gain, 1e-300)), -4.0, -2.0)
+
+
+def _deep(facts: _Facts) -> float:
+    """Whether the negative curvature is a good part of all curvature, constant, and felt during the run."""
+    if facts.lowest >= -facts.doubt or facts.scale <= 0:
+        return 0.0
+    felt = _ramp(math.log10(max(-facts.steps * facts.best_rate * facts.lowest, 1e-300)), 0.0, 0.5)
+    return felt * _ramp(math.log10(-facts.lowest / facts.scale), -1.0, -0.4) * (1 - _ramp(facts.drift, 0.1, 0.4))
+
+
+def _shallow(facts: _Facts) -> float:
+    """Whether nearly all of the loss is gone and what negative curvature there is is little of the curvature."""
+    depth = max(-facts.lowest, 0.0) / facts.scale if facts.scale > 0 else 0.0
+    return _progress(facts) * _ramp(-math.log10(max(depth, 1e-300)), 0.7, 1.3)
+
+
+def _valley(facts: _Facts) -> float:
+    """Whether something is left to gain along a gradient whose direction the run's steps do not traverse."""
+    along = facts.steps * facts.best_rate * facts.along
+    gain = _ramp(math.log10(facts.gain), -9.0, -7.0) if facts.gain > 0 else 0.0
+    return (1 - _ramp(math.log10(max(along, 1e-300)), -1.5, 0.0)) * gain
+
+
+def _progress(facts: _Facts) -> float:
+    """Whether the run did what it should: nearly all of the loss is gone."""
+    return _ramp(facts.fallen, 0.9, 0.99)
+
+
+def _ramp(x: float, low: float, high: float) -> float:
+    """0 below low, 1 above high, straight between; 0 for NaN."""
+    return min(1.0, max(0.0, (x - low) / (high - low))) if not math.isnan(x) else 0.0

@@ -1,0 +1,262 @@
+"""How long real optimisers take to leave a stationary point: many runs, a stated event, honest censoring.
+
+at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the number of optimiser steps after which the event first holds,
+0 at the start. Runs to which it does not happen within ``steps`` are censored there, diverged ones when they diverge (Kaplan & Meier
+1958, JASA 53:457).
+"""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape import specs
+from landscape.core import Landscape, Progress, silent
+from landscape.dynamics import ensembles
+from landscape.dynamics.ensembles import Ensemble, Maker
+from landscape.dynamics.schedules import Schedule
+from landscape.provenance import provenance
+from landscape.results import Estimate, Provenance, result, save
+
+CHECK = 64  # steps between two looks at whether all runs are over: a look waits for the device
+
+
+@result
+@dataclass(frozen=True, eq=False)
+class LeavesBall:
+    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all of it with None."""
+
+    radius: float
+    within: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.radius < math.inf:
+            raise ValueError(f"the radius must be a positive number, got {self.radius!r}.")
+
+    def holds(self, f: Landscape, at: Tensor) -> Callable[[Tensor], Tensor]:
+        """Points (R, n) -> (R,) bool."""
+        if self.within is None:
+            return lambda X: _norms((X - at).double()) > self.radius
+        if self.within.ndim != 2 or len(self.within) != len(at):
+            raise ValueError(f"within must be ({len(at)}, k), got {tuple(self.within.shape)}.")
+        Q = torch.linalg.qr(self.within.to(at).double()).Q
+        return lambda X: _norms((X - at).double() @ Q) > self.radius
+
+
+def _norms(D: Tensor) -> Tensor:
+    """Norms (R,) of the rows of D, also where the squares overflow or underflow."""
+    scale = D.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(D.dtype).tiny)
+    return scale[:, 0] * (D / scale).square().sum(dim=1).sqrt()
+
+
+@result
+@dataclass(frozen=True)
+class FallsBelow:
+    """f(x) < f(at) - ``margin``."""
+
+    margin: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < math.inf:
+            raise ValueError(f"the margin must be a number of at least 0, got {self.margin!r}.")
+
+    def holds(self, f: Landscape, at: Tensor) -> Callable[[Tensor], Tensor]:
+        """Points (R, n) -> (R,) bool."""
+        level = f.value(at).detach() - self.margin
+        return lambda X: f.value(X).detach() < level
+
+
+def event(spec: str) -> LeavesBall | FallsBelow:
+    """``"ball:RADIUS"`` or ``"falls:MARGIN"``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    name, _, text = spec.partition(":")
+    value = specs.literal(text)
+    kinds: dict[str, type[LeavesBall] | type[FallsBelow]] = {"ball": LeavesBall, "falls": FallsBelow}
+    if name not in kinds or isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"an event is ball:RADIUS or falls:MARGIN, got {spec!r}.{specs.closest(name, kinds)}")
+    return kinds[name](float(value))
+
+
+@result
+@dataclass(frozen=True, eq=False)
+class Escapes:
+    """The runs of one optimiser. Tensors are on the CPU, in the order of the starts."""
+
+    steps: Tensor  # (runs,) int64, optimiser steps after which the event first held; the study's ``steps`` where it did not
+    escaped: Tensor  # (runs,) bool
+    diverged: Tensor  # (runs,) bool, became non-finite before the event
+    stalled: (
+        Tensor  # (runs,) bool, neither, and the point had stopped changing in any bit: arithmetic, not a longer time
+    )
+    ended: Tensor  # (runs,) int64, the last step at which the run was observed
+    ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
+    median: Estimate  # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer & Crowley's interval
+    notes: list[str]
+
+
+@result
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Escape of several optimisers from one point; ``study[label]`` are the runs of one."""
+
+    at: Tensor  # (n,)
+    starts: Tensor  # (runs, n), the same for all
+    event: LeavesBall | FallsBelow
+    noise: str
+    schedule: str | None
+    limit: int  # steps after which runs are censored
+    results: dict[str, Escapes]
+    provenance: Provenance
+
+    def __getitem__(self, label: str) -> Escapes:
+        return self.results[label]
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store in ``folder``; ``landscape.load`` reads it back."""
+        return save(self, folder)
+
+
+def escape(
+    f: Landscape,
+    at: Tensor,
+    optimizers: Sequence[str] | dict[str, Maker],
+    runs: int = 256,
+    steps: int = 10_000,
+    start: float | Tensor = 1e-3,
+    event: LeavesBall | FallsBelow = LeavesBall(1.0),  # frozen
+    noise: str = "none",
+    schedule: str | None = None,
+    seed: int = 0,
+    *,
+    progress: Progress = silent,
+) -> Study:
+    """Let real torch optimisers leave a stationary point.
+
+    Args:
+        f: a formula's landscape, or a model's (its model is not touched); float32 or float64, CPU or CUDA.
+        at: (n,) the stationary point.
+        optimizers: ``"sgd:lr=0.1"``: a torch class in any case with its options; or label -> function of a list of parameters.
+        runs, steps: how many, and when they are given up.
+        start: a distance from ``at`` in random directions, or displacements (runs, n). The same starts for all optimisers.
+        event: what counts as having left.
+        noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every run draws B samples at every step.
+        schedule: see ``schedules``; every run of an optimiser has the same rate. None: the rate is constant.
+        seed: of starts and noise; optimisers get independent noise.
+
+    Raises:
+        ValueError: an option is out of range, or a name is unknown; the message has the nearest one.
+
+    Cost: one gradient a run and step, and one value where the event asks for it; rows are evaluated together.
+    """
+    if runs < 1 or steps < 1:
+        raise ValueError(f"runs and steps must be at least 1, got {runs} and {steps}.")
+    if not isinstance(event, LeavesBall | FallsBelow):
+        raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
+    if at.shape != (f.dim,):
+        raise ValueError(f"at must be one point of shape ({f.dim},), got {tuple(at.shape)}.")
+    at = at.detach()
+    if not bool(torch.isfinite(at).all()):
+        raise ValueError("at has values that are not finite: pass the stationary point to leave.")
+    makers = ensembles.as_makers(optimizers)
+    first, *children = np.random.SeedSequence(seed).spawn(1 + len(makers))
+    X = ensembles.starts(at, start, runs, first)
+    ensembles.noise(f, noise, first, at.device)  # a wrong one is named before anything runs
+    results = {}
+    for (label, make), child in zip(makers.items(), children, strict=True):
+        gradients = ensembles.noise(f, noise, child, at.device)
+        ensemble = Ensemble(X, make, gradients, f.value)
+        results[label] = _followed(f, at, ensemble, event, schedule, steps, label, progress)
+    config = {"noise": noise, "schedule": schedule, "runs": runs, "steps": steps, "event": str(event)}
+    origin = provenance(f, at, None, seed, config)
+    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, origin)
+
+
+def _followed(
+    f: Landscape,
+    at: Tensor,
+    ensemble: Ensemble,
+    event: LeavesBall | FallsBelow,
+    schedule: str | None,
+    steps: int,
+    label: str,
+    progress: Progress,
+) -> Escapes:
+    """Step the ensemble until every run is over. Runs that are over stay where they are and disturb no other."""
+    schedules = [] if schedule is None else [Schedule(schedule, o) for o in ensemble.optimizers]
+    if any(s.needs_loss for s in schedules):
+        raise ValueError("ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: use another schedule.")
+    holds = event.holds(f, at)
+    X = ensemble.points.clone()  # the points themselves move
+    escaped = holds(X)
+    diverged = torch.zeros_like(escaped)
+    time = torch.where(escaped, 0, steps)
+    ended = time.clone()
+    earliest = earlier = X
+    moved = torch.ones_like(escaped)
+    for t in range(1, steps + 1):
+        ensemble.step()
+        for s in schedules:
+            s.step()
+        alive = ~(escaped | diverged)
+        new = ensemble.points
+        finite = torch.isfinite(new).all(dim=1)
+        X = torch.where((alive & finite)[:, None], new, X)
+        ensemble.put(X)
+        diverged = diverged | (alive & ~finite)
+        left = alive & finite & holds(X)
+        escaped = escaped | left
+        time = torch.where(left, t, time)
+        ended = torch.where(left | (alive & ~finite), t, ended)
+        if t % CHECK == 0 or t == steps:
+            moved = (earliest != X).any(dim=1)  # over at least CHECK steps: a rate or a momentum can pause for a few
+            earliest, earlier = earlier, X
+            progress(label, t, steps)
+            if not bool((~(escaped | diverged)).any()):  # waits for the device
+                break
+    stalled = ~(escaped | diverged | moved)
+    return _escapes(time, escaped, diverged, stalled, ended, X)
+
+
+def _escapes(time: Tensor, escaped: Tensor, diverged: Tensor, stalled: Tensor, ended: Tensor, X: Tensor) -> Escapes:
+    time, escaped, diverged, stalled, ended = (t.cpu() for t in (time, escaped, diverged, stalled, ended))
+    notes = []
+    if bool(stalled.any()):
+        notes.append(
+            f"{int(stalled.sum())} of {len(time)} runs stopped changing in any bit of {str(X.dtype).removeprefix('torch.')}: their step is "
+            "zero or below rounding, so that they would never leave. That is a property of the arithmetic, not of the landscape."
+        )
+    median = kaplan_meier_median(ended.numpy(), escaped.numpy())
+    return Escapes(time, escaped, diverged, stalled, ended, X.cpu(), median, notes)
+
+
+def kaplan_meier_median(times: np.ndarray, observed: np.ndarray) -> Estimate:
+    """The median time to an event from times (m,) at which it was ``observed`` (m,) or the run was censored.
+
+    value: where the Kaplan-Meier survival first is at most 1/2, infinite if it never is. [low, high]: where its 95 % pointwise limits
+    (Greenwood's variance, log-log scale) are (Brookmeyer & Crowley 1982, Biometrics 38:29). error: their distance over 3.92.
+    """
+    events = np.unique(times[observed])
+    at_risk = np.array([(times >= t).sum() for t in events], dtype=float)
+    deaths = np.array([(observed & (times == t)).sum() for t in events], dtype=float)
+    survival = np.cumprod(1 - deaths / at_risk)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        greenwood = np.cumsum(deaths / (at_risk * (at_risk - deaths)))
+        width = 1.959964 * np.sqrt(greenwood) / np.abs(np.log(survival))
+        lower = np.where(survival > 0, survival ** np.exp(width), 0.0)
+        upper = np.where(survival > 0, survival ** np.exp(-width), 0.0)
+
+    def crossing(curve: np.ndarray) -> float:
+        below = np.flatnonzero(curve <= 0.5)
+        return float(events[below[0]]) if len(below) else math.inf
+
+    low, value, high = crossing(lower), crossing(survival), crossing(upper)
+    error = (high - low) / 3.92 if math.isfinite(high) else math.inf
+    return Estimate(value, error, low, high)

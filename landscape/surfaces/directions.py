@@ -1,0 +1,117 @@
+"""The two directions that span a picture: drawn, given, eigenvectors, or principal axes of a trajectory.
+
+x: (n,), the centre. A direction is (n,). A model's parameters are told apart by its layout; a formula has one flat vector.
+Filter normalisation is that of Li, Xu, Taylor, Studer and Goldstein (2018, "Visualizing the Loss Landscape of Neural Nets",
+section 4): each filter of a direction gets the Frobenius norm of the same filter of x, d <- d ‖w‖ / ‖d‖; a filter is what
+makes one output unit or channel. Biases and the parameters of normalisation layers are zero, unless asked for.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from landscape.core import Landscape
+from landscape.hessian import Hessian
+from landscape.linalg.lanczos import eigsh
+from landscape.model import ModelLandscape
+
+NORMALISATIONS = ("filter", "layer", None)
+NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def normalised(f: Landscape, x: Tensor, d: Tensor, normalize: str | None, *, biases: bool = False) -> Tensor:
+    """The direction d (n,) normalised for the centre x (n,): a new tensor (n,), of the dtype and on the device of x.
+
+    Args:
+        normalize: "filter": each filter of d has the norm of that filter of x. "layer": each parameter tensor has the norm
+            of that tensor of x. None: d as it is. The flat vector of a formula has neither and gets unit length.
+        biases: keep biases and the parameters of normalisation layers, each entry being a filter of its own, instead of
+            zeroing them. None zeroes nothing.
+    """
+    if normalize not in NORMALISATIONS:
+        raise ValueError(f"normalize must be one of filter, layer, None, got {normalize!r}.")
+    d = d.detach().to(x.device, x.dtype, copy=True)
+    if d.shape != x.shape:
+        raise ValueError(f"a direction has the shape of the point, {tuple(x.shape)}, got {tuple(d.shape)}.")
+    if normalize is None:
+        return d
+    if not isinstance(f, ModelLandscape):
+        return _unit(d)
+    shapes = {name: p.shape for name, p in f.model.named_parameters()}
+    owners = {id(p): m for m in f.model.modules() for p in m.parameters(recurse=False)}
+    for name, parameter in f.model.named_parameters():
+        if name not in f.layout:
+            continue
+        where, owner = f.layout[name], owners[id(parameter)]
+        w, part = x[where].reshape(shapes[name]), d[where].reshape(shapes[name])
+        if _is_bias(name, parameter, owner) and not biases:
+            d[where] = 0.0
+        elif normalize == "layer":
+            d[where] = _matched(part.reshape(1, -1), w.reshape(1, -1)).reshape(-1)
+        elif isinstance(owner, TRANSPOSED) and parameter.ndim > 1:
+            d[where] = _matched_transposed(part, w, owner.groups).reshape(-1)
+        else:  # the first dimension counts the outputs
+            rows = (parameter.shape[0], -1) if parameter.ndim else (1, -1)
+            d[where] = _matched(part.reshape(rows), w.reshape(rows)).reshape(-1)
+    return d
+
+
+def drawn(f: Landscape, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Two Gaussian directions (n,), the same for every dtype and device; for a formula of two or more coordinates at right angles."""
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    pair = torch.randn(2, len(x), generator=generator, dtype=torch.float64, device="cpu")
+    u, v = pair[0], pair[1]
+    if not isinstance(f, ModelLandscape) and len(x) > 1:
+        v = v - (v @ u) / (u @ u) * u
+    return u.to(x.device, x.dtype), v.to(x.device, x.dtype)
+
+
+def eigenvectors(f: Landscape, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Unit eigenvectors of the Hessian at x: of the largest eigenvalue, then of the smallest. Cost: see ``eigsh``."""
+    if len(x) < 2:
+        raise ValueError("eigenvectors span a plane in two dimensions or more, and this landscape has one.")
+    pairs = eigsh(Hessian(f, x), largest=1, smallest=1, seed=seed)
+    V = pairs.vectors.to(x.device, x.dtype)
+    order = pairs.values.argsort(descending=True).to(x.device)
+    return V[:, order[0]].clone(), V[:, order[-1]].clone()
+
+
+def principal_axes(x: Tensor, trajectory: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The two axes through x that hold most of the squared distances of ``trajectory`` (t, n) from x, orthonormal."""
+    if trajectory is None:
+        raise ValueError('directions="pca" needs trajectory=, the points (t, n) of a path.')
+    D = trajectory.detach().to(x.device, x.dtype) - x
+    _, sizes, Vh = torch.linalg.svd(D, full_matrices=False)
+    rank = int((sizes > 1e-6 * sizes.max()).sum()) if sizes.max() > 0 else 0
+    if rank < 2:
+        raise ValueError(f"the trajectory spans {rank} dimensions about the centre, a plane needs 2: pass more points.")
+    return Vh[0].clone(), Vh[1].clone()
+
+
+def _is_bias(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
+    leaf = name.rpartition(".")[2]
+    return parameter.ndim <= 1 or leaf.startswith("bias") or isinstance(owner, NORM_LAYERS)
+
+
+def _matched(d: Tensor, w: Tensor) -> Tensor:
+    """Rows of d (k, m) with the norms of the rows of w; a row of zeros stays."""
+    sizes = torch.linalg.vector_norm(d, dim=1, keepdim=True)
+    wanted = torch.linalg.vector_norm(w, dim=1, keepdim=True)
+    matched: Tensor = torch.where(sizes > 0, d * (wanted / sizes.clamp_min(torch.finfo(d.dtype).tiny)), 0.0)
+    return matched
+
+
+def _matched_transposed(d: Tensor, w: Tensor, groups: int) -> Tensor:
+    """The same for the weight of a transposed convolution (in, out / groups, ...), whose outputs are counted second."""
+    shape = (groups, d.shape[0] // groups, d.shape[1], -1)
+    d4, w4 = (t.reshape(shape).transpose(1, 2) for t in (d, w))
+    rows = (groups * d.shape[1], -1)
+    return _matched(d4.reshape(rows), w4.reshape(rows)).reshape(d4.shape).transpose(1, 2)
+
+
+def _unit(d: Tensor) -> Tensor:
+    size = torch.linalg.vector_norm(d)
+    if not bool(size > 0):
+        raise ValueError("a direction is zero: it spans nothing.")
+    unit: Tensor = d / size
+    return unit

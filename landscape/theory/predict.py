@@ -1,0 +1,79 @@
+"""Which of the laws of exit applies to an optimiser at a saddle: the column "theory" beside measured steps."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from landscape.results import result
+from landscape.theory.adaptive import _RULES, adaptive_exit
+from landscape.theory.exits import sgd_exit
+
+SGD = ("lr", "momentum", "dampening", "nesterov", "weight_decay")
+
+
+@result
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """Exit steps, run by run, from the quadratic model of a saddle."""
+
+    steps: list[int] | None  # -1: not within the limit; None: no law applies
+    law: str  # which, or why none does
+
+    @property
+    def median(self) -> float | None:
+        """Of all runs, the lower of two middle ones as Kaplan and Meier have it; infinite where half stay, None without a law."""
+        if self.steps is None:
+            return None
+        steps = np.array(self.steps, dtype=np.float64)
+        return float(np.sort(np.where(steps < 0, np.inf, steps))[(len(steps) - 1) // 2])
+
+
+def predict_exit(
+    optimizer: str,
+    options: Mapping[str, object],
+    curvatures: ArrayLike,
+    start: ArrayLike,
+    radius: float = 1.0,
+    *,
+    steps: int = 10_000,
+    aligned: bool = False,
+    noise: bool = False,
+) -> Prediction:
+    """Exit steps of a torch optimiser from the ball around a saddle, if a law is known for it.
+
+    Args:
+        optimizer: a class of torch.optim in any case.
+        options: its options by their names in torch; "lr" need not be given where torch has a default.
+        curvatures: (n,) eigenvalues of the Hessian.
+        start: (R, n) displacements, in the basis of its eigenvectors.
+        radius: of the ball.
+        steps: the last step looked at.
+        aligned: whether these eigenvectors are the axes in the same order; adaptive methods have a law there only.
+        noise: whether gradients are noisy; ``noise_exit`` has the law of that, from the point itself.
+
+    Raises:
+        ValueError: shapes that do not fit, or options that torch refuses.
+    """
+    name, chosen = optimizer.lower(), dict(options)
+    if noise:
+        return Prediction(None, "noisy gradients: see noise_exit")
+    if name == "sgd":
+        if unknown := [option for option in chosen if option not in SGD and chosen[option]]:
+            return Prediction(None, f"no law with {', '.join(unknown)}")
+        given = {option: float(str(chosen.get(option, 0.0))) for option in SGD if option not in ("nesterov", "lr")}
+        lr, nesterov = float(str(chosen.get("lr", 1e-3))), bool(chosen.get("nesterov", False))
+        found = sgd_exit(curvatures, start, radius, lr=lr, nesterov=nesterov, steps=steps, **given)
+        return Prediction(found.tolist(), "exact recursion on the quadratic")
+    if name not in _RULES:
+        return Prediction(None, f"no law for {optimizer}")
+    if not aligned:
+        return Prediction(None, "not along axes: no law")
+    try:
+        found = adaptive_exit(name, curvatures, start, radius, steps=steps, **chosen)
+    except ValueError as error:
+        if "no law" not in str(error):
+            raise
+        return Prediction(None, str(error))
+    return Prediction(found.tolist(), "the rule itself on the quadratic")

@@ -1,0 +1,44 @@
+"""The largest curvature at which an optimiser's steps still shrink a quadratic: where full-batch training settles.
+
+SGD's steps are powers of the matrix of ``exits``; the first of its roots to leave the unit circle as k grows is -1, where
+1 + trace + determinant = 0. Training at that edge: Cohen et al. 2021, ICLR; adaptive methods: Cohen et al. 2022, arXiv:2207.14484.
+"""
+
+import math
+
+from landscape.theory.exits import _check
+
+
+def sgd_limit(
+    lr: float, momentum: float = 0.0, dampening: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+) -> float:
+    """The largest stable curvature lam of SGD: 2 / lr, (2 + 2 m) / lr with momentum m, infinite where nothing is too steep.
+
+    Args:
+        lr, momentum, dampening, nesterov, weight_decay: as of torch.optim.SGD, momentum below 1. Weight decay adds to lam.
+
+    Raises:
+        ValueError: an option that torch refuses, lr = 0, or momentum of 1 and more: then nothing shrinks.
+    """
+    _check(lr, momentum, dampening, nesterov, weight_decay)
+    if lr == 0 or momentum >= 1:
+        raise ValueError(f"lr must be positive and momentum below 1, got lr={lr!r}, momentum={momentum!r}.")
+    if nesterov:
+        return (2 + 2 * momentum) / ((1 + 2 * momentum) * lr) - weight_decay
+    share = 1 - dampening if momentum else 1.0
+    if share <= 0:
+        return math.inf if share == 0 else -weight_decay
+    return (2 + 2 * momentum) / (share * lr) - weight_decay
+
+
+def adam_limit(lr: float, beta1: float = 0.9) -> float:
+    """The largest stable eigenvalue of P^-1 H, P = sqrt(v) + eps the frozen preconditioner: 38 / lr at beta1 = 0.9.
+
+    For Adam, AdamW, and RMSprop with beta1 = 0. The first moment is an average, heavy ball with dampening = momentum.
+
+    Raises:
+        ValueError: lr not positive or beta1 not in [0, 1).
+    """
+    if not 0 < lr < math.inf or not 0 <= beta1 < 1:
+        raise ValueError(f"lr must be positive and beta1 in [0, 1), got {lr!r}, {beta1!r}.")
+    return sgd_limit(lr, beta1, beta1)

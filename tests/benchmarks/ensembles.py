@@ -1,0 +1,91 @@
+"""1,024 runs of a torch optimiser in one ensemble beside the same runs one by one, on a formula and on a small MLP with mini-batches.
+
+    python tests/benchmarks/ensembles.py
+
+The separate runs are the user's own loop: one optimiser, autograd, one start. SAMPLE of them are timed and multiplied by 1,024 / SAMPLE,
+since all of them would take minutes; both sides alternate, and the smallest and largest of ROUNDS ratios are printed.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+import landscape as ls
+from landscape.dynamics import ensembles
+
+ROWS, SAMPLE, STEPS, ROUNDS = 1024, 4, 100, 3
+torch.set_num_threads(2)
+
+
+def timed(work: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def report(name: str, together: Callable[[], None], alone: Callable[[], None]) -> None:
+    together()
+    ratios, seconds = [], []
+    for _ in range(ROUNDS):
+        seconds.append(timed(together))
+        ratios.append(timed(alone) * ROWS / SAMPLE / seconds[-1])
+    print(
+        f"{name:32} {min(seconds):6.2f} s for {ROWS} runs of {STEPS} steps; ratio {min(ratios):.0f} to {max(ratios):.0f}"
+    )
+
+
+def formula(spec: str) -> None:
+    f = ls.zoo.load("styblinski-tang", dim=4)
+    X = torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    make = ensembles.maker(spec)
+
+    def together() -> None:
+        ensemble = ensembles.Ensemble(X, make, ensembles.gradients(f), f.value)
+        for _ in range(STEPS):
+            ensemble.step()
+
+    def alone() -> None:
+        for x in X[:SAMPLE]:
+            p = nn.Parameter(x.clone())
+            optimizer = make([p])
+            for _ in range(STEPS):
+                optimizer.zero_grad()
+                f.function(p).backward()
+                optimizer.step()
+
+    report(f"styblinski-tang, {spec}", together, alone)
+
+
+def network(spec: str, batch: int = 16) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3))
+    x, y = torch.randn(256, 8), torch.randint(3, (256,))
+    f = ls.ModelLandscape(model, nn.functional.cross_entropy, [(x, y)])
+    X = f.point() + 0.1 * torch.randn(ROWS, f.dim)
+    make = ensembles.maker(spec)
+
+    def together() -> None:
+        ensemble = ensembles.Ensemble(X, make, ensembles.minibatch(f, batch, np.random.SeedSequence(0)), f.value)
+        for _ in range(STEPS):
+            ensemble.step()
+
+    def alone() -> None:
+        for row in X[:SAMPLE]:
+            f.load(row)
+            optimizer = make(list(model.parameters()))
+            for _ in range(STEPS):
+                chosen = torch.randperm(len(x))[:batch]
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x[chosen]), y[chosen]).backward()
+                optimizer.step()
+
+    report(f"MLP of {f.dim}, batches of {batch}, {spec}", together, alone)
+
+
+if __name__ == "__main__":
+    for line in ("sgd:lr=0.01,momentum=0.9", "adam:lr=0.01"):
+        formula(line)
+        network(line)

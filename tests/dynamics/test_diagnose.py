@@ -1,0 +1,185 @@
+"""Runs stuck for a reason known from how they are built: the diagnosis names it first."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+import landscape as ls
+from landscape.dynamics.diagnose import NAMES
+
+Make = Callable[[list[Tensor]], Optimizer]
+
+
+def sgd(lr: float, momentum: float = 0.0) -> Make:
+    return lambda p: SGD(p, lr=lr, momentum=momentum)
+
+
+def adam(lr: float) -> Make:
+    return lambda p: Adam(p, lr=lr)
+
+
+def along(
+    formula: Callable[[Tensor], Tensor], start: list[float], make: Make, steps: int, gamma: float = 1.0, every: int = 10
+) -> ls.Trace:
+    w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    f = ls.FunctionLandscape(formula, dim=len(start))
+    optimizer = make([w])
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
+    with ls.Tracer(optimizer, f, every=every) as tracer:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            f.value(w).backward()
+            optimizer.step()
+            schedule.step()
+    return tracer.result
+
+
+def train(
+    model: nn.Module, make: Make, steps: int, batch: int | None = None, noise: float = 0.0, gamma: float = 1.0
+) -> ls.Trace:
+    generator = torch.Generator().manual_seed(0)
+    dtype = next(model.parameters()).dtype
+    x = torch.randn(96, 5, generator=generator, dtype=torch.float64).to(dtype)
+    outputs = list(model.modules())[-1].out_features
+    y = x[:, :outputs] + noise * torch.randn(96, outputs, generator=generator, dtype=torch.float64).to(dtype)
+    f = ls.ModelLandscape(model, F.mse_loss, [(x, y)])
+    optimizer = make(list(model.parameters()))
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
+    with ls.Tracer(optimizer, f, every=10) as tracer:
+        for _ in range(steps):
+            i = torch.randint(96, (batch,), generator=generator) if batch else slice(None)
+            optimizer.zero_grad()
+            F.mse_loss(model(x[i]), y[i]).backward()
+            optimizer.step()
+            schedule.step()
+    return tracer.result
+
+
+def net(act: type[nn.Module], *sizes: int, bias: float | None = None, scale: float = 1.0) -> nn.Sequential:
+    torch.manual_seed(1)
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), act()]
+    model = nn.Sequential(*layers[:-1]).double()
+    with torch.no_grad():
+        for module in list(model)[:-1]:
+            if isinstance(module, nn.Linear):
+                module.weight.mul_(scale)
+                if bias is not None:
+                    module.bias.fill_(bias)
+    return model
+
+
+def zeroed(model: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    return model
+
+
+def valley(x: Tensor) -> Tensor:
+    return 0.5 * (x[..., 0] ** 2 + 1e-5 * x[..., 1] ** 2)
+
+
+def rosenbrock(x: Tensor) -> Tensor:
+    return (1 - x[..., 0]) ** 2 + 100 * (x[..., 1] - x[..., 0] ** 2) ** 2
+
+
+def well(x: Tensor) -> Tensor:
+    return 1 - torch.exp(-0.5 * (x**2).sum(-1))
+
+
+def bowl(x: Tensor) -> Tensor:
+    return 0.5 * (x[..., 0] ** 2 + 0.1 * x[..., 1] ** 2)
+
+
+RUNS: dict[str, tuple[str, Callable[[], ls.Trace]]] = {
+    "sigmoid neuron": (
+        "saturated",
+        lambda: along(lambda w: 0.5 * (torch.sigmoid(w[..., 0]) - 1) ** 2, [-12.0], sgd(1.0), 200),
+    ),
+    "large weights": ("saturated", lambda: train(net(nn.Sigmoid, 5, 12, 12, 3, scale=200.0), sgd(0.05), 200)),
+    "tanh biases": ("saturated", lambda: train(net(nn.Tanh, 5, 12, 3, bias=20.0), sgd(0.1), 200)),
+    "dead": ("dead", lambda: train(net(nn.ReLU, 5, 12, 12, 3, bias=-50.0), sgd(0.1), 200)),
+    "dead, batches": ("dead", lambda: train(net(nn.ReLU, 5, 12, 3, bias=-50.0), adam(1e-2), 300, batch=16)),
+    "deep sigmoids": ("vanishing", lambda: train(net(nn.Sigmoid, 5, *[8] * 8, 3), sgd(0.1), 200)),
+    "deep sigmoids, batches": ("vanishing", lambda: train(net(nn.Sigmoid, 5, *[8] * 10, 3), sgd(0.1), 200, batch=16)),
+    "zero tanh": ("saddle", lambda: train(zeroed(net(nn.Tanh, 5, 8, 3)), sgd(0.1), 200)),
+    "zero tanh, deep": ("saddle", lambda: train(zeroed(net(nn.Tanh, 5, 8, 8, 3)), sgd(0.1), 200)),
+    "zero tanh, batches": ("saddle", lambda: train(zeroed(net(nn.Tanh, 5, 8, 3)), sgd(0.05), 200, batch=16)),
+    "strict saddle": ("saddle", lambda: along(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2, [1.0, 0.0], sgd(0.1), 200)),
+    "linear net": ("saddle", lambda: along(lambda w: 0.5 * (1 - w.prod(-1)) ** 2, [1e-3, 1e-3], sgd(0.01), 200)),
+    "well": ("flat", lambda: along(well, [6.0, 3.0], sgd(0.1), 200)),
+    "well, momentum": ("flat", lambda: along(well, [6.0, 0.0], sgd(0.1, 0.9), 200)),
+    "valley": ("flat", lambda: along(valley, [1.0, 1.0], sgd(1.0), 200)),
+    "decayed": ("learning rate", lambda: along(rosenbrock, [-1.2, 1.0], sgd(1e-3), 400, gamma=0.9)),
+    "decayed net": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), adam(1e-2), 200, gamma=0.8)),
+    "too large": ("learning rate", lambda: along(bowl, [1.0, 1.0], sgd(2.0), 200)),
+    "too large, net": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), sgd(20.0), 200)),
+    "diverged": ("learning rate", lambda: along(lambda x: (x**4).sum(-1), [3.0], sgd(1.0), 20, every=1)),
+    "noise": ("noise", lambda: train(net(nn.Tanh, 5, 1), sgd(0.05), 500, batch=2, noise=1.0)),
+    "noise, adam": ("noise", lambda: train(net(nn.Tanh, 5, 1), adam(0.05), 500, batch=2, noise=1.0)),
+    "converged": ("minimum", lambda: along(bowl, [1.0, 1.0], sgd(0.5), 800)),
+    "converged, offset": ("minimum", lambda: train(net(nn.Tanh, 5, 1), sgd(0.1), 500, noise=1.0)),
+}
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_the_true_cause_is_named_first(name: str, tmp_path: Path) -> None:
+    cause, run = RUNS[name]
+    trace = run()
+    diagnosis = ls.diagnose(trace)
+    assert diagnosis.causes[0].name == cause, str(diagnosis)
+    assert str(diagnosis).startswith(cause)
+    assert all(c.name in NAMES and 0 <= c.confidence <= 1 and c.evidence and c.remedy for c in diagnosis.causes)
+    assert [c.confidence for c in diagnosis.causes] == sorted((c.confidence for c in diagnosis.causes), reverse=True)
+    trace.save(tmp_path)
+    assert ls.diagnose(ls.Trace.load(tmp_path)) == diagnosis  # the trace is enough
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_units_of_the_loss_change_no_cause(scale: float) -> None:
+    for formula, start, lr, steps in (
+        (lambda x: x[..., 0] ** 2 - x[..., 1] ** 2, [1.0, 0.0], 0.1, 200),
+        (valley, [1.0, 1.0], 1.0, 200),
+        (bowl, [1.0, 1.0], 0.5, 800),
+        (bowl, [1.0, 1.0], 2.0, 200),
+    ):
+        plain = ls.diagnose(along(formula, start, sgd(lr), steps))
+        scaled = ls.diagnose(along(lambda x, f=formula: scale * f(x), start, sgd(lr / scale), steps))
+        assert plain.causes[0].name == scaled.causes[0].name
+
+
+def phase_names(trace: ls.Trace) -> Iterator[str]:
+    for phase in trace.phases:
+        yield phase.name
+
+
+def test_phases_tell_a_run_through_a_saddle() -> None:
+    trace = along(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 1] ** 4, [1.0, 1e-8], sgd(0.05), 400, every=10)
+    names = list(phase_names(trace))
+    assert names[0] == "descent"
+    assert names[-1] == "converged"
+    assert names.index("saddle approach") < names.index("saddle escape")
+    stops = [p.stop for p in trace.phases]
+    assert [p.start for p in trace.phases] == [0, *stops[:-1]]
+    assert stops[-1] == 400
+    # the gradient is least where 2 (0.9)^t = 2e-8 (1.1)^t, since the curvatures are 2 and -2 and the rate 0.05: t = 91.8
+    turn = next(p.start for p in trace.phases if p.name == "saddle escape")
+    assert abs(turn - 91.8) <= 10
+
+
+def test_phases_name_the_edge_and_divergence() -> None:
+    assert list(phase_names(along(bowl, [1.0, 1.0], sgd(2.0), 100))) == ["edge of stability"]
+    assert list(phase_names(along(lambda x: (x**4).sum(-1), [3.0], sgd(1.0), 20, every=1)))[-1] == "divergence"
+
+
+def test_a_trace_without_a_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="no step was traced"):
+        ls.diagnose(along(bowl, [1.0, 1.0], sgd(0.1), 0))

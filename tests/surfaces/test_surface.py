@@ -1,0 +1,171 @@
+"""Surfaces against values one by one, filter normalisation against the definition written out, pictures against Hessians."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import landscape as ls
+from landscape.surfaces.directions import normalised
+
+
+def _formula() -> ls.FunctionLandscape:
+    return ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - 3 * x[..., 1] ** 2 + x[..., 0] * x[..., 2] ** 3, 3)
+
+
+def _net(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
+    generator = torch.Generator().manual_seed(3)
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.Tanh(), nn.ConvTranspose2d(3, 4, 2), nn.Flatten(), nn.Linear(36, 2)
+    ).to(device, dtype)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * 0.4)
+    inputs = torch.randn(7, 1, 3, 3, generator=generator, dtype=torch.float64).to(device, dtype)
+    target = (torch.arange(7) % 2).to(device)
+    return ls.ModelLandscape(model, nn.CrossEntropyLoss(), [(inputs, target)])
+
+
+def _by_definition(f: ls.ModelLandscape, x: Tensor, d: Tensor) -> Tensor:
+    """Li et al. (2018), one filter after the other in plain loops."""
+    out = torch.zeros_like(d)
+    for name, where in f.layout.items():
+        shape = dict(f.model.named_parameters())[name].shape
+        w, g = x[where].reshape(shape), d[where].reshape(shape)
+        if not name.endswith("weight") or name.startswith("1."):  # biases, batch normalisation
+            continue
+        new = torch.zeros(shape, dtype=d.dtype, device=d.device)
+        if name.startswith("3."):  # transposed: outputs second
+            for k in range(shape[1]):
+                new[:, k] = g[:, k] / g[:, k].square().sum().sqrt() * w[:, k].square().sum().sqrt()
+        else:
+            for k in range(shape[0]):
+                new[k] = g[k] / g[k].square().sum().sqrt() * w[k].square().sum().sqrt()
+        out[where] = new.reshape(-1)
+    return out
+
+
+def test_filters_have_the_norms_of_the_weights(dtype: torch.dtype, device: torch.device) -> None:
+    f = _net(dtype, device)
+    x = f.point()
+    d = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device, dtype)
+    torch.testing.assert_close(normalised(f, x, d, "filter"), _by_definition(f, x, d))
+    kept = normalised(f, x, d, "filter", biases=True)
+    bias = f.layout["5.bias"]
+    torch.testing.assert_close(kept[bias], d[bias].sign() * x[bias].abs())
+    layer = normalised(f, x, d, "layer")
+    weight = f.layout["5.weight"]
+    torch.testing.assert_close(layer[weight], d[weight] / d[weight].norm() * x[weight].norm())
+    assert torch.equal(normalised(f, x, d, None), d)
+
+
+def test_values_are_those_of_the_points(dtype: torch.dtype, device: torch.device) -> None:
+    f = _net(dtype, device)
+    x = f.point()
+    s = ls.surface(f, x, resolution=4, span=0.5)
+    a, (u, v) = torch.linspace(-0.5, 0.5, 4, dtype=dtype, device=device), s.directions
+    for i in range(4):
+        for j in range(4):
+            torch.testing.assert_close(s.values[i, j], f.value(x + a[i] * u + a[j] * v))
+    assert torch.equal(f.point(), x)
+
+
+def test_given_directions_are_normalised_not_orthogonalised() -> None:
+    f, x = _formula(), torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
+    u, v = torch.tensor([3.0, 0, 0], dtype=torch.float64), torch.tensor([1.0, 1.0, 0], dtype=torch.float64)
+    s = ls.surface(f, x, (u, v), resolution=3)
+    torch.testing.assert_close(s.directions[0], u / 3)
+    torch.testing.assert_close(s.directions[1], v / 2**0.5)
+    torch.testing.assert_close(s.values[2, 0], f.value(x + u / 3 - v / 2**0.5))
+    assert torch.equal(ls.surface(f, x, (u, v), None, resolution=3).directions[0], u)
+
+
+def test_eigenvectors_and_principal_axes() -> None:
+    f, x = _formula(), torch.zeros(3, dtype=torch.float64)
+    u, v = ls.surface(f, x, "eigen", resolution=3).directions  # H = diag(2, -6, 0)
+    torch.testing.assert_close(u.abs(), torch.tensor([1.0, 0, 0], dtype=torch.float64))
+    torch.testing.assert_close(v.abs(), torch.tensor([0, 1.0, 0], dtype=torch.float64))
+    path = torch.tensor([[4.0, 0, 0], [0, 0, 3.0], [0, 0.5, 0]], dtype=torch.float64)
+    s = ls.surface(f, x, "pca", resolution=3, trajectory=path)
+    assert s.outside is not None
+    assert s.trajectory is not None
+    torch.testing.assert_close(s.outside, torch.tensor([0, 0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(s.trajectory.abs()[:2], torch.tensor([[4.0, 0], [0, 3.0]], dtype=torch.float64))
+
+
+def test_a_finer_surface_reuses_cells() -> None:
+    seen = 0
+
+    def counted(x: Tensor) -> Tensor:
+        nonlocal seen
+        seen += x[..., 0].numel()
+        return x.square().sum(-1).exp()
+
+    f, x = ls.FunctionLandscape(counted, 3), torch.ones(3, dtype=torch.float64)
+    coarse = ls.surface(f, x, resolution=26)
+    seen = 0
+    fine = ls.surface(f, x, resolution=51, known=coarse)
+    assert seen == 51**2 - 26**2 + 1  # one cell is computed again, to see whether the landscape is the same
+    assert fine.reused == 26**2
+    torch.testing.assert_close(fine.values, ls.surface(f, x, resolution=51).values)
+    with pytest.raises(ValueError, match="known"):
+        ls.surface(ls.FunctionLandscape(lambda x: x.sum(-1), 3), x, resolution=51, known=coarse)
+    with pytest.raises(ValueError, match="another"):
+        ls.surface(f, x + 1, resolution=51, known=coarse)
+
+
+def test_cells_that_are_not_finite_stay(tmp_path: Path) -> None:
+    f = ls.FunctionLandscape(lambda x: x.sum(-1).log(), 2)
+    e = torch.eye(2, dtype=torch.float64)
+    s = ls.surface(f, torch.zeros(2, dtype=torch.float64), (e[0], e[1]), resolution=5)
+    assert bool(s.values[0, 0].isnan())
+    assert bool(s.values[2, 2].isinf())
+    assert bool(s.values[4, 4].isfinite())
+    ls.save(s, tmp_path)
+    torch.testing.assert_close(ls.load(tmp_path).values, s.values, equal_nan=True)
+
+
+def test_the_centre_has_the_hessians_curvature() -> None:
+    f = _net(torch.float64, torch.device("cpu"))
+    x = f.point()
+    s = ls.surface(f, x, resolution=3)
+    check = ls.check_picture(f, s)
+    (inputs, target), *_ = f.batches
+    names = dict(f.model.named_parameters())
+    f.model.eval()
+
+    def plain(x: Tensor) -> Tensor:
+        parts = {name: x[where].reshape(names[name].shape) for name, where in f.layout.items()}
+        return nn.functional.cross_entropy(torch.func.functional_call(f.model, parts, inputs), target)
+
+    H = torch.func.hessian(plain)(x)
+    truth = torch.stack([d @ H @ d for d in s.directions])
+    torch.testing.assert_close(check.predicted, truth)
+    torch.testing.assert_close(check.measured, truth, rtol=1e-4, atol=1e-7)
+    assert 0 < check.mass < 0.5
+
+
+def test_what_the_plane_misses() -> None:
+    scale = torch.tensor([4.0, 3.0, -2.0, -1.0], dtype=torch.float64)
+    f = ls.FunctionLandscape(lambda x: 0.5 * (scale * x.square()).sum(-1), 4)
+    e = torch.eye(4, dtype=torch.float64)
+    check = ls.check_picture(f, ls.surface(f, e[0] * 0.1, (e[0], e[2]), resolution=3))
+    assert check.mass == pytest.approx(6 / 10)
+    assert check.negative == pytest.approx(3)
+    assert check.negative_inside == pytest.approx(2)
+    torch.testing.assert_close(check.measured, torch.tensor([4.0, -2.0], dtype=torch.float64))
+
+
+def test_grids_out_of_range_are_named() -> None:
+    x = torch.zeros(3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="span"):
+        ls.surface(_formula(), x, span=0.0)
+    with pytest.raises(ValueError, match="resolution"):
+        ls.surface(_formula(), x, resolution=1)
+
+
+@pytest.mark.parametrize(("directions", "named"), [("polar", "directions"), ("pca", "trajectory")])
+def test_unknown_planes_are_named(directions: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        ls.surface(_formula(), torch.zeros(3, dtype=torch.float64), directions)

@@ -1,0 +1,161 @@
+"""Exit steps: published-rule tables in 50-digit arithmetic, torch itself, a plain recursion in arbitrary precision."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+import torch
+
+import landscape as ls
+
+TRUTH = Path(__file__).parents[1] / "truth" / "dynamics"
+OPTIONS = ("lr", "momentum", "dampening", "nesterov", "weight_decay")
+
+
+def rows(name: str, part: str = "rows") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((TRUTH / f"{name}.json").read_text())[part]
+    return found
+
+
+def options(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in OPTIONS}
+
+
+@pytest.mark.parametrize("row", rows("t1_saddle_sgd"), ids=lambda row: str(row["id"]))
+def test_exit_is_that_of_the_table(row):
+    falling = [i for i, lam in enumerate(row["lam"]) if lam < 0]
+    lam, x0 = ([row[name][i] for i in falling] for name in ("lam", "x0"))
+    assert ls.theory.sgd_exit(lam, x0, row["R"], steps=20_000, **options(row)).tolist() == [row["exit_step"]]
+
+
+def plain(lam, x0, radius, steps, *, lr, momentum, dampening, nesterov, weight_decay) -> tuple[int, float]:
+    """torch's rule in 40 digits; the step and how far the distances around it are from the radius."""
+    with mp.workdps(40):
+        lam, x, margin = [mp.mpf(v) for v in lam], [mp.mpf(v) for v in x0], mp.inf
+        b: list[Any] = [None] * len(x)
+        for t in range(steps + 1):
+            r = mp.sqrt(sum(v * v for v in x)) / radius
+            margin = min(margin, abs(r - 1))
+            if r > 1:
+                return t, float(margin)
+            for i, k in enumerate(lam):
+                g = (k + mp.mpf(weight_decay)) * x[i]
+                if momentum:
+                    b[i] = g if b[i] is None else momentum * b[i] + (1 - mp.mpf(dampening)) * g
+                    g = g + momentum * b[i] if nesterov else b[i]
+                x[i] -= mp.mpf(lr) * g
+        return -1, float(margin)
+
+
+def drawn(seed: int) -> tuple[list[float], np.ndarray, float, dict[str, Any]]:
+    """A saddle, two starts, a radius and a form of SGD at random."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 5))
+    lam = rng.normal(size=n) * 10 ** rng.uniform(-1.5, 0.5)
+    lam = np.abs(lam) * (-1 if seed % 2 else np.sign(lam))  # every other one falls along all axes
+    form = seed % 4
+    chosen = {
+        "lr": 10 ** rng.uniform(-2, -0.5), "momentum": [0.0, 0.9, 0.5, 0.95][form], "nesterov": form == 2,
+        "dampening": 0.0 if form != 3 else rng.uniform(0, 1), "weight_decay": 0.01 * (seed % 3),
+    }  # fmt: skip
+    return lam.tolist(), rng.normal(size=(2, n)) * 10 ** rng.uniform(-12, -2), 10 ** rng.uniform(-1, 1), chosen
+
+
+@pytest.mark.parametrize("seed", range(32))
+def test_exit_is_that_of_a_plain_recursion_and_of_torch(seed):
+    lam, X, radius, chosen = drawn(seed)
+    steps = 1500
+    found = ls.theory.sgd_exit(lam, X, radius, steps=steps, **chosen)
+    assert found.dtype == np.int64
+    for row, start in enumerate(X):
+        t, margin = plain(lam, start.tolist(), radius, steps, **chosen)
+        assert margin > 1e-9  # rounding does not decide
+        assert found[row] == t
+    p = torch.nn.Parameter(torch.tensor(X[0], dtype=torch.float64))
+    optimizer = torch.optim.SGD([p], **chosen)
+    a = torch.tensor(lam, dtype=torch.float64)
+    for t in range(steps + 1):
+        if float(p.detach().norm()) > radius:
+            assert found[0] == t
+            return
+        p.grad = a * p.detach()
+        optimizer.step()
+    assert found[0] == -1
+
+
+def test_exit_where_formats_end():
+    """Starts below the smallest float64's square, distances above the largest: logarithms are the truth."""
+    t = ls.theory.sgd_exit([-0.5], [[1e-300], [0.9], [2.0]], 1.0, lr=0.2)
+    assert t.tolist() == [math.ceil(300 * math.log(10) / math.log(1.1)), 2, 0]
+    slow = ls.theory.sgd_exit([-1e-4], [1e-300], 1e300, lr=1e-3, steps=10**12)[0]  # 1.4e10 steps, by doubling
+    assert slow == pytest.approx(600 * math.log(10) / math.log1p(1e-7), rel=1e-6)
+    assert ls.theory.sgd_exit([-1.0], [1e-3], lr=0.1, steps=72).tolist() == [-1]
+    assert ls.theory.sgd_exit([-1.0], [1e-3], lr=0.1, steps=73).tolist() == [73]
+    assert ls.theory.sgd_exit([-1.0, 1.0], [1e-3, 1e-3], lr=0.1, weight_decay=1.0).tolist() == [-1]
+    assert ls.theory.sgd_exit([-1.0], [0.0], lr=0.1).tolist() == [-1]
+
+
+def test_growth_is_the_spectral_radius():
+    rng = np.random.default_rng(0)
+    for form in range(4):
+        chosen = {
+            "lr": 0.3,
+            "momentum": [0.0, 0.9, 0.5, 0.9][form],
+            "nesterov": form == 2,
+            "dampening": 0.4 * (form == 3),
+            "weight_decay": 0.1,
+        }
+        lam = rng.normal(size=6) * 5
+        found = ls.theory.sgd_growth(lam, **chosen)
+        for k, rho in zip(lam, found, strict=True):
+            # the steps of torch, as a matrix by its columns
+            t, x = 400, torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+            optimizer, peak, size = torch.optim.SGD([x], **chosen), [], 0.0
+            for _ in range(t):
+                x.grad = k * x.detach()
+                optimizer.step()
+                state = optimizer.state[x].get("momentum_buffer")
+                scale = float(x.detach().abs()) + (0.0 if state is None else float(state.abs()))
+                size += math.log(scale)
+                with torch.no_grad():
+                    x /= scale
+                    if state is not None:
+                        state /= scale
+                peak.append(size)
+            assert math.exp((peak[-1] - peak[99]) / (t - 100)) == pytest.approx(rho, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "row", rows("t7_stability"), ids=lambda row: f"{row['momentum']}-{row['dampening']}-{row['nesterov']}"
+)
+def test_limits_of_stability(row):
+    chosen = {name: row[name] for name in OPTIONS if name != "lr"}
+    lr = row["lr_max_bisection"]
+    assert ls.theory.sgd_limit(lr, **chosen) == pytest.approx(row["lam"], rel=1e-12)
+    below, above = (ls.theory.sgd_growth([row["lam"]], lr=lr * s, **chosen)[0] for s in (0.999, 1.001))
+    assert below < 1 < above
+
+
+def test_adam_limit():
+    assert ls.theory.adam_limit(1e-3) == pytest.approx(38e3)
+    assert ls.theory.adam_limit(0.1, 0.0) == pytest.approx(20)
+    assert ls.theory.sgd_limit(0.1, 0.9, dampening=1.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("chosen", "text"),
+    [
+        ({"lr": -1.0}, "lr must be a number of at least 0"),
+        ({"lr": 0.1, "nesterov": True}, "Nesterov's form needs momentum"),
+        ({"lr": 0.1, "radius": 0.0}, "radius must be a positive number"),
+        ({"lr": 0.1, "start": [[1.0, 2.0]]}, "start must be"),
+        ({"lr": 0.1, "curvatures": [math.nan]}, "finite"),
+    ],
+)
+def test_wrong_input(chosen, text):
+    with pytest.raises(ValueError, match=text):
+        ls.theory.sgd_exit(**{"curvatures": [-1.0], "start": [0.1], **chosen})

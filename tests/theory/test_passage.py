@@ -1,0 +1,168 @@
+"""Noise-driven exits, barriers and plateaus: tables by other routes, simulated noise, torch's own steps."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+
+import landscape as ls
+from landscape.theory.noise import marginal_step
+
+TRUTH = Path(__file__).parents[1] / "truth" / "dynamics"
+theory = ls.theory
+
+
+def rows(name: str, part: str = "rows") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((TRUTH / f"{name}.json").read_text())[part]
+    return found
+
+
+@pytest.mark.parametrize("row", [r for r in rows("t2_noise_exit") if len(r["lam"]) == 1], ids=lambda r: str(r["id"]))
+def test_noise_driven_exit_in_one_direction(row):
+    law = theory.noise_exit(row["lam"][0], lr=row["lr"], sigma=row["sigma"], radius=row["R"])
+    assert law.returns
+    assert law.mean == pytest.approx(row["exact_mean"], rel=1e-7)
+    assert law.median == row["exact_median"]
+    assert law.cdf[law.median] == pytest.approx(row["exact_cdf_at_median"], abs=1e-9)
+    assert abs(law.mean - row["mc"]["mean"]) < 4 * row["mc"]["mean_se"]
+    assert marginal_step(row["lam"][0], row["lr"], row["sigma"], row["R"]) == pytest.approx(
+        row["marginal_t50"], rel=1e-9
+    )
+
+
+def test_noise_driven_exit_in_several_directions():
+    row = rows("t2_noise_exit")[8]
+    law = theory.noise_exit(-1.0, lr=row["lr"], sigma=row["sigma"], directions=5)
+    assert not law.returns
+    assert law.median == row["marginal_median_step"]
+    assert law.mean == pytest.approx(row["mc"]["mean"], rel=0.01)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_driven_exit_simulated(seed):
+    rng = np.random.default_rng(seed)
+    lam, lr, sigma, radius = (
+        -(10 ** rng.uniform(-1, 0.5)),
+        10 ** rng.uniform(-1.5, -0.7),
+        10 ** rng.uniform(-1, 0.3),
+        0.8,
+    )
+    law = theory.noise_exit(lam, lr=lr, sigma=sigma, radius=radius)
+    x, times, t = np.zeros(20_000), np.zeros(20_000), 0
+    while not times.all():
+        x = x - lr * (lam * x + sigma * rng.standard_normal(len(x)))
+        t += 1
+        times[(np.abs(x) >= radius) & (times == 0)] = t
+    assert abs(times.mean() - law.mean) < 4 * times.std() / math.sqrt(len(x))
+    for share in (0.1, 0.5, 0.9):
+        q = law.quantile(share)
+        assert abs((times <= q).mean() - law.cdf[q]) < 4 * 0.5 / math.sqrt(len(x))
+
+
+@pytest.mark.parametrize("row", rows("t6_kramers"), ids=lambda r: str(r["T"]))
+def test_double_well(row):
+    for name, target in (("to_saddle", 0.0), ("to_other_minimum", 1.0)):
+        assert theory.double_well_passage(row["T"], target) == pytest.approx(row[name]["mfpt"], rel=1e-9)
+    bare, corrected = theory.kramers(0.25, row["T"], 2.0, -1.0, (-6.0, 0.0), (6.0, 6.0))
+    exact = row["to_other_minimum"]
+    assert bare == pytest.approx(exact["kramers"], rel=1e-12)
+    if row["T"] <= 0.1:  # what is left is of the next order
+        assert abs(corrected / exact["mfpt"] - 1) < 15 * row["T"] ** 2 < abs(bare / exact["mfpt"] - 1)
+
+
+def test_kramers_error_as_documented():
+    exact = theory.double_well_passage(0.05)
+    bare, corrected = theory.kramers(0.25, 0.05, 2.0, -1.0, (-6.0, 0.0), (6.0, 6.0))
+    assert bare / exact == pytest.approx(0.90, abs=0.005)
+    assert corrected / exact == pytest.approx(0.97, abs=0.005)
+
+
+def test_passage_over_other_potentials():
+    """A harmonic well by its own one-dimensional integral; a slope without walls on which the mean time is infinite."""
+    T, b = 0.4, 1.3
+    exact = quad(
+        lambda y: math.sqrt(math.pi / (2 * T)) * math.exp(y * y / (2 * T)) * (1 + math.erf(y / math.sqrt(2 * T))), 0, b
+    )
+    assert theory.mean_passage(lambda x: x**2 / 2, T, 0.0, b) == pytest.approx(exact[0], rel=1e-9)
+    with pytest.raises(ValueError, match="does not grow to the left"):
+        theory.mean_passage(lambda x: x, T, 0.0, 1.0)
+
+
+def test_exponent_of_sgd():
+    """ln tau is linear in B / lr, and the whole barrier is climbed at the minimum's curvature for path = 1."""
+    a, b = (theory.sgd_escape_time(0.1, lr, 8, 2.0, -0.5, 1.0) for lr in (0.1, 0.05))
+    assert math.log(b / a) == pytest.approx(2 * 8 * 0.1 / 2.0 * (1 / 0.05 - 1 / 0.1))
+    assert theory.sgd_escape_time(0.0, 0.1, 8, 2.0, -0.5) == pytest.approx(2 * math.pi / 0.5)
+
+
+@pytest.mark.parametrize("row", rows("t5_linear_net"), ids=lambda r: f"{r['layers']}-{r['s']}-{r['u0']}")
+def test_deep_linear_networks(row):
+    time = theory.deep_linear_time(row["layers"], row["s"], row["u0"])
+    assert time == pytest.approx(row["t_half_closed"], rel=1e-10)
+    assert row["lr"] * row["gd_steps_torch"] == pytest.approx(time, rel=0.05)
+    assert theory.deep_linear_time(row["layers"], row["s"], row["u0"], 0.99) == pytest.approx(
+        row["t_99_closed"], rel=1e-9
+    )
+
+
+@pytest.mark.parametrize(("layers", "s", "u0"), [(1, 2.0, 1e-3), (2, 1.7, 1e-4), (4, 1.3, 1e-2)])
+def test_plateau_of_a_deep_linear_network_in_torch(layers, s, u0):
+    lr = 0.01
+    p = torch.nn.Parameter(torch.full((layers,), u0 ** (1 / layers), dtype=torch.float64))
+    optimizer = torch.optim.SGD([p], lr=lr)
+    steps = 0
+    while float(p.detach().prod()) < s / 2:
+        optimizer.zero_grad()
+        (0.5 * (s - p.prod()) ** 2).backward()
+        optimizer.step()
+        steps += 1
+    assert steps * lr == pytest.approx(theory.deep_linear_time(layers, s, u0), rel=0.05)
+
+
+@pytest.mark.parametrize("row", rows("t8_plateaus", "sigmoid_neuron"), ids=lambda r: f"{r['w0']}-{r['lr']}")
+def test_sigmoid_plateau(row):
+    assert theory.sigmoid_time(row["w0"]) == pytest.approx(row["flow_time_w_ge_0"], rel=1e-12)
+    half = 1 - math.sqrt(2 * row["f0"]) / math.sqrt(2)
+    assert theory.sigmoid_time(row["w0"], math.log(half / (1 - half))) == pytest.approx(
+        row["flow_time_half_loss"], rel=1e-10
+    )
+
+
+@pytest.mark.parametrize("row", rows("t8_plateaus", "gaussian_well"), ids=lambda r: f"{r['x0']}-{r['lr']}")
+def test_gaussian_well_plateau(row):
+    assert theory.gaussian_well_time(row["x0"]) == pytest.approx(row["flow_time_to_1"], rel=1e-12)
+
+
+@pytest.mark.parametrize("row", rows("t4_octopus", "gd"), ids=lambda r: f"{r['L']:.3g}-{r['d']}")
+def test_octopus(row):
+    found = theory.octopus_exit(row["d"], row["L"], row["gamma"], row["tau"], row["eta"])
+    assert found == row["T_2tau"]
+    kappa = theory.octopus_growth(row["L"], row["gamma"], row["eta"])
+    assert kappa == pytest.approx(row["per_saddle_growth_ratio_theory"], rel=1e-12)
+    if row["d"] == 6:
+        assert found[-1] / found[-2] == pytest.approx(kappa, rel=0.01)
+    assert theory.octopus_exit(row["d"], row["L"], row["gamma"], row["tau"], row["eta"], steps=found[0]) == found[:1]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: theory.noise_exit(1.0, lr=0.1, sigma=1.0),
+        lambda: theory.noise_exit(-1.0, lr=1e-6, sigma=1.0),
+        lambda: theory.kramers(0.25, 0.1, 2.0, 1.0),
+        lambda: theory.deep_linear_time(2, 1.0, 0.7),
+        lambda: theory.octopus_exit(3, 1.0, 2.0, 1.0, 0.1),
+        lambda: theory.sigmoid_time(1.0),
+        lambda: theory.gaussian_well_time(0.5),
+        lambda: theory.mean_passage(lambda x: x**2, 0.1, 1.0, 1.0),
+        lambda: theory.sgd_escape_time(0.1, 0.1, 8, 2.0, 0.5),
+    ],
+)
+def test_wrong_input(call):
+    with pytest.raises(ValueError, match=r"must|need|give"):
+        call()
