@@ -42,7 +42,7 @@ def _plane(ax: Axes, picture: Any) -> None:
     finite = np.isfinite(values)
     if finite.any():
         shown = np.ma.masked_array(values, ~finite)
-        levels = _levels(values[finite])
+        levels = levels_of(values[finite])
         if len(levels) > 1:
             shades = len(levels) + 1  # one between two levels, whatever their distance
             ax.contourf(xs, ys, shown.T, levels=levels, extend="both", cmap=PAPER.resampled(shades),
@@ -60,7 +60,7 @@ def _plane(ax: Axes, picture: Any) -> None:
         ax.set_aspect("equal")
 
 
-def _levels(values: Any) -> Any:
+def levels_of(values: Any) -> Any:
     """Contour levels at quantiles, closer where f is low: equal steps would all lie in the steep corners."""
     shares = np.linspace(0, 1, LEVELS + 2)[1:-1] ** 1.7
     return np.unique(np.quantile(values, shares))

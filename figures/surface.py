@@ -23,7 +23,7 @@ def draw(result: Any) -> Figure:
     fig = Figure(figsize=(style.COLUMN, 3.0), layout="constrained")
     ax = fig.subplots()
     finite = np.isfinite(values)
-    levels = contours._levels(values[finite]) if finite.any() else np.array([])
+    levels = contours.levels_of(values[finite]) if finite.any() else np.array([])
     if len(levels) > 1:
         shades = len(levels) + 1  # one between two levels, whatever their distance
         shown = np.ma.masked_array(values, ~finite)

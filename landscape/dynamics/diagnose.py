@@ -19,6 +19,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from landscape.dynamics.probes import Probe
 from landscape.dynamics.trace import Phase, Trace
 from landscape.results import result
 
@@ -50,7 +51,7 @@ class Diagnosis:
     causes: list[Cause]
     phases: list[Phase]
     stuck: bool  # whether the last part of the run made little progress
-    probes: list[str] = field(default_factory=list)  # names of the trials that would tell
+    probes: list[Probe] = field(default_factory=list)  # trials of remedies by ``probe``; empty where none were run
 
     def __str__(self) -> str:
         lines = [str(cause) for cause in self.causes]

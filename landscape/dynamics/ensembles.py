@@ -5,13 +5,14 @@ optimiser drives them all; every other class gets an optimiser a row. Gradients 
 """
 
 import inspect
-import re
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.func import grad, vmap
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
@@ -20,17 +21,20 @@ from landscape import batches as batching
 from landscape import specs
 from landscape.core import Landscape
 from landscape.dynamics.schedules import require_options
+from landscape.errors import LoadingError
 from landscape.model import ModelLandscape
 
 Maker = Callable[[list[nn.Parameter]], Optimizer]
-ELEMENTWISE = ("SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Rprop", "ASGD")
+ELEMENTWISE = (
+    optim.SGD, optim.Adagrad, optim.Adadelta, optim.RMSprop, optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax,
+    optim.Rprop, optim.ASGD,
+)  # fmt: skip
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     name.lower(): kind
-    for name, kind in vars(torch.optim).items()
+    for name, kind in vars(optim).items()
     if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
 }
-MATRICES = ("Muon",)  # takes matrices only, and a point is a vector
-SPARSE = ("SparseAdam",)
+REFUSED = {"Muon": "matrices", "SparseAdam": "sparse gradients"}  # what these take, and nothing else
 
 
 def maker(spec: str) -> Maker:
@@ -46,9 +50,10 @@ def maker(spec: str) -> Maker:
         raise ValueError(
             f"no optimiser is called {name!r}.{hint} Known: {', '.join(k.__name__ for k in OPTIMIZERS.values())}."
         )
-    if kind.__name__ in (*MATRICES, *SPARSE):
-        reason = "matrices" if kind.__name__ in MATRICES else "sparse gradients"
-        raise ValueError(f"{kind.__name__} takes {reason} only: a point is a flat vector with a dense gradient.")
+    if kind.__name__ in REFUSED:
+        raise ValueError(
+            f"{kind.__name__} takes {REFUSED[kind.__name__]} only: a point is a flat vector with a dense gradient."
+        )
     require_options(name, kind, options, skip=1)
     return lambda parameters: kind(parameters, **options)
 
@@ -72,7 +77,7 @@ class Ensemble:
         try:
             whole = nn.Parameter(X.detach().clone())
             optimizer = make([whole])
-            self.together = type(optimizer).__name__ in ELEMENTWISE and type(optimizer) in OPTIMIZERS.values()
+            self.together = type(optimizer) in ELEMENTWISE  # a subclass may do anything
             self.parameters = [whole] if self.together else [nn.Parameter(row.clone()) for row in X.detach()]
             self.optimizers = [optimizer] if self.together else [make([p]) for p in self.parameters]
         except (TypeError, ValueError) as error:
@@ -85,17 +90,14 @@ class Ensemble:
 
     def step(self) -> None:
         """One step of every run. Cost: one gradient a run; LBFGS as many as its closure is called."""
-        if self.together:
-            self.parameters[0].grad = self.gradients(self.points)
-            self.optimizers[0].step()
+        if isinstance(self.optimizers[0], optim.LBFGS):
+            for optimizer, p in zip(self.optimizers, self.parameters, strict=True):
+                optimizer.step(partial(self._evaluate, p))
             return
-        closures = [self._closure(p) for p in self.parameters]
-        if all(_takes_no_closure(o) for o in self.optimizers):
-            for p, g in zip(self.parameters, self.gradients(self.points), strict=True):
-                p.grad = g
-            closures = [None] * len(closures)
-        for optimizer, closure in zip(self.optimizers, closures, strict=True):
-            optimizer.step(closure) if closure else optimizer.step()
+        G = self.gradients(self.points)
+        for optimizer, p, g in zip(self.optimizers, self.parameters, [G] if self.together else G, strict=True):
+            p.grad = g
+            optimizer.step()
 
     def put(self, X: Tensor) -> None:
         """Move the runs to X (R, n), leaving the optimisers' state as it is."""
@@ -103,43 +105,48 @@ class Ensemble:
             for p, x in zip(self.parameters, [X] if self.together else X, strict=True):
                 p.copy_(x)
 
-    def _closure(self, p: nn.Parameter) -> Callable[[], float] | None:
-        def evaluate() -> float:
-            x = p.detach()[None]
-            p.grad = self.gradients(x)[0]
-            return float(self.values(x)[0])
-
-        return evaluate
-
-
-def _takes_no_closure(optimizer: Optimizer) -> bool:
-    return not isinstance(optimizer, torch.optim.LBFGS)
+    def _evaluate(self, p: nn.Parameter) -> float:
+        """The value at p, its gradient in ``p.grad``: the closure of an optimiser that asks for it."""
+        x = p.detach()[None]
+        p.grad = self.gradients(x)[0]
+        return float(self.values(x)[0])
 
 
 # ---- gradients -------------------------------------------------------------------------------------------------------
 
 
 def gradients(f: Landscape) -> Callable[[Tensor], Tensor]:
-    """f's gradient at many points, (R, n) -> (R, n); a model's by vmap where its modules allow, else point by point."""
+    """f's gradient at many points, (R, n) -> (R, n)."""
     if not isinstance(f, ModelLandscape):
         return f.gradient
+    return _rowwise(f, lambda x: torch.stack([term.function(x) for term in f.terms()]).sum())
+
+
+def _rowwise(f: ModelLandscape, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The gradients (R, n) of ``function``(x, ...) -> () at the rows of X (R, n), other arguments row by row too: all at once by vmap; one
+    by one from the first time on that a module does not allow it."""
     vectorised = True
 
-    def batched(X: Tensor) -> Tensor:
+    def batched(X: Tensor, *rest: list[Tensor]) -> Tensor:
         nonlocal vectorised
-        if vectorised:
-            try:
-                with f.evaluation():
-                    terms = list(f.terms())
-                    found: Tensor = vmap(
-                        grad(lambda x: torch.stack([t.function(x) for t in terms]).sum()), randomness="same"
-                    )(X)
-                return found
-            except (RuntimeError, NotImplementedError):  # a kernel without a batching rule
-                vectorised = False
-        return f.gradient(X)
+        with f.evaluation():
+            if vectorised:
+                try:
+                    found: Tensor = vmap(grad(function), randomness="same")(X, *rest)
+                    return found
+                except (RuntimeError, LoadingError):  # a model's own errors come again below
+                    vectorised = False
+            rows = [[[t[i] for t in leaves] for leaves in rest] for i in range(len(X))]
+            return torch.stack([_alone(function, x, *row) for x, row in zip(X, rows, strict=True)])
 
     return batched
+
+
+def _alone(function: Callable[..., Tensor], x: Tensor, *rest: list[Tensor]) -> Tensor:
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(function(x, *rest), x)
+    return gradient
 
 
 def isotropic(
@@ -169,14 +176,11 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
     data, shape = _joined(f)
     generator = _generator(seed, f.device)
 
-    def loss(x: Tensor, leaves: list[Tensor]) -> Tensor:
-        return f.batch_value(x, pytree.tree_unflatten(leaves, shape))
+    batched = _rowwise(f, lambda x, leaves: f.batch_value(x, pytree.tree_unflatten(leaves, shape)))
 
     def sampled(X: Tensor) -> Tensor:
         rows = _lots(len(X), size, f.samples, generator)
-        with f.evaluation():
-            found: Tensor = vmap(grad(loss), randomness="same")(X, [t[rows] for t in data])
-        return found
+        return batched(X, [t[rows] for t in data])
 
     return sampled
 
@@ -223,13 +227,13 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
     if spec == "none":
         return gradients(f)
     kind, _, text = spec.partition(":")
-    if kind == "isotropic" and re.fullmatch(r"[\d.eE+-]+", text):
-        value = specs.literal(text)
-        if isinstance(value, int | float) and 0 <= value < float("inf"):
-            return isotropic(gradients(f), float(value), seed, device)
+    value = specs.literal(text)
+    if kind == "isotropic" and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+        return isotropic(gradients(f), float(value), seed, device)
     if kind == "minibatch" and text.isdigit():
         return minibatch(f, int(text), seed)
-    hint = specs.closest(kind, ("none", "isotropic", "minibatch"))
+    known = ("none", "isotropic", "minibatch")
+    hint = "" if kind in known else specs.closest(kind, known)
     raise ValueError(f"noise must be 'none', 'isotropic:SIGMA' or 'minibatch:SIZE', got {spec!r}.{hint}")
 
 
@@ -245,7 +249,7 @@ def starts(at: Tensor, start: float | Tensor, runs: int, seed: np.random.SeedSeq
                 f"start must be a distance or displacements ({runs}, {len(at)}), got {tuple(start.shape)}."
             )
         return at + start.to(at)
-    if not 0 <= start < float("inf"):
+    if not 0 <= start < math.inf:
         raise ValueError(f"start must be a distance of at least 0, got {start!r}.")
     drawn = torch.randn(
         runs, len(at), generator=_generator(seed, torch.device("cpu")), dtype=torch.float64, device="cpu"

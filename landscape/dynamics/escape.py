@@ -93,9 +93,7 @@ class Escapes:
     steps: Tensor  # (runs,) int64, optimiser steps after which the event first held; the study's ``steps`` where it did not
     escaped: Tensor  # (runs,) bool
     diverged: Tensor  # (runs,) bool, became non-finite before the event
-    stalled: (
-        Tensor  # (runs,) bool, neither, and the point had stopped changing in any bit: arithmetic, not a longer time
-    )
+    stalled: Tensor  # (runs,) bool, neither, and no bit of the point changed any more: arithmetic, not a longer time
     ended: Tensor  # (runs,) int64, the last step at which the run was observed
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
     median: Estimate  # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer & Crowley's interval

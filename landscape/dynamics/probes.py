@@ -54,9 +54,7 @@ class Probe:
     against_control: Estimate  # the same less the control's, paired by seed
     diverged: int  # seeds whose loss ended non-finite; the estimates are then infinite
     gradients: float  # passes over all the data spent on gradients, all seeds together
-    rate: (
-        float | None
-    )  # along v, ln of the growth a step over the trial's first quarter; only of the eigenvector's probes
+    rate: float | None  # ln of the growth along v a step, over the first quarter; of the eigenvector's probes only
 
 
 @result
@@ -70,7 +68,7 @@ class Probes:
     negligible: float  # a mean gain up to this is no cure
     leap: (
         float | None
-    )  # where none wins: length of a step against the gradient that gains more than that; None: not found
+    )  # where none wins, a step of this length against the gradient gains more than that; or none found
     steps: int
     seeds: int
     curvature: float  # the Hessian's lowest eigenvalue at the start
@@ -326,18 +324,16 @@ def _copy(optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0) -> Op
     return clone
 
 
-Sick = list[
-    tuple[str, Tensor, Tensor]
-]  # a linear layer's name, which of its units (outputs,), their mean |input| (outputs,)
+# a linear layer's name, which of its units (outputs,), their mean |input| (outputs,)
+Sick = list[tuple[str, Tensor, Tensor]]
 
 
 def _sick_units(f: ModelLandscape) -> tuple[Sick, Sick]:
     """Units of linear layers that are dead (ReLU, never active) or saturated (sigmoid, tanh, never on their slope), over all data."""
     layers = {id(m): name for name, m in f.model.named_modules() if isinstance(m, nn.Linear)}
     made: dict[int, tuple[str, Tensor]] = {}  # the tensors are held, so that no identity is used twice
-    largest: dict[
-        tuple[str, bool], Tensor
-    ] = {}  # (layer, whether ReLU) -> the most active or steepest over the data, a unit
+    # (layer, whether ReLU) -> the most active or steepest over the data, a unit
+    largest: dict[tuple[str, bool], Tensor] = {}
     size: dict[str, list[Tensor]] = {}
 
     def linear(module: nn.Module, _: Any, output: Tensor) -> None:

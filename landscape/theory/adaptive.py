@@ -184,13 +184,13 @@ def _rprop(
     return step
 
 
-_RULES: dict[str, Callable[..., Step]] = {
+RULES: dict[str, Callable[..., Step]] = {
     "adam": _adam, "adamw": _adamw, "adamax": _adamax, "rmsprop": _rmsprop, "adagrad": _adagrad, "rprop": _rprop
 }  # fmt: skip
 
 
 def _rule(name: str, options: dict[str, object]) -> Step:
-    rule = _RULES[_known(name, _RULES)]
+    rule = RULES[_known(name, RULES)]
     known = inspect.signature(rule).parameters
     for option in options:
         if option not in known:

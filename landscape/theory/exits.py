@@ -48,7 +48,7 @@ def sgd_exit(
         ValueError: shapes that do not fit, or an option that torch refuses.
     """
     lam, X = _shaped(curvatures, start)
-    _check(lr, momentum, dampening, nesterov, weight_decay)
+    require_options(lr, momentum, dampening, nesterov, weight_decay)
     if not 0 < radius < math.inf:
         raise ValueError(f"the radius must be a positive number, got {radius!r}.")
     k = lam + weight_decay
@@ -84,7 +84,7 @@ def sgd_growth(
     Raises:
         ValueError: an option that torch refuses.
     """
-    _check(lr, momentum, dampening, nesterov, weight_decay)
+    require_options(lr, momentum, dampening, nesterov, weight_decay)
     k = np.atleast_1d(np.asarray(curvatures, dtype=np.float64)) + weight_decay
     M = matrices(k, lr, momentum, dampening, nesterov)
     half, det = (M[:, 0, 0] + M[:, 1, 1]) / 2, M[:, 0, 0] * M[:, 1, 1] - M[:, 0, 1] * M[:, 1, 0]
@@ -173,7 +173,7 @@ def _shaped(curvatures: ArrayLike, start: ArrayLike) -> tuple[Floats, Floats]:
     return lam, X
 
 
-def _check(lr: float, momentum: float, dampening: float, nesterov: bool, weight_decay: float) -> None:
+def require_options(lr: float, momentum: float, dampening: float, nesterov: bool, weight_decay: float) -> None:
     for name, value in {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}.items():
         if not 0 <= value < math.inf:
             raise ValueError(f"{name} must be a number of at least 0, got {value!r}.")

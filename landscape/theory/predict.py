@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from landscape.results import result
-from landscape.theory.adaptive import _RULES, adaptive_exit
+from landscape.theory.adaptive import RULES, adaptive_exit
 from landscape.theory.exits import sgd_exit
 
 SGD = ("lr", "momentum", "dampening", "nesterov", "weight_decay")
@@ -66,7 +66,7 @@ def predict_exit(
         lr, nesterov = float(str(chosen.get("lr", 1e-3))), bool(chosen.get("nesterov", False))
         found = sgd_exit(curvatures, start, radius, lr=lr, nesterov=nesterov, steps=steps, **given)
         return Prediction(found.tolist(), "exact recursion on the quadratic")
-    if name not in _RULES:
+    if name not in RULES:
         return Prediction(None, f"no law for {optimizer}")
     if not aligned:
         return Prediction(None, "not along axes: no law")

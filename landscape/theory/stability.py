@@ -6,7 +6,7 @@ SGD's steps are powers of the matrix of ``exits``; the first of its roots to lea
 
 import math
 
-from landscape.theory.exits import _check
+from landscape.theory.exits import require_options
 
 
 def sgd_limit(
@@ -20,7 +20,7 @@ def sgd_limit(
     Raises:
         ValueError: an option that torch refuses, lr = 0, or momentum of 1 and more: then nothing shrinks.
     """
-    _check(lr, momentum, dampening, nesterov, weight_decay)
+    require_options(lr, momentum, dampening, nesterov, weight_decay)
     if lr == 0 or momentum >= 1:
         raise ValueError(f"lr must be positive and momentum below 1, got lr={lr!r}, momentum={momentum!r}.")
     if nesterov:

@@ -324,3 +324,37 @@ def test_bad_input_is_named(options: dict[str, Any], said: str) -> None:
     given: dict[str, Any] = {"at": origin(2), "optimizers": ["sgd:lr=0.1"], "runs": 2, "steps": 3} | options
     with pytest.raises(ValueError, match=said.replace(".", r"\.")):
         ls.escape(quadratic([1.0, -1.0]), **given)
+
+
+class Branching(nn.Module):
+    """Looks at a number on the way, which vmap does not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        return y if y.sum().item() < 1e9 else 2 * y
+
+
+def test_a_model_that_vmap_refuses_goes_row_by_row() -> None:
+    x, y = torch.randn(8, 3).double(), torch.randn(8, 1).double()
+    f = ls.ModelLandscape(Branching().double(), nn.functional.mse_loss, [(x[:5], y[:5]), (x[5:], y[5:])])
+    X = torch.randn(3, f.dim).double()
+    torch.testing.assert_close(ensembles.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(ensembles.minibatch(f, 8, np.random.SeedSequence(0))(X), f.gradient(X))
+    study = ls.escape(f, X[0], ["sgd:lr=0.1", "lbfgs:lr=0.1"], 2, 3, noise="minibatch:2")
+    assert bool(torch.isfinite(study["sgd:lr=0.1"].ends).all())
+
+
+def test_a_model_that_raises_is_named_all_the_same() -> None:
+    x, y = torch.randn(8, 2).double(), torch.randn(8, 1).double()
+    model = nn.Linear(2, 1).double()
+
+    def broken(output: Tensor, target: Tensor) -> Tensor:
+        raise RuntimeError("no such luck")
+
+    f = ls.ModelLandscape(model, broken, [(x, y)])
+    with pytest.raises(ls.LoadingError, match="no such luck"):
+        ensembles.gradients(f)(f.point()[None])
