@@ -252,7 +252,7 @@ def kaplan_meier_median(times: np.ndarray, observed: np.ndarray) -> Estimate:
         upper = np.where(survival > 0, survival ** np.exp(-width), 0.0)
 
     def crossing(curve: np.ndarray) -> float:
-        below = np.flatnonzero(curve <= 0.5)
+        below = np.flatnonzero(curve <= 0.5 + 1e-12)  # a product of many factors is 1/2 to rounding only
         return float(events[below[0]]) if len(below) else math.inf
 
     low, value, high = crossing(lower), crossing(survival), crossing(upper)

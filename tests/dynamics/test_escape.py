@@ -201,6 +201,16 @@ def test_kaplan_meier_by_hand() -> None:
     assert median.high == math.inf
 
 
+def test_without_censoring_the_median_is_that_of_the_sample() -> None:
+    """The lower of the two middle times of an even number, where the survival is 1/2 up to rounding."""
+    rng = np.random.default_rng(0)
+    for count in range(1, 300):
+        times = rng.integers(1, 40 if count % 3 else 10**6, size=count)
+        median = kaplan_meier_median(times, np.ones(count, dtype=bool))
+        assert median.value == np.sort(times)[(count - 1) // 2]
+        assert median.low <= median.value <= median.high
+
+
 def test_a_schedule_is_used_in_runs() -> None:
     """x <- (1 + lr_t) x with lr 1 for two steps, then 0.5: 0.1 passes 1 after 0.2, 0.4, 0.6, 0.9, 1.35."""
     start = torch.tensor([[0.1]]).double()

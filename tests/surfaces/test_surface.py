@@ -60,6 +60,14 @@ def test_filters_have_the_norms_of_the_weights(dtype: torch.dtype, device: torch
     assert torch.equal(normalised(f, x, d, None), d)
 
 
+def test_a_slope_of_one_dimension_has_no_filter() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.PReLU(3), nn.Linear(3, 1)).double()
+    f = ls.ModelLandscape(model, nn.MSELoss(), [(torch.ones(4, 2).double(), torch.zeros(4, 1).double())])
+    u = normalised(f, f.point(), torch.ones(f.dim).double(), "filter")
+    zero = {name for name, where in f.layout.items() if not u[where].any()}
+    assert zero == {"0.bias", "1.weight", "2.bias"}
+
+
 def test_values_are_those_of_the_points(dtype: torch.dtype, device: torch.device) -> None:
     f = _net(dtype, device)
     x = f.point()
