@@ -156,7 +156,7 @@ def _plane(
     v = off / height
     reach = 1.35 * float(torch.maximum(torch.linalg.vector_norm(half), ((walk - middle) @ v).abs().max()))
     made = surface(
-        f, middle, (u, v), None, reach, resolution, trajectory={"curve": walk, "straight line": torch.stack([C[0], C[-1]])},
+        f, middle, (u, v), None, reach, resolution, trajectory={"curve": walk, "straight line": C[0] + t[:, None] * (C[-1] - C[0])},
         batch_statistics=batch_statistics, name=name, progress=progress,
     )  # fmt: skip
     return replace(made, normalize="unit")

@@ -4,12 +4,14 @@ x: (n,), the centre; directions: k of them, each (n,), as used, k = 1 (u) or 2 (
 values: (r,) or (r, r), values[i] = f(x + a[i] u), values[i, j] = f(x + a[i] u + a[j] v).
 """
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,10 +26,17 @@ from landscape.surfaces.cells import Cells, Metric
 from landscape.surfaces.directions import drawn, eigenvectors, moments, normalised, principal_axes
 from landscape.surfaces.walks import Walk, project
 
+if TYPE_CHECKING:
+    from landscape.surfaces.checking import PictureCheck
+
 CHOICES = ("random", "eigen", "pca", "moments")
 EVERY = 5.0  # seconds between two calls of ``keep``
 
 Directions = str | Tensor | tuple[Tensor, ...]
+
+
+class AnotherPlane(ValueError):  # noqa: N818  # what it is about
+    """The known surface is of another landscape, centre or plane."""
 
 
 @result
@@ -49,6 +58,7 @@ class Surface:
     walks: dict[str, Walk] = field(default_factory=dict)  # trajectories on the plane
     batch_statistics: bool = False  # whether BatchNorm's statistics were measured anew in every cell
     done: Tensor | None = None  # shaped like values, bool: the cells computed so far; None: all of them
+    check: PictureCheck | None = None  # whether the picture is right, where that was asked
 
     @property
     def complete(self) -> bool:
@@ -216,7 +226,7 @@ def _reuse(f: Landscape, made: Surface, known: Surface | None, measure: Cells) -
     same = len(made.directions) == len(known.directions) and made.batch_statistics == known.batch_statistics
     pairs = [(made.x, known.x), *zip(made.directions, known.directions, strict=True)] if same else []
     if not same or hashes[0] != hashes[1] or not all(torch.equal(p, q.to(p.device)) for p, q in pairs):
-        raise ValueError("the known surface is of another landscape, centre or plane: compute this one without known=.")
+        raise AnotherPlane("the known surface is of another landscape, centre or plane: compute this one afresh.")
     near = 4 * torch.finfo(made.x.dtype).eps * float(made.steps.abs().max())
     close = (made.steps[:, None] - known.steps.to(made.steps)[None, :]).abs() <= near
     here, there = close.any(dim=1).nonzero()[:, 0], close.int().argmax(dim=1)
@@ -233,7 +243,7 @@ def _reuse(f: Landscape, made: Surface, known: Surface | None, measure: Cells) -
         "loss"
     ]  # a formula has no hash: one known cell is computed again
     if not torch.allclose(before[:1], one, rtol=1e-4, atol=1e-6, equal_nan=True):
-        raise ValueError(f"the known surface has {float(before[0]):.6g} where this landscape is {float(one):.6g}.")
+        raise AnotherPlane(f"the known surface has {float(before[0]):.6g} where this landscape is {float(one):.6g}.")
     values, done, beside = made.values.clone(), torch.zeros_like(made.values, dtype=torch.bool), {}
     values[new], done[new] = before, True
     for key, empty in made.metrics.items():
