@@ -6,6 +6,7 @@ them, ``save`` writes one to a file with its provenance.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -17,9 +18,11 @@ from . import (
     disconnectivity,
     hits,
     index_loss,
+    interactive,
     layers,
     line,
     metrics,
+    motion,
     path_profile,
     slices,
     spectrum,
@@ -28,9 +31,9 @@ from . import (
     value_index,
     walks,
 )
-from .style import NothingToDraw, save
+from .style import NothingToDraw, save, store
 
-__all__ = ["RECIPES", "NothingToDraw", "Recipe", "save"]
+__all__ = ["RECIPES", "NothingToDraw", "Recipe", "save", "write"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Recipe:
     description: str
     draw: Callable[[Any], Figure]
     caption: Callable[[Any], str]  # what the figure shows, in words: its alt text
+    animate: Callable[[Any], bytes] | None = None  # the bytes of a GIF
+    page: Callable[[Any, str], str] | None = None  # a self-contained HTML page, of the result and its caption
 
 
 RECIPES = {
@@ -68,11 +73,41 @@ RECIPES = {
         ),
         Recipe("index_loss", "index against loss of a network's points", index_loss.draw, index_loss.caption),
         Recipe("path_profile", "f along a minimum-energy path", path_profile.draw, path_profile.caption),
-        Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption),
-        Recipe("surface_3d", "the same as a surface in space", surface_3d.draw, surface_3d.caption),
+        Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption, motion.walk),
+        Recipe(
+            "surface_3d",
+            "the same as a surface in space",
+            surface_3d.draw,
+            surface_3d.caption,
+            motion.turn,
+            interactive.page,
+        ),
         Recipe("metrics", "other metrics on the plane, accuracy say", metrics.draw, metrics.caption),
         Recipe("walks", "trajectories: their own values beside the plane's", walks.draw, walks.caption),
         Recipe("line", "the values along a line or curve", line.draw, line.caption),
         Recipe("connection", "f along a curve between two networks", connection.draw, connection.caption),
     )
 }
+
+
+def write(recipe: Recipe, result: Any, path: Path, *, alt: str, provenance: Any) -> Path:
+    """Draw a result and write it to ``path`` by its suffix, .png, .svg, .pdf, .gif or .html.
+
+    Raises:
+        NothingToDraw: the result lacks the numbers, or there is no such form of this figure.
+        OSError: the folder cannot be written.
+    """
+    form = path.suffix.removeprefix(".").lower()
+    if form == "gif":
+        if recipe.animate is None:
+            raise NothingToDraw(f"there is no animation of {recipe.name}; there are of {_with('animate')}.")
+        return store(path, recipe.animate(result))
+    if form == "html":
+        if recipe.page is None:
+            raise NothingToDraw(f"there is no interactive page of {recipe.name}; there are of {_with('page')}.")
+        return store(path, recipe.page(result, alt).encode())
+    return save(recipe.draw(result), path, alt=alt, provenance=provenance)
+
+
+def _with(form: str) -> str:
+    return ", ".join(name for name, recipe in RECIPES.items() if getattr(recipe, form) is not None)
