@@ -217,6 +217,8 @@ def count_saddles(
         first = [chosen(dim, 0) for dim in wanted]  # a dimension that the family refuses is refused at once
     done = {} if known is None else _known(known, chosen.name, seed, starts)
     total, over = count * len(wanted), 0
+    origin = provenance(first[-1], torch.zeros(0, dtype=torch.float64, device="cpu"), chosen.name, seed, config or {})
+    origin = replace(origin, model_hash=chosen.fingerprint)
     for dim in wanted:
         expected = chosen.expected(dim)
         kept = done.get(dim)
@@ -231,10 +233,10 @@ def count_saddles(
             blocks.append(_pack(dim, made, expected, chosen.random))
             done[dim] = _joined(blocks)
             if checkpoint is not None:
-                checkpoint(SaddleCounts(chosen.name, seed, _ordered(done), realisations, starts, finished=False))
+                made_so_far = _ordered(done)
+                checkpoint(SaddleCounts(chosen.name, seed, made_so_far, realisations, starts, False, provenance=origin))
         over += count
     progress("theory", 0, None)
-    origin = provenance(first[-1], torch.zeros(0, dtype=torch.float64, device="cpu"), chosen.name, seed, config or {})
     counted = SaddleCounts(chosen.name, seed, _ordered(done), realisations, starts, finished=True, provenance=origin)
     return _beside_theory(counted, chosen)
 

@@ -5,19 +5,23 @@ what that gives is what each landscape gives alone, up to rounding.
 """
 
 import functools
+import hashlib
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from landscape import specs, theory, zoo
+from landscape import specs, theory, userfiles, zoo
 from landscape.core import FunctionLandscape
 from landscape.domains import Torus
+from landscape.errors import LoadingError
 from landscape.results import result
 from landscape.zoo.fields import spin_couplings, wave_amplitudes, waves_within
 from landscape.zoo.known import KnownLandscape, whole
@@ -57,6 +61,7 @@ class Family:
     build: Callable[[int, int], FunctionLandscape]
     together: Callable[[int, Sequence[int]], Together | None] = lambda dim, seeds: None
     expected: Callable[[int], ExpectedCounts | None] = lambda dim: None
+    fingerprint: str = ""  # of the source that makes it, where that is a file of the user
     random: bool = True  # False: every seed gives the same landscape
     kind: str = ""  # "torus" or "p-spin": which further theory applies
     order: int = 0  # p of a p-spin
@@ -110,6 +115,40 @@ def built_in(name: str, **options: Any) -> Family:
         return made
 
     return Family(name, build, expected=lambda dim: None if random else _known(build(dim, 0)), random=random)
+
+
+def named(spec: str, seed: int = 0, **options: Any) -> Family:
+    """The family that ``spec`` writes: a built-in name, ``file.py:family`` or ``pkg.mod:family``.
+
+    Args:
+        spec: what it names is called as ``family(dim, seed, **options)`` and gives a FunctionLandscape.
+        seed: of the global random state while it runs.
+
+    Raises:
+        ValueError: an unknown name or option.
+        LoadingError: the file cannot be run, or the function raises.
+    """
+    if not userfiles.is_python(spec):
+        return built_in(spec, **options)
+    spec = spec if ":" in spec else f"{spec}:family"
+    function, source = userfiles.resolve(spec)
+    attribute = spec.rpartition(":")[2]
+    if not callable(function):
+        raise LoadingError(f"{spec} is a {type(function).__name__}, not a function family(dim, seed) -> landscape.")
+    try:
+        inspect.signature(function).bind(1, 0, **options)
+    except TypeError as error:
+        raise LoadingError(
+            f"{spec} does not take (dim, seed{''.join(f', {k}=' for k in options)}): {error}. A family is family(dim, seed)."
+        ) from None
+
+    def build(dim: int, number: int) -> FunctionLandscape:
+        with userfiles.seeded(seed), userfiles.guarded(source):
+            made: FunctionLandscape = function(dim, number, **options)
+        return made
+
+    code = Path(source).read_bytes() if source.endswith(".py") else b""
+    return Family(attribute, build, fingerprint=hashlib.sha256(code).hexdigest()[:16] if code else "")
 
 
 def waves(of: Callable[[int], tuple[Tensor, Tensor | None]], *, name: str = "waves") -> Family:
