@@ -19,6 +19,7 @@ from . import (
     index_counts,
     index_energy,
     index_loss,
+    index_width,
     layers,
     minimum_chance,
     path_profile,
@@ -79,6 +80,7 @@ RECIPES = {
         ),
         Recipe("index_counts", "mean numbers of points by index", index_counts.draw, index_counts.caption),
         Recipe("index_energy", "index against energy, beside Bray and Dean", index_energy.draw, index_energy.caption),
+        Recipe("index_width", "index against loss of networks by width", index_width.draw, index_width.caption),
         Recipe("complexity", "complexity of a p-spin glass by energy", complexity.draw, complexity.caption),
         Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption),
     )

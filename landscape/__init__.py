@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
     from landscape.stationary.training import training_paths as training_paths
+    from landscape.stationary.widths import WidthStudy as WidthStudy
+    from landscape.stationary.widths import index_by_width as index_by_width
     from landscape.surfaces.grids import PictureCheck as PictureCheck
     from landscape.surfaces.grids import Surface as Surface
     from landscape.surfaces.grids import check_picture as check_picture
@@ -107,6 +109,7 @@ _HOMES = {
     "stationary.networks": ("NetworkCensus", "critical_points"),
     "stationary.search": ("FoundPoint", "find_stationary"),
     "stationary.training": ("training_paths",),
+    "stationary.widths": ("WidthStudy", "index_by_width"),
     "surfaces.grids": ("PictureCheck", "Surface", "check_picture", "surface"),
 }
 _MODULES = ("losses", "theory", "zoo")

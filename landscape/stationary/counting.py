@@ -98,6 +98,8 @@ class DimensionCounts:
     @property
     def saddles(self) -> Estimate:
         """The share of saddles: points that are neither minima nor maxima."""
+        if self.directions < 2:
+            return Estimate(0.0, 0.0, 0.0, 0.0)
         return self.share(range(1, self.directions))
 
     @property
