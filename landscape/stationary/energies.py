@@ -67,12 +67,14 @@ def index_by_energy(
     edge = 1.15 * max(1.0, -levels[0], levels[-1])
     curve = torch.linspace(-edge, edge, CURVE, dtype=torch.float64, device="cpu").tolist()
     exact = family.kind == "p-spin" and directions <= FINITE
+    # of N spins the Hessian is sqrt(p (p-1) / N) times a GOE matrix of size n = N - 1, and its shift p E: y = sqrt(2 N) w there
+    stretch = ((directions + 1) / directions) ** 0.5
     return IndexByEnergy(
         levels,
         shares,
         curve,
         [theory.index_fraction(level) for level in curve],
-        [theory.index_fraction(level, directions) for level in curve] if exact else [],
+        [theory.index_fraction(stretch * level, directions) for level in curve] if exact else [],
         directions,
     )
 

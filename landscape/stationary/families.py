@@ -195,14 +195,16 @@ def isotropic_waves() -> Family:
     In d = 1..4 variables the axes have 8 - 2 d times the variance of the diagonals: E h_ii^2 = 3 E h_ij^2 then.
     """
 
-    def of(dim: int) -> tuple[Tensor, Tensor]:
-        whole(1, ISOTROPIC, dim=dim)
-        rows = [k for k in waves_within(dim, 2) if float(k.abs().max()) == 1 and float(k.abs().sum()) <= 2]
-        weights = [8.0 - 2 * dim if float(k.abs().sum()) == 1 else 1.0 for k in rows]
-        kept = [(k, w) for k, w in zip(rows, weights, strict=True) if w > 0]
-        return torch.stack([k for k, _ in kept]), torch.tensor([w for _, w in kept], dtype=torch.float64, device="cpu")
+    return waves(_isotropic, name="isotropic-waves")
 
-    return waves(of, name="isotropic-waves")
+
+def _isotropic(dim: int) -> tuple[Tensor, Tensor]:
+    """The waves of ``isotropic_waves`` and their variances."""
+    whole(1, ISOTROPIC, dim=dim)
+    rows = [k for k in waves_within(dim, 2) if float(k.abs().max()) == 1 and float(k.abs().sum()) <= 2]
+    weights = [8.0 - 2 * dim if float(k.abs().sum()) == 1 else 1.0 for k in rows]
+    kept = [(k, w) for k, w in zip(rows, weights, strict=True) if w > 0]
+    return torch.stack([k for k, _ in kept]), torch.tensor([w for _, w in kept], dtype=torch.float64, device="cpu")
 
 
 def p_spin(order: int = 3) -> Family:
