@@ -342,9 +342,10 @@ def _deviation(difference: float, error: float, size: float) -> float:
 def _beside_theory(counted: SaddleCounts, family: Family) -> SaddleCounts:
     """With the lines that do not depend on the family, and the laws of energy that do."""
     energy = None
-    for d in counted.dimensions:
-        found = index_by_energy(family, d.dim, d.values, d.indices, d.labels, d.realisations, d.directions)
-        energy = found or energy
+    for d in reversed(counted.dimensions):
+        energy = index_by_energy(family, d.dim, d.values, d.indices, d.labels, d.realisations, d.directions)
+        if energy is not None:
+            break
     last = counted.dimensions[-1]
     curve = complexity(family, last.dim, last.values, last.indices, last.realisations)
     lines = theory_lines(max(d.directions for d in counted.dimensions))

@@ -69,14 +69,10 @@ def index_by_energy(
     exact = family.kind == "p-spin" and directions <= FINITE
     # of N spins the Hessian is sqrt(p (p-1) / N) times a GOE matrix of size n = N - 1, and its shift p E: y = sqrt(2 N) w there
     stretch = ((directions + 1) / directions) ** 0.5
-    return IndexByEnergy(
-        levels,
-        shares,
-        curve,
-        [theory.index_fraction(level) for level in curve],
-        [theory.index_fraction(stretch * level, directions) for level in curve] if exact else [],
-        directions,
-    )
+    limit = [theory.index_fraction(level) for level in curve]
+    half = [theory.index_fraction(stretch * level, directions) for level in curve[: CURVE // 2 + 1] if exact]
+    finite = half + [1 - share_ for share_ in reversed(half[:-1])]  # f and -f have the same law
+    return IndexByEnergy(levels, shares, curve, limit, finite, directions)
 
 
 def complexity(family: Family, spins: int, values: Tensor, indices: Tensor, realisations: int) -> Complexity | None:

@@ -268,15 +268,16 @@ class Forms:
 
     def derivatives(self, X: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, n), (B, n, n)."""
-        p = self.T.ndim - 1
-        C = self._contracted(X, labels)
+        p, C = self.T.ndim - 1, self._contracted(X, labels)
+        size = X.norm(dim=1, keepdim=True)
+        u = X / size
         g = p * (C @ X[:, :, None])[:, :, 0]
-        u = X / X.norm(dim=1, keepdim=True)
         radial = (g * u).sum(1, keepdim=True)
-        unit = torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
-        P = unit - u[:, :, None] * u[:, None, :]
-        H = p * (p - 1) * C - (radial / X.norm(dim=1, keepdim=True))[:, :, None] * unit
-        return g - radial * u, P @ H @ P
+        H = p * (p - 1) * C
+        H.diagonal(dim1=1, dim2=2).sub_(radial / size)
+        a = (H @ u[:, :, None])[:, :, 0]
+        cross = (a - 0.5 * (a * u).sum(1, keepdim=True) * u)[:, :, None] * u[:, None, :]
+        return g - radial * u, H - cross - cross.mT  # (I - u u') H (I - u u')
 
     def _contracted(self, X: Tensor, labels: Tensor) -> Tensor:
         """T x^(p-2), (B, n, n)."""

@@ -176,7 +176,7 @@ class _Collected:
         degenerate, rare = (self._count(which, len(expected)) for which in (~regular, self.hits < SEEN))
         sizes = counts.sum(1).tolist()
         rows = zip(
-            counts.tolist(), values[regular].split(sizes), index[regular].split(sizes), degenerate, (counts @ signs).tolist(),
+            counts.tolist(), torch.split(values[regular], sizes), torch.split(index[regular], sizes), degenerate, (counts @ signs).tolist(),
             expected, rare, self.starts, strict=True,
         )  # fmt: skip
         return [Tally(*row) for row in rows]
