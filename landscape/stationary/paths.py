@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.core import FunctionLandscape, Landscape, Progress, require_finite, silent
 from landscape.domains import Box, Sphere
 from landscape.results import Provenance, result, save
 from landscape.stationary.band import SAME, Band
@@ -113,6 +113,7 @@ def minimum_energy_path(
     _check(f, a, b, images, tol, max_steps, spring)
     a, b = a.detach(), b.detach()
     reasons: list[str] = []
+    b = _nearest(f, a, b, reasons)
     reach = float(norms(domain_of(f).difference(a, b)))
     a = _settle(f, a, reach, seed, "first", reasons)
     b = _settle(f, b, reach, seed, "last", reasons)
@@ -139,6 +140,21 @@ def _check(f: Landscape, a: Tensor, b: Tensor, images: int, tol: float, max_step
         raise ValueError(f"images must be at least 5, got {images}.")
     if not (tol > 0 and spring > 0 and max_steps >= 1):
         raise ValueError(f"tol, spring and max_steps must be positive, got {tol}, {spring} and {max_steps}.")
+
+
+def _nearest(f: Landscape, a: Tensor, b: Tensor, reasons: list[str]) -> Tensor:
+    """b, or of the points that the landscape's symmetry relates to it one nearer to a, unless that is a itself."""
+    symmetry = f.symmetry if isinstance(f, FunctionLandscape) else None
+    if symmetry is None or symmetry.nearest is None:
+        return b
+    copy = symmetry.nearest(a, b)
+    near, far = float(norms(copy - a)), float(norms(b - a))
+    if not 1e-3 * far < near < 0.999 * far:
+        return b
+    reasons.append(
+        f"the last end is a copy of the one given, by symmetry: {near:.3g} from the first instead of {far:.3g}"
+    )
+    return copy
 
 
 def _settle(f: Landscape, x: Tensor, reach: float, seed: int, which: str, reasons: list[str]) -> Tensor:
