@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from landscape.dynamics.probes import Probes as Probes
     from landscape.dynamics.probes import probe as probe
     from landscape.dynamics.schedules import schedule_curve as schedule_curve
+    from landscape.dynamics.sweeps import Sweep as Sweep
+    from landscape.dynamics.sweeps import sweep as sweep
     from landscape.dynamics.trace import Trace as Trace
     from landscape.dynamics.trace import plateau_length as plateau_length
     from landscape.dynamics.tracer import Tracer as Tracer
@@ -88,6 +90,7 @@ _HOMES = {
     "dynamics.escape": ("Escapes", "FallsBelow", "LeavesBall", "Study", "escape"),
     "dynamics.probes": ("Probe", "Probes", "probe"),
     "dynamics.schedules": ("schedule_curve",),
+    "dynamics.sweeps": ("Sweep", "sweep"),
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
