@@ -110,6 +110,8 @@ def predict(make: Maker, starts: Tensor, model: Model | str, noise: str, schedul
     if found.steps is None:
         return Theory(found.law)
     steps = np.array(found.steps)
+    if (steps < 0).all() and math.isnan(model.misfit):
+        return Theory("no law: nothing falls in the second-order model")
     if name != "sgd":
         growth = _crossing(name, options, x, model, limit)
     seen = np.where(steps < 0, limit, steps)
