@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from landscape.dynamics.diagnose import Cause as Cause
     from landscape.dynamics.diagnose import Diagnosis as Diagnosis
     from landscape.dynamics.diagnose import diagnose as diagnose
+    from landscape.dynamics.edge import EdgeStudy as EdgeStudy
+    from landscape.dynamics.edge import edge_of_stability as edge_of_stability
     from landscape.dynamics.escape import Escapes as Escapes
     from landscape.dynamics.escape import FallsBelow as FallsBelow
     from landscape.dynamics.escape import LeavesBall as LeavesBall
@@ -36,6 +38,13 @@ if TYPE_CHECKING:
     from landscape.dynamics.probes import Probes as Probes
     from landscape.dynamics.probes import probe as probe
     from landscape.dynamics.schedules import schedule_curve as schedule_curve
+    from landscape.dynamics.studies import Comparison as Comparison
+    from landscape.dynamics.studies import barrier_study as barrier_study
+    from landscape.dynamics.studies import octopus_study as octopus_study
+    from landscape.dynamics.studies import plateau_study as plateau_study
+    from landscape.dynamics.studies import saddle_study as saddle_study
+    from landscape.dynamics.sweeps import Sweep as Sweep
+    from landscape.dynamics.sweeps import sweep as sweep
     from landscape.dynamics.trace import Trace as Trace
     from landscape.dynamics.trace import plateau_length as plateau_length
     from landscape.dynamics.tracer import Tracer as Tracer
@@ -86,8 +95,11 @@ _HOMES = {
     "dynamics.trace": ("Trace", "plateau_length"),
     "dynamics.tracer": ("Tracer",),
     "dynamics.escape": ("Escapes", "FallsBelow", "LeavesBall", "Study", "escape"),
+    "dynamics.edge": ("EdgeStudy", "edge_of_stability"),
     "dynamics.probes": ("Probe", "Probes", "probe"),
     "dynamics.schedules": ("schedule_curve",),
+    "dynamics.studies": ("Comparison", "barrier_study", "octopus_study", "plateau_study", "saddle_study"),
+    "dynamics.sweeps": ("Sweep", "sweep"),
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
