@@ -11,17 +11,22 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from . import (
+    connection,
     contours,
     density,
     disconnectivity,
     hits,
     index_loss,
     layers,
+    line,
+    metrics,
     path_profile,
     slices,
     spectrum,
     surface,
+    surface_3d,
     value_index,
+    walks,
 )
 from .style import NothingToDraw, save
 
@@ -64,5 +69,10 @@ RECIPES = {
         Recipe("index_loss", "index against loss of a network's points", index_loss.draw, index_loss.caption),
         Recipe("path_profile", "f along a minimum-energy path", path_profile.draw, path_profile.caption),
         Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption),
+        Recipe("surface_3d", "the same as a surface in space", surface_3d.draw, surface_3d.caption),
+        Recipe("metrics", "other metrics on the plane, accuracy say", metrics.draw, metrics.caption),
+        Recipe("walks", "trajectories: their own values beside the plane's", walks.draw, walks.caption),
+        Recipe("line", "the values along a line or curve", line.draw, line.caption),
+        Recipe("connection", "f along a curve between two networks", connection.draw, connection.caption),
     )
 }

@@ -79,10 +79,15 @@ if TYPE_CHECKING:
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
     from landscape.stationary.training import training_paths as training_paths
-    from landscape.surfaces.grids import PictureCheck as PictureCheck
+    from landscape.surfaces.checking import PictureCheck as PictureCheck
+    from landscape.surfaces.checking import check_picture as check_picture
+    from landscape.surfaces.connect import Connection as Connection
+    from landscape.surfaces.connect import connect as connect
+    from landscape.surfaces.curves import Profile as Profile
+    from landscape.surfaces.curves import profile as profile
     from landscape.surfaces.grids import Surface as Surface
-    from landscape.surfaces.grids import check_picture as check_picture
     from landscape.surfaces.grids import surface as surface
+    from landscape.surfaces.walks import Walk as Walk
 
 __version__ = "0.1.0"
 
@@ -116,7 +121,11 @@ _HOMES = {
     "stationary.networks": ("NetworkCensus", "critical_points"),
     "stationary.search": ("FoundPoint", "find_stationary"),
     "stationary.training": ("training_paths",),
-    "surfaces.grids": ("PictureCheck", "Surface", "check_picture", "surface"),
+    "surfaces.checking": ("PictureCheck", "check_picture"),
+    "surfaces.connect": ("Connection", "connect"),
+    "surfaces.curves": ("Profile", "profile"),
+    "surfaces.grids": ("Surface", "surface"),
+    "surfaces.walks": ("Walk",),
 }
 _MODULES = ("losses", "theory", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}

@@ -32,6 +32,7 @@ class OutputTerm(NamedTuple):
     criterion: Callable[[Tensor], Tensor]  # the output -> (), weighted as in the sum
     batch: int
     share: float
+    target: Any = None  # what the criterion compares the output with
 
 
 class Progress(Protocol):
