@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from landscape.stationary.census import census as census
     from landscape.stationary.classify import StationaryPoint as StationaryPoint
     from landscape.stationary.classify import classify as classify
+    from landscape.stationary.counting import SaddleCounts as SaddleCounts
+    from landscape.stationary.counting import count_saddles as count_saddles
     from landscape.stationary.disconnectivity import Tree as Tree
     from landscape.stationary.disconnectivity import disconnectivity as disconnectivity
     from landscape.stationary.networks import NetworkCensus as NetworkCensus
@@ -115,6 +117,7 @@ _HOMES = {
     "results": ("Estimate", "Provenance", "load", "save"),
     "stationary.census": ("Census", "census"),
     "stationary.classify": ("StationaryPoint", "classify"),
+    "stationary.counting": ("SaddleCounts", "count_saddles"),
     "stationary.disconnectivity": ("Tree", "disconnectivity"),
     "stationary.paths": ("EnergyPath", "minimum_energy_path"),
     "stationary.picture": ("Picture", "picture"),
