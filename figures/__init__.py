@@ -18,6 +18,10 @@ from . import (
     index_loss,
     layers,
     path_profile,
+    probes,
+    run_curvature,
+    run_layers,
+    run_loss,
     slices,
     spectrum,
     surface,
@@ -63,6 +67,15 @@ RECIPES = {
         ),
         Recipe("index_loss", "index against loss of a network's points", index_loss.draw, index_loss.caption),
         Recipe("path_profile", "f along a minimum-energy path", path_profile.draw, path_profile.caption),
+        Recipe("run_loss", "the loss along a traced run, its phases shaded", run_loss.draw, run_loss.caption),
+        Recipe(
+            "run_curvature",
+            "both ends of the spectrum along a traced run, with the edge of stability",
+            run_curvature.draw,
+            run_curvature.caption,
+        ),
+        Recipe("run_layers", "each layer's health along a traced run", run_layers.draw, run_layers.caption),
+        Recipe("probes", "what remedies did, against the unchanged run", probes.draw, probes.caption),
         Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption),
     )
 }

@@ -290,6 +290,8 @@ def _trials(
 
     trials = [_Trial("control", stay, same)]
     trials += [_Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c)) for c in FACTORS]
+    if any(g.get("initial_lr", 0.0) > 2 * g["lr"] for g in optimizer.param_groups):
+        trials.append(_Trial("initial rate", stay, partial(_copy, optimizer, initial=True)))
     if lowest < 0:
         trials += [_Trial(f"eigenvector {s}", partial(_along, v, kick * float(f"{s}1")), same) for s in "+-"]
     trials.append(_Trial("noise", noise, same))
@@ -313,8 +315,11 @@ def _along(v: Tensor, length: float, x: Tensor, _: torch.Generator) -> Tensor:
     return x + length * v.to(x)
 
 
-def _copy(optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0) -> Optimizer:
-    """An optimiser of the same class, options and state over the copies, its rates times ``factor``; hooks are left behind."""
+def _copy(optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0, initial: bool = False) -> Optimizer:
+    """An optimiser of the same class, options and state over the copies, without its hooks.
+
+    Its rates are multiplied by ``factor``, or are those before its schedule began.
+    """
     remaining = iter(copies)
     groups: list[dict[str, Any]] = [
         {**{k: v for k, v in g.items() if k != "param_names"}, "params": [next(remaining) for _ in g["params"]]}
@@ -324,5 +329,5 @@ def _copy(optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0) -> Op
     clone = type(optimizer)(groups, **{k: v for k, v in optimizer.defaults.items() if k in known})
     clone.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for group in clone.param_groups:
-        group["lr"] = group["lr"] * factor
+        group["lr"] = group["initial_lr"] if initial and "initial_lr" in group else group["lr"] * factor
     return clone
