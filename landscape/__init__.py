@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.continuation import Continuation as Continuation
+    from landscape.dynamics.continuation import continuation as continuation
     from landscape.dynamics.diagnose import Cause as Cause
     from landscape.dynamics.diagnose import Diagnosis as Diagnosis
     from landscape.dynamics.diagnose import diagnose as diagnose
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from landscape.dynamics.probes import Probe as Probe
     from landscape.dynamics.probes import Probes as Probes
     from landscape.dynamics.probes import probe as probe
+    from landscape.dynamics.reports import DiagnosisReport as DiagnosisReport
     from landscape.dynamics.schedules import schedule_curve as schedule_curve
     from landscape.dynamics.studies import Comparison as Comparison
     from landscape.dynamics.studies import barrier_study as barrier_study
@@ -98,12 +101,14 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.continuation": ("Continuation", "continuation"),
     "dynamics.diagnose": ("Cause", "Diagnosis", "diagnose"),
     "dynamics.trace": ("Trace", "plateau_length"),
     "dynamics.tracer": ("Tracer",),
     "dynamics.escape": ("Escapes", "FallsBelow", "LeavesBall", "Study", "escape"),
     "dynamics.edge": ("EdgeStudy", "edge_of_stability"),
     "dynamics.probes": ("Probe", "Probes", "probe"),
+    "dynamics.reports": ("DiagnosisReport",),
     "dynamics.schedules": ("schedule_curve",),
     "dynamics.studies": ("Comparison", "barrier_study", "octopus_study", "plateau_study", "saddle_study"),
     "dynamics.sweeps": ("Sweep", "sweep"),

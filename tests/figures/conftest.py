@@ -95,6 +95,9 @@ def drawn(request: pytest.FixtureRequest) -> Any:
         if name == "index_loss":
             return request.getfixturevalue("network")
         if name in ("surface", "surface_3d", "metrics", "walks"):
+        if name.startswith("run_") or name == "probes":
+            return request.getfixturevalue("diverged" if broken else "diagnosed")
+        if name == "surface":
             return request.getfixturevalue("plane")
         if name in ("line", "connection"):
             return request.getfixturevalue("line" if name == "line" else "joined")
@@ -102,3 +105,33 @@ def drawn(request: pytest.FixtureRequest) -> Any:
         return request.getfixturevalue(which)
 
     return of
+
+
+@pytest.fixture(scope="session")
+def diagnosed() -> Any:
+    """A run of a small net with ReLUs and sigmoids, diagnosed, with remedies tried."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 1)).double()
+        x = torch.randn(24, 3, dtype=torch.float64)
+    y = x[:, :1].sin()
+    f = ls.ModelLandscape(model, nn.functional.mse_loss, [(x[:12], y[:12]), (x[12:], y[12:])], name="small")
+    run = ls.continuation(f, "adam:lr=0.05", steps=30, every=3)
+    found = ls.diagnose(run.trace, f=run.f, optimizer=run.optimizer, steps=5, seeds=3)
+    return ls.DiagnosisReport("small", f.dim, "as written", found, run.trace, (), 1.0, run.trace.provenance)
+
+
+@pytest.fixture(scope="session")
+def diverged(diagnosed: Any) -> Any:
+    """The same with records that are not finite at the end, and a remedy that diverged."""
+    trace, trials = diagnosed.trace, diagnosed.diagnosis.trials
+    holed = {k: getattr(trace, k).clone() for k in ("loss", "gradient_norm", "largest", "layer_gradient")}
+    for values in holed.values():
+        values[-2:] = float("nan")
+    first = dataclasses.replace(
+        trials.probes[-1], against_control=ls.Estimate(*[float("inf")] * 2, float("-inf"), float("inf")), diverged=3
+    )
+    told = dataclasses.replace(
+        diagnosed.diagnosis, trials=dataclasses.replace(trials, probes=[*trials.probes[:-1], first])
+    )
+    return dataclasses.replace(diagnosed, trace=dataclasses.replace(trace, **holed), diagnosis=told)
