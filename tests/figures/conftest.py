@@ -94,10 +94,9 @@ def drawn(request: pytest.FixtureRequest) -> Any:
         census = {"contours", "value_index", "hits", "disconnectivity"}
         if name == "index_loss":
             return request.getfixturevalue("network")
-        if name in ("surface", "surface_3d", "metrics", "walks"):
         if name.startswith("run_") or name == "probes":
             return request.getfixturevalue("diverged" if broken else "diagnosed")
-        if name == "surface":
+        if name in ("surface", "surface_3d", "metrics", "walks"):
             return request.getfixturevalue("plane")
         if name in ("line", "connection"):
             return request.getfixturevalue("line" if name == "line" else "joined")
