@@ -193,6 +193,8 @@ landscape_options = _stack(
     _problem,
 )
 
+diagnosis_options = _stack(click.argument("run", envvar="LANDSCAPE_RUN"), _problem)
+
 spectrum_options = _stack(
     option(
         "--largest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the upper end."

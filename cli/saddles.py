@@ -77,7 +77,7 @@ def find(
 def census(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
     """Search from many starts: the distinct stationary points of LANDSCAPE, and how complete the list is.
 
-    --resume with a larger --starts takes a stored census further.
+    --resume goes on with an interrupted census, and with a larger --starts takes a stored one further.
     """
     target = runs.place(out, options["landscape"], force=force, resume=resume)
     from . import searches  # here, because torch takes seconds and --help must not

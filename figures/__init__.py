@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from . import (
     complexity,
+    connection,
     contours,
     density,
     disconnectivity,
@@ -21,13 +22,21 @@ from . import (
     index_loss,
     index_width,
     layers,
+    line,
+    metrics,
     minimum_chance,
     path_profile,
+    probes,
+    run_curvature,
+    run_layers,
+    run_loss,
     saddle_share,
     slices,
     spectrum,
     surface,
+    surface_3d,
     value_index,
+    walks,
 )
 from .style import NothingToDraw, save
 
@@ -82,6 +91,20 @@ RECIPES = {
         Recipe("index_energy", "index against energy, beside Bray and Dean", index_energy.draw, index_energy.caption),
         Recipe("index_width", "index against loss of networks by width", index_width.draw, index_width.caption),
         Recipe("complexity", "complexity of a p-spin glass by energy", complexity.draw, complexity.caption),
+        Recipe("run_loss", "the loss along a traced run, its phases shaded", run_loss.draw, run_loss.caption),
+        Recipe(
+            "run_curvature",
+            "both ends of the spectrum along a traced run, with the edge of stability",
+            run_curvature.draw,
+            run_curvature.caption,
+        ),
+        Recipe("run_layers", "each layer's health along a traced run", run_layers.draw, run_layers.caption),
+        Recipe("probes", "what remedies did, against the unchanged run", probes.draw, probes.caption),
         Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption),
+        Recipe("surface_3d", "the same as a surface in space", surface_3d.draw, surface_3d.caption),
+        Recipe("metrics", "other metrics on the plane, accuracy say", metrics.draw, metrics.caption),
+        Recipe("walks", "trajectories: their own values beside the plane's", walks.draw, walks.caption),
+        Recipe("line", "the values along a line or curve", line.draw, line.caption),
+        Recipe("connection", "f along a curve between two networks", connection.draw, connection.caption),
     )
 }

@@ -1,6 +1,7 @@
 """What mathematics expects of landscapes and of optimisers on them: closed forms and sampled laws, no landscape in sight."""
 
 from landscape.theory.adaptive import adaptive_exit as adaptive_exit
+from landscape.theory.adaptive import adaptive_growth as adaptive_growth
 from landscape.theory.adaptive import adaptive_law as adaptive_law
 from landscape.theory.counts import coin_toss as coin_toss
 from landscape.theory.counts import coin_toss_index as coin_toss_index
