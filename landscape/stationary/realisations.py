@@ -2,7 +2,8 @@
 
 R realisations share a dimension and a domain. X: (B, n) points, labels: (B,) ascending, the realisation of each. All searches of a
 round go side by side; what they find is told apart by label. A realisation is settled when its Euler sum is right and no point was
-met fewer than ``SEEN`` times; the others get twice as many starts in the next round, and those whose sum stays wrong a census of their own.
+met fewer than ``SEEN`` times; the others get twice as many starts in the next round, and those whose sum stays wrong a census of their own, unless
+most of their points were met rarely.
 """
 
 from collections.abc import Sequence
@@ -49,6 +50,12 @@ class Tally:
     def settled(self) -> bool:
         """Whether nothing speaks for missing points."""
         return not self.degenerate and self.rare == 0 and self.expected in (None, self.euler)
+
+    @property
+    def promising(self) -> bool:
+        """Whether a census may settle it: not where most points are new ones still, so that far more are missing."""
+        wrong = self.expected not in (None, self.euler)
+        return self.degenerate > 0 or (wrong and 2 * self.rare <= sum(self.counts))
 
 
 class Realisations:
@@ -123,7 +130,7 @@ def tallies(
             i for i in open_ if not found[i].settled and not found[i].degenerate and found[i].starts + count <= most
         ]
     return [
-        tally if tally.expected in (None, tally.euler) and not tally.degenerate else _by_census(f, seed, tally, most)
+        _by_census(f, seed, tally, most) if tally.promising else tally
         for f, (_, seed), tally in zip(landscapes, seeds, found, strict=True)
     ]
 

@@ -210,6 +210,15 @@ def test_a_point_met_rarely_is_looked_for_again(monkeypatch: pytest.MonkeyPatch)
     assert min(sum(t.counts) for t in lenient) < 65
 
 
+def test_far_too_many_points_are_left_incomplete_in_time() -> None:
+    """3^11 = 177,147 points and a few hundred searches: no census can help, and it would take minutes."""
+    found = ls.count_saddles("styblinski-tang", 11, starts=5)[11]
+    assert found.starts.tolist() == [5 + 10 + 20 + 40 + 80 + 160]
+    assert found.incomplete.tolist() == [True]
+    assert found.expected is not None
+    assert found.total.value < 320 < sum(found.expected.counts) == 3**11
+
+
 def test_degenerate_points_stand_in_no_count() -> None:
     counts = ls.count_saddles(
         lambda dim, seed: ls.FunctionLandscape(lambda x: (x**4).sum(-1), dim, ls.Box(-1, 1)), 1, 2, starts=20
