@@ -88,6 +88,9 @@ class _Facts:
     scale: float  # |H|
     along: float  # |g'Hg| / g'g
     drift: float  # |change of ln |lowest Ritz value|| over the late part
+    reach: (
+        float  # the same over a Newton step along it: a saddle whose curvature is another before it is reached is none
+    )
     risen: float  # how far the loss is above its start, over unit
     peak: float  # how far it has been
 
@@ -167,6 +170,9 @@ def _facts(trace: Trace) -> _Facts:
     doubt = float(trace.smallest_bound[-1]) if last is None else float(last.uncertainty[0])
     top = float(trace.largest[-1]) if values is None else float(values[-1])
     scale = max(abs(lowest), abs(top))
+    drift = abs(math.log(ratio)) if ratio > 0 else 0.0
+    path = float(trace.travelled[-1] - trace.travelled[late.start])
+    newton = float(trace.gradient_norm[-1]) / abs(lowest) if lowest != 0 else 0.0
     least = float(g2[-1]) / (2 * scale) if scale > 0 else (math.inf if float(g2[-1]) > 0 else 0.0)
     rounding = 10 * torch.finfo(trace.x.dtype).eps * abs(loss)
     return _Facts(
@@ -185,7 +191,8 @@ def _facts(trace: Trace) -> _Facts:
         doubt=doubt,
         scale=scale,
         along=abs(float(trace.rayleigh[-1])),
-        drift=abs(math.log(ratio)) if ratio > 0 else 0.0,
+        drift=drift,
+        reach=drift * newton / path if path > 0 else 0.0,
         risen=(loss - first) / unit,
         peak=(float(trace.loss.max()) - first) / unit,
     )
@@ -233,6 +240,9 @@ def _dead(trace: Trace, facts: _Facts) -> Cause:
     evidence = [
         f"{share:.0%} of the units of activation {name} are zero on every sample: no gradient reaches what is before"
     ]
+    before = float(trace.dead[0].nan_to_num(0.0).max()) if trace.dead.shape[1] else 0.0
+    if share - before > 0.3:
+        evidence.append(f"at the start it was {before:.0%}: they died in the run, of steps that were too long")
     return Cause("dead", sure, evidence, "Re-initialise these units, or use a leaky activation and a lower rate.")
 
 
@@ -302,6 +312,7 @@ def _learning_rate(trace: Trace, facts: _Facts) -> Cause:
     if facts.peak > 0.5:
         sure = 0.7 * _ramp(facts.peak, 0.5, 1.0) * _ramp(4.0 - facts.noise, 0.0, 2.0)
         sure = max(sure, 0.985 * _ramp(math.log10(facts.peak), 1.0, 3.0))
+        sure *= 1 - 0.7 * _progress(facts) * _near(facts)  # it has come back since, and arrived
         evidence = [
             f"the loss has been {float(trace.loss.max()):.3g}, far above its start of {float(trace.loss[0]):.3g}"
         ]
@@ -333,7 +344,9 @@ def _saddle(trace: Trace, facts: _Facts) -> Cause:
     sure = 0.0
     if facts.lowest < -facts.doubt:
         felt = _ramp(math.log10(max(facts.steps * growth, 1e-300)), -2.0, -0.5)
-        fixed = 1 - _ramp(facts.drift, 0.03, 0.12)  # a saddle's curvature stays what it is
+        fixed = (1 - _ramp(facts.drift, 0.03, 0.12)) * (
+            1 - _ramp(facts.reach, 0.1, 0.5)
+        )  # a saddle's curvature stays what it is
         sure = 0.92 * _near(facts) * felt * fixed * _ramp(math.log10(depth), -5.0, -3.0) * (1 - 0.7 * _shallow(facts))
         # noise keeps other directions excited: their part of the gain says nothing of the saddle
         sure = max(sure, 0.91 * _deep(facts) * _ramp(facts.noise, 2.0, 5.0) * (1 - _ramp(facts.gain, 0.05, 0.3)))
@@ -373,8 +386,7 @@ def _flat(trace: Trace, facts: _Facts) -> Cause:
     still = 1 - _ramp(math.log10(max(everywhere, 1e-300)), -2.0, -0.5)
     # what moves does so by less than a part of the loss
     moves = _ramp(math.log10(max(facts.promised / facts.unit, 1e-300)), -2.0, -0.5) if everywhere > 1 else 0.0
-    changing = _near(facts) * _ramp(facts.drift, 0.03, 0.12) * (facts.lowest < -facts.doubt)
-    changing *= 1 - _ramp(math.log10(max(everywhere, 1e-300)), -0.5, 0.5)
+    changing = _near(facts) * _ramp(facts.reach, 0.1, 0.5) * (facts.lowest < -facts.doubt) * (1 - _shallow(facts))
     sure = 0.88 * max(still, _valley(facts), changing) * (1 - moves)
     evidence = [
         f"gradient {facts.gradient:.3g}, curvature along it {facts.along:.3g}, at most {facts.scale:.3g} anywhere",
