@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from landscape.dynamics.diagnose import Cause as Cause
     from landscape.dynamics.diagnose import Diagnosis as Diagnosis
     from landscape.dynamics.diagnose import diagnose as diagnose
+    from landscape.dynamics.edge import EdgeStudy as EdgeStudy
+    from landscape.dynamics.edge import edge_of_stability as edge_of_stability
     from landscape.dynamics.escape import Escapes as Escapes
     from landscape.dynamics.escape import FallsBelow as FallsBelow
     from landscape.dynamics.escape import LeavesBall as LeavesBall
@@ -41,6 +43,13 @@ if TYPE_CHECKING:
     from landscape.dynamics.probes import probe as probe
     from landscape.dynamics.reports import DiagnosisReport as DiagnosisReport
     from landscape.dynamics.schedules import schedule_curve as schedule_curve
+    from landscape.dynamics.studies import Comparison as Comparison
+    from landscape.dynamics.studies import barrier_study as barrier_study
+    from landscape.dynamics.studies import octopus_study as octopus_study
+    from landscape.dynamics.studies import plateau_study as plateau_study
+    from landscape.dynamics.studies import saddle_study as saddle_study
+    from landscape.dynamics.sweeps import Sweep as Sweep
+    from landscape.dynamics.sweeps import sweep as sweep
     from landscape.dynamics.trace import Trace as Trace
     from landscape.dynamics.trace import plateau_length as plateau_length
     from landscape.dynamics.tracer import Tracer as Tracer
@@ -64,6 +73,8 @@ if TYPE_CHECKING:
     from landscape.stationary.census import census as census
     from landscape.stationary.classify import StationaryPoint as StationaryPoint
     from landscape.stationary.classify import classify as classify
+    from landscape.stationary.counting import SaddleCounts as SaddleCounts
+    from landscape.stationary.counting import count_saddles as count_saddles
     from landscape.stationary.disconnectivity import Tree as Tree
     from landscape.stationary.disconnectivity import disconnectivity as disconnectivity
     from landscape.stationary.networks import NetworkCensus as NetworkCensus
@@ -75,10 +86,15 @@ if TYPE_CHECKING:
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
     from landscape.stationary.training import training_paths as training_paths
-    from landscape.surfaces.grids import PictureCheck as PictureCheck
+    from landscape.surfaces.checking import PictureCheck as PictureCheck
+    from landscape.surfaces.checking import check_picture as check_picture
+    from landscape.surfaces.connect import Connection as Connection
+    from landscape.surfaces.connect import connect as connect
+    from landscape.surfaces.curves import Profile as Profile
+    from landscape.surfaces.curves import profile as profile
     from landscape.surfaces.grids import Surface as Surface
-    from landscape.surfaces.grids import check_picture as check_picture
     from landscape.surfaces.grids import surface as surface
+    from landscape.surfaces.walks import Walk as Walk
 
 __version__ = "0.1.0"
 
@@ -93,9 +109,12 @@ _HOMES = {
     "dynamics.trace": ("Trace", "plateau_length"),
     "dynamics.tracer": ("Tracer",),
     "dynamics.escape": ("Escapes", "FallsBelow", "LeavesBall", "Study", "escape"),
+    "dynamics.edge": ("EdgeStudy", "edge_of_stability"),
     "dynamics.probes": ("Probe", "Probes", "probe"),
     "dynamics.reports": ("DiagnosisReport",),
     "dynamics.schedules": ("schedule_curve",),
+    "dynamics.studies": ("Comparison", "barrier_study", "octopus_study", "plateau_study", "saddle_study"),
+    "dynamics.sweeps": ("Sweep", "sweep"),
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
@@ -106,13 +125,18 @@ _HOMES = {
     "results": ("Estimate", "Provenance", "load", "save"),
     "stationary.census": ("Census", "census"),
     "stationary.classify": ("StationaryPoint", "classify"),
+    "stationary.counting": ("SaddleCounts", "count_saddles"),
     "stationary.disconnectivity": ("Tree", "disconnectivity"),
     "stationary.paths": ("EnergyPath", "minimum_energy_path"),
     "stationary.picture": ("Picture", "picture"),
     "stationary.networks": ("NetworkCensus", "critical_points"),
     "stationary.search": ("FoundPoint", "find_stationary"),
     "stationary.training": ("training_paths",),
-    "surfaces.grids": ("PictureCheck", "Surface", "check_picture", "surface"),
+    "surfaces.checking": ("PictureCheck", "check_picture"),
+    "surfaces.connect": ("Connection", "connect"),
+    "surfaces.curves": ("Profile", "profile"),
+    "surfaces.grids": ("Surface", "surface"),
+    "surfaces.walks": ("Walk",),
 }
 _MODULES = ("losses", "theory", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}

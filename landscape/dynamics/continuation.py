@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.core import FunctionLandscape, Progress, require_finite, silent
-from landscape.dynamics.ensembles import Maker, maker
 from landscape.dynamics.follow import Followed
+from landscape.dynamics.makers import Maker, maker
 from landscape.dynamics.moving import Mover, slices
 from landscape.dynamics.schedules import Schedule
 from landscape.dynamics.trace import Trace
@@ -96,7 +96,7 @@ def on_copy(
 
 
 def made_by(spec: str) -> Maker:
-    """As ``ensembles.maker``; what torch has against an option's value is a ValueError that names the spec.
+    """As ``makers.maker``; what torch has against an option's value is a ValueError that names the spec.
 
     Raises:
         ValueError: torch has no such optimiser or option.

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.dynamics import ensembles
+from landscape.dynamics import ensembles, makers, noises
 
 ROWS, SAMPLE, STEPS, ROUNDS = 1024, 4, 100, 3
 torch.set_num_threads(2)
@@ -40,10 +40,10 @@ def report(name: str, together: Callable[[], None], alone: Callable[[], None]) -
 def formula(spec: str) -> None:
     f = ls.zoo.load("styblinski-tang", dim=4)
     X = torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    make = ensembles.maker(spec)
+    make = makers.maker(spec)
 
     def together() -> None:
-        ensemble = ensembles.Ensemble(X, make, ensembles.gradients(f), f.value)
+        ensemble = ensembles.Ensemble(X, make, noises.gradients(f), f.value)
         for _ in range(STEPS):
             ensemble.step()
 
@@ -65,10 +65,10 @@ def network(spec: str, batch: int = 16) -> None:
     x, y = torch.randn(256, 8), torch.randint(3, (256,))
     f = ls.ModelLandscape(model, nn.functional.cross_entropy, [(x, y)])
     X = f.point() + 0.1 * torch.randn(ROWS, f.dim)
-    make = ensembles.maker(spec)
+    make = makers.maker(spec)
 
     def together() -> None:
-        ensemble = ensembles.Ensemble(X, make, ensembles.minibatch(f, batch, np.random.SeedSequence(0)), f.value)
+        ensemble = ensembles.Ensemble(X, make, noises.minibatch(f, batch, np.random.SeedSequence(0)), f.value)
         for _ in range(STEPS):
             ensemble.step()
 
