@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.callbacks import huggingface_callback as huggingface_callback
+    from landscape.dynamics.callbacks import lightning_callback as lightning_callback
     from landscape.dynamics.continuation import Continuation as Continuation
     from landscape.dynamics.continuation import continuation as continuation
     from landscape.dynamics.diagnose import Cause as Cause
@@ -103,6 +105,7 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.callbacks": ("huggingface_callback", "lightning_callback"),
     "dynamics.continuation": ("Continuation", "continuation"),
     "dynamics.diagnose": ("Cause", "Diagnosis", "diagnose"),
     "dynamics.trace": ("Trace", "plateau_length"),
