@@ -51,7 +51,7 @@ def test_underflow_is_named_and_left_out_of_fits(dtype: torch.dtype, L: float, h
         if r["L"] == L and r["dtype"] == str(dtype).removeprefix("torch.") and r["escape_step"] is None
     ]
     assert min(never) == held
-    study = ls.octopus_study((held - 1, held), L=L, runs=4, steps=1_500, dtype=dtype)
+    study = ls.octopus_study((held - 1, held), L=L, runs=4, steps=1_600, dtype=dtype)
     descent, perturbed = study.series
     assert descent.notes == ["", "100 % stalled by underflow"]
     assert math.isinf(descent.measured[1].value)
