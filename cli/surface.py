@@ -1,22 +1,44 @@
-"""`landscape surface MODEL`: the loss on a plane through the model."""
+"""`landscape surface LANDSCAPE`: values on a line or plane through a point, or along a curve to another model."""
 
 from typing import Any
 
 import click
 
-from . import facts, runs, screens
-from .options import Positive, option, problem_options, run_options
+from . import runs, screens
+from .facts import Fact
+from .options import Positive, landscape_options, option, run_options
+
+
+class Span(Positive):
+    """A positive number, or two numbers with a comma between them, the second one larger."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = str(value).split(",")
+        if len(parts) == 1:
+            return super().convert(value, param, ctx)
+        try:
+            low, high = (float(part) for part in parts)
+        except ValueError:
+            self.fail(f"{value!r} is not a number, or two with a comma between them.", param, ctx)
+        if not low < high:
+            self.fail(f"the second number of {value!r} is not larger than the first.", param, ctx)
+        return f"{low!r},{high!r}"
 
 
 @click.command()
-@problem_options
+@landscape_options
+@option("--at", metavar="POINT", help="The centre: 1,2 or a .npy file or a run; of a model its parameters unless said.")
 @option(
     "--directions",
-    type=click.Choice(["random", "eigen"]),
+    type=click.Choice(["random", "eigen", "pca", "moments"]),
     default="random",
     show_default=True,
-    help="Gaussian, or the eigenvectors of the largest and of the smallest eigenvalue.",
+    help="Gaussian; eigenvectors of the largest and smallest eigenvalue; principal axes of --trajectory; of --optimizer-state.",
 )
+@option("--toward", multiple=True, metavar="POINT", help="Span the line to this checkpoint, or the plane through two.")
+@option("--dimensions", type=click.IntRange(1, 2), default=2, show_default=True, help="1: a line; 2: a plane.")
 @option(
     "--normalize",
     type=click.Choice(["filter", "layer", "none"]),
@@ -25,32 +47,41 @@ from .options import Positive, option, problem_options, run_options
     help="What of a random direction gets the norm of the weights; eigenvectors have unit length.",
 )
 @option("--biases", is_flag=True, help="Move biases and normalisation layers too.")
-@option("--span", type=Positive(), default=1.0, show_default=True, help="Steps go from -SPAN to SPAN.")
+@option("--span", type=Span(), default=1.0, show_default=True, help="Steps go from -SPAN to SPAN, or from LOW,HIGH.")
 @option("--resolution", type=click.IntRange(2), default=51, show_default=True, help="Steps each way.")
+@option(
+    "--metric", "metrics", multiple=True, metavar="NAME",
+    help="Measure this too: accuracy, gradient-norm, or pkg.mod:fn of (output, target), of a formula of points.",
+)  # fmt: skip
+@option("--batch-statistics", is_flag=True, help="Measure BatchNorm's running statistics anew in every cell.")
+@option(
+    "--trajectory", "trajectories", multiple=True, metavar="[NAME=]PATH",
+    help="Points to show on the plane: a .npy file (t, n), or a folder of checkpoints in the order of their names.",
+)  # fmt: skip
+@option("--optimizer-state", metavar="FILE[:KEY]", help="A file with an optimiser's state_dict, for moments.")
+@option(
+    "--check", is_flag=True, help="Is the picture right? Its curvature against the Hessian, and what the plane holds."
+)
+@option("--connect", metavar="POINT", help="Train a curve of low loss to this checkpoint or point instead.")
+@option("--curve", type=click.Choice(["bezier", "polygon"]), default="bezier", show_default=True, help="Of --connect.")
+@option("--bends", type=click.IntRange(1), default=1, show_default=True, help="Trained points of the curve.")
+@option("--train-steps", type=click.IntRange(1), default=500, show_default=True, help="Of the curve's training.")
+@option("--optimizer", default="adam:lr=0.02", show_default=True, metavar="SPEC", help="Of the curve's training.")
+@option("--noise", default="none", show_default=True, help="Of the curve's training: none or minibatch:SIZE.")
 @run_options
 @click.pass_context
 def surface(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
-    """Compute the loss on a plane through MODEL, with its figure."""
-    target = runs.place(out, options["model"], force=force, resume=resume)
-    from landscape.surfaces import grids  # here, because torch takes seconds and a mistake must not wait for it
+    """Compute the values of LANDSCAPE, a model or formula, on a plane or line, with its figure.
 
-    from . import problems
+    --resume goes on with a surface that was interrupted, and takes a finished one further with a larger --resolution.
+    """
+    target = runs.place(out, options["landscape"], force=force, resume=resume)
+    from . import surfaces  # here, because torch takes seconds and a mistake must not wait for it
 
-    def compute(problem: Any, *, normalize: str, **settings: Any) -> grids.Surface:
-        f, how = problem.landscape, None if normalize == "none" else normalize
-        return grids.surface(f, f.point(), normalize=how, name=problem.name, **settings)
-
-    result = problems.solve(ctx, target, options, grids.Surface, compute, resume=resume)
+    result = surfaces.connection(ctx, target, options, resume=resume) if options["connect"] else surfaces.picture(
+        ctx, target, options, resume=resume
+    )  # fmt: skip
     if as_json:
         screens.as_json(result, folder=str(target))
     else:
-        finite = result.values[result.values.isfinite()]
-        lost = result.values.numel() - finite.numel()
-        values = f"{float(finite.min()):.6g} to {float(finite.max()):.6g}" if finite.numel() else "none is finite"
-        rows = [
-            ("plane", f"{result.chosen} directions, normalisation {result.normalize or 'none'}"),
-            ("grid", f"{len(result.steps)} by {len(result.steps)}, steps to {float(result.steps[-1]):g}"),
-            ("values", values + (f"; {lost} are not finite" if lost else "")),
-            ("written", str(target)),
-        ]
-        screens.facts([facts.Fact(label, (line,)) for label, line in rows])
+        screens.facts([*surfaces.facts(result), Fact("written", (str(target),))])

@@ -115,6 +115,17 @@ def zero_line(ax: Axes, *, vertical: bool = False) -> None:
     (ax.axvline if vertical else ax.axhline)(0, color=QUIET, linewidth=0.7, zorder=0)
 
 
+def space(ax: Any) -> None:
+    """Axes in space: white panes, quiet lines, labels near."""
+    for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
+        axis.set_pane_color((1, 1, 1, 0))
+        axis._axinfo["grid"].update(color="#dde2e7", linewidth=0.5)
+        axis.line.set(color=QUIET, linewidth=0.6)
+    ax.tick_params(pad=-2, labelsize=6.5)
+    ax.view_init(elev=32, azim=-58)
+    ax.set_box_aspect((1, 1, 0.72), zoom=0.98)
+
+
 def symlog(ax: Axes, low: float, high: float, *, linear: float, most: int) -> None:
     """A symmetric log scale in x for [low, high], linear below ``linear``, with at most ``most`` powers of ten a side."""
     floor = math.floor(math.log10(linear))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.continuation import Continuation as Continuation
+    from landscape.dynamics.continuation import continuation as continuation
     from landscape.dynamics.diagnose import Cause as Cause
     from landscape.dynamics.diagnose import Diagnosis as Diagnosis
     from landscape.dynamics.diagnose import diagnose as diagnose
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from landscape.dynamics.probes import Probe as Probe
     from landscape.dynamics.probes import Probes as Probes
     from landscape.dynamics.probes import probe as probe
+    from landscape.dynamics.reports import DiagnosisReport as DiagnosisReport
     from landscape.dynamics.schedules import schedule_curve as schedule_curve
     from landscape.dynamics.studies import Comparison as Comparison
     from landscape.dynamics.studies import barrier_study as barrier_study
@@ -68,6 +71,8 @@ if TYPE_CHECKING:
     from landscape.stationary.census import census as census
     from landscape.stationary.classify import StationaryPoint as StationaryPoint
     from landscape.stationary.classify import classify as classify
+    from landscape.stationary.counting import SaddleCounts as SaddleCounts
+    from landscape.stationary.counting import count_saddles as count_saddles
     from landscape.stationary.disconnectivity import Tree as Tree
     from landscape.stationary.disconnectivity import disconnectivity as disconnectivity
     from landscape.stationary.networks import NetworkCensus as NetworkCensus
@@ -79,10 +84,15 @@ if TYPE_CHECKING:
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
     from landscape.stationary.training import training_paths as training_paths
-    from landscape.surfaces.grids import PictureCheck as PictureCheck
+    from landscape.surfaces.checking import PictureCheck as PictureCheck
+    from landscape.surfaces.checking import check_picture as check_picture
+    from landscape.surfaces.connect import Connection as Connection
+    from landscape.surfaces.connect import connect as connect
+    from landscape.surfaces.curves import Profile as Profile
+    from landscape.surfaces.curves import profile as profile
     from landscape.surfaces.grids import Surface as Surface
-    from landscape.surfaces.grids import check_picture as check_picture
     from landscape.surfaces.grids import surface as surface
+    from landscape.surfaces.walks import Walk as Walk
 
 __version__ = "0.1.0"
 
@@ -91,12 +101,14 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.continuation": ("Continuation", "continuation"),
     "dynamics.diagnose": ("Cause", "Diagnosis", "diagnose"),
     "dynamics.trace": ("Trace", "plateau_length"),
     "dynamics.tracer": ("Tracer",),
     "dynamics.escape": ("Escapes", "FallsBelow", "LeavesBall", "Study", "escape"),
     "dynamics.edge": ("EdgeStudy", "edge_of_stability"),
     "dynamics.probes": ("Probe", "Probes", "probe"),
+    "dynamics.reports": ("DiagnosisReport",),
     "dynamics.schedules": ("schedule_curve",),
     "dynamics.studies": ("Comparison", "barrier_study", "octopus_study", "plateau_study", "saddle_study"),
     "dynamics.sweeps": ("Sweep", "sweep"),
@@ -110,13 +122,18 @@ _HOMES = {
     "results": ("Estimate", "Provenance", "load", "save"),
     "stationary.census": ("Census", "census"),
     "stationary.classify": ("StationaryPoint", "classify"),
+    "stationary.counting": ("SaddleCounts", "count_saddles"),
     "stationary.disconnectivity": ("Tree", "disconnectivity"),
     "stationary.paths": ("EnergyPath", "minimum_energy_path"),
     "stationary.picture": ("Picture", "picture"),
     "stationary.networks": ("NetworkCensus", "critical_points"),
     "stationary.search": ("FoundPoint", "find_stationary"),
     "stationary.training": ("training_paths",),
-    "surfaces.grids": ("PictureCheck", "Surface", "check_picture", "surface"),
+    "surfaces.checking": ("PictureCheck", "check_picture"),
+    "surfaces.connect": ("Connection", "connect"),
+    "surfaces.curves": ("Profile", "profile"),
+    "surfaces.grids": ("Surface", "surface"),
+    "surfaces.walks": ("Walk",),
 }
 _MODULES = ("losses", "theory", "zoo")
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}

@@ -43,7 +43,7 @@ def read_state(path: str | os.PathLike[str], key: str | None = None) -> State:
     tree = files.read_tree(path)
     notes: list[str] = []
     if key is not None:
-        tree = _descend(tree, key, path)
+        tree = entry(tree, key, path)
     else:
         for _ in range(3):  # {"model": {"state_dict": ...}} is as deep as it gets
             inner = next((k for k in STATE_KEYS if isinstance(tree, dict) and _has_tensors(tree.get(k), 3)), None)
@@ -138,13 +138,17 @@ def _misfit(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[int,
     return len(missing) + len(extra) + len(shapes), "; ".join(parts)
 
 
-def _descend(tree: Any, key: str, path: Path) -> Any:
-    """The entry of a tree under a dotted key, whose parts may have dots of their own."""
+def entry(tree: Any, key: str, path: Path) -> Any:
+    """The entry of a tree, read from ``path``, under a dotted key, whose parts may have dots of their own.
+
+    Raises:
+        LoadingError: there is none.
+    """
     parts = key.split(".")
     for cut in range(len(parts), 0, -1):
         head, rest = ".".join(parts[:cut]), ".".join(parts[cut:])
         if isinstance(tree, dict) and head in tree:
-            return _descend(tree[head], rest, path) if rest else tree[head]
+            return entry(tree[head], rest, path) if rest else tree[head]
     known = [str(k) for k in tree] if isinstance(tree, dict) else []
     raise LoadingError(f"{path} has no entry {key!r}.{specs.closest(key, known)} It holds {files.describe(tree)}.")
 

@@ -145,6 +145,7 @@ class ModelLandscape:
             raise ValueError(f"dtype must be floating-point, got {self.dtype}.")
         self.device = torch.device(device) if device is not None else parameters[self._names[0]].device
         self._objective = _Objective(model, loss, takes_model=loss is None or _takes_model(loss))
+        self.statistics: dict[str, Tensor] = {}  # by name, used in the place of the model's own buffers
         self._weights, self.samples = self._read_weights()
 
     # ---- points ------------------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ class ModelLandscape:
         return value + self._regulariser(x) if self.l2 or self.l1 else value
 
     def output_terms(self) -> Iterator[OutputTerm]:
-        """Like ``terms``, with each loss taken apart into x -> output and output -> loss, for the Gauss-Newton matrix.
+        """Like ``terms``, with each loss taken apart into x -> output and output -> loss, for the Gauss-Newton matrix and for metrics.
 
         Raises:
             ValueError: the loss is loss(model, batch), which hides the output.
@@ -217,7 +218,8 @@ class ModelLandscape:
                 "the Gauss-Newton matrix needs loss(output, target): loss(model, batch) hides the model's output."
             )
         for i, share, batch, seed in self._passes():
-            yield OutputTerm(partial(self._output, batch, i, seed), partial(self._criterion, batch, share, i), i, share)
+            output, criterion = partial(self._output, batch, i, seed), partial(self._criterion, batch, share, i)
+            yield OutputTerm(output, criterion, i, share, batching.split(batch)[1])
 
     def trivial_directions(self, x: Tensor) -> Tensor:
         """None, (n, 0): parameters fill R^n, and no symmetry is declared."""
@@ -355,6 +357,7 @@ class ModelLandscape:
                 found[name] = batching.move(parameter.detach(), self.device, self.dtype)
         found = {f"model.{k}": t for k, t in found.items()}
         for name, tensor in self._objective.named_buffers():
+            tensor = self.statistics.get(name.removeprefix("model."), tensor)
             found[name] = batching.move(tensor.detach().clone(), self.device, self.dtype)
         if isinstance(self.loss, nn.Module):
             for name, parameter in self.loss.named_parameters():

@@ -5,6 +5,7 @@ point that it is about. For a model any checkpoint that fits it: the point is it
 stays as it was.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,35 @@ def draw(f: FunctionLandscape, seed: int) -> Tensor:
     if not bool(finite.any()):
         raise NumericalError(f"{f.name} is NaN or infinite at all 100 starts drawn; pass --start.")
     return x[finite][0]
+
+
+def walk(spec: str, f: ModelLandscape | FunctionLandscape, what: str = "the trajectory") -> Tensor:
+    """The points (t, n) of a trajectory: a .npy file of that shape, or a folder of points, each as ``read`` takes it, by name.
+
+    Numbers in names count as numbers: step-9 comes before step-10.
+
+    Raises:
+        LoadingError, NumericalError, ValueError: as ``read`` does; a folder without files.
+    """
+    path = Path(spec)
+    if path.is_dir():
+        inside = sorted((p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")), key=_natural)
+        if not inside:
+            raise LoadingError(f"{what}: the folder {spec} holds no checkpoints.")
+        return torch.stack([read(str(p), f, what) for p in inside])
+    if path.suffix.lower() != ".npy":
+        raise ValueError(f"{what}: {spec} is neither a .npy file of points (t, n) nor a folder of checkpoints.")
+    flat = _from_file(path)
+    if not len(flat) or len(flat) % f.dim:
+        raise ValueError(f"{what}: {spec} holds {len(flat):,} numbers, which are no points of {f.dim:,} coordinates.")
+    X = flat.reshape(-1, f.dim)
+    if not bool(torch.isfinite(X).all()):
+        raise NumericalError(f"{what}: {spec} holds a NaN or infinity.")
+    return X.to(device=f.device, dtype=f.dtype)
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _numbers(spec: str) -> bool:

@@ -13,14 +13,18 @@ Confidences are judgements of how clear the evidence is, not probabilities.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from landscape.dynamics.probes import Probe
+from landscape.core import FunctionLandscape, Progress, silent
+from landscape.dynamics.follow import Followed
+from landscape.dynamics.probes import Probe, Probes, probe
 from landscape.dynamics.trace import Phase, Trace
+from landscape.model import ModelLandscape
 from landscape.results import result
 
 NAMES = ("saddle", "flat", "saturated", "dead", "vanishing", "learning rate", "noise", "minimum")
@@ -51,11 +55,17 @@ class Diagnosis:
     causes: list[Cause]
     phases: list[Phase]
     stuck: bool  # whether the last part of the run made little progress
-    probes: list[Probe] = field(default_factory=list)  # trials of remedies by ``probe``; empty where none were run
+    trials: Probes | None = None  # of remedies, side by side with the unchanged run; None where none were run
+
+    @property
+    def probes(self) -> list[Probe]:
+        """The trials of remedies, the best first; empty where none were run."""
+        return [] if self.trials is None else self.trials.probes
 
     def __str__(self) -> str:
         lines = [str(cause) for cause in self.causes]
-        return "\n".join(lines if self.stuck else [*lines, "The loss was still falling when the trace ended."])
+        lines += [] if self.stuck else ["The loss was still falling when the trace ended."]
+        return "\n".join(lines if self.trials is None else [*lines, f"Tried, {self.trials}"])
 
 
 @dataclass(frozen=True)
@@ -82,22 +92,46 @@ class _Facts:
     peak: float  # how far it has been
 
 
-def diagnose(trace: Trace) -> Diagnosis:
-    """Name the causes of a stuck run.
+def diagnose(
+    trace: Trace,
+    probes: Probes | None = None,
+    *,
+    f: ModelLandscape | FunctionLandscape | None = None,
+    optimizer: Optimizer | None = None,
+    steps: int = 50,
+    seeds: int = 8,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Diagnosis:
+    """Name the causes of a stuck run and, with f and its optimiser, try remedies on copies.
 
     Args:
         trace: of ``Tracer``; a loaded one will do. Without its last look (a diverged run) only the records are judged.
+        probes: trials by ``probe`` from the trace's end, to be kept with the causes.
+        f, optimizer: of the traced run, where the trace ended: ``probe`` is run from there, with the fall of the loss over the run as its
+            scale. A diverged run is not probed: nothing finite is left to start from.
+        steps, seeds, seed: of the probes.
 
     Raises:
-        ValueError: the trace has a single record: no step was taken.
+        ValueError: the trace has a single record: no step was taken; of f and optimizer only one is given, or probes too; f is
+            no longer where the trace ended.
+
+    Cost: none without f; with it that of ``probe``.
     """
     if len(trace.steps) < 2:
         raise ValueError("the trace has one record only: no step was traced, so that nothing can be said of a run.")
+    if (f is None) != (optimizer is None) or (f is not None and probes is not None):
+        raise ValueError("pass f and optimizer together to run probes, or the probes of an earlier run, not both.")
     from landscape.dynamics.phases import phases
 
     if trace.diverged:
-        return Diagnosis([_diverged(trace)], phases(trace), stuck=True)
+        return Diagnosis([_diverged(trace)], phases(trace), True, probes)
     facts = _facts(trace)
+    if f is not None and optimizer is not None:
+        here = Followed(optimizer, f).point()
+        if here.shape != trace.x.shape or not torch.equal(here, trace.x.to(here)):
+            raise ValueError(f"{f.name} is not where the trace ended: probes start there. Pass probes=ls.probe(...).")
+        probes = probe(f, optimizer, steps=steps, seeds=seeds, seed=seed, scale=facts.unit, progress=progress)
     stuck = not (facts.efficiency > 0.3 and facts.promised > 0.1 * facts.unit)
     judged = [judge(trace, facts) for judge in _JUDGES]
     causes = sorted((c for c in judged if c.confidence >= REPORTED), key=lambda c: -c.confidence)
@@ -106,7 +140,7 @@ def diagnose(trace: Trace) -> Diagnosis:
         causes = [Cause("flat", REPORTED, evidence, "Trace for longer, or over more of the data.")]
     if not stuck:
         causes = [Cause(c.name, c.confidence / 2, c.evidence, c.remedy) for c in causes]
-    return Diagnosis(causes, phases(trace), stuck)
+    return Diagnosis(causes, phases(trace), stuck, probes)
 
 
 # ---- facts -----------------------------------------------------------------------------------------------------------

@@ -32,13 +32,21 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """What ``maker`` read: called with a list of parameters it makes the optimiser, one group of them all."""
+    """What ``maker`` read: called with a list of parameters it makes the optimiser, one group of them all.
+
+    Raises:
+        ValueError: called where there are groups, which need the parameters' names: see ``grouped``.
+    """
 
     kind: type[Optimizer]
     options: Mapping[str, Any]
     groups: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # glob and what it overrides
 
     def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
+        if self.groups:
+            raise ValueError(
+                "groups are globs over names, and the parameters here have none: leave what follows ';' out"
+            )
         return self.kind(parameters, **self.options)
 
     def grouped(self, parameters: Mapping[str, nn.Parameter]) -> Optimizer:

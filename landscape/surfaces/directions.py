@@ -1,4 +1,4 @@
-"""The two directions that span a picture: drawn, given, eigenvectors, or principal axes of a trajectory.
+"""The directions that span a picture: drawn, given, eigenvectors, principal axes of a trajectory, or an optimiser's moments.
 
 x: (n,), the centre. A direction is (n,). A model's parameters are told apart by its layout; a formula has one flat vector.
 Filter normalisation is that of Li, Xu, Taylor, Studer and Goldstein (2018, "Visualizing the Loss Landscape of Neural Nets",
@@ -6,8 +6,12 @@ section 4): each filter of a direction gets the Frobenius norm of the same filte
 makes one output unit or channel. Biases and the parameters of normalisation layers are zero, unless asked for.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from landscape.core import Landscape
 from landscape.hessian import Hessian
@@ -76,16 +80,82 @@ def eigenvectors(f: Landscape, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     return V[:, order[0]].clone(), V[:, order[-1]].clone()
 
 
-def principal_axes(x: Tensor, trajectory: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The two axes through x that hold most of the squared distances of ``trajectory`` (t, n) from x, orthonormal."""
+def principal_axes(x: Tensor, trajectory: Tensor | None, count: int = 2) -> tuple[Tensor, ...]:
+    """The ``count`` axes through x that hold most of the squared distances of ``trajectory`` (t, n) from x, orthonormal."""
     if trajectory is None:
         raise ValueError('directions="pca" needs trajectory=, the points (t, n) of a path.')
     D = trajectory.detach().to(x.device, x.dtype) - x
     _, sizes, Vh = torch.linalg.svd(D, full_matrices=False)
     rank = int((sizes > 1e-6 * sizes.max()).sum()) if sizes.max() > 0 else 0
-    if rank < 2:
-        raise ValueError(f"the trajectory spans {rank} dimensions about the centre, a plane needs 2: pass more points.")
-    return Vh[0].clone(), Vh[1].clone()
+    if rank < count:
+        raise ValueError(
+            f"the trajectory spans {rank} dimensions about the centre, {count} are needed: pass more points."
+        )
+    return tuple(v.clone() for v in Vh[:count])
+
+
+def moments(f: Landscape, optimizer: Optimizer | Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """What Adam and its kin remember: the averages of gradients and of their squares, each (n,) in the order of f's points.
+
+    Args:
+        optimizer: an optimiser, or its ``state_dict()``; of a model's, whose parameters are in the order of ``model.parameters()``; of a
+            formula's, one tensor (n,).
+
+    Raises:
+        ValueError: it has taken no step, has no such averages, or is about other parameters.
+    """
+    state, groups = _state(optimizer)
+    order = [state.get(i, {}) for group in groups for i in group["params"]]
+    found = []
+    for key in ("exp_avg", "exp_avg_sq"):
+        parts = [entry.get(key) for entry in order]
+        if not any(isinstance(part, Tensor) for part in parts):
+            raise ValueError(f"the optimiser's state has no {key}: pass one like Adam that has taken a step.")
+        found.append(_in_order(f, optimizer, parts, key))
+    return found[0], found[1]
+
+
+def _state(optimizer: Optimizer | Mapping[str, Any]) -> tuple[Mapping[Any, Any], list[Any]]:
+    saved = optimizer.state_dict() if isinstance(optimizer, Optimizer) else optimizer
+    if not isinstance(saved.get("state"), Mapping) or not isinstance(saved.get("param_groups"), list):
+        raise ValueError(
+            "an optimiser's state is what optimizer.state_dict() gives: its keys are state and param_groups."
+        )
+    return saved["state"], saved["param_groups"]
+
+
+def _in_order(f: Landscape, optimizer: Optimizer | Mapping[str, Any], parts: list[Any], key: str) -> Tensor:
+    """The parts, one a parameter of the optimiser, as a vector (n,); parameters that got no gradient have moments of zero."""
+    if not isinstance(f, ModelLandscape):
+        flat = [part for part in parts if isinstance(part, Tensor)]
+        if len(flat) != 1 or flat[0].numel() != f.dim:
+            raise ValueError(
+                f"the optimiser moves {len(flat)} tensors, and a point of this formula is one of shape ({f.dim},)."
+            )
+        return flat[0].detach().reshape(-1).to(f.device, f.dtype, copy=True)
+    named = dict(f.model.named_parameters())
+    if isinstance(optimizer, Optimizer):  # its own parameters say which is which
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        places = {id(p): part for p, part in zip(held, parts, strict=True)}
+        chosen = {name: places.get(id(named[name])) for name in f.layout}
+        if all(part is None for part in chosen.values()):
+            raise ValueError("the optimiser moves none of the parameters of this landscape's model.")
+    else:
+        every = list(named) if len(parts) == len(named) else [k for k, p in named.items() if p.requires_grad]
+        if len(every) != len(parts):
+            raise ValueError(f"the optimiser's state is of {len(parts)} parameters, the model has {len(named)}.")
+        places_by_name = dict(zip(every, parts, strict=True))
+        chosen = {name: places_by_name.get(name) for name in f.layout}
+    d = torch.zeros(f.dim, dtype=f.dtype, device=f.device)
+    for name, part in chosen.items():
+        if part is None:
+            continue
+        if part.shape != named[name].shape:
+            raise ValueError(
+                f"{key} of {name} has shape {tuple(part.shape)}, the parameter {tuple(named[name].shape)}."
+            )
+        d[f.layout[name]] = part.detach().reshape(-1).to(f.device, f.dtype)
+    return d
 
 
 def _is_bias(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:

@@ -1,43 +1,69 @@
-"""Values of a landscape on a plane through a point, and whether that picture is right.
+"""Values of a landscape on a line or a plane through a point.
 
-x: (n,), the centre; u, v: (n,), the directions as used; a, b: (r,), the steps along them; values[i, j] = f(x + a[i] u + b[j] v).
+x: (n,), the centre; directions: k of them, each (n,), as used, k = 1 (u) or 2 (u and v); a: (r,), the steps, the same along each;
+values: (r,) or (r, r), values[i] = f(x + a[i] u), values[i, j] = f(x + a[i] u + a[j] v).
 """
 
+from __future__ import annotations
+
 import os
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
-from landscape.hessian import Hessian
-from landscape.linalg.lanczos import eigsh
 from landscape.model import ModelLandscape
 from landscape.provenance import provenance
 from landscape.results import Provenance, result, save
-from landscape.surfaces.directions import drawn, eigenvectors, normalised, principal_axes
+from landscape.surfaces import cells
+from landscape.surfaces.cells import Cells, Metric
+from landscape.surfaces.directions import drawn, eigenvectors, moments, normalised, principal_axes
+from landscape.surfaces.walks import Walk, project
 
-BUDGET = 2**26  # bytes of points evaluated at once
-CHOICES = ("random", "eigen", "pca")
+if TYPE_CHECKING:
+    from landscape.surfaces.checking import PictureCheck
+
+CHOICES = ("random", "eigen", "pca", "moments")
+EVERY = 5.0  # seconds between two calls of ``keep``
+
+Directions = str | Tensor | tuple[Tensor, ...]
+
+
+class AnotherPlane(ValueError):  # noqa: N818  # what it is about
+    """The known surface is of another landscape, centre or plane."""
 
 
 @result
 @dataclass(frozen=True)
 class Surface:
-    """A landscape on the plane x + a u + b v. Cells that are not finite are kept as they came."""
+    """A landscape on the line x + a u or the plane x + a u + b v. Cells that are not finite are kept as they came."""
 
     x: Tensor  # (n,), the centre
-    directions: tuple[Tensor, Tensor]  # u and v, each (n,), as used
-    steps: Tensor  # (r,): a and b alike
-    values: Tensor  # (r, r): values[i, j] = f(x + steps[i] u + steps[j] v)
-    chosen: str  # how the directions were chosen: random, eigen, pca or given
+    directions: tuple[Tensor, ...]  # u, and of a plane v, each (n,), as used
+    steps: Tensor  # (r,): of a plane both ways alike
+    values: Tensor  # (r,) or (r, r): f at the cells
+    chosen: str  # how the directions were chosen: random, eigen, pca, moments or given
     normalize: str | None  # how they were normalised: filter, layer, unit or not at all
-    reused: int  # cells taken from a coarser surface
-    trajectory: Tensor | None  # (t, 2), the trajectory's coordinates on the plane
-    outside: Tensor | None  # (t,), the share of each point's distance from x that is outside the plane
+    reused: int  # cells taken from an earlier surface
+    trajectory: Tensor | None  # (t, k), the first trajectory's coordinates on the plane
+    outside: Tensor | None  # (t,), the share of each of its points' distance from x that is outside the plane
     provenance: Provenance
+    metrics: dict[str, Tensor] = field(default_factory=dict)  # other metrics by name, each shaped like values
+    walks: dict[str, Walk] = field(default_factory=dict)  # trajectories on the plane
+    batch_statistics: bool = False  # whether BatchNorm's statistics were measured anew in every cell
+    done: Tensor | None = None  # shaped like values, bool: the cells computed so far; None: all of them
+    check: PictureCheck | None = None  # whether the picture is right, where that was asked
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell has been computed."""
+        return self.done is None or bool(self.done.all())
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Store everything in ``folder``; ``landscape.load`` reads it."""
@@ -47,187 +73,214 @@ class Surface:
 def surface(
     f: Landscape,
     x: Tensor,
-    directions: str | tuple[Tensor, Tensor] = "random",
+    directions: Directions = "random",
     normalize: str | None = "filter",
-    span: float = 1.0,
+    span: float | tuple[float, float] = 1.0,
     resolution: int = 51,
     *,
+    dimensions: int = 2,
+    metrics: Iterable[str | Metric] | Mapping[str, str | Metric] = (),
+    batch_statistics: bool = False,
     biases: bool = False,
-    trajectory: Tensor | None = None,
+    trajectory: Tensor | Mapping[str, Tensor] | None = None,
+    optimizer: Optimizer | Mapping[str, Any] | None = None,
     known: Surface | None = None,
     seed: int = 0,
     name: str | None = None,
     config: dict[str, Any] | None = None,
+    keep: Callable[[Surface], None] | None = None,
     progress: Progress = silent,
 ) -> Surface:
-    """The values of f on a plane through x (n,).
+    """The values of f on a plane or line through x (n,).
 
     Args:
         directions: "random", Gaussian; "eigen", eigenvectors of the largest and of the smallest eigenvalue; "pca", the principal
-            axes of ``trajectory`` about x; or two tensors (n,), which are normalised but not made orthogonal.
+            axes of ``trajectory`` about x; "moments", Adam's averages of gradients and of their squares in ``optimizer``; or tensors
+            (n,), one for a line, two for a plane, which are normalised but not made orthogonal.
         normalize: "filter", "layer" or None for drawn and given directions, see ``directions.normalised``; those of "eigen" and
             "pca" have unit length always, for rescaled filters would be no eigenvectors. A formula's get unit length.
-        span: the grid's steps go from -span to span.
+        span: the steps go from -span to span, or from the first to the second of two numbers.
         resolution: r, the steps each way; an odd number has the centre among them.
+        dimensions: 2, or 1 for a line along the first of the directions; directions given as tensors say so themselves.
+        metrics: measured beside f in every cell: "accuracy", "gradient-norm", or functions, alone or in a dict from names. Of a
+            model a function of (output, target), the mean over a batch; it is averaged over all samples. Of a formula a function of
+            points (..., n) -> (...).
+        batch_statistics: measure BatchNorm's running statistics anew in every cell, one more pass over the data each.
         biases: move biases and the parameters of normalisation layers too, which "filter" and "layer" hold otherwise.
-        trajectory: points (t, n) to project on the plane.
-        known: an earlier surface with the same landscape, centre and directions, whose cells are not computed again.
+        trajectory: points (t, n) to project on the plane, or several such trajectories by name.
+        optimizer: of which "moments" are the directions; its ``state_dict()`` will do.
+        known: an earlier surface with the same landscape, centre and directions, whole or interrupted, whose cells are not
+            computed again.
         seed: of the directions.
         name, config: kept in the provenance; by default the landscape's name and the options above.
+        keep: called with the surface so far every five seconds, and when the computation is interrupted: pass it as ``known``.
         progress: called with the cells done.
 
     Raises:
         ValueError: an argument is out of range, or ``known`` is of another plane.
 
-    Cost: one evaluation a cell, r² in all less those known; at most 64 MiB of points, or one, at once.
+    Cost: one evaluation a cell, r^k in all less those known, and two a point of a trajectory; at most 64 MiB of points, or one, at
+        once, of a model at most 64 points.
     """
-    if not (isinstance(span, int | float) and 0 < span < float("inf")):
-        raise ValueError(f"span must be a positive number, got {span}.")
-    if resolution < 2:
-        raise ValueError(f"resolution must be at least 2, got {resolution}.")
-    if x.ndim != 1 or len(x) != f.dim:
-        raise ValueError(f"the centre has shape ({f.dim},), got {tuple(x.shape)}.")
+    low, high = _check(f, x, span, resolution, dimensions)
     x = x.detach().clone()
-    if trajectory is not None and (trajectory.ndim != 2 or trajectory.shape[1] != len(x)):
-        raise ValueError(f"trajectory has shape (t, {len(x)}), got {tuple(trajectory.shape)}.")
-    u, v, chosen, used = _plane(f, x, directions, normalize, biases, trajectory, seed)
-    steps = torch.linspace(-span, span, resolution, dtype=x.dtype, device=x.device)
+    paths = _paths(x, trajectory)
+    named = cells.metrics(metrics)
+    vectors, chosen, used = _plane(f, x, directions, normalize, biases, paths, optimizer, dimensions, seed)
+    steps = torch.linspace(low, high, resolution, dtype=x.dtype, device=x.device)
     config = config or {
         "directions": chosen,
         "normalize": normalize,
-        "span": span,
+        "span": high if low == -high else [low, high],
         "resolution": resolution,
         "biases": biases,
     }
-    source = provenance(f, x, name, seed, config)
-    empty = torch.full((resolution, resolution), torch.nan, dtype=x.dtype, device=x.device)
-    made = Surface(x, (u, v), steps, empty, chosen, used, 0, *_projected(x, u, v, trajectory), source)
-    values, wanted = _reuse(f, made, known)
-    _fill(f, made, values, wanted, progress)
-    return replace(made, values=values, reused=int((~wanted).sum()))
+    measure, size = cells.evaluator(f, named, batch_statistics=batch_statistics)
+    shape = (resolution,) * len(vectors)
+    empty = torch.full(shape, torch.nan, dtype=x.dtype, device=x.device)
+    walks = {key: project(measure, size, x, vectors, points) for key, points in paths.items()}
+    first = next(iter(walks.values()), None)
+    made = Surface(
+        x, vectors, steps, empty, chosen, used, 0, None if first is None else first.where,
+        None if first is None else first.outside, provenance(f, x, name, seed, config),
+        {key: empty.clone() for key in named}, walks, batch_statistics, torch.zeros_like(empty, dtype=torch.bool),
+    )  # fmt: skip
+    made = _reuse(f, made, known, measure)
+    made = _fill(made, measure, size, keep, progress)
+    return replace(made, done=None)
+
+
+def _check(
+    f: Landscape, x: Tensor, span: float | tuple[float, float], resolution: int, dimensions: int
+) -> tuple[float, float]:
+    """The first and the last step."""
+    if isinstance(span, tuple | list):
+        if len(span) != 2 or not -float("inf") < span[0] < span[1] < float("inf"):
+            raise ValueError(f"span is a positive number, or two numbers of which the second is larger, got {span}.")
+        low, high = float(span[0]), float(span[1])
+    else:
+        if not (isinstance(span, int | float) and 0 < span < float("inf")):
+            raise ValueError(f"span must be a positive number, got {span}.")
+        low, high = -float(span), float(span)
+    if resolution < 2:
+        raise ValueError(f"resolution must be at least 2, got {resolution}.")
+    if dimensions not in (1, 2):
+        raise ValueError(f"dimensions must be 1 or 2, got {dimensions}.")
+    if x.ndim != 1 or len(x) != f.dim:
+        raise ValueError(f"the centre has shape ({f.dim},), got {tuple(x.shape)}.")
+    return low, high
+
+
+def _paths(x: Tensor, trajectory: Tensor | Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    if trajectory is None:
+        return {}
+    paths = dict(trajectory) if isinstance(trajectory, Mapping) else {"trajectory": trajectory}
+    for name, points in paths.items():
+        if points.ndim != 2 or points.shape[1] != len(x) or not len(points):
+            raise ValueError(f"{name} has shape (t, {len(x)}), got {tuple(points.shape)}.")
+    return {name: points.detach().to(x.device, x.dtype) for name, points in paths.items()}
 
 
 def _plane(
     f: Landscape,
     x: Tensor,
-    directions: str | tuple[Tensor, Tensor],
+    directions: Directions,
     normalize: str | None,
     biases: bool,
-    trajectory: Tensor | None,
+    paths: dict[str, Tensor],
+    optimizer: Optimizer | Mapping[str, Any] | None,
+    dimensions: int,
     seed: int,
-) -> tuple[Tensor, Tensor, str, str | None]:
+) -> tuple[tuple[Tensor, ...], str, str | None]:
+    """The directions as used, how they were chosen, and how they were normalised."""
     if isinstance(directions, str):
         if directions not in CHOICES:
-            raise ValueError(f"directions must be {', '.join(CHOICES)} or two tensors, got {directions!r}.")
+            raise ValueError(f"directions must be {', '.join(CHOICES)} or tensors, got {directions!r}.")
         chosen = directions
         if chosen == "eigen":
-            return *eigenvectors(f, x, seed), chosen, "unit"
+            return eigenvectors(f, x, seed)[:dimensions], chosen, "unit"
         if chosen == "pca":
-            return *principal_axes(x, trajectory), chosen, "unit"
-        pair = drawn(f, x, seed)
+            points = torch.cat(list(paths.values())) if paths else None
+            return principal_axes(x, points, dimensions), chosen, "unit"
+        if chosen == "moments" and optimizer is None:
+            raise ValueError('directions="moments" needs optimizer=, an optimiser or its state_dict().')
+        pair: tuple[Tensor, ...] = (
+            moments(f, optimizer) if optimizer is not None and chosen == "moments" else drawn(f, x, seed)
+        )
+        pair = pair[:dimensions]
     else:
-        if len(directions) != 2:
-            raise ValueError(f"a plane has two directions, got {len(directions)}.")
-        chosen, pair = "given", (directions[0], directions[1])
-    u, v = (normalised(f, x, d, normalize, biases=biases) for d in pair)
+        pair = (directions,) if isinstance(directions, Tensor) else tuple(directions)
+        if len(pair) not in (1, 2):
+            raise ValueError(f"a line has one direction and a plane has two, got {len(pair)}.")
+        chosen = "given"
+    vectors = tuple(normalised(f, x, d, normalize, biases=biases) for d in pair)
     formula = normalize is not None and not isinstance(f, ModelLandscape)
-    return u, v, chosen, "unit" if formula else normalize
+    return vectors, chosen, "unit" if formula else normalize
 
 
-def _projected(x: Tensor, u: Tensor, v: Tensor, points: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Coordinates (t, 2) of points (t, n) on the plane by least squares, and the share of their distance outside it."""
-    if points is None:
-        return None, None
-    D = points.detach().to(x.device, x.dtype) - x
-    B = torch.stack([u, v], dim=1)
-    where = D @ torch.linalg.pinv(B).T
-    far = torch.linalg.vector_norm(D, dim=1)
-    left = torch.linalg.vector_norm(D - where @ B.T, dim=1)
-    return where, torch.where(far > 0, left / far.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
-
-
-def _reuse(f: Landscape, made: Surface, known: Surface | None) -> tuple[Tensor, Tensor]:
-    """Values with the known cells filled in, and a mask of those to compute."""
-    values, wanted = made.values.clone(), torch.ones_like(made.values, dtype=torch.bool)
-    if known is None:
-        return values, wanted
+def _reuse(f: Landscape, made: Surface, known: Surface | None, measure: Cells) -> Surface:
+    """The surface with the known cells filled in."""
+    if known is None or not set(made.metrics) <= set(known.metrics):
+        return made
     hashes = [(p.model_hash, p.data_hash, p.dtype) for p in (made.provenance, known.provenance)]
-    pairs = [(made.x, known.x), *zip(made.directions, known.directions, strict=True)]
-    if hashes[0] != hashes[1] or not all(torch.equal(p, q.to(p.device)) for p, q in pairs):
-        raise ValueError("the known surface is of another landscape, centre or plane: compute this one without known=.")
-    near = 4 * torch.finfo(made.x.dtype).eps * float(made.steps[-1])
-    old = known.steps.to(made.steps.device)
-    same = (made.steps[:, None] - old[None, :]).abs() <= near
-    here, there = same.any(dim=1).nonzero()[:, 0], same.int().argmax(dim=1)
-    if len(here):  # a formula has no hash: one known cell is computed again
-        point = made.x + made.steps[here[0]] * made.directions[0] + made.steps[here[0]] * made.directions[1]
-        before, now = known.values.to(values.device)[there[here[0]], there[here[0]]], f.value(point).detach()
-        if not torch.allclose(before, now, rtol=1e-4, atol=1e-6, equal_nan=True):
-            raise ValueError(f"the known surface has {float(before):.6g} where this landscape is {float(now):.6g}.")
-    values[here[:, None], here] = known.values.to(values.device)[there[here][:, None], there[here]]
-    wanted[here[:, None], here] = False
-    return values, wanted
+    same = len(made.directions) == len(known.directions) and made.batch_statistics == known.batch_statistics
+    pairs = [(made.x, known.x), *zip(made.directions, known.directions, strict=True)] if same else []
+    if not same or hashes[0] != hashes[1] or not all(torch.equal(p, q.to(p.device)) for p, q in pairs):
+        raise AnotherPlane("the known surface is of another landscape, centre or plane: compute this one afresh.")
+    near = 4 * torch.finfo(made.x.dtype).eps * float(made.steps.abs().max())
+    close = (made.steps[:, None] - known.steps.to(made.steps)[None, :]).abs() <= near
+    here, there = close.any(dim=1).nonzero()[:, 0], close.int().argmax(dim=1)
+    k = len(made.directions)
+    new = torch.meshgrid(*[here] * k, indexing="ij")
+    old = torch.meshgrid(*[there[here]] * k, indexing="ij")
+    finished = torch.ones_like(known.values, dtype=torch.bool) if known.done is None else known.done
+    ready = finished.to(made.x.device)[old]
+    if not bool(ready.any()):
+        return made
+    new, old = tuple(i[ready] for i in new), tuple(i[ready] for i in old)
+    before = known.values.to(made.values)[old]
+    one = measure(_points(made, tuple(i[:1] for i in new)))[
+        "loss"
+    ]  # a formula has no hash: one known cell is computed again
+    if not torch.allclose(before[:1], one, rtol=1e-4, atol=1e-6, equal_nan=True):
+        raise AnotherPlane(f"the known surface has {float(before[0]):.6g} where this landscape is {float(one):.6g}.")
+    values, done, beside = made.values.clone(), torch.zeros_like(made.values, dtype=torch.bool), {}
+    values[new], done[new] = before, True
+    for key, empty in made.metrics.items():
+        beside[key] = empty.clone()
+        beside[key][new] = known.metrics[key].to(empty)[old]
+    return replace(made, values=values, metrics=beside, done=done, reused=len(before))
 
 
-def _fill(f: Landscape, made: Surface, values: Tensor, wanted: Tensor, progress: Progress) -> None:
-    cells, (u, v) = wanted.nonzero(), made.directions
-    size = max(1, BUDGET // (len(made.x) * made.x.element_size()))
-    for start in range(0, len(cells), size):
-        progress("surface", start, len(cells))
-        i, j = cells[start : start + size].T
-        points = made.x + made.steps[i, None] * u + made.steps[j, None] * v
-        values[i, j] = f.value(points).detach()
-    progress("surface", len(cells), len(cells))
+def _points(made: Surface, where: tuple[Tensor, ...]) -> Tensor:
+    """The points (m, n) of the cells at these places."""
+    points = made.x.expand(len(where[0]), -1)
+    for i, d in zip(where, made.directions, strict=True):
+        points = points + made.steps[i, None] * d
+    return points
 
 
-@result
-@dataclass(frozen=True)
-class PictureCheck:
-    """How far a surface can be trusted about its centre, and what it cannot show."""
-
-    measured: Tensor  # (2,), second derivatives of f along u and v at the centre, from values
-    predicted: Tensor  # (2,), u'Hu and v'Hv
-    error: Tensor  # (2,), how far two steps of the differences disagree
-    mass: float  # share of the |eigenvalues| looked at that lies in the plane
-    negative: float  # sum of the |negative eigenvalues| looked at
-    negative_inside: float  # how much of it lies in the plane
-    eigenvalues: Tensor  # (k,), those looked at, of both ends
-
-
-def check_picture(f: Landscape, picture: Surface, *, ends: int = 5, seed: int = 0) -> PictureCheck:
-    """Whether the picture's curvature at its centre is the Hessian's, and how much of the spectrum its plane misses.
-
-    Args:
-        ends: eigenvalues computed at each end of the spectrum.
-
-    Cost: 2 products, an ``eigsh``, and about 100 evaluations. The second derivatives are five-point central differences at steps
-    halved from a quarter of the span; the pair of steps that agree best is taken, and their disagreement is ``error``.
-    """
-    H, V = Hessian(f, picture.x), torch.stack(picture.directions, dim=1)
-    predicted = (V * (H @ V)).sum(dim=0)
-    found = [_second(f, picture.x, d, float(picture.steps[-1])) for d in picture.directions]
-    pairs = eigsh(H, largest=ends, smallest=ends, seed=seed)
-    values, vectors = pairs.values.to(V.device, V.dtype), pairs.vectors.to(V.device, V.dtype)
-    U, sizes, _ = torch.linalg.svd(V, full_matrices=False)
-    inside = (U[:, sizes > 1e-6 * sizes.max()].T @ vectors).square().sum(dim=0)
-    total, negative = values.abs(), values.clamp(max=0).abs()
-    return PictureCheck(
-        measured=torch.stack([second for second, _ in found]),
-        predicted=predicted,
-        error=torch.stack([error for _, error in found]),
-        mass=float((total * inside).sum() / total.sum()) if bool(total.sum() > 0) else 0.0,
-        negative=float(negative.sum()),
-        negative_inside=float((negative * inside).sum()),
-        eigenvalues=values,
-    )
-
-
-def _second(f: Landscape, x: Tensor, d: Tensor, span: float) -> tuple[Tensor, Tensor]:
-    """The second derivative along d and the disagreement of the two steps it comes from, both ()."""
-    stencil = torch.tensor([-1.0, 16.0, -30.0, 16.0, -1.0], dtype=torch.float64, device=x.device) / 12
-    where = torch.arange(-2, 3, dtype=x.dtype, device=x.device)
-    steps = [span / 2**k for k in range(2, 12)]
-    seconds = torch.stack([f.value(x + h * where[:, None] * d).double() @ stencil / h**2 for h in steps])
-    apart = (seconds[1:] - seconds[:-1]).abs().nan_to_num(nan=torch.inf)
-    best = apart.argmin()
-    return seconds[1:][best].to(x.dtype), apart[best].to(x.dtype)
+def _fill(
+    made: Surface, measure: Cells, size: int, keep: Callable[[Surface], None] | None, progress: Progress
+) -> Surface:
+    """The surface with all its cells computed, in place."""
+    done = made.done
+    assert done is not None
+    wanted = (~done).nonzero()
+    last = time.monotonic()
+    try:
+        for start in range(0, len(wanted), size):
+            progress("surface", start, len(wanted))
+            where = tuple(wanted[start : start + size].T)
+            for key, found in measure(_points(made, where)).items():
+                (made.values if key == "loss" else made.metrics[key])[where] = found
+            done[where] = True
+            if keep is not None and time.monotonic() - last > EVERY:
+                keep(made)
+                last = time.monotonic()
+    except BaseException:
+        if keep is not None:
+            keep(made)
+        raise
+    progress("surface", len(wanted), len(wanted))
+    return made

@@ -10,6 +10,7 @@ from landscape.theory.exits import sgd_folds as sgd_folds
 from landscape.theory.exits import sgd_growth as sgd_growth
 from landscape.theory.fields import isotropic_counts as isotropic_counts
 from landscape.theory.fields import torus_counts as torus_counts
+from landscape.theory.fields import torus_counts_sampled as torus_counts_sampled
 from landscape.theory.goe import goe_law as goe_law
 from landscape.theory.goe import goe_positive as goe_positive
 from landscape.theory.index import goe_index as goe_index

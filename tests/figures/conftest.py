@@ -66,7 +66,24 @@ def plane() -> Any:
     f = ls.FunctionLandscape(lambda x: x[..., 0].square() - (1.4 + x[..., 1]).log() + 0.1 * x[..., 2], 3, name="slope")
     u, v, w = torch.eye(3, dtype=torch.float64)
     path = torch.stack([0.8 * u - 0.6 * v, 0.5 * u + 0.2 * v + 0.1 * w, 0 * u])
-    return ls.surface(f, 0 * u, (u, v), span=2.0, resolution=21, trajectory=path)
+    beside = {"third": lambda x: x[..., 2] + x[..., 0], "slope": "gradient-norm"}
+    return ls.surface(f, 0 * u, (u, v), span=2.0, resolution=21, trajectory={"one": path, "two": -path}, metrics=beside)
+
+
+@pytest.fixture(scope="session")
+def line() -> Any:
+    """The same along one direction, beyond where it is finite."""
+    f = ls.FunctionLandscape(lambda x: x[..., 0].square() - (1.4 + x[..., 1]).log(), 2, name="slope")
+    v = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    return ls.surface(f, 0 * v, v, span=(-2.0, 1.0), resolution=21, metrics={"slope": "gradient-norm"})
+
+
+@pytest.fixture(scope="session")
+def joined() -> Any:
+    """A curve round a hill, with the plane that it lies in."""
+    f = ls.FunctionLandscape(lambda x: (x.square().sum(-1) - 1).square() + 0.01, 2, name="ring")
+    a, b = torch.tensor([[1.0, 0.0], [-0.6, 0.8]], dtype=torch.float64)
+    return ls.connect(f, a, b, steps=50, resolution=21, plane=15, metrics={"slope": "gradient-norm"})
 
 
 @pytest.fixture
@@ -77,9 +94,43 @@ def drawn(request: pytest.FixtureRequest) -> Any:
         census = {"contours", "value_index", "hits", "disconnectivity"}
         if name == "index_loss":
             return request.getfixturevalue("network")
-        if name == "surface":
+        if name.startswith("run_") or name == "probes":
+            return request.getfixturevalue("diverged" if broken else "diagnosed")
+        if name in ("surface", "surface_3d", "metrics", "walks"):
             return request.getfixturevalue("plane")
+        if name in ("line", "connection"):
+            return request.getfixturevalue("line" if name == "line" else "joined")
         which = "counted" if name in census else "path" if name == "path_profile" else "broken" if broken else "report"
         return request.getfixturevalue(which)
 
     return of
+
+
+@pytest.fixture(scope="session")
+def diagnosed() -> Any:
+    """A run of a small net with ReLUs and sigmoids, diagnosed, with remedies tried."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 1)).double()
+        x = torch.randn(24, 3, dtype=torch.float64)
+    y = x[:, :1].sin()
+    f = ls.ModelLandscape(model, nn.functional.mse_loss, [(x[:12], y[:12]), (x[12:], y[12:])], name="small")
+    run = ls.continuation(f, "adam:lr=0.05", steps=30, every=3)
+    found = ls.diagnose(run.trace, f=run.f, optimizer=run.optimizer, steps=5, seeds=3)
+    return ls.DiagnosisReport("small", f.dim, "as written", found, run.trace, (), 1.0, run.trace.provenance)
+
+
+@pytest.fixture(scope="session")
+def diverged(diagnosed: Any) -> Any:
+    """The same with records that are not finite at the end, and a remedy that diverged."""
+    trace, trials = diagnosed.trace, diagnosed.diagnosis.trials
+    holed = {k: getattr(trace, k).clone() for k in ("loss", "gradient_norm", "largest", "layer_gradient")}
+    for values in holed.values():
+        values[-2:] = float("nan")
+    first = dataclasses.replace(
+        trials.probes[-1], against_control=ls.Estimate(*[float("inf")] * 2, float("-inf"), float("inf")), diverged=3
+    )
+    told = dataclasses.replace(
+        diagnosed.diagnosis, trials=dataclasses.replace(trials, probes=[*trials.probes[:-1], first])
+    )
+    return dataclasses.replace(diagnosed, trace=dataclasses.replace(trace, **holed), diagnosis=told)

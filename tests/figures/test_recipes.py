@@ -141,6 +141,38 @@ def test_files_hold_their_provenance_and_alt_text_and_no_date(name: str, drawn: 
     assert sorted(p.suffix for p in (tmp_path / "new").iterdir()) == [".pdf", ".png", ".svg"]
 
 
+def test_surfaces_show_their_values(plane: Any, line: Any, joined: Any) -> None:
+    ax = RECIPES["surface"].draw(plane).axes[0]
+    (one, two) = [drawn for drawn in ax.lines if drawn.get_label() in ("one", "two")]
+    np.testing.assert_allclose(one.get_xydata(), plane.walks["one"].where)
+    assert two.get_label() == "two"
+    assert [c.get_hatch() for c in ax.collections].count("////") == 1
+    lost = int((~plane.values.isfinite()).sum())
+    for name in ("surface", "surface_3d"):
+        assert f"{lost} values that are not finite" in RECIPES[name].caption(plane)
+    own = RECIPES["walks"].draw(plane).axes[0].lines[0]
+    np.testing.assert_array_equal(own.get_ydata(), plane.walks["one"].values)
+    f, beside = RECIPES["line"].draw(line).axes
+    shown = line.values.numpy()
+    np.testing.assert_array_equal(f.lines[0].get_ydata(), np.where(np.isfinite(shown), shown, np.nan))
+    np.testing.assert_array_equal(f.lines[0].get_xdata(), line.steps)
+    assert beside.get_ylabel() == "slope"
+    straight, curve = RECIPES["connection"].draw(joined).axes[0].lines
+    np.testing.assert_array_equal(straight.get_ydata(), joined.straight.values)
+    np.testing.assert_array_equal(curve.get_ydata(), joined.curve.values)
+    with pytest.raises(NothingToDraw, match="line"):
+        RECIPES["surface"].draw(line)
+
+
+def test_levels_are_even_in_the_logarithm_where_values_span_decades() -> None:
+    from landscape_figures import levels
+
+    values = np.geomspace(1e-3, 10, 49).reshape(7, 7)
+    steps = np.diff(np.log(levels.of(values)))
+    np.testing.assert_allclose(steps, steps[0])
+    assert not levels.logarithmic(values - 1e-3)
+
+
 def test_text_stays_text(report: Any) -> None:
     svg = style.render(density.draw(report), "svg", title="t", alt="a", provenance=report.provenance).decode()
     assert ">eigenvalue of the Hessian<" in svg

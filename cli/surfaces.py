@@ -1,0 +1,215 @@
+"""From the options of `landscape surface` to a stored surface or connection, and those in words."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import landscape as ls
+from landscape import files, loading, points, userfiles
+from landscape.checkpoints import entry
+from landscape.core import FunctionLandscape
+from landscape.surfaces.cells import NAMES
+from landscape.surfaces.grids import AnotherPlane
+
+from . import numbers, problems, runs
+from .errors import OneLine
+from .facts import Fact
+
+PARTIAL = f"{runs.STAGING}partial"  # what an interrupted surface leaves in its folder
+EXTENDS = {"resolution", "span"}  # options in which a finished surface may be taken further
+
+
+def picture(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Surface:
+    """A surface; with --resume the stored one, taken further where that is asked, or an interrupted one finished."""
+    known = runs.stored(target, ls.Surface) if resume else None
+    if known is not None:
+        changed = set(runs.differing(known, ctx))
+        if not changed or not changed <= EXTENDS:
+            return runs.finished(target, ls.Surface, ctx) or known
+    elif resume and (target / PARTIAL / "result.json").exists():
+        known = runs.load(target / PARTIAL)
+    kept: list[ls.Surface] = []
+
+    def keep(part: ls.Surface) -> None:
+        kept.append(part)
+        del kept[:-1]
+        (target / PARTIAL).mkdir(parents=True, exist_ok=True)
+        part.save(target / PARTIAL)
+
+    def work(bar: Any, settings: dict[str, Any]) -> ls.Surface:
+        problem = problems.landscape(options)
+        f, x, asked = problem.landscape, *_asked(problem.landscape, options)
+        mark = problem.fingerprint  # of a formula, which has no hash of its own
+        try:
+            earlier = known if known is None or not mark else _unmarked(known, mark)
+            made = ls.surface(
+                f, x, name=problem.name, config=settings, known=earlier, keep=keep, progress=bar, **asked
+            )  # fmt: skip
+            bar("check", 0, None)
+            made = replace(made, check=ls.check_picture(f, made, seed=options["seed"])) if options["check"] else made
+        except AnotherPlane as error:
+            raise OneLine(
+                f"{target} holds a surface that this one cannot go on from: {error} Pass --force.", 2
+            ) from None
+        except KeyboardInterrupt:
+            if not kept or kept[-1].done is None:
+                raise
+            done, of = int(kept[-1].done.sum()), kept[-1].done.numel()
+            raise OneLine(
+                f"interrupted; {numbers.count(done)} of {numbers.count(of)} cells are kept in {target}: --resume goes on.",
+                130,
+            ) from None
+        return replace(made, provenance=replace(made.provenance, model_hash=mark)) if mark else made
+
+    made = problems.store(ctx, target, work)
+    shutil.rmtree(target / PARTIAL, ignore_errors=True)
+    return made
+
+
+def _unmarked(known: ls.Surface, mark: str) -> ls.Surface:
+    """The known surface of a formula as the library made it, if it is of this very formula."""
+    if known.provenance.model_hash not in ("", mark):
+        raise AnotherPlane("the formula has changed since.")
+    return replace(known, provenance=replace(known.provenance, model_hash=""))
+
+
+def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Connection:
+    """A trained curve from the landscape's point to another."""
+    if resume and (stored := runs.finished(target, ls.Connection, ctx)) is not None:
+        return stored
+
+    def work(bar: Any, settings: dict[str, Any]) -> ls.Connection:
+        problem = problems.landscape(options)
+        f = problem.landscape
+        return ls.connect(
+            f, _at(f, options), points.read(options["connect"], f, "--connect"), kind=options["curve"], bends=options["bends"],
+            steps=options["train_steps"], optimizer=options["optimizer"], noise=options["noise"], plane=options["resolution"],
+            batch_statistics=options["batch_statistics"], metrics=_metrics(options["metrics"]), seed=options["seed"],
+            name=problem.name, config=settings, progress=bar,
+        )  # fmt: skip
+
+    return problems.store(ctx, target, work)
+
+
+def _asked(f: Any, options: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+    """The centre, and what ``landscape.surface`` is asked."""
+    x, how = _at(f, options), options["normalize"]
+    walks = dict(_walk(spec, f) for spec in options["trajectories"])
+    directions: Any = options["directions"]
+    if options["toward"]:
+        if len(options["toward"]) > 2:
+            raise OneLine(f"--toward takes one point for a line or two for a plane, got {len(options['toward'])}.", 2)
+        directions, how = tuple(points.read(p, f, "--toward") - x for p in options["toward"]), "none"
+    if directions == "pca" and not walks:
+        raise OneLine("--directions pca needs --trajectory: a .npy file (t, n) or a folder of checkpoints.", 2)
+    if directions == "moments" and options["optimizer_state"] is None:
+        raise OneLine("--directions moments needs --optimizer-state FILE, an optimiser's state_dict.", 2)
+    state = None if options["optimizer_state"] is None else _state(options["optimizer_state"])
+    span = options["span"]
+    return x, {
+        "directions": directions,
+        "normalize": None if how == "none" else how,
+        "span": tuple(float(v) for v in span.split(",")) if isinstance(span, str) else span,
+        "trajectory": walks or None,
+        "optimizer": state,
+        "metrics": _metrics(options["metrics"]),
+        **{k: options[k] for k in ("biases", "resolution", "dimensions", "batch_statistics", "seed")},
+    }
+
+
+def _at(f: Any, options: dict[str, Any]) -> torch.Tensor:
+    if options["at"] is not None:
+        return points.read(options["at"], f, "--at")
+    if isinstance(f, FunctionLandscape):
+        return torch.zeros(f.dim, dtype=f.dtype, device=loading.device(options["device"]))
+    point: torch.Tensor = f.point()
+    return point
+
+
+def _walk(spec: str, f: Any) -> tuple[str, torch.Tensor]:
+    name, separator, path = spec.partition("=")
+    if not separator:
+        name, path = Path(spec).stem, spec
+    return name, points.walk(path, f, "--trajectory")
+
+
+def _state(spec: str) -> Any:
+    path, _, key = spec.partition(":") if not Path(spec).exists() else (spec, "", "")
+    tree = files.read_tree(Path(path))
+    if key:
+        return entry(tree, key, Path(path))
+    for name in ("optimizer", "optimizer_state_dict", "optimizer_state"):
+        if isinstance(tree, dict) and isinstance(tree.get(name), dict):
+            return tree[name]
+    return tree
+
+
+def _metrics(specs: tuple[str, ...]) -> dict[str, Any]:
+    """Names stay names; Python is found."""
+    return {
+        spec if spec in NAMES or ":" not in spec else spec.rpartition(":")[2]: userfiles.resolve(spec)[0]
+        if ":" in spec
+        else spec
+        for spec in specs
+    }
+
+
+def facts(result: Any) -> list[Fact]:
+    """A surface or a connection in words."""
+    return _connected(result) if isinstance(result, ls.Connection) else _pictured(result)
+
+
+def _pictured(s: ls.Surface) -> list[Fact]:
+    what = "line" if s.values.ndim == 1 else "plane"
+    r, low, high = len(s.steps), float(s.steps[0]), float(s.steps[-1])
+    grid = f"{r} by {r} cells" if what == "plane" else f"{r} cells"
+    reach = f"steps to {high:g}" if low == -high else f"steps from {low:g} to {high:g}"
+    fresh = "; BatchNorm's statistics measured in every cell" if s.batch_statistics else ""
+    walks = [
+        f"{name}: {len(w.values)} points, {100 * w.lost:.3g} % of its squared distances outside the {what}; "
+        f"values off the {what} differ by up to {numbers.plain(float(w.gap.abs().max()))}"
+        for name, w in s.walks.items()
+    ]
+    return [
+        Fact(what, (f"{s.chosen} directions, normalisation {s.normalize or 'none'}",)),
+        Fact("grid", (f"{grid}, {reach}" + (f", {s.reused} of them known before" if s.reused else "") + fresh,)),
+        Fact("values", (_range(s.values),)),
+        *(Fact(name, (_range(values),)) for name, values in s.metrics.items()),
+        *([Fact("trajectories", tuple(walks))] if walks else []),
+        *([Fact("picture", tuple(_checked(s.check, what)))] if s.check is not None else []),
+    ]
+
+
+def _checked(check: ls.PictureCheck, what: str) -> list[str]:
+    pairs = zip(check.measured.tolist(), check.predicted.tolist(), strict=True)
+    curves = ", ".join(f"{m:.5g} measured, {p:.5g} by the Hessian" for m, p in pairs)
+    shares = [(check.trace_share, "trace"), (check.frobenius_share, "squared Frobenius norm")]
+    return [
+        f"curvature at the centre: {curves}" + ("" if check.agrees else "; THESE DIFFER"),
+        *(f"the {what} holds {numbers.uncertain(s.value, s.error)} of the Hessian's {of}" for s, of in shares),
+    ]
+
+
+def _connected(c: ls.Connection) -> list[Fact]:
+    return [
+        Fact("curve", (f"{c.kind} with {len(c.control) - 2} trained point(s), {c.optimizer}",)),
+        Fact("ends", (f"{numbers.plain(float(c.curve.values[0]))} and {numbers.plain(float(c.curve.values[-1]))}",)),
+        Fact(
+            "barrier",
+            (
+                f"{numbers.plain(c.barrier)} along the curve, {numbers.plain(c.straight_barrier)} along the straight line",
+            ),
+        ),
+        *(Fact(name, (f"{_range(values)} along the curve",)) for name, values in c.curve.metrics.items()),
+    ]
+
+
+def _range(values: torch.Tensor) -> str:
+    finite = values[values.isfinite()]
+    lost = values.numel() - finite.numel()
+    shown = f"{float(finite.min()):.6g} to {float(finite.max()):.6g}" if finite.numel() else "none is finite"
+    return shown + (f"; {lost} are not finite" if lost else "")

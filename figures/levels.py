@@ -1,0 +1,107 @@
+"""What figures of a surface share: which numbers they read, contour levels, and cells that are not finite."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from . import contours, style
+
+RATIO = 30.0  # of the largest to the smallest value, all positive, from which levels are spaced evenly in log f
+DEEP = LinearSegmentedColormap.from_list("deep", ["#0b3c5d", "#3f87b5", "#a9c9dc", "#f3ead3"])  # low values are dark
+WALKS = ("#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # of trajectories, in turn; labels tell them too
+LABELS = {
+    "eigen": ("largest eigenvalue", "smallest eigenvalue"),
+    "pca": ("first principal axis", "second principal axis"),
+    "moments": ("mean gradient", "mean squared gradient"),
+}
+HOW = {"filter": "filter-normalised", "layer": "layer-normalised", "unit": "of unit length", None: "not normalised"}
+PLANES = {"random": "random directions", "given": "given directions", "eigen": "eigenvectors",
+          "pca": "principal axes of a trajectory", "moments": "an optimiser's moments"}  # fmt: skip
+
+
+def plane_of(result: Any) -> Any:
+    """The surface on a plane that a result is, or holds as ``plane``."""
+    result = getattr(result, "plane", None) or result
+    if getattr(result, "chosen", None) is None or getattr(result, "steps", None) is None:
+        raise style.NothingToDraw("this result has no values on a plane; a surface has them.")
+    if np.asarray(result.values).ndim != 2:
+        raise style.NothingToDraw("this result has no values on a plane but on a line; see the figure line.")
+    return result
+
+
+def arrays(surface: Any) -> tuple[Any, Any]:
+    """Steps (r,) and values (r, r)."""
+    return np.asarray(surface.steps, dtype=float), np.asarray(surface.values, dtype=float)
+
+
+def logarithmic(values: Any) -> bool:
+    """Whether levels are spaced evenly in log f."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() / finite.min() > RATIO)
+
+
+def of(values: Any) -> Any:
+    """Contour levels (l,) of the finite values: evenly spaced in log f where f spans decades, else at quantiles."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return np.array([])
+    if logarithmic(values):
+        return np.geomspace(finite.min(), finite.max(), contours.LEVELS + 2)[1:-1]
+    return contours.levels_of(finite)
+
+
+def filled(fig: Figure, ax: Axes, steps: Any, values: Any, label: str) -> None:
+    """Contours of values (r, r) with a bar; cells that are not finite are hatched."""
+    finite = np.isfinite(values)
+    levels = of(values)
+    if len(levels) > 1:
+        shades = len(levels) + 1  # one between two levels, whatever their distance
+        shown = np.ma.masked_array(values, ~finite)
+        drawn = ax.contourf(steps, steps, shown.T, levels=levels, extend="both", cmap=contours.PAPER.resampled(shades),
+                            norm=BoundaryNorm(levels, shades, extend="both"))  # fmt: skip
+        ax.contour(steps, steps, shown.T, levels=levels, colors=style.QUIET, linewidths=0.45, linestyles="solid")
+        number = FuncFormatter(lambda v, _: f"{v:.3g}".replace("-", "\u2212"))
+        fig.colorbar(drawn, ax=ax, label=label, ticks=levels[::3], format=number, shrink=0.9)
+    if not finite.all():
+        hole = np.ma.masked_array(np.ones_like(values), finite)
+        ax.pcolor(steps, steps, hole.T, shading="nearest", cmap=ListedColormap(["white"]), hatch="////",
+                  edgecolor=style.QUIET, linewidth=0, zorder=1)  # fmt: skip
+    ax.set_xlim(steps[0], steps[-1])
+    ax.set_ylim(steps[0], steps[-1])
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(True)
+    ax.set_aspect("equal")
+
+
+def walks(surface: Any) -> list[tuple[str, str, Any]]:
+    """Name, colour and walk of every trajectory."""
+    found = getattr(surface, "walks", None) or {}
+    return [(name, WALKS[k % len(WALKS)], walk) for k, (name, walk) in enumerate(found.items())]
+
+
+def words(surface: Any) -> str:
+    """Where the values are, in words."""
+    steps, values = arrays(surface)
+    size = " by ".join([str(len(steps))] * values.ndim)
+    what = "plane of two" if values.ndim == 2 else "line along one of"
+    lost = int((~np.isfinite(values)).sum())
+    text = (
+        f"Values of {surface.provenance.name} on the {what} {PLANES[surface.chosen]}, {HOW[surface.normalize]}, on a grid of {size} "
+        f"with steps from {steps[0]:g} to {steps[-1]:g}."
+    )
+    return text + (
+        f" {lost} values that are not finite are {'hatched' if values.ndim == 2 else 'left out'}." if lost else ""
+    )
+
+
+def outside(surface: Any) -> str:
+    """What of the trajectories the plane does not hold, in words."""
+    return "".join(
+        f" Of the squared distances of {name} from the centre a share of {walk.lost:.2g} is outside the plane; "
+        f"its points' own values differ from the plane's by up to {np.abs(np.asarray(walk.gap)).max():.3g}."
+        for name, _, walk in walks(surface)
+    )

@@ -1,0 +1,68 @@
+"""The values on a plane through a point as a surface in space, its trajectories at their own values."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from . import levels, style
+
+
+@style.styled
+def draw(result: Any) -> Figure:
+    """The surface, in log10 f where f spans decades; cells that are not finite are left open; gaps of trajectories as lines."""
+    surface = levels.plane_of(result)
+    steps, values = levels.arrays(surface)
+    log = levels.logarithmic(values)
+    height = np.log10(np.where(values > 0, values, np.nan)) if log else np.where(np.isfinite(values), values, np.nan)
+    fig = Figure(figsize=(style.COLUMN, 3.0))
+    ax: Any = fig.add_axes((0.02, 0.03, 0.9, 0.95), projection="3d", computed_zorder=False)
+    if np.isfinite(height).any():
+        A, B = np.meshgrid(steps, steps, indexing="ij")
+        every = max(1, (len(steps) - 1) // 50)
+        low, high = np.nanmin(height), np.nanmax(height)
+        ax.plot_surface(A, B, height, cmap=levels.DEEP, rstride=every, cstride=every, linewidth=0.15, edgecolor="#ffffff40",
+                        antialiased=True, vmin=low, vmax=high + 1e-12 * abs(high), zorder=1)  # fmt: skip
+        ax.set_zlim(low, high if high > low else low + 1)
+        for name, colour, walk in levels.walks(surface):
+            where = np.asarray(walk.where)
+            own, under = (_height(np.asarray(v, dtype=float), log) for v in (walk.values, walk.below))
+            inside = (np.abs(where) <= np.abs(steps).max()).all(axis=1) & (own <= high + 0.2 * (high - low))
+            own, under, where = (
+                np.where(inside.reshape(-1, *[1] * (v.ndim - 1)), v, np.nan) for v in (own, under, where)
+            )
+            lines = np.stack([np.column_stack([where, own]), np.column_stack([where, under])], axis=1)
+            for one, other in lines:
+                ax.plot(*zip(one, other, strict=True), color=colour, linewidth=0.5, alpha=0.7, zorder=4)
+            ax.plot(
+                where[:, 0], where[:, 1], own, ".-", color=colour, linewidth=1.1, markersize=2.4, label=name, zorder=5
+            )
+        if len(levels.walks(surface)) > 1:
+            fig.legend(loc="upper left", ncols=2, handlelength=1.6)
+    style.space(ax)
+    for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
+        axis.set_major_locator(MaxNLocator(4))
+    across, up = ("u", "v")
+    ax.set_xlabel(f"step along {across}", labelpad=-8)
+    ax.set_ylabel(f"step along {up}", labelpad=-8)
+    ax.set_zlabel("f", labelpad=-6)
+    if log:
+        ax.zaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.zaxis.set_major_formatter(FuncFormatter(lambda v, _: f"$10^{{{v:.0f}}}$" if v == round(v) else ""))
+    return fig
+
+
+def _height(values: Any, log: bool) -> Any:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.log10(np.where(values > 0, values, np.nan)) if log else values
+
+
+def caption(result: Any) -> str:
+    """What the figure shows, in words."""
+    surface = levels.plane_of(result)
+    scale = "The height is log f." if levels.logarithmic(levels.arrays(surface)[1]) else "The height is f."
+    drop = (
+        " Each point of a trajectory is at its own value, with a line to the plane's." if levels.walks(surface) else ""
+    )
+    return f"{levels.words(surface).replace('hatched', 'left open')} {scale}{drop}{levels.outside(surface)}"

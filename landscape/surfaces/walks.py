@@ -1,0 +1,47 @@
+"""Trajectories on a plane: where their points lie on it, how far off it, and what f is there and below them.
+
+D: (t, n), the points less the centre; B: (n, k), the directions as columns. A point's place on the plane is the nearest one: c minimises
+|D - B c|. Its own value is f at the point, the plane's value is f at the place.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landscape.results import result
+from landscape.surfaces.cells import Cells
+
+
+@result
+@dataclass(frozen=True)
+class Walk:
+    """A trajectory seen from a plane."""
+
+    where: Tensor  # (t, k), coordinates on the plane
+    outside: Tensor  # (t,), the share of each point's distance from the centre that is outside the plane
+    values: Tensor  # (t,), f at the points themselves
+    below: Tensor  # (t,), f at their places on the plane
+    lost: float  # the share of the whole trajectory's squared distances from the centre that is outside the plane
+
+    @property
+    def gap(self) -> Tensor:
+        """How far each point's value is from the plane's below it, (t,)."""
+        return self.values - self.below
+
+
+def project(measure: Cells, size: int, x: Tensor, directions: tuple[Tensor, ...], points: Tensor) -> Walk:
+    """The trajectory ``points`` (t, n) on the plane through x (n,). Cost: two evaluations a point."""
+    B = torch.stack(directions, dim=1)
+    D = points - x
+    where = D @ torch.linalg.pinv(B).T
+    far = torch.linalg.vector_norm(D, dim=1)
+    left = torch.linalg.vector_norm(D - where @ B.T, dim=1)
+    outside = torch.where(far > 0, left / far.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
+    total = far.double().square().sum()
+    lost = float(left.double().square().sum() / total) if bool(total > 0) else 0.0
+    values, below = (
+        torch.cat([measure(part)["loss"] for part in torch.split(where_from, size)])
+        for where_from in (points, x + where @ B.T)
+    )
+    return Walk(where, outside, values, below, lost)
