@@ -17,7 +17,9 @@ def test_the_saddle_at_zero(activation: str, strengths: tuple[float, ...], hidde
     (point,) = f.stationary_points()
     x, y = _samples(list(strengths), inputs, 3)
     act = nn.Tanh() if activation == "tanh" else nn.Sigmoid()
-    net = nn.Sequential(nn.Linear(inputs, hidden, bias=False), act, nn.Linear(hidden, len(strengths), bias=False)).double()
+    net = nn.Sequential(
+        nn.Linear(inputs, hidden, bias=False), act, nn.Linear(hidden, len(strengths), bias=False)
+    ).double()
     g = ls.ModelLandscape(net, lambda o, t: 0.5 * (o - t).square().sum(1).mean(), [(x, y)])
     away = 0.3 * torch.randn(f.dim, dtype=torch.float64)
     torch.testing.assert_close(f.value(away), g.value(away))
