@@ -64,7 +64,7 @@ def film(result: Any) -> bytes:
     def record(study: Any) -> Figure:
         scene = Scene(study)
         scene.figure.set_dpi(DPI)
-        canvas = FigureCanvasAgg(scene.figure)
+        canvas: Any = FigureCanvasAgg(scene.figure)
         for step in frames(study):
             scene.show(int(step))
             canvas.draw()
@@ -73,7 +73,7 @@ def film(result: Any) -> bytes:
         return scene.figure
 
     record(result)
-    palette = images[-1].quantize(96, dither=Image.Dither.NONE)
+    palette = images[-1].quantize(160, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # keeps rare colours
     shown = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     out = io.BytesIO()
     durations = [DELAY] * (len(shown) - 1) + [HOLD]

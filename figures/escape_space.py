@@ -48,9 +48,9 @@ def draw(result: Any) -> Figure:
     style.space(ax)
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_major_locator(MaxNLocator(4))
-    ax.set_xlabel(escape_paths.name(plane, 0), labelpad=-8)
-    ax.set_ylabel(escape_paths.name(plane, 1), labelpad=-8)
-    ax.set_zlabel("f", labelpad=-6)
+    ax.set_xlabel(escape_paths.name(plane, 0), labelpad=-4)
+    ax.set_ylabel(escape_paths.name(plane, 1), labelpad=-4)
+    ax.set_zlabel("f", labelpad=-3)
     return fig
 
 

@@ -16,13 +16,13 @@ SPAN = 30  # ratio of the longest to the shortest time from which steps are on a
 def draw(result: Any) -> Figure:
     """One row an optimiser: times as a cloud, the median and its 95 % interval above, a tick where theory has it."""
     results = optimisers.study_of(result)
-    fig = Figure(figsize=(style.PAGE * 0.72, 0.85 + 0.52 * len(results)), layout="constrained")
+    fig = Figure(figsize=(style.PAGE * 0.72, 0.85 + 0.48 * len(results)), layout="constrained")
     ax = fig.subplots()
     ends = np.concatenate([np.asarray(r.ended, dtype=float) for r in results.values()])
     log = ends.max() > SPAN * max(ends.min(), 1)
     for row, (k, (label, runs)) in enumerate(reversed(list(enumerate(results.items())))):
         _row(ax, row, k, runs, result.limit)
-        ax.text(0, row + 0.36, optimisers.short(label), transform=ax.get_yaxis_transform(), va="bottom", fontsize=7)
+        ax.text(0, row + 0.3, optimisers.short(label), transform=ax.get_yaxis_transform(), va="bottom", fontsize=7)
     if log:
         ax.set_xscale("symlog", linthresh=1, linscale=0.3)
         ax.xaxis.set_minor_locator(NullLocator())
@@ -52,11 +52,16 @@ def _row(ax: Axes, row: int, k: int, runs: Any, limit: int) -> None:
     order = np.argsort(np.argsort(times, kind="stable"))
     height = row + 0.2 * ((order * 0.6180339887) % 1 - 0.5)  # spread evenly whatever the number
     ax.plot(times[left], height[left], ".", color=colour, markersize=2.6, alpha=0.5, markeredgewidth=0)
-    stays = ~left & ~diverged
-    ax.plot(times[stays], height[stays], linestyle="none", marker=">", markersize=4, markerfacecolor="none", markeredgecolor=colour,
-            markeredgewidth=0.6, label="given up, censored" if stays.any() else None)  # fmt: skip
-    ax.plot(times[diverged], height[diverged], "x", color=style.NEGATIVE, markersize=3.6, markeredgewidth=0.9,
-            label="diverged" if diverged.any() else None)  # fmt: skip
+    for gone, marker, words in ((~left & ~diverged, ">", "given up"), (diverged, "x", "diverged")):
+        if gone.any():
+            at, count = times[gone].max(), int(gone.sum())
+            shown = min(count, 5)
+            spread = row + 0.2 * (np.arange(shown) - (shown - 1) / 2) / 4
+            ax.plot([at] * shown, spread, linestyle="none", marker=marker, markersize=3.6, markerfacecolor="white",
+                    markeredgecolor=colour if marker == ">" else style.NEGATIVE, markeredgewidth=0.7, zorder=3)  # fmt: skip
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
+            ax.annotate(f"{count} {words}", (at, row), xytext=(-6, 0), textcoords="offset points", ha="right", va="center",
+                        fontsize=6.5, color=style.INK, bbox=paper)  # fmt: skip
     m = runs.median
     if np.isfinite(m.value):
         high = m.high if np.isfinite(m.high) else limit
@@ -64,14 +69,8 @@ def _row(ax: Axes, row: int, k: int, runs: Any, limit: int) -> None:
         ax.plot(m.value, row + 0.24, "o", color=style.INK, markersize=3.4, label="median, 95 %")
     expected = runs.theory.median
     if expected is not None and np.isfinite(expected):
-        ax.plot(
-            [expected] * 2,
-            [row - 0.2, row + 0.33],
-            color=style.PREDICTED,
-            linewidth=1.6,
-            label="median in theory",
-            zorder=1,
-        )
+        ax.plot([expected] * 2, [row - 0.22, row + 0.22], color=style.INK, linewidth=1.0, linestyle=(0, (2, 1)),
+                label="median in theory", zorder=5)  # fmt: skip
 
 
 def caption(result: Any) -> str:

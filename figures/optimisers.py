@@ -72,4 +72,6 @@ def key(fig: Any, ax: Axes, columns: int = 2) -> None:
     """The legend above the axes, theory's dashes explained once."""
     handles, labels = ax.get_legend_handles_labels()
     if labels:
+        order = sorted(range(len(labels)), key=lambda i: labels[i] == "theory")  # that goes last
+        handles, labels = [handles[i] for i in order], [labels[i] for i in order]
         fig.legend(handles, labels, loc="outside upper left", ncols=columns, handletextpad=0.5, columnspacing=1.2)

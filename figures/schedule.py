@@ -19,11 +19,11 @@ def draw(result: Any) -> Figure:
         lr = np.asarray(values, dtype=float)
         ax.step(np.arange(len(lr)), lr, where="post", linewidth=1.2, label=label, color=optimisers.look(k)["color"],
                 linestyle=["-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1))][k % 4])  # fmt: skip
-    every = np.concatenate([np.asarray(v, dtype=float) for v in rates.values()])
-    if every.min() > 0 and every.max() / every.min() > 100:
+    tops = [float(np.asarray(v).max()) for v in rates.values()]
+    if min(tops) > 0 and max(tops) / min(tops) > 20:
         ax.set_yscale("log")
     else:
-        ax.set_ylim(0, 1.06 * every.max())
+        ax.set_ylim(0, 1.06 * max(tops))
     ax.set_xlabel("optimiser step")
     ax.set_ylabel("learning rate at that step")
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
