@@ -48,8 +48,8 @@ def draw(result: Any) -> Figure:
     style.space(ax)
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_major_locator(MaxNLocator(4))
-    ax.set_xlabel(escape_paths.name(plane, 0), labelpad=-4)
-    ax.set_ylabel(escape_paths.name(plane, 1), labelpad=-4)
+    ax.set_xlabel(escape_paths.name(plane, 0).removesuffix(" of the paths"), labelpad=-5)
+    ax.set_ylabel(escape_paths.name(plane, 1).removesuffix(" of the paths"), labelpad=-5)
     ax.set_zlabel("f", labelpad=-3)
     return fig
 
