@@ -60,11 +60,18 @@ def draw(recipe: Any, result: Any, folder: Path, formats: tuple[str, ...]) -> li
     """Write one figure in every format."""
     import landscape_figures
 
+    from landscape.results import atomic_write
+
     figure, alt = recipe.draw(result), recipe.caption(result)
     try:
-        return [
+        written = [
             landscape_figures.save(figure, folder / f"{recipe.name}.{f}", alt=alt, provenance=result.provenance)
             for f in formats
         ]
+        if recipe.film is not None:
+            written.append(folder / f"{recipe.name}.gif")
+            with atomic_write(written[-1]) as file:
+                file.write(recipe.film(result))
+        return written
     except OSError as error:
         raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None

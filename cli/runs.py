@@ -154,6 +154,8 @@ def fill(folder: Path, result: Any, options: dict[str, Any], command: str) -> No
         except figures.NothingToDraw:
             continue
         figures.save(figure, folder / "figures" / f"{name}.png", alt=alt, provenance=result.provenance)
+        if recipe.film is not None:
+            (folder / "figures" / f"{name}.gif").write_bytes(recipe.film(result))
 
 
 def _move(staged: Path, target: Path, backup: Path) -> None:

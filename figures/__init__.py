@@ -11,11 +11,18 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from . import (
+    comparison,
     complexity,
     connection,
     contours,
     density,
     disconnectivity,
+    edge,
+    escape_film,
+    escape_paths,
+    escape_space,
+    escape_sweep,
+    escape_times,
     hits,
     index_counts,
     index_energy,
@@ -31,6 +38,7 @@ from . import (
     run_layers,
     run_loss,
     saddle_share,
+    schedule,
     slices,
     spectrum,
     surface,
@@ -51,6 +59,7 @@ class Recipe:
     description: str
     draw: Callable[[Any], Figure]
     caption: Callable[[Any], str]  # what the figure shows, in words: its alt text
+    film: Callable[[Any], bytes] | None = None  # the same moving, as an animated GIF
 
 
 RECIPES = {
@@ -106,5 +115,21 @@ RECIPES = {
         Recipe("walks", "trajectories: their own values beside the plane's", walks.draw, walks.caption),
         Recipe("line", "the values along a line or curve", line.draw, line.caption),
         Recipe("connection", "f along a curve between two networks", connection.draw, connection.caption),
+        Recipe(
+            "escape_times", "escape times by optimiser, censored runs apart", escape_times.draw, escape_times.caption
+        ),
+        Recipe("escape_sweep", "median escape times against a setting", escape_sweep.draw, escape_sweep.caption),
+        Recipe("escape_paths", "paths of optimisers on contours", escape_paths.draw, escape_paths.caption),
+        Recipe("escape_space", "paths of optimisers on the surface in space", escape_space.draw, escape_space.caption),
+        Recipe(
+            "escape_film",
+            "all optimisers leaving one point, also as a GIF",
+            escape_film.draw,
+            escape_film.caption,
+            escape_film.film,
+        ),
+        Recipe("schedule", "learning rates of schedules", schedule.draw, schedule.caption),
+        Recipe("edge", "sharpness beside the stability limit", edge.draw, edge.caption),
+        Recipe("comparison", "measured against predicted in a study", comparison.draw, comparison.caption),
     )
 }

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from landscape.dynamics.probes import Probes as Probes
     from landscape.dynamics.probes import probe as probe
     from landscape.dynamics.reports import DiagnosisReport as DiagnosisReport
+    from landscape.dynamics.schedules import Schedules as Schedules
     from landscape.dynamics.schedules import schedule_curve as schedule_curve
+    from landscape.dynamics.schedules import schedule_curves as schedule_curves
     from landscape.dynamics.studies import Comparison as Comparison
     from landscape.dynamics.studies import barrier_study as barrier_study
     from landscape.dynamics.studies import octopus_study as octopus_study
@@ -114,7 +116,7 @@ _HOMES = {
     "dynamics.edge": ("EdgeStudy", "edge_of_stability"),
     "dynamics.probes": ("Probe", "Probes", "probe"),
     "dynamics.reports": ("DiagnosisReport",),
-    "dynamics.schedules": ("schedule_curve",),
+    "dynamics.schedules": ("Schedules", "schedule_curve", "schedule_curves"),
     "dynamics.studies": ("Comparison", "barrier_study", "octopus_study", "plateau_study", "saddle_study"),
     "dynamics.sweeps": ("Sweep", "sweep"),
     "errors": ("LoadingError", "NumericalError"),
