@@ -1,5 +1,6 @@
-"""From the options of `landscape escape` to a stored study."""
+"""From the options of `landscape escape` to a stored study, or a sweep of them."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,27 +9,82 @@ import click
 import torch
 
 import landscape as ls
-from landscape import loading, points
+from landscape import loading, points, specs
 from landscape.core import FunctionLandscape
 from landscape.dynamics.escape import event
+from landscape.dynamics.makers import maker
 
 from . import problems, runs
+from .errors import OneLine
+
+RECORDED = 4  # runs of a formula whose paths are kept
+SETTINGS = ("noise", "start", "radius")
 
 
-def study(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Study:
+def study(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Study | ls.Sweep:
     """The stored study with --resume where there is one, else a new one."""
-    if resume and (stored := runs.finished(target, ls.Study, ctx)) is not None:
+    kind: type[ls.Study] | type[ls.Sweep] = ls.Sweep if options["sweep"] else ls.Study
+    if resume and (stored := runs.finished(target, kind, ctx)) is not None:
         return stored
     leaves = event(options["event"])
+    varied = _varied(options["sweep"]) if options["sweep"] else None
 
-    def work(bar: Any, settings: dict[str, Any]) -> ls.Study:
-        problem = problems.landscape(options)
-        f = problem.landscape
-        given = {k: options[k] for k in ("optimizers", "runs", "steps", "start", "noise", "schedule", "seed")}
-        found = ls.escape(f, _at(f, options), event=leaves, progress=bar, **given)
-        return replace(found, provenance=replace(found.provenance, name=problem.name, config=settings))
+    def work(bar: Any, settings: dict[str, Any]) -> ls.Study | ls.Sweep:
+        given = {k: options[k] for k in ("runs", "steps", "start", "noise", "schedule", "seed")}
+        given |= {"event": leaves, "progress": bar}
+        if varied is not None:
+            found: ls.Study | ls.Sweep = _sweep(options, given, *varied)
+            name = options["landscape"]
+        else:
+            problem = problems.landscape(options)
+            f, name = problem.landscape, problem.name
+            found = ls.escape(f, _at(f, options), options["optimizers"], record=_record(f, options), **given)
+        return replace(found, provenance=replace(found.provenance, name=name, config=settings))
 
     return problems.store(ctx, target, work)
+
+
+def studies(found: ls.Study | ls.Sweep) -> dict[str, ls.Study]:
+    """The studies of a result by what was varied, "" where nothing was."""
+    if isinstance(found, ls.Study):
+        return {"": found}
+    return {f"{found.over}={value:g}": s for value, s in zip(found.values, found.studies, strict=True)}
+
+
+def _sweep(options: dict[str, Any], given: dict[str, Any], key: str, values: list[Any]) -> ls.Sweep:
+    """Of the optimisers and the study where they know ``key``, else of the landscape."""
+    known = {name for spec in options["optimizers"] for name in specs.split(spec.partition(";")[0])[1]} | {"lr"}
+    if key in SETTINGS or key in known:
+        f = problems.landscape(options).landscape
+        named = {_without(spec, key): maker(spec) for spec in options["optimizers"]}
+        return ls.sweep(f, _at(f, options), named, key, values, record=_record(f, options), **given)
+
+    def problem(value: Any) -> tuple[Any, torch.Tensor]:
+        others = {k: v for k, v in dict(options["settings"]).items() if k != key}
+        chosen = {"dim": value} if key == "dim" else {"settings": tuple((others | {key: value}).items())}
+        g = problems.landscape(options | chosen).landscape
+        return g, _at(g, options)
+
+    return ls.sweep(problem, None, options["optimizers"], key, values, **given)
+
+
+def _without(spec: str, key: str) -> str:
+    """The label of an optimiser whose option ``key`` is varied."""
+    return re.sub(rf"(?<=[:,])\s*{re.escape(key)}\s*=[^,;]*(,|(?=;)|$)", "", spec).strip().rstrip(",:")
+
+
+def _varied(text: str) -> tuple[str, list[Any]]:
+    """``"lr=0.01,0.1"`` -> ``("lr", [0.01, 0.1])``."""
+    key, equals, rest = text.partition("=")
+    values = [specs.literal(part.strip()) for part in rest.split(",")]
+    if not equals or not key.strip() or not all(isinstance(v, int | float) for v in values):
+        raise OneLine(f"--sweep is KEY=NUMBER,NUMBER,..., got {text!r}.", 2)
+    return key.strip(), values
+
+
+def _record(f: Any, options: dict[str, Any]) -> int:
+    given: int | None = options["record"]
+    return given if given is not None else RECORDED if isinstance(f, FunctionLandscape) else 0
 
 
 def _at(f: Any, options: dict[str, Any]) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import click
 
 from .analyze import analyze
+from .diagnose import diagnose
 from .doctor import doctor
 from .errors import OneLineGroup
 from .escape import escape
@@ -29,7 +30,7 @@ def main() -> None:
     """Tell where in its loss landscape a PyTorch model is, with error bars."""
 
 
-for command in (analyze, spectrum, surface, saddles, escape, inspect, zoo, figures, report, doctor):
+for command in (analyze, spectrum, surface, saddles, escape, diagnose, inspect, zoo, figures, report, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

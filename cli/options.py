@@ -35,6 +35,32 @@ class Positive(ParamType):
         return number
 
 
+class Dimensions(ParamType):
+    """``1:12``, both included, ``1:12:2`` in steps, ``2,3,5``, or one number."""
+
+    name = "dims"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            numbers = dimensions(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not of the form 1:12, 1:12:2 or 2,3,5.", param, ctx)
+        if not numbers or min(numbers) < 1:
+            self.fail(f"{value!r} must name dimensions of at least 1, the lower one first.", param, ctx)
+        return str(value)
+
+
+def dimensions(text: str) -> list[int]:
+    """The dimensions that a text of the form of ``Dimensions`` names."""
+    found: set[int] = set()
+    for part in text.split(","):
+        ends = [int(v) for v in part.split(":")]
+        if len(ends) > 3 or (len(ends) == 3 and ends[2] < 1):
+            raise ValueError(text)
+        found |= set(range(ends[0], ends[1] + 1, *ends[2:])) if len(ends) > 1 else set(ends)
+    return sorted(found)
+
+
 class Setting(ParamType):
     """``key=value``, the value in JSON; a bare word is a string."""
 
@@ -166,6 +192,8 @@ landscape_options = _stack(
     ),
     _problem,
 )
+
+diagnosis_options = _stack(click.argument("run", envvar="LANDSCAPE_RUN"), _problem)
 
 spectrum_options = _stack(
     option(

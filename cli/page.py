@@ -8,7 +8,7 @@ from typing import Any
 import landscape_figures as figures
 from landscape_figures import style
 
-from . import config, facts, numbers, saddle_facts
+from . import config, diagnosis_facts, facts, numbers, saddle_facts
 from .errors import OneLine
 
 INKS = {  # the colours of a figure on paper, by the page's own names for them: these change with the reader's theme
@@ -58,6 +58,7 @@ COMMANDS = {  # what makes a result of which kind
     "Census": "saddles census",
     "NetworkCensus": "saddles census",
     "EnergyPath": "saddles path",
+    "DiagnosisReport": "diagnose",
 }
 
 
@@ -66,7 +67,8 @@ def build(result: Any) -> str:
     kind = type(result).__name__
     if kind not in COMMANDS:
         raise OneLine(f"a page shows what `landscape {', '.join(COMMANDS.values())}` stored; this is a {kind}.", 2)
-    parts = _of_saddles(result) if COMMANDS[kind].startswith("saddles") else _of_analysis(result)
+    makers = {"saddles": _of_saddles, "diagnose": _of_diagnosis}
+    parts = makers.get(COMMANDS[kind].partition(" ")[0], _of_analysis)(result)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -117,6 +119,35 @@ def _of_saddles(result: Any) -> list[str]:
         _bullets("Notes from loading", lines.get("notes")),
         _provenance(result),
     ]
+
+
+def _of_diagnosis(result: Any) -> list[str]:
+    """The sections for a diagnosis: the first cause as the verdict, the others, what was tried, what the run went through."""
+    lines = {fact.label: fact for fact in diagnosis_facts.of(result)}
+    diagnosis, trials = result.diagnosis, result.diagnosis.trials
+    causes = [(c.name, f"{c.confidence:.2f}", "; ".join(c.evidence), c.remedy) for c in diagnosis.causes]
+    phases = [(p.name, f"{p.start:,} to {p.stop:,}", p.evidence) for p in diagnosis.phases]
+    tried = "" if trials is None else _table(diagnosis_facts.COLUMNS, diagnosis_facts.rows(trials), numeric=(1, 2, 3))
+    return [
+        *_head(result, lines["diagnosed"]),
+        _cause(diagnosis, lines),
+        _bullets("What was tried on copies", diagnosis_facts.after(result)[0]),
+        f'<div class="wide">{tried}</div>' if tried else "",
+        f'<h2>Causes</h2><div class="wide">{_table(["cause", "confidence", "evidence", "remedy"], causes, numeric=(1,))}</div>',
+        f"<h2>Phases</h2>{_table(['phase', 'steps', 'evidence'], phases)}" if phases else "",
+        _figures(result),
+        _bullets("Notes from loading", lines.get("notes")),
+        _provenance(result),
+    ]
+
+
+def _cause(diagnosis: Any, lines: dict[str, facts.Fact]) -> str:
+    """The first cause with its evidence and remedy."""
+    head, _, tail = lines["cause"].lines[0].partition(": ")
+    why = "".join(f"<li>{escape(line)}</li>" for line in (*lines["evidence"].lines, *lines["remedy"].lines))
+    tone = "good" if diagnosis.causes[0].name == "minimum" else "doubt" if diagnosis.stuck else "good"
+    text = f"<strong>{escape(head)}</strong> <span>{escape(tail)}</span><ul>{why}</ul>"
+    return f'<section class="verdict {tone}" aria-label="Cause">{text}</section>'
 
 
 def _head(result: Any, what: facts.Fact) -> list[str]:

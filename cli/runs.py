@@ -20,6 +20,7 @@ from .errors import OneLine
 
 OWNED = ("result.json", "config.toml", "arrays", "figures", "report.html")
 STAGING = ".landscape-"
+KEPT = f"{STAGING}kept"  # what an unfinished run has done so far, for --resume
 T = TypeVar("T")
 
 
@@ -80,6 +81,23 @@ def stored(target: Path, kind: type[T]) -> T | None:
     return result
 
 
+def keep(target: Path, result: Any) -> None:
+    """Store what an unfinished run has done so far, beside whatever is in ``target``."""
+    result.save(target / KEPT)
+
+
+def kept(target: Path, kind: type[T], ctx: click.Context, *free: str) -> T | None:
+    """What an interrupted run with the options in force, the ``free`` ones apart, has left in ``target``; None: nothing."""
+    if not (target / KEPT / "result.json").exists():
+        return None
+    result = load(target / KEPT)
+    changed = [key for key in differing(result, ctx) if key not in free]
+    if not isinstance(result, kind) or changed:
+        what = f"had another {', '.join(changed)}" if changed else f"made a {type(result).__name__}"
+        raise OneLine(f"the interrupted run in {target} {what}: pass --force, or another --out.", 2)
+    return result
+
+
 def load(folder: str | Path) -> Any:
     """The result stored in ``folder``; one that Python has saved without its origin gets an empty one."""
     import landscape
@@ -110,6 +128,11 @@ def writing(target: Path) -> Iterator[Path]:
         staged.mkdir()
         yield staged
         _move(staged, target, folder / "old")
+        shutil.rmtree(target / KEPT, ignore_errors=True)
+    except KeyboardInterrupt:
+        if (target / KEPT).exists():
+            raise OneLine(f"interrupted; what was done is kept: go on with --resume --out {target}.", 130) from None
+        raise
     except OSError as error:
         if not str(error.filename or "").startswith(str(target)):
             raise
@@ -127,10 +150,11 @@ def fill(folder: Path, result: Any, options: dict[str, Any], command: str) -> No
     (folder / "config.toml").write_text(config.dump(options, command, "config.toml"), encoding="utf-8")
     for name, recipe in figures.RECIPES.items():
         try:
-            figure, alt = recipe.draw(result), recipe.caption(result)
+            for form in recipe.stored:
+                path = folder / "figures" / f"{name}.{form}"
+                figures.write(recipe, result, path, alt=recipe.caption(result), provenance=result.provenance)
         except figures.NothingToDraw:
             continue
-        figures.save(figure, folder / "figures" / f"{name}.png", alt=alt, provenance=result.provenance)
 
 
 def _move(staged: Path, target: Path, backup: Path) -> None:

@@ -1,4 +1,4 @@
-"""`landscape saddles find|census|path`: the stationary points of a landscape and the ways between them."""
+"""`landscape saddles find|census|count|path`: the stationary points of a landscape and the ways between them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,17 @@ import click
 
 from . import runs, saddle_facts, screens
 from .facts import Fact
-from .options import Expectation, ExpectationType, Positive, landscape_options, option, run_options
+from .options import (
+    SEEDS,
+    Dimensions,
+    Expectation,
+    ExpectationType,
+    Positive,
+    Setting,
+    landscape_options,
+    option,
+    run_options,
+)
 
 METHODS = ("newton-mr", "gradient-norm", "saddle-free", "eigenvector-following")
 
@@ -67,7 +77,7 @@ def find(
 def census(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
     """Search from many starts: the distinct stationary points of LANDSCAPE, and how complete the list is.
 
-    --resume with a larger --starts takes a stored census further.
+    --resume goes on with an interrupted census, and with a larger --starts takes a stored one further.
     """
     target = runs.place(out, options["landscape"], force=force, resume=resume)
     from . import searches  # here, because torch takes seconds and --help must not
@@ -76,6 +86,40 @@ def census(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as
     _show(found, target, as_json)
     if not as_json and saddle_facts.listed(found):
         screens.table(saddle_facts.COLUMNS, saddle_facts.rows(found))
+
+
+@saddles.command()
+@click.argument("family", envvar="LANDSCAPE_FAMILY")
+@option("--dims", type=Dimensions(), required=True, metavar="DIMS", help="1:12 (both included), 1:12:2 or 2,3,5.")
+@option(
+    "--realisations",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Random landscapes of each dimension.",
+)
+@option("--starts", type=click.IntRange(1), help="Searches of a landscape's first round; default: 50 a dimension.")
+@option("--set", "settings", type=Setting(), multiple=True, help="An option of the family, its value in JSON: order=4.")
+@option("--seed", type=SEEDS, default=0, show_default=True, help="Of the landscapes and of the starts.")
+@option("--device", default="auto", show_default=True, help="Where the searches run: auto, cpu, cuda, ...")
+@run_options
+@click.pass_context
+def count(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
+    """Count saddles, minima and maxima of random landscapes against dimension, beside what theory expects.
+
+    FAMILY is a built-in family (isotropic-waves, trigonometric, p-spin, styblinski-tang, phi4-ring, ...) or file.py:family, a function
+    family(dim, seed) that returns a landscape. --resume goes on where a run was interrupted, and extends a finished one.
+    """
+    target = runs.place(out, options["family"], force=force, resume=resume)
+    from . import counts  # here, because torch takes seconds and --help must not
+
+    found = counts.count(ctx, target, options, resume=resume)
+    if as_json:
+        screens.as_json(found, folder=str(target), summary=counts.summary(found))
+        return
+    screens.facts(counts.before(found))
+    screens.table(counts.COLUMNS, counts.rows(found))
+    screens.facts([*counts.after(found), Fact("written", (str(target),))])
 
 
 @saddles.command()

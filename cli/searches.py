@@ -1,6 +1,7 @@
 """From the options of `landscape saddles` to a stored search, census or path."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
     stored = runs.stored(target, object) if resume else None
     if isinstance(stored, NetworkCensus):
         return runs.finished(target, NetworkCensus, ctx) or stored
-    known = runs.stored(target, Census) if resume else None
+    begun = runs.kept(target, object, ctx, "starts") if resume else None
+    known = begun if isinstance(begun, Census) else runs.stored(target, Census) if resume else None
     if known is not None and known.starts >= options["starts"]:
         return runs.finished(target, Census, ctx) or known
     changed = [] if known is None else [k for k in runs.differing(known, ctx) if k != "starts"]
@@ -66,16 +68,22 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
     def work(bar: Any, settings: dict[str, Any]) -> Census | NetworkCensus:
         problem = problems.landscape(options)
         f, origin = problem.landscape, _origin(problem, options["seed"], settings)
+
+        def keep(found: Census | NetworkCensus) -> None:
+            runs.keep(target, replace(found, name=problem.name, provenance=origin))
+
         if not isinstance(f, FunctionLandscape):
             chosen = ctx.get_parameter_source("starts") is not click.core.ParameterSource.DEFAULT
-            return _of_network(
-                f, problem.name, options["starts"] if chosen else ALONG_PATHS, options["seed"], settings, bar
-            )
+            count = options["starts"] if chosen else ALONG_PATHS
+            done = begun if isinstance(begun, NetworkCensus) else None
+            return _of_network(f, problem.name, count, options["seed"], settings, done, keep, bar)
         if known is not None and not _same(known, origin):
             raise OneLine(f"{target} holds a census of another landscape: it has changed since. Pass --force.", 2)
         starts, seed = options["starts"], options["seed"]
         device = loading.device(options["device"])
-        found = ls.census(f, starts, seed, tolerance=options["tolerance"], known=known, device=device, progress=bar)
+        found = ls.census(
+            f, starts, seed, tolerance=options["tolerance"], known=known, device=device, keep=keep, progress=bar
+        )
         bar("minima", 0, None)
         found = replace(found, picture=_picture(f, found), tree=ls.disconnectivity(f, found))
         notes = [note for note in problem.notes if note not in found.reasons]
@@ -85,12 +93,13 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
 
 
 def _of_network(
-    f: ls.ModelLandscape, name: str, starts: int, seed: int, settings: dict[str, Any], bar: Any
-) -> NetworkCensus:
+    f: ls.ModelLandscape, name: str, starts: int, seed: int, settings: dict[str, Any],
+    known: NetworkCensus | None, keep: Callable[[NetworkCensus], None], bar: Any,
+) -> NetworkCensus:  # fmt: skip
     """From points along training paths, ten a path."""
     bar("training paths", 0, None)
     paths = ls.training_paths(f, runs=-(-starts // A_PATH), points=min(A_PATH, starts), seed=seed)
-    return ls.critical_points(f, paths, seed=seed, name=name, config=settings, progress=bar)
+    return ls.critical_points(f, paths, seed=seed, name=name, config=settings, known=known, keep=keep, progress=bar)
 
 
 def _picture(f: FunctionLandscape, found: Census) -> ls.Picture | None:

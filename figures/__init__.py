@@ -12,18 +12,36 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from . import (
+    comparison,
+    complexity,
     connection,
     contours,
     density,
     disconnectivity,
+    edge,
+    escape_film,
+    escape_paths,
+    escape_space,
+    escape_sweep,
+    escape_times,
     hits,
+    index_counts,
+    index_energy,
     index_loss,
+    index_width,
     interactive,
     layers,
     line,
     metrics,
+    minimum_chance,
     motion,
     path_profile,
+    probes,
+    run_curvature,
+    run_layers,
+    run_loss,
+    saddle_share,
+    schedule,
     slices,
     spectrum,
     surface,
@@ -46,6 +64,7 @@ class Recipe:
     caption: Callable[[Any], str]  # what the figure shows, in words: its alt text
     animate: Callable[[Any], bytes] | None = None  # the bytes of a GIF
     page: Callable[[Any, str], str] | None = None  # a self-contained HTML page, of the result and its caption
+    stored: tuple[str, ...] = ("png",)  # the forms that a run folder gets
 
 
 RECIPES = {
@@ -73,6 +92,28 @@ RECIPES = {
         ),
         Recipe("index_loss", "index against loss of a network's points", index_loss.draw, index_loss.caption),
         Recipe("path_profile", "f along a minimum-energy path", path_profile.draw, path_profile.caption),
+        Recipe(
+            "saddle_share", "share of saddles against the number of directions", saddle_share.draw, saddle_share.caption
+        ),
+        Recipe(
+            "minimum_chance",
+            "chance of a minimum against the number of directions, log scale",
+            minimum_chance.draw,
+            minimum_chance.caption,
+        ),
+        Recipe("index_counts", "mean numbers of points by index", index_counts.draw, index_counts.caption),
+        Recipe("index_energy", "index against energy, beside Bray and Dean", index_energy.draw, index_energy.caption),
+        Recipe("index_width", "index against loss of networks by width", index_width.draw, index_width.caption),
+        Recipe("complexity", "complexity of a p-spin glass by energy", complexity.draw, complexity.caption),
+        Recipe("run_loss", "the loss along a traced run, its phases shaded", run_loss.draw, run_loss.caption),
+        Recipe(
+            "run_curvature",
+            "both ends of the spectrum along a traced run, with the edge of stability",
+            run_curvature.draw,
+            run_curvature.caption,
+        ),
+        Recipe("run_layers", "each layer's health along a traced run", run_layers.draw, run_layers.caption),
+        Recipe("probes", "what remedies did, against the unchanged run", probes.draw, probes.caption),
         Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption, motion.walk),
         Recipe(
             "surface_3d",
@@ -86,6 +127,23 @@ RECIPES = {
         Recipe("walks", "trajectories: their own values beside the plane's", walks.draw, walks.caption),
         Recipe("line", "the values along a line or curve", line.draw, line.caption),
         Recipe("connection", "f along a curve between two networks", connection.draw, connection.caption),
+        Recipe(
+            "escape_times", "escape times by optimiser, censored runs apart", escape_times.draw, escape_times.caption
+        ),
+        Recipe("escape_sweep", "median escape times against a setting", escape_sweep.draw, escape_sweep.caption),
+        Recipe("escape_paths", "paths of optimisers on contours", escape_paths.draw, escape_paths.caption),
+        Recipe("escape_space", "paths of optimisers on the surface in space", escape_space.draw, escape_space.caption),
+        Recipe(
+            "escape_film",
+            "all optimisers leaving one point, also as a GIF",
+            escape_film.draw,
+            escape_film.caption,
+            escape_film.film,
+            stored=("png", "gif"),
+        ),
+        Recipe("schedule", "learning rates of schedules", schedule.draw, schedule.caption),
+        Recipe("edge", "sharpness beside the stability limit", edge.draw, edge.caption),
+        Recipe("comparison", "measured against predicted in a study", comparison.draw, comparison.caption),
     )
 }
 

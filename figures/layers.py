@@ -47,7 +47,7 @@ def draw(result: Any) -> Figure:
         right.xaxis.set_major_locator(MaxNLocator(3))
     right.set_xlabel("ends of its block")
 
-    left.set_yticks(rows, [_short(layer.name) for layer in layers])
+    left.set_yticks(rows, [short(layer.name) for layer in layers])
     left.set_ylim(len(layers) - 0.4, -0.6)
     for ax in (left, right):
         ax.grid(axis="y", color=style.QUIET, alpha=0.25, linewidth=0.5)
@@ -79,7 +79,7 @@ def _layers(result: Any) -> Any:
     return layers
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     if len(name) <= LONGEST:
         return name
     return f"{name[: LONGEST // 2 - 2].rstrip('.')}…{name[-(LONGEST // 2) :].lstrip('.')}"

@@ -24,9 +24,15 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.callbacks import huggingface_callback as huggingface_callback
+    from landscape.dynamics.callbacks import lightning_callback as lightning_callback
+    from landscape.dynamics.continuation import Continuation as Continuation
+    from landscape.dynamics.continuation import continuation as continuation
     from landscape.dynamics.diagnose import Cause as Cause
     from landscape.dynamics.diagnose import Diagnosis as Diagnosis
     from landscape.dynamics.diagnose import diagnose as diagnose
+    from landscape.dynamics.edge import EdgeStudy as EdgeStudy
+    from landscape.dynamics.edge import edge_of_stability as edge_of_stability
     from landscape.dynamics.escape import Escapes as Escapes
     from landscape.dynamics.escape import FallsBelow as FallsBelow
     from landscape.dynamics.escape import LeavesBall as LeavesBall
@@ -35,7 +41,17 @@ if TYPE_CHECKING:
     from landscape.dynamics.probes import Probe as Probe
     from landscape.dynamics.probes import Probes as Probes
     from landscape.dynamics.probes import probe as probe
+    from landscape.dynamics.reports import DiagnosisReport as DiagnosisReport
+    from landscape.dynamics.schedules import Schedules as Schedules
     from landscape.dynamics.schedules import schedule_curve as schedule_curve
+    from landscape.dynamics.schedules import schedule_curves as schedule_curves
+    from landscape.dynamics.studies import Comparison as Comparison
+    from landscape.dynamics.studies import barrier_study as barrier_study
+    from landscape.dynamics.studies import octopus_study as octopus_study
+    from landscape.dynamics.studies import plateau_study as plateau_study
+    from landscape.dynamics.studies import saddle_study as saddle_study
+    from landscape.dynamics.sweeps import Sweep as Sweep
+    from landscape.dynamics.sweeps import sweep as sweep
     from landscape.dynamics.trace import Trace as Trace
     from landscape.dynamics.trace import plateau_length as plateau_length
     from landscape.dynamics.tracer import Tracer as Tracer
@@ -59,6 +75,8 @@ if TYPE_CHECKING:
     from landscape.stationary.census import census as census
     from landscape.stationary.classify import StationaryPoint as StationaryPoint
     from landscape.stationary.classify import classify as classify
+    from landscape.stationary.counting import SaddleCounts as SaddleCounts
+    from landscape.stationary.counting import count_saddles as count_saddles
     from landscape.stationary.disconnectivity import Tree as Tree
     from landscape.stationary.disconnectivity import disconnectivity as disconnectivity
     from landscape.stationary.networks import NetworkCensus as NetworkCensus
@@ -70,6 +88,8 @@ if TYPE_CHECKING:
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
     from landscape.stationary.training import training_paths as training_paths
+    from landscape.stationary.widths import WidthStudy as WidthStudy
+    from landscape.stationary.widths import index_by_width as index_by_width
     from landscape.surfaces.checking import PictureCheck as PictureCheck
     from landscape.surfaces.checking import check_picture as check_picture
     from landscape.surfaces.connect import Connection as Connection
@@ -87,12 +107,18 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.callbacks": ("huggingface_callback", "lightning_callback"),
+    "dynamics.continuation": ("Continuation", "continuation"),
     "dynamics.diagnose": ("Cause", "Diagnosis", "diagnose"),
     "dynamics.trace": ("Trace", "plateau_length"),
     "dynamics.tracer": ("Tracer",),
     "dynamics.escape": ("Escapes", "FallsBelow", "LeavesBall", "Study", "escape"),
+    "dynamics.edge": ("EdgeStudy", "edge_of_stability"),
     "dynamics.probes": ("Probe", "Probes", "probe"),
-    "dynamics.schedules": ("schedule_curve",),
+    "dynamics.reports": ("DiagnosisReport",),
+    "dynamics.schedules": ("Schedules", "schedule_curve", "schedule_curves"),
+    "dynamics.studies": ("Comparison", "barrier_study", "octopus_study", "plateau_study", "saddle_study"),
+    "dynamics.sweeps": ("Sweep", "sweep"),
     "errors": ("LoadingError", "NumericalError"),
     "hessian": ("GaussNewton", "Hessian"),
     "linalg.lanczos": ("Eigenpairs", "eigsh"),
@@ -103,12 +129,14 @@ _HOMES = {
     "results": ("Estimate", "Provenance", "load", "save"),
     "stationary.census": ("Census", "census"),
     "stationary.classify": ("StationaryPoint", "classify"),
+    "stationary.counting": ("SaddleCounts", "count_saddles"),
     "stationary.disconnectivity": ("Tree", "disconnectivity"),
     "stationary.paths": ("EnergyPath", "minimum_energy_path"),
     "stationary.picture": ("Picture", "picture"),
     "stationary.networks": ("NetworkCensus", "critical_points"),
     "stationary.search": ("FoundPoint", "find_stationary"),
     "stationary.training": ("training_paths",),
+    "stationary.widths": ("WidthStudy", "index_by_width"),
     "surfaces.checking": ("PictureCheck", "check_picture"),
     "surfaces.connect": ("Connection", "connect"),
     "surfaces.curves": ("Profile", "profile"),

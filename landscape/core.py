@@ -85,11 +85,14 @@ class Landscape(Protocol):
 class Symmetry:
     """What leaves a landscape unchanged: two points that it relates are one stationary point.
 
-    Both functions see batches: points (..., n).
+    The invariants see batches of points.
     """
 
     invariants: Callable[[Tensor], Tensor]  # (..., n) -> (..., m): equal for related points, different for others
     directions: Callable[[Tensor], Tensor] | None = None  # (n,) -> (n, m): tangents of the continuous symmetries at x
+    nearest: Callable[[Tensor, Tensor], Tensor] | None = (
+        None  # x, y (n,) -> (n,): of the points related to y a near one to x
+    )
 
 
 class FunctionLandscape:

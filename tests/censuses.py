@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,15 @@ import landscape as ls
 from landscape.stationary.census import Census
 
 TRUTH = Path(__file__).parent / "truth" / "landscapes"
-HIMMELBLAU = json.loads((TRUTH / "himmelblau.json").read_text())
+
+
+def table(name: str) -> dict[str, Any]:
+    """A landscape's known stationary points with their source."""
+    found: dict[str, Any] = json.loads((TRUTH / f"{name}.json").read_text())
+    return found
+
+
+HIMMELBLAU = table("himmelblau")
 
 
 def himmelblau(x: Tensor) -> Tensor:

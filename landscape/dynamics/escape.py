@@ -5,6 +5,7 @@ at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the num
 1958, JASA 53:457).
 """
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -17,9 +18,13 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.core import Landscape, Progress, silent
-from landscape.dynamics import ensembles
-from landscape.dynamics.ensembles import Ensemble, Maker
-from landscape.dynamics.schedules import Schedule
+from landscape.dynamics import noises, predictions
+from landscape.dynamics.ensembles import Ensemble
+from landscape.dynamics.makers import Maker, Spec, as_makers, require_fit
+from landscape.dynamics.paths import Paths, Plane, Recorder, plane
+from landscape.dynamics.predictions import INNER, Theory
+from landscape.dynamics.schedules import Schedule, schedule_curve
+from landscape.dynamics.survival import exponential_rate, kaplan_meier_median, median
 from landscape.provenance import provenance
 from landscape.results import Estimate, Provenance, result, save
 
@@ -40,12 +45,17 @@ class LeavesBall:
 
     def holds(self, f: Landscape, at: Tensor) -> Callable[[Tensor], Tensor]:
         """Points (R, n) -> (R,) bool."""
+        distances = self.distances(at)
+        return lambda X: distances(X) > self.radius
+
+    def distances(self, at: Tensor) -> Callable[[Tensor], Tensor]:
+        """Points (R, n) -> (R,) float64, |P(x - at)|."""
         if self.within is None:
-            return lambda X: _norms((X - at).double()) > self.radius
+            return lambda X: _norms((X - at).double())
         if self.within.ndim != 2 or len(self.within) != len(at):
             raise ValueError(f"within must be ({len(at)}, k), got {tuple(self.within.shape)}.")
         Q = torch.linalg.qr(self.within.to(at).double()).Q
-        return lambda X: _norms((X - at).double() @ Q) > self.radius
+        return lambda X: _norms((X - at).double() @ Q)
 
 
 def _norms(D: Tensor) -> Tensor:
@@ -98,6 +108,14 @@ class Escapes:
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
     median: Estimate  # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer & Crowley's interval
     notes: list[str]
+    rate: (
+        Estimate  # escapes a run and step, as of an exponential law: events over all steps seen, with its 95 % interval
+    )
+    growth: (
+        Estimate | None
+    )  # e-folds of the distance a step, from a tenth of the radius to the radius: the median over runs
+    theory: Theory  # the same from a law, where there is one
+    paths: Paths | None  # of the first runs, where they were to be recorded
 
 
 @result
@@ -113,6 +131,8 @@ class Study:
     limit: int  # steps after which runs are censored
     results: dict[str, Escapes]
     provenance: Provenance
+    plane: Plane | None  # f around the point, where paths were recorded
+    rates: dict[str, Tensor]  # of the schedule, (steps made,) float64 each; empty without one
 
     def __getitem__(self, label: str) -> Escapes:
         return self.results[label]
@@ -134,6 +154,8 @@ def escape(
     schedule: str | None = None,
     seed: int = 0,
     *,
+    theory: bool = True,
+    record: int = 0,
     progress: Progress = silent,
 ) -> Study:
     """Let real torch optimisers leave a stationary point.
@@ -141,13 +163,18 @@ def escape(
     Args:
         f: a formula's landscape, or a model's (its model is not touched); float32 or float64, CPU or CUDA.
         at: (n,) the stationary point.
-        optimizers: ``"sgd:lr=0.1"``: a torch class in any case with its options; or label -> function of a list of parameters.
+        optimizers: ``"sgd:lr=0.1"``: a torch class in any case with its options; ``"adamw:lr=1e-3; *.bias:weight_decay=0"``: others for the
+            parameters of a model whose names match; or label -> function of a list of parameters.
         runs, steps: how many, and when they are given up.
         start: a distance from ``at`` in random directions, or displacements (runs, n). The same starts for all optimisers.
         event: what counts as having left.
-        noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every run draws B samples at every step.
+        noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every run draws B samples at every step;
+            "perturbed:radius=R,threshold=G,interval=T": a kick, uniform in a ball of radius R, before a step at which |gradient| <= G and
+            the run's last kick is more than T steps ago (Jin et al. 2017).
         schedule: see ``schedules``; every run of an optimiser has the same rate. None: the rate is constant.
         seed: of starts and noise; optimisers get independent noise.
+        theory: whether to look for a law beside the measured times: forms the Hessian at the point, up to 400 parameters.
+        record: of how many of the first runs to keep the paths, and f on a plane around the point.
 
     Raises:
         ValueError: an option is out of range, or a name is unknown; the message has the nearest one.
@@ -160,21 +187,48 @@ def escape(
         raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
     if at.shape != (f.dim,):
         raise ValueError(f"at must be one point of shape ({f.dim},), got {tuple(at.shape)}.")
+    if record < 0:
+        raise ValueError(f"record must be the number of runs whose paths to keep, got {record!r}.")
     at = at.detach()
     if not bool(torch.isfinite(at).all()):
         raise ValueError("at has values that are not finite: pass the stationary point to leave.")
-    makers = ensembles.as_makers(optimizers)
+    makers = as_makers(optimizers)
+    for make in makers.values():
+        require_fit(make, f)
     first, *children = np.random.SeedSequence(seed).spawn(1 + len(makers))
-    X = ensembles.starts(at, start, runs, first)
-    ensembles.noise(f, noise, first, at.device)  # a wrong one is named before anything runs
+    X = noises.starts(at, start, runs, first)
+    noises.noise(f, noise, first, at.device)  # a wrong one is named before anything runs
     results = {}
+    model = _model(f, at, event) if theory else "not asked for"
     for (label, make), child in zip(makers.items(), children, strict=True):
-        gradients = ensembles.noise(f, noise, child, at.device)
-        ensemble = Ensemble(X, make, gradients, f.value)
-        results[label] = _followed(f, at, ensemble, event, schedule, steps, label, progress)
+        seen = noises.noise(f, noise, child, at.device)
+        ensemble = Ensemble(X, make, seen.gradients, f.value, seen.move, f)
+        law = predictions.predict(make, X - at, model, noise, schedule, steps)
+        recorder = Recorder(min(record, runs)) if record else None
+        results[label] = _followed(f, at, ensemble, event, schedule, steps, label, law, recorder, progress)
     config = {"noise": noise, "schedule": schedule, "runs": runs, "steps": steps, "event": str(event)}
     origin = provenance(f, at, None, seed, config)
-    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, origin)
+    picture = plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
+    rates = {} if schedule is None else _rates(makers, schedule, results)
+    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, origin, picture, rates)
+
+
+def _rates(makers: dict[str, Maker], schedule: str, results: dict[str, Escapes]) -> dict[str, Tensor]:
+    """The rates at the steps that each optimiser made, where its own rate is known."""
+    known = {}
+    for label, make in makers.items():
+        if not isinstance(make, Spec):
+            continue
+        lr = make.options.get("lr", inspect.signature(make.kind).parameters["lr"].default)
+        if isinstance(lr, int | float) and lr > 0:
+            known[label] = schedule_curve(schedule, float(lr), max(1, int(results[label].ended.max())))
+    return known
+
+
+def _model(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> predictions.Model | str:
+    if isinstance(event, FallsBelow):
+        return "no law for a fall in value"
+    return predictions.model(f, at, event.radius, event.within)
 
 
 def _followed(
@@ -185,6 +239,8 @@ def _followed(
     schedule: str | None,
     steps: int,
     label: str,
+    law: Theory,
+    recorder: Recorder | None,
     progress: Progress,
 ) -> Escapes:
     """Step the ensemble until every run is over. Runs that are over stay where they are and disturb no other."""
@@ -193,6 +249,9 @@ def _followed(
         raise ValueError("ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: use another schedule.")
     holds = event.holds(f, at)
     X = ensemble.points.clone()  # the points themselves move
+    growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
+    if recorder is not None:
+        recorder.add(0, X)
     escaped = holds(X)
     diverged = torch.zeros_like(escaped)
     time = torch.where(escaped, 0, steps)
@@ -213,6 +272,10 @@ def _followed(
         escaped = escaped | left
         time = torch.where(left, t, time)
         ended = torch.where(left | (alive & ~finite), t, ended)
+        if growth is not None:
+            growth.look(t, X)
+        if recorder is not None:
+            recorder.add(t, X)
         if t % CHECK == 0 or t == steps:
             moved = (earliest != X).any(dim=1)  # over at least CHECK steps: a rate or a momentum can pause for a few
             earliest, earlier = earlier, X
@@ -220,10 +283,44 @@ def _followed(
             if not bool((~(escaped | diverged)).any()):  # waits for the device
                 break
     stalled = ~(escaped | diverged | moved)
-    return _escapes(time, escaped, diverged, stalled, ended, X)
+    grown = None if growth is None else growth.median(X, ended, escaped)
+    paths = None if recorder is None else recorder.paths(f, t, X)
+    return _escapes(time, escaped, diverged, stalled, ended, X, grown, law, paths)
 
 
-def _escapes(time: Tensor, escaped: Tensor, diverged: Tensor, stalled: Tensor, ended: Tensor, X: Tensor) -> Escapes:
+class _Growth:
+    """e-folds of the distance a step between a tenth of the radius, or the start where that is farther, and the end."""
+
+    def __init__(self, event: LeavesBall, at: Tensor, X: Tensor) -> None:
+        self.distances, self.inner = event.distances(at), INNER * event.radius
+        self.step = torch.full((len(X),), -1, dtype=torch.int64, device=X.device)
+        self.size = torch.ones(len(X), dtype=torch.float64, device=X.device)
+        self.look(0, X)
+
+    def look(self, t: int, X: Tensor) -> None:
+        D = self.distances(X)
+        new = (self.step < 0) & (self.inner < D)
+        self.step, self.size = torch.where(new, t, self.step), torch.where(new, D, self.size)
+
+    def median(self, X: Tensor, ended: Tensor, escaped: Tensor) -> Estimate | None:
+        whole = escaped & (self.step >= 0) & (ended > self.step)
+        if not bool(whole.any()):
+            return None
+        folds = (self.distances(X) / self.size).log() / (ended - self.step)
+        return median(folds[whole].cpu().numpy())
+
+
+def _escapes(
+    time: Tensor,
+    escaped: Tensor,
+    diverged: Tensor,
+    stalled: Tensor,
+    ended: Tensor,
+    X: Tensor,
+    growth: Estimate | None,
+    law: Theory,
+    paths: Paths | None,
+) -> Escapes:
     time, escaped, diverged, stalled, ended = (t.cpu() for t in (time, escaped, diverged, stalled, ended))
     notes = []
     if bool(stalled.any()):
@@ -231,30 +328,8 @@ def _escapes(time: Tensor, escaped: Tensor, diverged: Tensor, stalled: Tensor, e
             f"{int(stalled.sum())} of {len(time)} runs stopped changing in any bit of {str(X.dtype).removeprefix('torch.')}: their step is "
             "zero or below rounding, so that they would never leave. That is a property of the arithmetic, not of the landscape."
         )
-    median = kaplan_meier_median(ended.numpy(), escaped.numpy())
-    return Escapes(time, escaped, diverged, stalled, ended, X.cpu(), median, notes)
-
-
-def kaplan_meier_median(times: np.ndarray, observed: np.ndarray) -> Estimate:
-    """The median time to an event from times (m,) at which it was ``observed`` (m,) or the run was censored.
-
-    value: where the Kaplan-Meier survival first is at most 1/2, infinite if it never is. [low, high]: where its 95 % pointwise limits
-    (Greenwood's variance, log-log scale) are (Brookmeyer & Crowley 1982, Biometrics 38:29). error: their distance over 3.92.
-    """
-    events = np.unique(times[observed])
-    at_risk = np.array([(times >= t).sum() for t in events], dtype=float)
-    deaths = np.array([(observed & (times == t)).sum() for t in events], dtype=float)
-    survival = np.cumprod(1 - deaths / at_risk)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        greenwood = np.cumsum(deaths / (at_risk * (at_risk - deaths)))
-        width = 1.959964 * np.sqrt(greenwood) / np.abs(np.log(survival))
-        lower = np.where(survival > 0, survival ** np.exp(width), 0.0)
-        upper = np.where(survival > 0, survival ** np.exp(-width), 0.0)
-
-    def crossing(curve: np.ndarray) -> float:
-        below = np.flatnonzero(curve <= 0.5 + 1e-12)  # a product of many factors is 1/2 to rounding only
-        return float(events[below[0]]) if len(below) else math.inf
-
-    low, value, high = crossing(lower), crossing(survival), crossing(upper)
-    error = (high - low) / 3.92 if math.isfinite(high) else math.inf
-    return Estimate(value, error, low, high)
+    seen, left = ended.numpy(), escaped.numpy()
+    return Escapes(
+        time, escaped, diverged, stalled, ended, X.cpu(), kaplan_meier_median(seen, left), notes,
+        exponential_rate(seen, left), growth, law, paths,
+    )  # fmt: skip

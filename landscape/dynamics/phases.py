@@ -11,6 +11,7 @@ from landscape.dynamics.trace import Phase, Trace
 SLOW = 0.1  # of the run's mean fall a step
 EDGE = 0.95  # of the optimiser's edge
 SETTLED = 1e-3  # of the run's fall
+STILL = 1e-4  # of the loss: a run that fell by less in all did not descend
 
 
 def phases(trace: Trace) -> list[Phase]:
@@ -40,7 +41,8 @@ def _interval(trace: Trace, i: int) -> tuple[str, str]:
     mean = (first - lowest) / max(1, int(trace.steps[-1] - trace.steps[0]))
     smallest, bound = float(trace.smallest[i]), float(trace.smallest_bound[i])
     negative = smallest < -bound
-    if fall > SLOW * mean * span and fall > 0:
+    moved = first - lowest > STILL * max(abs(first), abs(lowest))
+    if moved and fall > SLOW * mean * span and fall > 0:
         before = float(trace.smallest[i - 1]) < -float(trace.smallest_bound[i - 1])
         growing = float(trace.gradient_norm[i]) > 1.2 * float(trace.gradient_norm[i - 1])
         if negative and before and growing:

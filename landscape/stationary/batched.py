@@ -13,7 +13,7 @@ Every search ends in Newton steps, which polish the point to rounding.
 """
 
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -123,8 +123,26 @@ def _jacobian(g: Tensor, x: Tensor) -> Tensor:
     return torch.cat(blocks).transpose(0, 1)
 
 
+class Labelled(Protocol):
+    """Many formulas of one dimension and one domain, told apart by a label a point."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def domain(self) -> Domain | None: ...
+    def derivatives(self, X: Tensor, labels: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Gradients (B, n) and Hessians (B, n, n) at points X (B, n), each of the formula of its label (B,); labels ascend."""
+        ...
+
+
 def search(
-    f: Landscape, starts: Tensor, method: str = "minimise", *, index: Tensor | None = None, steps: int = 100
+    f: Landscape | Labelled,
+    starts: Tensor,
+    method: str = "minimise",
+    *,
+    index: Tensor | None = None,
+    steps: int = 100,
+    labels: Tensor | None = None,
 ) -> Ends:
     """Search from every row of ``starts`` (B, n) for a stationary point.
 
@@ -134,6 +152,7 @@ def search(
         method: "minimise", "newton" or "follow", see the module's docstring.
         index: (B,) the index that "follow" aims at.
         steps: most steps of one search.
+        labels: (B,) ascending, which of the formulas of a ``Labelled`` f each row searches.
 
     Raises:
         ValueError: an unknown method.
@@ -144,15 +163,16 @@ def search(
     if method not in ("minimise", "newton", "follow"):
         raise ValueError(f"method must be minimise, newton or follow, got {method!r}.")
     chunk = max(1, NUMBERS // f.dim**2)
-    usual = _typical(f, starts[:SAMPLES])
+    few = slice(0, len(starts), max(1, len(starts) // SAMPLES)) if labels is not None else slice(SAMPLES)
+    usual = _typical(f, starts[few], None if labels is None else labels[few])
     if isinstance(f, FunctionLandscape):  # the starts themselves may all be stationary
         anywhere = (f.domain or Space()).sample(
             SAMPLES, f.dim, torch.Generator(device="cpu").manual_seed(0), starts.dtype
         )
         usual = [max(pair) for pair in zip(usual, _typical(f, anywhere.to(starts.device)), strict=True)]
     parts = [
-        _Searches(f, starts[i : i + chunk], method, None if index is None else index[i : i + chunk], usual).run(steps)
-        for i in range(0, len(starts), chunk)
+        _Searches(f, starts[rows], method, _part(index, rows), usual, _part(labels, rows)).run(steps)
+        for rows in (slice(i, i + chunk) for i in range(0, len(starts), chunk))
     ]
     return Ends(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
@@ -176,8 +196,16 @@ def polish(f: Landscape, X: Tensor, steps: int = 40) -> Tensor:
 class _Searches:
     """The searches of one batch; rows that have ended leave the arrays that the steps work on."""
 
-    def __init__(self, f: Landscape, starts: Tensor, method: str, index: Tensor | None, typical: list[float]) -> None:
-        self.f, self.method, self.typical = f, method, typical
+    def __init__(
+        self,
+        f: Landscape | Labelled,
+        starts: Tensor,
+        method: str,
+        index: Tensor | None,
+        typical: list[float],
+        labels: Tensor | None = None,
+    ) -> None:
+        self.f, self.method, self.typical, self.labels = f, method, typical, labels
         self.domain: Domain = getattr(f, "domain", None) or Space()
         self.size = self.domain.size(f.dim).to(starts)
         self.found, self.ends = (
@@ -211,7 +239,7 @@ class _Searches:
         return Ends(self.domain.wrap(self.found), self.ends, self.taken)
 
     def _derivatives(self, X: Tensor) -> _Local:
-        g, H = derivatives(self.f, X)
+        g, H = _derivatives(self.f, X, _part(self.labels, self.rows))
         return _Local(g * self.size, H * self.size[:, None] * self.size)
 
     def advance(self, share: float = TRUNCATED) -> None:
@@ -329,10 +357,20 @@ class _Searches:
             setattr(self, name, getattr(self, name)[which])
 
 
-def _typical(f: Landscape, X: Tensor) -> list[float]:
+def _part(each: Tensor | None, rows: Tensor | slice) -> Tensor | None:
+    return None if each is None else each[rows]
+
+
+def _derivatives(f: Landscape | Labelled, X: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    if labels is None:
+        return derivatives(cast("Landscape", f), X)
+    return cast("Labelled", f).derivatives(X, labels)
+
+
+def _typical(f: Landscape | Labelled, X: Tensor, labels: Tensor | None = None) -> list[float]:
     """The medians of |g| and |H| over the points X, in units of the domain's size; 0 where none is finite."""
     size = (getattr(f, "domain", None) or Space()).size(f.dim).to(X)
-    g, H = derivatives(f, X)
+    g, H = _derivatives(f, X, labels)
     sizes = [(g * size).norm(dim=1), (H * size[:, None] * size).norm(dim=(1, 2))]
     finite = [s[torch.isfinite(s)] for s in sizes]
     return [float(s.median()) if len(s) else 0.0 for s in finite]

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from landscape.stationary.disconnectivity import Tree
 from landscape.stationary.picture import Picture
 
 ROUND = 2000  # starts a round
+KEEP = 30.0  # seconds of work that may be lost
 METHODS = ("minimise", "newton", "follow")
 SHARES = (0.65, 0.25, 0.1)  # of the searches of a round
 NOT_CONFIRMED = "reached, but the verdict there is not-stationary"
@@ -94,6 +96,7 @@ def census(
     device: torch.device | str = "cpu",
     name: str | None = None,
     config: dict[str, Any] | None = None,
+    keep: Callable[[Census], None] | None = None,
     progress: Progress = silent,
 ) -> Census:
     """Find the stationary points of every index in the domain of f.
@@ -107,6 +110,7 @@ def census(
         known: a census of f, which is extended.
         device: where the searches run, in float64; the points come back to the CPU.
         name, config: for the provenance; None: the landscape's name, nothing.
+        keep: called with the census so far after a round of searches, at most every 30 s: pass it as ``known`` to go on from there.
         progress: told the searches done.
 
     Raises:
@@ -127,6 +131,12 @@ def census(
         collection.restore(known.points)
         failures.update(known.failures)
         done, rounds = known.starts, known.rounds
+
+    def so_far() -> Census:
+        origin = provenance(f, torch.zeros(0, dtype=f.dtype), name, seed, config or {})
+        return _report(f, collection, failures, done, rounds, tolerance, seed, name, origin, progress)
+
+    kept = time.monotonic()
     while done < starts:
         count = min(ROUND, starts - done)
         generator = torch.Generator(device="cpu").manual_seed(_child(seed, rounds))
@@ -136,10 +146,20 @@ def census(
             failures.update(_reason(end) for end in found.ends.tolist() if end != STATIONARY)
         done, rounds = done + count, rounds + 1
         progress("searches", done, starts)
+        if keep is not None and done < starts and time.monotonic() - kept > KEEP:
+            keep(so_far())
+            kept = time.monotonic()
     if not len(collection.x) and failures[End.NONFINITE.value] == done:
         raise NumericalError(f"{f.name} or its derivatives are not finite at any of {done} starts in its domain.")
+    return so_far()
+
+
+def _report(
+    f: FunctionLandscape, collection: Collection, failures: Counter[str], done: int, rounds: int, tolerance: float, seed: int,
+    name: str | None, origin: Provenance, progress: Progress,
+) -> Census:  # fmt: skip
+    """What is known after ``done`` searches: verdicts, Euler sum, what may be missing."""
     points, families, refused = _verdicts(f, collection, progress)
-    failures.update({NOT_CONFIRMED: refused} if refused else {})
     euler, expected, why = _euler(f, points, families, tolerance)
     low, high = _view(f)
     return Census(
@@ -148,7 +168,7 @@ def census(
         points=points,
         families=families,
         starts=done,
-        failures=dict(sorted(failures.items())),
+        failures=dict(sorted((failures + Counter({NOT_CONFIRMED: refused})).items())),
         euler=euler,
         euler_expected=expected,
         euler_reason=why,
@@ -159,7 +179,7 @@ def census(
         rounds=rounds,
         low=low,
         high=high,
-        provenance=provenance(f, torch.zeros(0, dtype=f.dtype), name, seed, config or {}),
+        provenance=origin,
     )
 
 

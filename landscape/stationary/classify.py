@@ -113,30 +113,25 @@ def classify(
 
     Cost: n products dense; else some tens plus what the negative end takes, and one or two gradients.
     """
-    if method not in ("auto", "dense", "lanczos"):
-        raise ValueError(f"method must be auto, dense or lanczos, got {method!r}.")
+    _check(method, largest, smallest)
     H = hessian if hessian is not None else Hessian(f, x)
     x = H.x.detach()
     before = H.products
     value, g = f.value(x), f.gradient(x)
     require_finite(value, f"the loss at the point ({float(value)})")
     require_finite(g, "the gradient at the point")
-    rounding = torch.finfo(x.dtype).eps
+    size, rounding = float(g.double().norm()), torch.finfo(x.dtype).eps
     dense = method == "dense" or (method == "auto" and f.dim <= DENSE)
     A = _nontrivial(f, H)
     n = A.shape[0]
-    if largest < 1 or smallest < 1:
-        raise ValueError(f"largest and smallest must be at least 1, got {largest} and {smallest}.")
     smallest = min(smallest, n)
     largest = min(largest, n - smallest)
     ends = None if dense else _Ends(A, largest, smallest, tol, seed, max_products, progress)
     spectrum = _dense(A, largest, smallest, hessian_error, progress) if ends is None else ends.spectrum()
-    gradient_noise = (
-        GRADIENT_ULPS * rounding * spectrum.scale * float(x.double().norm()) + (spectrum.scale + hessian_error) * radius
-    )
+    gradient_noise = GRADIENT_ULPS * rounding * spectrum.scale * float(x.double().norm())
+    gradient_noise += (spectrum.scale + hessian_error) * radius
     decrease = _predicted_decrease(A, g, gradient_noise, spectrum)
-    loss_noise = LOSS_ULPS * rounding * abs(float(value))
-    moves, reasons = _stationary(float(g.double().norm()), gradient_noise, decrease, loss_noise)
+    moves, reasons = _stationary(size, gradient_noise, decrease, LOSS_ULPS * rounding * abs(float(value)))
     if ends is not None and not moves:
         spectrum = ends.follow()
     kind = "not-stationary" if moves else _kind(spectrum)
@@ -148,7 +143,7 @@ def classify(
     return StationaryPoint(
         x=x,
         value=float(value),
-        gradient_norm=float(g.double().norm()),
+        gradient_norm=size,
         gradient_noise=gradient_noise,
         predicted_decrease=decrease,
         kind=kind,
@@ -163,6 +158,13 @@ def classify(
         method="dense" if dense else "lanczos",
         products=H.products - before,
     )
+
+
+def _check(method: str, largest: int, smallest: int) -> None:
+    if method not in ("auto", "dense", "lanczos"):
+        raise ValueError(f"method must be auto, dense or lanczos, got {method!r}.")
+    if largest < 1 or smallest < 1:
+        raise ValueError(f"largest and smallest must be at least 1, got {largest} and {smallest}.")
 
 
 def _nontrivial(f: Landscape, H: Hessian) -> SymmetricOperator:

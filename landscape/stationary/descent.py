@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from scipy.sparse.linalg import LinearOperator, minres
 from torch import Tensor
 
 from landscape.core import Landscape
 from landscape.domains import Domain, Space, Sphere
 from landscape.hessian import Complement, Hessian, SymmetricOperator
 from landscape.linalg.lanczos import eigsh
+from landscape.linalg.minres import minres
 
 DENSE = 500  # up to this n the whole Hessian is formed for a step
 PATIENCE = 4  # whole Newton steps at the wanted index without a gradient half as large
@@ -179,21 +179,23 @@ def _krylov(A: SymmetricOperator, g: Tensor, index: int, seed: int) -> tuple[Ten
     c = V.T @ g.double()
     step = V @ (-sign * c / low.abs().clamp_min(1e-2 * floor))
     rest = g.double() - V @ c
-    inner = A.to_scipy()
-
-    def product(v: object) -> object:
-        w = torch.as_tensor(v, dtype=torch.float64, device="cpu").to(g.device)
-        w = w - V @ (V.T @ w)
-        w = torch.as_tensor(inner @ w.to(A.dtype).cpu().numpy(), dtype=torch.float64, device="cpu").to(g.device)
-        return (w - V @ (V.T @ w)).cpu().numpy()
-
     if float(rest.norm()) > 0:
-        n = A.shape[0]
-        solution, _ = minres(LinearOperator((n, n), matvec=product, dtype="float64"), -rest.cpu().numpy(),
-                             rtol=1e-4, maxiter=200)  # fmt: skip
-        step = step + torch.as_tensor(solution, dtype=torch.float64, device="cpu").to(g.device)
+        solution = minres(_Deflated(A, V.to(g)), -rest.to(g), tol=1e-4, max_products=200)
+        step = step + solution.x.double()
     step = step.to(g)
     return step, A @ step, pairs.scale, negative, V[:, : index + 1].to(g)
+
+
+class _Deflated(SymmetricOperator):
+    """(I - VV') A (I - VV') for orthonormal columns V (n, k)."""
+
+    def __init__(self, A: SymmetricOperator, V: Tensor) -> None:
+        super().__init__(A.shape[0], A.dtype, A.device)
+        self.A, self.V = A, V
+
+    def _multiply(self, W: Tensor) -> Tensor:
+        W = self.A @ (W - self.V @ (self.V.T @ W))
+        return W - self.V @ (self.V.T @ W)
 
 
 class Flow(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
 GROUP = 32  # searches whose Hessians are held at once
 RESAMPLES = 2_000  # of the bootstrap
 ENDS = list(End)
+FOUND = ("points", "losses", "gradient_norms", "iterations", "indices", "nullities", "smallest", "largest", "distances")
 
 
 @result
@@ -52,6 +53,7 @@ class NetworkCensus:
     smallest: Tensor  # (S,) smallest eigenvalue
     largest: Tensor  # (S,) largest eigenvalue
     outcomes: list[Outcome]
+    ends: Tensor  # (S,) int64, how each search came to its end: its place among the members of ``batched.End``
     iterations: Tensor  # (S,) int64
     distances: Tensor  # (S,) from the start
     correlation: Estimate  # Pearson's, of loss and index fraction over the stationary ends; see ``critical_points``
@@ -105,6 +107,8 @@ def critical_points(
     seed: int = 0,
     name: str | None = None,
     config: dict[str, Any] | None = None,
+    known: NetworkCensus | None = None,
+    keep: Callable[[NetworkCensus], None] | None = None,
     progress: Progress = silent,
 ) -> NetworkCensus:
     """Search for a stationary point from every start.
@@ -117,6 +121,8 @@ def critical_points(
         iterations: most steps of a search by each of the two methods.
         seed: of the bootstrap.
         name, config: for the provenance; None: the landscape's name, nothing.
+        known: what ``keep`` was given by an unfinished call with the same starts: its searches are not repeated.
+        keep: called with the census of the starts done so far, after every group of them.
         progress: called with the searches done.
 
     Returns:
@@ -135,17 +141,49 @@ def critical_points(
     norms, start_losses = f.gradient(X).norm(dim=1), f.value(X).detach().cpu()
     require_finite(norms, "the gradient at a start")
     scale = float(norms.median())
-    parts = []
-    for part in torch.split(X, GROUP):
-        parts.append(_ends(f, part, iterations))
-        progress("searches", sum(len(found["points"]) for found in parts), len(X))
-    found = {key: torch.cat([each[key] for each in parts]).cpu() for key in parts[0]}
+    parts = [] if known is None else [_known(known, X, tol)]
+    done = sum(len(part["points"]) for part in parts)
+
+    def so_far() -> NetworkCensus:
+        return _report(
+            f, X[:done], _labels(starts)[:done], start_losses[:done], parts, scale, tol, seed, name,
+            begun, provenance(f, X[0], name, seed, config or {}), 0.0 if known is None else known.seconds,
+        )  # fmt: skip
+
+    while done < len(X):
+        parts.append(_ends(f, X[done : done + GROUP], iterations))
+        done += len(parts[-1]["points"])
+        progress("searches", done, len(X))
+        if keep is not None and done < len(X):
+            keep(so_far())
+    return so_far()
+
+
+def _labels(starts: Tensor | Sequence[Tensor]) -> Tensor:
+    """The path that every start lies on (S,); starts of no path are one each."""
+    if isinstance(starts, Tensor):
+        return torch.arange(len(starts), device="cpu")
+    return torch.cat([torch.full((len(path),), i, device="cpu") for i, path in enumerate(starts)])
+
+
+def _known(known: NetworkCensus, X: Tensor, tol: float) -> dict[str, Tensor]:
+    """What a census of the first starts has found, as ``_ends`` gives it."""
+    m = len(known.starts)
+    if known.tol != tol or m > len(X) or not torch.equal(known.starts, X[:m].cpu()):
+        raise ValueError(f"the census to go on from, of {known.name}, has other starts or another tol: take a new one.")
+    return {key: getattr(known, key) for key in FOUND} | {"ends": known.ends}
+
+
+def _report(
+    f: Landscape, X: Tensor, runs: Tensor, start_losses: Tensor, parts: list[dict[str, Tensor]], scale: float, tol: float,
+    seed: int, name: str | None, begun: float, origin: Provenance, before: float,
+) -> NetworkCensus:  # fmt: skip
+    """The census of the starts X (m, n) that are done."""
+    found = {key: torch.cat([each[key].cpu() for each in parts]) for key in parts[0]}
     outcomes = [
         _outcome(ENDS[i], g <= tol * scale)
-        for i, g in zip(found.pop("ends").tolist(), found["gradient_norms"].tolist(), strict=True)
+        for i, g in zip(found["ends"].tolist(), found["gradient_norms"].tolist(), strict=True)
     ]
-    labels = paths if not isinstance(starts, Tensor) else X[:, None]
-    runs = torch.cat([torch.full((len(p),), i, device="cpu") for i, p in enumerate(labels)])
     stationary = np.array([o is Outcome.STATIONARY for o in outcomes])
     return NetworkCensus(
         name=name or _name(f), dim=f.dim, starts=X.cpu(), runs=runs, start_losses=start_losses,
@@ -153,7 +191,7 @@ def critical_points(
         correlation=_correlation(
             found["losses"].numpy()[stationary], found["indices"].numpy()[stationary] / f.dim, runs.numpy()[stationary], seed
         ),
-        seconds=time.perf_counter() - begun, seed=seed, provenance=provenance(f, X[0], name, seed, config or {}),
+        seconds=before + time.perf_counter() - begun, seed=seed, provenance=origin,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.core import Landscape, Progress, silent
-from landscape.dynamics import ensembles
+from landscape.dynamics import makers, noises
 from landscape.errors import NumericalError
 from landscape.provenance import provenance
 from landscape.results import Provenance, result, save
@@ -103,11 +103,13 @@ def connect(
     C[-1] = b
     children = np.random.SeedSequence(seed).spawn(2)
     generator = torch.Generator("cpu").manual_seed(int(children[0].generate_state(1, np.uint64)[0] >> np.uint64(1)))
-    gradients = ensembles.noise(f, noise, children[1], a.device)
+    seen = noises.noise(f, noise, children[1], a.device)
+    if seen.move is not None:
+        raise ValueError(f"a curve is trained on points drawn at random, which noise={noise!r} would not perturb.")
     inner = nn.Parameter(C[1:-1].clone())
     try:
-        stepper = ensembles.maker(optimizer)([inner])
-    except TypeError as error:
+        stepper = makers.maker(optimizer)([inner])
+    except (TypeError, ValueError) as error:
         raise ValueError(f"the optimiser cannot be made: {error}") from error
     if isinstance(stepper, torch.optim.LBFGS):
         raise ValueError("a curve is trained on random points, for which LBFGS is not made: use adam or sgd.")
@@ -120,13 +122,13 @@ def connect(
             history.append((step, float(f.value(X).double().mean())))
             if not math.isfinite(history[-1][1]):
                 raise NumericalError(f"f is not finite on the curve at step {step}: lower the learning rate.")
-        inner.grad = w[:, 1:-1].T @ gradients(X) / draws
+        inner.grad = w[:, 1:-1].T @ seen.gradients(X) / draws
         stepper.step()
     progress("curve", steps, steps)
     C = torch.cat([a[None], inner.detach(), b[None]])
-    seen = {"metrics": metrics, "batch_statistics": batch_statistics, "name": name}
-    curve = profile(f, C, resolution, kind=kind, by_length=False, progress=progress, **seen)
-    straight = profile(f, torch.stack([a, b]), resolution, progress=progress, **seen)
+    options = {"metrics": metrics, "batch_statistics": batch_statistics, "name": name}
+    curve = profile(f, C, resolution, kind=kind, by_length=False, progress=progress, **options)
+    straight = profile(f, torch.stack([a, b]), resolution, progress=progress, **options)
     config = config or {"kind": kind, "bends": bends, "steps": steps, "optimizer": optimizer, "noise": noise}
     picture = None if plane is None else _plane(f, C, kind, plane, batch_statistics, name, progress)
     seen_at = torch.tensor(history, dtype=torch.float64, device="cpu")

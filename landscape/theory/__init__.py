@@ -1,13 +1,16 @@
 """What mathematics expects of landscapes and of optimisers on them: closed forms and sampled laws, no landscape in sight."""
 
 from landscape.theory.adaptive import adaptive_exit as adaptive_exit
+from landscape.theory.adaptive import adaptive_growth as adaptive_growth
 from landscape.theory.adaptive import adaptive_law as adaptive_law
 from landscape.theory.counts import coin_toss as coin_toss
 from landscape.theory.counts import coin_toss_index as coin_toss_index
 from landscape.theory.exits import sgd_exit as sgd_exit
+from landscape.theory.exits import sgd_folds as sgd_folds
 from landscape.theory.exits import sgd_growth as sgd_growth
 from landscape.theory.fields import isotropic_counts as isotropic_counts
 from landscape.theory.fields import torus_counts as torus_counts
+from landscape.theory.fields import torus_counts_sampled as torus_counts_sampled
 from landscape.theory.goe import goe_law as goe_law
 from landscape.theory.goe import goe_positive as goe_positive
 from landscape.theory.index import goe_index as goe_index

@@ -1,52 +1,101 @@
 """How adaptive optimisers leave a quadratic saddle whose falling directions are axes: step by step as torch does it, and in the limit.
 
 They divide by the size of past gradients, coordinate by coordinate: the way out is a length in units of lr, whatever the curvature,
-as long as gradients are well above eps. Along axes only: turned against them, a saddle is another problem. x: (R, n), a run a row.
+as long as gradients are well above eps. That is along axes; turned against them, a saddle mixes its directions and has no law but the
+rule itself. x: (R, n), a run a row.
 """
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from landscape.specs import closest
-from landscape.theory.exits import NEVER, Floats, Ints, _shaped
+from landscape.theory.exits import NEVER, Floats, Ints, _shaped, folds
 
 Step: TypeAlias = Callable[[Floats, Floats, int], Floats]  # (x, gradient, t from 1) -> x
 
 
 def adaptive_exit(
-    name: str, curvatures: ArrayLike, start: ArrayLike, radius: float = 1.0, *, steps: int = 10_000, **options: object
+    name: str,
+    curvatures: ArrayLike,
+    start: ArrayLike,
+    radius: float = 1.0,
+    *,
+    steps: int = 10_000,
+    within: Floats | None = None,
+    **options: object,
 ) -> Ints:
-    """The first step after which |x| > radius on 1/2 sum lam_i x_i^2, 0 at the start: (R,) int64, -1 where later than ``steps``.
+    """The first step after which |x| > radius on 1/2 sum lam_i x_i^2 or 1/2 x'Hx, 0 at the start: (R,) int64, -1 beyond ``steps``.
 
     torch's rule in float64, about 20 microseconds a step.
 
     Args:
         name: adam, adamw, adamax, rmsprop, adagrad or rprop, in any case.
-        curvatures: (n,) lam, along the axes.
+        curvatures: (n,) lam, along the axes; or (n, n) H, for a saddle that is turned against them.
         start: (R, n) or (n,) displacements from the saddle.
         radius: of the ball.
         steps: the last step looked at.
+        within: (n, k) orthonormal columns: only the part of x in them counts.
         options: as of torch's class, with its defaults; those that are not here are refused.
 
     Raises:
         ValueError: an unknown name or option, or shapes that do not fit.
     """
-    lam, x = _shaped(curvatures, start)
+    left = np.full(len(np.atleast_2d(np.asarray(start))), NEVER, np.int64)
+    for t, D in enumerate(_distances(name, curvatures, start, within, steps, options)):
+        left[(radius < D) & (left == NEVER)] = t
+        if (left != NEVER).all():
+            break
+    return left
+
+
+def adaptive_growth(
+    name: str,
+    curvatures: ArrayLike,
+    start: ArrayLike,
+    radius: float = 1.0,
+    *,
+    inner: float = 0.1,
+    steps: int = 10_000,
+    within: Floats | None = None,
+    **options: object,
+) -> Floats:
+    """e-folds of |x| a step from the first one beyond ``inner`` times the radius to the first one beyond the radius: (R,).
+
+    NaN where the second does not come within ``steps``, or not after the first. Arguments as of ``adaptive_exit``.
+
+    Raises:
+        ValueError: an unknown name or option, or shapes that do not fit.
+    """
+    return folds(_distances(name, curvatures, start, within, steps, options), radius, inner)
+
+
+def _distances(
+    name: str,
+    curvatures: ArrayLike,
+    start: ArrayLike,
+    within: Floats | None,
+    steps: int,
+    options: dict[str, object],
+) -> Iterator[Floats]:
+    """|x| (R,) at the start and after every step."""
+    H = np.asarray(curvatures, dtype=np.float64)
+    turned = H.ndim == 2
+    lam, x = _shaped(np.diagonal(H) if turned else H, start)
+    if turned and H.shape != (len(lam), len(lam)):
+        raise ValueError(f"curvatures must be (n,) or a square Hessian, got {H.shape}.")
     step = _rule(name, options)
-    left = np.full(len(x), NEVER, np.int64)
     with np.errstate(all="ignore"):
         for t in range(steps + 1):
-            out = (np.square(x / radius).sum(1) > 1) & (left == NEVER)
-            left[out] = t
-            if (left != NEVER).all() or t == steps:
-                break
-            x = step(x, lam * x, t + 1)
-    return left
+            seen = x if within is None else x @ within
+            scale = np.maximum(np.abs(seen).max(1), 1e-300)
+            yield scale * np.sqrt(np.square(seen / scale[:, None]).sum(1))
+            if t < steps:
+                x = step(x, x @ H if turned else lam * x, t + 1)
 
 
 def adaptive_law(name: str, distance: float, lr: float, **options: float) -> tuple[float, str]:

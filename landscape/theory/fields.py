@@ -10,8 +10,11 @@ from collections.abc import Sequence
 import mpmath as mp
 import numpy as np
 
+from landscape.results import Estimate
 from landscape.theory.goe import whole
 from landscape.theory.pfaffian import at_precision, floats, mean_abs_det
+
+CHUNK = 50_000  # Hessians sampled at once
 
 
 def torus_counts(waves: Sequence[Sequence[int]], variances: Sequence[float] | None = None) -> list[float]:
@@ -67,6 +70,54 @@ def _mean_abs_det(covariance: np.ndarray) -> float:
     angle = (nodes + 1) * math.pi / 4
     c = a * np.cos(angle) ** 2 + b * np.sin(angle) ** 2
     return float(4 * (weights / 2) @ (c**1.5 / np.sqrt(a + b + c)))
+
+
+def torus_counts_sampled(
+    waves: Sequence[Sequence[int]],
+    variances: Sequence[float] | None = None,
+    samples: int = 400_000,
+    seed: int = 0,
+) -> list[Estimate]:
+    """``torus_counts`` in any number of variables d, the mean of |det H| by index taken over sampled Hessians.
+
+    Args:
+        waves: vectors k of d integers, one of each pair k, -k.
+        variances: one a wave; all 1 by default.
+        samples: Hessians drawn, in pairs H, -H; time is proportional to d^3 times this.
+        seed: of the sampler.
+
+    Raises:
+        ValueError: the waves don't span all directions, or an argument is out of range.
+    """
+    whole("torus_counts_sampled", "samples", samples, 100)
+    whole("torus_counts_sampled", "seed", seed, 0)
+    k = np.asarray(waves, dtype=float)
+    v = np.ones(len(k)) if variances is None else np.asarray(variances, dtype=float)
+    if k.ndim != 2 or v.shape != (len(k),) or not (np.isfinite(k).all() and (np.isfinite(v) & (v > 0)).all()):
+        raise ValueError("torus_counts_sampled needs rows of integers and one positive variance a wave.")
+    gradient = (k.T * v) @ k
+    d = k.shape[1]
+    if np.linalg.matrix_rank(gradient) < d:
+        raise ValueError(
+            "torus_counts_sampled: the waves don't span all directions, so no stationary point is isolated."
+        )
+    scale = (2 * math.pi) ** (d / 2) / math.sqrt(np.linalg.det(gradient))
+    rng, half = np.random.default_rng(seed), samples // 2
+    a, b = np.triu_indices(d)
+    roots = k[:, a] * k[:, b] * np.sqrt(v)[:, None]
+    total, square = np.zeros(d + 1), np.zeros(d + 1)
+    for size in [CHUNK] * (half // CHUNK) + [half % CHUNK]:
+        H = np.zeros((size, d, d))
+        H[:, a, b] = rng.standard_normal((size, len(k))) @ roots
+        levels = np.linalg.eigvalsh(H, UPLO="U")
+        weight, index = np.abs(levels.prod(1)), (levels < 0).sum(1)
+        for j in range(d + 1):
+            pair = weight * (0.5 * (index == j) + 0.5 * (index == d - j))  # H and -H
+            total[j], square[j] = total[j] + pair.sum(), square[j] + (pair**2).sum()
+    mean = total / half
+    error = np.sqrt(np.maximum(square / half - mean**2, 0) / (half - 1))
+    rows = zip(scale * mean, scale * error, strict=True)
+    return [Estimate(float(m), float(e), max(float(m - 1.96 * e), 0.0), float(m + 1.96 * e)) for m, e in rows]
 
 
 def isotropic_counts(dim: int) -> list[float]:

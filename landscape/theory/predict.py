@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from landscape.results import result
 from landscape.theory.adaptive import RULES, adaptive_exit
-from landscape.theory.exits import sgd_exit
+from landscape.theory.exits import Floats, sgd_exit
 
 SGD = ("lr", "momentum", "dampening", "nesterov", "weight_decay")
 
@@ -40,18 +40,20 @@ def predict_exit(
     steps: int = 10_000,
     aligned: bool = False,
     noise: bool = False,
+    within: Floats | None = None,
 ) -> Prediction:
     """Exit steps of a torch optimiser from the ball around a saddle, if a law is known for it.
 
     Args:
         optimizer: a class of torch.optim in any case.
         options: its options by their names in torch; "lr" need not be given where torch has a default.
-        curvatures: (n,) eigenvalues of the Hessian.
-        start: (R, n) displacements, in the basis of its eigenvectors.
+        curvatures: (n,) eigenvalues of the Hessian; for adaptive methods also (n, n), the Hessian in the optimiser's own coordinates.
+        start: (R, n) displacements, in the basis of its eigenvectors, or in the optimiser's own.
         radius: of the ball.
         steps: the last step looked at.
         aligned: whether these eigenvectors are the axes in the same order; adaptive methods have a law there only.
         noise: whether gradients are noisy; ``noise_exit`` has the law of that, from the point itself.
+        within: (n, k) orthonormal columns, of which alone the ball is; for adaptive methods.
 
     Raises:
         ValueError: shapes that do not fit, or options that torch refuses.
@@ -68,12 +70,13 @@ def predict_exit(
         return Prediction(found.tolist(), "exact recursion on the quadratic")
     if name not in RULES:
         return Prediction(None, f"no law for {optimizer}")
-    if not aligned:
+    turned = np.ndim(curvatures) == 2
+    if not (aligned or turned):
         return Prediction(None, "not along axes: no law")
     try:
-        found = adaptive_exit(name, curvatures, start, radius, steps=steps, **chosen)
+        found = adaptive_exit(name, curvatures, start, radius, steps=steps, within=within, **chosen)
     except ValueError as error:
         if "no law" not in str(error):
             raise
         return Prediction(None, str(error))
-    return Prediction(found.tolist(), "the rule itself on the quadratic")
+    return Prediction(found.tolist(), f"the rule itself on the quadratic{', turned against the axes' * turned}")

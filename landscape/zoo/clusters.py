@@ -6,7 +6,11 @@ x: (..., 3 N), atom by atom. Lengths are in units of sigma, energies in units of
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from scipy.stats import ortho_group
 from torch import Tensor
 
 from landscape.core import Symmetry
@@ -16,6 +20,7 @@ from landscape.zoo.known import KnownLandscape, refined, whole
 BOND = 2 ** (1 / 6)  # where a pair's energy is least
 CHAIN = 12  # most atoms of a start on a line
 LINK = 2.0  # atoms nearer than this hold together
+TURNS = 200  # orientations tried to lay one structure over another
 CLOSEST = 0.8  # of two atoms of a start: the energy of a pair there is 43
 
 STARTS: dict[int, tuple[tuple[float, ...], ...]] = {
@@ -128,8 +133,31 @@ def lennard_jones(particles: int = 4) -> KnownLandscape:
         source="Hoare, Pal 1971, Adv. Phys. 20:161; Doye, Wales 2002, J. Chem. Phys. 116:3777",
         points=None if starts is None else lambda: refined(f, starts, rigid_motions),
         counts=COUNTS.get(particles), complete=particles <= 5,
-        symmetry=Symmetry(invariants, rigid_motions),
+        symmetry=Symmetry(invariants, rigid_motions, superposed),
     )  # fmt: skip
+
+
+def superposed(x: Tensor, y: Tensor) -> Tensor:
+    """The structure y (n,) turned, mirrored and with its atoms exchanged so that they lie near those of x (n,).
+
+    From TURNS random orientations the best exchange of atoms (Kuhn 1955) and the best turn (Kabsch 1976, Acta Cryst. A 32:922) take
+    turns until neither gains; the nearest end wins. Not proven to be the nearest of all.
+    """
+    a, b = (_centred(v).double().cpu().numpy() for v in (x, y))
+    best, least = b, math.inf
+    for turn in ortho_group.rvs(3, size=TURNS, random_state=0):
+        r, last = b @ turn, math.inf
+        while True:
+            _, columns = linear_sum_assignment(cdist(a, r, "sqeuclidean"))
+            u, _, v = np.linalg.svd(r[columns].T @ a)
+            r = r[columns] @ (u @ v)
+            distance = float(((a - r) ** 2).sum())
+            if distance >= last - 1e-12:
+                break
+            last = distance
+        if last < least:
+            best, least = r, last
+    return (torch.from_numpy(best).to(x) + (_atoms(x) - _centred(x))).flatten()
 
 
 def rigid_motions(x: Tensor) -> Tensor:

@@ -30,10 +30,8 @@ def trigonometric(dim: int = 2, degree: int = 3, seed: int = 0) -> KnownLandscap
     whole(0, seed=seed)
     if (2 * degree + 1) ** dim > LARGEST // 16:
         raise ValueError(f"trigonometric has too many waves for dim={dim} and degree={degree}; lower one of them.")
-    rows = [k for k in product(range(-degree, degree + 1), repeat=dim) if 0 < sum(v * v for v in k) <= degree**2]
-    waves = torch.tensor([k for k in rows if k > tuple(-v for v in k)], dtype=torch.float64, device="cpu")
-    generator = torch.Generator().manual_seed(seed)
-    amplitudes = torch.randn(2, len(waves), generator=generator, dtype=torch.float64, device="cpu") / len(waves) ** 0.5
+    waves = waves_within(dim, degree)
+    amplitudes = wave_amplitudes(len(waves), seed)
 
     def f(x: Tensor) -> Tensor:
         phase = x @ waves.T.to(x)
@@ -66,9 +64,7 @@ def p_spin(spins: int = 10, order: int = 3, seed: int = 0) -> KnownLandscape:
     whole(0, seed=seed)
     if order > 24 or spins**order > LARGEST:
         raise ValueError(f"p-spin has too many couplings for spins={spins} and order={order}; lower one of them.")
-    generator = torch.Generator().manual_seed(seed)
-    couplings = torch.randn(spins**order, generator=generator, dtype=torch.float64, device="cpu")
-    couplings = couplings / float(spins) ** ((order - 1) / 2)
+    couplings = spin_couplings(spins, order, seed)
 
     def f(x: Tensor) -> Tensor:
         value: Tensor = x @ couplings.to(x).reshape(spins, -1)
@@ -92,3 +88,24 @@ def p_spin(spins: int = 10, order: int = 3, seed: int = 0) -> KnownLandscape:
         source="Crisanti, Sommers 1992, Z. Phys. B 87:341; Auffinger, Ben Arous, Černý 2013, Comm. Pure Appl. Math. 66:165",
         points=points if order == 2 else None,
     )  # fmt: skip
+
+
+def waves_within(dim: int, degree: int) -> Tensor:
+    """The integer vectors k with 0 < |k| <= degree, one of each pair k, -k: (m, dim), float64 on the CPU."""
+    rows = [k for k in product(range(-degree, degree + 1), repeat=dim) if 0 < sum(v * v for v in k) <= degree**2]
+    return torch.tensor([k for k in rows if k > tuple(-v for v in k)], dtype=torch.float64, device="cpu")
+
+
+def wave_amplitudes(count: int, seed: int) -> Tensor:
+    """Independent normal amplitudes of the cosines and sines of ``count`` waves, of variance 1 / count: (2, count)."""
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    amplitudes: Tensor = torch.randn(2, count, generator=generator, dtype=torch.float64, device="cpu") / count**0.5
+    return amplitudes
+
+
+def spin_couplings(spins: int, order: int, seed: int) -> Tensor:
+    """The couplings J of ``p_spin`` over n^((p-1)/2), one for every tuple of indices: (spins^order,)."""
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    couplings: Tensor = torch.randn(spins**order, generator=generator, dtype=torch.float64, device="cpu")
+    couplings /= float(spins) ** ((order - 1) / 2)
+    return couplings

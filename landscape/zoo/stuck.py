@@ -293,7 +293,7 @@ RUNS = {
         StuckRun("saturated-sigmoids", "saturated", ("rescale saturated units", *_EIGEN), _GLOROT, _saturated),
         StuckRun("dead-relus", "dead", ("revive dead units",), "L. Lu et al. 2019, arXiv:1903.06733", _dead),
         StuckRun("zero-tanh", "saddle", (*_EIGEN,), _HERE, _zero_tanh),
-        StuckRun("rate-decayed", "learning rate", _RATES, _HERE, _decayed),
+        StuckRun("rate-decayed", "learning rate", ("initial rate", *_RATES), _HERE, _decayed),
         StuckRun("rate-too-large", "learning rate", ("rate x0.1",), _HERE, _too_large),
         StuckRun("deep-sigmoids", "vanishing", ("adam:lr=0.01",), f"{_GLOROT}; gains {_HERE}", _vanishing),
         StuckRun("gaussian-well", "flat", ("control",), f"{_HERE}: f is -exp(-|x|^2 / 2)", _well),

@@ -1,9 +1,10 @@
-"""Peak memory of Hessian products on a built-in network beside that of one forward and backward pass over all the data.
+"""Peak memory of `analyze` and of Hessian products on a built-in network beside that of one forward and backward pass.
 
     python tests/benchmarks/memory.py [--name rnet] [--products 3]
 
-Linux only. Every line is a fresh process: the growth of its peak resident size over what it held with network and data loaded and one
-value computed. What the libraries load for a second derivative counts as the products'.
+Linux only. Every line is a fresh process with one thread: the growth of its peak resident size over what it held with network and data
+loaded and one value computed. What the libraries load for a second derivative counts as the products'. ``whole`` is a pass over
+all the data in one batch, ``pass`` one in micro-batches. Basis: the most vectors that ``analyze`` holds for its spectrum.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 import landscape as ls
+from landscape.linalg.lanczos import ROWS
 
 
 def status(key: str) -> float:
@@ -33,6 +35,11 @@ def measure(name: str, task: str, products: int) -> float:
     before = status("VmRSS")
     if task == "pass":
         f.gradient(x)
+    elif task == "whole":
+        inputs, targets = (torch.cat(parts) for parts in zip(*f.batches, strict=True))
+        ls.ModelLandscape(f.model, f.loss, [(inputs, targets)], mode=f.mode).gradient(x)
+    elif task == "analyze":
+        ls.analyze(f)
     else:
         H = ls.Hessian(f, x, method=task)
         for _ in range(products):
@@ -46,9 +53,17 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=3)
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
-    for task in ("pass", "retained", "rebuilt", "auto"):
+    grown = {}
+    for task in ("pass", "whole", "rebuilt", "retained", "auto", "analyze"):
         with context.Pool(1) as pool:
-            print(f"{task}: {pool.apply(measure, (options.name, task, options.products)):.0f} MiB", flush=True)
+            grown[task] = pool.apply(measure, (options.name, task, options.products))
+        print(f"{task}: {grown[task]:.0f} MiB", flush=True)
+    f = ls.zoo.load(options.name)
+    basis = (ROWS + 4 * 20) * f.dim * torch.finfo(f.dtype).bits / 8 / 2**20  # the default asks for 20 eigenpairs
+    print(f"basis of analyze: {basis:.0f} MiB")
+    print(
+        f"analyze less its basis: {(grown['analyze'] - basis) / grown['whole']:.2f} times a pass over all the data in one batch"
+    )
 
 
 if __name__ == "__main__":

@@ -121,6 +121,48 @@ def test_resume_returns_a_finished_census_and_takes_one_of_fewer_starts_further(
     assert tomllib.loads(Path("run/config.toml").read_text())["starts"] == 150
 
 
+STOPPING = """
+from pathlib import Path
+
+import torch
+
+calls = 0
+
+
+def stopping(x):
+    global calls
+    calls += 1
+    if Path("stop").exists() and Path("run/.landscape-kept/result.json").exists():
+        raise KeyboardInterrupt
+    return ((x ** 2 - 1) ** 2).sum(-1)
+"""
+
+
+def test_what_an_interrupted_census_has_done_is_kept_and_gone_on_with(
+    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landscape.stationary.census.KEEP", 0.0)
+    (here / "stopping.py").write_text(STOPPING)
+    (here / "stop").touch()
+    census = ["saddles", "census", "stopping.py:stopping", "--dim", "2", "--domain", "box:-3,3", "--out", "run"]
+    stopped = run(*census, "--starts", "6000")
+    assert (stopped.exit_code, stopped.stdout) == (130, "")
+    assert flat(stopped.stderr) == "Error: interrupted; what was done is kept: go on with --resume --out run."
+    kept = ls.load("run/.landscape-kept")
+    assert (kept.starts, kept.counts) == (2000, {0: 4, 1: 4, 2: 1})
+    (here / "stop").unlink()
+    assert run(*census, "--starts", "6000").exit_code == 2
+    other = run(*census, "--starts", "6000", "--resume", "--seed", "5")
+    assert other.exit_code == 2
+    assert "seed" in other.stderr
+    assert run(*census, "--starts", "6000", "--resume").exit_code == 0
+    found = ls.load("run")
+    assert (found.starts, found.counts) == (6000, {0: 4, 1: 4, 2: 1})
+    assert sum(p.hits for p in found.points) + sum(found.failures.values()) == 6000
+    assert sum(p.hits for p in found.points) > sum(p.hits for p in kept.points)
+    assert not list(here.rglob(".landscape-*"))
+
+
 def test_resume_of_a_formula_that_has_changed_is_refused(here: Path, run: Run, snapshot: Snapshot) -> None:
     run("saddles", "census", *WELL, "--out", "run", "--starts", "20")
     Path("formulas.py").write_text(Path("formulas.py").read_text().replace("depth * (", "(1 + depth) * ("))

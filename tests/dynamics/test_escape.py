@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.dynamics import ensembles
-from landscape.dynamics.escape import kaplan_meier_median
+from landscape.dynamics import ensembles, makers, noises
+from landscape.dynamics.survival import kaplan_meier_median
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
 
@@ -111,8 +111,8 @@ def rosenbrock(x: Tensor) -> Tensor:
 def test_a_row_is_the_run_alone(name: str, dtype: torch.dtype, device: torch.device) -> None:
     f = ls.FunctionLandscape(rosenbrock, dim=2)
     X = torch.randn(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(device, dtype)
-    make = ensembles.maker(f"{name}:{OPTIONS[name]}")
-    ensemble = ensembles.Ensemble(X, make, ensembles.gradients(f), f.value)
+    make = makers.maker(f"{name}:{OPTIONS[name]}")
+    ensemble = ensembles.Ensemble(X, make, noises.gradients(f), f.value)
     assert ensemble.together == (name not in ("LBFGS", "Adafactor"))
     alone = [nn.Parameter(x.clone()) for x in X]
     own = [make([p]) for p in alone]
@@ -248,12 +248,12 @@ def network(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
 def test_gradients_of_many_points_are_those_of_each(dtype: torch.dtype, device: torch.device) -> None:
     f = network(dtype, device)
     X = torch.randn(4, f.dim, dtype=torch.float64).to(device, dtype)
-    torch.testing.assert_close(ensembles.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(noises.gradients(f)(X), f.gradient(X))
 
 
 @pytest.mark.parametrize(("size", "samples"), [(2, 5), (4, 5), (1, 3), (3, 9)])
 def test_every_set_of_samples_is_as_likely(size: int, samples: int, device: torch.device) -> None:
-    drawn = ensembles._lots(40_000, size, samples, torch.Generator(device).manual_seed(0)).cpu().sort(dim=1).values
+    drawn = noises.lots(40_000, size, samples, torch.Generator(device).manual_seed(0)).cpu().sort(dim=1).values
     sets, counts = drawn.unique(dim=0, return_counts=True)
     number = math.comb(samples, size)
     assert len(sets) == number
@@ -267,9 +267,9 @@ def test_minibatches_are_samples_of_the_gradient(device: torch.device) -> None:
     """All samples: the gradient itself. Five of 24 without replacement: its mean, with the covariance of finite sampling."""
     f = network(torch.float64, device)
     x, seed = f.point(), np.random.SeedSequence(0)
-    whole = ensembles.minibatch(f, 24, seed)(x[None])
+    whole = noises.minibatch(f, 24, seed)(x[None])
     torch.testing.assert_close(whole[0], f.gradient(x))
-    drawn = ensembles.minibatch(f, 5, seed)(x.expand(20_000, -1)).cpu()
+    drawn = noises.minibatch(f, 5, seed)(x.expand(20_000, -1)).cpu()
     data, target = (torch.cat(parts) for parts in zip(*f.batches, strict=True))
     single = torch.stack([
         ls.ModelLandscape(f.model, nn.functional.mse_loss, [(a[None], b[None])], l2=f.l2).gradient(x)
@@ -352,8 +352,8 @@ def test_a_model_that_vmap_refuses_goes_row_by_row() -> None:
     x, y = torch.randn(8, 3).double(), torch.randn(8, 1).double()
     f = ls.ModelLandscape(Branching().double(), nn.functional.mse_loss, [(x[:5], y[:5]), (x[5:], y[5:])])
     X = torch.randn(3, f.dim).double()
-    torch.testing.assert_close(ensembles.gradients(f)(X), f.gradient(X))
-    torch.testing.assert_close(ensembles.minibatch(f, 8, np.random.SeedSequence(0))(X), f.gradient(X))
+    torch.testing.assert_close(noises.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(noises.minibatch(f, 8, np.random.SeedSequence(0))(X), f.gradient(X))
     study = ls.escape(f, X[0], ["sgd:lr=0.1", "lbfgs:lr=0.1"], 2, 3, noise="minibatch:2")
     assert bool(torch.isfinite(study["sgd:lr=0.1"].ends).all())
 
@@ -367,4 +367,4 @@ def test_a_model_that_raises_is_named_all_the_same() -> None:
 
     f = ls.ModelLandscape(model, broken, [(x, y)])
     with pytest.raises(ls.LoadingError, match="no such luck"):
-        ensembles.gradients(f)(f.point()[None])
+        noises.gradients(f)(f.point()[None])

@@ -49,6 +49,25 @@ def path() -> Any:
 
 
 @pytest.fixture(scope="session")
+def glasses() -> Any:
+    """Stationary points of spin glasses of two to four spins."""
+    return ls.count_saddles("p-spin", [2, 3, 4], 40)
+
+
+@pytest.fixture(scope="session")
+def widths() -> Any:
+    """The ends of searches in networks of two widths."""
+    x = torch.linspace(-2, 2, 20, dtype=torch.float64)[:, None]
+
+    def net(width: int) -> ls.ModelLandscape:
+        with torch.random.fork_rng():
+            model = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1)).double()
+        return ls.ModelLandscape(model, nn.functional.mse_loss, [(x, torch.sin(2 * x))], l2={"*": 0.003})
+
+    return ls.index_by_width(net, [2, 3], runs=6, points=5, steps=100)
+
+
+@pytest.fixture(scope="session")
 def network() -> Any:
     """The ends of 30 searches from points along the training of 26 parameters."""
     with torch.random.fork_rng():
@@ -96,6 +115,15 @@ def drawn(request: pytest.FixtureRequest) -> Any:
         census = {"contours", "value_index", "hits", "disconnectivity"}
         if name == "index_loss":
             return request.getfixturevalue("network")
+        if name in ("saddle_share", "minimum_chance", "index_counts", "index_energy", "complexity"):
+            return request.getfixturevalue("glasses")
+        if name == "index_width":
+            return request.getfixturevalue("widths")
+        if name.startswith("escape_") or name in ("schedule", "edge", "comparison"):
+            kind = {"escape_sweep": "swept", "edge": "edged", "comparison": "compared"}.get(name, "left")
+            return request.getfixturevalue(kind)
+        if name.startswith("run_") or name == "probes":
+            return request.getfixturevalue("diverged" if broken else "diagnosed")
         if name in ("surface", "surface_3d", "metrics", "walks"):
             return request.getfixturevalue("plane")
         if name in ("line", "connection"):
@@ -104,3 +132,62 @@ def drawn(request: pytest.FixtureRequest) -> Any:
         return request.getfixturevalue(which)
 
     return of
+
+
+@pytest.fixture(scope="session")
+def diagnosed() -> Any:
+    """A run of a small net with ReLUs and sigmoids, diagnosed, with remedies tried."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 1)).double()
+        x = torch.randn(24, 3, dtype=torch.float64)
+    y = x[:, :1].sin()
+    f = ls.ModelLandscape(model, nn.functional.mse_loss, [(x[:12], y[:12]), (x[12:], y[12:])], name="small")
+    run = ls.continuation(f, "adam:lr=0.05", steps=30, every=3)
+    found = ls.diagnose(run.trace, f=run.f, optimizer=run.optimizer, steps=5, seeds=3)
+    return ls.DiagnosisReport("small", f.dim, "as written", found, run.trace, (), 1.0, run.trace.provenance)
+
+
+@pytest.fixture(scope="session")
+def diverged(diagnosed: Any) -> Any:
+    """The same with records that are not finite at the end, and a remedy that diverged."""
+    trace, trials = diagnosed.trace, diagnosed.diagnosis.trials
+    holed = {k: getattr(trace, k).clone() for k in ("loss", "gradient_norm", "largest", "layer_gradient")}
+    for values in holed.values():
+        values[-2:] = float("nan")
+    first = dataclasses.replace(
+        trials.probes[-1], against_control=ls.Estimate(*[float("inf")] * 2, float("-inf"), float("inf")), diverged=3
+    )
+    told = dataclasses.replace(
+        diagnosed.diagnosis, trials=dataclasses.replace(trials, probes=[*trials.probes[:-1], first])
+    )
+    return dataclasses.replace(diagnosed, trace=dataclasses.replace(trace, **holed), diagnosis=told)
+
+
+@pytest.fixture(scope="session")
+def left() -> Any:
+    """Three optimisers leaving a saddle, one too slow; two runs of each recorded, with a schedule."""
+    f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 1] ** 4, 2, name="two wells")
+    lines = ["sgd:lr=0.1", "adam:lr=0.02", "sgd:lr=0.001"]
+    at = torch.zeros(2, dtype=torch.float64)
+    return ls.escape(f, at, lines, 12, 150, 1e-2, ls.LeavesBall(0.6), schedule="StepLR:step_size=50", record=2)
+
+
+@pytest.fixture(scope="session")
+def swept() -> Any:
+    """Two learning rates, the smaller too slow."""
+    f = ls.zoo.load("strict-saddle", dim=2)
+    return ls.sweep(f, torch.zeros(2).double(), ["sgd:lr=0.1"], "lr", [1e-4, 0.1, 1.0], runs=9, steps=200)
+
+
+@pytest.fixture(scope="session")
+def edged() -> Any:
+    """A few steps of a one-dimensional fit."""
+    f = ls.FunctionLandscape(lambda x: (x[..., 0] * x[..., 1] - 1).square(), 2, name="product")
+    return ls.edge_of_stability(f, torch.tensor([2.0, 0.1]).double(), ["sgd:lr=0.2", "sgd:lr=0.1,momentum=0.5"], 60, 5)
+
+
+@pytest.fixture(scope="session")
+def compared() -> Any:
+    """An octopus that float32 does not let go."""
+    return ls.octopus_study((2, 3, 4, 5), L=1.5, runs=3, steps=400, dtype=torch.float32)

@@ -1,6 +1,5 @@
 """Every census against published or closed-form lists of stationary points."""
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from censuses import table
 from torch import Tensor
 
 import landscape as ls
 from landscape.stationary.census import chao
-
-TRUTH = Path(__file__).parents[1] / "truth" / "landscapes"
 
 # name in the zoo, its options, table of the truth, starts
 TABLES: list[tuple[str, dict[str, Any], str, int]] = [
@@ -27,11 +25,6 @@ TABLES: list[tuple[str, dict[str, Any], str, int]] = [
     ("phase-retrieval", {"n": 2, "signal": (2.0, -1.0)}, "phase_retrieval_n2", 2000),
     ("lennard-jones", {"particles": 4}, "lennard_jones_4", 6000),
 ]  # fmt: skip
-
-
-def table(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((TRUTH / f"{name}.json").read_text())
-    return found
 
 
 def formula(function: Any, *size: Any, dim: int = 2, domain: Any = None) -> ls.FunctionLandscape:

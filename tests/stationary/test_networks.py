@@ -111,6 +111,31 @@ def test_the_same_seed_gives_the_same(census: ls.NetworkCensus, tmp_path: Path) 
     assert torch.equal(loaded.points, census.points)
 
 
+def test_an_unfinished_census_goes_on_where_it_stopped(census: ls.NetworkCensus, tmp_path: Path) -> None:
+    """The first group's searches are taken over as they are; the rest is as it would have been."""
+    f = network()
+    paths = ls.training_paths(f, runs=14, points=5, steps=100, seed=1)
+    whole = ls.critical_points(f, paths, seed=1)
+
+    def stop(part: ls.NetworkCensus) -> None:
+        part.save(tmp_path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ls.critical_points(f, paths, seed=1, keep=stop)
+    part = ls.load(tmp_path)
+    assert 0 < len(part.starts) < len(whole.starts)
+    asked: list[int] = []
+    rest = ls.critical_points(f, paths, seed=1, known=part, progress=lambda stage, done, total: asked.append(done))
+    assert asked[0] > len(part.starts)
+    assert torch.equal(rest.points, whole.points)
+    assert torch.equal(rest.runs, whole.runs)
+    assert rest.outcomes == whole.outcomes
+    assert (rest.hessians, rest.counts, rest.correlation) == (whole.hessians, whole.counts, whole.correlation)
+    with pytest.raises(ValueError, match="other starts"):
+        ls.critical_points(f, paths[1:], seed=1, known=part)
+
+
 def test_paths_go_down(census: ls.NetworkCensus) -> None:
     for run in census.runs.unique():
         losses = census.start_losses[census.runs == run]

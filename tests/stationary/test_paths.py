@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from censuses import HIMMELBLAU, cubic_roots, himmelblau, landscape, mueller_brown, styblinski_tang
+from censuses import HIMMELBLAU, cubic_roots, himmelblau, landscape, mueller_brown, styblinski_tang, table
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.stationary.paths import Stop
+from landscape.stationary.paths import Stop, _nearest
 
 MINIMA = [p["x"] for p in HIMMELBLAU["points"] if p["index"] == 0]
 SADDLES = sorted((p for p in HIMMELBLAU["points"] if p["index"] == 1), key=lambda p: p["value"])
@@ -338,3 +338,32 @@ def test_no_tensor_is_made_on_the_default_device() -> None:
     finally:
         torch.set_default_device(None)
     assert all(path.converged for path in paths)
+
+
+@pytest.mark.parametrize("particles", [6, 7])
+def test_clusters_are_laid_over_each_other_before_a_path_is_sought(particles: int) -> None:
+    """From the lowest minimum to the others, turned and with their atoms exchanged: every pass is a published one."""
+    f, known = ls.zoo.load("lennard-jones", particles=particles), table(f"lennard_jones_{particles}")["points"]
+    minima = sorted((p for p in known if p["index"] == 0), key=lambda p: p["value"])
+    passes = [p["value"] for p in known if p["index"] == 1]
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)).Q
+    for other in minima[1:3]:
+        end = (
+            at(other["x"]).reshape(-1, 3)[torch.randperm(particles, generator=torch.Generator().manual_seed(3))] @ turn
+        ).flatten()
+        path = ls.minimum_energy_path(f, at(minima[0]["x"]), end)
+        check(path, f)
+        assert path.stop is Stop.CONVERGED
+        assert path.saddle.index == 1
+        assert min(abs(path.saddle.value - value) for value in passes) < 1e-6
+        assert [path.stations[0].value, path.stations[-1].value] == pytest.approx(
+            [minima[0]["value"], other["value"]], abs=1e-6
+        )
+        assert path.reasons[0].startswith("the last end is a copy of the one given, by symmetry")
+
+
+def test_a_path_between_two_copies_of_one_minimum_keeps_its_ends() -> None:
+    f = ls.zoo.load("lennard-jones", particles=3)
+    a = f.stationary_points()[0].x
+    b = a.reshape(3, 3)[[1, 0, 2]].flatten()
+    assert torch.equal(_nearest(f, a, b, []), b)

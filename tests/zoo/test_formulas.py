@@ -1,12 +1,11 @@
 """Formulas against tables of their stationary points that were computed by other means (tests/truth/landscapes)."""
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from censuses import TRUTH, table
 from torch import Tensor
 
 import landscape as ls
@@ -14,7 +13,6 @@ from landscape.domains import Space
 from landscape.zoo.clusters import Cluster
 from landscape.zoo.known import KnownLandscape
 
-TRUTH = Path(__file__).parents[1] / "truth" / "landscapes"
 TEXTBOOK = [
     "monkey-saddle", "peano", "x4-minus-y4", "x4-plus-y4", "minus-x4-y4", "x2-plus-y3", "x2-plus-y4", "cubic-inflection",
 ]  # fmt: skip
@@ -46,11 +44,6 @@ def load(name: str, options: dict[str, Any]) -> KnownLandscape:
     f = ls.zoo.load(name, **options)
     assert isinstance(f, KnownLandscape)
     return f
-
-
-def table(file: str) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads((TRUTH / f"{file}.json").read_text())
-    return body
 
 
 def rows(points: list[dict[str, Any]]) -> Tensor:

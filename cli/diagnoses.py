@@ -1,0 +1,143 @@
+"""From the options of `landscape diagnose` to a stored diagnosis."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+import landscape as ls
+from landscape import specs, userfiles, zoo
+from landscape.dynamics.continuation import made_by, on_copy
+from landscape.zoo import stuck
+
+from . import problems, runs
+from .errors import OneLine
+
+ABOUT_A_MODEL = (
+    "checkpoint", "checkpoint_key", "data", "loss", "l2", "l1", "include", "exclude", "mode", "masks", "dtype", "batch_size",
+)  # fmt: skip
+TRACED = ("schedule", "steps", "every")
+TRIED = ("probe_steps", "trials")
+
+
+def report(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.DiagnosisReport:
+    """The stored diagnosis with --resume where there is one, else a new one."""
+    if resume and (stored := runs.finished(target, ls.DiagnosisReport, ctx)) is not None:
+        return stored
+    run, name = _source(ctx, options)
+
+    def work(bar: Any, settings: dict[str, Any]) -> ls.DiagnosisReport:
+        begun = time.perf_counter()
+        trace, how, notes, f, optimizer = run(options, bar)
+        given = {"f": f, "optimizer": optimizer} if f is not None and options["probe"] is not False else {}
+        found = ls.diagnose(
+            trace, **given, steps=options["probe_steps"], seeds=options["trials"], seed=options["seed"], progress=bar
+        )
+        origin = replace(trace.provenance, name=name or trace.provenance.name, seed=options["seed"], config=settings)
+        seconds = time.perf_counter() - begun
+        return ls.DiagnosisReport(origin.name, trace.x.numel(), how, found, trace, notes, seconds, origin)
+
+    return problems.store(ctx, target, work)
+
+
+def _source(ctx: click.Context, options: dict[str, Any]) -> tuple[Any, str]:
+    """How the trace is come by, and the name of the run: a stored trace, a built-in stuck run or a model."""
+    run = options["run"]
+    if Path(run).is_dir():
+        return _stored(ctx, options), ""
+    if run in stuck.names():
+        _refuse(ctx, ("model", "optimizer", *TRACED, *ABOUT_A_MODEL), f"is fixed in the built-in run {run}")
+        return _built_in, run
+    _refuse(ctx, ("model",), "belongs to a stored trace: pass the model in the place of RUN")
+    if not userfiles.is_python(run) and run not in zoo.names():
+        hint = specs.closest(run, [*stuck.names(), *zoo.names()])
+        raise OneLine(
+            f"{run!r} is no folder with a trace, no model and no built-in stuck run.{hint} The stuck runs are {', '.join(stuck.names())}.",
+            2,
+        )
+    if options["optimizer"] is None:
+        raise OneLine(f"{run} is a model, which needs --optimizer, the run's own: sgd:lr=0.1 or adam:lr=1e-3, say.", 2)
+    made_by(options["optimizer"])  # a mistake in it must not wait for the model
+    return _continued, ""
+
+
+def _stored(ctx: click.Context, options: dict[str, Any]) -> Any:
+    """A trace that ``Tracer`` has left, or that of an earlier diagnosis."""
+    run, model = options["run"], options["model"]
+    _refuse(ctx, TRACED, "is about steps from a model on, and a stored trace is finished")
+    if model is None:
+        _refuse(
+            ctx, (*ABOUT_A_MODEL, "settings", "optimizer", *TRIED), "says on what remedies are tried: pass --model too"
+        )
+        if options["probe"]:
+            raise OneLine("--probe on a stored trace needs --model, --optimizer and what the model needs.", 2)
+    elif options["optimizer"] is None:
+        raise OneLine("--model needs --optimizer, the traced run's own: sgd:lr=0.1 or adam:lr=1e-3, say.", 2)
+    else:
+        made_by(options["optimizer"])
+    trace = _trace(run)
+
+    def given(options: dict[str, Any], bar: Any) -> Any:
+        how = f"a trace of {trace.optimizer} stored in {run}"
+        if model is None:
+            return trace, how, (), None, None
+        problem, _ = problems.load(options | {"model": model})
+        f = problem.landscape
+        if not isinstance(f, ls.ModelLandscape) or list(f.layout) != trace.layers or f.dim != trace.x.numel():
+            raise OneLine(
+                f"{model} has {f.dim} parameters, the trace {trace.x.numel()} in {', '.join(trace.layers[:3])}, ...: "
+                "it is of another model.",
+                2,
+            )
+        ours, parameters = on_copy(f, trace.x.to(f.device, f.dtype))
+        return trace, how, problem.notes, ours, made_by(options["optimizer"])(parameters)
+
+    return given
+
+
+def _trace(run: str) -> ls.Trace:
+    if not (Path(run) / "result.json").exists() and (Path(run) / "records.f64").exists():
+        raise OneLine(
+            f"{run} holds the records of a Tracer and no finished trace: save it with tracer.result.save(folder).", 3
+        )
+    found = runs.load(run)
+    found = found.trace if isinstance(found, ls.DiagnosisReport) else found
+    if not isinstance(found, ls.Trace):
+        raise OneLine(f"{run} holds a {type(found).__name__}, and diagnose reads the trace that a Tracer has left.", 2)
+    return found
+
+
+def _built_in(options: dict[str, Any], bar: Any) -> Any:
+    settings = dict(options["settings"])
+    variant = settings.pop("variant", 0)
+    if settings:
+        raise OneLine(f"--set {next(iter(settings))}: a built-in stuck run has variant=0, 1 or 2 only.", 2)
+    scene = stuck.get(options["run"]).build(variant, options["seed"])
+    with ls.Tracer(scene.optimizer, scene.f, every=max(1, scene.steps // 20)) as tracer:
+        for step in scene.loop():
+            bar("traced steps", step, scene.steps)
+    how = f"{scene.steps} steps of {tracer.result.optimizer} from the start, {stuck.get(options['run']).source}"
+    return tracer.result, how, (), scene.f, scene.optimizer
+
+
+def _continued(options: dict[str, Any], bar: Any) -> Any:
+    problem, _ = problems.load(options | {"model": options["run"]})
+    given = {key: options[key] for key in ("schedule", "steps", "every", "seed")}
+    run = ls.continuation(problem.landscape, options["optimizer"], progress=bar, **given)
+    how = f"{options['steps']} steps of {run.trace.optimizer} from the checkpoint on, on a copy"
+    trace = replace(run.trace, provenance=replace(run.trace.provenance, name=problem.name))
+    return trace, how, problem.notes, run.f, run.optimizer
+
+
+def _refuse(ctx: click.Context, names: Iterable[str], why: str) -> None:
+    """Raise for the first of these options that was given; a stored configuration that repeats a default gives nothing."""
+    defaults = {p.name: p.default for p in ctx.command.params}
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        given = source not in (None, click.core.ParameterSource.DEFAULT)
+        if given and not (source is click.core.ParameterSource.DEFAULT_MAP and ctx.params[name] == defaults[name]):
+            option = "set" if name == "settings" else name.replace("_", "-")
+            raise OneLine(f"--{option} {why}.", 2)

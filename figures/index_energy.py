@@ -1,0 +1,42 @@
+"""The share of negative curvatures of stationary points against their energy, beside Bray & Dean (2007)."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from . import style
+
+
+@style.styled
+def draw(result: Any) -> Figure:
+    """Each mark a twelfth of the points, with the standard error over realisations."""
+    law = _law(result)
+    fig = Figure(figsize=(style.COLUMN, 2.9), layout="constrained")
+    ax = fig.subplots()
+    ax.plot(law.curve, law.limit, color=style.PREDICTED, label=r"Bray & Dean, $n \to \infty$")
+    if law.finite:
+        ax.plot(law.curve, law.finite, color=style.INK, linestyle=(0, (4, 1.5)), label=f"exact at n = {law.directions}")
+    values, errors = [s.value for s in law.shares], [s.error for s in law.shares]
+    ax.errorbar(law.levels, values, errors, fmt="o", color=style.MEASURED, markersize=4, elinewidth=1, capsize=2,
+                markeredgewidth=0, label=f"measured, n = {law.directions}")  # fmt: skip
+    ax.set(xlabel="energy w, in units in which the law ends at ±1", ylabel="index / n", ylim=(-0.04, 1.04))
+    fig.legend(loc="outside upper left", ncols=1, handlelength=2.4)
+    return fig
+
+
+def caption(result: Any) -> str:
+    """What the figure shows, in words."""
+    law = _law(result)
+    finite = f" and exactly at n = {law.directions}" if law.finite else ""
+    return (
+        f"The share of negative curvatures of the stationary points of {result.name} with n = {law.directions} directions against their "
+        f"energy, from {law.shares[0].value:.3g} at w = {law.levels[0]:.3g} to {law.shares[-1].value:.3g} at {law.levels[-1]:.3g}; "
+        f"lines: expected for n to infinity{finite}."
+    )
+
+
+def _law(result: Any) -> Any:
+    law = getattr(result, "energy", None)
+    if law is None or not hasattr(law, "curve"):
+        raise style.NothingToDraw("this result has no index against energy; see `landscape saddles count p-spin`.")
+    return law

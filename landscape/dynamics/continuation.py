@@ -1,0 +1,112 @@
+"""A stuck checkpoint without a trace: a short traced run from there, on a copy."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from landscape.core import FunctionLandscape, Progress, require_finite, silent
+from landscape.dynamics.follow import Followed
+from landscape.dynamics.makers import Maker, maker
+from landscape.dynamics.moving import Mover, slices
+from landscape.dynamics.schedules import Schedule
+from landscape.dynamics.trace import Trace
+from landscape.dynamics.tracer import Tracer
+from landscape.model import ModelLandscape
+
+RECORDS = 20  # of a continuation, where nothing else is said
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A run that was continued from where a landscape was: what ``diagnose`` needs to try remedies at its end."""
+
+    trace: Trace
+    f: ModelLandscape | FunctionLandscape  # of a copy of the model, at the end of the run
+    optimizer: Optimizer  # over the copy's parameters
+
+
+def continuation(
+    f: ModelLandscape | FunctionLandscape,
+    optimizer: str | Maker,
+    *,
+    at: Tensor | None = None,
+    schedule: str | None = None,
+    steps: int = 100,
+    every: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Continuation:
+    """Train a copy of f's model for some traced steps, one micro-batch of f each.
+
+    Args:
+        f: the landscape of a checkpoint; its model is not touched. Its micro-batches should be as large as those of the run.
+        optimizer: ``"adam:lr=1e-3"``, a torch class in any case with its options, or a function of a list of parameters. It starts
+            without the state that the run's own had.
+        at: where to start, (n,); None: where the model is. A formula has no such place and needs it.
+        schedule: as in ``schedule_curve``, stepped after every optimiser step; None: the rate stays.
+        steps: optimiser steps.
+        every: steps from one record to the next; None: so that there are about 20.
+        seed: of the draws of micro-batches.
+
+    Raises:
+        ValueError: an unknown optimiser, schedule or option; a formula without ``at``; fewer than one step.
+        NumericalError: the loss is not finite at the start.
+
+    Cost: steps gradients of a micro-batch, and what ``Tracer`` takes.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}.")
+    make = made_by(optimizer) if isinstance(optimizer, str) else optimizer
+    ours, parameters = on_copy(f, at)
+    made = make(parameters)
+    rates = None if schedule is None else Schedule(schedule, made)
+    followed = Followed(made, ours)
+    mover = Mover(ours, *slices(followed), followed.point())
+    require_finite(ours.value(followed.point()), "the loss where the run starts")
+    draws = torch.Generator("cpu").manual_seed(seed)
+    with Tracer(made, ours, every=every or max(1, steps // RECORDS)) as tracer:
+        for step in range(steps):
+            progress("traced steps", step, steps)
+            loss = mover.step(made, draws)
+            if rates is not None:
+                rates.step(loss)
+    return Continuation(tracer.result, ours, made)
+
+
+def on_copy(
+    f: ModelLandscape | FunctionLandscape, at: Tensor | None
+) -> tuple[ModelLandscape | FunctionLandscape, list[nn.Parameter]]:
+    """The landscape of a copy of f's model, moved to ``at``, and the parameters that an optimiser steps.
+
+    Raises:
+        ValueError: ``at`` is of another size, or missing for a formula.
+    """
+    if isinstance(f, FunctionLandscape):
+        if at is None:
+            raise ValueError(f"{f.name} is a formula: say where its run starts, at=.")
+        return f, [nn.Parameter(at.detach().clone())]
+    ours = copy.deepcopy(f, {id(f.batches): f.batches})  # the data are shared
+    if at is not None:
+        ours.load(at)
+    named = dict(ours.model.named_parameters())
+    return ours, [named[k] for k in ours.layout]
+
+
+def made_by(spec: str) -> Maker:
+    """As ``makers.maker``; what torch has against an option's value is a ValueError that names the spec.
+
+    Raises:
+        ValueError: torch has no such optimiser or option.
+    """
+    make = maker(spec)
+
+    def made(parameters: list[nn.Parameter]) -> Optimizer:
+        try:
+            return make(parameters)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"optimizer {spec!r}: {error}.") from error
+
+    return made

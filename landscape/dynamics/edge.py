@@ -1,0 +1,125 @@
+"""Full-batch training at the edge of stability: the sharpness rises to the largest stable curvature and hovers there.
+
+Sharpness: the largest eigenvalue of the Hessian. Limit: 2 / lr for gradient descent, (2 + 2 mu) / lr with momentum mu (Cohen, Kaur, Li,
+Kolter & Talwalkar 2021, ICLR); of any SGD, ``theory.sgd_limit``.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, optim
+
+from landscape import theory
+from landscape.core import Landscape, Progress, silent
+from landscape.dynamics import noises
+from landscape.dynamics.ensembles import Ensemble
+from landscape.dynamics.makers import maker
+from landscape.errors import NumericalError
+from landscape.hessian import Hessian
+from landscape.linalg.lanczos import eigsh
+from landscape.provenance import provenance
+from landscape.results import Provenance, result, save
+
+DENSE = 400  # parameters up to which the Hessian is formed
+
+
+@result
+@dataclass(frozen=True, eq=False)
+class EdgeRun:
+    """One optimiser's run. Tensors (m,) are float64, on the CPU."""
+
+    steps: Tensor  # (m,) int64
+    losses: Tensor  # (m,)
+    sharpness: Tensor  # (m,)
+    limit: float  # the largest stable curvature
+    late: float  # median of sharpness / limit over the second half of the records
+    spread: float  # half the distance of its 10 % and 90 % quantiles
+    reached: int | None  # the first recorded step with a sharpness above the limit
+
+
+@result
+@dataclass(frozen=True, eq=False)
+class EdgeStudy:
+    """Full-batch runs from one point, by optimiser."""
+
+    runs: dict[str, EdgeRun]
+    provenance: Provenance
+
+    def __getitem__(self, label: str) -> EdgeRun:
+        return self.runs[label]
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store in ``folder``; ``landscape.load`` reads it back."""
+        return save(self, folder)
+
+
+def edge_of_stability(
+    f: Landscape,
+    start: Tensor,
+    optimizers: Sequence[str],
+    steps: int = 6_000,
+    every: int = 50,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> EdgeStudy:
+    """Train on all the data by SGD and measure the sharpness beside the curvature that the optimiser can bear.
+
+    Args:
+        f: a small network's landscape, best in float64.
+        start: (n,) where to begin; f's own point is not moved.
+        optimizers: SGD with its options, ``"sgd:lr=0.2,momentum=0.9"``.
+        steps: of each run.
+        every: steps between two measurements.
+        seed: of the Lanczos vectors above 400 parameters.
+
+    Raises:
+        ValueError: an optimiser other than SGD, numbers out of range, or a start of another shape.
+        NumericalError: a run diverges.
+
+    Cost: a gradient a step; a measurement is n gradients up to 400 parameters, else some tens.
+    """
+    if steps < 1 or not 1 <= every <= steps:
+        raise ValueError(f"need steps >= 1 and every from 1 to steps, got {steps} and {every}.")
+    if start.shape != (f.dim,):
+        raise ValueError(f"start must be one point of shape ({f.dim},), got {tuple(start.shape)}.")
+    runs = {}
+    for line in optimizers:
+        make = maker(line)
+        if make.kind is not optim.SGD or make.groups:
+            raise ValueError(f"{line!r} is not plain SGD, which alone has a limit on the Hessian itself.")
+        options = {k: v for k, v in make.options.items() if k in ("momentum", "dampening", "nesterov", "weight_decay")}
+        limit = theory.sgd_limit(float(make.options.get("lr", 1e-3)), **options)
+        ensemble = Ensemble(start[None], make, noises.gradients(f), f.value, f=f)
+        rows = []
+        for t in range(steps + 1):
+            if t % every == 0:
+                x = ensemble.points[0]
+                rows.append((t, float(f.value(x)), _sharpness(f, x, line, t, seed)))
+                progress(line, t, steps)
+            ensemble.step()
+        runs[line] = _run(rows, limit)
+    config = {"optimizers": list(optimizers), "steps": steps, "every": every}
+    return EdgeStudy(runs, provenance(f, start, None, seed, config))
+
+
+def _sharpness(f: Landscape, x: Tensor, line: str, t: int, seed: int) -> float:
+    if not bool(torch.isfinite(x).all()):
+        raise NumericalError(f"{line} has diverged by step {t}: its learning rate is beyond the edge.")
+    H = Hessian(f, at=x.clone())
+    if f.dim <= DENSE:
+        return float(torch.linalg.eigvalsh(H.dense())[-1])
+    return float(eigsh(H, largest=1, tol=1e-3, seed=seed).values[-1])
+
+
+def _run(rows: list[tuple[int, float, float]], limit: float) -> EdgeRun:
+    steps = torch.tensor([t for t, _, _ in rows], dtype=torch.int64, device="cpu")
+    losses, sharpness = (torch.tensor([row[k] for row in rows], dtype=torch.float64, device="cpu") for k in (1, 2))
+    shares = sharpness[len(rows) // 2 :] / limit
+    low, high = (float(shares.quantile(q)) for q in (0.1, 0.9))
+    above = torch.nonzero(sharpness > limit)
+    reached = int(steps[above[0, 0]]) if len(above) else None
+    return EdgeRun(steps, losses, sharpness, limit, float(shares.median()), (high - low) / 2, reached)

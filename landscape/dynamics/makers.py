@@ -1,0 +1,141 @@
+"""A torch optimiser on one line: its class in any case with options, and other options for some of the parameters.
+
+``sgd:lr=0.1,momentum=0.9`` is one group. ``adamw:lr=1e-3; *.bias:weight_decay=0; 0.*:lr=0`` overrides options for parameters by globs over
+their names, as a list of groups does in torch; of two globs that match, the first counts. Names are those of a model's layout.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn, optim
+from torch.optim import Optimizer
+
+from landscape import specs
+from landscape.core import Landscape
+from landscape.dynamics.schedules import require_options
+from landscape.model import ModelLandscape
+
+Maker = Callable[[list[nn.Parameter]], Optimizer]
+ELEMENTWISE = (
+    optim.SGD, optim.Adagrad, optim.Adadelta, optim.RMSprop, optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax,
+    optim.Rprop, optim.ASGD,
+)  # fmt: skip
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    name.lower(): kind
+    for name, kind in vars(optim).items()
+    if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What ``maker`` read: called with a list of parameters it makes the optimiser, one group of them all.
+
+    Raises:
+        ValueError: called where there are groups, which need the parameters' names: see ``grouped``.
+    """
+
+    kind: type[Optimizer]
+    options: Mapping[str, Any]
+    groups: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # glob and what it overrides
+
+    def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
+        if self.groups:
+            raise ValueError(
+                "groups are globs over names, and the parameters here have none: leave what follows ';' out"
+            )
+        return self.kind(parameters, **self.options)
+
+    def grouped(self, parameters: Mapping[str, nn.Parameter]) -> Optimizer:
+        """The optimiser of named parameters, each in its group."""
+        groups = []
+        for members, overrides in self.split(list(parameters)):
+            groups.append({"params": [parameters[name] for name in members], **overrides})
+        return self.kind(groups, **self.options)
+
+    def split(self, names: Sequence[str]) -> list[tuple[list[str], Mapping[str, Any]]]:
+        """The names of each group and what it overrides, in the order of the names; groups that match nothing are no groups.
+
+        Raises:
+            ValueError: a glob matches no name.
+        """
+        globs = [glob for glob, _ in self.groups]
+        for glob in globs:
+            if not any(fnmatchcase(name, glob) for name in names):
+                hint = specs.closest(glob, names)
+                raise ValueError(
+                    f"the group {glob!r} matches no parameter.{hint} There are {', '.join(names[:6])}"
+                    f"{f' and {len(names) - 6} more' if len(names) > 6 else ''}."
+                )
+        members: dict[int, list[str]] = {}
+        for name in names:
+            where = next((i for i, glob in enumerate(globs) if fnmatchcase(name, glob)), -1)
+            members.setdefault(where, []).append(name)
+        return [(found, {} if i < 0 else self.groups[i][1]) for i, found in sorted(members.items())]
+
+
+def maker(spec: str) -> Spec:
+    """``"sgd:lr=0.1,momentum=0.9"``, or with groups, read.
+
+    Raises:
+        ValueError: torch has no such optimiser or option, or it cannot drive dense vectors.
+    """
+    first, *rest = (part.strip() for part in spec.split(";"))
+    name, options = specs.split(first)
+    kind = OPTIMIZERS.get(name.strip().lower())
+    if kind is None:
+        hint = specs.closest(name.strip().lower(), OPTIMIZERS)
+        raise ValueError(
+            f"no optimiser is called {name!r}.{hint} Known: {', '.join(k.__name__ for k in OPTIMIZERS.values())}."
+        )
+    if kind is optim.SparseAdam:
+        raise ValueError("SparseAdam takes sparse gradients only: a point is a flat vector with a dense gradient.")
+    require_options(name, kind, options, skip=1)
+    groups = []
+    for part in rest:
+        glob, overrides = specs.split(part)
+        if not glob.strip() or not overrides:
+            raise ValueError(f"{spec!r}: {part!r} is no group. Write GLOB:option=value after the semicolon.")
+        require_options(name, kind, overrides, skip=1)
+        groups.append((glob.strip(), overrides))
+    if groups and kind is optim.LBFGS:
+        raise ValueError("LBFGS has one group of parameters only, in torch too.")
+    return Spec(kind, options, tuple(groups))
+
+
+def as_makers(optimizers: Sequence[str] | Mapping[str, Maker]) -> dict[str, Maker]:
+    """Labels to makers; a spec is its own label.
+
+    Raises:
+        ValueError: there is none, or one is given twice.
+    """
+    if isinstance(optimizers, str):
+        raise ValueError(f"optimizers must be a list, got {optimizers!r}: pass [{optimizers!r}].")
+    made: dict[str, Maker]
+    made = dict(optimizers) if isinstance(optimizers, Mapping) else {spec: maker(spec) for spec in optimizers}
+    if not made:
+        raise ValueError("optimizers is empty: pass at least one, such as 'sgd:lr=0.1'.")
+    return made
+
+
+def require_fit(make: Maker, f: Landscape) -> None:
+    """Raise a ValueError that says why, if the optimiser cannot drive the points of f."""
+    if not isinstance(make, Spec):
+        return
+    if isinstance(f, ModelLandscape):
+        make.split(list(f.layout))
+        if make.kind.__name__ == "Muon":
+            shapes = dict(f.model.named_parameters())
+            flat = [name for name in f.layout if shapes[name].ndim != 2]
+            if flat:
+                raise ValueError(
+                    f"Muon takes matrices only, and {flat[0]} is none: analyse the matrices alone, include=['*.weight'] say."
+                )
+        return
+    if make.groups:
+        raise ValueError("groups are globs over the names of a model's parameters, and a formula has none.")
+    if make.kind.__name__ == "Muon":
+        raise ValueError("Muon takes matrices only: a formula's point is a flat vector.")

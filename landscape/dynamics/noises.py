@@ -1,0 +1,222 @@
+"""Where the gradients of many runs come from: a landscape's own, those of fresh mini-batches, with noise; and kicks near saddles.
+
+X: (R, n), one run a row. Rows draw their own noise from one generator, made here by a seed.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+from torch.utils import _pytree as pytree
+
+from landscape import batches as batching
+from landscape import specs
+from landscape.core import Landscape
+from landscape.errors import LoadingError
+from landscape.model import ModelLandscape
+
+KINDS = ("none", "isotropic", "minibatch", "perturbed")
+Rowwise = Callable[[Tensor], Tensor]  # (R, n) -> (R, n)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How runs see a landscape."""
+
+    gradients: Rowwise
+    move: Rowwise | None = None  # what happens to the points before every step
+
+
+def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device) -> Noise:
+    """What ``"none"``, ``"isotropic:SIGMA"``, ``"minibatch:SIZE"`` or ``"perturbed:radius=R,threshold=G,interval=T"`` means.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if spec == "none":
+        return Noise(gradients(f))
+    kind, _, text = spec.partition(":")
+    value = specs.literal(text)
+    if kind == "isotropic" and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+        return Noise(isotropic(gradients(f), float(value), seed, device))
+    if kind == "minibatch" and text.isdigit():
+        return Noise(minibatch(f, int(text), seed))
+    if kind == "perturbed":
+        return _perturbed(f, spec, seed, device)
+    hint = "" if kind in KINDS else specs.closest(kind, KINDS)
+    raise ValueError(
+        "noise must be 'none', 'isotropic:SIGMA', 'minibatch:SIZE' or 'perturbed:radius=R,threshold=G,interval=T', "
+        f"got {spec!r}.{hint}"
+    )
+
+
+def gradients(f: Landscape) -> Callable[[Tensor], Tensor]:
+    """f's gradient at many points, (R, n) -> (R, n)."""
+    if not isinstance(f, ModelLandscape):
+        return f.gradient
+    return _rowwise(f, lambda x: torch.stack([term.function(x) for term in f.terms()]).sum())
+
+
+def _rowwise(f: ModelLandscape, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The gradients (R, n) of ``function``(x, ...) -> () at the rows of X (R, n), other arguments row by row too: all at once by vmap; one
+    by one from the first time on that a module does not allow it."""
+    vectorised = True
+
+    def batched(X: Tensor, *rest: list[Tensor]) -> Tensor:
+        nonlocal vectorised
+        with f.evaluation():
+            if vectorised:
+                try:
+                    found: Tensor = vmap(grad(function), randomness="same")(X, *rest)
+                    return found
+                except (RuntimeError, LoadingError):  # a model's own errors come again below
+                    vectorised = False
+            rows = [[[t[i] for t in leaves] for leaves in rest] for i in range(len(X))]
+            return torch.stack([_alone(function, x, *row) for x, row in zip(X, rows, strict=True)])
+
+    return batched
+
+
+def _alone(function: Callable[..., Tensor], x: Tensor, *rest: list[Tensor]) -> Tensor:
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(function(x, *rest), x)
+    return gradient
+
+
+def isotropic(
+    base: Callable[[Tensor], Tensor], scale: float, seed: np.random.SeedSequence, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Gradients with ``scale`` N(0, I) added to each."""
+    random = generator(seed, device)
+
+    def noisy(X: Tensor) -> Tensor:
+        return base(X) + scale * torch.randn(X.shape, generator=random, dtype=X.dtype, device=X.device)
+
+    return noisy
+
+
+def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable[[Tensor], Tensor]:
+    """Gradients of fresh mini-batches: every run draws its own ``size`` samples, without replacement, at every step.
+
+    Raises:
+        ValueError: f has no data, or fewer samples.
+    """
+    if not isinstance(f, ModelLandscape):
+        raise ValueError(
+            "noise 'minibatch' needs a model's landscape, which has data; for a formula use 'isotropic:SIGMA'."
+        )
+    if not 1 <= size <= f.samples:
+        raise ValueError(f"a mini-batch has 1 to {f.samples} samples, the size of the data, got {size}.")
+    data, shape = _joined(f)
+    random = generator(seed, f.device)
+
+    batched = _rowwise(f, lambda x, leaves: f.batch_value(x, pytree.tree_unflatten(leaves, shape)))
+
+    def sampled(X: Tensor) -> Tensor:
+        rows = lots(len(X), size, f.samples, random)
+        return batched(X, [t[rows] for t in data])
+
+    return sampled
+
+
+def lots(runs: int, size: int, samples: int, random: torch.Generator) -> Tensor:
+    """(runs, size) int64: of every run ``size`` different numbers below ``samples``, each set as likely as any other.
+
+    Few of many by Floyd's algorithm (Bentley & Floyd 1987, CACM 30:754), which draws ``size`` numbers a run and not ``samples``.
+    """
+    device = random.device
+    if size**2 > 4 * samples:
+        return torch.rand(runs, samples, generator=random, dtype=torch.float64, device=device).topk(size).indices
+    draws = torch.rand(runs, size, generator=random, dtype=torch.float64, device=device)
+    tops = torch.arange(samples - size, samples, device=device)
+    drawn = (draws * (tops + 1)).long()  # below tops + 1 each
+    for j in range(1, size):
+        taken = (drawn[:, :j] == drawn[:, j : j + 1]).any(dim=1)
+        drawn[:, j] = torch.where(taken, tops[j], drawn[:, j])
+    return drawn
+
+
+def _joined(f: ModelLandscape) -> tuple[list[Tensor], Any]:
+    """All the data as one batch: its tensors, and what they are parts of."""
+    flat, shape = [], None
+    with f.evaluation():
+        for batch in f.batches:
+            leaves, shape = pytree.tree_flatten(batching.move(batch, f.device, f.dtype))
+            if not all(isinstance(t, Tensor) and t.ndim for t in leaves):
+                raise ValueError("mini-batches are drawn from batches that are tensors with one sample a row.")
+            flat.append(leaves)
+    return [torch.cat(parts) for parts in zip(*flat, strict=True)], shape
+
+
+def generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def _perturbed(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device) -> Noise:
+    given = specs.options(spec.partition(":")[2], spec)
+    known = ("radius", "threshold", "interval")
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{spec!r} has no option {key!r}.{specs.closest(key, known)} It has {', '.join(known)}.")
+    for key in known:
+        value = given.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ValueError(f"{spec!r}: {key} must be a number of at least 0, got {value!r}.")
+    if given["interval"] != int(given["interval"]):
+        raise ValueError(f"{spec!r}: interval is a whole number of steps, got {given['interval']!r}.")
+    slope = gradients(f)
+    return Noise(
+        slope, Perturbation(slope, given["radius"], given["threshold"], int(given["interval"]), generator(seed, device))
+    )
+
+
+class Perturbation:
+    """Perturbed gradient descent's kick (Jin, Ge, Netrapalli, Kakade & Jordan 2017, ICML, algorithm 1): before a step, a row whose
+    gradient is at most ``threshold`` and that was kicked more than ``interval`` steps ago, or never, moves to a uniformly drawn point of
+    the ball of ``radius`` around it.
+
+    Cost: one more gradient a run and step; nothing waits for the device.
+    """
+
+    def __init__(self, slope: Rowwise, radius: float, threshold: float, interval: int, random: torch.Generator) -> None:
+        self.slope, self.radius, self.threshold, self.interval = slope, radius, threshold, interval
+        self.random = random
+        self.since: Tensor | None = None  # (R,) int64 steps since the last kick
+
+    def __call__(self, X: Tensor) -> Tensor:
+        if self.since is None:
+            self.since = torch.full((len(X),), self.interval, dtype=torch.int64, device=X.device)
+        self.since += 1
+        kicked = (self.slope(X).norm(dim=1) <= self.threshold) & (self.since > self.interval)
+        self.since = torch.where(kicked, 0, self.since)
+        drawn = torch.randn(X.shape, generator=self.random, dtype=X.dtype, device=X.device)
+        share = torch.rand((len(X), 1), generator=self.random, dtype=X.dtype, device=X.device) ** (1 / X.shape[1])
+        kick = self.radius * share * drawn / drawn.norm(dim=1, keepdim=True)
+        return torch.where(kicked[:, None], X + kick, X)
+
+
+def starts(at: Tensor, start: float | Tensor, runs: int, seed: np.random.SeedSequence) -> Tensor:
+    """(runs, n): at a distance from ``at`` (n,) in random directions, or displaced from it by ``start`` (runs, n).
+
+    Raises:
+        ValueError: the shape does not fit, or the distance is negative.
+    """
+    if isinstance(start, Tensor):
+        if start.shape != (runs, len(at)):
+            raise ValueError(
+                f"start must be a distance or displacements ({runs}, {len(at)}), got {tuple(start.shape)}."
+            )
+        return at + start.to(at)
+    if not 0 <= start < math.inf:
+        raise ValueError(f"start must be a distance of at least 0, got {start!r}.")
+    drawn = torch.randn(
+        runs, len(at), generator=generator(seed, torch.device("cpu")), dtype=torch.float64, device="cpu"
+    )
+    moves: Tensor = (start * drawn / drawn.norm(dim=1, keepdim=True)).to(at)
+    return at + moves
