@@ -115,7 +115,7 @@ def training_plane(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
         sizes = torch.linalg.svdvals(path[:-1] - path[-1]).square()
         shares[name] = float(sizes[:2].sum() / sizes.sum())
     return {"plane": plane, "shares": shares}, [
-        Match("share of SGD's path on its own two axes: 0.4 to 0.9, here its middle", 0.65, "Li et al. 2018, section 7.2: between 40 % and 90 %",
+        Match("share of SGD's path on its own two axes: 0.4 to 0.9, here its middle", 0.65, "Li et al. 2018, section 7.2",
               exact(shares["SGD"]), 0.25, "the middle of a range; another network and data"),
     ]  # fmt: skip
 
