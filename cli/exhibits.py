@@ -109,7 +109,7 @@ def one(name: str, folder: Path, formats: tuple[str, ...], cache: Path, afresh: 
         files = [
             str(
                 landscape_figures.save(
-                    DRAWN[name](exhibit), folder / f"{name}.{f}", alt=alt, provenance=exhibit.provenance
+                    DRAWN[name](exhibit), folder / f"{name}.{f}", alt=alt, provenance=exhibit.provenance, dpi=DOTS
                 )
             )
             for f in formats
