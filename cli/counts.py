@@ -1,6 +1,6 @@
 """From the options of `landscape saddles count` to stored counts, and those in words.
 
-A run keeps what it has counted in a hidden folder inside its own, every twenty realisations, until it has finished.
+A run keeps what it has counted in a hidden folder inside its own, every some tens of realisations, until it has finished.
 """
 
 import math

@@ -20,7 +20,7 @@ def draw(result: Any) -> Figure:
     columns = min(len(found), ROW)
     width = style.COLUMN if columns < 3 else style.PAGE
     fig = Figure(figsize=(width, 0.5 + 1.7 * rows), layout="constrained")
-    axes = fig.subplots(rows, columns, squeeze=False).flat
+    axes = fig.subplots(rows, columns, squeeze=False).flatten()
     for ax, d in zip(axes, found, strict=False):
         k = list(range(d.directions + 1))
         ends = [i in (0, d.directions) for i in k]
@@ -34,7 +34,7 @@ def draw(result: Any) -> Figure:
         ax.set_title(f"dim {d.dim}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         ax.set_xlim(-0.6, d.directions + 0.6)
-    for ax in list(axes)[len(found) :]:
+    for ax in axes[len(found) :]:
         ax.set_visible(False)
     fig.supxlabel("index", fontsize=7.5)
     fig.supylabel("mean number of points", fontsize=7.5)

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from . import style
 
 LINES = {  # of the theory lines of a result, by name: colour and dashes
-    "coin toss": (style.QUIET, (0, (1, 1.5))),
+    "coin toss": (style.INK, (0, (1, 1.5))),
     "random matrix (GOE)": (style.NEGATIVE, (0, (4, 1.5))),
     "isotropic Gaussian field": (style.PREDICTED, (0, (6, 1.5, 1, 1.5))),
 }
@@ -52,7 +52,9 @@ def counted(result: Any) -> Any:
 def theory_line(ax: Axes, line: Any, values: Any) -> None:
     """One idea of randomness."""
     colour, dashes = LINES.get(line.name, (style.INK, "-"))
-    ax.plot(line.directions, values, color=colour, linestyle=dashes, label=line.name, zorder=1)
+    above = line.name == "coin toss"  # it may lie on the field's line
+    ax.plot(line.directions, values, color=colour, linestyle=dashes, label=line.name, linewidth=1.8 if above else 1.2,
+            zorder=1.5 if above else 1)  # fmt: skip
 
 
 def beside(ax: Axes, found: Any, shares: Any, expected: Any) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.callbacks import huggingface_callback as huggingface_callback
+    from landscape.dynamics.callbacks import lightning_callback as lightning_callback
     from landscape.dynamics.continuation import Continuation as Continuation
     from landscape.dynamics.continuation import continuation as continuation
     from landscape.dynamics.diagnose import Cause as Cause
@@ -86,6 +88,8 @@ if TYPE_CHECKING:
     from landscape.stationary.search import FoundPoint as FoundPoint
     from landscape.stationary.search import find_stationary as find_stationary
     from landscape.stationary.training import training_paths as training_paths
+    from landscape.stationary.widths import WidthStudy as WidthStudy
+    from landscape.stationary.widths import index_by_width as index_by_width
     from landscape.surfaces.checking import PictureCheck as PictureCheck
     from landscape.surfaces.checking import check_picture as check_picture
     from landscape.surfaces.connect import Connection as Connection
@@ -103,6 +107,7 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.callbacks": ("huggingface_callback", "lightning_callback"),
     "dynamics.continuation": ("Continuation", "continuation"),
     "dynamics.diagnose": ("Cause", "Diagnosis", "diagnose"),
     "dynamics.trace": ("Trace", "plateau_length"),
@@ -131,6 +136,7 @@ _HOMES = {
     "stationary.networks": ("NetworkCensus", "critical_points"),
     "stationary.search": ("FoundPoint", "find_stationary"),
     "stationary.training": ("training_paths",),
+    "stationary.widths": ("WidthStudy", "index_by_width"),
     "surfaces.checking": ("PictureCheck", "check_picture"),
     "surfaces.connect": ("Connection", "connect"),
     "surfaces.curves": ("Profile", "profile"),

@@ -28,7 +28,7 @@ from landscape.stationary.realisations import Tally, tallies
 from landscape.stationary.shares import mean, share
 from landscape.userfiles import seeded
 
-BLOCK = 20  # realisations that are searched together; a run that stops loses at most so many
+TOGETHER = 10_000  # searches that go side by side; a run that stops loses at most their realisations
 STARTS = 50  # of the first round, a coordinate and one more
 ROUNDS = 64  # most searches, in units of those of the first round
 FIELD_TO = 8  # directions up to which the isotropic field is computed
@@ -98,6 +98,8 @@ class DimensionCounts:
     @property
     def saddles(self) -> Estimate:
         """The share of saddles: points that are neither minima nor maxima."""
+        if self.directions < 2:
+            return Estimate(0.0, 0.0, 0.0, 0.0)
         return self.share(range(1, self.directions))
 
     @property
@@ -199,7 +201,7 @@ def count_saddles(
         device: where the searches run, in float64.
         name, config: for the provenance.
         progress: told the realisations done.
-        checkpoint: called with the counts so far, every 20 realisations.
+        checkpoint: called with the counts so far, every some tens of realisations.
 
     Raises:
         TypeError: the family gives no formula.
@@ -221,13 +223,13 @@ def count_saddles(
     origin = replace(origin, model_hash=chosen.fingerprint)
     for dim in wanted:
         expected = chosen.expected(dim)
-        kept = done.get(dim)
-        blocks = [] if kept is None else _blocks(kept, count)
+        kept, rounds = done.get(dim), starts or STARTS * (dim + 1)
+        block = max(1, TOGETHER // rounds)
+        blocks = [] if kept is None else _whole(kept, count, block)
         while (have := sum(part.realisations for part in blocks)) < count:
             progress("realisations", over + have, total)
-            numbers = range(have, min(have + BLOCK, count))
+            numbers = range(have, min(have + block, count))
             pairs = [_children(seed, dim, number) for number in numbers]
-            rounds = starts or STARTS * (dim + 1)
             with seeded(seed):
                 made = tallies(chosen, dim, pairs, rounds, ROUNDS * rounds, device)
             blocks.append(_pack(dim, made, expected, chosen.random))
@@ -280,14 +282,14 @@ def _children(seed: int, dim: int, number: int) -> tuple[int, int]:
     return int(drawn[0]), int(drawn[1])
 
 
-def _blocks(kept: DimensionCounts, count: int) -> list[DimensionCounts]:
+def _whole(kept: DimensionCounts, count: int, block: int) -> list[DimensionCounts]:
     """The whole blocks of counts that exist; one that is not whole is kept only where no more are wanted.
 
     Rounding may depend on what is searched together: so extended counts are, to the bit, those made at once.
     """
     if kept.realisations >= count:
         return [kept]
-    whole = kept.realisations // BLOCK * BLOCK
+    whole = kept.realisations // block * block
     return [_cut(kept, whole)] if whole else []
 
 
@@ -340,9 +342,10 @@ def _deviation(difference: float, error: float, size: float) -> float:
 def _beside_theory(counted: SaddleCounts, family: Family) -> SaddleCounts:
     """With the lines that do not depend on the family, and the laws of energy that do."""
     energy = None
-    for d in counted.dimensions:
-        found = index_by_energy(family, d.dim, d.values, d.indices, d.labels, d.realisations, d.directions)
-        energy = found or energy
+    for d in reversed(counted.dimensions):
+        energy = index_by_energy(family, d.dim, d.values, d.indices, d.labels, d.realisations, d.directions)
+        if energy is not None:
+            break
     last = counted.dimensions[-1]
     curve = complexity(family, last.dim, last.values, last.indices, last.realisations)
     lines = theory_lines(max(d.directions for d in counted.dimensions))

@@ -40,10 +40,13 @@ class Complexity:
     """Of a spherical p-spin: ln(mean number of points of index k with E / N below an energy) / N."""
 
     thresholds: theory.PspinThresholds
-    energies: list[float]  # per spin, ascending
-    limit: list[list[float]]  # one an index k = 0, 1, ..: for N -> oo
-    measured: list[list[float]]  # the same from the points of ``spins`` spins; NaN where there is none
-    spins: int
+    energies: list[float]  # per spin, ascending, around the thresholds
+    limit: list[list[float]]  # at ``energies``, one row an index k = 0, 1, ..: for N -> oo
+    spins: int  # N of what was measured
+    levels: list[float]  # energies per spin, ascending, over the range of the points
+    measured: list[
+        list[float]
+    ]  # at ``levels``, rows like ``limit``, from the points of N spins; NaN where there is none
 
 
 def index_by_energy(
@@ -64,14 +67,12 @@ def index_by_energy(
     edge = 1.15 * max(1.0, -levels[0], levels[-1])
     curve = torch.linspace(-edge, edge, CURVE, dtype=torch.float64, device="cpu").tolist()
     exact = family.kind == "p-spin" and directions <= FINITE
-    return IndexByEnergy(
-        levels,
-        shares,
-        curve,
-        [theory.index_fraction(level) for level in curve],
-        [theory.index_fraction(level, directions) for level in curve] if exact else [],
-        directions,
-    )
+    # of N spins the Hessian is sqrt(p (p-1) / N) times a GOE matrix of size n = N - 1, and its shift p E: y = sqrt(2 N) w there
+    stretch = ((directions + 1) / directions) ** 0.5
+    limit = [theory.index_fraction(level) for level in curve]
+    half = [theory.index_fraction(stretch * level, directions) for level in curve[: CURVE // 2 + 1] if exact]
+    finite = half + [1 - share_ for share_ in reversed(half[:-1])]  # f and -f have the same law
+    return IndexByEnergy(levels, shares, curve, limit, finite, directions)
 
 
 def complexity(family: Family, spins: int, values: Tensor, indices: Tensor, realisations: int) -> Complexity | None:
@@ -79,15 +80,22 @@ def complexity(family: Family, spins: int, values: Tensor, indices: Tensor, real
     if family.kind != "p-spin" or family.order < 3:
         return None
     thresholds = theory.pspin_thresholds(family.order, INDICES + 1)
-    top, bottom = -0.6 * thresholds.e_inf, -1.06 * thresholds.e_index[0]
-    energies = torch.linspace(bottom, top, CURVE, dtype=torch.float64, device="cpu").tolist()
+    ground, edge = -thresholds.e_index[0], -thresholds.e_inf
+    width = edge - ground
+    energies = _line(ground - 0.6 * width, edge + width)
+    levels = _line(1.15 * ground, -0.3 * edge)
     limit = [[theory.pspin_complexity(e, k, family.order) for e in energies] for k in range(INDICES)]
     measured = []
     for k in range(INDICES):
         mine = values[indices == k] / spins
-        below = [int((mine <= e).sum()) / realisations for e in energies]
+        below = [int((mine <= e).sum()) / realisations for e in levels]
         measured.append([math.log(b) / spins if b else math.nan for b in below])
-    return Complexity(thresholds, energies, limit, measured, spins)
+    return Complexity(thresholds, energies, limit, spins, levels, measured)
+
+
+def _line(low: float, high: float) -> list[float]:
+    points: list[float] = torch.linspace(low, high, CURVE, dtype=torch.float64, device="cpu").tolist()
+    return points
 
 
 def _scale(family: Family, dim: int) -> float | None:

@@ -195,14 +195,16 @@ def isotropic_waves() -> Family:
     In d = 1..4 variables the axes have 8 - 2 d times the variance of the diagonals: E h_ii^2 = 3 E h_ij^2 then.
     """
 
-    def of(dim: int) -> tuple[Tensor, Tensor]:
-        whole(1, ISOTROPIC, dim=dim)
-        rows = [k for k in waves_within(dim, 2) if float(k.abs().max()) == 1 and float(k.abs().sum()) <= 2]
-        weights = [8.0 - 2 * dim if float(k.abs().sum()) == 1 else 1.0 for k in rows]
-        kept = [(k, w) for k, w in zip(rows, weights, strict=True) if w > 0]
-        return torch.stack([k for k, _ in kept]), torch.tensor([w for _, w in kept], dtype=torch.float64, device="cpu")
+    return waves(_isotropic, name="isotropic-waves")
 
-    return waves(of, name="isotropic-waves")
+
+def _isotropic(dim: int) -> tuple[Tensor, Tensor]:
+    """The waves of ``isotropic_waves`` and their variances."""
+    whole(1, ISOTROPIC, dim=dim)
+    rows = [k for k in waves_within(dim, 2) if float(k.abs().max()) == 1 and float(k.abs().sum()) <= 2]
+    weights = [8.0 - 2 * dim if float(k.abs().sum()) == 1 else 1.0 for k in rows]
+    kept = [(k, w) for k, w in zip(rows, weights, strict=True) if w > 0]
+    return torch.stack([k for k, _ in kept]), torch.tensor([w for _, w in kept], dtype=torch.float64, device="cpu")
 
 
 def p_spin(order: int = 3) -> Family:
@@ -266,15 +268,16 @@ class Forms:
 
     def derivatives(self, X: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, n), (B, n, n)."""
-        p = self.T.ndim - 1
-        C = self._contracted(X, labels)
+        p, C = self.T.ndim - 1, self._contracted(X, labels)
+        size = X.norm(dim=1, keepdim=True)
+        u = X / size
         g = p * (C @ X[:, :, None])[:, :, 0]
-        u = X / X.norm(dim=1, keepdim=True)
         radial = (g * u).sum(1, keepdim=True)
-        unit = torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
-        P = unit - u[:, :, None] * u[:, None, :]
-        H = p * (p - 1) * C - (radial / X.norm(dim=1, keepdim=True))[:, :, None] * unit
-        return g - radial * u, P @ H @ P
+        H = p * (p - 1) * C
+        H.diagonal(dim1=1, dim2=2).sub_(radial / size)
+        a = (H @ u[:, :, None])[:, :, 0]
+        cross = (a - 0.5 * (a * u).sum(1, keepdim=True) * u)[:, :, None] * u[:, None, :]
+        return g - radial * u, H - cross - cross.mT  # (I - u u') H (I - u u')
 
     def _contracted(self, X: Tensor, labels: Tensor) -> Tensor:
         """T x^(p-2), (B, n, n)."""

@@ -2,7 +2,8 @@
 
 R realisations share a dimension and a domain. X: (B, n) points, labels: (B,) ascending, the realisation of each. All searches of a
 round go side by side; what they find is told apart by label. A realisation is settled when its Euler sum is right and no point was
-met fewer than ``SEEN`` times; the others get twice as many starts in the next round, and those whose sum stays wrong a census of their own.
+met fewer than ``SEEN`` times; the others get twice as many starts in the next round, and those whose sum stays wrong a census of
+their own, unless most of their points were met rarely.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ from landscape.stationary.families import Family, Together
 
 TOLERANCE = 1e-6  # points nearer than this, in units of the domain's size, are one
 SEEN = 3  # times that every point is to be met: one as rare as the rarest is missed with probability exp(-3) or less
-ZERO = 1e-7  # an eigenvalue below this share of the largest is looked at more closely, by a census
+ZERO = 1e-7  # an eigenvalue below this share of the point's largest is looked at more closely, by a census,
+FLAT = 1e-5  # as is one below this share of what is usual in the landscapes
 CENSUS = 3 * ROUND  # least starts of that census
 APART = 10.0  # keys of different realisations are at least so far apart
 NUMBERS = 2**21  # most numbers in the Hessians of one evaluation
@@ -48,6 +50,12 @@ class Tally:
     def settled(self) -> bool:
         """Whether nothing speaks for missing points."""
         return not self.degenerate and self.rare == 0 and self.expected in (None, self.euler)
+
+    @property
+    def promising(self) -> bool:
+        """Whether a census may settle it: not where most points are new ones still, so that far more are missing."""
+        wrong = self.expected not in (None, self.euler)
+        return self.degenerate > 0 or (wrong and 2 * self.rare <= sum(self.counts))
 
 
 class Realisations:
@@ -122,7 +130,7 @@ def tallies(
             i for i in open_ if not found[i].settled and not found[i].degenerate and found[i].starts + count <= most
         ]
     return [
-        tally if tally.expected in (None, tally.euler) and not tally.degenerate else _by_census(f, seed, tally, most)
+        _by_census(f, seed, tally, most) if tally.promising else tally
         for f, (_, seed), tally in zip(landscapes, seeds, found, strict=True)
     ]
 
@@ -135,8 +143,17 @@ class _Collected:
         self.x = torch.zeros(0, batch.dim, dtype=torch.float64, device="cpu")
         self.labels, self.hits = (torch.zeros(0, dtype=torch.long, device="cpu") for _ in range(2))
         self.starts = [0] * count
+        self.usual = self._usual(count)
         trivial = batch.landscapes[0].trivial_directions(self.domain.sample(1, batch.dim, _generator(0))[0])
         self.curvatures = batch.dim - trivial.shape[1]
+
+    def _usual(self, count: int) -> float:
+        """The median of |H| over random points of all realisations; 0 where it is not finite."""
+        X = self.domain.sample(2 * count, self.batch.dim, _generator(0))
+        _, H = self.batch.derivatives(X, torch.arange(count, device="cpu").repeat_interleave(2))
+        size = H.norm(dim=(1, 2))
+        size = size[torch.isfinite(size)]
+        return float(size.median()) if len(size) else 0.0
 
     def add(self, X: Tensor, labels: Tensor, which: list[int], starts: int) -> None:
         """Take in the points (B, n) that ``starts`` searches of each realisation in ``which`` have found."""
@@ -159,22 +176,29 @@ class _Collected:
         parts = [slice(i, i + chunk) for i in range(0, len(self.x), chunk)]
         index = torch.cat([self.labels[:0], *(self._index(self.x[p], self.labels[p]) for p in parts)])
         values = torch.cat([self.x[:0, 0], *(self.batch.value(self.x[p], self.labels[p]) for p in parts)])
-        return [self._tally(i, index, values, sum_) for i, sum_ in enumerate(expected)]
+        regular, n = index >= 0, self.curvatures + 1
+        cells = torch.bincount(self.labels[regular] * n + index[regular], minlength=len(expected) * n)
+        counts = cells.reshape(len(expected), n)
+        signs = torch.tensor([(-1) ** k for k in range(n)], device="cpu")
+        degenerate, rare = (self._count(which, len(expected)) for which in (~regular, self.hits < SEEN))
+        sizes = counts.sum(1).tolist()
+        rows = zip(
+            counts.tolist(), torch.split(values[regular], sizes), torch.split(index[regular], sizes), degenerate, (counts @ signs).tolist(),
+            expected, rare, self.starts, strict=True,
+        )  # fmt: skip
+        return [Tally(*row) for row in rows]
 
-    def _tally(self, i: int, index: Tensor, values: Tensor, expected: int | None) -> Tally:
-        mine = self.labels == i
-        regular = mine & (index >= 0)
-        counts = torch.bincount(index[regular], minlength=self.curvatures + 1).tolist()
-        euler = sum((-1) ** k * c for k, c in enumerate(counts))
-        degenerate, rare = int((mine & (index < 0)).sum()), int((self.hits[mine] < SEEN).sum())
-        return Tally(counts, values[regular], index[regular], degenerate, euler, expected, rare, self.starts[i])
+    def _count(self, which: Tensor, realisations: int) -> list[int]:
+        """How many points of each realisation are so."""
+        numbers: list[int] = torch.bincount(self.labels[which], minlength=realisations).tolist()
+        return numbers
 
     def _index(self, X: Tensor, labels: Tensor) -> Tensor:
         """(B,) negative eigenvalues; -1 where one may be zero."""
         _, H = self.batch.derivatives(X, labels)
         levels = torch.linalg.eigvalsh(H)
         size = levels.abs()
-        zero = size <= ZERO * size.amax(1, keepdim=True)
+        zero = size <= (ZERO * size.amax(1, keepdim=True)).clamp(min=FLAT * self.usual)
         trivial = X.shape[1] - self.curvatures
         return torch.where(zero.sum(1) > trivial, -1, ((levels < 0) & ~zero).sum(1))
 

@@ -99,7 +99,9 @@ def test_theory_stands_beside_what_is_measured(desk: Path) -> None:
     assert "no law for nadam" in out
     figures = {path.name for path in (desk / "run" / "figures").iterdir()}
     assert {"escape_times.png", "escape_paths.png", "escape_space.png", "escape_film.png", "escape_film.gif"} <= figures
-    done = CliRunner().invoke(main, ["figures", "render", "escape_film", "--from", "run", "--out", "again"])
+    done = CliRunner().invoke(
+        main, ["figures", "render", "escape_film", "--from", "run", "--out", "again", "--format", "gif"]
+    )
     assert done.exit_code == 0, done.stderr
     assert (desk / "again/escape_film.gif").read_bytes() == (desk / "run/figures/escape_film.gif").read_bytes()
 

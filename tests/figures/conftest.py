@@ -49,6 +49,25 @@ def path() -> Any:
 
 
 @pytest.fixture(scope="session")
+def glasses() -> Any:
+    """Stationary points of spin glasses of two to four spins."""
+    return ls.count_saddles("p-spin", [2, 3, 4], 40)
+
+
+@pytest.fixture(scope="session")
+def widths() -> Any:
+    """The ends of searches in networks of two widths."""
+    x = torch.linspace(-2, 2, 20, dtype=torch.float64)[:, None]
+
+    def net(width: int) -> ls.ModelLandscape:
+        with torch.random.fork_rng():
+            model = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1)).double()
+        return ls.ModelLandscape(model, nn.functional.mse_loss, [(x, torch.sin(2 * x))], l2={"*": 0.003})
+
+    return ls.index_by_width(net, [2, 3], runs=6, points=5, steps=100)
+
+
+@pytest.fixture(scope="session")
 def network() -> Any:
     """The ends of 30 searches from points along the training of 26 parameters."""
     with torch.random.fork_rng():
@@ -94,6 +113,10 @@ def drawn(request: pytest.FixtureRequest) -> Any:
         census = {"contours", "value_index", "hits", "disconnectivity"}
         if name == "index_loss":
             return request.getfixturevalue("network")
+        if name in ("saddle_share", "minimum_chance", "index_counts", "index_energy", "complexity"):
+            return request.getfixturevalue("glasses")
+        if name == "index_width":
+            return request.getfixturevalue("widths")
         if name.startswith("escape_") or name in ("schedule", "edge", "comparison"):
             kind = {"escape_sweep": "swept", "edge": "edged", "comparison": "compared"}.get(name, "left")
             return request.getfixturevalue(kind)
