@@ -1,4 +1,4 @@
-"""`landscape figures list|render`: draw stored results."""
+"""`landscape figures list|render`: draw stored results, and the gallery."""
 
 from pathlib import Path
 from typing import Any
@@ -7,40 +7,58 @@ import click
 
 from . import runs, screens
 from .errors import OneLine
-from .options import option
+from .options import json_option, option
 
 
-@click.group(short_help="Draw the figures of a stored result.")
+@click.group(short_help="Draw the figures of a stored result, or the gallery.")
 def figures() -> None:
-    """Draw the figures of a stored result."""
+    """Draw the figures of a stored result, or the gallery of known figures computed again."""
 
 
 @figures.command("list")
 def list_() -> None:
-    """List the figures by name."""
+    """List the figures of results and the gallery by name."""
     import landscape_figures
 
-    screens.table(["name", "what it shows"], [(r.name, r.description) for r in landscape_figures.RECIPES.values()])
+    from . import exhibits
+
+    screens.table(
+        ["of a result", "what it shows"], [(r.name, r.description) for r in landscape_figures.RECIPES.values()]
+    )
+    screens.table(["in the gallery", "what it shows", "after"], exhibits.listed())
 
 
 @figures.command()
 @click.argument("name")
-@click.option("--from", "run", required=True, metavar="RUN", help="The run folder that holds the result.")
-@option("--out", metavar="DIR", help="Where the files go; default: RUN/figures.")
+@click.option("--from", "run", metavar="RUN", help="The run folder that holds the result; without it, the gallery.")
+@option("--out", metavar="DIR", help="Where the files go; default: RUN/figures, of the gallery the folder gallery.")
 @option(
     "--format",
     "formats",
-    type=click.Choice(["png", "svg", "pdf"]),
+    type=click.Choice(["png", "svg", "pdf", "gif", "html"]),
     multiple=True,
     default=["png"],
     show_default=True,
-    help="May be repeated.",
+    help="May be repeated; gif and html for some figures of a result.",
 )
-def render(name: str, run: str, out: str | None, formats: tuple[str, ...]) -> None:
-    """Draw NAME, or all, from a run; files of the same name are replaced, others left alone."""
+@option("--cache", metavar="DIR", help="Where computed exhibits are kept; default: the user's cache folder.")
+@option("--afresh", is_flag=True, help="Compute exhibits again that are kept.")
+@option("--jobs", type=click.IntRange(1), help="Exhibits computed side by side; default: one a core, eight at most.")
+@json_option
+def render(name: str, run: str | None, out: str | None, formats: tuple[str, ...], **options: Any) -> None:
+    """Draw NAME, or all, from a run or of the gallery; files of the same name are replaced, others left alone.
+
+    An exhibit of the gallery is computed when it is drawn first, a minute at most each, and kept. It prints the published numbers
+    beside those found.
+    """
     import landscape_figures
 
     recipes = landscape_figures.RECIPES
+    if run is None:
+        from . import exhibits
+
+        exhibits.render(name, Path(out or "gallery"), formats, **options)
+        return
     if name != "all" and name not in recipes:
         raise OneLine(f"there is no figure {name!r}; there are {', '.join(recipes)}, and all.", 2)
     result = runs.load(run)
@@ -60,10 +78,12 @@ def draw(recipe: Any, result: Any, folder: Path, formats: tuple[str, ...]) -> li
     """Write one figure in every format."""
     import landscape_figures
 
-    figure, alt = recipe.draw(result), recipe.caption(result)
+    alt = recipe.caption(result)
     try:
         return [
-            landscape_figures.save(figure, folder / f"{recipe.name}.{f}", alt=alt, provenance=result.provenance)
+            landscape_figures.write(
+                recipe, result, folder / f"{recipe.name}.{f}", alt=alt, provenance=result.provenance
+            )
             for f in formats
         ]
     except OSError as error:

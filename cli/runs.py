@@ -150,10 +150,11 @@ def fill(folder: Path, result: Any, options: dict[str, Any], command: str) -> No
     (folder / "config.toml").write_text(config.dump(options, command, "config.toml"), encoding="utf-8")
     for name, recipe in figures.RECIPES.items():
         try:
-            figure, alt = recipe.draw(result), recipe.caption(result)
+            for form in recipe.stored:
+                path = folder / "figures" / f"{name}.{form}"
+                figures.write(recipe, result, path, alt=recipe.caption(result), provenance=result.provenance)
         except figures.NothingToDraw:
             continue
-        figures.save(figure, folder / "figures" / f"{name}.png", alt=alt, provenance=result.provenance)
 
 
 def _move(staged: Path, target: Path, backup: Path) -> None:

@@ -6,31 +6,42 @@ them, ``save`` writes one to a file with its provenance.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from . import (
+    comparison,
     complexity,
     connection,
     contours,
     density,
     disconnectivity,
+    edge,
+    escape_film,
+    escape_paths,
+    escape_space,
+    escape_sweep,
+    escape_times,
     hits,
     index_counts,
     index_energy,
     index_loss,
     index_width,
+    interactive,
     layers,
     line,
     metrics,
     minimum_chance,
+    motion,
     path_profile,
     probes,
     run_curvature,
     run_layers,
     run_loss,
     saddle_share,
+    schedule,
     slices,
     spectrum,
     surface,
@@ -38,9 +49,9 @@ from . import (
     value_index,
     walks,
 )
-from .style import NothingToDraw, save
+from .style import NothingToDraw, save, store
 
-__all__ = ["RECIPES", "NothingToDraw", "Recipe", "save"]
+__all__ = ["RECIPES", "NothingToDraw", "Recipe", "save", "write"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,9 @@ class Recipe:
     description: str
     draw: Callable[[Any], Figure]
     caption: Callable[[Any], str]  # what the figure shows, in words: its alt text
+    animate: Callable[[Any], bytes] | None = None  # the bytes of a GIF
+    page: Callable[[Any, str], str] | None = None  # a self-contained HTML page, of the result and its caption
+    stored: tuple[str, ...] = ("png",)  # the forms that a run folder gets
 
 
 RECIPES = {
@@ -102,9 +116,58 @@ RECIPES = {
         Recipe("probes", "what remedies did, against the unchanged run", probes.draw, probes.caption),
         Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption),
         Recipe("surface_3d", "the same as a surface in space", surface_3d.draw, surface_3d.caption),
+        Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption, motion.walk),
+        Recipe(
+            "surface_3d",
+            "the same as a surface in space",
+            surface_3d.draw,
+            surface_3d.caption,
+            motion.turn,
+            interactive.page,
+        ),
         Recipe("metrics", "other metrics on the plane, accuracy say", metrics.draw, metrics.caption),
         Recipe("walks", "trajectories: their own values beside the plane's", walks.draw, walks.caption),
         Recipe("line", "the values along a line or curve", line.draw, line.caption),
         Recipe("connection", "f along a curve between two networks", connection.draw, connection.caption),
+        Recipe(
+            "escape_times", "escape times by optimiser, censored runs apart", escape_times.draw, escape_times.caption
+        ),
+        Recipe("escape_sweep", "median escape times against a setting", escape_sweep.draw, escape_sweep.caption),
+        Recipe("escape_paths", "paths of optimisers on contours", escape_paths.draw, escape_paths.caption),
+        Recipe("escape_space", "paths of optimisers on the surface in space", escape_space.draw, escape_space.caption),
+        Recipe(
+            "escape_film",
+            "all optimisers leaving one point, also as a GIF",
+            escape_film.draw,
+            escape_film.caption,
+            escape_film.film,
+            stored=("png", "gif"),
+        ),
+        Recipe("schedule", "learning rates of schedules", schedule.draw, schedule.caption),
+        Recipe("edge", "sharpness beside the stability limit", edge.draw, edge.caption),
+        Recipe("comparison", "measured against predicted in a study", comparison.draw, comparison.caption),
     )
 }
+
+
+def write(recipe: Recipe, result: Any, path: Path, *, alt: str, provenance: Any) -> Path:
+    """Draw a result and write it to ``path`` by its suffix, .png, .svg, .pdf, .gif or .html.
+
+    Raises:
+        NothingToDraw: the result lacks the numbers, or there is no such form of this figure.
+        OSError: the folder cannot be written.
+    """
+    form = path.suffix.removeprefix(".").lower()
+    if form == "gif":
+        if recipe.animate is None:
+            raise NothingToDraw(f"there is no animation of {recipe.name}; there are of {_with('animate')}.")
+        return store(path, recipe.animate(result))
+    if form == "html":
+        if recipe.page is None:
+            raise NothingToDraw(f"there is no interactive page of {recipe.name}; there are of {_with('page')}.")
+        return store(path, recipe.page(result, alt).encode())
+    return save(recipe.draw(result), path, alt=alt, provenance=provenance)
+
+
+def _with(form: str) -> str:
+    return ", ".join(name for name, recipe in RECIPES.items() if getattr(recipe, form) is not None)

@@ -163,12 +163,16 @@ def save(fig: Figure, path: Path, *, alt: str, provenance: Provenance) -> Path:
         ValueError: another suffix.
         OSError: the folder cannot be written.
     """
-    from landscape.results import atomic_write
-
     format = path.suffix.removeprefix(".").lower()
     if format not in FORMATS:
         raise ValueError(f"a figure is written as .png, .svg or .pdf, got {path.name}.")
-    data = render(fig, format, title=f"{path.stem} of {provenance.name}", alt=alt, provenance=provenance)
+    return store(path, render(fig, format, title=f"{path.stem} of {provenance.name}", alt=alt, provenance=provenance))
+
+
+def store(path: Path, data: bytes) -> Path:
+    """Write a file in the place of an earlier one, atomically; its folder is made if missing."""
+    from landscape.results import atomic_write
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(data)

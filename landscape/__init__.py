@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from landscape.domains import Box as Box
     from landscape.domains import Sphere as Sphere
     from landscape.domains import Torus as Torus
+    from landscape.dynamics.callbacks import huggingface_callback as huggingface_callback
+    from landscape.dynamics.callbacks import lightning_callback as lightning_callback
     from landscape.dynamics.continuation import Continuation as Continuation
     from landscape.dynamics.continuation import continuation as continuation
     from landscape.dynamics.diagnose import Cause as Cause
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
     from landscape.dynamics.probes import Probes as Probes
     from landscape.dynamics.probes import probe as probe
     from landscape.dynamics.reports import DiagnosisReport as DiagnosisReport
+    from landscape.dynamics.schedules import Schedules as Schedules
     from landscape.dynamics.schedules import schedule_curve as schedule_curve
+    from landscape.dynamics.schedules import schedule_curves as schedule_curves
     from landscape.dynamics.studies import Comparison as Comparison
     from landscape.dynamics.studies import barrier_study as barrier_study
     from landscape.dynamics.studies import octopus_study as octopus_study
@@ -103,6 +107,7 @@ _HOMES = {
     "checks": ("Check",),
     "core": ("FunctionLandscape", "Landscape", "Operator", "Symmetry"),
     "domains": ("Box", "Sphere", "Torus"),
+    "dynamics.callbacks": ("huggingface_callback", "lightning_callback"),
     "dynamics.continuation": ("Continuation", "continuation"),
     "dynamics.diagnose": ("Cause", "Diagnosis", "diagnose"),
     "dynamics.trace": ("Trace", "plateau_length"),
@@ -111,7 +116,7 @@ _HOMES = {
     "dynamics.edge": ("EdgeStudy", "edge_of_stability"),
     "dynamics.probes": ("Probe", "Probes", "probe"),
     "dynamics.reports": ("DiagnosisReport",),
-    "dynamics.schedules": ("schedule_curve",),
+    "dynamics.schedules": ("Schedules", "schedule_curve", "schedule_curves"),
     "dynamics.studies": ("Comparison", "barrier_study", "octopus_study", "plateau_study", "saddle_study"),
     "dynamics.sweeps": ("Sweep", "sweep"),
     "errors": ("LoadingError", "NumericalError"),

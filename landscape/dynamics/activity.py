@@ -36,8 +36,9 @@ class Activity(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.kinds: list[str] = []
-        self.always: list[Tensor] = []  # (units,) bool: zero, or saturated, on every sample so far
-        self.counts: list[list[float]] = []  # stuck outputs, all outputs
+        self.always: list[Tensor] = []  # of a ReLU (units,) its largest output on any sample so far
+        self.stuck: list[Tensor] = []  # of the others () the number of stuck outputs so far
+        self.outputs: list[int] = []  # and of all outputs
         self._call = 0
 
     def next_batch(self) -> None:
@@ -52,39 +53,38 @@ class Activity(TorchFunctionMode):
         return out
 
     def _see(self, kind: str, out: Tensor) -> None:
+        """What is seen stays on the device: a record is read in one transfer."""
         if kind == "relu":
-            stuck = out <= 0
-        elif kind == "tanh":
-            stuck = out.abs() > 1 - TAIL
+            unit = 1 if out.ndim > 3 else out.ndim - 1
+            rest = [d for d in range(out.ndim) if d != unit]
+            seen = (out.amax(dim=rest) if rest else out).reshape(-1)
         else:
-            stuck = (out - 0.5).abs() > 0.5 - TAIL
-        count = [float(stuck.sum()), float(stuck.numel())]
-        if out.ndim > 1:
-            units = 1 if out.ndim > 3 else out.ndim - 1
-            stuck = stuck.movedim(units, 0).flatten(1).all(dim=1)
-        stuck = stuck.reshape(-1)
+            far = out.abs() > 1 - TAIL if kind == "tanh" else (out - 0.5).abs() > 0.5 - TAIL
+            seen = far.sum()
         if self._call == len(self.kinds):
             self.kinds.append(kind)
-            self.always.append(stuck)
-            self.counts.append(count)
-        elif self.always[self._call].shape == stuck.shape:
-            self.always[self._call] &= stuck
-            self.counts[self._call] = [a + b for a, b in zip(self.counts[self._call], count, strict=True)]
+            (self.always if kind == "relu" else self.stuck).append(seen)
+            self.outputs.append(out.numel())
+        else:
+            kept = self.always if kind == "relu" else self.stuck
+            i = sum((k == "relu") == (kind == "relu") for k in self.kinds[: self._call])
+            if i < len(kept) and kept[i].shape == seen.shape:
+                kept[i] = torch.maximum(kept[i], seen) if kind == "relu" else kept[i] + seen
+                self.outputs[self._call] += out.numel()
         self._call += 1
 
-    def saturated(self) -> list[float]:
-        """The share of saturated outputs of every sigmoid and tanh, NaN for ReLUs."""
+    def saturated(self) -> list[Tensor | float]:
+        """The share of saturated outputs of every sigmoid and tanh, () each; NaN for ReLUs."""
+        stuck = iter(self.stuck)
         return [
-            float("nan") if kind == "relu" else stuck / max(count, 1.0)
-            for kind, (stuck, count) in zip(self.kinds, self.counts, strict=True)
+            float("nan") if kind == "relu" else next(stuck).double() / max(count, 1)
+            for kind, count in zip(self.kinds, self.outputs, strict=True)
         ]
 
-    def dead(self) -> list[float]:
-        """The share of units of every ReLU that are zero on every sample, NaN for the others."""
-        return [
-            float(stuck.double().mean()) if kind == "relu" else float("nan")
-            for kind, stuck in zip(self.kinds, self.always, strict=True)
-        ]
+    def dead(self) -> list[Tensor | float]:
+        """The share of units of every ReLU that are zero on every sample, () each; NaN for the others."""
+        always = iter(self.always)
+        return [(next(always) <= 0).double().mean() if kind == "relu" else float("nan") for kind in self.kinds]
 
     def names(self) -> list[str]:
         return [f"{i + 1} {kind}" for i, kind in enumerate(self.kinds)]

@@ -7,6 +7,7 @@ over the length of its gradient,
 - N r |lambda|: how often a direction of that curvature is traversed in the run. Far below 1 nothing happens along it: it is flat
   to the run.
 - what a Newton step is predicted to gain, against the loss and its fall so far: small is near a stationary point.
+- how much the curvature changes over a Newton step: a saddle's stays what it is until the saddle is reached, a plateau's does not.
 - the shares of saturated and of dead units, and the factor by which gradients shrink from layer to layer.
 Confidences are judgements of how clear the evidence is, not probabilities.
 """
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.core import FunctionLandscape, Progress, silent
+from landscape.dynamics.evidence import Facts, gather
 from landscape.dynamics.follow import Followed
 from landscape.dynamics.probes import Probe, Probes, probe
 from landscape.dynamics.trace import Phase, Trace
@@ -28,7 +30,6 @@ from landscape.model import ModelLandscape
 from landscape.results import result
 
 NAMES = ("saddle", "flat", "saturated", "dead", "vanishing", "learning rate", "noise", "minimum")
-LATE = 0.25  # the share of a run that is judged
 NEAR = 1e-3  # of loss and fall: a predicted gain below is near a stationary point
 REPORTED = 0.05  # less sure causes are left out
 
@@ -68,30 +69,6 @@ class Diagnosis:
         return "\n".join(lines if self.trials is None else [*lines, f"Tried, {self.trials}"])
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """Quantities of the end of a run; see the module's docstring."""
-
-    steps: int  # N
-    rate: float  # r now
-    best_rate: float  # the largest r of the run
-    gradient: float
-    loss: float
-    unit: float  # of the loss: the larger of its size and of its fall over the run
-    fallen: float  # share of the first loss that is gone
-    promised: float  # N r |g|^2 over the late part
-    efficiency: float
-    noise: float  # |gradient given|^2 / |g|^2, late mean
-    gain: float  # of a Newton step, over unit; NaN without a last look
-    lowest: float  # the smallest eigenvalue and its uncertainty
-    doubt: float
-    scale: float  # |H|
-    along: float  # |g'Hg| / g'g
-    drift: float  # |change of ln |lowest Ritz value|| over the late part
-    risen: float  # how far the loss is above its start, over unit
-    peak: float  # how far it has been
-
-
 def diagnose(
     trace: Trace,
     probes: Probes | None = None,
@@ -126,7 +103,7 @@ def diagnose(
 
     if trace.diverged:
         return Diagnosis([_diverged(trace)], phases(trace), True, probes)
-    facts = _facts(trace)
+    facts = gather(trace)
     if f is not None and optimizer is not None:
         here = Followed(optimizer, f).point()
         if here.shape != trace.x.shape or not torch.equal(here, trace.x.to(here)):
@@ -141,62 +118,6 @@ def diagnose(
     if not stuck:
         causes = [Cause(c.name, c.confidence / 2, c.evidence, c.remedy) for c in causes]
     return Diagnosis(causes, phases(trace), stuck, probes)
-
-
-# ---- facts -----------------------------------------------------------------------------------------------------------
-
-
-def _facts(trace: Trace) -> _Facts:
-    m = len(trace.steps)
-    late = slice(max(0, min(m - 4, int(m * (1 - LATE)))), m)
-    steps = int(trace.steps[-1] - trace.steps[0])
-    rates = trace.update_norm / trace.batch_gradient_norm
-    known = rates.isfinite() & (trace.update_norm > 0)
-    rates = torch.where(known, rates, float(rates[known][-1]) if bool(known[-3:].any()) else trace.learning_rate)
-    g2 = trace.gradient_norm.square()
-    loss, first = float(trace.loss[-1]), float(trace.loss[0])
-    span = int(trace.steps[-1] - trace.steps[late.start])
-    promised = span * float((rates * g2)[late].mean())
-    fall = _level(trace.loss[late], 0) - _level(trace.loss[late], 1)
-    unit = max(first - float(trace.loss.min()), abs(loss), 1e-300)
-    given = trace.batch_gradient_norm.square()[late]
-    ratio = float(trace.smallest[-1] / trace.smallest[late.start])
-    last = trace.last
-    values = None if last is None else last.eigenvalues
-    lowest = float(trace.smallest[-1]) if last is None else float(last.eigenvalues[0])
-    doubt = float(trace.smallest_bound[-1]) if last is None else float(last.uncertainty[0])
-    top = float(trace.largest[-1]) if values is None else float(values[-1])
-    scale = max(abs(lowest), abs(top))
-    least = float(g2[-1]) / (2 * scale) if scale > 0 else (math.inf if float(g2[-1]) > 0 else 0.0)
-    rounding = 10 * torch.finfo(trace.x.dtype).eps * abs(loss)
-    return _Facts(
-        steps=steps,
-        rate=float(rates[-1]),
-        best_rate=float(rates.max()),
-        gradient=float(trace.gradient_norm[-1]),
-        loss=loss,
-        unit=unit,
-        fallen=(first - loss) / abs(first) if first > loss and first != 0 else 0.0,
-        promised=promised,
-        efficiency=fall / promised if promised > max(rounding, 0.0) else math.nan,
-        noise=float(given[given.isfinite()].mean() / g2[late].mean()) if bool(g2[late].mean() > 0) else math.nan,
-        gain=math.nan if last is None else max(last.predicted_decrease, least) / unit,
-        lowest=lowest,
-        doubt=doubt,
-        scale=scale,
-        along=abs(float(trace.rayleigh[-1])),
-        drift=abs(math.log(ratio)) if ratio > 0 else 0.0,
-        risen=(loss - first) / unit,
-        peak=(float(trace.loss.max()) - first) / unit,
-    )
-
-
-def _level(losses: Tensor, half: int) -> float:
-    """The mean of the first or second half of some losses; the ends, where there are few."""
-    if len(losses) < 6:
-        return float(losses[-1 if half else 0])
-    middle = (len(losses) + 1) // 2
-    return float((losses[middle:] if half else losses[:middle]).mean())
 
 
 # ---- judges: one a cause -----------------------------------------------------------------------------------------------
@@ -219,7 +140,7 @@ def _units(trace: Trace, shares: Tensor) -> tuple[float, str]:
     return float(last.max()), trace.activations[int(last.argmax())]
 
 
-def _saturated(trace: Trace, facts: _Facts) -> Cause:
+def _saturated(trace: Trace, facts: Facts) -> Cause:
     share, name = _units(trace, trace.saturated)
     sure = 0.97 * _ramp(share, 0.5, 0.95) * (1 - _progress(facts))
     evidence = [f"{share:.0%} of the outputs of activation {name} are saturated"]
@@ -227,16 +148,19 @@ def _saturated(trace: Trace, facts: _Facts) -> Cause:
     return Cause("saturated", sure, evidence, remedy)
 
 
-def _dead(trace: Trace, facts: _Facts) -> Cause:
+def _dead(trace: Trace, facts: Facts) -> Cause:
     share, name = _units(trace, trace.dead)
     sure = 0.98 * _ramp(share, 0.6, 0.98) * (1 - _progress(facts))
     evidence = [
         f"{share:.0%} of the units of activation {name} are zero on every sample: no gradient reaches what is before"
     ]
+    before = float(trace.dead[0].nan_to_num(0.0).max()) if trace.dead.shape[1] else 0.0
+    if share - before > 0.3:
+        evidence.append(f"at the start it was {before:.0%}: they died in the run, of steps that were too long")
     return Cause("dead", sure, evidence, "Re-initialise these units, or use a leaky activation and a lower rate.")
 
 
-def _vanishing(trace: Trace, facts: _Facts) -> Cause:
+def _vanishing(trace: Trace, facts: Facts) -> Cause:
     names, sizes, moved = _by_module(trace)
     if len(sizes) < 3 or not all(s > 0 for s in sizes):
         return Cause("vanishing", 0.0, [], "")
@@ -267,7 +191,7 @@ def _by_module(trace: Trace) -> tuple[list[str], list[float], float]:
     return list(modules), sizes, moved
 
 
-def _learning_rate(trace: Trace, facts: _Facts) -> Cause:
+def _learning_rate(trace: Trace, facts: Facts) -> Cause:
     rate, best = float(trace.learning_rate[-1]), float(trace.learning_rate.max())
     sharp, edge = float(trace.sharpness[-1]), float(trace.edge[-1])
     choices = []
@@ -302,6 +226,7 @@ def _learning_rate(trace: Trace, facts: _Facts) -> Cause:
     if facts.peak > 0.5:
         sure = 0.7 * _ramp(facts.peak, 0.5, 1.0) * _ramp(4.0 - facts.noise, 0.0, 2.0)
         sure = max(sure, 0.985 * _ramp(math.log10(facts.peak), 1.0, 3.0))
+        sure *= 1 - 0.7 * _progress(facts) * _near(facts)  # it has come back since, and arrived
         evidence = [
             f"the loss has been {float(trace.loss.max()):.3g}, far above its start of {float(trace.loss[0]):.3g}"
         ]
@@ -315,7 +240,7 @@ def _learning_rate(trace: Trace, facts: _Facts) -> Cause:
     return max(choices, key=lambda c: c.confidence, default=Cause("learning rate", 0.0, [], ""))
 
 
-def _noise(trace: Trace, facts: _Facts) -> Cause:
+def _noise(trace: Trace, facts: Facts) -> Cause:
     sure = 0.0
     if math.isfinite(facts.efficiency) and math.isfinite(facts.noise):
         lost = _ramp(0.5 - facts.efficiency, 0.1, 0.35)
@@ -327,13 +252,15 @@ def _noise(trace: Trace, facts: _Facts) -> Cause:
     return Cause("noise", sure, evidence, "Lower the rate, take larger batches, or average the weights.")
 
 
-def _saddle(trace: Trace, facts: _Facts) -> Cause:
+def _saddle(trace: Trace, facts: Facts) -> Cause:
     depth = -facts.lowest / facts.scale if facts.scale > 0 else 0.0
     growth = math.log1p(facts.best_rate * max(-facts.lowest, 0.0))
     sure = 0.0
     if facts.lowest < -facts.doubt:
         felt = _ramp(math.log10(max(facts.steps * growth, 1e-300)), -2.0, -0.5)
-        fixed = 1 - _ramp(facts.drift, 0.03, 0.12)  # a saddle's curvature stays what it is
+        fixed = (1 - _ramp(facts.drift, 0.03, 0.12)) * (
+            1 - _ramp(facts.reach, 0.1, 0.5)
+        )  # a saddle's curvature stays what it is
         sure = 0.92 * _near(facts) * felt * fixed * _ramp(math.log10(depth), -5.0, -3.0) * (1 - 0.7 * _shallow(facts))
         # noise keeps other directions excited: their part of the gain says nothing of the saddle
         sure = max(sure, 0.91 * _deep(facts) * _ramp(facts.noise, 2.0, 5.0) * (1 - _ramp(facts.gain, 0.05, 0.3)))
@@ -354,7 +281,7 @@ def _saddle(trace: Trace, facts: _Facts) -> Cause:
     return Cause("saddle", sure, evidence, "Step along the most negative eigenvector, either way, or add noise.")
 
 
-def _minimum(trace: Trace, facts: _Facts) -> Cause:
+def _minimum(trace: Trace, facts: Facts) -> Cause:
     felt = _ramp(math.log10(max(facts.steps * facts.best_rate * facts.scale, 1e-300)), -2.0, -0.5)
     convex = 1.0 if facts.lowest >= -facts.doubt else _ramp(-math.log10(-facts.lowest / facts.scale), 3.0, 5.0)
     convex = max(convex, 0.8 * _shallow(facts))
@@ -366,15 +293,14 @@ def _minimum(trace: Trace, facts: _Facts) -> Cause:
     return Cause("minimum", sure, evidence, "Nothing is left to gain here: stop, or change model, data or loss.")
 
 
-def _flat(trace: Trace, facts: _Facts) -> Cause:
+def _flat(trace: Trace, facts: Facts) -> Cause:
     """Along the gradient, or everywhere, the run's steps see no curvature, though the rate has not decayed away."""
     everywhere = facts.steps * facts.best_rate * facts.scale
     along = facts.steps * facts.best_rate * facts.along
     still = 1 - _ramp(math.log10(max(everywhere, 1e-300)), -2.0, -0.5)
     # what moves does so by less than a part of the loss
     moves = _ramp(math.log10(max(facts.promised / facts.unit, 1e-300)), -2.0, -0.5) if everywhere > 1 else 0.0
-    changing = _near(facts) * _ramp(facts.drift, 0.03, 0.12) * (facts.lowest < -facts.doubt)
-    changing *= 1 - _ramp(math.log10(max(everywhere, 1e-300)), -0.5, 0.5)
+    changing = _near(facts) * _ramp(facts.reach, 0.1, 0.5) * (facts.lowest < -facts.doubt) * (1 - _shallow(facts))
     sure = 0.88 * max(still, _valley(facts), changing) * (1 - moves)
     evidence = [
         f"gradient {facts.gradient:.3g}, curvature along it {facts.along:.3g}, at most {facts.scale:.3g} anywhere",
@@ -383,7 +309,7 @@ def _flat(trace: Trace, facts: _Facts) -> Cause:
     return Cause("flat", sure, evidence, "Use an optimiser that scales steps (Adam), momentum, or start elsewhere.")
 
 
-_JUDGES: tuple[Callable[[Trace, _Facts], Cause], ...] = (
+_JUDGES: tuple[Callable[[Trace, Facts], Cause], ...] = (
     _saturated,
     _dead,
     _vanishing,
@@ -395,14 +321,14 @@ _JUDGES: tuple[Callable[[Trace, _Facts], Cause], ...] = (
 )
 
 
-def _near(facts: _Facts) -> float:
+def _near(facts: Facts) -> float:
     """1 near a stationary point, 0 where a Newton step gains a part of the loss."""
     if math.isnan(facts.gain):
         return 0.3
     return 1 - _ramp(math.log10(max(facts.gain, 1e-300)), -4.0, -2.0)
 
 
-def _deep(facts: _Facts) -> float:
+def _deep(facts: Facts) -> float:
     """Whether the negative curvature is a good part of all curvature, constant, and felt during the run."""
     if facts.lowest >= -facts.doubt or facts.scale <= 0:
         return 0.0
@@ -410,20 +336,20 @@ def _deep(facts: _Facts) -> float:
     return felt * _ramp(math.log10(-facts.lowest / facts.scale), -1.0, -0.4) * (1 - _ramp(facts.drift, 0.1, 0.4))
 
 
-def _shallow(facts: _Facts) -> float:
+def _shallow(facts: Facts) -> float:
     """Whether nearly all of the loss is gone and what negative curvature there is is little of the curvature."""
     depth = max(-facts.lowest, 0.0) / facts.scale if facts.scale > 0 else 0.0
     return _progress(facts) * _ramp(-math.log10(max(depth, 1e-300)), 0.7, 1.3)
 
 
-def _valley(facts: _Facts) -> float:
+def _valley(facts: Facts) -> float:
     """Whether something is left to gain along a gradient whose direction the run's steps do not traverse."""
     along = facts.steps * facts.best_rate * facts.along
     gain = _ramp(math.log10(facts.gain), -9.0, -7.0) if facts.gain > 0 else 0.0
     return (1 - _ramp(math.log10(max(along, 1e-300)), -1.5, 0.0)) * gain
 
 
-def _progress(facts: _Facts) -> float:
+def _progress(facts: Facts) -> float:
     """Whether the run did what it should: nearly all of the loss is gone."""
     return _ramp(facts.fallen, 0.9, 0.99)
 

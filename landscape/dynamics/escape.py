@@ -5,6 +5,7 @@ at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the num
 1958, JASA 53:457).
 """
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -19,10 +20,10 @@ from landscape import specs
 from landscape.core import Landscape, Progress, silent
 from landscape.dynamics import noises, predictions
 from landscape.dynamics.ensembles import Ensemble
-from landscape.dynamics.makers import Maker, as_makers, require_fit
+from landscape.dynamics.makers import Maker, Spec, as_makers, require_fit
 from landscape.dynamics.paths import Paths, Plane, Recorder, plane
 from landscape.dynamics.predictions import INNER, Theory
-from landscape.dynamics.schedules import Schedule
+from landscape.dynamics.schedules import Schedule, schedule_curve
 from landscape.dynamics.survival import exponential_rate, kaplan_meier_median, median
 from landscape.provenance import provenance
 from landscape.results import Estimate, Provenance, result, save
@@ -131,6 +132,7 @@ class Study:
     results: dict[str, Escapes]
     provenance: Provenance
     plane: Plane | None  # f around the point, where paths were recorded
+    rates: dict[str, Tensor]  # of the schedule, (steps made,) float64 each; empty without one
 
     def __getitem__(self, label: str) -> Escapes:
         return self.results[label]
@@ -207,7 +209,20 @@ def escape(
     config = {"noise": noise, "schedule": schedule, "runs": runs, "steps": steps, "event": str(event)}
     origin = provenance(f, at, None, seed, config)
     picture = plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
-    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, origin, picture)
+    rates = {} if schedule is None else _rates(makers, schedule, results)
+    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, origin, picture, rates)
+
+
+def _rates(makers: dict[str, Maker], schedule: str, results: dict[str, Escapes]) -> dict[str, Tensor]:
+    """The rates at the steps that each optimiser made, where its own rate is known."""
+    known = {}
+    for label, make in makers.items():
+        if not isinstance(make, Spec):
+            continue
+        lr = make.options.get("lr", inspect.signature(make.kind).parameters["lr"].default)
+        if isinstance(lr, int | float) and lr > 0:
+            known[label] = schedule_curve(schedule, float(lr), max(1, int(results[label].ended.max())))
+    return known
 
 
 def _model(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> predictions.Model | str:

@@ -1,6 +1,5 @@
 """What a tracer reads of a loop: the point at which its landscape is, and the optimiser's own quantities there."""
 
-import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -15,12 +14,12 @@ _SECOND = ("exp_avg_sq", "square_avg")  # of Adam and its like, of RMSprop
 
 
 class Scalars(NamedTuple):
-    """The optimiser's quantities at a record; NaN where it has none."""
+    """The optimiser's quantities at a record; NaN where it has none. Norms are () on the parameters' device."""
 
-    batch_gradient: float
+    batch_gradient: Tensor | float
     learning_rate: float
-    momentum: float
-    second: float
+    momentum: Tensor | float
+    second: Tensor | float
     edge: float
 
 
@@ -69,9 +68,15 @@ class Followed:
 
     def point(self) -> Tensor:
         """The parameters as f's point, a new tensor (n,)."""
+        flat = [p.detach().reshape(-1) for p in self.parameters]
         if isinstance(self.f, ModelLandscape):
-            return self.f.point()
-        return torch.cat([p.detach().reshape(-1) for p in self.parameters]).clone()
+            flat = [p.to(self.f.device, self.f.dtype) for p in flat]
+        return torch.cat(flat)
+
+    def norms(self, vector: Tensor) -> Tensor:
+        """The norms (L,), float64, of the parts of a vector (n,) in each of f's parameter tensors."""
+        whole = vector.double()
+        return torch.stack(list(torch._foreach_norm([whole[s] for s in self.layout.values()])))
 
     def momentum(self) -> float:
         """The first optimiser's momentum, or Adam's beta1."""
@@ -124,5 +129,9 @@ class Followed:
         return 2 * (1 + beta) / (1 + 2 * beta if group.get("nesterov") else 1) / rate
 
 
-def _norm(tensors: list[Tensor]) -> float:
-    return math.sqrt(sum(float(t.double().square().sum()) for t in tensors)) if tensors else float("nan")
+def _norm(tensors: list[Tensor]) -> Tensor | float:
+    if not tensors:
+        return float("nan")
+    norms = torch._foreach_norm([t.double() for t in tensors])  # float32 sums lose digits
+    whole: Tensor = torch.stack([n.to(norms[0].device) for n in norms]).norm()
+    return whole

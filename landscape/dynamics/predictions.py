@@ -20,9 +20,11 @@ from landscape.errors import LoadingError, NumericalError
 from landscape.hessian import Hessian
 from landscape.results import result
 from landscape.theory.exits import Floats
+from landscape.theory.predict import SGD
 
 DENSE = 400  # parameters up to which the Hessian is formed
 WORK = 20_000  # rows times coordinates that are predicted
+FOLDS = 30_000_000  # rows times coordinates times steps up to which growth is stepped
 INNER = 0.1  # of the radius: growth is measured from there to the radius
 ALIGNED = 1e-12  # size of off-diagonal entries, relative, that count as none
 
@@ -112,8 +114,7 @@ def predict(make: Maker, starts: Tensor, model: Model | str, noise: str, schedul
     steps = np.array(found.steps)
     if (steps < 0).all() and math.isnan(model.misfit):
         return Theory("no law: nothing falls in the second-order model")
-    if name != "sgd":
-        growth = _crossing(name, options, x, model, limit)
+    growth = _crossing(name, options, x, model, int(steps.max()), growth)
     seen = np.where(steps < 0, limit, steps)
     rate = float((steps >= 0).sum() / seen.sum()) if seen.sum() else None
     return Theory(found.law, _conditions(model), torch.from_numpy(steps), found.median, rate, growth)
@@ -140,8 +141,7 @@ def _matrix(H: Floats) -> Floats:
 
 def _growth(name: str, options: dict[str, Any], model: Model) -> float | None:
     """ln of SGD's factor a step along the steepest fall; None where there is no law."""
-    known = ("lr", "momentum", "dampening", "nesterov", "weight_decay")
-    if name != "sgd" or model.curvatures is None or any(options[o] for o in options if o not in known):
+    if name != "sgd" or model.curvatures is None or any(options[o] for o in options if o not in SGD):
         return None
     chosen = {k: float(str(options.get(k, 0.0))) for k in ("momentum", "dampening", "weight_decay")}
     factors = theory.sgd_growth(
@@ -150,13 +150,21 @@ def _growth(name: str, options: dict[str, Any], model: Model) -> float | None:
     return math.log(float(factors[0])) if model.curvatures[0] < 0 and factors[0] > 0 else None
 
 
-def _crossing(name: str, options: dict[str, Any], x: Floats, model: Model, limit: int) -> float | None:
-    """The median of the e-folds a step that an adaptive method's rule gives."""
-    assert model.H is not None
-    folds = theory.adaptive_growth(
-        name, _matrix(model.H), x, model.radius, inner=INNER, steps=limit, within=model.within, **options
-    )
-    known = folds[np.isfinite(folds)]
+def _crossing(
+    name: str, options: dict[str, Any], x: Floats, model: Model, last: int, growth: float | None
+) -> float | None:
+    """The median over runs of the e-folds a step that the law gives; ``growth``, its limit, where that would take long."""
+    if name == "sgd":
+        if model.curvatures is None or model.basis is None or last * x.shape[0] * model.basis.shape[1] > FOLDS:
+            return growth
+        given = {k: v for k, v in options.items() if k in SGD} | {"lr": float(options.get("lr", 1e-3))}
+        found = theory.sgd_folds(model.curvatures, x @ model.basis, model.radius, inner=INNER, steps=last, **given)
+    else:
+        assert model.H is not None
+        found = theory.adaptive_growth(
+            name, _matrix(model.H), x, model.radius, inner=INNER, steps=last, within=model.within, **options
+        )
+    known = found[np.isfinite(found)]
     return float(np.median(known)) if len(known) else None
 
 

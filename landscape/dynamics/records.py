@@ -57,9 +57,10 @@ class Records:
         else:
             top.write_text(json.dumps(header))
         self._file = self.path.open("ab")
-        self._block: list[list[float]] = []
+        self._block: list[Tensor] = []
 
-    def add(self, row: list[float]) -> None:
+    def add(self, row: Tensor) -> None:
+        """Keep a row (width,), float64, where it is until a block of them is written."""
         if len(row) != self.width:  # the graph of f has changed
             raise ValueError(
                 f"f has {len(row)} quantities to record, {self.width} at the start: its activations must not change during a run."
@@ -70,7 +71,7 @@ class Records:
 
     def flush(self) -> None:
         if self._block:
-            self._file.write(np.array(self._block, dtype=np.float64).tobytes())
+            self._file.write(torch.stack(self._block).cpu().numpy().tobytes())
             self._block = []
         self._file.flush()
 

@@ -10,8 +10,11 @@ import ast
 import inspect
 import math
 import operator
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +23,9 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from landscape import specs
+from landscape.core import FunctionLandscape
+from landscape.provenance import provenance
+from landscape.results import Provenance, result, save
 
 SCHEDULERS: dict[str, type[LRScheduler]] = {
     name.lower(): kind
@@ -84,6 +90,36 @@ def schedule_curve(spec: str, lr: float, steps: int, losses: Sequence[float] | T
         optimizer.step()
         schedule.step(None if losses is None else float(losses[t]))
     return torch.tensor(rates, dtype=torch.float64, device="cpu")
+
+
+@result
+@dataclass(frozen=True, eq=False)
+class Schedules:
+    """Curves of several schedules, for a figure."""
+
+    rates: dict[str, Tensor]  # by spec, (steps,) float64 each
+    lr: float
+    provenance: Provenance
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store in ``folder``; ``landscape.load`` reads it back."""
+        return save(self, folder)
+
+
+def schedule_curves(
+    lines: Sequence[str], lr: float, steps: int, losses: Sequence[float] | Tensor | None = None
+) -> Schedules:
+    """``schedule_curve`` of each line, as one result that can be stored and drawn.
+
+    Raises:
+        ValueError: as of ``schedule_curve``, or there is no line.
+    """
+    if isinstance(lines, str) or not len(lines):
+        raise ValueError(f"lines must be a list of schedules, at least one, got {lines!r}.")
+    rates = {spec: schedule_curve(spec, lr, steps, losses) for spec in lines}
+    flat = FunctionLandscape(lambda x: 0.0 * x.sum(-1), 1, name="schedules")
+    at = torch.zeros(1, dtype=torch.float64, device="cpu")
+    return Schedules(rates, lr, provenance(flat, at, None, 0, {"lr": lr, "steps": steps}))
 
 
 def _chain(spec: str) -> list[str]:

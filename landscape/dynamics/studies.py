@@ -7,7 +7,7 @@ arithmetic, not the landscape, decides. ``landscape figures render comparison`` 
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +113,18 @@ def octopus_study(
         Series(kind, x, [r.median for r in all_], law, [_stalled(r) for r in all_])
         for (kind, all_), law in zip(found.items(), exact, strict=True)
     ]
-    assert origin is not None
     return Comparison(
         f"Octopus, L = {L:.3g}, gamma = {gamma:.3g}, {str(dtype).removeprefix('torch.')}", "dimension d",
-        "steps until the last saddle is left", series, _fits(series, theory.octopus_growth(L, gamma, lr)), (False, True), origin,
+        "steps until the last saddle is left", series, _fits(series, theory.octopus_growth(L, gamma, lr)), (False, True),
+        _origin(origin, seed, dims=list(dims), L=L, gamma=gamma, runs=runs, steps=steps),
     )  # fmt: skip
+
+
+def _origin(first: Provenance | None, seed: int, **config: object) -> Provenance:
+    """That of a study from that of its first escape."""
+    if first is None:
+        raise ValueError("a study needs at least one value.")
+    return replace(first, seed=seed, config=config)
 
 
 def _stalled(found: Escapes) -> str:
@@ -199,7 +206,7 @@ def barrier_study(
     ]
     known = slope(np.array(x), np.log([m.value for m in measured]))
     fits = {"barrier, by the slope of ln steps over 1 / T (1/4 in the limit)": known}
-    assert origin is not None
+    origin = _origin(origin, seed, temperatures=list(temperatures), lr=lr, runs=runs, steps=steps)
     return Comparison(
         f"Over a barrier of 1/4, lr = {lr:g}", "1 / T, with T = lr sigma² / 2", "mean steps to the top", series, fits, (False, True), origin
     )  # fmt: skip
@@ -239,7 +246,7 @@ def plateau_study(
         series.append(Series(f"{N} layers", list(starts), times, expected, [""] * len(rows)))
         origin = origin or study.provenance
         progress("layers", N, max(layers))
-    assert origin is not None
+    origin = _origin(origin, 0, layers=list(layers), starts=list(starts), strength=strength, lr=lr)
     return Comparison(
         f"Plateaus of deep linear networks, s = {strength:g}, lr = {lr:g}", "initial product of weights", "steps to half of the mode",
         series, {}, (True, True), origin,
@@ -299,7 +306,7 @@ def saddle_study(
             s.notes.append(f"index {falling.shape[1]}, {left} of {runs} left")
         origin = origin or study.provenance
         progress("points", number + 1, len(points))
-    assert origin is not None
+    origin = _origin(origin, seed, optimizers=list(optimizers), runs=runs, steps=steps, start=start, radius=radius)
     return Comparison(
         f"Leaving saddles of {getattr(f, 'name', 'a network')}", "steepest fall, −λ", "e-folds of distance a step",
         list(lines.values()), {}, (True, True), origin,

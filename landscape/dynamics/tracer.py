@@ -102,7 +102,7 @@ class Tracer:
         self._before: Tensor | None = None
         self._start: Tensor | None = None
         self._last: Tensor | None = None
-        self._travelled = 0.0
+        self._travelled: Tensor | float = 0.0
         self._vectors: Tensor | None = None
         self._scaled: Tensor | None = None
         self._result: Trace | None = None
@@ -167,13 +167,12 @@ class Tracer:
         self._records.add(self._measure(before))
         self._seen = self._steps
 
-    def _measure(self, before: Tensor | None) -> list[float]:
-        """One row: COLUMNS, then LAYERED for every layer, then UNITS for every activation."""
+    def _measure(self, before: Tensor | None) -> Tensor:
+        """One row, float64, on the device: COLUMNS, then LAYERED for every layer, then UNITS for every activation."""
         assert self._start is not None
         assert self._last is not None
         x = self._followed.point()
-        update = None if before is None else x - before
-        self._travelled += float((x - self._last).norm())
+        self._travelled = (x - self._last).double().norm() + self._travelled
         self._last = x
         with _untouched(self.f):
             value, gradient, noise, activity = _evaluate(self.f, x)
@@ -186,13 +185,21 @@ class Tracer:
             if ends
             else [nan] * 6
         )
-        row = [float(self._steps), value, float(gradient.norm()), nan if update is None else float(update.norm())]
-        row += [scalars.batch_gradient, float(x.norm()), self._travelled, float((x - self._start).norm())]
-        row += [scalars.learning_rate, scalars.momentum, scalars.second, noise, *known, sharpness, scalars.edge]
-        for vector in (gradient, update, x):
-            row += [nan if vector is None else float(vector[s].norm()) for s in self._followed.layout.values()]
+        vectors = (gradient, None if before is None else x - before, x)
+        parts = [
+            x.new_full((len(self._followed.layout),), nan, dtype=torch.float64)
+            if v is None
+            else self._followed.norms(v)
+            for v in vectors
+        ]
+        whole = [part.norm() for part in parts]
+        away = (x - self._start).double().norm()
+        row: list[Tensor | float] = [float(self._steps), value, whole[0], whole[1], scalars.batch_gradient, whole[2]]
+        row += [self._travelled, away, scalars.learning_rate, scalars.momentum, scalars.second, noise]
+        row += [*known, sharpness, scalars.edge]
         self._activities = activity.names()
-        return row + activity.saturated() + activity.dead()
+        units = _together([*activity.saturated(), *activity.dead()], x.device)
+        return torch.cat([_together(row, x.device), *parts, units])
 
     def _ends(self, x: Tensor, gradient: Tensor) -> tuple[Ends | None, float]:
         """Both ends at x, and the sharpness that the optimiser feels; None where a product is not finite."""
@@ -269,14 +276,26 @@ class _Scaled:
         return product
 
 
-def _finite(value: float, gradient: Tensor) -> bool:
-    return bool(np.isfinite(value)) and bool(torch.isfinite(gradient).all())
+def _finite(value: Tensor, gradient: Tensor) -> bool:
+    return bool(torch.isfinite(value)) and bool(torch.isfinite(gradient).all())
 
 
-def _evaluate(f: ModelLandscape | FunctionLandscape, x: Tensor) -> tuple[float, Tensor, float, Activity]:
+def _together(row: list[Tensor | float], device: torch.device) -> Tensor:
+    """Numbers, some of them () on a device, as one float64 tensor there; those of the host travel in one piece."""
+    known = [0.0 if isinstance(v, Tensor) else v for v in row]
+    found = torch.tensor(known, dtype=torch.float64, device=device)
+    where = [i for i, v in enumerate(row) if isinstance(v, Tensor)]
+    if where:
+        found[where] = torch.stack([v.to(device, torch.float64) for v in row if isinstance(v, Tensor)])
+    return found
+
+
+def _evaluate(f: ModelLandscape | FunctionLandscape, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float, Activity]:
     """One pass: f, its gradient (n,), the trace of the gradient's covariance over f's batches (NaN with fewer than two), activations."""
-    total, square, shares, batches = 0.0, 0.0, 0.0, 0
-    gradient, data = torch.zeros_like(x), torch.zeros_like(x)
+    shares, batches = 0.0, 0
+    total = x.new_zeros((), dtype=torch.float64)
+    squares: Tensor | float = 0.0
+    gradient, data = torch.zeros_like(x), None
     activity = Activity()
     with f.evaluation(), torch.enable_grad():
         for term in f.terms():
@@ -284,19 +303,20 @@ def _evaluate(f: ModelLandscape | FunctionLandscape, x: Tensor) -> tuple[float, 
             activity.next_batch()
             with activity:
                 value = term.function(point)
-            total += float(value.detach())
+            total += value.detach()
             if not value.requires_grad:  # a constant
                 continue
             (g,) = torch.autograd.grad(value, point, allow_unused=True)
             g = torch.zeros_like(x) if g is None else g
             gradient += g
             if term.batch is not None and term.share > 0:
-                data += g
-                square += float(g.double().square().sum()) / term.share
+                data = g.double() if data is None else data + g
+                squares = g.double().square().sum() / term.share + squares
                 shares += term.share**2
                 batches += 1
-    spread = square - float(data.double().square().sum())
-    return total, gradient, max(spread, 0.0) / (1 - shares) if batches > 1 else float("nan"), activity
+    if batches < 2 or data is None:
+        return total, gradient, float("nan"), activity
+    return total, gradient, (squares - data.square().sum()).clamp(min=0.0) / (1 - shares), activity
 
 
 @contextmanager
@@ -308,8 +328,11 @@ def _untouched(f: ModelLandscape | FunctionLandscape) -> Iterator[None]:
     states = [(g, g.get_state()) for g in found.values()]
     python, numpy = random.getstate(), np.random.get_state()
     cuda = [f.device.index or 0] if f.device.type == "cuda" else []
+    own = isinstance(f, ModelLandscape) and isinstance(
+        loader, list | tuple
+    )  # torch's is then seen to by f's evaluation
     try:
-        with torch.random.fork_rng(devices=cuda), torch.autocast(f.device.type, enabled=False):
+        with torch.random.fork_rng(devices=cuda, enabled=not own), torch.autocast(f.device.type, enabled=False):
             yield
     finally:
         random.setstate(python)

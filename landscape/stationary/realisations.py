@@ -2,8 +2,8 @@
 
 R realisations share a dimension and a domain. X: (B, n) points, labels: (B,) ascending, the realisation of each. All searches of a
 round go side by side; what they find is told apart by label. A realisation is settled when its Euler sum is right and no point was
-met fewer than ``SEEN`` times; the others get twice as many starts in the next round, and those whose sum stays wrong a census of their
-own, unless most of their points were met rarely.
+met fewer than ``SEEN`` times; the others get twice as many starts in the next round, and those whose sum stays wrong a census of
+their own, unless most of their points were met rarely.
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ from landscape.theory.adaptive import adaptive_law as adaptive_law
 from landscape.theory.counts import coin_toss as coin_toss
 from landscape.theory.counts import coin_toss_index as coin_toss_index
 from landscape.theory.exits import sgd_exit as sgd_exit
+from landscape.theory.exits import sgd_folds as sgd_folds
 from landscape.theory.exits import sgd_growth as sgd_growth
 from landscape.theory.fields import isotropic_counts as isotropic_counts
 from landscape.theory.fields import torus_counts as torus_counts

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from landscape.specs import closest
-from landscape.theory.exits import NEVER, Floats, Ints, _shaped
+from landscape.theory.exits import NEVER, Floats, Ints, _shaped, folds
 
 Step: TypeAlias = Callable[[Floats, Floats, int], Floats]  # (x, gradient, t from 1) -> x
 
@@ -71,19 +71,7 @@ def adaptive_growth(
     Raises:
         ValueError: an unknown name or option, or shapes that do not fit.
     """
-    rows = len(np.atleast_2d(np.asarray(start)))
-    since, size, folds = np.full(rows, NEVER, np.int64), np.ones(rows), np.full(rows, np.nan)
-    over = np.zeros(rows, bool)
-    for t, D in enumerate(_distances(name, curvatures, start, within, steps, options)):
-        new = (since == NEVER) & (inner * radius < D)
-        since[new], size[new] = t, D[new]
-        out = (radius < D) & ~over
-        last = out & (since < t)
-        folds[last] = np.log(D[last] / size[last]) / (t - since[last])
-        over |= out
-        if over.all():
-            break
-    return folds
+    return folds(_distances(name, curvatures, start, within, steps, options), radius, inner)
 
 
 def _distances(

@@ -10,6 +10,7 @@ torch, in its finite formats, would: compare with ``stalled`` of ``landscape.esc
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -92,6 +93,59 @@ def sgd_growth(
     real = np.abs(half) + np.sqrt(np.maximum(spread, 0))
     factors: Floats = np.where(spread >= 0, real, np.sqrt(np.abs(det)))
     return factors
+
+
+def sgd_folds(
+    curvatures: ArrayLike,
+    start: ArrayLike,
+    radius: float = 1.0,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    inner: float = 0.1,
+    steps: int = 10_000,
+) -> Floats:
+    """e-folds of |x| a step from the first one beyond ``inner`` times the radius to the first one beyond the radius: (R,).
+
+    The logarithm of ``sgd_growth`` where one direction rules; less where slower ones still carry a part. NaN where the second does not
+    come within ``steps``, or not after the first. Other arguments as of ``sgd_exit``. Cost: a product with (n, 2, 2) a run and step.
+
+    Raises:
+        ValueError: shapes that do not fit, or an option that torch refuses.
+    """
+    lam, X = _shaped(curvatures, start)
+    require_options(lr, momentum, dampening, nesterov, weight_decay)
+    k = lam + weight_decay
+    M = matrices(k, lr, momentum, dampening, nesterov)
+
+    def distances() -> Iterator[Floats]:
+        yield np.linalg.norm(X, axis=1)
+        Z = _first(k, X, lr, momentum, nesterov)
+        for _ in range(steps):
+            yield np.linalg.norm(Z[..., 0], axis=1)
+            Z = np.einsum("nij,rnj->rni", M, Z)
+
+    return folds(distances(), radius, inner)
+
+
+def folds(distances: Iterable[Floats], radius: float, inner: float) -> Floats:
+    """e-folds a step between the first distance (R,) beyond ``inner`` times the radius and the first beyond the radius, NaN without."""
+    for t, D in enumerate(distances):
+        if t == 0:
+            since, size, found = np.full(len(D), NEVER, np.int64), np.ones(len(D)), np.full(len(D), np.nan)
+            over = np.zeros(len(D), bool)
+        new = (since == NEVER) & (inner * radius < D)
+        since[new], size[new] = t, D[new]
+        out = (radius < D) & ~over
+        last = out & (since < t)
+        found[last] = np.log(D[last] / size[last]) / (t - since[last])
+        over |= out
+        if over.all():
+            break
+    return found
 
 
 def matrices(k: Floats, lr: float, momentum: float, dampening: float, nesterov: bool) -> Floats:

@@ -57,6 +57,8 @@ _ENTRIES = {
     "student-teacher": _Entry(
         "nets", "student_teacher", "ReLU student of an orthonormal ReLU teacher, Gaussian inputs"
     ),
+    "tanh-net": _Entry("zeros", "tanh_net", "tanh network around its saddle at zero, index and nullity known"),
+    "sigmoid-net": _Entry("zeros", "sigmoid_net", "sigmoid network around its saddle at zero, index and nullity known"),
     "digits-tiny": _Entry("digits", "tiny", "tanh network, 310 parameters, on 100 digits: for a census of its saddles"),
 }
 

@@ -86,3 +86,77 @@ def test_a_mistake_takes_one_line(desk: Path, line: tuple[str, ...], said: str) 
     assert said in err.replace("\n", " ")
     assert "Traceback" not in out + err
     assert not (desk / "runs").exists()
+
+
+def test_theory_stands_beside_what_is_measured(desk: Path) -> None:
+    code, out, err = run("--optimizer", "sgd:lr=0.1", "--optimizer", "nadam:lr=0.1", "--runs", "5", "--out", "run")
+    assert code == 0, err
+    study = ls.load(desk / "run")
+    (row,) = [line.split() for line in out.splitlines() if line.strip().startswith("sgd:lr=0.1 ")][:1]
+    assert row[1] == f"{study['sgd:lr=0.1'].median.value:.0f}"
+    assert row[5] == f"{study['sgd:lr=0.1'].theory.median:.0f}"
+    assert "exact recursion on the quadratic" in out
+    assert "no law for nadam" in out
+    figures = {path.name for path in (desk / "run" / "figures").iterdir()}
+    assert {"escape_times.png", "escape_paths.png", "escape_space.png", "escape_film.png", "escape_film.gif"} <= figures
+    done = CliRunner().invoke(
+        main, ["figures", "render", "escape_film", "--from", "run", "--out", "again", "--format", "gif"]
+    )
+    assert done.exit_code == 0, done.stderr
+    assert (desk / "again/escape_film.gif").read_bytes() == (desk / "run/figures/escape_film.gif").read_bytes()
+
+
+@pytest.mark.parametrize(("key", "values"), [("lr", "0.05,0.5"), ("start", "1e-5,0.1"), ("fall", "0.2,2")])
+def test_a_sweep_is_one_study_a_value(desk: Path, key: str, values: str) -> None:
+    line = [
+        "--optimizer",
+        "sgd:lr=0.1,momentum=0.5",
+        "--runs",
+        "6",
+        "--sweep",
+        f"{key}={values}",
+        "--out",
+        "run",
+        "--json",
+    ]
+    code, out, err = run(*line)
+    assert code == 0, err
+    found = ls.load(desk / "run")
+    assert (found.over, found.values) == (key, [float(v) for v in values.split(",")])
+    for study in found.studies:
+        (runs,) = study.results.values()
+        assert runs.median.value == runs.theory.median
+    assert found[0].results.keys() == ({"sgd:momentum=0.5"} if key == "lr" else {"sgd:lr=0.1,momentum=0.5"})
+    assert (desk / "run/figures/escape_sweep.png").exists()
+    assert run(*line, "--resume")[:2] == (0, out)
+    code, shown, _ = run(*line[:-3], "--out", "other")
+    assert code == 0
+    assert f"{key}={found.values[0]:g}" in shown
+
+
+def test_noise_and_groups_on_the_line(desk: Path) -> None:
+    code, _, err = run("--optimizer", "sgd:lr=0.1", "--runs", "3", "--noise", "perturbed:radius=1e-3,threshold=0.1,interval=5",
+                       "--start", "0", "--out", "run")  # fmt: skip
+    assert code == 0, err
+    assert bool(ls.load(desk / "run")["sgd:lr=0.1"].escaped.all())
+    line = ["escape", "digits-tiny", "--set", "steps=0", "--optimizer", "adamw:lr=0.01; *.bias:weight_decay=0", "--runs", "2",
+            "--steps", "3", "--noise", "minibatch:8", "--out", "net"]  # fmt: skip
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 0, done.stderr
+    assert "no law with groups" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("--sweep", "lr"), "--sweep is KEY=NUMBER"),
+        (("--sweep", "fal=1,2"), "fal"),
+        (("--noise", "perturbed:radius=1,threshold=1"), "interval must be"),
+        (("--optimizer", "sgd:lr=0.1; *.bias:lr=0"), "a formula has none"),
+    ],
+)
+def test_new_mistakes_take_one_line(desk: Path, line: tuple[str, ...], said: str) -> None:
+    code, out, err = run("--optimizer", "sgd:lr=0.1", *line)
+    assert code == 2
+    assert said in err.replace("\n", " ")
+    assert "Traceback" not in out + err

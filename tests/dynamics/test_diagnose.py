@@ -1,5 +1,6 @@
 """Runs stuck for a reason known from how they are built: the diagnosis names it first."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -117,15 +118,22 @@ RUNS: dict[str, tuple[str, Callable[[], ls.Trace]]] = {
     "linear net": ("saddle", lambda: along(lambda w: 0.5 * (1 - w.prod(-1)) ** 2, [1e-3, 1e-3], sgd(0.01), 200)),
     "well": ("flat", lambda: along(well, [6.0, 3.0], sgd(0.1), 200)),
     "well, momentum": ("flat", lambda: along(well, [6.0, 0.0], sgd(0.1, 0.9), 200)),
+    "well, adam": ("flat", lambda: along(well, [6.0, 3.0], adam(1e-3), 200)),
+    "well, adam, near": ("flat", lambda: along(well, [7.0, 0.0], adam(1e-2), 200)),
     "valley": ("flat", lambda: along(valley, [1.0, 1.0], sgd(1.0), 200)),
     "decayed": ("learning rate", lambda: along(rosenbrock, [-1.2, 1.0], sgd(1e-3), 400, gamma=0.9)),
     "decayed net": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), adam(1e-2), 200, gamma=0.8)),
     "too large": ("learning rate", lambda: along(bowl, [1.0, 1.0], sgd(2.0), 200)),
     "too large, net": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), sgd(20.0), 200)),
+    "too large, units die": ("dead", lambda: train(net(nn.ReLU, 5, 12, 3), sgd(2.0), 200)),
     "diverged": ("learning rate", lambda: along(lambda x: (x**4).sum(-1), [3.0], sgd(1.0), 20, every=1)),
     "noise": ("noise", lambda: train(net(nn.Tanh, 5, 1), sgd(0.05), 500, batch=2, noise=1.0)),
     "noise, adam": ("noise", lambda: train(net(nn.Tanh, 5, 1), adam(0.05), 500, batch=2, noise=1.0)),
     "converged": ("minimum", lambda: along(bowl, [1.0, 1.0], sgd(0.5), 800)),
+    "converged after a rate that was too large": (
+        "minimum",
+        lambda: along(bowl, [1.0, 1.0], sgd(3.0), 500, gamma=0.97),
+    ),
     "converged, offset": ("minimum", lambda: train(net(nn.Tanh, 5, 1), sgd(0.1), 500, noise=1.0)),
 }
 
@@ -183,3 +191,75 @@ def test_phases_name_the_edge_and_divergence() -> None:
 def test_a_trace_without_a_step_is_refused() -> None:
     with pytest.raises(ValueError, match="no step was traced"):
         ls.diagnose(along(bowl, [1.0, 1.0], sgd(0.1), 0))
+
+
+def test_units_that_died_in_the_run_are_told() -> None:
+    assert any("died in the run" in line for line in ls.diagnose(RUNS["too large, units die"][1]()).causes[0].evidence)
+    assert not any("died in the run" in line for line in ls.diagnose(RUNS["dead"][1]()).causes[0].evidence)
+
+
+def test_remedies_are_tried_where_the_trace_ended() -> None:
+    """Strict saddle: the step along the eigenvector leaves it at ln(1 + lr |curvature|), and the trials are part of the answer."""
+    w = torch.tensor([1e-3, 0.0], dtype=torch.float64, requires_grad=True)
+    f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + 0.1 * x[..., 1] ** 4, dim=2)
+    optimizer = SGD([w], lr=0.05)
+    with ls.Tracer(optimizer, f, every=10) as tracer:
+        for _ in range(100):
+            optimizer.zero_grad()
+            f.value(w).backward()
+            optimizer.step()
+    before = w.detach().clone()
+    found = ls.diagnose(tracer.result, f=f, optimizer=optimizer, steps=40, seeds=2)
+    assert torch.equal(w, before)
+    assert found.causes == ls.diagnose(tracer.result).causes
+    assert found.trials is not None
+    assert found.trials.best.startswith("eigenvector")
+    assert found.probes == found.trials.probes
+    rates = [p.rate for p in found.probes if p.rate is not None]
+    assert rates == pytest.approx([math.log(1.1)] * 2, rel=1e-4)
+    assert found.trials.predicted_rate == pytest.approx(math.log(1.1), rel=1e-9)
+    assert found.trials.best in str(found)
+    assert ls.diagnose(tracer.result, found.trials) == found
+    with pytest.raises(ValueError, match="together"):
+        ls.diagnose(tracer.result, f=f)
+    with torch.no_grad():
+        w += 1
+    with pytest.raises(ValueError, match="not where the trace ended"):
+        ls.diagnose(tracer.result, f=f, optimizer=optimizer)
+    assert ls.diagnose(tracer.result).probes == []
+
+
+def test_a_checkpoint_is_carried_on_and_left_alone() -> None:
+    model = zeroed(net(nn.Tanh, 5, 8, 3))
+    x = torch.randn(32, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    f = ls.ModelLandscape(model, F.mse_loss, [(x[:16], x[:16, :3]), (x[16:], x[16:, :3])])
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.get_rng_state()
+    run = ls.continuation(f, "sgd:lr=0.05", steps=50, every=5)
+    assert run.trace.steps.tolist() == list(range(0, 51, 5))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert ls.diagnose(run.trace).causes[0].name == "saddle"
+    again = ls.continuation(f, lambda p: SGD(p, lr=0.05), steps=50, every=5)
+    assert torch.equal(run.trace.loss, again.trace.loss)
+    # the same recursion in plain torch: batches are drawn by the seed
+    generator = torch.Generator().manual_seed(0)
+    optimizer = SGD(model.parameters(), lr=0.05)
+    for _ in range(50):
+        a, b = f.batches[int(torch.randint(2, (), generator=generator))]
+        optimizer.zero_grad()
+        F.mse_loss(model(a), b).backward()
+        optimizer.step()
+    torch.testing.assert_close(f.point(), run.trace.x, rtol=1e-12, atol=1e-14)
+    curve = ls.continuation(f, "sgd:lr=0.1", schedule="ExponentialLR:gamma=0.5", steps=4, every=1).trace.learning_rate
+    assert curve.tolist() == [0.1, 0.1, 0.05, 0.025, 0.0125]
+    g = ls.FunctionLandscape(bowl, dim=2)
+    with pytest.raises(ValueError, match="say where its run starts"):
+        ls.continuation(g, "sgd:lr=0.1")
+    found = ls.continuation(g, "sgd:lr=0.5", at=torch.ones(2, dtype=torch.float64), steps=800)
+    assert ls.diagnose(found.trace).causes[0].name == "minimum"
+    with pytest.raises(ls.NumericalError, match="not finite"):
+        ls.continuation(g, "sgd:lr=0.5", at=torch.full((2,), math.nan, dtype=torch.float64))
+    with pytest.raises(ValueError, match="Did you mean 'sgd'"):
+        ls.continuation(f, "sdg:lr=0.1")

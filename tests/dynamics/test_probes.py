@@ -30,6 +30,17 @@ def test_nothing_wins_by_next_to_nothing_far_from_a_well(variant: int) -> None:
     assert "step of length" in str(found)
 
 
+@pytest.mark.parametrize("variant", range(stuck.VARIANTS))
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_well_that_the_gradient_does_not_point_to_is_found(variant: int, seed: int) -> None:
+    """Easom from 6, 8 and 10 away, where the gradient is rippled: the step leads to the well, and nothing wins by less than 1e-9."""
+    scene = stuck.get("easom").build(variant, seed).train()
+    found = ls.probe(scene.f, scene.optimizer, steps=5, seeds=2)
+    assert found.best == "control"
+    assert found.leap == pytest.approx((6.0, 8.0, 10.0)[variant], abs=1.2)
+    assert found.along in str(found)
+
+
 def test_a_gain_counts_by_the_unit_of_the_loss() -> None:
     """f = c x^2 / 2 at x = 1: the gain of a tenfold rate is known; negligible is a share of the loss, or of what the caller says."""
 

@@ -1,6 +1,7 @@
 """The tracer: it changes nothing, and what it records is what a plain computation gives."""
 
 import json
+import math
 import random
 from collections.abc import Callable
 from itertools import pairwise
@@ -194,22 +195,37 @@ def test_stuck_units_are_counted() -> None:
     assert float(tracer.result.saturated[0, 1]) == 0.4
 
 
-@pytest.mark.parametrize("every", [1, 3])
-def test_plateaus_of_sigmoids_and_of_linear_nets_are_the_truth(every: int) -> None:
-    table = json.loads((TRUTH / "t8_plateaus.json").read_text())["sigmoid_neuron"]
-    for row in table[:2]:
+def plateaus() -> list[Any]:
+    """(formula, start, rate, {steps to an event by the truth table: the loss at the event}) of every row."""
+    table, found = json.loads((TRUTH / "t8_plateaus.json").read_text()), []
+    for row in table["sigmoid_neuron"]:
         f = ls.FunctionLandscape(lambda w: 0.5 * (torch.sigmoid(w[..., 0]) - 1) ** 2, dim=1)
-        trace = descend(f, [row["w0"]], row["lr"], row["gd_steps_half_loss"] + 5, every)
-        length = ls.plateau_length(trace)
-        assert length is not None
-        assert 0 <= length - row["gd_steps_half_loss"] < every
-    for row in json.loads((TRUTH / "t5_linear_net.json").read_text())["rows"][:2]:
-        s, depth = row["s"], row["layers"]
+        events = {row["gd_steps_half_loss"]: row["f0"] / 2, row["gd_steps_w_ge_0"]: 0.125}
+        found.append(pytest.param(f, [row["w0"]], row["lr"], events, id=f"sigmoid {row['w0']:g} at {row['lr']:g}"))
+    for row in table["gaussian_well"]:
+        f = ls.FunctionLandscape(lambda x: -torch.expm1(-0.5 * x[..., 0] ** 2), dim=1)
+        events = {row["gd_steps_x_lt_1"]: 1 - math.exp(-0.5)}
+        found.append(pytest.param(f, [row["x0"]], row["lr"], events, id=f"well {row['x0']:g} at {row['lr']:g}"))
+    for row in json.loads((TRUTH / "t5_linear_net.json").read_text())["rows"]:
+        s, depth, u0 = row["s"], row["layers"], row["u0"]
         f = ls.FunctionLandscape(lambda w, s=s: 0.5 * (s - w.prod(-1)) ** 2, dim=depth)
-        trace = descend(f, [row["u0"] ** (1 / depth)] * depth, row["lr"], row["gd_steps_to_half"] + 5, every)
-        length = ls.plateau_length(trace, share=0.25 * s**2 / (s - row["u0"]) ** 2)
+        events = {row["gd_steps_to_half"]: s**2 / 8}
+        name = f"linear net of {depth}, s = {s:g}, from {u0:g}"
+        found.append(pytest.param(f, [u0 ** (1 / depth)] * depth, row["lr"], events, id=name))
+    return found
+
+
+@pytest.mark.parametrize(("f", "start", "lr", "events"), plateaus())
+def test_plateaus_are_as_long_as_in_the_truth_tables(
+    f: ls.FunctionLandscape, start: list[float], lr: float, events: dict[int, float]
+) -> None:
+    last = max(events)
+    every = 1 if last < 100 else 7 if last < 5000 else 97
+    trace = descend(f, start, lr, last + every, every, curvature=0, last_look=False)
+    for steps, at in events.items():
+        length = ls.plateau_length(trace, share=at / float(trace.loss[0]))
         assert length is not None
-        assert 0 <= length - row["gd_steps_to_half"] < every
+        assert 0 <= length - steps < every
 
 
 def descend(f: ls.FunctionLandscape, start: list[float], lr: float, steps: int, every: int, **options: Any) -> ls.Trace:

@@ -117,6 +117,9 @@ def drawn(request: pytest.FixtureRequest) -> Any:
             return request.getfixturevalue("glasses")
         if name == "index_width":
             return request.getfixturevalue("widths")
+        if name.startswith("escape_") or name in ("schedule", "edge", "comparison"):
+            kind = {"escape_sweep": "swept", "edge": "edged", "comparison": "compared"}.get(name, "left")
+            return request.getfixturevalue(kind)
         if name.startswith("run_") or name == "probes":
             return request.getfixturevalue("diverged" if broken else "diagnosed")
         if name in ("surface", "surface_3d", "metrics", "walks"):
@@ -157,3 +160,32 @@ def diverged(diagnosed: Any) -> Any:
         diagnosed.diagnosis, trials=dataclasses.replace(trials, probes=[*trials.probes[:-1], first])
     )
     return dataclasses.replace(diagnosed, trace=dataclasses.replace(trace, **holed), diagnosis=told)
+
+
+@pytest.fixture(scope="session")
+def left() -> Any:
+    """Three optimisers leaving a saddle, one too slow; two runs of each recorded, with a schedule."""
+    f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 1] ** 4, 2, name="two wells")
+    lines = ["sgd:lr=0.1", "adam:lr=0.02", "sgd:lr=0.001"]
+    at = torch.zeros(2, dtype=torch.float64)
+    return ls.escape(f, at, lines, 12, 150, 1e-2, ls.LeavesBall(0.6), schedule="StepLR:step_size=50", record=2)
+
+
+@pytest.fixture(scope="session")
+def swept() -> Any:
+    """Two learning rates, the smaller too slow."""
+    f = ls.zoo.load("strict-saddle", dim=2)
+    return ls.sweep(f, torch.zeros(2).double(), ["sgd:lr=0.1"], "lr", [1e-4, 0.1, 1.0], runs=9, steps=200)
+
+
+@pytest.fixture(scope="session")
+def edged() -> Any:
+    """A few steps of a one-dimensional fit."""
+    f = ls.FunctionLandscape(lambda x: (x[..., 0] * x[..., 1] - 1).square(), 2, name="product")
+    return ls.edge_of_stability(f, torch.tensor([2.0, 0.1]).double(), ["sgd:lr=0.2", "sgd:lr=0.1,momentum=0.5"], 60, 5)
+
+
+@pytest.fixture(scope="session")
+def compared() -> Any:
+    """An octopus that float32 does not let go."""
+    return ls.octopus_study((2, 3, 4, 5), L=1.5, runs=3, steps=400, dtype=torch.float32)

@@ -146,6 +146,7 @@ def test_families_without_chance_have_the_counts_of_the_zoo(name: str, dims: lis
         assert found.counts[0].tolist() == [truth.get(k, 0) for k in range(dim + 1)]
         assert found.deviations == [0.0] * (dim + 1)
         assert found.total.error == 0
+    assert int(found.starts.max()) < 6000  # no census was asked
 
 
 def test_a_users_own_family() -> None:
@@ -166,6 +167,7 @@ def test_equal_landscapes_of_different_seeds_are_told_apart() -> None:
     found = ls.count_saddles(same_every_time, 2, 4)[2]
     assert found.counts.tolist() == [[4, 4, 1]] * 4
     assert found.total.error == 0
+    assert int(found.starts.max()) < 6000  # no census was asked
 
 
 def test_values_and_indices_are_those_of_the_points() -> None:

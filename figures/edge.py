@@ -1,0 +1,44 @@
+"""Training at the edge of stability: the sharpness beside the largest curvature that the optimiser can bear, and the loss."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from . import optimisers, style
+
+
+@style.styled
+def draw(result: Any) -> Figure:
+    """Above, sharpness against steps with each optimiser's limit dashed; below, the loss."""
+    runs = _runs(result)
+    fig = Figure(figsize=(style.COLUMN * 1.2, 3.7), layout="constrained")
+    top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
+    for k, (label, run) in enumerate(runs.items()):
+        colour = optimisers.look(k)["color"]
+        steps = np.asarray(run.steps)
+        top.plot(steps, np.asarray(run.sharpness), color=colour, linewidth=1.2, label=optimisers.short(label))
+        top.axhline(run.limit, color=colour, linestyle=(0, (4, 2)), linewidth=1.0)
+        top.annotate(f"limit {run.limit:.3g}", (1, run.limit), xycoords=("axes fraction", "data"), xytext=(-2, 2),
+                     textcoords="offset points", ha="right", va="bottom", fontsize=6.5, color=colour)  # fmt: skip
+        bottom.plot(steps, np.asarray(run.losses), color=colour, linewidth=1.0)
+    top.set_ylim(0, 1.25 * max(max(float(np.asarray(r.sharpness).max()), r.limit) for r in runs.values()))
+    top.set_ylabel("sharpness, largest eigenvalue")
+    bottom.set(ylabel="loss", xlabel="step", yscale="log")
+    bottom.xaxis.set_major_locator(MaxNLocator(5))
+    optimisers.key(fig, top, 1 if len(runs) == 1 else 2)
+    return fig
+
+
+def caption(result: Any) -> str:
+    """What the figure shows, in words."""
+    parts = [f"{label}: limit {r.limit:.4g}, late sharpness {r.late:.3f} of it" for label, r in _runs(result).items()]
+    return f"Sharpness and loss of {result.provenance.name} in full-batch training, with the stability limit dashed; {'; '.join(parts)}."
+
+
+def _runs(result: Any) -> Any:
+    runs = getattr(result, "runs", None)
+    if not isinstance(runs, dict) or not all(hasattr(r, "sharpness") for r in runs.values()):
+        raise style.NothingToDraw("this result has no runs with their sharpness; edge_of_stability gives them.")
+    return runs

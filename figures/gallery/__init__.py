@@ -1,0 +1,52 @@
+"""Figures of the gallery: one recipe an exhibit, by the name of its entry in ``landscape.gallery``.
+
+A recipe here reads an ``Exhibit`` as those beside it read a result. The PNG files in this folder are what README and docs show.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from . import clusters, dynamics, matrices, networks, saddles, walks
+
+DRAWN: dict[str, Callable[[Any], Figure]] = {
+    "saddle": saddles.saddle,
+    "monkey-saddle": saddles.monkey_saddle,
+    "styblinski-tang": saddles.styblinski_tang,
+    "coin-toss": matrices.coin_toss,
+    "bray-dean": matrices.bray_dean,
+    "p-spin": matrices.p_spin,
+    "index-loss": networks.index_loss,
+    "outliers": networks.outliers,
+    "skip-connections": networks.skip_connections,
+    "training-plane": networks.training_plane,
+    "random-walk": walks.random_walk,
+    "mode-connection": networks.mode_connection,
+    "lennard-jones": clusters.lennard_jones,
+    "saxe-plateaus": dynamics.saxe,
+    "kramers": dynamics.kramers,
+    "schedules": dynamics.schedules,
+}
+
+
+def caption(exhibit: Any) -> str:
+    """What the figure shows, with the published numbers beside those found."""
+    numbers = "; ".join(
+        f"{m.what}: {number(m.published)} published, {estimate(m.found)} found" for m in exhibit.matches
+    )
+    told = f" {numbers}." if numbers else ""
+    return f"{exhibit.title}, after {exhibit.reproduces}. Here: {exhibit.setting}.{told}"
+
+
+def number(value: float) -> str:
+    """Seven digits at most, none that say nothing."""
+    return f"{value:.7g}".replace("-", "\u2212")
+
+
+def estimate(found: Any) -> str:
+    """No more digits than the error supports."""
+    if not found.error:
+        return number(found.value)
+    digits = max(0, 1 - int(f"{found.error:e}".split("e")[1]))
+    return f"{found.value:.{digits}f} ± {found.error:.{digits}f}".replace("-", "\u2212")

@@ -1,0 +1,240 @@
+"""The gallery: well-known figures of the literature, computed again, each with published numbers beside those found.
+
+An entry names what it reproduces and the function that computes it, ``compute(progress) -> (data, matches)``, in a module of this
+package. An exhibit is what came out: everything that a figure draws, and the numbers. ``recall`` computes an exhibit once and keeps it.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from landscape import specs
+from landscape.core import FunctionLandscape, Progress, silent
+from landscape.errors import LoadingError
+from landscape.provenance import provenance
+from landscape.results import Estimate, Provenance, load, result, save
+
+
+@result
+@dataclass(frozen=True)
+class Match:
+    """A published number beside the one found."""
+
+    what: str
+    published: float
+    source: str  # paper, and where in it
+    found: Estimate  # its error is one standard error; 0 where the number is exact to rounding
+    within: float = (
+        0.0  # what the two may differ by beside the error: rounding of the printed number, a limit not reached
+    )
+    note: str = ""  # why, if they need not be equal
+
+    @property
+    def agrees(self) -> bool:
+        """Whether they differ by no more than three standard errors and ``within``."""
+        rounding = 1e-12 * abs(self.published)
+        return abs(self.found.value - self.published) <= 3 * self.found.error + self.within + rounding
+
+
+@result
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """What an entry of the gallery has computed."""
+
+    name: str
+    title: str
+    reproduces: str  # paper and figure
+    setting: str  # what was computed here, and where it differs from the paper
+    matches: list[Match]
+    data: dict[str, Any]  # tensors, numbers, words and results, as its figure reads them
+    seconds: float
+    provenance: Provenance
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store everything in ``folder``; ``landscape.load`` reads it."""
+        return save(self, folder)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the manifest."""
+
+    module: str
+    function: str
+    title: str
+    reproduces: str
+    setting: str
+
+
+ENTRIES = {
+    "saddle": Entry(
+        "saddles", "saddle", "A saddle, and runs that leave it",
+        "Lee, Simchowitz, Jordan & Recht 2016, COLT: gradient descent leaves a strict saddle",
+        "x^2 - y^2; 100 runs of three torch optimisers from 1e-4 beside the saddle, at a rate of 0.05",
+    ),
+    "monkey-saddle": Entry(
+        "saddles", "monkey_saddle", "The monkey saddle",
+        "Hilbert & Cohn-Vossen 1932, Geometry and the Imagination",
+        "x^3 - 3 x y^2; 600 runs of SGD with noise start at the saddle itself",
+    ),
+    "styblinski-tang": Entry(
+        "saddles", "styblinski_tang", "Every stationary point of a function",
+        "Styblinski & Tang 1990, Neural Networks 3:467",
+        "a census of all stationary points of the function of two variables",
+    ),
+    "coin-toss": Entry(
+        "matrices", "coin_toss", "A coin toss against random matrices",
+        "Dean & Majumdar 2006, Phys. Rev. Lett. 97:160201",
+        "P(no negative eigenvalue) of the GOE: exact, of sampled matrices, and if curvatures were coins",
+    ),
+    "bray-dean": Entry(
+        "matrices", "bray_dean", "Index against energy of random landscapes",
+        "Bray & Dean 2007, Phys. Rev. Lett. 98:150201",
+        "the limit, exact ratios of mean counts for 2 to 20 variables, and stationary points of random p-spin landscapes",
+    ),
+    "p-spin": Entry(
+        "matrices", "p_spin", "Complexity of a spin glass",
+        "Auffinger, Ben Arous & Cerny 2013, Commun. Pure Appl. Math. 66:165",
+        "mean numbers of stationary points of the spherical 3-spin glass by index and energy, exponents per spin",
+    ),
+    "index-loss": Entry(
+        "networks", "index_loss", "Index against loss of a network",
+        "Dauphin et al. 2014, NeurIPS, figure 1",
+        "stationary points of a tanh network with 310 parameters on 100 digits, from points along training",
+    ),
+    "outliers": Entry(
+        "networks", "outliers", "Bulk and outliers of a Hessian",
+        "Sagun, Evci, Guney, Dauphin & Bottou 2017, arXiv:1706.04454; Gur-Ari, Roberts & Dyer 2018, arXiv:1812.04754; "
+        "Papyan 2020, JMLR 21(252)",
+        "a ReLU network 64-32-10 after five epochs of SGD on 1,797 digits; the widest gap between neighbours among its 20 "
+        "largest eigenvalues",
+    ),
+    "skip-connections": Entry(
+        "networks", "skip_connections", "With and without skip connections",
+        "Li, Xu, Taylor, Studer & Goldstein 2018, NeurIPS, figures 1 and 5",
+        "tanh networks of 16 inner layers of 16 units with and without skips, trained alike on digits; filter-normalised planes",
+    ),
+    "training-plane": Entry(
+        "networks", "training_plane", "A training run on its principal plane",
+        "Li, Xu, Taylor, Studer & Goldstein 2018, NeurIPS, figure 9 and section 7",
+        "SGD and Adam with weight decay on digits, a point an epoch, on the plane of their principal axes about SGD's end",
+    ),
+    "random-walk": Entry(
+        "walks", "random_walk", "Principal axes of a random walk",
+        "Antognini & Sohl-Dickstein 2018, NeurIPS, arXiv:1806.08805",
+        "1,000 steps in 4,000 dimensions, eight walks, centred on their means",
+    ),
+    "mode-connection": Entry(
+        "networks", "mode_connection", "A valley between two networks",
+        "Garipov, Izmailov, Podoprikhin, Vetrov & Wilson 2018, NeurIPS, figure 1; Draxler, Veschgini, Salmhofer & Hamprecht 2018, ICML",
+        "two networks trained on digits from two seeds, a Bezier curve with one bend and a minimum-energy path between them",
+    ),
+    "lennard-jones": Entry(
+        "clusters", "lennard_jones", "The tree of a cluster of seven atoms",
+        "Doye & Wales 2002, J. Chem. Phys. 116:3777; Wales, Miller & Walsh 1998, Nature 394:758",
+        "minima and saddles of index 1 from random starts by eigenvector following, joined by the gradient flow",
+    ),
+    "saxe-plateaus": Entry(
+        "dynamics", "saxe", "Plateaus of a deep linear network",
+        "Saxe, McClelland & Ganguli 2014, ICLR, arXiv:1312.6120, figure 3",
+        "SGD at a small rate on two layers that learn four modes from a start of 1e-3 each",
+    ),
+    "kramers": Entry(
+        "dynamics", "kramers", "Noise over a barrier",
+        "Kramers 1940, Physica 7:284; Gardiner 2004, Handbook of Stochastic Methods, chapter 5",
+        "SGD with normal noise in the double well x^4/4 - x^2/2, 1,000 runs at each of three temperatures",
+    ),
+    "schedules": Entry(
+        "dynamics", "schedules", "What a schedule does to noise",
+        "Mandt, Hoffman & Blei 2017, JMLR 18(134); Robbins & Monro 1951, Ann. Math. Stat. 22:400",
+        "4,000 runs of SGD with normal noise on x^2/2 under five of torch's schedules, beside exact moments",
+    ),
+}  # fmt: skip
+
+
+def names() -> list[str]:
+    """The entries of the gallery."""
+    return list(ENTRIES)
+
+
+def entry(name: str) -> Entry:
+    """One entry.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in ENTRIES:
+        raise ValueError(f"the gallery has no {name!r}.{specs.closest(name, ENTRIES)} It has {', '.join(ENTRIES)}.")
+    return ENTRIES[name]
+
+
+def compute(name: str, *, progress: Progress = silent) -> Exhibit:
+    """Compute an exhibit. Cost: from a second to a minute; the slowest are those of networks."""
+    chosen = entry(name)
+    begun = time.perf_counter()
+    function: Callable[[Progress], tuple[dict[str, Any], list[Match]]] = getattr(
+        importlib.import_module(f"landscape.gallery.{chosen.module}"), chosen.function
+    )
+    data, matches = function(progress)
+    nothing = FunctionLandscape(lambda x: x.sum(-1), 1)
+    source = provenance(nothing, torch.zeros(0, dtype=torch.float64, device="cpu"), name, 0, {})
+    seconds = time.perf_counter() - begun
+    return Exhibit(name, chosen.title, chosen.reproduces, chosen.setting, matches, data, seconds, source)
+
+
+def recall(name: str, cache: Path, *, afresh: bool = False, progress: Progress = silent) -> Exhibit:
+    """The exhibit kept in ``cache``, computed and kept there if it is missing, damaged, or of other code."""
+    folder = cache / f"{name}-{fingerprint(name)}"
+    if not afresh:
+        try:
+            found = load(folder)
+            if isinstance(found, Exhibit):
+                return found
+        except LoadingError:
+            pass
+    made = compute(name, progress=progress)
+    made.save(folder)
+    return made
+
+
+def kept(name: str, cache: Path) -> bool:
+    """Whether ``cache`` has the exhibit."""
+    return (cache / f"{name}-{fingerprint(name)}" / "result.json").is_file()
+
+
+def fingerprint(name: str) -> str:
+    """What the exhibit depends on: this version and the code of its module, 8 hexadecimal digits."""
+    from landscape import __version__
+
+    spec = importlib.util.find_spec(f"landscape.gallery.{entry(name).module}")
+    code = Path(spec.origin).read_bytes() if spec is not None and spec.origin else b""
+    return hashlib.sha256(__version__.encode() + code).hexdigest()[:8]
+
+
+def exact(value: float) -> Estimate:
+    """A number that has no error but rounding."""
+    return Estimate(value, 0.0, value, value)
+
+
+def mean(values: Iterable[float]) -> Estimate:
+    """The mean of independent numbers, two or more, with its standard error."""
+    numbers = torch.tensor(list(values), dtype=torch.float64, device="cpu")
+    value, error = float(numbers.mean()), float(numbers.std()) / len(numbers) ** 0.5
+    return Estimate(value, error, value - 1.96 * error, value + 1.96 * error)
+
+
+def default_cache() -> Path:
+    """Where exhibits are kept: LANDSCAPE_CACHE, else the user's cache folder."""
+    own = os.environ.get("LANDSCAPE_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or str(Path.home() / ".cache")
+    return Path(base) / "torch-landscape" / "gallery"

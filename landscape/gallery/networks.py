@@ -1,0 +1,164 @@
+"""Networks on scikit-learn's digits: their Hessians, planes, training runs, and the valleys between them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscape import data, userfiles, zoo
+from landscape.core import Progress
+from landscape.gallery import Match, exact, mean
+from landscape.hessian import Hessian
+from landscape.linalg.lanczos import eigsh
+from landscape.linalg.quadrature import spectral_density
+from landscape.model import ModelLandscape
+from landscape.stationary.networks import critical_points
+from landscape.stationary.training import training_paths
+from landscape.surfaces.connect import connect
+from landscape.surfaces.grids import surface
+
+CLASSES = 10
+LAYERS = 16
+
+
+def index_loss(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+    """Index and loss of stationary points. The paper prints no number: the correlation found stands alone."""
+    f = zoo.load("digits-tiny", hidden=3)
+    assert isinstance(f, ModelLandscape)
+    paths = training_paths(f, runs=12, points=6, steps=600, seed=0)
+    return {"census": critical_points(f, paths, iterations=40, seed=0, name="digits-tiny", progress=progress)}, []
+
+
+def outliers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+    """How many eigenvalues stand apart from the bulk."""
+    seeds, count = 5, 21
+    x, y = _digits(None)
+    tops = []
+    for seed in range(seeds):
+        progress("networks", seed, seeds)
+        with userfiles.seeded(seed):
+            model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, CLASSES)).double()
+            for _ in _train(model, x, y, lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9), 5):
+                pass
+        f = ModelLandscape(model, F.cross_entropy, [(x, y)], name="digits, 64-32-10")
+        tops.append(eigsh(Hessian(f), largest=count, smallest=1, tol=1e-3, seed=seed).values.cpu().flip(0)[:count])
+        if seed == 0:
+            density = spectral_density(Hessian(f), probes=4, steps=70, seed=0)
+    T = torch.stack(tops)
+    gaps = (T[:, :-1] / T[:, 1:])[:, :-1]
+    found = mean((gaps.argmax(1) + 1).double().tolist())
+    return {"eigenvalues": T, "gaps": gaps, "density": density}, [
+        Match("outliers, five networks", float(CLASSES - 1), "Sagun et al. 2017: as many as classes, one of which is lost to "
+              "the softmax's shift", found, 1.0, "Sagun et al. and Papyan count one a class, Gur-Ari et al. the top subspace"),
+    ]  # fmt: skip
+
+
+class Deep(nn.Module):
+    """Layers of one width, with or without skips."""
+
+    def __init__(self, layers: int, width: int, skip: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, width)
+        self.inner = nn.ModuleList([nn.Linear(width, width) for _ in range(layers)])
+        self.last = nn.Linear(width, CLASSES)
+        self.skip = skip
+        for layer in [self.first, *self.inner]:
+            nn.init.xavier_normal_(layer.weight, gain=1.2)  # torch's own start lets signals die out in so many layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.first(x))
+        for layer in self.inner:
+            new = torch.tanh(layer(h))
+            h = h + 0.5 * new if self.skip else new
+        out: Tensor = self.last(h)
+        return out
+
+
+def skip_connections(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+    """Planes about the ends of two trainings that differ by skips only. The paper prints no number."""
+    x, y = _digits(400)
+    found = {}
+    for name, skip in (("with skips", True), ("without", False)):
+        with userfiles.seeded(0):
+            model = Deep(LAYERS, 16, skip).double()
+            for _ in _train(model, x, y, lambda p: torch.optim.Adam(p, lr=2e-3), 60):
+                pass
+        f = ModelLandscape(model, F.cross_entropy, [(x, y)], name=f"{LAYERS} layers {name}")
+        found[name] = surface(f, f.point(), span=1.0, resolution=37, seed=1, progress=progress)
+    return {"surfaces": found}, []
+
+
+def training_plane(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+    """Two runs on the plane of their principal axes, and how much of each two axes of its own hold."""
+    x, y = _digits(600)
+    paths: dict[str, Tensor] = {}
+    for name, make in (
+        ("SGD", lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=5e-4)),
+        ("Adam", lambda p: torch.optim.Adam(p, lr=3e-3, weight_decay=5e-4)),
+    ):
+        progress(name, len(paths), 2)
+        with userfiles.seeded(2):
+            model = nn.Sequential(
+                nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, CLASSES)
+            ).double()
+            f = ModelLandscape(model, F.cross_entropy, [(x, y)], l2={"*": 5e-4}, name="digits, 64-24-24-10")
+            points = [f.point(), *(f.point() for _ in _train(model, x, y, make, 40, batch=16))]
+        paths[name] = torch.stack(points)
+    end = paths["SGD"][-1]
+    plane = surface(f, end, "pca", span=1.0, resolution=2, trajectory=paths)
+    reach = 1.15 * max(float(walk.where.abs().max()) for walk in plane.walks.values())
+    plane = surface(f, end, "pca", span=reach, resolution=41, trajectory=paths, progress=progress)
+    shares = {}
+    for name, path in paths.items():
+        sizes = torch.linalg.svdvals(path[:-1] - path[-1]).square()
+        shares[name] = float(sizes[:2].sum() / sizes.sum())
+    return {"plane": plane, "shares": shares}, [
+        Match("share of SGD's path on its own two axes", 0.65, "Li et al. 2018, section 7.2: between 40 % and 90 %",
+              exact(shares["SGD"]), 0.25, "the middle of a range; another network and data"),
+    ]  # fmt: skip
+
+
+def mode_connection(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+    """Two ends of training that a straight line crosses a hill between."""
+    x, y = _digits(400)
+    ends = []
+    for seed in (0, 1):
+        with userfiles.seeded(seed):
+            model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, CLASSES)).double()
+            for _ in _train(model, x, y, lambda p: torch.optim.Adam(p, lr=5e-3, weight_decay=1e-4), 40):
+                pass
+        f = ModelLandscape(model, F.cross_entropy, [(x, y)], l2={"*": 1e-4}, name="digits, 64-32-10")
+        ends.append(f.point())
+    made = connect(f, *ends, steps=400, plane=41, metrics=["accuracy"], seed=0, progress=progress)
+    return {"connection": made}, [
+        Match("barrier along the curve over that of the straight line", 0.0, "Garipov et al. 2018 and Draxler et al. 2018: "
+              "essentially none", exact(made.barrier / made.straight_barrier), 0.1, "small networks keep a little of it"),
+    ]  # fmt: skip
+
+
+def _digits(count: int | None) -> tuple[Tensor, Tensor]:
+    x, y = data.digits()
+    return x[:count].double(), y[:count]
+
+
+def _train(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    make: Callable[[Any], torch.optim.Optimizer],
+    epochs: int,
+    *,
+    batch: int = 64,
+) -> Iterator[int]:
+    """Train on minibatches; stops after every epoch. Draws from torch's global generator."""
+    optimizer = make(model.parameters())
+    for epoch in range(epochs):
+        with torch.enable_grad():
+            for i in torch.split(torch.randperm(len(x)), batch):
+                optimizer.zero_grad()
+                torch.autograd.backward(F.cross_entropy(model(x[i]), y[i]))
+                optimizer.step()
+        model.zero_grad(set_to_none=True)
+        yield epoch

@@ -1,0 +1,93 @@
+"""The studies of escape at full scale: results stored, figures drawn, numbers printed.
+
+    python tests/benchmarks/escapes.py FOLDER [octopus barrier plateau saddles edge]
+
+Each goes to FOLDER/NAME (`landscape figures render all --from FOLDER/NAME` draws it again). About ten minutes on two cores.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from landscape_figures import RECIPES, save
+from torch import nn
+
+import landscape as ls
+
+
+def octopus() -> list[ls.Comparison]:
+    return [
+        ls.octopus_study(L=1.5, runs=40, steps=6_000),
+        ls.octopus_study((2, 3, 4, 5, 6, 8, 10), L=math.e, runs=40),
+        ls.octopus_study(L=math.e, runs=40, dtype=torch.float32),
+    ]
+
+
+def barrier() -> list[ls.Comparison]:
+    return [ls.barrier_study((0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3), lr=0.01, runs=1_000)]
+
+
+def plateau() -> list[ls.Comparison]:
+    return [ls.plateau_study((2, 3, 4), (1e-4, 1e-3, 1e-2, 1e-1))]
+
+
+def saddles() -> list[ls.Comparison]:
+    f = ls.zoo.load("digits-tiny")
+    census = ls.critical_points(f, ls.training_paths(f, runs=2, points=10, steps=300, seed=0))
+    keep = census.stationary & (census.indices >= 1) & (census.smallest < -1e-3)
+    order = census.smallest[keep].argsort()
+    points = census.points[keep][order]
+    distinct = [x for i, x in enumerate(points) if i == 0 or float((x - points[i - 1]).norm()) > 1e-3]
+    print(f"{f.dim} parameters, {int(keep.sum())} of {len(census.points)} searches ended at saddles")
+    lines = ["sgd:lr=0.1", "sgd:lr=0.02,momentum=0.9", "adam:lr=1e-4"]
+    return [ls.saddle_study(f, distinct[:6], lines, runs=32)]
+
+
+def edge() -> list[ls.EdgeStudy]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 1)).double()
+    x = torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
+    y = torch.sin(2 * math.pi * x) + 0.3 * torch.cos(5 * x)
+    f = ls.ModelLandscape(net, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)], name="tanh net")
+    lines = ["sgd:lr=0.4", "sgd:lr=0.25", "sgd:lr=0.25,momentum=0.5", "sgd:lr=0.4,momentum=0.5"]
+    return [ls.edge_of_stability(f, f.point(), lines, steps=4_000, every=80)]
+
+
+STUDIES: dict[str, Callable[[], list[Any]]] = {
+    "octopus": octopus, "barrier": barrier, "plateau": plateau, "saddles": saddles, "edge": edge
+}  # fmt: skip
+
+
+def told(study: Any) -> None:
+    if isinstance(study, ls.EdgeStudy):
+        for label, run in study.runs.items():
+            print(
+                f"  {label}: limit {run.limit:.4g}, late sharpness {run.late:.4f} ± {run.spread:.4f} of it, above from {run.reached}"
+            )
+        return
+    print(f"  {study.title}")
+    for series in study.series:
+        for i, x in enumerate(series.x):
+            m = series.measured[i] if series.measured else None
+            law = series.predicted[i]
+            shown = "-" if m is None else f"{m.value:.6g} [{m.low:.6g}, {m.high:.6g}]"
+            print(
+                f"  {series.label}, {study.over} {x:.4g}: {shown}, theory {'-' if law is None else f'{law:.6g}'} {series.notes[i]}"
+            )
+    for name, fit in study.fits.items():
+        print(f"  {name}: {fit.value:.4f} [{fit.low:.4f}, {fit.high:.4f}]")
+
+
+if __name__ == "__main__":
+    root, *names = sys.argv[1:] or ["studies"]
+    for name in names or STUDIES:
+        print(name)
+        for number, study in enumerate(STUDIES[name]()):
+            folder = study.save(Path(root) / (f"{name}-{number}" if number else name))
+            told(study)
+            recipe = RECIPES["edge" if isinstance(study, ls.EdgeStudy) else "comparison"]
+            alt = recipe.caption(study)
+            save(recipe.draw(study), folder / "figures" / f"{recipe.name}.png", alt=alt, provenance=study.provenance)

@@ -1,0 +1,123 @@
+"""Studies against tables of other programs, closed forms and the Hessians of the networks; the edge of stability."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import landscape as ls
+
+TRUTH = Path(__file__).parents[1] / "truth/dynamics"
+
+
+def test_octopus_is_exponential_and_polynomial(tmp_path: Path) -> None:
+    """Exact steps at d = 2 ... 4 within the 2 % of the starts; the factor a dimension is kappa, the perturbed one linear."""
+    study = ls.octopus_study((2, 3, 4, 5), L=1.5, runs=8, steps=1_500, seed=1)
+    study.save(tmp_path)
+    study = ls.load(tmp_path)
+    table = {
+        r["d"]: r["escape_step"]
+        for r in json.loads((TRUTH / "t4_octopus.json").read_text())["gd"]
+        if r["L"] == 1.5 and r["gamma"] == 1.0
+    }
+    descent, perturbed = study.series
+    for d, measured, predicted in zip(descent.x, descent.measured, descent.predicted, strict=True):
+        assert predicted == table[int(d)]
+        assert measured.value == pytest.approx(predicted, rel=0.03, abs=1)
+    factor = study.fits["gradient descent: factor a dimension"]
+    assert factor.value == pytest.approx(
+        study.fits["kappa, the factor a dimension in the limit, exactly"].value, rel=0.05
+    )
+    assert factor.low > 3
+    power = study.fits["perturbed gradient descent: power of d"]
+    assert 1 < power.value < 2.2
+    assert all(p.value <= m.value for p, m in zip(perturbed.measured, descent.measured, strict=True))
+    last = [m.value for m in perturbed.measured]
+    assert last[3] - last[2] == pytest.approx(last[2] - last[1], rel=0.35)  # as long at each saddle: linear in d
+
+
+@pytest.mark.parametrize(
+    ("dtype", "L", "held"), [(torch.float32, math.e, 4), (torch.float64, math.e, 5)], ids=["f32", "f64"]
+)
+def test_underflow_is_named_and_left_out_of_fits(dtype: torch.dtype, L: float, held: int) -> None:
+    """Table: float32 never leaves from (e, 4) on, float64 from (e, 5) on."""
+    rows = json.loads((TRUTH / "t4_octopus.json").read_text())["precision"]
+    never = [
+        r["d"]
+        for r in rows
+        if r["L"] == L and r["dtype"] == str(dtype).removeprefix("torch.") and r["escape_step"] is None
+    ]
+    assert min(never) == held
+    study = ls.octopus_study((held - 1, held), L=L, runs=4, steps=1_600, dtype=dtype)
+    descent, perturbed = study.series
+    assert descent.notes == ["", "100 % stalled by underflow"]
+    assert math.isinf(descent.measured[1].value)
+    assert perturbed.notes == ["", ""]
+    assert not any("gradient descent: factor" in key for key in study.fits)
+
+
+def test_noise_takes_sgd_over_a_barrier() -> None:
+    """The exact time, of a table, with the top moved for looking once a step; its slope is that of the barrier."""
+    study = ls.barrier_study((0.15, 0.2, 0.3), lr=0.02, runs=400, seed=3)
+    exact, _ = study.series
+    table = {r["T"]: r["to_saddle"]["mfpt"] for r in json.loads((TRUTH / "t6_kramers.json").read_text())["rows"]}
+    for x, measured, predicted in zip(exact.x, exact.measured, exact.predicted, strict=True):
+        assert predicted is not None
+        assert abs(measured.value - predicted) < 4 * measured.error
+        if round(1 / x, 6) in table:
+            assert 1 < predicted * 0.02 / table[round(1 / x, 6)] < 1.25  # later by what is not seen between looks
+
+
+def test_plateaus_of_deep_linear_networks() -> None:
+    study = ls.plateau_study((2, 3), (1e-3, 1e-2, 1e-1), strength=1.3, lr=0.01)
+    for series in study.series:
+        for measured, predicted in zip(series.measured, series.predicted, strict=True):
+            assert measured.value == pytest.approx(predicted, rel=0.05)
+    assert study.series[0].predicted[0] == pytest.approx(100 * math.log(1.3 / 1e-3 - 1) / (2 * 1.3))  # closed form
+
+
+def test_optimisers_leave_the_saddles_of_a_network_census() -> None:
+    """Points of index 1 and more that searches found; rates by exact recursions of the Hessian there beside torch's."""
+    torch.manual_seed(2)
+    x = torch.randn(30, 3, dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2, bias=False)).double()
+    y = (x[:, 0] * x[:, 1] > 0).long()
+    f = ls.ModelLandscape(model, nn.functional.cross_entropy, [(x, y)], l2={"*": 0.02})
+    census = ls.critical_points(f, ls.training_paths(f, runs=4, points=5, steps=100, seed=1), seed=0)
+    saddles = census.points[census.stationary & (census.indices >= 1) & (census.smallest < -0.01)]
+    assert len(saddles) >= 1
+    lines = ["sgd:lr=0.2", "sgd:lr=0.05,momentum=0.9", "adam:lr=1e-4"]
+    study = ls.saddle_study(f, list(saddles[:2]), lines, runs=12, steps=8_000)
+    for series in study.series:
+        for curvature, measured, predicted, note in zip(
+            series.x, series.measured, series.predicted, series.notes, strict=True
+        ):
+            print(f"{series.label}: -lambda {curvature:.4f}, measured {measured}, predicted {predicted:.6f}; {note}")
+            assert "12 of 12 left" in note
+            assert measured.value == pytest.approx(predicted, rel=0.03)
+    with pytest.raises(ValueError, match="no falling direction"):
+        ls.saddle_study(ls.zoo.load("double-well", dim=1), [torch.ones(1).double()], ["sgd:lr=0.1"])
+
+
+def test_training_settles_at_the_edge_of_stability() -> None:
+    """2 / lr for gradient descent, (2 + 2 mu) / lr with momentum: reached from below, within 4 % over the second half."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    x = torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
+    y = torch.sin(2 * math.pi * x) + 0.3 * torch.cos(5 * x)
+    f = ls.ModelLandscape(model, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)])
+    before = f.point()
+    study = ls.edge_of_stability(f, before, ["sgd:lr=0.4", "sgd:lr=0.5,momentum=0.5"], steps=1_800, every=150)
+    assert torch.equal(f.point(), before)
+    for line, limit in {"sgd:lr=0.4": 5.0, "sgd:lr=0.5,momentum=0.5": 6.0}.items():
+        run = study[line]
+        assert run.limit == pytest.approx(limit)
+        assert float(run.sharpness[0]) < 0.8 * limit
+        print(f"{line}: sharpness / limit {run.late:.4f} ± {run.spread:.4f}, first above at step {run.reached}")
+        assert run.late == pytest.approx(1.0, abs=0.04)
+        assert run.reached is not None
+    with pytest.raises(ValueError, match="not plain SGD"):
+        ls.edge_of_stability(f, before, ["adam:lr=0.1"])

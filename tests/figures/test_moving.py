@@ -1,0 +1,65 @@
+"""What figures of escapes draw is what the results hold."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from landscape_figures import RECIPES
+from PIL import Image
+
+import landscape as ls
+
+
+def test_every_run_is_there_and_the_censored_are_apart(left: Any) -> None:
+    ax = RECIPES["escape_times"].draw(left).axes[0]
+    drawn = np.concatenate([line.get_xdata() for line in ax.lines if line.get_marker() == "."])
+    every = np.concatenate([r.steps[r.escaped].numpy() for r in left.results.values()])
+    np.testing.assert_array_equal(np.sort(drawn), np.sort(every))
+    assert [t.get_text() for t in ax.texts if "given up" in t.get_text()] == ["12 given up"]
+    medians = [float(line.get_xdata()[0]) for line in ax.lines if line.get_label() == "median, 95 %"]
+    assert sorted(medians) == sorted(r.median.value for r in left.results.values() if r.escaped.any())
+
+
+def test_paths_end_where_the_runs_did(left: Any) -> None:
+    for name in ("escape_paths", "escape_film"):
+        ax = RECIPES[name].draw(left).axes[0]
+        ends = [line.get_xydata()[-1] for line in ax.lines if line.get_marker() in "osD" and len(line.get_xdata()) == 1]
+        expected = np.concatenate([r.ends[:2].numpy() for r in left.results.values()])
+        np.testing.assert_allclose(ends, expected, atol=1e-12)
+
+
+def test_the_film_moves_and_stays_small(left: Any, tmp_path: Path) -> None:
+    film = RECIPES["escape_film"].animate
+    assert film is not None
+    data = film(left)
+    again = film(ls.load(left.save(tmp_path)))
+    assert data == again
+    with Image.open(io.BytesIO(data)) as gif:
+        assert gif.n_frames > 15
+        first = np.asarray(gif.convert("RGB"))
+        gif.seek(gif.n_frames - 1)
+        assert (np.asarray(gif.convert("RGB")) != first).any()
+    assert len(data) < 500_000
+    assert sum("gif" in recipe.stored for recipe in RECIPES.values()) >= 1
+
+
+def test_sweeps_show_theory_and_what_is_beyond_the_limit(swept: Any) -> None:
+    ax = RECIPES["escape_sweep"].draw(swept).axes[0]
+    dashed = next(line for line in ax.lines if line.get_linestyle() == "--" and len(line.get_xdata()) == 3)
+    expected = [s["sgd:lr=0.1"].theory.median for s in swept.studies]
+    assert np.isnan(dashed.get_ydata()[0])
+    np.testing.assert_array_equal(dashed.get_ydata()[1:], expected[1:])
+    above = next(line for line in ax.lines if line.get_marker() == 6)
+    np.testing.assert_array_equal(above.get_xdata(), [1e-4])
+    assert np.isinf(swept[0]["sgd:lr=0.1"].median.value)
+
+
+def test_schedules_and_edges(left: Any, edged: Any) -> None:
+    ax = RECIPES["schedule"].draw(left).axes[0]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), left.rates["sgd:lr=0.1"].numpy())
+    top = RECIPES["edge"].draw(edged).axes[0]
+    limits = [line.get_ydata()[0] for line in top.lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(limits, [10.0, 30.0])
+    curves = ls.schedule_curves(["StepLR:step_size=2", "ExponentialLR:gamma=0.5"], 0.1, 5)
+    assert len(RECIPES["schedule"].draw(curves).axes[0].lines) == 2
