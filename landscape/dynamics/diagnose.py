@@ -109,7 +109,7 @@ def diagnose(
         if here.shape != trace.x.shape or not torch.equal(here, trace.x.to(here)):
             raise ValueError(f"{f.name} is not where the trace ended: probes start there. Pass probes=ls.probe(...).")
         probes = probe(f, optimizer, steps=steps, seeds=seeds, seed=seed, scale=facts.unit, progress=progress)
-    stuck = not (facts.efficiency > 0.3 and facts.promised > 0.1 * facts.unit)
+    stuck = not (facts.falling or (facts.efficiency > 0.3 and facts.promised > 0.1 * facts.unit))
     judged = [judge(trace, facts) for judge in _JUDGES]
     causes = sorted((c for c in judged if c.confidence >= REPORTED), key=lambda c: -c.confidence)
     if not causes:
