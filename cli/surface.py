@@ -58,6 +58,7 @@ class Span(Positive):
     "--trajectory", "trajectories", multiple=True, metavar="[NAME=]PATH",
     help="Points to show on the plane: a .npy file (t, n), or a folder of checkpoints in the order of their names.",
 )  # fmt: skip
+@option("--spectra", type=click.IntRange(0), default=0, help="Eigenvalues of each end, at every point of a trajectory.")
 @option("--optimizer-state", metavar="FILE[:KEY]", help="A file with an optimiser's state_dict, for moments.")
 @option(
     "--check", is_flag=True, help="Is the picture right? Its curvature against the Hessian, and what the plane holds."

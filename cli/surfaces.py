@@ -117,7 +117,7 @@ def _asked(f: Any, options: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any
         "trajectory": walks or None,
         "optimizer": state,
         "metrics": _metrics(options["metrics"]),
-        **{k: options[k] for k in ("biases", "resolution", "dimensions", "batch_statistics", "seed")},
+        **{k: options[k] for k in ("biases", "resolution", "dimensions", "batch_statistics", "seed", "spectra")},
     }
 
 

@@ -114,8 +114,6 @@ RECIPES = {
         ),
         Recipe("run_layers", "each layer's health along a traced run", run_layers.draw, run_layers.caption),
         Recipe("probes", "what remedies did, against the unchanged run", probes.draw, probes.caption),
-        Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption),
-        Recipe("surface_3d", "the same as a surface in space", surface_3d.draw, surface_3d.caption),
         Recipe("surface", "the values on a plane through a point", surface.draw, surface.caption, motion.walk),
         Recipe(
             "surface_3d",

@@ -5,8 +5,11 @@ A block that begins with ``# name.py`` is a file of that name.
 """
 
 import contextlib
+import importlib.util
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pages
@@ -46,3 +49,24 @@ def test_every_command_line_parses(page: str, line: list[str]) -> None:
 def test_files_that_it_points_to_are_there(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_gallerys_page_is_that_of_its_manifest() -> None:
+    spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    assert (DOCS / "gallery.md").read_text(encoding="utf-8") == hooks.gallery()
+    assert "## landscape surface" in hooks.commands()
+    assert "::: landscape.surfaces.grids.surface" in hooks.library()
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("mkdocstrings")
+    line = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(line, cwd=DOCS.parent, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    for page, shown in (("api.html", "check_picture"), ("cli.html", "--directions"), ("gallery.html", "published")):
+        assert shown in (tmp_path / page).read_text(encoding="utf-8")

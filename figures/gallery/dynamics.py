@@ -29,7 +29,7 @@ def saxe(exhibit: Any) -> Figure:
         )
         left.plot(t, modes[:, k], color=COLOURS[k], linewidth=2.2, alpha=0.75, label=f"mode {s:g}")
     left.set(xlabel="time, rate times steps", ylabel="strength learned")
-    left.legend(loc="center right")
+    left.legend(loc="center right", bbox_to_anchor=(1.0, 0.73))
     right.plot(t, np.asarray(d["loss"]), color=style.MEASURED)
     right.set(xlabel="time, rate times steps", ylabel="loss", yscale="log", ylim=(1e-4, None))
     return fig

@@ -74,7 +74,7 @@ def p_spin(exhibit: Any) -> Figure:
         label="ground state, $-E_0 = -1.657$",
         zorder=5,
     )
-    left.set(xlabel="energy a spin", ylabel="exponent of the mean number", ylim=(-0.022, 0.022), xlim=(-1.69, -1.61))
+    left.set(xlabel="energy a spin", ylabel="exponent of the mean number", ylim=(-0.022, 0.03), xlim=(-1.69, -1.61))
     left.legend(loc="upper left", ncols=2, columnspacing=1)
     n, totals = np.asarray(d["sizes"]), np.asarray(d["totals"])
     right.plot(n, totals, "o-", color=style.MEASURED, markersize=3, linewidth=0.8, label="exact, all indices")

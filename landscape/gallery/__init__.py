@@ -108,7 +108,7 @@ ENTRIES = {
     "index-loss": Entry(
         "networks", "index_loss", "Index against loss of a network",
         "Dauphin et al. 2014, NeurIPS, figure 1",
-        "stationary points of a tanh network with 310 parameters on 100 digits, from points along training",
+        "stationary points of a tanh network with 160 parameters on 100 digits, from points along training",
     ),
     "outliers": Entry(
         "networks", "outliers", "Bulk and outliers of a Hessian",
@@ -150,7 +150,7 @@ ENTRIES = {
     "kramers": Entry(
         "dynamics", "kramers", "Noise over a barrier",
         "Kramers 1940, Physica 7:284; Gardiner 2004, Handbook of Stochastic Methods, chapter 5",
-        "SGD with normal noise in the double well x^4/4 - x^2/2, 1,000 runs at each of three temperatures",
+        "SGD with normal noise in the double well x^4/4 - x^2/2, 600 runs at each of three temperatures",
     ),
     "schedules": Entry(
         "dynamics", "schedules", "What a schedule does to noise",

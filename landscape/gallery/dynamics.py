@@ -59,10 +59,10 @@ def kramers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     """The mean time from one well to the other."""
     f = zoo.load("double-well", dim=1)
     assert isinstance(f, FunctionLandscape)
-    rate, runs = 0.02, 1_000
+    rate, runs = 0.02, 600
     at = torch.tensor([-1.0], dtype=torch.float64, device="cpu")
     rows, matches = [], []
-    for k, T in enumerate((0.2, 0.14, 0.1)):
+    for k, T in enumerate((0.2, 0.14, 0.11)):
         progress("temperatures", k, 3)
         sigma = math.sqrt(2 * T / rate)
         limit = int(14 * theory.double_well_passage(T) / rate)

@@ -24,7 +24,7 @@ from landscape.results import Provenance, result, save
 from landscape.surfaces import cells
 from landscape.surfaces.cells import Cells, Metric
 from landscape.surfaces.directions import drawn, eigenvectors, moments, normalised, principal_axes
-from landscape.surfaces.walks import Walk, project
+from landscape.surfaces.walks import Walk, project, with_spectra
 
 if TYPE_CHECKING:
     from landscape.surfaces.checking import PictureCheck
@@ -83,6 +83,7 @@ def surface(
     batch_statistics: bool = False,
     biases: bool = False,
     trajectory: Tensor | Mapping[str, Tensor] | None = None,
+    spectra: int = 0,
     optimizer: Optimizer | Mapping[str, Any] | None = None,
     known: Surface | None = None,
     seed: int = 0,
@@ -108,6 +109,7 @@ def surface(
         batch_statistics: measure BatchNorm's running statistics anew in every cell, one more pass over the data each.
         biases: move biases and the parameters of normalisation layers too, which "filter" and "layer" hold otherwise.
         trajectory: points (t, n) to project on the plane, or several such trajectories by name.
+        spectra: eigenvalues of each end of the Hessian's spectrum computed at every point of the trajectories.
         optimizer: of which "moments" are the directions; its ``state_dict()`` will do.
         known: an earlier surface with the same landscape, centre and directions, whole or interrupted, whose cells are not
             computed again.
@@ -139,6 +141,8 @@ def surface(
     shape = (resolution,) * len(vectors)
     empty = torch.full(shape, torch.nan, dtype=x.dtype, device=x.device)
     walks = {key: project(measure, size, x, vectors, points) for key, points in paths.items()}
+    if spectra:
+        walks = {key: with_spectra(f, walk, paths[key], spectra, seed, progress) for key, walk in walks.items()}
     first = next(iter(walks.values()), None)
     made = Surface(
         x, vectors, steps, empty, chosen, used, 0, None if first is None else first.where,

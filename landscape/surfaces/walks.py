@@ -4,11 +4,14 @@ D: (t, n), the points less the centre; B: (n, k), the directions as columns. A p
 |D - B c|. Its own value is f at the point, the plane's value is f at the place.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from landscape.core import Landscape, Progress, silent
+from landscape.hessian import Hessian
+from landscape.linalg.lanczos import eigsh
 from landscape.results import result
 from landscape.surfaces.cells import Cells
 
@@ -23,11 +26,22 @@ class Walk:
     values: Tensor  # (t,), f at the points themselves
     below: Tensor  # (t,), f at their places on the plane
     lost: float  # the share of the whole trajectory's squared distances from the centre that is outside the plane
+    spectra: Tensor | None = None  # (t, e), outermost eigenvalues of the Hessian at the points, ascending
 
     @property
     def gap(self) -> Tensor:
         """How far each point's value is from the plane's below it, (t,)."""
         return self.values - self.below
+
+
+def with_spectra(f: Landscape, walk: Walk, points: Tensor, ends: int, seed: int, progress: Progress = silent) -> Walk:
+    """The walk with ``ends`` eigenvalues of each end of the spectrum at its ``points`` (t, n). Cost: an ``eigsh`` a point."""
+    rows = []
+    for i, x in enumerate(points):
+        progress("spectra", i, len(points))
+        rows.append(eigsh(Hessian(f, x), largest=ends, smallest=ends, tol=1e-3, seed=seed).values)
+    progress("spectra", len(points), len(points))
+    return replace(walk, spectra=torch.stack(rows))
 
 
 def project(measure: Cells, size: int, x: Tensor, directions: tuple[Tensor, ...], points: Tensor) -> Walk:

@@ -86,7 +86,9 @@ def plane() -> Any:
     u, v, w = torch.eye(3, dtype=torch.float64)
     path = torch.stack([0.8 * u - 0.6 * v, 0.5 * u + 0.2 * v + 0.1 * w, 0 * u])
     beside = {"third": lambda x: x[..., 2] + x[..., 0], "slope": "gradient-norm"}
-    return ls.surface(f, 0 * u, (u, v), span=2.0, resolution=21, trajectory={"one": path, "two": -path}, metrics=beside)
+    return ls.surface(
+        f, 0 * u, (u, v), span=2.0, resolution=21, trajectory={"one": path, "two": -path}, metrics=beside, spectra=1
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,112 @@
+"""What mkdocs adds to these pages: README and its like, commands from ``--help``, the library from its docstrings, the gallery.
+
+``python docs/hooks.py`` writes docs/gallery.md from figures/gallery/manifest.json.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).parents[1]
+GALLERY = ROOT / "figures" / "gallery"
+BESIDE = {"README.md": "start.md", "CONTRIBUTING.md": "contributing.md", "ARCHITECTURE.md": "architecture.md",
+          "CHANGELOG.md": "changelog.md", "LICENSE": "license.md"}  # fmt: skip
+
+
+def on_files(files, config):
+    """Pages that are not files of docs/."""
+    from mkdocs.structure.files import File
+
+    pages = {new: (ROOT / old).read_text(encoding="utf-8") for old, new in BESIDE.items()}
+    pages["license.md"] = f"# License\n\n```text\n{pages['license.md']}\n```\n"
+    pages |= {"cli.md": commands(), "api.md": library()}
+    for name, text in pages.items():
+        files.append(
+            File.generated(config, name, content=moved(text, "") if name not in ("cli.md", "api.md") else text)
+        )
+    for picture in sorted(GALLERY.glob("*.png")):
+        files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
+    return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Links out of docs/ lead to the pages above."""
+    return moved(markdown, "../")
+
+
+def moved(text, up):
+    """The text with links to files beside docs/ turned to where they are on the site."""
+    for old, new in BESIDE.items():
+        text = text.replace(f"]({up}{old})", f"]({new})")
+    text = text.replace(f"{up}figures/gallery/", "pictures/")
+    return text.replace("](docs/", "](").replace('src="docs/', 'src="') if not up else text
+
+
+def commands():
+    """Every command's ``--help``."""
+    from landscape_cli.main import main
+
+    parts = ["# Commands", ""]
+
+    def walk(command, words, parent):
+        context = click.Context(command, info_name=words[-1], parent=parent, max_content_width=96, terminal_width=96)
+        parts.extend([f"## {' '.join(words)}", "", "```text", command.get_help(context).rstrip(), "```", ""])
+        if isinstance(command, click.Group):
+            for name in sorted(command.commands):
+                walk(command.commands[name], [*words, name], context)
+
+    walk(main, ["landscape"], None)
+    return "\n".join(parts)
+
+
+def library():
+    """Every public name, module by module."""
+    import landscape
+
+    parts = ["# Library", "", "All names are in `landscape`: `import landscape as ls`.", ""]
+    for home, names in sorted(landscape._HOMES.items()):
+        parts.append(f"## {home}\n")
+        parts.extend(f"::: landscape.{home}.{name}\n    options:\n      heading_level: 3\n" for name in names)
+    return "\n".join(parts)
+
+
+def gallery():
+    """docs/gallery.md."""
+    rows = json.loads((GALLERY / "manifest.json").read_text(encoding="utf-8"))
+    parts = [
+        "# Gallery",
+        "",
+        "Figures of the literature, computed again. `landscape figures render all` makes every one of them from nothing in some",
+        "minutes, and from what it keeps in a cache in seconds; `landscape figures render NAME --format pdf` makes one. Each prints",
+        "the published numbers beside those found; errors are one standard error, numbers without one are exact to rounding.",
+        "",
+        "```sh",
+        "landscape figures list",
+        "landscape figures render kramers --format svg",
+        "landscape figures render all --out gallery",
+        "```",
+        "",
+    ]
+    for row in rows:
+        alt = re.sub(r"[\[\]]", "", row["alt"])
+        parts += [f"## {row['title']}", "", f"![{alt}](../figures/gallery/{row['name']}.png)", ""]
+        parts += [f"After {row['reproduces']}. Here: {row['setting']}.", ""]
+        if row["numbers"]:
+            parts += ["| number | published | found | |", "|---|---|---|---|"]
+            for n in row["numbers"]:
+                note = "; ".join(p for p in (n["source"], n["note"], "" if n["agrees"] else "**differs**") if p)
+                what = n["what"].replace("|", "\\|")
+                parts.append(f"| {what} | {n['published']} | {n['found']} | {note} |")
+            parts.append("")
+        else:
+            parts += ["The paper prints no number to compare with.", ""]
+        parts += [f"`{row['command']}`, computed by `{row['computed_by']}`.", ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "gallery.md").write_text(gallery(), encoding="utf-8")
+    sys.exit(0)
