@@ -13,6 +13,7 @@ from . import progress, screens
 from .errors import OneLine
 
 COLUMNS = ["exhibit", "number", "published", "found", ""]
+DOTS = 240  # an inch, of pictures for screens
 STATIC = ("png", "svg", "pdf")
 
 

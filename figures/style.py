@@ -139,7 +139,7 @@ def symlog(ax: Axes, low: float, high: float, *, linear: float, most: int) -> No
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def render(fig: Figure, format: str, *, title: str, alt: str, provenance: Provenance) -> bytes:
+def render(fig: Figure, format: str, *, title: str, alt: str, provenance: Provenance, dpi: int = 300) -> bytes:
     """The figure as the bytes of a file, with its provenance and alt text in the metadata."""
     tool = f"torch-landscape {version('torch-landscape')}"
     source = f"model {provenance.name}, seed {provenance.seed}, model hash {provenance.model_hash}"
@@ -152,11 +152,12 @@ def render(fig: Figure, format: str, *, title: str, alt: str, provenance: Proven
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC | {"svg.hashsalt": title})
-        fig.savefig(buffer, format=format, metadata=metadata[format], transparent=format == "svg")
+        more: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if format == "png" else {}
+        fig.savefig(buffer, format=format, metadata=metadata[format], transparent=format == "svg", dpi=dpi, **more)
     return buffer.getvalue()
 
 
-def save(fig: Figure, path: Path, *, alt: str, provenance: Provenance) -> Path:
+def save(fig: Figure, path: Path, *, alt: str, provenance: Provenance, dpi: int = 300) -> Path:
     """Write the figure to ``path``, PNG, SVG or PDF by its suffix, in the place of an earlier one and atomically.
 
     Raises:
@@ -166,7 +167,9 @@ def save(fig: Figure, path: Path, *, alt: str, provenance: Provenance) -> Path:
     format = path.suffix.removeprefix(".").lower()
     if format not in FORMATS:
         raise ValueError(f"a figure is written as .png, .svg or .pdf, got {path.name}.")
-    return store(path, render(fig, format, title=f"{path.stem} of {provenance.name}", alt=alt, provenance=provenance))
+    return store(
+        path, render(fig, format, title=f"{path.stem} of {provenance.name}", alt=alt, provenance=provenance, dpi=dpi)
+    )
 
 
 def store(path: Path, data: bytes) -> Path:

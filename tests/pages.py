@@ -25,7 +25,7 @@ def commands(page: str) -> list[list[str]]:
 def snippets(page: str) -> Iterator[tuple[str, str | None]]:
     """Every Python block with the ``text`` block that follows it at once: what it prints. None where there is none."""
     found = list(FENCE.finditer(page))
-    for this, after in zip(found, [*found[1:], None], strict=True):
+    for this, after in zip(found, [*found[1:], None][: len(found)], strict=True):
         if this[1] == "python":
             shown = after is not None and after[1] == "text" and not page[this.end() : after.start()].strip()
             yield this[2], after[2] if after is not None and shown else None

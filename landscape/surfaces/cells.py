@@ -95,13 +95,17 @@ def evaluator(f: Landscape, chosen: Mapping[str, str | Metric], *, batch_statist
 def _of_formula(f: Landscape, X: Tensor, chosen: Mapping[str, str | Metric]) -> dict[str, Tensor]:
     found = {"loss": f.value(X).detach()}
     for name, metric in chosen.items():
-        value = _gradient_norm(f, X) if isinstance(metric, str) else torch.as_tensor(metric(X)).detach()
+        value = _gradient_norm(f, X) if isinstance(metric, str) else _tensor(metric(X), X.device).detach()
         if value.shape != X.shape[:-1]:
             raise ValueError(
                 f"the metric {name} gave {tuple(value.shape)} for points {tuple(X.shape)}, not {tuple(X.shape[:-1])}."
             )
         found[name] = value.to(X.dtype)
     return found
+
+
+def _tensor(value: Any, device: torch.device) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.as_tensor(value, device=device)
 
 
 def _gradient_norm(f: Landscape, X: Tensor) -> Tensor:
@@ -154,7 +158,7 @@ class _OfModel:
             for term in f.output_terms():
                 count = batching.samples((term.target, term.target))
                 for i, output in enumerate(self._outputs(term, X)):
-                    value = torch.as_tensor(function(output, term.target))
+                    value = _tensor(function(output, term.target), f.device)
                     if value.numel() != 1:
                         raise ValueError(
                             f"the metric {name} gave shape {tuple(value.shape)} for a batch: it is a mean, one number."

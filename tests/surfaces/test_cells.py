@@ -215,3 +215,24 @@ def test_the_planes_share_of_trace_and_norm_has_an_error_that_holds() -> None:
     exact = ls.check_picture(f, picture, probes=n)
     assert exact.trace_share.value == pytest.approx(truth[0])
     assert exact.frobenius_share.error == 0.0
+
+
+def test_every_tensor_has_a_device(dtype: torch.dtype) -> None:
+    f = _net(dtype, torch.device("cpu"), norm=True)
+    x = f.point()
+    path = torch.stack([x, 0.9 * x, 0.8 * x + 0.1 * x.flip(0)])
+    torch.set_default_device("meta")
+    try:
+        s = ls.surface(
+            f, x, resolution=3, metrics=["accuracy", "gradient-norm"], batch_statistics=True, trajectory=path, spectra=1
+        )
+        ls.surface(f, x, "pca", resolution=3, trajectory=path, known=None)
+        ls.surface(f, x, s.directions, None, resolution=5, known=ls.surface(f, x, s.directions, None, resolution=3))
+        check = ls.check_picture(f, s, probes=4)
+        made = ls.connect(f, x, path[2], steps=2, resolution=3, plane=3)
+        ls.profile(f, path, 4)
+    finally:
+        torch.set_default_device("cpu")
+    for tensor in (s.values, s.metrics["accuracy"], s.walks["trajectory"].gap, check.measured, made.curve.values):
+        assert tensor.device.type == "cpu"
+        assert bool(tensor.isfinite().all())
