@@ -259,7 +259,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
 
     whole = ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7)
     with pytest.raises(Stop):
-        ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7, checkpoint=keep)
+        ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7, keep=keep)
     assert not kept[-1].finished
     assert [d.realisations for d in kept[-1].dimensions] == [100, 66]
     again = ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7, known=kept[-1])
