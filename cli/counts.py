@@ -4,7 +4,7 @@ A run keeps what it has counted in a hidden folder inside its own, every some te
 """
 
 import math
-import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import click
 
 import landscape as ls
 from landscape import loading
-from landscape.results import Estimate, load, save
+from landscape.results import Estimate
 from landscape.stationary import families
 
 from . import numbers, problems, runs
@@ -20,7 +20,6 @@ from .errors import OneLine
 from .facts import Fact
 from .options import dimensions
 
-KEPT = f"{runs.STAGING}counts"  # what an interrupted run has counted
 GROWS = ("dims", "realisations")  # options that may change when a run is taken further
 COLUMNS = ["dim", "points", "theory", "saddles %", "theory", "minima %", "theory", "Euler"]
 
@@ -31,30 +30,18 @@ def count(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: 
     stored = runs.stored(target, ls.SaddleCounts) if resume else None
     if stored is not None and _covers(stored, dims, realisations):
         return runs.finished(target, ls.SaddleCounts, ctx) or stored
-    known = (_kept(target) or stored) if resume else None
+    known = (runs.kept(target, ls.SaddleCounts, ctx, *GROWS) or stored) if resume else None
     family = families.named(options["family"], seed, **dict(options["settings"]))
     if known is not None:
         _require_same(known, family, target, ctx)
 
-    def keep(counts: ls.SaddleCounts) -> None:
-        save(counts, target / KEPT)
-
     def work(bar: Any, settings: dict[str, Any]) -> ls.SaddleCounts:
         return ls.count_saddles(
             family, dims, realisations, seed, starts=options["starts"], known=known,
-            device=loading.device(options["device"]), config=settings, progress=bar, checkpoint=keep,
+            device=loading.device(options["device"]), config=settings, progress=bar, keep=partial(runs.keep, target),
         )  # fmt: skip
 
-    try:
-        found = problems.store(ctx, target, work)
-    except KeyboardInterrupt:
-        kept = _kept(target)
-        if kept is None:
-            raise
-        have = sum(d.realisations for d in kept.dimensions)
-        raise OneLine(f"interrupted; {have:,} realisations are kept in {target}: go on with --resume.", 130) from None
-    shutil.rmtree(target / KEPT, ignore_errors=True)
-    return found
+    return problems.store(ctx, target, work)
 
 
 def before(counts: ls.SaddleCounts) -> list[Fact]:
@@ -162,14 +149,6 @@ def _covers(counts: ls.SaddleCounts, dims: list[int], realisations: int) -> bool
     return set(dims) <= set(counts.dims) and all(
         counts[dim].realisations >= realisations or not counts[dim].random for dim in dims
     )
-
-
-def _kept(target: Path) -> ls.SaddleCounts | None:
-    """What an interrupted run has kept in ``target``."""
-    if not (target / KEPT / "result.json").exists():
-        return None
-    found: ls.SaddleCounts = load(target / KEPT)
-    return found
 
 
 def _require_same(known: ls.SaddleCounts, family: families.Family, target: Path, ctx: click.Context) -> None:

@@ -31,8 +31,10 @@ def of(report: Any) -> list[Fact]:
 def headline(report: Any) -> str:
     """``SADDLE: confidence 0.92``."""
     first = report.diagnosis.causes[0]
-    moving = "" if report.diagnosis.stuck else "; the loss was still falling when the trace ended"
-    return f"{first.name.upper()}: confidence {first.confidence:.2f}{moving}"
+    named = f"{first.name.upper()}: confidence {first.confidence:.2f}"
+    if report.diagnosis.stuck:
+        return named
+    return f"NOT STUCK: the loss was still falling when the trace ended; if anything {named}"
 
 
 def rows(trials: Any) -> list[tuple[str, ...]]:

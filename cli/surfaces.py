@@ -1,7 +1,7 @@
 """From the options of `landscape surface` to a stored surface or connection, and those in words."""
 
-import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,16 @@ from . import numbers, problems, runs
 from .errors import OneLine
 from .facts import Fact
 
-PARTIAL = f"{runs.STAGING}partial"  # what an interrupted surface leaves in its folder
 EXTENDS = {"resolution", "span"}  # options in which a finished surface may be taken further
 
 
 def picture(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Surface:
     """A surface; with --resume the stored one, taken further where that is asked, or an interrupted one finished."""
-    known = runs.stored(target, ls.Surface) if resume else None
-    if known is not None:
+    known = runs.kept(target, ls.Surface, ctx, *EXTENDS) if resume else None
+    if known is None and resume and (known := runs.stored(target, ls.Surface)) is not None:
         changed = set(runs.differing(known, ctx))
         if not changed or not changed <= EXTENDS:
             return runs.finished(target, ls.Surface, ctx) or known
-    elif resume and (target / PARTIAL / "result.json").exists():
-        known = runs.load(target / PARTIAL)
-    kept: list[ls.Surface] = []
-
-    def keep(part: ls.Surface) -> None:
-        kept.append(part)
-        del kept[:-1]
-        (target / PARTIAL).mkdir(parents=True, exist_ok=True)
-        part.save(target / PARTIAL)
 
     def work(bar: Any, settings: dict[str, Any]) -> ls.Surface:
         problem = problems.landscape(options)
@@ -47,7 +37,7 @@ def picture(ctx: click.Context, target: Path, options: dict[str, Any], *, resume
         try:
             earlier = known if known is None or not mark else _unmarked(known, mark)
             made = ls.surface(
-                f, x, name=problem.name, config=settings, known=earlier, keep=keep, progress=bar, **asked
+                f, x, name=problem.name, config=settings, known=earlier, keep=partial(runs.keep, target), progress=bar, **asked
             )  # fmt: skip
             bar("check", 0, None)
             made = replace(made, check=ls.check_picture(f, made, seed=options["seed"])) if options["check"] else made
@@ -55,19 +45,9 @@ def picture(ctx: click.Context, target: Path, options: dict[str, Any], *, resume
             raise OneLine(
                 f"{target} holds a surface that this one cannot go on from: {error} Pass --force.", 2
             ) from None
-        except KeyboardInterrupt:
-            if not kept or kept[-1].done is None:
-                raise
-            done, of = int(kept[-1].done.sum()), kept[-1].done.numel()
-            raise OneLine(
-                f"interrupted; {numbers.count(done)} of {numbers.count(of)} cells are kept in {target}: --resume goes on.",
-                130,
-            ) from None
         return replace(made, provenance=replace(made.provenance, model_hash=mark)) if mark else made
 
-    made = problems.store(ctx, target, work)
-    shutil.rmtree(target / PARTIAL, ignore_errors=True)
-    return made
+    return problems.store(ctx, target, work)
 
 
 def _unmarked(known: ls.Surface, mark: str) -> ls.Surface:

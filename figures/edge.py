@@ -15,15 +15,17 @@ def draw(result: Any) -> Figure:
     runs = _runs(result)
     fig = Figure(figsize=(style.COLUMN * 1.2, 3.7), layout="constrained")
     top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
+    height = 1.25 * max(max(float(np.asarray(r.sharpness).max()), r.limit) for r in runs.values())
     for k, (label, run) in enumerate(runs.items()):
         colour = optimisers.look(k)["color"]
         steps = np.asarray(run.steps)
         top.plot(steps, np.asarray(run.sharpness), color=colour, linewidth=1.2, label=optimisers.short(label))
         top.axhline(run.limit, color=colour, linestyle=(0, (4, 2)), linewidth=1.0)
-        top.annotate(f"limit {run.limit:.3g}", (1, run.limit), xycoords=("axes fraction", "data"), xytext=(-2, 2),
-                     textcoords="offset points", ha="right", va="bottom", fontsize=6.5, color=colour)  # fmt: skip
+        crowded = any(run.limit < other.limit < run.limit + 0.09 * height for other in runs.values())
+        top.annotate(f"limit {run.limit:.3g}", (1, run.limit), xycoords=("axes fraction", "data"), xytext=(-2, -2 if crowded else 2),
+                     textcoords="offset points", ha="right", va="top" if crowded else "bottom", fontsize=6.5, color=colour)  # fmt: skip
         bottom.plot(steps, np.asarray(run.losses), color=colour, linewidth=1.0)
-    top.set_ylim(0, 1.25 * max(max(float(np.asarray(r.sharpness).max()), r.limit) for r in runs.values()))
+    top.set_ylim(0, height)
     top.set_ylabel("sharpness, largest eigenvalue")
     bottom.set(ylabel="loss", xlabel="step", yscale="log")
     bottom.xaxis.set_major_locator(MaxNLocator(5))

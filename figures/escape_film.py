@@ -10,7 +10,7 @@ from PIL import Image
 
 from . import escape_paths, optimisers, style
 
-FRAMES, DELAY, HOLD = 40, 100, 1500  # frames; milliseconds a frame, and the last one
+FRAMES, DELAY, HOLD = 32, 120, 1500  # frames; milliseconds a frame, and the last one
 DPI = 120
 
 

@@ -44,7 +44,13 @@ def test_the_python_runs_and_the_file_is_analysed(
     assert printed[0] == "not-stationary"
     assert printed[-1] == "saddle"
     assert (desk / "runs/from-python/result.json").exists()
-    own = [line for line in COMMANDS if line[1].startswith("wine.py")]
+    diagnosed = [line for line in COMMANDS if line[0] == "diagnose"]
+    assert [line[1] for line in diagnosed] == ["wine.py", "zero-tanh"]
+    for line, cause in zip(diagnosed, ("still falling", "SADDLE"), strict=True):
+        result = CliRunner().invoke(main, line)
+        assert result.exit_code == 0, result.output
+        assert cause in " ".join(result.stdout.split())
+    own = [line for line in COMMANDS if line[0] == "analyze" and line[1].startswith("wine.py")]
     assert len(own) == 3
     for line in own:
         result = CliRunner().invoke(main, line)

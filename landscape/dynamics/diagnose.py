@@ -90,11 +90,14 @@ def diagnose(
         steps, seeds, seed: of the probes.
 
     Raises:
+        TypeError: trace is no Trace.
         ValueError: the trace has a single record: no step was taken; of f and optimizer only one is given, or probes too; f is
             no longer where the trace ended.
 
     Cost: none without f; with it that of ``probe``.
     """
+    if not isinstance(trace, Trace):
+        raise TypeError(f"diagnose reads a Trace, tracer.result or ls.load(folder), got {type(trace).__name__}.")
     if len(trace.steps) < 2:
         raise ValueError("the trace has one record only: no step was traced, so that nothing can be said of a run.")
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
@@ -109,7 +112,7 @@ def diagnose(
         if here.shape != trace.x.shape or not torch.equal(here, trace.x.to(here)):
             raise ValueError(f"{f.name} is not where the trace ended: probes start there. Pass probes=ls.probe(...).")
         probes = probe(f, optimizer, steps=steps, seeds=seeds, seed=seed, scale=facts.unit, progress=progress)
-    stuck = not (facts.efficiency > 0.3 and facts.promised > 0.1 * facts.unit)
+    stuck = not (facts.falling or (facts.efficiency > 0.3 and facts.promised > 0.1 * facts.unit))
     judged = [judge(trace, facts) for judge in _JUDGES]
     causes = sorted((c for c in judged if c.confidence >= REPORTED), key=lambda c: -c.confidence)
     if not causes:

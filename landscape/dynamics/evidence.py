@@ -12,6 +12,7 @@ from torch import Tensor
 from landscape.dynamics.trace import Trace
 
 LATE = 0.25  # the share of a run that is judged
+FALLING = 0.1  # of the loss, from one half of the late part to the other
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Facts:
     loss: float
     unit: float  # of the loss: the larger of its size and of its fall over the run
     fallen: float  # share of the first loss that is gone
+    falling: bool  # in the late part the loss fell by a good part of itself, and by more than nothing of the run's fall
     promised: float  # N r |g|^2 over the late part
     efficiency: float
     noise: float  # |gradient given|^2 / |g|^2, late mean
@@ -76,6 +78,7 @@ def gather(trace: Trace) -> Facts:
         loss=loss,
         unit=unit,
         fallen=(first - loss) / abs(first) if first > loss and first != 0 else 0.0,
+        falling=fall > FALLING * abs(loss) and fall > 1e-3 * unit,
         promised=promised,
         efficiency=fall / promised if promised > max(rounding, 0.0) else math.nan,
         noise=float(given[given.isfinite()].mean() / g2[late].mean()) if bool(g2[late].mean() > 0) else math.nan,

@@ -84,9 +84,10 @@ def _model(f: Landscape, at: Tensor, radius: float, Q: Tensor | None) -> Model |
     g = f.gradient(at).detach()
     misfit = math.nan
     if w[0] < 0:
-        down = torch.as_tensor(basis[:, 0]).to(at)
+        down = torch.from_numpy(basis[:, 0].copy()).to(at)
         edge = (f.gradient(at + radius * down) - g).detach() @ down
         misfit = abs(float(edge) / (radius * w[0]) - 1)
+        misfit = 0.0 if misfit < 1e3 * torch.finfo(at.dtype).eps else misfit
     return Model(H, seen, w if whole else None, basis if whole else None, radius, float(g.norm()), misfit)
 
 
@@ -210,7 +211,7 @@ def _not_stationary(x: Floats, model: Model) -> str:
 def _conditions(model: Model) -> str:
     if math.isnan(model.misfit):
         return "second-order model; nothing falls in it"
-    if model.misfit < 1e-9:
+    if model.misfit == 0:
         return "f is quadratic"
     return f"second-order model: its slope at the ball's edge is off by {100 * model.misfit:.2g} %"
 

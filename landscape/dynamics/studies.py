@@ -93,7 +93,7 @@ def octopus_study(
     for d in dims:
         f = zoo.load("octopus", dim=d, L=L, gamma=gamma, tau=tau)
         at = torch.zeros(d, dtype=dtype, device="cpu")
-        start = torch.as_tensor(1 + 0.02 * random.standard_normal((runs, d))).to(dtype)
+        start = torch.from_numpy(1 + 0.02 * random.standard_normal((runs, d))).to(dtype)
         last = torch.zeros(d, 1, dtype=dtype, device="cpu")
         last[-1] = 1.0
         for kind, noise in kinds.items():
@@ -192,7 +192,10 @@ def barrier_study(
             seed=int(child.generate_state(1, np.uint32)[0]), theory=False,
         )  # fmt: skip
         rate = study[line].rate
-        measured.append(Estimate(1 / rate.value, rate.error / rate.value**2, 1 / rate.high, 1 / rate.low))
+        if rate.value > 0:
+            measured.append(Estimate(1 / rate.value, rate.error / rate.value**2, 1 / rate.high, 1 / rate.low))
+        else:
+            measured.append(Estimate(math.inf, math.inf, 1 / rate.high, math.inf))
         shifted = SHIFT * math.sqrt(2 * T * lr)
         exact.append(theory.double_well_passage(T, shifted) / lr)
         asymptotic.append(theory.kramers(0.25, T, 2.0, -1.0)[0] / 2 / lr)
@@ -204,8 +207,11 @@ def barrier_study(
         Series("SGD, exact mean time", x, measured, exact, empty),
         Series("Kramers' formula", x, [], asymptotic, empty),
     ]
-    known = slope(np.array(x), np.log([m.value for m in measured]))
-    fits = {"barrier, by the slope of ln steps over 1 / T (1/4 in the limit)": known}
+    crossed = [(v, m.value) for v, m in zip(x, measured, strict=True) if math.isfinite(m.value)]
+    fits = {}
+    if len(crossed) >= 3:
+        inverse, mean = (np.array(column) for column in zip(*crossed, strict=True))
+        fits["barrier, by the slope of ln steps over 1 / T (1/4 in the limit)"] = slope(inverse, np.log(mean))
     origin = _origin(origin, seed, temperatures=list(temperatures), lr=lr, runs=runs, steps=steps)
     return Comparison(
         f"Over a barrier of 1/4, lr = {lr:g}", "1 / T, with T = lr sigma² / 2", "mean steps to the top", series, fits, (False, True), origin

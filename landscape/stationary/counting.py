@@ -186,7 +186,7 @@ def count_saddles(
     name: str | None = None,
     config: dict[str, Any] | None = None,
     progress: Progress = silent,
-    checkpoint: Callable[[SaddleCounts], None] | None = None,
+    keep: Callable[[SaddleCounts], None] | None = None,
 ) -> SaddleCounts:
     """Count the stationary points of many random landscapes by index, against dimension.
 
@@ -201,7 +201,7 @@ def count_saddles(
         device: where the searches run, in float64.
         name, config: for the provenance.
         progress: told the realisations done.
-        checkpoint: called with the counts so far, every some tens of realisations.
+        keep: called with the counts so far, every some tens of realisations.
 
     Raises:
         TypeError: the family gives no formula.
@@ -234,9 +234,9 @@ def count_saddles(
                 made = tallies(chosen, dim, pairs, rounds, ROUNDS * rounds, device)
             blocks.append(_pack(dim, made, expected, chosen.random))
             done[dim] = _joined(blocks)
-            if checkpoint is not None:
+            if keep is not None:
                 made_so_far = _ordered(done)
-                checkpoint(SaddleCounts(chosen.name, seed, made_so_far, realisations, starts, False, provenance=origin))
+                keep(SaddleCounts(chosen.name, seed, made_so_far, realisations, starts, False, provenance=origin))
         over += count
     progress("theory", 0, None)
     counted = SaddleCounts(chosen.name, seed, _ordered(done), realisations, starts, finished=True, provenance=origin)

@@ -36,14 +36,14 @@ def plateau() -> list[ls.Comparison]:
 
 def saddles() -> list[ls.Comparison]:
     f = ls.zoo.load("digits-tiny")
-    census = ls.critical_points(f, ls.training_paths(f, runs=2, points=10, steps=300, seed=0))
+    census = ls.critical_points(f, ls.training_paths(f, runs=2, points=4, steps=150, seed=0))
     keep = census.stationary & (census.indices >= 1) & (census.smallest < -1e-3)
     order = census.smallest[keep].argsort()
     points = census.points[keep][order]
     distinct = [x for i, x in enumerate(points) if i == 0 or float((x - points[i - 1]).norm()) > 1e-3]
     print(f"{f.dim} parameters, {int(keep.sum())} of {len(census.points)} searches ended at saddles")
     lines = ["sgd:lr=0.1", "sgd:lr=0.02,momentum=0.9", "adam:lr=1e-4"]
-    return [ls.saddle_study(f, distinct[:6], lines, runs=32)]
+    return [ls.saddle_study(f, distinct[:3], lines, runs=8)]
 
 
 def edge() -> list[ls.EdgeStudy]:

@@ -183,15 +183,15 @@ def test_ctrl_c_keeps_what_was_counted_and_resume_goes_on(folder: Path, run: Run
         env=dict(os.environ),
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not (folder / "run/.landscape-counts/result.json").exists() and time.monotonic() < deadline:
+    while not (folder / "run/.landscape-kept/result.json").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert stdout == ""
     assert len(stderr.splitlines()) == 1
-    assert "realisations are kept in run: go on with --resume" in stderr
-    kept = ls.load("run/.landscape-counts")
+    assert "what was done is kept: go on with --resume --out run" in stderr
+    kept = ls.load("run/.landscape-kept")
     assert 0 < sum(d.realisations for d in kept.dimensions) < 16
     assert run(*words, "--set", "pause=0.0").exit_code == 2  # not without --resume or --force
     assert run(*words, "--set", "pause=0.0", "--resume").exit_code == 2  # another family
@@ -200,7 +200,7 @@ def test_ctrl_c_keeps_what_was_counted_and_resume_goes_on(folder: Path, run: Run
     assert whole.exit_code == 0
     one, two = ls.load("run"), ls.load("whole")
     assert all(torch.equal(one[dim].values, two[dim].values) for dim in (1, 2))
-    assert not (folder / "run/.landscape-counts").exists()
+    assert not (folder / "run/.landscape-kept").exists()
 
 
 def test_what_is_missing_is_said(folder: Path, run: Run) -> None:

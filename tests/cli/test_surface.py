@@ -69,7 +69,8 @@ def test_an_interrupted_surface_is_finished_by_resume(desk: Path, monkeypatch: p
     monkeypatch.setenv("LIMIT", "30")
     code, out, err = run(*line)
     assert (code, out) == (130, "")
-    assert "30 of 81 cells are kept" in err
+    assert "what was done is kept: go on with --resume --out run" in err
+    assert int(ls.load(desk / "run/.landscape-kept").done.sum()) == 30
     assert not (desk / "run" / "result.json").exists()
     monkeypatch.delenv("LIMIT")
     assert run(*line)[0] == 2  # the folder is not empty

@@ -191,6 +191,8 @@ def test_phases_name_the_edge_and_divergence() -> None:
 def test_a_trace_without_a_step_is_refused() -> None:
     with pytest.raises(ValueError, match="no step was traced"):
         ls.diagnose(along(bowl, [1.0, 1.0], sgd(0.1), 0))
+    with pytest.raises(TypeError, match=r"tracer\.result"):
+        ls.diagnose("runs/trace")
 
 
 def test_units_that_died_in_the_run_are_told() -> None:

@@ -177,6 +177,41 @@ def test_paths_are_where_the_runs_went(tmp_path: Path) -> None:
     assert ls.escape(f, origin(3), ["sgd:lr=0.1"], 2, 5)["sgd:lr=0.1"].paths is None
 
 
+def test_every_tensor_names_its_device() -> None:
+    f, at = quadratic([-1.0, 1.0, 0.5]), origin(3)
+    kick = "perturbed:radius=1e-3,threshold=0.01,interval=3"
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)).double()
+    x = torch.randn(6, 2).double()
+    g = ls.ModelLandscape(net, nn.functional.mse_loss, [(x, x[:, :1])])
+    inside = torch.eye(3, dtype=torch.float64)[:, :1]
+    torch.set_default_device("meta")
+    try:
+        ls.escape(f, at, ["sgd:lr=0.1", "adam:lr=0.1"], 3, 70, noise=kick, record=2, schedule="StepLR:step_size=9")
+        ls.escape(f, at, ["adam:lr=0.1"], 3, 20, event=ls.LeavesBall(1.0, within=inside))
+        ls.escape(g, g.point(), ["sgd:lr=0.1; *.bias:lr=0", "lbfgs:lr=0.1"], 2, 5, noise="minibatch:2", record=1)
+        ls.sweep(f, at, ["sgd:lr=0.1"], "noise", [0.1, 0.2], runs=2, steps=5, start=0.0)
+        ls.edge_of_stability(g, g.point(), ["sgd:lr=0.1"], 4, 2)
+        ls.octopus_study((2, 3), L=1.0, runs=2, steps=30)
+        ls.plateau_study((2,), (0.1,), lr=0.05)
+        ls.saddle_study(f, [at], ["sgd:lr=0.1"], runs=2, steps=100)
+        ls.barrier_study((0.3, 0.4, 0.5), lr=0.1, runs=2, steps=3)
+    finally:
+        torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_precision_is_kept(dtype: torch.dtype) -> None:
+    f = ls.zoo.load("strict-saddle", dim=3)
+    study = ls.escape(f, torch.zeros(3, dtype=dtype), ["sgd:lr=0.1"], 40, 300, 1e-3, record=1)
+    found = study["sgd:lr=0.1"]
+    assert found.ends.dtype == dtype
+    assert found.paths is not None
+    assert found.paths.points.dtype == dtype
+    assert found.theory.conditions == "f is quadratic"
+    assert found.theory.median == pytest.approx(found.median.value, abs=1)
+
+
 # ---- perturbed gradient descent ----------------------------------------------------------------------------------------
 
 

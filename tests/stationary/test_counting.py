@@ -12,7 +12,8 @@ from torch import Tensor
 import landscape as ls
 from landscape.stationary import energies, families, realisations, shares
 from landscape.stationary.batched import derivatives
-from landscape.stationary.counting import DimensionCounts
+from landscape.stationary.counting import DimensionCounts, _children, _whole
+from landscape.zoo.fields import spin_couplings
 
 _SPEC = importlib.util.spec_from_file_location("counting", Path(__file__).parents[1] / "benchmarks" / "counting.py")
 assert _SPEC is not None
@@ -158,15 +159,22 @@ def test_a_users_own_family() -> None:
     assert counts.name == "wells"
 
 
+def test_equal_landscapes_of_different_seeds_are_told_apart() -> None:
+    def same_every_time(dim: int, seed: int) -> ls.FunctionLandscape:
+        return wells(dim, 0)
+
+    found = ls.count_saddles(same_every_time, 2, 4)[2]
+    assert found.counts.tolist() == [[4, 4, 1]] * 4
+    assert found.total.error == 0
+    assert int(found.starts.max()) < 6000  # no census was asked
+
+
 def test_values_and_indices_are_those_of_the_points() -> None:
     """Order 2: the eigenvalues of the couplings' symmetric part, n / 2 times each, twice, the index their rank."""
     family = families.p_spin(2)
     found = ls.count_saddles(family, 5, 3)[5]
     assert found.counts.tolist() == [[2] * 5] * 3
     assert found.labels.tolist() == [0] * 10 + [1] * 10 + [2] * 10
-    from landscape.stationary.counting import _children
-    from landscape.zoo.fields import spin_couplings
-
     for number in range(3):
         J = spin_couplings(5, 2, _children(0, 5, number)[0]).reshape(5, 5)
         levels = 5 * torch.linalg.eigvalsh((J + J.T) / 2)
@@ -251,7 +259,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
 
     whole = ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7)
     with pytest.raises(Stop):
-        ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7, checkpoint=keep)
+        ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7, keep=keep)
     assert not kept[-1].finished
     assert [d.realisations for d in kept[-1].dimensions] == [100, 66]
     again = ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7, known=kept[-1])
@@ -272,6 +280,16 @@ def test_more_realisations_and_dimensions_extend_a_run() -> None:
     assert not torch.equal(other[2].counts, short[2].counts)
     with pytest.raises(ValueError, match="seed 1, not 2"):
         ls.count_saddles("isotropic-waves", 2, 50, seed=2, known=short)
+
+
+def test_a_block_that_is_not_whole_is_made_again() -> None:
+    counts = ls.count_saddles("isotropic-waves", 2, 50, seed=1)[2]
+    (kept,) = _whole(counts, 60, 20)
+    assert kept.realisations == 40
+    assert len(kept.values) == len(kept.indices) == int(counts.counts[:40].sum())
+    assert torch.equal(kept.values, counts.values[counts.labels < 40])
+    assert _whole(counts, 50, 20) == [counts]
+    assert _whole(counts, 90, 60) == []
 
 
 def test_counts_are_stored(tmp_path: Path) -> None:
