@@ -48,7 +48,7 @@ def list_() -> None:
 def render(name: str, run: str | None, out: str | None, formats: tuple[str, ...], **options: Any) -> None:
     """Draw NAME, or all, from a run or of the gallery; files of the same name are replaced, others left alone.
 
-    An exhibit of the gallery is computed when it is drawn first, a minute at most each, and kept. It prints the published numbers
+    An exhibit of the gallery is computed when it is drawn first, which takes up to three minutes, and kept. It prints the published numbers
     beside those found.
     """
     import landscape_figures

@@ -80,6 +80,7 @@ def _layers(result: Any) -> Any:
 
 
 def short(name: str) -> str:
+    """A layer's name, its middle left out where it is long."""
     if len(name) <= LONGEST:
         return name
     return f"{name[: LONGEST // 2 - 2].rstrip('.')}…{name[-(LONGEST // 2) :].lstrip('.')}"

@@ -155,6 +155,7 @@ def _joined(f: ModelLandscape) -> tuple[list[Tensor], Any]:
 
 
 def generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
+    """A torch generator on the device with a state drawn from the sequence."""
     return torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 

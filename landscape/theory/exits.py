@@ -228,6 +228,7 @@ def _shaped(curvatures: ArrayLike, start: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def require_options(lr: float, momentum: float, dampening: float, nesterov: bool, weight_decay: float) -> None:
+    """Raise ValueError unless torch.optim.SGD would take these options."""
     for name, value in {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}.items():
         if not 0 <= value < math.inf:
             raise ValueError(f"{name} must be a number of at least 0, got {value!r}.")
