@@ -9,7 +9,7 @@ import click
 import torch
 
 import landscape as ls
-from landscape import loading, points, specs
+from landscape import specs
 from landscape.core import FunctionLandscape
 from landscape.dynamics.escape import event
 from landscape.dynamics.makers import maker
@@ -38,7 +38,7 @@ def study(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: 
         else:
             problem = problems.landscape(options)
             f, name = problem.landscape, problem.name
-            found = ls.escape(f, _at(f, options), options["optimizers"], record=_record(f, options), **given)
+            found = ls.escape(f, problems.at(f, options), options["optimizers"], record=_record(f, options), **given)
         return replace(found, provenance=replace(found.provenance, name=name, config=settings))
 
     return problems.store(ctx, target, work)
@@ -57,13 +57,13 @@ def _sweep(options: dict[str, Any], given: dict[str, Any], key: str, values: lis
     if key in SETTINGS or key in known:
         f = problems.landscape(options).landscape
         named = {_without(spec, key): maker(spec) for spec in options["optimizers"]}
-        return ls.sweep(f, _at(f, options), named, key, values, record=_record(f, options), **given)
+        return ls.sweep(f, problems.at(f, options), named, key, values, record=_record(f, options), **given)
 
     def problem(value: Any) -> tuple[Any, torch.Tensor]:
         others = {k: v for k, v in dict(options["settings"]).items() if k != key}
         chosen = {"dim": value} if key == "dim" else {"settings": tuple((others | {key: value}).items())}
         g = problems.landscape(options | chosen).landscape
-        return g, _at(g, options)
+        return g, problems.at(g, options)
 
     return ls.sweep(problem, None, options["optimizers"], key, values, **given)
 
@@ -85,12 +85,3 @@ def _varied(text: str) -> tuple[str, list[Any]]:
 def _record(f: Any, options: dict[str, Any]) -> int:
     given: int | None = options["record"]
     return given if given is not None else RECORDED if isinstance(f, FunctionLandscape) else 0
-
-
-def _at(f: Any, options: dict[str, Any]) -> torch.Tensor:
-    if options["at"] is not None:
-        return points.read(options["at"], f, "--at")
-    if isinstance(f, FunctionLandscape):
-        return torch.zeros(f.dim, dtype=f.dtype, device=loading.device(options["device"]))
-    point: torch.Tensor = f.point()
-    return point

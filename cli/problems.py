@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import torch
 
-from landscape import loading
+from landscape import loading, points
+from landscape.core import FunctionLandscape
 
 from . import config, progress, runs
 from .errors import OneLine
@@ -47,6 +49,16 @@ def landscape(options: dict[str, Any]) -> loading.Problem:
     """The landscape that the options of a command describe; those that are not about it are left alone."""
     known = {f.name for f in fields(loading.LandscapeOptions)}
     return loading.landscape(loading.LandscapeOptions(**_chosen(options | {"model": options["landscape"]}, known)))
+
+
+def at(f: Any, options: dict[str, Any]) -> torch.Tensor:
+    """The point --at; else the model's own, or the origin of a formula."""
+    if options["at"] is not None:
+        return points.read(options["at"], f, "--at")
+    if isinstance(f, FunctionLandscape):
+        return torch.zeros(f.dim, dtype=f.dtype, device=loading.device(options["device"]))
+    point: torch.Tensor = f.point()
+    return point
 
 
 def load(options: dict[str, Any]) -> tuple[loading.Problem, dict[str, Any]]:

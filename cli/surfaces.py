@@ -9,9 +9,8 @@ import click
 import torch
 
 import landscape as ls
-from landscape import files, loading, points, userfiles
+from landscape import files, points, userfiles
 from landscape.checkpoints import entry
-from landscape.core import FunctionLandscape
 from landscape.surfaces.cells import NAMES
 from landscape.surfaces.grids import AnotherPlane
 
@@ -66,7 +65,7 @@ def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, res
         problem = problems.landscape(options)
         f = problem.landscape
         return ls.connect(
-            f, _at(f, options), points.read(options["connect"], f, "--connect"), kind=options["curve"], bends=options["bends"],
+            f, problems.at(f, options), points.read(options["connect"], f, "--connect"), kind=options["curve"], bends=options["bends"],
             steps=options["train_steps"], optimizer=options["optimizer"], noise=options["noise"], plane=options["resolution"],
             batch_statistics=options["batch_statistics"], metrics=_metrics(options["metrics"]), seed=options["seed"],
             name=problem.name, config=settings, progress=bar,
@@ -77,7 +76,7 @@ def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, res
 
 def _asked(f: Any, options: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
     """The centre, and what ``landscape.surface`` is asked."""
-    x, how = _at(f, options), options["normalize"]
+    x, how = problems.at(f, options), options["normalize"]
     walks = dict(_walk(spec, f) for spec in options["trajectories"])
     directions: Any = options["directions"]
     if options["toward"]:
@@ -99,15 +98,6 @@ def _asked(f: Any, options: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any
         "metrics": _metrics(options["metrics"]),
         **{k: options[k] for k in ("biases", "resolution", "dimensions", "batch_statistics", "seed", "spectra")},
     }
-
-
-def _at(f: Any, options: dict[str, Any]) -> torch.Tensor:
-    if options["at"] is not None:
-        return points.read(options["at"], f, "--at")
-    if isinstance(f, FunctionLandscape):
-        return torch.zeros(f.dim, dtype=f.dtype, device=loading.device(options["device"]))
-    point: torch.Tensor = f.point()
-    return point
 
 
 def _walk(spec: str, f: Any) -> tuple[str, torch.Tensor]:
