@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from . import clusters, dynamics, matrices, networks, saddles, walks
+from . import clusters, dynamics, escapes, matrices, networks, saddles, walks
 
 DRAWN: dict[str, Callable[[Any], Figure]] = {
     "saddle": saddles.saddle,
@@ -26,6 +26,9 @@ DRAWN: dict[str, Callable[[Any], Figure]] = {
     "lennard-jones": clusters.lennard_jones,
     "saxe-plateaus": dynamics.saxe,
     "kramers": dynamics.kramers,
+    "octopus": escapes.octopus,
+    "edge-of-stability": escapes.edge_of_stability,
+    "minima-are-rare": escapes.minima_are_rare,
     "schedules": dynamics.schedules,
 }
 

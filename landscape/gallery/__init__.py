@@ -152,6 +152,21 @@ ENTRIES = {
         "Kramers 1940, Physica 7:284; Gardiner 2004, Handbook of Stochastic Methods, chapter 5",
         "SGD with normal noise in the double well x^4/4 - x^2/2, 600 runs at each of three temperatures",
     ),
+    "octopus": Entry(
+        "escapes", "octopus", "Saddle after saddle",
+        "Du, Jin, Lee, Jordan, Singh & Poczos 2017, NeurIPS, arXiv:1705.10412",
+        "their function with L = 1.5, gamma = 1 in 2 to 6 dimensions, 20 runs of each method, steps to the last saddle",
+    ),
+    "edge-of-stability": Entry(
+        "escapes", "edge", "Training at the edge of stability",
+        "Cohen, Kaur, Li, Kolter & Talwalkar 2021, ICLR, arXiv:2103.00065, figure 1",
+        "a tanh network of 141 parameters on twenty points of a curve, full-batch SGD, 4,000 steps",
+    ),
+    "minima-are-rare": Entry(
+        "escapes", "counts", "Minima of random landscapes, counted",
+        "Dauphin et al. 2014, NeurIPS, section 2; Fyodorov 2004, Phys. Rev. Lett. 92:240601",
+        "every stationary point of 200 isotropic random waves in each of 1 to 4 variables, beside coin toss and random matrices",
+    ),
     "schedules": Entry(
         "dynamics", "schedules", "What a schedule does to noise",
         "Mandt, Hoffman & Blei 2017, JMLR 18(134); Robbins & Monro 1951, Ann. Math. Stat. 22:400",
