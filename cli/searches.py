@@ -56,7 +56,7 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
         return runs.finished(target, NetworkCensus, ctx) or stored
     begun = runs.kept(target, object, ctx, "starts") if resume else None
     known = begun if isinstance(begun, Census) else runs.stored(target, Census) if resume else None
-    if known is not None and known.starts >= options["starts"]:
+    if begun is None and known is not None and known.starts >= options["starts"]:
         return runs.finished(target, Census, ctx) or known
     changed = [] if known is None else [k for k in runs.differing(known, ctx) if k != "starts"]
     if changed:

@@ -6,6 +6,7 @@ The well is depth (x^2 - 1)^2 + y^2: minima 0 at (-1, 0) and (1, 0), a saddle of
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,6 +153,9 @@ def test_what_an_interrupted_census_has_done_is_kept_and_gone_on_with(
     assert (kept.starts, kept.counts) == (2000, {0: 4, 1: 4, 2: 1})
     (here / "stop").unlink()
     assert run(*census, "--starts", "6000").exit_code == 2
+    shutil.copytree("run", "enough")  # as many starts as are asked for: nothing is left to do but to store them
+    assert run(*census[:-1], "enough", "--starts", "1000", "--resume").exit_code == 0
+    assert ls.load("enough").starts == 2000
     other = run(*census, "--starts", "6000", "--resume", "--seed", "5")
     assert other.exit_code == 2
     assert "seed" in other.stderr
