@@ -388,3 +388,17 @@ def test_faults_are_named(call, error, words) -> None:  # type: ignore[no-untype
 def test_a_family_that_is_finite_nowhere() -> None:
     with pytest.raises(ls.NumericalError, match="dim=2"):
         ls.count_saddles(lambda dim, seed: ls.FunctionLandscape(lambda x: x.sum(-1) * float("nan"), dim), 2, 2)
+
+
+def test_ordinary_realisations_settle_by_their_own_euler_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong sum would send each of them to a census, which is right and slow and would hide it."""
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a census was made")
+
+    monkeypatch.setattr("landscape.stationary.realisations._by_census", refused)
+    counted = ls.count_saddles("isotropic-waves", [2, 3], 20, seed=0)
+    for d in counted.dimensions:
+        signs = torch.tensor([(-1) ** k for k in range(d.dim + 1)])
+        assert torch.equal(d.euler, d.counts @ signs)
+        assert d.right == 1.0
