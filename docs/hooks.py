@@ -102,7 +102,7 @@ def gallery():
                 parts.append(f"| {what} | {n['published']} | {n['found']} | {note} |")
             parts.append("")
         else:
-            parts += ["The paper prints no number to compare with.", ""]
+            parts += ["The paper prints no number that would apply here.", ""]
         parts += [f"`{row['command']}`, computed by `{row['computed_by']}`.", ""]
     return "\n".join(parts).rstrip() + "\n"
 
