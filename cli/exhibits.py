@@ -140,7 +140,8 @@ def one(name: str, folder: Path, formats: tuple[str, ...], cache: Path, afresh: 
     return {
         "name": name, "title": exhibit.title, "reproduces": exhibit.reproduces, "setting": exhibit.setting,
         "computed_by": f"landscape.gallery.{entry.module}.{entry.function}", "command": f"landscape figures render {name}",
-        "numbers": numbers, "seconds": round(exhibit.seconds, 1), "library": exhibit.library, "earlier": exhibit.earlier, "alt": alt, "files": files,
+        "numbers": numbers, "seconds": round(exhibit.seconds, 1), "library": exhibit.library,
+        "earlier": exhibit.earlier, "alt": alt, "files": files,
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 import landscape as ls
 from landscape import files, points, userfiles
 from landscape.checkpoints import entry
-from landscape.surfaces.cells import NAMES
+from landscape.surfaces.cells import NAMES, normed
 from landscape.surfaces.grids import AnotherPlane
 
 from . import numbers, problems, runs
@@ -64,6 +64,12 @@ def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, res
     def work(bar: Any, settings: dict[str, Any]) -> ls.Connection:
         problem = problems.landscape(options)
         f = problem.landscape
+        if not options["batch_statistics"] and isinstance(f, ls.ModelLandscape) and f.mode != "train" and normed(f):
+            click.echo(
+                "Note: along the whole curve BatchNorm normalises with the statistics of the model at hand, at the other end, too; "
+                "--batch-statistics measures them at every point.",
+                err=True,
+            )
         return ls.connect(
             f, problems.at(f, options), points.read(options["connect"], f, "--connect"), kind=options["curve"], bends=options["bends"],
             steps=options["train_steps"], optimizer=options["optimizer"], noise=options["noise"], plane=options["resolution"],
