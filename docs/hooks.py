@@ -38,7 +38,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html, page, config, files):
-    """Pictures have their size, so that text does not jump, and lead to themselves in full; wide ones and the gallery's tables are marked."""
+    """Pictures know their size, so that text does not jump, and lead to themselves; wide ones and tables of numbers are marked."""
 
     def picture(match):
         tag, name = match.group(0), match.group(1)
