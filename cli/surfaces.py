@@ -12,6 +12,7 @@ import landscape as ls
 from landscape import files, points, userfiles
 from landscape.checkpoints import entry
 from landscape.surfaces.cells import NAMES, normed
+from landscape.surfaces.directions import principal_axes
 from landscape.surfaces.grids import AnotherPlane
 
 from . import numbers, problems, runs
@@ -95,6 +96,8 @@ def _asked(f: Any, options: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any
         raise OneLine("--directions moments needs --optimizer-state FILE, an optimiser's state_dict.", 2)
     state = None if options["optimizer_state"] is None else _state(options["optimizer_state"])
     span = options["span"]
+    if span is None:
+        span = _reach(x, walks, options["dimensions"]) if directions == "pca" else 1.0
     return x, {
         "directions": directions,
         "normalize": None if how == "none" else how,
@@ -104,6 +107,13 @@ def _asked(f: Any, options: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any
         "metrics": _metrics(options["metrics"]),
         **{k: options[k] for k in ("biases", "resolution", "dimensions", "batch_statistics", "seed", "spectra")},
     }
+
+
+def _reach(x: torch.Tensor, walks: dict[str, torch.Tensor], dimensions: int) -> float:
+    """A little farther than any trajectory goes along its principal axes from x."""
+    points = torch.cat(list(walks.values())).to(x)
+    V = torch.stack(principal_axes(x, points, dimensions))
+    return 1.15 * float(((points - x) @ V.T).abs().max())
 
 
 def _walk(spec: str, f: Any) -> tuple[str, torch.Tensor]:
