@@ -14,7 +14,7 @@ from torch import Tensor, optim
 
 from landscape import theory
 from landscape.core import Landscape, Progress, silent
-from landscape.dynamics import noises
+from landscape.dynamics import rows as rowwise
 from landscape.dynamics.ensembles import Ensemble
 from landscape.dynamics.makers import maker
 from landscape.errors import NumericalError
@@ -93,7 +93,7 @@ def edge_of_stability(
             raise ValueError(f"{line!r} is not plain SGD, which alone has a limit on the Hessian itself.")
         options = {k: v for k, v in make.options.items() if k in ("momentum", "dampening", "nesterov", "weight_decay")}
         limit = theory.sgd_limit(float(make.options.get("lr", 1e-3)), **options)
-        ensemble = Ensemble(start[None], make, noises.gradients(f), f.value, f=f)
+        ensemble = Ensemble(start[None], make, rowwise.gradients(f), f.value, f=f)
         rows = []
         for t in range(steps + 1):
             if t % every == 0:

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.core import Landscape, Progress, silent
-from landscape.dynamics import noises, predictions
+from landscape.dynamics import noises, predictions, rows
 from landscape.dynamics.ensembles import Ensemble
 from landscape.dynamics.makers import Maker, Spec, as_makers, require_fit
 from landscape.dynamics.paths import Paths, Plane, Recorder, plane
@@ -77,8 +78,13 @@ class FallsBelow:
 
     def holds(self, f: Landscape, at: Tensor) -> Callable[[Tensor], Tensor]:
         """Points (R, n) -> (R,) bool."""
-        level = f.value(at).detach() - self.margin
-        return lambda X: f.value(X).detach() < level
+        values = rows.values(f)
+
+        @cache  # one number of rows a study; rows of equal points have equal bits in one pass, not in passes of two sizes
+        def level(runs: int) -> Tensor:
+            return values(at.expand(runs, -1)) - self.margin
+
+        return lambda X: values(X) < level(len(X))
 
 
 def event(spec: str) -> LeavesBall | FallsBelow:

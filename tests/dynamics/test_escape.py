@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import landscape as ls
 from landscape.dynamics import ensembles, makers, noises
+from landscape.dynamics import rows as rows_of
 from landscape.dynamics.survival import kaplan_meier_median
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
@@ -112,7 +113,7 @@ def test_a_row_is_the_run_alone(name: str, dtype: torch.dtype, device: torch.dev
     f = ls.FunctionLandscape(rosenbrock, dim=2)
     X = torch.randn(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(device, dtype)
     make = makers.maker(f"{name}:{OPTIONS[name]}")
-    ensemble = ensembles.Ensemble(X, make, noises.gradients(f), f.value)
+    ensemble = ensembles.Ensemble(X, make, rows_of.gradients(f), f.value)
     assert ensemble.together == (name not in ("LBFGS", "Adafactor"))
     alone = [nn.Parameter(x.clone()) for x in X]
     own = [make([p]) for p in alone]
@@ -248,7 +249,29 @@ def network(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
 def test_gradients_of_many_points_are_those_of_each(dtype: torch.dtype, device: torch.device) -> None:
     f = network(dtype, device)
     X = torch.randn(4, f.dim, dtype=torch.float64).to(device, dtype)
-    torch.testing.assert_close(noises.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(rows_of.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(rows_of.values(f)(X), f.value(X))
+
+
+def test_rows_of_a_network_share_its_passes() -> None:
+    """As many calls of the module for 16 runs as for 2: one for a step's gradients, one a batch for the event."""
+    f, calls = network(torch.float64, torch.device("cpu")), []
+    f.model.register_forward_hook(lambda *_: calls.append(1))
+    counts = []
+    for runs in (2, 16):
+        calls.clear()
+        ls.escape(f, f.point(), ["sgd:lr=0.1"], runs, 10, event=ls.FallsBelow(9.0), noise="minibatch:4", theory=False)
+        counts.append(len(calls))
+    assert counts[0] == counts[1] <= 10 * (1 + 2) + 8  # two batches a value; the level, and the origin's fingerprint
+
+
+@pytest.mark.parametrize("margin", [0.0, 1e-3])
+def test_the_very_point_has_not_fallen_below_itself(margin: float, dtype: torch.dtype) -> None:
+    """A value of many rows may differ from that of one in the last bits, which a margin of zero would see."""
+    f = network(dtype, torch.device("cpu"))
+    holds = ls.FallsBelow(margin).holds(f, f.point())
+    for runs in (1, 7, 64):
+        assert not bool(holds(f.point().expand(runs, -1)).any())
 
 
 @pytest.mark.parametrize(("size", "samples"), [(2, 5), (4, 5), (1, 3), (3, 9)])
@@ -352,7 +375,8 @@ def test_a_model_that_vmap_refuses_goes_row_by_row() -> None:
     x, y = torch.randn(8, 3).double(), torch.randn(8, 1).double()
     f = ls.ModelLandscape(Branching().double(), nn.functional.mse_loss, [(x[:5], y[:5]), (x[5:], y[5:])])
     X = torch.randn(3, f.dim).double()
-    torch.testing.assert_close(noises.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(rows_of.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(rows_of.values(f)(X), f.value(X))
     torch.testing.assert_close(noises.minibatch(f, 8, np.random.SeedSequence(0))(X), f.gradient(X))
     study = ls.escape(f, X[0], ["sgd:lr=0.1", "lbfgs:lr=0.1"], 2, 3, noise="minibatch:2")
     assert bool(torch.isfinite(study["sgd:lr=0.1"].ends).all())
@@ -367,4 +391,7 @@ def test_a_model_that_raises_is_named_all_the_same() -> None:
 
     f = ls.ModelLandscape(model, broken, [(x, y)])
     with pytest.raises(ls.LoadingError, match="no such luck"):
-        noises.gradients(f)(f.point()[None])
+        rows_of.gradients(f)(f.point()[None])
+    detached = ls.ModelLandscape(model, lambda o, t: (o.detach() - t).square().mean(), [(x, y)])
+    with pytest.raises(ls.LoadingError, match="detached"):
+        rows_of.gradients(detached)(f.point()[None])
