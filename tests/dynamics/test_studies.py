@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from landscape_figures import RECIPES
 from torch import nn
 
 import landscape as ls
@@ -121,3 +122,32 @@ def test_training_settles_at_the_edge_of_stability() -> None:
         assert run.reached is not None
     with pytest.raises(ValueError, match="not plain SGD"):
         ls.edge_of_stability(f, before, ["adam:lr=0.1"])
+
+
+@pytest.mark.parametrize("every", [1, 7])
+def test_a_run_beyond_the_edge_is_kept_and_costs_no_other(every: int, tmp_path: Path) -> None:
+    """x^4 from 1: at lr = 1 each step is 1 -> -3 -> 105 ... to overflow; at lr = 0.01 it is the run alone."""
+    f, start = ls.FunctionLandscape(lambda x: x[..., 0] ** 4, dim=1), torch.ones(1, dtype=torch.float64)
+    lines = ["sgd:lr=1.0", "sgd:lr=0.01"]
+    ls.edge_of_stability(f, start, lines, 28, every).save(tmp_path)
+    study = ls.load(tmp_path)
+    x, seen = 1.0, []
+    for t in range(29):
+        if t % every == 0 and math.isfinite(x**4 if abs(x) < 1e70 else math.inf):
+            seen.append((t, x**4, 12 * x**2))
+        x = x - 4 * x**3 if abs(x) < 1e90 else math.nan
+    beyond = study[lines[0]]
+    assert beyond.steps.tolist() == [t for t, _, _ in seen]
+    assert beyond.diverged == beyond.steps[-1] + every
+    torch.testing.assert_close(beyond.losses, torch.tensor([v for _, v, _ in seen], dtype=torch.float64))
+    torch.testing.assert_close(beyond.sharpness, torch.tensor([v for _, _, v in seen], dtype=torch.float64))
+    assert math.isnan(beyond.late)
+    alone = ls.edge_of_stability(f, start, lines[1:], 28, every)[lines[1]]
+    assert study[lines[1]].diverged is None
+    assert torch.equal(study[lines[1]].sharpness, alone.sharpness)
+    caption = RECIPES["edge"].caption(study)
+    assert f"sgd:lr=1.0: limit 2, diverged by step {beyond.diverged}" in caption
+    low, high = RECIPES["edge"].draw(study).axes[0].get_ylim()
+    assert (low, high < 1_000) == (0, True)  # 12 times 105 squared is off the picture
+    with pytest.raises(ls.NumericalError, match="at the start"):
+        ls.edge_of_stability(f, 1e100 * start, lines, 28, every)
