@@ -42,7 +42,8 @@ def caption(result: Any) -> str:
 def _highest(run: Any) -> float:
     """What the axis has to hold; a run that diverges leaves the picture."""
     top = float(np.asarray(run.sharpness).max())
-    return max(run.limit, top if getattr(run, "diverged", None) is None else min(top, 1.5 * run.limit))
+    limit = float(run.limit)
+    return max(limit, top if getattr(run, "diverged", None) is None else min(top, 1.5 * limit))
 
 
 def _end(run: Any) -> str:
