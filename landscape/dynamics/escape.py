@@ -175,6 +175,7 @@ def escape(
         start: a distance from ``at`` in random directions, or displacements (runs, n). The same starts for all optimisers.
         event: what counts as having left.
         noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every run draws B samples at every step;
+            "hessian:B": N(0, |H| / B) added, H the Hessian where the run is (Xie et al. 2021), up to 64 variables;
             "perturbed:radius=R,threshold=G,interval=T": a kick, uniform in a ball of radius R, before a step at which |gradient| <= G and
             the run's last kick is more than T steps ago (Jin et al. 2017).
         schedule: see ``schedules``; every run of an optimiser has the same rate. None: the rate is constant.

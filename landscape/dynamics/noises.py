@@ -18,8 +18,10 @@ from landscape import specs
 from landscape.core import Landscape
 from landscape.dynamics.rows import Rows, gradients
 from landscape.model import ModelLandscape
+from landscape.stationary.batched import derivatives
 
-KINDS = ("none", "isotropic", "minibatch", "perturbed")
+KINDS = ("none", "isotropic", "minibatch", "hessian", "perturbed")
+DENSE = 64  # variables up to which every run's Hessian is formed at every step
 Rowwise = Callable[[Tensor], Tensor]  # (R, n) -> (R, n)
 
 
@@ -32,7 +34,8 @@ class Noise:
 
 
 def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device) -> Noise:
-    """What ``"none"``, ``"isotropic:SIGMA"``, ``"minibatch:SIZE"`` or ``"perturbed:radius=R,threshold=G,interval=T"`` means.
+    """What ``"none"``, ``"isotropic:SIGMA"``, ``"minibatch:SIZE"``, ``"hessian:SIZE"`` or
+    ``"perturbed:radius=R,threshold=G,interval=T"`` means.
 
     Raises:
         ValueError: it is none of these.
@@ -45,11 +48,13 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
         return Noise(isotropic(gradients(f), float(value), seed, device))
     if kind == "minibatch" and text.isdigit():
         return Noise(minibatch(f, int(text), seed))
+    if kind == "hessian" and isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+        return Noise(hessian(f, float(value), seed, device))
     if kind == "perturbed":
         return _perturbed(f, spec, seed, device)
     hint = "" if kind in KINDS else specs.closest(kind, KINDS)
     raise ValueError(
-        "noise must be 'none', 'isotropic:SIGMA', 'minibatch:SIZE' or 'perturbed:radius=R,threshold=G,interval=T', "
+        "noise must be 'none', 'isotropic:SIGMA', 'minibatch:SIZE', 'hessian:SIZE' or 'perturbed:radius=R,threshold=G,interval=T', "
         f"got {spec!r}.{hint}"
     )
 
@@ -62,6 +67,34 @@ def isotropic(
 
     def noisy(X: Tensor) -> Tensor:
         return base(X) + scale * torch.randn(X.shape, generator=random, dtype=X.dtype, device=X.device)
+
+    return noisy
+
+
+def hessian(f: Landscape, size: float, seed: np.random.SeedSequence, device: torch.device) -> Rowwise:
+    """Gradients with noise N(0, |H| / ``size``) added to each, |H| the Hessian at the run's own point without its signs: what mini-batches
+    of this size do near the minimum of a likelihood (Xie, Sato & Sugiyama 2021, ICLR, eq. 5), for landscapes that have no data.
+
+    Raises:
+        ValueError: f has too many variables.
+
+    Cost: the Hessian and its eigenvectors, a run and step.
+    """
+    if f.dim > DENSE:
+        raise ValueError(
+            f"noise 'hessian' forms the Hessian at every step: up to {DENSE} variables, this has {f.dim:,}."
+        )
+    random = generator(seed, device)
+
+    def noisy(X: Tensor) -> Tensor:
+        G, H = derivatives(f, X)
+        finite = (
+            torch.isfinite(H).all(dim=2).all(dim=1)[:, None, None]
+        )  # else G is not either, or the run ends all the same
+        w, V = torch.linalg.eigh(torch.where(finite, H, 0.0))
+        drawn = torch.randn(X.shape, generator=random, dtype=X.dtype, device=X.device)
+        added: Tensor = (V @ ((w.abs() / size).sqrt() * drawn)[:, :, None])[:, :, 0]
+        return G + added
 
     return noisy
 

@@ -105,7 +105,7 @@ def predict(make: Maker, starts: Tensor, model: Model | str, noise: str, schedul
     if kind == "isotropic" and float(text) > 0:
         return _noisy(name, options, x, model, float(text), limit)
     growth = _growth(name, options, model)
-    if kind in ("minibatch", "perturbed"):
+    if kind in ("minibatch", "hessian", "perturbed"):
         return Theory(f"{kind} noise: no law but the mean's growth", _conditions(model), growth=growth)
     if fault := _not_stationary(x, model):
         return Theory(fault)

@@ -303,6 +303,21 @@ def test_minibatches_are_samples_of_the_gradient(device: torch.device) -> None:
     assert float((torch.cov(drawn.T) - covariance).norm() / covariance.norm()) < 0.05
 
 
+def test_noise_has_the_covariance_of_the_hessian(device: torch.device) -> None:
+    """Absolute values of the eigenvalues over the size, where the run is: of a cubic saddle's bent axes, and of a network."""
+    cubic = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 + 3 * x[..., 0] * x[..., 1] - x[..., 1] ** 3, dim=2)
+    at = torch.tensor([0.3, 0.5], dtype=torch.float64)
+    for f, x in ((cubic, at), (network(torch.float64, device), network(torch.float64, device).point())):
+        w, V = torch.linalg.eigh(ls.Hessian(f, x).dense().cpu())
+        assert float(w[0]) < 0 < float(w[-1])
+        drawn = noises.hessian(f, 5.0, np.random.SeedSequence(1), x.device)(x.expand(20_000, -1)).cpu()
+        wanted = V * w.abs() @ V.T / 5
+        assert float((drawn.mean(0) - f.gradient(x).cpu()).norm()) < 5 * float(wanted.trace() / 20_000) ** 0.5
+        assert float((torch.cov(drawn.T) - wanted).norm() / wanted.norm()) < 0.05
+    with pytest.raises(ValueError, match="up to 64 variables, this has 65"):
+        noises.noise(quadratic([1.0] * 65), "hessian:4", np.random.SeedSequence(0), at.device)
+
+
 def test_a_network_leaves_its_saddle_at_the_predicted_rate(device: torch.device) -> None:
     """A tanh net at zero: the unstable part grows by 1 + lr |lambda| a step, and mini-batches get it out too."""
     f = network(torch.float64, device)

@@ -196,6 +196,7 @@ def test_every_tensor_names_its_device() -> None:
         ls.plateau_study((2,), (0.1,), lr=0.05)
         ls.saddle_study(f, [at], ["sgd:lr=0.1"], runs=2, steps=100)
         ls.barrier_study((0.3, 0.4, 0.5), lr=0.1, runs=2, steps=3)
+        ls.minimum_study((3,), runs=2, steps=3)
     finally:
         torch.set_default_device(None)
 

@@ -4,12 +4,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from landscape_figures import RECIPES
 from torch import nn
 
 import landscape as ls
+from landscape import theory
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
 
@@ -72,6 +74,35 @@ def test_noise_takes_sgd_over_a_barrier() -> None:
             assert 1 < predicted * 0.02 / table[round(1 / x, 6)] < 1.25  # later by what is not seen between looks
 
 
+def test_sgds_own_noise_takes_it_out_of_sharp_minima_first() -> None:
+    """Means of the chain itself by a plain second one in NumPy; the formula of Xie et al. in its exponent."""
+    study = ls.minimum_study((3, 6), (1.0, 2.0), runs=400, steps=3_000, seed=1)
+    for series, well in zip(study.series[::2], (1.0, 2.0), strict=True):
+        joint, end = theory.parabolas(0.02, well, -1.0)
+        for B, measured, predicted in zip(series.x, series.measured, series.predicted, strict=True):
+            assert predicted is not None
+            assert abs(measured.value - predicted) < 4 * measured.error
+            assert measured.error < 0.06 * predicted
+            if well == 2.0:
+                assert abs(passage(well, -1.0, joint, end, 0.1, B).mean() / predicted - 1) < 4 / math.sqrt(4_000)
+    sharp, flat = (study.series[k].measured[1].value for k in (2, 0))
+    assert sharp < 0.5 * flat  # of one depth
+    limit = (
+        theory.sgd_escape_time(0.02, 0.004, 1, 2.0, -1.0, path=1 / 3) / 2 / 0.004 / (2.0 / 1.0)
+    )  # an exponent of 8.3
+    assert theory.parabolas_passage(0.02, 0.004, 1, 2.0, -1.0) == pytest.approx(limit, rel=0.01)
+
+
+def passage(well: float, top: float, joint: float, end: float, lr: float, B: float) -> np.ndarray:
+    """Steps of 4,000 runs from 0 until x > end."""
+    random, x, times = np.random.default_rng(0), np.zeros(4_000), np.zeros(4_000)
+    while (inside := x <= end).any():
+        slope, curvature = np.where(x < joint, well * x, top * (x - end)), np.where(x < joint, well, -top)
+        x = np.where(inside, x - lr * (slope + np.sqrt(curvature / B) * random.standard_normal(4_000)), x)
+        times += inside
+    return times
+
+
 def test_plateaus_of_deep_linear_networks() -> None:
     study = ls.plateau_study((2, 3), (1e-3, 1e-2, 1e-1), strength=1.3, lr=0.01)
     for series in study.series:
@@ -122,6 +153,21 @@ def test_training_settles_at_the_edge_of_stability() -> None:
         assert run.reached is not None
     with pytest.raises(ValueError, match="not plain SGD"):
         ls.edge_of_stability(f, before, ["adam:lr=0.1"])
+
+
+def test_the_heavy_ball_settles_at_its_edge() -> None:
+    """3.8 / lr at momentum 0.9, on labels of noise: an easy fit is over before the edge, or jumps from it to a flat minimum."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    x, y = torch.randn(100, 3, dtype=torch.float64), torch.randn(100, 1, dtype=torch.float64)
+    f = ls.ModelLandscape(model, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)])
+    line = "sgd:lr=0.2,momentum=0.9"
+    run = ls.edge_of_stability(f, f.point(), [line], steps=3_000, every=150)[line]
+    assert run.limit == pytest.approx(19.0)
+    assert float(run.sharpness[0]) < 0.3 * run.limit
+    print(f"{line}: sharpness / limit {run.late:.4f} ± {run.spread:.4f}, first above at step {run.reached}")
+    assert run.late == pytest.approx(1.0, abs=0.05)
+    assert run.reached is not None
 
 
 @pytest.mark.parametrize("every", [1, 7])
