@@ -268,7 +268,11 @@ def test_rows_of_a_network_share_its_passes() -> None:
 @pytest.mark.parametrize("margin", [0.0, 1e-3])
 def test_the_very_point_has_not_fallen_below_itself(margin: float, dtype: torch.dtype) -> None:
     """A value of many rows may differ from that of one in the last bits, which a margin of zero would see."""
-    f = network(dtype, torch.device("cpu"))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).to(dtype)
+    f = ls.ModelLandscape(
+        model, nn.functional.cross_entropy, [(torch.randn(50, 6, dtype=dtype), torch.randint(3, (50,)))]
+    )
     holds = ls.FallsBelow(margin).holds(f, f.point())
     for runs in (1, 7, 64):
         assert not bool(holds(f.point().expand(runs, -1)).any())
