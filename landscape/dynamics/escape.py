@@ -109,7 +109,7 @@ class Escapes:
     steps: Tensor  # (runs,) int64, optimiser steps after which the event first held; the study's ``steps`` where it did not
     escaped: Tensor  # (runs,) bool
     diverged: Tensor  # (runs,) bool, became non-finite before the event
-    stalled: Tensor  # (runs,) bool, neither, and no bit of the point changed any more: arithmetic, not a longer time
+    stalled: Tensor  # (runs,) bool, neither, and no bit of the point changed any more: no longer time; ``notes`` say what holds them
     ended: Tensor  # (runs,) int64, the last step at which the run was observed
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
     median: Estimate  # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer & Crowley's interval
@@ -292,7 +292,8 @@ def _followed(
     stalled = ~(escaped | diverged | moved)
     grown = None if growth is None else growth.median(X, ended, escaped)
     paths = None if recorder is None else recorder.paths(f, t, X)
-    return _escapes(time, escaped, diverged, stalled, ended, X, grown, law, paths)
+    over = bool(schedules) and not any(float(group["lr"]) for o in ensemble.optimizers for group in o.param_groups)
+    return _escapes(time, escaped, diverged, stalled, ended, X, grown, law, paths, over)
 
 
 class _Growth:
@@ -327,10 +328,16 @@ def _escapes(
     growth: Estimate | None,
     law: Theory,
     paths: Paths | None,
+    over: bool,
 ) -> Escapes:
+    """``over``: the schedule has ended at a rate of zero."""
     time, escaped, diverged, stalled, ended = (t.cpu() for t in (time, escaped, diverged, stalled, ended))
     notes = []
-    if bool(stalled.any()):
+    if over and bool(stalled.any()):
+        notes.append(
+            f"{int(stalled.sum())} of {len(time)} runs stopped: the schedule took their rate to zero, so that they would never leave."
+        )
+    elif bool(stalled.any()):
         notes.append(
             f"{int(stalled.sum())} of {len(time)} runs stopped changing in any bit of {str(X.dtype).removeprefix('torch.')}: their step is "
             "zero or below rounding, so that they would never leave. That is a property of the arithmetic, not of the landscape."

@@ -192,6 +192,19 @@ def test_a_pause_is_no_stall() -> None:
     assert study["sgd:lr=0.1"].stalled.tolist() == [False]
 
 
+def test_a_rate_of_zero_is_named_as_what_holds_runs() -> None:
+    """PolynomialLR ends at zero and stays there; a rate that stays positive lets the same runs leave."""
+    over = "PolynomialLR:total_iters=20"
+    held, gone = (
+        ls.escape(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], 3, 300, 0.1, schedule=spec)["sgd:lr=0.1"]
+        for spec in (over, "ConstantLR:factor=0.5,total_iters=20")
+    )
+    assert held.stalled.tolist() == [True] * 3
+    assert held.notes == ["3 of 3 runs stopped: the schedule took their rate to zero, so that they would never leave."]
+    assert gone.escaped.tolist() == [True] * 3
+    assert gone.notes == []
+
+
 def test_kaplan_meier_by_hand() -> None:
     """Remission times of Freireich et al. 1963 (the 6-MP arm): median 23 weeks, 95 % interval (log-log scale) from 13 on, open above."""
     times = np.array([6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35])
@@ -358,6 +371,11 @@ def test_every_tensor_names_its_device() -> None:
         ({"optimizers": ["sdg:lr=0.1"]}, "no optimiser is called 'sdg'. Did you mean 'sgd'"),
         ({"optimizers": ["sgd:lrr=0.1"]}, "no option 'lrr'. Did you mean 'lr'"),
         ({"optimizers": ["sgd:lr=-1"]}, "Invalid learning rate"),
+        ({"optimizers": ["sgd:lr=fast"]}, "sgd: lr must be a number, got 'fast'"),
+        ({"optimizers": ["sgd:lr=NaN"]}, "sgd: lr must be a number, got nan"),
+        ({"optimizers": ["sgd:lr=0.1,momentum=0.9,nesterov=yes"]}, "nesterov must be true or false, got 'yes'"),
+        ({"optimizers": ["adam:betas=0.9"]}, "betas must be a list of numbers"),
+        ({"schedule": "StepLR:step_size=0"}, "'StepLR:step_size=0': integer modulo by zero"),
         ({"optimizers": ["muon"]}, "takes matrices only"),
         ({"optimizers": []}, "optimizers is empty"),
         ({"noise": "isotropc:1"}, "Did you mean 'isotropic'"),
