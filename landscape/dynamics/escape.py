@@ -35,7 +35,11 @@ CHECK = 64  # steps between two looks at whether all runs are over: a look waits
 @result
 @dataclass(frozen=True, eq=False)
 class LeavesBall:
-    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all of it with None."""
+    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all of it with None.
+
+    ``theory.sgd_exit`` and ``adaptive_exit`` count as strictly; ``noise_exit`` counts the sphere itself as outside, where noise is with
+    probability zero.
+    """
 
     radius: float
     within: Tensor | None = None
