@@ -171,6 +171,8 @@ def _crossing(
 
 def _noisy(name: str, options: dict[str, Any], x: Floats, model: Model, sigma: float, limit: int) -> Theory:
     """SGD driven off the very point by isotropic noise."""
+    if math.isnan(model.misfit):
+        return Theory("no law in noise where nothing falls: a barrier's height is not in the second-order model")
     growth = _growth(name, options, model)
     if name != "sgd" or growth is None or any(options[o] for o in options if o != "lr"):
         return Theory(f"no law for {name} with these options in noise", growth=growth)
