@@ -32,7 +32,7 @@ RATES = ["optimiser", "escapes a step", "theory", "e-folds a step", "theory"]
 )
 @option(
     "--noise", default="none", show_default=True,
-    help="none, isotropic:SIGMA, perturbed:radius=R,threshold=G,interval=T or, of a model, minibatch:SIZE.",
+    help="none, isotropic:SIGMA, hessian:SIZE, perturbed:radius=R,threshold=G,interval=T or, of a model, minibatch:SIZE.",
 )  # fmt: skip
 @option(
     "--schedule",

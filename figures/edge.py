@@ -15,7 +15,7 @@ def draw(result: Any) -> Figure:
     runs = _runs(result)
     fig = Figure(figsize=(style.COLUMN * 1.2, 3.7), layout="constrained")
     top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
-    height = 1.25 * max(max(float(np.asarray(r.sharpness).max()), r.limit) for r in runs.values())
+    height = 1.25 * max(_highest(r) for r in runs.values())
     for k, (label, run) in enumerate(runs.items()):
         colour = optimisers.look(k)["color"]
         steps = np.asarray(run.steps)
@@ -41,8 +41,20 @@ def draw(result: Any) -> Figure:
 
 def caption(result: Any) -> str:
     """What the figure shows, in words."""
-    parts = [f"{label}: limit {r.limit:.4g}, late sharpness {r.late:.3f} of it" for label, r in _runs(result).items()]
+    parts = [f"{label}: limit {r.limit:.4g}, {_end(r)}" for label, r in _runs(result).items()]
     return f"Sharpness and loss of {result.provenance.name} in full-batch training, with the stability limit dashed; {'; '.join(parts)}."
+
+
+def _highest(run: Any) -> float:
+    """What the axis has to hold; a run that diverges leaves the picture."""
+    top = float(np.asarray(run.sharpness).max())
+    limit = float(run.limit)
+    return max(limit, top if getattr(run, "diverged", None) is None else min(top, 1.5 * limit))
+
+
+def _end(run: Any) -> str:
+    diverged = getattr(run, "diverged", None)
+    return f"late sharpness {run.late:.3f} of it" if diverged is None else f"diverged by step {diverged}"
 
 
 def _runs(result: Any) -> Any:

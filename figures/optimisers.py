@@ -12,6 +12,7 @@ from . import style
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1f24")  # Okabe & Ito 2008
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LONG = 34  # characters of a label
+TOUCHING = 0.1  # share of an axis between two values whose labels touch
 
 
 def look(k: int) -> dict[str, Any]:
@@ -55,9 +56,19 @@ def scales(ax: Axes, x: Any, measured: Any, logarithmic: tuple[bool, bool]) -> N
     if logarithmic[0] and len(x) and x.min() > 0:
         ax.set_xscale("log")
     if len(x) <= 7:
-        ax.xaxis.set_major_locator(FixedLocator(x.tolist()))
+        ax.xaxis.set_major_locator(FixedLocator(_apart(x, ax.get_xscale() == "log")))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.3g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _apart(x: Any, logarithmic: bool) -> list[float]:
+    """Of ascending values those whose labels do not touch the one before."""
+    where = np.log(x) if logarithmic else x
+    kept: list[int] = []
+    for i in range(len(x)):
+        if not kept or where[i] - where[kept[-1]] > TOUCHING * (where[-1] - where[0]):
+            kept.append(i)
+    return [float(x[i]) for i in kept]
 
 
 def study_of(result: Any) -> Any:

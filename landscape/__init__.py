@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from landscape.dynamics.escape import LeavesBall as LeavesBall
     from landscape.dynamics.escape import Study as Study
     from landscape.dynamics.escape import escape as escape
+    from landscape.dynamics.minima import minimum_study as minimum_study
     from landscape.dynamics.probes import Probe as Probe
     from landscape.dynamics.probes import Probes as Probes
     from landscape.dynamics.probes import probe as probe
@@ -117,6 +118,7 @@ _HOMES = {
     "dynamics.probes": ("Probe", "Probes", "probe"),
     "dynamics.reports": ("DiagnosisReport",),
     "dynamics.schedules": ("Schedules", "schedule_curve", "schedule_curves"),
+    "dynamics.minima": ("minimum_study",),
     "dynamics.studies": ("Comparison", "barrier_study", "octopus_study", "plateau_study", "saddle_study"),
     "dynamics.sweeps": ("Sweep", "sweep"),
     "errors": ("LoadingError", "NumericalError"),

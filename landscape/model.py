@@ -404,7 +404,7 @@ class ModelLandscape:
             raise LoadingError(
                 f"the loss must be a scalar tensor, got {got} on batch {number}: average or sum it over the batch."
             )
-        if torch.is_grad_enabled() and not loss.requires_grad:
+        if torch.is_grad_enabled() and not _unwrapped(loss).requires_grad:
             raise LoadingError(
                 f"the loss on batch {number} is detached from the analysed parameters: it was made by .item(), .detach(), "
                 "numpy or under no_grad, or does not use them."
@@ -435,6 +435,13 @@ class ModelLandscape:
                 f"a point of {self.name} is {self.dtype} on {self.device}, got {x.dtype} on {x.device}: "
                 "pass dtype= and device= to ModelLandscape, or move the point."
             )
+
+
+def _unwrapped(t: Tensor) -> Tensor:
+    """What a tensor inside of vmap stands for: the wrapper does not say whether autograd outside follows it."""
+    while torch._C._functorch.is_batchedtensor(t):
+        t = torch._C._functorch.get_unwrapped(t)
+    return t
 
 
 def _takes_model(loss: Callable[..., Any]) -> bool:

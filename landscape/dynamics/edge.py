@@ -4,6 +4,7 @@ Sharpness: the largest eigenvalue of the Hessian. Limit: 2 / lr for gradient des
 Kolter & Talwalkar 2021, ICLR); of any SGD, ``theory.sgd_limit``.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor, optim
 
 from landscape import theory
 from landscape.core import Landscape, Progress, silent
-from landscape.dynamics import noises
+from landscape.dynamics import rows
 from landscape.dynamics.ensembles import Ensemble
 from landscape.dynamics.makers import maker
 from landscape.errors import NumericalError
@@ -29,15 +30,16 @@ DENSE = 400  # parameters up to which the Hessian is formed
 @result
 @dataclass(frozen=True, eq=False)
 class EdgeRun:
-    """One optimiser's run. Tensors (m,) are float64, on the CPU."""
+    """One optimiser's run. Tensors (m,) are float64, on the CPU, and finite: a run that diverges is kept up to there."""
 
     steps: Tensor  # (m,) int64
     losses: Tensor  # (m,)
     sharpness: Tensor  # (m,)
     limit: float  # the largest stable curvature
-    late: float  # median of sharpness / limit over the second half of the records
-    spread: float  # half the distance of its 10 % and 90 % quantiles
+    late: float  # median of sharpness / limit over the second half of the records; NaN of a diverged run, which hovers nowhere
+    spread: float  # half the distance of its 10 % and 90 % quantiles; NaN likewise
     reached: int | None  # the first recorded step with a sharpness above the limit
+    diverged: int | None = None  # the first step at which a record was due and the run was not finite any more
 
 
 @result
@@ -78,9 +80,9 @@ def edge_of_stability(
 
     Raises:
         ValueError: an optimiser other than SGD, numbers out of range, or a start of another shape.
-        NumericalError: a run diverges.
+        NumericalError: the loss or its Hessian is not finite at the start itself.
 
-    Cost: a gradient a step; a measurement is n gradients up to 400 parameters, else some tens.
+    Cost: a gradient a step; a measurement is n gradients up to 400 parameters, else some tens. A run that diverges ends there.
     """
     if steps < 1 or not 1 <= every <= steps:
         raise ValueError(f"need steps >= 1 and every from 1 to steps, got {steps} and {every}.")
@@ -93,33 +95,44 @@ def edge_of_stability(
             raise ValueError(f"{line!r} is not plain SGD, which alone has a limit on the Hessian itself.")
         options = {k: v for k, v in make.options.items() if k in ("momentum", "dampening", "nesterov", "weight_decay")}
         limit = theory.sgd_limit(float(make.options.get("lr", 1e-3)), **options)
-        ensemble = Ensemble(start[None], make, noises.gradients(f), f.value, f=f)
-        rows = []
+        ensemble = Ensemble(start[None], make, rows.gradients(f), f.value, f=f)
+        records, diverged = [], None
         for t in range(steps + 1):
             if t % every == 0:
-                x = ensemble.points[0]
-                rows.append((t, float(f.value(x)), _sharpness(f, x, line, t, seed)))
+                found = _measured(f, ensemble.points[0], seed)
                 progress(line, t, steps)
+                if found is None:
+                    diverged = t
+                    break
+                records.append((t, *found))
             ensemble.step()
-        runs[line] = _run(rows, limit)
+        if not records:
+            raise NumericalError("the loss or its Hessian is not finite at the start: begin elsewhere.")
+        runs[line] = _run(records, limit, diverged)
     config = {"optimizers": list(optimizers), "steps": steps, "every": every}
     return EdgeStudy(runs, provenance(f, start, None, seed, config))
 
 
-def _sharpness(f: Landscape, x: Tensor, line: str, t: int, seed: int) -> float:
-    if not bool(torch.isfinite(x).all()):
-        raise NumericalError(f"{line} has diverged by step {t}: its learning rate is beyond the edge.")
-    H = Hessian(f, at=x.clone())
-    if f.dim <= DENSE:
-        return float(torch.linalg.eigvalsh(H.dense())[-1])
-    return float(eigsh(H, largest=1, tol=1e-3, seed=seed).values[-1])
+def _measured(f: Landscape, x: Tensor, seed: int) -> tuple[float, float] | None:
+    """Loss and sharpness at x; None where they are not finite."""
+    loss = float(f.value(x)) if bool(torch.isfinite(x).all()) else math.nan
+    if not math.isfinite(loss):
+        return None
+    try:
+        H = Hessian(f, at=x.clone())
+        if f.dim > DENSE:
+            return loss, float(eigsh(H, largest=1, tol=1e-3, seed=seed).values[-1])
+        dense = H.dense()
+    except NumericalError:
+        return None
+    return (loss, float(torch.linalg.eigvalsh(dense)[-1])) if bool(torch.isfinite(dense).all()) else None
 
 
-def _run(rows: list[tuple[int, float, float]], limit: float) -> EdgeRun:
-    steps = torch.tensor([t for t, _, _ in rows], dtype=torch.int64, device="cpu")
-    losses, sharpness = (torch.tensor([row[k] for row in rows], dtype=torch.float64, device="cpu") for k in (1, 2))
-    shares = sharpness[len(rows) // 2 :] / limit
+def _run(records: list[tuple[int, float, float]], limit: float, diverged: int | None) -> EdgeRun:
+    steps = torch.tensor([t for t, _, _ in records], dtype=torch.int64, device="cpu")
+    losses, sharpness = (torch.tensor([row[k] for row in records], dtype=torch.float64, device="cpu") for k in (1, 2))
+    shares = sharpness[len(records) // 2 :] / limit if diverged is None else sharpness.new_full((1,), math.nan)
     low, high = (float(shares.quantile(q)) for q in (0.1, 0.9))
     above = torch.nonzero(sharpness > limit)
     reached = int(steps[above[0, 0]]) if len(above) else None
-    return EdgeRun(steps, losses, sharpness, limit, float(shares.median()), (high - low) / 2, reached)
+    return EdgeRun(steps, losses, sharpness, limit, float(shares.median()), (high - low) / 2, reached, diverged)

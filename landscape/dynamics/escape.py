@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.core import Landscape, Progress, silent
-from landscape.dynamics import noises, predictions
+from landscape.dynamics import noises, predictions, rows
 from landscape.dynamics.ensembles import Ensemble
 from landscape.dynamics.makers import Maker, Spec, as_makers, require_fit
 from landscape.dynamics.paths import Paths, Plane, Recorder, plane
@@ -34,7 +35,11 @@ CHECK = 64  # steps between two looks at whether all runs are over: a look waits
 @result
 @dataclass(frozen=True, eq=False)
 class LeavesBall:
-    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all of it with None."""
+    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all of it with None.
+
+    ``theory.sgd_exit`` and ``adaptive_exit`` count as strictly; ``noise_exit`` counts the sphere itself as outside, where noise is with
+    probability zero.
+    """
 
     radius: float
     within: Tensor | None = None
@@ -77,8 +82,13 @@ class FallsBelow:
 
     def holds(self, f: Landscape, at: Tensor) -> Callable[[Tensor], Tensor]:
         """Points (R, n) -> (R,) bool."""
-        level = f.value(at).detach() - self.margin
-        return lambda X: f.value(X).detach() < level
+        values = rows.values(f)
+
+        @cache  # one number of rows a study; rows of equal points have equal bits in one pass, not in passes of two sizes
+        def level(runs: int) -> Tensor:
+            return values(at.expand(runs, -1)) - self.margin
+
+        return lambda X: values(X) < level(len(X))
 
 
 def event(spec: str) -> LeavesBall | FallsBelow:
@@ -103,7 +113,7 @@ class Escapes:
     steps: Tensor  # (runs,) int64, optimiser steps after which the event first held; the study's ``steps`` where it did not
     escaped: Tensor  # (runs,) bool
     diverged: Tensor  # (runs,) bool, became non-finite before the event
-    stalled: Tensor  # (runs,) bool, neither, and no bit of the point changed any more: arithmetic, not a longer time
+    stalled: Tensor  # (runs,) bool, neither, and no bit of the point changed any more: no longer time; ``notes`` say what holds them
     ended: Tensor  # (runs,) int64, the last step at which the run was observed
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
     median: Estimate  # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer & Crowley's interval
@@ -169,6 +179,7 @@ def escape(
         start: a distance from ``at`` in random directions, or displacements (runs, n). The same starts for all optimisers.
         event: what counts as having left.
         noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every run draws B samples at every step;
+            "hessian:B": N(0, |H| / B) added, H the Hessian where the run is (Xie et al. 2021), up to 64 variables;
             "perturbed:radius=R,threshold=G,interval=T": a kick, uniform in a ball of radius R, before a step at which |gradient| <= G and
             the run's last kick is more than T steps ago (Jin et al. 2017).
         schedule: see ``schedules``; every run of an optimiser has the same rate. None: the rate is constant.
@@ -285,7 +296,8 @@ def _followed(
     stalled = ~(escaped | diverged | moved)
     grown = None if growth is None else growth.median(X, ended, escaped)
     paths = None if recorder is None else recorder.paths(f, t, X)
-    return _escapes(time, escaped, diverged, stalled, ended, X, grown, law, paths)
+    over = bool(schedules) and not any(float(group["lr"]) for o in ensemble.optimizers for group in o.param_groups)
+    return _escapes(time, escaped, diverged, stalled, ended, X, grown, law, paths, over)
 
 
 class _Growth:
@@ -320,10 +332,16 @@ def _escapes(
     growth: Estimate | None,
     law: Theory,
     paths: Paths | None,
+    over: bool,
 ) -> Escapes:
+    """``over``: the schedule has ended at a rate of zero."""
     time, escaped, diverged, stalled, ended = (t.cpu() for t in (time, escaped, diverged, stalled, ended))
     notes = []
-    if bool(stalled.any()):
+    if over and bool(stalled.any()):
+        notes.append(
+            f"{int(stalled.sum())} of {len(time)} runs stopped: the schedule took their rate to zero, so that they would never leave."
+        )
+    elif bool(stalled.any()):
         notes.append(
             f"{int(stalled.sum())} of {len(time)} runs stopped changing in any bit of {str(X.dtype).removeprefix('torch.')}: their step is "
             "zero or below rounding, so that they would never leave. That is a property of the arithmetic, not of the landscape."

@@ -105,7 +105,7 @@ def predict(make: Maker, starts: Tensor, model: Model | str, noise: str, schedul
     if kind == "isotropic" and float(text) > 0:
         return _noisy(name, options, x, model, float(text), limit)
     growth = _growth(name, options, model)
-    if kind in ("minibatch", "perturbed"):
+    if kind in ("minibatch", "hessian", "perturbed"):
         return Theory(f"{kind} noise: no law but the mean's growth", _conditions(model), growth=growth)
     if fault := _not_stationary(x, model):
         return Theory(fault)
@@ -171,6 +171,8 @@ def _crossing(
 
 def _noisy(name: str, options: dict[str, Any], x: Floats, model: Model, sigma: float, limit: int) -> Theory:
     """SGD driven off the very point by isotropic noise."""
+    if math.isnan(model.misfit):
+        return Theory("no law in noise where nothing falls: a barrier's height is not in the second-order model")
     growth = _growth(name, options, model)
     if name != "sgd" or growth is None or any(options[o] for o in options if o != "lr"):
         return Theory(f"no law for {name} with these options in noise", growth=growth)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import SWALR
 
 from landscape import specs
 from landscape.core import FunctionLandscape
@@ -32,7 +33,8 @@ SCHEDULERS: dict[str, type[LRScheduler]] = {
     for name, kind in vars(lr_scheduler).items()
     if inspect.isclass(kind) and issubclass(kind, LRScheduler) and not name.startswith("_") and kind is not LRScheduler
 }
-COMPOSED = ("sequentiallr", "chainedscheduler")  # written with |N| and +
+SCHEDULERS["swalr"] = SWALR  # which torch keeps elsewhere
+COMPOSED = {name: SCHEDULERS.pop(name) for name in ("sequentiallr", "chainedscheduler")}  # written with |N| and +
 _FUNCTIONS: dict[str, Callable[..., float]] = {
     **{name: getattr(math, name) for name in ("exp", "log", "sqrt", "sin", "cos", "floor", "ceil")},
     **{"min": min, "max": max, "abs": abs},
@@ -52,18 +54,23 @@ class Schedule:
     """
 
     def __init__(self, spec: str, optimizer: Optimizer) -> None:
+        self._spec = spec
         self._parts = [_sequence(part.strip(), optimizer) for part in _chain(spec)]
         self.needs_loss = any(isinstance(part, ReduceLROnPlateau) for part in self._parts)
 
     def step(self, loss: float | None = None) -> None:
         """After ``optimizer.step()``. ``loss`` is what ReduceLROnPlateau watches."""
-        for part in self._parts:
-            if isinstance(part, ReduceLROnPlateau):
-                if loss is None:
-                    raise ValueError("ReduceLROnPlateau watches the loss: pass losses=.")
-                part.step(loss)
-            else:
-                part.step()
+        if self.needs_loss and loss is None:
+            raise ValueError("ReduceLROnPlateau watches the loss: pass losses=.")
+        try:
+            for part in self._parts:
+                if isinstance(part, ReduceLROnPlateau):
+                    assert loss is not None
+                    part.step(loss)
+                else:
+                    part.step()
+        except (ArithmeticError, TypeError, ValueError) as error:  # OneCycleLR beyond its steps, a period of zero
+            raise ValueError(f"{self._spec!r}: {error}") from error
 
 
 def schedule_curve(spec: str, lr: float, steps: int, losses: Sequence[float] | Tensor | None = None) -> Tensor:
@@ -145,7 +152,11 @@ def _sequence(spec: str, optimizer: Optimizer) -> LRScheduler:
 def _single(spec: str, optimizer: Optimizer) -> LRScheduler:
     name, options = specs.split(spec)
     kind = SCHEDULERS.get(name.strip().lower())
-    if kind is None or name.strip().lower() in COMPOSED:
+    if name.strip().lower() in COMPOSED:
+        raise ValueError(
+            f"{name.strip()} is written by its parts: A |10| B is one after the other, A + B is both, chained."
+        )
+    if kind is None:
         hint = specs.closest(name.strip().lower(), SCHEDULERS)
         raise ValueError(
             f"no scheduler is called {name!r}.{hint} Known: {', '.join(k.__name__ for k in SCHEDULERS.values())}."
@@ -155,16 +166,27 @@ def _single(spec: str, optimizer: Optimizer) -> LRScheduler:
         options["lr_lambda"] = factor(str(options["lr_lambda"]))
     try:
         return kind(optimizer, **options)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (ArithmeticError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{spec!r}: {error}") from error
 
 
 def require_options(name: str, kind: type, options: Mapping[str, Any], skip: int) -> None:
-    """Raise a ValueError that names the nearest option unless ``kind`` takes all of ``options``; its first ``skip`` parameters are none."""
-    known = list(inspect.signature(kind).parameters)[skip:]
-    for key in options:
+    """Raise a ValueError that names the nearest option unless ``kind`` takes all of ``options``; its first ``skip`` parameters are none.
+    A word or a NaN in the place of a number is named too: torch compares it with one, or takes it and fails at a later step."""
+    known = dict(list(inspect.signature(kind).parameters.items())[skip:])
+    for key, value in options.items():
         if key not in known:
             raise ValueError(f"{name} has no option {key!r}.{specs.closest(key, known)} It has {', '.join(known)}.")
+        wanted = str(known[key].annotation)  # such as "float | list[float]"
+        parts = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(v, str) for v in parts) and not re.search(r"\bstr\b|Literal|Callable|_empty", wanted):
+            raise ValueError(
+                f"{name}: {key} must be {'true or false' if 'bool' in wanted else 'a number'}, got {value!r}."
+            )
+        if any(isinstance(v, float) and math.isnan(v) for v in parts):
+            raise ValueError(f"{name}: {key} must be a number, got {value!r}.")
+        if wanted.startswith("tuple") and not isinstance(value, list | tuple):
+            raise ValueError(f"{name}: {key} must be a list of numbers such as [0.9,0.99], got {value!r}.")
 
 
 def factor(text: str) -> Callable[[float], float]:

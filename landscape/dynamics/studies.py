@@ -116,15 +116,22 @@ def octopus_study(
     return Comparison(
         f"Octopus, L = {L:.3g}, gamma = {gamma:.3g}, {str(dtype).removeprefix('torch.')}", "dimension d",
         "steps until the last saddle is left", series, _fits(series, theory.octopus_growth(L, gamma, lr)), (False, True),
-        _origin(origin, seed, dims=list(dims), L=L, gamma=gamma, runs=runs, steps=steps),
+        origin_of(origin, seed, dims=list(dims), L=L, gamma=gamma, runs=runs, steps=steps),
     )  # fmt: skip
 
 
-def _origin(first: Provenance | None, seed: int, **config: object) -> Provenance:
+def origin_of(first: Provenance | None, seed: int, **config: object) -> Provenance:
     """That of a study from that of its first escape."""
     if first is None:
         raise ValueError("a study needs at least one value.")
     return replace(first, seed=seed, config=config)
+
+
+def mean_steps(rate: Estimate) -> Estimate:
+    """The mean of an exponential waiting time from its rate; infinite where nothing has left."""
+    if rate.value > 0:
+        return Estimate(1 / rate.value, rate.error / rate.value**2, 1 / rate.high, 1 / rate.low)
+    return Estimate(math.inf, math.inf, 1 / rate.high, math.inf)
 
 
 def _stalled(found: Escapes) -> str:
@@ -191,11 +198,7 @@ def barrier_study(
             f, at, [line], runs, steps, 0.0, LeavesBall(1.0), f"isotropic:{sigma!r}",
             seed=int(child.generate_state(1, np.uint32)[0]), theory=False,
         )  # fmt: skip
-        rate = study[line].rate
-        if rate.value > 0:
-            measured.append(Estimate(1 / rate.value, rate.error / rate.value**2, 1 / rate.high, 1 / rate.low))
-        else:
-            measured.append(Estimate(math.inf, math.inf, 1 / rate.high, math.inf))
+        measured.append(mean_steps(study[line].rate))
         shifted = SHIFT * math.sqrt(2 * T * lr)
         exact.append(theory.double_well_passage(T, shifted) / lr)
         asymptotic.append(theory.kramers(0.25, T, 2.0, -1.0)[0] / 2 / lr)
@@ -212,7 +215,7 @@ def barrier_study(
     if len(crossed) >= 3:
         inverse, mean = (np.array(column) for column in zip(*crossed, strict=True))
         fits["barrier, by the slope of ln steps over 1 / T (1/4 in the limit)"] = slope(inverse, np.log(mean))
-    origin = _origin(origin, seed, temperatures=list(temperatures), lr=lr, runs=runs, steps=steps)
+    origin = origin_of(origin, seed, temperatures=list(temperatures), lr=lr, runs=runs, steps=steps)
     return Comparison(
         f"Over a barrier of 1/4, lr = {lr:g}", "1 / T, with T = lr sigma² / 2", "mean steps to the top", series, fits, (False, True), origin
     )  # fmt: skip
@@ -252,7 +255,7 @@ def plateau_study(
         series.append(Series(f"{N} layers", list(starts), times, expected, [""] * len(rows)))
         origin = origin or study.provenance
         progress("layers", N, max(layers))
-    origin = _origin(origin, 0, layers=list(layers), starts=list(starts), strength=strength, lr=lr)
+    origin = origin_of(origin, 0, layers=list(layers), starts=list(starts), strength=strength, lr=lr)
     return Comparison(
         f"Plateaus of deep linear networks, s = {strength:g}, lr = {lr:g}", "initial product of weights", "steps to half of the mode",
         series, {}, (True, True), origin,
@@ -312,7 +315,7 @@ def saddle_study(
             s.notes.append(f"index {falling.shape[1]}, {left} of {runs} left")
         origin = origin or study.provenance
         progress("points", number + 1, len(points))
-    origin = _origin(origin, seed, optimizers=list(optimizers), runs=runs, steps=steps, start=start, radius=radius)
+    origin = origin_of(origin, seed, optimizers=list(optimizers), runs=runs, steps=steps, start=start, radius=radius)
     return Comparison(
         f"Leaving saddles of {getattr(f, 'name', 'a network')}", "steepest fall, −λ", "e-folds of distance a step",
         list(lines.values()), {}, (True, True), origin,

@@ -63,8 +63,8 @@ def sweep(
             curvatures; ``over`` is then only its name.
         at: (n,) the stationary point; None with a function.
         optimizers: as of ``escape``; labels stay as given when an option of theirs is varied.
-        over: an option of the optimisers, such as "lr"; "noise": SIGMA of ``noise="isotropic"`` or SIZE of "minibatch"; "start" or
-            "radius"; or whatever a function f varies.
+        over: an option of the optimisers, such as "lr"; "noise": SIGMA of ``noise="isotropic"`` or SIZE of "minibatch" or "hessian";
+            "start" or "radius"; or whatever a function f varies.
         values: at least one number.
         seed: of the studies, which are independent of each other.
         options: the other arguments of ``escape``.
@@ -129,4 +129,5 @@ def _setting(over: str, value: float, options: dict[str, Any]) -> dict[str, Any]
     if over == "radius":
         return {"event": replace(options.get("event", LeavesBall(1.0)), radius=float(value))}
     kind = str(options.get("noise", "isotropic")).partition(":")[0]
-    return {"noise": f"minibatch:{int(value)}" if kind == "minibatch" else f"isotropic:{float(value)!r}"}
+    sizes = {"minibatch": f"minibatch:{int(value)}", "hessian": f"hessian:{float(value)!r}"}
+    return {"noise": sizes.get(kind, f"isotropic:{float(value)!r}")}

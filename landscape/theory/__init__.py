@@ -20,6 +20,8 @@ from landscape.theory.noise import noise_exit as noise_exit
 from landscape.theory.passage import double_well_passage as double_well_passage
 from landscape.theory.passage import kramers as kramers
 from landscape.theory.passage import mean_passage as mean_passage
+from landscape.theory.passage import parabolas as parabolas
+from landscape.theory.passage import parabolas_passage as parabolas_passage
 from landscape.theory.passage import sgd_escape_time as sgd_escape_time
 from landscape.theory.plateaus import deep_linear_time as deep_linear_time
 from landscape.theory.plateaus import gaussian_well_time as gaussian_well_time

@@ -84,11 +84,11 @@ def kramers(
     return time, time * (1 + temperature * (bottom + ridge))
 
 
-def sgd_escape_time(barrier: float, lr: float, batch: int, well: float, top: float, path: float = 0.5) -> float:
+def sgd_escape_time(barrier: float, lr: float, batch: float, well: float, top: float, path: float = 0.5) -> float:
     """The mean time, lr times steps, in which SGD's own noise carries it out of a sharp minimum.
 
     2 pi / |top| exp[2 B barrier / lr (s / well + (1 - s) / |top|)], noise of covariance lr / B times the Hessian (Xie, Sato & Sugiyama
-    2021, ICLR). An exponential law: its prefactor and the ``path`` share s are not exact.
+    2021, ICLR). An exponential law: its prefactor and the ``path`` share s are not exact; see ``parabolas_passage``.
 
     Args:
         barrier: difference of the loss between saddle and minimum.
@@ -103,6 +103,54 @@ def sgd_escape_time(barrier: float, lr: float, batch: int, well: float, top: flo
         raise ValueError("need lr > 0, batch >= 1, well > 0 > top, barrier >= 0 and path from 0 to 1.")
     exponent = 2 * batch * barrier / lr * (path / well + (1 - path) / -top)
     return 2 * math.pi / -top * math.exp(exponent) if exponent < 700 else math.inf
+
+
+def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top: float) -> float:
+    """The exact mean number of SGD's steps from a minimum over the top, with noise of variance |f''| / batch, where f'' is ``well`` inside
+    and ``top`` around the barrier's top, with one tangent where they meet.
+
+    The chain x <- x - lr (f'(x) + sqrt(|f''(x)| / batch) xi), xi ~ N(0, 1), from the minimum at 0 until it is beyond the top: the mean
+    times solve T = 1 + K T with its Gaussian kernel K, by Gauss and Legendre's rule on either side of the joint.
+
+    For batch barrier >> lr and a small lr well it tends to pi / (well lr) times the exponential of ``sgd_escape_time`` at the share
+    path = |top| / (well + |top|) that lies inside. That formula's exponent is exact here, its prefactor well / |top| times too large.
+
+    Args:
+        barrier: f at the top, positive.
+        lr, batch: learning rate and B.
+        well, top: f'' at the minimum, positive, and at the top, negative; lr well below 1.
+
+    Raises:
+        ValueError: an option out of range, or a time beyond 1e11 or so of the small times inside, which rounding hides.
+    """
+    if not (0 < lr * well < 1 and batch > 0 > top and barrier > 0):
+        raise ValueError("need 0 < lr well < 1, batch > 0, top < 0 and barrier > 0.")
+    joint, end = parabolas(barrier, well, top)
+    scale = math.sqrt(lr / batch)
+    if (joint**2 + (end - joint) ** 2) / scale**2 > 25:
+        raise ValueError("the barrier is over 25 in units of lr / batch: sgd_escape_time tells its size.")
+    left = -math.sqrt(joint**2 + (end - joint) ** 2 + 36 * scale**2)  # left of it lies e^-36 of what crosses
+    steps = [lr * math.sqrt(c / batch) for c in (well, -top)]
+    panels = []
+    for low, high, step in ((left, joint, steps[0]), (joint, end, steps[1])):
+        narrow = min(steps) if low == left else step
+        nodes, weights = np.polynomial.legendre.leggauss(min(3_000, 40 + math.ceil(3 * (high - low) / narrow)))
+        panels.append((low + (nodes + 1) * (high - low) / 2, weights * (high - low) / 2))
+    y, w = (np.concatenate(parts) for parts in zip(*panels, strict=True))
+    inside = y < joint
+    mean = np.where(inside, y - lr * well * y, y - lr * top * (y - end))
+    spread = np.where(inside, *steps)[:, None]
+    K = np.exp(-0.5 * ((y - mean[:, None]) / spread) ** 2) / (spread * math.sqrt(2 * math.pi)) * w
+    T = np.linalg.solve(np.eye(len(y)) - K, np.ones(len(y)))
+    first = np.exp(-0.5 * (y / steps[0]) ** 2) / (steps[0] * math.sqrt(2 * math.pi)) * w
+    return float(1 + first @ T)
+
+
+def parabolas(barrier: float, well: float, top: float) -> tuple[float, float]:
+    """Where two parabolas of curvature ``well`` and ``top``, of minimum 0 at 0 and maximum ``barrier``, touch, and where the maximum is."""
+    share = -top / (well - top)
+    joint = math.sqrt(2 * share * barrier / well)
+    return joint, joint + math.sqrt(2 * (1 - share) * barrier / -top)
 
 
 def _bottom(potential: Callable[[Floats], Floats], temperature: float, start: float, target: float) -> float:

@@ -1,6 +1,6 @@
 """The studies of escape at full scale: results stored, figures drawn, numbers printed.
 
-    python tests/benchmarks/escapes.py FOLDER [octopus barrier plateau saddles edge]
+    python tests/benchmarks/escapes.py FOLDER [octopus barrier minimum plateau saddles edge]
 
 Each goes to FOLDER/NAME (`landscape figures render all --from FOLDER/NAME` draws it again). About ten minutes on two cores.
 """
@@ -30,6 +30,10 @@ def barrier() -> list[ls.Comparison]:
     return [ls.barrier_study((0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3), lr=0.01, runs=1_000)]
 
 
+def minimum() -> list[ls.Comparison]:
+    return [ls.minimum_study(runs=1_000, steps=10_000)]
+
+
 def plateau() -> list[ls.Comparison]:
     return [ls.plateau_study((2, 3, 4), (1e-4, 1e-3, 1e-2, 1e-1))]
 
@@ -39,8 +43,10 @@ def saddles() -> list[ls.Comparison]:
     census = ls.critical_points(f, ls.training_paths(f, runs=2, points=4, steps=150, seed=0))
     keep = census.stationary & (census.indices >= 1) & (census.smallest < -1e-3)
     order = census.smallest[keep].argsort()
-    points = census.points[keep][order]
-    distinct = [x for i, x in enumerate(points) if i == 0 or float((x - points[i - 1]).norm()) > 1e-3]
+    points, falls = census.points[keep][order], census.smallest[keep][order]
+    distinct = [
+        x for i, x in enumerate(points) if i == 0 or float(falls[i] / falls[i - 1]) < 0.99
+    ]  # no copies by symmetry
     print(f"{f.dim} parameters, {int(keep.sum())} of {len(census.points)} searches ended at saddles")
     lines = ["sgd:lr=0.1", "sgd:lr=0.02,momentum=0.9", "adam:lr=1e-4"]
     return [ls.saddle_study(f, distinct[:3], lines, runs=8)]
@@ -53,20 +59,29 @@ def edge() -> list[ls.EdgeStudy]:
     y = torch.sin(2 * math.pi * x) + 0.3 * torch.cos(5 * x)
     f = ls.ModelLandscape(net, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)], name="tanh net")
     lines = ["sgd:lr=0.4", "sgd:lr=0.25", "sgd:lr=0.25,momentum=0.5", "sgd:lr=0.4,momentum=0.5"]
-    return [ls.edge_of_stability(f, f.point(), lines, steps=4_000, every=80)]
+    return [ls.edge_of_stability(f, f.point(), lines, steps=4_000, every=80), heavy()]
+
+
+def heavy() -> ls.EdgeStudy:
+    """Momentum 0.9 overshoots the edge of an easy fit, comes down on a flat minimum and stays; labels of noise keep it going."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 1)).double()
+    x, y = torch.randn(160, 3, dtype=torch.float64), torch.randn(160, 1, dtype=torch.float64)
+    f = ls.ModelLandscape(net, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)], name="tanh net, labels of noise")
+    return ls.edge_of_stability(f, f.point(), ["sgd:lr=0.15,momentum=0.9", "sgd:lr=0.3"], steps=6_000, every=100)
 
 
 STUDIES: dict[str, Callable[[], list[Any]]] = {
-    "octopus": octopus, "barrier": barrier, "plateau": plateau, "saddles": saddles, "edge": edge
+    "octopus": octopus, "barrier": barrier, "minimum": minimum, "plateau": plateau, "saddles": saddles, "edge": edge
 }  # fmt: skip
 
 
 def told(study: Any) -> None:
     if isinstance(study, ls.EdgeStudy):
         for label, run in study.runs.items():
-            print(
-                f"  {label}: limit {run.limit:.4g}, late sharpness {run.late:.4f} ± {run.spread:.4f} of it, above from {run.reached}"
-            )
+            late = f"late sharpness {run.late:.4f} ± {run.spread:.4f} of it"
+            end = late if run.diverged is None else f"diverged by step {run.diverged}"
+            print(f"  {label}: limit {run.limit:.4g}, {end}, above from {run.reached}")
         return
     print(f"  {study.title}")
     for series in study.series:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import landscape as ls
 from landscape.dynamics import ensembles, makers, noises
+from landscape.dynamics import rows as rows_of
 from landscape.dynamics.survival import kaplan_meier_median
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
@@ -112,7 +113,7 @@ def test_a_row_is_the_run_alone(name: str, dtype: torch.dtype, device: torch.dev
     f = ls.FunctionLandscape(rosenbrock, dim=2)
     X = torch.randn(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(device, dtype)
     make = makers.maker(f"{name}:{OPTIONS[name]}")
-    ensemble = ensembles.Ensemble(X, make, noises.gradients(f), f.value)
+    ensemble = ensembles.Ensemble(X, make, rows_of.gradients(f), f.value)
     assert ensemble.together == (name not in ("LBFGS", "Adafactor"))
     alone = [nn.Parameter(x.clone()) for x in X]
     own = [make([p]) for p in alone]
@@ -191,6 +192,19 @@ def test_a_pause_is_no_stall() -> None:
     assert study["sgd:lr=0.1"].stalled.tolist() == [False]
 
 
+def test_a_rate_of_zero_is_named_as_what_holds_runs() -> None:
+    """PolynomialLR ends at zero and stays there; a rate that stays positive lets the same runs leave."""
+    over = "PolynomialLR:total_iters=20"
+    held, gone = (
+        ls.escape(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], 3, 300, 0.1, schedule=spec)["sgd:lr=0.1"]
+        for spec in (over, "ConstantLR:factor=0.5,total_iters=20")
+    )
+    assert held.stalled.tolist() == [True] * 3
+    assert held.notes == ["3 of 3 runs stopped: the schedule took their rate to zero, so that they would never leave."]
+    assert gone.escaped.tolist() == [True] * 3
+    assert gone.notes == []
+
+
 def test_kaplan_meier_by_hand() -> None:
     """Remission times of Freireich et al. 1963 (the 6-MP arm): median 23 weeks, 95 % interval (log-log scale) from 13 on, open above."""
     times = np.array([6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35])
@@ -248,7 +262,33 @@ def network(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
 def test_gradients_of_many_points_are_those_of_each(dtype: torch.dtype, device: torch.device) -> None:
     f = network(dtype, device)
     X = torch.randn(4, f.dim, dtype=torch.float64).to(device, dtype)
-    torch.testing.assert_close(noises.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(rows_of.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(rows_of.values(f)(X), f.value(X))
+
+
+def test_rows_of_a_network_share_its_passes() -> None:
+    """As many calls of the module for 16 runs as for 2: one for a step's gradients, one a batch for the event."""
+    f, calls = network(torch.float64, torch.device("cpu")), []
+    f.model.register_forward_hook(lambda *_: calls.append(1))
+    counts = []
+    for runs in (2, 16):
+        calls.clear()
+        ls.escape(f, f.point(), ["sgd:lr=0.1"], runs, 10, event=ls.FallsBelow(9.0), noise="minibatch:4", theory=False)
+        counts.append(len(calls))
+    assert counts[0] == counts[1] <= 10 * (1 + 2) + 8  # two batches a value; the level, and the origin's fingerprint
+
+
+@pytest.mark.parametrize("margin", [0.0, 1e-3])
+def test_the_very_point_has_not_fallen_below_itself(margin: float, dtype: torch.dtype) -> None:
+    """A value of many rows may differ from that of one in the last bits, which a margin of zero would see."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).to(dtype)
+    f = ls.ModelLandscape(
+        model, nn.functional.cross_entropy, [(torch.randn(50, 6, dtype=dtype), torch.randint(3, (50,)))]
+    )
+    holds = ls.FallsBelow(margin).holds(f, f.point())
+    for runs in (1, 7, 64):
+        assert not bool(holds(f.point().expand(runs, -1)).any())
 
 
 @pytest.mark.parametrize(("size", "samples"), [(2, 5), (4, 5), (1, 3), (3, 9)])
@@ -278,6 +318,21 @@ def test_minibatches_are_samples_of_the_gradient(device: torch.device) -> None:
     covariance = torch.cov(single.T) * (1 / 5) * (1 - 5 / 24)
     assert float((drawn.mean(0) - single.mean(0)).norm()) < 5 * float(covariance.trace() / 20_000) ** 0.5
     assert float((torch.cov(drawn.T) - covariance).norm() / covariance.norm()) < 0.05
+
+
+def test_noise_has_the_covariance_of_the_hessian(device: torch.device) -> None:
+    """Absolute values of the eigenvalues over the size, where the run is: of a cubic saddle's bent axes, and of a network."""
+    cubic = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 + 3 * x[..., 0] * x[..., 1] - x[..., 1] ** 3, dim=2)
+    at = torch.tensor([0.3, 0.5], dtype=torch.float64)
+    for f, x in ((cubic, at), (network(torch.float64, device), network(torch.float64, device).point())):
+        w, V = torch.linalg.eigh(ls.Hessian(f, x).dense().cpu())
+        assert float(w[0]) < 0 < float(w[-1])
+        drawn = noises.hessian(f, 5.0, np.random.SeedSequence(1), x.device)(x.expand(20_000, -1)).cpu()
+        wanted = V * w.abs() @ V.T / 5
+        assert float((drawn.mean(0) - f.gradient(x).cpu()).norm()) < 5 * float(wanted.trace() / 20_000) ** 0.5
+        assert float((torch.cov(drawn.T) - wanted).norm() / wanted.norm()) < 0.05
+    with pytest.raises(ValueError, match="up to 64 variables, this has 65"):
+        noises.noise(quadratic([1.0] * 65), "hessian:4", np.random.SeedSequence(0), at.device)
 
 
 def test_a_network_leaves_its_saddle_at_the_predicted_rate(device: torch.device) -> None:
@@ -316,6 +371,11 @@ def test_every_tensor_names_its_device() -> None:
         ({"optimizers": ["sdg:lr=0.1"]}, "no optimiser is called 'sdg'. Did you mean 'sgd'"),
         ({"optimizers": ["sgd:lrr=0.1"]}, "no option 'lrr'. Did you mean 'lr'"),
         ({"optimizers": ["sgd:lr=-1"]}, "Invalid learning rate"),
+        ({"optimizers": ["sgd:lr=fast"]}, "sgd: lr must be a number, got 'fast'"),
+        ({"optimizers": ["sgd:lr=NaN"]}, "sgd: lr must be a number, got nan"),
+        ({"optimizers": ["sgd:lr=0.1,momentum=0.9,nesterov=yes"]}, "nesterov must be true or false, got 'yes'"),
+        ({"optimizers": ["adam:betas=0.9"]}, "betas must be a list of numbers"),
+        ({"schedule": "StepLR:step_size=0"}, "'StepLR:step_size=0': integer modulo by zero"),
         ({"optimizers": ["muon"]}, "takes matrices only"),
         ({"optimizers": []}, "optimizers is empty"),
         ({"noise": "isotropc:1"}, "Did you mean 'isotropic'"),
@@ -352,7 +412,8 @@ def test_a_model_that_vmap_refuses_goes_row_by_row() -> None:
     x, y = torch.randn(8, 3).double(), torch.randn(8, 1).double()
     f = ls.ModelLandscape(Branching().double(), nn.functional.mse_loss, [(x[:5], y[:5]), (x[5:], y[5:])])
     X = torch.randn(3, f.dim).double()
-    torch.testing.assert_close(noises.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(rows_of.gradients(f)(X), f.gradient(X))
+    torch.testing.assert_close(rows_of.values(f)(X), f.value(X))
     torch.testing.assert_close(noises.minibatch(f, 8, np.random.SeedSequence(0))(X), f.gradient(X))
     study = ls.escape(f, X[0], ["sgd:lr=0.1", "lbfgs:lr=0.1"], 2, 3, noise="minibatch:2")
     assert bool(torch.isfinite(study["sgd:lr=0.1"].ends).all())
@@ -367,4 +428,7 @@ def test_a_model_that_raises_is_named_all_the_same() -> None:
 
     f = ls.ModelLandscape(model, broken, [(x, y)])
     with pytest.raises(ls.LoadingError, match="no such luck"):
-        noises.gradients(f)(f.point()[None])
+        rows_of.gradients(f)(f.point()[None])
+    detached = ls.ModelLandscape(model, lambda o, t: (o.detach() - t).square().mean(), [(x, y)])
+    with pytest.raises(ls.LoadingError, match="detached"):
+        rows_of.gradients(detached)(f.point()[None])

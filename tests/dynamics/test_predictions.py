@@ -76,6 +76,7 @@ def test_why_there_is_no_law() -> None:
     assert law("sgd:lr=0.1", schedule="StepLR:step_size=2") == "no law with a schedule"
     assert law("sgd:lr=0.1", event=ls.FallsBelow(1.0)) == "no law for a fall in value"
     assert "start beside the point" in law("sgd:lr=0.1", noise="isotropic:0.1")
+    assert "nothing falls" in law("sgd:lr=0.1", quadratic([1.0, 2.0]), start=0.0, noise="isotropic:0.1")
     assert "not stationary" in law("sgd:lr=0.1", point=at + 0.5)
     assert law("sgd:lr=0.1", theory=False) == "not asked for"
     assert "mix" in law("sgd:lr=0.1", event=ls.LeavesBall(1.0, within=torch.tensor([[1.0], [1.0]]).double()))
@@ -196,6 +197,7 @@ def test_every_tensor_names_its_device() -> None:
         ls.plateau_study((2,), (0.1,), lr=0.05)
         ls.saddle_study(f, [at], ["sgd:lr=0.1"], runs=2, steps=100)
         ls.barrier_study((0.3, 0.4, 0.5), lr=0.1, runs=2, steps=3)
+        ls.minimum_study((3,), runs=2, steps=3)
     finally:
         torch.set_default_device(None)
 

@@ -90,7 +90,14 @@ def test_an_expression_is_arithmetic_and_nothing_else(text: str) -> None:
         ("StepLR:gama=0.1,step_size=2", "Did you mean 'gamma'"),
         ("StepLR", "step_size"),
         ("ReduceLROnPlateau", "pass losses="),
-        ("SequentialLR", "no scheduler"),
+        ("SequentialLR", "written by its parts"),
+        ("StepLR:step_size=0", "'StepLR:step_size=0': integer modulo by zero"),
+        ("CosineAnnealingLR:T_max=0", "T_max=0': integer modulo by zero"),
+        ("StepLR:step_size=two", "StepLR: step_size must be a number, got 'two'"),
+        ("MultiStepLR:milestones=['a']", "milestones must be a number"),
+        ("ExponentialLR:gamma=NaN", "gamma must be a number, got nan"),
+        ("StepLR:step_size=3 |x| ExponentialLR:gamma=0.9", "step_size must be a number"),
+        ("OneCycleLR:max_lr=0.1,total_steps=2", "total_steps=2': Tried to step 3 times"),
     ],
 )
 def test_mistakes_are_named(line: str, said: str) -> None:

@@ -4,11 +4,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from landscape_figures import RECIPES
 from torch import nn
 
 import landscape as ls
+from landscape import theory
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
 
@@ -71,6 +74,35 @@ def test_noise_takes_sgd_over_a_barrier() -> None:
             assert 1 < predicted * 0.02 / table[round(1 / x, 6)] < 1.25  # later by what is not seen between looks
 
 
+def test_sgds_own_noise_takes_it_out_of_sharp_minima_first() -> None:
+    """Means of the chain itself by a plain second one in NumPy; the formula of Xie et al. in its exponent."""
+    study = ls.minimum_study((3, 6), (1.0, 2.0), runs=400, steps=3_000, seed=1)
+    for series, well in zip(study.series[::2], (1.0, 2.0), strict=True):
+        joint, end = theory.parabolas(0.02, well, -1.0)
+        for B, measured, predicted in zip(series.x, series.measured, series.predicted, strict=True):
+            assert predicted is not None
+            assert abs(measured.value - predicted) < 4 * measured.error
+            assert measured.error < 0.06 * predicted
+            if well == 2.0:
+                assert abs(passage(well, -1.0, joint, end, 0.1, B).mean() / predicted - 1) < 4 / math.sqrt(4_000)
+    sharp, flat = (study.series[k].measured[1].value for k in (2, 0))
+    assert sharp < 0.5 * flat  # of one depth
+    limit = (
+        theory.sgd_escape_time(0.02, 0.004, 1, 2.0, -1.0, path=1 / 3) / 2 / 0.004 / (2.0 / 1.0)
+    )  # an exponent of 8.3
+    assert theory.parabolas_passage(0.02, 0.004, 1, 2.0, -1.0) == pytest.approx(limit, rel=0.01)
+
+
+def passage(well: float, top: float, joint: float, end: float, lr: float, B: float) -> np.ndarray:
+    """Steps of 4,000 runs from 0 until x > end."""
+    random, x, times = np.random.default_rng(0), np.zeros(4_000), np.zeros(4_000)
+    while (inside := x <= end).any():
+        slope, curvature = np.where(x < joint, well * x, top * (x - end)), np.where(x < joint, well, -top)
+        x = np.where(inside, x - lr * (slope + np.sqrt(curvature / B) * random.standard_normal(4_000)), x)
+        times += inside
+    return times
+
+
 def test_plateaus_of_deep_linear_networks() -> None:
     study = ls.plateau_study((2, 3), (1e-3, 1e-2, 1e-1), strength=1.3, lr=0.01)
     for series in study.series:
@@ -121,3 +153,47 @@ def test_training_settles_at_the_edge_of_stability() -> None:
         assert run.reached is not None
     with pytest.raises(ValueError, match="not plain SGD"):
         ls.edge_of_stability(f, before, ["adam:lr=0.1"])
+
+
+def test_the_heavy_ball_settles_at_its_edge() -> None:
+    """3.8 / lr at momentum 0.9, on labels of noise: an easy fit is over before the edge, or jumps from it to a flat minimum."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    x, y = torch.randn(100, 3, dtype=torch.float64), torch.randn(100, 1, dtype=torch.float64)
+    f = ls.ModelLandscape(model, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)])
+    line = "sgd:lr=0.2,momentum=0.9"
+    run = ls.edge_of_stability(f, f.point(), [line], steps=3_000, every=150)[line]
+    assert run.limit == pytest.approx(19.0)
+    assert float(run.sharpness[0]) < 0.3 * run.limit
+    print(f"{line}: sharpness / limit {run.late:.4f} ± {run.spread:.4f}, first above at step {run.reached}")
+    assert run.late == pytest.approx(1.0, abs=0.05)
+    assert run.reached is not None
+
+
+@pytest.mark.parametrize("every", [1, 7])
+def test_a_run_beyond_the_edge_is_kept_and_costs_no_other(every: int, tmp_path: Path) -> None:
+    """x^4 from 1: at lr = 1 each step is 1 -> -3 -> 105 ... to overflow; at lr = 0.01 it is the run alone."""
+    f, start = ls.FunctionLandscape(lambda x: x[..., 0] ** 4, dim=1), torch.ones(1, dtype=torch.float64)
+    lines = ["sgd:lr=1.0", "sgd:lr=0.01"]
+    ls.edge_of_stability(f, start, lines, 28, every).save(tmp_path)
+    study = ls.load(tmp_path)
+    x, seen = 1.0, []
+    for t in range(29):
+        if t % every == 0 and math.isfinite(x**4 if abs(x) < 1e70 else math.inf):
+            seen.append((t, x**4, 12 * x**2))
+        x = x - 4 * x**3 if abs(x) < 1e90 else math.nan
+    beyond = study[lines[0]]
+    assert beyond.steps.tolist() == [t for t, _, _ in seen]
+    assert beyond.diverged == beyond.steps[-1] + every
+    torch.testing.assert_close(beyond.losses, torch.tensor([v for _, v, _ in seen], dtype=torch.float64))
+    torch.testing.assert_close(beyond.sharpness, torch.tensor([v for _, _, v in seen], dtype=torch.float64))
+    assert math.isnan(beyond.late)
+    alone = ls.edge_of_stability(f, start, lines[1:], 28, every)[lines[1]]
+    assert study[lines[1]].diverged is None
+    assert torch.equal(study[lines[1]].sharpness, alone.sharpness)
+    caption = RECIPES["edge"].caption(study)
+    assert f"sgd:lr=1.0: limit 2, diverged by step {beyond.diverged}" in caption
+    low, high = RECIPES["edge"].draw(study).axes[0].get_ylim()
+    assert (low, high < 1_000) == (0, True)  # 12 times 105 squared is off the picture
+    with pytest.raises(ls.NumericalError, match="at the start"):
+        ls.edge_of_stability(f, 1e100 * start, lines, 28, every)

@@ -1,6 +1,8 @@
 """What figures of escapes draw is what the results hold."""
 
+import dataclasses
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +65,14 @@ def test_schedules_and_edges(left: Any, edged: Any) -> None:
     np.testing.assert_allclose(limits, [10.0, 30.0])
     curves = ls.schedule_curves(["StepLR:step_size=2", "ExponentialLR:gamma=0.5"], 0.1, 5)
     assert len(RECIPES["schedule"].draw(curves).axes[0].lines) == 2
+
+
+def test_labels_of_values_side_by_side_do_not_touch(compared: Any) -> None:
+    """Of 0.249 and 0.277, beside 0.035, one has a label; both keep their points."""
+    first = compared.series[0]
+    series = [dataclasses.replace(first, x=[0.0349, 0.249, 0.277, 0.5])]
+    fig = RECIPES["comparison"].draw(dataclasses.replace(compared, series=series, logarithmic=(True, True)))
+    fig.canvas.draw()
+    boxes = [label.get_window_extent() for label in fig.axes[0].get_xticklabels()]
+    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["0.0349", "0.249", "0.5"]
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
