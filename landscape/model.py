@@ -234,6 +234,7 @@ class ModelLandscape:
         evaluated by two kernels, so values and gradients use the same.
         """
         training = [(m, m.training) for m in self.model.modules()]
+        wanted = self.mode == "train"
         cuda = [self.device.index or 0] if self.device.type == "cuda" else []
         fastpath = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
@@ -245,14 +246,16 @@ class ModelLandscape:
                 stack.enter_context(_ElementaryWeightNorm())
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
-                for module, _ in training:
-                    module.training = self.mode == "train"
+                for module, was in training:
+                    if was != wanted:
+                        module.training = wanted
                 self._seed(self.seed)  # the order of a shuffling DataLoader is the same on every pass
                 yield
             finally:
                 torch.backends.mha.set_fastpath_enabled(fastpath)
                 for module, was in training:
-                    module.training = was
+                    if module.training != was:
+                        module.training = was
 
     @property
     def recurrent(self) -> bool:

@@ -98,6 +98,7 @@ def diagnose(
     """
     if not isinstance(trace, Trace):
         raise TypeError(f"diagnose reads a Trace, tracer.result or ls.load(folder), got {type(trace).__name__}.")
+    trace = trace.of_f()
     if len(trace.steps) < 2:
         raise ValueError("the trace has one record only: no step was traced, so that nothing can be said of a run.")
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
