@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 import landscape as ls
-from landscape import specs, userfiles, zoo
-from landscape.dynamics.continuation import made_by, on_copy
+from landscape import checkpoints, specs, userfiles, zoo
+from landscape.dynamics.continuation import going_on, made_by, on_copy
+from landscape.errors import LoadingError
 from landscape.zoo import stuck
 
 from . import problems, runs
@@ -19,8 +21,10 @@ from .errors import OneLine
 ABOUT_A_MODEL = (
     "checkpoint", "checkpoint_key", "data", "loss", "l2", "l1", "include", "exclude", "mode", "masks", "dtype", "batch_size",
 )  # fmt: skip
+STATE = "optimizer_state"
 TRACED = ("schedule", "steps", "every")
 TRIED = ("probe_steps", "trials")
+ANEW = "with its optimiser starting anew"
 
 
 def report(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.DiagnosisReport:
@@ -49,7 +53,7 @@ def _source(ctx: click.Context, options: dict[str, Any]) -> tuple[Any, str]:
     if Path(run).is_dir():
         return _stored(ctx, options), ""
     if run in stuck.names():
-        _refuse(ctx, ("model", "optimizer", *TRACED, *ABOUT_A_MODEL), f"is fixed in the built-in run {run}")
+        _refuse(ctx, ("model", "optimizer", STATE, *TRACED, *ABOUT_A_MODEL), f"is fixed in the built-in run {run}")
         return _built_in, run
     _refuse(ctx, ("model",), "belongs to a stored trace: pass the model in the place of RUN")
     if not userfiles.is_python(run) and run not in zoo.names():
@@ -70,7 +74,9 @@ def _stored(ctx: click.Context, options: dict[str, Any]) -> Any:
     _refuse(ctx, TRACED, "is about steps from a model on, and a stored trace is finished")
     if model is None:
         _refuse(
-            ctx, (*ABOUT_A_MODEL, "settings", "optimizer", *TRIED), "says on what remedies are tried: pass --model too"
+            ctx,
+            (*ABOUT_A_MODEL, "settings", "optimizer", STATE, *TRIED),
+            "says on what remedies are tried: pass --model too",
         )
         if options["probe"]:
             raise OneLine("--probe on a stored trace needs --model, --optimizer and what the model needs.", 2)
@@ -92,8 +98,13 @@ def _stored(ctx: click.Context, options: dict[str, Any]) -> Any:
                 "it is of another model.",
                 2,
             )
-        ours, parameters = on_copy(f, trace.x.to(f.device, f.dtype))
-        return trace, how, problem.notes, ours, made_by(options["optimizer"])(parameters)
+        x = trace.x.to(f.device, f.dtype)
+        ours, parameters = on_copy(f, x)
+        # a checkpoint of another time has a state of another time
+        state, notes = _state(options, there=torch.equal(f.point(), x))
+        optimizer, restored, more = _going_on(ours, parameters, options, state)
+        how = f"{how}, tried {restored}"
+        return trace, how, (*problem.notes, *notes, *more), ours, optimizer
 
     return given
 
@@ -126,10 +137,43 @@ def _built_in(options: dict[str, Any], bar: Any) -> Any:
 def _continued(options: dict[str, Any], bar: Any) -> Any:
     problem, _ = problems.load(options | {"model": options["run"]})
     given = {key: options[key] for key in ("schedule", "steps", "every", "seed")}
-    run = ls.continuation(problem.landscape, options["optimizer"], progress=bar, **given)
-    how = f"{options['steps']} steps of {run.trace.optimizer} from the checkpoint on, on a copy"
+    state, notes = _state(options)
+    _, _, more = _going_on(*on_copy(problem.landscape, None), options, state)  # whether it fits
+    run = ls.continuation(problem.landscape, options["optimizer"], state=None if more else state, progress=bar, **given)
+    how = f"{options['steps']} steps of {run.trace.optimizer} from the checkpoint on, on a copy, {run.restored or ANEW}"
     trace = replace(run.trace, provenance=replace(run.trace.provenance, name=problem.name))
-    return trace, how, problem.notes, run.f, run.optimizer
+    return trace, how, (*problem.notes, *notes, *more), run.f, run.optimizer
+
+
+def _state(options: dict[str, Any], there: bool = True) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The saved state of the run's optimiser and, in words, where it was found; none where there is none, or none is wanted."""
+    stated = options[STATE]
+    path = stated or (options["checkpoint"] if there else None)
+    if stated == "none" or path is None:
+        return None, ()
+    found = checkpoints.read_optimizer(path)
+    if found is not None:
+        return found[0], (f"optimiser's state read from {found[1]}",)
+    if stated is None:
+        return None, ()
+    raise LoadingError(
+        f"{path} holds no optimiser's state: save optimizer.state_dict() under 'optimizer', or by itself."
+    )
+
+
+def _going_on(
+    f: Any, parameters: list[Any], options: dict[str, Any], state: dict[str, Any] | None
+) -> tuple[Any, str, tuple[str, ...]]:
+    """The optimiser, how it starts, and why it starts anew where a state that was not asked for does not fit."""
+    try:
+        optimizer, restored = going_on(f, parameters, options["optimizer"], state)
+        return optimizer, restored or ANEW, ()
+    except ValueError as error:
+        if state is None:
+            raise
+        if options[STATE] is not None:
+            raise LoadingError(f"{options[STATE]}: {error}") from error
+        return going_on(f, parameters, options["optimizer"], None)[0], ANEW, (f"that state was left out: {error}",)
 
 
 def _refuse(ctx: click.Context, names: Iterable[str], why: str) -> None:

@@ -75,7 +75,9 @@ class Followed:
 
     def norms(self, vector: Tensor) -> Tensor:
         """The norms (L,), float64, of the parts of a vector (n,) in each of f's parameter tensors."""
-        parts = vector.double().split([s.stop - s.start for s in self.layout.values()])  # float32 sums lose digits
+        parts = torch.split(
+            vector.double(), [s.stop - s.start for s in self.layout.values()]
+        )  # float32 sums lose digits
         return torch.stack(list(torch._foreach_norm(parts)))
 
     def momentum(self) -> float:

@@ -106,6 +106,53 @@ def test_a_checkpoint_is_continued_on_a_copy(desk: Path, undrawn: None) -> None:
     assert ls.load(desk / "again").diagnosis == stored.diagnosis
 
 
+def test_the_optimiser_of_a_checkpoint_goes_on(desk: Path, undrawn: None) -> None:
+    namespace: dict[str, Callable[..., object]] = {}
+    exec(OWN, namespace)
+    model, (x, y) = namespace["net"](), namespace["data"]()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
+
+    def steps(count: int) -> float:
+        for _ in range(count):
+            optimizer.zero_grad()
+            torch.nn.functional.mse_loss(model(x), y).backward()
+            optimizer.step()
+        return float(torch.cat([p.detach().reshape(-1) for p in model.parameters()]).norm())
+
+    steps(40)
+    body = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": 40}
+    torch.save(body, "both.pt")
+    torch.save(body["optimizer"], "optimizer.pt")
+    torch.save(body["model"], "net.pt")
+    torch.save(torch.optim.Adam(namespace["other"]().parameters()).state_dict(), "other.pt")
+    truth = steps(20)
+    line = ("own.py:net", *ON[:-1], "sgd", "--batch-size", "32", "--no-probe", "--steps", "20", "--out")
+    for out, *source in (
+        ("both", "--checkpoint", "both.pt"),
+        ("apart", "--checkpoint", "net.pt", "--optimizer-state", "optimizer.pt"),
+    ):
+        code, shown, err = run(*line, out, *source)
+        assert code == 0, err
+        assert "momentum_buffer of 2 tensors, and its rate of 0.03" in " ".join(shown.split())
+        assert float(ls.load(desk / out).trace.weight_norm[-1]) == pytest.approx(truth, rel=1e-9)
+    for out, *source in (
+        ("anew", "--checkpoint", "net.pt"),
+        ("none", "--checkpoint", "both.pt", "--optimizer-state", "none"),
+        ("other", "--checkpoint", "both.pt", "--optimizer", "adam"),
+    ):
+        code, shown, err = run(*line, out, *source)
+        assert code == 0, err
+        assert "starting anew" in " ".join(shown.split())
+        assert float(ls.load(desk / out).trace.weight_norm[-1]) != pytest.approx(truth, rel=1e-3)
+    assert any("left out: the saved state is of another optimiser" in note for note in ls.load(desk / "other").notes)
+    code, _, err = run(*line, "bad", "--checkpoint", "net.pt", "--optimizer-state", "other.pt")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "other.pt: the saved state is of another optimiser" in err
+    code, _, err = run(*line, "bad", "--optimizer-state", "net.pt")
+    assert code == 3
+    assert "holds no optimiser's state" in err
+
+
 @pytest.mark.parametrize("name", ["dead-relus", "gaussian-well", "converged"])
 def test_built_in_runs_need_no_files(name: str, desk: Path, undrawn: None) -> None:
     code, out, err = run(name, *FAST, "--seed", "3", "--set", "variant=1", "--out", "run")
