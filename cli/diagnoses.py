@@ -70,9 +70,11 @@ def _source(ctx: click.Context, options: dict[str, Any]) -> tuple[Any, str]:
 
 def _stored(ctx: click.Context, options: dict[str, Any]) -> Any:
     """A trace that ``Tracer`` has left, or that of an earlier diagnosis."""
-    run, model = options["run"], options["model"]
     _refuse(ctx, TRACED, "is about steps from a model on, and a stored trace is finished")
-    if model is None:
+    trace = _trace(options["run"])
+    known = trace.provenance.name in zoo.names() and zoo.is_formula(trace.provenance.name)
+    named = options["model"] or (trace.provenance.name if known and options["probe"] is not False else None)
+    if named is None:
         _refuse(
             ctx,
             (*ABOUT_A_MODEL, "settings", "optimizer", STATE, *TRIED),
@@ -80,33 +82,58 @@ def _stored(ctx: click.Context, options: dict[str, Any]) -> Any:
         )
         if options["probe"]:
             raise OneLine("--probe on a stored trace needs --model, --optimizer and what the model needs.", 2)
-    elif options["optimizer"] is None:
-        raise OneLine("--model needs --optimizer, the traced run's own: sgd:lr=0.1 or adam:lr=1e-3, say.", 2)
-    else:
-        made_by(options["optimizer"])
-    trace = _trace(run)
+    spec = options["optimizer"] or trace.provenance.config.get("optimizer")
+    if named is not None:
+        if spec is None:
+            raise OneLine("--model needs --optimizer, the traced run's own: sgd:lr=0.1 or adam:lr=1e-3, say.", 2)
+        made_by(spec)  # a mistake in it must not wait for the model
 
     def given(options: dict[str, Any], bar: Any) -> Any:
-        how = f"a trace of {trace.optimizer} stored in {run}"
-        if model is None:
+        how = f"a trace of {trace.optimizer} stored in {options['run']}"
+        if named is None:
             return trace, how, (), None, None
-        problem, _ = problems.load(options | {"model": model})
+        problem, wrong = _traced_problem(options | {"model": named}, trace)
+        if wrong and options["model"] is None and not options["probe"]:  # nobody has asked for it
+            return trace, how, (f"no remedies are tried: {wrong}",), None, None
+        if wrong:
+            raise OneLine(wrong, 2)
         f = problem.landscape
-        if not isinstance(f, ls.ModelLandscape) or list(f.layout) != trace.layers or f.dim != trace.x.numel():
-            raise OneLine(
-                f"{model} has {f.dim} parameters, the trace {trace.x.numel()} in {', '.join(trace.layers[:3])}, ...: "
-                "it is of another model.",
-                2,
-            )
         x = trace.x.to(f.device, f.dtype)
         ours, parameters = on_copy(f, x)
         # a checkpoint of another time has a state of another time
-        state, notes = _state(options, there=torch.equal(f.point(), x))
-        optimizer, restored, more = _going_on(ours, parameters, options, state)
+        state, notes = _state(options, there=isinstance(f, ls.ModelLandscape) and torch.equal(f.point(), x))
+        optimizer, restored, more = _going_on(ours, parameters, options | {"optimizer": spec}, state)
         how = f"{how}, tried {restored}"
         return trace, how, (*problem.notes, *notes, *more), ours, optimizer
 
     return given
+
+
+def _traced_problem(options: dict[str, Any], trace: ls.Trace) -> tuple[Any, str]:
+    """What was traced, a model or a formula, and what is wrong with it; "" where it fits the trace."""
+    name, n = options["model"], trace.x.numel()
+    if not trace.provenance.model_hash:  # a formula
+        problem = problems.landscape(options | {"landscape": name, "dim": _free_dim(name, n)})
+    else:
+        problem, _ = problems.load(options)
+    f = problem.landscape
+    if f.dim != n or (isinstance(f, ls.ModelLandscape) and list(f.layout) != trace.layers):
+        return problem, (
+            f"{name} has {f.dim} parameters, the trace {n} in {', '.join(trace.layers[:3])}, ...: it is of another model."
+        )
+    if isinstance(f, ls.ModelLandscape):
+        return problem, ""
+    loss, now = float(trace.loss[-1]), float(f.value(trace.x.to(f.dtype)))
+    if not trace.diverged and abs(now - loss) > 1e-5 * max(abs(now), abs(loss)):
+        return problem, f"{name} is {now:.6g} where the trace ended at {loss:.6g}: --set its options as they were."
+    return problem, ""
+
+
+def _free_dim(spec: str, n: int) -> int | None:
+    """n where a formula of that name is in any dimension."""
+    if spec in zoo.names():
+        return n if "dim" in zoo.options(spec) else None
+    return None if isinstance(userfiles.resolve(spec)[0], ls.FunctionLandscape) else n
 
 
 def _trace(run: str) -> ls.Trace:

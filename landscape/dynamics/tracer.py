@@ -28,6 +28,7 @@ from torch import Tensor
 from landscape.core import FunctionLandscape
 from landscape.dynamics.activity import Activity
 from landscape.dynamics.follow import Followed
+from landscape.dynamics.makers import spec_of
 from landscape.dynamics.records import COLUMNS, LAYERED, UNITS, Records
 from landscape.dynamics.ritz import Ends, refresh
 from landscape.dynamics.trace import Trace
@@ -258,7 +259,11 @@ class Tracer:
         x = self._followed.point()
         with _untouched(self.f):
             last = self._look(x) if look and not diverged else None
-            config = {name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")}
+            config: dict[str, Any] = {
+                name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
+            }
+            if len(self._followed.optimizers) == 1 and (spec := spec_of(self._followed.optimizers[0])) is not None:
+                config["optimizer"] = spec
             source = provenance(self.f, x, None, 0, config)
         return Trace(
             **columns,
