@@ -129,9 +129,11 @@ class Tracer:
             self._whole = bool(earlier[COLUMNS.index("evaluated")])
             self._travelled = float(earlier[COLUMNS.index("travelled")])
         first, last = self._followed.optimizers[0], self._followed.optimizers[-1]
+        apart: Callable[[Callable[..., None]], Callable[..., None]] = torch.compiler.disable
         self._hooks = [
-            first.register_step_pre_hook(self._before_step).remove,
-            last.register_step_post_hook(self._after_step).remove,
+            # a compiled step calls them and does not compile them
+            first.register_step_pre_hook(apart(self._before_step)).remove,
+            last.register_step_post_hook(apart(self._after_step)).remove,
         ]
         return self
 
