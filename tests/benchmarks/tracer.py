@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/tracer.py
 
-A record is one evaluation of the traced landscape with its gradient, between 1.5 and 2 steps of this small net where f has as many
-samples as a batch, and some norms, a sixth of a step; with ``evaluate=m`` the first is at every m-th record only. Memory is the
+A record is one evaluation of the traced landscape with its gradient, two to three steps of this small net where f has as many samples
+as a batch, and some norms, a sixth to a third of a step; with ``evaluate=m`` the first is at every m-th record only. Memory is the
 process's peak during runs of two lengths, each in a process of its own.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import landscape as ls
 
-STEPS, ROUNDS = 100, 40
+STEPS, ROUNDS = 100, 20
 # (samples that f has, every, evaluate, curvature)
 SETTINGS = (
     (128, 100, 1, 0),
@@ -76,14 +76,12 @@ def overhead() -> None:
                 times[setting].append(block(optimizer))
         products = {setting: tracer.result.products - before[setting] for setting, (_, tracer) in traced.items()}
     step = statistics.median(bare)
-    spread = statistics.quantiles(bare, n=4)
-    print(
-        f"step {step:.2f} ms ({spread[0]:.2f} to {spread[2]:.2f}), a batch of 128; medians of {ROUNDS} blocks of {STEPS} steps, in turn"
-    )
+    print(f"step {step:.2f} ms, at least {min(bare):.2f}, a batch of 128; {ROUNDS} blocks of {STEPS} steps, in turn")
     for setting, found in times.items():
         samples, every, evaluate, curvature = setting
-        extra = statistics.median(found) - step
-        words = f"f of {samples} samples at every {every * evaluate} steps, a record every {every}: {100 * extra / step:+.1f} % of a step"
+        middle, least = statistics.median(found) / step - 1, min(found) / min(bare) - 1
+        words = f"f of {samples} samples at every {every * evaluate} steps, a record every {every}: "
+        words += f"{100 * middle:+.1f} % of a step by medians, {100 * least:+.1f} % by minima"
         if curvature:
             each = (
                 (statistics.median(found) - statistics.median(times[samples, every, evaluate, 0]))
