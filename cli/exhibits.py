@@ -14,7 +14,6 @@ from .errors import OneLine
 
 COLUMNS = ["exhibit", "number", "published", "found", ""]
 DOTS = 240  # an inch, of pictures for screens
-STATIC = ("png", "svg", "pdf")
 
 
 def listed() -> list[tuple[str, str, str]]:
@@ -41,12 +40,9 @@ def render(
 
     if name != "all" and name in landscape_figures.RECIPES:
         raise OneLine(f"{name} is a figure of a result: pass --from RUN.", 2)
-    if wrong := [f for f in formats if f not in STATIC]:
-        raise OneLine(
-            f"--format {wrong[0]} is for figures of a result; the gallery is drawn as {', '.join(STATIC)}.", 2
-        )
     chosen = gallery.names() if name == "all" else [name]
     gallery.entry(chosen[0])
+    _check(name, chosen, formats)
     where = Path(cache) if cache else gallery.default_cache()
     count = min(jobs or min(os.cpu_count() or 1, 8), len(chosen))
     rows: dict[str, dict[str, Any]] = {}
@@ -56,6 +52,11 @@ def render(
             rows[row["name"]] = row
             bar("gallery", done, len(chosen))
     ordered = [rows[n] for n in chosen]
+    if earlier := [r["name"] for r in ordered if r["earlier"]]:
+        click.echo(
+            f"Note: computed by an earlier state of this library, --afresh computes again: {', '.join(earlier)}.",
+            err=True,
+        )
     if name == "all":
         _manifest(ordered, folder)
     if as_json:
@@ -69,6 +70,18 @@ def render(
     if table:
         screens.table(COLUMNS, table)
     click.echo("\n".join(path for r in ordered for path in r["files"]))
+
+
+def _check(name: str, chosen: list[str], formats: tuple[str, ...]) -> None:
+    """Refuse, before anything is computed, a format that none of the exhibits has or that nothing here can write."""
+    from landscape_figures import film
+    from landscape_figures.gallery import FILMS, RECIPES
+
+    for form in formats:
+        if not any(RECIPES[n].can(form) for n in chosen):
+            raise OneLine(f"--format {form}: there is none of {name}; of the gallery, films are {', '.join(FILMS)}.", 2)
+    if "mp4" in formats:
+        film.encoder()
 
 
 def _rows(chosen: list[str], folder: Path, formats: tuple[str, ...], cache: Path, afresh: bool, jobs: int) -> Any:
@@ -96,7 +109,7 @@ def _alone() -> None:
 def one(name: str, folder: Path, formats: tuple[str, ...], cache: Path, afresh: bool) -> dict[str, Any]:
     """Compute or recall an exhibit, draw it, and say what was found."""
     import landscape_figures
-    from landscape_figures.gallery import DRAWN, caption, estimate, number
+    from landscape_figures.gallery import RECIPES, estimate, number
 
     from landscape import gallery
 
@@ -104,15 +117,17 @@ def one(name: str, folder: Path, formats: tuple[str, ...], cache: Path, afresh: 
         exhibit = gallery.recall(name, cache, afresh=afresh)
     except OSError as error:
         raise OneLine(f"the cache {cache} cannot be written: {error.strerror}.", 2) from None
-    alt = caption(exhibit)
+    recipe = RECIPES[name]
+    alt = recipe.caption(exhibit)
     try:
         files = [
             str(
-                landscape_figures.save(
-                    DRAWN[name](exhibit), folder / f"{name}.{f}", alt=alt, provenance=exhibit.provenance, dpi=DOTS
+                landscape_figures.write(
+                    recipe, exhibit, folder / f"{name}.{f}", alt=alt, provenance=exhibit.provenance, dpi=DOTS
                 )
             )
-            for f in formats
+            for f in formats or recipe.stored
+            if recipe.can(f)
         ]
     except OSError as error:
         raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None
@@ -125,7 +140,8 @@ def one(name: str, folder: Path, formats: tuple[str, ...], cache: Path, afresh: 
     return {
         "name": name, "title": exhibit.title, "reproduces": exhibit.reproduces, "setting": exhibit.setting,
         "computed_by": f"landscape.gallery.{entry.module}.{entry.function}", "command": f"landscape figures render {name}",
-        "numbers": numbers, "seconds": round(exhibit.seconds, 1), "alt": alt, "files": files,
+        "numbers": numbers, "seconds": round(exhibit.seconds, 1), "library": exhibit.library,
+        "earlier": exhibit.earlier, "alt": alt, "files": files,
     }  # fmt: skip
 
 
@@ -134,7 +150,9 @@ def _manifest(rows: list[dict[str, Any]], folder: Path) -> None:
     from landscape.results import atomic_write
 
     body = [
-        {k: v for k, v in row.items() if k != "files"} | {"files": [Path(f).name for f in row["files"]]} for row in rows
+        {k: v for k, v in row.items() if k not in ("files", "earlier")}
+        | {"files": [Path(f).name for f in row["files"]]}
+        for row in rows
     ]
     with atomic_write(folder / "manifest.json") as file:
         file.write((json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,5 +1,6 @@
 """`landscape figures list|render`: draw stored results, and the gallery."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,9 @@ def list_() -> None:
 @option(
     "--format",
     "formats",
-    type=click.Choice(["png", "svg", "pdf", "gif", "html"]),
+    type=click.Choice(["png", "svg", "pdf", "gif", "mp4", "html"]),
     multiple=True,
-    default=["png"],
-    show_default=True,
-    help="May be repeated; gif and html for some figures of a result.",
+    help="May be repeated; default: png, and gif beside it for films. gif and mp4 for what can move, html for surfaces.",
 )
 @option("--cache", metavar="DIR", help="Where computed exhibits are kept; default: the user's cache folder.")
 @option("--afresh", is_flag=True, help="Compute exhibits again that are kept.")
@@ -64,8 +63,11 @@ def render(name: str, run: str | None, out: str | None, formats: tuple[str, ...]
     result = runs.load(run)
     folder = Path(out) if out else Path(run) / "figures"
     for recipe in recipes.values() if name == "all" else [recipes[name]]:
+        forms = [f for f in formats or recipe.stored if name != "all" or recipe.can(f)]
+        if not forms:
+            continue
         try:
-            written = draw(recipe, result, folder, formats)
+            written = draw(recipe, result, folder, forms)
         except landscape_figures.NothingToDraw as error:
             if name != "all":
                 raise
@@ -74,7 +76,7 @@ def render(name: str, run: str | None, out: str | None, formats: tuple[str, ...]
             click.echo("\n".join(map(str, written)))
 
 
-def draw(recipe: Any, result: Any, folder: Path, formats: tuple[str, ...]) -> list[Path]:
+def draw(recipe: Any, result: Any, folder: Path, formats: Sequence[str]) -> list[Path]:
     """Write one figure in every format."""
     import landscape_figures
 

@@ -66,7 +66,9 @@ def build(result: Any) -> str:
     """The page for a stored result of any command."""
     kind = type(result).__name__
     if kind not in COMMANDS:
-        raise OneLine(f"a page shows what `landscape {', '.join(COMMANDS.values())}` stored; this is a {kind}.", 2)
+        raise OneLine(
+            f"a page shows what `landscape {', '.join(dict.fromkeys(COMMANDS.values()))}` stored; this is a {kind}.", 2
+        )
     makers = {"saddles": _of_saddles, "diagnose": _of_diagnosis}
     parts = makers.get(COMMANDS[kind].partition(" ")[0], _of_analysis)(result)
     return (

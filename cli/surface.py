@@ -47,7 +47,11 @@ class Span(Positive):
     help="What of a random direction gets the norm of the weights; eigenvectors have unit length.",
 )
 @option("--biases", is_flag=True, help="Move biases and normalisation layers too.")
-@option("--span", type=Span(), default=1.0, show_default=True, help="Steps go from -SPAN to SPAN, or from LOW,HIGH.")
+@option(
+    "--span",
+    type=Span(),
+    help="Steps go from -SPAN to SPAN, or from LOW,HIGH; default: 1, with pca as far as trajectories go.",
+)
 @option("--resolution", type=click.IntRange(2), default=51, show_default=True, help="Steps each way.")
 @option(
     "--metric", "metrics", multiple=True, metavar="NAME",

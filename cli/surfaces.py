@@ -11,7 +11,8 @@ import torch
 import landscape as ls
 from landscape import files, points, userfiles
 from landscape.checkpoints import entry
-from landscape.surfaces.cells import NAMES
+from landscape.surfaces.cells import NAMES, normed
+from landscape.surfaces.directions import principal_axes
 from landscape.surfaces.grids import AnotherPlane
 
 from . import numbers, problems, runs
@@ -64,6 +65,12 @@ def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, res
     def work(bar: Any, settings: dict[str, Any]) -> ls.Connection:
         problem = problems.landscape(options)
         f = problem.landscape
+        if not options["batch_statistics"] and isinstance(f, ls.ModelLandscape) and f.mode != "train" and normed(f):
+            click.echo(
+                "Note: along the whole curve BatchNorm normalises with the statistics of the model at hand, at the other end, too; "
+                "--batch-statistics measures them at every point.",
+                err=True,
+            )
         return ls.connect(
             f, problems.at(f, options), points.read(options["connect"], f, "--connect"), kind=options["curve"], bends=options["bends"],
             steps=options["train_steps"], optimizer=options["optimizer"], noise=options["noise"], plane=options["resolution"],
@@ -89,6 +96,8 @@ def _asked(f: Any, options: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any
         raise OneLine("--directions moments needs --optimizer-state FILE, an optimiser's state_dict.", 2)
     state = None if options["optimizer_state"] is None else _state(options["optimizer_state"])
     span = options["span"]
+    if span is None:
+        span = _reach(x, walks, options["dimensions"]) if directions == "pca" else 1.0
     return x, {
         "directions": directions,
         "normalize": None if how == "none" else how,
@@ -98,6 +107,13 @@ def _asked(f: Any, options: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any
         "metrics": _metrics(options["metrics"]),
         **{k: options[k] for k in ("biases", "resolution", "dimensions", "batch_statistics", "seed", "spectra")},
     }
+
+
+def _reach(x: torch.Tensor, walks: dict[str, torch.Tensor], dimensions: int) -> float:
+    """A little farther than any trajectory goes along its principal axes from x."""
+    points = torch.cat(list(walks.values())).to(x)
+    V = torch.stack(principal_axes(x, points, dimensions))
+    return 1.15 * float(((points - x) @ V.T).abs().max())
 
 
 def _walk(spec: str, f: Any) -> tuple[str, torch.Tensor]:

@@ -27,7 +27,7 @@ def on_files(files, config):
         files.append(
             File.generated(config, name, content=moved(text, "") if name not in ("cli.md", "api.md") else text)
         )
-    for picture in sorted(GALLERY.glob("*.png")):
+    for picture in sorted([*GALLERY.glob("*.png"), *GALLERY.glob("*.gif")]):
         files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
     return files
 
@@ -35,6 +35,30 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Links out of docs/ lead to the pages above."""
     return moved(markdown, "../")
+
+
+def on_page_content(html, page, config, files):
+    """Pictures know their size, so that text does not jump, and lead to themselves; wide ones and tables of numbers are marked."""
+
+    def picture(match):
+        tag, name = match.group(0), match.group(1)
+        width, height = size(GALLERY / name)
+        wide = " wide" if width > 1.6 * height else ""
+        sized = tag.replace("<img", f'<img width="{width}" height="{height}"', 1)
+        return f'<a class="picture{wide}" href="pictures/{name}">{sized}</a>'
+
+    html = re.sub(r'<img[^>]*src="pictures/([\w.-]+)"[^>]*>', picture, html)
+    if page.file.src_uri == "gallery.md":
+        html = html.replace("<table>", '<div class="numbers"><table>').replace("</table>", "</table></div>")
+    return html
+
+
+def size(path):
+    """Width and height of a PNG or GIF."""
+    head = path.read_bytes()[:24]
+    if path.suffix == ".png":
+        return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
 
 
 def moved(text, up):
@@ -81,7 +105,8 @@ def gallery():
         "",
         "Figures of the literature, computed again. `landscape figures render all` makes every one of them from nothing in some",
         "minutes, and from what it keeps in a cache in seconds; `landscape figures render NAME --format pdf` makes one. Each prints",
-        "the published numbers beside those found; errors are one standard error, numbers without one are exact to rounding.",
+        "the published numbers beside those found; errors are one standard error, numbers without one are exact to rounding. Two are",
+        "films: `--format mp4` makes them for a talk.",
         "",
         "```sh",
         "landscape figures list",
@@ -92,17 +117,18 @@ def gallery():
     ]
     for row in rows:
         alt = re.sub(r"[\[\]]", "", row["alt"])
-        parts += [f"## {row['title']}", "", f"![{alt}](../figures/gallery/{row['name']}.png)", ""]
+        shown = f"{row['name']}.gif" if f"{row['name']}.gif" in row["files"] else f"{row['name']}.png"
+        parts += [f"## {row['title']}", "", f"![{alt}](../figures/gallery/{shown})", ""]
         parts += [f"After {row['reproduces']}. Here: {row['setting']}.", ""]
         if row["numbers"]:
-            parts += ["| number | published | found | |", "|---|---|---|---|"]
+            parts += ["| number | published | found | source |", "|---|---|---|---|"]
             for n in row["numbers"]:
                 note = "; ".join(p for p in (n["source"], n["note"], "" if n["agrees"] else "**differs**") if p)
-                what = n["what"].replace("|", "\\|")
-                parts.append(f"| {what} | {n['published']} | {n['found']} | {note} |")
+                cells = [text.replace("|", "\\|") for text in (n["what"], n["published"], n["found"], note)]
+                parts.append(f"| {' | '.join(cells)} |")
             parts.append("")
         else:
-            parts += ["The paper prints no number to compare with.", ""]
+            parts += ["The paper prints no number that would apply here.", ""]
         parts += [f"`{row['command']}`, computed by `{row['computed_by']}`.", ""]
     return "\n".join(parts).rstrip() + "\n"
 

@@ -24,6 +24,7 @@ from . import (
     escape_space,
     escape_sweep,
     escape_times,
+    film,
     hits,
     index_counts,
     index_energy,
@@ -62,9 +63,15 @@ class Recipe:
     description: str
     draw: Callable[[Any], Figure]
     caption: Callable[[Any], str]  # what the figure shows, in words: its alt text
-    animate: Callable[[Any], bytes] | None = None  # the bytes of a GIF
+    animate: Callable[[Any], film.Film] | None = None  # for a GIF or an MP4
     page: Callable[[Any, str], str] | None = None  # a self-contained HTML page, of the result and its caption
     stored: tuple[str, ...] = ("png",)  # the forms that a run folder gets
+
+    def can(self, form: str) -> bool:
+        """Whether there is this form of it."""
+        if form in film.FORMS:
+            return self.animate is not None
+        return form != "html" or self.page is not None
 
 
 RECIPES = {
@@ -135,7 +142,7 @@ RECIPES = {
         Recipe("escape_space", "paths of optimisers on the surface in space", escape_space.draw, escape_space.caption),
         Recipe(
             "escape_film",
-            "all optimisers leaving one point, also as a GIF",
+            "all optimisers leaving one point, also as a film",
             escape_film.draw,
             escape_film.caption,
             escape_film.film,
@@ -148,23 +155,23 @@ RECIPES = {
 }
 
 
-def write(recipe: Recipe, result: Any, path: Path, *, alt: str, provenance: Any) -> Path:
-    """Draw a result and write it to ``path`` by its suffix, .png, .svg, .pdf, .gif or .html.
+def write(recipe: Recipe, result: Any, path: Path, *, alt: str, provenance: Any, dpi: int = 300) -> Path:
+    """Draw a result and write it to ``path`` by its suffix, .png (of ``dpi`` dots an inch), .svg, .pdf, .gif, .mp4 or .html.
 
     Raises:
         NothingToDraw: the result lacks the numbers, or there is no such form of this figure.
         OSError: the folder cannot be written.
     """
     form = path.suffix.removeprefix(".").lower()
-    if form == "gif":
+    if form in film.FORMS:
         if recipe.animate is None:
             raise NothingToDraw(f"there is no animation of {recipe.name}; there are of {_with('animate')}.")
-        return store(path, recipe.animate(result))
+        return store(path, film.FORMS[form](recipe.animate(result)))
     if form == "html":
         if recipe.page is None:
             raise NothingToDraw(f"there is no interactive page of {recipe.name}; there are of {_with('page')}.")
         return store(path, recipe.page(result, alt).encode())
-    return save(recipe.draw(result), path, alt=alt, provenance=provenance)
+    return save(recipe.draw(result), path, alt=alt, provenance=provenance, dpi=dpi)
 
 
 def _with(form: str) -> str:

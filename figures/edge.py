@@ -21,9 +21,15 @@ def draw(result: Any) -> Figure:
         steps = np.asarray(run.steps)
         top.plot(steps, np.asarray(run.sharpness), color=colour, linewidth=1.2, label=optimisers.short(label))
         top.axhline(run.limit, color=colour, linestyle=(0, (4, 2)), linewidth=1.0)
-        crowded = any(run.limit < other.limit < run.limit + 0.09 * height for other in runs.values())
-        top.annotate(f"limit {run.limit:.3g}", (0, run.limit), xycoords=("axes fraction", "data"), xytext=(2, -2 if crowded else 2),
-                     textcoords="offset points", ha="left", va="top" if crowded else "bottom", fontsize=6.5, color=colour)  # fmt: skip
+        apart = [other.limit - run.limit for other in runs.values()]
+        place = {
+            "top": min((d for d in apart if d > 0), default=height),
+            "bottom": -max((d for d in apart if d < 0), default=-height),
+        }
+        near = min(place, key=lambda side: place[side])
+        top.annotate(f"limit {run.limit:.3g}", (1, run.limit), xycoords=("axes fraction", "data"), xytext=(3, 0),
+                     textcoords="offset points", ha="left", va=near if place[near] < 0.09 * height else "center", fontsize=6.5,
+                     color=colour)  # fmt: skip
         bottom.plot(steps, np.asarray(run.losses), color=colour, linewidth=1.0)
     top.set_ylim(0, height)
     top.set_ylabel("sharpness, largest eigenvalue")

@@ -1,17 +1,16 @@
-"""All optimisers leaving one point, as an animated GIF: frames at steps spaced evenly in their logarithm, from step 0."""
+"""All optimisers leaving one point, as a film: frames at steps spaced evenly in their logarithm, from step 0."""
 
-import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from . import escape_paths, optimisers, style
+from . import film as films
 
-FRAMES, DELAY, HOLD = 32, 120, 1500  # frames; milliseconds a frame, and the last one
-DPI = 120
+FRAMES, SECONDS, HOLD = 32, 0.12, 1.5  # how many frames; how long one is shown, and the last one
+DOTS = 120  # an inch
 
 
 def frames(result: Any) -> Any:
@@ -56,31 +55,16 @@ def draw(result: Any) -> Figure:
     return scene.figure
 
 
-def film(result: Any) -> bytes:
-    """The GIF's bytes; it goes round for ever."""
-    images: list[Image.Image] = []
+def film(result: Any) -> films.Film:
+    """The frames."""
 
-    @style.styled
-    def record(study: Any) -> Figure:
-        scene = Scene(study)
-        scene.figure.set_dpi(DPI)
-        canvas: Any = FigureCanvasAgg(scene.figure)
-        for step in frames(study):
+    def moments() -> Iterator[Figure]:
+        scene = Scene(result)
+        for step in frames(result):
             scene.show(int(step))
-            canvas.draw()
-            scene.figure.set_layout_engine("none")  # the first frame's layout is that of all
-            images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
-        return scene.figure
+            yield scene.figure
 
-    record(result)
-    own = [int(c[i : i + 2], 16) for c in optimisers.COLOURS for i in (1, 3, 5)]  # few pixels, and yet exact
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(own + (images[-1].quantize(200).getpalette() or [])[: 3 * 200])
-    shown = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    out = io.BytesIO()
-    durations = [DELAY] * (len(shown) - 1) + [HOLD]
-    shown[0].save(out, format="GIF", save_all=True, append_images=shown[1:], duration=durations, loop=0)
-    return out.getvalue()
+    return films.of(moments(), DOTS, SECONDS, HOLD, optimisers.COLOURS)
 
 
 def caption(result: Any) -> str:

@@ -38,27 +38,33 @@ def draw(result: Any) -> Figure:
 def canvas(result: Any) -> tuple[Figure, Axes]:
     """Contours of f on the plane with the point left."""
     plane, results = planar(result)
-    xs, ys, values = (np.asarray(v, dtype=float) for v in (plane.xs, plane.ys, plane.values))
     fig = Figure(figsize=(style.COLUMN * 1.1, 3.1 + 0.11 * len(results)), layout="constrained")
     ax = fig.subplots()
+    ground(ax, *(np.asarray(v, dtype=float) for v in (plane.xs, plane.ys, plane.values)))
+    ax.plot(0, 0, "+", color=style.INK, markersize=8, markeredgewidth=1.2, zorder=6)
+    ax.set_xlabel(name(plane, 0))
+    ax.set_ylabel(name(plane, 1))
+    return fig, ax
+
+
+def ground(ax: Axes, xs: Any, ys: Any, values: Any, levels: Any = None) -> None:
+    """Contours of values (r, s), at ``levels`` or closer where they are low, on the axes, which they fill."""
     finite = np.isfinite(values)
-    steps = contours.levels_of(values[finite]) if finite.any() else np.array([])
+    steps = levels
+    if levels is None:
+        steps = contours.levels_of(values[finite]) if finite.any() else np.array([])
     if len(steps) > 1:
         shades = len(steps) + 1
         shown = np.ma.masked_array(values, ~finite)
         ax.contourf(xs, ys, shown.T, levels=steps, extend="both", cmap=contours.PAPER.resampled(shades),
                     norm=BoundaryNorm(steps, shades, extend="both"))  # fmt: skip
         ax.contour(xs, ys, shown.T, levels=steps, colors=style.QUIET, linewidths=0.4, linestyles="solid")
-    ax.plot(0, 0, "+", color=style.INK, markersize=8, markeredgewidth=1.2, zorder=6)
     ax.set_xlim(xs[0], xs[-1])
     ax.set_ylim(ys[0], ys[-1])
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5))
     for side in ("top", "right"):
         ax.spines[side].set_visible(True)
-    ax.set_xlabel(name(plane, 0))
-    ax.set_ylabel(name(plane, 1))
-    return fig, ax
 
 
 def name(plane: Any, k: int) -> str:

@@ -24,13 +24,30 @@ document.getElementById('{plot_id}').on('plotly_click', function (event) {
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 1200px; padding: 0 1rem;
-color: #1b1f24; background: #fff; }} h1 {{ font-size: 1.2rem; }} figure {{ margin: 0; }} figcaption {{ color: #4a525b; }}
+color: #1b1f24; background: #fff; color-scheme: light dark; }}
+h1 {{ font-size: 1.2rem; }} figure {{ margin: 0; }} figcaption {{ color: #4a525b; }}
 .pair {{ display: flex; flex-wrap: wrap; }} .pair > div {{ flex: 1 1 20rem; min-width: 0; }} .pair > div:first-child {{ flex-grow: 2; }}
+#surface {{ height: 560px !important; }} #spectrum {{ height: 420px !important; }}
+@media (max-width: 40rem) {{ #surface {{ height: 400px !important; }} }}
+@media (prefers-color-scheme: dark) {{ body {{ color: #e4e8ec; background: #14171c; }} figcaption {{ color: #a6aeb7; }} }}
 </style></head>
 <body><h1>{title}</h1><figure><div class="pair">{plots}</div><figcaption>{alt}{hint}</figcaption></figure>
-<script>addEventListener('load', function () {{
-  for (const plot of document.querySelectorAll('.js-plotly-plot')) Plotly.Plots.resize(plot);
-}});</script></body></html>
+<script>
+const dark = matchMedia('(prefers-color-scheme: dark)'), narrow = matchMedia('(max-width: 40rem)');
+function suit() {{
+  const ink = dark.matches ? '#e4e8ec' : '#1b1f24', line = dark.matches ? '#3a424c' : '#dde2e7', far = narrow.matches ? 1.7 : 1.36;
+  for (const plot of document.querySelectorAll('.js-plotly-plot')) {{
+    const change = {{'font.color': ink, 'paper_bgcolor': 'rgba(0,0,0,0)', 'plot_bgcolor': 'rgba(0,0,0,0)'}};
+    for (const axis of plot.id === 'surface' ? ['scene.xaxis', 'scene.yaxis', 'scene.zaxis'] : ['xaxis', 'yaxis'])
+      Object.assign(change, {{[axis + '.gridcolor']: line, [axis + '.zerolinecolor']: line}},
+        plot.id === 'surface' && {{[axis + '.backgroundcolor']: 'rgba(0,0,0,0)'}});
+    if (plot.id === 'surface') change['scene.camera.eye'] = {{x: far, y: far, z: 0.75 * far}};
+    Plotly.relayout(plot, change).then(() => Plotly.Plots.resize(plot));
+  }}
+}}
+addEventListener('load', suit);
+for (const media of [dark, narrow]) media.addEventListener('change', suit);
+</script></body></html>
 """
 SHAPE: dict[str, Any] = {"responsive": True, "displaylogo": False, "displayModeBar": False}
 
@@ -65,7 +82,7 @@ def page(result: Any, alt: str) -> str:
     fig.update_layout(
         scene={"xaxis_title": "step along u", "yaxis_title": "step along v", "zaxis_title": "log10 f" if log else "f",
                "aspectratio": {"x": 1, "y": 1, "z": 0.7}},
-        template="plotly_white", margin={"l": 0, "r": 0, "t": 30, "b": 0}, legend={"orientation": "h", "y": 1.04}, height=560,
+        template="plotly_white", margin={"l": 0, "r": 0, "t": 30, "b": 0}, legend={"orientation": "h", "y": 1.04},
     )  # fmt: skip
     spectra = {
         name: np.round(np.asarray(walk.spectra, dtype=float), 8).tolist()
@@ -86,7 +103,7 @@ def _spectrum(go: Any, spectra: dict[str, Any]) -> str:
     name, rows = next(iter(spectra.items()))
     bars = go.Figure(go.Bar(x=list(range(1, len(rows[-1]) + 1)), y=rows[-1], marker={"color": style.MEASURED}))
     bars.update_layout(
-        title={"text": f"{name}, point {len(rows) - 1}", "font": {"size": 14}}, template="plotly_white", height=420,
+        title={"text": f"{name}, point {len(rows) - 1}", "font": {"size": 14}}, template="plotly_white",
         margin={"l": 10, "r": 10, "t": 50, "b": 10}, xaxis_title="eigenvalue, ascending",
         yaxis_title="outermost eigenvalues of the Hessian",
     )  # fmt: skip

@@ -1,56 +1,31 @@
-"""Moving figures, as GIFs by Pillow: a surface that turns, a trajectory that walks over contours."""
+"""Moving figures of surfaces: one that turns, and trajectories that walk over contours."""
 
-import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
-from . import levels, style, surface, surface_3d
+from . import film, levels, style, surface, surface_3d
 
 FRAMES = 36
 DOTS = 110  # an inch
 
 
-def gif(frames: Iterable[Figure], seconds: float = 0.08, hold: int = 10) -> bytes:
-    """The frames one after the other, the last one held; the same bytes for the same figures."""
-    pictures = [_pixels(fig) for fig in frames]
-    palette = pictures[-1].quantize(128, dither=Image.Dither.NONE)  # one for all, so that nothing flickers
-    shown = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
-    buffer = io.BytesIO()
-    times = [round(1000 * seconds)] * (len(shown) - 1) + [round(1000 * seconds * max(hold, 1))]
-    shown[0].save(
-        buffer, "GIF", save_all=True, append_images=shown[1:], duration=times, loop=0, optimize=False, disposal=1
-    )
-    return buffer.getvalue()
-
-
-def _pixels(fig: Figure) -> Image.Image:
-    fig.set_dpi(DOTS)
-    canvas: Any = FigureCanvasAgg(fig)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-
-
-def turn(result: Any) -> bytes:
+def turn(result: Any) -> film.Film:
     """The surface in space, once round."""
+    fig = surface_3d.draw(result)
+    axes: Any = fig.axes[0]
 
-    def at(azimuth: float) -> Callable[[], Figure]:
-        def draw() -> Figure:
-            fig = surface_3d.draw(result)
-            axes: Any = fig.axes[0]
-            axes.view_init(elev=32, azim=azimuth)
-            return fig
+    def frames() -> Iterator[Figure]:
+        for k in range(FRAMES):
+            axes.view_init(elev=32, azim=-58 + 360 * k / FRAMES)
+            yield fig
 
-        return draw
-
-    return gif((at(-58 + 360 * k / FRAMES)() for k in range(FRAMES)), 0.1, 1)
+    return film.of(frames(), DOTS, 0.1, 0.1)
 
 
-def walk(result: Any) -> bytes:
+def walk(result: Any) -> film.Film:
     """The trajectories walk over the contours, all of them at the same share of their points."""
     plane = levels.plane_of(result)
     found = levels.walks(plane)
@@ -58,19 +33,18 @@ def walk(result: Any) -> bytes:
         raise style.NothingToDraw(
             "this result has no trajectory that could walk; pass one to `landscape surface --trajectory`."
         )
+    fig = surface.draw(plane)
+    lines = [line for ax in fig.axes for line in ax.lines if np.asarray(line.get_xdata()).size > 1]
+    ends = [line for ax in fig.axes for line in ax.lines if line.get_marker() == "o"]
+    whole = [np.asarray(line.get_data()) for line in lines]
 
-    def frame(share: float) -> Figure:
-        fig = surface.draw(plane)
-        for ax in fig.axes:
-            lines = [line for line in ax.lines if np.asarray(line.get_xdata()).size > 1]
-            for line in lines:
-                x, y = (np.asarray(v) for v in line.get_data())
-                last = max(1, round(share * len(x)))
+    def frames() -> Iterator[Figure]:
+        for k in range(FRAMES):
+            for line, (x, y) in zip(lines, whole, strict=True):
+                last = max(1, round((k + 1) / FRAMES * len(x)))
                 line.set_data(x[:last], y[:last])
-            ends = [line for line in ax.lines if line.get_marker() == "o"]
             for line, end in zip(lines, ends, strict=False):
-                x, y = (np.asarray(v) for v in line.get_data())
-                end.set_data(x[-1:], y[-1:])
-        return fig
+                end.set_data([np.asarray(line.get_xdata())[-1]], [np.asarray(line.get_ydata())[-1]])
+            yield fig
 
-    return gif(frame((k + 1) / FRAMES) for k in range(FRAMES))
+    return film.of(frames(), DOTS, 0.08, 0.8)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,14 +82,21 @@ class NothingToDraw(ValueError):  # noqa: N818  # nobody did wrong
     """The result lacks the numbers this figure shows; the message says which."""
 
 
+@contextmanager
+def own(**more: Any) -> Iterator[None]:
+    """Inside, matplotlib has this style whatever the user's own settings are; those are as they were behind it."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC | more)
+        yield
+
+
 def styled(draw: Callable[[Any], Figure]) -> Callable[[Any], Figure]:
-    """Draw under this style whatever the user's own matplotlib settings are, and leave those alone."""
+    """Draw under this style."""
 
     @functools.wraps(draw)
     def wrapped(result: Any) -> Figure:
-        with mpl.rc_context():
-            mpl.rcdefaults()
-            mpl.rcParams.update(RC)
+        with own():
             return draw(result)
 
     return wrapped
@@ -149,9 +157,7 @@ def render(fig: Figure, format: str, *, title: str, alt: str, provenance: Proven
         "pdf": {"Title": title, "Subject": alt, "Creator": tool, "Keywords": source, "CreationDate": None},
     }
     buffer = io.BytesIO()
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(RC | {"svg.hashsalt": title})
+    with own(**{"svg.hashsalt": title}):
         more: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if format == "png" else {}
         fig.savefig(buffer, format=format, metadata=metadata[format], transparent=format == "svg", dpi=dpi, **more)
     return buffer.getvalue()

@@ -8,10 +8,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from . import clusters, dynamics, escapes, matrices, networks, saddles, walks
+from .. import Recipe
+from ..film import Film
+from . import clusters, dynamics, escapes, matrices, networks, races, saddles, walks
 
 DRAWN: dict[str, Callable[[Any], Figure]] = {
     "saddle": saddles.saddle,
+    "saddle-race": races.saddle_race,
+    "plateau-race": races.plateau_race,
     "monkey-saddle": saddles.monkey_saddle,
     "styblinski-tang": saddles.styblinski_tang,
     "coin-toss": matrices.coin_toss,
@@ -31,6 +35,7 @@ DRAWN: dict[str, Callable[[Any], Figure]] = {
     "minima-are-rare": escapes.minima_are_rare,
     "schedules": dynamics.schedules,
 }
+FILMS: dict[str, Callable[[Any], Film]] = {"saddle-race": races.saddle_film, "plateau-race": races.plateau_film}
 
 
 def caption(exhibit: Any) -> str:
@@ -53,3 +58,11 @@ def estimate(found: Any) -> str:
         return number(found.value)
     digits = max(0, 1 - int(f"{found.error:e}".split("e")[1]))
     return f"{found.value:.{digits}f} ± {found.error:.{digits}f}".replace("-", "\u2212")
+
+
+RECIPES = {
+    name: Recipe(
+        name, draw.__doc__ or "", draw, caption, FILMS.get(name), stored=("png", "gif") if name in FILMS else ("png",)
+    )
+    for name, draw in DRAWN.items()
+}

@@ -4,6 +4,7 @@ An entry names what it reproduces and the function that computes it, ``compute(p
 package. An exhibit is what came out: everything that a figure draws, and the numbers. ``recall`` computes an exhibit once and keeps it.
 """
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -57,6 +58,12 @@ class Exhibit:
     data: dict[str, Any]  # tensors, numbers, words and results, as its figure reads them
     seconds: float
     provenance: Provenance
+    library: str = ""  # what ``library()`` was when it was computed
+
+    @property
+    def earlier(self) -> bool:
+        """Whether another state of this library has computed it."""
+        return self.library != library()
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Store everything in ``folder``; ``landscape.load`` reads it."""
@@ -80,9 +87,19 @@ ENTRIES = {
         "Lee, Simchowitz, Jordan & Recht 2016, COLT: gradient descent leaves a strict saddle",
         "x^2 - y^2; 100 runs of three torch optimisers from 1e-4 beside the saddle, at a rate of 0.05",
     ),
+    "saddle-race": Entry(
+        "races", "saddle_race", "A race from a saddle",
+        "Radford 2014, animations of optimisers; Lee, Simchowitz, Jordan & Recht 2016, COLT; Kingma & Ba 2015, ICLR, arXiv:1412.6980",
+        "(x^2 - y^2) / 2; five torch optimisers, all at a rate of 0.01, from (0.7, 0.001) until |y| > 1",
+    ),
+    "plateau-race": Entry(
+        "races", "plateau_race", "A race across a plateau",
+        "Radford 2014, animations of optimisers; Kingma & Ba 2015, ICLR, arXiv:1412.6980",
+        "1 - exp(-|x|^2 / 2), whose gradient is 1e-3 at the start, 4 from the minimum; torch optimisers until they have come 3 nearer",
+    ),
     "monkey-saddle": Entry(
         "saddles", "monkey_saddle", "The monkey saddle",
-        "Hilbert & Cohn-Vossen 1932, Geometry and the Imagination",
+        "Hilbert & Cohn-Vossen 1932, Anschauliche Geometrie (Geometry and the Imagination, 1952)",
         "x^3 - 3 x y^2; 600 runs of SGD with noise start at the saddle itself",
     ),
     "styblinski-tang": Entry(
@@ -202,11 +219,14 @@ def compute(name: str, *, progress: Progress = silent) -> Exhibit:
     nothing = FunctionLandscape(lambda x: x.sum(-1), 1)
     source = provenance(nothing, torch.zeros(0, dtype=torch.float64, device="cpu"), name, 0, {})
     seconds = time.perf_counter() - begun
-    return Exhibit(name, chosen.title, chosen.reproduces, chosen.setting, matches, data, seconds, source)
+    return Exhibit(name, chosen.title, chosen.reproduces, chosen.setting, matches, data, seconds, source, library())
 
 
 def recall(name: str, cache: Path, *, afresh: bool = False, progress: Progress = silent) -> Exhibit:
-    """The exhibit kept in ``cache``, computed and kept there if it is missing, damaged, or of other code."""
+    """The exhibit kept in ``cache``, computed and kept there if it is missing, damaged, or of another version or module of the gallery.
+
+    One that the same function of the gallery has computed with an ``earlier`` state of the library behind it is handed out as it is.
+    """
     folder = cache / f"{name}-{fingerprint(name)}"
     if not afresh:
         try:
@@ -225,8 +245,18 @@ def kept(name: str, cache: Path) -> bool:
     return (cache / f"{name}-{fingerprint(name)}" / "result.json").is_file()
 
 
+@functools.cache
+def library() -> str:
+    """The state of this library: of all its code, 8 hexadecimal digits."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:8]
+
+
 def fingerprint(name: str) -> str:
-    """What the exhibit depends on: this version and the code of its module, 8 hexadecimal digits."""
+    """Where the exhibit is kept: by this version and the code of its module, 8 hexadecimal digits."""
     from landscape import __version__
 
     spec = importlib.util.find_spec(f"landscape.gallery.{entry(name).module}")

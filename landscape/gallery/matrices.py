@@ -103,7 +103,7 @@ def p_spin(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
             "totals": torch.tensor([math.log(v) for v in totals], dtype=torch.float64), "total": t.total}  # fmt: skip
     return data, [
         Match("ground state energy E_0 a spin", 1.657, "Auffinger, Ben Arous & Cerny 2013, for p = 3",
-              exact(t.e_index[0]), 5e-4, "printed to three digits"),
+              exact(t.e_index[0]), 5e-4, "printed to three decimals"),
         Match("threshold E_inf", 2 * math.sqrt(2 / 3), "2 sqrt((p - 1) / p), the same", exact(t.e_inf)),
         Match("growth of ln(mean number of all points) a spin", math.log(2) / 2, "ln(p - 1) / 2, the same",
               exact(slope), 2e-3, "from exact counts of 8, 10 and 12 spins, extrapolated"),

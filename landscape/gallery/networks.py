@@ -50,8 +50,8 @@ def outliers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     gaps = (T[:, :-1] / T[:, 1:])[:, :-1]
     found = mean((gaps.argmax(1) + 1).double().tolist())
     return {"eigenvalues": T, "gaps": gaps, "density": density}, [
-        Match("outliers, five networks", float(CLASSES - 1), "Sagun et al. 2017: as many as classes, one of which is lost to "
-              "the softmax's shift", found, 1.0, "Sagun et al. and Papyan count one a class, Gur-Ari et al. the top subspace"),
+        Match("outliers, five networks", float(CLASSES - 1), "the rank of the softmax's Hessian, classes - 1", found, 1.0,
+              "Sagun et al. 2017 and Gur-Ari et al. 2018 count about one a class"),
     ]  # fmt: skip
 
 

@@ -29,5 +29,5 @@ def random_walk(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     return data, [
         Match("share of the first axis", 6 / math.pi**2, "Antognini & Sohl-Dickstein 2018: 6 / (pi k)^2 for axis k",
               mean(table[:, 0].tolist()), 0.006, "the limit of many dimensions and steps"),
-        Match("share of the second axis", 1.5 / math.pi**2, "the same", mean(table[:, 1].tolist()), 0.003, "the same"),
+        Match("share of the second axis", 1.5 / math.pi**2, "the same for k = 2", mean(table[:, 1].tolist()), 0.003),
     ]  # fmt: skip

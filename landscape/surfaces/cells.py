@@ -84,7 +84,7 @@ def evaluator(f: Landscape, chosen: Mapping[str, str | Metric], *, batch_statist
         if named := [m for m in chosen.values() if isinstance(m, str) and m in NAMED]:
             raise ValueError(f"{named[0]} is about a model's output, and this is a formula: pass a function of points.")
         return lambda X: _of_formula(f, X, chosen), size
-    if batch_statistics and not _normed(f):
+    if batch_statistics and not normed(f):
         raise ValueError("batch_statistics: this model has no BatchNorm with running statistics.")
     if batch_statistics and f.mode == "train":
         raise ValueError("batch_statistics: a landscape in train mode uses each batch's own statistics already.")
@@ -177,7 +177,7 @@ class _OfModel:
         return map(term.output, X)
 
 
-def _normed(f: ModelLandscape) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+def normed(f: ModelLandscape) -> dict[str, nn.modules.batchnorm._BatchNorm]:
     """The BatchNorm layers with running statistics, by name."""
     return {
         k: m
@@ -193,7 +193,7 @@ def fresh_statistics(f: ModelLandscape, x: Tensor) -> Iterator[None]:
     As after training with averaged weights (Izmailov et al. 2018, UAI, section 3.2): layers normalise by each micro-batch's own
     statistics while means and unbiased variances are averaged over micro-batches by their samples. Other layers are in f's mode.
     """
-    layers, seen = _normed(f), 0
+    layers, seen = normed(f), 0
     sums: dict[str, Tensor] = {}
 
     def keep(name: str, count: int) -> Callable[..., None]:

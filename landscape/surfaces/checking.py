@@ -26,7 +26,7 @@ class PictureCheck:
 
     measured: Tensor  # (k,), second derivatives of f along the directions at the centre, from values
     predicted: Tensor  # (k,), u'Hu and v'Hv
-    error: Tensor  # (k,), how far two steps of the differences disagree
+    error: Tensor  # (k,), how far two steps of the differences disagree, and what rounding makes of them
     mass: float  # share of the |eigenvalues| looked at that lies in the plane
     negative: float  # sum of the |negative eigenvalues| looked at
     negative_inside: float  # how much of it lies in the plane
@@ -49,8 +49,8 @@ def check_picture(f: Landscape, picture: Surface, *, ends: int = 5, probes: int 
         probes: random products for the trace and the Frobenius norm of the rest of the spectrum, at least 2.
 
     Cost: 2k products, an ``eigsh``, ``probes`` products, and about 50 evaluations a direction. The second derivatives are five-point
-    central differences at steps halved from a quarter of the span; the pair of steps that agree best is taken, and their disagreement
-    is ``error``. The shares' errors come from the probes; up to n = ``probes`` they are exact.
+    central differences at steps halved from a quarter of the span; the pair of steps is taken whose disagreement and rounding are least,
+    and these are ``error``. The shares' errors come from the probes; up to n = ``probes`` they are exact.
     """
     if probes < 2:
         raise ValueError(f"probes must be at least 2, got {probes}: one has no standard error.")
@@ -118,8 +118,10 @@ def _second(f: Landscape, x: Tensor, d: Tensor, span: float) -> tuple[Tensor, Te
     """The second derivative along d and the disagreement of the two steps it comes from, both ()."""
     stencil = torch.tensor([-1.0, 16.0, -30.0, 16.0, -1.0], dtype=torch.float64, device=x.device) / 12
     where = torch.arange(-2, 3, dtype=x.dtype, device=x.device)
-    steps = [span / 2**k for k in range(2, 12)]
-    seconds = torch.stack([f.value(x + h * where[:, None] * d).double() @ stencil / h**2 for h in steps])
-    apart = (seconds[1:] - seconds[:-1]).abs().nan_to_num(nan=torch.inf)
-    best = apart.argmin()
+    steps = torch.tensor([span / 2**k for k in range(2, 12)], dtype=torch.float64, device=x.device)
+    values = torch.stack([f.value(x + h * where[:, None] * d).double() for h in steps.to(x.dtype)])
+    seconds = values @ stencil / steps**2
+    rounding = torch.finfo(x.dtype).eps * values.abs().amax(dim=1) * stencil.abs().sum() / steps**2
+    apart = ((seconds[1:] - seconds[:-1]).abs() + rounding[1:]).nan_to_num(nan=torch.inf)
+    best = apart.argmin()  # two steps too small to see anything may agree by chance: hence the rounding
     return seconds[1:][best].to(x.dtype), apart[best].to(x.dtype)

@@ -54,6 +54,8 @@ def normalised(f: Landscape, x: Tensor, d: Tensor, normalize: str | None, *, bia
             d[where] = _matched(part.reshape(1, -1), w.reshape(1, -1)).reshape(-1)
         elif isinstance(owner, TRANSPOSED) and parameter.ndim > 1:
             d[where] = _matched_transposed(part, w, owner.groups).reshape(-1)
+        elif _is_bias(name, parameter, owner):
+            d[where] = _matched(part.reshape(-1, 1), w.reshape(-1, 1)).reshape(-1)
         else:  # the first dimension counts the outputs
             rows = (parameter.shape[0], -1) if parameter.ndim else (1, -1)
             d[where] = _matched(part.reshape(rows), w.reshape(rows)).reshape(-1)

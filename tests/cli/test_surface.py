@@ -7,6 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from landscape_cli.main import main
+from torch import nn
 
 import landscape as ls
 from landscape import loading
@@ -117,7 +118,9 @@ def test_lines_trajectories_metrics_and_curves_of_a_network(desk: Path) -> None:
         *common, "--directions", "pca", "--trajectory", "run=walk", "--check", "--dimensions", "1", "--out", "pca"
     )
     assert code == 0, err
-    walk = ls.load(desk / "pca").walks["run"]
+    pca = ls.load(desk / "pca")
+    assert float(pca.steps[-1]) == pytest.approx(1.15 * 0.9 * float(other.norm()))  # a little beyond the farthest point
+    walk = pca.walks["run"]
     torch.testing.assert_close(walk.values, torch.stack([f.value(x + other / s) for s in (1, 2, 10)]))
     assert "squared Frobenius norm" in " ".join(out.split())
     code, out, err = run(*common, "--connect", "walk/step-1.pt", "--train-steps", "3", "--out", "curve")
@@ -125,6 +128,22 @@ def test_lines_trajectories_metrics_and_curves_of_a_network(desk: Path) -> None:
     made = ls.load(desk / "curve")
     torch.testing.assert_close(made.curve.values[-1], f.value(x + other))
     assert {p.name for p in (desk / "curve" / "figures").iterdir()} >= {"connection.png", "surface.png"}
+
+
+def test_a_curve_of_a_model_with_batch_normalisation_says_whose_statistics(desk: Path) -> None:
+    (desk / "normed.py").write_text(
+        "import torch\nfrom torch import nn\nimport landscape as ls\n\n\ndef problem():\n"
+        "    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))\n"
+        "    return ls.ModelLandscape(model, nn.MSELoss(), [(torch.ones(4, 2), torch.zeros(4, 1))])\n"
+    )
+    other = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    nn.init.zeros_(other[0].weight)
+    torch.save(other.state_dict(), desk / "other.pt")
+    line = ["normed.py", "--connect", "other.pt", "--train-steps", "1", "--resolution", "3"]
+    code, _, err = run(*line)
+    assert code == 0, err
+    assert "--batch-statistics measures them at every point" in err
+    assert "--batch-statistics" not in run(*line, "--batch-statistics")[2]
 
 
 @pytest.mark.parametrize(

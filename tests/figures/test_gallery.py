@@ -1,19 +1,24 @@
 """The gallery: every entry is drawn, exhibits are kept, the same result gives the same bytes, numbers stand beside published ones."""
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from landscape_cli.main import main
-from landscape_figures import RECIPES, NothingToDraw, style, write
-from landscape_figures.gallery import DRAWN, caption, estimate
+from landscape_figures import RECIPES, NothingToDraw, film, motion, style, write
+from landscape_figures.gallery import DRAWN, FILMS, caption, estimate, races
+from PIL import Image
 
 import landscape as ls
 from landscape import gallery
 
 QUICK = ("monkey-saddle", "styblinski-tang")
+TRUTH = Path(__file__).parents[1] / "truth" / "dynamics"
 FOLDER = Path(__file__).parents[2] / "figures" / "gallery"
 
 
@@ -70,6 +75,109 @@ def test_an_exhibit_is_computed_once(cache: Path, tmp_path: Path, monkeypatch: p
     assert len(calls) == 3
 
 
+def test_an_exhibit_of_an_earlier_library_says_so(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = gallery.recall("monkey-saddle", cache)
+    assert now.library == gallery.library()
+    line = ["figures", "render", "monkey-saddle", "--cache", str(cache), "--out", str(tmp_path), "--format", "svg"]
+    assert "earlier" not in CliRunner().invoke(main, line).stderr
+    monkeypatch.setattr(gallery, "library", lambda: "of later")
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 0
+    assert "Note: computed by an earlier state of this library, --afresh computes again: monkey-saddle." in done.stderr
+    assert json.loads(CliRunner().invoke(main, [*line, "--json"]).stdout)[0]["library"] == now.library
+
+
+def test_races_take_the_steps_of_the_tables(cache: Path) -> None:
+    rows = json.loads((TRUTH / "t1_saddle_sgd.json").read_text())["rows"]
+    adaptive = json.loads((TRUTH / "t3_adaptive_exit.json").read_text())["rows"]
+    wells = json.loads((TRUTH / "t8_plateaus.json").read_text())["gaussian_well"]
+    (sgd,) = (
+        r["exit_step"]
+        for r in rows
+        if (r["x0"], r["lr"], r["lam"], r["momentum"]) == ([0.7, 1e-3], 0.01, [1.0, -1.0], 0.0)
+    )
+    told = {r["optimizer"]: r["exit_step"] for r in adaptive
+            if r["kwargs"] == {"lr": 0.01} and r["x0"][1] == 1e-3 and r["lam"] == [1.0, -1.0]}  # fmt: skip
+    race = gallery.compute("saddle-race")
+    assert all(match.agrees for match in race.matches)
+    took = {name: len(path) - 1 for name, path in race.data["paths"].items()}
+    assert took == {
+        "SGD": sgd,
+        **{k: told[k] for k in ("Adam", "RMSprop", "Adagrad")},
+        "momentum 0.9": took["momentum 0.9"],
+    }
+    y, b, n = 1e-3, 0.0, 0
+    while abs(y) <= 1:
+        b = 0.9 * b + 0.01 * y
+        y, n = y + b, n + 1
+    assert took["momentum 0.9"] == n
+    plateau = gallery.recall("plateau-race", cache)
+    assert all(match.agrees for match in plateau.matches)
+    flat = plateau.data["paths"]
+    for name, rate in (("SGD, rate 1", 1.0), ("SGD, rate 0.1", 0.1)):
+        (steps,) = (r["gd_steps_x_lt_1"] for r in wells if (r["x0"], r["lr"]) == (4.0, rate))
+        assert len(flat[name]) - 1 == steps
+
+
+def test_a_race_is_drawn_beside_its_film(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(races, "FRAMES", 12)
+    line = ["figures", "render", "plateau-race", "--cache", str(cache), "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, line).exit_code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plateau-race.gif", "plateau-race.png"]
+    data = (tmp_path / "plateau-race.gif").read_bytes()
+    exhibit = gallery.recall("plateau-race", cache)
+    assert film.gif(FILMS["plateau-race"](exhibit)) == data
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.n_frames > 8  # type: ignore[attr-defined]
+        assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    axes = DRAWN["plateau-race"](exhibit).axes
+    ends = [line.get_xydata()[-1] for line in axes[0].lines if line.get_marker() in ("o", "s", "D", "^", "v")]
+    np.testing.assert_allclose(ends, [path[-1] for path in exhibit.data["paths"].values()])
+
+
+def _film(size: tuple[int, int] = (31, 20)) -> film.Film:
+    """Three frames of one colour each, of an odd width."""
+    return film.Film(
+        tuple(Image.new("RGB", size, c) for c in ("#0072b2", "#d55e00", "#009e73")), 0.2, 0.8, ("#0072b2", "#d55e00")
+    )
+
+
+def test_a_gif_has_its_colours_and_times() -> None:
+    with Image.open(io.BytesIO(film.gif(_film()))) as picture:
+        seen = []
+        for k in range(picture.n_frames):  # type: ignore[attr-defined]
+            picture.seek(k)
+            seen.append((picture.convert("RGB").getpixel((3, 3)), picture.info["duration"]))
+    assert seen == [((0, 0x72, 0xB2), 200), ((0xD5, 0x5E, 0), 200), ((0, 0x9E, 0x73), 800)]
+
+
+def test_an_mp4_lasts_as_long_and_is_the_same_again(tmp_path: Path) -> None:
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    data = film.mp4(_film())
+    assert data == film.mp4(_film())
+    path = tmp_path / "film.mp4"
+    path.write_bytes(data)
+    frames, seconds = ffmpeg.count_frames_and_secs(str(path))
+    assert frames == 30 == round(1.2 * film.RATE)
+    assert seconds == pytest.approx(1.2, abs=0.05)
+    reader = ffmpeg.read_frames(str(path))
+    assert next(reader)["size"] == (32, 20)
+    first = np.frombuffer(next(reader), dtype=np.uint8).reshape(20, 32, 3)
+    assert np.abs(first[10, 10].astype(int) - [0, 0x72, 0xB2]).max() < 8  # H.264 is lossy
+
+
+def test_an_mp4_without_its_extra_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(NothingToDraw, match=r"torch-landscape\[mp4\]"):
+        film.mp4(_film())
+    line = ["figures", "render", "saddle-race", "--format", "mp4", "--cache", str(tmp_path / "cache")]
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 2
+    assert "torch-landscape[mp4]" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "cache").exists()  # refused before anything was computed
+
+
 def test_a_number_that_differs_says_so() -> None:
     def match(found: float, error: float, within: float = 0.0) -> gallery.Match:
         return gallery.Match("x", 1.0, "a paper", ls.Estimate(found, error, 0.0, 2.0), within)
@@ -105,8 +213,9 @@ def test_the_command_draws_and_tells_the_numbers(cache: Path, tmp_path: Path, mo
         (["render", "monkey-sadle"], "Did you mean 'monkey-saddle'"),
         (["render", "surface"], "--from RUN"),
         (["render", "saddle", "--format", "html"], "--format html"),
+        (["render", "saddle", "--format", "gif"], "films are saddle-race, plateau-race"),
     ],
-    ids=["name", "no run", "format"],
+    ids=["name", "no run", "format", "no film"],
 )
 def test_mistakes_take_one_line(line: list[str], said: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["figures", *line, "--cache", str(tmp_path)])
@@ -125,8 +234,10 @@ def test_the_list_has_both_kinds() -> None:
 def test_the_committed_gallery_is_whole() -> None:
     rows = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in rows] == gallery.names()
-    pictures = [FOLDER / f"{row['name']}.png" for row in rows]
-    assert sum(p.stat().st_size for p in pictures) < 3_000_000
+    pictures = [FOLDER / name for row in rows for name in row["files"]]
+    assert {p.suffix for p in pictures} == {".png", ".gif"}
+    assert sum(p.stat().st_size for p in pictures if p.suffix == ".png") < 3_000_000
+    assert all(p.stat().st_size < 600_000 for p in pictures)
     assert sum(bool(row["numbers"]) for row in rows) >= 12
     for row in rows:
         entry = gallery.entry(row["name"])
@@ -137,17 +248,12 @@ def test_the_committed_gallery_is_whole() -> None:
 
 
 def test_walks_move_and_surfaces_turn(plane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
-
-    from landscape_figures import motion
-    from PIL import Image
-
     monkeypatch.setattr(motion, "FRAMES", 5)
     for name, least in (("surface", 2), ("surface_3d", 5)):  # a walk of three points stands still in some frames
         animate = RECIPES[name].animate
         assert animate is not None
-        data = animate(plane)
-        assert data == animate(plane)
+        data = film.gif(animate(plane))
+        assert data == film.gif(animate(plane))
         with Image.open(io.BytesIO(data)) as picture:
             assert picture.format == "GIF"
             assert picture.n_frames >= least  # type: ignore[attr-defined]
@@ -172,6 +278,6 @@ def test_a_page_needs_nothing_else(plane: Any, tmp_path: Path) -> None:
 
 
 def test_other_forms_are_refused_by_name(report: Any, tmp_path: Path) -> None:
-    for form in ("gif", "html"):
+    for form in ("gif", "mp4", "html"):
         with pytest.raises(NothingToDraw, match="surface_3d"):
             write(RECIPES["density"], report, tmp_path / f"x.{form}", alt="", provenance=report.provenance)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from landscape_figures import RECIPES
+from landscape_figures import RECIPES, film
 from PIL import Image
 
 import landscape as ls
@@ -30,10 +30,10 @@ def test_paths_end_where_the_runs_did(left: Any) -> None:
 
 
 def test_the_film_moves_and_stays_small(left: Any, tmp_path: Path) -> None:
-    film = RECIPES["escape_film"].animate
-    assert film is not None
-    data = film(left)
-    again = film(ls.load(left.save(tmp_path)))
+    animate = RECIPES["escape_film"].animate
+    assert animate is not None
+    data = film.gif(animate(left))
+    again = film.gif(animate(ls.load(left.save(tmp_path))))
     assert data == again
     with Image.open(io.BytesIO(data)) as gif:
         assert gif.n_frames > 15

@@ -60,6 +60,58 @@ def test_filters_have_the_norms_of_the_weights(dtype: torch.dtype, device: torch
     assert torch.equal(normalised(f, x, d, None), d)
 
 
+class _Sentence(nn.Module):
+    """Layers whose parameters are laid out otherwise than those of nets for images; the embedding's weight is the head's as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.place = nn.Embedding(7, 4), nn.Parameter(torch.ones(1, 3, 4))
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True, add_bias_kv=True)
+        self.recurrent = nn.GRU(4, 2, bidirectional=True)
+        self.norm, self.conv = nn.LayerNorm((3, 4)), nn.Conv1d(4, 4, 2, groups=2)
+        self.back, self.pair = nn.ConvTranspose1d(4, 6, 2, groups=2), nn.Bilinear(6, 6, 4)
+        self.head = nn.Linear(4, 7)
+        self.head.weight = self.words.weight
+
+    def forward(self, words: Tensor) -> Tensor:
+        h = self.words(words) + self.place
+        h = self.norm(self.recurrent(self.attention(h, h, h)[0])[0])
+        h = self.back(self.conv(h.transpose(1, 2))).mean(-1)
+        out: Tensor = self.head(self.pair(h, h))
+        return out
+
+
+def _sentences(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
+    generator = torch.Generator().manual_seed(5)
+    with torch.random.fork_rng():
+        model = _Sentence().to(device, dtype)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))
+    words = torch.randint(0, 7, (9, 3), generator=generator).to(device)
+    return ls.ModelLandscape(model, nn.CrossEntropyLoss(), [(words, words[:, 0])])
+
+
+@pytest.mark.parametrize("biases", [False, True], ids=["held", "moved"])
+def test_filters_of_sentences(dtype: torch.dtype, device: torch.device, biases: bool) -> None:
+    f = _sentences(dtype, device)
+    x = f.point()
+    d = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device, dtype)
+    made = normalised(f, x, d, "filter", biases=biases)
+    assert "head.weight" not in f.layout  # one parameter with two names moves once
+    for name, p in f.model.named_parameters():
+        w, g, seen = (v[f.layout[name]].reshape(p.shape) for v in (x, d, made))
+        if "bias" in name or name.startswith("norm."):
+            expected = g.sign() * w.abs() if biases else torch.zeros_like(w)
+        elif name == "back.weight":  # (in, out / groups, ...): outputs second, inputs by groups
+            blocks = [(g[a : a + 2, k], w[a : a + 2, k]) for a in (0, 2) for k in range(3)]
+            rows = [part * b.norm() / part.norm() for part, b in blocks]
+            expected = torch.cat([torch.stack(rows[:3], dim=1), torch.stack(rows[3:], dim=1)])
+        else:
+            expected = torch.stack([part * b.norm() / part.norm() for part, b in zip(g, w, strict=True)])
+        torch.testing.assert_close(seen, expected, msg=lambda m, name=name: f"{name}: {m}")
+
+
 def test_a_slope_of_one_dimension_has_no_filter() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.PReLU(3), nn.Linear(3, 1)).double()
     f = ls.ModelLandscape(model, nn.MSELoss(), [(torch.ones(4, 2).double(), torch.zeros(4, 1).double())])
@@ -152,6 +204,19 @@ def test_the_centre_has_the_hessians_curvature() -> None:
     torch.testing.assert_close(check.predicted, truth)
     torch.testing.assert_close(check.measured, truth, rtol=1e-4, atol=1e-7)
     assert 0 < check.mass < 0.5
+
+
+def test_curvatures_by_chance_alike_are_not_taken_in_float32(device: torch.device) -> None:
+    f = _sentences(torch.float32, device)
+    for seed in range(4):
+        s = ls.surface(f, f.point(), resolution=3, span=0.5, seed=seed)
+        check = ls.check_picture(f, s, ends=1, probes=2)
+        apart = (check.measured - check.predicted).abs()
+        assert (
+            apart <= 10 * check.error
+        ).all()  # steps too small for float32 agree to no digit, and now and then to all
+        assert (check.error <= 0.02 * check.predicted.abs().max()).all()
+        assert check.agrees
 
 
 def test_what_the_plane_misses() -> None:
