@@ -16,6 +16,10 @@ from .options import diagnosis_options, option, run_options
     "--optimizer", metavar="NAME:KEY=VALUE,...",
     help="The run's own: a torch.optim class in any case, such as sgd:lr=0.1,momentum=0.9.",
 )  # fmt: skip
+@option(
+    "--optimizer-state", metavar="FILE",
+    help="What the run's optimiser had gathered, saved by it; default: that in --checkpoint, if any; none: start anew.",
+)  # fmt: skip
 @option("--schedule", metavar="SPEC", help="A torch scheduler for the traced steps, as in `landscape escape`.")
 @option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Steps traced from a model on.")
 @option("--every", type=click.IntRange(1), metavar="K", help="Record every K-th of them; default: about 20 records.")

@@ -13,7 +13,7 @@ COLUMNS = ["remedy", "change of the loss", "against the unchanged run", "95 %"]
 def of(report: Any) -> list[Fact]:
     """Every line of a DiagnosisReport up to its trials."""
     first, *others = report.diagnosis.causes
-    trace = report.trace
+    trace = report.trace.of_f()
     records = f"{numbers.count(len(trace.steps))} records, one every {numbers.count(trace.every)} steps"
     facts = [
         Fact("diagnosed", (f"{report.name}: {numbers.count(report.parameters)} parameters, {report.how}; {records}",)),

@@ -71,10 +71,11 @@ def caption(result: Any) -> str:
 
 
 def trace_of(result: Any) -> Any:
-    """The trace that a result is or holds."""
-    for found in (result, getattr(result, "trace", None)):
+    """The trace that a result is or holds, where f was evaluated."""
+    holders: tuple[Any, ...] = (result, getattr(result, "trace", None))
+    for found in holders:
         if hasattr(found, "layer_gradient") and hasattr(found, "phases"):
-            return found
+            return found.of_f()
     raise style.NothingToDraw("this result has no traced run; `landscape diagnose` and ls.Tracer store one.")
 
 

@@ -18,6 +18,9 @@ from landscape.errors import LoadingError
 
 # where training loops put the weights, the usual first
 STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
+OPTIMIZER_KEYS = (
+    "optimizer", "optimizer_state_dict", "optimizer_state", "optimizer_states", "optimizers", "optim", "opt",
+)  # fmt: skip
 PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
 
 
@@ -61,6 +64,26 @@ def read_state(path: str | os.PathLike[str], key: str | None = None) -> State:
     if others:
         notes.append(f"{len(others)} entries that are no tensors left out: {files.few(others)}")
     return State(tensors, tuple(notes))
+
+
+def read_optimizer(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str] | None:
+    """The state of an optimiser in a checkpoint, as ``optimizer.state_dict()`` gave it, and in words where it was; None: there is none.
+
+    It is the file itself, or in one of the usual entries; a list of them, as Lightning has, must be of one.
+
+    Raises:
+        LoadingError: no such file, or a pickle that asks for more than tensors.
+    """
+    path = Path(path)
+    tree = files.read_tree(path)
+    if not isinstance(tree, dict):
+        return None
+    for key in (None, *OPTIMIZER_KEYS):
+        found = tree if key is None else tree.get(key)
+        found = found[0] if isinstance(found, list | tuple) and len(found) == 1 else found
+        if isinstance(found, dict) and "state" in found and "param_groups" in found:
+            return found, f"{path.name}" if key is None else f"the entry {key!r} of {path.name}"
+    return None
 
 
 def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> list[str]:

@@ -7,6 +7,7 @@ f(x) = mean (or sum) of the loss over ALL the data + regularisers. The user's mo
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
@@ -230,29 +231,36 @@ class ModelLandscape:
         """Mode, kernels and random state for an evaluation, put back afterwards whatever happens.
 
         Attention runs under the math SDPA backend, recurrent layers without cuDNN, weight normalisation in
-        elementary operations: the fused kernels have no second derivative, or a wrong one. One landscape must not be
-        evaluated by two kernels, so values and gradients use the same.
+        elementary operations, compiled parts as they are written: the fused kernels have no second derivative, or a
+        wrong one. One landscape must not be evaluated by two kernels, so values and gradients use the same.
         """
         training = [(m, m.training) for m in self.model.modules()]
+        wanted = self.mode == "train"
         cuda = [self.device.index or 0] if self.device.type == "cuda" else []
         fastpath = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=cuda))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if (
+                "torch._dynamo" in sys.modules
+            ):  # a compiled model's backward has no derivative: it runs as it is written
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self.recurrent:
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             if self.weight_normed:
                 stack.enter_context(_ElementaryWeightNorm())
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
-                for module, _ in training:
-                    module.training = self.mode == "train"
+                for module, was in training:
+                    if was != wanted:
+                        module.training = wanted
                 self._seed(self.seed)  # the order of a shuffling DataLoader is the same on every pass
                 yield
             finally:
                 torch.backends.mha.set_fastpath_enabled(fastpath)
                 for module, was in training:
-                    module.training = was
+                    if module.training != was:
+                        module.training = was
 
     @property
     def recurrent(self) -> bool:

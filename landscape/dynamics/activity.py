@@ -55,9 +55,9 @@ class Activity(TorchFunctionMode):
     def _see(self, kind: str, out: Tensor) -> None:
         """What is seen stays on the device: a record is read in one transfer."""
         if kind == "relu":
-            unit = 1 if out.ndim > 3 else out.ndim - 1
-            rest = [d for d in range(out.ndim) if d != unit]
-            seen = (out.amax(dim=rest) if rest else out).reshape(-1)
+            seen = out.amax(0) if out.ndim > 1 else out  # over samples first: several times faster than all at once
+            if seen.ndim > 1:
+                seen = seen.flatten(1).amax(1) if out.ndim > 3 else seen.flatten(0, -2).amax(0)
         else:
             far = out.abs() > 1 - TAIL if kind == "tanh" else (out - 0.5).abs() > 0.5 - TAIL
             seen = far.sum()

@@ -1,7 +1,9 @@
 """A stuck checkpoint without a trace: a short traced run from there, on a copy."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from landscape.core import FunctionLandscape, Progress, require_finite, silent
 from landscape.dynamics.follow import Followed
 from landscape.dynamics.makers import Maker, maker
 from landscape.dynamics.moving import Mover, slices
+from landscape.dynamics.restored import restore
 from landscape.dynamics.schedules import Schedule
 from landscape.dynamics.trace import Trace
 from landscape.dynamics.tracer import Tracer
@@ -26,12 +29,14 @@ class Continuation:
     trace: Trace
     f: ModelLandscape | FunctionLandscape  # of a copy of the model, at the end of the run
     optimizer: Optimizer  # over the copy's parameters
+    restored: str = ""  # in words, what of a saved state the optimiser went on with; empty where none was given
 
 
 def continuation(
     f: ModelLandscape | FunctionLandscape,
     optimizer: str | Maker,
     *,
+    state: Mapping[str, Any] | None = None,
     at: Tensor | None = None,
     schedule: str | None = None,
     steps: int = 100,
@@ -43,8 +48,9 @@ def continuation(
 
     Args:
         f: the landscape of a checkpoint; its model is not touched. Its micro-batches should be as large as those of the run.
-        optimizer: ``"adam:lr=1e-3"``, a torch class in any case with its options, or a function of a list of parameters. It starts
-            without the state that the run's own had.
+        optimizer: ``"adam:lr=1e-3"``, a torch class in any case with its options, or a function of a list of parameters.
+        state: ``optimizer.state_dict()`` of the run's own, which goes on with its momenta, moments and step counts, and with its options,
+            groups included, where the string names no others; a function's stay its own. None: it starts anew.
         at: where to start, (n,); None: where the model is. A formula has no such place and needs it.
         schedule: as in ``schedule_curve``, stepped after every optimiser step; None: the rate stays.
         steps: optimiser steps.
@@ -52,16 +58,19 @@ def continuation(
         seed: of the draws of micro-batches.
 
     Raises:
-        ValueError: an unknown optimiser, schedule or option; a formula without ``at``; fewer than one step.
+        ValueError: an unknown optimiser, schedule or option; a state of another kind of optimiser, or of other parameters; a formula
+            without ``at``; fewer than one step.
         NumericalError: the loss is not finite at the start.
 
     Cost: steps gradients of a micro-batch, and what ``Tracer`` takes.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}.")
-    make = made_by(optimizer) if isinstance(optimizer, str) else optimizer
     ours, parameters = on_copy(f, at)
-    made = make(parameters)
+    made, restored = going_on(ours, parameters, optimizer, state)
+    if schedule is not None:
+        for group in made.param_groups:
+            group.pop("initial_lr", None)  # of the run's own schedule
     rates = None if schedule is None else Schedule(schedule, made)
     followed = Followed(made, ours)
     mover = Mover(ours, *slices(followed), followed.point())
@@ -73,7 +82,26 @@ def continuation(
             loss = mover.step(made, draws)
             if rates is not None:
                 rates.step(loss)
-    return Continuation(tracer.result, ours, made)
+    return Continuation(tracer.result, ours, made, restored)
+
+
+def going_on(
+    f: ModelLandscape | FunctionLandscape,
+    parameters: list[nn.Parameter],
+    optimizer: str | Maker,
+    state: Mapping[str, Any] | None,
+) -> tuple[Optimizer, str]:
+    """The optimiser of these parameters of f's, with the state that the run's own had, and in words what of it was taken.
+
+    Raises:
+        ValueError: an unknown optimiser or option; a state of another kind of optimiser, or of other parameters.
+    """
+    spec = maker(optimizer) if isinstance(optimizer, str) else None
+    made = (made_by(optimizer) if isinstance(optimizer, str) else optimizer)(parameters)
+    if state is None:
+        return made, ""
+    named = {"x": parameters[0]} if isinstance(f, FunctionLandscape) else dict(f.model.named_parameters())
+    return made, restore(made, named, state, None if spec is None else spec.options)
 
 
 def on_copy(

@@ -8,6 +8,10 @@ over the length of its gradient,
   to the run.
 - what a Newton step is predicted to gain, against the loss and its fall so far: small is near a stationary point.
 - how much the curvature changes over a Newton step: a saddle's stays what it is until the saddle is reached, a plateau's does not.
+- the loss that the noise of the gradients keeps up, r tr(Sigma) / 4 in a quadratic bowl, against what a Newton step would gain: where
+  much more is left, noise does not hold the run.
+- r |g|^2 / 2, the most that directions with r lambda > 1 keep up, against the loss: at the edge of stability it may be next to nothing.
+- the optimiser's edge of stability over the sharpness it feels: the factor by which the rate could grow.
 - the shares of saturated and of dead units, and the factor by which gradients shrink from layer to layer.
 Confidences are judgements of how clear the evidence is, not probabilities.
 """
@@ -98,6 +102,7 @@ def diagnose(
     """
     if not isinstance(trace, Trace):
         raise TypeError(f"diagnose reads a Trace, tracer.result or ls.load(folder), got {type(trace).__name__}.")
+    trace = trace.of_f()
     if len(trace.steps) < 2:
         raise ValueError("the trace has one record only: no step was traced, so that nothing can be said of a run.")
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
@@ -195,52 +200,83 @@ def _by_module(trace: Trace) -> tuple[list[str], list[float], float]:
 
 
 def _learning_rate(trace: Trace, facts: Facts) -> Cause:
+    choices = [_decayed(trace, facts), _overshoots(trace, facts), *_climbed(trace, facts), _too_small(trace, facts)]
+    return max(choices, key=lambda c: c.confidence)
+
+
+def _decayed(trace: Trace, facts: Facts) -> Cause:
     rate, best = float(trace.learning_rate[-1]), float(trace.learning_rate.max())
+    decayed = rate / best if best > 0 else 1.0
+    awake = _ramp(math.log10(max(facts.steps * best * facts.along, 1e-300)), -2.0, -0.5)
+    sure = 0.95 * _ramp(-math.log10(max(decayed, 1e-300)), 0.7, 1.5) * _left(facts) * awake
+    evidence = [
+        f"the rate is {rate:.3g}, {decayed:.2g} of what it was",
+        f"a Newton step would still gain {facts.gain:.2g} of the loss",
+    ]
+    return Cause("learning rate", sure, evidence, "Raise it again: the schedule ended before the descent did.")
+
+
+def _overshoots(trace: Trace, facts: Facts) -> Cause:
     sharp, edge = float(trace.sharpness[-1]), float(trace.edge[-1])
-    choices = []
-    decayed = rate / best if best > 0 else 0.0
-    left = _ramp(math.log10(facts.gain), -4.0, -2.0) if facts.gain > 0 else 0.0
-    if decayed < 0.2:
-        awake = _ramp(math.log10(max(facts.steps * best * facts.along, 1e-300)), -2.0, -0.5)
-        sure = 0.95 * _ramp(-math.log10(max(decayed, 1e-300)), 0.7, 1.5) * left * awake
-        evidence = [
-            f"the rate is {rate:.3g}, {decayed:.2g} of what it was",
-            f"a Newton step would still gain {facts.gain:.2g} of the loss",
-        ]
-        choices.append(
-            Cause("learning rate", sure, evidence, "Raise it again: the schedule ended before the descent did.")
-        )
+    sure = 0.0
     if math.isfinite(facts.efficiency) and facts.promised > 1e-6 * facts.unit:
-        over = _ramp(0.4 - facts.efficiency, 0.1, 0.35)
-        sure = 0.95 * over * _ramp(2.0 - facts.noise, 0.0, 0.6)
-        evidence = [
-            f"gradients promised a fall of {facts.promised:.3g}, {facts.efficiency:.2g} of it came: steps overshoot",
-            f"the gradient given is f's own up to {facts.noise:.2g} in square",
-        ]
-        if sharp > edge:
-            evidence.append(f"sharpness {sharp:.3g} is above the edge {edge:.3g}")
-        choices.append(
-            Cause("learning rate", sure, evidence, "Lower it: the step is longer than the curvature allows.")
-        )
-    if facts.risen > 0.05:
-        sure = 0.985 * _ramp(facts.risen, 0.05, 0.2) * _ramp(4.0 - facts.noise, 0.0, 2.0)
-        evidence = [f"the loss is {facts.loss:.3g}, above its start of {float(trace.loss[0]):.3g}: steps overshoot"]
-        choices.append(Cause("learning rate", sure, evidence, "Lower it and start again, or warm up."))
-    if facts.peak > 0.5:
-        sure = 0.7 * _ramp(facts.peak, 0.5, 1.0) * _ramp(4.0 - facts.noise, 0.0, 2.0)
-        sure = max(sure, 0.985 * _ramp(math.log10(facts.peak), 1.0, 3.0))
-        sure *= 1 - 0.7 * _progress(facts) * _near(facts)  # it has come back since, and arrived
-        evidence = [
-            f"the loss has been {float(trace.loss.max()):.3g}, far above its start of {float(trace.loss[0]):.3g}"
-        ]
-        choices.append(Cause("learning rate", sure, evidence, "Lower it and start again, or warm up."))
-    if facts.steps * facts.rate * max(facts.along, facts.scale) < 1e-2 and decayed > 0.5:
-        small = 0.9 if facts.rate < 1e-5 and facts.gain > NEAR else 0.3 * left
+        sure = 0.95 * _ramp(0.4 - facts.efficiency, 0.1, 0.35) * _ramp(2.0 - facts.noise, 0.0, 0.6)
+        # at the edge of stability gradients promise much and little comes, yet a lower rate gains no more than what they swing by
+        sure *= _ramp(math.log10(max(facts.swing, 1e-300)), -4.0, -2.0)
+    evidence = [
+        f"gradients promised a fall of {facts.promised:.3g}, {facts.efficiency:.2g} of it came: steps overshoot",
+        f"the gradient given is f's own up to {facts.noise:.2g} in square",
+        f"overshooting keeps up at most {facts.swing:.2g} of the loss",
+    ]
+    if sharp > edge:
+        evidence.append(f"sharpness {sharp:.3g} is above the edge {edge:.3g}")
+    return Cause("learning rate", sure, evidence, "Lower it: the step is longer than the curvature allows.")
+
+
+def _climbed(trace: Trace, facts: Facts) -> list[Cause]:
+    """The loss is above where it started, or has been far above."""
+    first, highest = float(trace.loss[0]), float(trace.loss.max())
+    quiet = _ramp(4.0 - facts.noise, 0.0, 2.0)
+    risen = 0.985 * _ramp(facts.risen, 0.05, 0.2) * quiet
+    peak = 0.7 * _ramp(facts.peak, 0.5, 1.0) * quiet
+    peak = max(peak, 0.985 * _ramp(math.log10(max(facts.peak, 1e-300)), 1.0, 3.0))
+    peak *= 1 - 0.7 * _progress(facts) * _near(facts)  # it has come back since, and arrived
+    now = f"the loss is {facts.loss:.3g}, above its start of {first:.3g}: steps overshoot"
+    then = f"the loss has been {highest:.3g}, far above its start of {first:.3g}"
+    remedy = "Lower it and start again, or warm up."
+    return [Cause("learning rate", risen, [now], remedy), Cause("learning rate", peak, [then], remedy)]
+
+
+def _too_small(trace: Trace, facts: Facts) -> Cause:
+    """Gradients keep what they promise, much is left to gain, and the landscape bears a rate at which as many steps would gain it.
+
+    It bears as much as the edge of stability does, and as the loss that noise keeps up at that rate stays below what is left.
+    """
+    decayed = float(trace.learning_rate[-1]) < 0.5 * float(trace.learning_rate.max())
+    if facts.steps * facts.rate * max(facts.along, facts.scale) < 1e-2 and not decayed:
+        sure = 0.9 if facts.rate < 1e-5 and facts.gain > NEAR else 0.3 * _left(facts)
         evidence = [
             f"in {facts.steps} steps of rate {facts.rate:.3g} no curvature up to {facts.scale:.3g} is traversed"
         ]
-        choices.append(Cause("learning rate", small, evidence, "Raise it: the landscape would bear much more."))
-    return max(choices, key=lambda c: c.confidence, default=Cause("learning rate", 0.0, [], ""))
+        return Cause("learning rate", sure, evidence, "Raise it: the landscape would bear much more.")
+    room = min(facts.room, facts.gain / facts.floor if facts.floor > 0 else math.inf)
+    if decayed or not 1 < room < math.inf:
+        return Cause("learning rate", 0.0, [], "")
+    more = room * facts.promised / facts.unit
+    felt = _ramp(math.log10(max(facts.steps * facts.best_rate * facts.scale, 1e-300)), -2.0, -0.5)
+    sure = (
+        0.85
+        * felt
+        * _left(facts)
+        * _ramp(math.log10(room), 0.5, 1.5)
+        * _ramp(math.log10(max(more, 1e-300)), -2.0, -0.5)
+    )
+    sure *= 1 - max(_overshoots(trace, facts).confidence, _noise(trace, facts).confidence)
+    evidence = [
+        f"a rate {room:.2g} times as large would still be stable and above its noise; at it as many steps promise {more:.2g} of the loss",
+        f"a Newton step would still gain {facts.gain:.2g} of the loss",
+    ]
+    return Cause("learning rate", sure, evidence, "Raise it, ten times say: the landscape would bear more.")
 
 
 def _noise(trace: Trace, facts: Facts) -> Cause:
@@ -248,9 +284,12 @@ def _noise(trace: Trace, facts: Facts) -> Cause:
     if math.isfinite(facts.efficiency) and math.isfinite(facts.noise):
         lost = _ramp(0.5 - facts.efficiency, 0.1, 0.35)
         sure = 0.92 * lost * _ramp(math.log10(max(facts.noise, 1e-300)), 0.2, 0.7) * (1 - 0.7 * _deep(facts))
+        if facts.gain > 0 and facts.floor > 0:  # what is left must be what noise keeps up
+            sure *= 1 - _ramp(math.log10(facts.gain / facts.floor), 1.0, 2.0)
     evidence = [
         f"the gradients given are {facts.noise:.3g} times f's own in square: mostly noise",
         f"gradients promised a fall of {facts.promised:.3g}, {facts.efficiency:.2g} of it came",
+        f"noise alone keeps up {facts.floor:.2g} of the loss, a Newton step would gain {facts.gain:.2g}",
     ]
     return Cause("noise", sure, evidence, "Lower the rate, take larger batches, or average the weights.")
 
@@ -322,6 +361,11 @@ _JUDGES: tuple[Callable[[Trace, Facts], Cause], ...] = (
     _minimum,
     _flat,
 )
+
+
+def _left(facts: Facts) -> float:
+    """1 where a Newton step gains a part of the loss, 0 near a stationary point and where nothing is known."""
+    return _ramp(math.log10(facts.gain), -4.0, -2.0) if facts.gain > 0 else 0.0
 
 
 def _near(facts: Facts) -> float:

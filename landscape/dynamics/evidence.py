@@ -30,6 +30,11 @@ class Facts:
     promised: float  # N r |g|^2 over the late part
     efficiency: float
     noise: float  # |gradient given|^2 / |g|^2, late mean
+    floor: (
+        float  # r tr(Sigma) / 4 over unit, the loss that the noise of the gradients given keeps up in a quadratic bowl
+    )
+    swing: float  # r |g|^2 / 2 over unit, the most that directions in which steps overshoot, r lambda > 1, keep up of the loss
+    room: float  # the optimiser's edge over the sharpness that it feels; NaN where not measured
     gain: float  # of a Newton step, over unit; NaN without a last look
     lowest: float  # the smallest eigenvalue and its uncertainty
     doubt: float
@@ -58,6 +63,7 @@ def gather(trace: Trace) -> Facts:
     fall = _level(trace.loss[late], 0) - _level(trace.loss[late], 1)
     unit = max(first - float(trace.loss.min()), abs(loss), 1e-300)
     given = trace.batch_gradient_norm.square()[late]
+    noise = float(given[given.isfinite()].mean() / g2[late].mean()) if bool(g2[late].mean() > 0) else math.nan
     ratio = float(trace.smallest[-1] / trace.smallest[late.start])
     last = trace.last
     values = None if last is None else last.eigenvalues
@@ -81,7 +87,10 @@ def gather(trace: Trace) -> Facts:
         falling=fall > FALLING * abs(loss) and fall > 1e-3 * unit,
         promised=promised,
         efficiency=fall / promised if promised > max(rounding, 0.0) else math.nan,
-        noise=float(given[given.isfinite()].mean() / g2[late].mean()) if bool(g2[late].mean() > 0) else math.nan,
+        noise=noise,
+        floor=max(noise - 1, 0.0) * promised / max(span, 1) / 4 / unit,
+        swing=promised / max(span, 1) / 2 / unit,
+        room=float(trace.edge[-1] / trace.sharpness[-1]) if float(trace.sharpness[-1]) > 0 else math.nan,
         gain=math.nan if last is None else max(last.predicted_decrease, least) / unit,
         lowest=lowest,
         doubt=doubt,

@@ -14,12 +14,12 @@ _SECOND = ("exp_avg_sq", "square_avg")  # of Adam and its like, of RMSprop
 
 
 class Scalars(NamedTuple):
-    """The optimiser's quantities at a record; NaN where it has none. Norms are () on the parameters' device."""
+    """The optimiser's quantities at a record, named as its columns; NaN where it has none. Norms are () on the parameters' device."""
 
-    batch_gradient: Tensor | float
+    batch_gradient_norm: Tensor | float
     learning_rate: float
-    momentum: Tensor | float
-    second: Tensor | float
+    momentum_norm: Tensor | float
+    second_moment_norm: Tensor | float
     edge: float
 
 
@@ -75,8 +75,10 @@ class Followed:
 
     def norms(self, vector: Tensor) -> Tensor:
         """The norms (L,), float64, of the parts of a vector (n,) in each of f's parameter tensors."""
-        whole = vector.double()
-        return torch.stack(list(torch._foreach_norm([whole[s] for s in self.layout.values()])))
+        parts = torch.split(
+            vector.double(), [s.stop - s.start for s in self.layout.values()]
+        )  # float32 sums lose digits
+        return torch.stack(list(torch._foreach_norm(parts)))
 
     def momentum(self) -> float:
         """The first optimiser's momentum, or Adam's beta1."""
@@ -132,6 +134,6 @@ class Followed:
 def _norm(tensors: list[Tensor]) -> Tensor | float:
     if not tensors:
         return float("nan")
-    norms = torch._foreach_norm([t.double() for t in tensors])  # float32 sums lose digits
+    norms = torch._foreach_norm(tensors, dtype=torch.float64)
     whole: Tensor = torch.stack([n.to(norms[0].device) for n in norms]).norm()
     return whole

@@ -106,6 +106,23 @@ def maker(spec: str) -> Spec:
     return Spec(kind, options, tuple(groups))
 
 
+def spec_of(optimizer: Optimizer) -> str | None:
+    """The line that ``maker`` reads back as this optimiser, with the rate that it has now; None where there is none.
+
+    An optimiser with several groups, or of a class that is not torch's, has none.
+    """
+    if OPTIMIZERS.get(type(optimizer).__name__.lower()) is not type(optimizer) or len(optimizer.param_groups) != 1:
+        return None
+    group, known = optimizer.param_groups[0], inspect.signature(type(optimizer)).parameters
+    options: dict[str, object] = {"lr": float(group["lr"])} if "lr" in group else {}
+    for name, parameter in known.items():
+        value = group.get(name)
+        if name != "lr" and isinstance(value, bool | int | float | tuple) and value != parameter.default:
+            options[name] = value
+    listed = ",".join(f"{name}={value!r}" for name, value in options.items())
+    return f"{type(optimizer).__name__.lower()}:{listed}" if listed else type(optimizer).__name__.lower()
+
+
 def as_makers(optimizers: Sequence[str] | Mapping[str, Maker]) -> dict[str, Maker]:
     """Labels to makers; a spec is its own label.
 

@@ -16,6 +16,7 @@ STILL = 1e-4  # of the loss: a run that fell by less in all did not descend
 
 def phases(trace: Trace) -> list[Phase]:
     """The phases in order, each beginning where the one before ends; none for a trace of fewer than two records."""
+    trace = trace.of_f()
     found: list[Phase] = []
     for i in range(1, len(trace.steps)):
         name, evidence = _interval(trace, i)

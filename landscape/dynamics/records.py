@@ -10,6 +10,7 @@ from torch import Tensor
 
 COLUMNS = (
     "steps",
+    "evaluated",
     "loss",
     "gradient_norm",
     "update_norm",
@@ -68,6 +69,18 @@ class Records:
         self._block.append(row)
         if len(self._block) >= BLOCK:
             self.flush()
+
+    def complete(self, row: Tensor) -> None:
+        """Fill what the newest record lacks from ``row``, made at the same step."""
+        if not self._block:  # it is in the file
+            rows = self.read()
+            with self.path.open("r+b") as file:
+                file.truncate(8 * self.width * (len(rows) - 1))
+            self._block.append(rows[-1].to(row.device))
+        last = self._block.pop()
+        full = torch.where(last.isnan(), row, last)
+        full[COLUMNS.index("evaluated")] = row[COLUMNS.index("evaluated")]
+        self.add(full)
 
     def flush(self) -> None:
         if self._block:

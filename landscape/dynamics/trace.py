@@ -5,8 +5,9 @@ A: activations met in one evaluation of f, in call order. n: dimension of f. All
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class Trace:
     """A run as a landscape f saw it. ``steps[i]`` optimiser steps had been taken when record i was made."""
 
     steps: Tensor  # (m,) int64
+    evaluated: Tensor  # (m,) bool: whether f was evaluated; where not, what is said of f, its gradient, Hessian and units is NaN
     loss: Tensor  # (m,) f at the point
     gradient_norm: Tensor  # (m,) of the gradient of f
     update_norm: Tensor  # (m,) of the one step before the record; NaN in the first
@@ -79,11 +81,25 @@ class Trace:
         return self.layer_update / self.layer_weight
 
     @property
+    def effective_rate(self) -> Tensor:
+        """(m,) length of the one step before the record over that of the gradient it was given."""
+        return self.update_norm / self.batch_gradient_norm
+
+    @property
     def phases(self) -> list[Phase]:
         """The run's phases in order: descent, plateau, saddle approach, saddle escape, edge of stability, divergence, converged."""
         from landscape.dynamics.phases import phases  # that module knows this one
 
         return phases(self)
+
+    def of_f(self) -> "Trace":
+        """The trace of those records only at which f was evaluated."""
+        if bool(self.evaluated.all()):
+            return self
+        rows: dict[str, Any] = {
+            k: v[self.evaluated] for k, v in vars(self).items() if isinstance(v, Tensor) and k != "x"
+        }
+        return replace(self, **rows)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Store the trace in ``folder``, no pickle."""

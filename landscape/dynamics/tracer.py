@@ -5,7 +5,8 @@
     trace = tracer.result
 
 A hook on the optimiser counts its steps; every k-th step f, its gradient and, from the last vectors, both ends of its Hessian's
-spectrum are evaluated where the parameters are then. Between, nothing is done but counting. Records go to a file in blocks, so that
+spectrum are evaluated where the parameters are then; with ``evaluate=m`` at every m-th of these records only, and the others hold what
+the optimiser itself tells. Between, nothing is done but counting. Records go to a file in blocks, so that
 memory does not grow with the run.
 """
 
@@ -27,6 +28,7 @@ from torch import Tensor
 from landscape.core import FunctionLandscape
 from landscape.dynamics.activity import Activity
 from landscape.dynamics.follow import Followed
+from landscape.dynamics.makers import spec_of
 from landscape.dynamics.records import COLUMNS, LAYERED, UNITS, Records
 from landscape.dynamics.ritz import Ends, refresh
 from landscape.dynamics.trace import Trace
@@ -38,6 +40,8 @@ from landscape.stationary.classify import StationaryPoint, classify
 
 LAST_DENSE = 600  # up to this n the last look computes the whole spectrum
 LAST_PRODUCTS = 400  # and above it spends at most so many products
+ENDS = ("largest", "smallest", "largest_bound", "smallest_bound", "rayleigh", "negative_share")
+NAN = float("nan")  # not measured
 
 
 class Tracer:
@@ -63,8 +67,8 @@ class Tracer:
     a step, and the gradients seen are still scaled. The loop's parameters, gradients, optimiser state and random states (torch, NumPy,
     Python, the generators of f's loader) are left as they are.
 
-    Cost: a record takes one evaluation of f with its gradient, a refresh 3 + 2 rounds products; a parameter-sized copy is held across
-    a recorded step.
+    Cost: a record takes one evaluation of f with its gradient and some norms of vectors (n,), where f is not evaluated only these; a
+    refresh 3 + 2 rounds products. A parameter-sized copy is held across a recorded step. A step without a record costs nothing.
 
     Raises:
         TypeError: optimizer is no optimiser, or f no landscape.
@@ -78,20 +82,23 @@ class Tracer:
         f: ModelLandscape | FunctionLandscape,
         every: int = 10,
         *,
+        evaluate: int = 1,
         curvature: int = 1,
         rounds: int = 2,
         last_look: bool = True,
         folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
     ) -> None:
-        if every < 1 or curvature < 0 or rounds < 1:
+        if min(every, evaluate, rounds) < 1 or curvature < 0:
             raise ValueError(
-                f"every and rounds must be at least 1 and curvature at least 0, got {every}, {rounds}, {curvature}."
+                "every, evaluate and rounds must be at least 1 and curvature at least 0, "
+                f"got {every}, {evaluate}, {rounds}, {curvature}."
             )
         if resume and folder is None:
             raise ValueError("resume needs the folder of the earlier records.")
         self._followed = Followed(optimizer, f)
-        self.f, self.every, self.curvature, self.rounds, self.last_look = f, every, curvature, rounds, last_look
+        self.f, self.every, self.evaluate, self.curvature = f, every, evaluate, curvature
+        self.rounds, self.last_look = rounds, last_look
         self._folder = Path(folder if folder is not None else tempfile.mkdtemp(prefix="landscape-trace-"))
         if folder is None:
             weakref.finalize(self, shutil.rmtree, self._folder, True)
@@ -99,6 +106,7 @@ class Tracer:
         self._records: Records | None = None
         self._hooks: list[Callable[[], None]] = []
         self._steps = self._seen = self._products = 0
+        self._whole = True  # whether f was evaluated at the last record
         self._before: Tensor | None = None
         self._start: Tensor | None = None
         self._last: Tensor | None = None
@@ -117,12 +125,15 @@ class Tracer:
         if earlier is None:
             self._records.add(row)
         else:
-            self._steps = int(earlier[0])
+            self._steps = self._seen = int(earlier[0])
+            self._whole = bool(earlier[COLUMNS.index("evaluated")])
             self._travelled = float(earlier[COLUMNS.index("travelled")])
         first, last = self._followed.optimizers[0], self._followed.optimizers[-1]
+        apart: Callable[[Callable[..., None]], Callable[..., None]] = torch.compiler.disable
         self._hooks = [
-            first.register_step_pre_hook(self._before_step).remove,
-            last.register_step_post_hook(self._after_step).remove,
+            # a compiled step calls them and does not compile them
+            first.register_step_pre_hook(apart(self._before_step)).remove,
+            last.register_step_post_hook(apart(self._after_step)).remove,
         ]
         return self
 
@@ -132,8 +143,8 @@ class Tracer:
         for remove in self._hooks:
             remove()
         if self._records is not None:
-            if self._steps != self._seen and kind is None:
-                self._record(None)
+            if kind is None and not (self._whole and self._steps == self._seen):
+                self._record(None, True)
             self._result = self._build(look=self.last_look and kind is None)
             self._records.close()
 
@@ -158,48 +169,60 @@ class Tracer:
         self._steps += 1
         if self._steps % self.every == 0:
             before, self._before = self._before, None
-            self._record(before)
+            self._record(before, self._steps // self.every % self.evaluate == 0)
 
     # ---- a record ------------------------------------------------------------------------------------------------------
 
-    def _record(self, before: Tensor | None) -> None:
+    def _record(self, before: Tensor | None, evaluate: bool) -> None:
         assert self._records is not None
-        self._records.add(self._measure(before))
-        self._seen = self._steps
+        row = self._measure(before, evaluate)
+        if self._seen == self._steps:  # the last record, made without f, is completed
+            self._records.complete(row)
+        else:
+            self._records.add(row)
+        self._seen, self._whole = self._steps, evaluate
 
-    def _measure(self, before: Tensor | None) -> Tensor:
+    def _measure(self, before: Tensor | None, evaluate: bool = True) -> Tensor:
         """One row, float64, on the device: COLUMNS, then LAYERED for every layer, then UNITS for every activation."""
         assert self._start is not None
         assert self._last is not None
         x = self._followed.point()
         self._travelled = (x - self._last).double().norm() + self._travelled
         self._last = x
+        row: dict[str, Tensor | float] = {
+            "steps": float(self._steps),
+            "evaluated": float(evaluate),
+            "travelled": self._travelled,
+            "from_start": (x - self._start).double().norm(),
+            **self._followed.scalars()._asdict(),
+        }
+        gradient, units = self._see(x, row) if evaluate else (None, [])
+        layers = []
+        for name, vector in (
+            ("gradient_norm", gradient),
+            ("update_norm", None if before is None else x - before),
+            ("weight_norm", x),
+        ):
+            if vector is None:
+                layers.append(x.new_full((len(self._followed.layout),), NAN, dtype=torch.float64))
+            else:
+                layers.append(self._followed.norms(vector))
+                row[name] = layers[-1].norm()
+        units = units or [NAN] * (len(UNITS) * len(self._activities))
+        found = _together([*(row.get(name, NAN) for name in COLUMNS), *units], x.device)
+        return torch.cat([found[: len(COLUMNS)], *layers, found[len(COLUMNS) :]])
+
+    def _see(self, x: Tensor, row: dict[str, Tensor | float]) -> tuple[Tensor, list[Tensor | float]]:
+        """What f says at x goes into the row; its gradient (n,), and the shares of stuck units."""
         with _untouched(self.f):
             value, gradient, noise, activity = _evaluate(self.f, x)
             due = self.curvature and self._steps // self.every % self.curvature == 0
-            ends, sharpness = self._ends(x, gradient) if due and _finite(value, gradient) else (None, float("nan"))
-        nan = float("nan")
-        scalars = self._followed.scalars()
-        known = (
-            [ends.largest, ends.smallest, ends.largest_bound, ends.smallest_bound, ends.rayleigh, ends.negative_share]
-            if ends
-            else [nan] * 6
-        )
-        vectors = (gradient, None if before is None else x - before, x)
-        parts = [
-            x.new_full((len(self._followed.layout),), nan, dtype=torch.float64)
-            if v is None
-            else self._followed.norms(v)
-            for v in vectors
-        ]
-        whole = [part.norm() for part in parts]
-        away = (x - self._start).double().norm()
-        row: list[Tensor | float] = [float(self._steps), value, whole[0], whole[1], scalars.batch_gradient, whole[2]]
-        row += [self._travelled, away, scalars.learning_rate, scalars.momentum, scalars.second, noise]
-        row += [*known, sharpness, scalars.edge]
+            ends, sharpness = self._ends(x, gradient) if due and _finite(value, gradient) else (None, NAN)
+        row |= {"loss": value, "noise_trace": noise, "sharpness": sharpness}
+        if ends is not None:
+            row |= {name: getattr(ends, name) for name in ENDS}
         self._activities = activity.names()
-        units = _together([*activity.saturated(), *activity.dead()], x.device)
-        return torch.cat([_together(row, x.device), *parts, units])
+        return gradient, [*activity.saturated(), *activity.dead()]
 
     def _ends(self, x: Tensor, gradient: Tensor) -> tuple[Ends | None, float]:
         """Both ends at x, and the sharpness that the optimiser feels; None where a product is not finite."""
@@ -214,7 +237,7 @@ class Tracer:
             self._scaled, self._products = felt.vectors, self._products + felt.products
             return ends, felt.largest
         except NumericalError:
-            return None, float("nan")
+            return None, NAN
 
     # ---- the result ----------------------------------------------------------------------------------------------------
 
@@ -233,12 +256,16 @@ class Tracer:
             for name in names:
                 columns[name] = rows[:, at : at + width].clone()
                 at += width
-        columns["steps"] = columns["steps"].to(torch.int64)
-        diverged = not bool(torch.isfinite(columns["loss"]).all())
+        columns["steps"], columns["evaluated"] = columns["steps"].to(torch.int64), columns["evaluated"].bool()
+        diverged = not bool(torch.isfinite(columns["loss"][columns["evaluated"]]).all())
         x = self._followed.point()
         with _untouched(self.f):
             last = self._look(x) if look and not diverged else None
-            config = {"every": self.every, "curvature": self.curvature, "rounds": self.rounds}
+            config: dict[str, Any] = {
+                name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
+            }
+            if len(self._followed.optimizers) == 1 and (spec := spec_of(self._followed.optimizers[0])) is not None:
+                config["optimizer"] = spec
             source = provenance(self.f, x, None, 0, config)
         return Trace(
             **columns,

@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/tracer.py
 
-A record is one evaluation of the traced landscape with its gradient: its share of the run is about the samples that f has over those
-of ``every`` steps. Memory is the process's peak during runs of two lengths, each in a process of its own.
+A record is one evaluation of the traced landscape with its gradient, two to three steps of this small net where f has as many samples
+as a batch, and some norms, a sixth to a third of a step; with ``evaluate=m`` the first is at every m-th record only. Memory is the
+process's peak during runs of two lengths, each in a process of its own.
 """
 
 import resource
@@ -11,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +20,18 @@ from torch import Tensor, nn
 
 import landscape as ls
 
-STEPS, ROUNDS = 200, 15
-# (samples that f has, every, curvature)
-SETTINGS = ((128, 100, 0), (128, 50, 0), (32, 20, 0), (128, 100, 1), (128, 50, 1))
+STEPS, ROUNDS = 100, 20
+# (samples that f has, every, evaluate, curvature)
+SETTINGS = (
+    (128, 100, 1, 0),
+    (128, 50, 1, 0),
+    (128, 20, 1, 0),
+    (32, 25, 1, 0),
+    (128, 10, 10, 0),
+    (128, 10, 5, 0),
+    (128, 100, 1, 1),
+    (128, 50, 1, 1),
+)
 LENGTHS = (5_000, 50_000)
 
 
@@ -33,43 +44,52 @@ def small_cnn() -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def overhead() -> None:
+    """Blocks of steps by optimisers of one model, in turn: one that is not traced, and one for every setting."""
     model, x, y = small_cnn()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 
-    def loop() -> float:
+    def block(optimizer: torch.optim.Optimizer) -> float:
         start = time.process_time()  # other processes on the machine do not count
         for _ in range(STEPS):
             optimizer.zero_grad()
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
-        return (time.process_time() - start) / STEPS
+        return 1e3 * (time.process_time() - start) / STEPS
 
-    loop()
-    plain: list[float] = []
-    over: dict[tuple[int, int, int], list[float]] = {s: [] for s in SETTINGS}
-    products = dict.fromkeys(SETTINGS, 0)
-    for _ in range(ROUNDS):
-        for setting, times in over.items():
-            samples, every, curvature = setting
+    plain = torch.optim.SGD(model.parameters(), lr=1e-3)
+    traced: dict[tuple[int, int, int, int], tuple[torch.optim.Optimizer, ls.Tracer]] = {}
+    with ExitStack() as stack:
+        for setting in SETTINGS:
+            samples, every, evaluate, curvature = setting
+            optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
             f = ls.ModelLandscape(model, F.cross_entropy, [(x[:samples], y[:samples])])
-            before = loop()
-            with ls.Tracer(optimizer, f, every=every, curvature=curvature, last_look=False) as tracer:
-                spent = tracer.result.products  # of the first refresh, from random vectors: not the steady cost
-                during = loop()
-                products[setting] = tracer.result.products - spent
-            after = loop()
-            plain += [before, after]
-            times.append(during - (before + after) / 2)
-    base = statistics.median(plain)
-    print(f"step {1e3 * base:.2f} ms, a batch of 128; medians of {ROUNDS} alternated rounds of {STEPS} steps")
-    for (samples, every, curvature), times in over.items():
-        extra = statistics.median(times)
-        words = f"f of {samples} samples, a record every {every} steps: {100 * extra / base:+.1f} % of a step"
+            tracer = ls.Tracer(optimizer, f, every, evaluate=evaluate, curvature=curvature, last_look=False)
+            traced[setting] = (optimizer, stack.enter_context(tracer))
+        block(plain)
+        before = {
+            setting: tracer.result.products for setting, (_, tracer) in traced.items()
+        }  # the first refresh's, from random vectors
+        bare: list[float] = []
+        times: dict[tuple[int, int, int, int], list[float]] = {setting: [] for setting in SETTINGS}
+        for _ in range(ROUNDS):
+            bare.append(block(plain))
+            for setting, (optimizer, _) in traced.items():
+                times[setting].append(block(optimizer))
+        products = {setting: tracer.result.products - before[setting] for setting, (_, tracer) in traced.items()}
+    step = statistics.median(bare)
+    print(f"step {step:.2f} ms, at least {min(bare):.2f}, a batch of 128; {ROUNDS} blocks of {STEPS} steps, in turn")
+    for setting, found in times.items():
+        samples, every, evaluate, curvature = setting
+        middle, least = statistics.median(found) / step - 1, min(found) / min(bare) - 1
+        words = f"f of {samples} samples at every {every * evaluate} steps, a record every {every}: "
+        words += f"{100 * middle:+.1f} % of a step by medians, {100 * least:+.1f} % by minima"
         if curvature:
-            n = products[samples, every, curvature]
-            alone = statistics.median(over[samples, every, 0])
-            each = 1e3 * (extra - alone) * STEPS / n
-            words += f" with curvature, {n} products in {STEPS} steps, {each:.2f} ms a product"
+            each = (
+                (statistics.median(found) - statistics.median(times[samples, every, evaluate, 0]))
+                * STEPS
+                * ROUNDS
+                / products[setting]
+            )
+            words += f" with curvature, {products[setting]} products in {STEPS * ROUNDS} steps, {each:.2f} ms a product"
         print(words)
 
 

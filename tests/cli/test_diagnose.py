@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,6 +91,69 @@ def test_a_trace_is_diagnosed_and_its_model_probed(desk: Path, undrawn: None) ->
     assert run("traced", "--no-probe", "--out", "tried", "--resume")[1].count("eigenvector") >= 2  # the stored result
 
 
+FORMULA = """
+import landscape as ls
+
+
+def cap(x):
+    return -(x**2).sum(-1)
+
+
+ready = ls.FunctionLandscape(lambda x: -(x**2).sum(-1), dim=3)
+"""
+
+
+def descended(f: ls.FunctionLandscape, start: list[float], folder: Path, make: Any = None) -> ls.Trace:
+    w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=1e-3, momentum=0.5) if make is None else make([w])
+    with ls.Tracer(optimizer, f, every=5) as tracer:
+        for _ in range(40):
+            optimizer.zero_grad()
+            f.value(w).backward()
+            optimizer.step()
+    tracer.result.save(folder)
+    return tracer.result
+
+
+def test_the_trace_of_a_built_in_formula_is_probed(desk: Path, undrawn: None) -> None:
+    trace = descended(ls.zoo.load("styblinski-tang", dim=3), [0.1567] * 3, desk / "traced")
+    code, out, err = run("traced", *FAST, "--json", "--out", "run")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["causes"][0]["name"] == "saddle"
+    assert found["trials"]["loss"] == pytest.approx(float(trace.loss[-1]), rel=1e-12)
+    assert found["trials"]["curvature"] == pytest.approx(12 * 0.1567**2 / 2 - 16, rel=1e-3)  # 6 x^2 - 16
+    probes = ls.load(desk / "run").diagnosis.trials
+    direct = ls.probe(
+        ls.zoo.load("styblinski-tang", dim=3),
+        torch.optim.SGD([trace.x.clone().requires_grad_(True)], lr=1e-3, momentum=0.5),
+        steps=30, seeds=2, scale=abs(float(trace.loss[0])),
+    )  # fmt: skip
+    assert probes["control"].change == direct["control"].change  # the optimiser is the run's own
+    assert json.loads(run("traced", "--no-probe", "--json", "--out", "bare")[1])["trials"] is None
+    descended(ls.zoo.load("octopus", gamma=2.0), [1e-3] * 3, desk / "other")  # an option that is not stored
+    code, out, err = run("other", *FAST, "--json", "--out", "doubtful")
+    assert code == 0, err
+    assert json.loads(out)["trials"] is None
+    assert "no remedies are tried: octopus is" in json.loads(out)["notes"][0]
+    code, out, err = run("other", "--set", "gamma=2.0", *FAST, "--json", "--out", "sure")
+    assert code == 0, err
+    assert json.loads(out)["trials"] is not None
+
+
+@pytest.mark.parametrize("attr", ["cap", "ready"])
+def test_the_trace_of_a_users_formula_is_probed(attr: str, desk: Path, undrawn: None) -> None:
+    (desk / "form.py").write_text(FORMULA)
+    f = ls.FunctionLandscape(lambda x: -(x**2).sum(-1), dim=3)
+    descended(f, [1e-9, 0.0, 0.0], desk / "traced", lambda p: torch.optim.Adam(p, lr=1e-12))
+    code, out, err = run("traced", "--model", f"form.py:{attr}", *FAST, "--json", "--out", "run")
+    assert code == 0, err
+    assert json.loads(out)["trials"]["curvature"] == pytest.approx(-2.0)
+    code, _, err = run("traced", "--model", "himmelblau", *FAST, "--out", "wrong")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has 2 parameters, the trace 3" in err
+
+
 def test_a_checkpoint_is_continued_on_a_copy(desk: Path, undrawn: None) -> None:
     code, out, err = run("own.py:net", *ON, *FAST, "--steps", "60", "--out", "run")
     assert code == 0, err
@@ -104,6 +168,53 @@ def test_a_checkpoint_is_continued_on_a_copy(desk: Path, undrawn: None) -> None:
     code, _, err = run("--config", "run/config.toml", "--out", "again", "--json")
     assert code == 0, err
     assert ls.load(desk / "again").diagnosis == stored.diagnosis
+
+
+def test_the_optimiser_of_a_checkpoint_goes_on(desk: Path, undrawn: None) -> None:
+    namespace: dict[str, Callable[..., object]] = {}
+    exec(OWN, namespace)
+    model, (x, y) = namespace["net"](), namespace["data"]()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
+
+    def steps(count: int) -> float:
+        for _ in range(count):
+            optimizer.zero_grad()
+            torch.nn.functional.mse_loss(model(x), y).backward()
+            optimizer.step()
+        return float(torch.cat([p.detach().reshape(-1) for p in model.parameters()]).norm())
+
+    steps(40)
+    body = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": 40}
+    torch.save(body, "both.pt")
+    torch.save(body["optimizer"], "optimizer.pt")
+    torch.save(body["model"], "net.pt")
+    torch.save(torch.optim.Adam(namespace["other"]().parameters()).state_dict(), "other.pt")
+    truth = steps(20)
+    line = ("own.py:net", *ON[:-1], "sgd", "--batch-size", "32", "--no-probe", "--steps", "20", "--out")
+    for out, *source in (
+        ("both", "--checkpoint", "both.pt"),
+        ("apart", "--checkpoint", "net.pt", "--optimizer-state", "optimizer.pt"),
+    ):
+        code, shown, err = run(*line, out, *source)
+        assert code == 0, err
+        assert "momentum_buffer of 2 tensors, and its rate of 0.03" in " ".join(shown.split())
+        assert float(ls.load(desk / out).trace.weight_norm[-1]) == pytest.approx(truth, rel=1e-9)
+    for out, *source in (
+        ("anew", "--checkpoint", "net.pt"),
+        ("none", "--checkpoint", "both.pt", "--optimizer-state", "none"),
+        ("other", "--checkpoint", "both.pt", "--optimizer", "adam"),
+    ):
+        code, shown, err = run(*line, out, *source)
+        assert code == 0, err
+        assert "starting anew" in " ".join(shown.split())
+        assert float(ls.load(desk / out).trace.weight_norm[-1]) != pytest.approx(truth, rel=1e-3)
+    assert any("left out: the saved state is of another optimiser" in note for note in ls.load(desk / "other").notes)
+    code, _, err = run(*line, "bad", "--checkpoint", "net.pt", "--optimizer-state", "other.pt")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "other.pt: the saved state is of another optimiser" in err
+    code, _, err = run(*line, "bad", "--optimizer-state", "net.pt")
+    assert code == 3
+    assert "holds no optimiser's state" in err
 
 
 @pytest.mark.parametrize("name", ["dead-relus", "gaussian-well", "converged"])
@@ -153,7 +264,7 @@ def test_a_diverged_run_is_named_and_not_probed(desk: Path, undrawn: None) -> No
         (("traced", "--probe"), 2, "--probe on a stored trace needs --model"),
         (("traced", "--optimizer", "sgd:lr=0.1"), 2, "pass --model too"),
         (("traced", "--steps", "7"), 2, "--steps is about steps from a model on"),
-        (("traced", "--model", "own.py:net"), 2, "--model needs --optimizer"),
+        (("traced", "--model", "own.py:net"), 2, "needs --data"),
         (("traced", "--model", "own.py:other", *ON), 2, "of another model"),
         (("short",), 2, "one record only"),
         (("empty",), 3, "holds no result"),

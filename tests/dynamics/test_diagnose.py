@@ -100,6 +100,11 @@ def bowl(x: Tensor) -> Tensor:
     return 0.5 * (x[..., 0] ** 2 + 0.1 * x[..., 1] ** 2)
 
 
+def edge(x: Tensor) -> Tensor:
+    """At a rate of 0.02 the first coordinate changes its sign at every step and keeps its size."""
+    return 1 + 50 * x[..., 0] ** 2 + 5 * x[..., 1] ** 2
+
+
 RUNS: dict[str, tuple[str, Callable[[], ls.Trace]]] = {
     "sigmoid neuron": (
         "saturated",
@@ -126,6 +131,8 @@ RUNS: dict[str, tuple[str, Callable[[], ls.Trace]]] = {
     "too large": ("learning rate", lambda: along(bowl, [1.0, 1.0], sgd(2.0), 200)),
     "too large, net": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), sgd(20.0), 200)),
     "too large, units die": ("dead", lambda: train(net(nn.ReLU, 5, 12, 3), sgd(2.0), 200)),
+    "too small": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), sgd(2e-3), 200)),
+    "too small, adam, batches": ("learning rate", lambda: train(net(nn.GELU, 5, 12, 3), adam(2e-4), 200, batch=24)),
     "diverged": ("learning rate", lambda: along(lambda x: (x**4).sum(-1), [3.0], sgd(1.0), 20, every=1)),
     "noise": ("noise", lambda: train(net(nn.Tanh, 5, 1), sgd(0.05), 500, batch=2, noise=1.0)),
     "noise, adam": ("noise", lambda: train(net(nn.Tanh, 5, 1), adam(0.05), 500, batch=2, noise=1.0)),
@@ -134,6 +141,8 @@ RUNS: dict[str, tuple[str, Callable[[], ls.Trace]]] = {
         "minimum",
         lambda: along(bowl, [1.0, 1.0], sgd(3.0), 500, gamma=0.97),
     ),
+    "converged but for a swing at the edge": ("minimum", lambda: along(edge, [1e-3, 1.0], sgd(0.02), 300)),
+    "swing at the edge": ("learning rate", lambda: along(edge, [1.0, 1.0], sgd(0.02), 300)),
     "converged, offset": ("minimum", lambda: train(net(nn.Tanh, 5, 1), sgd(0.1), 500, noise=1.0)),
 }
 

@@ -265,6 +265,36 @@ def test_records_spill_and_a_run_goes_on(tmp_path: Path) -> None:
         descend(f, rest, 0.1, 1, 2, folder=tmp_path, resume=True)
 
 
+def test_f_is_evaluated_more_rarely_than_records_are_made(tmp_path: Path) -> None:
+    f = ls.FunctionLandscape(lambda x: 0.5 * (x**2).sum(-1), dim=2)
+    full = descend(f, [1.0, 2.0], 0.1, 141, 2, last_look=False)
+    trace = descend(f, [1.0, 2.0], 0.1, 141, 2, evaluate=7, last_look=False, folder=tmp_path)
+    seen = (trace.steps % 14 == 0) | (trace.steps == 141)
+    assert trace.steps.tolist() == [*range(0, 141, 2), 141]
+    assert torch.equal(trace.evaluated, seen)
+    for name in ("loss", "gradient_norm", "largest", "smallest", "rayleigh"):  # what f says
+        wanted = torch.where(seen, getattr(full, name), torch.nan)
+        torch.testing.assert_close(getattr(trace, name), wanted, rtol=1e-9, atol=1e-12, equal_nan=True)
+    for name in ("update_norm", "batch_gradient_norm", "weight_norm", "travelled", "learning_rate", "layer_update"):
+        assert torch.equal(
+            getattr(trace, name).nan_to_num(-1.0), getattr(full, name).nan_to_num(-1.0)
+        )  # what the optimiser says
+    assert not trace.diverged
+    assert torch.isfinite(trace.of_f().loss).all()
+    assert ls.diagnose(trace).causes[0].name == ls.diagnose(full).causes[0].name
+    assert ls.plateau_length(trace, share=0.25) == 14  # 0.81^k is below it from k = 7 on
+
+
+@pytest.mark.parametrize("steps", [1, 64, 130])  # records in memory, just written, and both
+def test_the_last_record_is_completed(steps: int, tmp_path: Path) -> None:
+    f = ls.FunctionLandscape(lambda x: 0.5 * (x**2).sum(-1), dim=2)
+    trace = descend(f, [1.0, 2.0], 0.01, steps, 1, evaluate=1000, curvature=0, last_look=False, folder=tmp_path)
+    assert trace.steps.tolist() == list(range(steps + 1))
+    assert trace.evaluated.tolist() == [True, *[False] * (steps - 1), True]
+    assert float(trace.loss[-1]) == pytest.approx(2.5 * 0.99 ** (2 * steps), rel=1e-12)
+    assert float(trace.update_norm[-1]) == pytest.approx(0.01 * 5**0.5 * 0.99 ** (steps - 1), rel=1e-12)
+
+
 def test_steps_that_a_gradient_scaler_skips_are_not_counted() -> None:
     f = ls.FunctionLandscape(lambda x: 0.5 * (x**2).sum(-1), dim=2)
     w = torch.ones(2, dtype=torch.float64, requires_grad=True)
