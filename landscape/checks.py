@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from landscape import kernels
 from landscape.core import Landscape
-from landscape.errors import NumericalError
+from landscape.errors import LoadingError, NumericalError
 from landscape.hessian import Hessian
 from landscape.model import ModelLandscape
 from landscape.results import result
@@ -27,6 +28,9 @@ KINKED = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Hardtanh, nn.H
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 SMOOTH = 0.02  # relative change of a product up to which the landscape counts as smooth at the probed distance
+
+
+_RECOMPUTES = "saved tensors are hooked"  # what torch is to say where a model asks for hooks
 
 
 @result
@@ -138,13 +142,19 @@ class _Attention(TorchFunctionMode):
 def _kernels(f: ModelLandscape, x: Tensor) -> Check:
     with _Attention() as attention:
         _batch_losses(f, x)
+    if _checkpointed(f, x):
+        return Check(
+            "kernels", Status.WARNING,
+            "activation checkpointing computes anew with the model's own parameters, not those of the point: away from where the "
+            "model is, gradients and products are wrong; switch it off",
+            {},
+        )  # fmt: skip
     switched = []
     if attention.calls or any(isinstance(m, nn.MultiheadAttention) for m in f.model.modules()):
         switched.append("attention runs under the math SDPA backend")
     if f.recurrent:
         switched.append("recurrent layers run without cuDNN")
-    if f.weight_normed:
-        switched.append("weight normalisation runs in elementary operations")
+    switched += [f"{layers} run in elementary operations" for layers in kernels.replaced(f.model)]
     if not switched:
         return Check("kernels", Status.OK, "no kernel had to be switched", {})
     return Check(
@@ -153,6 +163,18 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
         f"{' and '.join(switched)}: the fused kernels have no second derivative, or a wrong one",
         {},
     )
+
+
+def _checkpointed(f: ModelLandscape, x: Tensor) -> bool:
+    """Whether the model saves less than its backward pass needs, by ``torch.utils.checkpoint(..., use_reentrant=False)``."""
+    try:
+        with f.evaluation(), torch.enable_grad(), torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES):
+            next(iter(f.terms())).function(x.detach().requires_grad_(True))
+    except LoadingError as error:
+        if _RECOMPUTES in str(error):
+            return True
+        raise
+    return False
 
 
 def _symmetry(f: Landscape, x: Tensor, seed: int) -> Check:
@@ -233,6 +255,7 @@ def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
     u = torch.randn(f.dim, generator=generator, dtype=torch.float64, device="cpu").to(x.device, x.dtype)
+    u[_held(f, x.device)] = 0
     u /= u.double().norm()
     h = torch.finfo(x.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0)
     here = (Hessian(f, x, method="rebuilt") @ u).double()
@@ -259,6 +282,19 @@ def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
             "kinks", Status.NOTE, f"the model has kinks{layers}, none felt within {h:.2g} of the point", evidence
         )
     return Check("kinks", Status.OK, f"smooth within {h:.2g} of the point", evidence)
+
+
+def _held(f: Landscape, device: torch.device) -> Tensor:
+    """Which coordinates are the rows of ``padding_idx``: torch gives them no gradient, though the loss may depend on them."""
+    held = [torch.zeros(0, dtype=torch.int64, device=device)]
+    if not isinstance(f, ModelLandscape):
+        return held[0]
+    for name, module in f.model.named_modules():
+        weight = f.layout.get(f"{name}.weight".removeprefix("."))
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None and weight:
+            start = weight.start + module.padding_idx * module.embedding_dim
+            held.append(torch.arange(start, start + module.embedding_dim, device=device))
+    return torch.cat(held)
 
 
 def _roughness(f: Landscape, x: Tensor, here: Tensor, u: Tensor, h: float) -> tuple[float, float, float]:

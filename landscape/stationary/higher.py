@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Term
+from landscape.errors import LoadingError
 from landscape.hessian import Hessian
 from landscape.linalg.minres import minres
 
@@ -47,7 +48,7 @@ def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, oth
     directions = _directions(null, seed)
     try:
         probes = [_probe(f, H, u, null, uncertainty) for u in directions.T]
-    except RuntimeError as error:
+    except (RuntimeError, LoadingError) as error:
         return [f"higher order is not known: {str(error).splitlines()[0]}"]
     count = f"{len(probes)} null direction{'s' * (len(probes) > 1)} probed"
     cubic = max((abs(p.cubic) for p in probes), default=0.0)
