@@ -108,12 +108,12 @@ def classify(
         progress: called with the stage and the products done.
 
     Raises:
-        ValueError: an unknown method, a point of another shape.
+        ValueError: an unknown method, a tol out of range, a point of another shape.
         NumericalError: f, its gradient or a product is not finite at x.
 
     Cost: n products dense; else some tens plus what the negative end takes, and one or two gradients.
     """
-    _check(method, largest, smallest)
+    _check(method, largest, smallest, tol)
     H = hessian if hessian is not None else Hessian(f, x)
     x = H.x.detach()
     before = H.products
@@ -160,11 +160,13 @@ def classify(
     )
 
 
-def _check(method: str, largest: int, smallest: int) -> None:
+def _check(method: str, largest: int, smallest: int, tol: float) -> None:
     if method not in ("auto", "dense", "lanczos"):
         raise ValueError(f"method must be auto, dense or lanczos, got {method!r}.")
     if largest < 1 or smallest < 1:
         raise ValueError(f"largest and smallest must be at least 1, got {largest} and {smallest}.")
+    if not 0 < tol < 1:
+        raise ValueError(f"tol must lie between 0 and 1, got {tol}: it is relative to the norm of H.")
 
 
 def _nontrivial(f: Landscape, H: Hessian) -> SymmetricOperator:

@@ -176,7 +176,12 @@ def test_networks_against_dense_spectra(kind: str, ratios: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"method": "exact"}, "auto, dense or lanczos"), ({"largest": 0}, "at least 1"), ({"smallest": 0}, "at least 1")],
+    [
+        ({"method": "exact"}, "auto, dense or lanczos"),
+        ({"largest": 0}, "at least 1"),
+        ({"smallest": 0}, "at least 1"),
+        ({"tol": 2.0}, "between 0 and 1"),
+    ],
 )
 def test_bad_arguments_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
