@@ -4,6 +4,7 @@ A run writes into a hidden folder inside its own and moves everything into place
 ``--force`` replaces what a run owns and leaves every other file alone; until then nothing of it is touched.
 """
 
+import errno
 import re
 import shutil
 import tempfile
@@ -134,7 +135,8 @@ def writing(target: Path) -> Iterator[Path]:
             raise OneLine(f"interrupted; what was done is kept: go on with --resume --out {target}.", 130) from None
         raise
     except OSError as error:
-        if not str(error.filename or "").startswith(str(target)):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # these name no file
+        if not full and not str(error.filename or "").startswith(str(target)):
             raise
         raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
     finally:

@@ -101,6 +101,9 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], key: str | N
     variants = _variants(state.tensors)
     saved = {k: v.detach().clone() for k, v in live.items() if isinstance(v, Tensor) and not is_lazy(v)}
     for prefix, tensors in variants:
+        cut = [k for k, v in tensors.items() if k in saved and v.is_complex() and not saved[k].is_complex()]
+        if cut:
+            raise LoadingError(f"{path} does not fit the model: {files.few(cut)} complex there, and real in the model.")
         try:
             model.load_state_dict(tensors, strict=True)
         except Exception as error:  # its own hooks may raise anything

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from landscape import kernels
 from landscape.core import Landscape
-from landscape.errors import NumericalError
+from landscape.errors import LoadingError, NumericalError
 from landscape.hessian import Hessian
 from landscape.model import ModelLandscape
 from landscape.results import result
@@ -27,6 +28,9 @@ KINKED = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Hardtanh, nn.H
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 SMOOTH = 0.02  # relative change of a product up to which the landscape counts as smooth at the probed distance
+
+
+_RECOMPUTES = "saved tensors are hooked"  # what torch is to say where a model asks for hooks
 
 
 @result
@@ -55,7 +59,7 @@ def run(f: Landscape, x: Tensor, seed: int = 0) -> tuple[Check, ...]:
     Raises:
         NumericalError: a parameter or the loss on some batch is not finite; the message names it.
 
-    Cost: for a model five passes over the data, five gradients and seven Hessian-vector products.
+    Cost: for a model nine passes over the data and one over a batch, five gradients and seven Hessian-vector products.
     """
     if not isinstance(f, ModelLandscape):
         return (kinks(f, x, seed),)
@@ -138,13 +142,19 @@ class _Attention(TorchFunctionMode):
 def _kernels(f: ModelLandscape, x: Tensor) -> Check:
     with _Attention() as attention:
         _batch_losses(f, x)
+    if _checkpointed(f, x):
+        return Check(
+            "kernels", Status.WARNING,
+            "activation checkpointing computes anew with the model's own parameters, not those of the point: away from where the "
+            "model is, gradients and products are wrong; switch it off",
+            {},
+        )  # fmt: skip
     switched = []
     if attention.calls or any(isinstance(m, nn.MultiheadAttention) for m in f.model.modules()):
         switched.append("attention runs under the math SDPA backend")
     if f.recurrent:
         switched.append("recurrent layers run without cuDNN")
-    if f.weight_normed:
-        switched.append("weight normalisation runs in elementary operations")
+    switched += [f"{layers} run in elementary operations" for layers in kernels.replaced(f.model)]
     if not switched:
         return Check("kernels", Status.OK, "no kernel had to be switched", {})
     return Check(
@@ -153,6 +163,18 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
         f"{' and '.join(switched)}: the fused kernels have no second derivative, or a wrong one",
         {},
     )
+
+
+def _checkpointed(f: ModelLandscape, x: Tensor) -> bool:
+    """Whether the model saves less than its backward pass needs, by ``torch.utils.checkpoint(..., use_reentrant=False)``."""
+    try:
+        with f.evaluation(), torch.enable_grad(), torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES):
+            next(iter(f.terms())).function(x.detach().requires_grad_(True))
+    except LoadingError as error:
+        if _RECOMPUTES in str(error):
+            return True
+        raise
+    return False
 
 
 def _symmetry(f: Landscape, x: Tensor, seed: int) -> Check:
@@ -228,24 +250,39 @@ def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
     """Whether f is smooth around x (n,): products at x ± h u against each other, and Hu against the gradient's change over 2h.
 
     Autograd's Hessian is that of the smooth pieces. On a smooth f the change of the products falls with h and the gap between
-    Hu and the gradient's slope with h^2; across kinks neither does. So both are taken at h and at h/4.
-    u is a random unit vector, h = eps^(1/3) max(|x|, 1). Cost: five products and five gradients.
+    Hu and the gradient's slope with h^2; across kinks neither does. So both are taken at h and at h/4. What f changes by beside its
+    gradient falls with h^3; across a step, or where a kernel's gradient is another function's, it does not.
+    u is a random unit vector, h = eps^(1/3) max(|x|, 1). Cost: five products, five gradients and four values.
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
     u = torch.randn(f.dim, generator=generator, dtype=torch.float64, device="cpu").to(x.device, x.dtype)
+    u[_held(f, x.device)] = 0
     u /= u.double().norm()
     h = torch.finfo(x.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0)
     here = (Hessian(f, x, method="rebuilt") @ u).double()
-    jump, gap, size = _roughness(f, x, here, u, h)
-    near_jump, near_gap, _ = _roughness(f, x, here, u, h / 4)
+    jump, gap, size, step = _roughness(f, x, here, u, h)
+    near_jump, near_gap, _, near_step = _roughness(f, x, here, u, h / 4)
     noise = 4 * torch.finfo(x.dtype).eps * float(f.gradient(x).double().norm()) / h + SMOOTH * size
     kinked = (gap > noise and near_gap > gap / 4) or (jump > noise and near_jump > jump / 2)
-    evidence = {"distance": h, "product_change": jump / (size or 1.0), "gradient_gap": gap / (size or 1.0)}
+    stepped = step > 0 and near_step > step / 8
+    evidence = {
+        "distance": h,
+        "value_gap": step,
+        "product_change": jump / (size or 1.0),
+        "gradient_gap": gap / (size or 1.0),
+    }
     names: set[str] = set()
     if isinstance(f, ModelLandscape):
         modules = [*f.model.modules(), *(f.loss.modules() if isinstance(f.loss, nn.Module) else ())]
         names = {type(m).__name__ for m in modules if isinstance(m, KINKED)}
     layers = f" ({', '.join(sorted(names))})" if names else ""
+    if stepped and not kinked:
+        return Check(
+            "kinks", Status.WARNING,
+            f"the loss changes over {2 * h:.2g} by {step:.2g} more or less than its gradient says{layers}: it has a step there, or a "
+            "gradient that is not its own; the spectrum is that of what is differentiated",
+            evidence,
+        )  # fmt: skip
     if kinked:
         return Check(
             "kinks", Status.WARNING,
@@ -261,9 +298,27 @@ def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
     return Check("kinks", Status.OK, f"smooth within {h:.2g} of the point", evidence)
 
 
-def _roughness(f: Landscape, x: Tensor, here: Tensor, u: Tensor, h: float) -> tuple[float, float, float]:
-    """|H(x + hu)u - H(x - hu)u|, |(g(x + hu) - g(x - hu)) / 2h - H(x)u|, and the size of what they compare."""
+def _held(f: Landscape, device: torch.device) -> Tensor:
+    """Which coordinates are the rows of ``padding_idx``: torch gives them no gradient, though the loss may depend on them."""
+    held = [torch.zeros(0, dtype=torch.int64, device=device)]
+    if not isinstance(f, ModelLandscape):
+        return held[0]
+    for name, module in f.model.named_modules():
+        weight = f.layout.get(f"{name}.weight".removeprefix("."))
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None and weight:
+            start = weight.start + module.padding_idx * module.embedding_dim
+            held.append(torch.arange(start, start + module.embedding_dim, device=device))
+    return torch.cat(held)
+
+
+def _roughness(f: Landscape, x: Tensor, here: Tensor, u: Tensor, h: float) -> tuple[float, float, float, float]:
+    """|H(x + hu)u - H(x - hu)u|, |(g(x + hu) - g(x - hu)) / 2h - H(x)u|, the size of both, and what f changes by beside its slope."""
     left, right = ((Hessian(f, x + t * u, method="rebuilt") @ u).double() for t in (-h, h))
-    secant = (f.gradient(x + h * u).double() - f.gradient(x - h * u).double()) / (2 * h)
+    below, above = (f.gradient(x + t * u).double() for t in (-h, h))
+    secant = (above - below) / (2 * h)
     size = max(float(v.norm()) for v in (here, left, right, secant))
-    return float((right - left).norm()), float((secant - here).norm()), size
+    low, high = (float(f.value(x + t * u).double()) for t in (-h, h))
+    slope = h * float((above + below) @ u.double())
+    rounding = 1e3 * torch.finfo(x.dtype).eps * (abs(low) + abs(high) + abs(slope))
+    step = max(abs(high - low - slope) - rounding, 0.0)
+    return float((right - left).norm()), float((secant - here).norm()), size, step

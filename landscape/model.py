@@ -7,6 +7,7 @@ f(x) = mean (or sum) of the loss over ALL the data + regularisers. The user's mo
 
 import hashlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,11 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.utils.parametrizations import _WeightNorm
-from torch.nn.utils.weight_norm import WeightNorm
-from torch.overrides import TorchFunctionMode
 
 from landscape import batches as batching
+from landscape import kernels
 from landscape.batches import Batch
 from landscape.core import OutputTerm, Term
 from landscape.errors import LoadingError, NumericalError
@@ -58,16 +57,6 @@ class _Objective(nn.Module):
         else:
             output = self.model(*inputs) if isinstance(inputs, list | tuple) else self.model(inputs)
         return output if isinstance(output, Tensor) else getattr(output, "logits", output)
-
-
-class _ElementaryWeightNorm(TorchFunctionMode):
-    """Weight normalisation from elementary operations: the fused kernel's second derivative holds the norms constant and is wrong."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch._weight_norm:
-            v, g, dim = [*args, *(kwargs or {}).values(), 0][:3]
-            return v * (g / torch.norm_except_dim(v, 2, dim))
-        return func(*args, **(kwargs or {}))
 
 
 class ModelLandscape:
@@ -130,6 +119,13 @@ class ModelLandscape:
             raise ValueError(
                 f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: make them agree."
             )
+        for option, terms in (("l2", l2), ("l1", l1)):
+            if terms is not None and not isinstance(terms, Mapping):
+                raise TypeError(f"{option} must map globs to coefficients, {{'*.weight': 1e-4}} say, got {terms!r}.")
+        if not isinstance(batches, Iterable):
+            raise TypeError(
+                f"batches must be an iterable of batches, a DataLoader or a list, got {type(batches).__name__}."
+            )
         if masks < 1:
             raise ValueError(f"masks must be at least 1, got {masks}.")
         self.model, self.loss, self.batches = model, loss, batches
@@ -140,10 +136,12 @@ class ModelLandscape:
         self._names, self._trainable = self._select()
         self.layout = self._lay_out()
         self.dim = sum(s.stop - s.start for s in self.layout.values())
+        if not self.dim:
+            raise LoadingError(f"the parameters of {self.name} to analyse are all empty: there is nothing to analyse.")
         parameters = dict(model.named_parameters())
         self.dtype = dtype or _common_dtype([parameters[k] for k in self._names])
-        if not self.dtype.is_floating_point:
-            raise ValueError(f"dtype must be floating-point, got {self.dtype}.")
+        if self.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
         self.device = torch.device(device) if device is not None else parameters[self._names[0]].device
         self._objective = _Objective(model, loss, takes_model=loss is None or _takes_model(loss))
         self.statistics: dict[str, Tensor] = {}  # by name, used in the place of the model's own buffers
@@ -174,7 +172,8 @@ class ModelLandscape:
         total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
         with self.evaluation(), torch.no_grad():
             for term in self.terms():
-                total += torch.stack([term.function(point).double() for point in points])
+                for i, point in enumerate(points):
+                    total[i] += term.function(point)
         return total.to(self.dtype).reshape(x.shape[:-1])
 
     def gradient(self, x: Tensor) -> Tensor:
@@ -230,9 +229,9 @@ class ModelLandscape:
     def evaluation(self) -> Iterator[None]:
         """Mode, kernels and random state for an evaluation, put back afterwards whatever happens.
 
-        Attention runs under the math SDPA backend, recurrent layers without cuDNN, weight normalisation in
-        elementary operations, compiled parts as they are written: the fused kernels have no second derivative, or a
-        wrong one. One landscape must not be evaluated by two kernels, so values and gradients use the same.
+        Attention runs under the math SDPA backend, recurrent layers without cuDNN, what ``landscape.kernels`` lists in
+        elementary operations: the fused kernels have no second derivative, or a wrong one. One landscape must not be
+        evaluated by two kernels, so values and gradients use the same.
         """
         training = [(m, m.training) for m in self.model.modules()]
         wanted = self.mode == "train"
@@ -241,14 +240,12 @@ class ModelLandscape:
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=cuda))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            if (
-                "torch._dynamo" in sys.modules
-            ):  # a compiled model's backward has no derivative: it runs as it is written
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
             if self.recurrent:
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-            if self.weight_normed:
-                stack.enter_context(_ElementaryWeightNorm())
+            if kernels.replaced(self.model):
+                stack.enter_context(kernels.Elementary())
+            if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
                 for module, was in training:
@@ -256,6 +253,11 @@ class ModelLandscape:
                         module.training = wanted
                 self._seed(self.seed)  # the order of a shuffling DataLoader is the same on every pass
                 yield
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # of a backward pass: what the model itself raises is a LoadingError already
+                line = " ".join(str(error).split())
+                raise LoadingError(f"a pass through {self.name} raised {type(error).__name__}: {line}") from error
             finally:
                 torch.backends.mha.set_fastpath_enabled(fastpath)
                 for module, was in training:
@@ -266,14 +268,6 @@ class ModelLandscape:
     def recurrent(self) -> bool:
         """Whether the model has recurrent layers, whose fused kernels are switched off."""
         return any(isinstance(m, nn.RNNBase) for m in self.model.modules())
-
-    @property
-    def weight_normed(self) -> bool:
-        """Whether the model has weight normalisation, whose fused kernel is switched off."""
-        hooks = [h for m in self.model.modules() for h in m._forward_pre_hooks.values()]
-        return any(isinstance(m, _WeightNorm) for m in self.model.modules()) or any(
-            isinstance(h, WeightNorm) for h in hooks
-        )
 
     def fingerprint(self) -> tuple[str, str]:
         """Hashes of the model (names, shapes, values of parameters and buffers) and of the data, 16 hexadecimal digits each."""
@@ -295,8 +289,15 @@ class ModelLandscape:
         lazy = [k for k, p in self.model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
         if lazy:
             raise LoadingError(f"parameter {lazy[0]} has no shape yet: run the model once before analysing it.")
+        empty = [k for k, p in self.model.named_parameters() if k in trainable and p.is_meta]
+        if empty:
+            raise LoadingError(f"parameter {empty[0]} is on the meta device and has no values: load the weights first.")
         if not trainable:
             raise LoadingError(f"{self.name} has no trainable parameter: set requires_grad=True on those to analyse.")
+        for option, terms in (("l2", self.l2), ("l1", self.l1)):
+            for glob, c in terms.items():
+                if not math.isfinite(c):
+                    raise ValueError(f"the coefficient of {option} glob {glob!r} must be finite, got {c}.")
         include, exclude = _globs(self.include), _globs(self.exclude or ())
         for option, globs in (
             ("include", include),
@@ -310,6 +311,11 @@ class ModelLandscape:
                         f"{option} glob {glob!r} matches no trainable parameter; there are {_some(trainable)}."
                     )
         names = [k for k in trainable if _matches(k, include) and not _matches(k, exclude)]
+        complex_ = [k for k, p in self.model.named_parameters() if k in names and p.is_complex()]
+        if complex_:
+            raise LoadingError(
+                f"parameter {complex_[0]} is complex: a landscape is a function of real numbers. Store real and imaginary parts."
+            )
         if not names:
             raise ValueError(f"include={self.include!r} and exclude={self.exclude!r} leave no parameter.")
         return names, trainable
@@ -356,26 +362,36 @@ class ModelLandscape:
             )
 
     def _tensors(self, x: Tensor) -> dict[str, Tensor]:
-        """Everything the objective is called with: the point, fixed parameters, and copies of the buffers."""
+        """Everything the objective is called with: the point, fixed parameters, and copies of the buffers, under one name a module.
+
+        A module used twice has two names. ``functional_call`` must not see both: it would put the point's tensor back for the second.
+        """
         parameters = dict(self.model.named_parameters())
         sizes = [s.stop - s.start for s in self.layout.values()]
-        found = {k: part.view_as(parameters[k]) for k, part in zip(self._names, torch.split(x, sizes), strict=True)}
-        for name, parameter in parameters.items():
-            if name not in found:
-                found[name] = batching.move(parameter.detach(), self.device, self.dtype)
-        found = {f"model.{k}": t for k, t in found.items()}
-        for name, tensor in self._objective.named_buffers():
-            tensor = self.statistics.get(name.removeprefix("model."), tensor)
-            found[name] = batching.move(tensor.detach().clone(), self.device, self.dtype)
-        if isinstance(self.loss, nn.Module):
-            for name, parameter in self.loss.named_parameters():
-                found.setdefault(f"criterion.{name}", batching.move(parameter.detach(), self.device, self.dtype))
+        parts = zip(self._names, torch.split(x, sizes), strict=True)
+        there = {id(parameters[k]): part.view_as(parameters[k]) for k, part in parts}
+        found = {}
+        for path, module in self._objective.named_modules():
+            prefix = f"{path}." if path else ""
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+                if id(parameter) not in there:
+                    there[id(parameter)] = batching.move(parameter.detach(), self.device, self.dtype)
+                found[prefix + name] = there[id(parameter)]
+            for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+                if id(buffer) not in there:
+                    tensor = self.statistics.get((prefix + name).removeprefix("model."), buffer)
+                    there[id(buffer)] = batching.move(tensor.detach().clone(), self.device, self.dtype)
+                found[prefix + name] = there[id(buffer)]
+            if (
+                isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
+            ):  # an embedding that rescales its rows in place
+                found[f"{prefix}weight"] = found[f"{prefix}weight"].clone()
         return found
 
     def _run(self, x: Tensor, number: int, seed: int, *args: Any) -> Any:
         self._seed(seed)
         try:
-            return functional_call(self._objective, self._tensors(x), args)
+            return functional_call(self._objective, self._tensors(x), args, tie_weights=False)
         except (torch.OutOfMemoryError, LoadingError):
             raise
         except NotImplementedError as error:

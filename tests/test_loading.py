@@ -200,6 +200,14 @@ def test_what_does_not_fit_is_listed_and_changes_nothing(change, words, tmp_path
     assert same(model, net(2).state_dict())
 
 
+def test_imaginary_parts_are_not_dropped(tmp_path):
+    model, before = net(), net().state_dict()
+    torch.save(before | {"0.bias": before["0.bias"].to(torch.complex64)}, tmp_path / "w.pt")
+    with pytest.raises(LoadingError, match="complex there, and real in the model"):
+        load_checkpoint(model, tmp_path / "w.pt")
+    assert same(model, before)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -328,7 +328,7 @@ GOOD = [(torch.randn(6, 4), torch.randint(0, 3, (6,)))]
         ({"exclude": "*"}, ValueError, "leave no parameter"),
         ({"l2": {"w": 1.0}}, ValueError, "l2 glob 'w'"),
         ({"l1": {"w": 1.0}}, ValueError, "l1 glob 'w'"),
-        ({"dtype": torch.int64}, ValueError, "floating-point"),
+        ({"dtype": torch.int64}, ValueError, "must be torch.float32"),
         ({"model": nn.Linear(4, 3).requires_grad_(False)}, ls.LoadingError, "no trainable parameter"),
         ({"model": nn.LazyLinear(3)}, ls.LoadingError, "run the model once"),
         ({"batches": [(torch.randn(6, 5), GOOD[0][1])]}, ls.LoadingError, "RuntimeError on batch 0.*6x5"),
@@ -365,3 +365,61 @@ def test_bad_points_are_named() -> None:
             f.gradient(bad)
     with pytest.raises(ValueError, match="n = 15"):
         f.load(torch.zeros(3))
+
+
+def test_a_module_used_twice_keeps_its_parameters() -> None:
+    """Under two names, both of which torch's functional_call would replace, and put back wrongly."""
+    layer = nn.Linear(3, 3)
+    model = nn.ModuleDict({"a": layer, "b": layer, "head": nn.Linear(3, 1)}).double()
+    x, y = torch.randn(7, 3, dtype=torch.float64), torch.randn(7, 1, dtype=torch.float64)
+
+    def loss(model: Any, batch: Any) -> Tensor:
+        return F.mse_loss(model["head"](torch.tanh(model["b"](torch.tanh(model["a"](batch[0]))))), batch[1])
+
+    before = list(model.parameters())
+    f = ls.ModelLandscape(model, loss, [(x, y)])
+    point = f.point()
+    value, gradient, H = f.value(point), f.gradient(point), ls.Hessian(f).dense()
+    assert all(a is b for a, b in zip(model.parameters(), before, strict=True))
+
+    def plain(p: Tensor) -> Tensor:
+        W, b, u, c = p[:9].view(3, 3), p[9:12], p[12:15], p[15]
+        return (torch.tanh(torch.tanh(x @ W.T + b) @ W.T + b) @ u + c - y[:, 0]).square().mean()
+
+    torch.testing.assert_close(value, plain(point), rtol=1e-13, atol=0)
+    torch.testing.assert_close(gradient, torch.autograd.functional.jacobian(plain, point), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(H, torch.autograd.functional.hessian(plain, point), rtol=1e-12, atol=1e-14)
+
+
+def test_no_points_have_no_values() -> None:
+    f = ls.ModelLandscape(nn.Linear(2, 1), F.mse_loss, [(torch.ones(3, 2), torch.ones(3, 1))])
+    assert f.value(torch.zeros(0, 3)).shape == (0,)
+    assert f.gradient(torch.zeros(0, 3)).shape == (0, 3)
+
+
+def test_an_error_of_the_backward_pass_is_a_loading_error() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.ReLU(inplace=True))  # overwrites what sigmoid has saved
+    f = ls.ModelLandscape(model, F.mse_loss, [(torch.ones(3, 2), torch.ones(3, 2))])
+    for call in (lambda: f.gradient(f.point()), lambda: ls.Hessian(f) @ f.point()):
+        with pytest.raises(ls.LoadingError, match="modified by an inplace operation"):
+            call()
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"dtype": torch.float16}, ValueError, "float32 or torch.float64, got torch.float16"),
+        ({"l2": 1e-4}, TypeError, "l2 must map globs"),
+        ({"l1": {"*": float("nan")}}, ValueError, "must be finite, got nan"),
+        ({"batches": 3}, TypeError, "batches must be an iterable of batches"),
+        ({"model": nn.Linear(2, 1, dtype=torch.complex64)}, ls.LoadingError, "weight is complex"),
+        ({"model": nn.Linear(2, 1, device="meta")}, ls.LoadingError, "on the meta device"),
+        ({"model": nn.ParameterList([torch.zeros(0, 3)])}, ls.LoadingError, "all empty"),
+    ],
+    ids=["half", "l2", "nan", "batches", "complex", "meta", "empty"],
+)
+def test_what_cannot_be_a_landscape_is_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    given = {"model": nn.Linear(2, 1), "batches": [(torch.ones(3, 2), torch.ones(3, 1))]} | options
+    with pytest.raises(error, match=message):
+        ls.ModelLandscape(loss=F.mse_loss, **given)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Term
+from landscape.errors import LoadingError
 from landscape.hessian import Hessian
 from landscape.linalg.minres import minres
 
@@ -42,12 +43,13 @@ def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, oth
         others: sign of the other eigenvalues: 1, -1, or 0 when there are none.
         seed: of the random combinations.
 
-    Cost: per direction a derivative of order four (about 16 gradients) and a MINRES solve.
+    Cost: per direction derivatives of order four (about 30 gradients) and a MINRES solve.
     """
     directions = _directions(null, seed)
+    generic = _normal(f.dim, 1, seed + 1, null)[:, 0]
     try:
-        probes = [_probe(f, H, u, null, uncertainty) for u in directions.T]
-    except RuntimeError as error:
+        probes = [_probe(f, H, u, null, uncertainty, generic) for u in directions.T]
+    except (RuntimeError, LoadingError) as error:
         return [f"higher order is not known: {str(error).splitlines()[0]}"]
     count = f"{len(probes)} null direction{'s' * (len(probes) > 1)} probed"
     cubic = max((abs(p.cubic) for p in probes), default=0.0)
@@ -77,37 +79,56 @@ def _directions(null: Tensor, seed: int) -> Tensor:
     basis = null[:, :BASIS]
     if null.shape[1] < 2:
         return basis
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    mix = torch.randn(null.shape[1], COMBINATIONS, generator=generator, dtype=torch.float64, device="cpu").to(
-        null.device, null.dtype
-    )
-    combined = null @ mix
+    combined = null @ _normal(null.shape[1], COMBINATIONS, seed, null)
     return torch.cat([basis, combined / combined.norm(dim=0)], dim=1)
 
 
-def _probe(f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float) -> Probe:
-    third, fourth, w = 0.0, 0.0, torch.zeros_like(u)
+def _normal(n: int, k: int, seed: int, like: Tensor) -> Tensor:
+    """Independent normal numbers (n, k)."""
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    return torch.randn(n, k, generator=generator, dtype=torch.float64, device="cpu").to(like.device, like.dtype)
+
+
+def _probe(f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float, v: Tensor) -> Probe:
+    third, fourth, sizes, w = 0.0, 0.0, [0.0, 0.0], torch.zeros_like(u)
     with f.evaluation(), torch.enable_grad():
         for term in f.terms():
-            a, b, c = _derivatives(term, H.x.detach(), u)
-            third, fourth, w = third + a, fourth + b, w + c
+            found = _derivatives(term, H.x.detach(), u, v)
+            third, fourth, w = third + found.third, fourth + found.fourth, w + found.bend
+            sizes = [a + b for a, b in zip(sizes, found.sizes, strict=True)]
     eps = torch.finfo(u.dtype).eps
+    rounding = [
+        1e3 * eps * size for size in sizes
+    ]  # u is a null vector up to rounding, which mixes other directions in
+    rounding[0] += 10 * eps * float(H.x.detach().norm()) * sizes[1]  # x has a rounding too
     # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the third derivative by fourth d
-    noise = (2 * uncertainty * abs(fourth)) ** 0.5 + 1e3 * eps * float(w.norm())
-    bend = _bend(H, w, null) / 8
+    noise = (2 * uncertainty * abs(fourth)) ** 0.5 + rounding[0]
+    bend = _bend(H, w, null, rounding[0]) / 8
     quartic = fourth / 24 - bend
-    small = eps**0.5 * (abs(fourth) / 24 + abs(bend))
+    small = eps**0.5 * (abs(fourth) / 24 + abs(bend)) + rounding[1] / 24
     return Probe(third / 6 if abs(third) > noise else 0.0, 0.0 if abs(quartic) <= small else quartic)
 
 
-def _derivatives(term: Term, x: Tensor, u: Tensor) -> tuple[float, float, Tensor]:
-    """Third and fourth derivatives along u, and the gradient of the second one."""
+class _Derivatives(NamedTuple):
+    """Of one term, along u."""
+
+    third: float  # T(u, u, u)
+    fourth: float
+    bend: Tensor  # (n,) T(u, u, .)
+    sizes: tuple[float, float]  # norms of T(u, v, .) and of the fourth derivative (u, u, v, .) for a generic v
+
+
+def _derivatives(term: Term, x: Tensor, u: Tensor, v: Tensor) -> _Derivatives:
     y = x.clone().requires_grad_(True)
     t = torch.zeros((), dtype=x.dtype, device=x.device, requires_grad=True)
-    second = _derivative(_derivative(term.function(y + t * u), t), t)
-    w = _derivative(second, y)
-    third = _derivative(second, t)
-    return third.item(), _derivative(third, t).item(), w.detach()
+    first = _derivative(term.function(y + t * u), t)
+    second = _derivative(first, t)
+    mixed, w = _derivative(_derivative(first, y) @ v, y), _derivative(second, y)
+    third, mixed_again = _derivative(second, t), _derivative(w @ v, y)
+    fourth = _derivative(third, t).item()
+    return _Derivatives(
+        third.item(), fourth, w.detach(), (float(mixed.detach().norm()), float(mixed_again.detach().norm()))
+    )
 
 
 def _derivative(value: Tensor, of: Tensor) -> Tensor:
@@ -131,11 +152,11 @@ class _Projected:
         return self.complement(self.H @ self.complement(v))
 
 
-def _bend(H: Hessian, w: Tensor, null: Tensor) -> float:
-    """w' H^+ w over the complement of the null space; NaN where w is not in the range of H there."""
+def _bend(H: Hessian, w: Tensor, null: Tensor, rounding: float) -> float:
+    """w' H^+ w over the complement of the null space, 0 where w is rounding there; NaN where w is not in the range of H."""
     A = _Projected(H, null)
     w = A.complement(w)
-    if float(w.norm()) == 0:
+    if float(w.norm()) <= rounding:
         return 0.0
     s = A.complement(minres(A, w, tol=torch.finfo(w.dtype).eps ** 0.75).x)
     solved = float((A @ s - w).norm()) <= torch.finfo(w.dtype).eps ** 0.25 * float(w.norm())

@@ -1,5 +1,6 @@
 """Run folders: complete or not there, and nothing of anyone else's touched."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,13 @@ def test_an_empty_folder_of_the_users_outlives_a_failed_run(tmp_path: Path) -> N
         write(tmp_path / "mine", "half", ValueError("no luck"))
     assert (tmp_path / "mine").is_dir()
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_full_disk_is_named_by_the_folder(tmp_path: Path) -> None:
+    target = tmp_path / "run"
+    write(target, "old")
+    with pytest.raises(OneLine, match="run cannot be written: No space left on device"):
+        write(target, "new", OSError(errno.ENOSPC, "No space left on device"))
+    assert (target / "result.json").read_text() == "old"
+    with pytest.raises(OSError, match="of the data"):
+        write(target, "new", OSError(errno.EIO, "of the data"))

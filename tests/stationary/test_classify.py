@@ -176,7 +176,12 @@ def test_networks_against_dense_spectra(kind: str, ratios: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"method": "exact"}, "auto, dense or lanczos"), ({"largest": 0}, "at least 1"), ({"smallest": 0}, "at least 1")],
+    [
+        ({"method": "exact"}, "auto, dense or lanczos"),
+        ({"largest": 0}, "at least 1"),
+        ({"smallest": 0}, "at least 1"),
+        ({"tol": 2.0}, "between 0 and 1"),
+    ],
 )
 def test_bad_arguments_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -224,3 +229,30 @@ def test_higher_order_is_not_told_from_half_a_null_space() -> None:
     H = ls.Hessian(f, torch.zeros(3, dtype=torch.float64))
     known = torch.tensor([[0.0], [1.0], [0.0]], dtype=torch.float64)
     assert "null directions beside those found" in higher_order(f, H, known, 1e-12, 1)[0]
+
+
+def curved_valley(x: Tensor) -> Tensor:
+    return (X(x) - torch.sin(Y(x))) ** 2
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e150], ids="{:g}".format)
+@pytest.mark.parametrize(
+    ("formula", "point", "words"),
+    [
+        (curved_valley, [0.0, 0.0], "flat to fourth order"),
+        (lambda x: X(x) ** 2 * Y(x), [0.0, 1.0], "flat to fourth order"),
+        (lambda x: (1 + Y(x) ** 2) * X(x) ** 2, [0.0, 3.0], "flat to fourth order"),
+        (ring, [math.cos(1), math.sin(1)], "flat to fourth order"),
+        (lambda x: X(x) ** 2 - (Y(x) - 3) ** 4, [0.0, 3.0], "no minimum"),
+        (lambda x: X(x) ** 2 - 1e-3 * (Y(x) - 3) ** 3, [0.0, 3.0], "no minimum"),
+    ],
+    ids=["curved", "wedge", "widening", "ring", "quartic", "cubic"],
+)
+def test_higher_order_in_any_coordinates(formula: Any, point: list[float], words: str, scale: float) -> None:
+    """What is zero is rounding in turned coordinates; none of it is a rise or fall."""
+    for seed in range(5):
+        Q = torch.linalg.qr(torch.randn(2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))[0]
+        turned = ls.FunctionLandscape(lambda x, Q=Q: scale * formula(x @ Q.T), 2)
+        found = ls.classify(turned, Q.T @ torch.tensor(point, dtype=torch.float64))
+        assert found.kind == "degenerate"
+        assert words in found.reasons[-1]

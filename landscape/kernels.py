@@ -1,0 +1,78 @@
+"""Operations whose fused kernel has no second derivative, or a wrong one, made of elementary ones with the same values.
+
+torch._weight_norm      its second derivative holds the norms constant
+F.embedding_bag         its backward pass has no derivative
+F.embedding, sparse     its gradient is a sparse tensor, which cannot be differentiated again
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _WeightNorm
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.overrides import TorchFunctionMode
+
+
+class Elementary(TorchFunctionMode):
+    """Inside, these operations are made of elementary ones."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch._weight_norm:
+            v, g, dim = [*args, *kwargs.values(), 0][:3]
+            return v * (g / torch.norm_except_dim(v, 2, dim))
+        if func is F.embedding_bag:
+            return _embedding_bag(*args, **kwargs)
+        if func is F.embedding:
+            return _embedding(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def replaced(model: nn.Module) -> list[str]:
+    """What of a model's layers ``Elementary`` is needed for, in words."""
+    modules = list(model.modules())
+    hooks = [h for m in modules for h in m._forward_pre_hooks.values()]
+    found = {
+        "layers with weight normalisation": any(isinstance(m, _WeightNorm) for m in modules)
+        or any(isinstance(h, WeightNorm) for h in hooks),
+        "bags of embeddings": any(isinstance(m, nn.EmbeddingBag) for m in modules),
+        "sparse embeddings": any(isinstance(m, nn.Embedding) and m.sparse for m in modules),
+    }
+    return [name for name, there in found.items() if there]
+
+
+def _embedding(
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Tensor:  # fmt: skip
+    return torch.nn.functional.embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, False)
+
+
+def _embedding_bag(
+    input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None, norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False, padding_idx: int | None = None,
+) -> Tensor:  # fmt: skip
+    """input (N,) with the bags' offsets (B,), or (B, L); weight (rows, d) -> (B, d). An empty bag is 0."""
+    if input.ndim == 2:
+        offsets = input.shape[1] * torch.arange(len(input), device=input.device)
+    assert offsets is not None
+    offsets = offsets[:-1] if include_last_offset and input.ndim == 1 else offsets
+    tokens = input.reshape(-1)
+    kept = torch.ones_like(tokens, dtype=torch.bool)
+    if padding_idx is not None:
+        kept = tokens != padding_idx % len(weight)
+    places = torch.arange(len(tokens), device=input.device)[kept]
+    bag = torch.searchsorted(offsets.to(places.dtype), places, right=True) - 1
+    rows = F.embedding(tokens[kept], weight, None, max_norm, norm_type, scale_grad_by_freq)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights.reshape(-1)[kept][:, None]
+    if mode == "max":
+        parts = [rows[bag == b] for b in range(len(offsets))]
+        return torch.stack([part.amax(0) if len(part) else weight.new_zeros(weight.shape[1]) for part in parts])
+    total = rows.new_zeros(len(offsets), weight.shape[1]).index_add(0, bag, rows)
+    if mode == "sum":
+        return total
+    return total / torch.bincount(bag, minlength=len(offsets)).clamp(min=1)[:, None]
