@@ -287,19 +287,23 @@ def _layers(
     seed: int,
     progress: Progress,
 ) -> tuple[Layer, ...]:
-    slices: dict[str, list[slice]] = {}
-    for name, where in f.layout.items():
-        slices.setdefault(name.rpartition(".")[0] or "(top)", []).append(where)
+    layers: dict[str, list[str]] = {}
+    for name in f.layout:
+        layers.setdefault(name.rpartition(".")[0] or "(top)", []).append(name)
+    H.release()  # a layer's graphs take their place
     found = []
-    for i, (name, own) in enumerate(slices.items()):
-        progress("layers", i, len(slices))
-        indices = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in own])
+    for i, (name, own) in enumerate(layers.items()):
+        progress("layers", i, len(layers))
+        slices = [f.layout[k] for k in own]
+        indices = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
         if whole is not None:
             error = float(point.uncertainty.max())
             values = torch.linalg.eigvalsh(whole[indices][:, indices].double())
             low, high = (_bounded(float(v), error) for v in (values[0], values[-1]))
         else:
-            pairs = eigsh(H.block(indices), largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
+            block = Hessian(f.part(own, H.x), at=H.x.detach()[indices], method=H.method, memory=H.memory)
+            pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
+            H.products += block.products
             low, high = (_bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
         found.append(Layer(name, len(indices), float(gradient[indices].norm()), high, low))
     return tuple(found)

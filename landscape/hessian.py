@@ -194,6 +194,10 @@ class Hessian(SymmetricOperator):
         """Whether the graphs are kept across products; decided at the first product."""
         return self._graphs is not None
 
+    def release(self) -> None:
+        """Let go of the graphs kept; the next product decides anew."""
+        self._graphs = self._vectorise = None
+
     def _multiply(self, V: Tensor) -> Tensor:
         if self.method == "finite-difference":
             return torch.stack([self._difference(v) for v in V.T], dim=1)

@@ -5,6 +5,7 @@ f(x) = mean (or sum) of the loss over ALL the data + regularisers. The user's mo
 ``torch.func.functional_call`` and never written to, except by ``load``.
 """
 
+import copy
 import hashlib
 import inspect
 import math
@@ -145,6 +146,9 @@ class ModelLandscape:
         self.device = torch.device(device) if device is not None else parameters[self._names[0]].device
         self._objective = _Objective(model, loss, takes_model=loss is None or _takes_model(loss))
         self.statistics: dict[str, Tensor] = {}  # by name, used in the place of the model's own buffers
+        self._held: dict[
+            str, Tensor
+        ] = {}  # by name, parameters of a part of a landscape that are not where the model is
         self._weights, self.samples = self._read_weights()
 
     # ---- points ------------------------------------------------------------------------------------------------------
@@ -184,8 +188,25 @@ class ModelLandscape:
         with self.evaluation(), torch.enable_grad():
             for term in self.terms():
                 for i, point in enumerate(points):
-                    total[i] += torch.autograd.grad(term.function(point), point)[0]
+                    value = term.function(point)
+                    if value.requires_grad:
+                        total[i] += torch.autograd.grad(value, point)[0]
         return total.reshape(x.shape)
+
+    def part(self, names: Sequence[str], x: Tensor) -> "ModelLandscape":
+        """f as a function of some of its parameters, the others held where the point x (n,) has them.
+
+        ``names`` are of ``layout`` and keep its order; a point of the part is x in their slices, one after the other. Its Hessian is a
+        diagonal block of f's, and its passes record nothing of what comes before the first of these parameters.
+        """
+        self._check(x, "(n,)", x.shape == (self.dim,))
+        chosen = copy.copy(self)
+        parameters = dict(self.model.named_parameters())
+        chosen._names = [k for k in self._names if k in names]
+        chosen._held = self._held | {k: x[s].detach().view_as(parameters[k]) for k, s in self.layout.items()}
+        chosen.layout = chosen._lay_out()
+        chosen.dim = sum(s.stop - s.start for s in chosen.layout.values())
+        return chosen
 
     # ---- what operators are made of ------------------------------------------------------------------------------------
 
@@ -369,7 +390,8 @@ class ModelLandscape:
         parameters = dict(self.model.named_parameters())
         sizes = [s.stop - s.start for s in self.layout.values()]
         parts = zip(self._names, torch.split(x, sizes), strict=True)
-        there = {id(parameters[k]): part.view_as(parameters[k]) for k, part in parts}
+        there = {id(parameters[k]): held for k, held in self._held.items()}
+        there |= {id(parameters[k]): part.view_as(parameters[k]) for k, part in parts}
         found = {}
         for path, module in self._objective.named_modules():
             prefix = f"{path}." if path else ""
@@ -428,7 +450,7 @@ class ModelLandscape:
             raise LoadingError(
                 f"the loss must be a scalar tensor, got {got} on batch {number}: average or sum it over the batch."
             )
-        if torch.is_grad_enabled() and not _unwrapped(loss).requires_grad:
+        if torch.is_grad_enabled() and not _unwrapped(loss).requires_grad and not self._held:  # a part may be unused
             raise LoadingError(
                 f"the loss on batch {number} is detached from the analysed parameters: it was made by .item(), .detach(), "
                 "numpy or under no_grad, or does not use them."

@@ -140,6 +140,37 @@ def test_block_is_the_diagonal_block() -> None:
     torch.testing.assert_close(H.block(odd).dense(), H.dense()[odd][:, odd])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_hessian_of_a_part_is_a_diagonal_block(kind: str, device: torch.device) -> None:
+    """Away from where the model is, so that parameters outside of the part must be held at the point."""
+    f = landscape(kind, device=device)
+    generator = torch.Generator().manual_seed(1)
+    x = f.point() + 0.1 * torch.randn(f.dim, generator=generator, dtype=torch.float64).to(device)
+    before = f.point()
+    A, gradient = ls.Hessian(f, at=x).dense(), f.gradient(x)
+    for name, s in f.layout.items():
+        part = f.part([name], x)
+        assert part.layout == {name: slice(0, s.stop - s.start)}
+        torch.testing.assert_close(part.value(x[s]), f.value(x))
+        torch.testing.assert_close(part.gradient(x[s]), gradient[s])
+        torch.testing.assert_close(ls.Hessian(part, at=x[s]).dense(), A[s, s])
+    some = list(f.layout)[::2]
+    where = torch.cat([torch.arange(f.layout[k].start, f.layout[k].stop) for k in some])
+    torch.testing.assert_close(ls.Hessian(f.part(some[::-1], x), at=x[where]).dense(), A[where][:, where])
+    assert torch.equal(f.point(), before)
+
+
+def test_a_part_that_the_loss_does_not_use_is_flat() -> None:
+    model = nn.ModuleDict({"used": nn.Linear(2, 2), "idle": nn.Linear(2, 2)})
+    x, y = torch.randn(8, 2), torch.randint(2, (8,))
+    f = ls.ModelLandscape(model, lambda model, batch: F.cross_entropy(model["used"](batch[0]), batch[1]), [(x, y)])
+    part = f.part(["idle.weight"], f.point())
+    assert not ls.Hessian(part).dense().any()
+    assert not part.gradient(part.point()).any()
+    layer = {layer.name: layer for layer in ls.analyze(f, method="lanczos").layers}["idle"]
+    assert (layer.largest.low, layer.largest.high) == (0.0, 0.0)
+
+
 def test_formulas(dtype: torch.dtype, device: torch.device) -> None:
     f = ls.FunctionLandscape(lambda x: x[..., 0] ** 3 * x[..., 1] + x[..., 1] ** 2, dim=2)
     x = torch.tensor([2.0, 3.0], dtype=dtype, device=device)
