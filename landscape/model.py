@@ -29,6 +29,7 @@ from landscape.core import OutputTerm, Term
 from landscape.errors import LoadingError, NumericalError
 
 Globs = str | Sequence[str]
+TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
 
 
 class _Objective(nn.Module):
@@ -198,8 +199,14 @@ class ModelLandscape:
 
         ``names`` are of ``layout`` and keep its order; a point of the part is x in their slices, one after the other. Its Hessian is a
         diagonal block of f's, and its passes record nothing of what comes before the first of these parameters.
+
+        Raises:
+            ValueError: no name, or one that is not of ``layout``.
         """
         self._check(x, "(n,)", x.shape == (self.dim,))
+        unknown = [k for k in names if k not in self.layout]
+        if unknown or not names:
+            raise ValueError(f"names must be of the layout's parameters, {_some(self._names)}, got {list(names)!r}.")
         chosen = copy.copy(self)
         parameters = dict(self.model.named_parameters())
         chosen._names = [k for k in self._names if k in names]
@@ -274,9 +281,9 @@ class ModelLandscape:
                         module.training = wanted
                 self._seed(self.seed)  # the order of a shuffling DataLoader is the same on every pass
                 yield
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:  # of a backward pass: what the model itself raises is a LoadingError already
+            except TORCHS as error:  # of a backward pass: what the model itself raises is a LoadingError already
+                if type(error) not in TORCHS:  # the caller's own
+                    raise
                 line = " ".join(str(error).split())
                 raise LoadingError(f"a pass through {self.name} raised {type(error).__name__}: {line}") from error
             finally:
@@ -414,7 +421,7 @@ class ModelLandscape:
         self._seed(seed)
         try:
             return functional_call(self._objective, self._tensors(x), args, tie_weights=False)
-        except (torch.OutOfMemoryError, LoadingError):
+        except (torch.OutOfMemoryError, MemoryError, LoadingError):
             raise
         except NotImplementedError as error:
             if "forward AD" not in str(error):

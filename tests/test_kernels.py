@@ -128,3 +128,22 @@ def test_activation_checkpointing_is_told() -> None:
     found = {c.name: c for c in checks.run(f, f.point())}["kernels"]
     assert found.status is checks.Status.WARNING
     assert "activation checkpointing" in found.message
+
+
+def test_what_is_only_stored_elsewhere_is_no_checkpointing() -> None:
+    class Offloading(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autograd.graph.save_on_cpu():
+                return torch.tanh(super().forward(x))
+
+    model = nn.Sequential(Offloading(2, 3), nn.Linear(3, 1)).double()
+    f = ls.ModelLandscape(model, F.mse_loss, [(torch.randn(5, 2).double(), torch.randn(5, 1).double())])
+    assert {c.name: c for c in checks.run(f, f.point())}["kernels"].status is checks.Status.OK
+
+
+def test_bags_without_offsets_are_named() -> None:
+    bag = nn.EmbeddingBag(7, 3)
+    bag.forward = lambda tokens: F.embedding_bag(tokens[:, 0], bag.weight)  # type: ignore[method-assign,assignment]
+    f = ls.ModelLandscape(bag, F.cross_entropy, [(TOKENS, LABELS)])
+    with pytest.raises(ls.LoadingError, match="needs offsets"):
+        f.value(f.point())

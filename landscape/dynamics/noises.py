@@ -114,7 +114,10 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
     data, shape = _joined(f)
     random = generator(seed, f.device)
 
-    batched = Rows(f, lambda x, leaves: f.batch_value(x, pytree.tree_unflatten(leaves, shape)))
+    def value(x: Tensor, leaves: list[Tensor]) -> Tensor:
+        return f.batch_value(x, pytree.tree_unflatten(leaves, shape))
+
+    batched = Rows(f, lambda: [value])
 
     def sampled(X: Tensor) -> Tensor:
         rows = lots(len(X), size, f.samples, random)

@@ -3,7 +3,8 @@
 X: (R, n), one point a row; what else a function takes has one part a row too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,54 +15,63 @@ from landscape.errors import LoadingError
 from landscape.model import ModelLandscape
 
 Leaves = list[Tensor]
+Function = Callable[..., Tensor]
+TOGETHER = 256  # rows of a pass that may have any number: each holds its own activations
 
 
 class Rows:
-    """``function``(x, ...) -> () at the rows of X. The first row-wise failure of vmap is the last: from then on rows go one by one."""
+    """The sum of some functions (x, ...) -> () at the rows of X. The first failure of vmap is the last: from then on rows go one by one.
 
-    def __init__(self, f: ModelLandscape, function: Callable[..., Tensor]) -> None:
-        self.f, self.function, self.vectorised = f, function, True
+    Memory: one function's graph at a time, of all rows.
+    """
+
+    def __init__(self, f: ModelLandscape, functions: Callable[[], Iterable[Function]]) -> None:
+        self.f, self.functions, self.vectorised = f, functions, True
 
     def values(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R,). Cost: one forward pass for all rows."""
         with torch.no_grad():
-            return self._at(X.detach(), rest, self._losses)
+            return self._at(X.detach(), rest, _losses)
 
     def gradients(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R, n). Cost: one forward and one backward pass for all rows."""
         with torch.enable_grad():
-            return self._at(X.detach(), rest, self._slopes)
+            return self._at(X.detach(), rest, _slopes)
 
-    def _losses(self, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
-        losses: Tensor = vmap(self.function, randomness="same")(X, *rest)
-        return losses
-
-    def _slopes(self, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
-        """Rows do not see each other, so that the gradient of the losses' sum is that of each."""
-        X = X.requires_grad_(True)
-        losses = self._losses(X, rest)
-        (slopes,) = torch.autograd.grad(losses, X, torch.ones_like(losses))
-        return slopes
-
-    def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Callable[[Tensor, Sequence[Leaves]], Tensor]) -> Tensor:
+    def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Callable[..., Tensor]) -> Tensor:
         with self.f.evaluation():
             if self.vectorised:
                 try:
-                    return measure(X, rest)
+                    return self._sum(measure, partial(vmap, randomness="same"), X, rest)
                 except (RuntimeError, LoadingError):  # a model's own errors come again below
                     self.vectorised = False
-            return torch.stack([self._alone(x, [[t[i] for t in leaves] for leaves in rest]) for i, x in enumerate(X)])
+            rows = [(x, [[t[i] for t in leaves] for leaves in rest]) for i, x in enumerate(X)]
+            return torch.stack([self._sum(measure, lambda function: function, x, own) for x, own in rows])
 
-    def _alone(self, x: Tensor, rest: Sequence[Leaves]) -> Tensor:
-        if not torch.is_grad_enabled():
-            return self.function(x, *rest)
-        x = x.detach().requires_grad_(True)
-        (slope,) = torch.autograd.grad(self.function(x, *rest), x)
-        return slope
+    def _sum(
+        self, measure: Callable[..., Tensor], wrap: Callable[[Function], Function], X: Tensor, rest: Sequence[Leaves]
+    ) -> Tensor:
+        parts = (measure(wrap(function), X, rest) for function in self.functions())
+        total = next(parts)
+        for part in parts:
+            total = total + part
+        return total
+
+
+def _losses(function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+    return function(X, *rest)
+
+
+def _slopes(function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+    """Rows do not see each other, so that the gradient of the losses' sum is that of each."""
+    X = X.detach().requires_grad_(True)
+    losses = function(X, *rest)
+    (slopes,) = torch.autograd.grad(losses, X, torch.ones_like(losses))
+    return slopes
 
 
 def _whole(f: ModelLandscape) -> Rows:
-    return Rows(f, lambda x: torch.stack([term.function(x) for term in f.terms()]).sum())
+    return Rows(f, lambda: (term.function for term in f.terms()))
 
 
 def gradients(f: Landscape) -> Callable[[Tensor], Tensor]:
@@ -72,3 +82,9 @@ def gradients(f: Landscape) -> Callable[[Tensor], Tensor]:
 def values(f: Landscape) -> Callable[[Tensor], Tensor]:
     """f at many points, (R, n) -> (R,)."""
     return _whole(f).values if isinstance(f, ModelLandscape) else lambda X: f.value(X).detach()
+
+
+def values_in_parts(f: Landscape, X: Tensor) -> Tensor:
+    """f at any number of points X (R, n) -> (R,), ``TOGETHER`` at a time."""
+    some = values(f)
+    return torch.cat([some(part) for part in torch.split(X, TOGETHER)])

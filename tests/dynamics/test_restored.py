@@ -100,6 +100,10 @@ def test_options_that_are_stated_win() -> None:
     assert all(float(s["step"]) == 3 for s in optimizer.state.values())  # the run's own
 
 
+def changed(state: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return state | {"param_groups": [group | options for group in state["param_groups"]]}
+
+
 @pytest.mark.parametrize(
     ("spec", "change", "said"),
     [
@@ -111,6 +115,11 @@ def test_options_that_are_stated_win() -> None:
             "of 3 parameters in 1 groups",
         ),
         ("adam", lambda s: s | {"state": {0: s["state"][1]}}, "shapes are others"),
+        ("adamw", lambda s: s, "of Adam, not AdamW: its weight decay is another"),
+        ("adam", lambda s: changed(s, decoupled_weight_decay=True), "of AdamW, not Adam: its weight decay is another"),
+        ("adam", lambda s: changed(s, lr=None), "options that Adam does not take"),
+        ("adam", lambda s: changed(s, betas=3), "options that Adam does not take"),
+        ("adam", lambda s: s | {"state": {0: s["state"][0] | {"step": "two"}}}, "count of steps in it is no number"),
     ],
 )
 def test_a_state_that_does_not_fit_is_named(spec: str, change: Callable[[Any], Any], said: str) -> None:
