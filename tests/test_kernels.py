@@ -141,6 +141,13 @@ def test_what_is_only_stored_elsewhere_is_no_checkpointing() -> None:
     assert {c.name: c for c in checks.run(f, f.point())}["kernels"].status is checks.Status.OK
 
 
+def test_rows_that_are_rescaled_and_parametrised() -> None:
+    torch.manual_seed(0)
+    rows = nn.utils.parametrizations.weight_norm(nn.Embedding(7, 3, max_norm=0.5))
+    f = ls.ModelLandscape(nn.Sequential(rows, nn.Flatten(), nn.Linear(9, 3)), F.cross_entropy, [(TOKENS, LABELS)])
+    torch.testing.assert_close(f.value(f.point()), F.cross_entropy(f.model(TOKENS), LABELS).detach())
+
+
 def test_bags_without_offsets_are_named() -> None:
     bag = nn.EmbeddingBag(7, 3)
     bag.forward = lambda tokens: F.embedding_bag(tokens[:, 0], bag.weight)  # type: ignore[method-assign,assignment]
