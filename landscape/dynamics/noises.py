@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 from landscape import batches as batching
 from landscape import specs
 from landscape.core import Landscape
-from landscape.dynamics.rows import Rows, gradients
 from landscape.model import ModelLandscape
+from landscape.rows import Rows, gradients
 from landscape.stationary.batched import derivatives
 
 KINDS = ("none", "isotropic", "minibatch", "hessian", "perturbed")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from landscape import rows
 from landscape.core import Landscape
-from landscape.dynamics import rows
 from landscape.results import result
 
 MOST = 400  # moments kept of a run; steps between them double when there are more

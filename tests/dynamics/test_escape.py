@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape import rows as rows_of
 from landscape.dynamics import ensembles, makers, noises
-from landscape.dynamics import rows as rows_of
 from landscape.dynamics.survival import kaplan_meier_median
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"

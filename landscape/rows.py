@@ -16,6 +16,7 @@ from landscape.model import ModelLandscape
 
 Leaves = list[Tensor]
 Function = Callable[..., Tensor]
+Measure = Callable[[Function, Tensor, Sequence[Leaves]], Tensor]
 TOGETHER = 256  # rows of a pass that may have any number: each holds its own activations
 
 
@@ -29,37 +30,42 @@ class Rows:
         self.f, self.functions, self.vectorised = f, functions, True
 
     def values(self, X: Tensor, *rest: Leaves) -> Tensor:
-        """(R,). Cost: one forward pass for all rows."""
+        """(R,), summed in float64. Cost: one forward pass for all rows."""
         with torch.no_grad():
-            return self._at(X.detach(), rest, _losses)
+            return self._at(X.detach(), rest, _losses).to(X.dtype)
 
     def gradients(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R, n). Cost: one forward and one backward pass for all rows."""
         with torch.enable_grad():
             return self._at(X.detach(), rest, _slopes)
 
-    def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Callable[..., Tensor]) -> Tensor:
+    def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure) -> Tensor:
         with self.f.evaluation():
             if self.vectorised:
                 try:
-                    return self._sum(measure, partial(vmap, randomness="same"), X, rest)
+                    return self._sum(partial(_together, measure), X, rest)
                 except (RuntimeError, LoadingError):  # a model's own errors come again below
                     self.vectorised = False
-            rows = [(x, [[t[i] for t in leaves] for leaves in rest]) for i, x in enumerate(X)]
-            return torch.stack([self._sum(measure, lambda function: function, x, own) for x, own in rows])
+            return self._sum(partial(_one_by_one, measure), X, rest)
 
-    def _sum(
-        self, measure: Callable[..., Tensor], wrap: Callable[[Function], Function], X: Tensor, rest: Sequence[Leaves]
-    ) -> Tensor:
-        parts = (measure(wrap(function), X, rest) for function in self.functions())
+    def _sum(self, measure: Measure, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+        parts = (measure(function, X, rest) for function in self.functions())
         total = next(parts)
         for part in parts:
             total = total + part
         return total
 
 
+def _together(measure: Measure, function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+    return measure(vmap(function, randomness="same"), X, rest)
+
+
+def _one_by_one(measure: Measure, function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+    return torch.stack([measure(function, x, [[t[i] for t in leaves] for leaves in rest]) for i, x in enumerate(X)])
+
+
 def _losses(function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
-    return function(X, *rest)
+    return function(X, *rest).double()
 
 
 def _slopes(function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
@@ -70,18 +76,19 @@ def _slopes(function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
     return slopes
 
 
-def _whole(f: ModelLandscape) -> Rows:
+def whole(f: ModelLandscape) -> Rows:
+    """f itself at many points."""
     return Rows(f, lambda: (term.function for term in f.terms()))
 
 
 def gradients(f: Landscape) -> Callable[[Tensor], Tensor]:
     """f's gradient at many points, (R, n) -> (R, n)."""
-    return _whole(f).gradients if isinstance(f, ModelLandscape) else f.gradient
+    return whole(f).gradients if isinstance(f, ModelLandscape) else f.gradient
 
 
 def values(f: Landscape) -> Callable[[Tensor], Tensor]:
     """f at many points, (R, n) -> (R,)."""
-    return _whole(f).values if isinstance(f, ModelLandscape) else lambda X: f.value(X).detach()
+    return whole(f).values if isinstance(f, ModelLandscape) else lambda X: f.value(X).detach()
 
 
 def values_in_parts(f: Landscape, X: Tensor) -> Tensor:
