@@ -43,21 +43,21 @@ class Objective(nn.Module):
             given: id of a parameter -> what takes its place; the others are where they are, and buffers are copies.
             statistics: name in the model -> what takes the place of a buffer.
         """
-        there, found = dict(given), {}
+        rescaled = {id(m._parameters.get("weight")) for m in self.modules() if getattr(m, "max_norm", None) is not None}
+        there = {k: t.clone() if k in rescaled else t for k, t in given.items()}  # embeddings write into these
+        found = {}
         for path, module in self.named_modules():
             prefix = f"{path}." if path else ""
             for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
                 if id(parameter) not in there:
-                    there[id(parameter)] = batching.move(parameter.detach(), device, dtype)
+                    fixed = batching.move(parameter.detach(), device, dtype)
+                    there[id(parameter)] = fixed.clone() if id(parameter) in rescaled else fixed
                 found[prefix + name] = there[id(parameter)]
             for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
                 if id(buffer) not in there:
                     tensor = statistics.get((prefix + name).removeprefix("model."), buffer)
                     there[id(buffer)] = batching.move(tensor.detach().clone(), device, dtype)
                 found[prefix + name] = there[id(buffer)]
-            rescaled = isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
-            if rescaled and f"{prefix}weight" in found:  # in place
-                found[f"{prefix}weight"] = found[f"{prefix}weight"].clone()
         return found
 
     def _call(self, inputs: Any) -> Any:

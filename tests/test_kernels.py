@@ -148,6 +148,30 @@ def test_rows_that_are_rescaled_and_parametrised() -> None:
     torch.testing.assert_close(f.value(f.point()), F.cross_entropy(f.model(TOKENS), LABELS).detach())
 
 
+@pytest.mark.parametrize("include", ["*", "bias"])
+def test_rows_that_are_rescaled_and_tied(include: str) -> None:
+    """The other user of the matrix sees the rescaled rows too, as in torch; nobody else's numbers are written to."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows, self.head = nn.Embedding(7, 4, max_norm=0.5), nn.Linear(4, 7, bias=False)
+            self.head.weight, self.bias = self.rows.weight, nn.Parameter(torch.zeros(7))
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            found: Tensor = self.head(self.rows(tokens)) + self.bias
+            return found
+
+    torch.manual_seed(0)
+    model = Tied()
+    f = ls.ModelLandscape(model, F.cross_entropy, [(TOKENS[:, 0], LABELS)], include=include)
+    before, x = model.rows.weight.detach().clone(), f.point()
+    found = f.value(x)
+    assert torch.equal(model.rows.weight, before)
+    assert torch.equal(x, f.point())
+    torch.testing.assert_close(found, F.cross_entropy(model(TOKENS[:, 0]), LABELS).detach())
+
+
 def test_bags_without_offsets_are_named() -> None:
     bag = nn.EmbeddingBag(7, 3)
     bag.forward = lambda tokens: F.embedding_bag(tokens[:, 0], bag.weight)  # type: ignore[method-assign,assignment]
