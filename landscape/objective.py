@@ -43,10 +43,12 @@ class Objective(nn.Module):
             given: id of a parameter -> what takes its place; the others are where they are, and buffers are copies.
             statistics: name in the model -> what takes the place of a buffer.
         """
-        rescaled = {id(m._parameters.get("weight")) for m in self.modules() if getattr(m, "max_norm", None) is not None}
+        modules = list(self.named_modules())
+        embeddings = [m for _, m in modules if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+        rescaled = {id(m._parameters.get("weight")) for m in embeddings if m.max_norm is not None}
         there = {k: t.clone() if k in rescaled else t for k, t in given.items()}  # embeddings write into these
         found = {}
-        for path, module in self.named_modules():
+        for path, module in modules:
             prefix = f"{path}." if path else ""
             for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
                 if id(parameter) not in there:
