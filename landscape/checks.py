@@ -8,12 +8,14 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
+from traceback import walk_tb
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils import checkpoint
 
 from landscape import kernels
 from landscape.core import Landscape
@@ -171,9 +173,10 @@ def _checkpointed(f: ModelLandscape, x: Tensor) -> bool:
         with f.evaluation(), torch.enable_grad(), torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES):
             next(iter(f.terms())).function(x.detach().requires_grad_(True))
     except LoadingError as error:
-        if _RECOMPUTES in str(error):
-            return True
-        raise
+        if _RECOMPUTES not in str(error):
+            raise
+        cause = error.__cause__ or error
+        return any(frame.f_code.co_filename == checkpoint.__file__ for frame, _ in walk_tb(cause.__traceback__))
     return False
 
 

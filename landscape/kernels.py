@@ -58,7 +58,8 @@ def _embedding_bag(
     """input (N,) with the bags' offsets (B,), or (B, L); weight (rows, d) -> (B, d). An empty bag is 0."""
     if input.ndim == 2:
         offsets = input.shape[1] * torch.arange(len(input), device=input.device)
-    assert offsets is not None
+    if offsets is None:
+        raise ValueError("embedding_bag needs offsets for an input of one dimension.")
     offsets = offsets[:-1] if include_last_offset and input.ndim == 1 else offsets
     tokens = input.reshape(-1)
     kept = torch.ones_like(tokens, dtype=torch.bool)

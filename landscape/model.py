@@ -7,8 +7,6 @@ f(x) = mean (or sum) of the loss over ALL the data + regularisers. The user's mo
 
 import copy
 import hashlib
-import inspect
-import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,41 +21,14 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape import batches as batching
-from landscape import kernels
+from landscape import kernels, selection
 from landscape.batches import Batch
 from landscape.core import OutputTerm, Term
 from landscape.errors import LoadingError, NumericalError
+from landscape.objective import Objective
+from landscape.selection import Globs
 
-Globs = str | Sequence[str]
-
-
-class _Objective(nn.Module):
-    """The user's model and loss side by side, so that ``functional_call`` reaches the tensors of both."""
-
-    def __init__(self, model: nn.Module, loss: Callable[..., Any] | None, takes_model: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.criterion = loss
-        self.takes_model = takes_model
-
-    def forward(self, batch: Batch, output: Any = None, stage: str = "loss") -> Any:
-        """The loss of a batch; with ``stage="output"`` the model's output only, with ``stage="criterion"`` the loss of it."""
-        if self.takes_model:
-            return self.criterion(self.model, batch) if self.criterion else self.model(**batch)
-        inputs, target = batching.split(batch)
-        if stage != "criterion":
-            output = self._call(inputs)
-            if stage == "output":
-                return output
-        assert self.criterion is not None
-        return self.criterion(output, target)
-
-    def _call(self, inputs: Any) -> Any:
-        if isinstance(inputs, Mapping):
-            output = self.model(**inputs)
-        else:
-            output = self.model(*inputs) if isinstance(inputs, list | tuple) else self.model(inputs)
-        return output if isinstance(output, Tensor) else getattr(output, "logits", output)
+TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
 
 
 class ModelLandscape:
@@ -120,9 +91,6 @@ class ModelLandscape:
             raise ValueError(
                 f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: make them agree."
             )
-        for option, terms in (("l2", l2), ("l1", l1)):
-            if terms is not None and not isinstance(terms, Mapping):
-                raise TypeError(f"{option} must map globs to coefficients, {{'*.weight': 1e-4}} say, got {terms!r}.")
         if not isinstance(batches, Iterable):
             raise TypeError(
                 f"batches must be an iterable of batches, a DataLoader or a list, got {type(batches).__name__}."
@@ -130,25 +98,24 @@ class ModelLandscape:
         if masks < 1:
             raise ValueError(f"masks must be at least 1, got {masks}.")
         self.model, self.loss, self.batches = model, loss, batches
-        self.l2, self.l1, self.include, self.exclude = dict(l2 or {}), dict(l1 or {}), include, exclude
-        self.weight = weight
+        self.include, self.exclude, self.weight = include, exclude, weight
         self.mode, self.reduction, self.seed, self.masks = mode, reduction, seed, masks if mode == "train" else 1
         self.name = name or type(model).__name__
-        self._names, self._trainable = self._select()
+        self._trainable = selection.trainable(model, self.name)
+        self._names = selection.select(model, self._trainable, include, exclude)
+        self.l2, self.l1 = (selection.coefficients(k, t, self._trainable) for k, t in (("l2", l2), ("l1", l1)))
         self.layout = self._lay_out()
         self.dim = sum(s.stop - s.start for s in self.layout.values())
         if not self.dim:
             raise LoadingError(f"the parameters of {self.name} to analyse are all empty: there is nothing to analyse.")
         parameters = dict(model.named_parameters())
-        self.dtype = dtype or _common_dtype([parameters[k] for k in self._names])
+        self.dtype = dtype or selection.common_dtype([parameters[k] for k in self._names])
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
         self.device = torch.device(device) if device is not None else parameters[self._names[0]].device
-        self._objective = _Objective(model, loss, takes_model=loss is None or _takes_model(loss))
+        self._objective = Objective(model, loss)
         self.statistics: dict[str, Tensor] = {}  # by name, used in the place of the model's own buffers
-        self._held: dict[
-            str, Tensor
-        ] = {}  # by name, parameters of a part of a landscape that are not where the model is
+        self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._weights, self.samples = self._read_weights()
 
     # ---- points ------------------------------------------------------------------------------------------------------
@@ -198,8 +165,16 @@ class ModelLandscape:
 
         ``names`` are of ``layout`` and keep its order; a point of the part is x in their slices, one after the other. Its Hessian is a
         diagonal block of f's, and its passes record nothing of what comes before the first of these parameters.
+
+        Raises:
+            ValueError: no name, or one that is not of ``layout``.
         """
         self._check(x, "(n,)", x.shape == (self.dim,))
+        unknown = [k for k in names if k not in self.layout]
+        if unknown or not names:
+            raise ValueError(
+                f"names must be of the layout's parameters, {selection.some(self._names)}, got {list(names)!r}."
+            )
         chosen = copy.copy(self)
         parameters = dict(self.model.named_parameters())
         chosen._names = [k for k in self._names if k in names]
@@ -274,9 +249,9 @@ class ModelLandscape:
                         module.training = wanted
                 self._seed(self.seed)  # the order of a shuffling DataLoader is the same on every pass
                 yield
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:  # of a backward pass: what the model itself raises is a LoadingError already
+            except TORCHS as error:  # of a backward pass: what the model itself raises is a LoadingError already
+                if type(error) not in TORCHS:  # the caller's own
+                    raise
                 line = " ".join(str(error).split())
                 raise LoadingError(f"a pass through {self.name} raised {type(error).__name__}: {line}") from error
             finally:
@@ -304,42 +279,6 @@ class ModelLandscape:
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
     # ---- inside --------------------------------------------------------------------------------------------------------
-
-    def _select(self) -> tuple[list[str], list[str]]:
-        trainable = [k for k, p in self.model.named_parameters() if p.requires_grad]
-        lazy = [k for k, p in self.model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
-        if lazy:
-            raise LoadingError(f"parameter {lazy[0]} has no shape yet: run the model once before analysing it.")
-        empty = [k for k, p in self.model.named_parameters() if k in trainable and p.is_meta]
-        if empty:
-            raise LoadingError(f"parameter {empty[0]} is on the meta device and has no values: load the weights first.")
-        if not trainable:
-            raise LoadingError(f"{self.name} has no trainable parameter: set requires_grad=True on those to analyse.")
-        for option, terms in (("l2", self.l2), ("l1", self.l1)):
-            for glob, c in terms.items():
-                if not math.isfinite(c):
-                    raise ValueError(f"the coefficient of {option} glob {glob!r} must be finite, got {c}.")
-        include, exclude = _globs(self.include), _globs(self.exclude or ())
-        for option, globs in (
-            ("include", include),
-            ("exclude", exclude),
-            ("l2", tuple(self.l2)),
-            ("l1", tuple(self.l1)),
-        ):
-            for glob in globs:
-                if not any(fnmatchcase(k, glob) for k in trainable):
-                    raise ValueError(
-                        f"{option} glob {glob!r} matches no trainable parameter; there are {_some(trainable)}."
-                    )
-        names = [k for k in trainable if _matches(k, include) and not _matches(k, exclude)]
-        complex_ = [k for k, p in self.model.named_parameters() if k in names and p.is_complex()]
-        if complex_:
-            raise LoadingError(
-                f"parameter {complex_[0]} is complex: a landscape is a function of real numbers. Store real and imaginary parts."
-            )
-        if not names:
-            raise ValueError(f"include={self.include!r} and exclude={self.exclude!r} leave no parameter.")
-        return names, trainable
 
     def _lay_out(self) -> dict[str, slice]:
         sizes = {k: p.numel() for k, p in self.model.named_parameters()}
@@ -383,38 +322,19 @@ class ModelLandscape:
             )
 
     def _tensors(self, x: Tensor) -> dict[str, Tensor]:
-        """Everything the objective is called with: the point, fixed parameters, and copies of the buffers, under one name a module.
-
-        A module used twice has two names. ``functional_call`` must not see both: it would put the point's tensor back for the second.
-        """
+        """Everything the objective is called with: the point, fixed parameters, and copies of the buffers."""
         parameters = dict(self.model.named_parameters())
         sizes = [s.stop - s.start for s in self.layout.values()]
         parts = zip(self._names, torch.split(x, sizes), strict=True)
         there = {id(parameters[k]): held for k, held in self._held.items()}
         there |= {id(parameters[k]): part.view_as(parameters[k]) for k, part in parts}
-        found = {}
-        for path, module in self._objective.named_modules():
-            prefix = f"{path}." if path else ""
-            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-                if id(parameter) not in there:
-                    there[id(parameter)] = batching.move(parameter.detach(), self.device, self.dtype)
-                found[prefix + name] = there[id(parameter)]
-            for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-                if id(buffer) not in there:
-                    tensor = self.statistics.get((prefix + name).removeprefix("model."), buffer)
-                    there[id(buffer)] = batching.move(tensor.detach().clone(), self.device, self.dtype)
-                found[prefix + name] = there[id(buffer)]
-            if (
-                isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
-            ):  # an embedding that rescales its rows in place
-                found[f"{prefix}weight"] = found[f"{prefix}weight"].clone()
-        return found
+        return self._objective.tensors(there, self.statistics, self.device, self.dtype)
 
     def _run(self, x: Tensor, number: int, seed: int, *args: Any) -> Any:
         self._seed(seed)
         try:
             return functional_call(self._objective, self._tensors(x), args, tie_weights=False)
-        except (torch.OutOfMemoryError, LoadingError):
+        except (torch.OutOfMemoryError, MemoryError, LoadingError):
             raise
         except NotImplementedError as error:
             if "forward AD" not in str(error):
@@ -488,36 +408,6 @@ def _unwrapped(t: Tensor) -> Tensor:
     while torch._C._functorch.is_batchedtensor(t):
         t = torch._C._functorch.get_unwrapped(t)
     return t
-
-
-def _takes_model(loss: Callable[..., Any]) -> bool:
-    """Whether ``loss`` is loss(model, batch) rather than loss(output, target)."""
-    if isinstance(loss, nn.Module):
-        loss = loss.forward
-    try:
-        names = [p.name for p in inspect.signature(loss).parameters.values()]
-    except (TypeError, ValueError):  # a builtin
-        return False
-    return names[:1] in (["model"], ["net"], ["module"]) or names[1:2] == ["batch"]
-
-
-def _common_dtype(parameters: list[nn.Parameter]) -> torch.dtype:
-    dtype = torch.float32  # at least: second derivatives in half precision are noise
-    for parameter in parameters:
-        dtype = torch.promote_types(dtype, parameter.dtype)
-    return dtype
-
-
-def _globs(globs: Globs) -> tuple[str, ...]:
-    return (globs,) if isinstance(globs, str) else tuple(globs)
-
-
-def _matches(name: str, globs: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _require(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -140,6 +140,18 @@ def test_block_is_the_diagonal_block() -> None:
     torch.testing.assert_close(H.block(odd).dense(), H.dense()[odd][:, odd])
 
 
+def test_released_graphs_are_made_anew() -> None:
+    net = problem("tanh-mlp")
+    f = ls.ModelLandscape(net.model, net.loss, net.batches(7))
+    H, v = ls.Hessian(f), torch.ones_like(f.point())
+    before = H @ v
+    assert H.retained
+    H.release()
+    assert not H.retained
+    torch.testing.assert_close(H @ v, before, rtol=0, atol=0)
+    assert H.retained
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_hessian_of_a_part_is_a_diagonal_block(kind: str, device: torch.device) -> None:
     """Away from where the model is, so that parameters outside of the part must be held at the point."""

@@ -128,3 +128,53 @@ def test_activation_checkpointing_is_told() -> None:
     found = {c.name: c for c in checks.run(f, f.point())}["kernels"]
     assert found.status is checks.Status.WARNING
     assert "activation checkpointing" in found.message
+
+
+def test_what_is_only_stored_elsewhere_is_no_checkpointing() -> None:
+    class Offloading(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autograd.graph.save_on_cpu():
+                return torch.tanh(super().forward(x))
+
+    model = nn.Sequential(Offloading(2, 3), nn.Linear(3, 1)).double()
+    f = ls.ModelLandscape(model, F.mse_loss, [(torch.randn(5, 2).double(), torch.randn(5, 1).double())])
+    assert {c.name: c for c in checks.run(f, f.point())}["kernels"].status is checks.Status.OK
+
+
+def test_rows_that_are_rescaled_and_parametrised() -> None:
+    torch.manual_seed(0)
+    rows = nn.utils.parametrizations.weight_norm(nn.Embedding(7, 3, max_norm=0.5))
+    f = ls.ModelLandscape(nn.Sequential(rows, nn.Flatten(), nn.Linear(9, 3)), F.cross_entropy, [(TOKENS, LABELS)])
+    torch.testing.assert_close(f.value(f.point()), F.cross_entropy(f.model(TOKENS), LABELS).detach())
+
+
+@pytest.mark.parametrize("include", ["*", "bias"])
+def test_rows_that_are_rescaled_and_tied(include: str) -> None:
+    """The other user of the matrix sees the rescaled rows too, as in torch; nobody else's numbers are written to."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows, self.head = nn.Embedding(7, 4, max_norm=0.5), nn.Linear(4, 7, bias=False)
+            self.head.weight, self.bias = self.rows.weight, nn.Parameter(torch.zeros(7))
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            found: Tensor = self.head(self.rows(tokens)) + self.bias
+            return found
+
+    torch.manual_seed(0)
+    model = Tied()
+    f = ls.ModelLandscape(model, F.cross_entropy, [(TOKENS[:, 0], LABELS)], include=include)
+    before, x = model.rows.weight.detach().clone(), f.point()
+    found = f.value(x)
+    assert torch.equal(model.rows.weight, before)
+    assert torch.equal(x, f.point())
+    torch.testing.assert_close(found, F.cross_entropy(model(TOKENS[:, 0]), LABELS).detach())
+
+
+def test_bags_without_offsets_are_named() -> None:
+    bag = nn.EmbeddingBag(7, 3)
+    bag.forward = lambda tokens: F.embedding_bag(tokens[:, 0], bag.weight)  # type: ignore[method-assign,assignment]
+    f = ls.ModelLandscape(bag, F.cross_entropy, [(TOKENS, LABELS)])
+    with pytest.raises(ls.LoadingError, match="needs offsets"):
+        f.value(f.point())

@@ -406,6 +406,32 @@ def test_an_error_of_the_backward_pass_is_a_loading_error() -> None:
     assert model.training
 
 
+def test_what_a_caller_raises_within_an_evaluation_is_its_own() -> None:
+    class StoppedError(RuntimeError):
+        pass
+
+    f = ls.ModelLandscape(nn.Linear(2, 1), F.mse_loss, [(torch.ones(3, 2), torch.ones(3, 1))])
+    with pytest.raises(StoppedError, match="enough"), f.evaluation():
+        raise StoppedError("enough")
+
+
+def test_want_of_memory_is_no_fault_of_the_model() -> None:
+    class Large(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            raise MemoryError("none left")
+
+    f = ls.ModelLandscape(Large(2, 1), F.mse_loss, [(torch.ones(3, 2), torch.ones(3, 1))])
+    with pytest.raises(MemoryError, match="none left"):
+        f.value(f.point())
+
+
+@pytest.mark.parametrize("names", [["nope"], [], "weight"])
+def test_parts_are_of_parameters_that_exist(names: Any) -> None:
+    f = ls.ModelLandscape(nn.Linear(2, 1), F.mse_loss, [(torch.ones(3, 2), torch.ones(3, 1))])
+    with pytest.raises(ValueError, match="names must be of the layout's parameters, weight, bias"):
+        f.part(names, f.point())
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

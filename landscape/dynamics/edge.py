@@ -13,9 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, optim
 
-from landscape import theory
+from landscape import rows, theory
 from landscape.core import Landscape, Progress, silent
-from landscape.dynamics import rows
 from landscape.dynamics.ensembles import Ensemble
 from landscape.dynamics.makers import maker
 from landscape.errors import NumericalError

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape import specs
+from landscape import rows, specs
 from landscape.core import Landscape, Progress, silent
-from landscape.dynamics import noises, predictions, rows
+from landscape.dynamics import noises, predictions
 from landscape.dynamics.ensembles import Ensemble
 from landscape.dynamics.makers import Maker, Spec, as_makers, require_fit
 from landscape.dynamics.paths import Paths, Plane, Recorder, plane

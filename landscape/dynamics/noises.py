@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 from landscape import batches as batching
 from landscape import specs
 from landscape.core import Landscape
-from landscape.dynamics.rows import Rows, gradients
 from landscape.model import ModelLandscape
+from landscape.rows import Rows, gradients
 from landscape.stationary.batched import derivatives
 
 KINDS = ("none", "isotropic", "minibatch", "hessian", "perturbed")
@@ -114,7 +114,10 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
     data, shape = _joined(f)
     random = generator(seed, f.device)
 
-    batched = Rows(f, lambda x, leaves: f.batch_value(x, pytree.tree_unflatten(leaves, shape)))
+    def value(x: Tensor, leaves: list[Tensor]) -> Tensor:
+        return f.batch_value(x, pytree.tree_unflatten(leaves, shape))
+
+    batched = Rows(f, lambda: [value])
 
     def sampled(X: Tensor) -> Tensor:
         rows = lots(len(X), size, f.samples, random)

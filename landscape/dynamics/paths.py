@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from landscape import rows
 from landscape.core import Landscape
-from landscape.dynamics import rows
 from landscape.results import result
 
 MOST = 400  # moments kept of a run; steps between them double when there are more
@@ -64,7 +64,7 @@ class Recorder:
             self.moments.append((t, X[: self.count].detach().clone()))
         points = torch.stack([x for _, x in self.moments], dim=1)
         with torch.no_grad():
-            values = rows.values(f)(points.reshape(-1, points.shape[2])).reshape(points.shape[:2])
+            values = rows.values_in_parts(f, points.reshape(-1, points.shape[2])).reshape(points.shape[:2])
         steps = torch.tensor([s for s, _ in self.moments], dtype=torch.int64, device="cpu")
         return Paths(steps, points.cpu(), values.double().cpu())
 
@@ -86,7 +86,7 @@ def plane(f: Landscape, at: Tensor, recorded: Sequence[Paths]) -> Plane | None:
     grid = torch.stack(torch.meshgrid(xs, ys, indexing="ij"), dim=-1)
     points = (origin + grid @ V.T).to(at)
     with torch.no_grad():
-        values = rows.values(f)(points.reshape(-1, f.dim)).reshape(len(xs), len(ys))
+        values = rows.values_in_parts(f, points.reshape(-1, f.dim)).reshape(len(xs), len(ys))
     far = ends.norm(dim=1)
     off = (ends - where @ V.T).norm(dim=1)
     share = float((off / far.clamp_min(1e-300)).max()) if len(far) and not flat else 0.0

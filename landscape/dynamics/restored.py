@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from landscape.checkpoints import PREFIXES
 from landscape.dynamics.makers import OPTIMIZERS
@@ -45,13 +45,16 @@ def restore(
     names = _names(groups, kept, named)
     mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if stated is not None:
+        kind = type(optimizer)
         skipped = {"params", "param_names", *_KERNELS, *stated}
         base = {k: v for k, v in optimizer.param_groups[0].items() if k not in ("params", "param_names")}
         regrouped = []
         for group in groups:
             members = [named[names[number]] for number in group["params"] if id(named[names[number]]) in mine]
             options = {k: v for k, v in group.items() if k not in skipped}
-            regrouped += [{**base, **copy.deepcopy(options), "params": members}] if members else []
+            if members:
+                _require_options(kind, members, base | options)
+                regrouped.append({**base, **copy.deepcopy(options), "params": members})
         optimizer.param_groups = regrouped
     place = {id(p): i for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
     numbers = [number for number, name in names.items() if number in kept and id(named[name]) in place]
@@ -80,6 +83,8 @@ def _parts(saved: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], Mappi
         raise ValueError("no optimiser's state: a group in its 'param_groups' has no list 'params'.")
     if not all(isinstance(state, Mapping) for state in kept.values()):
         raise ValueError("no optimiser's state: what it keeps for a parameter is no dict.")
+    if not all(isinstance(state.get("step", 0), int | float | Tensor) for state in kept.values()):
+        raise ValueError("no optimiser's state: a count of steps in it is no number.")
     return groups, kept
 
 
@@ -92,6 +97,22 @@ def _require_kind(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> 
             f"the saved state is of another optimiser than {type(optimizer).__name__}: it has {', '.join(foreign)}. "
             "Name the one that the run had."
         )
+    if isinstance(optimizer, Adam):  # torch's AdamW is an Adam with this option, and all the others
+        decoupled = isinstance(optimizer, AdamW) or bool(optimizer.defaults["decoupled_weight_decay"])
+        if any(bool(group.get("decoupled_weight_decay", decoupled)) != decoupled for group in groups):
+            raise ValueError(
+                f"the saved state is of {'Adam' if decoupled else 'AdamW'}, not {type(optimizer).__name__}: "
+                "its weight decay is another. Name the one that the run had."
+            )
+
+
+def _require_options(kind: type[Optimizer], parameters: list[nn.Parameter], options: Mapping[str, Any]) -> None:
+    """The class itself says what it does not take."""
+    known = inspect.signature(kind).parameters
+    try:
+        kind(parameters, **{k: v for k, v in options.items() if k in known})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the saved state has options that {kind.__name__} does not take: {error}") from error
 
 
 def _names(

@@ -6,8 +6,8 @@
 
 A hook on the optimiser counts its steps; every k-th step f, its gradient and, from the last vectors, both ends of its Hessian's
 spectrum are evaluated where the parameters are then; with ``evaluate=m`` at every m-th of these records only, and the others hold what
-the optimiser itself tells. Between, nothing is done but counting. Records go to a file in blocks, so that
-memory does not grow with the run.
+the optimiser itself tells. Between, nothing is done but counting. Records go to a file in blocks, so that memory does not grow with the
+run.
 """
 
 import os
@@ -52,7 +52,8 @@ class Tracer:
         f: what is measured: a ``ModelLandscape`` of the model that is trained, over a fixed subset of the data where all of it is too
             much, or a ``FunctionLandscape`` whose point is the optimiser's parameters, concatenated.
         every: optimiser steps from one record to the next.
-        curvature: refresh the ends of the spectrum at every so many-th record; 0: never.
+        evaluate: evaluate f at every so many-th record; the others hold what the optimiser tells, and NaN for the rest.
+        curvature: refresh the ends of the spectrum at every so many-th record, if f is evaluated there; 0: never.
         rounds: Rayleigh-Ritz rounds a refresh, two products each and three more; ten times as many in the first.
         last_look: classify the end point thoroughly on exit.
         folder: where records spill to; None: a temporary file that goes with the tracer.
@@ -68,7 +69,7 @@ class Tracer:
     Python, the generators of f's loader) are left as they are.
 
     Cost: a record takes one evaluation of f with its gradient and some norms of vectors (n,), where f is not evaluated only these; a
-    refresh 3 + 2 rounds products. A parameter-sized copy is held across a recorded step. A step without a record costs nothing.
+    refresh 3 + 2 rounds products. A parameter-sized copy is held across a recorded step. A step without a record costs two calls of a hook.
 
     Raises:
         TypeError: optimizer is no optimiser, or f no landscape.

@@ -11,8 +11,8 @@ from landscape import theory, zoo
 from landscape.core import FunctionLandscape, Progress
 from landscape.dynamics.ensembles import Ensemble
 from landscape.dynamics.makers import maker
-from landscape.dynamics.rows import gradients
 from landscape.gallery import Match, exact
+from landscape.rows import gradients
 
 RATE, START, MOMENTUM = 0.01, (0.7, 1e-3), 0.9
 SADDLE = {

@@ -11,9 +11,9 @@ from landscape import zoo
 from landscape.core import FunctionLandscape, Progress
 from landscape.dynamics.ensembles import Ensemble
 from landscape.dynamics.makers import maker
-from landscape.dynamics.rows import gradients
 from landscape.gallery import Match, exact, mean
 from landscape.results import Estimate
+from landscape.rows import gradients
 from landscape.stationary.census import census
 from landscape.stationary.picture import picture
 

@@ -97,9 +97,8 @@ def _probe(f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float
             third, fourth, w = third + found.third, fourth + found.fourth, w + found.bend
             sizes = [a + b for a, b in zip(sizes, found.sizes, strict=True)]
     eps = torch.finfo(u.dtype).eps
-    rounding = [
-        1e3 * eps * size for size in sizes
-    ]  # u is a null vector up to rounding, which mixes other directions in
+    # u is a null vector up to rounding, which mixes other directions in
+    rounding = [1e3 * eps * size for size in sizes]
     rounding[0] += 10 * eps * float(H.x.detach().norm()) * sizes[1]  # x has a rounding too
     # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the third derivative by fourth d
     noise = (2 * uncertainty * abs(fourth)) ** 0.5 + rounding[0]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from landscape import batches as batching
-from landscape import specs
+from landscape import rows, specs
 from landscape.core import Landscape, OutputTerm
 from landscape.errors import LoadingError
 from landscape.model import ModelLandscape
@@ -117,15 +117,16 @@ class _OfModel:
 
     def __init__(self, f: ModelLandscape, chosen: Mapping[str, str | Metric], batch_statistics: bool) -> None:
         self.f, self.chosen, self.batch_statistics = f, chosen, batch_statistics
+        self.rows = rows.whole(f)
         self.vectorised = not batch_statistics and not any(isinstance(m, ALONE) for m in f.model.modules())
 
     def __call__(self, X: Tensor) -> dict[str, Tensor]:
         if self.batch_statistics:
-            rows = []
+            cells = []
             for x in X:
                 with fresh_statistics(self.f, x):
-                    rows.append(self._some(x[None]))
-            return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+                    cells.append(self._some(x[None]))
+            return {name: torch.cat([cell[name] for cell in cells]) for name in cells[0]}
         return self._some(X)
 
     def _some(self, X: Tensor) -> dict[str, Tensor]:
@@ -140,14 +141,9 @@ class _OfModel:
 
     def _values(self, X: Tensor) -> Tensor:
         if self.vectorised and len(X) > 1:
-            total = torch.zeros(len(X), dtype=torch.float64, device=self.f.device)
-            try:
-                with self.f.evaluation(), torch.no_grad():
-                    for term in self.f.terms():
-                        total += vmap(term.function, randomness="same")(X).double()
-                return total.to(self.f.dtype)
-            except (RuntimeError, LoadingError):  # a model's own errors come again below
-                self.vectorised = False
+            found = self.rows.values(X)
+            self.vectorised = self.rows.vectorised
+            return found
         return self.f.value(X)
 
     def _mean(self, X: Tensor, name: str, metric: str | Metric) -> Tensor:

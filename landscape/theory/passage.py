@@ -12,6 +12,7 @@ import numpy as np
 from landscape.theory.exits import Floats
 
 PANELS, NODES = 600, 12
+MOST = 3_000  # nodes on either side of a joint
 
 
 def mean_passage(
@@ -121,7 +122,8 @@ def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top:
         well, top: f'' at the minimum, positive, and at the top, negative; lr well below 1.
 
     Raises:
-        ValueError: an option out of range, or a time beyond 1e11 or so of the small times inside, which rounding hides.
+        ValueError: an option out of range, a time beyond 1e11 or so of the small times inside, which rounding hides, or steps too
+            small for ``MOST`` nodes a side, as with lr well below 7e-5 or so.
     """
     if not (0 < lr * well < 1 and batch > 0 > top and barrier > 0):
         raise ValueError("need 0 < lr well < 1, batch > 0, top < 0 and barrier > 0.")
@@ -134,7 +136,12 @@ def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top:
     panels = []
     for low, high, step in ((left, joint, steps[0]), (joint, end, steps[1])):
         narrow = min(steps) if low == left else step
-        nodes, weights = np.polynomial.legendre.leggauss(min(3_000, 40 + math.ceil(3 * (high - low) / narrow)))
+        needed = 40 + math.ceil(3 * (high - low) / narrow)
+        if needed > MOST:
+            raise ValueError(
+                f"steps of lr = {lr:g} are too small to sum over: sgd_escape_time has their limit, up to its prefactor."
+            )
+        nodes, weights = np.polynomial.legendre.leggauss(needed)
         panels.append((low + (nodes + 1) * (high - low) / 2, weights * (high - low) / 2))
     y, w = (np.concatenate(parts) for parts in zip(*panels, strict=True))
     inside = y < joint

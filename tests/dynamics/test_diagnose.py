@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 import landscape as ls
+from landscape.dynamics import evidence
 from landscape.dynamics.diagnose import NAMES
 
 Make = Callable[[list[Tensor]], Optimizer]
@@ -274,3 +275,21 @@ def test_a_checkpoint_is_carried_on_and_left_alone() -> None:
         ls.continuation(g, "sgd:lr=0.5", at=torch.full((2,), math.nan, dtype=torch.float64))
     with pytest.raises(ValueError, match="Did you mean 'sgd'"):
         ls.continuation(f, "sdg:lr=0.1")
+
+
+def test_the_floor_is_what_noise_keeps_up_in_a_bowl() -> None:
+    """r tr(Sigma) / 4, and that loss is there: the mean of f over the late records."""
+    rate, sigma, n = 0.05, 0.3, 8
+    x = nn.Parameter(torch.zeros(n, dtype=torch.float64))
+    f = ls.FunctionLandscape(lambda x: 0.5 * x.square().sum(-1), n)
+    optimizer = torch.optim.SGD([x], lr=rate)
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        x.fill_(1.0)
+    with ls.Tracer(optimizer, f, every=4, curvature=0) as tracer:
+        for _ in range(2_000):
+            x.grad = x.detach() + sigma * torch.randn(n, generator=random, dtype=torch.float64)
+            optimizer.step()
+    facts, exact = evidence.gather(tracer.result), rate * sigma**2 * n / 4
+    assert facts.floor * facts.unit == pytest.approx(exact, rel=0.2)
+    assert float(tracer.result.loss[250:].mean()) == pytest.approx(exact, rel=0.2)

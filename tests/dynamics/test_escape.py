@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape import rows as rows_of
 from landscape.dynamics import ensembles, makers, noises
-from landscape.dynamics import rows as rows_of
 from landscape.dynamics.survival import kaplan_meier_median
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
@@ -264,6 +265,31 @@ def test_gradients_of_many_points_are_those_of_each(dtype: torch.dtype, device: 
     X = torch.randn(4, f.dim, dtype=torch.float64).to(device, dtype)
     torch.testing.assert_close(rows_of.gradients(f)(X), f.gradient(X))
     torch.testing.assert_close(rows_of.values(f)(X), f.value(X))
+
+
+def test_rows_hold_one_micro_batch_and_some_rows_at_a_time() -> None:
+    """What autograd saves of 8 micro-batches is freed one by one; the plane's rows go in parts."""
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 6), torch.randn(64, 1)
+    f = ls.ModelLandscape(nn.Linear(6, 1), nn.functional.mse_loss, list(zip(x.split(8), y.split(8), strict=True)))
+    X = torch.randn(600, f.dim)
+    graphs: list[weakref.ref[Tensor]] = []
+    alive = [0]
+
+    def pack(t: Tensor) -> Tensor:
+        graphs.append(weakref.ref(t))
+        alive[0] = max(alive[0], sum(g() is not None for g in graphs))
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        rows_of.gradients(f)(X[:3])
+    assert alive[0] < len(graphs) / 4
+    sizes: list[int] = []
+    hook = f.model.register_forward_hook(lambda *out: sizes.append(torch._C._functorch.get_unwrapped(out[2]).numel()))
+    found = rows_of.values_in_parts(f, X)
+    hook.remove()
+    torch.testing.assert_close(found, f.value(X))
+    assert max(sizes) == 8 * rows_of.TOGETHER
 
 
 def test_rows_of_a_network_share_its_passes() -> None:

@@ -100,6 +100,23 @@ def test_options_that_are_stated_win() -> None:
     assert all(float(s["step"]) == 3 for s in optimizer.state.values())  # the run's own
 
 
+def test_a_schedule_starts_from_the_rate_that_the_run_had() -> None:
+    """The run's own schedule has left the rate that it began with in the state."""
+    model = net()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+    for _ in range(4):
+        steps(model, optimizer, 1)
+        schedule.step()
+    f = ls.ModelLandscape(model, F.mse_loss, [data()])
+    run = ls.continuation(f, "sgd", state=optimizer.state_dict(), schedule="LambdaLR:lr_lambda=1", steps=2)
+    assert run.optimizer.param_groups[0]["lr"] == 0.025
+
+
+def changed(state: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return state | {"param_groups": [group | options for group in state["param_groups"]]}
+
+
 @pytest.mark.parametrize(
     ("spec", "change", "said"),
     [
@@ -111,6 +128,11 @@ def test_options_that_are_stated_win() -> None:
             "of 3 parameters in 1 groups",
         ),
         ("adam", lambda s: s | {"state": {0: s["state"][1]}}, "shapes are others"),
+        ("adamw", lambda s: s, "of Adam, not AdamW: its weight decay is another"),
+        ("adam", lambda s: changed(s, decoupled_weight_decay=True), "of AdamW, not Adam: its weight decay is another"),
+        ("adam", lambda s: changed(s, lr=None), "options that Adam does not take"),
+        ("adam", lambda s: changed(s, betas=3), "options that Adam does not take"),
+        ("adam", lambda s: s | {"state": {0: s["state"][0] | {"step": "two"}}}, "count of steps in it is no number"),
     ],
 )
 def test_a_state_that_does_not_fit_is_named(spec: str, change: Callable[[Any], Any], said: str) -> None:

@@ -91,6 +91,9 @@ def test_sgds_own_noise_takes_it_out_of_sharp_minima_first() -> None:
         theory.sgd_escape_time(0.02, 0.004, 1, 2.0, -1.0, path=1 / 3) / 2 / 0.004 / (2.0 / 1.0)
     )  # an exponent of 8.3
     assert theory.parabolas_passage(0.02, 0.004, 1, 2.0, -1.0) == pytest.approx(limit, rel=0.01)
+    for lr, well in ((1e-5, 1.0), (1e-6, 100.0)):
+        with pytest.raises(ValueError, match="too small to sum over"):
+            theory.parabolas_passage(3 * lr, lr, 1, well, -1.0)
 
 
 def passage(well: float, top: float, joint: float, end: float, lr: float, B: float) -> np.ndarray:

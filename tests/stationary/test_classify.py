@@ -240,13 +240,14 @@ def curved_valley(x: Tensor) -> Tensor:
     ("formula", "point", "words"),
     [
         (curved_valley, [0.0, 0.0], "flat to fourth order"),
+        (curved_valley, [0.0, 10 * math.pi], "flat to fourth order"),  # where x itself is rounded
         (lambda x: X(x) ** 2 * Y(x), [0.0, 1.0], "flat to fourth order"),
         (lambda x: (1 + Y(x) ** 2) * X(x) ** 2, [0.0, 3.0], "flat to fourth order"),
         (ring, [math.cos(1), math.sin(1)], "flat to fourth order"),
         (lambda x: X(x) ** 2 - (Y(x) - 3) ** 4, [0.0, 3.0], "no minimum"),
         (lambda x: X(x) ** 2 - 1e-3 * (Y(x) - 3) ** 3, [0.0, 3.0], "no minimum"),
     ],
-    ids=["curved", "wedge", "widening", "ring", "quartic", "cubic"],
+    ids=["curved", "far", "wedge", "widening", "ring", "quartic", "cubic"],
 )
 def test_higher_order_in_any_coordinates(formula: Any, point: list[float], words: str, scale: float) -> None:
     """What is zero is rounding in turned coordinates; none of it is a rise or fall."""
