@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.dynamics import ensembles, makers, noises, rows
+from landscape import rows
+from landscape.dynamics import ensembles, makers, noises
 
 ROWS, SAMPLE, STEPS, ROUNDS = 1024, 4, 100, 7
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 1

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.dynamics import makers, rows
+from landscape import rows
+from landscape.dynamics import makers
 from landscape.dynamics.ensembles import Ensemble
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics/numpy_optimizers.py"
