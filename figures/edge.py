@@ -49,12 +49,11 @@ def _highest(run: Any) -> float:
     """What the axis has to hold; a run that diverges leaves the picture."""
     top = float(np.asarray(run.sharpness).max())
     limit = float(run.limit)
-    return max(limit, top if getattr(run, "diverged", None) is None else min(top, 1.5 * limit))
+    return max(limit, top if run.diverged is None else min(top, 1.5 * limit))
 
 
 def _end(run: Any) -> str:
-    diverged = getattr(run, "diverged", None)
-    return f"late sharpness {run.late:.3f} of it" if diverged is None else f"diverged by step {diverged}"
+    return f"late sharpness {run.late:.3f} of it" if run.diverged is None else f"diverged by step {run.diverged}"
 
 
 def _runs(result: Any) -> Any:
