@@ -156,7 +156,7 @@ def _plane(
     if not bool(height > 1e-6 * torch.linalg.vector_norm(half)):
         return None
     v = off / height
-    reach = 1.35 * float(torch.maximum(torch.linalg.vector_norm(half), ((walk - middle) @ v).abs().max()))
+    reach = 1.35 * float(((walk - middle) @ torch.stack((u, v), dim=1)).abs().max())  # all of the curve, its ends too
     made = surface(
         f, middle, (u, v), None, reach, resolution, trajectory={"curve": walk, "straight line": C[0] + t[:, None] * (C[-1] - C[0])},
         batch_statistics=batch_statistics, name=name, progress=progress,

@@ -197,6 +197,17 @@ def test_walks_lie_at_their_true_loss_with_the_gap_told() -> None:
     torch.testing.assert_close(s.trajectory, inside.where)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+def test_a_point_at_the_centre_but_for_rounding_has_no_share_outside(dtype: torch.dtype, device: torch.device) -> None:
+    f = ls.FunctionLandscape(lambda x: x.square().sum(-1), 3)
+    x = torch.tensor([0.1, 0.7, 0.3], dtype=dtype, device=device)
+    e = torch.eye(3, dtype=dtype, device=device)
+    numbers = torch.finfo(dtype)
+    path = torch.stack([x, x + numbers.eps * x, x + 64 * numbers.eps * e[2], x + 2 * e[2]])  # two are really off
+    walk = ls.surface(f, x, (e[0], e[1]), None, resolution=2, trajectory={"out": path}).walks["out"]
+    torch.testing.assert_close(walk.outside, torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=dtype, device=device))
+
+
 def test_the_planes_share_of_trace_and_norm_has_an_error_that_holds() -> None:
     n = 300
     scale = torch.linspace(-1, 4, n, dtype=torch.float64)

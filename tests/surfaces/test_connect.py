@@ -58,6 +58,17 @@ def test_the_curve_goes_round_the_hill(kind: str, bends: int, most: float, tmp_p
     torch.testing.assert_close(stored.curve.values, made.curve.values)
 
 
+def test_the_plane_holds_a_curve_that_goes_beyond_its_ends() -> None:
+    well = torch.tensor([-3.0, 1.0], dtype=torch.float64)
+    f = ls.FunctionLandscape(lambda x: (x - well).square().sum(-1), 2)
+    a, b = (torch.tensor([s, 0.0], dtype=torch.float64) for s in (-1, 1))
+    plane = ls.connect(f, a, b, steps=200, optimizer="adam:lr=0.1", resolution=5, plane=3).plane
+    assert plane is not None
+    where = plane.walks["curve"].where
+    assert float(where[:, 0].min()) < -1.5  # down the well, past the end at -1
+    assert float(where.abs().max()) < float(plane.steps[-1]) < 1.5 * float(where.abs().max())
+
+
 def test_one_seed_one_curve_on_any_device_and_dtype(dtype: torch.dtype, device: torch.device) -> None:
     f, (a, b) = _ring(), _ends(dtype, device)
     state = torch.random.get_rng_state()
