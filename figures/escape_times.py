@@ -22,14 +22,14 @@ def draw(result: Any) -> Figure:
     log = ends.max() > SPAN * max(ends.min(), 1)
     for row, (k, (label, runs)) in enumerate(reversed(list(enumerate(results.items())))):
         _row(ax, row, k, runs, result.limit)
-        ax.text(0, row + 0.3, optimisers.short(label), transform=ax.get_yaxis_transform(), va="bottom", fontsize=7)
+        ax.text(0, row + 0.36, optimisers.short(label), transform=ax.get_yaxis_transform(), va="bottom", fontsize=7)
     if log:
         ax.set_xscale("symlog", linthresh=1, linscale=0.3)
         ax.xaxis.set_minor_locator(NullLocator())
         top = int(np.ceil(np.log10(ends.max())))
         ax.xaxis.set_major_locator(FixedLocator([0.0, *(10.0**p for p in range(top + 1))]))
     ax.set_xlim(0, ends.max() * (1.7 if log else 1.05))
-    ax.set_ylim(-0.45, len(results) - 0.2)
+    ax.set_ylim(-0.45, len(results) - 0.12)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("optimiser steps until the event")

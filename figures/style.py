@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
 if TYPE_CHECKING:
     from landscape.results import Provenance
@@ -132,6 +132,13 @@ def space(ax: Any) -> None:
     ax.tick_params(pad=-2, labelsize=6.5)
     ax.view_init(elev=32, azim=-58)
     ax.set_box_aspect((1, 1, 0.72), zoom=0.98)
+
+
+def plain_log(axis: Any, ticks: list[int]) -> None:
+    """Plain numbers at ``ticks`` of a log axis, where powers of ten would be too few."""
+    axis.set_major_locator(FixedLocator([float(t) for t in ticks]))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def symlog(ax: Axes, low: float, high: float, *, linear: float, most: int) -> None:

@@ -20,7 +20,7 @@ def draw(result: Any) -> Figure:
     levels.filled(fig, ax, steps, values, "f")
     if _walked(ax, surface) > 1:
         fig.legend(loc="outside upper left", ncols=2, handlelength=1.6, columnspacing=1.2)
-    ax.plot(0, 0, "+", color=style.NEGATIVE, markersize=7, markeredgewidth=1.4, zorder=6)
+    ax.plot(0, 0, "+", color=style.INK, markersize=7, markeredgewidth=1.2, zorder=6)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5))
     across, up = levels.LABELS.get(surface.chosen, ("first direction", "second direction"))
@@ -33,9 +33,8 @@ def _walked(ax: Axes, surface: Any) -> int:
     found = levels.walks(surface)
     for name, colour, walk in found:
         where = np.asarray(walk.where)
-        ax.plot(where[:, 0], where[:, 1], ".-", color=style.INK if len(found) == 1 else colour, linewidth=0.9,
-                markersize=3, zorder=5, label=name)  # fmt: skip
-        ax.plot(*where[-1], "o", color=style.INK if len(found) == 1 else colour, markersize=3.6, zorder=6)
+        ax.plot(where[:, 0], where[:, 1], ".-", color=colour, linewidth=0.9, markersize=3, zorder=5, label=name)
+        ax.plot(*where[-1], "o", color=colour, markersize=3.6, zorder=5)
     return len(found)
 
 

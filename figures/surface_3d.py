@@ -1,10 +1,11 @@
 """The values on a plane through a point as a surface in space, its trajectories at their own values."""
 
+import math
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from . import levels, style
 
@@ -44,13 +45,28 @@ def draw(result: Any) -> Figure:
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_major_locator(MaxNLocator(4))
     across, up = ("u", "v")
-    ax.set_xlabel(f"step along {across}", labelpad=-8)
-    ax.set_ylabel(f"step along {up}", labelpad=-8)
-    ax.set_zlabel("f", labelpad=-6)
+    ax.set_xlabel(f"step along {across}", labelpad=-4)
+    ax.set_ylabel(f"step along {up}", labelpad=-4)
+    ax.set_zlabel("f", labelpad=-3)
     if log:
-        ax.zaxis.set_major_locator(MaxNLocator(4, integer=True))
-        ax.zaxis.set_major_formatter(FuncFormatter(lambda v, _: f"$10^{{{v:.0f}}}$" if v == round(v) else ""))
+        ax.zaxis.set_major_locator(FixedLocator(decades(*ax.get_zlim())))
+        ax.zaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
     return fig
+
+
+def decades(low: float, high: float) -> list[float]:
+    """Heights of ticks in log10 f: powers of ten, those and their threes, or ones, twos and fives, so that there are some."""
+    for parts in ((1,), (1, 3), (1, 2, 5)):
+        ticks = [k + math.log10(p) for k in range(math.floor(low), math.ceil(high) + 1) for p in parts]
+        shown = [t for t in ticks if low <= t <= high]
+        if len(shown) > 2:
+            break
+    return shown[:: math.ceil(len(shown) / 6)] if shown else [low, high]
+
+
+def number(height: float) -> str:
+    """What log10 f stands for."""
+    return f"{10**height:g}" if -3 < height < 4 else f"$10^{{{height:.0f}}}$" if height == round(height) else ""
 
 
 def _height(values: Any, log: bool) -> Any:

@@ -49,9 +49,10 @@ def kramers(exhibit: Any) -> Figure:
         ax.errorbar(1 / rows[:, 0], rows[:, 1] / points, yerr=rows[:, 2] / points, fmt="o", color=style.NEGATIVE, markersize=3.5,
                     label="SGD with noise", zorder=4)  # fmt: skip
         ax.set_xlabel("1 / temperature")
-    left.set(yscale="log", ylabel="mean time to the other well")
+    left.set(yscale="log", ylabel="mean time, rate times steps")
+    style.plain_log(left.yaxis, [20, 50, 100, 200])
     left.legend(loc="upper left")
-    right.set(ylabel="the same over the exact one", ylim=(0.6, 1.3))
+    right.set(ylabel="the same, over the exact time", ylim=(0.6, 1.3))
     return fig
 
 
@@ -64,9 +65,17 @@ def schedules(exhibit: Any) -> Figure:
     for (name, rates), colour in zip(d["rates"].items(), COLOURS, strict=True):
         left.plot(np.asarray(rates), color=colour, label=name)
         seen, law = np.asarray(d["measured"][name]), np.asarray(d["exact"][name])
-        right.plot(seen, color=colour, linewidth=0.8, alpha=0.6)
-        right.plot(law, color=colour, linewidth=1.1)
+        right.plot(seen, color=colour, linewidth=1.6, alpha=0.45)
+        right.plot(
+            law,
+            color=style.INK,
+            linewidth=0.6,
+            linestyle=(0, (4, 3)),
+            label="exact" if name == "constant" else None,
+            zorder=4,
+        )
     left.set(xlabel="step", ylabel="learning rate")
     left.legend(loc="upper right")
-    right.set(xlabel="step", ylabel="E x², 4,000 runs over exact moments", yscale="log")
+    right.set(xlabel="step", ylabel="mean of x² over 4,000 runs", yscale="log")
+    right.legend(loc="upper right")
     return fig

@@ -29,9 +29,12 @@ def coin_toss(exhibit: Any) -> Figure:
     left.legend(loc="lower left")
     right.plot(n, -exact / n**2, color=style.MEASURED, label="exact, $-\\ln P / n^2$")
     second = np.diff(exact, 2) / 2
-    right.plot(n[1:-1], -second, color=style.POSITIVE, linestyle=(0, (1, 1)), label="half its second difference")
-    right.axhline(np.log(3) / 4, color=style.PREDICTED, linewidth=1, linestyle=(0, (4, 2)), label="$\\ln 3 / 4$")
+    right.plot(
+        n[1:-1], -second, color=style.POSITIVE, linestyle=(0, (1, 1)), label="half the second difference of $-\\ln P$"
+    )
+    right.axhline(np.log(3) / 4, color=style.PREDICTED, linewidth=1, linestyle=(0, (4, 2)), label="$(\\ln 3) / 4$")
     right.set(xlabel="n", ylabel="$-\\ln P / n^2$", ylim=(0.2, 0.72), xscale="log")
+    style.plain_log(right.xaxis, [1, 2, 5, 10, 20, 50])
     right.legend(loc="upper right")
     return fig
 
@@ -75,7 +78,7 @@ def p_spin(exhibit: Any) -> Figure:
         zorder=5,
     )
     left.set(xlabel="energy a spin", ylabel="exponent of the mean number", ylim=(-0.022, 0.03), xlim=(-1.69, -1.61))
-    left.legend(loc="upper left", ncols=2, columnspacing=1)
+    left.legend(loc="upper left")
     n, totals = np.asarray(d["sizes"]), np.asarray(d["totals"])
     right.plot(n, totals, "o-", color=style.MEASURED, markersize=3, linewidth=0.8, label="exact, all indices")
     right.plot(
@@ -83,7 +86,7 @@ def p_spin(exhibit: Any) -> Figure:
         totals[-1] + d["total"] * (n - n[-1]),
         color=style.PREDICTED,
         linestyle=(0, (4, 2)),
-        label="slope $\\ln 2 / 2$",
+        label="slope $(\\ln 2) / 2$",
     )
     right.set(xlabel="spins", ylabel="ln of the mean number")
     right.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -31,15 +31,15 @@ def outliers(exhibit: Any) -> Figure:
     left.legend(loc="upper right")
     gaps = T[:, :-1] / T[:, 1:]
     rank = np.arange(1, gaps.shape[1] + 1)
-    for row in gaps:
-        right.plot(rank, row, color="#9fc3dc", linewidth=0.7, zorder=2)
+    for k, row in enumerate(gaps):
+        right.plot(rank, row, color="#9fc3dc", linewidth=0.7, zorder=2, label=None if k else "a network")
     right.plot(
         rank,
         np.exp(np.log(gaps).mean(0)),
         "o-",
         color=style.MEASURED,
         markersize=3,
-        label="mean of five networks",
+        label="mean of five",
         zorder=3,
     )
     right.axvline(9, color=style.PREDICTED, linestyle=(0, (4, 2)), linewidth=1, label="classes \u2212 1 = 9", zorder=1)
@@ -68,9 +68,9 @@ def skip_connections(exhibit: Any) -> Figure:
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(4))
         ax.zaxis.set_major_locator(MaxNLocator(4))
-        ax.set_xlabel("step along u", labelpad=-9)
-        ax.set_ylabel("step along v", labelpad=-9)
-        ax.set_zlabel("log$_{10}$ of the loss", labelpad=-7)
+        ax.set_xlabel("step along u", labelpad=-5)
+        ax.set_ylabel("step along v", labelpad=-5)
+        ax.set_zlabel("log$_{10}$ of the loss", labelpad=-3)
         fig.text(0.03 + 0.48 * k, 0.94, name, fontsize=8, fontweight="bold")
     return fig
 
@@ -103,7 +103,7 @@ def mode_connection(exhibit: Any) -> Figure:
         )
     right.set(
         xlabel="t, from one network to the other",
-        ylabel="loss",
+        ylabel="loss along the way",
         ylim=(0, 1.25 * float(np.asarray(made.straight.values).max())),
     )
     right.legend(loc="upper right")

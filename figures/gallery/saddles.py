@@ -31,6 +31,7 @@ def _space(exhibit: Any, f: Any) -> Figure:
     A, B = np.meshgrid(steps, steps, indexing="ij")
     ax.plot_surface(A, B, values, cmap=levels.DEEP, rstride=2, cstride=2, linewidth=0.15, edgecolor="#ffffff50", alpha=0.93,
                     zorder=1)  # fmt: skip
+    several = len(exhibit.data["paths"]) > 1  # runs of one lie on those of another: the first are the widest
     for k, (name, paths) in enumerate(exhibit.data["paths"].items()):
         P = np.asarray(paths)
         for run in range(0, P.shape[1], max(1, P.shape[1] // SHOWN)):
@@ -38,15 +39,16 @@ def _space(exhibit: Any, f: Any) -> Figure:
             z = f(x, y)
             inside = (np.abs(P[:, run]) <= steps[-1]).all(axis=1)
             x, y, z = (np.where(inside, v, np.nan) for v in (x, y, z))
-            ax.plot(x, y, z + 0.01, color=levels.WALKS[k], linewidth=0.9, zorder=5, label=name if run == 0 else None)
+            ax.plot(x, y, z + 0.01, color=levels.WALKS[k], linewidth=max(2.4 - 0.7 * k, 0.9) if several else 0.9, zorder=5,
+                    label=name if run == 0 else None)  # fmt: skip
     ax.plot([0], [0], [f(0.0, 0.0)], "o", color=style.INK, markersize=3.5, zorder=6)
     style.space(ax)
     ax.view_init(elev=38, azim=-52)
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_major_locator(MaxNLocator(4))
-    ax.set_xlabel("x", labelpad=-9)
-    ax.set_ylabel("y", labelpad=-9)
-    ax.set_zlabel("f", labelpad=-8)
+    ax.set_xlabel("x", labelpad=-6)
+    ax.set_ylabel("y", labelpad=-6)
+    ax.set_zlabel("f", labelpad=-9)
     fig.legend(loc="upper left", ncols=3, handlelength=1.6, columnspacing=1.2)
     return fig
 

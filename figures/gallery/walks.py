@@ -16,6 +16,8 @@ def random_walk(exhibit: Any) -> Figure:
     fig = Figure(figsize=(style.PAGE, 2.4), layout="constrained")
     one, two, three = fig.subplots(1, 3)
     one.scatter(P[:, 0], P[:, 1], c=np.arange(len(P)), cmap="cividis", s=3, linewidths=0)
+    for row, name, right in ((0, "start", 5), (-1, "end", -5)):
+        one.annotate(name, P[row, :2], (right, 0), textcoords="offset points", ha="left" if right > 0 else "right")
     one.set(xlabel="first axis", ylabel="second axis")
     t = np.arange(len(P))
     for k, colour in zip(range(3), (style.MEASURED, style.NEGATIVE, "#009e73"), strict=True):

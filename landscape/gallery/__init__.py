@@ -152,7 +152,7 @@ ENTRIES = {
     "mode-connection": Entry(
         "networks", "mode_connection", "A valley between two networks",
         "Garipov, Izmailov, Podoprikhin, Vetrov & Wilson 2018, NeurIPS, figure 1; Draxler, Veschgini, Salmhofer & Hamprecht 2018, ICML",
-        "two networks trained on digits from two seeds, a Bezier curve with one bend and a minimum-energy path between them",
+        "two networks trained on digits from two seeds, a Bezier curve with one bend and the straight line between them",
     ),
     "lennard-jones": Entry(
         "clusters", "lennard_jones", "The tree of a cluster of seven atoms",

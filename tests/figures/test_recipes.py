@@ -262,3 +262,18 @@ def assert_readable(fig: Figure) -> None:
                 assert box.x0 >= frame.x0 - 1, text.get_text()
                 assert box.x1 <= frame.x1 + 1, text.get_text()
                 assert box.y0 >= frame.y0 - 1, text.get_text()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (0.17, 4.7, ["0.3", "1", "3"]),
+        (2e-3, 3.0, ["0.01", "0.1", "1"]),
+        (1e-9, 1e8, ["$10^{-9}$", "$10^{-6}$", "$10^{-3}$", "1", "1000", "$10^{6}$"]),
+    ],
+)
+def test_heights_on_a_log_scale_have_their_numbers(low: float, high: float, shown: list[str]) -> None:
+    from landscape_figures import surface_3d
+
+    heights = surface_3d.decades(np.log10(low), np.log10(high))
+    assert [surface_3d.number(h) for h in heights] == shown
