@@ -24,9 +24,8 @@ def on_files(files, config):
     pages["license.md"] = f"# License\n\n```text\n{pages['license.md']}\n```\n"
     pages |= {"cli.md": commands(), "api.md": library()}
     for name, text in pages.items():
-        files.append(
-            File.generated(config, name, content=moved(text, "") if name not in ("cli.md", "api.md") else text)
-        )
+        content = text if name in ("cli.md", "api.md") else moved(text, "", titles(config["nav"]))
+        files.append(File.generated(config, name, content=content))
     for picture in sorted([*GALLERY.glob("*.png"), *GALLERY.glob("*.gif")]):
         files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
     return files
@@ -34,7 +33,7 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Links out of docs/ lead to the pages above."""
-    return moved(markdown, "../")
+    return moved(markdown, "../", titles(config["nav"]))
 
 
 def on_page_content(html, page, config, files):
@@ -48,9 +47,19 @@ def on_page_content(html, page, config, files):
         return f'<a class="picture{wide}" href="pictures/{name}">{sized}</a>'
 
     html = re.sub(r'<img[^>]*src="pictures/([\w.-]+)"[^>]*>', picture, html)
+    html = unbroken(html)
     if page.file.src_uri == "gallery.md":
         html = html.replace("<table>", '<div class="numbers"><table>').replace("</table>", "</table></div>")
     return html
+
+
+def unbroken(html):
+    """Code that may be wrapped, that within a line and that of shells, has options that are not broken at their hyphens."""
+
+    def whole(match):
+        return re.sub(r"(?<![\w-])--?[\w-]+", r'<span class="option">\g<0></span>', match.group(0))
+
+    return re.sub(r'(?<!</span>)<code>[^<]*</code>|<div class="language-sh .*?</div>', whole, html, flags=re.DOTALL)
 
 
 def size(path):
@@ -61,12 +70,24 @@ def size(path):
     return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
 
 
-def moved(text, up):
-    """The text with links to files beside docs/ turned to where they are on the site."""
+def titles(nav):
+    """The menu's name of every page that has one."""
+    if isinstance(nav, list):
+        return {page: title for part in nav for page, title in titles(part).items()}
+    if isinstance(nav, dict):
+        return {page: title for name, part in nav.items()
+                for page, title in ({part: name} if isinstance(part, str) else titles(part)).items()}  # fmt: skip
+    return {}
+
+
+def moved(text, up, named):
+    """The text with links to files beside docs/ turned to where they are on the site, and a file's name to the page's."""
     for old, new in BESIDE.items():
-        text = text.replace(f"]({up}{old})", f"]({new})")
+        text = text.replace(f"]({up}{old})", f"]({new})").replace(f"[{old}](", f"[{named.get(new, old)}](")
     text = text.replace(f"{up}figures/gallery/", "pictures/")
-    return text.replace("](docs/", "](").replace('src="docs/', 'src="') if not up else text
+    if not up:
+        text = text.replace("](docs/", "](").replace('src="docs/', 'src="')
+    return re.sub(r"\[(?:docs/)?([\w-]+\.md)\]\(", lambda m: f"[{named.get(m[1], m[1])}](", text)
 
 
 def commands():

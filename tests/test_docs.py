@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pages
 import pytest
@@ -51,12 +52,43 @@ def test_files_that_it_points_to_are_there(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-def test_the_gallerys_page_is_that_of_its_manifest() -> None:
+@pytest.fixture(scope="module")
+def hooks() -> Any:
+    """What mkdocs runs."""
     spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
     assert spec is not None
     assert spec.loader is not None
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_links_on_the_site_lead_to_its_pages_by_their_names(hooks: Any) -> None:
+    named = hooks.titles(
+        [{"Start": "start.md"}, {"Guide": ["index.md", {"Stuck?": "stuck.md"}]}, {"All": [{"Changes": "changelog.md"}]}]
+    )
+    assert named == {"start.md": "Start", "stuck.md": "Stuck?", "changelog.md": "Changes"}
+    page = "[docs/stuck.md](docs/stuck.md), [CHANGELOG.md](CHANGELOG.md), [home](docs/index.md), ![a](figures/gallery/a.png)"
+    assert (
+        hooks.moved(page, "", named)
+        == "[Stuck?](stuck.md), [Changes](changelog.md), [home](index.md), ![a](pictures/a.png)"
+    )
+    assert hooks.moved("[it](../README.md) [stuck.md](stuck.md)", "../", named) == "[it](start.md) [Stuck?](stuck.md)"
+
+
+def test_options_are_not_broken_at_their_hyphens(hooks: Any) -> None:
+    html = "<code>a-b --dry-run -m</code> <pre><span></span><code>--as-is</code></pre>"
+    assert hooks.unbroken(html) == (
+        '<code>a-b <span class="option">--dry-run</span> <span class="option">-m</span></code> '
+        "<pre><span></span><code>--as-is</code></pre>"
+    )
+    shell = (
+        '<div class="language-sh highlight"><pre><span></span><code>x --a-b <span class="m">2</span></code></pre></div>'
+    )
+    assert '<span class="option">--a-b</span> <span class="m">2</span>' in hooks.unbroken(shell)
+
+
+def test_the_gallerys_page_is_that_of_its_manifest(hooks: Any) -> None:
     assert (DOCS / "gallery.md").read_text(encoding="utf-8") == hooks.gallery()
     assert "## landscape surface" in hooks.commands()
     assert "::: landscape.surfaces.grids.surface" in hooks.library()
