@@ -170,7 +170,8 @@ def certify_below(
         Else ``clear=True``, at a doubt of 1e-3, or with the confidence reached (0 at worst) when the products ran out.
 
     Raises:
-        ValueError: as ``eigsh``. NumericalError: a product has a NaN or inf.
+        ValueError: as ``eigsh``.
+        NumericalError: a product has a NaN or inf.
 
     Cost: about 1/4 (spread / gap)^½ log(n / doubt²) products, gap from the level to the next eigenvalue above it.
     Source: inertia of the Schur complement of the known pairs; Szegö 1939, 3.41, for the probability.

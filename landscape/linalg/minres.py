@@ -84,7 +84,8 @@ def minres(
         x with its residual and why it stopped.
 
     Raises:
-        ValueError: an argument is out of range or does not fit. NumericalError: b or a product has a NaN or inf.
+        ValueError: an argument is out of range or does not fit.
+        NumericalError: b or a product has a NaN or inf.
 
     Cost: one product a step, one for the residual, one more where the curvature or least squares ended it; seven vectors.
     """

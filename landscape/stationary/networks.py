@@ -130,7 +130,8 @@ def critical_points(
         five paths, and its interval the bootstrap's 95 %; NaN with fewer than three stationary ends or no spread among them.
 
     Raises:
-        ValueError: an argument is out of range. NumericalError: the gradient at a start is not finite.
+        ValueError: an argument is out of range.
+        NumericalError: the gradient at a start is not finite.
 
     Cost: a Hessian an accepted step, some tens a start.
     """

@@ -68,8 +68,8 @@ def find_stationary(
         The point with its verdict; ``outcome`` says how the search ended, in words too where it failed (``reasons``).
 
     Raises:
-        ValueError: an argument is out of range or does not fit. NumericalError: f or its gradient is not finite at the start, or a
-        product is not on the way.
+        ValueError: an argument is out of range or does not fit.
+        NumericalError: f or its gradient is not finite at the start, or a product is not on the way.
 
     Cost: up to n = 300 the Hessian is formed, n products a step; above, what MINRES or a subspace of 40 takes, some tens to hundreds
     a step, and then some steps. Steps leave out trivial directions, and points are wrapped into f's domain.
