@@ -47,7 +47,7 @@ def _plane(ax: Axes, picture: Any) -> None:
             shades = len(levels) + 1  # one between two levels, whatever their distance
             ax.contourf(xs, ys, shown.T, levels=levels, extend="both", cmap=PAPER.resampled(shades),
                         norm=BoundaryNorm(levels, shades, extend="both"))  # fmt: skip
-            ax.contour(xs, ys, shown.T, levels=levels, colors=style.QUIET, linewidths=0.45)
+            ax.contour(xs, ys, shown.T, levels=levels, colors=style.QUIET, linewidths=0.45, linestyles="solid")
     if not finite.all():
         hole = np.ma.masked_array(np.ones_like(values), finite)
         ax.pcolor(xs, ys, hole.T, shading="nearest", cmap=ListedColormap(["white"]), hatch="////", edgecolor=style.QUIET,
