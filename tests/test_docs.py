@@ -88,6 +88,13 @@ def test_options_are_not_broken_at_their_hyphens(hooks: Any) -> None:
     assert '<span class="option">--a-b</span> <span class="m">2</span>' in hooks.unbroken(shell)
 
 
+def test_parameters_told_together_are_not_called_required(hooks: Any) -> None:
+    row = "<tr><td>\n <code>{}</code>\n</td><td></td><td>what</td><td>\n <em>required</em>\n</td></tr>"
+    html = row.format("steps, seed") + row.format("f")
+    assert hooks.together(html) == html.replace("<em>required</em>", "", 1)
+    assert hooks.together(html.replace("steps, seed", "f")) == row.format("f") * 2
+
+
 def test_the_gallerys_page_is_that_of_its_manifest(hooks: Any) -> None:
     assert (DOCS / "gallery.md").read_text(encoding="utf-8") == hooks.gallery()
     assert "## landscape surface" in hooks.commands()
