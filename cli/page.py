@@ -6,7 +6,9 @@ from html import escape
 from typing import Any
 
 import landscape_figures as figures
+import numpy as np
 from landscape_figures import style
+from matplotlib.colors import to_rgb
 
 from . import config, diagnosis_facts, facts, numbers, saddle_facts
 from .errors import OneLine
@@ -17,12 +19,15 @@ INKS = {  # the colours of a figure on paper, by the page's own names for them: 
     style.POSITIVE: "var(--blue)",
     style.NEGATIVE: "var(--red)",
     style.PREDICTED: "var(--pink)",
+    style.SHADE: "var(--shade)",
 }
 CSS = """
-:root { color-scheme: light dark; --ink: #1b1f24; --quiet: #6a737d; --paper: #fff; --card: #f5f7f9; --line: #dde2e7;
-  --blue: #0072b2; --red: #c65500; --pink: #b8558c; --good: #00794f; --doubt: #8f5c00; --bad: #b3261e }
+:root { color-scheme: light dark; --ink: #1b1f24; --quiet: #66707a; --paper: #fff; --card: #f5f7f9; --line: #dde2e7;
+  --blue: #0072b2; --red: #c65500; --pink: #b8558c; --good: #00794f; --doubt: #8f5c00; --bad: #b3261e;
+  --shade: #e4e8ec; --low: #a9c3d8; --high: #fbfcfd }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --quiet: #98a2ad; --paper: #14171b; --card: #1d2126;
-  --line: #343b43; --blue: #56b4e9; --red: #ff8c42; --pink: #e79bc4; --good: #3ccf9a; --doubt: #f0b649; --bad: #ff8a80 } }
+  --line: #343b43; --blue: #56b4e9; --red: #ff8c42; --pink: #e79bc4; --good: #3ccf9a; --doubt: #f0b649; --bad: #ff8a80;
+  --shade: #343b43; --low: #46678a; --high: #1d2126 } }
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 70rem; padding: 1.5rem clamp(1rem, 4vw, 3rem) 4rem; color: var(--ink);
   background: var(--paper); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; overflow-wrap: break-word }
@@ -38,14 +43,17 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 } h2 { font-size: 1.15rem; m
 .pair > section > h2:first-child { margin-top: 1.2rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .93rem }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-th { color: var(--quiet); font-weight: 500 } td.n, th.n { text-align: right; white-space: nowrap }
+th { color: var(--quiet); font-weight: 500 } td.n, th.n { text-align: right } td.n { white-space: nowrap }
 td:last-child, th:last-child { padding-right: 0 }
+.verdict + table { margin-top: 1.2rem } table:not(:has(th)) td:first-child { white-space: nowrap }
 .wide { overflow-x: auto } .wide td { overflow-wrap: normal } .wide td:first-child { white-space: nowrap }
 figure { margin: 0; padding: 1rem; background: var(--card); border-radius: .3rem }
 figure svg { display: block; width: 100%; height: auto;
   max-width: 34rem; margin: 0 auto } figcaption { color: var(--quiet); font-size: .88rem; margin-top: .7rem }
 .figures { columns: 24rem 2; column-gap: 1rem } .figures figure { break-inside: avoid; margin-bottom: 1rem }
 pre { background: var(--card); padding: .9rem; border-radius: .3rem; white-space: pre-wrap; font-size: .85rem }
+@media (max-width: 40rem) { .causes tr { display: grid; grid-template-columns: 1fr auto; border-bottom: 1px solid var(--line) }
+  .causes :is(td, th) { border: 0 } .causes td:nth-child(n + 3) { grid-column: 1 / -1 } .causes th:nth-child(n + 3) { display: none } }
 small, .quiet { color: var(--quiet) } footer { margin-top: 3rem; color: var(--quiet); font-size: .88rem }
 """
 TONES = {"minimum": "good", "saddle": "doubt", "maximum": "doubt", "plateau": "doubt", "degenerate": "doubt"}
@@ -135,7 +143,7 @@ def _of_diagnosis(result: Any) -> list[str]:
         _cause(diagnosis, lines),
         _bullets("What was tried on copies", diagnosis_facts.after(result)[0]),
         f'<div class="wide">{tried}</div>' if tried else "",
-        f'<h2>Causes</h2><div class="wide">{_table(["cause", "confidence", "evidence", "remedy"], causes, numeric=(1,))}</div>',
+        f'<h2>Causes</h2><div class="causes">{_table(["cause", "confidence", "evidence", "remedy"], causes, numeric=(1,))}</div>',
         f"<h2>Phases</h2>{_table(['phase', 'steps', 'evidence'], phases)}" if phases else "",
         _figures(result),
         _bullets("Notes from loading", lines.get("notes")),
@@ -209,7 +217,17 @@ def _inline(svg: str, name: str, alt: str) -> str:
     svg = svg.replace("url(#", f"url(#{name}-")
     for paper, themed in INKS.items():
         svg = svg.replace(paper, themed)
+    svg = re.sub(r"#[0-9a-f]{6}\b", _shade, svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+
+
+def _shade(found: re.Match[str]) -> str:
+    """A colour between those of low and high values as a mixture of the page's own two; any other as it is."""
+    low, high, colour = (np.array(to_rgb(c)) for c in (*style.PAPER, found[0]))
+    share = (colour - low) / (high - low)
+    if not (0 <= share.mean().round(6) <= 1 and np.ptp(share) < 0.05):
+        return found[0]
+    return f"color-mix(in srgb, var(--low), var(--high) {share.mean():.0%})"
 
 
 def _layers(layers: Any) -> str:

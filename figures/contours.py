@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from . import style
 
 LEVELS = 14
-PAPER = LinearSegmentedColormap.from_list("paper", ["#a9c3d8", "#fbfcfd"])  # low values are dark
+PAPER = LinearSegmentedColormap.from_list("paper", style.PAPER)  # low values are dark
 
 
 @style.styled

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from . import layers, run_loss, style
@@ -47,9 +48,12 @@ def caption(result: Any) -> str:
     units = {name: share[-1] for name, share in _units(trace).items()}
     worst = max(units, key=lambda k: np.nan_to_num(units[k], nan=-1.0), default=None)
     stuck = f" Of the units of {worst}, {units[worst]:.0%} are stuck at the end." if worst is not None else ""
+    ends = (
+        f"largest in {trace.layers[steep]} ({last[steep]:.2g}) and least in {trace.layers[faint]} ({last[faint]:.2g})"
+    )
     return (
         f"Norm of the gradient of each of {len(trace.layers)} parameter tensors, and of its step over its weights, along the run; at the "
-        f"end the gradient is largest in {trace.layers[steep]} ({last[steep]:.2g}) and least in {trace.layers[faint]} ({last[faint]:.2g}). "
+        f"end the gradient is {ends if last[steep] > 0 else 'zero in all of them'}. "
         f"Grey: zero, or not measured.{stuck}"
     )
 
@@ -80,7 +84,8 @@ def _map(fig: Figure, ax: Axes, steps: Any, values: Any, names: list[str], title
     )
     if (np.diff(edges) <= 0).any():
         edges = np.arange(len(steps) + 1) + steps[0]
-    ax.set_facecolor(style.SHADE)  # zero, or not measured
+    behind = Rectangle((0, 0), 1, 1, color=style.SHADE, linewidth=0, zorder=-1, transform=ax.transAxes)
+    ax.add_patch(behind)  # zero, or not measured; an SVG leaves out the axes' own colour
     mesh = ax.pcolormesh(
         edges, np.arange(len(names) + 1) - 0.5, np.ma.masked_invalid(values), norm=norm, cmap="viridis", rasterized=True
     )

@@ -33,6 +33,7 @@ NEGATIVE = "#d55e00"
 MEASURED = "#0072b2"
 PREDICTED = "#cc79a7"
 SHADE = "#e4e8ec"  # what lies behind the data: a surface, a region
+PAPER = ("#a9c3d8", "#fbfcfd")  # of low and of high values under contours
 
 KINDS = {  # of stationary points: marker, colour, size in units of the others'
     "minimum": ("o", "#0072b2", 1.0),

@@ -473,3 +473,13 @@ def test_coordinates_read_back(here: Path) -> None:
     assert text == "0, 1.235, -2e-07"
     assert np.allclose([float(part) for part in text.split(",")], x, rtol=1e-3)
     assert saddle_facts.coordinates(torch.ones(1_000), 2) == "1, 1, … (998 more)"
+
+
+def test_shades_under_contours_follow_the_readers_theme() -> None:
+    svg = '<svg ><path style="fill: {}; stroke: #123456"/></svg>'
+    for paper, share in (("#a9c3d8", "0%"), ("#fbfcfd", "100%"), ("#d2dfeb", "50%")):  # low, high, half way between
+        shown = page._inline(svg.format(paper), "contours", "what it shows")
+        assert f"fill: color-mix(in srgb, var(--low), var(--high) {share})" in shown
+        assert "stroke: #123456" in shown
+    for other in ("#009e73", "#ffffff", "#d2d2ea"):
+        assert f"fill: {other}" in page._inline(svg.format(other), "contours", "what it shows")

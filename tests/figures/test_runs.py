@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from landscape_figures import NothingToDraw, probes, run_curvature, run_layers, run_loss
+from landscape_figures import NothingToDraw, probes, run_curvature, run_layers, run_loss, style
 
 
 def test_every_loss_is_drawn_and_what_is_not_finite_is_marked(diagnosed: Any, diverged: Any) -> None:
@@ -40,6 +40,8 @@ def test_layers_are_maps_of_the_records(diagnosed: Any) -> None:
     np.testing.assert_array_equal(shown[:, 1:], trace.update_to_weight.T[:, 1:])
     np.testing.assert_array_equal(units.collections[0].get_array()[0], trace.dead[:, 0])
     np.testing.assert_array_equal(units.collections[0].get_array()[1], trace.saturated[:, 1])
+    svg = style.render(gradient.figure, "svg", title="layers", alt="", provenance=diagnosed.provenance).decode()
+    assert f"fill: {style.SHADE}" in svg  # the grey of what was not measured
 
 
 def test_remedies_are_drawn_with_their_intervals(diagnosed: Any, diverged: Any) -> None:
