@@ -17,15 +17,19 @@ def figures() -> None:
 
 
 @figures.command("list")
-def list_() -> None:
+@json_option
+def list_(as_json: bool) -> None:
     """List the figures of results and the gallery by name."""
     import landscape_figures
 
     from . import exhibits
 
-    screens.table(
-        ["of a result", "what it shows"], [(r.name, r.description) for r in landscape_figures.RECIPES.values()]
-    )
+    recipes = [(r.name, r.description) for r in landscape_figures.RECIPES.values()]
+    if as_json:
+        shown = {name: {"shows": title, "after": source} for name, title, source in exhibits.listed()}
+        screens.as_json({"results": {name: {"shows": text} for name, text in recipes}, "gallery": shown})
+        return
+    screens.table(["of a result", "what it shows"], recipes)
     screens.table(["in the gallery", "what it shows", "after"], exhibits.listed())
 
 

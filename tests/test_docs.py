@@ -10,12 +10,15 @@ import io
 import re
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pages
 import pytest
 import torch
+
+import landscape as ls
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -50,6 +53,17 @@ def test_every_command_line_parses(page: str, line: list[str]) -> None:
 def test_files_that_it_points_to_are_there(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_functions_that_the_mathematics_names_are_there() -> None:
+    text = (DOCS / "mathematics.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|") and not line.startswith(("|---", "| what |"))]
+    assert len(rows) > 40
+    for row in rows:
+        cells = re.split(r"(?<!\\)\|", row.strip("|"))
+        assert len(cells) == 4, row
+        for name in re.findall(r"`ls\.([\w.]+)`", row):
+            assert callable(attrgetter(name)(ls)), name
 
 
 @pytest.fixture(scope="module")

@@ -224,6 +224,9 @@ def test_figures_are_listed_and_rendered(here: Path, run: Run) -> None:
     listed = flat(run("figures", "list").stdout)
     for name in ("spectrum", "density", "slices", "layers"):
         assert name in listed
+    known = json.loads(run("figures", "list", "--json").stdout)
+    assert known["results"]["spectrum"]["shows"] in listed
+    assert "Kramers 1940" in known["gallery"]["kramers"]["after"]
     Path("out").mkdir()
     Path("out/mine.txt").write_text("mine")
     arguments = [
