@@ -50,8 +50,8 @@ def on_page_content(html, page, config, files):
     html = unbroken(html)
     if page.file.src_uri == "api.md":
         html = together(html)
-    if page.file.src_uri == "gallery.md":
-        html = html.replace("<table>", '<div class="numbers"><table>').replace("</table>", "</table></div>")
+    if kind := {"gallery.md": "numbers", "mathematics.md": "formulas"}.get(page.file.src_uri):
+        html = html.replace("<table>", f'<div class="{kind}"><table>').replace("</table>", "</table></div>")
     return html
 
 
