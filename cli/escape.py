@@ -4,12 +4,9 @@ from typing import Any
 
 import click
 
-from . import numbers, runs, screens
+from . import runs, screens
 from .facts import Fact
 from .options import landscape_options, option, run_options
-
-COLUMNS = ["optimiser", "median steps", "95 % interval", "theory", "left", "diverged", "stalled"]
-RATES = ["optimiser", "escapes a step", "theory", "e-folds a step", "theory"]
 
 
 @click.command()
@@ -56,40 +53,7 @@ def escape(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as
     if as_json:
         screens.as_json(study, folder=str(target))
         return
-    studies = escapes.studies(study)
-    first = next(iter(studies.values()))
-    screens.facts([Fact("left from", (f"{study.provenance.name}, {first.starts.shape[0]} runs",))])
-    rows = [(name, found, s.limit) for when, s in studies.items() for name, found in _named(when, s)]
-    screens.table(COLUMNS, [_row(*row) for row in rows])
-    screens.table(RATES, [_rates(name, found) for name, found, _ in rows])
-    laws = tuple(f"{name}: {_law(found.theory)}" for name, found, _ in rows)
-    notes = tuple(f"{name}: {note}" for name, found, _ in rows for note in found.notes)
-    facts = [Fact("theory", laws), Fact("notes", notes), Fact("written", (str(target),))]
-    screens.facts([fact for fact in facts if fact.lines])
-
-
-def _named(when: str, study: Any) -> list[tuple[str, Any]]:
-    return [(f"{label}, {when}" if when else label, found) for label, found in study.results.items()]
-
-
-def _row(label: str, found: Any, limit: int) -> tuple[str, ...]:
-    m, expected = found.median, found.theory.median
-    shown = [_steps(v, limit) for v in (m.value, m.low, m.high)]
-    shares = [f"{100 * float(flag.double().mean()):.3g} %" for flag in (found.escaped, found.diverged, found.stalled)]
-    return label, shown[0], f"{shown[1]} to {shown[2]}", "-" if expected is None else _steps(expected, limit), *shares
-
-
-def _steps(value: float, limit: int) -> str:
-    return f"over {numbers.count(limit)}" if value == float("inf") else f"{value:.0f}"
-
-
-def _rates(label: str, found: Any) -> tuple[str, ...]:
-    expected, rate, growth = found.theory, found.rate, found.growth
-    measured = f"{rate.value:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
-    grown = "-" if growth is None else f"{growth.value:.3g} [{growth.low:.3g}, {growth.high:.3g}]"
-    laws = ["-" if v is None else f"{v:.3g}" for v in (expected.rate, expected.growth)]
-    return label, measured, laws[0], grown, laws[1]
-
-
-def _law(theory: Any) -> str:
-    return f"{theory.law}; {theory.conditions}" if theory.conditions else theory.law
+    screens.facts(escapes.before(study))
+    for columns, rows in escapes.tables(study):
+        screens.table(columns, rows)
+    screens.facts([*escapes.after(study), Fact("written", (str(target),))])

@@ -1,4 +1,4 @@
-"""From the options of `landscape escape` to a stored study, or a sweep of them."""
+"""From the options of `landscape escape` to a stored study, or a sweep of them, and those in words."""
 
 import re
 from dataclasses import replace
@@ -14,11 +14,14 @@ from landscape.core import FunctionLandscape
 from landscape.dynamics.escape import event
 from landscape.dynamics.makers import maker
 
-from . import problems, runs
+from . import numbers, problems, runs
 from .errors import OneLine
+from .facts import Fact
 
 RECORDED = 4  # runs of a formula whose paths are kept
 SETTINGS = ("noise", "start", "radius")
+TIMES = ["optimiser", "median steps", "95 % interval", "theory", "left", "diverged", "stalled"]
+RATES = ["optimiser", "escapes a step", "theory", "e-folds a step", "theory"]
 
 
 def study(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Study | ls.Sweep:
@@ -49,6 +52,27 @@ def studies(found: ls.Study | ls.Sweep) -> dict[str, ls.Study]:
     if isinstance(found, ls.Study):
         return {"": found}
     return {f"{found.over}={value:g}": s for value, s in zip(found.values, found.studies, strict=True)}
+
+
+def before(found: ls.Study | ls.Sweep) -> list[Fact]:
+    """What was left, and by how many runs."""
+    first = next(iter(studies(found).values()))
+    return [Fact("left from", (f"{found.provenance.name}, {first.starts.shape[0]} runs",))]
+
+
+def tables(found: ls.Study | ls.Sweep) -> list[tuple[list[str], list[tuple[str, ...]]]]:
+    """Columns and rows of the times and of the rates, one row an optimiser and value of a sweep."""
+    named = _named(found)
+    times = [_times(label, e, limit) for label, e, limit in named]
+    return [(TIMES, times), (RATES, [_rates(label, e) for label, e, _ in named])]
+
+
+def after(found: ls.Study | ls.Sweep) -> list[Fact]:
+    """The laws behind the theory, and what the runs have to say."""
+    named = _named(found)
+    laws = tuple(f"{label}: {_law(e.theory)}" for label, e, _ in named)
+    notes = tuple(f"{label}: {note}" for label, e, _ in named for note in e.notes)
+    return [fact for fact in (Fact("theory", laws), Fact("notes", notes)) if fact.lines]
 
 
 def _sweep(options: dict[str, Any], given: dict[str, Any], key: str, values: list[Any]) -> ls.Sweep:
@@ -85,3 +109,35 @@ def _varied(text: str) -> tuple[str, list[Any]]:
 def _record(f: Any, options: dict[str, Any]) -> int:
     given: int | None = options["record"]
     return given if given is not None else RECORDED if isinstance(f, FunctionLandscape) else 0
+
+
+def _named(found: ls.Study | ls.Sweep) -> list[tuple[str, ls.Escapes, int]]:
+    """Every optimiser's runs with their label and the steps after which they were given up."""
+    return [
+        (f"{label}, {when}" if when else label, e, study.limit)
+        for when, study in studies(found).items()
+        for label, e in study.results.items()
+    ]
+
+
+def _times(label: str, e: ls.Escapes, limit: int) -> tuple[str, ...]:
+    m, expected = e.median, e.theory.median
+    shown = [_steps(v, limit) for v in (m.value, m.low, m.high)]
+    shares = [f"{100 * float(flag.double().mean()):.3g} %" for flag in (e.escaped, e.diverged, e.stalled)]
+    return label, shown[0], f"{shown[1]} to {shown[2]}", "-" if expected is None else _steps(expected, limit), *shares
+
+
+def _steps(value: float, limit: int) -> str:
+    return f"over {numbers.count(limit)}" if value == float("inf") else f"{value:.0f}"
+
+
+def _rates(label: str, e: ls.Escapes) -> tuple[str, ...]:
+    expected, rate, growth = e.theory, e.rate, e.growth
+    measured = f"{rate.value:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
+    grown = "-" if growth is None else f"{growth.value:.3g} [{growth.low:.3g}, {growth.high:.3g}]"
+    laws = ["-" if v is None else f"{v:.3g}" for v in (expected.rate, expected.growth)]
+    return label, measured, laws[0], grown, laws[1]
+
+
+def _law(theory: Any) -> str:
+    return f"{theory.law}; {theory.conditions}" if theory.conditions else theory.law

@@ -66,18 +66,22 @@ def render(name: str, run: str | None, out: str | None, formats: tuple[str, ...]
         raise OneLine(f"there is no figure {name!r}; there are {', '.join(recipes)}, and all.", 2)
     result = runs.load(run)
     folder = Path(out) if out else Path(run) / "figures"
+    lacking = []
     for recipe in recipes.values() if name == "all" else [recipes[name]]:
         forms = [f for f in formats or recipe.stored if name != "all" or recipe.can(f)]
         if not forms:
             continue
         try:
             written = draw(recipe, result, folder, forms)
-        except landscape_figures.NothingToDraw as error:
+        except landscape_figures.NothingToDraw:
             if name != "all":
                 raise
-            click.echo(f"Note: no {recipe.name}: {error}", err=True)
+            lacking.append(recipe.name)
         else:
             click.echo("\n".join(map(str, written)))
+    if lacking:
+        kind = type(result).__name__
+        click.echo(f"Note: this {kind} has not the numbers for the other figures: {', '.join(lacking)}.", err=True)
 
 
 def draw(recipe: Any, result: Any, folder: Path, formats: Sequence[str]) -> list[Path]:

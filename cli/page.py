@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from html import escape
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from landscape_figures import style
 from matplotlib.colors import to_rgb
 
-from . import config, diagnosis_facts, facts, numbers, saddle_facts
+from landscape.results import Estimate
+
+from . import config, counts, diagnosis_facts, escapes, facts, numbers, saddle_facts, surfaces
 from .errors import OneLine
 
 INKS = {  # the colours of a figure on paper, by the page's own names for them: these change with the reader's theme
@@ -67,22 +70,32 @@ COMMANDS = {  # what makes a result of which kind
     "NetworkCensus": "saddles census",
     "EnergyPath": "saddles path",
     "DiagnosisReport": "diagnose",
+    "SaddleCounts": "saddles count",
+    "Study": "escape",
+    "Sweep": "escape",
+    "Surface": "surface",
+    "Connection": "surface",
 }
 
 
 def build(result: Any) -> str:
     """The page for a stored result of any command."""
-    kind = type(result).__name__
-    if kind not in COMMANDS:
-        raise OneLine(
-            f"a page shows what `landscape {', '.join(dict.fromkeys(COMMANDS.values()))}` stored; this is a {kind}.", 2
-        )
-    makers = {"saddles": _of_saddles, "diagnose": _of_diagnosis}
-    parts = makers.get(COMMANDS[kind].partition(" ")[0], _of_analysis)(result)
+    origin = getattr(result, "provenance", None)
+    if origin is None:
+        raise OneLine(f"a page shows a whole result with its origin; this is a {type(result).__name__}.", 2)
+    makers = {
+        "analyze": _of_analysis,
+        "spectrum": _of_analysis,
+        "saddles find": _of_saddles,
+        "saddles census": _of_saddles,
+        "saddles path": _of_saddles,
+        "diagnose": _of_diagnosis,
+    }
+    parts = makers.get(_command(result), _of_others)(result)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(result.name)} in its loss landscape</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(_name(result))} in its loss landscape</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in parts if part)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -113,11 +126,7 @@ def _of_saddles(result: Any) -> list[str]:
     point = getattr(result, "found", None) or getattr(result, "saddle", None)
     apart = ("searched", "next", "notes", *(("verdict", "why") if point is not None else ()))
     rows = [(label, " · ".join(fact.lines)) for label, fact in lines.items() if label not in apart]
-    points = (
-        saddle_facts.rows(result)
-        if COMMANDS[type(result).__name__] == "saddles census" and saddle_facts.listed(result)
-        else []
-    )
+    points = saddle_facts.rows(result) if _command(result) == "saddles census" and saddle_facts.listed(result) else []
     table = _table(saddle_facts.COLUMNS, points, numeric=(0, 2, 3, 4, 5)) if points else ""
     return [
         *_head(result, lines["searched"]),
@@ -151,6 +160,46 @@ def _of_diagnosis(result: Any) -> list[str]:
     ]
 
 
+def _of_others(result: Any) -> list[str]:
+    """The sections for a result that has no page of its own: what its command prints; of one that Python has stored its plain values."""
+    what = f"by landscape {_command(result)}" if _command(result) else f"a {type(result).__name__}"
+    before, tables, after = _printed(result)
+    return [
+        f"<h1>{escape(_name(result))}</h1>",
+        f'<p class="what">{escape(what)}</p>',
+        _lines(before),
+        *(f'<div class="wide">{_table(columns, rows)}</div>' for columns, rows in tables),
+        _lines(after),
+        _figures(result),
+        _provenance(result),
+    ]
+
+
+def _printed(result: Any) -> tuple[list[facts.Fact], list[tuple[list[str], list[tuple[str, ...]]]], list[facts.Fact]]:
+    """Lines, tables and lines, as on the screen."""
+    match _command(result):
+        case "saddles count":
+            return counts.before(result), [(counts.COLUMNS, counts.rows(result))], counts.after(result)
+        case "escape":
+            return escapes.before(result), escapes.tables(result), escapes.after(result)
+        case "surface":
+            return surfaces.facts(result), [], []
+        case _:
+            return [], [(["", ""], _plain(result))], []
+
+
+def _plain(result: Any) -> list[tuple[str, ...]]:
+    """The fields of a result that are words or numbers."""
+    values = {field.name: getattr(result, field.name) for field in fields(result)}
+    return [
+        (name.replace("_", " "), str(v)) for name, v in values.items() if isinstance(v, str | int | float | Estimate)
+    ]
+
+
+def _lines(found: list[facts.Fact]) -> str:
+    return _table(["", ""], [(fact.label, " · ".join(fact.lines)) for fact in found], head=False) if found else ""
+
+
 def _cause(diagnosis: Any, lines: dict[str, facts.Fact]) -> str:
     """The first cause with its evidence and remedy."""
     head, _, tail = lines["cause"].lines[0].partition(": ")
@@ -158,6 +207,15 @@ def _cause(diagnosis: Any, lines: dict[str, facts.Fact]) -> str:
     tone = "good" if diagnosis.causes[0].name == "minimum" else "doubt" if diagnosis.stuck else "good"
     text = f"<strong>{escape(head)}</strong> <span>{escape(tail)}</span><ul>{why}</ul>"
     return f'<section class="verdict {tone}" aria-label="Cause">{text}</section>'
+
+
+def _name(result: Any) -> str:
+    return str(getattr(result, "name", "") or result.provenance.name)
+
+
+def _command(result: Any) -> str:
+    """What makes such a result, "" for what only Python makes."""
+    return COMMANDS.get(type(result).__name__, "")
 
 
 def _head(result: Any, what: facts.Fact) -> list[str]:
@@ -265,8 +323,9 @@ def _provenance(result: Any) -> str:
         ("data", origin.data_hash),
     ]
     rows = [row for row in rows if row[1]]
-    command = COMMANDS[type(result).__name__]
-    again = f"<pre>{escape(config.dump(origin.config, command, 'config.toml'))}</pre>" if origin.config else ""
+    command = _command(result)
+    typed = bool(origin.config and command)  # the options of a command, which read back repeat the run
+    again = f"<pre>{escape(config.dump(origin.config, command, 'config.toml'))}</pre>" if typed else ""
     return f"<h2>Where this comes from</h2>{_table(['', ''], rows, head=False)}{again}"
 
 

@@ -111,7 +111,8 @@ def mp4(film: Film) -> bytes:
             writer.close()
             return path.read_bytes()
         except (OSError, RuntimeError) as error:
-            raise style.NothingToDraw(f"ffmpeg made no MP4: {str(error).splitlines()[0]}") from None
+            said = str(error).partition("\n")[0] or type(error).__name__
+            raise style.NothingToDraw(f"ffmpeg made no MP4: {said}") from None
 
 
 FORMS = {"gif": gif, "mp4": mp4}

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,16 @@ def test_an_mp4_without_its_extra_is_refused_at_once(tmp_path: Path, monkeypatch
     assert "torch-landscape[mp4]" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "cache").exists()  # refused before anything was computed
+
+
+def test_an_encoder_that_dies_without_a_word_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*arguments: object, **options: object) -> Iterator[None]:
+        raise OSError
+        yield
+
+    monkeypatch.setattr(film, "encoder", lambda: dies)
+    with pytest.raises(NothingToDraw, match="made no MP4: OSError"):
+        film.mp4(_film())
 
 
 def test_a_number_that_differs_says_so() -> None:

@@ -1,0 +1,81 @@
+"""`landscape report`: every kind of result that a command stores becomes a page with its numbers and its figures."""
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import landscape_figures
+import pytest
+from click.testing import Result
+from landscape_cli import page
+
+import landscape as ls
+
+Run = Callable[..., Result]
+WELL = ("formulas.py:well", "--dim", "2")
+KINDS = {
+    "Study": ["escape", *WELL, "--optimizer", "sgd:lr=0.2", "--runs", "9"],
+    "Sweep": ["escape", *WELL, "--optimizer", "sgd:lr=0.2", "--runs", "5", "--sweep", "lr=0.1,0.2"],
+    "Surface": ["surface", *WELL, "--resolution", "5", "--at", "1,0"],
+    "Connection": ["surface", *WELL, "--at", "-1,0", "--connect", "1,0", "--train-steps", "5", "--resolution", "5"],
+    "SaddleCounts": ["saddles", "count", "isotropic-waves", "--dims", "1:2", "--realisations", "5"],
+}
+
+
+def numbers(result: object) -> list[str]:
+    """What a page must say, from the result itself."""
+    match result:
+        case ls.Study():
+            return [f"{e.median.value:.0f}" for e in result.results.values()]
+        case ls.Sweep():
+            return [f"{e.median.value:.0f}" for s in result.studies for e in s.results.values()]
+        case ls.Surface():
+            return [f"{float(result.values.min()):.6g} to {float(result.values.max()):.6g}"]
+        case ls.Connection():
+            return [f"{result.barrier:.4g} along the curve, {result.straight_barrier:.4g} along the straight line"]
+        case ls.SaddleCounts():
+            return [f"{sum(len(d.values) for d in result.dimensions)} stationary points"]
+    raise AssertionError(result)
+
+
+def drawn(result: object) -> list[str]:
+    """The captions of the figures that there are of it."""
+    captions = []
+    for recipe in landscape_figures.RECIPES.values():
+        try:
+            recipe.draw(result)
+            captions.append(recipe.caption(result))
+        except landscape_figures.NothingToDraw:
+            continue
+    return captions
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_holds_the_numbers_and_the_figures(
+    kind: str, here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as undrawn:
+        undrawn.setattr(landscape_figures, "RECIPES", {})
+        done = run(*KINDS[kind], "--out", "run")
+    assert done.exit_code == 0, done.output
+    assert run("report", "run").exit_code == 0
+    html, result = Path("run/report.html").read_text(), ls.load("run")
+    assert type(result).__name__ == kind
+    for words in (*numbers(result), result.provenance.created):
+        assert f"{escape(words)}" in html
+    captions = drawn(result)
+    assert captions
+    assert html.count("<svg") == html.count('role="img"') == len(captions)
+    for caption in captions:
+        assert f"<figcaption>{escape(caption)}</figcaption>" in html
+    body = html.replace("http://www.w3.org/", "")
+    assert not any(sign in body for sign in ("<script", "http://", "https://", "@import"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_users_name_is_escaped(here: Path, run: Run) -> None:
+    Path("<b>&.py").write_text(Path("formulas.py").read_text())
+    assert run("surface", "<b>&.py:well", "--dim", "2", "--resolution", "3", "--out", "run").exit_code == 0
+    html = page.build(ls.load("run"))
+    assert "<b>" not in html
+    assert "&lt;b&gt;&amp;" in html
