@@ -34,7 +34,7 @@ def _walked(ax: Axes, surface: Any) -> int:
     for name, colour, walk in found:
         where = np.asarray(walk.where)
         ax.plot(where[:, 0], where[:, 1], ".-", color=style.INK if len(found) == 1 else colour, linewidth=0.9,
-                markersize=3, zorder=5, label=name)  # fmt: skip
+                markersize=3, zorder=5, label=style.label(name))  # fmt: skip
         ax.plot(*where[-1], "o", color=style.INK if len(found) == 1 else colour, markersize=3.6, zorder=6)
     return len(found)
 

@@ -22,7 +22,7 @@ class Walk:
     """A trajectory seen from a plane."""
 
     where: Tensor  # (t, k), coordinates on the plane
-    outside: Tensor  # (t,), the share of each point's distance from the centre that is outside the plane
+    outside: Tensor  # (t,), the share of each point's distance from the centre that is outside the plane; NaN where it has none
     values: Tensor  # (t,), f at the points themselves
     below: Tensor  # (t,), f at their places on the plane
     lost: float  # the share of the whole trajectory's squared distances from the centre that is outside the plane
@@ -51,9 +51,9 @@ def project(measure: Cells, size: int, x: Tensor, directions: tuple[Tensor, ...]
     where = D @ torch.linalg.pinv(B).T
     far = torch.linalg.vector_norm(D, dim=1)
     left = torch.linalg.vector_norm(D - where @ B.T, dim=1)
-    outside = torch.where(far > 0, left / far.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
+    outside = torch.where(far == 0, 0.0, left / far.clamp_min(torch.finfo(x.dtype).tiny))
     total = far.double().square().sum()
-    lost = float(left.double().square().sum() / total) if bool(total > 0) else 0.0
+    lost = 0.0 if bool(total == 0) else float(left.double().square().sum() / total)
     values, below = (
         torch.cat([measure(part)["loss"] for part in torch.split(where_from, size)])
         for where_from in (points, x + where @ B.T)
