@@ -29,7 +29,7 @@ def draw(result: Any) -> Figure:
     if levels.logarithmic(np.concatenate(every)):
         axes[0].set_yscale("log")
     for ax, name in zip(axes, ["f", *names], strict=True):
-        ax.set_ylabel(name)
+        ax.set_ylabel(style.label(name))
         ax.xaxis.set_major_locator(MaxNLocator(6))
     axes[-1].set_xlabel("t, from the first network to the second")
     handles, labels = axes[0].get_legend_handles_labels()

@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter
 from . import contours, style
 
 RATIO = 30.0  # of the largest to the smallest value, all positive, from which levels are spaced evenly in log f
+MOST = 1e200  # matplotlib takes values from 1e250 for beyond all levels
 DEEP = LinearSegmentedColormap.from_list("deep", ["#0b3c5d", "#3f87b5", "#a9c9dc", "#f3ead3"])  # low values are dark
 WALKS = ("#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # of trajectories, in turn; labels tell them too
 LABELS = {
@@ -41,7 +42,7 @@ def arrays(surface: Any) -> tuple[Any, Any]:
 def logarithmic(values: Any) -> bool:
     """Whether levels are spaced evenly in log f."""
     finite = values[np.isfinite(values)]
-    return bool(finite.size and finite.min() > 0 and finite.max() / finite.min() > RATIO)
+    return bool(finite.size and finite.min() > 0 and finite.max() / RATIO > finite.min())
 
 
 def of(values: Any) -> Any:
@@ -57,6 +58,8 @@ def of(values: Any) -> Any:
 def filled(fig: Figure, ax: Axes, steps: Any, values: Any, label: str) -> None:
     """Contours of values (r, r) with a bar; cells that are not finite are hatched."""
     finite = np.isfinite(values)
+    unit = max(1.0, float(np.abs(values[finite]).max(initial=0.0)) / MOST)
+    values = values / unit
     levels = of(values)
     if len(levels) > 1:
         shades = len(levels) + 1  # one between two levels, whatever their distance
@@ -64,8 +67,8 @@ def filled(fig: Figure, ax: Axes, steps: Any, values: Any, label: str) -> None:
         drawn = ax.contourf(steps, steps, shown.T, levels=levels, extend="both", cmap=contours.PAPER.resampled(shades),
                             norm=BoundaryNorm(levels, shades, extend="both"))  # fmt: skip
         ax.contour(steps, steps, shown.T, levels=levels, colors=style.QUIET, linewidths=0.45, linestyles="solid")
-        number = FuncFormatter(lambda v, _: f"{v:.3g}".replace("-", "\u2212"))
-        fig.colorbar(drawn, ax=ax, label=label, ticks=levels[::3], format=number, shrink=0.9)
+        number = FuncFormatter(lambda v, _: f"{v * unit:.3g}".replace("-", "\u2212"))
+        fig.colorbar(drawn, ax=ax, label=style.label(label), ticks=levels[::3], format=number, shrink=0.9)
     if not finite.all():
         hole = np.ma.masked_array(np.ones_like(values), finite)
         ax.pcolor(steps, steps, hole.T, shading="nearest", cmap=ListedColormap(["white"]), hatch="////",
@@ -100,8 +103,22 @@ def words(surface: Any) -> str:
 
 def outside(surface: Any) -> str:
     """What of the trajectories the plane does not hold, in words."""
-    return "".join(
-        f" Of the squared distances of {name} from the centre a share of {walk.lost:.2g} is outside the plane; "
-        f"its points' own values differ from the plane's by up to {np.abs(np.asarray(walk.gap)).max():.3g}."
-        for name, _, walk in walks(surface)
-    )
+    return "".join(_outside(name, walk) for name, _, walk in walks(surface))
+
+
+def _outside(name: str, walk: Any) -> str:
+    gap = np.abs(np.asarray(walk.gap, dtype=float))
+    finite = gap[np.isfinite(gap)]
+    parts = []
+    if np.isfinite(walk.lost):
+        parts.append(
+            f"of the squared distances of {name} from the centre a share of {walk.lost:.2g} is outside the plane"
+        )
+    if finite.size:
+        parts.append(f"the values of its points differ from the plane's by up to {finite.max():.3g}")
+    if len(finite) < len(gap):
+        parts.append(
+            f"{len(gap) - len(finite)} of the {len(gap)} points of {name} have no finite value there or on the plane"
+        )
+    text = "; ".join(parts)
+    return f" {text[0].upper()}{text[1:]}."

@@ -20,7 +20,7 @@ def draw(result: Any) -> Figure:
     ]
     for ax, (label, values) in zip(axes, panels.items(), strict=True):
         _panel(ax, places, values)
-        ax.set_ylabel(label)
+        ax.set_ylabel(style.label(label))
     if levels.logarithmic(panels["f"]):
         axes[0].set_yscale("log")
     axes[-1].set_xlabel(across)

@@ -119,6 +119,11 @@ def points_of(result: Any) -> Any:
     return points
 
 
+def label(name: str) -> str:
+    """A user's name as text of a figure: dollars make no formula of it, and a leading underscore keeps it in the legend."""
+    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
 def zero_line(ax: Axes, *, vertical: bool = False) -> None:
     """A quiet line where the eigenvalue is zero."""
     (ax.axvline if vertical else ax.axhline)(0, color=QUIET, linewidth=0.7, zorder=0)
@@ -159,6 +164,7 @@ def render(fig: Figure, format: str, *, title: str, alt: str, provenance: Proven
     """The figure as the bytes of a file, with its provenance and alt text in the metadata."""
     tool = f"torch-landscape {version('torch-landscape')}"
     source = f"model {provenance.name}, seed {provenance.seed}, model hash {provenance.model_hash}"
+    title, alt, source = ("".join(c if c.isprintable() else " " for c in text) for text in (title, alt, source))
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Title": title, "Description": alt, "Software": tool, "Source": source},
         "svg": {"Title": title, "Description": alt, "Creator": tool, "Source": source, "Date": None},

@@ -33,7 +33,9 @@ def _walked(ax: Axes, surface: Any) -> int:
     found = levels.walks(surface)
     for name, colour, walk in found:
         where = np.asarray(walk.where)
-        ax.plot(where[:, 0], where[:, 1], ".-", color=colour, linewidth=0.9, markersize=3, zorder=5, label=name)
+        ax.plot(
+            where[:, 0], where[:, 1], ".-", color=colour, linewidth=0.9, markersize=3, zorder=5, label=style.label(name)
+        )
         ax.plot(*where[-1], "o", color=colour, markersize=3.6, zorder=5)
     return len(found)
 

@@ -16,7 +16,8 @@ def draw(result: Any) -> Figure:
     surface = levels.plane_of(result)
     steps, values = levels.arrays(surface)
     log = levels.logarithmic(values)
-    height = np.log10(np.where(values > 0, values, np.nan)) if log else np.where(np.isfinite(values), values, np.nan)
+    values = np.where(np.isfinite(values), values, np.nan)
+    height = _height(values, log)
     fig = Figure(figsize=(style.COLUMN, 3.0))
     ax: Any = fig.add_axes((0.02, 0.03, 0.9, 0.95), projection="3d", computed_zorder=False)
     if np.isfinite(height).any():
@@ -29,7 +30,7 @@ def draw(result: Any) -> Figure:
         for name, colour, walk in levels.walks(surface):
             where = np.asarray(walk.where)
             own, under = (_height(np.asarray(v, dtype=float), log) for v in (walk.values, walk.below))
-            inside = (np.abs(where) <= np.abs(steps).max()).all(axis=1) & (own <= high + 0.2 * (high - low))
+            inside = ((steps[0] <= where) & (where <= steps[-1])).all(axis=1) & (own <= high + 0.2 * (high - low))
             own, under, where = (
                 np.where(inside.reshape(-1, *[1] * (v.ndim - 1)), v, np.nan) for v in (own, under, where)
             )
@@ -37,7 +38,15 @@ def draw(result: Any) -> Figure:
             for one, other in lines:
                 ax.plot(*zip(one, other, strict=True), color=colour, linewidth=0.5, alpha=0.7, zorder=4)
             ax.plot(
-                where[:, 0], where[:, 1], own, ".-", color=colour, linewidth=1.1, markersize=2.4, label=name, zorder=5
+                where[:, 0],
+                where[:, 1],
+                own,
+                ".-",
+                color=colour,
+                linewidth=1.1,
+                markersize=2.4,
+                label=style.label(name),
+                zorder=5,
             )
         if len(levels.walks(surface)) > 1:
             fig.legend(loc="upper left", ncols=2, handlelength=1.6)

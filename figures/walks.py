@@ -18,8 +18,8 @@ def draw(result: Any) -> Figure:
     every = []
     for name, colour, walk in found:
         own, below, outside = (np.asarray(v, dtype=float) for v in (walk.values, walk.below, walk.outside))
-        top.plot(own, "o-", color=colour, markersize=2.4, linewidth=1, label=f"{name}, its own")
-        top.plot(below, color=colour, linestyle=(0, (3, 2)), linewidth=0.9, label=f"{name}, the plane's")
+        top.plot(own, "o-", color=colour, markersize=2.4, linewidth=1, label=style.label(f"{name}, its own"))
+        top.plot(below, color=colour, linestyle=(0, (3, 2)), linewidth=0.9, label=style.label(f"{name}, the plane's"))
         bottom.plot(outside, color=colour, linewidth=1)
         every += [own, below]
     if levels.logarithmic(np.concatenate(every)):

@@ -84,8 +84,13 @@ def _finite(f: ModelLandscape, x: Tensor) -> Check:
             raise NumericalError(
                 f"parameter {name} has {bad} values that are NaN or infinite: take an earlier checkpoint."
             )
+    norms = [m for m in f.model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    statistics = {id(b) for m in norms for b in m.buffers(recurse=False)}
     for name, tensor in f.model.named_buffers():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_floating_point():
+            continue
+        wrong = ~torch.isfinite(tensor) if id(tensor) in statistics else torch.isnan(tensor)  # masks hold infinities
+        if bool(wrong.any()):
             raise NumericalError(f"buffer {name} has values that are NaN or infinite: take an earlier checkpoint.")
     losses = _batch_losses(f, x)
     for batch, loss in losses.items():

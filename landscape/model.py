@@ -211,7 +211,7 @@ class ModelLandscape:
         """
         if self._objective.takes_model:
             raise ValueError(
-                "the Gauss-Newton matrix needs loss(output, target): loss(model, batch) hides the model's output."
+                "the Gauss-Newton matrix and metrics need loss(output, target): loss(model, batch) hides the model's output."
             )
         for i, share, batch, seed in self._passes():
             output, criterion = partial(self._output, batch, i, seed), partial(self._criterion, batch, share, i)
@@ -355,7 +355,7 @@ class ModelLandscape:
         output = self._run(x, number, seed, batch, None, "output")
         if not isinstance(output, Tensor):
             raise ValueError(
-                f"the Gauss-Newton matrix needs a model whose output is one tensor, got {type(output).__name__}."
+                f"the Gauss-Newton matrix and metrics need a model whose output is one tensor, got {type(output).__name__}."
             )
         return output
 

@@ -163,3 +163,9 @@ def test_not_finite_names_the_batch_or_the_parameter() -> None:
     model[1].running_mean[0] = float("nan")
     with pytest.raises(ls.NumericalError, match=r"buffer 1\.running_mean"):
         found(model)
+    model[1].running_mean[0], model[1].running_var[0] = 0.0, float("inf")
+    with pytest.raises(ls.NumericalError, match=r"buffer 1\.running_var"):
+        found(model)
+    masked = nn.Linear(4, 3)
+    masked.register_buffer("causal", torch.full((3, 3), -torch.inf).triu(1))  # as attention masks have it
+    assert found(masked)["finite"].status is Status.OK

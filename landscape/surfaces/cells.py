@@ -32,9 +32,14 @@ Cells = Callable[[Tensor], dict[str, Tensor]]
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """The share of right answers: the largest of the last dimension, or the sign of a single output."""
-    if target.is_floating_point() and target.shape == output.shape and output.shape[-1] > 1:
-        target = target.argmax(-1)  # class probabilities
+    """The share of right answers: the largest over the classes, or the sign of a single output.
+
+    Classes are the second dimension, as torch's losses have it, or the last one where only then the target's shape fits.
+    """
+    if output.ndim > 2 and target.shape == output.shape[:-1] != output.shape[:1] + output.shape[2:]:
+        output = output.movedim(-1, 1)
+    if target.is_floating_point() and target.shape == output.shape and output.ndim > 1 and output.shape[1] > 1:
+        target = target.argmax(1)  # class probabilities
     if output.ndim > 1 and output.shape[1] > 1:
         return (output.argmax(1) == target).double().mean()
     middle = 0.5 if not bool((target < 0).any()) else 0.0
@@ -50,21 +55,23 @@ def metrics(chosen: Iterable[str | Metric] | Mapping[str, str | Metric]) -> dict
     """Metrics by name. A callable is named after itself.
 
     Raises:
-        ValueError: an unknown name, or two of one name.
+        ValueError: neither a callable nor a known name, two of one name, or one in the place of the loss.
     """
-    if isinstance(chosen, str):
+    if isinstance(chosen, str) or callable(chosen):
         chosen = [chosen]
     if isinstance(chosen, Mapping):
         named = list(chosen.items())
     else:
         named = [(m if isinstance(m, str) else getattr(m, "__name__", type(m).__name__), m) for m in chosen]
     for _, m in named:
-        if isinstance(m, str) and m not in NAMES:
+        if not callable(m) and m not in NAMES:
             raise ValueError(
-                f"a metric is a callable or one of {', '.join(NAMES)}, got {m!r}.{specs.closest(m, NAMES)}"
+                f"a metric is a callable or one of {', '.join(NAMES)}, got {m!r}.{specs.closest(str(m), NAMES)}"
             )
     if len({name for name, _ in named}) < len(named):
         raise ValueError("two metrics have one name: pass a dict from names to metrics.")
+    if any(name == "loss" and m != "loss" for name, m in named):
+        raise ValueError('a metric is called "loss", which are the values of f: pass a dict with another name for it.')
     return {name: m for name, m in named if m != "loss"}
 
 
@@ -95,7 +102,7 @@ def evaluator(f: Landscape, chosen: Mapping[str, str | Metric], *, batch_statist
 def _of_formula(f: Landscape, X: Tensor, chosen: Mapping[str, str | Metric]) -> dict[str, Tensor]:
     found = {"loss": f.value(X).detach()}
     for name, metric in chosen.items():
-        value = _gradient_norm(f, X) if isinstance(metric, str) else _tensor(metric(X), X.device).detach()
+        value = _gradient_norm(f, X) if isinstance(metric, str) else _tensor(name, metric(X), X.device).detach()
         if value.shape != X.shape[:-1]:
             raise ValueError(
                 f"the metric {name} gave {tuple(value.shape)} for points {tuple(X.shape)}, not {tuple(X.shape[:-1])}."
@@ -104,8 +111,11 @@ def _of_formula(f: Landscape, X: Tensor, chosen: Mapping[str, str | Metric]) -> 
     return found
 
 
-def _tensor(value: Any, device: torch.device) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.as_tensor(value, device=device)
+def _tensor(name: str, value: Any, device: torch.device) -> Tensor:
+    try:
+        return value if isinstance(value, Tensor) else torch.as_tensor(value, device=device)
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(f"the metric {name} gave a {type(value).__name__}, not numbers.") from None
 
 
 def _gradient_norm(f: Landscape, X: Tensor) -> Tensor:
@@ -154,7 +164,7 @@ class _OfModel:
             for term in f.output_terms():
                 count = batching.samples((term.target, term.target))
                 for i, output in enumerate(self._outputs(term, X)):
-                    value = _tensor(function(output, term.target), f.device)
+                    value = _tensor(name, function(output, term.target), f.device)
                     if value.numel() != 1:
                         raise ValueError(
                             f"the metric {name} gave shape {tuple(value.shape)} for a batch: it is a mean, one number."
@@ -189,22 +199,31 @@ def fresh_statistics(f: ModelLandscape, x: Tensor) -> Iterator[None]:
     As after training with averaged weights (Izmailov et al. 2018, UAI, section 3.2): layers normalise by each micro-batch's own
     statistics while means and unbiased variances are averaged over micro-batches by their samples. Other layers are in f's mode.
     """
-    layers, seen = normed(f), 0
+    layers, seen = normed(f), dict.fromkeys(normed(f), 0)
     sums: dict[str, Tensor] = {}
 
-    def keep(name: str, count: int) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            values = inputs[0].detach().transpose(0, 1).flatten(1).double()
+    def keep(name: str, number: int, count: int) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            values = (inputs[0] if inputs else named["input"]).detach().transpose(0, 1).flatten(1).double()
+            if values.shape[1] < 2:
+                raise LoadingError(
+                    f"batch_statistics: batch {number} has one value a channel at {name}, and one has no variance: "
+                    "use another batch size, or drop_last=True."
+                )
             for part, value in (("running_mean", values.mean(1)), ("running_var", values.var(1))):
                 sums[f"{name}.{part}"] = sums.get(f"{name}.{part}", torch.zeros_like(value)) + count * value
+            seen[name] += count  # a layer that a pass uses twice counts twice
 
         return hook
 
     before = f.statistics
     with f.evaluation(), torch.no_grad():
-        for batch in f.batches:
+        for number, batch in enumerate(f.batches):
             count = batching.samples(batch)
-            handles = [layer.register_forward_pre_hook(keep(name, count)) for name, layer in layers.items()]
+            handles = [
+                layer.register_forward_pre_hook(keep(name, number, count), with_kwargs=True)
+                for name, layer in layers.items()
+            ]
             try:
                 for layer in layers.values():
                     layer.training = True
@@ -212,9 +231,8 @@ def fresh_statistics(f: ModelLandscape, x: Tensor) -> Iterator[None]:
             finally:
                 for handle in handles:
                     handle.remove()
-            seen += count
     try:
-        f.statistics = before | {name: (total / seen) for name, total in sums.items()}
+        f.statistics = before | {name: total / seen[name.rpartition(".")[0]] for name, total in sums.items()}
         yield
     finally:
         f.statistics = before

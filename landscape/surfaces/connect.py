@@ -125,6 +125,8 @@ def connect(
         inner.grad = w[:, 1:-1].T @ seen.gradients(X) / draws
         stepper.step()
     progress("curve", steps, steps)
+    if not bool(torch.isfinite(inner).all()):
+        raise NumericalError(f"the curve is not finite after {steps} steps: lower the learning rate.")
     C = torch.cat([a[None], inner.detach(), b[None]])
     options = {"metrics": metrics, "batch_statistics": batch_statistics, "name": name}
     curve = profile(f, C, resolution, kind=kind, by_length=False, progress=progress, **options)

@@ -88,6 +88,8 @@ def profile(
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
     if resolution < 2:
         raise ValueError(f"resolution must be at least 2, got {resolution}.")
+    if not isinstance(points, Tensor):
+        raise TypeError(f"a curve is a tensor (m, {f.dim}), got {type(points).__name__}: pass torch.stack(points).")
     if points.ndim != 2 or points.shape[1] != f.dim or len(points) < 2:
         raise ValueError(f"a curve has points (m, {f.dim}), two or more, got {tuple(points.shape)}.")
     C = points.detach().clone()
@@ -112,7 +114,8 @@ def _places(C: Tensor, t: Tensor) -> Tensor:
     lengths = torch.linalg.vector_norm(C[1:] - C[:-1], dim=1)
     if not bool(lengths.sum() > 0):
         raise ValueError("all points of the curve are one point.")
-    ends = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]) / lengths.sum()
+    ends = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    ends = ends / ends[-1]  # not the sum, which rounds otherwise: the last point must be the curve's end
     piece = (torch.searchsorted(ends, t, right=True) - 1).clamp(0, len(lengths) - 1)
     width = (ends[piece + 1] - ends[piece]).clamp_min(torch.finfo(C.dtype).tiny)
     places: Tensor = (piece + ((t - ends[piece]) / width).clamp(0, 1)) / len(lengths)

@@ -31,12 +31,18 @@ def normalised(f: Landscape, x: Tensor, d: Tensor, normalize: str | None, *, bia
             of that tensor of x. None: d as it is. The flat vector of a formula has neither and gets unit length.
         biases: keep biases and the parameters of normalisation layers, each entry being a filter of its own, instead of
             zeroing them. None zeroes nothing.
+
+    Raises:
+        TypeError, ValueError: d is no finite vector (n,), or nothing is left of it; an unknown normalisation.
     """
-    if normalize not in NORMALISATIONS:
-        raise ValueError(f"normalize must be one of filter, layer, None, got {normalize!r}.")
+    require_normalisation(normalize)
+    if not isinstance(d, Tensor):
+        raise TypeError(f"a direction is a tensor ({len(x)},), got {type(d).__name__}.")
     d = d.detach().to(x.device, x.dtype, copy=True)
     if d.shape != x.shape:
         raise ValueError(f"a direction has the shape of the point, {tuple(x.shape)}, got {tuple(d.shape)}.")
+    if not bool(torch.isfinite(d).all()):
+        raise ValueError("a direction has a NaN or infinity.")
     if normalize is None:
         return d
     if not isinstance(f, ModelLandscape):
@@ -59,7 +65,18 @@ def normalised(f: Landscape, x: Tensor, d: Tensor, normalize: str | None, *, bia
         else:  # the first dimension counts the outputs
             rows = (parameter.shape[0], -1) if parameter.ndim else (1, -1)
             d[where] = _matched(part.reshape(rows), w.reshape(rows)).reshape(-1)
+    if not bool(d.any()):
+        raise ValueError(
+            f'normalize="{normalize}" leaves a direction of zeros: it moves no weight that is zero, and no bias or normalisation '
+            "layer unless biases=True. Pass biases=True or normalize=None."
+        )
     return d
+
+
+def require_normalisation(normalize: str | None) -> None:
+    """Raise a ValueError unless there is such a normalisation."""
+    if normalize not in NORMALISATIONS:
+        raise ValueError(f"normalize must be one of filter, layer, None, got {normalize!r}.")
 
 
 def drawn(f: Landscape, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -87,6 +104,8 @@ def principal_axes(x: Tensor, trajectory: Tensor | None, count: int = 2) -> tupl
     if trajectory is None:
         raise ValueError('directions="pca" needs trajectory=, the points (t, n) of a path.')
     D = trajectory.detach().to(x.device, x.dtype) - x
+    if not bool(torch.isfinite(D).all()):
+        raise ValueError("the trajectory has a NaN or infinity, and so no principal axes: leave those points out.")
     _, sizes, Vh = torch.linalg.svd(D, full_matrices=False)
     rank = int((sizes > 1e-6 * sizes.max()).sum()) if sizes.max() > 0 else 0
     if rank < count:
@@ -119,7 +138,11 @@ def moments(f: Landscape, optimizer: Optimizer | Mapping[str, Any]) -> tuple[Ten
 
 def _state(optimizer: Optimizer | Mapping[str, Any]) -> tuple[Mapping[Any, Any], list[Any]]:
     saved = optimizer.state_dict() if isinstance(optimizer, Optimizer) else optimizer
-    if not isinstance(saved.get("state"), Mapping) or not isinstance(saved.get("param_groups"), list):
+    if (
+        not isinstance(saved, Mapping)
+        or not isinstance(saved.get("state"), Mapping)
+        or not isinstance(saved.get("param_groups"), list)
+    ):
         raise ValueError(
             "an optimiser's state is what optimizer.state_dict() gives: its keys are state and param_groups."
         )

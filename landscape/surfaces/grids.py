@@ -23,7 +23,14 @@ from landscape.provenance import provenance
 from landscape.results import Provenance, result, save
 from landscape.surfaces import cells
 from landscape.surfaces.cells import Cells, Metric
-from landscape.surfaces.directions import drawn, eigenvectors, moments, normalised, principal_axes
+from landscape.surfaces.directions import (
+    drawn,
+    eigenvectors,
+    moments,
+    normalised,
+    principal_axes,
+    require_normalisation,
+)
 from landscape.surfaces.walks import Walk, project, with_spectra
 
 if TYPE_CHECKING:
@@ -159,19 +166,28 @@ def _check(
 ) -> tuple[float, float]:
     """The first and the last step."""
     if isinstance(span, tuple | list):
-        if len(span) != 2 or not -float("inf") < span[0] < span[1] < float("inf"):
+        numbers = all(isinstance(s, int | float) for s in span)
+        if len(span) != 2 or not numbers or not -float("inf") < span[0] < span[1] < float("inf"):
             raise ValueError(f"span is a positive number, or two numbers of which the second is larger, got {span}.")
         low, high = float(span[0]), float(span[1])
     else:
         if not (isinstance(span, int | float) and 0 < span < float("inf")):
             raise ValueError(f"span must be a positive number, got {span}.")
         low, high = -float(span), float(span)
-    if resolution < 2:
-        raise ValueError(f"resolution must be at least 2, got {resolution}.")
+    if not isinstance(resolution, int) or resolution < 2:
+        raise ValueError(f"resolution must be a whole number of at least 2, got {resolution}.")
     if dimensions not in (1, 2):
         raise ValueError(f"dimensions must be 1 or 2, got {dimensions}.")
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise TypeError(
+            f"the centre is a floating-point tensor ({f.dim},), got {x.dtype if isinstance(x, Tensor) else type(x).__name__}."
+        )
     if x.ndim != 1 or len(x) != f.dim:
         raise ValueError(f"the centre has shape ({f.dim},), got {tuple(x.shape)}.")
+    if isinstance(f, ModelLandscape) and x.dtype != f.dtype:
+        raise ValueError(
+            f"the centre of {f.name} is {f.dtype}, got {x.dtype}: pass x.to({f.dtype}), or dtype= to ModelLandscape."
+        )
     return low, high
 
 
@@ -180,6 +196,8 @@ def _paths(x: Tensor, trajectory: Tensor | Mapping[str, Tensor] | None) -> dict[
         return {}
     paths = dict(trajectory) if isinstance(trajectory, Mapping) else {"trajectory": trajectory}
     for name, points in paths.items():
+        if not isinstance(points, Tensor):
+            raise TypeError(f"{name} is a tensor (t, {len(x)}), got {type(points).__name__}: pass torch.stack(points).")
         if points.ndim != 2 or points.shape[1] != len(x) or not len(points):
             raise ValueError(f"{name} has shape (t, {len(x)}), got {tuple(points.shape)}.")
     return {name: points.detach().to(x.device, x.dtype) for name, points in paths.items()}
@@ -197,6 +215,7 @@ def _plane(
     seed: int,
 ) -> tuple[tuple[Tensor, ...], str, str | None]:
     """The directions as used, how they were chosen, and how they were normalised."""
+    require_normalisation(normalize)
     if isinstance(directions, str):
         if directions not in CHOICES:
             raise ValueError(f"directions must be {', '.join(CHOICES)} or tensors, got {directions!r}.")
@@ -213,6 +232,8 @@ def _plane(
         )
         pair = pair[:dimensions]
     else:
+        if not isinstance(directions, Tensor | tuple | list):
+            raise TypeError(f"directions must be {', '.join(CHOICES)} or tensors, got {type(directions).__name__}.")
         pair = (directions,) if isinstance(directions, Tensor) else tuple(directions)
         if len(pair) not in (1, 2):
             raise ValueError(f"a line has one direction and a plane has two, got {len(pair)}.")
@@ -242,18 +263,21 @@ def _reuse(f: Landscape, made: Surface, known: Surface | None, measure: Cells) -
     if not bool(ready.any()):
         return made
     new, old = tuple(i[ready] for i in new), tuple(i[ready] for i in old)
-    before = known.values.to(made.values)[old]
-    one = measure(_points(made, tuple(i[:1] for i in new)))[
-        "loss"
-    ]  # a formula has no hash: one known cell is computed again
-    if not torch.allclose(before[:1], one, rtol=1e-4, atol=1e-6, equal_nan=True):
-        raise AnotherPlane(f"the known surface has {float(before[0]):.6g} where this landscape is {float(one):.6g}.")
-    values, done, beside = made.values.clone(), torch.zeros_like(made.values, dtype=torch.bool), {}
-    values[new], done[new] = before, True
-    for key, empty in made.metrics.items():
-        beside[key] = empty.clone()
-        beside[key][new] = known.metrics[key].to(empty)[old]
-    return replace(made, values=values, metrics=beside, done=done, reused=len(before))
+    again = measure(
+        _points(made, tuple(i[:1] for i in new))
+    )  # functions have no hash: one known cell is computed again
+    filled = {}
+    for key, one in again.items():
+        before = (known.values if key == "loss" else known.metrics[key]).to(made.values)[old]
+        if not torch.allclose(before[:1], one, rtol=1e-4, atol=1e-6, equal_nan=True):
+            raise AnotherPlane(
+                f"the {key} of the known surface is {float(before[0]):.6g} where it is {float(one):.6g} here."
+            )
+        filled[key] = torch.full_like(made.values, torch.nan)
+        filled[key][new] = before
+    done = torch.zeros_like(made.values, dtype=torch.bool)
+    done[new] = True
+    return replace(made, values=filled.pop("loss"), metrics=filled, done=done, reused=int(done.sum()))
 
 
 def _points(made: Surface, where: tuple[Tensor, ...]) -> Tensor:

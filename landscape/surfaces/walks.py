@@ -22,7 +22,7 @@ class Walk:
     """A trajectory seen from a plane."""
 
     where: Tensor  # (t, k), coordinates on the plane
-    outside: Tensor  # (t,), the share of each point's distance from the centre that is off the plane; 0 at the centre
+    outside: Tensor  # (t,), the share of each point's distance from the centre that is off the plane; 0 at the centre, NaN without one
     values: Tensor  # (t,), f at the points themselves
     below: Tensor  # (t,), f at their places on the plane
     lost: float  # the share of the whole trajectory's squared distances from the centre that is outside the plane
@@ -52,10 +52,10 @@ def project(measure: Cells, size: int, x: Tensor, directions: tuple[Tensor, ...]
     far = torch.linalg.vector_norm(D, dim=1)
     left = torch.linalg.vector_norm(D - where @ B.T, dim=1)
     number = torch.finfo(x.dtype)
-    rounding = 4 * number.eps * (torch.linalg.vector_norm(x) + torch.linalg.vector_norm(points, dim=1).amax())
-    outside = torch.where(far > rounding, left / far.clamp_min(number.tiny), 0.0)  # the centre has no direction
+    rounding = 4 * number.eps * (torch.linalg.vector_norm(x) + torch.linalg.vector_norm(points, dim=1))
+    outside = torch.where(far <= rounding, 0.0, left / far.clamp_min(number.tiny))  # the centre has no direction
     total = far.double().square().sum()
-    lost = float(left.double().square().sum() / total) if bool(total > 0) else 0.0
+    lost = 0.0 if bool(total == 0) else float(left.double().square().sum() / total)
     values, below = (
         torch.cat([measure(part)["loss"] for part in torch.split(where_from, size)])
         for where_from in (points, x + where @ B.T)

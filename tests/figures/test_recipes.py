@@ -277,3 +277,53 @@ def test_heights_on_a_log_scale_have_their_numbers(low: float, high: float, show
 
     heights = surface_3d.decades(np.log10(low), np.log10(high))
     assert [surface_3d.number(h) for h in heights] == shown
+
+
+def _drawn(values: Any, *, trajectory: str = "run", **options: Any) -> Any:
+    e = torch.eye(3, dtype=torch.float64)
+    path = 0.3 * torch.stack([e[0], e[1] + e[2], -e[0] + 2 * e[2]])
+    f = ls.FunctionLandscape(values, 3, name="formula")
+    return ls.surface(f, 0 * e[0], (e[0], e[1]), resolution=5, trajectory={trajectory: path}, **options)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: _drawn(lambda x: torch.where(x[..., 0] > 0.4, torch.inf, (4 * x[..., 0]).exp())),
+        lambda: _drawn(lambda x: 1e300 * x.sum(-1)),
+        lambda: _drawn(lambda x: x.sum(-1), trajectory="$x^$", metrics={"$\\q": lambda x: x[..., 0]}),
+    ],
+    ids=["infinite beside decades", "huge of both signs", "dollars in names"],
+)
+@pytest.mark.filterwarnings("error")
+def test_odd_surfaces_are_drawn(made: Any, tmp_path: Path) -> None:
+    result = made()
+    for name in ("surface", "surface_3d", "walks"):
+        recipe = RECIPES[name]
+        file = write(recipe, result, tmp_path / f"{name}.svg", alt=recipe.caption(result), provenance=result.provenance)
+        assert file.stat().st_size > 5000
+
+
+def test_names_of_trajectories_are_kept_as_they_are() -> None:
+    fig = RECIPES["walks"].draw(_drawn(lambda x: x.sum(-1), trajectory="_$run"))
+    assert "_\\$run, its own" in fig.legends[0].texts[0].get_text()
+
+
+def test_points_without_a_value_are_counted_in_words() -> None:
+    result = _drawn(lambda x: torch.where(x[..., 2] > 0.5, torch.nan, x.square().sum(-1)))
+    words = RECIPES["surface"].caption(result)
+    assert "1 of the 3 points of run have no finite value" in words
+    assert "differ from the plane's by up to 0.09;" in words
+
+
+def test_a_trajectory_is_drawn_where_the_surface_is() -> None:
+    result = _drawn(lambda x: x.square().sum(-1), span=(-0.1, 2.0))
+    (run,) = [line for line in RECIPES["surface_3d"].draw(result).axes[0].lines if line.get_label() == "run"]
+    assert np.isfinite(np.asarray(run.get_data_3d()[2], dtype=float)).tolist() == [True, True, False]
+
+
+def test_alt_text_of_odd_names_is_valid_xml(tmp_path: Path) -> None:
+    result = _drawn(lambda x: x.sum(-1), trajectory="a\x07b")
+    recipe = RECIPES["surface"]
+    path = write(recipe, result, tmp_path / "surface.svg", alt=recipe.caption(result), provenance=result.provenance)
+    assert "distances of a b from" in " ".join(ElementTree.parse(path).getroot().itertext())

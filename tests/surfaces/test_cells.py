@@ -56,6 +56,32 @@ def test_one_output_is_right_by_its_sign() -> None:
     assert float(accuracy(output[:, 0], torch.tensor([1, -1, 1, 1]))) == 0.75
 
 
+def test_classes_are_the_second_dimension_or_the_last_where_the_target_says_so() -> None:
+    scores = torch.randn(4, 5, 3)
+    truth = torch.randint(0, 3, (4, 5))
+    right = sum(int(scores[i, j].argmax() == truth[i, j]) for i in range(4) for j in range(5)) / 20
+    assert float(accuracy(scores, truth)) == pytest.approx(right)
+    assert float(accuracy(scores.movedim(-1, 1), truth)) == pytest.approx(right)
+    chances = nn.functional.one_hot(truth, 3).float().movedim(-1, 1)
+    assert float(accuracy(scores.movedim(-1, 1), chances)) == pytest.approx(right)
+    assert float(accuracy(torch.tensor([0.3, -2.0, 0.1, -0.1]), torch.tensor([1.0, 0, 0, 1]))) == 0.5
+
+
+def test_metrics_that_are_none_are_named() -> None:
+    f = _net(torch.float64, torch.device("cpu"))
+    hidden = ls.ModelLandscape(f.model, lambda model, batch: f.loss(model(batch[0]), batch[1]), f.batches)  # type: ignore[misc]
+    for landscape, metrics, named in (
+        (f, {"loss": margin}, "called .loss."),
+        (f, [3], "callable"),
+        (f, {"words": lambda output, target: "many"}, "words gave a str"),
+        (hidden, ["accuracy"], "metrics need"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            ls.surface(landscape, f.point(), resolution=2, metrics=metrics)  # type: ignore[arg-type]
+    s = ls.surface(f, f.point(), resolution=2, metrics=margin)  # type: ignore[arg-type]
+    assert list(s.metrics) == ["margin"]
+
+
 def test_metrics_of_a_formula_are_functions_of_points() -> None:
     f, x = ls.FunctionLandscape(lambda x: x.square().sum(-1), 2), torch.ones(2, dtype=torch.float64)
     s = ls.surface(f, x, resolution=3, metrics={"first": lambda x: x[..., 0], "slope": "gradient-norm"})
@@ -95,6 +121,37 @@ def test_statistics_are_measured_anew(device: torch.device) -> None:
             ls.surface(
                 model_without, torch.zeros(model_without.dim, dtype=torch.float64, device=device), batch_statistics=True
             )
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(9, 9), nn.BatchNorm1d(9), nn.Linear(9, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(input=self.first(x.flatten(1)))
+        return self.last(self.norm(torch.tanh(h)))
+
+
+def test_a_layer_used_twice_has_the_mean_of_both_uses() -> None:
+    f = _net(torch.float64, torch.device("cpu"))
+    torch.manual_seed(5)
+    f = ls.ModelLandscape(Twice().double(), f.loss, f.batches)
+    x = f.point()
+    model = copy.deepcopy(f.model)
+    means, variances = [], []
+    for inputs, _ in f.batches:
+        h = model.first(inputs.flatten(1))
+        for values in (h, torch.tanh((h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt())):
+            means.append(len(h) * values.mean(0))
+            variances.append(len(h) * values.var(0))
+    with fresh_statistics(f, x):
+        torch.testing.assert_close(f.statistics["norm.running_mean"], sum(means) / 22)
+        torch.testing.assert_close(f.statistics["norm.running_var"], sum(variances) / 22)
+    inputs, target = f.batches[0]  # type: ignore[index]
+    single = ls.ModelLandscape(f.model, f.loss, [(inputs, target), (inputs[:1], target[:1])])
+    with pytest.raises(ls.LoadingError, match="batch 1 has one value a channel at norm"):
+        ls.surface(single, x, resolution=2, batch_statistics=True)
 
 
 def _parts(f: ls.ModelLandscape, x: Tensor) -> Iterator[Tensor]:

@@ -94,3 +94,17 @@ def test_wrong_curves_are_named(wrong: dict[str, object], named: str) -> None:
         ls.connect(f, a, b, steps=2, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one point"):
         ls.connect(f, a, a)
+
+
+def test_the_last_point_of_a_profile_is_the_curves_end(dtype: torch.dtype, device: torch.device) -> None:
+    f = ls.FunctionLandscape(lambda x: x[..., 0], 3)
+    for seed in range(30):  # lengths whose sum rounds differently in another order, in one of four
+        C = torch.randn(40, 3, generator=torch.Generator().manual_seed(seed)).to(device, dtype)
+        p = ls.profile(f, C, 7)
+        assert torch.equal(p.values[[0, -1]], C[[0, -1], 0])
+
+
+def test_a_curve_that_left_the_numbers_is_an_error() -> None:
+    f, (a, b) = _ring(), _ends(torch.float64, torch.device("cpu"))
+    with pytest.raises(ls.NumericalError, match="after 3 steps"):
+        ls.connect(f, a, b, steps=3, optimizer="sgd:lr=1e200", resolution=3)

@@ -289,3 +289,60 @@ def test_grids_out_of_range_are_named() -> None:
 def test_unknown_planes_are_named(directions: str, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         ls.surface(_formula(), torch.zeros(3, dtype=torch.float64), directions)
+
+
+def test_wrong_input_is_named_before_anything_is_computed() -> None:
+    f, g = _net(torch.float64, torch.device("cpu")), _formula()
+    x, z = f.point(), torch.zeros(3, dtype=torch.float64)
+    for call, kind, named in (
+        (lambda: ls.surface(f, x.float()), ValueError, r"float64, got torch\.float32"),
+        (lambda: ls.surface(f, x.tolist()), TypeError, "centre"),
+        (lambda: ls.surface(g, z.long()), TypeError, "floating-point"),
+        (lambda: ls.surface(f, x, 3.0), TypeError, "directions"),
+        (lambda: ls.surface(f, x, (x.tolist(), x)), TypeError, "direction"),
+        (lambda: ls.surface(f, x, (x * torch.nan, x)), ValueError, "NaN"),
+        (lambda: ls.surface(f, x, "eigen", "filters"), ValueError, "normalize"),
+        (lambda: ls.surface(f, x, "moments", optimizer="adam"), ValueError, "state_dict"),
+        (lambda: ls.surface(f, x, span=("a", "b")), ValueError, "span"),
+        (lambda: ls.surface(f, x, resolution=3.5), ValueError, "resolution"),
+        (lambda: ls.surface(f, x, trajectory=[x, x]), TypeError, r"torch\.stack"),
+        (lambda: ls.surface(f, x, "pca", trajectory=torch.stack([x, x * torch.nan])), ValueError, "NaN"),
+        (lambda: ls.profile(g, [z, z + 1]), TypeError, r"torch\.stack"),
+    ):
+        with pytest.raises(kind, match=named) as caught:
+            call()  # type: ignore[no-untyped-call]
+        assert "\n" not in str(caught.value)
+
+
+def test_a_direction_of_which_nothing_is_left_is_no_flat_picture() -> None:
+    f = _net(torch.float64, torch.device("cpu"))
+    x = f.point()
+    only_bias = torch.zeros_like(x)
+    only_bias[f.layout["5.bias"]] = 1.0
+    for directions, at in (((only_bias,), x), ("random", 0 * x)):
+        with pytest.raises(ValueError, match=r"zeros.*biases=True"):
+            ls.surface(f, at, directions, resolution=3)
+    moved = ls.surface(f, x, (only_bias,), resolution=3, biases=True)
+    assert not torch.equal(moved.values[0], moved.values[1])
+
+
+def test_a_point_that_is_not_finite_has_no_place_on_the_plane() -> None:
+    f, e = _formula(), torch.eye(3, dtype=torch.float64)
+    path = torch.stack([e[0], e[2] * torch.nan, e[0] + e[2]])
+    walk = ls.surface(f, 0 * e[0], (e[0], e[1]), resolution=3, trajectory=path).walks["trajectory"]
+    torch.testing.assert_close(
+        walk.outside, torch.tensor([0.0, torch.nan, 0.5**0.5], dtype=torch.float64), equal_nan=True
+    )
+    assert walk.lost != walk.lost
+
+
+def test_known_cells_of_another_metric_are_refused() -> None:
+    f, x = _formula(), torch.ones(3, dtype=torch.float64)
+    known = ls.surface(f, x, resolution=3, metrics={"m": lambda x: x[..., 0]})
+    with pytest.raises(ValueError, match="the m of the known surface"):
+        ls.surface(f, x, resolution=5, known=known, metrics={"m": lambda x: x[..., 1]})
+    again = ls.surface(f, x, resolution=5, known=known, metrics={"m": lambda x: x[..., 0]})
+    assert again.reused == 9
+    torch.testing.assert_close(
+        again.metrics["m"], ls.surface(f, x, resolution=5, metrics={"m": lambda x: x[..., 0]}).metrics["m"]
+    )
