@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from landscape_figures import RECIPES, NothingToDraw, density, layers, slices, spectrum, style
+import torch
+from landscape_figures import RECIPES, NothingToDraw, density, layers, slices, spectrum, style, write
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
