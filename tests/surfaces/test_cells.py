@@ -119,7 +119,10 @@ def test_statistics_are_measured_anew(device: torch.device) -> None:
     for model_without in (_net(torch.float64, device), ls.zoo.load("himmelblau")):
         with pytest.raises(ValueError, match="BatchNorm"):
             ls.surface(
-                model_without, torch.zeros(model_without.dim, dtype=torch.float64, device=device), batch_statistics=True
+                model_without,
+                torch.zeros(model_without.dim, dtype=torch.float64, device=device),
+                normalize=None,
+                batch_statistics=True,
             )
 
 
