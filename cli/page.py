@@ -106,7 +106,7 @@ def _of_analysis(result: Any) -> list[str]:
     found = facts.of_analysis(result) if hasattr(result, "point") else facts.of_spectrum(result)
     lines = {fact.label: fact for fact in found}
     return [
-        *_head(result, lines["analysed"]),
+        *_head(result, lines["analysed"].lines[0]),
         _verdict(getattr(result, "point", None), lines),
         _bullets("Moved to a stationary point first", lines.get("polished")),
         _key(lines),
@@ -125,13 +125,12 @@ def _of_saddles(result: Any) -> list[str]:
     lines = {fact.label: fact for fact in saddle_facts.of(result)}
     point = getattr(result, "found", None) or getattr(result, "saddle", None)
     apart = ("searched", "next", "notes", *(("verdict", "why") if point is not None else ()))
-    rows = [(label, " · ".join(fact.lines)) for label, fact in lines.items() if label not in apart]
     points = saddle_facts.rows(result) if _command(result) == "saddles census" and saddle_facts.listed(result) else []
     table = _table(saddle_facts.COLUMNS, points, numeric=(0, 2, 3, 4, 5)) if points else ""
     return [
-        *_head(result, lines["searched"]),
+        *_head(result, lines["searched"].lines[0]),
         _verdict(point, lines),
-        _table(["", ""], rows, head=False),
+        _lines([fact for label, fact in lines.items() if label not in apart]),
         _bullets("What to do next", lines.get("next")),
         f'<h2>Points</h2><div class="wide">{table}</div>' if table else "",
         _figures(result),
@@ -148,7 +147,7 @@ def _of_diagnosis(result: Any) -> list[str]:
     phases = [(p.name, f"{p.start:,} to {p.stop:,}", p.evidence) for p in diagnosis.phases]
     tried = "" if trials is None else _table(diagnosis_facts.COLUMNS, diagnosis_facts.rows(trials), numeric=(1, 2, 3))
     return [
-        *_head(result, lines["diagnosed"]),
+        *_head(result, lines["diagnosed"].lines[0]),
         _cause(diagnosis, lines),
         _bullets("What was tried on copies", diagnosis_facts.after(result)[0]),
         f'<div class="wide">{tried}</div>' if tried else "",
@@ -165,8 +164,7 @@ def _of_others(result: Any) -> list[str]:
     what = f"by landscape {_command(result)}" if _command(result) else f"a {type(result).__name__}"
     before, tables, after = _printed(result)
     return [
-        f"<h1>{escape(_name(result))}</h1>",
-        f'<p class="what">{escape(what)}</p>',
+        *_head(result, what),
         _lines(before),
         *(f'<div class="wide">{_table(columns, rows)}</div>' for columns, rows in tables),
         _lines(after),
@@ -218,8 +216,10 @@ def _command(result: Any) -> str:
     return COMMANDS.get(type(result).__name__, "")
 
 
-def _head(result: Any, what: facts.Fact) -> list[str]:
-    return [f"<h1>{escape(result.name)}</h1>", f'<p class="what">{escape(what.lines[0].partition(": ")[2])}</p>']
+def _head(result: Any, what: str) -> list[str]:
+    """The title, and a line of the screen without the name that it begins with."""
+    text = what.partition(": ")[2] or what
+    return [f"<h1>{escape(_name(result))}</h1>", f'<p class="what">{escape(text)}</p>']
 
 
 def _verdict(point: Any, lines: dict[str, facts.Fact]) -> str:

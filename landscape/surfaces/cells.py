@@ -199,7 +199,8 @@ def fresh_statistics(f: ModelLandscape, x: Tensor) -> Iterator[None]:
     As after training with averaged weights (Izmailov et al. 2018, UAI, section 3.2): layers normalise by each micro-batch's own
     statistics while means and unbiased variances are averaged over micro-batches by their samples. Other layers are in f's mode.
     """
-    layers, seen = normed(f), dict.fromkeys(normed(f), 0)
+    layers = normed(f)
+    seen = dict.fromkeys(layers, 0)
     sums: dict[str, Tensor] = {}
 
     def keep(name: str, number: int, count: int) -> Callable[..., None]:

@@ -133,9 +133,7 @@ def _second(f: Landscape, x: Tensor, d: Tensor, span: float) -> tuple[Tensor, Te
             continue
         found = float(high @ values) / reach**2
         scatter = np.linalg.norm(left @ values) / (NODES - DEGREES[1] - 1) ** 0.5
-        rounding = (
-            torch.finfo(x.dtype).eps * np.abs(values).max() / 4
-        )  # so small a step that all values are one has no scatter
+        rounding = torch.finfo(x.dtype).eps * np.abs(values).max() / 4  # where all values are one, nothing scatters
         apart = abs(float(low @ values) / reach**2 - found)
         doubt = apart + 2 * float(max(scatter, rounding) * np.linalg.norm(high)) / reach**2
         if doubt > error and error <= 0.01 * abs(best):

@@ -263,9 +263,7 @@ def _reuse(f: Landscape, made: Surface, known: Surface | None, measure: Cells) -
     if not bool(ready.any()):
         return made
     new, old = tuple(i[ready] for i in new), tuple(i[ready] for i in old)
-    again = measure(
-        _points(made, tuple(i[:1] for i in new))
-    )  # functions have no hash: one known cell is computed again
+    again = measure(_points(made, tuple(i[:1] for i in new)))  # functions have no hash: one known cell is seen again
     filled = {}
     for key, one in again.items():
         before = (known.values if key == "loss" else known.metrics[key]).to(made.values)[old]
