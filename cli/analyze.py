@@ -38,7 +38,7 @@ def analyze(
 ) -> None:  # fmt: skip
     """Say where MODEL is in its loss landscape: verdict, spectrum, error bars."""
     target = runs.place(out, options["model"], force=force, resume=resume)
-    from landscape import analysis  # here, because torch takes seconds and --help must not
+    from landscape.points import analyze as analysis  # here, because torch takes seconds and --help must not
 
     from . import problems
 

@@ -12,8 +12,9 @@ import click
 
 import landscape as ls
 from landscape import loading
+from landscape.inventory import families
+from landscape.loading.families import named
 from landscape.results import Estimate
-from landscape.stationary import families
 
 from . import numbers, problems, runs
 from .errors import OneLine
@@ -31,7 +32,7 @@ def count(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: 
     if stored is not None and _covers(stored, dims, realisations):
         return runs.finished(target, ls.SaddleCounts, ctx) or stored
     known = (runs.kept(target, ls.SaddleCounts, ctx, *GROWS) or stored) if resume else None
-    family = families.named(options["family"], seed, **dict(options["settings"]))
+    family = named(options["family"], seed, **dict(options["settings"]))
     if known is not None:
         _require_same(known, family, target, ctx)
 

@@ -10,9 +10,11 @@ import click
 import torch
 
 import landscape as ls
-from landscape import checkpoints, specs, userfiles, zoo
-from landscape.dynamics.continuation import going_on, made_by, on_copy
+from landscape import specs, zoo
 from landscape.errors import LoadingError
+from landscape.files import checkpoints
+from landscape.loading import userfiles
+from landscape.training.continuation import going_on, made_by, on_copy
 from landscape.zoo import stuck
 
 from . import problems, runs

@@ -10,9 +10,9 @@ import torch
 
 import landscape as ls
 from landscape import specs
-from landscape.core import FunctionLandscape
-from landscape.dynamics.escape import event
-from landscape.dynamics.makers import maker
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.optimizers.escape import event
+from landscape.specs.optimizers import maker
 
 from . import numbers, problems, runs
 from .errors import OneLine

@@ -12,9 +12,9 @@ from .options import json_option
 @json_option
 def inspect(file: str, as_json: bool) -> None:
     """List the tensors of a checkpoint and the code it asks for; nothing in it is executed."""
-    from landscape import loading
+    from landscape import files
 
-    report = loading.inspect_file(file)
+    report = files.inspect_file(file)
     if as_json:
         screens.as_json(report)
     else:

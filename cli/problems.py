@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import click
 import torch
 
-from landscape import loading, points
-from landscape.core import FunctionLandscape
+from landscape import loading
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.loading import point as points
 
 from . import config, progress, runs
 from .errors import OneLine

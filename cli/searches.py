@@ -10,13 +10,13 @@ import click
 import torch
 
 import landscape as ls
-from landscape import loading, points
-from landscape.core import FunctionLandscape
-from landscape.provenance import provenance
-from landscape.results import Provenance
-from landscape.stationary.census import Census
-from landscape.stationary.networks import NetworkCensus
-from landscape.stationary.reports import SearchReport
+from landscape import loading
+from landscape.inventory.census import Census
+from landscape.inventory.networks import NetworkCensus
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.loading import point as points
+from landscape.points.reports import SearchReport
+from landscape.results import Provenance, provenance
 
 from . import problems, runs
 from .errors import OneLine

@@ -16,7 +16,9 @@ from .options import problem_options, run_options, spectrum_options
 def spectrum(ctx: click.Context, /, out: str | None, force: bool, resume: bool, as_json: bool, **options: Any) -> None:
     """Compute both ends of MODEL's Hessian spectrum and its density, without a verdict."""
     target = runs.place(out, options["model"], force=force, resume=resume)
-    from landscape import analysis  # here, because torch takes seconds and a mistake must not wait for it
+    from landscape.points import (
+        analyze as analysis,  # here, because torch takes seconds and a mistake must not wait for it
+    )
 
     from . import problems
 

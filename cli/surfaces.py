@@ -9,9 +9,12 @@ import click
 import torch
 
 import landscape as ls
-from landscape import files, points, userfiles
-from landscape.checkpoints import entry
-from landscape.surfaces.cells import NAMES, normed
+from landscape import files
+from landscape.files.checkpoints import entry
+from landscape.landscapes.metrics import NAMES, normed
+from landscape.loading import point as points
+from landscape.loading import userfiles
+from landscape.surfaces.connection import connection_plane
 from landscape.surfaces.directions import principal_axes
 from landscape.surfaces.grids import AnotherPlane
 
@@ -71,12 +74,15 @@ def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, res
                 "--batch-statistics measures them at every point.",
                 err=True,
             )
-        return ls.connect(
+        made = ls.connect(
             f, problems.at(f, options), points.read(options["connect"], f, "--connect"), kind=options["curve"], bends=options["bends"],
-            steps=options["train_steps"], optimizer=options["optimizer"], noise=options["noise"], plane=options["resolution"],
+            steps=options["train_steps"], optimizer=options["optimizer"], noise=options["noise"],
             batch_statistics=options["batch_statistics"], metrics=_metrics(options["metrics"]), seed=options["seed"],
             name=problem.name, config=settings, progress=bar,
         )  # fmt: skip
+        fresh = options["batch_statistics"]
+        plane = connection_plane(f, made, options["resolution"], batch_statistics=fresh, progress=bar)
+        return replace(made, plane=plane)
 
     return problems.store(ctx, target, work)
 

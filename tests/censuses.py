@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import landscape as ls
-from landscape.stationary.census import Census
+from landscape.inventory.census import Census
 
 TRUTH = Path(__file__).parent / "truth" / "landscapes"
 

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from landscape import specs
-from landscape.core import FunctionLandscape, Progress, silent
+from landscape.core import Progress, silent
 from landscape.errors import LoadingError
-from landscape.provenance import provenance
-from landscape.results import Estimate, Provenance, load, result, save
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.results import Estimate, Provenance, load, provenance, result, save
 
 
-@result
+@result("gallery-match")
 @dataclass(frozen=True)
 class Match:
     """A published number beside the one found."""
@@ -45,7 +45,7 @@ class Match:
         return abs(self.found.value - self.published) <= 3 * self.found.error + self.within + rounding
 
 
-@result
+@result("gallery-exhibit")
 @dataclass(frozen=True, eq=False)
 class Exhibit:
     """What an entry of the gallery has computed."""

@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 from landscape import zoo
-from landscape.core import FunctionLandscape, Progress
+from landscape.core import Progress
 from landscape.gallery import Match, exact
-from landscape.stationary.census import census
-from landscape.stationary.disconnectivity import disconnectivity
+from landscape.inventory.census import census
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.paths.disconnectivity import disconnectivity
 
 STARTS = 20_000  # the rarest pass is met by a few of them
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from landscape import theory, zoo
-from landscape.core import FunctionLandscape, Progress
-from landscape.dynamics.escape import LeavesBall, escape
-from landscape.dynamics.schedules import schedule_curve
+from landscape.core import Progress
 from landscape.gallery import Match, exact, mean
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.optimizers.escape import LeavesBall, escape
+from landscape.optimizers.schedules import schedule_curve
 
 STRENGTHS = (4.0, 2.0, 1.0, 0.5)
 START = 1e-3

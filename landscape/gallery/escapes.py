@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from landscape.core import Progress
-from landscape.dynamics.edge import edge_of_stability
-from landscape.dynamics.studies import octopus_study
 from landscape.gallery import Match, exact
-from landscape.model import ModelLandscape
+from landscape.inventory.counting import count_saddles
+from landscape.landscapes.model import ModelLandscape
+from landscape.optimizers.edge import edge_of_stability
+from landscape.optimizers.studies import octopus_study
 from landscape.results import Estimate
-from landscape.stationary.counting import count_saddles
 
 
 def octopus(progress: Progress) -> tuple[dict[str, Any], list[Match]]:

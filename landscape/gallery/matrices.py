@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from landscape import theory, zoo
-from landscape.core import FunctionLandscape, Progress
+from landscape.core import Progress
 from landscape.gallery import Match, exact
+from landscape.inventory.census import census
+from landscape.landscapes.formula import FunctionLandscape
 from landscape.results import Estimate
-from landscape.stationary.census import census
 from landscape.theory.goe import log_positive
 
 SAMPLES = 200_000

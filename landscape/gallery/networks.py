@@ -1,23 +1,27 @@
 """Networks on scikit-learn's digits: their Hessians, planes, training runs, and the valleys between them."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape import data, userfiles, zoo
+from landscape import zoo
 from landscape.core import Progress
 from landscape.gallery import Match, exact, mean
-from landscape.hessian import Hessian
+from landscape.inventory.networks import critical_points
+from landscape.inventory.training_paths import training_paths
+from landscape.landscapes.model import ModelLandscape
 from landscape.linalg.lanczos import eigsh
 from landscape.linalg.quadrature import spectral_density
-from landscape.model import ModelLandscape
-from landscape.stationary.networks import critical_points
-from landscape.stationary.training import training_paths
-from landscape.surfaces.connect import connect
+from landscape.operators.hessian import Hessian
+from landscape.paths.connect import connect
+from landscape.rng import seeded
+from landscape.surfaces.connection import connection_plane
 from landscape.surfaces.grids import surface
+from landscape.zoo import packaged
 
 CLASSES = 10
 LAYERS = 16
@@ -38,7 +42,7 @@ def outliers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     tops = []
     for seed in range(seeds):
         progress("networks", seed, seeds)
-        with userfiles.seeded(seed):
+        with seeded(seed):
             model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, CLASSES)).double()
             for _ in _train(model, x, y, lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9), 5):
                 pass
@@ -81,7 +85,7 @@ def skip_connections(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     x, y = _digits(400)
     found = {}
     for name, skip in (("with skips", True), ("without", False)):
-        with userfiles.seeded(0):
+        with seeded(0):
             model = Deep(LAYERS, 16, skip).double()
             for _ in _train(model, x, y, lambda p: torch.optim.Adam(p, lr=2e-3), 60):
                 pass
@@ -99,7 +103,7 @@ def training_plane(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
         ("Adam", lambda p: torch.optim.Adam(p, lr=3e-3, weight_decay=5e-4)),
     ):
         progress(name, len(paths), 2)
-        with userfiles.seeded(2):
+        with seeded(2):
             model = nn.Sequential(
                 nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, CLASSES)
             ).double()
@@ -125,13 +129,14 @@ def mode_connection(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     x, y = _digits(400)
     ends = []
     for seed in (0, 1):
-        with userfiles.seeded(seed):
+        with seeded(seed):
             model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, CLASSES)).double()
             for _ in _train(model, x, y, lambda p: torch.optim.Adam(p, lr=5e-3, weight_decay=1e-4), 40):
                 pass
         f = ModelLandscape(model, F.cross_entropy, [(x, y)], l2={"*": 1e-4}, name="digits, 64-32-10")
         ends.append(f.point())
-    made = connect(f, *ends, steps=400, plane=41, metrics=["accuracy"], seed=0, progress=progress)
+    made = connect(f, *ends, steps=400, metrics=["accuracy"], seed=0, progress=progress)
+    made = replace(made, plane=connection_plane(f, made, 41, progress=progress))
     return {"connection": made}, [
         Match("barrier along the curve over that of the straight line", 0.0, "Garipov et al. 2018 and Draxler et al. 2018: "
               "essentially none", exact(made.barrier / made.straight_barrier), 0.1, "small networks keep a little of it"),
@@ -139,7 +144,7 @@ def mode_connection(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
 
 
 def _digits(count: int | None) -> tuple[Tensor, Tensor]:
-    x, y = data.digits()
+    x, y = packaged.digits()
     return x[:count].double(), y[:count]
 
 

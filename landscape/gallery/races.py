@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from landscape import theory, zoo
-from landscape.core import FunctionLandscape, Progress
-from landscape.dynamics.ensembles import Ensemble
-from landscape.dynamics.makers import maker
+from landscape.core import Progress
 from landscape.gallery import Match, exact
-from landscape.rows import gradients
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.rows import gradients
+from landscape.optimizers.ensembles import Ensemble
+from landscape.specs.optimizers import maker
 
 RATE, START, MOMENTUM = 0.01, (0.7, 1e-3), 0.9
 SADDLE = {

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from landscape import zoo
-from landscape.core import FunctionLandscape, Progress
-from landscape.dynamics.ensembles import Ensemble
-from landscape.dynamics.makers import maker
+from landscape.core import Progress
 from landscape.gallery import Match, exact, mean
+from landscape.inventory.census import census
+from landscape.inventory.picture import picture
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.rows import gradients
+from landscape.optimizers.ensembles import Ensemble
 from landscape.results import Estimate
-from landscape.rows import gradients
-from landscape.stationary.census import census
-from landscape.stationary.picture import picture
+from landscape.specs.optimizers import maker
 
 RATE, STEPS = 0.05, 200
 

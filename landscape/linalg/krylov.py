@@ -20,7 +20,7 @@ from scipy.special import betainc
 from torch import Tensor
 
 from landscape.core import Operator
-from landscape.linalg.operators import bad_product, gaussian, noise
+from landscape.linalg.operand import bad_product, gaussian, noise
 from landscape.linalg.reductions import combine, norm, orthogonalise
 
 Array = NDArray[Any]

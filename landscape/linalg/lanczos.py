@@ -17,9 +17,9 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.krylov import Array, Basis
-from landscape.linalg.operators import as_operator, bad_product, noise, signs
+from landscape.linalg.operand import as_operator, bad_product, noise, signs
 from landscape.linalg.reductions import combine, dots, norm
-from landscape.linalg.search import DOUBT, Pace, Search
+from landscape.linalg.sweeps import DOUBT, Pace, Search
 from landscape.results import result
 
 DENSE = 64  # at most this many dimensions: form the matrix
@@ -29,7 +29,7 @@ FOLD = 4.0  # a residual may be off by this many times the root mean square that
 BLOCK = 16  # vectors multiplied at a time when residuals are computed
 
 
-@result
+@result("eigsh-stop")
 class Stop(Enum):
     """Why ``eigsh`` stopped."""
 
@@ -41,7 +41,7 @@ class Stop(Enum):
     )
 
 
-@result
+@result("eigenpairs")
 @dataclass(frozen=True, eq=False)
 class Eigenpairs:
     """Extreme eigenpairs; the interval values[i] ± residuals[i] holds a true eigenvalue, certainly.
@@ -135,7 +135,7 @@ def eigsh(
     return _finish(search, stop, tol)
 
 
-@result
+@result("eigsh-certificate")
 @dataclass(frozen=True)
 class Certificate:
     """Whether an operator has eigenvalues below a level other than the known ones."""

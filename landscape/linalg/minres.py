@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.linalg.operators import as_operator, bad_product
+from landscape.linalg.operand import as_operator, bad_product
 from landscape.linalg.reductions import dots, norm
 from landscape.results import result
 
@@ -23,7 +23,7 @@ IDLE = 1e-3  # of the residual: what a step must take off it for A r to be belie
 SLACK = 10.0  # a residual computed at the end may exceed the recurrence's by this many times the tolerance
 
 
-@result
+@result("minres-stop")
 class Stop(Enum):
     """Why ``minres`` stopped."""
 
@@ -39,7 +39,7 @@ class Stop(Enum):
     )
 
 
-@result
+@result("minres-solution")
 @dataclass(frozen=True, eq=False)
 class Solution:
     """What ``minres`` found; residuals are computed from fresh products, not taken from the recurrence."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.krylov import Array
-from landscape.linalg.operators import as_operator, bad_product, gaussian, noise
+from landscape.linalg.operand import as_operator, bad_product, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, result
 
@@ -30,7 +30,7 @@ MEMORY = 2**25  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
 
 
-@result
+@result("spectral-density")
 @dataclass(frozen=True, eq=False)
 class SpectralDensity:
     """The spectrum as point masses: a share ``weights[j]`` ± ``errors[j]`` of it lies around ``nodes[j]``."""

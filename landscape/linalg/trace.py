@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.linalg.operators import as_operator, bad_product, gaussian
+from landscape.linalg.operand import as_operator, bad_product, gaussian
 from landscape.linalg.reductions import dots, norm, orthogonalise
 from landscape.results import Estimate
 

@@ -13,9 +13,9 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from landscape.core import Landscape
-from landscape.hessian import Hessian
 from landscape.linalg.lanczos import eigsh
-from landscape.linalg.operators import gaussian
+from landscape.linalg.operand import gaussian
+from landscape.operators.hessian import Hessian
 from landscape.results import Estimate, result
 from landscape.surfaces.grids import Surface
 
@@ -25,7 +25,7 @@ NODES, DEGREES = (
 )  # values a fit is made of, the centre among them; the degrees of two fits, whose distance is their error
 
 
-@result
+@result("picture-check")
 @dataclass(frozen=True)
 class PictureCheck:
     """How far a surface can be trusted about its centre, and what it cannot show."""

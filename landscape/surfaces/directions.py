@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.core import Landscape
-from landscape.hessian import Hessian
+from landscape.landscapes.model import ModelLandscape
 from landscape.linalg.lanczos import eigsh
-from landscape.model import ModelLandscape
+from landscape.operators.hessian import Hessian
 
 NORMALISATIONS = ("filter", "layer", None)
 NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

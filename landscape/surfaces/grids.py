@@ -18,11 +18,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
-from landscape.model import ModelLandscape
-from landscape.provenance import provenance
-from landscape.results import Provenance, result, save
-from landscape.surfaces import cells
-from landscape.surfaces.cells import Cells, Metric
+from landscape.landscapes import metrics as cells
+from landscape.landscapes.metrics import Cells, Metric
+from landscape.landscapes.model import ModelLandscape
+from landscape.results import Provenance, provenance, result, save
 from landscape.surfaces.directions import (
     drawn,
     eigenvectors,
@@ -46,7 +45,7 @@ class AnotherPlane(ValueError):  # noqa: N818  # what it is about
     """The known surface is of another landscape, centre or plane."""
 
 
-@result
+@result("surface")
 @dataclass(frozen=True)
 class Surface:
     """A landscape on the line x + a u or the plane x + a u + b v. Cells that are not finite are kept as they came."""

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
-from landscape.hessian import Hessian
+from landscape.landscapes.metrics import Cells
 from landscape.linalg.lanczos import eigsh
+from landscape.operators.hessian import Hessian
 from landscape.results import result
-from landscape.surfaces.cells import Cells
 
 
-@result
+@result("surface-walk")
 @dataclass(frozen=True)
 class Walk:
     """A trajectory seen from a plane."""

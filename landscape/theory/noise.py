@@ -18,7 +18,7 @@ RETURNS = 8.0  # drift over noise at the sphere from which returns are rarer tha
 TAIL = 1e-12  # share of runs left out of the mean
 
 
-@result
+@result("noise-exit")
 @dataclasses.dataclass(frozen=True)
 class NoiseExit:
     """The law of the exit step T."""

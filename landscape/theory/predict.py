@@ -13,7 +13,7 @@ from landscape.theory.exits import Floats, sgd_exit
 SGD = ("lr", "momentum", "dampening", "nesterov", "weight_decay")
 
 
-@result
+@result("exit-prediction")
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """Exit steps, run by run, from the quadratic model of a saddle."""

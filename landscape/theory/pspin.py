@@ -15,7 +15,7 @@ from landscape.theory.goe import whole
 from landscape.theory.pfaffian import Row, at_precision, floats, mean_abs_det
 
 
-@result
+@result("pspin-thresholds")
 @dataclasses.dataclass(frozen=True)
 class PspinThresholds:
     """Energies per spin, as positive numbers E that stand for -E, and complexities, all in the limit of many spins."""

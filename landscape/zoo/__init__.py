@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from landscape import specs
-from landscape.model import ModelLandscape
+from landscape.landscapes.model import ModelLandscape
 from landscape.zoo.known import KnownLandscape
 
 

@@ -12,7 +12,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from landscape.domains import Box
+from landscape.landscapes.domains import Box
 from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable, refined, whole
 
 HIMMELBLAU = (

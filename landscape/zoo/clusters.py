@@ -14,7 +14,7 @@ from scipy.stats import ortho_group
 from torch import Tensor
 
 from landscape.core import Symmetry
-from landscape.domains import Space
+from landscape.landscapes.domains import Space
 from landscape.zoo.known import KnownLandscape, refined, whole
 
 BOND = 2 ** (1 / 6)  # where a pair's energy is least

@@ -16,8 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev
 
-from landscape import data, losses, userfiles
-from landscape.model import ModelLandscape
+from landscape.landscapes import batches as batching
+from landscape.landscapes import losses
+from landscape.landscapes.model import ModelLandscape
+from landscape.rng import seeded
+from landscape.zoo import packaged
 
 NEWTON_LIMIT = 3_000  # parameters up to which the dense Hessian is cheap
 
@@ -43,13 +46,13 @@ def mlp(hidden: int = 16, decay: float = 1e-3, steps: int = 1_000, seed: int = 0
     _require(1, int, hidden=hidden)
     _require(0, int, steps=steps, seed=seed)
     _require(0, int | float, decay=decay)
-    x, y = data.digits()
-    with userfiles.seeded(seed):
+    x, y = packaged.digits()
+    with seeded(seed):
         model = nn.Sequential(nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10, bias=False)).double()
     if steps > 0:
         with torch.enable_grad():
             _train_to_minimum(model, x.double(), y, decay, steps)
-    batches = data.cut(x.double(), y, None, seed)
+    batches = batching.cut(x.double(), y, None, seed)
     loss = losses.get("cross-entropy")
     return ModelLandscape(model.eval(), loss, batches, l2={"*.weight": decay}, name="digits-mlp", seed=seed)
 
@@ -73,15 +76,17 @@ def tiny(hidden: int = 4, decay: float = 1e-2, steps: int = 1_000, seed: int = 0
     _require(1, int, hidden=hidden)
     _require(0, int, steps=steps, seed=seed)
     _require(0, int | float, decay=decay)
-    x, y = data.digits()
+    x, y = packaged.digits()
     x, y = x[:100].double(), y[:100]
-    with userfiles.seeded(seed):
+    with seeded(seed):
         model = nn.Sequential(nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10)).double()
     if steps > 0:
         with torch.enable_grad():
             _train_to_minimum(model, x, y, decay, steps, decays="")
     loss = losses.get("cross-entropy")
-    return ModelLandscape(model.eval(), loss, data.cut(x, y, 25, seed), l2={"*": decay}, name="digits-tiny", seed=seed)
+    return ModelLandscape(
+        model.eval(), loss, batching.cut(x, y, 25, seed), l2={"*": decay}, name="digits-tiny", seed=seed
+    )
 
 
 def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 10, seed: int = 0) -> ModelLandscape:
@@ -104,9 +109,9 @@ def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 10, seed: int = 0
     _require(1, int, channels=channels)
     _require(0, int, epochs=epochs, seed=seed)
     _require(0, int | float, decay=decay)
-    x, y = data.digits()
+    x, y = packaged.digits()
     x = x.view(-1, 1, 8, 8)
-    with userfiles.seeded(seed), torch.enable_grad():
+    with seeded(seed), torch.enable_grad():
         model = nn.Sequential(
             nn.Conv2d(1, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
@@ -119,7 +124,7 @@ def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 10, seed: int = 0
             nn.Linear(8 * channels, 10),
         )
         _train_as_usual(model, x, y, decay, epochs)
-    batches = data.cut(x, y, None, seed)
+    batches = batching.cut(x, y, None, seed)
     loss = losses.get("cross-entropy")
     return ModelLandscape(model.eval(), loss, batches, l2={"*.weight": decay}, name="digits-cnn", seed=seed)
 

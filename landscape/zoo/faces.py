@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape import losses
-from landscape.checkpoints import load_checkpoint
 from landscape.errors import LoadingError
-from landscape.model import ModelLandscape
+from landscape.files.checkpoints import load_checkpoint
+from landscape.landscapes import losses
+from landscape.landscapes.model import ModelLandscape
 from landscape.zoo import packaged
 
 FACES = 100  # of the images, the first are faces

@@ -6,7 +6,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from landscape.domains import Sphere, Torus
+from landscape.landscapes.domains import Sphere, Torus
 from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, whole
 
 LARGEST = 2**24  # coefficients: 128 MiB

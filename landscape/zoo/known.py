@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.core import FunctionLandscape, Symmetry
-from landscape.domains import Domain
+from landscape.core import Domain, Symmetry
+from landscape.landscapes.formula import FunctionLandscape
 
 LISTED = 100_000  # most points that are worth a list
 

@@ -18,7 +18,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from landscape.domains import Box, Torus
+from landscape.landscapes.domains import Box, Torus
 from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable, number, whole
 
 LAMBDA, MU2 = 3 / 5, 2.0

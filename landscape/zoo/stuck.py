@@ -16,7 +16,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
 
 from landscape import specs
-from landscape.model import ModelLandscape
+from landscape.landscapes.model import ModelLandscape
 
 Batches = list[tuple[Tensor, Tensor]]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from landscape.domains import Box
+from landscape.landscapes.domains import Box
 from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, number, whole
 
 MILNOR = "Milnor 1963, Morse Theory, section 2: degenerate critical points"

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from landscape.domains import Box
+from landscape.landscapes.domains import Box
 from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable, number, whole
 
 

@@ -13,9 +13,9 @@ import string
 import torch
 from torch import Tensor, nn
 
-from landscape import losses
-from landscape.checkpoints import read_state
-from landscape.model import ModelLandscape
+from landscape.files.checkpoints import read_state
+from landscape.landscapes import losses
+from landscape.landscapes.model import ModelLandscape
 from landscape.zoo import packaged
 
 WORDS = 512

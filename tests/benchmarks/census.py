@@ -17,7 +17,8 @@ import torch
 from scipy.optimize import root
 
 import landscape as ls
-from landscape.stationary.batched import derivatives, search
+from landscape.operators.pointwise import derivatives
+from landscape.points.many import search
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

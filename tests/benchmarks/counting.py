@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 import landscape as ls
-from landscape.stationary import families
-from landscape.stationary.families import Family
+from landscape.inventory import families
+from landscape.inventory.families import Family
 
 TRUTH = Path(__file__).parents[1] / "truth" / "random-matrices"
 

@@ -19,8 +19,10 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape import rows
-from landscape.dynamics import ensembles, makers, noises
+from landscape.landscapes import rows
+from landscape.operators import noises
+from landscape.optimizers import ensembles
+from landscape.specs import optimizers as makers
 
 ROWS, SAMPLE, STEPS, ROUNDS = 1024, 4, 100, 7
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else 1

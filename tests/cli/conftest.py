@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from landscape_cli.main import main
 
 from landscape import loading
-from landscape.analysis import provenance
+from landscape.inventory.census import Census
+from landscape.points.analyze import provenance
+from landscape.points.classify import classify
 from landscape.results import Estimate
-from landscape.stationary.census import Census
-from landscape.stationary.classify import classify
 
 NET = """
 import sys

@@ -144,7 +144,7 @@ def test_defaults_are_those_of_the_library() -> None:
 
     from landscape_cli.main import main
 
-    from landscape.analysis import analyze
+    from landscape.points.analyze import analyze
 
     options = {param.name: param.default for param in main.commands["analyze"].params}
     library = inspect.signature(analyze).parameters

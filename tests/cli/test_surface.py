@@ -63,7 +63,7 @@ def run(*line: str) -> tuple[int, str, str]:
 
 
 def test_an_interrupted_surface_is_finished_by_resume(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from landscape.surfaces import cells
+    from landscape.landscapes import metrics as cells
 
     monkeypatch.setattr(cells, "BUDGET", 10 * 16)  # ten points at once
     line = ["own.py:bowl", "--dim", "2", "--resolution", "9", "--out", "run"]

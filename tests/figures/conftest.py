@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.provenance import provenance
+from landscape.results import provenance
+from landscape.surfaces.connection import connection_plane
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +105,8 @@ def joined() -> Any:
     """A curve round a hill, with the plane that it lies in."""
     f = ls.FunctionLandscape(lambda x: (x.square().sum(-1) - 1).square() + 0.01, 2, name="ring")
     a, b = torch.tensor([[1.0, 0.0], [-0.6, 0.8]], dtype=torch.float64)
-    return ls.connect(f, a, b, steps=50, resolution=21, plane=15, metrics={"slope": "gradient-norm"})
+    made = ls.connect(f, a, b, steps=50, resolution=21, metrics={"slope": "gradient-norm"})
+    return dataclasses.replace(made, plane=connection_plane(f, made, 15))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from censuses import TRUTH, table
 from torch import Tensor
 
 import landscape as ls
-from landscape.domains import Space
+from landscape.landscapes.domains import Space
 from landscape.zoo.clusters import Cluster
 from landscape.zoo.known import KnownLandscape
 

@@ -10,7 +10,7 @@ import torch
 
 import landscape as ls
 from landscape import zoo
-from landscape.stationary.classify import StationaryPoint
+from landscape.points.classify import StationaryPoint
 from landscape.zoo.known import KnownLandscape, KnownPoint
 
 TRUTH = Path(__file__).parents[1] / "truth" / "landscapes"

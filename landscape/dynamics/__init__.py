@@ -1,1 +1,0 @@
-"""How optimisers move through a landscape: ensembles of runs, escape from stationary points, schedules, traces of training."""

@@ -1,0 +1,270 @@
+"""What files that nobody vouches for hold: .safetensors, .npz, and PyTorch's own by its weights-only reader.
+
+The format is told by the first bytes, not by the suffix: a pickle that is called .safetensors is a pickle. Nothing in a
+file is ever run. One that asks for more than plain tensors is refused, and the refusal lists what it asked for.
+A tree is what a file holds: dicts, lists, tensors and plain values.
+"""
+
+import os
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from landscape import specs
+from landscape.errors import LoadingError
+from landscape.files import pickles
+from landscape.results import result
+
+_TORCH_MAGIC = (b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", b"L119547037146038801333356L\n")  # of files before PyTorch 1.6
+_HEADER_LIMIT = 100_000_000  # bytes of JSON at the head of a .safetensors file, the format's own limit
+
+
+@result("tensor-entry")
+@dataclass(frozen=True)
+class TensorEntry:
+    """A tensor in a file, its values unread."""
+
+    name: str  # dotted from the root of the file
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@result("file-report")
+@dataclass(frozen=True)
+class FileReport:
+    """What a checkpoint file holds, told without running any of it."""
+
+    path: str
+    format: str
+    safe: bool  # it loads here, as tensors and plain values
+    reason: str  # why it is refused, empty when safe
+    tensors: tuple[TensorEntry, ...]  # of a refused PyTorch file none: only its unpickling would tell
+    others: dict[str, str]  # entries that are no tensors: a short description of each
+    asks_for: tuple[str, ...]  # module.name of every global that its pickles import
+
+
+def read_tree(path: Path) -> Any:
+    """What a file holds; tensors of PyTorch's zip format are memory maps of it.
+
+    Raises:
+        LoadingError: it cannot be read, or is refused.
+    """
+    kind = file_format(path)
+    if kind == "safetensors":
+        return _read_safetensors(path)
+    if kind == "npz":
+        return _read_npz(path)
+    if kind in ("torch zip", "torch legacy"):
+        return _read_torch(path, kind)
+    raise _refusal(path, kind, "")
+
+
+def file_format(path: Path) -> str:
+    """The format of a file by its bytes,
+    ``safetensors``, ``npz``, ``npy``, ``torch zip``, ``torch legacy``, ``torch tar``,
+    ``torchscript``, ``pickle``, ``zip`` or ``unknown``.
+
+    Raises:
+        LoadingError: no such file, or it cannot be read, or is empty.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+        size = path.stat().st_size
+        names = None
+        if head.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+    except FileNotFoundError:
+        raise LoadingError(f"there is no file {path}. Check the path.") from None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise _damaged(path, error) from None
+    except OSError as error:
+        raise LoadingError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if size == 0:
+        raise LoadingError(f"{path} is empty. Copy or save it again.")
+    if names is not None:
+        return _zip_format(names)
+    if head[257:262] == b"ustar":
+        return "torch tar"
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and 2 <= length <= min(_HEADER_LIMIT, size - 8):
+        return "safetensors"
+    if any(magic in head[:40] for magic in _TORCH_MAGIC):
+        return "torch legacy"
+    return "pickle" if head[:1] == b"\x80" or (size > 1 and pickles.asked_globals(path)) else "unknown"
+
+
+def _zip_format(names: list[str]) -> str:
+    if any(n.endswith("/constants.pkl") or "/code/" in n for n in names):
+        return "torchscript"
+    if any(n == "data.pkl" or n.endswith("/data.pkl") for n in names):
+        return "torch zip"
+    return "npz" if names and all(n.endswith(".npy") for n in names) else "zip"
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _read_torch(path: Path, kind: str) -> Any:
+    _refuse_bomb(path)
+    try:
+        mapped = kind == "torch zip" and _is_stored(path)
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols; what matters raises
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if mapped else None)
+    except Exception as error:  # of many kinds: UnpicklingError, RuntimeError, EOFError, KeyError, struct.error, ...
+        raise _refusal(path, kind, specs.one_line(error)) from None
+
+
+def _is_stored(path: Path) -> bool:
+    """Whether no member of an archive is compressed, so that it can be mapped into memory."""
+    with zipfile.ZipFile(path) as archive:
+        return all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    _refuse_bomb(path)
+    try:
+        objects = [entry.name for entry in _npz_entries(path) if entry.dtype == "object"]
+        if objects:
+            raise _refusal(path, "npz with object arrays", f"object arrays: {few(objects)}")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: tensor_of(arrays[name]) for name in arrays.files}
+    except LoadingError:
+        raise
+    except Exception as error:  # zlib.error, BadZipFile, ValueError, MemoryError, EOFError, ...
+        raise _damaged(path, error) from None
+
+
+def tensor_of(array: np.ndarray[Any, Any]) -> Any:
+    """A tensor of the same numbers where torch has the dtype, else the array itself (text, dates)."""
+    try:
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        return torch.from_numpy(np.ascontiguousarray(native)).reshape(array.shape)
+    except TypeError:
+        return array
+
+
+def _npz_entries(path: Path) -> list[TensorEntry]:
+    """Names, shapes and dtypes from the headers alone."""
+    entries = []
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                shape, dtype, _ = pickles.npy_header(member.read(1 << 16))
+            name = "object" if dtype.hasobject else str(dtype)
+            entries.append(TensorEntry(info.filename.removesuffix(".npy"), shape, name))
+    return entries
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Stored weights do not shrink a hundredfold; an archive that says so would fill the memory."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        total = sum(info.file_size for info in archive.infolist())
+    size = path.stat().st_size
+    if total > max(1 << 28, 100 * size):
+        raise LoadingError(f"{path} is refused: {size:,} bytes that would unpack to {total:,}. Save it uncompressed.")
+
+
+def _damaged(path: Path, error: object) -> LoadingError:
+    return LoadingError(f"{path} is damaged ({specs.one_line(error)}). Copy or save it again.")
+
+
+def _refusal(path: Path, kind: str, error: str) -> LoadingError:
+    """Why a file is not read, what it asked for, and what to do instead."""
+    asked = pickles.asked_globals(path)
+    strange = [name for name in asked if not pickles.builds_tensors(name)]
+    if kind == "unknown":
+        return LoadingError(f"{path} is no checkpoint: neither safetensors, PyTorch nor npz by its first bytes.")
+    if kind in ("zip", "npy") and not asked:
+        return LoadingError(f"{path} is no checkpoint: a file of format {kind} has no names for the weights.")
+    if kind in ("torch zip", "torch legacy") and not strange:
+        return _damaged(path, error)
+    asks = f"It asks for {few(strange or asked, 12)}" if asked else "It names no globals"
+    return LoadingError(
+        f"{path} is refused ({kind}): loading it could run any code, so none of it was run. {asks}. "
+        "Where you trust its origin, save the weights alone: torch.save(model.state_dict(), 'weights.pt'), or "
+        "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
+    )
+
+
+def describe(value: Any) -> str:
+    """What a value read from a file is, in a few words."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} of {dtype_name(value)}"
+    if isinstance(value, dict):
+        return f"{len(value)} entries: {few([str(k) for k in value], 8)}" if value else "nothing"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    return specs.one_line(repr(value), 80)
+
+
+# ---- inspect
+
+
+def inspect_file(path: str | os.PathLike[str]) -> FileReport:
+    """What is in a checkpoint file, safe to load or not; executes nothing.
+
+    Raises:
+        LoadingError: the file cannot be read at all. One that is refused or damaged gives a report with the reason.
+    """
+    path = Path(path)
+    kind = file_format(path)
+    tensors: list[TensorEntry] = []
+    others: dict[str, str] = {}
+    reason = ""
+    try:
+        if kind == "npz":
+            tensors = _headers(path)
+        _flatten(read_tree(path), "", tensors if kind != "npz" else [], others)
+    except LoadingError as error:
+        reason = str(error)
+    asks_for = () if kind == "safetensors" else tuple(pickles.asked_globals(path))
+    return FileReport(str(path), kind, not reason, reason, tuple(tensors), others, asks_for)
+
+
+def _headers(path: Path) -> list[TensorEntry]:
+    try:
+        return [entry for entry in _npz_entries(path) if entry.dtype != "object"]
+    except Exception:  # damaged: the reading that follows says how
+        return []
+
+
+def _flatten(tree: Any, name: str, tensors: list[TensorEntry], others: dict[str, str]) -> None:
+    if isinstance(tree, Tensor):
+        tensors.append(TensorEntry(name or "(the file)", tuple(tree.shape), dtype_name(tree)))
+    elif isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            _flatten(value, f"{name}.{key}" if name else str(key), tensors, others)
+    elif isinstance(tree, list | tuple) and any(isinstance(v, Tensor | dict) for v in tree):
+        for i, value in enumerate(tree):
+            _flatten(value, f"{name}.{i}" if name else str(i), tensors, others)
+    else:
+        others[name or "(the file)"] = describe(tree)
+
+
+def few(names: list[str], most: int = 4) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(specs.one_line(n, 120) for n in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def dtype_name(value: Tensor) -> str:
+    """``float32`` for a tensor of torch.float32."""
+    return str(value.dtype).removeprefix("torch.")

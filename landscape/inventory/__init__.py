@@ -1,0 +1,1 @@
+"""Which stationary points are there? Of one landscape, of many, against dimension."""

@@ -1,0 +1,343 @@
+"""From many starts to the set of distinct stationary points, with what is known of its completeness.
+
+A census is made in rounds of searches (``batched.py``). Every third round starts anywhere in the domain; the others aim: they recombine
+known points, start near them, on lines through two of them, along the escape directions of saddles, and at the indices that are
+rare so far. A round is a function of the seed, its number and what is known so far.
+
+Points nearer than ``tolerance`` (in units of the domain's size) are one, also those that a declared symmetry relates. A degenerate point
+and its neighbours of the same value are one continuous family when what lies between them is stationary too.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.core import Progress, silent
+from landscape.errors import NumericalError
+from landscape.inventory import topology
+from landscape.inventory.collection import Collection
+from landscape.inventory.views import Picture, Tree
+from landscape.landscapes.domains import Box, Space
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.points.classify import StationaryPoint, classify
+from landscape.points.many import STATIONARY, End, search
+from landscape.results import Estimate, Provenance, provenance, result, save
+
+ROUND = 2000  # starts a round
+KEEP = 30.0  # seconds of work that may be lost
+METHODS = ("minimise", "newton", "follow")
+SHARES = (0.65, 0.25, 0.1)  # of the searches of a round
+NOT_CONFIRMED = "reached, but the verdict there is not-stationary"
+
+
+@result("census")
+@dataclass(frozen=True, eq=False)
+class Census:
+    """The distinct stationary points that were found and how complete the list is."""
+
+    name: str
+    dim: int
+    points: list[StationaryPoint]  # ascending by value; a continuous family is one point, a representative
+    families: list[int]  # positions in points of those that stand for a continuous family
+    starts: int  # how many searches were made
+    failures: dict[str, int]  # reason -> how many searches ended so
+    euler: (
+        int | None
+    )  # sum of (-1)^index over the nondegenerate points, in one or two dimensions also of isolated degenerate ones
+    euler_expected: int | None  # what the domain demands; None where it is not known
+    euler_reason: str  # where euler_expected comes from
+    unseen: Estimate  # points not yet found, by Chao1
+    tolerance: float  # points nearer than this, in units of the domain's size, are one
+    reasons: list[str]  # what the list's completeness rests on, in words
+    seed: int
+    rounds: int  # how many rounds were made; the next one has this number
+    low: list[float] = field(default_factory=list)  # of what a picture shows, per coordinate; empty: all of R^n
+    high: list[float] = field(default_factory=list)
+    provenance: Provenance | None = None
+    picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
+    tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """How many nondegenerate points of each index."""
+        indices = [p.index for p in self.points if p.nullity == 0 and p.index is not None]
+        return {k: indices.count(k) for k in sorted(set(indices))}
+
+    @property
+    def degenerate(self) -> int:
+        """How many points, families among them, have a zero eigenvalue and stand in no count."""
+        return sum(p.nullity != 0 for p in self.points)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store in ``folder``; ``landscape.load`` reads it back."""
+        return save(self, folder)
+
+
+def census(
+    f: FunctionLandscape,
+    starts: int = 10_000,
+    seed: int = 0,
+    *,
+    tolerance: float = 1e-6,
+    method: str = "auto",
+    known: Census | None = None,
+    device: torch.device | str = "cpu",
+    name: str | None = None,
+    config: dict[str, Any] | None = None,
+    keep: Callable[[Census], None] | None = None,
+    progress: Progress = silent,
+) -> Census:
+    """Find the stationary points of every index in the domain of f.
+
+    Args:
+        f: a formula of few variables: a search holds n^2 numbers.
+        starts: how many searches, those of ``known`` included.
+        seed: of all starts.
+        tolerance: points nearer than this, in units of the domain's size, are one.
+        method: "minimise", "newton" or "follow" (see ``batched.py``) for every search; "auto" mixes the three.
+        known: a census of f, which is extended.
+        device: where the searches run, in float64; the points come back to the CPU.
+        name, config: for the provenance; None: the landscape's name, nothing.
+        keep: called with the census so far after a round of searches, at most every 30 s: pass it as ``known`` to go on from there.
+        progress: told the searches done.
+
+    Raises:
+        TypeError: f is not a formula.
+        ValueError: starts below 1, an unknown method, a census of another dimension.
+        NumericalError: f has no second derivative, or is finite nowhere.
+
+    Cost: n + 1 products a step of a search, 10 to 30 steps each; n products for the verdict on each point found. Completeness is
+    reported, never claimed: the Euler sum against what the domain demands, and the estimated number of points that no search has
+    met (Chao 1984, Scand. J. Stat. 11:265).
+    """
+    _require(f, starts, method, known)
+    _require_formula(f)
+    collection = Collection(f, tolerance)
+    failures: Counter[str] = Counter()
+    done, rounds = 0, 0
+    if known is not None:
+        collection.restore(known.points)
+        failures.update(known.failures)
+        done, rounds = known.starts, known.rounds
+
+    def so_far() -> Census:
+        origin = provenance(f, torch.zeros(0, dtype=f.dtype), name, seed, config or {})
+        return _report(f, collection, failures, done, rounds, tolerance, seed, name, origin, progress)
+
+    kept = time.monotonic()
+    while done < starts:
+        count = min(ROUND, starts - done)
+        generator = torch.Generator(device="cpu").manual_seed(_child(seed, rounds))
+        for X, how, index in _searches(collection, count, rounds, method, generator):
+            found = search(f, X.to(device), how, index=None if index is None else index.to(device))
+            collection.add(found.points[found.ends == STATIONARY])
+            failures.update(_reason(end) for end in found.ends.tolist() if end != STATIONARY)
+        done, rounds = done + count, rounds + 1
+        progress("searches", done, starts)
+        if keep is not None and done < starts and time.monotonic() - kept > KEEP:
+            keep(so_far())
+            kept = time.monotonic()
+    if not len(collection.x) and failures[End.NONFINITE.value] == done:
+        raise NumericalError(f"{f.name} or its derivatives are not finite at any of {done} starts in its domain.")
+    return so_far()
+
+
+def _report(
+    f: FunctionLandscape, collection: Collection, failures: Counter[str], done: int, rounds: int, tolerance: float, seed: int,
+    name: str | None, origin: Provenance, progress: Progress,
+) -> Census:  # fmt: skip
+    """What is known after ``done`` searches: verdicts, Euler sum, what may be missing."""
+    points, families, refused = _verdicts(f, collection, progress)
+    euler, expected, why = _euler(f, points, families, tolerance)
+    low, high = _view(f)
+    return Census(
+        name=name or str(f.name),
+        dim=f.dim,
+        points=points,
+        families=families,
+        starts=done,
+        failures=dict(sorted((failures + Counter({NOT_CONFIRMED: refused})).items())),
+        euler=euler,
+        euler_expected=expected,
+        euler_reason=why,
+        unseen=chao([p.hits for p in points]),
+        tolerance=tolerance,
+        reasons=_completeness(points, euler, expected, why),
+        seed=seed,
+        rounds=rounds,
+        low=low,
+        high=high,
+        provenance=origin,
+    )
+
+
+def chao(hits: list[int]) -> Estimate:
+    """How many kinds no draw has met, from how often each met kind was: Chao1 with its log-normal interval (Chao 1987, Biometrics 43:783).
+
+    A lower estimate: kinds that are met much more rarely than all the others stay hidden.
+    """
+    once, twice = hits.count(1), hits.count(2)
+    if once == 0:
+        return Estimate(0.0, 0.0, 0.0, 0.0)
+    if twice == 0:
+        value = once * (once - 1) / 2
+        variance = value + once * (2 * once - 1) ** 2 / 4 - once**4 / (4 * (len(hits) + value))
+    else:
+        ratio = once / twice
+        value = once * ratio / 2
+        variance = twice * (ratio**4 / 4 + ratio**3 + ratio**2 / 2)
+    error = max(variance, 0.0) ** 0.5
+    if value == 0:
+        return Estimate(value, error, 0.0, 1.96 * error)
+    factor = math.exp(1.96 * math.log(1 + (error / value) ** 2) ** 0.5)
+    return Estimate(value, error, value / factor, value * factor)
+
+
+def _require(f: FunctionLandscape, starts: int, method: str, known: Census | None) -> None:
+    if not isinstance(f, FunctionLandscape):
+        raise TypeError(
+            f"a census needs a formula (FunctionLandscape), got {type(f).__name__}; for a model see critical_points."
+        )
+    if starts < 1:
+        raise ValueError(f"starts must be at least 1, got {starts}.")
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"method must be auto, {', '.join(METHODS)}, got {method!r}.")
+    if known is not None and known.dim != f.dim:
+        raise ValueError(f"the census to extend is of {known.name} in {known.dim} dimensions, {f.name} has {f.dim}.")
+
+
+def _require_formula(f: FunctionLandscape) -> None:
+    """Raise unless f is a differentiable function of each point alone, as far as a few random points show."""
+    X = (f.domain or Space()).sample(5, f.dim, torch.Generator(device="cpu").manual_seed(0), f.dtype)
+    together, alone = f.value(X).detach(), torch.stack([f.value(x).detach() for x in X])
+    if not torch.allclose(
+        together, alone, rtol=1e-6, atol=1e-6 * float(alone.nan_to_num().abs().max()), equal_nan=True
+    ):
+        raise ValueError(
+            f"{f.name} is not batched: points give other values together than alone; index coordinates as x[..., i] and "
+            "reduce over dim=-1."
+        )
+    varies = bool((alone[torch.isfinite(alone)].diff() != 0).any())
+    with torch.enable_grad():
+        if varies and not f.value(X.requires_grad_(True)).requires_grad:
+            raise NumericalError(
+                f"{f.name} is detached from x: compute with torch throughout, without .item() or .detach()."
+            )
+
+
+def _child(seed: int, number: int) -> int:
+    """The seed of round ``number``."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _searches(
+    collection: Collection, count: int, number: int, method: str, generator: torch.Generator
+) -> Iterator[tuple[Tensor, str, Tensor | None]]:
+    """The starts of one round with the method of each and, for "follow", the index to aim at."""
+    f = collection.f
+    aims = number % 3 > 0 and len(collection.x) > 0
+    if aims and method == "auto":
+        X, index = collection.escapes(count // 5, generator)
+        mixed = collection.recombined(3 * count // 5, generator)
+        rest = collection.around(count - len(X) - len(mixed), generator)
+        parts = [
+            (X, "follow", index),
+            (mixed, "minimise", None),
+            (rest[::2], "minimise", None),
+            (rest[1::2], "newton", None),
+        ]
+    else:
+        X = collection.around(count, generator) if aims else (f.domain or Space()).sample(count, f.dim, generator)
+        index = collection.rare_indices(count, generator)
+        ends = torch.tensor(SHARES).cumsum(0).mul(count).round().int().tolist()
+        slices = {name: slice(a, b) for name, a, b in zip(METHODS, [0, *ends], ends, strict=False)}
+        slices = slices if method == "auto" else {method: slice(None)}
+        parts = [(X[rows], name, index[rows]) for name, rows in slices.items()]
+    yield from (part for part in parts if len(part[0]))
+
+
+def _reason(end: int) -> str:
+    return _ENDS[end].value
+
+
+def _verdicts(
+    f: FunctionLandscape, collection: Collection, progress: Progress
+) -> tuple[list[StationaryPoint], list[int], int]:
+    """A verdict for every distinct point, ascending by value; which are families; how many searches ended where the verdict is no."""
+    members = collection.families()
+    points, family, refused = [], [], 0
+    for number, (row, hits, is_family) in enumerate(members):
+        progress("verdicts", number, len(members))
+        point = classify(
+            f, collection.x[row], "dense", radius=collection.radius, hessian_error=float(collection.changes[row])
+        )
+        point = replace(point, hits=hits)
+        if point.kind == "not-stationary":
+            refused += hits
+            continue
+        points.append(point)
+        family.append(is_family)
+    order = sorted(range(len(points)), key=lambda i: points[i].value)
+    return [points[i] for i in order], [new for new, i in enumerate(order) if family[i]], refused
+
+
+def _euler(
+    f: FunctionLandscape, points: list[StationaryPoint], families: list[int], tolerance: float
+) -> tuple[int | None, int | None, str]:
+    """The sum of the points' signs, what it should be, and why."""
+    expected, why = topology.expected_sum(f)
+    total = sum((-1) ** p.index for p in points if p.nullity == 0 and p.index is not None)
+    if families:
+        return total, None, "continuous families count in no sum"
+    for point in points:
+        if point.nullity:
+            local = topology.local_index(f, point.x, 100 * tolerance * float((f.domain or Space()).size(f.dim).min()))
+            if local is None:
+                return total, None, "the index of a degenerate point is not known"
+            total += local
+    return total, expected, why
+
+
+def _view(f: FunctionLandscape) -> tuple[list[float], list[float]]:
+    """What a picture of the domain shows."""
+    if isinstance(f.domain, Box):
+        low = torch.as_tensor(f.domain.low, dtype=torch.float64).expand(f.dim)
+        return low.tolist(), (low + f.domain.size(f.dim)).tolist()
+    if f.domain is None:
+        return [], []
+    return [0.0] * f.dim, f.domain.size(f.dim).tolist()
+
+
+def _completeness(points: list[StationaryPoint], euler: int | None, expected: int | None, why: str) -> list[str]:
+    """What the list's completeness rests on."""
+    reasons = []
+    if expected is None:
+        reasons.append(f"no Euler check: {why}")
+    elif euler == expected:
+        reasons.append(f"the Euler sum is {euler}, as it must be ({why})")
+    else:
+        reasons.append(f"INCOMPLETE: the Euler sum is {euler} and must be {expected} ({why}): points are missing")
+    hits = [p.hits for p in points]
+    if hits:
+        once, fewest = hits.count(1), min(hits)
+        reasons.append(
+            f"{once} of {len(hits)} points were met once: more starts will find more"
+            if once
+            else f"every point was met at least {fewest} times: one as rare as the rarest is missed with probability "
+            f"{max(math.exp(-fewest), 1e-12):.0e} or less"
+        )
+    return reasons
+
+
+_ENDS = list(End)

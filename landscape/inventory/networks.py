@@ -1,0 +1,273 @@
+"""The stationary points of a small network: many searches side by side from points along training paths.
+
+X: (S, n), one search a row, with its whole Hessian (``batched.py``): Newton's method first, and from the same start Levenberg-Marquardt
+on |g|^2 where that does not arrive. Whether the index of a critical point goes with its loss is a question about
+such a list (Bray & Dean 2007, PRL 98:150201; Dauphin et al. 2014, NeurIPS; Pennington & Bahri 2017, ICML); what methods of this kind
+find is to a large part gradient-flat (Frye et al. 2021, Neural Computation 33:1469), so those ends are kept as data, apart.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.linalg.operand import ROUNDING
+from landscape.operators.pointwise import derivatives
+from landscape.points.many import STATIONARY, End, search
+from landscape.points.walk import Outcome
+from landscape.results import Estimate, Provenance, provenance, result, save
+
+LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
+GROUP = 32  # searches whose Hessians are held at once
+RESAMPLES = 2_000  # of the bootstrap
+ENDS = list(End)
+FOUND = ("points", "losses", "gradient_norms", "iterations", "indices", "nullities", "smallest", "largest", "distances")
+
+
+@result("network-census")
+@dataclass(frozen=True, eq=False)
+class NetworkCensus:
+    """Where searches from many starts ended, in the order of the starts. All numbers of points are float64, on the CPU."""
+
+    name: str
+    dim: int
+    starts: Tensor  # (S, n)
+    points: Tensor  # (S, n) where the searches ended, stationary or not
+    runs: Tensor  # (S,) int64, the path that the start lies on
+    start_losses: Tensor  # (S,)
+    losses: Tensor  # (S,)
+    gradient_norms: Tensor  # (S,)
+    gradient_scale: float  # the median of |g| over the starts
+    tol: float  # an end is stationary where |g| <= tol gradient_scale
+    indices: Tensor  # (S,) int64, negative eigenvalues beyond rounding, of all ends
+    nullities: Tensor  # (S,) int64, eigenvalues within rounding of zero
+    smallest: Tensor  # (S,) smallest eigenvalue
+    largest: Tensor  # (S,) largest eigenvalue
+    outcomes: list[Outcome]
+    ends: Tensor  # (S,) int64, how each search came to its end: its place among the members of ``batched.End``
+    iterations: Tensor  # (S,) int64
+    distances: Tensor  # (S,) from the start
+    correlation: Estimate  # Pearson's, of loss and index fraction over the stationary ends; see ``critical_points``
+    hessians: int  # Hessians formed, n products each
+    seconds: float
+    seed: int
+    provenance: Provenance
+
+    @property
+    def stationary(self) -> Tensor:
+        """Which ends are stationary, (S,) bool."""
+        return torch.tensor([outcome is Outcome.STATIONARY for outcome in self.outcomes], device="cpu")
+
+    @property
+    def flat(self) -> Tensor:
+        """Which ends are minima of the gradient norm and not stationary, (S,) bool."""
+        return torch.tensor([outcome is Outcome.GRADIENT_FLAT for outcome in self.outcomes], device="cpu")
+
+    @property
+    def fractions(self) -> Tensor:
+        """The index of each end as a share of the n directions, (S,)."""
+        return self.indices.double() / self.dim
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many searches ended each way."""
+        names = [outcome.name.lower() for outcome in self.outcomes]
+        return {name: names.count(name) for name in sorted(set(names))}
+
+    @property
+    def distinct(self) -> int:
+        """How many stationary ends differ in loss, index or outer eigenvalues: points that symmetries relate are one."""
+        keep = self.stationary
+        rows = torch.stack([self.losses, self.smallest, self.largest], dim=1)[keep]
+        keys = {
+            (int(index), *(f"{float(v):.5e}" for v in row)) for index, row in zip(self.indices[keep], rows, strict=True)
+        }
+        return len(keys)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store in ``folder``; ``landscape.load`` reads it back."""
+        return save(self, folder)
+
+
+def critical_points(
+    f: Landscape,
+    starts: Tensor | Sequence[Tensor],
+    *,
+    tol: float = 1e-6,
+    iterations: int = 40,
+    seed: int = 0,
+    name: str | None = None,
+    config: dict[str, Any] | None = None,
+    known: NetworkCensus | None = None,
+    keep: Callable[[NetworkCensus], None] | None = None,
+    progress: Progress = silent,
+) -> NetworkCensus:
+    """Search for a stationary point from every start.
+
+    Args:
+        f: a small network in float64, or a formula on all of R^n; n at most 1,000. It is left as it is.
+        starts: (S, n), or paths (s_i, n) each, as ``training_paths`` gives them: starts of one path are not independent.
+        tol: an end counts as stationary where |g| is at most ``tol`` times the median of |g| over the starts. Searches go on to
+            rounding, so that most ends are far below.
+        iterations: most steps of a search by each of the two methods.
+        seed: of the bootstrap.
+        name, config: for the provenance; None: the landscape's name, nothing.
+        known: what ``keep`` was given by an unfinished call with the same starts: its searches are not repeated.
+        keep: called with the census of the starts done so far, after every group of them.
+        progress: called with the searches done.
+
+    Returns:
+        All ends with their outcomes. The error of the correlation is a bootstrap's over paths, or over starts where there are fewer than
+        five paths, and its interval the bootstrap's 95 %; NaN with fewer than three stationary ends or no spread among them.
+
+    Raises:
+        ValueError: an argument is out of range.
+        NumericalError: the gradient at a start is not finite.
+
+    Cost: a Hessian an accepted step, some tens a start.
+    """
+    begun = time.perf_counter()
+    paths = [starts] if isinstance(starts, Tensor) else list(starts)
+    _check(f, paths, tol, iterations)
+    X = torch.cat([p.detach() for p in paths]).to(f.device, f.dtype)
+    norms, start_losses = f.gradient(X).norm(dim=1), f.value(X).detach().cpu()
+    require_finite(norms, "the gradient at a start")
+    scale = float(norms.median())
+    parts = [] if known is None else [_known(known, X, tol)]
+    done = sum(len(part["points"]) for part in parts)
+
+    def so_far() -> NetworkCensus:
+        return _report(
+            f, X[:done], _labels(starts)[:done], start_losses[:done], parts, scale, tol, seed, name,
+            begun, provenance(f, X[0], name, seed, config or {}), 0.0 if known is None else known.seconds,
+        )  # fmt: skip
+
+    while done < len(X):
+        parts.append(_ends(f, X[done : done + GROUP], iterations))
+        done += len(parts[-1]["points"])
+        progress("searches", done, len(X))
+        if keep is not None and done < len(X):
+            keep(so_far())
+    return so_far()
+
+
+def _labels(starts: Tensor | Sequence[Tensor]) -> Tensor:
+    """The path that every start lies on (S,); starts of no path are one each."""
+    if isinstance(starts, Tensor):
+        return torch.arange(len(starts), device="cpu")
+    return torch.cat([torch.full((len(path),), i, device="cpu") for i, path in enumerate(starts)])
+
+
+def _known(known: NetworkCensus, X: Tensor, tol: float) -> dict[str, Tensor]:
+    """What a census of the first starts has found, as ``_ends`` gives it."""
+    m = len(known.starts)
+    if known.tol != tol or m > len(X) or not torch.equal(known.starts, X[:m].cpu()):
+        raise ValueError(f"the census to go on from, of {known.name}, has other starts or another tol: take a new one.")
+    return {key: getattr(known, key) for key in FOUND} | {"ends": known.ends}
+
+
+def _report(
+    f: Landscape, X: Tensor, runs: Tensor, start_losses: Tensor, parts: list[dict[str, Tensor]], scale: float, tol: float,
+    seed: int, name: str | None, begun: float, origin: Provenance, before: float,
+) -> NetworkCensus:  # fmt: skip
+    """The census of the starts X (m, n) that are done."""
+    found = {key: torch.cat([each[key].cpu() for each in parts]) for key in parts[0]}
+    outcomes = [
+        _outcome(ENDS[i], g <= tol * scale)
+        for i, g in zip(found["ends"].tolist(), found["gradient_norms"].tolist(), strict=True)
+    ]
+    stationary = np.array([o is Outcome.STATIONARY for o in outcomes])
+    return NetworkCensus(
+        name=name or _name(f), dim=f.dim, starts=X.cpu(), runs=runs, start_losses=start_losses,
+        gradient_scale=scale, tol=tol, outcomes=outcomes, hessians=int(found["iterations"].sum()) + len(X), **found,
+        correlation=_correlation(
+            found["losses"].numpy()[stationary], found["indices"].numpy()[stationary] / f.dim, runs.numpy()[stationary], seed
+        ),
+        seconds=before + time.perf_counter() - begun, seed=seed, provenance=origin,
+    )  # fmt: skip
+
+
+def _ends(f: Landscape, X: Tensor, iterations: int) -> dict[str, Tensor]:
+    """Where the searches from X end, and the curvature there."""
+    points, ends, taken = search(f, X, "newton", steps=iterations)
+    again = ends != STATIONARY
+    if bool(again.any()):
+        second = search(f, X[again], "minimise", steps=iterations)
+        points[again], ends[again] = second.points, second.ends
+        taken[again] += second.taken
+    g, H = derivatives(f, points)
+    w = torch.linalg.eigvalsh(H)
+    scale = w.abs().amax(1, keepdim=True)
+    error = (ROUNDING * torch.finfo(X.dtype).eps + 4 * X.shape[1] ** 0.5 * 2.3e-16) * scale
+    return {
+        "points": points, "losses": f.value(points).detach(), "gradient_norms": g.norm(dim=1), "ends": ends, "iterations": taken,
+        "indices": (w < -error).sum(1), "nullities": (w.abs() <= error).sum(1), "smallest": w[:, 0], "largest": w[:, -1],
+        "distances": (points - X).norm(dim=1),
+    }  # fmt: skip
+
+
+def _outcome(end: End, small: bool) -> Outcome:
+    """What an end is called here: stationary goes by the gradient alone."""
+    if small:
+        return Outcome.STATIONARY
+    known = {End.FLAT: Outcome.GRADIENT_FLAT, End.UNFINISHED: Outcome.BUDGET, End.STATIONARY: Outcome.STALLED}
+    return known.get(end, Outcome.DIVERGED)
+
+
+def _correlation(losses: np.ndarray, fractions: np.ndarray, runs: np.ndarray, seed: int) -> Estimate:
+    """Pearson's, with the standard error and the interval of a bootstrap over runs, or over points where runs are few."""
+
+    def pearson(rows: np.ndarray) -> float:
+        x, y = losses[rows], fractions[rows]
+        if len(rows) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+            return float("nan")
+        return float(np.corrcoef(x, y)[0, 1])
+
+    value = pearson(np.arange(len(losses)))
+    random = np.random.default_rng(seed)
+    groups = [np.flatnonzero(runs == run) for run in np.unique(runs)]
+    if len(groups) < 5:
+        groups = [np.array([i]) for i in range(len(losses))]
+    if not np.isfinite(value):
+        return Estimate(value, float("nan"), float("nan"), float("nan"))
+    drawn = (
+        np.concatenate([groups[i] for i in random.integers(len(groups), size=len(groups))]) for _ in range(RESAMPLES)
+    )
+    sample = np.array([pearson(rows) for rows in drawn])
+    sample = sample[np.isfinite(sample)]
+    low, high = (float(q) for q in np.quantile(sample, [0.025, 0.975]))
+    return Estimate(value, float(sample.std(ddof=1)), low, high)
+
+
+def _name(f: Landscape) -> str:
+    return str(getattr(f, "name", type(f).__name__))
+
+
+def _check(f: Landscape, paths: list[Tensor], tol: float, iterations: int) -> None:
+    if not paths or any(p.ndim != 2 or p.shape[1] != f.dim or not len(p) for p in paths):
+        raise ValueError(
+            f"starts must have shape (S, {f.dim}), or be paths of that shape, with at least one start each."
+        )
+    if f.dtype != torch.float64:
+        raise ValueError(f"{_name(f)} is in {f.dtype}: a census of its points needs float64. Pass dtype=torch.float64.")
+    if getattr(f, "domain", None) is not None:
+        raise ValueError(
+            "critical_points is for networks and formulas on all of R^n; take a census of one with a domain."
+        )
+    if f.dim > LIMIT:
+        raise ValueError(
+            f"critical_points forms Hessians of up to {LIMIT:,} parameters, got {f.dim:,}: use find_stationary."
+        )
+    if not 0 < tol < 1:
+        raise ValueError(f"tol must be above 0 and below 1, got {tol}.")
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, got {iterations}.")

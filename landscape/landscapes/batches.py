@@ -1,0 +1,145 @@
+"""What a batch is: how it is moved, what goes into the model, how much it counts in a mean.
+
+A batch is (input, target), a dict, or anything a loss(model, batch) takes. Input is one tensor, a tuple passed as
+positional arguments, or a dict passed by keyword. In a dict for loss(output, target), the target sits under one of TARGETS.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscape import specs
+
+TARGETS = ("labels", "label", "targets", "target", "y")
+Batch = Any
+
+
+def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+    """The batch with every tensor on ``device`` and every floating-point tensor in ``dtype``; other things as they are."""
+    if isinstance(batch, Tensor):
+        return batch.to(device=device, dtype=dtype if batch.is_floating_point() else batch.dtype)
+    if isinstance(batch, Mapping):
+        return {key: move(value, device, dtype) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(move(value, device, dtype) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(move(value, device, dtype) for value in batch)
+    return batch
+
+
+def tensors(batch: Batch) -> list[Tensor]:
+    """All tensors of a batch, in order."""
+    if isinstance(batch, Tensor):
+        return [batch]
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    return [t for part in batch for t in tensors(part)] if isinstance(batch, list | tuple) else []
+
+
+def split(batch: Batch) -> tuple[Any, Any]:
+    """(input, target) of a batch for loss(output, target).
+
+    Raises:
+        ValueError: the batch is neither a pair nor a dict with a target.
+    """
+    if isinstance(batch, Mapping):
+        for key in TARGETS:
+            if key in batch:
+                return {k: v for k, v in batch.items() if k != key}, batch[key]
+        raise ValueError(
+            f"a dict batch needs its target under one of {TARGETS}, got the keys {sorted(map(str, batch))}; or pass loss(model, batch)."
+        )
+    if isinstance(batch, list | tuple) and len(batch) == 2:
+        return batch[0], batch[1]
+    length = f" of {len(batch)}" if isinstance(batch, list | tuple) else ""
+    raise ValueError(
+        f"a batch for loss(output, target) is a pair (input, target) or a dict, "
+        f"got a {type(batch).__name__}{length}; or pass loss(model, batch)."
+    )
+
+
+def samples(batch: Batch) -> int:
+    """Number of samples: the first dimension of the target where there is one, else of the first tensor that has one."""
+    try:
+        found = tensors(split(batch)[1]) + tensors(batch)
+    except ValueError:
+        found = tensors(batch)
+    return next((len(t) for t in found if t.ndim), 1)
+
+
+def weight(loss: Any, batch: Batch) -> float:
+    """How much the batch counts in a mean over the data: what the loss divides by on this batch.
+
+    Samples, but for the losses that average over something else: ignored targets and class weights of cross-entropy and nll, and
+    any loss with a method ``weight(target)``.
+    """
+    own = getattr(loss, "weight", None)
+    by_class = isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss)
+    if not by_class and loss not in (F.cross_entropy, F.nll_loss) and not callable(own):
+        return float(samples(batch))
+    _, target = split(batch)
+    if callable(own) and not by_class:
+        return float(own(target))
+    if target.is_floating_point():  # class probabilities
+        return float(samples(batch))
+    kept = target[target != (loss.ignore_index if by_class else -100)]
+    if by_class and loss.weight is not None:
+        return float(loss.weight.to("cpu", torch.float64)[kept.cpu()].sum())
+    return float(kept.numel())
+
+
+BATCHES = 16  # without a batch size: enough for a standard error between micro-batches
+
+
+LARGEST = 256
+
+
+def cut(x: Tensor, y: Tensor, batch_size: int | None, seed: int) -> list[Batch]:
+    """Micro-batches of (x, y) in a seeded order."""
+    return _cut((x, y), len(y), batch_size, seed)
+
+
+def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> list[Batch]:
+    """Batches of another size from the same samples, in a seeded order.
+
+    Raises:
+        ValueError: the batches differ in shape or structure, or hold something that is not a tensor.
+    """
+    if batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {batch_size}.")
+    try:
+        return _cut(_joined(batches), sum(samples(batch) for batch in batches), batch_size, seed)
+    except (RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"--batch-size cannot cut the batches of {source} again: {specs.one_line(error, 120)}."
+        ) from None
+
+
+def _cut(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batch]:
+    size = batch_size or min(LARGEST, math.ceil(count / BATCHES))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")
+    return [_rows(whole, i) for i in torch.split(order, size)]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Batches of the same structure end to end, tensor by tensor."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    if isinstance(first, Mapping):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, list | tuple):
+        return tuple(_joined(column) for column in zip(*parts, strict=True))
+    raise TypeError(f"they hold a {type(first).__name__}")
+
+
+def _rows(whole: Any, index: Tensor) -> Any:
+    if isinstance(whole, Tensor):
+        return whole[index.to(whole.device)]
+    if isinstance(whole, Mapping):
+        return {key: _rows(value, index) for key, value in whole.items()}
+    return tuple(_rows(value, index) for value in whole)

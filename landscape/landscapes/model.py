@@ -1,0 +1,419 @@
+"""A model, its loss and its data as a landscape over one flat vector of parameters.
+
+x: (n,), the analysed parameters in the order of ``named_parameters``, each row-major; ``layout`` maps names to slices.
+f(x) = mean (or sum) of the loss over ALL the data + regularisers. The user's model is called through
+``torch.func.functional_call`` and never written to, except by ``load``.
+"""
+
+import copy
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from landscape.core import OutputTerm, Term
+from landscape.errors import LoadingError, NumericalError
+from landscape.landscapes import batches as batching
+from landscape.landscapes import kernels, selection
+from landscape.landscapes.batches import Batch
+from landscape.landscapes.objective import Objective
+from landscape.landscapes.selection import Globs
+
+TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
+
+
+class ModelLandscape:
+    """The loss of a model over all its data, as a function of its flat parameters.
+
+    Args:
+        model: called as ``model(input)``; held, never copied: training it moves ``point()``.
+        loss: ``loss(output, target)`` or ``loss(model, batch)`` (its first argument is named ``model`` or the
+            second ``batch``), giving a scalar. None: ``model(**batch)`` returns the loss or an object with ``.loss``.
+        batches: a re-iterable of (input, target) pairs or dicts, a DataLoader say; read once for every pass.
+        l2: {glob: c} adds c/2 |w|^2 over the trainable parameters whose names match: torch's ``weight_decay=c``.
+        l1: {glob: c} adds c |w|_1.
+        include, exclude: globs over parameter names; the others are held where they are.
+        mode: "eval" or "train"; in train mode dropout masks are drawn by ``seed`` and frozen, batch statistics are used.
+        reduction: what ``loss`` does over a batch, "mean" or "sum"; uneven batches are weighted accordingly.
+        dtype: of x and of all floating-point tensors; None: the parameters' own (at least float32).
+        device: where everything is computed; None: where the parameters are.
+        name: for reports.
+        seed: of the dropout masks and whatever else draws from torch's global generator.
+        masks: number of dropout masks per batch to average over, in train mode.
+        weight: batch -> how much it counts in the mean; None: see ``landscape.batches.weight``.
+
+    Raises:
+        TypeError: model is no nn.Module or loss is not callable.
+        ValueError: an unknown option, a glob that matches nothing, batches that can be read only once, or none.
+        LoadingError: no trainable parameter; later, from an evaluation: the model or loss raises, the loss is not a scalar or is detached.
+
+    Memory: one micro-batch's graph at a time, whatever the size of the data.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[..., Any] | None,
+        batches: Iterable[Batch],
+        *,
+        l2: Mapping[str, float] | None = None,
+        l1: Mapping[str, float] | None = None,
+        include: Globs = "*",
+        exclude: Globs | None = None,
+        mode: str = "eval",
+        reduction: str = "mean",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        name: str | None = None,
+        seed: int = 0,
+        masks: int = 1,
+        weight: Callable[[Batch], float] | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+        if loss is not None and not callable(loss):
+            raise TypeError(
+                f"loss must be callable, got {type(loss).__name__}; landscape.losses.get(name) gives the named ones."
+            )
+        _require("mode", mode, ("eval", "train"))
+        _require("reduction", reduction, ("mean", "sum"))
+        stated = getattr(loss, "reduction", reduction)
+        if stated != reduction:
+            raise ValueError(
+                f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: make them agree."
+            )
+        if not isinstance(batches, Iterable):
+            raise TypeError(
+                f"batches must be an iterable of batches, a DataLoader or a list, got {type(batches).__name__}."
+            )
+        if masks < 1:
+            raise ValueError(f"masks must be at least 1, got {masks}.")
+        self.model, self.loss, self.batches = model, loss, batches
+        self.include, self.exclude, self.weight = include, exclude, weight
+        self.mode, self.reduction, self.seed, self.masks = mode, reduction, seed, masks if mode == "train" else 1
+        self.name = name or type(model).__name__
+        self._trainable = selection.trainable(model, self.name)
+        self._names = selection.select(model, self._trainable, include, exclude)
+        self.l2, self.l1 = (selection.coefficients(k, t, self._trainable) for k, t in (("l2", l2), ("l1", l1)))
+        self.layout = self._lay_out()
+        self.dim = sum(s.stop - s.start for s in self.layout.values())
+        if not self.dim:
+            raise LoadingError(f"the parameters of {self.name} to analyse are all empty: there is nothing to analyse.")
+        parameters = dict(model.named_parameters())
+        self.dtype = dtype or selection.common_dtype([parameters[k] for k in self._names])
+        if self.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
+        self.device = torch.device(device) if device is not None else parameters[self._names[0]].device
+        self._objective = Objective(model, loss)
+        self.statistics: dict[str, Tensor] = {}  # by name, used in the place of the model's own buffers
+        self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
+        self._weights, self.samples = self._read_weights()
+
+    # ---- points ------------------------------------------------------------------------------------------------------
+
+    def point(self) -> Tensor:
+        """The model's current parameters, a new tensor (n,) in the landscape's dtype and on its device."""
+        parameters = dict(self.model.named_parameters())
+        parts = [parameters[k].detach().reshape(-1).to(self.device, self.dtype) for k in self._names]
+        return torch.cat(parts)
+
+    def load(self, x: Tensor) -> None:
+        """Write the point x (n,) into the model's parameters, each in its own dtype and on its own device."""
+        self._check(x, "(n,)", x.shape == (self.dim,))
+        parameters = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, where in self.layout.items():
+                parameters[name].copy_(x[where].view_as(parameters[name]))
+
+    # ---- values ------------------------------------------------------------------------------------------------------
+
+    def value(self, x: Tensor) -> Tensor:
+        """f at points (..., n) -> (...), non-finite where the loss is. Cost: a forward pass over the data per point."""
+        self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
+        points = x.detach().reshape(-1, self.dim)
+        total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
+        with self.evaluation(), torch.no_grad():
+            for term in self.terms():
+                for i, point in enumerate(points):
+                    total[i] += term.function(point)
+        return total.to(self.dtype).reshape(x.shape[:-1])
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """The gradient at points (..., n) -> (..., n). Cost: a forward and a backward pass over the data per point."""
+        self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
+        points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
+        total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
+        with self.evaluation(), torch.enable_grad():
+            for term in self.terms():
+                for i, point in enumerate(points):
+                    value = term.function(point)
+                    if value.requires_grad:
+                        total[i] += torch.autograd.grad(value, point)[0]
+        return total.reshape(x.shape)
+
+    def part(self, names: Sequence[str], x: Tensor) -> "ModelLandscape":
+        """f as a function of some of its parameters, the others held where the point x (n,) has them.
+
+        ``names`` are of ``layout`` and keep its order; a point of the part is x in their slices, one after the other. Its Hessian is a
+        diagonal block of f's, and its passes record nothing of what comes before the first of these parameters.
+
+        Raises:
+            ValueError: no name, or one that is not of ``layout``.
+        """
+        self._check(x, "(n,)", x.shape == (self.dim,))
+        unknown = [k for k in names if k not in self.layout]
+        if unknown or not names:
+            raise ValueError(
+                f"names must be of the layout's parameters, {selection.some(self._names)}, got {list(names)!r}."
+            )
+        chosen = copy.copy(self)
+        parameters = dict(self.model.named_parameters())
+        chosen._names = [k for k in self._names if k in names]
+        chosen._held = self._held | {k: x[s].detach().view_as(parameters[k]) for k, s in self.layout.items()}
+        chosen.layout = chosen._lay_out()
+        chosen.dim = sum(s.stop - s.start for s in chosen.layout.values())
+        return chosen
+
+    # ---- what operators are made of ------------------------------------------------------------------------------------
+
+    def terms(self) -> Iterator[Term]:
+        """One term a micro-batch and mask, in order, then the regulariser. Iterate and call inside ``evaluation()``."""
+        for i, share, batch, seed in self._passes():
+            yield Term(partial(self._batch_loss, batch, share, i, seed), i, share)
+        if self.l2 or self.l1:
+            yield Term(self._regulariser, None, 0.0)
+
+    def batch_value(self, x: Tensor, batch: Batch) -> Tensor:
+        """What one batch says of f at x (n,) -> (): its mean, or for a sum its sum times samples / its samples, plus the regularisers.
+
+        Differentiable in x. For use inside ``evaluation()``; the batch is on the landscape's device, in its dtype. A mean over random
+        batches of one size is f where the loss counts samples equally.
+        """
+        value = self._batch_loss(batch, 1.0, 0, self.seed, x)
+        if self.reduction == "sum":
+            value = value * (self.masks * self.samples / batching.samples(batch))
+        return value + self._regulariser(x) if self.l2 or self.l1 else value
+
+    def output_terms(self) -> Iterator[OutputTerm]:
+        """Like ``terms``, with each loss taken apart into x -> output and output -> loss, for the Gauss-Newton matrix and for metrics.
+
+        Raises:
+            ValueError: the loss is loss(model, batch), which hides the output.
+        """
+        if self._objective.takes_model:
+            raise ValueError(
+                "the Gauss-Newton matrix and metrics need loss(output, target): loss(model, batch) hides the model's output."
+            )
+        for i, share, batch, seed in self._passes():
+            output, criterion = partial(self._output, batch, i, seed), partial(self._criterion, batch, share, i)
+            yield OutputTerm(output, criterion, i, share, batching.split(batch)[1])
+
+    def trivial_directions(self, x: Tensor) -> Tensor:
+        """None, (n, 0): parameters fill R^n, and no symmetry is declared."""
+        return x.new_zeros(self.dim, 0)
+
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """Mode, kernels and random state for an evaluation, put back afterwards whatever happens.
+
+        Attention runs under the math SDPA backend, recurrent layers without cuDNN, what ``landscape.kernels`` lists in
+        elementary operations: the fused kernels have no second derivative, or a wrong one. One landscape must not be
+        evaluated by two kernels, so values and gradients use the same.
+        """
+        training = [(m, m.training) for m in self.model.modules()]
+        wanted = self.mode == "train"
+        cuda = [self.device.index or 0] if self.device.type == "cuda" else []
+        fastpath = torch.backends.mha.get_fastpath_enabled()
+        with ExitStack() as stack:
+            stack.enter_context(torch.random.fork_rng(devices=cuda))
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if self.recurrent:
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            if kernels.replaced(self.model):
+                stack.enter_context(kernels.Elementary())
+            if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            try:
+                torch.backends.mha.set_fastpath_enabled(False)
+                for module, was in training:
+                    if was != wanted:
+                        module.training = wanted
+                self._seed(self.seed)  # the order of a shuffling DataLoader is the same on every pass
+                yield
+            except TORCHS as error:  # of a backward pass: what the model itself raises is a LoadingError already
+                if type(error) not in TORCHS:  # the caller's own
+                    raise
+                line = " ".join(str(error).split())
+                raise LoadingError(f"a pass through {self.name} raised {type(error).__name__}: {line}") from error
+            finally:
+                torch.backends.mha.set_fastpath_enabled(fastpath)
+                for module, was in training:
+                    if module.training != was:
+                        module.training = was
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether the model has recurrent layers, whose fused kernels are switched off."""
+        return any(isinstance(m, nn.RNNBase) for m in self.model.modules())
+
+    def fingerprint(self) -> tuple[str, str]:
+        """Hashes of the model (names, shapes, values of parameters and buffers) and of the data, 16 hexadecimal digits each."""
+        model, data = hashlib.sha256(), hashlib.sha256()
+        for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
+            model.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            model.update(_bytes(tensor))
+        with self.evaluation():
+            for batch in self.batches:
+                for tensor in batching.tensors(batch):
+                    data.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+                    data.update(_bytes(tensor))
+        return model.hexdigest()[:16], data.hexdigest()[:16]
+
+    # ---- inside --------------------------------------------------------------------------------------------------------
+
+    def _lay_out(self) -> dict[str, slice]:
+        sizes = {k: p.numel() for k, p in self.model.named_parameters()}
+        ends = np.cumsum([sizes[k] for k in self._names]).tolist()
+        return {k: slice(end - sizes[k], end) for k, end in zip(self._names, ends, strict=True)}
+
+    def _read_weights(self) -> tuple[list[float], int]:
+        if isinstance(self.batches, Iterator):
+            raise ValueError(
+                "batches can be read only once (it is an iterator), but every Hessian-vector product reads all the data. "
+                "Pass a DataLoader, or batches=list(batches)."
+            )
+        weights, samples = [], 0
+        with self.evaluation():
+            for batch in self.batches:
+                weights.append(self.weight(batch) if self.weight else batching.weight(self.loss, batch))
+                samples += batching.samples(batch)
+        if not weights or sum(weights) <= 0:
+            raise ValueError(f"batches is empty: {len(weights)} batches that count {sum(weights):g} in all.")
+        return weights, samples
+
+    def _passes(self) -> Iterator[tuple[int, float, Batch, int]]:
+        """(number, share of the total, batch on the device, seed) for every micro-batch and mask."""
+        total = sum(self._weights)
+        seen = 0
+        for i, batch in enumerate(self.batches):
+            seen += 1
+            if i >= len(self._weights):
+                break
+            if self._weights[i] == 0:  # every target is ignored: a mean over nothing
+                continue
+            batch = batching.move(batch, self.device, self.dtype)
+            for mask in range(self.masks):
+                seed = int(np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(1, np.uint64)[0])
+                yield i, self._weights[i] / total / self.masks, batch, seed
+        if seen != len(self._weights):
+            raise ValueError(
+                f"batches gave {len(self._weights)} batches on the first pass and "
+                f"{seen}{' or more' * (seen > len(self._weights))} on a later one: "
+                "every Hessian-vector product reads all the data. Pass a DataLoader, or batches=list(batches)."
+            )
+
+    def _tensors(self, x: Tensor) -> dict[str, Tensor]:
+        """Everything the objective is called with: the point, fixed parameters, and copies of the buffers."""
+        parameters = dict(self.model.named_parameters())
+        sizes = [s.stop - s.start for s in self.layout.values()]
+        parts = zip(self._names, torch.split(x, sizes), strict=True)
+        there = {id(parameters[k]): held for k, held in self._held.items()}
+        there |= {id(parameters[k]): part.view_as(parameters[k]) for k, part in parts}
+        return self._objective.tensors(there, self.statistics, self.device, self.dtype)
+
+    def _run(self, x: Tensor, number: int, seed: int, *args: Any) -> Any:
+        self._seed(seed)
+        try:
+            return functional_call(self._objective, self._tensors(x), args, tie_weights=False)
+        except (torch.OutOfMemoryError, MemoryError, LoadingError):
+            raise
+        except NotImplementedError as error:
+            if "forward AD" not in str(error):
+                raise
+            raise NumericalError(
+                f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another method of Hessian."
+            ) from error
+        except (Exception, SystemExit) as error:
+            line = " ".join(str(error).split())
+            raise LoadingError(
+                f"the model or its loss raised {type(error).__name__} on batch {number}: {line}"
+            ) from error
+
+    def _batch_loss(self, batch: Batch, share: float, number: int, seed: int, x: Tensor) -> Tensor:
+        return self._scaled(self._run(x, number, seed, batch), share, number)
+
+    def _output(self, batch: Batch, number: int, seed: int, x: Tensor) -> Tensor:
+        output = self._run(x, number, seed, batch, None, "output")
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"the Gauss-Newton matrix and metrics need a model whose output is one tensor, got {type(output).__name__}."
+            )
+        return output
+
+    def _criterion(self, batch: Batch, share: float, number: int, output: Tensor) -> Tensor:
+        x = torch.zeros(self.dim, dtype=self.dtype, device=self.device)
+        return self._scaled(self._run(x, number, self.seed, batch, output, "criterion"), share, number)
+
+    def _scaled(self, loss: Any, share: float, number: int) -> Tensor:
+        loss = loss if isinstance(loss, Tensor) else getattr(loss, "loss", loss)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise LoadingError(
+                f"the loss must be a scalar tensor, got {got} on batch {number}: average or sum it over the batch."
+            )
+        if torch.is_grad_enabled() and not _unwrapped(loss).requires_grad and not self._held:  # a part may be unused
+            raise LoadingError(
+                f"the loss on batch {number} is detached from the analysed parameters: it was made by .item(), .detach(), "
+                "numpy or under no_grad, or does not use them."
+            )
+        return loss.reshape(()) * (share if self.reduction == "mean" else 1.0 / self.masks)
+
+    def _regulariser(self, x: Tensor) -> Tensor:
+        parameters = self._tensors(x)
+        total = x.new_zeros(()) + 0.0 * x[0]
+        for name in self._trainable:
+            w = parameters[f"model.{name}"]
+            c2 = sum(c for glob, c in self.l2.items() if fnmatchcase(name, glob))
+            c1 = sum(c for glob, c in self.l1.items() if fnmatchcase(name, glob))
+            total = total + (0.5 * c2 * w.square().sum() if c2 else 0.0) + (c1 * w.abs().sum() if c1 else 0.0)
+        return total
+
+    def _seed(self, seed: int) -> None:
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
+
+    def _check(self, x: Tensor, shape: str, fits: bool) -> None:
+        if not fits:
+            raise ValueError(f"a point of {self.name} has shape {shape} with n = {self.dim}, got {tuple(x.shape)}.")
+        if x.dtype != self.dtype or x.device.type != self.device.type:
+            raise ValueError(
+                f"a point of {self.name} is {self.dtype} on {self.device}, got {x.dtype} on {x.device}: "
+                "pass dtype= and device= to ModelLandscape, or move the point."
+            )
+
+
+def _unwrapped(t: Tensor) -> Tensor:
+    """What a tensor inside of vmap stands for: the wrapper does not say whether autograd outside follows it."""
+    while torch._C._functorch.is_batchedtensor(t):
+        t = torch._C._functorch.get_unwrapped(t)
+    return t
+
+
+def _require(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{option} must be one of {', '.join(allowed)}, got {value!r}.")
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,97 @@
+"""A model's landscape at many points at once: all rows in one pass by vmap, or one by one where a module does not allow that.
+
+X: (R, n), one point a row; what else a function takes has one part a row too.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from landscape.core import Landscape
+from landscape.errors import LoadingError
+from landscape.landscapes.model import ModelLandscape
+
+Leaves = list[Tensor]
+Function = Callable[..., Tensor]
+Measure = Callable[[Function, Tensor, Sequence[Leaves]], Tensor]
+TOGETHER = 256  # rows of a pass that may have any number: each holds its own activations
+
+
+class Rows:
+    """The sum of some functions (x, ...) -> () at the rows of X. The first failure of vmap is the last: from then on rows go one by one.
+
+    Memory: one function's graph at a time, of all rows.
+    """
+
+    def __init__(self, f: ModelLandscape, functions: Callable[[], Iterable[Function]]) -> None:
+        self.f, self.functions, self.vectorised = f, functions, True
+
+    def values(self, X: Tensor, *rest: Leaves) -> Tensor:
+        """(R,), summed in float64. Cost: one forward pass for all rows."""
+        with torch.no_grad():
+            return self._at(X.detach(), rest, _losses).to(X.dtype)
+
+    def gradients(self, X: Tensor, *rest: Leaves) -> Tensor:
+        """(R, n). Cost: one forward and one backward pass for all rows."""
+        with torch.enable_grad():
+            return self._at(X.detach(), rest, _slopes)
+
+    def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure) -> Tensor:
+        with self.f.evaluation():
+            if self.vectorised:
+                try:
+                    return self._sum(partial(_together, measure), X, rest)
+                except (RuntimeError, LoadingError):  # a model's own errors come again below
+                    self.vectorised = False
+            return self._sum(partial(_one_by_one, measure), X, rest)
+
+    def _sum(self, measure: Measure, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+        parts = (measure(function, X, rest) for function in self.functions())
+        total = next(parts)
+        for part in parts:
+            total = total + part
+        return total
+
+
+def _together(measure: Measure, function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+    return measure(vmap(function, randomness="same"), X, rest)
+
+
+def _one_by_one(measure: Measure, function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+    return torch.stack([measure(function, x, [[t[i] for t in leaves] for leaves in rest]) for i, x in enumerate(X)])
+
+
+def _losses(function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+    return function(X, *rest).double()
+
+
+def _slopes(function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
+    """Rows do not see each other, so that the gradient of the losses' sum is that of each."""
+    X = X.detach().requires_grad_(True)
+    losses = function(X, *rest)
+    (slopes,) = torch.autograd.grad(losses, X, torch.ones_like(losses))
+    return slopes
+
+
+def whole(f: ModelLandscape) -> Rows:
+    """f itself at many points."""
+    return Rows(f, lambda: (term.function for term in f.terms()))
+
+
+def gradients(f: Landscape) -> Callable[[Tensor], Tensor]:
+    """f's gradient at many points, (R, n) -> (R, n)."""
+    return whole(f).gradients if isinstance(f, ModelLandscape) else f.gradient
+
+
+def values(f: Landscape) -> Callable[[Tensor], Tensor]:
+    """f at many points, (R, n) -> (R,)."""
+    return whole(f).values if isinstance(f, ModelLandscape) else lambda X: f.value(X).detach()
+
+
+def values_in_parts(f: Landscape, X: Tensor) -> Tensor:
+    """f at any number of points X (R, n) -> (R,), ``TOGETHER`` at a time."""
+    some = values(f)
+    return torch.cat([some(part) for part in torch.split(X, TOGETHER)])

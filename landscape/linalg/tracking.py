@@ -1,0 +1,92 @@
+"""Both ends of a spectrum that changes slowly: Rayleigh-Ritz started at the last vectors.
+
+S: (n, r) orthonormal columns, HS: (n, r) their products. Every round adds the residuals of the top and the bottom Ritz vector, so that
+r - (columns at the start) grows by two a round; the residual norms, computed from HS, bound each Ritz value's distance from an eigenvalue.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.core import Operator, require_finite
+from landscape.linalg.operand import gaussian
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two ends as known after a refresh."""
+
+    largest: float
+    smallest: float
+    largest_bound: float
+    smallest_bound: float
+    vectors: Tensor  # (n, 2): top and bottom, what the next refresh starts at
+    products: int
+    rayleigh: float  # of the gradient; NaN without one
+    negative_share: float  # of |g|^2 in the Ritz vectors whose value is negative by more than its bound
+
+
+def refresh(H: Operator, known: Tensor | None, gradient: Tensor | None, rounds: int, tol: float = 1e-3) -> Ends:
+    """The ends of H from the last ones (n, 2) or, with None, from a random start of a fixed seed.
+
+    Raises:
+        NumericalError: a product is not finite.
+
+    Cost: at most 3 + 2 rounds products, ten times the rounds at the first call; at most n in all.
+    """
+    n = H.shape[0]
+    start = known if known is not None else gaussian((n, 2), np.random.SeedSequence(0), H)
+    use = gradient is not None and bool(gradient.norm() > 0)
+    block = torch.cat([gradient[:, None] / gradient.norm(), start], dim=1) if use and gradient is not None else start
+    S, HS = _grow(start[:, :0], start[:, :0], block, H)
+    for _ in range(rounds if known is not None else 10 * rounds):
+        values, U, residuals = _ritz(S, HS)
+        if S.shape[1] >= n or max(residuals[0], residuals[-1]) <= tol * max(abs(values[0]), abs(values[-1])):
+            break
+        more = HS @ U[:, [0, -1]] - S @ (U[:, [0, -1]] * U.new_tensor([values[0], values[-1]]))
+        width = S.shape[1]
+        S, HS = _grow(S, HS, more, H)
+        if S.shape[1] == width:
+            break
+    values, U, residuals = _ritz(S, HS)
+    rayleigh = share = float("nan")
+    if use and gradient is not None:
+        g = gradient / gradient.norm()
+        rayleigh = float(HS[:, 0] @ S[:, 0])
+        negative = torch.tensor([v < -r for v, r in zip(values, residuals, strict=True)], device=U.device)
+        share = float((U[:, negative].T @ (S.T @ g)).square().sum()) if bool(negative.any()) else 0.0
+    return Ends(
+        values[-1], values[0], residuals[-1], residuals[0], S @ U[:, [-1, 0]], S.shape[1], rayleigh, share
+    )  # fmt: skip
+
+
+def _ritz(S: Tensor, HS: Tensor) -> tuple[list[float], Tensor, list[float]]:
+    """Ritz values ascending, their coefficients (r, r), the norms of their residuals."""
+    T = S.T @ HS
+    require_finite(T, "a Hessian-vector product")
+    values, U = torch.linalg.eigh((T + T.T) / 2)
+    residuals = torch.linalg.vector_norm(HS @ U - (S @ U) * values, dim=0)
+    return values.tolist(), U, residuals.tolist()
+
+
+def _grow(S: Tensor, HS: Tensor, block: Tensor, H: Operator) -> tuple[Tensor, Tensor]:
+    """S and HS with what of the columns of ``block`` is new, orthonormalised twice."""
+    fresh: list[Tensor] = []
+    for v in block.T:
+        size = v.norm()
+        if S.shape[1] + len(fresh) >= S.shape[0] or not bool(size > 0):
+            continue
+        w = v / size
+        Q = torch.stack([*S.T, *fresh]) if S.shape[1] + len(fresh) else S.T
+        for _ in range(2):
+            w = w - Q.T @ (Q @ w)
+        if bool(w.norm() > 1e3 * torch.finfo(w.dtype).eps):
+            w = w / w.norm()
+            fresh.append(w - Q.T @ (Q @ w))
+    if not fresh:
+        return S, HS
+    new = torch.stack(fresh, dim=1)
+    new = new / new.norm(dim=0)
+    return torch.cat([S, new], dim=1), torch.cat([HS, H @ new], dim=1)

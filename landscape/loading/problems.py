@@ -1,0 +1,353 @@
+"""From what a user writes on one line to a landscape: model, checkpoint, data, loss and options in, ``Problem`` out.
+
+This module and those it calls (``files``, ``pickles``, ``checkpoints``, ``data``, ``userfiles``) are the only place
+that touches files nobody vouches for. A bad option value is a ValueError, what cannot be loaded or does not fit a
+LoadingError, a NaN a NumericalError: exit codes 2, 3 and 4.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape import specs, zoo
+from landscape.errors import LoadingError
+from landscape.files import FileReport, inspect_file
+from landscape.files.checkpoints import State, load_checkpoint, read_state
+from landscape.landscapes import losses
+from landscape.landscapes.batches import Batch, cut_again
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.model import ModelLandscape
+from landscape.loading import formulas, userfiles
+from landscape.loading.data import load_data
+from landscape.rng import seeded
+
+__all__ = [
+    "FileReport", "LandscapeOptions", "Problem", "ProblemOptions", "State", "inspect_file", "landscape",
+    "load_checkpoint", "load_data", "load_loss", "load_model", "problem", "read_state",
+]  # fmt: skip
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class ProblemOptions:
+    """What to analyse, as written on the command line; None, empty and "auto" leave it to the model's own problem."""
+
+    model: str  # a built-in name, pkg.mod:attr, file.py:attr, or file.py with problem()
+    settings: Mapping[str, Any] = field(default_factory=dict)  # --set: arguments of the class or factory
+    checkpoint: str | os.PathLike[str] | None = None
+    checkpoint_key: str | None = None
+    data: str | None = None
+    loss: str | None = None
+    l2: Mapping[str, float] = field(default_factory=dict)  # {glob: coefficient}
+    l1: Mapping[str, float] = field(default_factory=dict)
+    include: str | tuple[str, ...] | None = None
+    exclude: str | tuple[str, ...] | None = None
+    mode: str | None = None
+    masks: int | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    batch_size: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LandscapeOptions(ProblemOptions):
+    """What to search: a model as above, or a formula; ``model`` is then its name, file.py:attr or pkg.mod:attr."""
+
+    dim: int | None = None
+    domain: str | None = None  # in the grammar of ``landscape.formulas``
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A landscape, and how it came about."""
+
+    landscape: ModelLandscape | FunctionLandscape
+    name: str
+    notes: tuple[str, ...]  # what was found, stripped or converted on the way
+    config: dict[str, Any]  # the options with all that was left open filled in; JSON types, None left out
+    fingerprint: str = ""  # of a formula: SHA-256 over its file or text and its settings, 16 hexadecimal digits
+
+
+def problem(options: ProblemOptions) -> Problem:
+    """The landscape that the options describe.
+
+    Raises:
+        ValueError: an option value that is unknown or missing.
+        LoadingError: a model, checkpoint, data set or loss that cannot be loaded or does not fit.
+        NumericalError: a NaN or infinity in the data.
+    """
+    return _problem(options, _load(options))
+
+
+def landscape(options: LandscapeOptions) -> Problem:
+    """The landscape that the options describe, a formula's or a model's. A user's own formula is tried first, see ``formulas.probe``.
+
+    Raises:
+        ValueError: an option value that is unknown or missing, or is not about this kind of landscape.
+        LoadingError: what cannot be loaded or does not fit; a formula that raises, is not batched, or is detached.
+        NumericalError: a NaN or infinity in the data, or a formula that is nowhere finite or has no second derivative.
+    """
+    found, source = _find(options)
+    if not isinstance(found, FunctionLandscape):
+        for option, value in (("--dim", options.dim), ("--domain", options.domain)):
+            if value is not None:
+                raise ValueError(f"{option} is about a formula fn(x), and {options.model} is a model.")
+        return _problem(options, found)
+    _refuse(options, _MODELS_ONLY, "is about models, and {} is a formula")
+    notes = formulas.probe(found, source, options.seed) if source else []
+    name = _name(options.model) if found.name in ("<lambda>", "formula") else found.name
+    drawn = not source and "seed" in zoo.options(options.model)
+    settings = {"seed": options.seed, **options.settings} if drawn else options.settings
+    mark = formulas.fingerprint(found, source or options.model, settings)
+    return Problem(found, str(name), tuple(notes), _formula_config(options, found), mark)
+
+
+def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Problem:
+    """A model, or a landscape of one, with the options applied."""
+    where, dtype = device(options.device), _dtype(options.dtype)
+    loss = load_loss(options.loss) if options.loss else None
+    own = isinstance(loaded, ModelLandscape)
+    parts: dict[str, Any] = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
+    if not own:
+        _require_parts(options)
+    elif parts["name"] == type(parts["model"]).__name__:  # no name given: the user's word says more than the class
+        parts["name"] = _name(options.model)
+    notes = load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key) if options.checkpoint else []
+    chosen: dict[str, Any] = {
+        "loss": loss,
+        "reduction": "mean" if loss else None,
+        "batches": _batches(options, parts),
+        "l2": dict(options.l2) or None,
+        "l1": dict(options.l1) or None,
+        "include": options.include,
+        "exclude": options.exclude,
+        "mode": options.mode,
+        "masks": options.masks,
+        "dtype": dtype,
+    }
+    if loss is not None:
+        parts.pop("weight", None)  # how a batch counts belongs to the loss
+    parts |= {option: value for option, value in chosen.items() if value is not None}
+    landscape = ModelLandscape(**parts, device=where, seed=options.seed)
+    return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
+
+
+def load_model(spec: str, settings: Mapping[str, Any] | None = None, seed: int = 0) -> nn.Module | ModelLandscape:
+    """The model that ``spec`` names.
+
+    Args:
+        spec: ``pkg.mod:attr`` or ``file.py:attr``, where attr is a Module, or a class or factory called with the
+            settings; or ``file.py``, whose ``problem()`` returns a ModelLandscape.
+        settings: arguments of the class or factory.
+        seed: of the random state while it runs; the caller's comes back afterwards.
+
+    Raises:
+        ValueError: the spec is of no such form, or the settings are not the factory's parameters.
+        LoadingError: a file, module or attribute is missing, the user's code raises, or what comes out is no model.
+    """
+    if not userfiles.is_python(spec):
+        known = zoo.names()
+        raise ValueError(
+            f"unknown model {spec!r}.{specs.closest(spec, known)} Pass a built-in name (`landscape zoo` lists "
+            f"them: {', '.join(known)}), pkg.mod:attr, file.py:attr, or a file.py that defines problem()."
+        )
+    with seeded(seed):
+        found, source = userfiles.resolve(spec)
+    if not isinstance(found, nn.Module | ModelLandscape):
+        if not callable(found):
+            raise LoadingError(f"{spec} is a {type(found).__name__}: MODEL is a Module, or a class or factory of one.")
+        found = userfiles.call(found, dict(settings or {}), source, seed)
+    elif settings:
+        raise ValueError(f"--set {next(iter(settings))}: {spec} is a finished model, not a class or factory.")
+    if isinstance(found, ModelLandscape) or (isinstance(found, nn.Module) and not spec.endswith(".py")):
+        return found
+    wanted = "a ModelLandscape" if spec.endswith(".py") else "a torch.nn.Module or a ModelLandscape"
+    raise LoadingError(f"{spec} gave a {type(found).__name__} and should give {wanted}.")
+
+
+def load_loss(spec: str) -> Callable[..., Any]:
+    """A loss by name, or the function ``pkg.mod:fn`` or ``file.py:fn``: loss(output, target) or loss(model, batch).
+
+    A class, such as ``torch.nn:MSELoss``, is called without arguments to make the loss.
+
+    Raises:
+        ValueError: an unknown name or option.
+        LoadingError: the user's code raises, or what it names cannot be called.
+    """
+    name = spec.partition(":")[0]
+    if name in losses.names() or not userfiles.is_python(spec) or spec.endswith(".py"):
+        return losses.get(spec)
+    found, source = userfiles.resolve(spec)
+    if isinstance(found, type):
+        found = userfiles.call(found, {}, source, seed=0)
+    if not callable(found):
+        raise LoadingError(f"{spec} is a {type(found).__name__}: a loss is a function loss(output, target).")
+    loss: Callable[..., Any] = found
+    return loss
+
+
+def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
+    if options.model not in zoo.names():
+        return load_model(options.model, options.settings, options.seed)
+    settings = {"seed": options.seed} if "seed" in zoo.options(options.model) else {}
+    loaded = zoo.load(options.model, **settings | dict(options.settings))
+    if isinstance(loaded, ModelLandscape):
+        return loaded
+    raise ValueError(
+        f"{options.model} is a formula, and this command needs a model. Use `landscape saddles census {options.model}`."
+    )
+
+
+def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | None:
+    """The batches that the options ask for; None leaves the problem's own."""
+    if options.data:
+        return load_data(options.data, options.batch_size, options.seed)
+    if options.batch_size is None:
+        return None
+    return cut_again(list(parts["batches"]), options.batch_size, options.seed, options.model)
+
+
+def _parts(landscape: Any) -> dict[str, Any]:
+    """What a landscape was made of, to make another with some of it replaced."""
+    names = (
+        "model", "loss", "batches", "l2", "l1", "include", "exclude", "mode", "reduction", "dtype", "name", "masks",
+        "weight",
+    )  # fmt: skip
+    return {name: getattr(landscape, name) for name in names if hasattr(landscape, name)}
+
+
+def _require_parts(options: ProblemOptions) -> None:
+    """A Module alone says neither what it should do nor on which data."""
+    for option, value, example in (("--data", options.data, "digits"), ("--loss", options.loss, "cross-entropy")):
+        if value is None:
+            raise ValueError(
+                f"{options.model} is a Module and needs {option}, {example} say; or write a file.py whose problem() "
+                "returns a ModelLandscape."
+            )
+
+
+def _name(spec: str) -> str:
+    source, _, attr = spec.rpartition(":")
+    return Path(attr).stem if attr.endswith(".py") or not source else attr
+
+
+def _find(options: LandscapeOptions) -> tuple[Any, str]:
+    """A model, a landscape or a formula made into one, and the file or module it comes from: "" for a built-in one."""
+    spec, settings = options.model, dict(options.settings)
+    if spec in zoo.names():
+        return _built_in(options), ""
+    if not userfiles.is_python(spec):
+        raise ValueError(
+            f"unknown landscape {spec!r}.{specs.closest(spec, zoo.names())} Pass a built-in name (`landscape zoo` lists "
+            "them), file.py:attr, pkg.mod:attr, or a file.py that defines problem()."
+        )
+    with seeded(options.seed):
+        found, source = userfiles.resolve(spec)
+    given: dict[str, Any] = {}
+    finished = isinstance(found, nn.Module | ModelLandscape | FunctionLandscape)
+    if not finished and not callable(found):
+        raise LoadingError(
+            f"{spec} is a {type(found).__name__}: LANDSCAPE is a formula fn(x), a model, or a factory of one."
+        )
+    if not finished and formulas.is_formula(found, settings, options.dim):
+        where = None if options.domain is None else formulas.domain(options.domain, options.dim or 1)
+        return formulas.build(found, spec, settings, options.dim, where, _dtype(options.dtype)), source
+    if not finished:
+        if options.dim is not None and formulas.takes_dim(found):
+            given = {"dim": options.dim}
+        found = userfiles.call(found, given | settings, source, options.seed)
+    elif settings:
+        raise ValueError(f"--set {next(iter(settings))}: {spec} is a finished {type(found).__name__}, not a factory.")
+    if isinstance(found, FunctionLandscape):
+        _refuse(options, ("domain", "dtype", *(() if given else ("dim",))), "is fixed in {}")
+    elif not isinstance(found, nn.Module | ModelLandscape):
+        raise LoadingError(
+            f"{spec} gave a {type(found).__name__} and should give a FunctionLandscape, a ModelLandscape or a Module; pass --dim N "
+            "if it is a formula fn(x)."
+        )
+    return found, source
+
+
+def _built_in(options: LandscapeOptions) -> Any:
+    """A landscape of the zoo; --dim is an option of those that come in any dimension."""
+    known = zoo.options(options.model)
+    if options.dim is not None and "dim" not in known:
+        raise ValueError(f"--dim is fixed in {options.model}. Its options, for --set: {', '.join(known) or 'none'}.")
+    if options.dim is not None:
+        options = dataclasses.replace(options, settings={"dim": options.dim, **options.settings}, dim=None)
+    settings = {"seed": options.seed} if "seed" in known else {}
+    found: Any = zoo.load(options.model, **settings | dict(options.settings))
+    if isinstance(found, FunctionLandscape):
+        _refuse(options, ("domain", "dtype"), "is fixed in {}")
+    return found
+
+
+# options of LandscapeOptions that a formula has no use for
+_MODELS_ONLY = (
+    "checkpoint", "checkpoint_key", "data", "loss", "l2", "l1", "include", "exclude", "mode", "masks", "batch_size",
+)  # fmt: skip
+
+
+def _refuse(options: LandscapeOptions, names: tuple[str, ...], why: str) -> None:
+    """Raise for the first of these options that is given."""
+    for name in names:
+        if getattr(options, name) not in (None, {}, ()):
+            raise ValueError(f"--{name.replace('_', '-')} {why.format(options.model)}.")
+    if options.device not in ("auto", "cpu"):
+        raise ValueError(f"--device {options.device}: formulas are computed on the cpu.")
+
+
+def _formula_config(options: LandscapeOptions, f: FunctionLandscape) -> dict[str, Any]:
+    config = dataclasses.asdict(options) | {"dim": f.dim, "device": "cpu", "dtype": str(f.dtype).removeprefix("torch.")}
+    return {k: _plain(v) for k, v in config.items() if v not in (None, {}, ())}
+
+
+def device(name: str) -> torch.device:
+    """The device of a name; "auto" is CUDA where there is one.
+
+    Raises:
+        ValueError: it cannot be used here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        reason = specs.one_line(error, 100)
+        raise ValueError(f"device {name!r} cannot be used ({reason}). Here: {', '.join(there)}.") from None
+    return found
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    if name is not None and name not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}.{specs.closest(name, DTYPES)}")
+    return None if name is None else DTYPES[name]
+
+
+def _config(options: ProblemOptions, landscape: ModelLandscape) -> dict[str, Any]:
+    """What to pass to get the same problem again."""
+    config = dataclasses.asdict(options)
+    config |= {name: getattr(landscape, name) for name in ("l2", "l1", "include", "exclude", "mode", "masks", "seed")}
+    config["device"] = str(landscape.device)
+    config["dtype"] = str(landscape.dtype).removeprefix("torch.")
+    return {k: _plain(v) for k, v in config.items() if v is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Tensor):
+        return value.tolist()
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -1,0 +1,143 @@
+"""A symmetric matrix known by its products, and what is made of others: sums, blocks, complements.
+
+H: (n, n), v: (n,), V: (n, k) one vector a column. A product is one H v; a block of k costs k.
+"""
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator
+from torch import Tensor
+
+from landscape.core import Progress, silent
+
+NUMBERS = 2**20  # most numbers in a block of vectors multiplied at once
+
+
+BLOCK = 64  # most vectors in one vectorised backward pass
+
+
+class SymmetricOperator:
+    """A symmetric matrix known by its products, with what every such operator offers.
+
+    ``H @ v`` for (n,) and ``H @ V`` for (n, k); ``H + G``, ``H - G``; ``shape``, ``dtype``, ``device``; ``products``, the
+    number of matrix-vector products spent so far.
+    """
+
+    def __init__(self, dim: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.shape, self.dtype, self.device, self.products = (dim, dim), dtype, device, 0
+        self._matrix: Tensor | None = None
+
+    def __matmul__(self, V: Tensor) -> Tensor:
+        """H v (n,) or H V (n, k). Cost: one product a column."""
+        if V.ndim not in (1, 2) or V.shape[0] != self.shape[0]:
+            raise ValueError(
+                f"this operator is {self.shape}, it takes ({self.shape[0]},) or ({self.shape[0]}, k), got {tuple(V.shape)}."
+            )
+        if V.dtype != self.dtype or V.device.type != self.device.type:
+            raise ValueError(
+                f"this operator is {self.dtype} on {self.device}, got {V.dtype} on {V.device}: move the vector."
+            )
+        self.products += 1 if V.ndim == 1 else V.shape[1]
+        columns = V.detach().reshape(self.shape[0], -1)
+        width = max(8, NUMBERS // self.shape[0])
+        blocks = [self._multiply(block) for block in torch.split(columns, width, dim=1)]
+        return (blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)).reshape(V.shape)
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def dense(self, *, symmetric: bool = True, progress: Progress = silent) -> Tensor:
+        """The matrix (n, n), made symmetric unless told otherwise: its antisymmetric part is rounding.
+
+        Cost: n products the first time, told to ``progress`` as they come; the matrix is kept.
+        """
+        if self._matrix is None:
+            n = self.shape[0]
+            matrix = torch.empty(n, n, dtype=self.dtype, device=self.device)
+            for start in range(0, n, BLOCK):
+                end = min(start + BLOCK, n)
+                unit = torch.zeros(n, end - start, dtype=self.dtype, device=self.device)
+                unit[start:end].fill_diagonal_(1.0)
+                matrix[:, start:end] = self @ unit
+                progress("dense Hessian", end, n)
+            self._matrix = matrix
+        return 0.5 * (self._matrix + self._matrix.T) if symmetric else self._matrix.clone()
+
+    def block(self, where: Tensor | slice) -> "SymmetricOperator":
+        """The diagonal block of the coordinates ``where`` (indices or a slice), as an operator.
+
+        Cost of its products: one of this operator's each.
+        """
+        return _Block(self, where)
+
+    def without(self, directions: Tensor) -> "Complement":
+        """This operator on the orthogonal complement of the orthonormal columns of ``directions`` (n, m): (n - m, n - m)."""
+        return Complement(self, directions)
+
+    def to_scipy(self) -> LinearOperator:
+        """The same as a ``scipy.sparse.linalg.LinearOperator``; vectors travel through the host."""
+
+        def product(v: np.ndarray) -> np.ndarray:
+            moved = torch.from_numpy(np.ascontiguousarray(v)).to(self.device, self.dtype)
+            return (
+                (self @ (moved if moved.ndim == 1 or moved.shape[1] > 1 else moved[:, 0]))
+                .reshape(v.shape)
+                .cpu()
+                .numpy()
+            )
+
+        dtype = torch.empty(0, dtype=self.dtype, device="cpu").numpy().dtype
+        return LinearOperator(self.shape, matvec=product, rmatvec=product, matmat=product, rmatmat=product, dtype=dtype)
+
+    def __add__(self, other: "SymmetricOperator") -> "SymmetricOperator":
+        return _Sum(self, other, 1.0)
+
+    def __sub__(self, other: "SymmetricOperator") -> "SymmetricOperator":
+        return _Sum(self, other, -1.0)
+
+
+class _Sum(SymmetricOperator):
+    def __init__(self, a: SymmetricOperator, b: SymmetricOperator, sign: float) -> None:
+        if (a.shape, a.dtype, a.device) != (b.shape, b.dtype, b.device):
+            raise ValueError(
+                f"operators must agree: {a.shape} {a.dtype} {a.device} against {b.shape} {b.dtype} {b.device}."
+            )
+        super().__init__(a.shape[0], a.dtype, a.device)
+        self.a, self.b, self.sign = a, b, sign
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        return self.a @ V + self.sign * (self.b @ V)
+
+
+class _Block(SymmetricOperator):
+    def __init__(self, whole: SymmetricOperator, where: Tensor | slice) -> None:
+        size = len(range(*where.indices(whole.shape[0]))) if isinstance(where, slice) else len(where)
+        super().__init__(size, whole.dtype, whole.device)
+        self.whole, self.where = whole, where
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        padded = V.new_zeros(self.whole.shape[0], V.shape[1])
+        padded[self.where] = V
+        return (self.whole @ padded)[self.where]
+
+
+class Complement(SymmetricOperator):
+    """Q'AQ with Q (n, n - m) an orthonormal basis of the complement of m directions, kept as m Householder reflections."""
+
+    def __init__(self, whole: SymmetricOperator, directions: Tensor) -> None:
+        n, self.left_out = directions.shape
+        super().__init__(n - self.left_out, whole.dtype, whole.device)
+        self.whole = whole
+        self.reflectors, self.scales = torch.geqrf(directions)
+
+    def lift(self, V: Tensor) -> Tensor:
+        """Q V: vectors (n - m, k) of the complement as vectors (n, k), in the dtype of V."""
+        padded = torch.cat([V.new_zeros(self.left_out, V.shape[1]), V])
+        return torch.ormqr(self.reflectors.to(V.dtype), self.scales.to(V.dtype), padded) if self.left_out else V
+
+    def restrict(self, V: Tensor) -> Tensor:
+        """Q'V: vectors (n, k) as vectors (n - m, k) of the complement; what lies along the m directions is dropped."""
+        return torch.ormqr(self.reflectors, self.scales, V, transpose=True)[self.left_out :] if self.left_out else V
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        return self.restrict(self.whole @ self.lift(V))

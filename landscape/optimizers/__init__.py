@@ -1,0 +1,1 @@
+"""How do optimisers move? Many runs of torch's own classes, and the laws beside them."""

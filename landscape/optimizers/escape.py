@@ -1,0 +1,355 @@
+"""How long real optimisers take to leave a stationary point: many runs, a stated event, honest censoring.
+
+at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the number of optimiser steps after which the event first holds,
+0 at the start. Runs to which it does not happen within ``steps`` are censored there, diverged ones when they diverge (Kaplan & Meier
+1958, JASA 53:457).
+"""
+
+import inspect
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape import specs
+from landscape.core import Landscape, Progress, silent
+from landscape.landscapes import rows
+from landscape.operators import noises
+from landscape.optimizers import predictions
+from landscape.optimizers.ensembles import Ensemble, require_fit
+from landscape.optimizers.predictions import INNER, Theory
+from landscape.optimizers.recording import Paths, Plane, Recorder, plane
+from landscape.optimizers.schedules import schedule_curve
+from landscape.results import Estimate, Provenance, provenance, result, save
+from landscape.results.survival import exponential_rate, kaplan_meier_median, median
+from landscape.specs.optimizers import Maker, Spec, as_makers
+from landscape.specs.schedules import Schedule
+
+CHECK = 64  # steps between two looks at whether all runs are over: a look waits for the device
+
+
+@result("leaves-ball")
+@dataclass(frozen=True, eq=False)
+class LeavesBall:
+    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all of it with None.
+
+    ``theory.sgd_exit`` and ``adaptive_exit`` count as strictly; ``noise_exit`` counts the sphere itself as outside, where noise is with
+    probability zero.
+    """
+
+    radius: float
+    within: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.radius < math.inf:
+            raise ValueError(f"the radius must be a positive number, got {self.radius!r}.")
+
+    def holds(self, f: Landscape, at: Tensor) -> Callable[[Tensor], Tensor]:
+        """Points (R, n) -> (R,) bool."""
+        distances = self.distances(at)
+        return lambda X: distances(X) > self.radius
+
+    def distances(self, at: Tensor) -> Callable[[Tensor], Tensor]:
+        """Points (R, n) -> (R,) float64, |P(x - at)|."""
+        if self.within is None:
+            return lambda X: _norms((X - at).double())
+        if self.within.ndim != 2 or len(self.within) != len(at):
+            raise ValueError(f"within must be ({len(at)}, k), got {tuple(self.within.shape)}.")
+        Q = torch.linalg.qr(self.within.to(at).double()).Q
+        return lambda X: _norms((X - at).double() @ Q)
+
+
+def _norms(D: Tensor) -> Tensor:
+    """Norms (R,) of the rows of D, also where the squares overflow or underflow."""
+    scale = D.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(D.dtype).tiny)
+    return scale[:, 0] * (D / scale).square().sum(dim=1).sqrt()
+
+
+@result("falls-below")
+@dataclass(frozen=True)
+class FallsBelow:
+    """f(x) < f(at) - ``margin``."""
+
+    margin: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < math.inf:
+            raise ValueError(f"the margin must be a number of at least 0, got {self.margin!r}.")
+
+    def holds(self, f: Landscape, at: Tensor) -> Callable[[Tensor], Tensor]:
+        """Points (R, n) -> (R,) bool."""
+        values = rows.values(f)
+
+        @cache  # one number of rows a study; rows of equal points have equal bits in one pass, not in passes of two sizes
+        def level(runs: int) -> Tensor:
+            return values(at.expand(runs, -1)) - self.margin
+
+        return lambda X: values(X) < level(len(X))
+
+
+def event(spec: str) -> LeavesBall | FallsBelow:
+    """``"ball:RADIUS"`` or ``"falls:MARGIN"``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    name, _, text = spec.partition(":")
+    value = specs.literal(text)
+    kinds: dict[str, type[LeavesBall] | type[FallsBelow]] = {"ball": LeavesBall, "falls": FallsBelow}
+    if name not in kinds or isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"an event is ball:RADIUS or falls:MARGIN, got {spec!r}.{specs.closest(name, kinds)}")
+    return kinds[name](float(value))
+
+
+@result("escapes")
+@dataclass(frozen=True, eq=False)
+class Escapes:
+    """The runs of one optimiser. Tensors are on the CPU, in the order of the starts."""
+
+    steps: Tensor  # (runs,) int64, optimiser steps after which the event first held; the study's ``steps`` where it did not
+    escaped: Tensor  # (runs,) bool
+    diverged: Tensor  # (runs,) bool, became non-finite before the event
+    stalled: Tensor  # (runs,) bool, neither, and no bit of the point changed any more: no longer time; ``notes`` say what holds them
+    ended: Tensor  # (runs,) int64, the last step at which the run was observed
+    ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
+    median: Estimate  # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer & Crowley's interval
+    notes: list[str]
+    rate: (
+        Estimate  # escapes a run and step, as of an exponential law: events over all steps seen, with its 95 % interval
+    )
+    growth: (
+        Estimate | None
+    )  # e-folds of the distance a step, from a tenth of the radius to the radius: the median over runs
+    theory: Theory  # the same from a law, where there is one
+    paths: Paths | None  # of the first runs, where they were to be recorded
+
+
+@result("escape-study")
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Escape of several optimisers from one point; ``study[label]`` are the runs of one."""
+
+    at: Tensor  # (n,)
+    starts: Tensor  # (runs, n), the same for all
+    event: LeavesBall | FallsBelow
+    noise: str
+    schedule: str | None
+    limit: int  # steps after which runs are censored
+    results: dict[str, Escapes]
+    provenance: Provenance
+    plane: Plane | None  # f around the point, where paths were recorded
+    rates: dict[str, Tensor]  # of the schedule, (steps made,) float64 each; empty without one
+
+    def __getitem__(self, label: str) -> Escapes:
+        return self.results[label]
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store in ``folder``; ``landscape.load`` reads it back."""
+        return save(self, folder)
+
+
+def escape(
+    f: Landscape,
+    at: Tensor,
+    optimizers: Sequence[str] | dict[str, Maker],
+    runs: int = 256,
+    steps: int = 10_000,
+    start: float | Tensor = 1e-3,
+    event: LeavesBall | FallsBelow = LeavesBall(1.0),  # frozen
+    noise: str = "none",
+    schedule: str | None = None,
+    seed: int = 0,
+    *,
+    theory: bool = True,
+    record: int = 0,
+    progress: Progress = silent,
+) -> Study:
+    """Let real torch optimisers leave a stationary point.
+
+    Args:
+        f: a formula's landscape, or a model's (its model is not touched); float32 or float64, CPU or CUDA.
+        at: (n,) the stationary point.
+        optimizers: ``"sgd:lr=0.1"``: a torch class in any case with its options; ``"adamw:lr=1e-3; *.bias:weight_decay=0"``: others for the
+            parameters of a model whose names match; or label -> function of a list of parameters.
+        runs, steps: how many, and when they are given up.
+        start: a distance from ``at`` in random directions, or displacements (runs, n). The same starts for all optimisers.
+        event: what counts as having left.
+        noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every run draws B samples at every step;
+            "hessian:B": N(0, |H| / B) added, H the Hessian where the run is (Xie et al. 2021), up to 64 variables;
+            "perturbed:radius=R,threshold=G,interval=T": a kick, uniform in a ball of radius R, before a step at which |gradient| <= G and
+            the run's last kick is more than T steps ago (Jin et al. 2017).
+        schedule: see ``schedules``; every run of an optimiser has the same rate. None: the rate is constant.
+        seed: of starts and noise; optimisers get independent noise.
+        theory: whether to look for a law beside the measured times: forms the Hessian at the point, up to 400 parameters.
+        record: of how many of the first runs to keep the paths, and f on a plane around the point.
+
+    Raises:
+        ValueError: an option is out of range, or a name is unknown; the message has the nearest one.
+
+    Cost: one gradient a run and step, and one value where the event asks for it; rows are evaluated together.
+    """
+    if runs < 1 or steps < 1:
+        raise ValueError(f"runs and steps must be at least 1, got {runs} and {steps}.")
+    if not isinstance(event, LeavesBall | FallsBelow):
+        raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
+    if at.shape != (f.dim,):
+        raise ValueError(f"at must be one point of shape ({f.dim},), got {tuple(at.shape)}.")
+    if record < 0:
+        raise ValueError(f"record must be the number of runs whose paths to keep, got {record!r}.")
+    at = at.detach()
+    if not bool(torch.isfinite(at).all()):
+        raise ValueError("at has values that are not finite: pass the stationary point to leave.")
+    makers = as_makers(optimizers)
+    for make in makers.values():
+        require_fit(make, f)
+    first, *children = np.random.SeedSequence(seed).spawn(1 + len(makers))
+    X = noises.starts(at, start, runs, first)
+    noises.noise(f, noise, first, at.device)  # a wrong one is named before anything runs
+    results = {}
+    model = _model(f, at, event) if theory else "not asked for"
+    for (label, make), child in zip(makers.items(), children, strict=True):
+        seen = noises.noise(f, noise, child, at.device)
+        ensemble = Ensemble(X, make, seen.gradients, f.value, seen.move, f)
+        law = predictions.predict(make, X - at, model, noise, schedule, steps)
+        recorder = Recorder(min(record, runs)) if record else None
+        results[label] = _followed(f, at, ensemble, event, schedule, steps, label, law, recorder, progress)
+    config = {"noise": noise, "schedule": schedule, "runs": runs, "steps": steps, "event": str(event)}
+    origin = provenance(f, at, None, seed, config)
+    picture = plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
+    rates = {} if schedule is None else _rates(makers, schedule, results)
+    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, origin, picture, rates)
+
+
+def _rates(makers: dict[str, Maker], schedule: str, results: dict[str, Escapes]) -> dict[str, Tensor]:
+    """The rates at the steps that each optimiser made, where its own rate is known."""
+    known = {}
+    for label, make in makers.items():
+        if not isinstance(make, Spec):
+            continue
+        lr = make.options.get("lr", inspect.signature(make.kind).parameters["lr"].default)
+        if isinstance(lr, int | float) and lr > 0:
+            known[label] = schedule_curve(schedule, float(lr), max(1, int(results[label].ended.max())))
+    return known
+
+
+def _model(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> predictions.Model | str:
+    if isinstance(event, FallsBelow):
+        return "no law for a fall in value"
+    return predictions.model(f, at, event.radius, event.within)
+
+
+def _followed(
+    f: Landscape,
+    at: Tensor,
+    ensemble: Ensemble,
+    event: LeavesBall | FallsBelow,
+    schedule: str | None,
+    steps: int,
+    label: str,
+    law: Theory,
+    recorder: Recorder | None,
+    progress: Progress,
+) -> Escapes:
+    """Step the ensemble until every run is over. Runs that are over stay where they are and disturb no other."""
+    schedules = [] if schedule is None else [Schedule(schedule, o) for o in ensemble.optimizers]
+    if any(s.needs_loss for s in schedules):
+        raise ValueError("ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: use another schedule.")
+    holds = event.holds(f, at)
+    X = ensemble.points.clone()  # the points themselves move
+    growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
+    if recorder is not None:
+        recorder.add(0, X)
+    escaped = holds(X)
+    diverged = torch.zeros_like(escaped)
+    time = torch.where(escaped, 0, steps)
+    ended = time.clone()
+    earliest = earlier = X
+    moved = torch.ones_like(escaped)
+    for t in range(1, steps + 1):
+        ensemble.step()
+        for s in schedules:
+            s.step()
+        alive = ~(escaped | diverged)
+        new = ensemble.points
+        finite = torch.isfinite(new).all(dim=1)
+        X = torch.where((alive & finite)[:, None], new, X)
+        ensemble.put(X)
+        diverged = diverged | (alive & ~finite)
+        left = alive & finite & holds(X)
+        escaped = escaped | left
+        time = torch.where(left, t, time)
+        ended = torch.where(left | (alive & ~finite), t, ended)
+        if growth is not None:
+            growth.look(t, X)
+        if recorder is not None:
+            recorder.add(t, X)
+        if t % CHECK == 0 or t == steps:
+            moved = (earliest != X).any(dim=1)  # over at least CHECK steps: a rate or a momentum can pause for a few
+            earliest, earlier = earlier, X
+            progress(label, t, steps)
+            if not bool((~(escaped | diverged)).any()):  # waits for the device
+                break
+    stalled = ~(escaped | diverged | moved)
+    grown = None if growth is None else growth.median(X, ended, escaped)
+    paths = None if recorder is None else recorder.paths(f, t, X)
+    over = bool(schedules) and not any(float(group["lr"]) for o in ensemble.optimizers for group in o.param_groups)
+    return _escapes(time, escaped, diverged, stalled, ended, X, grown, law, paths, over)
+
+
+class _Growth:
+    """e-folds of the distance a step between a tenth of the radius, or the start where that is farther, and the end."""
+
+    def __init__(self, event: LeavesBall, at: Tensor, X: Tensor) -> None:
+        self.distances, self.inner = event.distances(at), INNER * event.radius
+        self.step = torch.full((len(X),), -1, dtype=torch.int64, device=X.device)
+        self.size = torch.ones(len(X), dtype=torch.float64, device=X.device)
+        self.look(0, X)
+
+    def look(self, t: int, X: Tensor) -> None:
+        D = self.distances(X)
+        new = (self.step < 0) & (self.inner < D)
+        self.step, self.size = torch.where(new, t, self.step), torch.where(new, D, self.size)
+
+    def median(self, X: Tensor, ended: Tensor, escaped: Tensor) -> Estimate | None:
+        whole = escaped & (self.step >= 0) & (ended > self.step)
+        if not bool(whole.any()):
+            return None
+        folds = (self.distances(X) / self.size).log() / (ended - self.step)
+        return median(folds[whole].cpu().numpy())
+
+
+def _escapes(
+    time: Tensor,
+    escaped: Tensor,
+    diverged: Tensor,
+    stalled: Tensor,
+    ended: Tensor,
+    X: Tensor,
+    growth: Estimate | None,
+    law: Theory,
+    paths: Paths | None,
+    over: bool,
+) -> Escapes:
+    """``over``: the schedule has ended at a rate of zero."""
+    time, escaped, diverged, stalled, ended = (t.cpu() for t in (time, escaped, diverged, stalled, ended))
+    notes = []
+    if over and bool(stalled.any()):
+        notes.append(
+            f"{int(stalled.sum())} of {len(time)} runs stopped: the schedule took their rate to zero, so that they would never leave."
+        )
+    elif bool(stalled.any()):
+        notes.append(
+            f"{int(stalled.sum())} of {len(time)} runs stopped changing in any bit of {str(X.dtype).removeprefix('torch.')}: their step is "
+            "zero or below rounding, so that they would never leave. That is a property of the arithmetic, not of the landscape."
+        )
+    seen, left = ended.numpy(), escaped.numpy()
+    return Escapes(
+        time, escaped, diverged, stalled, ended, X.cpu(), kaplan_meier_median(seen, left), notes,
+        exponential_rate(seen, left), growth, law, paths,
+    )  # fmt: skip

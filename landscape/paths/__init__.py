@@ -1,0 +1,1 @@
+"""What lies between two points? Passes, curves of low loss, trees of minima."""

@@ -1,0 +1,1 @@
+"""What is this point? Search, verdict, checks and the report of all of them."""

@@ -1,0 +1,367 @@
+"""The main job: where in its landscape is this point, and how sure are we."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape import results
+from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.model import ModelLandscape
+from landscape.linalg.lanczos import Eigenpairs, eigsh
+from landscape.linalg.quadrature import SpectralDensity, spectral_density
+from landscape.linalg.trace import trace
+from landscape.operators.hessian import Hessian
+from landscape.points import checks as checking
+from landscape.points.checks import Check, Status
+from landscape.points.classify import StationaryPoint, classify
+from landscape.points.find import distance, search, settled
+from landscape.points.walk import Outcome, Walk
+from landscape.results import Estimate, Provenance, provenance, result
+
+SLICE_STEPS = 20  # to each side
+
+
+@result("analysis-layer")
+@dataclass(frozen=True)
+class Layer:
+    """One module's own parameters: its share of the gradient and the ends of its own diagonal block of the Hessian."""
+
+    name: str  # the module's dotted name, "(top)" for parameters of the model itself
+    parameters: int
+    gradient_norm: float
+    largest: Estimate  # eigenvalue of the block; error is the solver's bound, low and high are value -+ error
+    smallest: Estimate
+
+
+@result("analysis-slice")
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """f(x + t v) along an eigenvector v, beside the parabola that f(x), g'v and v'Hv predict."""
+
+    name: str  # "largest" or "smallest"
+    curvature: float  # v'Hv, the eigenvalue
+    slope: float  # g'v
+    t: Tensor  # (m,) float64, in the units of x
+    values: Tensor  # (m,) float64, measured; NaN where the loss is not finite
+    predicted: Tensor  # (m,) float64, f(x) + slope t + curvature t^2 / 2
+
+
+@result("analysis-polish")
+@dataclass(frozen=True)
+class Polish:
+    """How the point was moved before it was analysed, towards the stationary point nearby."""
+
+    method: str
+    outcome: Outcome  # whether the point analysed is stationary, and why not
+    distance: float  # |x - start|, by the shortest way in the domain
+    relative_distance: float  # in units of |start|; inf from 0
+    value_before: float
+    value: float
+    gradient_norm_before: float
+    gradient_norm: float
+    iterations: int
+    products: int  # Hessian-vector products of the search; those of the report do not count them
+    gradients: int
+
+
+@result("analysis-report")
+@dataclass(frozen=True, eq=False)
+class AnalysisReport:
+    """Everything ``analyze`` found. Units of eigenvalues: loss per squared parameter unit."""
+
+    name: str
+    parameters: int
+    samples: int  # 0 for a formula
+    point: StationaryPoint
+    sampling_errors: (
+        Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    )
+    density: SpectralDensity
+    trace: Estimate
+    layers: tuple[Layer, ...]  # empty for a formula
+    slices: tuple[Slice, ...]
+    checks: tuple[Check, ...]
+    advice: tuple[str, ...]  # what to do next, most useful first
+    notes: tuple[str, ...]  # what loading did: prefixes stripped, dtypes converted
+    products: int  # Hessian-vector products spent in all
+    seconds: float
+    provenance: Provenance
+    polish: Polish | None = None  # None: the point is the one given
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store the report in ``folder``; ``landscape.load(folder)`` brings it back."""
+        return results.save(self, folder)
+
+
+def analyze(
+    f: Landscape,
+    at: Tensor | None = None,
+    *,
+    name: str | None = None,
+    method: str = "auto",
+    largest: int = 10,
+    smallest: int = 10,
+    tol: float = 1e-4,
+    probes: int = 3,
+    steps: int = 50,
+    layers: bool = True,
+    seed: int = 0,
+    notes: Sequence[str] = (),
+    config: dict[str, Any] | None = None,
+    max_products: int = 600,
+    polish: str | None = None,
+    progress: Progress = silent,
+) -> AnalysisReport:
+    """Find out where in its landscape a point lies.
+
+    Args:
+        f: the landscape.
+        at: the point (n,); None: a model's current parameters.
+        name: what reports call it; None: the landscape's own name.
+        method: how the spectrum is computed, see ``classify``.
+        largest, smallest: eigenpairs at each end.
+        tol: of the eigenpairs: residuals are at most ``tol`` times the norm of the Hessian.
+        probes, steps: of the spectral density; spent only where the spectrum is not computed whole.
+        layers: whether to compute the ends of each layer's own block.
+        seed: of every random vector drawn here.
+        max_products: where the search for the ends of the spectrum stops, if the spectrum is not computed whole.
+        polish: a method of ``find_stationary`` that needs no index, to move the point with first: the report is of where it ended and
+            says how far that is. The landscape's model stays where it is.
+        notes, config: kept in the report: what loading did, and the options that make it again.
+        progress: called with the stage, how much of it is done, and the total.
+
+    Raises:
+        NumericalError: parameters, loss, gradient or a product are not finite, or a kernel has no second derivative.
+        LoadingError: the model or its loss raises on the data.
+        ValueError: a bad option, or no point for a formula.
+
+    Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30 for the trace and
+    20 to 50 per layer.
+    """
+    start = time.perf_counter()
+    walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
+    H = Hessian(f, at if walk is None else walk.place.x)
+    x = H.x.detach()
+    progress("checks", 0, None)
+    checks = checking.run(f, x, seed)
+    point = classify(f, x, method, largest=largest, smallest=smallest, tol=tol, seed=seed,
+                     max_products=max_products, hessian=H, progress=progress)  # fmt: skip
+    whole = H.dense() if point.method == "dense" else None
+    density = spectral_density(
+        whole if whole is not None else H, probes=probes, steps=steps, seed=seed, progress=progress
+    )
+    total = _exact_trace(point) if whole is not None else trace(H, seed=seed, progress=progress)
+    sampling = sampling_errors(H, point.pairs)
+    gradient = f.gradient(x).double()
+    parts = _layers(f, H, gradient, whole, point, seed, progress) if layers and isinstance(f, ModelLandscape) else ()
+    slices = _slices(f, x, gradient, point, progress)
+    return AnalysisReport(
+        name=name or str(getattr(f, "name", type(f).__name__)),
+        parameters=f.dim,
+        samples=f.samples if isinstance(f, ModelLandscape) else 0,
+        point=point,
+        sampling_errors=sampling,
+        density=density,
+        trace=total,
+        layers=parts,
+        slices=slices,
+        checks=checks,
+        advice=_advice(point, sampling, checks),
+        notes=tuple(notes),
+        products=H.products,
+        seconds=time.perf_counter() - start,
+        provenance=provenance(f, x, name, seed, config or {}),
+        polish=None if walk is None or polish is None else _polished(walk, polish, point),
+    )
+
+
+def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:
+    far, size = distance(walk), float(walk.start.x.double().norm())
+    return Polish(
+        method=method,
+        outcome=settled(walk, point),
+        distance=far,
+        relative_distance=far / size if size else (float("inf") if far else 0.0),
+        value_before=walk.start.value,
+        value=point.value,
+        gradient_norm_before=walk.start.norm,
+        gradient_norm=point.gradient_norm,
+        iterations=walk.iterations,
+        products=walk.products,
+        gradients=walk.gradients,
+    )
+
+
+@result("spectrum")
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Both ends of a Hessian's spectrum and its density. Units of eigenvalues: loss per squared parameter unit."""
+
+    name: str
+    parameters: int
+    samples: int  # 0 for a formula
+    pairs: Eigenpairs
+    sampling_errors: Tensor  # (k,) one data-sampling standard error per value; NaN: fewer than two batches
+    density: SpectralDensity
+    notes: tuple[str, ...]  # what loading did
+    products: int  # Hessian-vector products spent in all
+    seconds: float
+    provenance: Provenance
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store the spectrum in ``folder``; ``landscape.load(folder)`` brings it back."""
+        return results.save(self, folder)
+
+
+def spectrum(
+    f: Landscape,
+    at: Tensor | None = None,
+    *,
+    name: str | None = None,
+    largest: int = 10,
+    smallest: int = 10,
+    tol: float = 1e-4,
+    probes: int = 3,
+    steps: int = 50,
+    seed: int = 0,
+    notes: Sequence[str] = (),
+    config: dict[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Spectrum:
+    """Eigenpairs with both error bars and the density of the Hessian at a point (n,), without a verdict.
+
+    Arguments and errors are those of ``analyze``. Cost: what ``eigsh`` takes, one product a pair, and probes * steps.
+    """
+    start = time.perf_counter()
+    H = Hessian(f, at)
+    pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
+    errors = sampling_errors(H, pairs)
+    density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
+    return Spectrum(
+        name=name or str(getattr(f, "name", type(f).__name__)),
+        parameters=f.dim,
+        samples=f.samples if isinstance(f, ModelLandscape) else 0,
+        pairs=pairs,
+        sampling_errors=errors,
+        density=density,
+        notes=tuple(notes),
+        products=H.products,
+        seconds=time.perf_counter() - start,
+        provenance=provenance(f, H.x.detach(), name, seed, config or {}),
+    )
+
+
+def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
+    """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another sample of the same size.
+
+    First order: d lambda = v' dH v, from the spread of v'H_b v over the micro-batches; for shares w_b of the data,
+    B/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2. NaN with fewer than two batches. The data must be independent samples.
+    Cost: one product a pair.
+    """
+    forms, shares = H.quadratic_forms(pairs.vectors)
+    count = len(forms)
+    if count < 2:
+        return torch.full((len(pairs.values),), float("nan"), dtype=torch.float64, device="cpu")
+    spread = forms - shares[:, None] * forms.sum(0)
+    return (spread.square().sum(0) * count / (count - 1)).sqrt().cpu()
+
+
+def _exact_trace(point: StationaryPoint) -> Estimate:
+    value, error = float(point.eigenvalues.sum()), float(point.uncertainty.sum())
+    return Estimate(value, 0.0, value - error, value + error)
+
+
+def _layers(
+    f: ModelLandscape,
+    H: Hessian,
+    gradient: Tensor,
+    whole: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    progress: Progress,
+) -> tuple[Layer, ...]:
+    layers: dict[str, list[str]] = {}
+    for name in f.layout:
+        layers.setdefault(name.rpartition(".")[0] or "(top)", []).append(name)
+    H.release()  # a layer's graphs take their place
+    found = []
+    for i, (name, own) in enumerate(layers.items()):
+        progress("layers", i, len(layers))
+        slices = [f.layout[k] for k in own]
+        indices = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
+        if whole is not None:
+            error = float(point.uncertainty.max())
+            values = torch.linalg.eigvalsh(whole[indices][:, indices].double())
+            low, high = (_bounded(float(v), error) for v in (values[0], values[-1]))
+        else:
+            block = Hessian(f.part(own, H.x), at=H.x.detach()[indices], method=H.method, memory=H.memory)
+            pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
+            H.products += block.products
+            low, high = (_bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
+        found.append(Layer(name, len(indices), float(gradient[indices].norm()), high, low))
+    return tuple(found)
+
+
+def _bounded(value: float, error: float) -> Estimate:
+    return Estimate(value, error, value - error, value + error)
+
+
+def _slices(f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
+    """Along the eigenvectors of the largest and the smallest eigenvalue, as far as the parabola changes f by its own size."""
+    found = []
+    pairs = point.pairs
+    for i, (name, j) in enumerate((("largest", -1), ("smallest", 0))):
+        progress("slices", i, 2)
+        v, curvature = pairs.vectors[:, j], float(pairs.values[j])
+        span = (2 * max(abs(point.value), 1e-3) / max(abs(curvature), 1e-12)) ** 0.5
+        span = min(span, 0.5 * max(float(x.double().norm()), 1.0))
+        steps = torch.arange(-SLICE_STEPS, SLICE_STEPS + 1, dtype=torch.float64, device="cpu")
+        t = span * steps / SLICE_STEPS  # exactly 0 in the middle
+        values = torch.stack([f.value(x + float(s) * v).double().cpu() for s in t])
+        values = torch.where(torch.isfinite(values), values, torch.full_like(values, float("nan")))
+        slope = float(gradient @ v.double())
+        found.append(Slice(name, curvature, slope, t, values, point.value + slope * t + 0.5 * curvature * t**2))
+    return tuple(found)
+
+
+def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...]) -> tuple[str, ...]:
+    """What to do next, most useful first."""
+    smallest, largest = float(point.eigenvalues[0]), float(point.eigenvalues[-1])
+    advice = []
+    if point.kind == "not-stationary":
+        gain = (
+            point.gradient_norm**2 / (2 * max(abs(smallest), abs(largest)))
+            if point.eigenvalues.abs().max() > 0
+            else float("inf")
+        )
+        advice.append(
+            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the spectrum describes this point, "
+            "not the minimum or saddle it may lead to"
+        )
+    if point.kind == "saddle" or (point.kind == "not-stationary" and smallest < -float(point.uncertainty[0])):
+        advice.append(
+            f"a way down: step along the most negative eigenvector, either way (curvature {smallest:.3g}; see the slices)"
+        )
+    if point.kind in ("degenerate", "plateau"):
+        advice.append(
+            "second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero eigenvalues"
+        )
+    if point.kind == "inconclusive":
+        advice.append("raise the number of products or loosen tol: " + point.reasons[-1])
+    if largest > 0:
+        advice.append(
+            f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = {2 / largest:.3g}"
+        )
+    error = float(sampling[0]) if len(sampling) else float("nan")
+    if float(point.uncertainty[0]) < abs(smallest) < 2 * error:
+        advice.append(
+            f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling errors ({error:.2g}) of zero"
+        )
+    advice += [f"{c.name}: {c.message}" for c in checks if c.status is Status.WARNING]
+    return tuple(advice)

@@ -1,0 +1,177 @@
+"""Where a search for a stationary point stands, what it has spent, and when it is over.
+
+x: (n,) a place, g: (n,) its gradient, A: (N, N) the Hessian on the complement of the m = n - N trivial directions, p: (N,) a step
+there. Steps never leave the complement, and every place is wrapped into the domain.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from landscape.core import Domain, Landscape, Progress
+from landscape.errors import NumericalError
+from landscape.landscapes.domains import Space
+from landscape.linalg.reductions import dots, norm
+from landscape.operators.base import Complement
+from landscape.operators.hessian import Hessian
+from landscape.points.classify import GRADIENT_ULPS, LOSS_ULPS
+from landscape.results import result
+
+FAR = 1e4  # a search is lost beyond so many |start|, or a hundredth of that in sizes of the domain
+PATIENCE = 20  # steps within which the gradient must fall by the factor 1 - LEAST
+LEAST = 1e-3
+FLAT = 1e-2  # the squared gradient norm is stationary where |H g| is at most so many |H| |g|, with the largest |H| met
+
+
+@result("search-outcome")
+class Outcome(Enum):
+    """How a search for a stationary point ended."""
+
+    STATIONARY = "the point is stationary"
+    OTHER_INDEX = "the point is stationary, but not of the index asked for: start elsewhere, or try another seed"
+    TOLERANCE = "the gradient norm fell to tol times the start's, as asked; the point is not stationary to rounding"
+    GRADIENT_FLAT = (
+        "the squared gradient norm is stationary, the gradient is not zero (Frye et al. 2021): start elsewhere, or try "
+        "saddle-free or eigenvector-following, which do not minimise it"
+    )
+    STALLED = (
+        "the gradient norm falls no further: the loss has a kink here, rounding hides the way (try float64), or the search "
+        "goes round in circles (start elsewhere, or try another method)"
+    )
+    BUDGET = "the product budget ran out: raise max_products, or search on from this point"
+    DIVERGED = "the search left for infinity: no stationary point lies that way; start elsewhere"
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A point with its gradient."""
+
+    f: Landscape
+    x: Tensor  # (n,)
+    g: Tensor  # (n,)
+    norm: float  # of g; may be NaN or inf, at a trial
+
+    @cached_property
+    def value(self) -> float:
+        """f(x), computed when first asked for."""
+        return float(self.f.value(self.x))
+
+
+class Walk:
+    """A search under way: the place, counts, and the signs that it is over."""
+
+    def __init__(self, f: Landscape, start: Tensor, tol: float, max_products: int, progress: Progress) -> None:
+        domain: Domain | None = getattr(f, "domain", None)
+        self.f, self.domain, self.tol, self.budget, self.progress = f, domain or Space(), tol, max_products, progress
+        self.products = self.gradients = self.iterations = 0
+        self.largest = 0.0  # |H| met so far
+        self.place = self.start = self.at(self.domain.wrap(start.detach()))
+        for what, number in (("loss", self.start.value), ("gradient norm", self.start.norm)):
+            if not torch.isfinite(torch.tensor(number, device="cpu")):
+                raise NumericalError(f"the {what} at the start is not finite ({number}).")
+        size = float(norm(self.domain.size(f.dim)))
+        self.reach = FAR * max(float(norm(self.start.x)), 1.0) if domain is None else FAR / 100 * size
+        self.stop: Outcome | None = None
+        self.falls = True  # whether the method lowers the gradient norm at every step
+        self._norms = [self.start.norm]
+        self._operator: Complement | None = None
+
+    def at(self, x: Tensor) -> Place:
+        """A place, which may have a gradient that is not finite."""
+        self.gradients += 1
+        g = self.f.gradient(x).detach()
+        return Place(self.f, x, g, float(norm(g)))
+
+    def operator(self) -> Complement:
+        """The Hessian at the place, without trivial directions; the same one until the place changes."""
+        if self._operator is None:
+            x = self.place.x
+            self._operator = Hessian(self.f, x).without(self.f.trivial_directions(x))
+            if not self._operator.shape[0]:
+                raise ValueError("every direction at this point is trivial: there is nothing to search.")
+        return self._operator
+
+    def gradient(self) -> Tensor:
+        """The gradient (N,) in the operator's coordinates."""
+        return self.operator().restrict(self.place.g[:, None])[:, 0]
+
+    def lift(self, p: Tensor) -> Tensor:
+        """A vector (N,) of the operator's coordinates as one (n,) of the landscape's."""
+        return self.operator().lift(p[:, None])[:, 0]
+
+    def trial(self, step: Tensor) -> Place:
+        """Where the step (n,) leads."""
+        return self.at(self.domain.wrap(self.place.x + step))
+
+    def settle_products(self) -> None:
+        """Count what the operator has spent since."""
+        if self._operator is not None:
+            self.products += self._operator.products
+            self._operator.products = 0
+
+    def go(self, place: Place) -> None:
+        """Accept a place."""
+        self.settle_products()
+        self.place, self._operator = place, None
+
+    def note(self, scale: float, step: float) -> None:
+        """Before a step: end if the place is stationary to rounding, as asked, lost, stalled, or the budget is spent.
+
+        Args:
+            scale: |H| here. step: the length of the whole Newton-type step, whatever is taken of it.
+        """
+        self.settle_products()
+        here, earlier = self.place, self._norms[-1]
+        self._norms.append(here.norm)
+        self.largest = max(self.largest, scale)
+        self.progress("search", self.products, None)
+        eps = torch.finfo(here.x.dtype).eps
+        noise = GRADIENT_ULPS * eps * scale * float(norm(here.x))
+        hidden = 0 < step * here.norm / 2 <= LOSS_ULPS * eps * abs(here.value)  # of f, what the step could change
+        if here.norm <= noise or (hidden and self.iterations and here.norm > 0.5 * earlier):
+            self.stop = Outcome.STATIONARY
+        elif here.norm <= self.tol * self.start.norm:
+            self.stop = Outcome.TOLERANCE
+        elif float(norm(self.domain.difference(self.start.x, here.x))) > self.reach:
+            self.stop = Outcome.DIVERGED
+        elif self.falls and self._slow():
+            self.end_stalled()
+        elif self.products >= self.budget:
+            self.stop = Outcome.BUDGET
+        self.iterations += self.stop is None
+
+    def _slow(self) -> bool:
+        old, new = self._norms[:-PATIENCE], self._norms[-PATIENCE:]
+        return bool(old) and min(new) > (1 - LEAST) * min(old)
+
+    def end_stalled(self) -> None:
+        """End where no step lowers the gradient norm: at a point where its square is stationary, or for an unknown reason."""
+        steepness = float(norm(self.operator() @ self.gradient()))
+        self.settle_products()
+        flat = steepness <= FLAT * self.largest * self.place.norm
+        self.stop = Outcome.GRADIENT_FLAT if flat else Outcome.STALLED
+
+
+def backtrack(walk: Walk, step: Tensor, slope: float) -> Place | None:
+    """The first place along a step (n,) at which |g|^2 falls by Armijo's rule, by quadratic interpolation; None: nowhere.
+
+    slope: of |g|^2 along the step, negative.
+    """
+    height, t = walk.place.norm**2, 1.0
+    least = torch.finfo(walk.place.x.dtype).eps * height
+    while -slope * t > least:
+        place = walk.trial(t * step)
+        change = place.norm**2 - height
+        if change <= 1e-4 * t * slope:
+            return place
+        best = -slope * t / (2 * (change - slope * t)) if change < float("inf") else 0.1
+        t *= min(max(best, 0.1), 0.5)
+    return None
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    """a'b of two vectors (n,), in float64."""
+    return float(dots(a[None], b)[0])

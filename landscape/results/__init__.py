@@ -1,0 +1,10 @@
+"""What solvers hand back: results that know their errors, where they come from, and how they are stored."""
+
+from landscape.results.estimate import Estimate as Estimate
+from landscape.results.provenance import Provenance as Provenance
+from landscape.results.provenance import provenance as provenance
+from landscape.results.store import atomic_write as atomic_write
+from landscape.results.store import load as load
+from landscape.results.store import plain as plain
+from landscape.results.store import result as result
+from landscape.results.store import save as save

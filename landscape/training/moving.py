@@ -1,0 +1,89 @@
+"""Torch optimisers that move tensors by the gradients of a landscape's own terms, one micro-batch a step.
+
+x: (n,) the landscape's point. The tensors moved are the optimiser's parameters or copies of them, in its order; of those that are no
+part of x the gradient is None.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from landscape.core import Term
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.model import ModelLandscape
+from landscape.training.follow import Followed
+
+
+class Mover:
+    """Steps ``tensors``, of which tensor i is the part ``slices[i]`` of x, by the terms of f.
+
+    Attributes:
+        spent: passes over all the data that went into gradients so far.
+    """
+
+    def __init__(
+        self,
+        f: ModelLandscape | FunctionLandscape,
+        tensors: Sequence[Tensor],
+        slices: Sequence[slice | None],
+        x: Tensor,
+    ) -> None:
+        self.f, self.tensors, self.slices, self.base, self.spent = f, tensors, slices, x.clone(), 0.0
+        with f.evaluation():
+            self.terms = list(f.terms())
+        self.data = [t for t in self.terms if t.batch is not None]
+
+    def point(self) -> Tensor:
+        """Where the tensors are, a new x."""
+        x = self.base.clone()
+        for where, p in zip(self.slices, self.tensors, strict=True):
+            if where is not None:
+                x[where] = p.detach().reshape(-1).to(x)
+        return x
+
+    def write(self, x: Tensor) -> None:
+        """Move the tensors to x."""
+        self.base = x.clone()
+        with torch.no_grad():
+            for where, p in zip(self.slices, self.tensors, strict=True):
+                if where is not None:
+                    p.copy_(x[where].view_as(p))
+
+    def step(self, optimizer: Optimizer, draws: torch.Generator | None) -> float:
+        """One step on the gradient of a micro-batch drawn from ``draws``, a CPU generator; of all the data with None. The loss before."""
+        whole = draws is None or not self.data
+        terms = self.terms
+        if draws is not None and self.data:
+            chosen = self.data[int(torch.randint(len(self.data), (), generator=draws, device="cpu"))]
+            terms = [chosen, *(t for t in self.terms if t.batch is None)]
+
+        def closure() -> float:
+            with self.f.evaluation():
+                return self._differentiate(terms, whole)
+
+        return float(optimizer.step(closure))
+
+    def _differentiate(self, terms: list[Term], whole: bool) -> float:
+        """Write the gradient of the terms into the tensors; the value."""
+        x = self.point().requires_grad_(True)
+        gradient, total = torch.zeros_like(x), x.new_zeros(())
+        with torch.enable_grad():
+            for term in terms:
+                value = term.function(x)
+                scale = 1.0 if whole or term.batch is None else 1.0 / term.share
+                if value.requires_grad:
+                    gradient += scale * torch.autograd.grad(value, x)[0]
+                total += scale * value.detach()
+                self.spent += 1.0 if term.batch is None and not self.data else term.share
+        for where, p in zip(self.slices, self.tensors, strict=True):
+            p.grad = None if where is None else gradient[where].view_as(p).to(p)
+        return float(total)
+
+
+def slices(followed: Followed) -> tuple[list[Tensor], list[slice | None]]:
+    """The optimisers' parameters in their order, and which part of x each is."""
+    where = {id(p): s for p, s in zip(followed.parameters, followed.layout.values(), strict=True)}
+    parameters = [p for o in followed.optimizers for group in o.param_groups for p in group["params"]]
+    return parameters, [where.get(id(p)) for p in parameters]

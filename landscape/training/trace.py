@@ -1,0 +1,137 @@
+"""What a traced run leaves behind.
+
+m: records, one every k optimiser steps and one at either end. L: parameter tensors of f in the order of its layout.
+A: activations met in one evaluation of f, in call order. n: dimension of f. All tensors are float64 on the CPU; NaN is "not measured".
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.errors import LoadingError
+from landscape.points.classify import StationaryPoint
+from landscape.results import Provenance, load, result, save
+
+
+@result("trace-phase")
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a run: ``name`` holds from step ``start`` to step ``stop``, because of ``evidence``."""
+
+    name: str  # descent, plateau, saddle approach, saddle escape, edge of stability, divergence, converged
+    start: int
+    stop: int
+    evidence: str
+
+
+@result("trace")
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A run as a landscape f saw it. ``steps[i]`` optimiser steps had been taken when record i was made."""
+
+    steps: Tensor  # (m,) int64
+    evaluated: Tensor  # (m,) bool: whether f was evaluated; where not, what is said of f, its gradient, Hessian and units is NaN
+    loss: Tensor  # (m,) f at the point
+    gradient_norm: Tensor  # (m,) of the gradient of f
+    update_norm: Tensor  # (m,) of the one step before the record; NaN in the first
+    batch_gradient_norm: Tensor  # (m,) of the gradient that the optimiser was given in that step
+    weight_norm: Tensor  # (m,)
+    travelled: Tensor  # (m,) length of the path through the recorded points
+    from_start: Tensor  # (m,) distance from the first recorded point
+    learning_rate: Tensor  # (m,) the largest of the parameter groups'
+    momentum_norm: Tensor  # (m,) of the first moment
+    second_moment_norm: Tensor  # (m,) of the second moment, in Adam and its like
+    noise_trace: Tensor  # (m,) trace of the covariance of the gradient over f's own batches
+    largest: Tensor  # (m,) Ritz value at the top of the Hessian's spectrum
+    smallest: Tensor  # (m,) at the bottom
+    largest_bound: Tensor  # (m,) an eigenvalue lies within this of ``largest``
+    smallest_bound: Tensor  # (m,) and within this of ``smallest``
+    rayleigh: Tensor  # (m,) g'Hg / g'g
+    negative_share: Tensor  # (m,) at least this share of |g|^2 is in negative-curvature directions found
+    sharpness: Tensor  # (m,) ``largest``; for Adam and its like the top of the preconditioned Hessian
+    edge: Tensor  # (m,) the sharpness above which the optimiser is unstable on a quadratic
+    layer_gradient: Tensor  # (m, L) norms
+    layer_update: Tensor  # (m, L) norms of the one step before the record
+    layer_weight: Tensor  # (m, L) norms
+    saturated: Tensor  # (m, A) share of outputs, over units and samples, that are saturated; NaN for ReLUs
+    dead: Tensor  # (m, A) share of ReLU units that are zero on every sample; NaN for others
+    layers: list[str]  # (L,)
+    activations: list[str]  # (A,) "1 relu", "2 sigmoid", ...
+    every: int
+    products: int  # Hessian-vector products spent
+    diverged: bool  # the loss became non-finite
+    optimizer: str  # class name
+    momentum: float  # the optimiser's momentum, or Adam's beta1
+    x: Tensor  # (n,) the end point, on the CPU in the landscape's dtype
+    last: StationaryPoint | None  # the last thorough look at x; None where it failed or was not asked for
+    provenance: Provenance
+
+    @property
+    def noise_scale(self) -> Tensor:
+        """(m,) tr Sigma / |g|^2 over f's own batches: batches much fewer than this many times f's own size see mostly noise."""
+        return self.noise_trace / self.gradient_norm.square()
+
+    @property
+    def update_to_weight(self) -> Tensor:
+        """(m, L) norm of the one step before the record over the norm of the weights."""
+        return self.layer_update / self.layer_weight
+
+    @property
+    def effective_rate(self) -> Tensor:
+        """(m,) length of the one step before the record over that of the gradient it was given."""
+        return self.update_norm / self.batch_gradient_norm
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The run's phases in order: descent, plateau, saddle approach, saddle escape, edge of stability, divergence, converged."""
+        from landscape.training.phases import phases  # that module knows this one
+
+        return phases(self)
+
+    def of_f(self) -> "Trace":
+        """The trace of those records only at which f was evaluated."""
+        if bool(self.evaluated.all()):
+            return self
+        rows: dict[str, Any] = {
+            k: v[self.evaluated] for k, v in vars(self).items() if isinstance(v, Tensor) and k != "x"
+        }
+        return replace(self, **rows)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Store the trace in ``folder``, no pickle."""
+        return save(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Trace":
+        """The trace stored in ``folder``.
+
+        Raises:
+            LoadingError: no trace is stored there.
+        """
+        trace = load(folder)
+        if not isinstance(trace, cls):
+            raise LoadingError(f"{folder} holds a {type(trace).__name__}, not a Trace.")
+        return trace
+
+
+def plateau_length(trace: Trace, share: float = 0.5, floor: float = 0.0) -> int | None:
+    """Steps until the first record whose loss is at most floor + share (loss at the start - floor); None if it never is.
+
+    At most one recording interval later than the true step, never earlier.
+
+    Raises:
+        ValueError: share is not between 0 and 1, or the loss does not start above floor.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share must be between 0 and 1, got {share}.")
+    start = float(trace.loss[0])
+    if not start > floor:
+        raise ValueError(
+            f"the loss starts at {start:.6g}, not above floor={floor:.6g}: give the loss that it falls to."
+        )
+    below = torch.nonzero(trace.loss <= floor + share * (start - floor))
+    return int(trace.steps[below[0, 0]] - trace.steps[0]) if len(below) else None

@@ -1,0 +1,369 @@
+"""Watch a training loop without changing it: two lines around a user's own loop.
+
+    with ls.Tracer(optimizer, f, every=10) as tracer:
+        ...
+    trace = tracer.result
+
+A hook on the optimiser counts its steps; every k-th step f, its gradient and, from the last vectors, both ends of its Hessian's
+spectrum are evaluated where the parameters are then; with ``evaluate=m`` at every m-th of these records only, and the others hold what
+the optimiser itself tells. Between, nothing is done but counting. Records go to a file in blocks, so that memory does not grow with the
+run.
+"""
+
+import os
+import random
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.errors import NumericalError
+from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.model import ModelLandscape
+from landscape.linalg.tracking import Ends, refresh
+from landscape.operators.hessian import Hessian
+from landscape.points.classify import StationaryPoint, classify
+from landscape.results import provenance
+from landscape.specs.optimizers import spec_of
+from landscape.training.activity import Activity
+from landscape.training.follow import Followed
+from landscape.training.records import COLUMNS, LAYERED, UNITS, Records
+from landscape.training.trace import Trace
+
+LAST_DENSE = 600  # up to this n the last look computes the whole spectrum
+LAST_PRODUCTS = 400  # and above it spends at most so many products
+ENDS = ("largest", "smallest", "largest_bound", "smallest_bound", "rayleigh", "negative_share")
+NAN = float("nan")  # not measured
+
+
+class Tracer:
+    """Records a run of any ``torch.optim.Optimizer`` as the landscape f sees it.
+
+    Args:
+        optimizer: the optimiser of the loop, or a list of those that step one after the other; a step is counted when the last has stepped.
+        f: what is measured: a ``ModelLandscape`` of the model that is trained, over a fixed subset of the data where all of it is too
+            much, or a ``FunctionLandscape`` whose point is the optimiser's parameters, concatenated.
+        every: optimiser steps from one record to the next.
+        evaluate: evaluate f at every so many-th record; the others hold what the optimiser tells, and NaN for the rest.
+        curvature: refresh the ends of the spectrum at every so many-th record, if f is evaluated there; 0: never.
+        rounds: Rayleigh-Ritz rounds a refresh, two products each and three more; ten times as many in the first.
+        last_look: classify the end point thoroughly on exit.
+        folder: where records spill to; None: a temporary file that goes with the tracer.
+        resume: go on from the records in ``folder``, whose landscape and ``every`` must be the same; steps are counted from the last
+            record on, and the distances from where the run goes on.
+
+    Attributes:
+        result: the ``Trace``, after the block; during it, what has been seen so far, without the last look.
+
+    A record is made after a step, closures (LBFGS) included: one step is one call of ``optimizer.step``. Steps that a ``GradScaler``
+    skips are not counted, since the optimiser is not called; with ``fused=True`` the skip happens inside the optimiser and is counted as
+    a step, and the gradients seen are still scaled. The loop's parameters, gradients, optimiser state and random states (torch, NumPy,
+    Python, the generators of f's loader) are left as they are.
+
+    Cost: a record takes one evaluation of f with its gradient and some norms of vectors (n,), where f is not evaluated only these; a
+    refresh 3 + 2 rounds products. A parameter-sized copy is held across a recorded step. A step without a record costs two calls of a hook.
+
+    Raises:
+        TypeError: optimizer is no optimiser, or f no landscape.
+        ValueError: f is not a function of the optimiser's parameters; f's loader keeps its workers (persistent_workers), whose
+        iterator is the loop's own; an option is out of range; on resuming, the folder's records are of another run.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
+        f: ModelLandscape | FunctionLandscape,
+        every: int = 10,
+        *,
+        evaluate: int = 1,
+        curvature: int = 1,
+        rounds: int = 2,
+        last_look: bool = True,
+        folder: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> None:
+        if min(every, evaluate, rounds) < 1 or curvature < 0:
+            raise ValueError(
+                "every, evaluate and rounds must be at least 1 and curvature at least 0, "
+                f"got {every}, {evaluate}, {rounds}, {curvature}."
+            )
+        if resume and folder is None:
+            raise ValueError("resume needs the folder of the earlier records.")
+        self._followed = Followed(optimizer, f)
+        self.f, self.every, self.evaluate, self.curvature = f, every, evaluate, curvature
+        self.rounds, self.last_look = rounds, last_look
+        self._folder = Path(folder if folder is not None else tempfile.mkdtemp(prefix="landscape-trace-"))
+        if folder is None:
+            weakref.finalize(self, shutil.rmtree, self._folder, True)
+        self._resume = resume
+        self._records: Records | None = None
+        self._hooks: list[Callable[[], None]] = []
+        self._steps = self._seen = self._products = 0
+        self._whole = True  # whether f was evaluated at the last record
+        self._before: Tensor | None = None
+        self._start: Tensor | None = None
+        self._last: Tensor | None = None
+        self._travelled: Tensor | float = 0.0
+        self._vectors: Tensor | None = None
+        self._scaled: Tensor | None = None
+        self._result: Trace | None = None
+
+    def __enter__(self) -> "Tracer":
+        if self._records is not None:
+            raise RuntimeError("a Tracer traces one run: make a new one.")
+        self._start = self._last = self._followed.point()
+        row = self._measure(None)
+        self._records = Records(self._folder, self._widths(), self._header(), self._resume)
+        earlier = self._records.last()
+        if earlier is None:
+            self._records.add(row)
+        else:
+            self._steps = self._seen = int(earlier[0])
+            self._whole = bool(earlier[COLUMNS.index("evaluated")])
+            self._travelled = float(earlier[COLUMNS.index("travelled")])
+        first, last = self._followed.optimizers[0], self._followed.optimizers[-1]
+        apart: Callable[[Callable[..., None]], Callable[..., None]] = torch.compiler.disable
+        self._hooks = [
+            # a compiled step calls them and does not compile them
+            first.register_step_pre_hook(apart(self._before_step)).remove,
+            last.register_step_post_hook(apart(self._after_step)).remove,
+        ]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for remove in self._hooks:
+            remove()
+        if self._records is not None:
+            if kind is None and not (self._whole and self._steps == self._seen):
+                self._record(None, True)
+            self._result = self._build(look=self.last_look and kind is None)
+            self._records.close()
+
+    @property
+    def result(self) -> Trace:
+        """The trace of what has been seen.
+
+        Raises:
+            RuntimeError: the tracer has not been entered.
+        """
+        if self._records is None:
+            raise RuntimeError("nothing is traced yet: use the tracer as a context manager around the loop.")
+        return self._result if self._result is not None else self._build(look=False)
+
+    # ---- hooks -------------------------------------------------------------------------------------------------------
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if (self._steps + 1) % self.every == 0:
+            self._before = self._followed.point()
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self._steps += 1
+        if self._steps % self.every == 0:
+            before, self._before = self._before, None
+            self._record(before, self._steps // self.every % self.evaluate == 0)
+
+    # ---- a record ------------------------------------------------------------------------------------------------------
+
+    def _record(self, before: Tensor | None, evaluate: bool) -> None:
+        assert self._records is not None
+        row = self._measure(before, evaluate)
+        if self._seen == self._steps:  # the last record, made without f, is completed
+            self._records.complete(row)
+        else:
+            self._records.add(row)
+        self._seen, self._whole = self._steps, evaluate
+
+    def _measure(self, before: Tensor | None, evaluate: bool = True) -> Tensor:
+        """One row, float64, on the device: COLUMNS, then LAYERED for every layer, then UNITS for every activation."""
+        assert self._start is not None
+        assert self._last is not None
+        x = self._followed.point()
+        self._travelled = (x - self._last).double().norm() + self._travelled
+        self._last = x
+        row: dict[str, Tensor | float] = {
+            "steps": float(self._steps),
+            "evaluated": float(evaluate),
+            "travelled": self._travelled,
+            "from_start": (x - self._start).double().norm(),
+            **self._followed.scalars()._asdict(),
+        }
+        gradient, units = self._see(x, row) if evaluate else (None, [])
+        layers = []
+        for name, vector in (
+            ("gradient_norm", gradient),
+            ("update_norm", None if before is None else x - before),
+            ("weight_norm", x),
+        ):
+            if vector is None:
+                layers.append(x.new_full((len(self._followed.layout),), NAN, dtype=torch.float64))
+            else:
+                layers.append(self._followed.norms(vector))
+                row[name] = layers[-1].norm()
+        units = units or [NAN] * (len(UNITS) * len(self._activities))
+        found = _together([*(row.get(name, NAN) for name in COLUMNS), *units], x.device)
+        return torch.cat([found[: len(COLUMNS)], *layers, found[len(COLUMNS) :]])
+
+    def _see(self, x: Tensor, row: dict[str, Tensor | float]) -> tuple[Tensor, list[Tensor | float]]:
+        """What f says at x goes into the row; its gradient (n,), and the shares of stuck units."""
+        with _untouched(self.f):
+            value, gradient, noise, activity = _evaluate(self.f, x)
+            due = self.curvature and self._steps // self.every % self.curvature == 0
+            ends, sharpness = self._ends(x, gradient) if due and _finite(value, gradient) else (None, NAN)
+        row |= {"loss": value, "noise_trace": noise, "sharpness": sharpness}
+        if ends is not None:
+            row |= {name: getattr(ends, name) for name in ENDS}
+        self._activities = activity.names()
+        return gradient, [*activity.saturated(), *activity.dead()]
+
+    def _ends(self, x: Tensor, gradient: Tensor) -> tuple[Ends | None, float]:
+        """Both ends at x, and the sharpness that the optimiser feels; None where a product is not finite."""
+        try:
+            H = Hessian(self.f, x)
+            ends = refresh(H, self._vectors, gradient, self.rounds)
+            self._vectors, self._products = ends.vectors, self._products + ends.products
+            scale = self._followed.preconditioner()
+            if scale is None:
+                return ends, ends.largest
+            felt = refresh(_Scaled(H, scale), self._scaled, None, self.rounds)
+            self._scaled, self._products = felt.vectors, self._products + felt.products
+            return ends, felt.largest
+        except NumericalError:
+            return None, NAN
+
+    # ---- the result ----------------------------------------------------------------------------------------------------
+
+    def _widths(self) -> int:
+        return len(COLUMNS) + len(LAYERED) * len(self._followed.layout) + len(UNITS) * len(self._activities)
+
+    def _header(self) -> dict[str, Any]:
+        return {"layers": list(self._followed.layout), "activations": self._activities, "every": self.every}
+
+    def _build(self, look: bool) -> Trace:
+        assert self._records is not None
+        rows = self._records.read()
+        at = len(COLUMNS)
+        columns = {name: rows[:, i].clone() for i, name in enumerate(COLUMNS)}
+        for names, width in ((LAYERED, len(self._followed.layout)), (UNITS, len(self._activities))):
+            for name in names:
+                columns[name] = rows[:, at : at + width].clone()
+                at += width
+        columns["steps"], columns["evaluated"] = columns["steps"].to(torch.int64), columns["evaluated"].bool()
+        diverged = not bool(torch.isfinite(columns["loss"][columns["evaluated"]]).all())
+        x = self._followed.point()
+        with _untouched(self.f):
+            last = self._look(x) if look and not diverged else None
+            config: dict[str, Any] = {
+                name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
+            }
+            if len(self._followed.optimizers) == 1 and (spec := spec_of(self._followed.optimizers[0])) is not None:
+                config["optimizer"] = spec
+            source = provenance(self.f, x, None, 0, config)
+        return Trace(
+            **columns,
+            layers=list(self._followed.layout),
+            activations=self._activities,
+            every=self.every,
+            products=self._products,
+            diverged=diverged,
+            optimizer=", ".join(type(o).__name__ for o in self._followed.optimizers),
+            momentum=self._followed.momentum(),
+            x=x.cpu(),
+            last=last,
+            provenance=source,
+        )
+
+    def _look(self, x: Tensor) -> StationaryPoint | None:
+        try:
+            if x.numel() <= LAST_DENSE:
+                return classify(self.f, x, "dense")
+            return classify(self.f, x, "lanczos", largest=2, smallest=2, max_products=LAST_PRODUCTS)
+        except NumericalError:
+            return None
+
+
+class _Scaled:
+    """D H D, as an adaptive optimiser feels H; d: (n,) the diagonal of D."""
+
+    def __init__(self, H: Hessian, d: Tensor) -> None:
+        self.H, self.d = H, d
+        self.shape, self.dtype, self.device = H.shape, H.dtype, H.device
+
+    def __matmul__(self, V: Tensor, /) -> Tensor:
+        d = self.d if V.ndim == 1 else self.d[:, None]
+        product: Tensor = d * (self.H @ (d * V))
+        return product
+
+
+def _finite(value: Tensor, gradient: Tensor) -> bool:
+    return bool(torch.isfinite(value)) and bool(torch.isfinite(gradient).all())
+
+
+def _together(row: list[Tensor | float], device: torch.device) -> Tensor:
+    """Numbers, some of them () on a device, as one float64 tensor there; those of the host travel in one piece."""
+    known = [0.0 if isinstance(v, Tensor) else v for v in row]
+    found = torch.tensor(known, dtype=torch.float64, device=device)
+    where = [i for i, v in enumerate(row) if isinstance(v, Tensor)]
+    if where:
+        found[where] = torch.stack([v.to(device, torch.float64) for v in row if isinstance(v, Tensor)])
+    return found
+
+
+def _evaluate(f: ModelLandscape | FunctionLandscape, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float, Activity]:
+    """One pass: f, its gradient (n,), the trace of the gradient's covariance over f's batches (NaN with fewer than two), activations."""
+    shares, batches = 0.0, 0
+    total = x.new_zeros((), dtype=torch.float64)
+    squares: Tensor | float = 0.0
+    gradient, data = torch.zeros_like(x), None
+    activity = Activity()
+    with f.evaluation(), torch.enable_grad():
+        for term in f.terms():
+            point = x.clone().requires_grad_(True)
+            activity.next_batch()
+            with activity:
+                value = term.function(point)
+            total += value.detach()
+            if not value.requires_grad:  # a constant
+                continue
+            (g,) = torch.autograd.grad(value, point, allow_unused=True)
+            g = torch.zeros_like(x) if g is None else g
+            gradient += g
+            if term.batch is not None and term.share > 0:
+                data = g.double() if data is None else data + g
+                squares = g.double().square().sum() / term.share + squares
+                shares += term.share**2
+                batches += 1
+    if batches < 2 or data is None:
+        return total, gradient, float("nan"), activity
+    return total, gradient, (squares - data.square().sum()).clamp(min=0.0) / (1 - shares), activity
+
+
+@contextmanager
+def _untouched(f: ModelLandscape | FunctionLandscape) -> Iterator[None]:
+    """Evaluate f and leave every random state that a loop can feel as it was; autocast is off inside."""
+    loader = getattr(f, "batches", None)
+    parts = [loader, getattr(loader, "sampler", None), getattr(getattr(loader, "batch_sampler", None), "sampler", None)]
+    found = {id(g): g for g in (getattr(p, "generator", None) for p in parts) if isinstance(g, torch.Generator)}
+    states = [(g, g.get_state()) for g in found.values()]
+    python, numpy = random.getstate(), np.random.get_state()
+    cuda = [f.device.index or 0] if f.device.type == "cuda" else []
+    own = isinstance(f, ModelLandscape) and isinstance(
+        loader, list | tuple
+    )  # torch's is then seen to by f's evaluation
+    try:
+        with torch.random.fork_rng(devices=cuda, enabled=not own), torch.autocast(f.device.type, enabled=False):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        for g, state in states:
+            g.set_state(state)

@@ -1,0 +1,210 @@
+"""The whole report, each part against dense linear algebra or resampled data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from nets import plain_loss, problem
+from torch import Tensor, nn
+
+import landscape as ls
+from landscape.points.analyze import sampling_errors
+from landscape.points.checks import Status
+
+
+def dense_truth(kind: str, seed: int) -> tuple[ls.ModelLandscape, Tensor, Tensor]:
+    net = problem(kind, seed)
+    objective, point = plain_loss(net)
+    H = torch.autograd.functional.hessian(objective, point)
+    f = ls.ModelLandscape(net.model, net.loss, net.batches(4), l2=net.l2 or None)
+    return f, 0.5 * (H + H.T), torch.func.grad(objective)(point)
+
+
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_the_report_against_dense_linear_algebra(method: str) -> None:
+    f, H, g = dense_truth("encoder", seed=1)
+    report = ls.analyze(f, method=method, largest=4, smallest=3, max_products=400, seed=3)
+    values = torch.linalg.eigvalsh(H)
+    point = report.point
+    assert (report.parameters, report.samples) == (f.dim, 23)
+    assert point.gradient_norm == pytest.approx(float(g.norm()), rel=1e-10)
+    assert (point.pairs.values[-4:] - values[-4:]).abs().max() <= point.pairs.bounds[-4:].max()
+    assert (point.pairs.values[:3] - values[:3]).abs().max() <= point.pairs.bounds[:3].max()
+    truth = float(H.trace())
+    assert report.trace.low <= truth <= report.trace.high or abs(report.trace.value - truth) <= 3 * report.trace.error
+    for k in (1, 2, 3):
+        moment = report.density.moment(k)
+        assert abs(moment.value - float((values**k).mean())) <= 4 * moment.error + 1e-12
+    for level in (-0.2, 0.1, 1.0):
+        count = report.density.count(level, float("inf"))
+        assert count.low <= int((values >= level).sum()) <= count.high
+    assert sum(layer.parameters for layer in report.layers) == f.dim
+    assert {layer.name for layer in report.layers} >= {"head", "layer.norm1", "layer.self_attn"}
+    for layer in report.layers:
+        own = [i for k, s in f.layout.items() if k.rpartition(".")[0] == layer.name for i in range(s.start, s.stop)]
+        block = torch.linalg.eigvalsh(H[own][:, own])
+        assert layer.gradient_norm == pytest.approx(float(g[own].norm()), rel=1e-10)
+        assert abs(layer.largest.value - float(block[-1])) <= layer.largest.error + 1e-12
+        assert abs(layer.smallest.value - float(block[0])) <= layer.smallest.error + 1e-12
+    assert report.products > 0
+    assert {c.name: c.status for c in report.checks}["kernels"] is Status.NOTE
+
+
+def test_slices_pass_through_the_loss_and_follow_the_parabola() -> None:
+    f, H, g = dense_truth("tanh-mlp", seed=0)
+    report = ls.analyze(f)
+    x, loss = f.point(), float(f.value(f.point()))
+    for cut, column in zip(report.slices, (-1, 0), strict=True):
+        v = torch.linalg.eigh(H)[1][:, column]
+        assert cut.curvature == pytest.approx(float(v @ H @ v), rel=1e-8)
+        assert abs(cut.slope) == pytest.approx(float((g @ v).abs()), rel=1e-6)
+        middle = len(cut.t) // 2
+        assert cut.t[middle] == 0
+        assert float(cut.values[middle]) == pytest.approx(loss, rel=1e-12)
+        w = report.point.pairs.vectors[:, column]
+        assert float(cut.values[3]) == pytest.approx(float(f.value(x + cut.t[3] * w)), rel=1e-12)
+        assert torch.equal(cut.predicted, report.point.value + cut.slope * cut.t + 0.5 * cut.curvature * cut.t**2)
+
+
+def test_data_sampling_errors_against_a_bootstrap() -> None:
+    torch.manual_seed(1)
+    samples = 400
+    x = torch.randn(samples, 4, dtype=torch.float64)
+    y = (x[:, 0] * x[:, 1] > 0).long() + (x[:, 2] > 1).long()
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+    singles = list(zip(x.split(1), y.split(1), strict=True))
+    f = ls.ModelLandscape(model, F.cross_entropy, singles, l2={"*": 0.05})
+    H = ls.Hessian(f)
+    pairs = ls.eigsh(H, largest=4, smallest=2, tol=1e-8)
+    stated = sampling_errors(H, pairs)
+    each = torch.stack([ls.Hessian(ls.ModelLandscape(model, F.cross_entropy, [b])).dense() for b in singles])
+    rng = np.random.default_rng(0)
+    decay = 0.05 * torch.eye(f.dim, dtype=torch.float64)
+    replicates = []
+    for _ in range(400):
+        counts = torch.from_numpy(rng.multinomial(samples, [1 / samples] * samples).astype(float))
+        values = torch.linalg.eigvalsh(torch.einsum("b,bij->ij", counts / samples, each) + decay)
+        replicates.append(torch.cat([values[:2], values[-4:]]))
+    bootstrap = torch.stack(replicates).std(0)
+    torch.testing.assert_close(
+        stated, bootstrap, rtol=0.25, atol=0
+    )  # 400 replicates know a deviation to 4 %, the rest is second order
+    coarse = ls.ModelLandscape(model, F.cross_entropy, list(zip(x.split(8), y.split(8), strict=True)), l2={"*": 0.05})
+    torch.testing.assert_close(
+        sampling_errors(ls.Hessian(coarse), pairs), bootstrap, rtol=0.5, atol=0
+    )  # 50 batches: 10 % each
+
+
+def test_one_batch_has_no_sampling_error() -> None:
+    net = problem("regression")
+    report = ls.analyze(ls.ModelLandscape(net.model, net.loss, [net.batch]))
+    assert report.sampling_errors.isnan().all()
+
+
+def test_a_report_is_stored_and_comes_back(tmp_path: Path) -> None:
+    net = problem("gru")
+    f = ls.ModelLandscape(net.model, net.loss, net.batches(5))
+    before = {k: v.clone() for k, v in net.model.state_dict().items()}
+    report = ls.analyze(f, name="my gru", seed=7, notes=["a note"], config={"model": "gru", "probes": 5})
+    loaded = ls.load(report.save(tmp_path / "run"))
+    assert isinstance(loaded, ls.AnalysisReport)
+    assert loaded.point.kind == report.point.kind
+    assert torch.equal(loaded.point.pairs.vectors, report.point.pairs.vectors)
+    assert torch.equal(loaded.density.nodes, report.density.nodes)
+    assert loaded.density.count(0, 1) == report.density.count(0, 1)
+    assert loaded.checks == report.checks
+    assert loaded.layers == report.layers
+    assert loaded.provenance == report.provenance
+    assert (loaded.provenance.name, loaded.provenance.seed, loaded.notes) == ("my gru", 7, ("a note",))
+    assert all(torch.equal(v, before[k]) for k, v in net.model.state_dict().items())
+    again = ls.analyze(f, seed=7)
+    assert torch.equal(again.point.eigenvalues, report.point.eigenvalues)  # the same seed, the same numbers
+    assert again.density.nodes.tolist() == report.density.nodes.tolist()
+
+
+def test_provenance_changes_with_model_and_data() -> None:
+    net = problem("regression")
+    f = ls.ModelLandscape(net.model, net.loss, net.batches(5))
+    first = f.fingerprint()
+    assert first == f.fingerprint()
+    with torch.no_grad():
+        net.model[0].bias[0] += 1
+    moved = f.fingerprint()
+    assert moved[0] != first[0]
+    assert moved[1] == first[1]
+    net.batch[1][3, 0] += 1
+    assert f.fingerprint()[1] != first[1]
+
+
+def test_a_formula_is_analysed_too(dtype: torch.dtype, device: torch.device) -> None:
+    f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 2] ** 4, dim=3, name="saddle")
+    report = ls.analyze(f, at=torch.zeros(3, dtype=dtype, device=device))
+    assert (report.name, report.point.kind, report.point.index, report.point.nullity) == ("saddle", "saddle", 1, 1)
+    assert report.layers == ()
+    assert any("way down" in line for line in report.advice)
+
+
+def test_advice_names_what_was_found() -> None:
+    f, H, _ = dense_truth("relu-mlp", seed=0)
+    report = ls.analyze(f)
+    stable = 2 / float(torch.linalg.eigvalsh(H)[-1])
+    assert report.advice[0].startswith("train on")
+    assert any(f"{stable:.3g}" in line for line in report.advice)
+    assert any(line.startswith("kinks") for line in report.advice) == (
+        {c.name: c.status for c in report.checks}["kinks"] is Status.WARNING
+    )
+
+
+def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    stages: list[str] = []
+    f, _, _ = dense_truth("regression", seed=0)
+    ls.analyze(f, progress=lambda stage, done, total: stages.append(stage))
+    assert list(dict.fromkeys(stages))[:2] == ["checks", "dense Hessian"]
+    assert {"density", "layers", "slices"} <= set(stages)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_nothing_is_made_on_the_default_device(method: str) -> None:
+    """What would land on the wrong device of a GPU machine lands on meta here, and fails at once."""
+    f, _, _ = dense_truth("batch-norm", seed=1)
+    flat = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 + x[..., 1] ** 4, dim=2)
+    at = torch.zeros(2, dtype=torch.float64)
+    with torch.device("meta"):
+        ls.analyze(f, method=method, max_products=200)
+        ls.classify(flat, at, method)
+
+
+@pytest.mark.parametrize("method", ["newton-mr", "saddle-free"])
+def test_a_polished_point_is_stationary_and_the_model_stays(method: str, tmp_path: Path) -> None:
+    net = problem("tanh-mlp")
+    f = ls.ModelLandscape(net.model, net.loss, net.batches(4), l2={"*": 0.05})
+    before = f.point()
+    value, slope = float(f.value(before)), float(f.gradient(before).norm())
+    report = ls.analyze(f, polish=method)
+    polish = report.polish
+    assert polish is not None
+    assert torch.equal(f.point(), before)
+    assert report.point.kind in ("minimum", "saddle")
+    assert polish.outcome.name == "STATIONARY"
+    assert polish.distance == pytest.approx(float((report.point.x - before).norm()), rel=1e-9)
+    assert polish.relative_distance == pytest.approx(polish.distance / float(before.norm()), rel=1e-9)
+    assert (polish.value_before, polish.gradient_norm_before) == pytest.approx((value, slope), rel=1e-9)
+    assert polish.value == report.point.value == pytest.approx(float(f.value(report.point.x)))
+    assert polish.gradient_norm < 1e-10 < slope
+    loaded = ls.load(report.save(tmp_path / "run"))
+    assert loaded.polish == polish
+    assert ls.analyze(f).polish is None
+
+
+def test_a_point_that_cannot_be_polished_is_analysed_where_it_ended() -> None:
+    f = ls.FunctionLandscape(lambda x: (x + x**3 / 3).sum(-1), dim=1)
+    report = ls.analyze(f, at=torch.tensor([1.5], dtype=torch.float64), polish="newton-mr")
+    assert report.polish is not None
+    assert report.polish.outcome.name == "GRADIENT_FLAT"
+    assert report.point.kind == "not-stationary"
+    assert abs(float(report.point.x)) < 0.02
+    with pytest.raises(ValueError, match="needs index="):
+        ls.analyze(f, at=torch.tensor([1.5]), polish="eigenvector-following")

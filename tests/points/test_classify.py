@@ -1,0 +1,259 @@
+"""Verdicts on points whose nature is known in closed form, by both routes and in both dtypes, and on networks against dense spectra."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from nets import KINDS, plain_loss, problem
+from torch import Tensor
+
+import landscape as ls
+from landscape.points.higher import higher_order
+
+ROUTES = pytest.mark.parametrize("method", ["dense", "lanczos"])
+
+
+def peano(x: Tensor) -> Tensor:
+    return (x[..., 1] - 2 * x[..., 0] ** 2) * (x[..., 1] - x[..., 0] ** 2)
+
+
+def ring(x: Tensor) -> Tensor:
+    return (x.square().sum(-1) - 1) ** 2
+
+
+X, Y = (lambda x: x[..., 0]), (lambda x: x[..., 1])
+CIRCLE = [math.cos(1), math.sin(1)]
+# name: (formula, point, kind, index, nullity, what the reasons say of higher order)
+VERDICTS: dict[str, tuple[Callable[[Tensor], Tensor], list[float], str, int, int, str]] = {
+    "bowl": (lambda x: X(x) ** 2 + 3 * Y(x) ** 2, [0, 0], "minimum", 0, 0, ""),
+    "dome": (lambda x: -(X(x) ** 2) - 3 * Y(x) ** 2, [0, 0], "maximum", 2, 0, ""),
+    "saddle": (lambda x: X(x) ** 2 - Y(x) ** 2, [0, 0], "saddle", 1, 0, ""),
+    "saddle with a null direction": (lambda x: X(x) ** 2 - Y(x) ** 2 + x[..., 2] ** 4, [0, 0, 0], "saddle", 1, 1, ""),
+    "x^4": (lambda x: X(x) ** 4, [0], "plateau", 0, 1, "minimum to fourth order"),
+    "-x^4": (lambda x: -(X(x) ** 4), [0], "plateau", 0, 1, "maximum to fourth order"),
+    "x^3": (lambda x: X(x) ** 3, [0], "plateau", 0, 1, "no minimum and no maximum"),
+    "x^4 - y^4": (lambda x: X(x) ** 4 - Y(x) ** 4, [0, 0], "plateau", 0, 2, "no minimum"),
+    "x^4 + y^4": (lambda x: X(x) ** 4 + Y(x) ** 4, [0, 0], "plateau", 0, 2, "minimum to fourth order"),
+    "monkey saddle": (lambda x: X(x) ** 3 - 3 * X(x) * Y(x) ** 2, [0, 0], "plateau", 0, 2, "no minimum and no maximum"),
+    "x^2 + y^4": (lambda x: X(x) ** 2 + Y(x) ** 4, [0, 0], "degenerate", 0, 1, "minimum to fourth order"),
+    "x^2 + y^3": (lambda x: X(x) ** 2 + Y(x) ** 3, [0, 0], "degenerate", 0, 1, "no minimum and no maximum"),
+    "x^2 - y^4": (lambda x: X(x) ** 2 - Y(x) ** 4, [0, 0], "degenerate", 0, 1, "no minimum"),
+    "-x^2 - y^4": (lambda x: -(X(x) ** 2) - Y(x) ** 4, [0, 0], "degenerate", 1, 1, "maximum to fourth order"),
+    "-x^2 + y^4": (lambda x: -(X(x) ** 2) + Y(x) ** 4, [0, 0], "degenerate", 1, 1, "no maximum"),
+    "Peano": (peano, [0, 0], "degenerate", 0, 1, "no minimum: to fourth order f changes as -0.25"),
+    "ring of minima": (ring, CIRCLE, "degenerate", 0, 1, "flat to fourth order"),
+    "sphere of minima": (ring, [5**-0.5] * 5, "degenerate", 0, 4, "flat to fourth order"),
+    "crossed valleys": (lambda x: X(x) ** 2 * Y(x) ** 2, [1.5, 0], "degenerate", 0, 1, "flat to fourth order"),
+    "constant": (lambda x: 0 * X(x) + 3, [1, 2], "plateau", 0, 2, "flat to fourth order"),
+    "1e-9 (x^2 - y^2)": (lambda x: 1e-9 * (X(x) ** 2 - Y(x) ** 2), [0, 0], "saddle", 1, 0, ""),
+    "1e6 + x^2 - y^2": (lambda x: 1e6 + X(x) ** 2 - Y(x) ** 2, [0, 0], "saddle", 1, 0, ""),
+    "slope without curvature": (lambda x: 1e-9 * X(x) + 5, [1, 1], "not-stationary", 0, 2, ""),
+    "slope along a valley": (lambda x: 1e-9 * X(x) + Y(x) ** 2, [0, 0], "not-stationary", 0, 1, ""),
+    "slope of a bowl": (lambda x: X(x) ** 2 + Y(x) ** 2, [1e-3, 0], "not-stationary", 0, 0, ""),
+    "slope of a saddle": (lambda x: X(x) ** 2 - Y(x) ** 2, [1, 1], "not-stationary", 1, 0, ""),
+}  # fmt: skip
+
+
+@ROUTES
+@pytest.mark.parametrize("name", VERDICTS)
+def test_known_points(name: str, method: str, dtype: torch.dtype, device: torch.device) -> None:
+    formula, at, kind, index, nullity, higher = VERDICTS[name]
+    f = ls.FunctionLandscape(formula, dim=len(at))
+    point = ls.classify(f, torch.tensor(at, dtype=dtype, device=device), method)
+    assert (point.kind, point.index, point.nullity) == (kind, index, nullity)
+    assert point.index_bounds == (index, index)
+    assert higher in " ".join(point.reasons)
+    assert point.confidence == 1.0
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e-12, 0.0), (1e12, 0.0), (3.0, -7.0)])
+@pytest.mark.parametrize("name", [k for k in VERDICTS if "slope" not in k])
+def test_scale_changes_no_verdict(name: str, a: float, b: float) -> None:
+    formula, at, kind, index, nullity, _ = VERDICTS[name]
+    f = ls.FunctionLandscape(lambda x: a * formula(x) + b, dim=len(at))
+    point = ls.classify(f, torch.tensor(at, dtype=torch.float64))
+    assert (point.kind, point.index, point.nullity) == (kind, index, nullity)
+
+
+def diagonal(values: Tensor) -> ls.FunctionLandscape:
+    return ls.FunctionLandscape(lambda x: 0.5 * (values.to(x) * x * x).sum(-1), dim=len(values))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("low", "index", "nullity"),
+    [
+        ([-1e-3], 1, 0),
+        ([-1e-3] * 3, 3, 0),
+        ([-5.0] * 20, 20, 0),
+        ([-2.0, -2.0 * (1 + 1e-6), -2.0 * (1 + 2e-6)], 3, 0),
+        ([0.0] * 4, 0, 4),
+        ([-1.0, 0.0, 0.0], 1, 2),
+        ([], 0, 0),
+    ],
+    ids=["tiny", "tiny thrice", "twentyfold", "cluster", "zeros", "one and zeros", "none"],
+)  # fmt: skip
+def test_lanczos_counts_on_chosen_spectra(low: list[float], index: int, nullity: int, seed: int) -> None:
+    n = 4_000
+    bulk = torch.linspace(1, 1e3, n - len(low), dtype=torch.float64)
+    f = diagonal(torch.cat([torch.tensor(low, dtype=torch.float64), bulk]))
+    point = ls.classify(f, torch.zeros(n, dtype=torch.float64), "lanczos", seed=seed)
+    assert (point.index, point.nullity) == (index, nullity)
+    assert point.confidence > 0.99
+    assert point.kind == ("saddle" if index else "degenerate" if nullity else "minimum")
+    exact = torch.cat([torch.tensor(sorted(low), dtype=torch.float64), bulk])
+    k = point.pairs.smallest
+    assert ((point.eigenvalues[:k] - exact[:k]).abs() <= point.pairs.bounds[:k]).all()
+
+
+def test_a_tiny_negative_value_in_twenty_thousand() -> None:
+    n = 20_000
+    values = torch.linspace(1, 1e3, n, dtype=torch.float64)
+    values[7] = -1e-3
+    point = ls.classify(diagonal(values), torch.zeros(n, dtype=torch.float64))
+    assert (point.kind, point.index, point.method) == ("saddle", 1, "lanczos")
+
+
+def test_an_index_beyond_what_is_followed_is_bounded() -> None:
+    values = torch.cat(
+        [-torch.linspace(1, 2, 2_000, dtype=torch.float64), torch.linspace(1, 3, 2_000, dtype=torch.float64)]
+    )
+    point = ls.classify(diagonal(values), torch.zeros(4_000, dtype=torch.float64))
+    low, high = point.index_bounds
+    assert point.kind == "saddle"
+    assert point.index is None
+    assert 20 <= low <= 2_000 <= high <= 3_980
+    assert point.confidence == 1.0
+
+
+def test_a_budget_too_small_is_inconclusive_not_a_guess() -> None:
+    values = torch.logspace(-6, 0, 4_000, dtype=torch.float64)
+    point = ls.classify(diagonal(values), torch.zeros(4_000, dtype=torch.float64), max_products=45)
+    assert point.kind == "inconclusive"
+    assert "raise max_products" in " ".join(point.reasons)
+    assert point.index_bounds[0] == 0
+
+
+CASES = [(kind, seed, dtype) for kind in KINDS for seed in range(8) for dtype in (torch.float64, torch.float32)]
+
+
+@pytest.fixture(scope="module")
+def ratios() -> Any:
+    found: list[float] = []
+    yield found
+    print(f"\n{len(found)} networks against dense float64 spectra: worst |error| / bound {max(found):.2f}")
+    assert len(found) >= 300
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_against_dense_spectra(kind: str, ratios: list[float]) -> None:
+    """Every eigenvalue within its bound and the index equal: 8 seeds x 2 dtypes of each kind, dense and Lanczos by turns."""
+    for seed in range(8):
+        net = problem(kind, seed)
+        objective, at = plain_loss(net)
+        A = torch.autograd.functional.hessian(objective, at, vectorize=kind != "group-norm")
+        truth = torch.linalg.eigvalsh(0.5 * (A + A.T))
+        for dtype in (torch.float64, torch.float32):
+            f = ls.ModelLandscape(net.model, net.loss, net.batches(7), l2=net.l2 or None, dtype=dtype)
+            point = ls.classify(f, method="lanczos" if seed == 7 else "dense", largest=6, smallest=6, max_products=300)
+            k, values = point.pairs.smallest, point.eigenvalues
+            expected = (
+                truth if len(values) == len(truth) else torch.cat([truth[:k], truth[len(truth) - len(values) + k :]])
+            )
+            bounds = point.uncertainty if point.method == "dense" else point.pairs.bounds
+            ratios.append(float(((values - expected).abs() / bounds).max()))
+            assert ratios[-1] <= 1
+            assert bounds.max() <= (1.1e-4 if seed == 7 else 1e-5) * truth.abs().max()
+            epsilon = float(point.uncertainty.max())
+            assert point.index_bounds[0] <= int((truth < 0).sum())
+            assert point.index_bounds[1] >= int((truth < -epsilon).sum())
+            if seed < 7:
+                assert point.index == int((truth < -epsilon).sum())
+            assert point.kind == "not-stationary"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "exact"}, "auto, dense or lanczos"),
+        ({"largest": 0}, "at least 1"),
+        ({"smallest": 0}, "at least 1"),
+        ({"tol": 2.0}, "between 0 and 1"),
+    ],
+)
+def test_bad_arguments_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ls.classify(diagonal(torch.ones(3)), torch.zeros(3), **options)
+
+
+def test_not_finite_is_named() -> None:
+    f = ls.FunctionLandscape(lambda x: x[..., 0].log(), dim=1)
+    for at in (-1.0, 0.0):
+        with pytest.raises(ls.NumericalError, match="not finite"):
+            ls.classify(f, torch.tensor([at], dtype=torch.float64))
+
+
+def spread(zeros: int, small: int, size: float, others: int) -> Tensor:
+    """Zeros, one small eigenvalue repeated, and a spectrum from 1 to 2."""
+    return torch.cat([torch.zeros(zeros), torch.full((small,), size), torch.linspace(1, 2, others)]).double()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cluster_beside_zero_is_neither_zero_nor_negative(seed: int) -> None:
+    values = spread(1, 12, 1e-6, 285)
+    assert ls.eigsh(torch.diag(values), 10, 10, tol=1e-7, seed=seed).negative_at_least == 0
+    point = ls.classify(diagonal(values), torch.zeros(298, dtype=torch.float64), "lanczos", seed=seed)
+    assert (point.kind, point.index, point.nullity) == ("degenerate", 0, 1)
+
+
+def test_more_zeros_than_are_computed() -> None:
+    flat = ls.classify(diagonal(spread(195, 0, 1.0, 5)), torch.zeros(200, dtype=torch.float64), "lanczos")
+    assert (flat.kind, flat.index, flat.nullity) == ("degenerate", 0, None)
+    assert "how many eigenvalues are zero is not known" in " ".join(flat.reasons)
+    some = ls.classify(diagonal(spread(15, 0, 1.0, 185)), torch.zeros(200, dtype=torch.float64), "lanczos")
+    assert (some.kind, some.index, some.nullity) == ("degenerate", 0, 15)
+    none = ls.classify(diagonal(torch.zeros(200)), torch.zeros(200, dtype=torch.float64), "lanczos")
+    assert (none.kind, none.index, none.nullity) == ("plateau", 0, 200)
+
+
+def test_most_of_a_small_spectrum_negative() -> None:
+    values = torch.cat([-torch.ones(30), torch.zeros(5), torch.ones(1)])
+    point = ls.classify(diagonal(values), torch.zeros(36, dtype=torch.float64), "lanczos")
+    assert (point.kind, point.index, point.nullity) == ("saddle", 30, 5)
+
+
+def test_higher_order_is_not_told_from_half_a_null_space() -> None:
+    f = ls.FunctionLandscape(lambda x: X(x) ** 2 + Y(x) ** 2 * x[..., 2], dim=3)
+    H = ls.Hessian(f, torch.zeros(3, dtype=torch.float64))
+    known = torch.tensor([[0.0], [1.0], [0.0]], dtype=torch.float64)
+    assert "null directions beside those found" in higher_order(f, H, known, 1e-12, 1)[0]
+
+
+def curved_valley(x: Tensor) -> Tensor:
+    return (X(x) - torch.sin(Y(x))) ** 2
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e150], ids="{:g}".format)
+@pytest.mark.parametrize(
+    ("formula", "point", "words"),
+    [
+        (curved_valley, [0.0, 0.0], "flat to fourth order"),
+        (curved_valley, [0.0, 10 * math.pi], "flat to fourth order"),  # where x itself is rounded
+        (lambda x: X(x) ** 2 * Y(x), [0.0, 1.0], "flat to fourth order"),
+        (lambda x: (1 + Y(x) ** 2) * X(x) ** 2, [0.0, 3.0], "flat to fourth order"),
+        (ring, [math.cos(1), math.sin(1)], "flat to fourth order"),
+        (lambda x: X(x) ** 2 - (Y(x) - 3) ** 4, [0.0, 3.0], "no minimum"),
+        (lambda x: X(x) ** 2 - 1e-3 * (Y(x) - 3) ** 3, [0.0, 3.0], "no minimum"),
+    ],
+    ids=["curved", "far", "wedge", "widening", "ring", "quartic", "cubic"],
+)
+def test_higher_order_in_any_coordinates(formula: Any, point: list[float], words: str, scale: float) -> None:
+    """What is zero is rounding in turned coordinates; none of it is a rise or fall."""
+    for seed in range(5):
+        Q = torch.linalg.qr(torch.randn(2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))[0]
+        turned = ls.FunctionLandscape(lambda x, Q=Q: scale * formula(x @ Q.T), 2)
+        found = ls.classify(turned, Q.T @ torch.tensor(point, dtype=torch.float64))
+        assert found.kind == "degenerate"
+        assert words in found.reasons[-1]
