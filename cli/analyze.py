@@ -42,10 +42,8 @@ def analyze(
 
     from . import problems
 
-    def compute(problem: Any, **settings: Any) -> analysis.AnalysisReport:
-        return analysis.analyze(problem.landscape, name=problem.name, notes=problem.notes, **settings)
-
-    report = problems.solve(ctx, target, options, analysis.AnalysisReport, compute, resume=resume)
+    kind, compute = analysis.AnalysisReport, analysis.analyze
+    report = problems.solve(ctx, target, options, kind, compute, resume=resume)
     if as_json:
         screens.as_json(report, folder=str(target))
     else:

@@ -36,10 +36,10 @@ def count(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: 
     if known is not None:
         _require_same(known, family, target, ctx)
 
-    def work(bar: Any, settings: dict[str, Any]) -> ls.SaddleCounts:
+    def work(bar: Any) -> ls.SaddleCounts:
         return ls.count_saddles(
             family, dims, realisations, seed, starts=options["starts"], known=known,
-            device=loading.device(options["device"]), config=settings, progress=bar, keep=partial(runs.keep, target),
+            device=loading.device(options["device"]), progress=bar, keep=partial(runs.keep, target),
         )  # fmt: skip
 
     return problems.store(ctx, target, work)
@@ -159,5 +159,5 @@ def _require_same(known: ls.SaddleCounts, family: families.Family, target: Path,
             f"{target} holds counts with another {', '.join(changed)}, which cannot be taken further: pass --force, or another --out.",
             2,
         )
-    if known.provenance is not None and known.provenance.model_hash != family.fingerprint:
+    if known.provenance.model_hash != family.fingerprint:
         raise OneLine(f"{target} holds counts of another {family.name}: the file has changed since. Pass --force.", 2)

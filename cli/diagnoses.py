@@ -17,7 +17,7 @@ from landscape.loading import userfiles
 from landscape.training.continuation import going_on, made_by, on_copy
 from landscape.zoo import stuck
 
-from . import problems, runs
+from . import config, problems, runs
 from .errors import OneLine
 
 ABOUT_A_MODEL = (
@@ -35,16 +35,19 @@ def report(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
         return stored
     run, name = _source(ctx, options)
 
-    def work(bar: Any, settings: dict[str, Any]) -> ls.DiagnosisReport:
+    def work(bar: Any) -> ls.DiagnosisReport:
         begun = time.perf_counter()
         trace, how, notes, f, optimizer = run(options, bar)
         given = {"f": f, "optimizer": optimizer} if f is not None and options["probe"] is not False else {}
         found = ls.diagnose(
             trace, **given, steps=options["probe_steps"], seeds=options["trials"], seed=options["seed"], progress=bar
         )
-        origin = replace(trace.provenance, name=name or trace.provenance.name, seed=options["seed"], config=settings)
+        settings = config.resolved(ctx)
+        origin = replace(
+            trace.provenance, name=name or trace.name, seed=options["seed"], config=settings, notes=tuple(notes)
+        )
         seconds = time.perf_counter() - begun
-        return ls.DiagnosisReport(origin.name, trace.x.numel(), how, found, trace, notes, seconds, origin)
+        return ls.DiagnosisReport(trace.x.numel(), how, found, trace, seconds, provenance=origin)
 
     return problems.store(ctx, target, work)
 
@@ -103,7 +106,7 @@ def _stored(ctx: click.Context, options: dict[str, Any]) -> Any:
         x = trace.x.to(f.device, f.dtype)
         ours, parameters = on_copy(f, x)
         # a checkpoint of another time has a state of another time
-        state, notes = _state(options, there=isinstance(f, ls.ModelLandscape) and torch.equal(f.point(), x))
+        state, notes = _state(options, there=bool(f.layout) and torch.equal(f.locate(None), x))
         optimizer, restored, more = _going_on(ours, parameters, options | {"optimizer": spec}, state)
         how = f"{how}, tried {restored}"
         return trace, how, (*problem.notes, *notes, *more), ours, optimizer
@@ -119,11 +122,11 @@ def _traced_problem(options: dict[str, Any], trace: ls.Trace) -> tuple[Any, str]
     else:
         problem, _ = problems.load(options)
     f = problem.landscape
-    if f.dim != n or (isinstance(f, ls.ModelLandscape) and list(f.layout) != trace.layers):
+    if f.dim != n or (f.layout and list(f.layout) != trace.layers):
         return problem, (
             f"{name} has {f.dim} parameters, the trace {n} in {', '.join(trace.layers[:3])}, ...: it is of another model."
         )
-    if isinstance(f, ls.ModelLandscape):
+    if f.layout:
         return problem, ""
     loss, now = float(trace.loss[-1]), float(f.value(trace.x.to(f.dtype)))
     if not trace.diverged and abs(now - loss) > 1e-5 * max(abs(now), abs(loss)):

@@ -1,7 +1,6 @@
 """From the options of `landscape escape` to a stored study, or a sweep of them, and those in words."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ import torch
 
 import landscape as ls
 from landscape import specs
-from landscape.landscapes.formula import FunctionLandscape
 from landscape.optimizers.escape import event
+from landscape.results import origin
 from landscape.specs.optimizers import maker
 
 from . import numbers, problems, runs
@@ -32,17 +31,15 @@ def study(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: 
     leaves = event(options["event"])
     varied = _varied(options["sweep"]) if options["sweep"] else None
 
-    def work(bar: Any, settings: dict[str, Any]) -> ls.Study | ls.Sweep:
+    def work(bar: Any) -> ls.Study | ls.Sweep:
         given = {k: options[k] for k in ("runs", "steps", "start", "noise", "schedule", "seed")}
         given |= {"event": leaves, "progress": bar}
         if varied is not None:
-            found: ls.Study | ls.Sweep = _sweep(options, given, *varied)
-            name = options["landscape"]
-        else:
-            problem = problems.landscape(options)
-            f, name = problem.landscape, problem.name
-            found = ls.escape(f, problems.at(f, options), options["optimizers"], record=_record(f, options), **given)
-        return replace(found, provenance=replace(found.provenance, name=name, config=settings))
+            with origin(options["landscape"]):
+                return _sweep(options, given, *varied)
+        with problems.loaded(options) as problem:
+            f = problem.landscape
+            return ls.escape(f, problems.at(f, options), options["optimizers"], record=_record(f, options), **given)
 
     return problems.store(ctx, target, work)
 
@@ -108,7 +105,7 @@ def _varied(text: str) -> tuple[str, list[Any]]:
 
 def _record(f: Any, options: dict[str, Any]) -> int:
     given: int | None = options["record"]
-    return given if given is not None else RECORDED if isinstance(f, FunctionLandscape) else 0
+    return given if given is not None else 0 if f.layout else RECORDED
 
 
 def _named(found: ls.Study | ls.Sweep) -> list[tuple[str, ls.Escapes, int]]:

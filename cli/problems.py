@@ -1,8 +1,8 @@
 """From the options of a command to a problem, and from a problem to a result in its folder."""
 
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 import torch
 
-from landscape import loading
-from landscape.landscapes.formula import FunctionLandscape
+from landscape import loading, results
+from landscape.core import Landscape
 from landscape.loading import point as points
 
 from . import config, progress, runs
@@ -27,23 +27,38 @@ def solve(
     if resume and (stored := runs.finished(target, kind, ctx)) is not None:
         return stored
 
-    def work(bar: Any, settings: dict[str, Any]) -> R:
+    def work(bar: Any) -> R:
         problem, rest = load(options)
-        return compute(problem, config=settings, progress=bar, **rest)
+        with told(problem):
+            return compute(problem.landscape, progress=bar, **rest)
 
     return store(ctx, target, work)
 
 
-def store(ctx: click.Context, target: Path, work: Callable[[Any, dict[str, Any]], R]) -> R:
-    """The result of ``work(progress, options in force)``, stored in ``target`` with its figures."""
+def store(ctx: click.Context, target: Path, work: Callable[[Any], R]) -> R:
+    """The result of ``work(progress)``, stored in ``target`` with its figures."""
     settings = config.resolved(ctx)
     # what users' own code prints is no result of ours: it goes to stderr
     with redirect_stdout(sys.stderr), runs.writing(target) as folder, progress.bar() as bar:
         bar("loading", 0, None)
-        result = work(bar, settings)
+        with results.origin(config=settings):
+            result = work(bar)
         bar("figures", 0, None)
         runs.fill(folder, result, settings, config.words(ctx))
     return result
+
+
+@contextmanager
+def loaded(options: dict[str, Any]) -> Iterator[loading.Problem]:
+    """The landscape that the options of a command describe; results made inside say that they are about it."""
+    problem = landscape(options)
+    with told(problem):
+        yield problem
+
+
+def told(problem: loading.Problem) -> AbstractContextManager[None]:
+    """Results made inside say that they are about this problem."""
+    return results.origin(problem.name, notes=problem.notes, model_hash=problem.fingerprint)
 
 
 def landscape(options: dict[str, Any]) -> loading.Problem:
@@ -52,14 +67,13 @@ def landscape(options: dict[str, Any]) -> loading.Problem:
     return loading.landscape(loading.LandscapeOptions(**_chosen(options | {"model": options["landscape"]}, known)))
 
 
-def at(f: Any, options: dict[str, Any]) -> torch.Tensor:
+def at(f: Landscape, options: dict[str, Any]) -> torch.Tensor:
     """The point --at; else the model's own, or the origin of a formula."""
     if options["at"] is not None:
         return points.read(options["at"], f, "--at")
-    if isinstance(f, FunctionLandscape):
-        return torch.zeros(f.dim, dtype=f.dtype, device=loading.device(options["device"]))
-    point: torch.Tensor = f.point()
-    return point
+    if f.layout:
+        return f.locate(None)
+    return torch.zeros(f.dim, dtype=f.dtype, device=loading.device(options["device"]))
 
 
 def load(options: dict[str, Any]) -> tuple[loading.Problem, dict[str, Any]]:

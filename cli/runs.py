@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,15 +99,10 @@ def kept(target: Path, kind: type[T], ctx: click.Context, *free: str) -> T | Non
 
 
 def load(folder: str | Path) -> Any:
-    """The result stored in ``folder``; one that Python has saved without its origin gets an empty one."""
+    """The result stored in ``folder``."""
     import landscape
 
-    result = landscape.load(folder)
-    if hasattr(result, "provenance") and result.provenance is None:
-        nothing = dict.fromkeys(("dtype", "device", "model_hash", "data_hash", "platform", "created"), "")
-        origin = landscape.Provenance(name=result.name, seed=result.seed, versions={}, config={}, **nothing)
-        return replace(result, provenance=origin)
-    return result
+    return landscape.load(folder)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import landscape as ls
 from landscape import loading
 from landscape.inventory.census import Census
 from landscape.inventory.networks import NetworkCensus
-from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.formula import FunctionLandscape, require_formula
+from landscape.landscapes.model import require_model
 from landscape.loading import point as points
 from landscape.points.reports import SearchReport
-from landscape.results import Provenance, provenance
+from landscape.results import provenance
 
 from . import problems, runs
 from .errors import OneLine
@@ -34,17 +36,16 @@ def find(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: b
     if resume and (stored := runs.finished(target, SearchReport, ctx)) is not None:
         return stored
 
-    def work(bar: Any, settings: dict[str, Any]) -> SearchReport:
-        problem, begun = problems.landscape(options), time.perf_counter()
-        start, words = _start(problem, options)
-        given = {k: options[k] for k in ("tol", "max_products") if options[k] is not None}
-        index = _index(problem, start, options["index"])
-        found = ls.find_stationary(
-            problem.landscape, start, _method(options), index=index, seed=options["seed"], progress=bar, **given
-        )
-        origin = _origin(problem, options["seed"], settings)
-        seconds = time.perf_counter() - begun
-        return SearchReport(problem.name, problem.landscape.dim, words, found, problem.notes, seconds, origin)
+    def work(bar: Any) -> SearchReport:
+        begun, seed = time.perf_counter(), options["seed"]
+        with problems.loaded(options) as problem:
+            f = problem.landscape
+            start, words = _start(problem, options)
+            given = {k: options[k] for k in ("tol", "max_products") if options[k] is not None}
+            index = _index(problem, start, options["index"])
+            found = ls.find_stationary(f, start, _method(options), index=index, seed=seed, progress=bar, **given)
+            seconds = time.perf_counter() - begun
+            return SearchReport(f.dim, words, found, seconds, provenance=provenance(f, None, seed))
 
     return problems.store(ctx, target, work)
 
@@ -65,41 +66,51 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
             2,
         )
 
-    def work(bar: Any, settings: dict[str, Any]) -> Census | NetworkCensus:
-        problem = problems.landscape(options)
-        f, origin = problem.landscape, _origin(problem, options["seed"], settings)
+    def work(bar: Any) -> Census | NetworkCensus:
+        with problems.loaded(options) as problem:
+            return taken(problem, bar)
 
-        def keep(found: Census | NetworkCensus) -> None:
-            runs.keep(target, replace(found, name=problem.name, provenance=origin))
-
-        if not isinstance(f, FunctionLandscape):
+    def taken(problem: loading.Problem, bar: Any) -> Census | NetworkCensus:
+        f, keep = problem.landscape, partial(runs.keep, target)
+        if f.layout:
             chosen = ctx.get_parameter_source("starts") is not click.core.ParameterSource.DEFAULT
             count = options["starts"] if chosen else ALONG_PATHS
             done = begun if isinstance(begun, NetworkCensus) else None
-            return _of_network(f, problem.name, count, options["seed"], settings, done, keep, bar)
-        if known is not None and not _same(known, origin):
+            model = require_model(f, f"{problem.name} has no data to train on.")
+            return _of_network(model, count, options["seed"], done, keep, bar)
+        return _of_formula(require_formula(f, "", FunctionLandscape), problem, bar)
+
+    def _of_formula(f: FunctionLandscape, problem: loading.Problem, bar: Any) -> Census:
+        if known is not None and not _same(known, problem):
             raise OneLine(f"{target} holds a census of another landscape: it has changed since. Pass --force.", 2)
         starts, seed = options["starts"], options["seed"]
         device = loading.device(options["device"])
         found = ls.census(
-            f, starts, seed, tolerance=options["tolerance"], known=known, device=device, keep=keep, progress=bar
+            f,
+            starts,
+            seed,
+            tolerance=options["tolerance"],
+            known=known,
+            device=device,
+            keep=partial(runs.keep, target),
+            progress=bar,
         )
         bar("minima", 0, None)
         found = replace(found, picture=_picture(f, found), tree=ls.disconnectivity(f, found))
         notes = [note for note in problem.notes if note not in found.reasons]
-        return replace(found, name=problem.name, reasons=[*found.reasons, *notes], provenance=origin)
+        return replace(found, reasons=[*found.reasons, *notes])
 
     return problems.store(ctx, target, work)
 
 
 def _of_network(
-    f: ls.ModelLandscape, name: str, starts: int, seed: int, settings: dict[str, Any],
+    f: ls.ModelLandscape, starts: int, seed: int,
     known: NetworkCensus | None, keep: Callable[[NetworkCensus], None], bar: Any,
 ) -> NetworkCensus:  # fmt: skip
     """From points along training paths, ten a path."""
     bar("training paths", 0, None)
     paths = ls.training_paths(f, runs=-(-starts // A_PATH), points=min(A_PATH, starts), seed=seed)
-    return ls.critical_points(f, paths, seed=seed, name=name, config=settings, known=known, keep=keep, progress=bar)
+    return ls.critical_points(f, paths, seed=seed, known=known, keep=keep, progress=bar)
 
 
 def _picture(f: FunctionLandscape, found: Census) -> ls.Picture | None:
@@ -116,17 +127,20 @@ def path(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: b
     known = None if options["census"] is None else _census(options["census"])
     numbers = [] if known is None else [_number(known, options[key], option) for key, option in ENDS.items()]
 
-    def work(bar: Any, settings: dict[str, Any]) -> Any:
-        problem = problems.landscape(options)
-        f, origin = problem.landscape, _origin(problem, options["seed"], settings)
+    def work(bar: Any) -> Any:
+        with problems.loaded(options) as problem:
+            return found_between(problem, bar)
+
+    def found_between(problem: loading.Problem, bar: Any) -> Any:
+        f = problem.landscape
         if known is None:
             ends = [points.read(options[key], f, option) for key, option in ENDS.items()]
         else:
-            _require_same(known, f.dim, origin, options["census"])
+            _require_same(known, problem, options["census"])
             ends = [known.points[i].x.to(f.device, f.dtype) for i in numbers]
         given = {k: options[k] for k in ("images", "tol", "max_steps") if options[k] is not None}
         found = ls.minimum_energy_path(f, *ends, seed=options["seed"], progress=bar, **given)
-        return replace(found, name=problem.name, reasons=[*found.reasons, *problem.notes], provenance=origin)
+        return replace(found, reasons=[*found.reasons, *problem.notes])
 
     return problems.store(ctx, target, work)
 
@@ -143,13 +157,13 @@ def _start(problem: loading.Problem, options: dict[str, Any]) -> tuple[torch.Ten
     f = problem.landscape
     if options["start"] is not None:
         return points.read(options["start"], f, "--start"), options["start"]
-    if isinstance(f, FunctionLandscape):
+    if not f.layout:
         return points.draw(f, options["seed"]), f"a random point of seed {options['seed']}"
     if options["random"]:
         raise OneLine(
             f"--random draws from a formula's domain; {problem.name} is a model, whose parameters are the start.", 2
         )
-    return f.point(), "the model's parameters"
+    return f.locate(None), "the model's parameters"
 
 
 def _index(problem: loading.Problem, start: torch.Tensor | None, index: int | None) -> int | None:
@@ -159,12 +173,6 @@ def _index(problem: loading.Problem, start: torch.Tensor | None, index: int | No
     if index > most:
         raise OneLine(f"--index {index} is out of range: in {problem.name} an index is at most {most}.", 2)
     return index
-
-
-def _origin(problem: loading.Problem, seed: int, settings: dict[str, Any]) -> Provenance:
-    f = problem.landscape
-    origin = provenance(f, torch.empty(0, dtype=f.dtype, device=f.device), problem.name, seed, settings)
-    return replace(origin, model_hash=problem.fingerprint) if problem.fingerprint else origin
 
 
 def _census(run: str) -> Census:
@@ -187,15 +195,15 @@ def _number(census: Census, text: str, option: str) -> int:
     return int(text)
 
 
-def _same(census: Census, origin: Provenance) -> bool:
+def _same(census: Census, problem: loading.Problem) -> bool:
     """Whether the census is of this very landscape, as far as it says."""
-    known = census.provenance.model_hash if census.provenance is not None else ""
-    return known in ("", origin.model_hash)
+    return census.provenance.model_hash in ("", problem.fingerprint or problem.landscape.fingerprint()[0])
 
 
-def _require_same(census: Census, dim: int, origin: Provenance, run: str) -> None:
+def _require_same(census: Census, problem: loading.Problem, run: str) -> None:
     """A census of this landscape; one that may have changed since is told."""
+    dim = problem.landscape.dim
     if census.dim != dim:
-        raise OneLine(f"{run} is a census in {census.dim} dimensions, and {origin.name} has {dim}.", 2)
-    if not _same(census, origin):
-        click.echo(f"Note: {run} is a census of another landscape, or {origin.name} has changed since.", err=True)
+        raise OneLine(f"{run} is a census in {census.dim} dimensions, and {problem.name} has {dim}.", 2)
+    if not _same(census, problem):
+        click.echo(f"Note: {run} is a census of another landscape, or {problem.name} has changed since.", err=True)

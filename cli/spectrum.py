@@ -22,10 +22,7 @@ def spectrum(ctx: click.Context, /, out: str | None, force: bool, resume: bool, 
 
     from . import problems
 
-    def compute(problem: Any, **settings: Any) -> analysis.Spectrum:
-        return analysis.spectrum(problem.landscape, name=problem.name, notes=problem.notes, **settings)
-
-    result = problems.solve(ctx, target, options, analysis.Spectrum, compute, resume=resume)
+    result = problems.solve(ctx, target, options, analysis.Spectrum, analysis.spectrum, resume=resume)
     if as_json:
         screens.as_json(result, folder=str(target))
     else:

@@ -11,7 +11,7 @@ import torch
 import landscape as ls
 from landscape import files
 from landscape.files.checkpoints import entry
-from landscape.landscapes.metrics import NAMES, normed
+from landscape.landscapes.metrics import NAMES, borrowed
 from landscape.loading import point as points
 from landscape.loading import userfiles
 from landscape.surfaces.connection import connection_plane
@@ -33,31 +33,21 @@ def picture(ctx: click.Context, target: Path, options: dict[str, Any], *, resume
         if not changed or not changed <= EXTENDS:
             return runs.finished(target, ls.Surface, ctx) or known
 
-    def work(bar: Any, settings: dict[str, Any]) -> ls.Surface:
-        problem = problems.landscape(options)
-        f, x, asked = problem.landscape, *_asked(problem.landscape, options)
-        mark = problem.fingerprint  # of a formula, which has no hash of its own
-        try:
-            earlier = known if known is None or not mark else _unmarked(known, mark)
-            made = ls.surface(
-                f, x, name=problem.name, config=settings, known=earlier, keep=partial(runs.keep, target), progress=bar, **asked
-            )  # fmt: skip
+    def work(bar: Any) -> ls.Surface:
+        with problems.loaded(options) as problem:
+            f, (x, asked) = problem.landscape, _asked(problem.landscape, options)
+            try:
+                made = ls.surface(f, x, known=known, keep=partial(runs.keep, target), progress=bar, **asked)
+            except AnotherPlane as error:
+                raise OneLine(
+                    f"{target} holds a surface that this one cannot go on from: {error} Pass --force.", 2
+                ) from None
+            if not options["check"]:
+                return made
             bar("check", 0, None)
-            made = replace(made, check=ls.check_picture(f, made, seed=options["seed"])) if options["check"] else made
-        except AnotherPlane as error:
-            raise OneLine(
-                f"{target} holds a surface that this one cannot go on from: {error} Pass --force.", 2
-            ) from None
-        return replace(made, provenance=replace(made.provenance, model_hash=mark)) if mark else made
+            return replace(made, check=ls.check_picture(f, made, seed=options["seed"]))
 
     return problems.store(ctx, target, work)
-
-
-def _unmarked(known: ls.Surface, mark: str) -> ls.Surface:
-    """The known surface of a formula as the library made it, if it is of this very formula."""
-    if known.provenance.model_hash not in ("", mark):
-        raise AnotherPlane("the formula has changed since.")
-    return replace(known, provenance=replace(known.provenance, model_hash=""))
 
 
 def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Connection:
@@ -65,10 +55,12 @@ def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, res
     if resume and (stored := runs.finished(target, ls.Connection, ctx)) is not None:
         return stored
 
-    def work(bar: Any, settings: dict[str, Any]) -> ls.Connection:
-        problem = problems.landscape(options)
-        f = problem.landscape
-        if not options["batch_statistics"] and isinstance(f, ls.ModelLandscape) and f.mode != "train" and normed(f):
+    def work(bar: Any) -> ls.Connection:
+        with problems.loaded(options) as problem:
+            return joined(problem.landscape, bar)
+
+    def joined(f: Any, bar: Any) -> ls.Connection:
+        if not options["batch_statistics"] and borrowed(f):
             click.echo(
                 "Note: along the whole curve BatchNorm normalises with the statistics of the model at hand, at the other end, too; "
                 "--batch-statistics measures them at every point.",
@@ -78,7 +70,7 @@ def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, res
             f, problems.at(f, options), points.read(options["connect"], f, "--connect"), kind=options["curve"], bends=options["bends"],
             steps=options["train_steps"], optimizer=options["optimizer"], noise=options["noise"],
             batch_statistics=options["batch_statistics"], metrics=_metrics(options["metrics"]), seed=options["seed"],
-            name=problem.name, config=settings, progress=bar,
+            progress=bar,
         )  # fmt: skip
         fresh = options["batch_statistics"]
         plane = connection_plane(f, made, options["resolution"], batch_statistics=fresh, progress=bar)

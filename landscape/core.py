@@ -5,7 +5,9 @@ A landscape is a sum of terms, each a differentiable function of one flat point 
 model, one in all for a formula. The Hessian is the sum of the terms' Hessians; that is all it knows of a landscape.
 """
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -96,8 +98,41 @@ class Domain(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Symmetry:
+    """What leaves a landscape unchanged: two points that it relates are one stationary point.
+
+    The invariants see batches of points.
+    """
+
+    invariants: Callable[[Tensor], Tensor]  # (..., n) -> (..., m): equal for related points, different for others
+    directions: Callable[[Tensor], Tensor] | None = None  # (n,) -> (n, m): tangents of the continuous symmetries at x
+    # x, y (n,) -> (n,): of the points related to y a near one to x
+    nearest: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+class Many(Protocol):
+    """A landscape at many points at once, one a row."""
+
+    def values(self, X: Tensor, /) -> Tensor:
+        """f at the rows of X (R, n): (R,), detached."""
+        ...
+
+    def gradients(self, X: Tensor, /) -> Tensor:
+        """Its gradients there: (R, n), detached."""
+        ...
+
+
 class Landscape(Protocol):
-    """A scalar function of a flat vector. ``FunctionLandscape`` and ``ModelLandscape`` are the two kinds."""
+    """A scalar function of a flat vector: all that solvers ask of one.
+
+    ``FunctionLandscape`` and ``ModelLandscape`` are the two kinds in this library; a solver never asks which.
+    """
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
 
     @property
     def dim(self) -> int: ...
@@ -105,8 +140,57 @@ class Landscape(Protocol):
     def dtype(self) -> torch.dtype: ...
     @property
     def device(self) -> torch.device: ...
+    @property
+    def domain(self) -> Domain:
+        """Where points live; ``Space()`` where nothing bounds or closes it."""
+        ...
+
+    @property
+    def symmetry(self) -> Symmetry | None:
+        """What leaves f unchanged, if that was declared."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """How many samples f is a mean or sum over; 0 where there are no data."""
+        ...
+
+    @property
+    def layout(self) -> Mapping[str, slice]:
+        """Where each named parameter tensor lies in a point; empty where a point is one tensor without a name."""
+        ...
+
+    @property
+    def shapes(self) -> Mapping[str, torch.Size]:
+        """The shapes of the tensors of ``layout``."""
+        ...
+
+    def parameters(self) -> Mapping[str, torch.nn.Parameter]:
+        """The tensors of the user's own that an optimiser may move, by name; empty where there are none."""
+        ...
+
+    def copy(self, at: Tensor | None = None) -> Landscape:
+        """f standing at the point ``at``, moved without moving the user's own tensors; the data are shared."""
+        ...
+
     def value(self, x: Tensor) -> Tensor: ...
     def gradient(self, x: Tensor) -> Tensor: ...
+    def many(self) -> Many:
+        """f at many points at once; what is returned remembers what it learned of how to be fast."""
+        ...
+
+    def locate(self, at: Tensor | Sequence[float] | None) -> Tensor:
+        """``at`` as a point (n,) of f, detached; None is where f stands: a model's parameters.
+
+        Raises:
+            ValueError: it is no point of f, or None and f stands nowhere.
+        """
+        ...
+
+    def fingerprint(self) -> tuple[str, str]:
+        """Hashes of what f is made of and of its data, 16 hexadecimal digits each; "" where there is nothing to hash."""
+        ...
+
     def terms(self) -> Iterator[Term]:
         """The terms whose sum is f, in a fixed order."""
         ...
@@ -120,18 +204,36 @@ class Landscape(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Symmetry:
-    """What leaves a landscape unchanged: two points that it relates are one stationary point.
+def vector(at: object, dim: int, what: str = "at") -> Tensor:
+    """``at`` as a floating-point vector (dim,), detached: a tensor, or a sequence of numbers, which becomes float64.
 
-    The invariants see batches of points.
+    Raises:
+        ValueError: it is no such vector; the message begins with ``what``.
     """
+    if not isinstance(at, Tensor):
+        try:
+            at = torch.tensor(at, dtype=torch.float64, device="cpu")
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"{what} must be a tensor ({dim},) or a list of {dim} numbers, got {type(at).__name__}."
+            ) from None
+    if at.shape != (dim,):
+        raise ValueError(f"{what} must have shape ({dim},), got {tuple(at.shape)}.")
+    if at.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{what} must be floating-point, float32 or float64, got {at.dtype}.")
+    return at.detach()
 
-    invariants: Callable[[Tensor], Tensor]  # (..., n) -> (..., m): equal for related points, different for others
-    directions: Callable[[Tensor], Tensor] | None = None  # (n,) -> (n, m): tangents of the continuous symmetries at x
-    nearest: Callable[[Tensor, Tensor], Tensor] | None = (
-        None  # x, y (n,) -> (n,): of the points related to y a near one to x
-    )
+
+def require_landscape(f: object, caller: str) -> None:
+    """Raise a TypeError that says what to do, unless f is a landscape."""
+    if hasattr(f, "evaluation") and hasattr(f, "terms"):
+        return
+    remedy = "ls.FunctionLandscape(function, dim=n) makes one of a formula."
+    if isinstance(f, torch.nn.Module):
+        remedy = "wrap it, f = ls.ModelLandscape(model, loss, batches), and pass f."
+    elif hasattr(f, "products"):
+        remedy = "pass the landscape that the operator was made of."
+    raise TypeError(f"{caller} needs a landscape, got {type(f).__name__}: {remedy}")
 
 
 def require_finite(value: Tensor, what: str) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from landscape import specs
 from landscape.errors import LoadingError
 from landscape.files import pickles
-from landscape.results import result
+from landscape.results import Result, result
 
 _TORCH_MAGIC = (b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", b"L119547037146038801333356L\n")  # of files before PyTorch 1.6
 _HEADER_LIMIT = 100_000_000  # bytes of JSON at the head of a .safetensors file, the format's own limit
@@ -38,7 +38,7 @@ class TensorEntry:
 
 @result("file-report")
 @dataclass(frozen=True)
-class FileReport:
+class FileReport(Result):
     """What a checkpoint file holds, told without running any of it."""
 
     path: str

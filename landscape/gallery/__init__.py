@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ import torch
 from landscape import specs
 from landscape.core import Progress, silent
 from landscape.errors import LoadingError
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.results import Estimate, Provenance, load, provenance, result, save
+from landscape.results import Estimate, Result, load, provenance, result
 
 
 @result("gallery-match")
@@ -47,27 +47,21 @@ class Match:
 
 @result("gallery-exhibit")
 @dataclass(frozen=True, eq=False)
-class Exhibit:
+class Exhibit(Result):
     """What an entry of the gallery has computed."""
 
-    name: str
     title: str
     reproduces: str  # paper and figure
     setting: str  # what was computed here, and where it differs from the paper
     matches: list[Match]
     data: dict[str, Any]  # tensors, numbers, words and results, as its figure reads them
     seconds: float
-    provenance: Provenance
     library: str = ""  # what ``library()`` was when it was computed
 
     @property
     def earlier(self) -> bool:
         """Whether another state of this library has computed it."""
         return self.library != library()
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store everything in ``folder``; ``landscape.load`` reads it."""
-        return save(self, folder)
 
 
 @dataclass(frozen=True)
@@ -216,10 +210,11 @@ def compute(name: str, *, progress: Progress = silent) -> Exhibit:
         importlib.import_module(f"landscape.gallery.{chosen.module}"), chosen.function
     )
     data, matches = function(progress)
-    nothing = FunctionLandscape(lambda x: x.sum(-1), 1)
-    source = provenance(nothing, torch.zeros(0, dtype=torch.float64, device="cpu"), name, 0, {})
+    source = provenance(None, name=name)
     seconds = time.perf_counter() - begun
-    return Exhibit(name, chosen.title, chosen.reproduces, chosen.setting, matches, data, seconds, source, library())
+    return Exhibit(
+        chosen.title, chosen.reproduces, chosen.setting, matches, data, seconds, library(), provenance=source
+    )
 
 
 def recall(name: str, cache: Path, *, afresh: bool = False, progress: Progress = silent) -> Exhibit:
@@ -257,11 +252,9 @@ def library() -> str:
 
 def fingerprint(name: str) -> str:
     """Where the exhibit is kept: by this version and the code of its module, 8 hexadecimal digits."""
-    from landscape import __version__
-
     spec = importlib.util.find_spec(f"landscape.gallery.{entry(name).module}")
     code = Path(spec.origin).read_bytes() if spec is not None and spec.origin else b""
-    return hashlib.sha256(__version__.encode() + code).hexdigest()[:8]
+    return hashlib.sha256(metadata.version("torch-landscape").encode() + code).hexdigest()[:8]
 
 
 def exact(value: float) -> Estimate:

@@ -7,7 +7,6 @@ from landscape import zoo
 from landscape.core import Progress
 from landscape.gallery import Match, exact
 from landscape.inventory.census import census
-from landscape.landscapes.formula import FunctionLandscape
 from landscape.paths.disconnectivity import disconnectivity
 
 STARTS = 20_000  # the rarest pass is met by a few of them
@@ -15,8 +14,7 @@ STARTS = 20_000  # the rarest pass is met by a few of them
 
 def lennard_jones(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     """Seven atoms."""
-    f = zoo.load("lennard-jones", particles=7)
-    assert isinstance(f, FunctionLandscape)
+    f = zoo.formula("lennard-jones", particles=7)
     found = census(f, STARTS, seed=0, progress=progress)
     found = replace(found, tree=disconnectivity(f, found))
     minima = [p.value for p in found.points if p.index == 0]

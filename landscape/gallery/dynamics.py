@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from landscape import theory, zoo
 from landscape.core import Progress
 from landscape.gallery import Match, exact, mean
-from landscape.landscapes.formula import FunctionLandscape
 from landscape.optimizers.escape import LeavesBall, escape
 from landscape.optimizers.schedules import schedule_curve
 
@@ -58,8 +57,7 @@ def _sigmoid(t: Tensor, s: float) -> Tensor:
 
 def kramers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     """The mean time from one well to the other."""
-    f = zoo.load("double-well", dim=1)
-    assert isinstance(f, FunctionLandscape)
+    f = zoo.formula("double-well", dim=1)
     rate, runs = 0.02, 600
     at = torch.tensor([-1.0], dtype=torch.float64, device="cpu")
     rows, matches = [], []

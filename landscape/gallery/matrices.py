@@ -11,7 +11,6 @@ from landscape import theory, zoo
 from landscape.core import Progress
 from landscape.gallery import Match, exact
 from landscape.inventory.census import census
-from landscape.landscapes.formula import FunctionLandscape
 from landscape.results import Estimate
 from landscape.theory.goe import log_positive
 
@@ -58,8 +57,7 @@ def bray_dean(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     energy, share = [], []
     for seed in range(seeds):
         progress("p-spin landscapes", seed, seeds)
-        f = zoo.load("p-spin", spins=spins, seed=seed)
-        assert isinstance(f, FunctionLandscape)
+        f = zoo.formula("p-spin", spins=spins, seed=seed)
         for point in census(f, 120, seed).points:
             if point.index is not None:
                 energy.append(point.value / spins / e_inf)

@@ -29,10 +29,9 @@ LAYERS = 16
 
 def index_loss(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     """Index and loss of stationary points. The paper prints no number: the correlation found stands alone."""
-    f = zoo.load("digits-tiny", hidden=2)
-    assert isinstance(f, ModelLandscape)
+    f = zoo.model("digits-tiny", hidden=2)
     paths = training_paths(f, runs=8, points=5, steps=400, seed=0)
-    return {"census": critical_points(f, paths, iterations=40, seed=0, name="digits-tiny", progress=progress)}, []
+    return {"census": critical_points(f, paths, iterations=40, seed=0, progress=progress)}, []
 
 
 def outliers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:

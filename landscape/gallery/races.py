@@ -11,7 +11,6 @@ from landscape import theory, zoo
 from landscape.core import Progress
 from landscape.gallery import Match, exact
 from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.rows import gradients
 from landscape.optimizers.ensembles import Ensemble
 from landscape.specs.optimizers import maker
 
@@ -71,8 +70,7 @@ def _heavy_ball(far: float) -> float:
 
 def plateau_race(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     """How many steps a run takes to come 3 nearer to the minimum, 4 away, of a well whose gradient is r e^(-r^2/2)."""
-    f = zoo.load("gaussian-well", dim=2)
-    assert isinstance(f, FunctionLandscape)
+    f = zoo.formula("gaussian-well", dim=2)
     at = torch.tensor(FAR, dtype=torch.float64, device="cpu")
 
     def gone(X: Tensor) -> Tensor:
@@ -109,7 +107,7 @@ def _race(
     for name, spec in specs.items():
         progress(name, len(paths), len(specs))
         X = torch.tensor([start], dtype=torch.float64, device="cpu")
-        ensemble, path = Ensemble(X, maker(spec), gradients(f), f.value), [X]
+        ensemble, path = Ensemble(X, maker(spec), f.many().gradients, f.value), [X]
         while float(measure(path[-1])) <= goal and len(path) <= LIMIT:
             ensemble.step()
             path.append(ensemble.points.clone())

@@ -13,7 +13,6 @@ from landscape.gallery import Match, exact, mean
 from landscape.inventory.census import census
 from landscape.inventory.picture import picture
 from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.rows import gradients
 from landscape.optimizers.ensembles import Ensemble
 from landscape.results import Estimate
 from landscape.specs.optimizers import maker
@@ -56,7 +55,7 @@ def monkey_saddle(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     runs, generator = 600, torch.Generator("cpu").manual_seed(0)
     X = torch.zeros(runs, 2, dtype=torch.float64, device="cpu")
     noise = torch.randn(400, runs, 2, generator=generator, dtype=torch.float64, device="cpu")
-    ensemble, slopes, path = Ensemble(X, maker("sgd:lr=0.05"), gradients(f), f.value), gradients(f), [X]
+    ensemble, slopes, path = Ensemble(X, maker("sgd:lr=0.05"), f.many().gradients, f.value), f.many().gradients, [X]
     step = 0
 
     def noisy(X: Tensor) -> Tensor:
@@ -86,8 +85,7 @@ def monkey_saddle(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
 
 def styblinski_tang(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     """All stationary points in two variables."""
-    f = zoo.load("styblinski-tang", dim=2)
-    assert isinstance(f, FunctionLandscape)
+    f = zoo.formula("styblinski-tang", dim=2)
     found = census(f, 600, 0, progress=progress)
     low = min(p.value for p in found.points)
     slope = np.array([2.0, 0.0, -16.0, 2.5])  # of (x^4 - 16 x^2 + 5 x) / 2
@@ -101,7 +99,7 @@ def styblinski_tang(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
 
 def _run(f: FunctionLandscape, X: Tensor, spec: str, steps: int) -> Tensor:
     """The points (steps + 1, R, 2) of runs from the rows of X; a run that is outside stays where it is."""
-    ensemble, path = Ensemble(X, maker(spec), gradients(f), f.value), [X]
+    ensemble, path = Ensemble(X, maker(spec), f.many().gradients, f.value), [X]
     for _ in range(steps):
         ensemble.step()
         outside = (path[-1].abs() > 1.2).any(dim=1, keepdim=True)

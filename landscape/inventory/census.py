@@ -11,13 +11,10 @@ and its neighbours of the same value are one continuous family when what lies be
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +26,10 @@ from landscape.inventory import topology
 from landscape.inventory.collection import Collection
 from landscape.inventory.views import Picture, Tree
 from landscape.landscapes.domains import Box, Space
-from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
-from landscape.results import Estimate, Provenance, provenance, result, save
+from landscape.results import Estimate, Result, provenance, result
 
 ROUND = 2000  # starts a round
 KEEP = 30.0  # seconds of work that may be lost
@@ -43,10 +40,9 @@ NOT_CONFIRMED = "reached, but the verdict there is not-stationary"
 
 @result("census")
 @dataclass(frozen=True, eq=False)
-class Census:
+class Census(Result):
     """The distinct stationary points that were found and how complete the list is."""
 
-    name: str
     dim: int
     points: list[StationaryPoint]  # ascending by value; a continuous family is one point, a representative
     families: list[int]  # positions in points of those that stand for a continuous family
@@ -64,7 +60,6 @@ class Census:
     rounds: int  # how many rounds were made; the next one has this number
     low: list[float] = field(default_factory=list)  # of what a picture shows, per coordinate; empty: all of R^n
     high: list[float] = field(default_factory=list)
-    provenance: Provenance | None = None
     picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
     tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``
 
@@ -79,10 +74,6 @@ class Census:
         """How many points, families among them, have a zero eigenvalue and stand in no count."""
         return sum(p.nullity != 0 for p in self.points)
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
-
 
 def census(
     f: FunctionLandscape,
@@ -93,8 +84,6 @@ def census(
     method: str = "auto",
     known: Census | None = None,
     device: torch.device | str = "cpu",
-    name: str | None = None,
-    config: dict[str, Any] | None = None,
     keep: Callable[[Census], None] | None = None,
     progress: Progress = silent,
 ) -> Census:
@@ -108,7 +97,6 @@ def census(
         method: "minimise", "newton" or "follow" (see ``batched.py``) for every search; "auto" mixes the three.
         known: a census of f, which is extended.
         device: where the searches run, in float64; the points come back to the CPU.
-        name, config: for the provenance; None: the landscape's name, nothing.
         keep: called with the census so far after a round of searches, at most every 30 s: pass it as ``known`` to go on from there.
         progress: told the searches done.
 
@@ -132,8 +120,7 @@ def census(
         done, rounds = known.starts, known.rounds
 
     def so_far() -> Census:
-        origin = provenance(f, torch.zeros(0, dtype=f.dtype), name, seed, config or {})
-        return _report(f, collection, failures, done, rounds, tolerance, seed, name, origin, progress)
+        return _report(f, collection, failures, done, rounds, tolerance, seed, progress)
 
     kept = time.monotonic()
     while done < starts:
@@ -155,14 +142,13 @@ def census(
 
 def _report(
     f: FunctionLandscape, collection: Collection, failures: Counter[str], done: int, rounds: int, tolerance: float, seed: int,
-    name: str | None, origin: Provenance, progress: Progress,
+    progress: Progress,
 ) -> Census:  # fmt: skip
     """What is known after ``done`` searches: verdicts, Euler sum, what may be missing."""
     points, families, refused = _verdicts(f, collection, progress)
     euler, expected, why = _euler(f, points, families, tolerance)
     low, high = _view(f)
     return Census(
-        name=name or str(f.name),
         dim=f.dim,
         points=points,
         families=families,
@@ -178,7 +164,7 @@ def _report(
         rounds=rounds,
         low=low,
         high=high,
-        provenance=origin,
+        provenance=provenance(f, None, seed),
     )
 
 
@@ -205,10 +191,8 @@ def chao(hits: list[int]) -> Estimate:
 
 
 def _require(f: FunctionLandscape, starts: int, method: str, known: Census | None) -> None:
-    if not isinstance(f, FunctionLandscape):
-        raise TypeError(
-            f"a census needs a formula (FunctionLandscape), got {type(f).__name__}; for a model see critical_points."
-        )
+    why = f"a census needs a formula (FunctionLandscape), got {type(f).__name__}; for a model see critical_points."
+    require_formula(f, why, FunctionLandscape, TypeError)
     if starts < 1:
         raise ValueError(f"starts must be at least 1, got {starts}.")
     if method not in ("auto", *METHODS):
@@ -219,7 +203,7 @@ def _require(f: FunctionLandscape, starts: int, method: str, known: Census | Non
 
 def _require_formula(f: FunctionLandscape) -> None:
     """Raise unless f is a differentiable function of each point alone, as far as a few random points show."""
-    X = (f.domain or Space()).sample(5, f.dim, torch.Generator(device="cpu").manual_seed(0), f.dtype)
+    X = f.domain.sample(5, f.dim, torch.Generator(device="cpu").manual_seed(0), f.dtype)
     together, alone = f.value(X).detach(), torch.stack([f.value(x).detach() for x in X])
     if not torch.allclose(
         together, alone, rtol=1e-6, atol=1e-6 * float(alone.nan_to_num().abs().max()), equal_nan=True
@@ -258,7 +242,7 @@ def _searches(
             (rest[1::2], "newton", None),
         ]
     else:
-        X = collection.around(count, generator) if aims else (f.domain or Space()).sample(count, f.dim, generator)
+        X = collection.around(count, generator) if aims else f.domain.sample(count, f.dim, generator)
         index = collection.rare_indices(count, generator)
         ends = torch.tensor(SHARES).cumsum(0).mul(count).round().int().tolist()
         slices = {name: slice(a, b) for name, a, b in zip(METHODS, [0, *ends], ends, strict=False)}
@@ -302,7 +286,7 @@ def _euler(
         return total, None, "continuous families count in no sum"
     for point in points:
         if point.nullity:
-            local = topology.local_index(f, point.x, 100 * tolerance * float((f.domain or Space()).size(f.dim).min()))
+            local = topology.local_index(f, point.x, 100 * tolerance * float(f.domain.size(f.dim).min()))
             if local is None:
                 return total, None, "the index of a degenerate point is not known"
             total += local
@@ -314,7 +298,7 @@ def _view(f: FunctionLandscape) -> tuple[list[float], list[float]]:
     if isinstance(f.domain, Box):
         low = torch.as_tensor(f.domain.low, dtype=torch.float64).expand(f.dim)
         return low.tolist(), (low + f.domain.size(f.dim)).tolist()
-    if f.domain is None:
+    if isinstance(f.domain, Space):
         return [], []
     return [0.0] * f.dim, f.domain.size(f.dim).tolist()
 

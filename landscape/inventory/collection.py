@@ -16,7 +16,6 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from landscape.core import Domain
-from landscape.landscapes.domains import Space
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.operators.pointwise import derivatives
 from landscape.points.classify import StationaryPoint
@@ -40,7 +39,7 @@ class Collection:
 
     def __init__(self, f: FunctionLandscape, tolerance: float) -> None:
         self.f, self.tolerance = f, tolerance
-        self.domain: Domain = f.domain or Space()
+        self.domain: Domain = f.domain
         self.size = self.domain.size(f.dim)
         self.x = torch.zeros(0, f.dim, dtype=torch.float64, device="cpu")
         self.hits = torch.zeros(0, dtype=torch.long, device="cpu")

@@ -7,10 +7,8 @@ them. A realisation is a function of (seed, dimension, its number) alone: a run 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from landscape.inventory.energies import Complexity, IndexByEnergy, complexity, 
 from landscape.inventory.families import ExpectedCounts, Family
 from landscape.inventory.realisations import Tally, tallies
 from landscape.landscapes.formula import FunctionLandscape
-from landscape.results import Estimate, Provenance, provenance, result, save
+from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import mean, share
 from landscape.rng import seeded
 
@@ -143,10 +141,9 @@ class TheoryLine:
 
 @result("saddle-counts")
 @dataclass(frozen=True, eq=False)
-class SaddleCounts:
+class SaddleCounts(Result):
     """Stationary points by index against dimension, measured and expected."""
 
-    name: str
     seed: int
     dimensions: list[DimensionCounts]  # ascending
     realisations: int  # asked for in each dimension
@@ -155,7 +152,6 @@ class SaddleCounts:
     lines: list[TheoryLine] = field(default_factory=list)
     energy: IndexByEnergy | None = None  # in the highest dimension where there are points enough
     complexity: Complexity | None = None
-    provenance: Provenance | None = None
 
     @property
     def dims(self) -> list[int]:
@@ -169,10 +165,6 @@ class SaddleCounts:
                 return found
         raise KeyError(f"dimension {dim} was not counted; {', '.join(map(str, self.dims)) or 'none'} were.")
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
-
 
 def count_saddles(
     family: str | Family | Callable[[int, int], FunctionLandscape],
@@ -183,8 +175,6 @@ def count_saddles(
     starts: int | None = None,
     known: SaddleCounts | None = None,
     device: torch.device | str = "cpu",
-    name: str | None = None,
-    config: dict[str, Any] | None = None,
     progress: Progress = silent,
     keep: Callable[[SaddleCounts], None] | None = None,
 ) -> SaddleCounts:
@@ -199,7 +189,6 @@ def count_saddles(
             was met three times, up to 64 times the first.
         known: counts of the same family and seed, finished or not, which are taken further.
         device: where the searches run, in float64.
-        name, config: for the provenance.
         progress: told the realisations done.
         keep: called with the counts so far, every some tens of realisations.
 
@@ -211,16 +200,16 @@ def count_saddles(
     Cost: on one core about 1, 4, 10 and 40 ms a realisation of ``isotropic-waves`` in 1 to 4 variables, 30 ms of a p-spin with 4 spins and
     2 s with 8; a family of your own, whose realisations are evaluated one after the other, several times as much.
     """
-    chosen = _family(family, name)
+    chosen = _family(family)
     wanted = _dims(dims)
     _require(realisations, seed, starts)
     count = realisations if chosen.random else 1
     with seeded(seed):
-        first = [chosen(dim, 0) for dim in wanted]  # a dimension that the family refuses is refused at once
+        for dim in wanted:
+            chosen(dim, 0)  # a dimension that the family refuses is refused at once
     done = {} if known is None else _known(known, chosen.name, seed, starts)
     total, over = count * len(wanted), 0
-    origin = provenance(first[-1], torch.zeros(0, dtype=torch.float64, device="cpu"), chosen.name, seed, config or {})
-    origin = replace(origin, model_hash=chosen.fingerprint)
+    origin = provenance(None, seed=seed, name=chosen.name, model_hash=chosen.fingerprint)
     for dim in wanted:
         expected = chosen.expected(dim)
         kept, rounds = done.get(dim), starts or STARTS * (dim + 1)
@@ -236,21 +225,21 @@ def count_saddles(
             done[dim] = _joined(blocks)
             if keep is not None:
                 made_so_far = _ordered(done)
-                keep(SaddleCounts(chosen.name, seed, made_so_far, realisations, starts, False, provenance=origin))
+                keep(SaddleCounts(seed, made_so_far, realisations, starts, False, provenance=origin))
         over += count
     progress("theory", 0, None)
-    counted = SaddleCounts(chosen.name, seed, _ordered(done), realisations, starts, finished=True, provenance=origin)
+    counted = SaddleCounts(seed, _ordered(done), realisations, starts, finished=True, provenance=origin)
     return _beside_theory(counted, chosen)
 
 
-def _family(family: str | Family | Callable[[int, int], FunctionLandscape], name: str | None) -> Family:
+def _family(family: str | Family | Callable[[int, int], FunctionLandscape]) -> Family:
     if isinstance(family, str):
         family = families.built_in(family)
     if not isinstance(family, Family):
         if not callable(family):
             raise TypeError(f"a family is a name or a function family(dim, seed), got {type(family).__name__}.")
         family = Family(str(getattr(family, "__name__", "family")), family)
-    return replace(family, name=name or family.name)
+    return family
 
 
 def _dims(dims: int | Iterable[int]) -> list[int]:

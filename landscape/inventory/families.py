@@ -106,9 +106,7 @@ def built_in(name: str, **options: Any) -> Family:
     random = "seed" in zoo.options(name)
 
     def build(dim: int, seed: int) -> FunctionLandscape:
-        made = zoo.load(name, **{size: dim}, **({"seed": seed} if random else {}), **options)
-        assert isinstance(made, FunctionLandscape)
-        return made
+        return zoo.formula(name, **{size: dim}, **({"seed": seed} if random else {}), **options)
 
     return Family(name, build, expected=lambda dim: None if random else _known(build(dim, 0)), random=random)
 
@@ -174,9 +172,7 @@ def p_spin(order: int = 3) -> Family:
     whole(2, order=order)
 
     def build(dim: int, seed: int) -> FunctionLandscape:
-        made = zoo.load("p-spin", spins=dim, order=order, seed=seed)
-        assert isinstance(made, FunctionLandscape)
-        return made
+        return zoo.formula("p-spin", spins=dim, order=order, seed=seed)
 
     def together(dim: int, seeds: Sequence[int]) -> Together | None:
         if order > SYMMETRISED:

@@ -8,23 +8,21 @@ find is to a large part gradient-flat (Frye et al. 2021, Neural Computation 33:1
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.landscapes.domains import Space
 from landscape.linalg.operand import ROUNDING
 from landscape.operators.pointwise import derivatives
 from landscape.points.many import STATIONARY, End, search
 from landscape.points.walk import Outcome
-from landscape.results import Estimate, Provenance, provenance, result, save
+from landscape.results import Estimate, Provenance, Result, provenance, result
 
 LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
 GROUP = 32  # searches whose Hessians are held at once
@@ -35,10 +33,9 @@ FOUND = ("points", "losses", "gradient_norms", "iterations", "indices", "nulliti
 
 @result("network-census")
 @dataclass(frozen=True, eq=False)
-class NetworkCensus:
+class NetworkCensus(Result):
     """Where searches from many starts ended, in the order of the starts. All numbers of points are float64, on the CPU."""
 
-    name: str
     dim: int
     starts: Tensor  # (S, n)
     points: Tensor  # (S, n) where the searches ended, stationary or not
@@ -60,7 +57,6 @@ class NetworkCensus:
     hessians: int  # Hessians formed, n products each
     seconds: float
     seed: int
-    provenance: Provenance
 
     @property
     def stationary(self) -> Tensor:
@@ -93,10 +89,6 @@ class NetworkCensus:
         }
         return len(keys)
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
-
 
 def critical_points(
     f: Landscape,
@@ -105,8 +97,6 @@ def critical_points(
     tol: float = 1e-6,
     iterations: int = 40,
     seed: int = 0,
-    name: str | None = None,
-    config: dict[str, Any] | None = None,
     known: NetworkCensus | None = None,
     keep: Callable[[NetworkCensus], None] | None = None,
     progress: Progress = silent,
@@ -120,7 +110,6 @@ def critical_points(
             rounding, so that most ends are far below.
         iterations: most steps of a search by each of the two methods.
         seed: of the bootstrap.
-        name, config: for the provenance; None: the landscape's name, nothing.
         known: what ``keep`` was given by an unfinished call with the same starts: its searches are not repeated.
         keep: called with the census of the starts done so far, after every group of them.
         progress: called with the searches done.
@@ -147,8 +136,8 @@ def critical_points(
 
     def so_far() -> NetworkCensus:
         return _report(
-            f, X[:done], _labels(starts)[:done], start_losses[:done], parts, scale, tol, seed, name,
-            begun, provenance(f, X[0], name, seed, config or {}), 0.0 if known is None else known.seconds,
+            f, X[:done], _labels(starts)[:done], start_losses[:done], parts, scale, tol, seed,
+            begun, provenance(f, X[0], seed), 0.0 if known is None else known.seconds,
         )  # fmt: skip
 
     while done < len(X):
@@ -177,7 +166,7 @@ def _known(known: NetworkCensus, X: Tensor, tol: float) -> dict[str, Tensor]:
 
 def _report(
     f: Landscape, X: Tensor, runs: Tensor, start_losses: Tensor, parts: list[dict[str, Tensor]], scale: float, tol: float,
-    seed: int, name: str | None, begun: float, origin: Provenance, before: float,
+    seed: int, begun: float, origin: Provenance, before: float,
 ) -> NetworkCensus:  # fmt: skip
     """The census of the starts X (m, n) that are done."""
     found = {key: torch.cat([each[key].cpu() for each in parts]) for key in parts[0]}
@@ -187,7 +176,7 @@ def _report(
     ]
     stationary = np.array([o is Outcome.STATIONARY for o in outcomes])
     return NetworkCensus(
-        name=name or _name(f), dim=f.dim, starts=X.cpu(), runs=runs, start_losses=start_losses,
+        dim=f.dim, starts=X.cpu(), runs=runs, start_losses=start_losses,
         gradient_scale=scale, tol=tol, outcomes=outcomes, hessians=int(found["iterations"].sum()) + len(X), **found,
         correlation=_correlation(
             found["losses"].numpy()[stationary], found["indices"].numpy()[stationary] / f.dim, runs.numpy()[stationary], seed
@@ -248,18 +237,14 @@ def _correlation(losses: np.ndarray, fractions: np.ndarray, runs: np.ndarray, se
     return Estimate(value, float(sample.std(ddof=1)), low, high)
 
 
-def _name(f: Landscape) -> str:
-    return str(getattr(f, "name", type(f).__name__))
-
-
 def _check(f: Landscape, paths: list[Tensor], tol: float, iterations: int) -> None:
     if not paths or any(p.ndim != 2 or p.shape[1] != f.dim or not len(p) for p in paths):
         raise ValueError(
             f"starts must have shape (S, {f.dim}), or be paths of that shape, with at least one start each."
         )
     if f.dtype != torch.float64:
-        raise ValueError(f"{_name(f)} is in {f.dtype}: a census of its points needs float64. Pass dtype=torch.float64.")
-    if getattr(f, "domain", None) is not None:
+        raise ValueError(f"{f.name} is in {f.dtype}: a census of its points needs float64. Pass dtype=torch.float64.")
+    if not isinstance(f.domain, Space):
         raise ValueError(
             "critical_points is for networks and formulas on all of R^n; take a census of one with a domain."
         )

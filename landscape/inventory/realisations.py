@@ -21,8 +21,7 @@ from landscape.errors import NumericalError
 from landscape.inventory import topology
 from landscape.inventory.census import ROUND, census
 from landscape.inventory.families import Family, Together
-from landscape.landscapes.domains import Space
-from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.operators.pointwise import derivatives
 from landscape.points.many import STATIONARY, search
 
@@ -141,7 +140,7 @@ class _Collected:
     """Distinct points of all realisations with hits and curvature."""
 
     def __init__(self, batch: Realisations, count: int) -> None:
-        self.batch, self.domain = batch, batch.domain or Space()
+        self.batch, self.domain = batch, batch.domain
         self.x = torch.zeros(0, batch.dim, dtype=torch.float64, device="cpu")
         self.labels, self.hits = (torch.zeros(0, dtype=torch.long, device="cpu") for _ in range(2))
         self.starts = [0] * count
@@ -225,7 +224,7 @@ def _starts(
     batch: Realisations, generators: list[torch.Generator], which: list[int], count: int
 ) -> tuple[Tensor, Tensor]:
     """``count`` starts of each realisation in ``which``, and their labels."""
-    domain: Domain = batch.domain or Space()
+    domain: Domain = batch.domain
     X = torch.cat([domain.sample(count, batch.dim, generators[i]) for i in which])
     return X, torch.tensor(which, device="cpu").repeat_interleave(count)
 
@@ -238,7 +237,7 @@ def _by_census(f: FunctionLandscape, seed: int, before: Tally | None, most: int)
     """A realisation searched by a census of its own, which aims; the better of it and the tally before."""
     made = census(f, max(CENSUS, most), seed)
     points = [p for p in made.points if p.nullity == 0 and p.index is not None]
-    trivial = f.trivial_directions((f.domain or Space()).sample(1, f.dim, _generator(0))[0]).shape[1]
+    trivial = f.trivial_directions(f.domain.sample(1, f.dim, _generator(0))[0]).shape[1]
     counts = [made.counts.get(k, 0) for k in range(f.dim - trivial + 1)]
     tally = Tally(
         counts=counts,
@@ -259,14 +258,14 @@ def _by_census(f: FunctionLandscape, seed: int, before: Tally | None, most: int)
 
 def _checked(family: Family, dim: int, seed: int) -> FunctionLandscape:
     f = family(dim, seed)
-    if not isinstance(f, FunctionLandscape):
-        raise TypeError(
-            f"the family {family.name} must give a formula (FunctionLandscape), got {type(f).__name__}; "
-            "for networks see index_by_width."
-        )
+    why = (
+        f"the family {family.name} must give a formula (FunctionLandscape), got {type(f).__name__}; "
+        "for networks see index_by_width."
+    )
+    require_formula(f, why, FunctionLandscape, TypeError)
     if not isinstance(f.dim, int) or f.dim < 1:
         raise ValueError(f"the family {family.name} gave a landscape without a dimension.")
-    X = (f.domain or Space()).sample(2, f.dim, _generator(seed))
+    X = f.domain.sample(2, f.dim, _generator(seed))
     if not bool(torch.isfinite(f.value(X)).any()):
         raise NumericalError(f"{family.name} with dim={dim}, seed={seed} is not finite at random points of its domain.")
     return f

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import qmc
 from torch import Tensor
 
-from landscape.landscapes.domains import Box
+from landscape.landscapes.domains import Box, Space
 from landscape.landscapes.formula import FunctionLandscape
 
 EDGE = 512  # first sampling of each edge of a square, and of the circle around a point
@@ -27,7 +27,7 @@ def expected_sum(f: FunctionLandscape) -> tuple[int | None, str]:
     Cost: some thousand gradients for a box, none otherwise.
     """
     domain, n = f.domain, f.dim
-    if domain is None:
+    if isinstance(domain, Space):
         return None, "the behaviour at infinity is not known"
     known = domain.characteristic(n)
     if known is not None:

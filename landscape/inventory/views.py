@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from landscape.results import result
+from landscape.results import Result, result
 
 
 @result("census-picture")
 @dataclass(frozen=True, eq=False)
-class Picture:
+class Picture(Result):
     """f on a grid, as it was computed: values may be NaN or infinite."""
 
     xs: Tensor  # (r,) first coordinates, float64, on the CPU
@@ -39,7 +39,7 @@ class Merge:
 
 @result("disconnectivity-tree")
 @dataclass(frozen=True, eq=False)
-class Tree:
+class Tree(Result):
     """Minima and the lowest passes between them; all numbers are positions in the points of the census."""
 
     minima: list[int]

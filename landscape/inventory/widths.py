@@ -8,11 +8,8 @@ beforehand: centre c and spread s of loss = c + s w are fitted to its stationary
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +20,8 @@ from landscape import theory
 from landscape.core import Progress, silent
 from landscape.inventory.networks import NetworkCensus, critical_points
 from landscape.inventory.training_paths import training_paths
-from landscape.landscapes.model import ModelLandscape
-from landscape.results import Estimate, Provenance, provenance, result, save
+from landscape.landscapes.model import ModelLandscape, require_model
+from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import share
 
 CURVE = 61  # points of a fitted curve
@@ -67,17 +64,11 @@ class WidthCounts:
 
 @result("width-study")
 @dataclass(frozen=True, eq=False)
-class WidthStudy:
+class WidthStudy(Result):
     """Networks of growing width."""
 
-    name: str
     seed: int
     networks: list[WidthCounts]
-    provenance: Provenance
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
 
 
 def index_by_width(
@@ -89,8 +80,6 @@ def index_by_width(
     steps: int = 500,
     iterations: int = 40,
     seed: int = 0,
-    name: str | None = None,
-    config: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> WidthStudy:
     """The stationary points of networks of several widths, from points along training paths.
@@ -101,7 +90,6 @@ def index_by_width(
         runs, points, steps: training paths of each network, starts on each path and optimiser steps (``training_paths``).
         iterations: most steps of a search (``critical_points``); wider networks need more of them.
         seed: of weights, batches and the bootstrap.
-        name, config: for the provenance; None: the name of ``build``, nothing.
         progress: told the networks done.
 
     Raises:
@@ -117,12 +105,11 @@ def index_by_width(
     for number, width in enumerate(widths):
         progress("widths", number, len(widths))
         f = build(width)
-        if not isinstance(f, ModelLandscape):
-            raise TypeError(f"build({width}) must give a ModelLandscape, got {type(f).__name__}.")
+        require_model(f, f"build({width}) must give a ModelLandscape, got {type(f).__name__}.", TypeError)
         paths = training_paths(f, runs=runs, points=points, steps=steps, seed=seed)
         networks.append(_one(f, width, critical_points(f, paths, iterations=iterations, seed=seed), len(paths)))
-    title = name or str(getattr(build, "__name__", "networks"))
-    return WidthStudy(title, seed, networks, provenance(f, f.point()[:0], title, seed, config or {}))
+    title = str(getattr(build, "__name__", "networks"))
+    return WidthStudy(seed, networks, provenance=provenance(f, None, seed, name=title))
 
 
 def _one(f: ModelLandscape, width: int, found: NetworkCensus, paths: int) -> WidthCounts:

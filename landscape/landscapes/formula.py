@@ -1,13 +1,16 @@
 """A landscape from a formula: any torch function of points."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from landscape.core import Domain, Symmetry, Term
+from landscape.core import Domain, Symmetry, Term, vector
+from landscape.landscapes.domains import Space
+
+Formula = TypeVar("Formula", bound="FunctionLandscape")
 
 
 class FunctionLandscape:
@@ -38,15 +41,17 @@ class FunctionLandscape:
     ) -> None:
         if dim < 1:
             raise ValueError(f"dim must be at least 1, got {dim}.")
-        self.function, self.dim, self.domain, self.dtype = function, dim, domain, dtype
+        self.function, self.dim, self.dtype = function, dim, dtype
+        self.domain: Domain = Space() if domain is None else domain
         self.symmetry = symmetry
         self.device = torch.device("cpu")
-        self.name = name or getattr(function, "__name__", "formula")
+        self.samples, self.layout, self.shapes = 0, dict[str, slice](), dict[str, torch.Size]()
+        self.name: str = name or str(getattr(function, "__name__", "formula"))
 
     def value(self, x: Tensor) -> Tensor:
         """f at points (..., n) -> (...), in the dtype and on the device of x. Cost: one evaluation for all points."""
         self._check(x)
-        value = self.function(x if self.domain is None else self.domain.chart(x))
+        value = self.function(self.domain.chart(x))
         if value.shape != x.shape[:-1]:
             raise ValueError(
                 f"{self.name} gave shape {tuple(value.shape)} for points {tuple(x.shape)}, not {tuple(x.shape[:-1])}: "
@@ -72,8 +77,7 @@ class FunctionLandscape:
 
     def trivial_directions(self, x: Tensor) -> Tensor:
         """Orthonormal directions (n, m) at x (n,): out of the domain, and along the continuous symmetries declared."""
-        parts = [x.new_zeros(self.dim, 0)]
-        parts += [] if self.domain is None else [self.domain.normals(x)]
+        parts = [self.domain.normals(x)]
         parts += [] if self.symmetry is None or self.symmetry.directions is None else [self.symmetry.directions(x)]
         return _orthonormal(torch.cat(parts, dim=1))
 
@@ -81,9 +85,50 @@ class FunctionLandscape:
         """Nothing to guard: a formula has no state."""
         return nullcontext()
 
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Empty: a formula has no tensors of its own."""
+        return {}
+
+    def copy(self, at: Tensor | None = None) -> "FunctionLandscape":
+        """The formula itself: it stands nowhere."""
+        return self
+
+    def many(self) -> "FunctionLandscape":
+        """The formula itself, whose rows are independent."""
+        return self
+
+    def values(self, X: Tensor) -> Tensor:
+        """f at the rows of X (R, n): (R,), detached."""
+        return self.value(X).detach()
+
+    def gradients(self, X: Tensor) -> Tensor:
+        """The gradients at the rows of X (R, n): (R, n)."""
+        return self.gradient(X)
+
+    def locate(self, at: Tensor | Sequence[float] | None) -> Tensor:
+        """``at`` as a point (n,); a list of numbers becomes float64.
+
+        Raises:
+            ValueError: it is no point of this formula, or None: a formula stands nowhere.
+        """
+        if at is None:
+            raise ValueError(f"{self.name} is a formula, which has no current point: pass a point ({self.dim},).")
+        return vector(at, self.dim)
+
+    def fingerprint(self) -> tuple[str, str]:
+        """Empty: a formula has nothing to hash but its source, which only the caller knows."""
+        return "", ""
+
     def _check(self, x: Tensor) -> None:
         if x.shape[-1:] != (self.dim,):
             raise ValueError(f"points of {self.name} have shape (..., {self.dim}), got {tuple(x.shape)}.")
+
+
+def require_formula(f: object, why: str, kind: type[Formula], error: type[Exception] = ValueError) -> Formula:
+    """f, where it is a formula's landscape of this kind; else raise ``error`` with the sentence ``why``."""
+    if not isinstance(f, kind):
+        raise error(why)
+    return f
 
 
 def _orthonormal(V: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from landscape import specs
 from landscape.core import Landscape, OutputTerm
 from landscape.errors import LoadingError
 from landscape.landscapes import batches as batching
-from landscape.landscapes import rows
 from landscape.landscapes.model import ModelLandscape
 
 BUDGET = 2**26  # bytes of points evaluated at once
@@ -128,7 +127,7 @@ class _OfModel:
 
     def __init__(self, f: ModelLandscape, chosen: Mapping[str, str | Metric], batch_statistics: bool) -> None:
         self.f, self.chosen, self.batch_statistics = f, chosen, batch_statistics
-        self.rows = rows.whole(f)
+        self.rows = f.many()
         self.vectorised = not batch_statistics and not any(isinstance(m, ALONE) for m in f.model.modules())
 
     def __call__(self, X: Tensor) -> dict[str, Tensor]:
@@ -191,6 +190,11 @@ def normed(f: ModelLandscape) -> dict[str, nn.modules.batchnorm._BatchNorm]:
         for k, m in f.model.named_modules()
         if isinstance(m, NORMS) and m.track_running_stats and m.running_mean is not None
     }
+
+
+def borrowed(f: Landscape) -> bool:
+    """Whether points other than the model's own are evaluated with BatchNorm statistics of the model's own."""
+    return isinstance(f, ModelLandscape) and f.mode != "train" and bool(normed(f))
 
 
 @contextmanager

@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape.core import OutputTerm, Term
+from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
 from landscape.landscapes import kernels, selection
 from landscape.landscapes.batches import Batch
+from landscape.landscapes.domains import Space
 from landscape.landscapes.objective import Objective
+from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
 
 TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
@@ -58,6 +60,9 @@ class ModelLandscape:
 
     Memory: one micro-batch's graph at a time, whatever the size of the data.
     """
+
+    domain = Space()  # parameters fill R^n
+    symmetry = None
 
     def __init__(
         self,
@@ -265,6 +270,45 @@ class ModelLandscape:
         """Whether the model has recurrent layers, whose fused kernels are switched off."""
         return any(isinstance(m, nn.RNNBase) for m in self.model.modules())
 
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """The shapes of the parameter tensors of ``layout``."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[name].shape for name in self.layout}
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters of the model by name, frozen ones and those left out included."""
+        return dict(self.model.named_parameters())
+
+    def copy(self, at: Tensor | None = None) -> "ModelLandscape":
+        """The same landscape of a copy of the model, moved to ``at``; the data are shared."""
+        ours = copy.deepcopy(self, {id(self.batches): self.batches})
+        if at is not None:
+            ours.load(at)
+        return ours
+
+    def many(self) -> Rows:
+        """This landscape at many points: all rows in one pass by vmap, or one by one where a module does not allow that."""
+        return Rows(self, lambda: (term.function for term in self.terms()))
+
+    def locate(self, at: Tensor | Sequence[float] | None) -> Tensor:
+        """``at`` as a point (n,), None the model's parameters; a list of numbers becomes a tensor of this landscape's dtype.
+
+        Raises:
+            ValueError: it is no point of this landscape.
+        """
+        if at is None:
+            return self.point()
+        x = vector(at, self.dim)
+        if not isinstance(at, Tensor):
+            return x.to(self.device, self.dtype)
+        if x.dtype != self.dtype or x.device.type != self.device.type:
+            raise ValueError(
+                f"at is {x.dtype} on {x.device}, the landscape {self.dtype} on {self.device}: "
+                "pass dtype= and device= to ModelLandscape."
+            )
+        return x
+
     def fingerprint(self) -> tuple[str, str]:
         """Hashes of the model (names, shapes, values of parameters and buffers) and of the data, 16 hexadecimal digits each."""
         model, data = hashlib.sha256(), hashlib.sha256()
@@ -401,6 +445,13 @@ class ModelLandscape:
                 f"a point of {self.name} is {self.dtype} on {self.device}, got {x.dtype} on {x.device}: "
                 "pass dtype= and device= to ModelLandscape, or move the point."
             )
+
+
+def require_model(f: object, why: str, error: type[Exception] = ValueError) -> ModelLandscape:
+    """f, where it is a model's landscape; else raise ``error`` with the sentence ``why``."""
+    if not isinstance(f, ModelLandscape):
+        raise error(why)
+    return f
 
 
 def _unwrapped(t: Tensor) -> Tensor:

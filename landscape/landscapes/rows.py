@@ -12,7 +12,6 @@ from torch.func import vmap
 
 from landscape.core import Landscape
 from landscape.errors import LoadingError
-from landscape.landscapes.model import ModelLandscape
 
 Leaves = list[Tensor]
 Function = Callable[..., Tensor]
@@ -26,7 +25,7 @@ class Rows:
     Memory: one function's graph at a time, of all rows.
     """
 
-    def __init__(self, f: ModelLandscape, functions: Callable[[], Iterable[Function]]) -> None:
+    def __init__(self, f: Landscape, functions: Callable[[], Iterable[Function]]) -> None:
         self.f, self.functions, self.vectorised = f, functions, True
 
     def values(self, X: Tensor, *rest: Leaves) -> Tensor:
@@ -76,22 +75,7 @@ def _slopes(function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
     return slopes
 
 
-def whole(f: ModelLandscape) -> Rows:
-    """f itself at many points."""
-    return Rows(f, lambda: (term.function for term in f.terms()))
-
-
-def gradients(f: Landscape) -> Callable[[Tensor], Tensor]:
-    """f's gradient at many points, (R, n) -> (R, n)."""
-    return whole(f).gradients if isinstance(f, ModelLandscape) else f.gradient
-
-
-def values(f: Landscape) -> Callable[[Tensor], Tensor]:
-    """f at many points, (R, n) -> (R,)."""
-    return whole(f).values if isinstance(f, ModelLandscape) else lambda X: f.value(X).detach()
-
-
 def values_in_parts(f: Landscape, X: Tensor) -> Tensor:
     """f at any number of points X (R, n) -> (R,), ``TOGETHER`` at a time."""
-    some = values(f)
-    return torch.cat([some(part) for part in torch.split(X, TOGETHER)])
+    many = f.many()
+    return torch.cat([many.values(part) for part in torch.split(X, TOGETHER)])

@@ -20,7 +20,7 @@ from landscape.linalg.krylov import Array, Basis
 from landscape.linalg.operand import as_operator, bad_product, noise, signs
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
-from landscape.results import result
+from landscape.results import Result, result
 
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
@@ -43,7 +43,7 @@ class Stop(Enum):
 
 @result("eigenpairs")
 @dataclass(frozen=True, eq=False)
-class Eigenpairs:
+class Eigenpairs(Result):
     """Extreme eigenpairs; the interval values[i] ± residuals[i] holds a true eigenvalue, certainly.
 
     With probability ``confidence``, values[i] ± bounds[i] holds the i-th one, multiplicities counted: H has no further
@@ -137,7 +137,7 @@ def eigsh(
 
 @result("eigsh-certificate")
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Result):
     """Whether an operator has eigenvalues below a level other than the known ones."""
 
     clear: bool  # False: it has one; True: none was met

@@ -16,7 +16,7 @@ from torch import Tensor
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.operand import as_operator, bad_product
 from landscape.linalg.reductions import dots, norm
-from landscape.results import result
+from landscape.results import Result, result
 
 AHEAD = 8  # steps between two looks at an accelerator; a CPU is looked at after each
 IDLE = 1e-3  # of the residual: what a step must take off it for A r to be believed small and not zero
@@ -41,7 +41,7 @@ class Stop(Enum):
 
 @result("minres-solution")
 @dataclass(frozen=True, eq=False)
-class Solution:
+class Solution(Result):
     """What ``minres`` found; residuals are computed from fresh products, not taken from the recurrence."""
 
     x: Tensor  # (n,)

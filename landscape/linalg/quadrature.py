@@ -24,7 +24,7 @@ from landscape.core import Operator, Progress, silent
 from landscape.linalg.krylov import Array
 from landscape.linalg.operand import as_operator, bad_product, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
-from landscape.results import Estimate, result
+from landscape.results import Estimate, Result, result
 
 MEMORY = 2**25  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
@@ -32,7 +32,7 @@ SUMS = 1e-12  # rounding of a sum of masses
 
 @result("spectral-density")
 @dataclass(frozen=True, eq=False)
-class SpectralDensity:
+class SpectralDensity(Result):
     """The spectrum as point masses: a share ``weights[j]`` ± ``errors[j]`` of it lies around ``nodes[j]``."""
 
     nodes: Tensor  # (m,) ascending, float64, on the CPU

@@ -160,8 +160,9 @@ def fingerprint(f: FunctionLandscape, source: str, settings: Mapping[str, Any]) 
     """SHA-256 over the formula's file, or its text where it has none, and all that was set; 16 hexadecimal digits."""
     path = Path(source) if source.endswith(".py") else Path(getattr(sys.modules.get(source), "__file__", None) or "")
     text = path.read_bytes() if path.is_file() else str(getattr(f, "formula", source)).encode()
+    where = None if f.domain == Space() else f.domain
     chosen = json.dumps(dict(settings), sort_keys=True, default=str)
-    return hashlib.sha256(b"\0".join([text, f"{f.name}|{f.dim}|{f.domain}|{chosen}".encode()])).hexdigest()[:16]
+    return hashlib.sha256(b"\0".join([text, f"{f.name}|{f.dim}|{where}|{chosen}".encode()])).hexdigest()[:16]
 
 
 def probe(f: FunctionLandscape, source: str, seed: int = 0) -> list[str]:
@@ -188,7 +189,7 @@ class _Probe:
     def __init__(self, f: FunctionLandscape, source: str, seed: int) -> None:
         self.f, self.source = f, source
         count = max(8, min(SAMPLES, COORDINATES // f.dim))
-        space = f.domain or Space()
+        space = f.domain
         with userfiles.guarded(source):
             self.x = space.sample(count, f.dim, torch.Generator("cpu").manual_seed(seed), f.dtype)
         self.few = self.x[: 5 if f.dim == 4 else 4]  # as many points as coordinates would hide a wrong axis
@@ -215,7 +216,7 @@ class _Probe:
         shape = tuple(x.shape)
         try:
             with userfiles.guarded(self.source):
-                y = self.f.function(x if self.f.domain is None else self.f.domain.chart(x))
+                y = self.f.function(self.f.domain.chart(x))
         except LoadingError as error:
             raise LoadingError(f"{error} (the formula was called {how} {shape}; it must take (..., n))") from error
         if not isinstance(y, Tensor):

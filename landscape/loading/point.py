@@ -13,16 +13,15 @@ import torch
 from torch import Tensor
 
 from landscape import files, results, specs
+from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.files.checkpoints import load_checkpoint
-from landscape.landscapes.domains import Space
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.loading.formulas import number
 from landscape.points.classify import StationaryPoint
 
 
-def read(spec: str, f: ModelLandscape | FunctionLandscape, what: str = "the point") -> Tensor:
+def read(spec: str, f: Landscape, what: str = "the point") -> Tensor:
     """The point (n,) that ``spec`` writes, in the landscape's dtype, inside its domain; ``what`` is what an error names.
 
     Raises:
@@ -32,8 +31,8 @@ def read(spec: str, f: ModelLandscape | FunctionLandscape, what: str = "the poin
     """
     suffix = Path(spec).suffix.lower()
     stored = (Path(spec) / "result.json").is_file()
-    if not stored and isinstance(f, ModelLandscape) and suffix != ".npy" and not _numbers(spec):
-        return _from_checkpoint(spec, f)
+    if not stored and f.layout and suffix != ".npy" and not _numbers(spec):
+        return _from_checkpoint(spec, require_model(f, f"{what}: a checkpoint is a model's."))
     if stored or suffix in (".npy", ".npz"):
         x = _from_run(spec) if stored else _from_file(Path(spec))
         if not bool(torch.isfinite(x).all()):
@@ -49,21 +48,18 @@ def read(spec: str, f: ModelLandscape | FunctionLandscape, what: str = "the poin
             f"{what}: coordinates of {f.name}: {f.dim:,}, given in {specs.one_line(spec, 60)}: {len(x):,}."
         )
     x = x.to(device=f.device, dtype=f.dtype)
-    domain = f.domain if isinstance(f, FunctionLandscape) else None
-    if domain is None:
-        return x
-    if not bool(domain.contains(x)):
-        raise ValueError(f"{what}: {spec} is outside the domain of {f.name}, {domain}.")
-    return domain.wrap(x)
+    if not bool(f.domain.contains(x)):
+        raise ValueError(f"{what}: {spec} is outside the domain of {f.name}, {f.domain}.")
+    return f.domain.wrap(x)
 
 
-def draw(f: FunctionLandscape, seed: int) -> Tensor:
+def draw(f: Landscape, seed: int) -> Tensor:
     """A random point (n,) of a formula's domain at which it is finite.
 
     Raises:
         NumericalError: a hundred draws gave none.
     """
-    domain = f.domain or Space()
+    domain = f.domain
     x = domain.sample(100, f.dim, torch.Generator("cpu").manual_seed(seed), f.dtype)
     with torch.no_grad():
         finite = torch.isfinite(f.value(x))
@@ -72,7 +68,7 @@ def draw(f: FunctionLandscape, seed: int) -> Tensor:
     return x[finite][0]
 
 
-def walk(spec: str, f: ModelLandscape | FunctionLandscape, what: str = "the trajectory") -> Tensor:
+def walk(spec: str, f: Landscape, what: str = "the trajectory") -> Tensor:
     """The points (t, n) of a trajectory: a .npy file of that shape, or a folder of points, each as ``read`` takes it, by name.
 
     Numbers in names count as numbers: step-9 comes before step-10.

@@ -1,29 +1,17 @@
 """What every operator at a point asks of autograd: the point as a leaf, one more backward pass, and whether it can be trusted."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from landscape.core import Landscape
 from landscape.errors import NumericalError
-from landscape.landscapes.model import ModelLandscape
 
 
-def leaf(f: Any, at: Tensor | None) -> Tensor:
-    """The point as a new leaf that requires grad."""
-    if at is None:
-        if not isinstance(f, ModelLandscape):
-            raise ValueError("a formula has no current point: pass at=x.")
-        at = f.point()
-    if at.shape != (f.dim,):
-        raise ValueError(f"at must have shape ({f.dim},), got {tuple(at.shape)}.")
-    if not at.is_floating_point():
-        raise ValueError(f"at must be floating-point, got {at.dtype}.")
-    if isinstance(f, ModelLandscape) and (at.dtype != f.dtype or at.device.type != f.device.type):
-        raise ValueError(
-            f"at is {at.dtype} on {at.device}, the landscape {f.dtype} on {f.device}: pass dtype= and device= to ModelLandscape."
-        )
-    return at.detach().clone().requires_grad_(True)
+def leaf(f: Landscape, at: Tensor | Sequence[float] | None) -> Tensor:
+    """The point as a new leaf that requires grad; None is where f stands."""
+    return f.locate(at).clone().requires_grad_(True)
 
 
 def vjp(output: Tensor, x: Tensor, v: Tensor, *, keep: bool) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import OutputTerm, Term
-from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.base import SymmetricOperator
 from landscape.operators.derivatives import leaf, vjp
 
@@ -27,10 +27,8 @@ class GaussNewton(SymmetricOperator):
     """
 
     def __init__(self, f: ModelLandscape, at: Tensor | None = None) -> None:
-        if not isinstance(f, ModelLandscape):
-            raise TypeError(
-                f"the Gauss-Newton matrix needs a ModelLandscape, whose loss has an output to stop at, got {type(f).__name__}."
-            )
+        needs = "the Gauss-Newton matrix needs a ModelLandscape, whose loss has an output to stop at"
+        require_model(f, f"{needs}, got {type(f).__name__}.", TypeError)
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
         with f.evaluation(), torch.no_grad():

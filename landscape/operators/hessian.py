@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from landscape.core import Landscape, Term
+from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import NumericalError
 from landscape.operators.base import BLOCK, SymmetricOperator
 from landscape.operators.derivatives import leaf, require_second_derivative, vjp
@@ -45,6 +45,7 @@ class Hessian(SymmetricOperator):
     def __init__(self, f: Landscape, at: Tensor | None = None, *, method: str = "auto", memory: int = BUDGET) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+        require_landscape(f, "Hessian")
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
         self.method, self.memory = method, memory
@@ -160,8 +161,7 @@ class Hessian(SymmetricOperator):
 
     def _difference(self, v: Tensor) -> Tensor:
         x = self.x.detach()
-        domain = getattr(self.f, "domain", None)
-        normals = x.new_zeros(len(x), 0) if domain is None else domain.normals(x)
+        normals = self.f.domain.normals(x)
         v = v - normals @ (normals.T @ v)
         norm = float(v.double().norm())
         if norm == 0:

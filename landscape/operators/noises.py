@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 from landscape import specs
 from landscape.core import Landscape
 from landscape.landscapes import batches as batching
-from landscape.landscapes.model import ModelLandscape
-from landscape.landscapes.rows import Rows, gradients
+from landscape.landscapes.model import ModelLandscape, require_model
+from landscape.landscapes.rows import Rows
 from landscape.operators.pointwise import derivatives
 
 KINDS = ("none", "isotropic", "minibatch", "hessian", "perturbed")
@@ -41,11 +41,11 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
         ValueError: it is none of these.
     """
     if spec == "none":
-        return Noise(gradients(f))
+        return Noise(f.many().gradients)
     kind, _, text = spec.partition(":")
     value = specs.literal(text)
     if kind == "isotropic" and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
-        return Noise(isotropic(gradients(f), float(value), seed, device))
+        return Noise(isotropic(f.many().gradients, float(value), seed, device))
     if kind == "minibatch" and text.isdigit():
         return Noise(minibatch(f, int(text), seed))
     if kind == "hessian" and isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
@@ -105,10 +105,9 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
     Raises:
         ValueError: f has no data, or fewer samples.
     """
-    if not isinstance(f, ModelLandscape):
-        raise ValueError(
-            "noise 'minibatch' needs a model's landscape, which has data; for a formula use 'isotropic:SIGMA'."
-        )
+    f = require_model(
+        f, "noise 'minibatch' needs a model's landscape, which has data; for a formula use 'isotropic:SIGMA'."
+    )
     if not 1 <= size <= f.samples:
         raise ValueError(f"a mini-batch has 1 to {f.samples} samples, the size of the data, got {size}.")
     data, shape = _joined(f)
@@ -175,7 +174,7 @@ def _perturbed(f: Landscape, spec: str, seed: np.random.SeedSequence, device: to
             raise ValueError(f"{spec!r}: {key} must be a number of at least 0, got {value!r}.")
     if given["interval"] != int(given["interval"]):
         raise ValueError(f"{spec!r}: interval is a whole number of steps, got {given['interval']!r}.")
-    slope = gradients(f)
+    slope = f.many().gradients
     return Noise(
         slope, Perturbation(slope, given["radius"], given["threshold"], int(given["interval"]), generator(seed, device))
     )

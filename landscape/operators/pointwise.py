@@ -9,7 +9,6 @@ from torch.func import grad, vmap
 
 from landscape.core import Landscape
 from landscape.errors import NumericalError
-from landscape.landscapes.formula import FunctionLandscape
 from landscape.operators.derivatives import require_second_derivative
 
 MANY = 32  # columns of a Hessian in one vectorised backward pass, from so many on
@@ -41,7 +40,7 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
 
 def _slope(f: Landscape, x: Tensor) -> Tensor:
     """The gradients (B, n) at x, which requires grad, as functions of x; use inside ``f.evaluation()``."""
-    if not isinstance(f, FunctionLandscape):
+    if f.layout:
         terms = list(f.terms())
         slope: Tensor = vmap(grad(lambda y: torch.stack([t.function(y) for t in terms]).sum()), randomness="same")(x)
         return slope

@@ -5,10 +5,8 @@ Kolter & Talwalkar 2021, ICLR); of any SGD, ``theory.sgd_limit``.
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, optim
@@ -16,11 +14,10 @@ from torch import Tensor, optim
 from landscape import theory
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
-from landscape.landscapes import rows
 from landscape.linalg.lanczos import eigsh
 from landscape.operators.hessian import Hessian
 from landscape.optimizers.ensembles import Ensemble
-from landscape.results import Provenance, provenance, result, save
+from landscape.results import Result, provenance, result
 from landscape.specs.optimizers import maker
 
 DENSE = 400  # parameters up to which the Hessian is formed
@@ -43,18 +40,13 @@ class EdgeRun:
 
 @result("edge-study")
 @dataclass(frozen=True, eq=False)
-class EdgeStudy:
+class EdgeStudy(Result):
     """Full-batch runs from one point, by optimiser."""
 
     runs: dict[str, EdgeRun]
-    provenance: Provenance
 
     def __getitem__(self, label: str) -> EdgeRun:
         return self.runs[label]
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
 
 
 def edge_of_stability(
@@ -94,7 +86,7 @@ def edge_of_stability(
             raise ValueError(f"{line!r} is not plain SGD, which alone has a limit on the Hessian itself.")
         options = {k: v for k, v in make.options.items() if k in ("momentum", "dampening", "nesterov", "weight_decay")}
         limit = theory.sgd_limit(float(make.options.get("lr", 1e-3)), **options)
-        ensemble = Ensemble(start[None], make, rows.gradients(f), f.value, f=f)
+        ensemble = Ensemble(start[None], make, f.many().gradients, f.value, f=f)
         records, diverged = [], None
         for t in range(steps + 1):
             if t % every == 0:
@@ -108,8 +100,8 @@ def edge_of_stability(
         if not records:
             raise NumericalError("the loss or its Hessian is not finite at the start: begin elsewhere.")
         runs[line] = _run(records, limit, diverged)
-    config = {"optimizers": list(optimizers), "steps": steps, "every": every}
-    return EdgeStudy(runs, provenance(f, start, None, seed, config))
+    origin = provenance(f, start, seed, optimizers=list(optimizers), steps=steps, every=every)
+    return EdgeStudy(runs, provenance=origin)
 
 
 def _measured(f: Landscape, x: Tensor, seed: int) -> tuple[float, float] | None:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn, optim
 
 from landscape.core import Landscape
-from landscape.landscapes.model import ModelLandscape
 from landscape.specs.optimizers import ELEMENTWISE, Maker, Spec
 
 Columns = slice | Tensor
@@ -45,19 +44,17 @@ class Ensemble:
         self.gradients, self.values, self.move = gradients, values, move
         self.columns: list[Columns] = [EVERY]  # of each parameter of an optimiser
         try:
-            self._make(X.detach(), make, f if isinstance(f, ModelLandscape) else None)
+            self._make(X.detach(), make, f if f is not None and f.layout else None)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the optimiser cannot be made: {error}") from error
 
-    def _make(self, X: Tensor, make: Maker, model: ModelLandscape | None) -> None:
+    def _make(self, X: Tensor, make: Maker, model: Landscape | None) -> None:
         """``parameters``: a list for each of the ``optimizers``, which are one for all rows, ``together``, or one a row."""
         spec = make if isinstance(make, Spec) and model is not None else None
         if spec is not None and model is not None and spec.kind not in ELEMENTWISE:
-            shapes = dict(model.model.named_parameters())
+            shapes = model.shapes
             self.together, self.columns = False, list(model.layout.values())
-            rows = [
-                {k: nn.Parameter(x[s].reshape(shapes[k].shape).clone()) for k, s in model.layout.items()} for x in X
-            ]
+            rows = [{k: nn.Parameter(x[s].reshape(shapes[k]).clone()) for k, s in model.layout.items()} for x in X]
             self.parameters = [list(row.values()) for row in rows]
             self.optimizers = [spec.grouped(row) for row in rows]
             return
@@ -126,11 +123,10 @@ def require_fit(make: Maker, f: Landscape) -> None:
     """Raise a ValueError that says why, if the optimiser cannot drive the points of f."""
     if not isinstance(make, Spec):
         return
-    if isinstance(f, ModelLandscape):
+    if f.layout:
         make.split(list(f.layout))
         if make.kind.__name__ == "Muon":
-            shapes = dict(f.model.named_parameters())
-            flat = [name for name in f.layout if shapes[name].ndim != 2]
+            flat = [name for name, shape in f.shapes.items() if len(shape) != 2]
             if flat:
                 raise ValueError(
                     f"Muon takes matrices only, and {flat[0]} is none: analyse the matrices alone, include=['*.weight'] say."

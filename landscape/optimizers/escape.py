@@ -7,11 +7,9 @@ at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the num
 
 import inspect
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,14 +17,13 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.core import Landscape, Progress, silent
-from landscape.landscapes import rows
 from landscape.operators import noises
 from landscape.optimizers import predictions
 from landscape.optimizers.ensembles import Ensemble, require_fit
 from landscape.optimizers.predictions import INNER, Theory
 from landscape.optimizers.recording import Paths, Plane, Recorder, plane
 from landscape.optimizers.schedules import schedule_curve
-from landscape.results import Estimate, Provenance, provenance, result, save
+from landscape.results import Estimate, Result, provenance, result
 from landscape.results.survival import exponential_rate, kaplan_meier_median, median
 from landscape.specs.optimizers import Maker, Spec, as_makers
 from landscape.specs.schedules import Schedule
@@ -84,7 +81,7 @@ class FallsBelow:
 
     def holds(self, f: Landscape, at: Tensor) -> Callable[[Tensor], Tensor]:
         """Points (R, n) -> (R,) bool."""
-        values = rows.values(f)
+        values = f.many().values
 
         @cache  # one number of rows a study; rows of equal points have equal bits in one pass, not in passes of two sizes
         def level(runs: int) -> Tensor:
@@ -132,7 +129,7 @@ class Escapes:
 
 @result("escape-study")
 @dataclass(frozen=True, eq=False)
-class Study:
+class Study(Result):
     """Escape of several optimisers from one point; ``study[label]`` are the runs of one."""
 
     at: Tensor  # (n,)
@@ -142,16 +139,11 @@ class Study:
     schedule: str | None
     limit: int  # steps after which runs are censored
     results: dict[str, Escapes]
-    provenance: Provenance
     plane: Plane | None  # f around the point, where paths were recorded
     rates: dict[str, Tensor]  # of the schedule, (steps made,) float64 each; empty without one
 
     def __getitem__(self, label: str) -> Escapes:
         return self.results[label]
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
 
 
 def escape(
@@ -219,11 +211,10 @@ def escape(
         law = predictions.predict(make, X - at, model, noise, schedule, steps)
         recorder = Recorder(min(record, runs)) if record else None
         results[label] = _followed(f, at, ensemble, event, schedule, steps, label, law, recorder, progress)
-    config = {"noise": noise, "schedule": schedule, "runs": runs, "steps": steps, "event": str(event)}
-    origin = provenance(f, at, None, seed, config)
+    origin = provenance(f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event))
     picture = plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
     rates = {} if schedule is None else _rates(makers, schedule, results)
-    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, origin, picture, rates)
+    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, picture, rates, provenance=origin)
 
 
 def _rates(makers: dict[str, Maker], schedule: str, results: dict[str, Escapes]) -> dict[str, Tensor]:

@@ -87,7 +87,8 @@ def minimum_study(
         origin, seed, batches=list(batches), wells=list(wells), barrier=barrier, lr=lr, top=top, runs=runs, steps=steps
     )
     return Comparison(
-        f"Out of minima of depth {barrier:g}, lr = {lr:g}", "batch size B", "mean steps to the top", series, fits, (False, True), origin
+        f"Out of minima of depth {barrier:g}, lr = {lr:g}", "batch size B", "mean steps to the top",
+        series, fits, (False, True), provenance=origin,
     )  # fmt: skip
 
 

@@ -16,7 +16,6 @@ from landscape import specs, theory
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.domains import Sphere
-from landscape.landscapes.formula import FunctionLandscape
 from landscape.operators.hessian import Hessian
 from landscape.results import result
 from landscape.specs.optimizers import Maker, Spec
@@ -58,7 +57,7 @@ class Model:
 
 def model(f: Landscape, at: Tensor, radius: float, within: Tensor | None) -> Model | str:
     """The second-order model, or why there is none. Cost: n gradients, or k where the event sees k directions of many."""
-    if isinstance(f, FunctionLandscape) and isinstance(f.domain, Sphere):
+    if isinstance(f.domain, Sphere):
         return "no law on a sphere"
     if within is None and f.dim > DENSE:
         return f"no law: {f.dim:,} parameters and a ball around them all; give the event directions"

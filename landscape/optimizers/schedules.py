@@ -1,31 +1,23 @@
 """The learning rates that schedules give, read from real optimisers."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.results import Provenance, provenance, result, save
+from landscape.results import Result, provenance, result
 from landscape.specs.schedules import Schedule
 
 
 @result("schedules")
 @dataclass(frozen=True, eq=False)
-class Schedules:
+class Schedules(Result):
     """Curves of several schedules, for a figure."""
 
     rates: dict[str, Tensor]  # by spec, (steps,) float64 each
     lr: float
-    provenance: Provenance
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
 
 
 def schedule_curve(spec: str, lr: float, steps: int, losses: Sequence[float] | Tensor | None = None) -> Tensor:
@@ -65,6 +57,4 @@ def schedule_curves(
     if isinstance(lines, str) or not len(lines):
         raise ValueError(f"lines must be a list of schedules, at least one, got {lines!r}.")
     rates = {spec: schedule_curve(spec, lr, steps, losses) for spec in lines}
-    flat = FunctionLandscape(lambda x: 0.0 * x.sum(-1), 1, name="schedules")
-    at = torch.zeros(1, dtype=torch.float64, device="cpu")
-    return Schedules(rates, lr, provenance(flat, at, None, 0, {"lr": lr, "steps": steps}))
+    return Schedules(rates, lr, provenance=provenance(None, name="schedules", lr=lr, steps=steps))

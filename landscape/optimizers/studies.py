@@ -5,10 +5,8 @@ arithmetic, not the landscape, decides. ``landscape figures render comparison`` 
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +17,7 @@ from landscape import theory, zoo
 from landscape.core import Landscape, Progress, silent
 from landscape.operators.hessian import Hessian
 from landscape.optimizers.escape import Escapes, FallsBelow, LeavesBall, escape
-from landscape.results import Estimate, Provenance, result, save
+from landscape.results import Estimate, Provenance, Result, result
 from landscape.zoo.linear import deep_linear
 
 SHIFT = 0.5826  # of a barrier looked at once a step, in standard deviations of a step: Broadie, Glasserman & Kou 1997, Math. Finance 7:325
@@ -39,7 +37,7 @@ class Series:
 
 @result("comparison")
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Result):
     """Measured and predicted numbers against one setting."""
 
     title: str
@@ -48,11 +46,6 @@ class Comparison:
     series: list[Series]
     fits: dict[str, Estimate]  # what was fitted, in words
     logarithmic: tuple[bool, bool]  # of x, of the measured
-    provenance: Provenance
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
 
 
 def octopus_study(
@@ -116,7 +109,7 @@ def octopus_study(
     return Comparison(
         f"Octopus, L = {L:.3g}, gamma = {gamma:.3g}, {str(dtype).removeprefix('torch.')}", "dimension d",
         "steps until the last saddle is left", series, _fits(series, theory.octopus_growth(L, gamma, lr)), (False, True),
-        origin_of(origin, seed, dims=list(dims), L=L, gamma=gamma, runs=runs, steps=steps),
+        provenance=origin_of(origin, seed, dims=list(dims), L=L, gamma=gamma, runs=runs, steps=steps),
     )  # fmt: skip
 
 
@@ -217,7 +210,8 @@ def barrier_study(
         fits["barrier, by the slope of ln steps over 1 / T (1/4 in the limit)"] = slope(inverse, np.log(mean))
     origin = origin_of(origin, seed, temperatures=list(temperatures), lr=lr, runs=runs, steps=steps)
     return Comparison(
-        f"Over a barrier of 1/4, lr = {lr:g}", "1 / T, with T = lr sigma² / 2", "mean steps to the top", series, fits, (False, True), origin
+        f"Over a barrier of 1/4, lr = {lr:g}", "1 / T, with T = lr sigma² / 2", "mean steps to the top",
+        series, fits, (False, True), provenance=origin,
     )  # fmt: skip
 
 
@@ -258,7 +252,7 @@ def plateau_study(
     origin = origin_of(origin, 0, layers=list(layers), starts=list(starts), strength=strength, lr=lr)
     return Comparison(
         f"Plateaus of deep linear networks, s = {strength:g}, lr = {lr:g}", "initial product of weights", "steps to half of the mode",
-        series, {}, (True, True), origin,
+        series, {}, (True, True), provenance=origin,
     )  # fmt: skip
 
 
@@ -317,6 +311,6 @@ def saddle_study(
         progress("points", number + 1, len(points))
     origin = origin_of(origin, seed, optimizers=list(optimizers), runs=runs, steps=steps, start=start, radius=radius)
     return Comparison(
-        f"Leaving saddles of {getattr(f, 'name', 'a network')}", "steepest fall, −λ", "e-folds of distance a step",
-        list(lines.values()), {}, (True, True), origin,
+        f"Leaving saddles of {f.name}", "steepest fall, −λ", "e-folds of distance a step",
+        list(lines.values()), {}, (True, True), provenance=origin,
     )  # fmt: skip

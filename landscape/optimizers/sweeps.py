@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from landscape import specs
-from landscape.core import Landscape, Progress, silent
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.model import ModelLandscape
+from landscape.core import Landscape, Progress, require_landscape, silent
 from landscape.optimizers.escape import LeavesBall, Study, escape
-from landscape.results import Provenance, result, save
+from landscape.results import Result, result
 from landscape.specs.optimizers import Maker, Spec, as_makers
 
 Problem = Callable[[Any], tuple[Landscape, Tensor]]  # value -> landscape and the point to leave
@@ -25,13 +21,12 @@ Problem = Callable[[Any], tuple[Landscape, Tensor]]  # value -> landscape and th
 
 @result("escape-sweep")
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Result):
     """One study a value, in the order given; ``sweep[i]`` is that of the i-th. Their labels are the same."""
 
     over: str  # what was varied
     values: list[float]
     studies: list[Study]
-    provenance: Provenance  # of the first study, with all values in its configuration
 
     def __getitem__(self, i: int) -> Study:
         return self.studies[i]
@@ -40,10 +35,6 @@ class Sweep:
     def labels(self) -> list[str]:
         """The optimisers."""
         return list(self.studies[0].results)
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
 
 
 def sweep(
@@ -89,9 +80,9 @@ def sweep(
         studies.append(
             escape(g, point, chosen, seed=int(child.generate_state(1, np.uint32)[0]), progress=told, **given)
         )
-    origin = studies[0].provenance
-    config = origin.config | {"over": over, "values": [float(v) for v in values]}
-    return Sweep(over, [float(v) for v in values], studies, replace(origin, seed=seed, config=config))
+    first = studies[0].provenance
+    config = first.config | {"over": over, "values": [float(v) for v in values]}
+    return Sweep(over, [float(v) for v in values], studies, provenance=replace(first, seed=seed, config=config))
 
 
 def _varied(
@@ -103,11 +94,10 @@ def _varied(
     options: dict[str, Any],
 ) -> tuple[Landscape, Tensor, dict[str, Maker], dict[str, Any]]:
     """Landscape, point, optimisers and options with ``over`` at ``value``."""
-    if not isinstance(f, FunctionLandscape | ModelLandscape):
-        if not callable(f):
-            raise ValueError(f"f must be a landscape or a function that gives one, got {f!r}.")
+    if callable(f):
         g, point = f(value)
         return g, point, makers, options
+    require_landscape(f, "a sweep")
     if at is None:
         raise ValueError("at is missing: it is None with a function f only.")
     if over in ("noise", "start", "radius"):

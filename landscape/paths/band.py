@@ -15,7 +15,7 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite
 from landscape.landscapes.domains import Torus
-from landscape.points.descent import NOISE, domain_of, move, norms, tangent
+from landscape.points.descent import NOISE, move, norms, tangent
 
 SAME = 1e-6  # of the first path's length: points nearer than this are one
 LEAST = 4  # images between two stationary points
@@ -28,7 +28,7 @@ class Band:
     """Images and what is known of them; ``pinned`` ones stay where they are."""
 
     def __init__(self, f: Landscape, X: Tensor, spring: float, progress: Progress) -> None:
-        self.f, self.domain, self.spring, self.progress = f, domain_of(f), spring, progress
+        self.f, self.domain, self.spring, self.progress = f, f.domain, spring, progress
         self.steps = self.evaluations = 0
         self.pinned: dict[int, int] = {0: 0, len(X) - 1: 0}  # position -> index
         self.place(X)

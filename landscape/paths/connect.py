@@ -6,9 +6,7 @@ gradient by a bend is the mean of w_k(t) times the gradient of f at c(t).
 """
 
 import math
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
 from landscape.operators import noises
 from landscape.paths.curves import KINDS, Profile, profile, weights
-from landscape.results import Provenance, provenance, result, save
+from landscape.results import Result, provenance, result
 from landscape.specs import optimizers as makers
 
 LOOK = 10  # steps between two records of the mean
@@ -27,7 +25,7 @@ LOOK = 10  # steps between two records of the mean
 
 @result("connection")
 @dataclass(frozen=True)
-class Connection:
+class Connection(Result):
     """Two points joined by a curve along which f was lowered."""
 
     kind: str  # bezier or polygon
@@ -38,7 +36,6 @@ class Connection:
     plane: Any  # a Surface, see ``landscape.surfaces.connection_plane``; None: none was made
     optimizer: str
     seed: int
-    provenance: Provenance
 
     @property
     def barrier(self) -> float:
@@ -49,10 +46,6 @@ class Connection:
     def straight_barrier(self) -> float:
         """The same for the straight line."""
         return self.straight.barrier
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store everything in ``folder``; ``landscape.load`` reads it."""
-        return save(self, folder)
 
 
 def connect(
@@ -70,8 +63,6 @@ def connect(
     batch_statistics: bool = False,
     metrics: Any = (),
     seed: int = 0,
-    name: str | None = None,
-    config: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Connection:
     """Train a curve from a (n,) to b (n,) on f.
@@ -125,12 +116,12 @@ def connect(
     if not bool(torch.isfinite(inner).all()):
         raise NumericalError(f"the curve is not finite after {steps} steps: lower the learning rate.")
     C = torch.cat([a[None], inner.detach(), b[None]])
-    options = {"metrics": metrics, "batch_statistics": batch_statistics, "name": name}
+    options = {"metrics": metrics, "batch_statistics": batch_statistics}
     curve = profile(f, C, resolution, kind=kind, by_length=False, progress=progress, **options)
     straight = profile(f, torch.stack([a, b]), resolution, progress=progress, **options)
-    config = config or {"kind": kind, "bends": bends, "steps": steps, "optimizer": optimizer, "noise": noise}
+    origin = provenance(f, a, seed, kind=kind, bends=bends, steps=steps, optimizer=optimizer, noise=noise)
     seen_at = torch.tensor(history, dtype=torch.float64, device="cpu")
-    return Connection(kind, C, curve, straight, seen_at, None, optimizer, seed, provenance(f, a, name, seed, config))
+    return Connection(kind, C, curve, straight, seen_at, None, optimizer, seed, provenance=origin)
 
 
 def _drawn(count: int, generator: torch.Generator) -> Tensor:

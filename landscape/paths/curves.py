@@ -5,11 +5,8 @@ for training, evenly by length where it is given; a Bezier curve passes through 
 """
 
 import math
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,14 +14,14 @@ from torch import Tensor
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes import metrics as cells
 from landscape.landscapes.metrics import Metric
-from landscape.results import Provenance, provenance, result, save
+from landscape.results import Result, provenance, result
 
 KINDS = ("polygon", "bezier")
 
 
 @result("curve-profile")
 @dataclass(frozen=True)
-class Profile:
+class Profile(Result):
     """A landscape along a curve. Values that are not finite are kept as they came."""
 
     control: Tensor  # (m, n), the points that the curve is made of
@@ -33,17 +30,11 @@ class Profile:
     arclength: Tensor  # (r,), along the curve, by straight pieces between the points evaluated
     values: Tensor  # (r,), f there
     metrics: dict[str, Tensor]  # others by name, (r,) each
-    provenance: Provenance
-    notes: dict[str, str] = field(default_factory=dict)  # what a caller wants to keep with it
 
     @property
     def barrier(self) -> float:
         """How far the highest value lies above the higher one of the two ends, over the points evaluated."""
         return float(self.values.max() - torch.maximum(self.values[0], self.values[-1]))
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store everything in ``folder``; ``landscape.load`` reads it."""
-        return save(self, folder)
 
 
 def weights(kind: str, t: Tensor, count: int) -> Tensor:
@@ -66,8 +57,6 @@ def profile(
     by_length: bool = True,
     metrics: Iterable[str | Metric] | Mapping[str, str | Metric] = (),
     batch_statistics: bool = False,
-    name: str | None = None,
-    config: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Profile:
     """The values of f along the curve of ``points`` (m, n), a trajectory say, or two checkpoints.
@@ -104,8 +93,8 @@ def profile(
     found = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     lengths = torch.linalg.vector_norm(X[1:] - X[:-1], dim=1).cumsum(0)
     arclength = torch.cat([lengths.new_zeros(1), lengths])
-    source = provenance(f, C[0], name, 0, config or {"kind": kind, "resolution": resolution})
-    return Profile(C, kind, t, arclength, found.pop("loss"), found, source)
+    source = provenance(f, C[0], kind=kind, resolution=resolution)
+    return Profile(C, kind, t, arclength, found.pop("loss"), found, provenance=source)
 
 
 def _places(C: Tensor, t: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ from landscape.core import Landscape
 from landscape.inventory.census import Census
 from landscape.inventory.views import Edge, Merge, Tree
 from landscape.landscapes.domains import Space
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.points.descent import domain_of, flow, move, norms
+from landscape.points.descent import flow, move, norms
 
 NUDGE = 1e-3  # first step off a saddle, in units of the distance to the nearest other point of the list
 SAME = (
@@ -50,7 +49,7 @@ def disconnectivity(f: Landscape, census: Census) -> Tree:
         p = points[i]
         down = p.pairs.vectors[:, 0].to(p.x)
         for side in (1.0, -1.0):
-            X.append(move(domain_of(f), p.x, side * NUDGE * float(nearest[i]) * down))
+            X.append(move(f.domain, p.x, side * NUDGE * float(nearest[i]) * down))
             reach.append(float(nearest[i]))
     ends = flow(f, torch.stack(X), torch.tensor(reach, dtype=torch.float64, device="cpu"))
     found = _which(f, ends.X, ends.settled, torch.stack([points[i].x for i in minima]), nearest[minima], minima)
@@ -70,10 +69,10 @@ def _which(f: Landscape, X: Tensor, settled: Tensor, M: Tensor, nearest: Tensor,
 
 def _distances(f: Landscape, X: Tensor, Y: Tensor) -> Tensor:
     """Distances (m, k) of the rows of X and Y, in coordinates that do not see a declared symmetry; float64."""
-    if isinstance(f, FunctionLandscape) and f.symmetry is not None:
+    if f.symmetry is not None:
         X, Y, domain = f.symmetry.invariants(X), f.symmetry.invariants(Y), Space()
         return norms(domain.difference(X[:, None], Y[None]))
-    return norms(domain_of(f).difference(X[:, None], Y[None]))
+    return norms(f.domain.difference(X[:, None], Y[None]))
 
 
 def _join(minima: list[int], edges: list[tuple[Edge, float]]) -> tuple[list[Merge], list[list[int]]]:

@@ -7,21 +7,18 @@ For networks: Draxler et al. 2018, arXiv:1803.00885; Garipov et al. 2018, arXiv:
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
 from landscape.landscapes.domains import Box, Sphere
-from landscape.landscapes.formula import FunctionLandscape
 from landscape.paths.band import SAME, Band
 from landscape.points.classify import StationaryPoint, classify
-from landscape.points.descent import domain_of, follow, move, norms, tangent
-from landscape.results import Provenance, result, save
+from landscape.points.descent import follow, move, norms, tangent
+from landscape.results import Result, provenance, result
 
 BEND = 1e-2  # of the path's length: the random arc that breaks ties at the start
 ROUNDS = 12  # how often stationary points are looked for
@@ -46,10 +43,9 @@ class Stop(Enum):
 
 @result("energy-path")
 @dataclass(frozen=True, eq=False)
-class EnergyPath:
+class EnergyPath(Result):
     """A path between two minima along which f is minimal perpendicular to it."""
 
-    name: str
     points: Tensor  # (m, n), from one minimum to the other; stationary points found on the way are among them
     values: Tensor  # (m,) f there, float64, on the CPU
     arclength: Tensor  # (m,) along the straight pieces between points, float64, on the CPU
@@ -65,16 +61,11 @@ class EnergyPath:
     evaluations: int  # gradients of single points, those for refining and classifying apart
     reasons: list[str]  # what was done to the ends, and what the path is worth
     seed: int
-    provenance: Provenance | None = None
 
     @property
     def converged(self) -> bool:
         """Whether the path has settled, over a saddle or without one."""
         return self.stop in (Stop.CONVERGED, Stop.DOWNHILL)
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)
 
 
 def minimum_energy_path(
@@ -115,12 +106,12 @@ def minimum_energy_path(
     a, b = a.detach(), b.detach()
     reasons: list[str] = []
     b = _nearest(f, a, b, reasons)
-    reach = float(norms(domain_of(f).difference(a, b)))
+    reach = float(norms(f.domain.difference(a, b)))
     a = _settle(f, a, reach, seed, "first", reasons)
     b = _settle(f, b, reach, seed, "last", reasons)
-    if float(norms(domain_of(f).difference(a, b))) <= 1e-3 * reach:
+    if float(norms(f.domain.difference(a, b))) <= 1e-3 * reach:
         reasons.append("both ends relax to one minimum")
-        b = domain_of(f).difference(a, b) + a
+        b = f.domain.difference(a, b) + a
         band = Band(f, torch.stack([a, b]), spring, progress)
     else:
         band = Band(f, _straight(f, a, b, images, seed), spring, progress)
@@ -135,7 +126,7 @@ def _check(f: Landscape, a: Tensor, b: Tensor, images: int, tol: float, max_step
         require_finite(x, f"the end {name}")
     if a.dtype != b.dtype or a.device != b.device:
         raise ValueError(f"the ends must agree, got {a.dtype} on {a.device} and {b.dtype} on {b.device}.")
-    if not bool((domain_of(f).difference(a, b) != 0).any()):
+    if not bool((f.domain.difference(a, b) != 0).any()):
         raise ValueError("a and b are one point: pass two minima.")
     if images < 5:
         raise ValueError(f"images must be at least 5, got {images}.")
@@ -145,7 +136,7 @@ def _check(f: Landscape, a: Tensor, b: Tensor, images: int, tol: float, max_step
 
 def _nearest(f: Landscape, a: Tensor, b: Tensor, reasons: list[str]) -> Tensor:
     """b, or of the points that the landscape's symmetry relates to it one nearer to a, unless that is a itself."""
-    symmetry = f.symmetry if isinstance(f, FunctionLandscape) else None
+    symmetry = f.symmetry
     if symmetry is None or symmetry.nearest is None:
         return b
     copy = symmetry.nearest(a, b)
@@ -166,7 +157,7 @@ def _settle(f: Landscape, x: Tensor, reach: float, seed: int, which: str, reason
     start = x
     if point.kind != "not-stationary":
         sign = 1 if torch.rand((), generator=torch.Generator().manual_seed(seed), device="cpu") < 0.5 else -1
-        start = move(domain_of(f), x, 1e-2 * sign * reach * point.pairs.vectors[:, 0].to(x))
+        start = move(f.domain, x, 1e-2 * sign * reach * point.pairs.vectors[:, 0].to(x))
     end = follow(f, start, 0, 0.05 * reach, steps=200, seed=seed)
     moved = float(norms(end.x - x))
     if not bool(torch.isfinite(end.x).all()) or float(f.value(end.x)) > point.value:
@@ -188,7 +179,7 @@ def _a(kind: str) -> str:
 
 def _straight(f: Landscape, a: Tensor, b: Tensor, images: int, seed: int) -> Tensor:
     """Images (m, n) by the shortest way from a to b, on a slight random arc."""
-    domain = domain_of(f)
+    domain = f.domain
     t = torch.linspace(0, 1, images, dtype=a.dtype, device=a.device)[:, None]
     arc = torch.randn(f.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, device="cpu").to(a)
     if isinstance(domain, Sphere):
@@ -277,7 +268,6 @@ def _report(
     first, last = stations[0].value, stations[-1].value
     reasons += _remarks(f, band, stations)
     return EnergyPath(
-        name=getattr(f, "name", type(f).__name__),
         points=band.X,
         values=band.V.cpu(),
         arclength=torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), band.gaps().cumsum(0).cpu()]),
@@ -293,6 +283,7 @@ def _report(
         evaluations=band.evaluations,
         reasons=reasons,
         seed=seed,
+        provenance=provenance(f, band.X[0], seed),
     )
 
 
@@ -313,7 +304,7 @@ def _remarks(f: Landscape, band: Band, stations: list[StationaryPoint]) -> list[
         f"stationary points between the ends: {met}",
         "the barrier is that of this path; a lower pass may lie on another one, which no local method excludes",
     ]
-    domain = domain_of(f)
+    domain = f.domain
     if isinstance(domain, Box) and not bool(domain.contains(band.X).all()):
         remarks.append("the path leaves the box")
     return remarks

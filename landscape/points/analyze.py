@@ -1,18 +1,13 @@
 """The main job: where in its landscape is this point, and how sure are we."""
 
-import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape import results
-from landscape.core import Landscape, Progress, silent
-from landscape.landscapes.model import ModelLandscape
+from landscape.core import Landscape, Progress, require_landscape, silent
+from landscape.landscapes.model import require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
 from landscape.linalg.trace import trace
@@ -22,7 +17,7 @@ from landscape.points.checks import Check, Status
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, search, settled
 from landscape.points.walk import Outcome, Walk
-from landscape.results import Estimate, Provenance, provenance, result
+from landscape.results import Estimate, Result, provenance, result
 
 SLICE_STEPS = 20  # to each side
 
@@ -72,10 +67,9 @@ class Polish:
 
 @result("analysis-report")
 @dataclass(frozen=True, eq=False)
-class AnalysisReport:
+class AnalysisReport(Result):
     """Everything ``analyze`` found. Units of eigenvalues: loss per squared parameter unit."""
 
-    name: str
     parameters: int
     samples: int  # 0 for a formula
     point: StationaryPoint
@@ -88,22 +82,15 @@ class AnalysisReport:
     slices: tuple[Slice, ...]
     checks: tuple[Check, ...]
     advice: tuple[str, ...]  # what to do next, most useful first
-    notes: tuple[str, ...]  # what loading did: prefixes stripped, dtypes converted
     products: int  # Hessian-vector products spent in all
     seconds: float
-    provenance: Provenance
     polish: Polish | None = None  # None: the point is the one given
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store the report in ``folder``; ``landscape.load(folder)`` brings it back."""
-        return results.save(self, folder)
 
 
 def analyze(
     f: Landscape,
     at: Tensor | None = None,
     *,
-    name: str | None = None,
     method: str = "auto",
     largest: int = 10,
     smallest: int = 10,
@@ -112,8 +99,6 @@ def analyze(
     steps: int = 50,
     layers: bool = True,
     seed: int = 0,
-    notes: Sequence[str] = (),
-    config: dict[str, Any] | None = None,
     max_products: int = 600,
     polish: str | None = None,
     progress: Progress = silent,
@@ -123,7 +108,6 @@ def analyze(
     Args:
         f: the landscape.
         at: the point (n,); None: a model's current parameters.
-        name: what reports call it; None: the landscape's own name.
         method: how the spectrum is computed, see ``classify``.
         largest, smallest: eigenpairs at each end.
         tol: of the eigenpairs: residuals are at most ``tol`` times the norm of the Hessian.
@@ -133,7 +117,6 @@ def analyze(
         max_products: where the search for the ends of the spectrum stops, if the spectrum is not computed whole.
         polish: a method of ``find_stationary`` that needs no index, to move the point with first: the report is of where it ended and
             says how far that is. The landscape's model stays where it is.
-        notes, config: kept in the report: what loading did, and the options that make it again.
         progress: called with the stage, how much of it is done, and the total.
 
     Raises:
@@ -144,6 +127,7 @@ def analyze(
     Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30 for the trace and
     20 to 50 per layer.
     """
+    require_landscape(f, "analyze")
     start = time.perf_counter()
     walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
     H = Hessian(f, at if walk is None else walk.place.x)
@@ -159,12 +143,11 @@ def analyze(
     total = _exact_trace(point) if whole is not None else trace(H, seed=seed, progress=progress)
     sampling = sampling_errors(H, point.pairs)
     gradient = f.gradient(x).double()
-    parts = _layers(f, H, gradient, whole, point, seed, progress) if layers and isinstance(f, ModelLandscape) else ()
+    parts = _layers(f, H, gradient, whole, point, seed, progress) if layers else ()
     slices = _slices(f, x, gradient, point, progress)
     return AnalysisReport(
-        name=name or str(getattr(f, "name", type(f).__name__)),
         parameters=f.dim,
-        samples=f.samples if isinstance(f, ModelLandscape) else 0,
+        samples=f.samples,
         point=point,
         sampling_errors=sampling,
         density=density,
@@ -173,10 +156,9 @@ def analyze(
         slices=slices,
         checks=checks,
         advice=_advice(point, sampling, checks),
-        notes=tuple(notes),
         products=H.products,
         seconds=time.perf_counter() - start,
-        provenance=provenance(f, x, name, seed, config or {}),
+        provenance=provenance(f, x, seed),
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
     )
 
@@ -200,38 +182,28 @@ def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:
 
 @result("spectrum")
 @dataclass(frozen=True, eq=False)
-class Spectrum:
+class Spectrum(Result):
     """Both ends of a Hessian's spectrum and its density. Units of eigenvalues: loss per squared parameter unit."""
 
-    name: str
     parameters: int
     samples: int  # 0 for a formula
     pairs: Eigenpairs
     sampling_errors: Tensor  # (k,) one data-sampling standard error per value; NaN: fewer than two batches
     density: SpectralDensity
-    notes: tuple[str, ...]  # what loading did
     products: int  # Hessian-vector products spent in all
     seconds: float
-    provenance: Provenance
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store the spectrum in ``folder``; ``landscape.load(folder)`` brings it back."""
-        return results.save(self, folder)
 
 
 def spectrum(
     f: Landscape,
     at: Tensor | None = None,
     *,
-    name: str | None = None,
     largest: int = 10,
     smallest: int = 10,
     tol: float = 1e-4,
     probes: int = 3,
     steps: int = 50,
     seed: int = 0,
-    notes: Sequence[str] = (),
-    config: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Spectrum:
     """Eigenpairs with both error bars and the density of the Hessian at a point (n,), without a verdict.
@@ -244,16 +216,14 @@ def spectrum(
     errors = sampling_errors(H, pairs)
     density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
     return Spectrum(
-        name=name or str(getattr(f, "name", type(f).__name__)),
         parameters=f.dim,
-        samples=f.samples if isinstance(f, ModelLandscape) else 0,
+        samples=f.samples,
         pairs=pairs,
         sampling_errors=errors,
         density=density,
-        notes=tuple(notes),
         products=H.products,
         seconds=time.perf_counter() - start,
-        provenance=provenance(f, H.x.detach(), name, seed, config or {}),
+        provenance=provenance(f, H.x.detach(), seed),
     )
 
 
@@ -278,7 +248,7 @@ def _exact_trace(point: StationaryPoint) -> Estimate:
 
 
 def _layers(
-    f: ModelLandscape,
+    f: Landscape,
     H: Hessian,
     gradient: Tensor,
     whole: Tensor | None,
@@ -286,6 +256,9 @@ def _layers(
     seed: int,
     progress: Progress,
 ) -> tuple[Layer, ...]:
+    if not f.layout:
+        return ()
+    f = require_model(f, "layers are a model's.")
     layers: dict[str, list[str]] = {}
     for name in f.layout:
         layers.setdefault(name.rpartition(".")[0] or "(top)", []).append(name)

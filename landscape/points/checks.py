@@ -20,7 +20,7 @@ from torch.utils import checkpoint
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import kernels
-from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.hessian import Hessian
 from landscape.results import result
 
@@ -63,8 +63,9 @@ def run(f: Landscape, x: Tensor, seed: int = 0) -> tuple[Check, ...]:
 
     Cost: for a model nine passes over the data and one over a batch, five gradients and seven Hessian-vector products.
     """
-    if not isinstance(f, ModelLandscape):
+    if not f.layout:
         return (kinks(f, x, seed),)
+    f = require_model(f, "these checks are about a model.")
     finite = _finite(f, x)
     return (
         finite,
@@ -280,7 +281,8 @@ def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
         "gradient_gap": gap / (size or 1.0),
     }
     names: set[str] = set()
-    if isinstance(f, ModelLandscape):
+    if f.layout:
+        f = require_model(f, "kinks of layers are a model's.")
         modules = [*f.model.modules(), *(f.loss.modules() if isinstance(f.loss, nn.Module) else ())]
         names = {type(m).__name__ for m in modules if isinstance(m, KINKED)}
     layers = f" ({', '.join(sorted(names))})" if names else ""
@@ -309,8 +311,9 @@ def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
 def _held(f: Landscape, device: torch.device) -> Tensor:
     """Which coordinates are the rows of ``padding_idx``: torch gives them no gradient, though the loss may depend on them."""
     held = [torch.zeros(0, dtype=torch.int64, device=device)]
-    if not isinstance(f, ModelLandscape):
+    if not f.layout:
         return held[0]
+    f = require_model(f, "padding rows are a model's.")
     for name, module in f.model.named_modules():
         weight = f.layout.get(f"{name}.weight".removeprefix("."))
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None and weight:

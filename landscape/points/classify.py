@@ -28,7 +28,7 @@ from landscape.linalg.operand import noise
 from landscape.operators.base import Complement, SymmetricOperator
 from landscape.operators.hessian import Hessian
 from landscape.points.higher import higher_order
-from landscape.results import result
+from landscape.results import Result, result
 
 DENSE = 3_000  # up to this n the whole spectrum is computed
 MOST_NEGATIVE = 64  # how far the Lanczos route follows the negative end before it reports bounds
@@ -39,7 +39,7 @@ GRADIENT_ULPS = 8.0  # rounding of g, in units of eps |H| |x|
 
 @result("stationary-point")
 @dataclass(frozen=True, eq=False)
-class StationaryPoint:
+class StationaryPoint(Result):
     """What is known of a point x and how surely; the kinds are listed in the module's docstring."""
 
     x: Tensor  # (n,)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Domain, Landscape
-from landscape.landscapes.domains import Space, Sphere
+from landscape.landscapes.domains import Sphere
 from landscape.linalg.lanczos import eigsh
 from landscape.linalg.minres import minres
 from landscape.operators.base import Complement, SymmetricOperator
@@ -44,12 +44,6 @@ class _Model(NamedTuple):
     scale: float  # |H|
     negative: int
     lowest: Tensor  # (n, k) eigenvectors of the lowest eigenvalues, ascending
-
-
-def domain_of(f: Landscape) -> Domain:
-    """The domain of a landscape; R^n where it names none."""
-    domain: Domain | None = getattr(f, "domain", None)
-    return Space() if domain is None else domain
 
 
 def move(domain: Domain, X: Tensor, D: Tensor) -> Tensor:
@@ -87,7 +81,7 @@ def follow(f: Landscape, x: Tensor, index: int, radius: float, *, steps: int = 1
 
     Cost: a dense Hessian a step up to n = 500; else the lowest eigenpairs by Lanczos and a MINRES solve.
     """
-    domain, eps = domain_of(f), torch.finfo(x.dtype).eps
+    domain, eps = f.domain, torch.finfo(x.dtype).eps
     negligible = eps**0.4 * radius
     trust = radius
     g, gradients, waited, whole = f.gradient(x), 1, 0, True
@@ -219,7 +213,7 @@ def flow(f: Landscape, X: Tensor, reach: Tensor, *, steps: int = 20_000) -> Flow
     dense Hessian a step.
     """
     steps = min(steps, STIFF) if f.dim <= DENSE else steps
-    domain = domain_of(f)
+    domain = f.domain
     X, reach = X.clone(), reach.to(X.device)
     settled = torch.zeros(len(X), dtype=torch.bool, device=X.device)
     rows = torch.arange(len(X), device=X.device)  # still under way
@@ -262,7 +256,7 @@ def flow(f: Landscape, X: Tensor, reach: Tensor, *, steps: int = 20_000) -> Flow
 
 def _stiff(f: Landscape, x: Tensor, reach: float, steps: int = 3_000) -> Arrival:
     """The minimum downhill from x along the flow of the quadratic model, renewed at every step."""
-    domain = domain_of(f)
+    domain = f.domain
     longest, gradients = reach / 20, 0
     value = float(f.value(x))
     for _ in range(steps):

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
-from landscape.landscapes.model import ModelLandscape
-from landscape.linalg.operand import FLOATS
 from landscape.linalg.reductions import norm
 from landscape.operators.hessian import Hessian
 from landscape.points import steps
@@ -145,17 +143,10 @@ def _reasons(walk: Walk, outcome: Outcome) -> list[str]:
 
 
 def _start(f: Landscape, start: Tensor | None) -> Tensor:
-    if start is None:
-        if not isinstance(f, ModelLandscape):
-            raise ValueError("a formula has no current point: pass start=x.")
-        return f.point()
-    if tuple(start.shape) != (f.dim,):
-        raise ValueError(f"start must have shape ({f.dim},), got {tuple(start.shape)}.")
-    if start.dtype not in FLOATS:
-        raise ValueError(f"start must be float32 or float64, got {start.dtype}.")
-    if not bool(torch.isfinite(start).all()):
+    x = f.locate(start)
+    if not bool(torch.isfinite(x).all()):
         raise ValueError("start has a NaN or inf.")
-    return start
+    return x
 
 
 def _check(f: Landscape, method: str, index: int | None, tol: float, max_products: int | None, seed: int) -> None:

@@ -19,8 +19,6 @@ import torch
 from torch import Tensor
 
 from landscape.core import Domain, Landscape
-from landscape.landscapes.domains import Space
-from landscape.landscapes.formula import FunctionLandscape
 from landscape.operators.pointwise import derivatives
 
 NUMBERS = 2**22  # most numbers in the Hessians of one batch
@@ -76,7 +74,7 @@ class Labelled(Protocol):
     @property
     def dim(self) -> int: ...
     @property
-    def domain(self) -> Domain | None: ...
+    def domain(self) -> Domain: ...
     def derivatives(self, X: Tensor, labels: Tensor, /) -> tuple[Tensor, Tensor]:
         """Gradients (B, n) and Hessians (B, n, n) at points X (B, n), each of the formula of its label (B,); labels ascend."""
         ...
@@ -112,10 +110,8 @@ def search(
     chunk = max(1, NUMBERS // f.dim**2)
     few = slice(0, len(starts), max(1, len(starts) // SAMPLES)) if labels is not None else slice(SAMPLES)
     usual = _typical(f, starts[few], None if labels is None else labels[few])
-    if isinstance(f, FunctionLandscape):  # the starts themselves may all be stationary
-        anywhere = (f.domain or Space()).sample(
-            SAMPLES, f.dim, torch.Generator(device="cpu").manual_seed(0), starts.dtype
-        )
+    if labels is None and not cast("Landscape", f).layout:  # the starts themselves may all be stationary
+        anywhere = f.domain.sample(SAMPLES, f.dim, torch.Generator(device="cpu").manual_seed(0), starts.dtype)
         usual = [max(pair) for pair in zip(usual, _typical(f, anywhere.to(starts.device)), strict=True)]
     parts = [
         _Searches(f, starts[rows], method, _part(index, rows), usual, _part(labels, rows)).run(steps)
@@ -153,7 +149,7 @@ class _Searches:
         labels: Tensor | None = None,
     ) -> None:
         self.f, self.method, self.typical, self.labels = f, method, typical, labels
-        self.domain: Domain = getattr(f, "domain", None) or Space()
+        self.domain: Domain = f.domain
         self.size = self.domain.size(f.dim).to(starts)
         self.found, self.ends = (
             starts.clone(),
@@ -316,7 +312,7 @@ def _derivatives(f: Landscape | Labelled, X: Tensor, labels: Tensor | None) -> t
 
 def _typical(f: Landscape | Labelled, X: Tensor, labels: Tensor | None = None) -> list[float]:
     """The medians of |g| and |H| over the points X, in units of the domain's size; 0 where none is finite."""
-    size = (getattr(f, "domain", None) or Space()).size(f.dim).to(X)
+    size = f.domain.size(f.dim).to(X)
     g, H = _derivatives(f, X, labels)
     sizes = [(g * size).norm(dim=1), (H * size[:, None] * size).norm(dim=(1, 2))]
     finite = [s[torch.isfinite(s)] for s in sizes]

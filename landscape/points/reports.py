@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from landscape.points.classify import StationaryPoint
-from landscape.results import Provenance, result, save
+from landscape.results import Result, result
 
 
 @result("search-report")
 @dataclass(frozen=True, eq=False)
-class SearchReport:
+class SearchReport(Result):
     """A point that ``find_stationary`` went to."""
 
-    name: str
     dim: int
     start: str  # in words
     found: StationaryPoint  # a FoundPoint: the verdict, and how the search went
-    notes: tuple[str, ...]  # what loading found
     seconds: float
-    provenance: Provenance
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)

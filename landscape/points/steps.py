@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from landscape.landscapes.domains import Space
 from landscape.linalg.minres import minres
 from landscape.linalg.reductions import combine, dots, norm, orthogonalise
 from landscape.operators.base import Complement
@@ -308,7 +309,7 @@ def _damped(rule: _Rule, modes: _Modes, radius: float) -> Array:
 
 def _stride(walk: Walk) -> float:
     """The longest first step: a share of the domain, or of |x| where there is none."""
-    if getattr(walk.f, "domain", None) is not None:
+    if walk.domain != Space():
         return STRIDE * float(walk.domain.size(walk.f.dim).max()) / 4
     return STRIDE * max(float(norm(walk.place.x)), 1.0)
 

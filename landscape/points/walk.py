@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from landscape.core import Domain, Landscape, Progress
+from landscape.core import Landscape, Progress
 from landscape.errors import NumericalError
 from landscape.landscapes.domains import Space
 from landscape.linalg.reductions import dots, norm
@@ -64,8 +64,7 @@ class Walk:
     """A search under way: the place, counts, and the signs that it is over."""
 
     def __init__(self, f: Landscape, start: Tensor, tol: float, max_products: int, progress: Progress) -> None:
-        domain: Domain | None = getattr(f, "domain", None)
-        self.f, self.domain, self.tol, self.budget, self.progress = f, domain or Space(), tol, max_products, progress
+        self.f, self.domain, self.tol, self.budget, self.progress = f, f.domain, tol, max_products, progress
         self.products = self.gradients = self.iterations = 0
         self.largest = 0.0  # |H| met so far
         self.place = self.start = self.at(self.domain.wrap(start.detach()))
@@ -73,7 +72,7 @@ class Walk:
             if not torch.isfinite(torch.tensor(number, device="cpu")):
                 raise NumericalError(f"the {what} at the start is not finite ({number}).")
         size = float(norm(self.domain.size(f.dim)))
-        self.reach = FAR * max(float(norm(self.start.x)), 1.0) if domain is None else FAR / 100 * size
+        self.reach = FAR * max(float(norm(self.start.x)), 1.0) if self.domain == Space() else FAR / 100 * size
         self.stop: Outcome | None = None
         self.falls = True  # whether the method lowers the gradient norm at every step
         self._norms = [self.start.norm]

@@ -53,7 +53,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "picture-check": ("landscape.surfaces.checking", "landscape.surfaces.checking.PictureCheck"),
     "probe": ("landscape.training.probes", "landscape.dynamics.probes.Probe"),
     "probes": ("landscape.training.probes", "landscape.dynamics.probes.Probes"),
-    "provenance": ("landscape.results.provenance", "landscape.results.Provenance"),
+    "provenance": ("landscape.results.base", "landscape.results.Provenance"),
     "pspin-thresholds": ("landscape.theory.pspin", "landscape.theory.pspin.PspinThresholds"),
     "recorded-paths": ("landscape.optimizers.recording", "landscape.dynamics.paths.Paths"),
     "recorded-plane": ("landscape.optimizers.recording", "landscape.dynamics.paths.Plane"),

@@ -1,8 +1,12 @@
-"""Where a result comes from: seeds, versions, hashes."""
+"""Where a result comes from: seeds, versions, hashes, and what a command says of it."""
 
 import dataclasses
 import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -11,46 +15,80 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape
-from landscape.results.store import result
+from landscape.results.base import Provenance
 
 
-@result("provenance")
 @dataclasses.dataclass(frozen=True)
-class Provenance:
-    """Where a result comes from: what must be the same to get it again."""
+class Origin:
+    """What only the caller of a solver knows of a result; see ``origin``."""
 
-    name: str  # the model or landscape, as the user named it
-    seed: int
-    dtype: str
-    device: str
-    model_hash: str  # SHA-256 over parameter names, shapes and values, 16 hexadecimal digits
-    data_hash: str  # SHA-256 over all batches in order, 16 hexadecimal digits
-    versions: dict[str, str]  # of landscape, torch, numpy, scipy, python
-    platform: str
-    created: str  # ISO 8601, UTC
-    config: dict[str, Any]  # the resolved options
+    name: str = ""
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    model_hash: str = ""
 
 
-def provenance(f: Landscape, x: Tensor, name: str | None, seed: int, config: dict[str, Any]) -> Provenance:
-    """Where a result about f at x (n,) comes from."""
-    from landscape import __version__
+_ORIGIN: ContextVar[Origin | None] = ContextVar("origin", default=None)
 
-    model_hash, data_hash = getattr(f, "fingerprint", lambda: ("", ""))()
+
+@contextmanager
+def origin(
+    name: str = "", config: Mapping[str, Any] | None = None, notes: tuple[str, ...] = (), model_hash: str = ""
+) -> Iterator[None]:
+    """Say once where all the results come from that solvers make inside; what an outer ``origin`` said still holds.
+
+    Args:
+        name: what reports call the landscape, in the place of its own name.
+        config: the options that repeat the run; a solver's own are kept where these do not name them.
+        notes: what loading did on the way.
+        model_hash: of a landscape's source, for one that has no fingerprint of its own.
+    """
+    outer = _ORIGIN.get() or Origin()
+    token = _ORIGIN.set(
+        Origin(name or outer.name, config or outer.config, notes or outer.notes, model_hash or outer.model_hash)
+    )
+    try:
+        yield
+    finally:
+        _ORIGIN.reset(token)
+
+
+def provenance(
+    f: Landscape | None, x: Tensor | None = None, seed: int = 0, *, name: str = "", model_hash: str = "", **config: Any
+) -> Provenance:
+    """Where a result about f at x (n,) comes from: the landscape, the arguments given here, and the ``origin`` in force.
+
+    Args:
+        f: the landscape; None for a result that is about none.
+        x: whose dtype and device are told; None: the CPU, in f's dtype.
+        seed: of the solver.
+        name, model_hash: for a result that is not named or made as f is.
+        config: the solver's own options.
+    """
+    told = _ORIGIN.get() or Origin()
+    own, data_hash = ("", "") if f is None else f.fingerprint()
+    dtype = torch.float64 if f is None else f.dtype
     return Provenance(
-        name=name or str(getattr(f, "name", type(f).__name__)),
+        name=told.name or name or ("" if f is None else f.name),
         seed=seed,
-        dtype=str(x.dtype).removeprefix("torch."),
-        device=str(x.device),
-        model_hash=model_hash,
+        dtype=str(dtype if x is None else x.dtype).removeprefix("torch."),
+        device="cpu" if x is None else str(x.device),
+        model_hash=told.model_hash or model_hash or own,
         data_hash=data_hash,
-        versions={
-            "landscape": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-        },
+        versions=versions(),
         platform=platform.platform(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=config,
+        config=config | {key: value for key, value in told.config.items() if value is not None},
+        notes=told.notes,
     )
+
+
+def versions() -> dict[str, str]:
+    """The versions of this library and of what it computes with."""
+    return {
+        "landscape": metadata.version("torch-landscape"),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "python": platform.python_version(),
+    }

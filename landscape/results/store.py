@@ -103,7 +103,7 @@ def load(folder: str | os.PathLike[str]) -> Any:
 def plain(value: Any) -> Any:
     """``value`` in JSON's own types for machines: enums by name, small tensors as lists, large ones by shape, NaN as None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in told(value)}
     if isinstance(value, Tensor):
         return plain(value.tolist()) if value.numel() <= 10_000 and value.ndim < 2 else {"shape": list(value.shape)}
     if isinstance(value, enum.Enum):
@@ -145,13 +145,18 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, enum.Enum):
         return {"type": _registered(value), "name": value.name}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        fields = {f.name: getattr(value, f.name) for f in told(value)}
         return {"type": _registered(value), "fields": {k: _encode(v, f"{path}.{k}", arrays) for k, v in fields.items()}}
     if isinstance(value, dict):
         return {"type": "dict", "items": {str(k): _encode(v, f"{path}.{k}", arrays) for k, v in value.items()}}
     if isinstance(value, list | tuple):
         return {"type": type(value).__name__, "items": [_encode(v, f"{path}.{i}", arrays) for i, v in enumerate(value)]}
     raise TypeError(f"{path} is a {type(value).__name__}, which cannot be stored")
+
+
+def told(value: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass but for those that only a whole result has, where they are empty."""
+    return [f for f in dataclasses.fields(value) if not (f.kw_only and getattr(value, f.name) == f.default)]
 
 
 def _registered(value: Any) -> str:
@@ -184,4 +189,7 @@ def _decode(value: Any, arrays: Any) -> Any:
     cls = _class(kind)
     if issubclass(cls, enum.Enum):
         return cls[value["name"]]
-    return cls(**{k: _decode(v, arrays) for k, v in value["fields"].items()})
+    fields = {k: _decode(v, arrays) for k, v in value["fields"].items()}
+    if kind in FORMER and hasattr(cls, "upgraded"):
+        fields = cls.upgraded(fields)
+    return cls(**fields)

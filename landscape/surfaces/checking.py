@@ -16,7 +16,7 @@ from landscape.core import Landscape
 from landscape.linalg.lanczos import eigsh
 from landscape.linalg.operand import gaussian
 from landscape.operators.hessian import Hessian
-from landscape.results import Estimate, result
+from landscape.results import Estimate, Result, result
 from landscape.surfaces.grids import Surface
 
 NODES, DEGREES = (
@@ -27,7 +27,7 @@ NODES, DEGREES = (
 
 @result("picture-check")
 @dataclass(frozen=True)
-class PictureCheck:
+class PictureCheck(Result):
     """How far a surface can be trusted about its centre, and what it cannot show."""
 
     measured: Tensor  # (k,), second derivatives of f along the directions at the centre, from values

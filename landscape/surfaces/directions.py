@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.core import Landscape
-from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.model import require_model
 from landscape.linalg.lanczos import eigsh
 from landscape.operators.hessian import Hessian
 
@@ -45,8 +45,9 @@ def normalised(f: Landscape, x: Tensor, d: Tensor, normalize: str | None, *, bia
         raise ValueError("a direction has a NaN or infinity.")
     if normalize is None:
         return d
-    if not isinstance(f, ModelLandscape):
+    if not f.layout:
         return _unit(d)
+    f = require_model(f, "filter normalisation is about the layers of a model.")
     shapes = {name: p.shape for name, p in f.model.named_parameters()}
     owners = {id(p): m for m in f.model.modules() for p in m.parameters(recurse=False)}
     for name, parameter in f.model.named_parameters():
@@ -84,7 +85,7 @@ def drawn(f: Landscape, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator(device="cpu").manual_seed(seed)
     pair = torch.randn(2, len(x), generator=generator, dtype=torch.float64, device="cpu")
     u, v = pair[0], pair[1]
-    if not isinstance(f, ModelLandscape) and len(x) > 1:
+    if not f.layout and len(x) > 1:
         v = v - (v @ u) / (u @ u) * u
     return u.to(x.device, x.dtype), v.to(x.device, x.dtype)
 
@@ -151,14 +152,14 @@ def _state(optimizer: Optimizer | Mapping[str, Any]) -> tuple[Mapping[Any, Any],
 
 def _in_order(f: Landscape, optimizer: Optimizer | Mapping[str, Any], parts: list[Any], key: str) -> Tensor:
     """The parts, one a parameter of the optimiser, as a vector (n,); parameters that got no gradient have moments of zero."""
-    if not isinstance(f, ModelLandscape):
+    if not f.layout:
         flat = [part for part in parts if isinstance(part, Tensor)]
         if len(flat) != 1 or flat[0].numel() != f.dim:
             raise ValueError(
                 f"the optimiser moves {len(flat)} tensors, and a point of this formula is one of shape ({f.dim},)."
             )
         return flat[0].detach().reshape(-1).to(f.device, f.dtype, copy=True)
-    named = dict(f.model.named_parameters())
+    named = f.parameters()
     if isinstance(optimizer, Optimizer):  # its own parameters say which is which
         held = [p for group in optimizer.param_groups for p in group["params"]]
         places = {id(p): part for p, part in zip(held, parts, strict=True)}

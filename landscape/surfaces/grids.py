@@ -6,11 +6,9 @@ values: (r,) or (r, r), values[i] = f(x + a[i] u), values[i, j] = f(x + a[i] u +
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +18,7 @@ from torch.optim import Optimizer
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes import metrics as cells
 from landscape.landscapes.metrics import Cells, Metric
-from landscape.landscapes.model import ModelLandscape
-from landscape.results import Provenance, provenance, result, save
+from landscape.results import Provenance, Result, provenance, result
 from landscape.surfaces.directions import (
     drawn,
     eigenvectors,
@@ -47,7 +44,7 @@ class AnotherPlane(ValueError):  # noqa: N818  # what it is about
 
 @result("surface")
 @dataclass(frozen=True)
-class Surface:
+class Surface(Result):
     """A landscape on the line x + a u or the plane x + a u + b v. Cells that are not finite are kept as they came."""
 
     x: Tensor  # (n,), the centre
@@ -59,7 +56,6 @@ class Surface:
     reused: int  # cells taken from an earlier surface
     trajectory: Tensor | None  # (t, k), the first trajectory's coordinates on the plane
     outside: Tensor | None  # (t,), the share of each of its points' distance from x that is outside the plane
-    provenance: Provenance
     metrics: dict[str, Tensor] = field(default_factory=dict)  # other metrics by name, each shaped like values
     walks: dict[str, Walk] = field(default_factory=dict)  # trajectories on the plane
     batch_statistics: bool = False  # whether BatchNorm's statistics were measured anew in every cell
@@ -70,10 +66,6 @@ class Surface:
     def complete(self) -> bool:
         """Whether every cell has been computed."""
         return self.done is None or bool(self.done.all())
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store everything in ``folder``; ``landscape.load`` reads it."""
-        return save(self, folder)
 
 
 def surface(
@@ -93,8 +85,6 @@ def surface(
     optimizer: Optimizer | Mapping[str, Any] | None = None,
     known: Surface | None = None,
     seed: int = 0,
-    name: str | None = None,
-    config: dict[str, Any] | None = None,
     keep: Callable[[Surface], None] | None = None,
     progress: Progress = silent,
 ) -> Surface:
@@ -120,7 +110,6 @@ def surface(
         known: an earlier surface with the same landscape, centre and directions, whole or interrupted, whose cells are not
             computed again.
         seed: of the directions.
-        name, config: kept in the provenance; by default the landscape's name and the options above.
         keep: called with the surface so far every five seconds, and when the computation is interrupted: pass it as ``known``.
         progress: called with the cells done.
 
@@ -130,19 +119,16 @@ def surface(
     Cost: one evaluation a cell, r^k in all less those known, and two a point of a trajectory; at most 64 MiB of points, or one, at
         once, of a model at most 64 points.
     """
-    low, high = _check(f, x, span, resolution, dimensions)
-    x = x.detach().clone()
+    low, high = _check(span, resolution, dimensions)
+    x = f.locate(x).clone()
     paths = _paths(x, trajectory)
     named = cells.metrics(metrics)
     vectors, chosen, used = _plane(f, x, directions, normalize, biases, paths, optimizer, dimensions, seed)
     steps = torch.linspace(low, high, resolution, dtype=x.dtype, device=x.device)
-    config = config or {
-        "directions": chosen,
-        "normalize": normalize,
-        "span": high if low == -high else [low, high],
-        "resolution": resolution,
-        "biases": biases,
-    }
+    origin = provenance(
+        f, x, seed, directions=chosen, normalize=normalize, span=high if low == -high else [low, high],
+        resolution=resolution, biases=biases,
+    )  # fmt: skip
     measure, size = cells.evaluator(f, named, batch_statistics=batch_statistics)
     shape = (resolution,) * len(vectors)
     empty = torch.full(shape, torch.nan, dtype=x.dtype, device=x.device)
@@ -152,17 +138,16 @@ def surface(
     first = next(iter(walks.values()), None)
     made = Surface(
         x, vectors, steps, empty, chosen, used, 0, None if first is None else first.where,
-        None if first is None else first.outside, provenance(f, x, name, seed, config),
+        None if first is None else first.outside,
         {key: empty.clone() for key in named}, walks, batch_statistics, torch.zeros_like(empty, dtype=torch.bool),
+        provenance=origin,
     )  # fmt: skip
     made = _reuse(f, made, known, measure)
     made = _fill(made, measure, size, keep, progress)
     return replace(made, done=None)
 
 
-def _check(
-    f: Landscape, x: Tensor, span: float | tuple[float, float], resolution: int, dimensions: int
-) -> tuple[float, float]:
+def _check(span: float | tuple[float, float], resolution: int, dimensions: int) -> tuple[float, float]:
     """The first and the last step."""
     if isinstance(span, tuple | list):
         numbers = all(isinstance(s, int | float) for s in span)
@@ -177,16 +162,6 @@ def _check(
         raise ValueError(f"resolution must be a whole number of at least 2, got {resolution}.")
     if dimensions not in (1, 2):
         raise ValueError(f"dimensions must be 1 or 2, got {dimensions}.")
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(
-            f"the centre is a floating-point tensor ({f.dim},), got {x.dtype if isinstance(x, Tensor) else type(x).__name__}."
-        )
-    if x.ndim != 1 or len(x) != f.dim:
-        raise ValueError(f"the centre has shape ({f.dim},), got {tuple(x.shape)}.")
-    if isinstance(f, ModelLandscape) and x.dtype != f.dtype:
-        raise ValueError(
-            f"the centre of {f.name} is {f.dtype}, got {x.dtype}: pass x.to({f.dtype}), or dtype= to ModelLandscape."
-        )
     return low, high
 
 
@@ -238,18 +213,24 @@ def _plane(
             raise ValueError(f"a line has one direction and a plane has two, got {len(pair)}.")
         chosen = "given"
     vectors = tuple(normalised(f, x, d, normalize, biases=biases) for d in pair)
-    formula = normalize is not None and not isinstance(f, ModelLandscape)
+    formula = normalize is not None and not f.layout
     return vectors, chosen, "unit" if formula else normalize
+
+
+def _alike(a: Provenance, b: Provenance) -> bool:
+    """Whether both are of one landscape, as far as they say: a formula has no hash unless a command gave it one."""
+    same_model = a.model_hash == b.model_hash or "" in (a.model_hash, b.model_hash)
+    return same_model and (a.data_hash, a.dtype) == (b.data_hash, b.dtype)
 
 
 def _reuse(f: Landscape, made: Surface, known: Surface | None, measure: Cells) -> Surface:
     """The surface with the known cells filled in."""
     if known is None or not set(made.metrics) <= set(known.metrics):
         return made
-    hashes = [(p.model_hash, p.data_hash, p.dtype) for p in (made.provenance, known.provenance)]
+    origins = made.provenance, known.provenance
     same = len(made.directions) == len(known.directions) and made.batch_statistics == known.batch_statistics
     pairs = [(made.x, known.x), *zip(made.directions, known.directions, strict=True)] if same else []
-    if not same or hashes[0] != hashes[1] or not all(torch.equal(p, q.to(p.device)) for p, q in pairs):
+    if not same or not _alike(*origins) or not all(torch.equal(p, q.to(p.device)) for p, q in pairs):
         raise AnotherPlane("the known surface is of another landscape, centre or plane: compute this one afresh.")
     near = 4 * torch.finfo(made.x.dtype).eps * float(made.steps.abs().max())
     close = (made.steps[:, None] - known.steps.to(made.steps)[None, :]).abs() <= near

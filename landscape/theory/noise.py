@@ -11,7 +11,7 @@ import math
 import numpy as np
 from scipy.special import chdtrc, chdtri, ndtr
 
-from landscape.results import result
+from landscape.results import Result, result
 from landscape.theory.exits import Floats
 
 RETURNS = 8.0  # drift over noise at the sphere from which returns are rarer than rounding
@@ -20,7 +20,7 @@ TAIL = 1e-12  # share of runs left out of the mean
 
 @result("noise-exit")
 @dataclasses.dataclass(frozen=True)
-class NoiseExit:
+class NoiseExit(Result):
     """The law of the exit step T."""
 
     mean: float

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from landscape.results import result
+from landscape.results import Result, result
 from landscape.theory.adaptive import RULES, adaptive_exit
 from landscape.theory.exits import Floats, sgd_exit
 
@@ -15,7 +15,7 @@ SGD = ("lr", "momentum", "dampening", "nesterov", "weight_decay")
 
 @result("exit-prediction")
 @dataclasses.dataclass(frozen=True)
-class Prediction:
+class Prediction(Result):
     """Exit steps, run by run, from the quadratic model of a saddle."""
 
     steps: list[int] | None  # -1: not within the limit; None: no law applies

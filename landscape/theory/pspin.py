@@ -10,14 +10,14 @@ import math
 import mpmath as mp
 from scipy.optimize import brentq
 
-from landscape.results import result
+from landscape.results import Result, result
 from landscape.theory.goe import whole
 from landscape.theory.pfaffian import Row, at_precision, floats, mean_abs_det
 
 
 @result("pspin-thresholds")
 @dataclasses.dataclass(frozen=True)
-class PspinThresholds:
+class PspinThresholds(Result):
     """Energies per spin, as positive numbers E that stand for -E, and complexities, all in the limit of many spins."""
 
     order: int  # p

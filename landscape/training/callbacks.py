@@ -45,7 +45,7 @@ class _Traced:
         return self.tracer.result
 
     def begin(self, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> None:
-        f = self.f if isinstance(self.f, ModelLandscape) else self.f(model)
+        f = self.f(model) if callable(self.f) else self.f
         self.tracer = Tracer(optimizers, f, self.every, **self.options)
         self.tracer.__enter__()
         self.entered = True

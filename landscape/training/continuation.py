@@ -1,6 +1,5 @@
 """A stuck checkpoint without a trace: a short traced run from there, on a copy."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from landscape.core import Progress, require_finite, silent
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.model import ModelLandscape
+from landscape.core import Landscape, Progress, require_finite, silent
 from landscape.specs.optimizers import Maker, maker
 from landscape.specs.schedules import Schedule
 from landscape.training.follow import Followed
@@ -28,13 +25,13 @@ class Continuation:
     """A run that was continued from where a landscape was: what ``diagnose`` needs to try remedies at its end."""
 
     trace: Trace
-    f: ModelLandscape | FunctionLandscape  # of a copy of the model, at the end of the run
+    f: Landscape  # of a copy of the model, at the end of the run
     optimizer: Optimizer  # over the copy's parameters
     restored: str = ""  # in words, what of a saved state the optimiser went on with; empty where none was given
 
 
 def continuation(
-    f: ModelLandscape | FunctionLandscape,
+    f: Landscape,
     optimizer: str | Maker,
     *,
     state: Mapping[str, Any] | None = None,
@@ -87,7 +84,7 @@ def continuation(
 
 
 def going_on(
-    f: ModelLandscape | FunctionLandscape,
+    f: Landscape,
     parameters: list[nn.Parameter],
     optimizer: str | Maker,
     state: Mapping[str, Any] | None,
@@ -101,26 +98,21 @@ def going_on(
     made = (made_by(optimizer) if isinstance(optimizer, str) else optimizer)(parameters)
     if state is None:
         return made, ""
-    named = {"x": parameters[0]} if isinstance(f, FunctionLandscape) else dict(f.model.named_parameters())
+    named = f.parameters() if f.layout else {"x": parameters[0]}
     return made, restore(made, named, state, None if spec is None else spec.options)
 
 
-def on_copy(
-    f: ModelLandscape | FunctionLandscape, at: Tensor | None
-) -> tuple[ModelLandscape | FunctionLandscape, list[nn.Parameter]]:
+def on_copy(f: Landscape, at: Tensor | None) -> tuple[Landscape, list[nn.Parameter]]:
     """The landscape of a copy of f's model, moved to ``at``, and the parameters that an optimiser steps.
 
     Raises:
         ValueError: ``at`` is of another size, or missing for a formula.
     """
-    if isinstance(f, FunctionLandscape):
-        if at is None:
-            raise ValueError(f"{f.name} is a formula: say where its run starts, at=.")
-        return f, [nn.Parameter(at.detach().clone())]
-    ours = copy.deepcopy(f, {id(f.batches): f.batches})  # the data are shared
-    if at is not None:
-        ours.load(at)
-    named = dict(ours.model.named_parameters())
+    x = f.locate(at)
+    ours = f.copy(x)
+    if not ours.layout:
+        return ours, [nn.Parameter(x.clone())]
+    named = ours.parameters()
     return ours, [named[k] for k in ours.layout]
 
 

@@ -25,10 +25,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from landscape.core import Progress, silent
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.model import ModelLandscape
-from landscape.results import result
+from landscape.core import Landscape, Progress, silent
+from landscape.results import Result, result
 from landscape.training.evidence import Facts, gather
 from landscape.training.follow import Followed
 from landscape.training.probes import Probe, Probes, probe
@@ -55,7 +53,7 @@ class Cause:
 
 @result("diagnosis")
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Result):
     """The causes in order, the surest first."""
 
     causes: list[Cause]
@@ -78,7 +76,7 @@ def diagnose(
     trace: Trace,
     probes: Probes | None = None,
     *,
-    f: ModelLandscape | FunctionLandscape | None = None,
+    f: Landscape | None = None,
     optimizer: Optimizer | None = None,
     steps: int = 50,
     seeds: int = 8,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.model import ModelLandscape
+from landscape.core import Landscape, require_landscape
+from landscape.landscapes.states import require_own_loader
 
 _SECOND = ("exp_avg_sq", "square_avg")  # of Adam and its like, of RMSprop
 
@@ -31,30 +31,24 @@ class Followed:
         ValueError: the landscape is not a function of the optimisers' parameters.
     """
 
-    def __init__(
-        self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer], f: ModelLandscape | FunctionLandscape
-    ) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer], f: Landscape) -> None:
         self.optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
         wrong = [o for o in self.optimizers if not isinstance(o, torch.optim.Optimizer)]
         if wrong or not self.optimizers:
             found = type(wrong[0]).__name__ if wrong else "an empty list"
             raise TypeError(f"optimizer must be a torch.optim.Optimizer or a list of them, got {found}.")
-        if not isinstance(f, ModelLandscape | FunctionLandscape):
-            raise TypeError(f"f must be a ModelLandscape or a FunctionLandscape, got {type(f).__name__}.")
+        require_landscape(f, "a traced run")
         self.f = f
         mine: list[Tensor] = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
-        if isinstance(f, ModelLandscape):
-            named = dict(f.model.named_parameters())
+        if f.layout:
+            named = f.parameters()
             self.parameters: list[Tensor] = [named[k] for k in f.layout]
             self.layout = dict(f.layout)
             if not {id(p) for p in mine} & {id(p) for p in self.parameters}:
                 raise ValueError(
                     f"the optimiser moves no parameter of {f.name}: build f from the model that is trained, not from a copy."
                 )
-            if getattr(f.batches, "persistent_workers", False):
-                raise ValueError(
-                    "f's DataLoader has persistent_workers=True, whose one iterator is the loop's own: give f a loader of its own."
-                )
+            require_own_loader(f)
         else:
             self.parameters = mine
             if sum(p.numel() for p in mine) != f.dim:
@@ -69,7 +63,7 @@ class Followed:
     def point(self) -> Tensor:
         """The parameters as f's point, a new tensor (n,)."""
         flat = [p.detach().reshape(-1) for p in self.parameters]
-        if isinstance(self.f, ModelLandscape):
+        if self.f.layout:
             flat = [p.to(self.f.device, self.f.dtype) for p in flat]
         return torch.cat(flat)
 

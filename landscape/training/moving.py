@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from landscape.core import Term
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.model import ModelLandscape
+from landscape.core import Landscape, Term
 from landscape.training.follow import Followed
 
 
@@ -25,7 +23,7 @@ class Mover:
 
     def __init__(
         self,
-        f: ModelLandscape | FunctionLandscape,
+        f: Landscape,
         tensors: Sequence[Tensor],
         slices: Sequence[slice | None],
         x: Tensor,

@@ -31,13 +31,12 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
-from landscape.core import Progress, silent
+from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.model import require_model
 from landscape.linalg.lanczos import eigsh
 from landscape.operators.hessian import Hessian
-from landscape.results import Estimate, result
+from landscape.results import Estimate, Result, result
 from landscape.training.follow import Followed
 from landscape.training.moving import Mover, slices
 from landscape.training.units import rescale, revive, sick_units
@@ -65,7 +64,7 @@ class Probe:
 
 @result("probes")
 @dataclass(frozen=True)
-class Probes:
+class Probes(Result):
     """Trials side by side, the best first."""
 
     probes: list[Probe]
@@ -105,7 +104,7 @@ class _Trial:
 
 
 def probe(
-    f: ModelLandscape | FunctionLandscape,
+    f: Landscape,
     optimizer: Optimizer,
     *,
     steps: int = 50,
@@ -193,9 +192,7 @@ def _compare(changes: dict[str, list[float]], spent: dict[str, float], rates: di
     return sorted(found, key=lambda p: p.against_control.value)
 
 
-def _leap(
-    f: ModelLandscape | FunctionLandscape, x: Tensor, v: Tensor, kick: float, seed: np.random.SeedSequence
-) -> tuple[float, float, str]:
+def _leap(f: Landscape, x: Tensor, v: Tensor, kick: float, seed: np.random.SeedSequence) -> tuple[float, float, str]:
     """The lowest loss on the rays, how far it is and in which direction."""
     found = [_ray(f, x, -u, kick, "against the gradient") for u in _unit(f.gradient(x))]
     with f.evaluation():
@@ -220,9 +217,7 @@ def _unit(g: Tensor) -> list[Tensor]:
     return [g / g.norm()]
 
 
-def _ray(
-    f: ModelLandscape | FunctionLandscape, x: Tensor, u: Tensor, kick: float, words: str
-) -> tuple[float, float, str]:
+def _ray(f: Landscape, x: Tensor, u: Tensor, kick: float, words: str) -> tuple[float, float, str]:
     """The lowest loss on x + s u, that s, and the words for u."""
     lengths = [kick * RAY ** (i / (POINTS - 1)) for i in range(POINTS)]
     values = [(float(f.value(x + (s * u).to(x))), s, words) for s in lengths]
@@ -275,9 +270,7 @@ class _Runner:
         return math.log(grown / abs(small)) / steps if 0 < grown < math.inf else math.nan
 
 
-def _trials(
-    f: ModelLandscape | FunctionLandscape, optimizer: Optimizer, lowest: float, v: Tensor, kick: float
-) -> list[_Trial]:
+def _trials(f: Landscape, optimizer: Optimizer, lowest: float, v: Tensor, kick: float) -> list[_Trial]:
     def stay(x: Tensor, _: torch.Generator) -> Tensor:
         return x.clone()
 
@@ -300,14 +293,17 @@ def _trials(
         trials.append(_Trial("sgd:lr=0.01,momentum=0.9", stay, lambda copies: SGD(copies, lr=0.01, momentum=0.9)))
     else:
         trials.append(_Trial("adam:lr=0.01", stay, lambda copies: Adam(copies, lr=0.01)))
-    if isinstance(f, FunctionLandscape):
+    if not f.layout:
         return trials
+    f = require_model(f, "units are a model's.")
     dead, saturated = sick_units(f)
     if dead:
         trials.append(_Trial("revive dead units", lambda x, draws: revive(f, x, dead, draws), same))
     if saturated:
         trials.append(_Trial("rescale saturated units", lambda x, _: rescale(f, x, saturated), same))
-    if sum(1 for _ in f.batches) > 1:
+    with f.evaluation():
+        batches = sum(term.batch is not None for term in f.terms())
+    if batches > 1:
         trials.append(_Trial("full batch", stay, same, full=True))
     return trials
 

@@ -1,10 +1,8 @@
 """What is stored of a diagnosis: the causes, the trace that they were read from, and where both come from."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-from landscape.results import Provenance, result, save
+from landscape.results import Result, result
 from landscape.training.diagnose import Cause, Diagnosis
 from landscape.training.probes import Probe
 from landscape.training.trace import Phase, Trace
@@ -12,17 +10,14 @@ from landscape.training.trace import Phase, Trace
 
 @result("diagnosis-report")
 @dataclass(frozen=True, eq=False)
-class DiagnosisReport:
+class DiagnosisReport(Result):
     """A diagnosis with its trace."""
 
-    name: str
     parameters: int
     how: str  # where the trace is from, in words
     diagnosis: Diagnosis
     trace: Trace
-    notes: tuple[str, ...]  # what loading found
     seconds: float
-    provenance: Provenance
 
     @property
     def causes(self) -> list[Cause]:
@@ -38,7 +33,3 @@ class DiagnosisReport:
     def probes(self) -> list[Probe]:
         """The trials of remedies, the best first; empty where none were run."""
         return self.diagnosis.probes
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store in ``folder``; ``landscape.load`` reads it back."""
-        return save(self, folder)

@@ -6,7 +6,6 @@ A: activations met in one evaluation of f, in call order. n: dimension of f. All
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from landscape.errors import LoadingError
 from landscape.points.classify import StationaryPoint
-from landscape.results import Provenance, load, result, save
+from landscape.results import Result, load, result
 
 
 @result("trace-phase")
@@ -30,7 +29,7 @@ class Phase:
 
 @result("trace")
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(Result):
     """A run as a landscape f saw it. ``steps[i]`` optimiser steps had been taken when record i was made."""
 
     steps: Tensor  # (m,) int64
@@ -68,7 +67,6 @@ class Trace:
     momentum: float  # the optimiser's momentum, or Adam's beta1
     x: Tensor  # (n,) the end point, on the CPU in the landscape's dtype
     last: StationaryPoint | None  # the last thorough look at x; None where it failed or was not asked for
-    provenance: Provenance
 
     @property
     def noise_scale(self) -> Tensor:
@@ -100,10 +98,6 @@ class Trace:
             k: v[self.evaluated] for k, v in vars(self).items() if isinstance(v, Tensor) and k != "x"
         }
         return replace(self, **rows)
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Store the trace in ``folder``, no pickle."""
-        return save(self, folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Trace":

@@ -11,23 +11,20 @@ run.
 """
 
 import os
-import random
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.core import Landscape
 from landscape.errors import NumericalError
-from landscape.landscapes.formula import FunctionLandscape
-from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.states import undisturbed
 from landscape.linalg.tracking import Ends, refresh
 from landscape.operators.hessian import Hessian
 from landscape.points.classify import StationaryPoint, classify
@@ -80,7 +77,7 @@ class Tracer:
     def __init__(
         self,
         optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
-        f: ModelLandscape | FunctionLandscape,
+        f: Landscape,
         every: int = 10,
         *,
         evaluate: int = 1,
@@ -215,7 +212,7 @@ class Tracer:
 
     def _see(self, x: Tensor, row: dict[str, Tensor | float]) -> tuple[Tensor, list[Tensor | float]]:
         """What f says at x goes into the row; its gradient (n,), and the shares of stuck units."""
-        with _untouched(self.f):
+        with undisturbed(self.f):
             value, gradient, noise, activity = _evaluate(self.f, x)
             due = self.curvature and self._steps // self.every % self.curvature == 0
             ends, sharpness = self._ends(x, gradient) if due and _finite(value, gradient) else (None, NAN)
@@ -260,14 +257,14 @@ class Tracer:
         columns["steps"], columns["evaluated"] = columns["steps"].to(torch.int64), columns["evaluated"].bool()
         diverged = not bool(torch.isfinite(columns["loss"][columns["evaluated"]]).all())
         x = self._followed.point()
-        with _untouched(self.f):
+        with undisturbed(self.f):
             last = self._look(x) if look and not diverged else None
             config: dict[str, Any] = {
                 name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
             }
             if len(self._followed.optimizers) == 1 and (spec := spec_of(self._followed.optimizers[0])) is not None:
                 config["optimizer"] = spec
-            source = provenance(self.f, x, None, 0, config)
+            source = provenance(self.f, x, **config)
         return Trace(
             **columns,
             layers=list(self._followed.layout),
@@ -318,7 +315,7 @@ def _together(row: list[Tensor | float], device: torch.device) -> Tensor:
     return found
 
 
-def _evaluate(f: ModelLandscape | FunctionLandscape, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float, Activity]:
+def _evaluate(f: Landscape, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float, Activity]:
     """One pass: f, its gradient (n,), the trace of the gradient's covariance over f's batches (NaN with fewer than two), activations."""
     shares, batches = 0.0, 0
     total = x.new_zeros((), dtype=torch.float64)
@@ -345,25 +342,3 @@ def _evaluate(f: ModelLandscape | FunctionLandscape, x: Tensor) -> tuple[Tensor,
     if batches < 2 or data is None:
         return total, gradient, float("nan"), activity
     return total, gradient, (squares - data.square().sum()).clamp(min=0.0) / (1 - shares), activity
-
-
-@contextmanager
-def _untouched(f: ModelLandscape | FunctionLandscape) -> Iterator[None]:
-    """Evaluate f and leave every random state that a loop can feel as it was; autocast is off inside."""
-    loader = getattr(f, "batches", None)
-    parts = [loader, getattr(loader, "sampler", None), getattr(getattr(loader, "batch_sampler", None), "sampler", None)]
-    found = {id(g): g for g in (getattr(p, "generator", None) for p in parts) if isinstance(g, torch.Generator)}
-    states = [(g, g.get_state()) for g in found.values()]
-    python, numpy = random.getstate(), np.random.get_state()
-    cuda = [f.device.index or 0] if f.device.type == "cuda" else []
-    own = isinstance(f, ModelLandscape) and isinstance(
-        loader, list | tuple
-    )  # torch's is then seen to by f's evaluation
-    try:
-        with torch.random.fork_rng(devices=cuda, enabled=not own), torch.autocast(f.device.type, enabled=False):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        for g, state in states:
-            g.set_state(state)

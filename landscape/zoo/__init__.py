@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from landscape import specs
-from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.formula import require_formula
+from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.zoo.known import KnownLandscape
 
 
@@ -110,6 +111,24 @@ def load(name: str, **chosen: Any) -> ModelLandscape | KnownLandscape:
                 f"Its options: {', '.join(known) or 'none'}."
             )
     return _builder(name)(**chosen)
+
+
+def formula(name: str, **chosen: Any) -> KnownLandscape:
+    """``load`` of a formula.
+
+    Raises:
+        ValueError: as of ``load``, or the name is a model's.
+    """
+    return require_formula(load(name, **chosen), f"{name} is a model, not a formula.", KnownLandscape)
+
+
+def model(name: str, **chosen: Any) -> ModelLandscape:
+    """``load`` of a model.
+
+    Raises:
+        ValueError, LoadingError: as of ``load``, or the name is a formula's.
+    """
+    return require_model(load(name, **chosen), f"{name} is a formula, not a model.")
 
 
 def _entry(name: str) -> _Entry:

@@ -19,7 +19,6 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.landscapes import rows
 from landscape.operators import noises
 from landscape.optimizers import ensembles
 from landscape.specs import optimizers as makers
@@ -55,7 +54,7 @@ def formula(spec: str) -> None:
     make = makers.maker(spec)
 
     def together() -> None:
-        ensemble = ensembles.Ensemble(X, make, rows.gradients(f), f.value)
+        ensemble = ensembles.Ensemble(X, make, f.many().gradients, f.value)
         for _ in range(STEPS):
             ensemble.step()
 

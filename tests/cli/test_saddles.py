@@ -142,7 +142,7 @@ def stopping(x):
 def test_what_an_interrupted_census_has_done_is_kept_and_gone_on_with(
     here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("landscape.stationary.census.KEEP", 0.0)
+    monkeypatch.setattr("landscape.inventory.census.KEEP", 0.0)
     (here / "stopping.py").write_text(STOPPING)
     (here / "stop").touch()
     census = ["saddles", "census", "stopping.py:stopping", "--dim", "2", "--domain", "box:-3,3", "--out", "run"]

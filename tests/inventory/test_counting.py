@@ -397,7 +397,7 @@ def test_ordinary_realisations_settle_by_their_own_euler_sum(monkeypatch: pytest
     def refused(*_: object) -> None:
         raise AssertionError("a census was made")
 
-    monkeypatch.setattr("landscape.stationary.realisations._by_census", refused)
+    monkeypatch.setattr("landscape.inventory.realisations._by_census", refused)
     counted = ls.count_saddles("isotropic-waves", [2, 3], 20, seed=0)
     for d in counted.dimensions:
         signs = torch.tensor([(-1) ** k for k in range(d.dim + 1)])

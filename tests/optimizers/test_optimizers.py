@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.landscapes import rows
 from landscape.optimizers.ensembles import Ensemble
 from landscape.specs import optimizers as makers
 
@@ -56,7 +55,7 @@ def test_rows_follow_the_rule_in_numpy(name: str, options: dict[str, Any], doubl
     the valley, each step from where torch was before it."""
     f = ls.FunctionLandscape(rosenbrock, dim=2)
     X = np.array([[-1.2, 1.0], [-0.5, 0.2], [0.4, 0.3]])
-    ensemble = Ensemble(torch.tensor(X), makers.maker(spec(name, options)), rows.gradients(f), f.value)
+    ensemble = Ensemble(torch.tensor(X), makers.maker(spec(name, options)), f.many().gradients, f.value)
     rule, *rules = (getattr(REFERENCE, name)(**options) for _ in range(1 + len(X)))
     x, apart, steps = X[0], 0.0, 0.0
     for _ in range(200):
@@ -117,13 +116,13 @@ def test_groups_are_those_of_torch(
         ]
         return kind(groups, **options)
 
-    ensemble = Ensemble(X, makers.maker(line), rows.gradients(f), f.value, f=f)
+    ensemble = Ensemble(X, makers.maker(line), f.many().gradients, f.value, f=f)
     assert ensemble.together == (kind is not torch.optim.Adafactor)
     for _ in range(40):
         ensemble.step()
     expected = torch.stack([alone(f, x, make, 40) for x in X])
     torch.testing.assert_close(ensemble.points, expected, rtol=0, atol=2e-5 if dtype is torch.float32 else 1e-11)
-    plain = Ensemble(X, makers.maker(line.partition(";")[0]), rows.gradients(f), f.value, f=f)
+    plain = Ensemble(X, makers.maker(line.partition(";")[0]), f.many().gradients, f.value, f=f)
     for _ in range(40):
         plain.step()
     assert float((plain.points - expected).abs().max()) > 1e-3
@@ -135,7 +134,7 @@ def test_matrices_stay_matrices(line: str) -> None:
     f = network(bias=False, dtype=torch.float32)
     X = f.point() + 0.3 * torch.randn(3, f.dim)
     make = makers.maker(line)
-    ensemble = Ensemble(X, make, rows.gradients(f), f.value, f=f)
+    ensemble = Ensemble(X, make, f.many().gradients, f.value, f=f)
     for _ in range(20):
         ensemble.step()
     kind = {"muon": torch.optim.Muon, "adafactor": torch.optim.Adafactor}[line.partition(":")[0]]

@@ -145,7 +145,7 @@ def test_switched_kernels_are_reported(kind: str) -> None:
 def test_a_wrong_second_derivative_shows_as_asymmetry(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3))
     assert found(model)["symmetry"].status is Status.OK
-    monkeypatch.setattr("landscape.kernels.replaced", lambda model: [])  # torch's own fused kernel
+    monkeypatch.setattr("landscape.landscapes.kernels.replaced", lambda model: [])  # torch's own fused kernel
     wrong = found(model)
     assert wrong["symmetry"].status is Status.WARNING or wrong["kinks"].status is Status.WARNING
 
