@@ -81,10 +81,10 @@ if TYPE_CHECKING:
     from landscape.results import Provenance as Provenance
     from landscape.results import load as load
     from landscape.results import save as save
-    from landscape.surfaces.checking import PictureCheck as PictureCheck
     from landscape.surfaces.checking import check_picture as check_picture
-    from landscape.surfaces.grids import Surface as Surface
     from landscape.surfaces.grids import surface as surface
+    from landscape.surfaces.result import PictureCheck as PictureCheck
+    from landscape.surfaces.result import Surface as Surface
     from landscape.surfaces.walks import Walk as Walk
     from landscape.training.callbacks import huggingface_callback as huggingface_callback
     from landscape.training.callbacks import lightning_callback as lightning_callback
@@ -142,10 +142,11 @@ _HOMES = {
     "points.find": ("FoundPoint", "find_stationary"),
     "inventory.training_paths": ("training_paths",),
     "inventory.widths": ("WidthStudy", "index_by_width"),
-    "surfaces.checking": ("PictureCheck", "check_picture"),
+    "surfaces.checking": ("check_picture",),
+    "surfaces.result": ("PictureCheck", "Surface"),
     "paths.connect": ("Connection", "connect"),
     "paths.curves": ("Profile", "profile"),
-    "surfaces.grids": ("Surface", "surface"),
+    "surfaces.grids": ("surface",),
     "surfaces.walks": ("Walk",),
 }
 _MODULES = {"losses": "landscape.landscapes.losses", "theory": "landscape.theory", "zoo": "landscape.zoo"}

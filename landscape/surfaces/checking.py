@@ -4,8 +4,6 @@ H: (n, n), the Hessian at the centre; U: (n, k), an orthonormal basis of the pla
 tr(U'HU) / tr(H), of the Frobenius norm |U'HU|_F^2 / |H|_F^2.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.polynomial import chebyshev
@@ -16,35 +14,13 @@ from landscape.core import Landscape
 from landscape.linalg.lanczos import eigsh
 from landscape.linalg.operand import gaussian
 from landscape.operators.hessian import Hessian
-from landscape.results import Estimate, Result, result
-from landscape.surfaces.grids import Surface
+from landscape.results import Estimate
+from landscape.surfaces.result import PictureCheck, Surface
 
 NODES, DEGREES = (
     25,
     (6, 10),
 )  # values a fit is made of, the centre among them; the degrees of two fits, whose distance is their error
-
-
-@result("picture-check")
-@dataclass(frozen=True)
-class PictureCheck(Result):
-    """How far a surface can be trusted about its centre, and what it cannot show."""
-
-    measured: Tensor  # (k,), second derivatives of f along the directions at the centre, from values
-    predicted: Tensor  # (k,), u'Hu and v'Hv
-    error: Tensor  # (k,), how far two polynomials through the values disagree, and two standard errors of the values' scatter
-    mass: float  # share of the |eigenvalues| looked at that lies in the plane
-    negative: float  # sum of the |negative eigenvalues| looked at
-    negative_inside: float  # how much of it lies in the plane
-    eigenvalues: Tensor  # (e,), those looked at, of both ends
-    trace_share: Estimate  # the plane's share of the Hessian's trace: above 1 or below 0 where curvatures cancel
-    frobenius_share: Estimate  # its share of the squared Frobenius norm, the sum of the squared eigenvalues
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the curvatures of the picture and of the Hessian are equal within twice their error, or to 1e-4 of the largest."""
-        near = (2 * self.error).clamp_min(1e-4 * float(self.predicted.abs().max()))
-        return bool(((self.measured - self.predicted).abs() <= near).all())
 
 
 def check_picture(f: Landscape, picture: Surface, *, ends: int = 5, probes: int = 30, seed: int = 0) -> PictureCheck:

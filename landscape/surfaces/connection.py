@@ -7,7 +7,8 @@ import torch
 from landscape.core import Landscape, Progress, silent
 from landscape.paths.connect import Connection
 from landscape.paths.curves import weights
-from landscape.surfaces.grids import Surface, surface
+from landscape.surfaces.grids import surface
+from landscape.surfaces.result import Surface
 
 
 def connection_plane(

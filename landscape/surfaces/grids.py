@@ -4,12 +4,10 @@ x: (n,), the centre; directions: k of them, each (n,), as used, k = 1 (u) or 2 (
 values: (r,) or (r, r), values[i] = f(x + a[i] u), values[i, j] = f(x + a[i] u + a[j] v).
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +16,7 @@ from torch.optim import Optimizer
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes import metrics as cells
 from landscape.landscapes.metrics import Cells, Metric
-from landscape.results import Provenance, Result, provenance, result
+from landscape.results import Provenance, provenance
 from landscape.surfaces.directions import (
     drawn,
     eigenvectors,
@@ -27,10 +25,8 @@ from landscape.surfaces.directions import (
     principal_axes,
     require_normalisation,
 )
-from landscape.surfaces.walks import Walk, project, with_spectra
-
-if TYPE_CHECKING:
-    from landscape.surfaces.checking import PictureCheck
+from landscape.surfaces.result import Surface
+from landscape.surfaces.walks import project, with_spectra
 
 CHOICES = ("random", "eigen", "pca", "moments")
 EVERY = 5.0  # seconds between two calls of ``keep``
@@ -40,32 +36,6 @@ Directions = str | Tensor | tuple[Tensor, ...]
 
 class AnotherPlane(ValueError):  # noqa: N818  # what it is about
     """The known surface is of another landscape, centre or plane."""
-
-
-@result("surface")
-@dataclass(frozen=True)
-class Surface(Result):
-    """A landscape on the line x + a u or the plane x + a u + b v. Cells that are not finite are kept as they came."""
-
-    x: Tensor  # (n,), the centre
-    directions: tuple[Tensor, ...]  # u, and of a plane v, each (n,), as used
-    steps: Tensor  # (r,): of a plane both ways alike
-    values: Tensor  # (r,) or (r, r): f at the cells
-    chosen: str  # how the directions were chosen: random, eigen, pca, moments or given
-    normalize: str | None  # how they were normalised: filter, layer, unit or not at all
-    reused: int  # cells taken from an earlier surface
-    trajectory: Tensor | None  # (t, k), the first trajectory's coordinates on the plane
-    outside: Tensor | None  # (t,), the share of each of its points' distance from x that is outside the plane
-    metrics: dict[str, Tensor] = field(default_factory=dict)  # other metrics by name, each shaped like values
-    walks: dict[str, Walk] = field(default_factory=dict)  # trajectories on the plane
-    batch_statistics: bool = False  # whether BatchNorm's statistics were measured anew in every cell
-    done: Tensor | None = None  # shaped like values, bool: the cells computed so far; None: all of them
-    check: PictureCheck | None = None  # whether the picture is right, where that was asked
-
-    @property
-    def complete(self) -> bool:
-        """Whether every cell has been computed."""
-        return self.done is None or bool(self.done.all())
 
 
 def surface(

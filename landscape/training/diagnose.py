@@ -106,10 +106,9 @@ def diagnose(
         raise ValueError("the trace has one record only: no step was traced, so that nothing can be said of a run.")
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
         raise ValueError("pass f and optimizer together to run probes, or the probes of an earlier run, not both.")
-    from landscape.training.phases import phases
 
     if trace.diverged:
-        return Diagnosis([_diverged(trace)], phases(trace), True, probes)
+        return Diagnosis([_diverged(trace)], trace.phases, True, probes)
     facts = gather(trace)
     if f is not None and optimizer is not None:
         here = Followed(optimizer, f).point()
@@ -124,7 +123,7 @@ def diagnose(
         causes = [Cause("flat", REPORTED, evidence, "Trace for longer, or over more of the data.")]
     if not stuck:
         causes = [Cause(c.name, c.confidence / 2, c.evidence, c.remedy) for c in causes]
-    return Diagnosis(causes, phases(trace), stuck, probes)
+    return Diagnosis(causes, trace.phases, stuck, probes)
 
 
 # ---- judges: one a cause -----------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """A folder with a user's own files: a small tanh net that is fast to analyse, and everything that can be wrong with one."""
 
-import dataclasses
 import os
 import pickle
 import shutil
@@ -14,9 +13,8 @@ import torch
 from click.testing import CliRunner, Result
 from landscape_cli.main import main
 
-from landscape import loading
+from landscape import loading, results
 from landscape.inventory.census import Census
-from landscape.points.analyze import provenance
 from landscape.points.classify import classify
 from landscape.results import Estimate
 
@@ -260,10 +258,11 @@ def _census() -> Census:
     points = [
         classify(problem.landscape, torch.tensor(x, dtype=torch.float64)) for x in ([-1.0, 0.0], [1.0, 0.0], [0.0, 0.0])
     ]
-    origin = provenance(problem.landscape, points[0].x, "well", 0, config)
+    with results.origin("well", config, model_hash=problem.fingerprint):
+        origin = results.provenance(problem.landscape, points[0].x)
     return Census(
-        "well", 2, points, [], 50, {}, 1, 1, "it grows outwards", Estimate(0.0, 0.0, 0.0, 0.0), 1e-6, ["as written"], 0, 1,
-        provenance=dataclasses.replace(origin, model_hash=problem.fingerprint),
+        2, points, [], 50, {}, 1, 1, "it grows outwards", Estimate(0.0, 0.0, 0.0, 0.0), 1e-6, ["as written"], 0, 1,
+        provenance=origin,
     )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.results import provenance
 from landscape.surfaces.connection import connection_plane
 
 
@@ -46,7 +45,7 @@ def path() -> Any:
     """Over both passes of the Mueller-Brown surface."""
     f = censuses.landscape(censuses.mueller_brown)
     a, b = (torch.tensor(x, dtype=torch.float64) for x in ([-0.558, 1.442], [0.623, 0.028]))
-    return dataclasses.replace(ls.minimum_energy_path(f, a, b), provenance=provenance(f, a, None, 0, {}))
+    return ls.minimum_energy_path(f, a, b)
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +146,7 @@ def diagnosed() -> Any:
     f = ls.ModelLandscape(model, nn.functional.mse_loss, [(x[:12], y[:12]), (x[12:], y[12:])], name="small")
     run = ls.continuation(f, "adam:lr=0.05", steps=30, every=3)
     found = ls.diagnose(run.trace, f=run.f, optimizer=run.optimizer, steps=5, seeds=3)
-    return ls.DiagnosisReport("small", f.dim, "as written", found, run.trace, (), 1.0, run.trace.provenance)
+    return ls.DiagnosisReport(f.dim, "as written", found, run.trace, 1.0, provenance=run.trace.provenance)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import landscape as ls
 from landscape.points.analyze import sampling_errors
 from landscape.points.checks import Status
+from landscape.results import origin
 
 
 def dense_truth(kind: str, seed: int) -> tuple[ls.ModelLandscape, Tensor, Tensor]:
@@ -107,7 +108,8 @@ def test_a_report_is_stored_and_comes_back(tmp_path: Path) -> None:
     net = problem("gru")
     f = ls.ModelLandscape(net.model, net.loss, net.batches(5))
     before = {k: v.clone() for k, v in net.model.state_dict().items()}
-    report = ls.analyze(f, name="my gru", seed=7, notes=["a note"], config={"model": "gru", "probes": 5})
+    with origin("my gru", {"model": "gru", "probes": 5}, ("a note",)):
+        report = ls.analyze(f, seed=7)
     loaded = ls.load(report.save(tmp_path / "run"))
     assert isinstance(loaded, ls.AnalysisReport)
     assert loaded.point.kind == report.point.kind

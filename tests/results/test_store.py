@@ -15,7 +15,7 @@ from landscape import results
 from landscape.points.checks import Check, Status
 
 
-@results.result
+@results.result("everything")
 @dataclass(frozen=True)
 class Everything:
     a: Any
@@ -99,7 +99,7 @@ def test_files_get_ordinary_permissions(tmp_path: Path) -> None:
         (lambda p: (p / "result.json").write_text('{"schema": 99, "result": 1}'), "update torch-landscape"),
         (lambda p: next((p / "arrays").iterdir()).unlink(), "damaged"),
         (lambda p: next((p / "arrays").iterdir()).write_bytes(b"PK"), "damaged"),
-        (lambda p: _edit(p, "Everything", "Nothing"), "damaged"),
+        (lambda p: _edit(p, "everything", "nothing"), "damaged"),
         (lambda p: _edit(p, '"a"', '"c"'), "damaged"),
         (lambda p: _edit(p, "result.a", "result.z"), "damaged"),
     ],
