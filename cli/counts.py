@@ -25,19 +25,19 @@ GROWS = ("dims", "realisations")  # options that may change when a run is taken 
 COLUMNS = ["dim", "points", "theory", "saddles %", "theory", "minima %", "theory", "Euler"]
 
 
-def count(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.SaddleCounts:
+def count(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.inventory.SaddleCounts:
     """The stored counts with --resume where they have all that is asked for, else those taken further, else new ones."""
     dims, realisations, seed = dimensions(options["dims"]), options["realisations"], options["seed"]
-    stored = runs.stored(target, ls.SaddleCounts) if resume else None
+    stored = runs.stored(target, ls.inventory.SaddleCounts) if resume else None
     if stored is not None and _covers(stored, dims, realisations):
-        return runs.finished(target, ls.SaddleCounts, ctx) or stored
-    known = (runs.kept(target, ls.SaddleCounts, ctx, *GROWS) or stored) if resume else None
+        return runs.finished(target, ls.inventory.SaddleCounts, ctx) or stored
+    known = (runs.kept(target, ls.inventory.SaddleCounts, ctx, *GROWS) or stored) if resume else None
     family = named(options["family"], seed, **dict(options["settings"]))
     if known is not None:
         _require_same(known, family, target, ctx)
 
-    def work(bar: Any) -> ls.SaddleCounts:
-        return ls.count_saddles(
+    def work(bar: Any) -> ls.inventory.SaddleCounts:
+        return ls.inventory.count_saddles(
             family, dims, realisations, seed, starts=options["starts"], known=known,
             device=loading.device(options["device"]), progress=bar, keep=partial(runs.keep, target),
         )  # fmt: skip
@@ -45,7 +45,7 @@ def count(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: 
     return problems.store(ctx, target, work)
 
 
-def before(counts: ls.SaddleCounts) -> list[Fact]:
+def before(counts: ls.inventory.SaddleCounts) -> list[Fact]:
     """What was counted."""
     each = f"{numbers.count(counts.realisations)} realisations a dimension"
     if not any(d.random for d in counts.dimensions):
@@ -55,7 +55,7 @@ def before(counts: ls.SaddleCounts) -> list[Fact]:
     return [Fact("counted", lines)]
 
 
-def rows(counts: ls.SaddleCounts) -> list[tuple[str, ...]]:
+def rows(counts: ls.inventory.SaddleCounts) -> list[tuple[str, ...]]:
     """One row of COLUMNS a dimension."""
     return [
         (
@@ -72,12 +72,12 @@ def rows(counts: ls.SaddleCounts) -> list[tuple[str, ...]]:
     ]
 
 
-def after(counts: ls.SaddleCounts) -> list[Fact]:
+def after(counts: ls.inventory.SaddleCounts) -> list[Fact]:
     """What the table rests on."""
     return [fact for fact in (Fact("theory", _theory(counts)), Fact("why", _why(counts))) if fact.lines]
 
 
-def summary(counts: ls.SaddleCounts) -> list[dict[str, Any]]:
+def summary(counts: ls.inventory.SaddleCounts) -> list[dict[str, Any]]:
     """For machines: of every dimension means, shares and what is expected of them."""
     from landscape.results import plain
 
@@ -100,7 +100,7 @@ def summary(counts: ls.SaddleCounts) -> list[dict[str, Any]]:
     ]
 
 
-def _theory(counts: ls.SaddleCounts) -> tuple[str, ...]:
+def _theory(counts: ls.inventory.SaddleCounts) -> tuple[str, ...]:
     sources = dict.fromkeys(d.expected.source for d in counts.dimensions if d.expected is not None)
     far = [(abs(z), d.dim, k, z) for d in counts.dimensions for k, z in enumerate(d.deviations) if not math.isnan(z)]
     if not far:
@@ -112,7 +112,7 @@ def _theory(counts: ls.SaddleCounts) -> tuple[str, ...]:
     return (*sources, f"the largest deviation of a mean number of an index is {z:+.1f} standard errors: {where}")
 
 
-def _why(counts: ls.SaddleCounts) -> tuple[str, ...]:
+def _why(counts: ls.inventory.SaddleCounts) -> tuple[str, ...]:
     lines = []
     unknown = sum(int((~d.euler_known).sum()) for d in counts.dimensions)
     wrong = {d.dim: int(d.incomplete.sum()) for d in counts.dimensions if bool(d.incomplete.any())}
@@ -145,14 +145,14 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else numbers.plain(value)
 
 
-def _covers(counts: ls.SaddleCounts, dims: list[int], realisations: int) -> bool:
+def _covers(counts: ls.inventory.SaddleCounts, dims: list[int], realisations: int) -> bool:
     """Whether counts have all the realisations that are asked for."""
     return set(dims) <= set(counts.dims) and all(
         counts[dim].realisations >= realisations or not counts[dim].random for dim in dims
     )
 
 
-def _require_same(known: ls.SaddleCounts, family: families.Family, target: Path, ctx: click.Context) -> None:
+def _require_same(known: ls.inventory.SaddleCounts, family: families.Family, target: Path, ctx: click.Context) -> None:
     changed = [key for key in runs.differing(known, ctx) if key not in GROWS]
     if changed:
         raise OneLine(

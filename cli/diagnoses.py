@@ -29,13 +29,13 @@ TRIED = ("probe_steps", "trials")
 ANEW = "with its optimiser starting anew"
 
 
-def report(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.DiagnosisReport:
+def report(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.training.DiagnosisReport:
     """The stored diagnosis with --resume where there is one, else a new one."""
-    if resume and (stored := runs.finished(target, ls.DiagnosisReport, ctx)) is not None:
+    if resume and (stored := runs.finished(target, ls.training.DiagnosisReport, ctx)) is not None:
         return stored
     run, name = _source(ctx, options)
 
-    def work(bar: Any) -> ls.DiagnosisReport:
+    def work(bar: Any) -> ls.training.DiagnosisReport:
         begun = time.perf_counter()
         trace, how, notes, f, optimizer = run(options, bar)
         given = {"f": f, "optimizer": optimizer} if f is not None and options["probe"] is not False else {}
@@ -47,7 +47,7 @@ def report(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
             trace.provenance, name=name or trace.name, seed=options["seed"], config=settings, notes=tuple(notes)
         )
         seconds = time.perf_counter() - begun
-        return ls.DiagnosisReport(trace.x.numel(), how, found, trace, seconds, provenance=origin)
+        return ls.training.DiagnosisReport(trace.x.numel(), how, found, trace, seconds, provenance=origin)
 
     return problems.store(ctx, target, work)
 
@@ -114,7 +114,7 @@ def _stored(ctx: click.Context, options: dict[str, Any]) -> Any:
     return given
 
 
-def _traced_problem(options: dict[str, Any], trace: ls.Trace) -> tuple[Any, str]:
+def _traced_problem(options: dict[str, Any], trace: ls.training.Trace) -> tuple[Any, str]:
     """What was traced, a model or a formula, and what is wrong with it; "" where it fits the trace."""
     name, n = options["model"], trace.x.numel()
     if not trace.provenance.model_hash:  # a formula
@@ -141,14 +141,14 @@ def _free_dim(spec: str, n: int) -> int | None:
     return None if isinstance(userfiles.resolve(spec)[0], ls.FunctionLandscape) else n
 
 
-def _trace(run: str) -> ls.Trace:
+def _trace(run: str) -> ls.training.Trace:
     if not (Path(run) / "result.json").exists() and (Path(run) / "records.f64").exists():
         raise OneLine(
             f"{run} holds the records of a Tracer and no finished trace: save it with tracer.result.save(folder).", 3
         )
     found = runs.load(run)
-    found = found.trace if isinstance(found, ls.DiagnosisReport) else found
-    if not isinstance(found, ls.Trace):
+    found = found.trace if isinstance(found, ls.training.DiagnosisReport) else found
+    if not isinstance(found, ls.training.Trace):
         raise OneLine(f"{run} holds a {type(found).__name__}, and diagnose reads the trace that a Tracer has left.", 2)
     return found
 
@@ -171,7 +171,9 @@ def _continued(options: dict[str, Any], bar: Any) -> Any:
     given = {key: options[key] for key in ("schedule", "steps", "every", "seed")}
     state, notes = _state(options)
     _, _, more = _going_on(*on_copy(problem.landscape, None), options, state)  # whether it fits
-    run = ls.continuation(problem.landscape, options["optimizer"], state=None if more else state, progress=bar, **given)
+    run = ls.training.continuation(
+        problem.landscape, options["optimizer"], state=None if more else state, progress=bar, **given
+    )
     how = f"{options['steps']} steps of {run.trace.optimizer} from the checkpoint on, on a copy, {run.restored or ANEW}"
     trace = replace(run.trace, provenance=replace(run.trace.provenance, name=problem.name))
     return trace, how, (*problem.notes, *notes, *more), run.f, run.optimizer

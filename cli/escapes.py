@@ -23,15 +23,19 @@ TIMES = ["optimiser", "median steps", "95 % interval", "theory", "left", "diverg
 RATES = ["optimiser", "escapes a step", "theory", "e-folds a step", "theory"]
 
 
-def study(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Study | ls.Sweep:
+def study(
+    ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool
+) -> ls.optimizers.Study | ls.optimizers.Sweep:
     """The stored study with --resume where there is one, else a new one."""
-    kind: type[ls.Study] | type[ls.Sweep] = ls.Sweep if options["sweep"] else ls.Study
+    kind: type[ls.optimizers.Study] | type[ls.optimizers.Sweep] = (
+        ls.optimizers.Sweep if options["sweep"] else ls.optimizers.Study
+    )
     if resume and (stored := runs.finished(target, kind, ctx)) is not None:
         return stored
     leaves = event(options["event"])
     varied = _varied(options["sweep"]) if options["sweep"] else None
 
-    def work(bar: Any) -> ls.Study | ls.Sweep:
+    def work(bar: Any) -> ls.optimizers.Study | ls.optimizers.Sweep:
         given = {k: options[k] for k in ("runs", "steps", "start", "noise", "schedule", "seed")}
         given |= {"event": leaves, "progress": bar}
         if varied is not None:
@@ -44,27 +48,27 @@ def study(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: 
     return problems.store(ctx, target, work)
 
 
-def studies(found: ls.Study | ls.Sweep) -> dict[str, ls.Study]:
+def studies(found: ls.optimizers.Study | ls.optimizers.Sweep) -> dict[str, ls.optimizers.Study]:
     """The studies of a result by what was varied, "" where nothing was."""
-    if isinstance(found, ls.Study):
+    if isinstance(found, ls.optimizers.Study):
         return {"": found}
     return {f"{found.over}={value:g}": s for value, s in zip(found.values, found.studies, strict=True)}
 
 
-def before(found: ls.Study | ls.Sweep) -> list[Fact]:
+def before(found: ls.optimizers.Study | ls.optimizers.Sweep) -> list[Fact]:
     """What was left, and by how many runs."""
     first = next(iter(studies(found).values()))
     return [Fact("left from", (f"{found.provenance.name}, {first.starts.shape[0]} runs",))]
 
 
-def tables(found: ls.Study | ls.Sweep) -> list[tuple[list[str], list[tuple[str, ...]]]]:
+def tables(found: ls.optimizers.Study | ls.optimizers.Sweep) -> list[tuple[list[str], list[tuple[str, ...]]]]:
     """Columns and rows of the times and of the rates, one row an optimiser and value of a sweep."""
     named = _named(found)
     times = [_times(label, e, limit) for label, e, limit in named]
     return [(TIMES, times), (RATES, [_rates(label, e) for label, e, _ in named])]
 
 
-def after(found: ls.Study | ls.Sweep) -> list[Fact]:
+def after(found: ls.optimizers.Study | ls.optimizers.Sweep) -> list[Fact]:
     """The laws behind the theory, and what the runs have to say."""
     named = _named(found)
     laws = tuple(f"{label}: {_law(e.theory)}" for label, e, _ in named)
@@ -72,13 +76,13 @@ def after(found: ls.Study | ls.Sweep) -> list[Fact]:
     return [fact for fact in (Fact("theory", laws), Fact("notes", notes)) if fact.lines]
 
 
-def _sweep(options: dict[str, Any], given: dict[str, Any], key: str, values: list[Any]) -> ls.Sweep:
+def _sweep(options: dict[str, Any], given: dict[str, Any], key: str, values: list[Any]) -> ls.optimizers.Sweep:
     """Of the optimisers and the study where they know ``key``, else of the landscape."""
     known = {name for spec in options["optimizers"] for name in specs.split(spec.partition(";")[0])[1]} | {"lr"}
     if key in SETTINGS or key in known:
         f = problems.landscape(options).landscape
         named = {_without(spec, key): maker(spec) for spec in options["optimizers"]}
-        return ls.sweep(f, problems.at(f, options), named, key, values, record=_record(f, options), **given)
+        return ls.optimizers.sweep(f, problems.at(f, options), named, key, values, record=_record(f, options), **given)
 
     def problem(value: Any) -> tuple[Any, torch.Tensor]:
         others = {k: v for k, v in dict(options["settings"]).items() if k != key}
@@ -86,7 +90,7 @@ def _sweep(options: dict[str, Any], given: dict[str, Any], key: str, values: lis
         g = problems.landscape(options | chosen).landscape
         return g, problems.at(g, options)
 
-    return ls.sweep(problem, None, options["optimizers"], key, values, **given)
+    return ls.optimizers.sweep(problem, None, options["optimizers"], key, values, **given)
 
 
 def _without(spec: str, key: str) -> str:
@@ -108,7 +112,7 @@ def _record(f: Any, options: dict[str, Any]) -> int:
     return given if given is not None else 0 if f.layout else RECORDED
 
 
-def _named(found: ls.Study | ls.Sweep) -> list[tuple[str, ls.Escapes, int]]:
+def _named(found: ls.optimizers.Study | ls.optimizers.Sweep) -> list[tuple[str, ls.optimizers.Escapes, int]]:
     """Every optimiser's runs with their label and the steps after which they were given up."""
     return [
         (f"{label}, {when}" if when else label, e, study.limit)
@@ -117,7 +121,7 @@ def _named(found: ls.Study | ls.Sweep) -> list[tuple[str, ls.Escapes, int]]:
     ]
 
 
-def _times(label: str, e: ls.Escapes, limit: int) -> tuple[str, ...]:
+def _times(label: str, e: ls.optimizers.Escapes, limit: int) -> tuple[str, ...]:
     m, expected = e.median, e.theory.median
     shown = [_steps(v, limit) for v in (m.value, m.low, m.high)]
     shares = [f"{100 * float(flag.double().mean()):.3g} %" for flag in (e.escaped, e.diverged, e.stalled)]
@@ -128,7 +132,7 @@ def _steps(value: float, limit: int) -> str:
     return f"over {numbers.count(limit)}" if value == float("inf") else f"{value:.0f}"
 
 
-def _rates(label: str, e: ls.Escapes) -> tuple[str, ...]:
+def _rates(label: str, e: ls.optimizers.Escapes) -> tuple[str, ...]:
     expected, rate, growth = e.theory, e.rate, e.growth
     measured = f"{rate.value:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
     grown = "-" if growth is None else f"{growth.value:.3g} [{growth.low:.3g}, {growth.high:.3g}]"

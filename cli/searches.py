@@ -96,7 +96,7 @@ def census(ctx: click.Context, target: Path, options: dict[str, Any], *, resume:
             progress=bar,
         )
         bar("minima", 0, None)
-        found = replace(found, picture=_picture(f, found), tree=ls.disconnectivity(f, found))
+        found = replace(found, picture=_picture(f, found), tree=ls.paths.disconnectivity(f, found))
         notes = [note for note in problem.notes if note not in found.reasons]
         return replace(found, reasons=[*found.reasons, *notes])
 
@@ -109,20 +109,20 @@ def _of_network(
 ) -> NetworkCensus:  # fmt: skip
     """From points along training paths, ten a path."""
     bar("training paths", 0, None)
-    paths = ls.training_paths(f, runs=-(-starts // A_PATH), points=min(A_PATH, starts), seed=seed)
-    return ls.critical_points(f, paths, seed=seed, known=known, keep=keep, progress=bar)
+    paths = ls.inventory.training_paths(f, runs=-(-starts // A_PATH), points=min(A_PATH, starts), seed=seed)
+    return ls.inventory.critical_points(f, paths, seed=seed, known=known, keep=keep, progress=bar)
 
 
-def _picture(f: FunctionLandscape, found: Census) -> ls.Picture | None:
+def _picture(f: FunctionLandscape, found: Census) -> ls.inventory.Picture | None:
     """Values for the figure of a census, where there can be one."""
-    return ls.picture(f, found) if f.dim <= 2 and not isinstance(f.domain, ls.Sphere) else None
+    return ls.inventory.picture(f, found) if f.dim <= 2 and not isinstance(f.domain, ls.Sphere) else None
 
 
 def path(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> Any:
     """An EnergyPath between two points, or between two minima of a stored census."""
     if options["origin"] == options["goal"]:
         raise OneLine(f"--from and --to are the same point, {options['goal']}.", 2)
-    if resume and (stored := runs.finished(target, ls.EnergyPath, ctx)) is not None:
+    if resume and (stored := runs.finished(target, ls.paths.EnergyPath, ctx)) is not None:
         return stored
     known = None if options["census"] is None else _census(options["census"])
     numbers = [] if known is None else [_number(known, options[key], option) for key, option in ENDS.items()]

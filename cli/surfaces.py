@@ -25,15 +25,15 @@ from .facts import Fact
 EXTENDS = {"resolution", "span"}  # options in which a finished surface may be taken further
 
 
-def picture(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Surface:
+def picture(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.surfaces.Surface:
     """A surface; with --resume the stored one, taken further where that is asked, or an interrupted one finished."""
-    known = runs.kept(target, ls.Surface, ctx, *EXTENDS) if resume else None
-    if known is None and resume and (known := runs.stored(target, ls.Surface)) is not None:
+    known = runs.kept(target, ls.surfaces.Surface, ctx, *EXTENDS) if resume else None
+    if known is None and resume and (known := runs.stored(target, ls.surfaces.Surface)) is not None:
         changed = set(runs.differing(known, ctx))
         if not changed or not changed <= EXTENDS:
-            return runs.finished(target, ls.Surface, ctx) or known
+            return runs.finished(target, ls.surfaces.Surface, ctx) or known
 
-    def work(bar: Any) -> ls.Surface:
+    def work(bar: Any) -> ls.surfaces.Surface:
         with problems.loaded(options) as problem:
             f, (x, asked) = problem.landscape, _asked(problem.landscape, options)
             try:
@@ -45,28 +45,28 @@ def picture(ctx: click.Context, target: Path, options: dict[str, Any], *, resume
             if not options["check"]:
                 return made
             bar("check", 0, None)
-            return replace(made, check=ls.check_picture(f, made, seed=options["seed"]))
+            return replace(made, check=ls.surfaces.check_picture(f, made, seed=options["seed"]))
 
     return problems.store(ctx, target, work)
 
 
-def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.Connection:
+def connection(ctx: click.Context, target: Path, options: dict[str, Any], *, resume: bool) -> ls.paths.Connection:
     """A trained curve from the landscape's point to another."""
-    if resume and (stored := runs.finished(target, ls.Connection, ctx)) is not None:
+    if resume and (stored := runs.finished(target, ls.paths.Connection, ctx)) is not None:
         return stored
 
-    def work(bar: Any) -> ls.Connection:
+    def work(bar: Any) -> ls.paths.Connection:
         with problems.loaded(options) as problem:
             return joined(problem.landscape, bar)
 
-    def joined(f: Any, bar: Any) -> ls.Connection:
+    def joined(f: Any, bar: Any) -> ls.paths.Connection:
         if not options["batch_statistics"] and borrowed(f):
             click.echo(
                 "Note: along the whole curve BatchNorm normalises with the statistics of the model at hand, at the other end, too; "
                 "--batch-statistics measures them at every point.",
                 err=True,
             )
-        made = ls.connect(
+        made = ls.paths.connect(
             f, problems.at(f, options), points.read(options["connect"], f, "--connect"), kind=options["curve"], bends=options["bends"],
             steps=options["train_steps"], optimizer=options["optimizer"], noise=options["noise"],
             batch_statistics=options["batch_statistics"], metrics=_metrics(options["metrics"]), seed=options["seed"],
@@ -144,10 +144,10 @@ def _metrics(specs: tuple[str, ...]) -> dict[str, Any]:
 
 def facts(result: Any) -> list[Fact]:
     """A surface or a connection in words."""
-    return _connected(result) if isinstance(result, ls.Connection) else _pictured(result)
+    return _connected(result) if isinstance(result, ls.paths.Connection) else _pictured(result)
 
 
-def _pictured(s: ls.Surface) -> list[Fact]:
+def _pictured(s: ls.surfaces.Surface) -> list[Fact]:
     what = "line" if s.values.ndim == 1 else "plane"
     r, low, high = len(s.steps), float(s.steps[0]), float(s.steps[-1])
     grid = f"{r} by {r} cells" if what == "plane" else f"{r} cells"
@@ -168,7 +168,7 @@ def _pictured(s: ls.Surface) -> list[Fact]:
     ]
 
 
-def _checked(check: ls.PictureCheck, what: str) -> list[str]:
+def _checked(check: ls.surfaces.PictureCheck, what: str) -> list[str]:
     pairs = zip(check.measured.tolist(), check.predicted.tolist(), strict=True)
     curves = ", ".join(f"{m:.5g} measured, {p:.5g} by the Hessian" for m, p in pairs)
     shares = [(check.trace_share, "trace"), (check.frobenius_share, "squared Frobenius norm")]
@@ -178,7 +178,7 @@ def _checked(check: ls.PictureCheck, what: str) -> list[str]:
     ]
 
 
-def _connected(c: ls.Connection) -> list[Fact]:
+def _connected(c: ls.paths.Connection) -> list[Fact]:
     return [
         Fact("curve", (f"{c.kind} with {len(c.control) - 2} trained point(s), {c.optimizer}",)),
         Fact("ends", (f"{numbers.plain(float(c.curve.values[0]))} and {numbers.plain(float(c.curve.values[-1]))}",)),

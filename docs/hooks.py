@@ -3,6 +3,7 @@
 ``python docs/hooks.py`` writes docs/gallery.md from figures/gallery/manifest.json.
 """
 
+import inspect
 import json
 import re
 import sys
@@ -117,14 +118,37 @@ def commands():
 
 
 def library():
-    """Every public name, module by module."""
+    """Every public name: those at the top, then each namespace."""
     import landscape
 
-    parts = ["# Library", "", "All names are in `landscape`: `import landscape as ls`.", ""]
-    for home, names in sorted(landscape._HOMES.items()):
-        parts.append(f"## {home}\n")
-        parts.extend(f"::: landscape.{home}.{name}\n    options:\n      heading_level: 3\n" for name in names)
+    top, rooms = [], []
+    for name in landscape.__all__:
+        found = getattr(landscape, name)
+        (rooms if inspect.ismodule(found) else top).append((name, found))
+    parts = [
+        "# Library",
+        "",
+        "`import landscape as ls`; the names of a namespace are `ls.points.StationaryPoint` and so on.",
+        "",
+    ]
+    parts.append("## ls\n")
+    parts.extend(_entry(name, found) for name, found in sorted(top))
+    for room, module in sorted(rooms):
+        parts.extend([f"## ls.{room}\n", f"{(module.__doc__ or '').splitlines()[0]}\n"])
+        parts.extend(_entry(name, found) for name, found in sorted(_public(module).items()))
     return "\n".join(parts)
+
+
+def _public(module):
+    """What a namespace lists: names that it takes from elsewhere, or its own public functions."""
+    own = {
+        k: v for k, v in vars(module).items() if not k.startswith("_") and (inspect.isclass(v) or inspect.isfunction(v))
+    }
+    return {k: v for k, v in own.items() if v.__module__.startswith("landscape.")}
+
+
+def _entry(name, found):
+    return f"::: {found.__module__}.{name}\n    options:\n      heading_level: 3\n"
 
 
 def gallery():

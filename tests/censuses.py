@@ -68,7 +68,7 @@ def by_hand(
         dim=f.dim, points=verdicts, families=[], starts=1_000, failures={"the search left the box": 14},
         euler=sum((-1) ** p.index for p in verdicts if p.index is not None), euler_expected=1, euler_reason="f grows at infinity",
         unseen=ls.Estimate(0.4, 0.9, 0.0, 3.1), tolerance=1e-6, reasons=[], seed=0, rounds=1, low=list(low), high=list(high),
-        provenance=ls.Provenance(f.name, 0, "float64", "cpu", "0123456789abcdef", "", {}, "test", "2000-01-01T00:00:00Z", {}),
+        provenance=ls.results.Provenance(f.name, 0, "float64", "cpu", "0123456789abcdef", "", {}, "test", "2000-01-01T00:00:00Z", {}),
     )  # fmt: skip
 
 

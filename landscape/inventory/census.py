@@ -30,6 +30,7 @@ from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
 from landscape.results import Estimate, Result, provenance, result
+from landscape.specs import whole
 
 ROUND = 2000  # starts a round
 KEEP = 30.0  # seconds of work that may be lost
@@ -193,8 +194,7 @@ def chao(hits: list[int]) -> Estimate:
 def _require(f: FunctionLandscape, starts: int, method: str, known: Census | None) -> None:
     why = f"a census needs a formula (FunctionLandscape), got {type(f).__name__}; for a model see critical_points."
     require_formula(f, why, FunctionLandscape, TypeError)
-    if starts < 1:
-        raise ValueError(f"starts must be at least 1, got {starts}.")
+    whole(1, starts=starts)
     if method not in ("auto", *METHODS):
         raise ValueError(f"method must be auto, {', '.join(METHODS)}, got {method!r}.")
     if known is not None and known.dim != f.dim:

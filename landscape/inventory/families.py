@@ -19,8 +19,9 @@ from landscape import specs, theory, zoo
 from landscape.landscapes.domains import Torus
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.results import result
+from landscape.specs import whole
 from landscape.zoo.fields import spin_couplings, wave_amplitudes, waves_within
-from landscape.zoo.known import KnownLandscape, whole
+from landscape.zoo.known import KnownLandscape
 
 SIZES = ("dim", "spins", "sites")  # options of built-in landscapes that are their number of variables
 SYMMETRISED = 4  # the highest order of a p-spin whose couplings are made symmetric, which takes p! transpositions

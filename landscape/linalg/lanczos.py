@@ -7,7 +7,6 @@ locked pairs, and the next probe starts; one that finds nothing bounds the proba
 counted in products H v.
 """
 
-import operator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -21,6 +20,7 @@ from landscape.linalg.operand import as_operator, bad_product, noise, signs
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
 from landscape.results import Result, result
+from landscape.specs import whole
 
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
@@ -356,9 +356,7 @@ def _check(
     known: Eigenpairs | None,
     n: int,
 ) -> None:
-    for name, value in (("largest", largest), ("smallest", smallest), ("probes", probes)):
-        if operator.index(value) < 0:
-            raise ValueError(f"{name} must be 0 or more, got {value}.")
+    whole(0, largest=largest, smallest=smallest, probes=probes)
     k = min(n, largest + smallest)
     if not k:
         raise ValueError("largest and smallest are both 0: ask for at least one eigenvalue.")

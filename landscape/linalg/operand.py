@@ -34,9 +34,13 @@ def as_operator(H: Operator | Tensor) -> Operator:
     """H itself, or a dense tensor wrapped.
 
     Raises:
+        TypeError: H is no operator, a landscape say.
         ValueError: H is not square or empty, its dtype is not float32 or float64, or a tensor is not finite or not
             symmetric to rounding.
     """
+    if not hasattr(H, "shape") or not hasattr(H, "__matmul__"):
+        remedy = "pass ls.Hessian(f), or ls.Hessian(f, at=x)" if hasattr(H, "terms") else "pass an operator or a tensor"
+        raise TypeError(f"H must be an operator or a symmetric tensor (n, n), got {type(H).__name__}: {remedy}.")
     shape = tuple(H.shape)
     if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
         raise ValueError(f"H must be a square matrix (n, n) with n at least 1, got shape {shape}.")

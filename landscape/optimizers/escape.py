@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from landscape import specs
-from landscape.core import Landscape, Progress, silent
+from landscape.core import Landscape, Progress, require_landscape, silent
 from landscape.operators import noises
 from landscape.optimizers import predictions
 from landscape.optimizers.ensembles import Ensemble, require_fit
@@ -25,6 +25,7 @@ from landscape.optimizers.recording import Paths, Plane, Recorder, plane
 from landscape.optimizers.schedules import schedule_curve
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.survival import exponential_rate, kaplan_meier_median, median
+from landscape.specs import whole
 from landscape.specs.optimizers import Maker, Spec, as_makers
 from landscape.specs.schedules import Schedule
 
@@ -186,15 +187,12 @@ def escape(
 
     Cost: one gradient a run and step, and one value where the event asks for it; rows are evaluated together.
     """
-    if runs < 1 or steps < 1:
-        raise ValueError(f"runs and steps must be at least 1, got {runs} and {steps}.")
+    require_landscape(f, "escape")
+    whole(1, runs=runs, steps=steps)
     if not isinstance(event, LeavesBall | FallsBelow):
         raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
-    if at.shape != (f.dim,):
-        raise ValueError(f"at must be one point of shape ({f.dim},), got {tuple(at.shape)}.")
-    if record < 0:
-        raise ValueError(f"record must be the number of runs whose paths to keep, got {record!r}.")
-    at = at.detach()
+    whole(0, record=record)
+    at = f.locate(at)
     if not bool(torch.isfinite(at).all()):
         raise ValueError("at has values that are not finite: pass the stationary point to leave.")
     makers = as_makers(optimizers)

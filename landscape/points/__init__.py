@@ -1,1 +1,8 @@
-"""What is this point? Search, verdict, checks and the report of all of them."""
+"""What is this point? The results of ``analyze``, ``classify`` and ``find_stationary``, and the spectrum alone."""
+
+from landscape.points.analyze import AnalysisReport as AnalysisReport
+from landscape.points.analyze import Spectrum as Spectrum
+from landscape.points.analyze import spectrum as spectrum
+from landscape.points.checks import Check as Check
+from landscape.points.classify import StationaryPoint as StationaryPoint
+from landscape.points.find import FoundPoint as FoundPoint

@@ -12,8 +12,7 @@ from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
 from landscape.linalg.trace import trace
 from landscape.operators.hessian import Hessian
-from landscape.points import checks as checking
-from landscape.points.checks import Check, Status
+from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, search, settled
 from landscape.points.walk import Outcome, Walk
@@ -133,7 +132,7 @@ def analyze(
     H = Hessian(f, at if walk is None else walk.place.x)
     x = H.x.detach()
     progress("checks", 0, None)
-    checks = checking.run(f, x, seed)
+    checks = check(f, x, seed=seed)
     point = classify(f, x, method, largest=largest, smallest=smallest, tol=tol, seed=seed,
                      max_products=max_products, hessian=H, progress=progress)  # fmt: skip
     whole = H.dense() if point.method == "dense" else None

@@ -5,6 +5,7 @@ Each check looks at the landscape at one point x (n,) and returns what it found,
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
-from landscape.core import Landscape
+from landscape.core import Landscape, require_landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import kernels
 from landscape.landscapes.model import ModelLandscape, require_model
@@ -55,14 +56,23 @@ class Check:
     evidence: dict[str, float]
 
 
-def run(f: Landscape, x: Tensor, seed: int = 0) -> tuple[Check, ...]:
-    """All checks that apply to f at x (n,).
+def check(f: Landscape, at: Tensor | Sequence[float] | None = None, *, seed: int = 0) -> tuple[Check, ...]:
+    """All checks that apply to a landscape at a point: what could make its Hessian another function's, each with its evidence.
+
+    Args:
+        f: the landscape.
+        at: the point (n,); None: a model's current parameters.
+        seed: of the random directions.
 
     Raises:
+        TypeError: f is no landscape.
+        ValueError: ``at`` is no point of it, or missing for a formula.
         NumericalError: a parameter or the loss on some batch is not finite; the message names it.
 
     Cost: for a model nine passes over the data and one over a batch, five gradients and seven Hessian-vector products.
     """
+    require_landscape(f, "check")
+    x = f.locate(at)
     if not f.layout:
         return (kinks(f, x, seed),)
     f = require_model(f, "these checks are about a model.")

@@ -22,13 +22,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.core import Landscape, Progress, require_finite, require_landscape, silent
 from landscape.linalg.lanczos import Certificate, Eigenpairs, Stop, certify_below, eigsh
 from landscape.linalg.operand import noise
 from landscape.operators.base import Complement, SymmetricOperator
 from landscape.operators.hessian import Hessian
 from landscape.points.higher import higher_order
 from landscape.results import Result, result
+from landscape.specs import whole
 
 DENSE = 3_000  # up to this n the whole spectrum is computed
 MOST_NEGATIVE = 64  # how far the Lanczos route follows the negative end before it reports bounds
@@ -114,6 +115,7 @@ def classify(
 
     Cost: n products dense; else some tens plus what the negative end takes, and one or two gradients.
     """
+    require_landscape(f, "classify")
     _check(method, largest, smallest, tol)
     H = hessian if hessian is not None else Hessian(f, x)
     x = H.x.detach()
@@ -164,8 +166,7 @@ def classify(
 def _check(method: str, largest: int, smallest: int, tol: float) -> None:
     if method not in ("auto", "dense", "lanczos"):
         raise ValueError(f"method must be auto, dense or lanczos, got {method!r}.")
-    if largest < 1 or smallest < 1:
-        raise ValueError(f"largest and smallest must be at least 1, got {largest} and {smallest}.")
+    whole(1, largest=largest, smallest=smallest)
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie between 0 and 1, got {tol}: it is relative to the norm of H.")
 

@@ -1,5 +1,7 @@
-"""What is written on one line: names with options, optimisers, schedules."""
+"""What a user writes: numbers, names with options, optimisers and schedules on one line."""
 
+from landscape.specs.arguments import number as number
+from landscape.specs.arguments import whole as whole
 from landscape.specs.grammar import closest as closest
 from landscape.specs.grammar import literal as literal
 from landscape.specs.grammar import one_line as one_line

@@ -1,6 +1,6 @@
 """A Tracer for loops that are not one's own: PyTorch Lightning's and the Hugging Face Trainer's.
 
-    tracing = ls.lightning_callback(f, every=10)
+    tracing = ls.training.lightning_callback(f, every=10)
     trainer = lightning.Trainer(callbacks=[tracing])
 
 Neither package is imported before its function is called. The tracer is entered when training starts, around the optimisers that the

@@ -113,7 +113,9 @@ def diagnose(
     if f is not None and optimizer is not None:
         here = Followed(optimizer, f).point()
         if here.shape != trace.x.shape or not torch.equal(here, trace.x.to(here)):
-            raise ValueError(f"{f.name} is not where the trace ended: probes start there. Pass probes=ls.probe(...).")
+            raise ValueError(
+                f"{f.name} is not where the trace ended: probes start there. Pass probes=ls.training.probe(...)."
+            )
         probes = probe(f, optimizer, steps=steps, seeds=seeds, seed=seed, scale=facts.unit, progress=progress)
     stuck = not (facts.falling or (facts.efficiency > 0.3 and facts.promised > 0.1 * facts.unit))
     judged = [judge(trace, facts) for judge in _JUDGES]

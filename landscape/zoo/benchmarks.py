@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from landscape.landscapes.domains import Box
-from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable, refined, whole
+from landscape.specs import whole
+from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable, refined
 
 HIMMELBLAU = (
     (3.0, 2.0), (-3.779, -3.283), (-2.805, 3.131), (3.584, -1.848),

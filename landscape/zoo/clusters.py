@@ -15,7 +15,8 @@ from torch import Tensor
 
 from landscape.core import Symmetry
 from landscape.landscapes.domains import Space
-from landscape.zoo.known import KnownLandscape, refined, whole
+from landscape.specs import whole
+from landscape.zoo.known import KnownLandscape, refined
 
 BOND = 2 ** (1 / 6)  # where a pair's energy is least
 CHAIN = 12  # most atoms of a start on a line

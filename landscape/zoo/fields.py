@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from landscape.landscapes.domains import Sphere, Torus
-from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, whole
+from landscape.specs import whole
+from landscape.zoo.known import KnownLandscape, KnownPoint, known_point
 
 LARGEST = 2**24  # coefficients: 128 MiB
 

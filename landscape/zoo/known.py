@@ -1,6 +1,5 @@
 """Formulas whose stationary points are known: what the entries of the zoo that are not models return."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -125,22 +124,6 @@ def _complement(x: Tensor, directions: Callable[[Tensor], Tensor] | None) -> Ten
     V = directions(x)
     U: Tensor = torch.linalg.svd(V, full_matrices=True).U
     return U[:, V.shape[1] :]
-
-
-def whole(least: int, most: int | None = None, **options: int) -> None:
-    """Raise a ValueError unless every option is a whole number from ``least`` to ``most``."""
-    for name, value in options.items():
-        inside = isinstance(value, int) and least <= value <= (math.inf if most is None else most)
-        if isinstance(value, bool) or not inside:
-            limit = f"of at least {least}" if most is None else f"from {least} to {most}"
-            raise ValueError(f"{name} must be a whole number {limit}, got {value!r}.")
-
-
-def number(least: float, **options: float) -> None:
-    """Raise a ValueError unless every option is a finite number of at least ``least``."""
-    for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
-            raise ValueError(f"{name} must be a number of at least {least:g}, got {value!r}.")
 
 
 def listable(count: int, name: str) -> None:

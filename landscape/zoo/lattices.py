@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from landscape.landscapes.domains import Box, Torus
-from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable, number, whole
+from landscape.specs import number, whole
+from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable
 
 LAMBDA, MU2 = 3 / 5, 2.0
 FOLLOWED = 8  # sites up to which the 3^N zeros are followed: a few seconds

@@ -15,7 +15,8 @@ import math
 import torch
 from torch import Tensor
 
-from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable, number, whole
+from landscape.specs import number, whole
+from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable
 
 
 def octopus(dim: int = 3, L: float = math.e, gamma: float = 1.0, tau: float = math.e) -> KnownLandscape:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from landscape.landscapes.domains import Box
-from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, number, whole
+from landscape.specs import number, whole
+from landscape.zoo.known import KnownLandscape, KnownPoint, known_point
 
 MILNOR = "Milnor 1963, Morse Theory, section 2: degenerate critical points"
 

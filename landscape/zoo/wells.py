@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from landscape.landscapes.domains import Box
-from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable, number, whole
+from landscape.specs import number, whole
+from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listable
 
 
 def double_well(dim: int = 2, wells: int = 1, stiffness: float = 1.0) -> KnownLandscape:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from landscape.zoo.known import KnownLandscape, KnownPoint, kind, number, whole
+from landscape.specs import number, whole
+from landscape.zoo.known import KnownLandscape, KnownPoint, kind
 
 
 def tanh_net(

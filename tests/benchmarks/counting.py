@@ -43,7 +43,7 @@ def every() -> list[tuple[str, Family, int, list[float]]]:
     return found
 
 
-def deviations(counts: ls.SaddleCounts, dim: int, exact: list[float]) -> list[float]:
+def deviations(counts: ls.inventory.SaddleCounts, dim: int, exact: list[float]) -> list[float]:
     """z of each index; 0 where every realisation has the exact number."""
     rows = zip(counts[dim].means, exact, strict=True)
     return [(m.value - e) / m.error if m.error else 0.0 if abs(m.value - e) < 1e-9 else math.inf for m, e in rows]
@@ -64,7 +64,7 @@ def main() -> None:
         if options.only not in name:
             continue
         begun = time.perf_counter()
-        counts = ls.count_saddles(family, dim, options.realisations, options.seed)
+        counts = ls.inventory.count_saddles(family, dim, options.realisations, options.seed)
         ms = 1e3 * (time.perf_counter() - begun) / options.realisations
         found, z = counts[dim], deviations(counts, dim, exact)
         every_z += z

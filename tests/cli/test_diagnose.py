@@ -53,7 +53,7 @@ def run(*line: object) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-def traced(folder: Path, steps: int = 60) -> ls.Trace:
+def traced(folder: Path, steps: int = 60) -> ls.training.Trace:
     """A run from next to the saddle, 60 steps of which e-fold a displacement less than ten times."""
     namespace: dict[str, Callable[..., object]] = {}
     exec(OWN, namespace)
@@ -77,7 +77,7 @@ def test_a_trace_is_diagnosed_and_its_model_probed(desk: Path, undrawn: None) ->
     assert found["causes"][0]["name"] == ls.diagnose(trace).causes[0].name == "saddle"
     assert found["trials"] is None
     stored = ls.load(found["folder"])
-    assert isinstance(stored, ls.DiagnosisReport)
+    assert isinstance(stored, ls.training.DiagnosisReport)
     assert stored.diagnosis == ls.diagnose(trace)
     assert torch.equal(stored.trace.loss, trace.loss)
     code, out, err = run("traced", "--model", "own.py:net", *ON, *FAST, "--out", "tried", "--json")
@@ -103,7 +103,7 @@ ready = ls.FunctionLandscape(lambda x: -(x**2).sum(-1), dim=3)
 """
 
 
-def descended(f: ls.FunctionLandscape, start: list[float], folder: Path, make: Any = None) -> ls.Trace:
+def descended(f: ls.FunctionLandscape, start: list[float], folder: Path, make: Any = None) -> ls.training.Trace:
     w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=1e-3, momentum=0.5) if make is None else make([w])
     with ls.Tracer(optimizer, f, every=5) as tracer:
@@ -124,7 +124,7 @@ def test_the_trace_of_a_built_in_formula_is_probed(desk: Path, undrawn: None) ->
     assert found["trials"]["loss"] == pytest.approx(float(trace.loss[-1]), rel=1e-12)
     assert found["trials"]["curvature"] == pytest.approx(12 * 0.1567**2 / 2 - 16, rel=1e-3)  # 6 x^2 - 16
     probes = ls.load(desk / "run").diagnosis.trials
-    direct = ls.probe(
+    direct = ls.training.probe(
         ls.zoo.load("styblinski-tang", dim=3),
         torch.optim.SGD([trace.x.clone().requires_grad_(True)], lr=1e-3, momentum=0.5),
         steps=30, seeds=2, scale=abs(float(trace.loss[0])),
@@ -284,7 +284,7 @@ def test_a_mistake_takes_one_line(desk: Path, undrawn: None, line: tuple[str, ..
     (desk / "unsaved").mkdir()
     (desk / "unsaved" / "records.f64").write_bytes(b"")
     if line[0] == "other":
-        ls.save(ls.spectral_density(torch.eye(4, dtype=torch.float64), probes=2, steps=2), desk / "other")
+        ls.results.save(ls.spectral_density(torch.eye(4, dtype=torch.float64), probes=2, steps=2), desk / "other")
     done, out, err = run(*line, "--out", "run")
     assert (done, out) == (code, "")
     assert said in err.replace("\n", " ")

@@ -25,15 +25,15 @@ KINDS = {
 def numbers(result: object) -> list[str]:
     """What a page must say, from the result itself."""
     match result:
-        case ls.Study():
+        case ls.optimizers.Study():
             return [f"{e.median.value:.0f}" for e in result.results.values()]
-        case ls.Sweep():
+        case ls.optimizers.Sweep():
             return [f"{e.median.value:.0f}" for s in result.studies for e in s.results.values()]
-        case ls.Surface():
+        case ls.surfaces.Surface():
             return [f"{float(result.values.min()):.6g} to {float(result.values.max()):.6g}"]
-        case ls.Connection():
+        case ls.paths.Connection():
             return [f"{result.barrier:.4g} along the curve, {result.straight_barrier:.4g} along the straight line"]
-        case ls.SaddleCounts():
+        case ls.inventory.SaddleCounts():
             return [f"{sum(len(d.values) for d in result.dimensions)} stationary points"]
     raise AssertionError(result)
 

@@ -37,7 +37,9 @@ def broken(report: Any) -> Any:
 def counted() -> Any:
     """A census of Himmelblau's function with its picture and its tree."""
     f, census = censuses.himmelblau_census()
-    return dataclasses.replace(census, picture=ls.picture(f, census, 41), tree=ls.disconnectivity(f, census))
+    return dataclasses.replace(
+        census, picture=ls.inventory.picture(f, census, 41), tree=ls.paths.disconnectivity(f, census)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +53,7 @@ def path() -> Any:
 @pytest.fixture(scope="session")
 def glasses() -> Any:
     """Stationary points of spin glasses of two to four spins."""
-    return ls.count_saddles("p-spin", [2, 3, 4], 40)
+    return ls.inventory.count_saddles("p-spin", [2, 3, 4], 40)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +66,7 @@ def widths() -> Any:
             model = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1)).double()
         return ls.ModelLandscape(model, nn.functional.mse_loss, [(x, torch.sin(2 * x))], l2={"*": 0.003})
 
-    return ls.index_by_width(net, [2, 3], runs=6, points=5, steps=100)
+    return ls.inventory.index_by_width(net, [2, 3], runs=6, points=5, steps=100)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +78,7 @@ def network() -> Any:
         model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2, bias=False)).double()
     y = (x[:, 0] * x[:, 1] > 0).long()
     f = ls.ModelLandscape(model, nn.functional.cross_entropy, [(x[:20], y[:20]), (x[20:], y[20:])], l2={"*": 0.02})
-    return ls.critical_points(f, ls.training_paths(f, runs=6, points=5, steps=100, seed=1), seed=0)
+    return ls.inventory.critical_points(f, ls.inventory.training_paths(f, runs=6, points=5, steps=100, seed=1), seed=0)
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +106,7 @@ def joined() -> Any:
     """A curve round a hill, with the plane that it lies in."""
     f = ls.FunctionLandscape(lambda x: (x.square().sum(-1) - 1).square() + 0.01, 2, name="ring")
     a, b = torch.tensor([[1.0, 0.0], [-0.6, 0.8]], dtype=torch.float64)
-    made = ls.connect(f, a, b, steps=50, resolution=21, metrics={"slope": "gradient-norm"})
+    made = ls.paths.connect(f, a, b, steps=50, resolution=21, metrics={"slope": "gradient-norm"})
     return dataclasses.replace(made, plane=connection_plane(f, made, 15))
 
 
@@ -144,9 +146,9 @@ def diagnosed() -> Any:
         x = torch.randn(24, 3, dtype=torch.float64)
     y = x[:, :1].sin()
     f = ls.ModelLandscape(model, nn.functional.mse_loss, [(x[:12], y[:12]), (x[12:], y[12:])], name="small")
-    run = ls.continuation(f, "adam:lr=0.05", steps=30, every=3)
+    run = ls.training.continuation(f, "adam:lr=0.05", steps=30, every=3)
     found = ls.diagnose(run.trace, f=run.f, optimizer=run.optimizer, steps=5, seeds=3)
-    return ls.DiagnosisReport(f.dim, "as written", found, run.trace, 1.0, provenance=run.trace.provenance)
+    return ls.training.DiagnosisReport(f.dim, "as written", found, run.trace, 1.0, provenance=run.trace.provenance)
 
 
 @pytest.fixture(scope="session")
@@ -178,17 +180,19 @@ def left() -> Any:
 def swept() -> Any:
     """Two learning rates, the smaller too slow."""
     f = ls.zoo.load("strict-saddle", dim=2)
-    return ls.sweep(f, torch.zeros(2).double(), ["sgd:lr=0.1"], "lr", [1e-4, 0.1, 1.0], runs=9, steps=200)
+    return ls.optimizers.sweep(f, torch.zeros(2).double(), ["sgd:lr=0.1"], "lr", [1e-4, 0.1, 1.0], runs=9, steps=200)
 
 
 @pytest.fixture(scope="session")
 def edged() -> Any:
     """A few steps of a one-dimensional fit."""
     f = ls.FunctionLandscape(lambda x: (x[..., 0] * x[..., 1] - 1).square(), 2, name="product")
-    return ls.edge_of_stability(f, torch.tensor([2.0, 0.1]).double(), ["sgd:lr=0.2", "sgd:lr=0.1,momentum=0.5"], 60, 5)
+    return ls.optimizers.edge_of_stability(
+        f, torch.tensor([2.0, 0.1]).double(), ["sgd:lr=0.2", "sgd:lr=0.1,momentum=0.5"], 60, 5
+    )
 
 
 @pytest.fixture(scope="session")
 def compared() -> Any:
     """An octopus that float32 does not let go."""
-    return ls.octopus_study((2, 3, 4, 5), L=1.5, runs=3, steps=400, dtype=torch.float32)
+    return ls.optimizers.octopus_study((2, 3, 4, 5), L=1.5, runs=3, steps=400, dtype=torch.float32)

@@ -63,7 +63,7 @@ def test_schedules_and_edges(left: Any, edged: Any) -> None:
     top = RECIPES["edge"].draw(edged).axes[0]
     limits = [line.get_ydata()[0] for line in top.lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(limits, [10.0, 30.0])
-    curves = ls.schedule_curves(["StepLR:step_size=2", "ExponentialLR:gamma=0.5"], 0.1, 5)
+    curves = ls.optimizers.schedule_curves(["StepLR:step_size=2", "ExponentialLR:gamma=0.5"], 0.1, 5)
     assert len(RECIPES["schedule"].draw(curves).axes[0].lines) == 2
 
 

@@ -53,7 +53,7 @@ def test_cells_that_are_not_finite_are_hatched_and_counted(counted: Any) -> None
 
 def test_a_line_is_drawn_as_a_curve() -> None:
     f, census = styblinski_census(1)
-    shown = dataclasses.replace(census, picture=ls.picture(f, census, 31))
+    shown = dataclasses.replace(census, picture=ls.inventory.picture(f, census, 31))
     (ax,) = contours.draw(shown).axes
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), shown.picture.values)
     np.testing.assert_allclose(marks(ax, style.KINDS["maximum"][1])[0], [0.156731, 0.1956], atol=1e-3)
@@ -117,7 +117,7 @@ def test_the_tree_has_a_line_for_every_minimum_and_a_bar_at_every_pass(counted: 
 
 def test_no_lines_of_a_tree_cross() -> None:
     f, census = styblinski_census(4)
-    tree = ls.disconnectivity(f, census)
+    tree = ls.paths.disconnectivity(f, census)
     order = disconnectivity._order(tree)
     assert sorted(order) == sorted(tree.minima)
     for merge in tree.merges:

@@ -69,7 +69,7 @@ def _census() -> Any:
 
 
 def _count() -> Any:
-    return ls.count_saddles("isotropic-waves", [1, 2], 10, seed=2)
+    return ls.inventory.count_saddles("isotropic-waves", [1, 2], 10, seed=2)
 
 
 def _escape() -> Any:

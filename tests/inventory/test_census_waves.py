@@ -65,7 +65,7 @@ def random_waves(n: int, degree: int, seed: int) -> Waves:
     return Waves(k, a, b)
 
 
-def agree(census: ls.Census, points: Array, indices: Array, period: float | None) -> None:
+def agree(census: ls.inventory.Census, points: Array, indices: Array, period: float | None) -> None:
     assert len(census.points) == len(points)
     assert census.counts == {int(i): int((indices == i).sum()) for i in np.unique(indices)}
     assert census.degenerate == 0

@@ -42,7 +42,7 @@ def hidden(dim: int, seed: int) -> ls.FunctionLandscape:
 
 @pytest.mark.parametrize(("name", "family", "dim", "exact"), TRUTHS, ids=[t[0] for t in TRUTHS])
 def test_measured_means_are_the_exact_ones(name: str, family: families.Family, dim: int, exact: list[float]) -> None:
-    counts = ls.count_saddles(family, dim, REALISATIONS, seed=0)
+    counts = ls.inventory.count_saddles(family, dim, REALISATIONS, seed=0)
     assert counts[dim].realisations == REALISATIONS
     assert counts[dim].right >= 0.99
     assert max(map(abs, tables.deviations(counts, dim, exact))) < 3
@@ -55,7 +55,7 @@ def test_measured_means_are_the_exact_ones(name: str, family: families.Family, d
 def test_intervals_of_measured_means_cover_the_exact_mean() -> None:
     """200 repetitions of 16 realisations each. Rice 1945: 2 sqrt(14 / 3) points, half of them minima."""
     k = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
-    counts = ls.count_saddles(families.waves(lambda dim: (k, None)), 1, 200 * 16, seed=3, starts=24)[1].counts
+    counts = ls.inventory.count_saddles(families.waves(lambda dim: (k, None)), 1, 200 * 16, seed=3, starts=24)[1].counts
     exact = math.sqrt((1 + 16 + 81) / (1 + 4 + 9))
     found = [shares.mean(rows[:, 0]) for rows in counts.split(16)]
     inside = sum(m.low <= exact <= m.high for m in found)
@@ -124,7 +124,7 @@ def test_waves_are_those_of_the_zoo() -> None:
 def test_nothing_is_made_without_a_device() -> None:
     """With a default device that holds no numbers any tensor made without one fails."""
     with torch.device("meta"):
-        counts = ls.count_saddles("p-spin", [2, 3], 4)
+        counts = ls.inventory.count_saddles("p-spin", [2, 3], 4)
     assert counts[3].right == 1
 
 
@@ -139,7 +139,7 @@ def test_sampled_counts_of_a_field_are_the_exact_ones() -> None:
 
 @pytest.mark.parametrize(("name", "dims"), [("styblinski-tang", [1, 2, 3, 4]), ("phi4-ring", [3, 4, 5])])
 def test_families_without_chance_have_the_counts_of_the_zoo(name: str, dims: list[int]) -> None:
-    counts = ls.count_saddles(name, dims)
+    counts = ls.inventory.count_saddles(name, dims)
     for dim in dims:
         found = counts[dim]
         truth = families.built_in(name)(dim, 0).counts  # type: ignore[attr-defined]
@@ -150,7 +150,7 @@ def test_families_without_chance_have_the_counts_of_the_zoo(name: str, dims: lis
 
 
 def test_a_users_own_family() -> None:
-    counts = ls.count_saddles(wells, [1, 2, 3], 8)
+    counts = ls.inventory.count_saddles(wells, [1, 2, 3], 8)
     for dim in (1, 2, 3):
         exact = [math.comb(dim, k) * 2 ** (dim - k) for k in range(dim + 1)]
         assert counts[dim].counts.tolist() == [exact] * 8
@@ -164,7 +164,7 @@ def test_equal_landscapes_of_different_seeds_are_told_apart() -> None:
     def same_every_time(dim: int, seed: int) -> ls.FunctionLandscape:
         return wells(dim, 0)
 
-    found = ls.count_saddles(same_every_time, 2, 4)[2]
+    found = ls.inventory.count_saddles(same_every_time, 2, 4)[2]
     assert found.counts.tolist() == [[4, 4, 1]] * 4
     assert found.total.error == 0
     assert int(found.starts.max()) < 6000  # no census was asked
@@ -173,7 +173,7 @@ def test_equal_landscapes_of_different_seeds_are_told_apart() -> None:
 def test_values_and_indices_are_those_of_the_points() -> None:
     """Order 2: the eigenvalues of the couplings' symmetric part, n / 2 times each, twice, the index their rank."""
     family = families.p_spin(2)
-    found = ls.count_saddles(family, 5, 3)[5]
+    found = ls.inventory.count_saddles(family, 5, 3)[5]
     assert found.counts.tolist() == [[2] * 5] * 3
     assert found.labels.tolist() == [0] * 10 + [1] * 10 + [2] * 10
     for number in range(3):
@@ -190,7 +190,7 @@ def test_values_and_indices_are_those_of_the_points() -> None:
 
 def test_missing_points_are_reported_and_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(realisations, "CENSUS", 100)
-    counts = ls.count_saddles(hidden, 2, 3, starts=10)
+    counts = ls.inventory.count_saddles(hidden, 2, 3, starts=10)
     found = counts[2]
     assert found.counts.tolist() == [[1, 0, 0]] * 3
     assert found.right == 0
@@ -199,12 +199,12 @@ def test_missing_points_are_reported_and_not_dropped(monkeypatch: pytest.MonkeyP
 
 
 def test_a_wrong_sum_gets_more_starts_and_then_is_right() -> None:
-    counts = ls.count_saddles("isotropic-waves", 3, 20, starts=3)
+    counts = ls.inventory.count_saddles("isotropic-waves", 3, 20, starts=3)
     found = counts[3]
     assert found.right == 1
     assert (found.starts > 3).all()
     assert len(found.starts.unique()) > 1
-    whole = ls.count_saddles("isotropic-waves", 3, 20)
+    whole = ls.inventory.count_saddles("isotropic-waves", 3, 20)
     assert (found.counts == whole[3].counts).all(1).sum() >= 19  # the same landscapes, searched otherwise
 
 
@@ -221,7 +221,7 @@ def test_a_point_met_rarely_is_looked_for_again(monkeypatch: pytest.MonkeyPatch)
 
 def test_far_too_many_points_are_left_incomplete_in_time() -> None:
     """3^11 = 177,147 points and a few hundred searches: no census can help, and it would take minutes."""
-    found = ls.count_saddles("styblinski-tang", 11, starts=5)[11]
+    found = ls.inventory.count_saddles("styblinski-tang", 11, starts=5)[11]
     assert found.starts.tolist() == [5 + 10 + 20 + 40 + 80 + 160]
     assert found.incomplete.tolist() == [True]
     assert found.expected is not None
@@ -229,7 +229,7 @@ def test_far_too_many_points_are_left_incomplete_in_time() -> None:
 
 
 def test_degenerate_points_stand_in_no_count() -> None:
-    counts = ls.count_saddles(
+    counts = ls.inventory.count_saddles(
         lambda dim, seed: ls.FunctionLandscape(lambda x: (x**4).sum(-1), dim, ls.Box(-1, 1)), 1, 2, starts=20
     )
     assert counts[1].counts.tolist() == [[0, 0]] * 2
@@ -251,40 +251,40 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     class Stop(Exception):  # noqa: N818  # not an error
         pass
 
-    kept: list[ls.SaddleCounts] = []
+    kept: list[ls.inventory.SaddleCounts] = []
 
-    def keep(counts: ls.SaddleCounts) -> None:
-        kept.append(ls.load(ls.save(counts, tmp_path)))
+    def keep(counts: ls.inventory.SaddleCounts) -> None:
+        kept.append(ls.load(ls.results.save(counts, tmp_path)))
         if len(kept) == 2:
             raise Stop
 
-    whole = ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7)
+    whole = ls.inventory.count_saddles("isotropic-waves", [1, 2], 100, seed=7)
     with pytest.raises(Stop):
-        ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7, keep=keep)
+        ls.inventory.count_saddles("isotropic-waves", [1, 2], 100, seed=7, keep=keep)
     assert not kept[-1].finished
     assert [d.realisations for d in kept[-1].dimensions] == [100, 66]
-    again = ls.count_saddles("isotropic-waves", [1, 2], 100, seed=7, known=kept[-1])
+    again = ls.inventory.count_saddles("isotropic-waves", [1, 2], 100, seed=7, known=kept[-1])
     assert again.finished
     assert all(same(again[dim], whole[dim]) for dim in (1, 2))
     assert (again.lines, again.energy) == (whole.lines, whole.energy)
 
 
 def test_more_realisations_and_dimensions_extend_a_run() -> None:
-    short = ls.count_saddles("isotropic-waves", 2, 30, seed=1)
-    long = ls.count_saddles("isotropic-waves", [1, 2], 80, seed=1)
-    extended = ls.count_saddles("isotropic-waves", [1, 2], 80, seed=1, known=short)
-    again = ls.count_saddles("isotropic-waves", [1, 2], 110, seed=1, known=long)
-    assert same(again[2], ls.count_saddles("isotropic-waves", 2, 110, seed=1)[2])
+    short = ls.inventory.count_saddles("isotropic-waves", 2, 30, seed=1)
+    long = ls.inventory.count_saddles("isotropic-waves", [1, 2], 80, seed=1)
+    extended = ls.inventory.count_saddles("isotropic-waves", [1, 2], 80, seed=1, known=short)
+    again = ls.inventory.count_saddles("isotropic-waves", [1, 2], 110, seed=1, known=long)
+    assert same(again[2], ls.inventory.count_saddles("isotropic-waves", 2, 110, seed=1)[2])
     assert all(same(extended[dim], long[dim]) for dim in (1, 2))
     torch.testing.assert_close(short[2].counts, long[2].counts[:30])
-    other = ls.count_saddles("isotropic-waves", 2, 30, seed=2)
+    other = ls.inventory.count_saddles("isotropic-waves", 2, 30, seed=2)
     assert not torch.equal(other[2].counts, short[2].counts)
     with pytest.raises(ValueError, match="seed 1, not 2"):
-        ls.count_saddles("isotropic-waves", 2, 50, seed=2, known=short)
+        ls.inventory.count_saddles("isotropic-waves", 2, 50, seed=2, known=short)
 
 
 def test_a_block_that_is_not_whole_is_made_again() -> None:
-    counts = ls.count_saddles("isotropic-waves", 2, 50, seed=1)[2]
+    counts = ls.inventory.count_saddles("isotropic-waves", 2, 50, seed=1)[2]
     (kept,) = _whole(counts, 60, 20)
     assert kept.realisations == 40
     assert len(kept.values) == len(kept.indices) == int(counts.counts[:40].sum())
@@ -294,7 +294,7 @@ def test_a_block_that_is_not_whole_is_made_again() -> None:
 
 
 def test_counts_are_stored(tmp_path: Path) -> None:
-    counts = ls.count_saddles("p-spin", [2, 3], 20)
+    counts = ls.inventory.count_saddles("p-spin", [2, 3], 20)
     again = ls.load(counts.save(tmp_path))
     assert all(same(again[dim], counts[dim]) for dim in (2, 3))
     assert (again.lines, again.energy, again.provenance) == (counts.lines, counts.energy, counts.provenance)
@@ -306,7 +306,7 @@ def test_counts_are_stored(tmp_path: Path) -> None:
 def test_the_random_state_is_left_alone() -> None:
     torch.manual_seed(5)
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    ls.count_saddles(lambda dim, seed: wells(dim, int(torch.randint(9, ()))), 1, 2)
+    ls.inventory.count_saddles(lambda dim, seed: wells(dim, int(torch.randint(9, ()))), 1, 2)
     assert torch.equal(torch.get_rng_state(), before)
     assert (np.random.get_state()[1] == numpy_before).all()
 
@@ -315,7 +315,7 @@ def test_the_random_state_is_left_alone() -> None:
 
 
 def test_index_against_energy_is_the_exact_law_of_the_glass() -> None:
-    counts = ls.count_saddles("p-spin", 4, 200, seed=1)
+    counts = ls.inventory.count_saddles("p-spin", 4, 200, seed=1)
     law = counts.energy
     assert law is not None
     assert law.directions == 3
@@ -367,16 +367,16 @@ def test_complexity_is_the_logarithm_of_counts() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: ls.count_saddles("p-spn", 2), ValueError, "Did you mean 'p-spin'"),
-        (lambda: ls.count_saddles("himmelblau", 2), ValueError, "no number of variables"),
-        (lambda: ls.count_saddles("p-spin", 1), ValueError, "at least 2"),
-        (lambda: ls.count_saddles("isotropic-waves", [2, 5]), ValueError, "from 1 to 4"),
-        (lambda: ls.count_saddles("p-spin", []), ValueError, "dims must"),
-        (lambda: ls.count_saddles("p-spin", 2, 0), ValueError, "realisations must"),
-        (lambda: ls.count_saddles("p-spin", 2, seed=-1), ValueError, "seed must"),
-        (lambda: ls.count_saddles("p-spin", 2, starts=0), ValueError, "starts must"),
-        (lambda: ls.count_saddles(7, 2), TypeError, "a family is"),  # type: ignore[arg-type]
-        (lambda: ls.count_saddles(lambda dim, seed: None, 2), TypeError, "must give a formula"),  # type: ignore[arg-type,return-value]
+        (lambda: ls.inventory.count_saddles("p-spn", 2), ValueError, "Did you mean 'p-spin'"),
+        (lambda: ls.inventory.count_saddles("himmelblau", 2), ValueError, "no number of variables"),
+        (lambda: ls.inventory.count_saddles("p-spin", 1), ValueError, "at least 2"),
+        (lambda: ls.inventory.count_saddles("isotropic-waves", [2, 5]), ValueError, "from 1 to 4"),
+        (lambda: ls.inventory.count_saddles("p-spin", []), ValueError, "dims must"),
+        (lambda: ls.inventory.count_saddles("p-spin", 2, 0), ValueError, "realisations must"),
+        (lambda: ls.inventory.count_saddles("p-spin", 2, seed=-1), ValueError, "seed must"),
+        (lambda: ls.inventory.count_saddles("p-spin", 2, starts=0), ValueError, "starts must"),
+        (lambda: ls.inventory.count_saddles(7, 2), TypeError, "a family is"),  # type: ignore[arg-type]
+        (lambda: ls.inventory.count_saddles(lambda dim, seed: None, 2), TypeError, "must give a formula"),  # type: ignore[arg-type,return-value]
         (lambda: families.built_in("p-spin", oder=3), ValueError, "Did you mean 'order'"),
         (lambda: ls.theory.torus_counts_sampled([[1, 0, 0]]), ValueError, "span"),
     ],
@@ -388,7 +388,9 @@ def test_faults_are_named(call, error, words) -> None:  # type: ignore[no-untype
 
 def test_a_family_that_is_finite_nowhere() -> None:
     with pytest.raises(ls.NumericalError, match="dim=2"):
-        ls.count_saddles(lambda dim, seed: ls.FunctionLandscape(lambda x: x.sum(-1) * float("nan"), dim), 2, 2)
+        ls.inventory.count_saddles(
+            lambda dim, seed: ls.FunctionLandscape(lambda x: x.sum(-1) * float("nan"), dim), 2, 2
+        )
 
 
 def test_ordinary_realisations_settle_by_their_own_euler_sum(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +400,7 @@ def test_ordinary_realisations_settle_by_their_own_euler_sum(monkeypatch: pytest
         raise AssertionError("a census was made")
 
     monkeypatch.setattr("landscape.inventory.realisations._by_census", refused)
-    counted = ls.count_saddles("isotropic-waves", [2, 3], 20, seed=0)
+    counted = ls.inventory.count_saddles("isotropic-waves", [2, 3], 20, seed=0)
     for d in counted.dimensions:
         signs = torch.tensor([(-1) ** k for k in range(d.dim + 1)])
         assert torch.equal(d.euler, d.counts @ signs)

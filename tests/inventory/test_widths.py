@@ -21,8 +21,8 @@ def net(width: int) -> ls.ModelLandscape:
 
 
 @pytest.fixture(scope="module")
-def study() -> ls.WidthStudy:
-    return ls.index_by_width(net, [2, 3], runs=5, points=4, steps=100, seed=2)
+def study() -> ls.inventory.WidthStudy:
+    return ls.inventory.index_by_width(net, [2, 3], runs=5, points=4, steps=100, seed=2)
 
 
 @pytest.mark.parametrize("w", [-1.0, -0.9, -0.3, 0.0, 0.6, 1.0])
@@ -51,11 +51,13 @@ def test_few_points_make_no_law() -> None:
         assert law.losses == []
 
 
-def test_points_are_those_of_the_census(study: ls.WidthStudy, tmp_path: Path) -> None:
+def test_points_are_those_of_the_census(study: ls.inventory.WidthStudy, tmp_path: Path) -> None:
     assert [n.width for n in study.networks] == [2, 3]
     assert [n.dim for n in study.networks] == [7, 10]
     f = net(3)
-    census = ls.critical_points(f, ls.training_paths(f, runs=5, points=4, steps=100, seed=2), seed=2)
+    census = ls.inventory.critical_points(
+        f, ls.inventory.training_paths(f, runs=5, points=4, steps=100, seed=2), seed=2
+    )
     found, keep = study.networks[1], census.stationary
     torch.testing.assert_close(found.losses, census.losses[keep])
     assert torch.equal(found.indices, census.indices[keep])
@@ -70,8 +72,12 @@ def test_points_are_those_of_the_census(study: ls.WidthStudy, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: ls.index_by_width(net, []), ValueError, "at least one width"),
-        (lambda: ls.index_by_width(lambda width: nn.Linear(1, width), [2]), TypeError, r"build\(2\) must give"),  # type: ignore[arg-type,return-value]
+        (lambda: ls.inventory.index_by_width(net, []), ValueError, "at least one width"),
+        (
+            lambda: ls.inventory.index_by_width(lambda width: nn.Linear(1, width), [2]),
+            TypeError,
+            r"build\(2\) must give",
+        ),  # type: ignore[arg-type,return-value]
     ],
 )
 def test_faults_are_named(call: Callable[[], object], error: type[Exception], words: str) -> None:

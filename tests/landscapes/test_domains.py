@@ -142,7 +142,7 @@ def turns(x: Tensor) -> Tensor:
 
 
 def test_symmetries_are_trivial_directions(device: torch.device) -> None:
-    symmetry = ls.Symmetry(lambda x: torch.stack([x[..., :2].norm(dim=-1), x[..., 2]], -1), turns)
+    symmetry = ls.landscapes.Symmetry(lambda x: torch.stack([x[..., :2].norm(dim=-1), x[..., 2]], -1), turns)
     f = ls.FunctionLandscape(
         lambda x: (x[..., :2].square().sum(-1) - 1) ** 2 - x[..., 2] ** 2, dim=3, symmetry=symmetry
     )

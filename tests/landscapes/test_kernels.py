@@ -126,7 +126,7 @@ def test_activation_checkpointing_is_told() -> None:
 
     model = nn.Sequential(Saving(2, 3), nn.Linear(3, 1)).double()
     f = ls.ModelLandscape(model, F.mse_loss, [(torch.randn(5, 2).double(), torch.randn(5, 1).double())])
-    found = {c.name: c for c in checks.run(f, f.point())}["kernels"]
+    found = {c.name: c for c in ls.check(f, f.point())}["kernels"]
     assert found.status is checks.Status.WARNING
     assert "activation checkpointing" in found.message
 
@@ -139,7 +139,7 @@ def test_what_is_only_stored_elsewhere_is_no_checkpointing() -> None:
 
     model = nn.Sequential(Offloading(2, 3), nn.Linear(3, 1)).double()
     f = ls.ModelLandscape(model, F.mse_loss, [(torch.randn(5, 2).double(), torch.randn(5, 1).double())])
-    assert {c.name: c for c in checks.run(f, f.point())}["kernels"].status is checks.Status.OK
+    assert {c.name: c for c in ls.check(f, f.point())}["kernels"].status is checks.Status.OK
 
 
 def test_rows_that_are_rescaled_and_parametrised() -> None:

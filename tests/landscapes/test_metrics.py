@@ -192,7 +192,7 @@ def test_an_interrupted_surface_goes_on_where_it_stopped() -> None:
     x = torch.zeros(n, dtype=torch.float64)
     u, v = torch.zeros(2, n, dtype=torch.float64)
     u[0] = v[1] = 1.0
-    kept: list[ls.Surface] = []
+    kept: list[ls.surfaces.Surface] = []
     with pytest.raises(KeyboardInterrupt):
         ls.surface(f, x, (u, v), resolution=12, keep=kept.append)
     (partial,) = kept
@@ -278,13 +278,13 @@ def test_the_planes_share_of_trace_and_norm_has_an_error_that_holds() -> None:
     truth = (3.0 / float(scale.sum()), 17.0 / float(scale.square().sum()))
     off = []
     for seed in range(20):
-        check = ls.check_picture(f, picture, ends=2, probes=20, seed=seed)
+        check = ls.surfaces.check_picture(f, picture, ends=2, probes=20, seed=seed)
         for share, true in zip((check.trace_share, check.frobenius_share), truth, strict=True):
             off.append((share.value - true) / share.error)
             assert share.error < 0.15 * true  # and is not uselessly wide
     assert 0.4 < float(torch.tensor(off).square().mean()) < 2.5
     assert check.agrees
-    exact = ls.check_picture(f, picture, probes=n)
+    exact = ls.surfaces.check_picture(f, picture, probes=n)
     assert exact.trace_share.value == pytest.approx(truth[0])
     assert exact.frobenius_share.error == 0.0
 
@@ -300,10 +300,10 @@ def test_every_tensor_has_a_device(dtype: torch.dtype) -> None:
         )
         ls.surface(f, x, "pca", resolution=3, trajectory=path, known=None)
         ls.surface(f, x, s.directions, None, resolution=5, known=ls.surface(f, x, s.directions, None, resolution=3))
-        check = ls.check_picture(f, s, probes=4)
-        made = ls.connect(f, x, path[2], steps=2, resolution=3)
+        check = ls.surfaces.check_picture(f, s, probes=4)
+        made = ls.paths.connect(f, x, path[2], steps=2, resolution=3)
         connection_plane(f, made, 3)
-        ls.profile(f, path, 4)
+        ls.paths.profile(f, path, 4)
     finally:
         torch.set_default_device("cpu")
     for tensor in (s.values, s.metrics["accuracy"], s.walks["trajectory"].gap, check.measured, made.curve.values):

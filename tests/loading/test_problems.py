@@ -254,7 +254,7 @@ def test_inspect_lists_names_shapes_dtypes_and_the_rest(tmp_path):
         ("state_dict.b", (2,), "float16"),
     ]
     assert report.others == {"epoch": "3"}
-    ls.save(report, tmp_path / "stored")
+    ls.results.save(report, tmp_path / "stored")
     assert ls.load(tmp_path / "stored") == report
 
 

@@ -141,7 +141,9 @@ def test_sweeps_follow_the_theory(over: str, tmp_path: Path) -> None:
         {"f": problem, "at": None} if over in ("curvature", "dim") else {"f": quadratic([-1.0, 1.0]), "at": origin(2)}
     )
     more = {"noise": "isotropic", "start": 0.0} if over == "noise" else {}
-    found = ls.sweep(**given, optimizers=["sgd:lr=0.1"], over=over, values=values, runs=100, steps=2_000, **more)
+    found = ls.optimizers.sweep(
+        **given, optimizers=["sgd:lr=0.1"], over=over, values=values, runs=100, steps=2_000, **more
+    )
     found.save(tmp_path)
     found = ls.load(tmp_path)
     assert (found.over, found.values, found.labels) == (over, [float(v) for v in values], ["sgd:lr=0.1"])
@@ -154,9 +156,9 @@ def test_sweeps_follow_the_theory(over: str, tmp_path: Path) -> None:
 
 def test_sweeps_refuse() -> None:
     with pytest.raises(ValueError, match=r"no option 'lrr' to vary\. Did you mean 'lr'"):
-        ls.sweep(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], "lrr", [0.1])
+        ls.optimizers.sweep(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], "lrr", [0.1])
     with pytest.raises(ValueError, match="values is empty"):
-        ls.sweep(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], "lr", [])
+        ls.optimizers.sweep(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], "lr", [])
 
 
 def test_paths_are_where_the_runs_went(tmp_path: Path) -> None:
@@ -192,13 +194,13 @@ def test_every_tensor_names_its_device() -> None:
         ls.escape(f, at, ["sgd:lr=0.1", "adam:lr=0.1"], 3, 70, noise=kick, record=2, schedule="StepLR:step_size=9")
         ls.escape(f, at, ["adam:lr=0.1"], 3, 20, event=ls.LeavesBall(1.0, within=inside))
         ls.escape(g, g.point(), ["sgd:lr=0.1; *.bias:lr=0", "lbfgs:lr=0.1"], 2, 5, noise="minibatch:2", record=1)
-        ls.sweep(f, at, ["sgd:lr=0.1"], "noise", [0.1, 0.2], runs=2, steps=5, start=0.0)
-        ls.edge_of_stability(g, g.point(), ["sgd:lr=0.1"], 4, 2)
-        ls.octopus_study((2, 3), L=1.0, runs=2, steps=30)
-        ls.plateau_study((2,), (0.1,), lr=0.05)
-        ls.saddle_study(f, [at], ["sgd:lr=0.1"], runs=2, steps=100)
-        ls.barrier_study((0.3, 0.4, 0.5), lr=0.1, runs=2, steps=3)
-        ls.minimum_study((3,), runs=2, steps=3)
+        ls.optimizers.sweep(f, at, ["sgd:lr=0.1"], "noise", [0.1, 0.2], runs=2, steps=5, start=0.0)
+        ls.optimizers.edge_of_stability(g, g.point(), ["sgd:lr=0.1"], 4, 2)
+        ls.optimizers.octopus_study((2, 3), L=1.0, runs=2, steps=30)
+        ls.optimizers.plateau_study((2,), (0.1,), lr=0.05)
+        ls.optimizers.saddle_study(f, [at], ["sgd:lr=0.1"], runs=2, steps=100)
+        ls.optimizers.barrier_study((0.3, 0.4, 0.5), lr=0.1, runs=2, steps=3)
+        ls.optimizers.minimum_study((3,), runs=2, steps=3)
     finally:
         torch.set_default_device(None)
 

@@ -18,7 +18,7 @@ TRUTH = Path(__file__).parents[1] / "truth/dynamics"
 
 def test_octopus_is_exponential_and_polynomial(tmp_path: Path) -> None:
     """Exact steps at d = 2 ... 4 within the 2 % of the starts; the factor a dimension is kappa, the perturbed one linear."""
-    study = ls.octopus_study((2, 3, 4, 5), L=1.5, runs=8, steps=1_500, seed=1)
+    study = ls.optimizers.octopus_study((2, 3, 4, 5), L=1.5, runs=8, steps=1_500, seed=1)
     study.save(tmp_path)
     study = ls.load(tmp_path)
     table = {
@@ -54,7 +54,7 @@ def test_underflow_is_named_and_left_out_of_fits(dtype: torch.dtype, L: float, h
         if r["L"] == L and r["dtype"] == str(dtype).removeprefix("torch.") and r["escape_step"] is None
     ]
     assert min(never) == held
-    study = ls.octopus_study((held - 1, held), L=L, runs=4, steps=1_600, dtype=dtype)
+    study = ls.optimizers.octopus_study((held - 1, held), L=L, runs=4, steps=1_600, dtype=dtype)
     descent, perturbed = study.series
     assert descent.notes == ["", "100 % stalled by underflow"]
     assert math.isinf(descent.measured[1].value)
@@ -64,7 +64,7 @@ def test_underflow_is_named_and_left_out_of_fits(dtype: torch.dtype, L: float, h
 
 def test_noise_takes_sgd_over_a_barrier() -> None:
     """The exact time, of a table, with the top moved for looking once a step; its slope is that of the barrier."""
-    study = ls.barrier_study((0.15, 0.2, 0.3), lr=0.02, runs=400, seed=3)
+    study = ls.optimizers.barrier_study((0.15, 0.2, 0.3), lr=0.02, runs=400, seed=3)
     exact, _ = study.series
     table = {r["T"]: r["to_saddle"]["mfpt"] for r in json.loads((TRUTH / "t6_kramers.json").read_text())["rows"]}
     for x, measured, predicted in zip(exact.x, exact.measured, exact.predicted, strict=True):
@@ -76,7 +76,7 @@ def test_noise_takes_sgd_over_a_barrier() -> None:
 
 def test_sgds_own_noise_takes_it_out_of_sharp_minima_first() -> None:
     """Means of the chain itself by a plain second one in NumPy; the formula of Xie et al. in its exponent."""
-    study = ls.minimum_study((3, 6), (1.0, 2.0), runs=400, steps=3_000, seed=1)
+    study = ls.optimizers.minimum_study((3, 6), (1.0, 2.0), runs=400, steps=3_000, seed=1)
     for series, well in zip(study.series[::2], (1.0, 2.0), strict=True):
         joint, end = theory.parabolas(0.02, well, -1.0)
         for B, measured, predicted in zip(series.x, series.measured, series.predicted, strict=True):
@@ -107,7 +107,7 @@ def passage(well: float, top: float, joint: float, end: float, lr: float, B: flo
 
 
 def test_plateaus_of_deep_linear_networks() -> None:
-    study = ls.plateau_study((2, 3), (1e-3, 1e-2, 1e-1), strength=1.3, lr=0.01)
+    study = ls.optimizers.plateau_study((2, 3), (1e-3, 1e-2, 1e-1), strength=1.3, lr=0.01)
     for series in study.series:
         for measured, predicted in zip(series.measured, series.predicted, strict=True):
             assert measured.value == pytest.approx(predicted, rel=0.05)
@@ -121,11 +121,13 @@ def test_optimisers_leave_the_saddles_of_a_network_census() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2, bias=False)).double()
     y = (x[:, 0] * x[:, 1] > 0).long()
     f = ls.ModelLandscape(model, nn.functional.cross_entropy, [(x, y)], l2={"*": 0.02})
-    census = ls.critical_points(f, ls.training_paths(f, runs=4, points=5, steps=100, seed=1), seed=0)
+    census = ls.inventory.critical_points(
+        f, ls.inventory.training_paths(f, runs=4, points=5, steps=100, seed=1), seed=0
+    )
     saddles = census.points[census.stationary & (census.indices >= 1) & (census.smallest < -0.01)]
     assert len(saddles) >= 1
     lines = ["sgd:lr=0.2", "sgd:lr=0.05,momentum=0.9", "adam:lr=1e-4"]
-    study = ls.saddle_study(f, list(saddles[:2]), lines, runs=12, steps=8_000)
+    study = ls.optimizers.saddle_study(f, list(saddles[:2]), lines, runs=12, steps=8_000)
     for series in study.series:
         for curvature, measured, predicted, note in zip(
             series.x, series.measured, series.predicted, series.notes, strict=True
@@ -134,7 +136,7 @@ def test_optimisers_leave_the_saddles_of_a_network_census() -> None:
             assert "12 of 12 left" in note
             assert measured.value == pytest.approx(predicted, rel=0.03)
     with pytest.raises(ValueError, match="no falling direction"):
-        ls.saddle_study(ls.zoo.load("double-well", dim=1), [torch.ones(1).double()], ["sgd:lr=0.1"])
+        ls.optimizers.saddle_study(ls.zoo.load("double-well", dim=1), [torch.ones(1).double()], ["sgd:lr=0.1"])
 
 
 def test_training_settles_at_the_edge_of_stability() -> None:
@@ -145,7 +147,9 @@ def test_training_settles_at_the_edge_of_stability() -> None:
     y = torch.sin(2 * math.pi * x) + 0.3 * torch.cos(5 * x)
     f = ls.ModelLandscape(model, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)])
     before = f.point()
-    study = ls.edge_of_stability(f, before, ["sgd:lr=0.4", "sgd:lr=0.5,momentum=0.5"], steps=1_800, every=150)
+    study = ls.optimizers.edge_of_stability(
+        f, before, ["sgd:lr=0.4", "sgd:lr=0.5,momentum=0.5"], steps=1_800, every=150
+    )
     assert torch.equal(f.point(), before)
     for line, limit in {"sgd:lr=0.4": 5.0, "sgd:lr=0.5,momentum=0.5": 6.0}.items():
         run = study[line]
@@ -155,7 +159,7 @@ def test_training_settles_at_the_edge_of_stability() -> None:
         assert run.late == pytest.approx(1.0, abs=0.04)
         assert run.reached is not None
     with pytest.raises(ValueError, match="not plain SGD"):
-        ls.edge_of_stability(f, before, ["adam:lr=0.1"])
+        ls.optimizers.edge_of_stability(f, before, ["adam:lr=0.1"])
 
 
 def test_the_heavy_ball_settles_at_its_edge() -> None:
@@ -165,7 +169,7 @@ def test_the_heavy_ball_settles_at_its_edge() -> None:
     x, y = torch.randn(100, 3, dtype=torch.float64), torch.randn(100, 1, dtype=torch.float64)
     f = ls.ModelLandscape(model, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)])
     line = "sgd:lr=0.2,momentum=0.9"
-    run = ls.edge_of_stability(f, f.point(), [line], steps=3_000, every=150)[line]
+    run = ls.optimizers.edge_of_stability(f, f.point(), [line], steps=3_000, every=150)[line]
     assert run.limit == pytest.approx(19.0)
     assert float(run.sharpness[0]) < 0.3 * run.limit
     print(f"{line}: sharpness / limit {run.late:.4f} ± {run.spread:.4f}, first above at step {run.reached}")
@@ -178,7 +182,7 @@ def test_a_run_beyond_the_edge_is_kept_and_costs_no_other(every: int, tmp_path: 
     """x^4 from 1: at lr = 1 each step is 1 -> -3 -> 105 ... to overflow; at lr = 0.01 it is the run alone."""
     f, start = ls.FunctionLandscape(lambda x: x[..., 0] ** 4, dim=1), torch.ones(1, dtype=torch.float64)
     lines = ["sgd:lr=1.0", "sgd:lr=0.01"]
-    ls.edge_of_stability(f, start, lines, 28, every).save(tmp_path)
+    ls.optimizers.edge_of_stability(f, start, lines, 28, every).save(tmp_path)
     study = ls.load(tmp_path)
     x, seen = 1.0, []
     for t in range(29):
@@ -191,7 +195,7 @@ def test_a_run_beyond_the_edge_is_kept_and_costs_no_other(every: int, tmp_path: 
     torch.testing.assert_close(beyond.losses, torch.tensor([v for _, v, _ in seen], dtype=torch.float64))
     torch.testing.assert_close(beyond.sharpness, torch.tensor([v for _, _, v in seen], dtype=torch.float64))
     assert math.isnan(beyond.late)
-    alone = ls.edge_of_stability(f, start, lines[1:], 28, every)[lines[1]]
+    alone = ls.optimizers.edge_of_stability(f, start, lines[1:], 28, every)[lines[1]]
     assert study[lines[1]].diverged is None
     assert torch.equal(study[lines[1]].sharpness, alone.sharpness)
     caption = RECIPES["edge"].caption(study)
@@ -199,4 +203,4 @@ def test_a_run_beyond_the_edge_is_kept_and_costs_no_other(every: int, tmp_path: 
     low, high = RECIPES["edge"].draw(study).axes[0].get_ylim()
     assert (low, high < 1_000) == (0, True)  # 12 times 105 squared is off the picture
     with pytest.raises(ls.NumericalError, match="at the start"):
-        ls.edge_of_stability(f, 1e100 * start, lines, 28, every)
+        ls.optimizers.edge_of_stability(f, 1e100 * start, lines, 28, every)

@@ -16,7 +16,7 @@ def test_a_product_joins_minima_that_differ_in_one_coordinate(n: int, dtype: tor
     """At a pass one coordinate is at its maximum; the minima below it have that coordinate low and high."""
     f, census = styblinski_census(n, dtype=dtype, device=device)
     low, top, high = cubic_roots()
-    tree = ls.disconnectivity(f, census)
+    tree = ls.paths.disconnectivity(f, census)
     assert len(tree.minima) == 2**n
     assert len(tree.edges) == n * 2 ** (n - 1)
     assert tree.lost == 0
@@ -41,7 +41,7 @@ def test_a_product_joins_minima_that_differ_in_one_coordinate(n: int, dtype: tor
 
 def test_himmelblau_is_a_ring_of_four_passes(dtype: torch.dtype) -> None:
     f, census = himmelblau_census(dtype=dtype)
-    tree = ls.disconnectivity(f, census)
+    tree = ls.paths.disconnectivity(f, census)
     found = []
     for edge in tree.edges:
         assert edge.minimum is not None
@@ -70,7 +70,7 @@ def test_a_chain_of_wells_is_joined_by_rising_barriers() -> None:
 
     f = ls.FunctionLandscape(chain, 1)
     census = by_hand(f, [torch.tensor([z], dtype=torch.float64) for z in zeros])
-    tree = ls.disconnectivity(f, census)
+    tree = ls.paths.disconnectivity(f, census)
     place = {i: float(census.points[i].x) for i in range(7)}
     for edge in tree.edges:
         assert edge.minimum is not None
@@ -93,14 +93,14 @@ def test_a_stiff_valley_does_not_lead_astray() -> None:
             x = x - (4 * x**3 - 4 * x + 0.1) / (12 * x**2 - 4)
         xs.append(torch.stack([x[0], (3 * x[0]).sin()]))
     census = by_hand(f, xs)
-    tree = ls.disconnectivity(f, census)
+    tree = ls.paths.disconnectivity(f, census)
     assert [(e.minimum, e.other) for e in tree.edges] in ([(0, 1)], [(1, 0)])
 
 
 def test_on_a_torus_ends_are_wrapped() -> None:
     f = ls.FunctionLandscape(lambda x: -torch.cos(x).sum(-1), 2, ls.Torus(2 * math.pi))
     points = [[0.0, 0.0], [math.pi, 0.0], [0.0, math.pi], [math.pi, math.pi]]
-    tree = ls.disconnectivity(f, by_hand(f, [torch.tensor(p, dtype=torch.float64) for p in points]))
+    tree = ls.paths.disconnectivity(f, by_hand(f, [torch.tensor(p, dtype=torch.float64) for p in points]))
     assert [(e.minimum, e.other) for e in tree.edges] == [(0, 0), (0, 0)]  # both sides lead round to the one minimum
     assert tree.merges == []
     assert tree.lost == 0
@@ -110,7 +110,7 @@ def test_a_sphere() -> None:
     values = torch.tensor([1.0, 2.0, 3.5], dtype=torch.float64)
     f = ls.FunctionLandscape(lambda x: 0.5 * (values.to(x) * x * x).sum(-1), 3, ls.Sphere(1.0))
     units = [s * torch.eye(3, dtype=torch.float64)[k] for k in range(3) for s in (1, -1)]
-    tree = ls.disconnectivity(f, by_hand(f, units))
+    tree = ls.paths.disconnectivity(f, by_hand(f, units))
     assert [m.level for m in tree.merges] == pytest.approx([1.0])
     assert tree.connected
 
@@ -118,22 +118,22 @@ def test_a_sphere() -> None:
 def test_what_is_missing_from_the_list_is_said() -> None:
     """Without the lowest minimum two saddles have a side that leads nowhere known, and two groups stay apart."""
     f, census = styblinski_census(2)
-    tree = ls.disconnectivity(f, replace(census, points=census.points[1:]))
+    tree = ls.paths.disconnectivity(f, replace(census, points=census.points[1:]))
     assert tree.lost == 2
     assert [m.level for m in tree.merges] == pytest.approx([-24.833834] * 2, abs=1e-6)
     f, census = himmelblau_census()
-    alone = ls.disconnectivity(f, replace(census, points=[p for p in census.points if p.index == 0]))
+    alone = ls.paths.disconnectivity(f, replace(census, points=[p for p in census.points if p.index == 0]))
     assert not alone.connected
     assert len(alone.groups) == 4
     g, _ = styblinski_census(3)
     with pytest.raises(ValueError, match="dimension 2"):
-        ls.disconnectivity(g, census)
+        ls.paths.disconnectivity(g, census)
 
 
 def test_it_travels_with_its_census(tmp_path: Path) -> None:
     f, census = himmelblau_census()
-    tree = ls.disconnectivity(f, census)
-    again = ls.load(replace(census, tree=tree, picture=ls.picture(f, census, 11)).save(tmp_path / "run"))
+    tree = ls.paths.disconnectivity(f, census)
+    again = ls.load(replace(census, tree=tree, picture=ls.inventory.picture(f, census, 11)).save(tmp_path / "run"))
     assert again.tree.edges == tree.edges
     assert again.tree.merges == tree.merges
     assert again.picture.values.shape == (11, 11)
@@ -141,26 +141,26 @@ def test_it_travels_with_its_census(tmp_path: Path) -> None:
 
 def test_a_picture_shows_f() -> None:
     f, census = himmelblau_census()
-    shown = ls.picture(f, census, 5)
+    shown = ls.inventory.picture(f, census, 5)
     assert shown.xs.tolist() == shown.ys.tolist() == [-6, -3, 0, 3, 6]
     assert shown.values[3, 1] == (9 - 3 - 11) ** 2 + (3 + 9 - 7) ** 2  # at (3, -3)
-    whole = ls.picture(f, replace(census, low=[], high=[]), 5)
+    whole = ls.inventory.picture(f, replace(census, low=[], high=[]), 5)
     x = torch.stack([p.x for p in census.points])
     assert whole.xs[0] < x[:, 0].min()
     assert whole.ys[-1] > x[:, 1].max()
     line, one = styblinski_census(1)
-    assert ls.picture(line, one, 7).values.shape == (7,)
+    assert ls.inventory.picture(line, one, 7).values.shape == (7,)
     with pytest.raises(ValueError, match="a line or a plane"):
-        ls.picture(*styblinski_census(3))
+        ls.inventory.picture(*styblinski_census(3))
     with pytest.raises(ValueError, match="at least 2"):
-        ls.picture(f, census, 1)
+        ls.inventory.picture(f, census, 1)
 
 
 def test_no_tensor_is_made_on_the_default_device() -> None:
     f, census = himmelblau_census()
     torch.set_default_device("meta")
     try:
-        tree, shown = ls.disconnectivity(f, census), ls.picture(f, census, 5)
+        tree, shown = ls.paths.disconnectivity(f, census), ls.inventory.picture(f, census, 5)
     finally:
         torch.set_default_device(None)
     assert tree.connected

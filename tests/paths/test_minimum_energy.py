@@ -28,7 +28,7 @@ def near(values: list[float], dtype: torch.dtype) -> Any:
     )
 
 
-def check(path: ls.EnergyPath, f: ls.FunctionLandscape) -> None:
+def check(path: ls.paths.EnergyPath, f: ls.FunctionLandscape) -> None:
     """What every path promises, computed again."""
     points = path.points
     torch.testing.assert_close(path.values, f.value(points).double().cpu())

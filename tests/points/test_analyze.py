@@ -111,7 +111,7 @@ def test_a_report_is_stored_and_comes_back(tmp_path: Path) -> None:
     with origin("my gru", {"model": "gru", "probes": 5}, ("a note",)):
         report = ls.analyze(f, seed=7)
     loaded = ls.load(report.save(tmp_path / "run"))
-    assert isinstance(loaded, ls.AnalysisReport)
+    assert isinstance(loaded, ls.points.AnalysisReport)
     assert loaded.point.kind == report.point.kind
     assert torch.equal(loaded.point.pairs.vectors, report.point.pairs.vectors)
     assert torch.equal(loaded.density.nodes, report.density.nodes)

@@ -22,7 +22,7 @@ def found(
     model: nn.Module, loss: Any = F.cross_entropy, batches: Any = BATCHES, **options: Any
 ) -> dict[str, checks.Check]:
     f = ls.ModelLandscape(model, loss, batches, **options)
-    return {c.name: c for c in checks.run(f, f.point())}
+    return {c.name: c for c in ls.check(f, f.point())}
 
 
 def test_a_smooth_net_passes_everything() -> None:

@@ -164,7 +164,7 @@ def test_symmetric_directions_make_no_steps() -> None:
         turn = torch.stack([-x[1], x[0], -x[3], x[2]])
         return torch.stack([x.new_tensor([1, 0, 1, 0]), x.new_tensor([0, 1, 0, 1]), turn], dim=1)
 
-    symmetry = ls.Symmetry(lambda x: ((x[..., :2] - x[..., 2:]) ** 2).sum(-1, keepdim=True), directions)
+    symmetry = ls.landscapes.Symmetry(lambda x: ((x[..., :2] - x[..., 2:]) ** 2).sum(-1, keepdim=True), directions)
     f = ls.FunctionLandscape(energy, 4, symmetry=symmetry)
     start = torch.tensor([0.3, 0.1, 1.1, 0.9], dtype=torch.float64)
     for method in METHODS:
@@ -251,9 +251,9 @@ def test_the_same_seed_finds_the_same() -> None:
 def test_a_found_point_is_a_stationary_point_and_is_stored(tmp_path: Path) -> None:
     f = ls.FunctionLandscape(himmelblau, 2, ls.Box(-5.0, 5.0))
     found = ls.find_stationary(f, torch.tensor([2.0, 2.0], dtype=torch.float64))
-    assert isinstance(found, ls.StationaryPoint)
-    loaded = ls.load(ls.save(found, tmp_path / "point"))
-    assert isinstance(loaded, ls.FoundPoint)
+    assert isinstance(found, ls.points.StationaryPoint)
+    loaded = ls.load(ls.results.save(found, tmp_path / "point"))
+    assert isinstance(loaded, ls.points.FoundPoint)
     assert (loaded.outcome, loaded.kind, loaded.distance) == (found.outcome, found.kind, found.distance)
     x = found.x.clone()
     assert torch.equal(loaded.x, x)

@@ -114,7 +114,7 @@ def named(value: Any) -> set[str]:
 
 
 def test_foreign_words_are_no_kinds(tmp_path: Path) -> None:
-    ls.save(ls.Estimate(torch.tensor(1.0).item(), 0.1, 0.8, 1.2), tmp_path)
+    ls.results.save(ls.Estimate(torch.tensor(1.0).item(), 0.1, 0.8, 1.2), tmp_path)
     text = (tmp_path / "result.json").read_text()
     for word in ("os.system", "landscape.results.store.save", "nothing"):
         (tmp_path / "result.json").write_text(text.replace('"estimate"', f'"{word}"'))

@@ -46,7 +46,7 @@ def equal(a: Any, b: Any) -> bool:
 )  # fmt: skip
 def test_round_trip(value: Any, tmp_path: Path) -> None:
     stored = Everything(value, {"again": value})
-    ls.save(stored, tmp_path / "run")
+    ls.results.save(stored, tmp_path / "run")
     loaded = ls.load(tmp_path / "run")
     assert equal(loaded.a, value)
     assert equal(loaded.b["again"], value)
@@ -56,16 +56,16 @@ def test_round_trip(value: Any, tmp_path: Path) -> None:
 
 def test_saving_again_replaces_and_leaves_no_litter(tmp_path: Path) -> None:
     for i in range(3):
-        ls.save(Everything(torch.full((4,), i), i), tmp_path)
+        ls.results.save(Everything(torch.full((4,), i), i), tmp_path)
     assert ls.load(tmp_path).a.tolist() == [2] * 4
     assert sorted(p.name for p in tmp_path.iterdir()) == ["arrays", "result.json"]
     assert len(list((tmp_path / "arrays").iterdir())) == 1
 
 
 def test_a_crash_while_saving_keeps_the_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ls.save(Everything(torch.zeros(4), "first"), tmp_path)
+    ls.results.save(Everything(torch.zeros(4), "first"), tmp_path)
     with pytest.raises(TypeError, match=r"result\.b is a set"):
-        ls.save(Everything(torch.ones(4), {1}), tmp_path)
+        ls.results.save(Everything(torch.ones(4), {1}), tmp_path)
     original = Path.replace
 
     def crash(self: Path, target: Any) -> Any:
@@ -75,7 +75,7 @@ def test_a_crash_while_saving_keeps_the_earlier_result(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
-        ls.save(Everything(torch.ones(4), "second"), tmp_path)
+        ls.results.save(Everything(torch.ones(4), "second"), tmp_path)
     monkeypatch.undo()
     assert ls.load(tmp_path).b == "first"
     assert ls.load(tmp_path).a.tolist() == [0] * 4
@@ -83,7 +83,7 @@ def test_a_crash_while_saving_keeps_the_earlier_result(tmp_path: Path, monkeypat
 
 
 def test_files_get_ordinary_permissions(tmp_path: Path) -> None:
-    ls.save(Everything(1, 2), tmp_path)
+    ls.results.save(Everything(1, 2), tmp_path)
     umask = os.umask(0)
     os.umask(umask)
     assert (tmp_path / "result.json").stat().st_mode & 0o777 == 0o666 & ~umask
@@ -117,7 +117,7 @@ def test_files_get_ordinary_permissions(tmp_path: Path) -> None:
     ],
 )
 def test_damage_is_named(damage: Any, words: str, tmp_path: Path) -> None:
-    ls.save(Everything(torch.zeros(3), 1), tmp_path)
+    ls.results.save(Everything(torch.zeros(3), 1), tmp_path)
     damage(tmp_path)
     with pytest.raises(ls.LoadingError, match=words):
         ls.load(tmp_path)

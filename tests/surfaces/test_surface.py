@@ -183,7 +183,7 @@ def test_cells_that_are_not_finite_stay(tmp_path: Path) -> None:
     assert bool(s.values[0, 0].isnan())
     assert bool(s.values[2, 2].isinf())
     assert bool(s.values[4, 4].isfinite())
-    ls.save(s, tmp_path)
+    ls.results.save(s, tmp_path)
     torch.testing.assert_close(ls.load(tmp_path).values, s.values, equal_nan=True)
 
 
@@ -191,7 +191,7 @@ def test_the_centre_has_the_hessians_curvature() -> None:
     f = _net(torch.float64, torch.device("cpu"))
     x = f.point()
     s = ls.surface(f, x, resolution=3)
-    check = ls.check_picture(f, s)
+    check = ls.surfaces.check_picture(f, s)
     (inputs, target), *_ = f.batches
     names = dict(f.model.named_parameters())
     f.model.eval()
@@ -229,7 +229,7 @@ def _trained(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
 def test_curvatures_of_a_trained_network_are_the_hessians_to_1e_4(dtype: torch.dtype, device: torch.device) -> None:
     f = _trained(dtype, device)
     picture = ls.surface(f, f.point(), resolution=3)
-    check = ls.check_picture(f, picture, ends=1, probes=2)
+    check = ls.surfaces.check_picture(f, picture, ends=1, probes=2)
     inputs, target = (torch.cat(parts) for parts in zip(*f.batches, strict=True))
     names = {name: f.point()[where].double() for name, where in f.layout.items()}
 
@@ -249,7 +249,7 @@ def test_curvatures_of_a_trained_network_are_the_hessians_to_1e_4(dtype: torch.d
 def test_a_well_far_narrower_than_the_span_is_seen() -> None:
     f = ls.FunctionLandscape(lambda x: -torch.exp(-0.5 * (1000 * x).square()).sum(-1), 1)
     x = torch.zeros(1, dtype=torch.float64)
-    check = ls.check_picture(f, ls.surface(f, x, (x + 1,), resolution=3))
+    check = ls.surfaces.check_picture(f, ls.surface(f, x, (x + 1,), resolution=3))
     assert float(check.measured[0]) == pytest.approx(1e6, rel=1e-6)
 
 
@@ -257,7 +257,7 @@ def test_curvatures_by_chance_alike_are_not_taken_in_float32(device: torch.devic
     f = _sentences(torch.float32, device)
     for seed in range(4):
         s = ls.surface(f, f.point(), resolution=3, span=0.5, seed=seed)
-        check = ls.check_picture(f, s, ends=1, probes=2)
+        check = ls.surfaces.check_picture(f, s, ends=1, probes=2)
         apart = (check.measured - check.predicted).abs()
         assert (
             apart <= 2 * check.error
@@ -270,7 +270,7 @@ def test_what_the_plane_misses() -> None:
     scale = torch.tensor([4.0, 3.0, -2.0, -1.0], dtype=torch.float64)
     f = ls.FunctionLandscape(lambda x: 0.5 * (scale * x.square()).sum(-1), 4)
     e = torch.eye(4, dtype=torch.float64)
-    check = ls.check_picture(f, ls.surface(f, e[0] * 0.1, (e[0], e[2]), resolution=3))
+    check = ls.surfaces.check_picture(f, ls.surface(f, e[0] * 0.1, (e[0], e[2]), resolution=3))
     assert check.mass == pytest.approx(6 / 10)
     assert check.negative == pytest.approx(3)
     assert check.negative_inside == pytest.approx(2)
@@ -307,7 +307,7 @@ def test_wrong_input_is_named_before_anything_is_computed() -> None:
         (lambda: ls.surface(f, x, resolution=3.5), ValueError, "resolution"),
         (lambda: ls.surface(f, x, trajectory=[x, x]), TypeError, r"torch\.stack"),
         (lambda: ls.surface(f, x, "pca", trajectory=torch.stack([x, x * torch.nan])), ValueError, "NaN"),
-        (lambda: ls.profile(g, [z, z + 1]), TypeError, r"torch\.stack"),
+        (lambda: ls.paths.profile(g, [z, z + 1]), TypeError, r"torch\.stack"),
     ):
         with pytest.raises(kind, match=named) as caught:
             call()  # type: ignore[no-untyped-call]

@@ -70,7 +70,7 @@ def test_pspin_thresholds():
 
 def test_pspin_thresholds_are_saved(tmp_path):
     levels = ls.theory.pspin_thresholds(4, indices=2)
-    ls.save(levels, tmp_path)
+    ls.results.save(levels, tmp_path)
     assert ls.load(tmp_path) == levels
 
 

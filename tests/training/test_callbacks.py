@@ -101,6 +101,6 @@ def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setitem(sys.modules, name, None)
     f = ls.ModelLandscape(nn.Linear(1, 1), nn.functional.mse_loss, [(torch.zeros(1, 1), torch.zeros(1, 1))])
     with pytest.raises(ImportError, match="lightning"):
-        ls.lightning_callback(f)
+        ls.training.lightning_callback(f)
     with pytest.raises(ImportError, match="transformers"):
-        ls.huggingface_callback(f)
+        ls.training.huggingface_callback(f)

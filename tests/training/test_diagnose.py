@@ -28,7 +28,7 @@ def adam(lr: float) -> Make:
 
 def along(
     formula: Callable[[Tensor], Tensor], start: list[float], make: Make, steps: int, gamma: float = 1.0, every: int = 10
-) -> ls.Trace:
+) -> ls.training.Trace:
     w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     f = ls.FunctionLandscape(formula, dim=len(start))
     optimizer = make([w])
@@ -44,7 +44,7 @@ def along(
 
 def train(
     model: nn.Module, make: Make, steps: int, batch: int | None = None, noise: float = 0.0, gamma: float = 1.0
-) -> ls.Trace:
+) -> ls.training.Trace:
     generator = torch.Generator().manual_seed(0)
     dtype = next(model.parameters()).dtype
     x = torch.randn(96, 5, generator=generator, dtype=torch.float64).to(dtype)
@@ -106,7 +106,7 @@ def edge(x: Tensor) -> Tensor:
     return 1 + 50 * x[..., 0] ** 2 + 5 * x[..., 1] ** 2
 
 
-RUNS: dict[str, tuple[str, Callable[[], ls.Trace]]] = {
+RUNS: dict[str, tuple[str, Callable[[], ls.training.Trace]]] = {
     "sigmoid neuron": (
         "saturated",
         lambda: along(lambda w: 0.5 * (torch.sigmoid(w[..., 0]) - 1) ** 2, [-12.0], sgd(1.0), 200),
@@ -158,7 +158,7 @@ def test_the_true_cause_is_named_first(name: str, tmp_path: Path) -> None:
     assert all(c.name in NAMES and 0 <= c.confidence <= 1 and c.evidence and c.remedy for c in diagnosis.causes)
     assert [c.confidence for c in diagnosis.causes] == sorted((c.confidence for c in diagnosis.causes), reverse=True)
     trace.save(tmp_path)
-    assert ls.diagnose(ls.Trace.load(tmp_path)) == diagnosis  # the trace is enough
+    assert ls.diagnose(ls.training.Trace.load(tmp_path)) == diagnosis  # the trace is enough
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
@@ -174,7 +174,7 @@ def test_units_of_the_loss_change_no_cause(scale: float) -> None:
         assert plain.causes[0].name == scaled.causes[0].name
 
 
-def phase_names(trace: ls.Trace) -> Iterator[str]:
+def phase_names(trace: ls.training.Trace) -> Iterator[str]:
     for phase in trace.phases:
         yield phase.name
 
@@ -247,13 +247,13 @@ def test_a_checkpoint_is_carried_on_and_left_alone() -> None:
     f = ls.ModelLandscape(model, F.mse_loss, [(x[:16], x[:16, :3]), (x[16:], x[16:, :3])])
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.get_rng_state()
-    run = ls.continuation(f, "sgd:lr=0.05", steps=50, every=5)
+    run = ls.training.continuation(f, "sgd:lr=0.05", steps=50, every=5)
     assert run.trace.steps.tolist() == list(range(0, 51, 5))
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
     assert ls.diagnose(run.trace).causes[0].name == "saddle"
-    again = ls.continuation(f, lambda p: SGD(p, lr=0.05), steps=50, every=5)
+    again = ls.training.continuation(f, lambda p: SGD(p, lr=0.05), steps=50, every=5)
     assert torch.equal(run.trace.loss, again.trace.loss)
     # the same recursion in plain torch: batches are drawn by the seed
     generator = torch.Generator().manual_seed(0)
@@ -264,17 +264,19 @@ def test_a_checkpoint_is_carried_on_and_left_alone() -> None:
         F.mse_loss(model(a), b).backward()
         optimizer.step()
     torch.testing.assert_close(f.point(), run.trace.x, rtol=1e-12, atol=1e-14)
-    curve = ls.continuation(f, "sgd:lr=0.1", schedule="ExponentialLR:gamma=0.5", steps=4, every=1).trace.learning_rate
+    curve = ls.training.continuation(
+        f, "sgd:lr=0.1", schedule="ExponentialLR:gamma=0.5", steps=4, every=1
+    ).trace.learning_rate
     assert curve.tolist() == [0.1, 0.1, 0.05, 0.025, 0.0125]
     g = ls.FunctionLandscape(bowl, dim=2)
     with pytest.raises(ValueError, match="say where its run starts"):
-        ls.continuation(g, "sgd:lr=0.1")
-    found = ls.continuation(g, "sgd:lr=0.5", at=torch.ones(2, dtype=torch.float64), steps=800)
+        ls.training.continuation(g, "sgd:lr=0.1")
+    found = ls.training.continuation(g, "sgd:lr=0.5", at=torch.ones(2, dtype=torch.float64), steps=800)
     assert ls.diagnose(found.trace).causes[0].name == "minimum"
     with pytest.raises(ls.NumericalError, match="not finite"):
-        ls.continuation(g, "sgd:lr=0.5", at=torch.full((2,), math.nan, dtype=torch.float64))
+        ls.training.continuation(g, "sgd:lr=0.5", at=torch.full((2,), math.nan, dtype=torch.float64))
     with pytest.raises(ValueError, match="Did you mean 'sgd'"):
-        ls.continuation(f, "sdg:lr=0.1")
+        ls.training.continuation(f, "sdg:lr=0.1")
 
 
 def test_the_floor_is_what_noise_keeps_up_in_a_bowl() -> None:

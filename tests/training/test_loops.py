@@ -109,7 +109,7 @@ LOOPS = {
 }
 
 
-def run(name: str, traced: bool, evaluate: int = 1) -> tuple[Tensor, Tensor, ls.Trace | None]:
+def run(name: str, traced: bool, evaluate: int = 1) -> tuple[Tensor, Tensor, ls.training.Trace | None]:
     model = net()
     torch.manual_seed(3)
     optimizer, step = LOOPS[name](model)

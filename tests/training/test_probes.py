@@ -15,14 +15,14 @@ def test_the_known_cure_wins(name: str) -> None:
     run = stuck.get(name)
     scene = run.build(0, 1).train()
     seeds = {"noise": 8, "dead": 4}.get(run.cause, 2)  # elsewhere the remedies are not random
-    assert ls.probe(scene.f, scene.optimizer, steps=40, seeds=seeds).best in run.remedies
+    assert ls.training.probe(scene.f, scene.optimizer, steps=40, seeds=seeds).best in run.remedies
 
 
 @pytest.mark.parametrize("variant", range(stuck.VARIANTS))
 def test_nothing_wins_by_next_to_nothing_far_from_a_well(variant: int) -> None:
     """Every gain there is below 1e-8; the step to the well's bottom, seven away, is what helps."""
     scene = stuck.get("gaussian-well").build(variant, 3).train()
-    found = ls.probe(scene.f, scene.optimizer, steps=20, seeds=2)
+    found = ls.training.probe(scene.f, scene.optimizer, steps=20, seeds=2)
     assert found.curvature < 0
     assert -1e-8 < min(found[f"eigenvector {sign}"].against_control.high for sign in "+-") < 0
     assert found.best == "control"
@@ -35,7 +35,7 @@ def test_nothing_wins_by_next_to_nothing_far_from_a_well(variant: int) -> None:
 def test_a_well_that_the_gradient_does_not_point_to_is_found(variant: int, seed: int) -> None:
     """Easom from 6, 8 and 10 away, where the gradient is rippled: the step leads to the well, and nothing wins by less than 1e-9."""
     scene = stuck.get("easom").build(variant, seed).train()
-    found = ls.probe(scene.f, scene.optimizer, steps=5, seeds=2)
+    found = ls.training.probe(scene.f, scene.optimizer, steps=5, seeds=2)
     assert found.best == "control"
     assert found.leap == pytest.approx((6.0, 8.0, 10.0)[variant], abs=1.2)
     assert found.along in str(found)
@@ -44,10 +44,10 @@ def test_a_well_that_the_gradient_does_not_point_to_is_found(variant: int, seed:
 def test_a_gain_counts_by_the_unit_of_the_loss() -> None:
     """f = c x^2 / 2 at x = 1: the gain of a tenfold rate is known; negligible is a share of the loss, or of what the caller says."""
 
-    def run(c: float, **options: float) -> ls.Probes:
+    def run(c: float, **options: float) -> ls.training.Probes:
         model = stuck.Point(torch.ones(1, dtype=torch.float64), lambda x: 0.5 * c * x.square().sum())
         f = ls.ModelLandscape(model, stuck.value_loss, [(torch.zeros(1, 1), torch.zeros(1, 1))])
-        return ls.probe(f, torch.optim.SGD(model.parameters(), lr=1e-3 / c), steps=10, seeds=2, **options)
+        return ls.training.probe(f, torch.optim.SGD(model.parameters(), lr=1e-3 / c), steps=10, seeds=2, **options)
 
     gain = 0.5 * (0.999**20 - 0.99**20)
     for c in (1.0, 1e-8, 1e8):  # units change nothing
@@ -64,7 +64,7 @@ def test_a_remedy_beats_a_control_that_diverges() -> None:
     """f = x^4: at rate 1 from 10 the control leaves the floating-point numbers, at a thousandth of the square it comes down."""
     model = stuck.Point(torch.full((1,), 10.0, dtype=torch.float64), lambda x: x.pow(4).sum())
     f = ls.ModelLandscape(model, stuck.value_loss, [(torch.zeros(1, 1), torch.zeros(1, 1))])
-    found = ls.probe(f, torch.optim.SGD(model.parameters(), lr=0.01), steps=30, seeds=2)
+    found = ls.training.probe(f, torch.optim.SGD(model.parameters(), lr=0.01), steps=30, seeds=2)
     assert found["control"].diverged == 2
     assert found.best == "rate x0.1"
 
@@ -75,7 +75,7 @@ def test_escape_follows_the_predicted_rate() -> None:
 
     model = stuck.Point(torch.zeros(2, dtype=torch.float64), formula)
     f = ls.ModelLandscape(model, stuck.value_loss, [(torch.zeros(1, 1), torch.zeros(1, 1))])
-    found = ls.probe(f, torch.optim.SGD(model.parameters(), lr=0.1), steps=20, seeds=2)
+    found = ls.training.probe(f, torch.optim.SGD(model.parameters(), lr=0.1), steps=20, seeds=2)
     assert found["eigenvector +"].rate == pytest.approx(math.log(1.1), rel=1e-9)
     assert found.predicted_rate == pytest.approx(math.log(1.1), rel=1e-9)
 
@@ -144,14 +144,14 @@ def test_nothing_of_the_user_moves(
         )
 
     before = everything()
-    found = ls.probe(f, opt, steps=4, seeds=2)
+    found = ls.training.probe(f, opt, steps=4, seeds=2)
     assert everything() == before
     assert all(math.isfinite(p.change.value) for p in found.probes)
 
 
 def test_the_same_seed_finds_the_same(device: torch.device, dtype: torch.dtype) -> None:
     f, opt = small_run(device, dtype)
-    first, again, other = (ls.probe(f, opt, steps=4, seeds=2, seed=s) for s in (0, 0, 1))
+    first, again, other = (ls.training.probe(f, opt, steps=4, seeds=2, seed=s) for s in (0, 0, 1))
     assert first == again
     assert other["noise"] != first["noise"]
 
@@ -166,7 +166,7 @@ def test_the_control_is_the_run_itself(
     data = torch.cat([a, c]), torch.cat([b, d])
     f.model.eval()
     whole = ls.ModelLandscape(f.model, torch.nn.functional.mse_loss, [data])
-    found = ls.probe(whole, opt, steps=7, seeds=2)["control"]
+    found = ls.training.probe(whole, opt, steps=7, seeds=2)["control"]
     before = torch.nn.functional.mse_loss(f.model(data[0]), data[1]).item()
     for _ in range(7):
         opt.zero_grad()
@@ -183,7 +183,7 @@ def test_sick_units_are_healed_in_single_precision(device: torch.device) -> None
     model = scene.f.model.to(device, torch.float32)
     batches = [(x.to(device, torch.float32), y.to(device, torch.float32)) for x, y in scene.f.batches]
     f = ls.ModelLandscape(model, torch.nn.functional.mse_loss, batches)
-    found = ls.probe(f, torch.optim.SGD(model.parameters(), lr=0.1), steps=40, seeds=4)
+    found = ls.training.probe(f, torch.optim.SGD(model.parameters(), lr=0.1), steps=40, seeds=4)
     assert found.best == "revive dead units"
 
 
@@ -191,11 +191,11 @@ def test_probes_are_saved_and_loaded_whole(tmp_path: Path) -> None:
     """Infinite estimates of a diverged trial included."""
     model = stuck.Point(torch.full((1,), 10.0, dtype=torch.float64), lambda x: x.pow(4).sum())
     f = ls.ModelLandscape(model, stuck.value_loss, [(torch.zeros(1, 1), torch.zeros(1, 1))])
-    found = ls.probe(f, torch.optim.SGD(model.parameters(), lr=0.01), steps=30, seeds=2)
+    found = ls.training.probe(f, torch.optim.SGD(model.parameters(), lr=0.01), steps=30, seeds=2)
     assert math.isinf(found["control"].change.value)
-    ls.save(found, tmp_path)
+    ls.results.save(found, tmp_path)
     back = ls.load(tmp_path)
-    assert isinstance(back, ls.Probes)
+    assert isinstance(back, ls.training.Probes)
     assert back == found
     assert str(back) == str(found)
 
@@ -204,19 +204,19 @@ def test_probes_are_saved_and_loaded_whole(tmp_path: Path) -> None:
 def test_no_tensor_lands_on_the_default_device(name: str) -> None:
     """What would land on the wrong device of a GPU machine lands on meta here, and fails at once."""
     scene = stuck.get(name).build(0, 1).train()
-    plain = ls.probe(scene.f, scene.optimizer, steps=3, seeds=2)
+    plain = ls.training.probe(scene.f, scene.optimizer, steps=3, seeds=2)
     with torch.device("meta"):
-        found = ls.probe(scene.f, scene.optimizer, steps=3, seeds=2)
+        found = ls.training.probe(scene.f, scene.optimizer, steps=3, seeds=2)
     assert found == plain
 
 
 def test_bad_calls_are_refused() -> None:
     scene = stuck.get("zero-tanh").build()
     with pytest.raises(ValueError, match="seeds=1"):
-        ls.probe(scene.f, scene.optimizer, seeds=1)
+        ls.training.probe(scene.f, scene.optimizer, seeds=1)
     with pytest.raises(ValueError, match="moves no parameter"):
-        ls.probe(scene.f, torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1))
+        ls.training.probe(scene.f, torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1))
     with torch.no_grad():
         next(scene.f.model.parameters()).fill_(math.nan)
     with pytest.raises(ls.NumericalError, match="not finite where the probes start"):
-        ls.probe(scene.f, scene.optimizer)
+        ls.training.probe(scene.f, scene.optimizer)

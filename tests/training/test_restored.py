@@ -77,10 +77,10 @@ def test_a_continued_run_is_the_uninterrupted_one(name: str) -> None:
     truth = steps(model, optimizer, 5)
     model.load_state_dict(start)
     f = ls.ModelLandscape(model, F.mse_loss, [data()])
-    run = ls.continuation(f, spec, state=state, steps=5, every=1)
+    run = ls.training.continuation(f, spec, state=state, steps=5, every=1)
     torch.testing.assert_close(run.trace.loss[1:], torch.tensor(truth, dtype=torch.float64), rtol=1e-12, atol=0)
     assert "saved" in run.restored
-    anew = ls.continuation(f, spec, steps=5, every=1)
+    anew = ls.training.continuation(f, spec, steps=5, every=1)
     assert (anew.trace.loss[1:] - torch.tensor(truth)).abs().max() > 1e-6  # or the test could not fail
     assert anew.restored == ""
 
@@ -91,10 +91,10 @@ def test_options_that_are_stated_win() -> None:
     steps(model, optimizer, 3)
     f = ls.ModelLandscape(model, F.mse_loss, [data()])
     state = optimizer.state_dict()
-    run = ls.continuation(f, "adam:lr=0.5", state=state, steps=1)
+    run = ls.training.continuation(f, "adam:lr=0.5", state=state, steps=1)
     assert run.optimizer.param_groups[0]["lr"] == 0.5
     assert "exp_avg_sq of 6 tensors after 3 steps" in run.restored
-    run = ls.continuation(f, lambda p: Adam(p, lr=0.3), state=state, steps=1)
+    run = ls.training.continuation(f, lambda p: Adam(p, lr=0.3), state=state, steps=1)
     assert run.optimizer.param_groups[0]["lr"] == 0.3
     assert float(run.optimizer.state[run.optimizer.param_groups[0]["params"][0]]["step"]) == 4
     assert all(float(s["step"]) == 3 for s in optimizer.state.values())  # the run's own
@@ -109,7 +109,7 @@ def test_a_schedule_starts_from_the_rate_that_the_run_had() -> None:
         steps(model, optimizer, 1)
         schedule.step()
     f = ls.ModelLandscape(model, F.mse_loss, [data()])
-    run = ls.continuation(f, "sgd", state=optimizer.state_dict(), schedule="LambdaLR:lr_lambda=1", steps=2)
+    run = ls.training.continuation(f, "sgd", state=optimizer.state_dict(), schedule="LambdaLR:lr_lambda=1", steps=2)
     assert run.optimizer.param_groups[0]["lr"] == 0.025
 
 
@@ -141,4 +141,4 @@ def test_a_state_that_does_not_fit_is_named(spec: str, change: Callable[[Any], A
     steps(model, optimizer, 2)
     f = ls.ModelLandscape(model, F.mse_loss, [data()])
     with pytest.raises(ValueError, match=said):
-        ls.continuation(f, spec, state=change(optimizer.state_dict()), steps=1)
+        ls.training.continuation(f, spec, state=change(optimizer.state_dict()), steps=1)

@@ -47,7 +47,7 @@ def loops() -> dict[str, Callable[..., torch.optim.Optimizer]]:
 
 def train(
     make: Callable[..., torch.optim.Optimizer], traced: bool, own: bool
-) -> tuple[Tensor, Tensor, Any, Any, ls.Trace | None]:
+) -> tuple[Tensor, Tensor, Any, Any, ls.training.Trace | None]:
     """Two epochs of a shuffled, dropped-out net; ``own``: the loader draws from a generator of its own, which f's passes use too."""
     model = net()
     torch.manual_seed(3)
@@ -223,12 +223,14 @@ def test_plateaus_are_as_long_as_in_the_truth_tables(
     every = 1 if last < 100 else 7 if last < 5000 else 97
     trace = descend(f, start, lr, last + every, every, curvature=0, last_look=False)
     for steps, at in events.items():
-        length = ls.plateau_length(trace, share=at / float(trace.loss[0]))
+        length = ls.training.plateau_length(trace, share=at / float(trace.loss[0]))
         assert length is not None
         assert 0 <= length - steps < every
 
 
-def descend(f: ls.FunctionLandscape, start: list[float], lr: float, steps: int, every: int, **options: Any) -> ls.Trace:
+def descend(
+    f: ls.FunctionLandscape, start: list[float], lr: float, steps: int, every: int, **options: Any
+) -> ls.training.Trace:
     w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=lr)
     with ls.Tracer(optimizer, f, every=every, **options) as tracer:
@@ -246,7 +248,7 @@ def test_a_diverged_run_is_kept_and_marked(tmp_path: Path) -> None:
     assert trace.last is None
     assert len(trace.steps) == 13
     trace.save(tmp_path / "trace")
-    again = ls.Trace.load(tmp_path / "trace")
+    again = ls.training.Trace.load(tmp_path / "trace")
     assert again.diverged
     assert torch.equal(again.loss[:2], trace.loss[:2])
     assert again.steps.tolist() == list(range(13))
@@ -282,7 +284,7 @@ def test_f_is_evaluated_more_rarely_than_records_are_made(tmp_path: Path) -> Non
     assert not trace.diverged
     assert torch.isfinite(trace.of_f().loss).all()
     assert ls.diagnose(trace).causes[0].name == ls.diagnose(full).causes[0].name
-    assert ls.plateau_length(trace, share=0.25) == 14  # 0.81^k is below it from k = 7 on
+    assert ls.training.plateau_length(trace, share=0.25) == 14  # 0.81^k is below it from k = 7 on
 
 
 @pytest.mark.parametrize("steps", [1, 63, 130])  # records in memory, just written, and both

@@ -1,0 +1,73 @@
+"""The public surface: one short list, typed for editors; names that have moved say where to; mistakes get one sentence."""
+
+import subprocess
+import sys
+import warnings
+from importlib import import_module
+
+import pytest
+import torch
+from torch import nn
+
+import landscape as ls
+
+BOWL = ls.FunctionLandscape(lambda x: (x**2).sum(-1), 2, name="bowl")
+ORIGIN = torch.zeros(2, dtype=torch.float64)
+
+
+def test_the_list_is_short_and_every_name_is_there_and_told() -> None:
+    assert len(ls.__all__) <= 40
+    for name in ls.__all__:
+        assert (getattr(ls, name).__doc__ or "").strip(), name
+        assert name in (ls.__doc__ or ""), f"help(landscape) leaves {name} out"
+
+
+def test_importing_it_imports_neither_torch_nor_matplotlib() -> None:
+    code = "import sys, landscape; sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'scipy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", sorted(ls._PLACES))
+def test_a_name_that_has_moved_works_and_says_where_it_is(name: str) -> None:
+    place = f"landscape.{ls._PLACES[name]}"
+    with pytest.warns(DeprecationWarning, match=rf"landscape\.{name} is {place}\.{name} now"):
+        found = getattr(ls, name)
+    assert found is getattr(import_module(place), name)
+
+
+def test_the_warning_points_at_the_users_line() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        _ = ls.Study  # type: ignore[attr-defined]
+    assert seen[0].filename == __file__
+
+
+MISTAKES = {
+    "a module for a landscape": (lambda: ls.analyze(nn.Linear(2, 1)), TypeError, "ls.ModelLandscape(model, loss"),
+    "its Hessian": (lambda: ls.Hessian(nn.Linear(2, 1)), TypeError, "ls.ModelLandscape(model, loss, batches)"),
+    "a function for a landscape": (lambda: ls.classify(lambda x: x, ORIGIN), TypeError, "ls.FunctionLandscape("),
+    "a landscape for an operator": (lambda: ls.eigsh(BOWL), TypeError, "pass ls.Hessian(f"),
+    "a landscape's trace": (lambda: ls.trace(BOWL), TypeError, "pass ls.Hessian(f"),
+    "an operator for a landscape": (lambda: ls.analyze(ls.Hessian(BOWL, ORIGIN)), TypeError, "needs a landscape"),
+    "half a pair": (lambda: ls.eigsh(ls.Hessian(BOWL, ORIGIN), largest=2.5), ValueError, "largest must be a whole"),
+    "half a start": (lambda: ls.census(BOWL, starts=10.5), ValueError, "starts must be a whole number"),
+    "half a run": (lambda: ls.escape(BOWL, ORIGIN, ["sgd:lr=0.1"], runs=2.5), ValueError, "runs must be a whole"),
+    "no point for a formula": (lambda: ls.Hessian(BOWL), ValueError, "formula, which has no current point"),
+    "words for a point": (lambda: ls.classify(BOWL, "origin"), ValueError, "a list of 2 numbers"),
+    "a point too long": (lambda: ls.classify(BOWL, [0.0, 0.0, 0.0]), ValueError, "must have shape (2,), got (3,)"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_sentence_that_says_what_to_do(mistake: str) -> None:
+    call, error, words = MISTAKES[mistake]
+    with pytest.raises(error) as told:
+        call()
+    assert words in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_list_of_numbers_is_a_point() -> None:
+    assert ls.classify(BOWL, [0.0, 0.0]).kind == "minimum"
+    assert torch.equal(ls.Hessian(BOWL, [0.0, 0.0]).dense(), 2 * torch.eye(2, dtype=torch.float64))
+    assert ls.find_stationary(BOWL, [0.3, 0.4]).kind == "minimum"
