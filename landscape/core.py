@@ -199,8 +199,11 @@ class Landscape(Protocol):
         """Orthonormal directions (n, m) at x that count in no index: out of the domain, or along a declared symmetry."""
         ...
 
-    def evaluation(self) -> AbstractContextManager[Any]:
-        """Entered around every evaluation of a term; leaves the user's world as it was."""
+    def evaluation(self, at: Tensor | None = None) -> AbstractContextManager[Any]:
+        """Entered around every evaluation of a term, with the point ``at`` in place for graphs kept earlier.
+
+        It leaves the user's world as it was.
+        """
         ...
 
 

@@ -4,13 +4,15 @@ A batch is (input, target), a dict, or anything a loss(model, batch) takes. Inpu
 positional arguments, or a dict passed by keyword. In a dict for loss(output, target), the target sits under one of TARGETS.
 """
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from landscape import specs
 
@@ -20,15 +22,26 @@ Batch = Any
 
 def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
     """The batch with every tensor on ``device`` and every floating-point tensor in ``dtype``; other things as they are."""
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
+
+    return mapped(batch, moved)
+
+
+def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+    """The batch with ``function`` of every tensor in its place, in containers and objects of the same kinds."""
     if isinstance(batch, Tensor):
-        return batch.to(device=device, dtype=dtype if batch.is_floating_point() else batch.dtype)
+        return function(batch)
+    if isinstance(batch, PackedSequence):
+        return batch._replace(data=function(batch.data))
     if isinstance(batch, Mapping):
-        return {key: move(value, device, dtype) for key, value in batch.items()}
+        return _filled(batch, {key: mapped(value, function) for key, value in batch.items()})
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(move(value, device, dtype) for value in batch))
+        return type(batch)(*(mapped(value, function) for value in batch))
     if isinstance(batch, list | tuple):
-        return type(batch)(move(value, device, dtype) for value in batch)
-    return batch
+        return type(batch)(mapped(value, function) for value in batch)
+    return _rebuilt(batch, function) if _is_object(batch) else batch
 
 
 def tensors(batch: Batch) -> list[Tensor]:
@@ -37,38 +50,78 @@ def tensors(batch: Batch) -> list[Tensor]:
         return [batch]
     if isinstance(batch, Mapping):
         batch = list(batch.values())
+    elif _is_object(batch):
+        batch = list(vars(batch).values())
     return [t for part in batch for t in tensors(part)] if isinstance(batch, list | tuple) else []
+
+
+def raw(tensor: Tensor) -> bytes:
+    """The bytes of a tensor's numbers."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _is_object(batch: Batch) -> bool:
+    """Whether a batch is an object with attributes: a dataclass, a graph of torch_geometric."""
+    return hasattr(batch, "__dict__") and not isinstance(batch, nn.Module | type) and not callable(batch)
+
+
+def _rebuilt(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+    made = copy.copy(batch)
+    if callable(getattr(batch, "apply", None)) and callable(getattr(batch, "keys", None)):  # of torch_geometric
+        return made.apply(function)
+    for name, value in vars(batch).items():
+        object.__setattr__(made, name, mapped(value, function))
+    return made
+
+
+def _filled(batch: Mapping[Any, Any], values: dict[Any, Any]) -> Mapping[Any, Any]:
+    """A mapping of the same kind, where a copy of it can be filled, else a dict."""
+    if type(batch) is dict or not hasattr(batch, "update"):
+        return values
+    made = copy.copy(batch)
+    made.update(values)
+    return made
 
 
 def split(batch: Batch) -> tuple[Any, Any]:
     """(input, target) of a batch for loss(output, target).
 
     Raises:
-        ValueError: the batch is neither a pair nor a dict with a target.
+        ValueError: the batch is neither a pair nor a mapping or an object with a target.
     """
     if isinstance(batch, Mapping):
         for key in TARGETS:
             if key in batch:
                 return {k: v for k, v in batch.items() if k != key}, batch[key]
+        keys = sorted(map(str, batch))
         raise ValueError(
-            f"a dict batch needs its target under one of {TARGETS}, got the keys {sorted(map(str, batch))}; or pass loss(model, batch)."
+            f"a dict batch needs its target under one of {TARGETS}, got the keys {keys}; or pass loss(model, batch)."
         )
-    if isinstance(batch, list | tuple) and len(batch) == 2:
+    if isinstance(batch, list | tuple) and len(batch) == 2 and not isinstance(batch, PackedSequence):
         return batch[0], batch[1]
+    target = next((getattr(batch, key) for key in TARGETS if isinstance(getattr(batch, key, None), Tensor)), None)
+    if target is not None:
+        return batch, target
     length = f" of {len(batch)}" if isinstance(batch, list | tuple) else ""
     raise ValueError(
-        f"a batch for loss(output, target) is a pair (input, target) or a dict, "
-        f"got a {type(batch).__name__}{length}; or pass loss(model, batch)."
+        "a batch for loss(output, target) is a pair (input, target), or a dict or an object with its target under one "
+        f"of {TARGETS}, got a {type(batch).__name__}{length}; or pass loss(model, batch)."
     )
 
 
 def samples(batch: Batch) -> int:
     """Number of samples: the first dimension of the target where there is one, else of the first tensor that has one."""
     try:
-        found = tensors(split(batch)[1]) + tensors(batch)
+        parts = [split(batch)[1], batch]
     except ValueError:
-        found = tensors(batch)
-    return next((len(t) for t in found if t.ndim), 1)
+        parts = [batch]
+    for part in parts:
+        if isinstance(part, PackedSequence):
+            return int(part.batch_sizes[0])
+        sizes = [len(t) for t in tensors(part) if t.ndim]
+        if sizes:
+            return sizes[0]
+    return 1
 
 
 def weight(loss: Any, batch: Batch) -> float:

@@ -81,7 +81,7 @@ class FunctionLandscape:
         parts += [] if self.symmetry is None or self.symmetry.directions is None else [self.symmetry.directions(x)]
         return _orthonormal(torch.cat(parts, dim=1))
 
-    def evaluation(self) -> AbstractContextManager[Any]:
+    def evaluation(self, at: Tensor | None = None) -> AbstractContextManager[Any]:
         """Nothing to guard: a formula has no state."""
         return nullcontext()
 

@@ -5,10 +5,13 @@ F.embedding_bag         its backward pass has no derivative
 F.embedding, sparse     its gradient is a sparse tensor, which cannot be differentiated again
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -77,3 +80,25 @@ def _embedding_bag(
     if mode == "sum":
         return total
     return total / torch.bincount(bag, minlength=len(offsets)).clamp(min=1)[:, None]
+
+
+class _Plain:
+    """What stands for reentrant checkpointing: the function itself, whose activations are kept."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        return function(*args)
+
+
+@contextmanager
+def unsaved() -> Iterator[None]:
+    """Inside, reentrant activation checkpointing saves nothing: its backward pass refuses ``torch.autograd.grad``.
+
+    ``torch.utils.checkpoint`` without reentrance is left as it is: what it recomputes is exact while a point is in place.
+    """
+    earlier = checkpointing.CheckpointFunction
+    checkpointing.CheckpointFunction = _Plain  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        checkpointing.CheckpointFunction = earlier  # type: ignore[misc]

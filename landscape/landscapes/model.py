@@ -1,8 +1,8 @@
 """A model, its loss and its data as a landscape over one flat vector of parameters.
 
 x: (n,), the analysed parameters in the order of ``named_parameters``, each row-major; ``layout`` maps names to slices.
-f(x) = mean (or sum) of the loss over ALL the data + regularisers. The user's model is called through
-``torch.func.functional_call`` and never written to, except by ``load``.
+f(x) = mean (or sum) of the loss over ALL the data + regularisers. While f is evaluated the tensors of x stand in the
+user's model (``placed``); before and after it is as it was, and only ``load`` writes into it.
 """
 
 import copy
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.core import OutputTerm, Term, vector
@@ -25,8 +24,11 @@ from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
 from landscape.landscapes import kernels, selection
 from landscape.landscapes.batches import Batch
+from landscape.landscapes.data import pinned
 from landscape.landscapes.domains import Space
+from landscape.landscapes.kernels import unsaved
 from landscape.landscapes.objective import Objective
+from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
 
@@ -102,7 +104,7 @@ class ModelLandscape:
             )
         if masks < 1:
             raise ValueError(f"masks must be at least 1, got {masks}.")
-        self.model, self.loss, self.batches = model, loss, batches
+        self.model, self.loss, self.batches = model, loss, pinned(batches, seed)
         self.include, self.exclude, self.weight = include, exclude, weight
         self.mode, self.reduction, self.seed, self.masks = mode, reduction, seed, masks if mode == "train" else 1
         self.name = name or type(model).__name__
@@ -113,7 +115,7 @@ class ModelLandscape:
         self.dim = sum(s.stop - s.start for s in self.layout.values())
         if not self.dim:
             raise LoadingError(f"the parameters of {self.name} to analyse are all empty: there is nothing to analyse.")
-        parameters = dict(model.named_parameters())
+        parameters = own_parameters(model)
         self.dtype = dtype or selection.common_dtype([parameters[k] for k in self._names])
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
@@ -121,20 +123,22 @@ class ModelLandscape:
         self._objective = Objective(model, loss)
         self.statistics: dict[str, Tensor] = {}  # by name, used in the place of the model's own buffers
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
+        self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
+        self._differentiates = False  # whether the loss was seen to call autograd itself
         self._weights, self.samples = self._read_weights()
 
     # ---- points ------------------------------------------------------------------------------------------------------
 
     def point(self) -> Tensor:
         """The model's current parameters, a new tensor (n,) in the landscape's dtype and on its device."""
-        parameters = dict(self.model.named_parameters())
+        parameters = own_parameters(self.model)
         parts = [parameters[k].detach().reshape(-1).to(self.device, self.dtype) for k in self._names]
         return torch.cat(parts)
 
     def load(self, x: Tensor) -> None:
         """Write the point x (n,) into the model's parameters, each in its own dtype and on its own device."""
         self._check(x, "(n,)", x.shape == (self.dim,))
-        parameters = dict(self.model.named_parameters())
+        parameters = own_parameters(self.model)
         with torch.no_grad():
             for name, where in self.layout.items():
                 parameters[name].copy_(x[where].view_as(parameters[name]))
@@ -181,7 +185,7 @@ class ModelLandscape:
                 f"names must be of the layout's parameters, {selection.some(self._names)}, got {list(names)!r}."
             )
         chosen = copy.copy(self)
-        parameters = dict(self.model.named_parameters())
+        parameters = own_parameters(self.model)
         chosen._names = [k for k in self._names if k in names]
         chosen._held = self._held | {k: x[s].detach().view_as(parameters[k]) for k, s in self.layout.items()}
         chosen.layout = chosen._lay_out()
@@ -227,8 +231,11 @@ class ModelLandscape:
         return x.new_zeros(self.dim, 0)
 
     @contextmanager
-    def evaluation(self) -> Iterator[None]:
-        """Mode, kernels and random state for an evaluation, put back afterwards whatever happens.
+    def evaluation(self, at: Tensor | None = None) -> Iterator[None]:
+        """Parameters, mode, kernels and random state for an evaluation, put back afterwards whatever happens.
+
+        The point of the last term that was called stays in place in the model until the next one or the end, so that
+        backward passes which look at the model again see it; ``at`` puts one in place at once, for graphs kept earlier.
 
         Attention runs under the math SDPA backend, recurrent layers without cuDNN, what ``landscape.kernels`` lists in
         elementary operations: the fused kernels have no second derivative, or a wrong one. One landscape must not be
@@ -247,12 +254,17 @@ class ModelLandscape:
                 stack.enter_context(kernels.Elementary())
             if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(unsaved())
+            earlier, self._placed = self._placed, Placed(self._objective, self.device, self.dtype)
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
                 for module, was in training:
                     if was != wanted:
                         module.training = wanted
-                self._seed(self.seed)  # the order of a shuffling DataLoader is the same on every pass
+                self._seed(self.seed)
+                if at is not None:
+                    with torch.enable_grad():
+                        self._put(at)
                 yield
             except TORCHS as error:  # of a backward pass: what the model itself raises is a LoadingError already
                 if type(error) not in TORCHS:  # the caller's own
@@ -260,6 +272,8 @@ class ModelLandscape:
                 line = " ".join(str(error).split())
                 raise LoadingError(f"a pass through {self.name} raised {type(error).__name__}: {line}") from error
             finally:
+                self._placed.restore()
+                self._placed = earlier
                 torch.backends.mha.set_fastpath_enabled(fastpath)
                 for module, was in training:
                     if module.training != was:
@@ -273,16 +287,16 @@ class ModelLandscape:
     @property
     def shapes(self) -> dict[str, torch.Size]:
         """The shapes of the parameter tensors of ``layout``."""
-        parameters = dict(self.model.named_parameters())
+        parameters = own_parameters(self.model)
         return {name: parameters[name].shape for name in self.layout}
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """All parameters of the model by name, frozen ones and those left out included."""
-        return dict(self.model.named_parameters())
+        return own_parameters(self.model)
 
     def copy(self, at: Tensor | None = None) -> "ModelLandscape":
         """The same landscape of a copy of the model, moved to ``at``; the data are shared."""
-        ours = copy.deepcopy(self, {id(self.batches): self.batches})
+        ours = copy.deepcopy(self)  # data copy themselves by being shared
         if at is not None:
             ours.load(at)
         return ours
@@ -312,34 +326,27 @@ class ModelLandscape:
     def fingerprint(self) -> tuple[str, str]:
         """Hashes of the model (names, shapes, values of parameters and buffers) and of the data, 16 hexadecimal digits each."""
         model, data = hashlib.sha256(), hashlib.sha256()
-        for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
+        for name, tensor in [*own_parameters(self.model).items(), *self.model.named_buffers()]:
             model.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            model.update(_bytes(tensor))
-        with self.evaluation():
-            for batch in self.batches:
-                for tensor in batching.tensors(batch):
-                    data.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-                    data.update(_bytes(tensor))
+            model.update(batching.raw(tensor))
+        for batch in self.batches:
+            for tensor in batching.tensors(batch):
+                data.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+                data.update(batching.raw(tensor))
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
     # ---- inside --------------------------------------------------------------------------------------------------------
 
     def _lay_out(self) -> dict[str, slice]:
-        sizes = {k: p.numel() for k, p in self.model.named_parameters()}
+        sizes = {k: p.numel() for k, p in own_parameters(self.model).items()}
         ends = np.cumsum([sizes[k] for k in self._names]).tolist()
         return {k: slice(end - sizes[k], end) for k, end in zip(self._names, ends, strict=True)}
 
     def _read_weights(self) -> tuple[list[float], int]:
-        if isinstance(self.batches, Iterator):
-            raise ValueError(
-                "batches can be read only once (it is an iterator), but every Hessian-vector product reads all the data. "
-                "Pass a DataLoader, or batches=list(batches)."
-            )
         weights, samples = [], 0
-        with self.evaluation():
-            for batch in self.batches:
-                weights.append(self.weight(batch) if self.weight else batching.weight(self.loss, batch))
-                samples += batching.samples(batch)
+        for batch in self.batches:
+            weights.append(self.weight(batch) if self.weight else batching.weight(self.loss, batch))
+            samples += batching.samples(batch)
         if not weights or sum(weights) <= 0:
             raise ValueError(f"batches is empty: {len(weights)} batches that count {sum(weights):g} in all.")
         return weights, samples
@@ -347,37 +354,46 @@ class ModelLandscape:
     def _passes(self) -> Iterator[tuple[int, float, Batch, int]]:
         """(number, share of the total, batch on the device, seed) for every micro-batch and mask."""
         total = sum(self._weights)
-        seen = 0
         for i, batch in enumerate(self.batches):
-            seen += 1
-            if i >= len(self._weights):
-                break
             if self._weights[i] == 0:  # every target is ignored: a mean over nothing
                 continue
             batch = batching.move(batch, self.device, self.dtype)
             for mask in range(self.masks):
                 seed = int(np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(1, np.uint64)[0])
                 yield i, self._weights[i] / total / self.masks, batch, seed
-        if seen != len(self._weights):
-            raise ValueError(
-                f"batches gave {len(self._weights)} batches on the first pass and "
-                f"{seen}{' or more' * (seen > len(self._weights))} on a later one: "
-                "every Hessian-vector product reads all the data. Pass a DataLoader, or batches=list(batches)."
-            )
 
-    def _tensors(self, x: Tensor) -> dict[str, Tensor]:
-        """Everything the objective is called with: the point, fixed parameters, and copies of the buffers."""
-        parameters = dict(self.model.named_parameters())
+    def _given(self, x: Tensor) -> dict[str, Tensor]:
+        """What stands in the place of the parameters at x, by name: the point's own, and what a part holds."""
         sizes = [s.stop - s.start for s in self.layout.values()]
-        parts = zip(self._names, torch.split(x, sizes), strict=True)
-        there = {id(parameters[k]): held for k, held in self._held.items()}
-        there |= {id(parameters[k]): part.view_as(parameters[k]) for k, part in parts}
-        return self._objective.tensors(there, self.statistics, self.device, self.dtype)
+        parts = zip(self.shapes.items(), torch.split(x, sizes), strict=True)
+        return self._held | {name: part.view(shape) for (name, shape), part in parts}
+
+    def _put(self, x: Tensor) -> None:
+        """Put the point x in its place in the model, until another takes it or the evaluation ends."""
+        assert self._placed is not None, "terms are called inside evaluation()"
+        own = own_parameters(self.model)
+        given = {id(own[name]): tensor for name, tensor in self._given(x).items()}
+        wrapper = "" if self._objective.model is self.model else "module."
+        statistics = {f"model.{name.removeprefix(wrapper)}": t for name, t in self.statistics.items()}
+        self._placed.put(given, statistics)
 
     def _run(self, x: Tensor, number: int, seed: int, *args: Any) -> Any:
         self._seed(seed)
+        self._put(x)
+        if torch.is_grad_enabled() or not self._differentiates:
+            try:
+                return self._called(number, *args)
+            except LoadingError as error:
+                if torch.is_grad_enabled() or "does not require grad" not in str(error):
+                    raise
+                self._differentiates = True  # a physics-informed loss, forces, a gradient penalty
+                self._seed(seed)
+        with torch.enable_grad():
+            return batching.mapped(self._called(number, *args), Tensor.detach)
+
+    def _called(self, number: int, *args: Any) -> Any:
         try:
-            return functional_call(self._objective, self._tensors(x), args, tie_weights=False)
+            return self._objective(*args)
         except (torch.OutOfMemoryError, MemoryError, LoadingError):
             raise
         except NotImplementedError as error:
@@ -389,8 +405,19 @@ class ModelLandscape:
         except (Exception, SystemExit) as error:
             line = " ".join(str(error).split())
             raise LoadingError(
-                f"the model or its loss raised {type(error).__name__} on batch {number}: {line}"
+                f"the model or its loss raised {type(error).__name__} on batch {number}: {line}{self._dtype_hint(line)}"
             ) from error
+
+    def _dtype_hint(self, line: str) -> str:
+        """What to do where a tensor was left in another dtype than the landscape's."""
+        asked = selection.common_dtype([own_parameters(self.model)[name] for name in self._names])
+        mixed = any(word in line.lower() for word in ("dtype", "scalar type", "double", "float"))
+        if asked == self.dtype or not mixed:
+            return ""
+        return (
+            f". The landscape is in {self.dtype} (dtype=), the model in {asked}: a tensor that is no parameter, buffer or "
+            f"batch kept its own dtype. Make it a buffer, create it in the dtype of an input, or leave dtype= out"
+        )
 
     def _batch_loss(self, batch: Batch, share: float, number: int, seed: int, x: Tensor) -> Tensor:
         return self._scaled(self._run(x, number, seed, batch), share, number)
@@ -408,7 +435,6 @@ class ModelLandscape:
         return self._scaled(self._run(x, number, self.seed, batch, output, "criterion"), share, number)
 
     def _scaled(self, loss: Any, share: float, number: int) -> Tensor:
-        loss = loss if isinstance(loss, Tensor) else getattr(loss, "loss", loss)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
             raise LoadingError(
@@ -422,10 +448,10 @@ class ModelLandscape:
         return loss.reshape(()) * (share if self.reduction == "mean" else 1.0 / self.masks)
 
     def _regulariser(self, x: Tensor) -> Tensor:
-        parameters = self._tensors(x)
+        given, own = self._given(x), own_parameters(self.model)
         total = x.new_zeros(()) + 0.0 * x[0]
         for name in self._trainable:
-            w = parameters[f"model.{name}"]
+            w = given[name] if name in given else batching.move(own[name].detach(), self.device, self.dtype)
             c2 = sum(c for glob, c in self.l2.items() if fnmatchcase(name, glob))
             c1 = sum(c for glob, c in self.l1.items() if fnmatchcase(name, glob))
             total = total + (0.5 * c2 * w.square().sum() if c2 else 0.0) + (c1 * w.abs().sum() if c1 else 0.0)
@@ -464,7 +490,3 @@ def _unwrapped(t: Tensor) -> Tensor:
 def _require(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{option} must be one of {', '.join(allowed)}, got {value!r}.")
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

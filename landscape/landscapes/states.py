@@ -40,4 +40,5 @@ def undisturbed(f: Landscape) -> Iterator[None]:
 
 
 def _loader(f: Landscape) -> Any:
-    return getattr(f, "batches", None)
+    batches = getattr(f, "batches", None)
+    return getattr(batches, "source", batches)

@@ -36,7 +36,7 @@ class GaussNewton(SymmetricOperator):
 
     def _multiply(self, V: Tensor) -> Tensor:
         total = torch.zeros_like(V)
-        with self.f.evaluation(), torch.enable_grad():
+        with self.f.evaluation(self.x), torch.enable_grad():
             for term in self.f.output_terms():
                 total += self._term_product(term, V)
             for regulariser in (t for t in self.f.terms() if t.batch is None):

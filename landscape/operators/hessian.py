@@ -93,7 +93,7 @@ class Hessian(SymmetricOperator):
 
     def _parts(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
         """(H_t V, batch, share) of every term t."""
-        with self.f.evaluation(), torch.enable_grad():
+        with self.f.evaluation(self.x), torch.enable_grad():
             if self._vectorise is None and self.method != "forward-over-reverse":
                 self._prepare()
             if self._graphs is not None:

@@ -1,0 +1,119 @@
+"""One landscape, one data set: batches are read once and kept, or, beyond a budget, read anew and compared with the first reading.
+
+A reading draws whatever it draws (a shuffle, samples with replacement, augmentation) from random states that are seeded
+for it and put back afterwards: torch's, NumPy's and Python's, and the generators of a DataLoader's own.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import torch
+
+from landscape.errors import LoadingError
+from landscape.landscapes import batches as batching
+from landscape.landscapes.batches import Batch
+from landscape.rng import seeded
+
+# Bytes of batches that are kept in host memory.
+BUDGET = 2**30
+
+
+class Data:
+    """The batches of a landscape, the same ones on every pass.
+
+    Args:
+        source: a re-iterable of batches: a list, which is taken as it is, or a DataLoader, which is read once.
+        seed: of the random states during a reading.
+        budget: bytes that may be kept.
+
+    Raises:
+        ValueError: the source can be read only once.
+    """
+
+    def __init__(self, source: Iterable[Batch], seed: int = 0, budget: int = BUDGET) -> None:
+        if isinstance(source, Iterator):
+            raise ValueError(
+                "batches can be read only once (it is an iterator), but every Hessian-vector product reads all the data. "
+                "Pass a DataLoader, or batches=list(batches)."
+            )
+        self.source, self.seed = source, seed
+        self.kept: list[Batch] | None = list(source) if isinstance(source, list | tuple) else []
+        self.marks: list[str] = []
+        if not isinstance(source, list | tuple):
+            self._read_first(budget)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.kept) if self.kept is not None else self._read_again()
+
+    def __len__(self) -> int:
+        return len(self.marks if self.kept is None else self.kept)
+
+    def __getitem__(self, number: int) -> Batch:
+        return next(islice(self, number, None)) if self.kept is None else self.kept[number]
+
+    def __deepcopy__(self, memo: Any) -> "Data":
+        return self
+
+    @property
+    def frozen(self) -> bool:
+        """Whether a source that could have drawn other batches was read once for all."""
+        return not isinstance(self.source, list | tuple)
+
+    def _read_first(self, budget: int) -> None:
+        kept, size = list[Batch](), 0
+        with _reading(self.source, self.seed):
+            for batch in self.source:
+                size += sum(t.numel() * t.element_size() for t in batching.tensors(batch))
+                self.marks.append(_mark(batch))
+                kept = [*kept, batch] if size <= budget else []
+        self.kept = kept if size <= budget else None
+
+    def _read_again(self) -> Iterator[Batch]:
+        count = 0
+        with _reading(self.source, self.seed):
+            for count, batch in enumerate(self.source, 1):
+                if count > len(self.marks) or _mark(batch) != self.marks[count - 1]:
+                    raise LoadingError(
+                        f"batch {count - 1} is another one than when the data were read first: something draws it that no "
+                        "seed reaches. Make the data set repeatable, or pass batches=list(loader) if memory allows."
+                    )
+                yield batch
+        if count != len(self.marks):
+            raise LoadingError(
+                f"batches gave {len(self.marks)} batches when the data were read first and {count} on a later pass: "
+                "every Hessian-vector product reads all the data. Pass batches=list(batches)."
+            )
+
+
+def pinned(source: Iterable[Batch], seed: int) -> Data:
+    """The data of a source; those of another landscape as they are."""
+    return source if isinstance(source, Data) else Data(source, seed)
+
+
+@contextmanager
+def _reading(source: Any, seed: int) -> Iterator[None]:
+    """Every random state that a reading can feel seeded inside, and as it was afterwards."""
+    parts = [source, getattr(source, "sampler", None), getattr(getattr(source, "batch_sampler", None), "sampler", None)]
+    parts.append(getattr(source, "dataset", None))
+    own = {id(g): g for g in (getattr(part, "generator", None) for part in parts) if isinstance(g, torch.Generator)}
+    states = [(g, g.get_state()) for g in own.values()]
+    with seeded(seed):
+        for g, _ in states:
+            g.manual_seed(seed)
+        try:
+            yield
+        finally:
+            for g, state in states:
+                g.set_state(state)
+
+
+def _mark(batch: Batch) -> str:
+    """A hash of a batch's tensors."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in batching.tensors(batch):
+        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(batching.raw(tensor))
+    return digest.hexdigest()

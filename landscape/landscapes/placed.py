@@ -1,0 +1,146 @@
+"""A point's tensors in the place of a module's own, for as long as anything may look at them.
+
+While a point is in place, forward, backward and second backward passes, recomputation and autograd Functions that call the
+module again all see the same tensors. Afterwards every module is as it was: parameters, buffers, and the plain attributes
+that hooks compute from parameters (pruning, the older weight normalisation) or that a forward pass leaves behind.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from landscape.landscapes import batches as batching
+
+# module -> its own parameters by name, for modules in which others stand in their place
+_OWN: "WeakKeyDictionary[nn.Module, dict[str, nn.Parameter | None]]" = WeakKeyDictionary()
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """``dict(module.named_parameters())``, also while other tensors stand in their place."""
+    if not len(_OWN):
+        return dict(module.named_parameters())
+    found: dict[str, nn.Parameter] = {}
+    seen = set()
+    for path, part in module.named_modules():
+        for name, parameter in _own(part).items():
+            if parameter is not None and id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[f"{path}.{name}" if path else name] = parameter
+    return found
+
+
+class Placed:
+    """The tensors of a module and of all below it, exchanged for others by ``put`` until ``restore``.
+
+    Args:
+        root: the module; a part that is used twice, or a tied parameter, is exchanged everywhere at once.
+        device, dtype: of what stands in the place of frozen parameters, buffers and plain tensor attributes.
+    """
+
+    def __init__(self, root: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.before = [_Before(module) for module in root.modules()]
+        self.outer = {module: _OWN.get(module) for module in root.modules()}
+        self.slots = list(_slots(root))
+        self.buffers = list(_buffers(root))
+        self.fixed: dict[int, Tensor] = {}  # what stands in the place of parameters that are not given
+        for state in self.before:
+            _OWN[state.module] = _own(state.module)
+            state.move(device, dtype)
+
+    def put(self, given: Mapping[int, Tensor], statistics: Mapping[str, Tensor]) -> None:
+        """Exchange the tensors.
+
+        Args:
+            given: id of a parameter -> what takes its place; the others keep their values.
+            statistics: dotted name of a buffer -> what takes its place; buffers are copies, which a pass may change.
+        """
+        there = dict(given)
+        for slot in self.slots:
+            tensor = there.get(id(slot.parameter))
+            if tensor is None:
+                tensor = self._fixed(slot.parameter)
+            if slot.rescaled:  # an embedding with max_norm writes into its weight
+                tensor = there[id(slot.parameter)] = tensor.clone()
+            slot.holder[slot.name] = tensor
+        copies: dict[int, Tensor] = {}
+        for holder, name, path, buffer in self.buffers:
+            if id(buffer) not in copies:
+                chosen = statistics.get(path, buffer)
+                copies[id(buffer)] = batching.move(chosen.detach().clone(), self.device, self.dtype)
+            holder[name] = copies[id(buffer)]
+
+    def restore(self) -> None:
+        """Every module as it was before."""
+        for state in self.before:
+            state.restore()
+        for module, names in self.outer.items():
+            if names is None:
+                _OWN.pop(module, None)
+
+    def _fixed(self, parameter: nn.Parameter) -> Tensor:
+        if id(parameter) not in self.fixed:
+            self.fixed[id(parameter)] = batching.move(parameter.detach(), self.device, self.dtype)
+        return self.fixed[id(parameter)]
+
+
+class _Slot:
+    """A place for a parameter: the dict and the name under which a module finds it."""
+
+    def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        self.holder: Any = module._parameters
+        self.name, self.parameter = name, parameter
+        embedding = isinstance(module, nn.Embedding | nn.EmbeddingBag)
+        self.rescaled = embedding and module.max_norm is not None
+
+
+class _Before:
+    """What a module holds, to be put back."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.attributes = dict(vars(module))
+        self.parameters: dict[str, Tensor | None] = dict(module._parameters)
+        self.buffers = dict(module._buffers)
+
+    def move(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Plain tensor attributes on the device, floating-point ones in the dtype: constants that are no buffers."""
+        for name, value in self.attributes.items():
+            if isinstance(value, Tensor):
+                vars(self.module)[name] = batching.move(value, device, dtype)
+
+    def restore(self) -> None:
+        now = vars(self.module)
+        for name in [name for name in now if name not in self.attributes]:
+            del now[name]
+        for name, value in self.attributes.items():
+            if now.get(name) is not value:
+                now[name] = value
+        holders: Any = ((self.module._parameters, self.parameters), (self.module._buffers, self.buffers))
+        for holder, earlier in holders:
+            for name, tensor in earlier.items():
+                if holder[name] is not tensor:
+                    holder[name] = tensor
+
+
+def _own(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    found = _OWN.get(module)
+    return dict(module._parameters) if found is None else found
+
+
+def _slots(root: nn.Module) -> Iterator[_Slot]:
+    for module in root.modules():
+        for name, parameter in _own(module).items():
+            if parameter is not None:
+                yield _Slot(module, name, parameter)
+
+
+def _buffers(root: nn.Module) -> Iterator[tuple[Any, str, str, Tensor]]:
+    """The dict that holds a buffer, its name there, its dotted name below ``root``, and the buffer."""
+    for path, module in root.named_modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                yield module._buffers, name, f"{path}.{name}" if path else name, buffer

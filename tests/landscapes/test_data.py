@@ -1,0 +1,141 @@
+"""One landscape, one data set: every pass sees the samples of the first reading, whatever draws them."""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset, WeightedRandomSampler
+
+import landscape as ls
+from landscape.landscapes.data import Data
+
+GENERATOR = torch.Generator().manual_seed(1)
+X = torch.randn(30, 3, generator=GENERATOR, dtype=torch.float64)
+Y = (torch.rand(30, generator=GENERATOR) < 0.3).long()
+
+
+class Augmented(Dataset[tuple[Tensor, Tensor]]):
+    """Samples with noise from a generator of one's choice."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        self.draw = draw
+
+    def __len__(self) -> int:
+        return 30
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return X[i] + 0.3 * self.draw(), Y[i]
+
+
+class Stream(IterableDataset[tuple[Tensor, Tensor]]):
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(30).tolist()
+        return iter([(X[i], Y[i]) for i in order])
+
+
+class Fresh:
+    """Re-iterable, and other batches on every pass."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for x, y in zip(X.split(8), Y.split(8), strict=True):
+            yield x + torch.randn(3, dtype=torch.float64), y
+
+
+SET = TensorDataset(X, Y)
+WEIGHTS = [20.0 if y else 1.0 for y in Y]
+SOURCES: dict[str, Callable[[], Any]] = {
+    "shuffle": lambda: DataLoader(SET, 8, shuffle=True),
+    "a generator of its own": lambda: DataLoader(SET, 8, shuffle=True, generator=torch.Generator().manual_seed(5)),
+    "with replacement": lambda: DataLoader(SET, 8, sampler=WeightedRandomSampler(WEIGHTS, 30)),
+    "a sampler's generator": lambda: DataLoader(
+        SET, 8, sampler=RandomSampler(SET, replacement=True, num_samples=40, generator=torch.Generator())
+    ),
+    "augmented by torch": lambda: DataLoader(Augmented(lambda: float(torch.randn(()))), 8),
+    "augmented by NumPy": lambda: DataLoader(Augmented(lambda: float(np.random.randn())), 8),
+    "augmented by Python": lambda: DataLoader(Augmented(random.random), 8, shuffle=True),
+    "workers": lambda: DataLoader(Augmented(lambda: float(torch.randn(()))), 8, shuffle=True, num_workers=2),
+    "a stream": lambda: DataLoader(Stream(), 8),
+    "an object": Fresh,
+}
+
+
+def net() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, nn.CrossEntropyLoss(weight=torch.tensor([1.0, 20.0]).double())])
+@pytest.mark.parametrize("source", SOURCES)
+def test_value_gradient_and_products_are_of_the_same_samples(source: str, loss: Any) -> None:
+    f = ls.ModelLandscape(net(), loss, SOURCES[source]())
+    states = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+    x = f.point().requires_grad_(True)
+    batches = list(f.batches)
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+
+    def whole(at: Tensor) -> Tensor:
+        w = [at[s].view(f.shapes[name]) for name, s in f.layout.items()]
+        output: Tensor = loss(torch.tanh(inputs @ w[0].T + w[1]) @ w[2].T + w[3], targets)
+        return output
+
+    assert float(f.value(x)) == pytest.approx(float(whole(x)), rel=1e-12)
+    torch.testing.assert_close(f.gradient(x), torch.autograd.grad(whole(x), x)[0], rtol=1e-10, atol=1e-13)
+    H = torch.autograd.functional.hessian(whole, x.detach())
+    for method in ("retained", "rebuilt"):
+        torch.testing.assert_close(ls.Hessian(f, x, method=method).dense(), H, rtol=1e-9, atol=1e-12)
+    assert torch.equal(torch.random.get_rng_state(), states[0])
+    assert np.random.get_state()[1].tolist() == states[1]  # type: ignore[index]
+    assert random.getstate() == states[2]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_beyond_the_budget_every_pass_is_compared(source: str) -> None:
+    data = Data(SOURCES[source](), seed=0, budget=300)
+    assert data.kept is None
+    first, second = list(data), list(data)
+    assert len(data) == len(first)
+    for (a, b), (c, d) in zip(first, second, strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+
+
+class Counter:
+    """Something that no seed reaches draws the second batch."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.passes += 1
+        yield X[:8], Y[:8]
+        yield X[8:16] + self.passes, Y[8:16]
+
+
+class Shrinking(Counter):
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.passes += 1
+        yield from [(X[:8], Y[:8])] * (4 - self.passes)
+
+
+def test_another_batch_is_named() -> None:
+    with pytest.raises(ls.LoadingError, match="batch 1 is another one than when the data were read first"):
+        list(Data(Counter(), budget=0))
+    with pytest.raises(ls.LoadingError, match="gave 3 batches when the data were read first and 2 on a later pass"):
+        list(Data(Shrinking(), budget=0))
+
+
+def test_kept_batches_hold_still() -> None:
+    f = ls.ModelLandscape(net(), F.cross_entropy, Counter())
+    assert float(f.value(f.point())) == float(f.value(f.point()))
+
+
+def test_a_list_is_taken_as_it_is() -> None:
+    batches = [(X, Y)]
+    assert next(iter(Data(batches)))[0] is X
+    assert Data(batches).kept is not batches

@@ -1,0 +1,235 @@
+"""What is called with what: one rule, whatever kind of batch, input, output and loss people bring."""
+
+from collections import OrderedDict, UserDict, namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+import landscape as ls
+
+GENERATOR = torch.Generator().manual_seed(4)
+X = torch.randn(20, 3, generator=GENERATOR)
+Y = torch.randint(0, 2, (20,), generator=GENERATOR)
+Point = namedtuple("Point", ["a", "b"])
+
+
+@dataclass
+class Batch:
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Frozen:
+    inputs: dict[str, Tensor]
+    labels: Tensor
+
+
+class Net(nn.Module):
+    """A linear layer behind a way to take an input and a way to give an output."""
+
+    def __init__(self, take: Callable[..., Tensor], give: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.out, self.take, self.give = nn.Linear(3, 2), take, give
+
+
+class One(Net):
+    def forward(self, x: Any) -> Any:
+        return self.give(self.out(self.take(x)))
+
+
+class Two(Net):
+    def forward(self, a: Any, b: Any) -> Any:
+        return self.give(self.out(self.take(a, b)))
+
+
+def plain(z: Tensor) -> Tensor:
+    return z
+
+
+TAKES: dict[str, tuple[type[Net], Callable[..., Tensor], Any]] = {
+    "a tensor": (One, lambda x: x, X),
+    "a tuple, spread": (Two, lambda a, b: torch.cat([a, b], 1), (X[:, :1], X[:, 1:])),
+    "a list, spread": (Two, lambda a, b: torch.cat([a, b], 1), [X[:, :1], X[:, 1:]]),
+    "a dict of keywords": (Two, lambda a, b: torch.cat([a, b], 1), {"a": X[:, :1], "b": X[:, 1:]}),
+    "a dict as one argument": (One, lambda d: torch.cat([d["p"], d["q"]], 1), {"p": X[:, :1], "q": X[:, 1:]}),
+    "an OrderedDict": (One, lambda d: d["p"], OrderedDict(p=X)),
+    "a UserDict": (One, lambda d: d.data["p"], UserDict(p=X)),
+    "a namedtuple": (One, lambda p: torch.cat([p.a, p.b], 1), Point(X[:, :1], X[:, 1:])),
+    "a dataclass": (One, lambda p: p.x, Batch(X, Y)),
+    "an object": (One, lambda p: p.q, SimpleNamespace(q=X)),
+    "nested": (One, lambda d: d["p"][0].a, {"p": [Point(X, X)]}),
+}
+GIVES: dict[str, Callable[[Tensor], Any]] = {
+    "a tensor": plain,
+    "logits": lambda z: SimpleNamespace(logits=z, hidden=z),
+    "a dict with logits": lambda z: {"logits": z, "hidden": z},
+    "a dict with out": lambda z: {"out": z, "aux": z},
+    "a tuple of one": lambda z: (z,),
+}
+
+
+@pytest.mark.parametrize("give", GIVES)
+@pytest.mark.parametrize("take", TAKES)
+def test_inputs_and_outputs_of_every_kind(take: str, give: str) -> None:
+    kind, reader, inputs = TAKES[take]
+    model = kind(reader, GIVES[give])
+    right = float(F.cross_entropy(model.out(X).double(), Y))
+    f = ls.ModelLandscape(model, F.cross_entropy, [(inputs, Y)])
+    assert f.samples == 20
+    assert float(f.value(f.point())) == pytest.approx(right, rel=1e-6)
+    g = ls.ModelLandscape(model, F.cross_entropy, [(inputs, Y)], dtype=torch.float64)
+    assert float(g.value(g.point())) == pytest.approx(right, rel=1e-6)  # every tensor has moved
+
+
+LOSSES: dict[str, tuple[Callable[..., Any], Any]] = {
+    "model, batch": (lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), (X, Y)),
+    "policy, rollout": (lambda policy, rollout: F.cross_entropy(policy(rollout[0]), rollout[1]), (X, Y)),
+    "f, d": (lambda f, d: F.cross_entropy(f(d[0]), d[1]), (X, Y)),
+    "a dataclass": (lambda m, b: F.cross_entropy(m(b.x), b.y), Batch(X, Y)),
+    "a frozen one": (lambda q, r: F.cross_entropy(q(r.inputs["x"]), r.labels), Frozen({"x": X}, Y)),
+    "three of them": (lambda a, b: F.cross_entropy(a(b[0]), b[1]), (X, Y, X)),
+    "a dict of results": (lambda model, batch: {"loss": F.cross_entropy(model(batch[0]), batch[1])}, (X, Y)),
+    "output, target": (lambda o, t: F.cross_entropy(o, t), (X, Y)),
+    "a pair of results": (lambda o, t: (F.cross_entropy(o, t), o), (X, Y)),
+    "an object and its target": (lambda o, t: F.cross_entropy(o, t), {"x": X, "labels": Y}),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_whatever_their_arguments_are_called(name: str) -> None:
+    loss, batch = LOSSES[name]
+    model = One(plain, plain)
+    f = ls.ModelLandscape(model, loss, [batch])
+    right = float(F.cross_entropy(model.out(X), Y))
+    assert float(f.value(f.point())) == pytest.approx(right, rel=1e-6)
+    assert torch.isfinite(f.gradient(f.point())).all()
+
+
+RESULTS: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "a scalar": lambda loss, z: loss,
+    "an object": lambda loss, z: SimpleNamespace(loss=loss, logits=z),
+    "a dict": lambda loss, z: {"loss": loss, "logits": z},
+    "a tuple": lambda loss, z: (loss, z),
+}
+
+
+class Own(nn.Module):
+    """A model that computes its loss."""
+
+    def __init__(self, result: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.out, self.result = nn.Linear(3, 2), result
+
+    def forward(self, x: Tensor, labels: Tensor) -> Any:
+        z = self.out(x)
+        return self.result(F.cross_entropy(z, labels), z)
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_a_models_own_loss(result: str) -> None:
+    model = Own(RESULTS[result])
+    f = ls.ModelLandscape(model, None, [{"x": X, "labels": Y}])
+    assert float(f.value(f.point())) == pytest.approx(float(F.cross_entropy(model.out(X), Y)), rel=1e-6)
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.lstm, self.out = nn.LSTM(2, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, packed: PackedSequence) -> Tensor:
+        return self.out(self.lstm(packed)[1][0][-1])
+
+
+def test_packed_sequences_are_one_input() -> None:
+    lengths = torch.tensor([6, 5, 4, 2, 1])
+    packed = pack_padded_sequence(torch.randn(5, 6, 2), lengths, batch_first=True)
+    model, target = Tagger(), torch.tensor([0, 1, 0, 1, 1])
+    f = ls.ModelLandscape(model, nn.CrossEntropyLoss(), [(packed, target)], dtype=torch.float64)
+    assert f.samples == 5
+    assert float(f.value(f.point())) == pytest.approx(float(F.cross_entropy(model(packed), target)), rel=1e-6)
+
+
+def test_wrappers_over_devices_are_looked_through() -> None:
+    model = One(plain, plain)
+    f = ls.ModelLandscape(nn.DataParallel(model), F.cross_entropy, [(X, Y)])
+    assert list(f.layout) == ["module.out.weight", "module.out.bias"]
+    assert float(f.value(f.point())) == pytest.approx(float(F.cross_entropy(model.out(X), Y)), rel=1e-6)
+
+
+def test_messages_quote_the_rule() -> None:
+    pair = One(plain, lambda z: (z, z))
+    f = ls.ModelLandscape(pair, F.cross_entropy, [(X, Y)])
+    with pytest.raises(ls.LoadingError, match=r"a tuple of 2.*pass loss=lambda model, batch"):
+        f.value(f.point())
+    odd = One(plain, lambda z: {"scores": z})
+    with pytest.raises(ls.LoadingError, match=r"a dict with the keys scores.*has \.logits or a key 'logits'"):
+        g = ls.ModelLandscape(odd, F.cross_entropy, [(X, Y)])
+        g.value(g.point())
+    stays = torch.eye(3)
+    h = ls.ModelLandscape(One(lambda x: x @ stays, plain), F.cross_entropy, [(X, Y)], dtype=torch.float64)
+    with pytest.raises(ls.LoadingError, match=r"in torch.float64 \(dtype=\), the model in torch.float32.*a buffer"):
+        h.value(h.point())
+
+
+def residual(model: nn.Module, batch: Tensor) -> Tensor:
+    """Of u'' + u = 0."""
+    x = batch.clone().requires_grad_(True)
+    u = model(x)
+    (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    (ddu,) = torch.autograd.grad(du.sum(), x, create_graph=True)
+    return ((ddu + u) ** 2).mean()
+
+
+def penalty(model: nn.Module, batch: Tensor) -> Tensor:
+    x = batch.detach().requires_grad_(True)
+    (g,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return model(x).mean() + ((g.norm(dim=1) - 1) ** 2).mean()
+
+
+def forces(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    x, force = batch[0].clone().requires_grad_(True), batch[1]
+    (g,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return F.mse_loss(-g, force)
+
+
+AUTOGRAD: dict[str, tuple[Callable[..., Tensor], list[Any]]] = {
+    "a residual": (residual, list(torch.linspace(0, 1, 20).double()[:, None].split(12))),
+    "a gradient penalty": (penalty, [X[:, :1].double()]),
+    "forces": (forces, [(X[:, :1].double(), X[:, 1:2].double())]),
+}
+
+
+@pytest.mark.parametrize("name", AUTOGRAD)
+def test_losses_that_call_autograd_are_evaluated_everywhere(name: str) -> None:
+    loss, batches = AUTOGRAD[name]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+    f = ls.ModelLandscape(model, loss, batches)
+    x = f.point()
+    counts = [len(b if isinstance(b, Tensor) else b[0]) for b in batches]
+    right = sum(n * float(loss(model, b)) for n, b in zip(counts, batches, strict=True)) / sum(counts)
+    assert float(f.value(x)) == pytest.approx(right, rel=1e-10)
+    assert torch.allclose(f.value(torch.stack([x, x])), torch.tensor(right).double())
+    report = ls.analyze(f, polish="newton-mr", layers=False, probes=2, steps=5)
+    assert report.polish is not None
+    assert report.polish.gradient_norm < report.polish.gradient_norm_before
+    assert ls.surface(f, x, resolution=3).values.isfinite().all()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    with ls.Tracer(optimizer, f, every=2) as tracer:
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss(model, batches[0]).backward()
+            optimizer.step()
+    assert tracer.result.loss.isfinite().all()

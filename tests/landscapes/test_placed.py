@@ -1,0 +1,192 @@
+"""While a landscape is evaluated its point stands in the model, for code that runs in a backward pass too; then all is as it was."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+
+import landscape as ls
+
+Block = Callable[[nn.Module, Tensor], Tensor]
+
+
+class Again(torch.autograd.Function):
+    """module(x) whose activations are not kept: the backward pass calls the module again, differentiably."""
+
+    @staticmethod
+    def forward(ctx: Any, module: nn.Module, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.module = module
+        ctx.save_for_backward(x, *parameters)
+        with torch.no_grad():
+            return module(x)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        x = ctx.saved_tensors[0]
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_(True)
+            wanted = [x, *ctx.module.parameters()]
+            return (None, *torch.autograd.grad(ctx.module(x), wanted, slopes[0], create_graph=True))
+
+
+def nested(module: nn.Module, h: Tensor) -> Tensor:
+    return checkpoint(lambda y: checkpoint(module, y, use_reentrant=False), h, use_reentrant=False)
+
+
+BLOCKS: dict[str, Block] = {
+    "checkpoint": lambda m, h: checkpoint(m, h, use_reentrant=False),
+    "checkpoint, reentrant": lambda m, h: checkpoint(m, h, use_reentrant=True),
+    "checkpoint, nested": nested,
+    "checkpoint_sequential": lambda m, h: checkpoint_sequential(m, 2, h, use_reentrant=False),
+    "a module called in backward": lambda m, h: Again.apply(m, h, *m.parameters()),
+    "twice": lambda m, h: Again.apply(m, checkpoint(m, h, use_reentrant=False), *m.parameters()),
+}
+
+
+class Net(nn.Module):
+    def __init__(self, block: Block | None) -> None:
+        super().__init__()
+        self.a, self.c, self.block = nn.Linear(3, 4), nn.Linear(4, 2), block
+        self.middle = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.a(x))
+        return self.c(self.block(self.middle, h) if self.block else self.middle(h))
+
+
+def data(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(17, 3, generator=generator).to(dtype), torch.randint(0, 2, (17,), generator=generator)
+
+
+def truth(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient and Hessian by torch's own dense Hessian of a closure."""
+    inputs, target = data(x.dtype)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+
+    def loss(flat: Tensor) -> Tensor:
+        parts = torch.split(flat, [s.numel() for s in shapes.values()])
+        given = {name: part.view(s) for (name, s), part in zip(shapes.items(), parts, strict=True)}
+        return F.cross_entropy(functional_call(model, given, (inputs,)), target)
+
+    x = x.clone().requires_grad_(True)
+    return torch.autograd.grad(loss(x), x)[0], torch.autograd.functional.hessian(loss, x.detach())
+
+
+@pytest.mark.parametrize("away", [0.0, 0.2])
+@pytest.mark.parametrize("method", ["retained", "rebuilt"])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_code_in_a_backward_pass_sees_the_point(block: str, method: str, away: float, dtype: torch.dtype) -> None:
+    saving, plain = Net(BLOCKS[block]).to(dtype), Net(None).to(dtype)
+    plain.load_state_dict(saving.state_dict())
+    batches = list(zip(*(t.split(9) for t in data(dtype)), strict=True))
+    f = ls.ModelLandscape(saving, F.cross_entropy, batches)
+    x = f.point() + away * torch.randn(f.dim, dtype=dtype)
+    gradient, H = truth(plain, x)
+    close = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 2e-6}
+    torch.testing.assert_close(f.gradient(x), gradient, **close)
+    found = ls.Hessian(f, x, method=method)
+    one, two = (found.dense() if method == "rebuilt" else torch.stack([found @ e for e in torch.eye(f.dim, dtype=dtype)])
+                for _ in range(2))  # fmt: skip
+    torch.testing.assert_close(one, H, **close)
+    assert torch.equal(one, two)  # a kept graph is looked at twice
+    torch.testing.assert_close(found @ torch.eye(f.dim, dtype=dtype), H, **close)
+
+
+ALTERED: dict[str, Callable[[], nn.Module]] = {
+    "pruned": lambda: prune.l1_unstructured(nn.Linear(3, 4), "weight", 0.5),
+    "weight_norm of old": lambda: weight_norm(nn.Linear(3, 4)),
+    "weight_norm": lambda: parametrizations.weight_norm(nn.Linear(3, 4)),
+    "spectral_norm of old": lambda: spectral_norm(nn.Linear(3, 4)),
+    "spectral_norm": lambda: parametrizations.spectral_norm(nn.Linear(3, 4)),
+    "recurrent": lambda: nn.GRU(3, 4, batch_first=True),
+    "batch norm": lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)),
+    "remembers": lambda: Remembers(),
+    "a constant": lambda: Constant(),
+    "max_norm": lambda: nn.Sequential(Tokens(), nn.Embedding(5, 4, max_norm=0.5)),
+}
+
+
+class Remembers(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = super().forward(x)
+        return self.last
+
+
+class Constant(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(3, 4)
+        self.turn = torch.eye(3)  # no buffer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x @ self.turn)
+
+
+class Tokens(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x[:, 0] > 0).long()
+
+
+class First(nn.Module):
+    def __init__(self, first: nn.Module) -> None:
+        super().__init__()
+        self.first, self.out = first, nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.first, nn.GRU):
+            return self.out(torch.tanh(self.first(x[:, None])[0][:, 0]))
+        return self.out(torch.tanh(self.first(x)))
+
+
+def state(model: nn.Module) -> dict[str, Any]:
+    """Every tensor and plain attribute that a module holds, by where it is."""
+    held: dict[str, Any] = {}
+    for path, module in model.named_modules():
+        for kind in (vars(module), module._parameters, module._buffers):
+            held |= {f"{path}/{key}": value for key, value in kind.items() if isinstance(value, Tensor | list)}
+    return held
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("name", ALTERED)
+def test_the_model_is_as_it_was(name: str, mode: str) -> None:
+    model = First(ALTERED[name]())
+    x, y = data(torch.float32)
+    model(x)
+    before, values = state(model), copy.deepcopy(model.state_dict())
+    f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)], dtype=torch.float64, mode=mode)
+    u = torch.randn(f.dim, dtype=torch.float64)
+    f.gradient(f.point() + u)
+    _ = ls.Hessian(f, f.point() - u) @ u
+    with pytest.raises(ls.LoadingError):
+        ls.ModelLandscape(model, lambda o, t: 1 / 0, [(x, y)]).value(f.point().float())
+    after = state(model)
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        assert after[key] is value, key
+    assert all(torch.equal(values[key], value) for key, value in model.state_dict().items())
+
+
+def test_the_models_own_parameters_are_its_point_during_an_evaluation() -> None:
+    model = Net(None).double()
+    f = ls.ModelLandscape(model, F.cross_entropy, [data(torch.float64)])
+    own, hash_ = f.point(), f.fingerprint()
+    with f.evaluation(), torch.no_grad():
+        for term in f.terms():
+            term.function(own + 1)
+            assert torch.equal(f.point(), own)
+            assert f.fingerprint() == hash_
+            part = f.part(["c.weight"], own + 1)
+            assert float(part.value((own + 1)[f.layout["c.weight"]])) == pytest.approx(float(f.value(own + 1)))
+            assert torch.equal(f.point(), own)
+    assert torch.equal(f.point(), own)
