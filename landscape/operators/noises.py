@@ -19,6 +19,7 @@ from landscape.landscapes import batches as batching
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.landscapes.rows import Rows
 from landscape.operators.pointwise import derivatives
+from landscape.rng import generator
 
 KINDS = ("none", "isotropic", "minibatch", "hessian", "perturbed")
 DENSE = 64  # variables up to which every run's Hessian is formed at every step
@@ -157,11 +158,6 @@ def _joined(f: ModelLandscape) -> tuple[list[Tensor], Any]:
     return [torch.cat(parts) for parts in zip(*flat, strict=True)], shape
 
 
-def generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
-    """A torch generator on the device with a state drawn from the sequence."""
-    return torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-
-
 def _perturbed(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device) -> Noise:
     given = specs.options(spec.partition(":")[2], spec)
     known = ("radius", "threshold", "interval")
@@ -219,8 +215,7 @@ def starts(at: Tensor, start: float | Tensor, runs: int, seed: np.random.SeedSeq
         return at + start.to(at)
     if not 0 <= start < math.inf:
         raise ValueError(f"start must be a distance of at least 0, got {start!r}.")
-    drawn = torch.randn(
-        runs, len(at), generator=generator(seed, torch.device("cpu")), dtype=torch.float64, device="cpu"
-    )
+    shape = (runs, len(at))
+    drawn = torch.randn(shape, generator=generator(seed), dtype=torch.float64, device="cpu")
     moves: Tensor = (start * drawn / drawn.norm(dim=1, keepdim=True)).to(at)
     return at + moves

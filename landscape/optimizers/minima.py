@@ -65,7 +65,7 @@ def minimum_study(
         for B in batches:
             study = escape(
                 f, at, [line], runs, steps, start, LeavesBall(FAR + end), f"hessian:{float(B)!r}",
-                seed=int(next(children).generate_state(1, np.uint32)[0]), theory=False,
+                seed=words(next(children))[0], theory=False,
             )  # fmt: skip
             measured.append(mean_steps(study[line].rate))
             exact.append(theory.parabolas_passage(barrier, lr, B, well, top))

@@ -18,6 +18,7 @@ from landscape.core import Landscape, Progress, silent
 from landscape.operators.hessian import Hessian
 from landscape.optimizers.escape import Escapes, FallsBelow, LeavesBall, escape
 from landscape.results import Estimate, Provenance, Result, result
+from landscape.rng import generator, words
 from landscape.zoo.linear import deep_linear
 
 SHIFT = 0.5826  # of a barrier looked at once a step, in standard deviations of a step: Broadie, Glasserman & Kou 1997, Math. Finance 7:325
@@ -189,7 +190,7 @@ def barrier_study(
         sigma = math.sqrt(2 * T / lr)
         study = escape(
             f, at, [line], runs, steps, 0.0, LeavesBall(1.0), f"isotropic:{sigma!r}",
-            seed=int(child.generate_state(1, np.uint32)[0]), theory=False,
+            seed=words(child)[0], theory=False,
         )  # fmt: skip
         measured.append(mean_steps(study[line].rate))
         shifted = SHIFT * math.sqrt(2 * T * lr)
@@ -291,13 +292,13 @@ def saddle_study(
         if falling.shape[1] == 0:
             raise ValueError(f"point {number} has no falling direction: its smallest eigenvalue is {float(w[0]):.3g}.")
         drawn = torch.randn(
-            runs, falling.shape[1], generator=torch.Generator("cpu").manual_seed(int(child.generate_state(1)[0])),
+            runs, falling.shape[1], generator=generator(words(child)[0]),
             dtype=torch.float64, device="cpu",
         )  # fmt: skip
         moves = (start * drawn / drawn.norm(dim=1, keepdim=True)).to(x) @ falling.T
         study = escape(
             f, x, list(optimizers), runs, steps, moves, LeavesBall(radius, within=falling),
-            seed=int(child.generate_state(2)[1]),
+            seed=words(child, 2)[1],
         )  # fmt: skip
         for line, s in lines.items():
             run = study[line]

@@ -78,7 +78,7 @@ def sweep(
             progress(f"{over} = {value:g}, {stage}", done, total)
 
         studies.append(
-            escape(g, point, chosen, seed=int(child.generate_state(1, np.uint32)[0]), progress=told, **given)
+            escape(g, point, chosen, seed=words(child)[0], progress=told, **given)
         )
     first = studies[0].provenance
     config = first.config | {"over": over, "values": [float(v) for v in values]}

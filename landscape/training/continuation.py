@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.rng import generator
 from landscape.specs.optimizers import Maker, maker
 from landscape.specs.schedules import Schedule
 from landscape.training.follow import Followed
@@ -73,7 +74,7 @@ def continuation(
     followed = Followed(made, ours)
     mover = Mover(ours, *slices(followed), followed.point())
     require_finite(ours.value(followed.point()), "the loss where the run starts")
-    draws = torch.Generator("cpu").manual_seed(seed)
+    draws = generator(seed)
     with Tracer(made, ours, every=every or max(1, steps // RECORDS)) as tracer:
         for step in range(steps):
             progress("traced steps", step, steps)

@@ -13,7 +13,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 import landscape as ls
 from landscape.training import evidence
-from landscape.training.diagnose import NAMES
+from landscape.training.rules import NAMES
 
 Make = Callable[[list[Tensor]], Optimizer]
 
@@ -292,6 +292,6 @@ def test_the_floor_is_what_noise_keeps_up_in_a_bowl() -> None:
         for _ in range(2_000):
             x.grad = x.detach() + sigma * torch.randn(n, generator=random, dtype=torch.float64)
             optimizer.step()
-    facts, exact = evidence.gather(tracer.result), rate * sigma**2 * n / 4
-    assert facts.floor * facts.unit == pytest.approx(exact, rel=0.2)
+    tail, exact = evidence.Tail(tracer.result), rate * sigma**2 * n / 4
+    assert tail.floor * tail.unit == pytest.approx(exact, rel=0.2)
     assert float(tracer.result.loss[250:].mean()) == pytest.approx(exact, rel=0.2)
