@@ -9,7 +9,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from landscape.optimizers.predictions import INNER, Theory
 from landscape.optimizers.recording import Paths, Plane, Recorder, plane
 from landscape.optimizers.schedules import schedule_curve
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.survival import exponential_rate, kaplan_meier_median, median
+from landscape.results.statistics import exponential_rate, kaplan_meier_median, median
 from landscape.specs import whole
 from landscape.specs.optimizers import Maker, Spec, as_makers
 from landscape.specs.schedules import Schedule
@@ -99,9 +99,14 @@ def event(spec: str) -> LeavesBall | FallsBelow:
     """
     name, _, text = spec.partition(":")
     value = specs.literal(text)
-    kinds: dict[str, type[LeavesBall] | type[FallsBelow]] = {"ball": LeavesBall, "falls": FallsBelow}
+    kinds: dict[str, type[LeavesBall] | type[FallsBelow]] = {
+        "ball": LeavesBall,
+        "falls": FallsBelow,
+    }
     if name not in kinds or isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"an event is ball:RADIUS or falls:MARGIN, got {spec!r}.{specs.closest(name, kinds)}")
+        raise ValueError(
+            f"an event is ball:RADIUS or falls:MARGIN, got {spec!r}.{specs.closest(name, kinds)}"
+        )
     return kinds[name](float(value))
 
 
@@ -118,9 +123,7 @@ class Escapes:
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
     median: Estimate  # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer & Crowley's interval
     notes: list[str]
-    rate: (
-        Estimate  # escapes a run and step, as of an exponential law: events over all steps seen, with its 95 % interval
-    )
+    rate: Estimate  # escapes a run and step, as of an exponential law: events over all steps seen, with its 95 % interval
     growth: (
         Estimate | None
     )  # e-folds of the distance a step, from a tenth of the radius to the radius: the median over runs
@@ -207,15 +210,33 @@ def escape(
         seen = noises.noise(f, noise, child, at.device)
         ensemble = Ensemble(X, make, seen.gradients, f.value, seen.move, f)
         law = predictions.predict(make, X - at, model, noise, schedule, steps)
+        # The ensemble moves its own points.
+        states = Runs(ensemble.points.clone(), event.holds(f, at), steps)
+        growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
         recorder = Recorder(min(record, runs)) if record else None
-        results[label] = _followed(f, at, ensemble, event, schedule, steps, label, law, recorder, progress)
-    origin = provenance(f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event))
-    picture = plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
+        told = partial(_tell, progress, label, steps)
+        paths, over = _followed(f, ensemble, states, steps, schedule, growth, recorder, told)
+        grown = None if growth is None else growth.median(states)
+        results[label] = _escapes(states, grown, law, paths, over)
+    origin = provenance(
+        f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event)
+    )
+    picture = (
+        plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
+    )
     rates = {} if schedule is None else _rates(makers, schedule, results)
-    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, picture, rates, provenance=origin)
+    return Study(
+        at.cpu(), X.cpu(), event, noise, schedule, steps, results, picture, rates, provenance=origin
+    )
 
 
-def _rates(makers: dict[str, Maker], schedule: str, results: dict[str, Escapes]) -> dict[str, Tensor]:
+def _tell(progress: Progress, label: str, steps: int, t: int) -> None:
+    progress(label, t, steps)
+
+
+def _rates(
+    makers: dict[str, Maker], schedule: str, results: dict[str, Escapes]
+) -> dict[str, Tensor]:
     """The rates at the steps that each optimiser made, where its own rate is known."""
     known = {}
     for label, make in makers.items():
@@ -223,7 +244,9 @@ def _rates(makers: dict[str, Maker], schedule: str, results: dict[str, Escapes])
             continue
         lr = make.options.get("lr", inspect.signature(make.kind).parameters["lr"].default)
         if isinstance(lr, int | float) and lr > 0:
-            known[label] = schedule_curve(schedule, float(lr), max(1, int(results[label].ended.max())))
+            known[label] = schedule_curve(
+                schedule, float(lr), max(1, int(results[label].ended.max()))
+            )
     return known
 
 
@@ -233,62 +256,92 @@ def _model(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> predicti
     return predictions.model(f, at, event.radius, event.within)
 
 
+class Runs:
+    """Which runs of an ensemble are over, since when, and where all of them are.
+
+    points: (R, n), of a run that is over where it ended. time: (R,) the step of the event, the
+    limit where there was none. ended: (R,) the last step at which the run was observed.
+    """
+
+    def __init__(self, X: Tensor, holds: Callable[[Tensor], Tensor], limit: int) -> None:
+        self.points, self.holds = X, holds
+        self.escaped = holds(X)
+        self.diverged = torch.zeros_like(self.escaped)
+        self.time = torch.where(self.escaped, 0, limit)
+        self.ended = self.time.clone()
+        self.moved = torch.ones_like(self.escaped)
+        self._looks = (X, X)
+
+    @property
+    def alive(self) -> Tensor:
+        """(R,) bool: neither escaped nor diverged."""
+        return ~(self.escaped | self.diverged)
+
+    @property
+    def stalled(self) -> Tensor:
+        """(R,) bool: alive, and no bit of the point has changed between the last looks."""
+        return self.alive & ~self.moved
+
+    def take(self, t: int, new: Tensor) -> Tensor:
+        """Move the runs that are alive to new (R, n), step t; returns the points of all runs."""
+        alive, finite = self.alive, torch.isfinite(new).all(dim=1)
+        self.points = torch.where((alive & finite)[:, None], new, self.points)
+        diverged = alive & ~finite
+        escaped = alive & finite & self.holds(self.points)
+        self.diverged, self.escaped = self.diverged | diverged, self.escaped | escaped
+        self.time = torch.where(escaped, t, self.time)
+        self.ended = torch.where(escaped | diverged, t, self.ended)
+        return self.points
+
+    def look(self) -> bool:
+        """Note which runs have moved since the look before the last; whether any is alive.
+
+        A rate or a momentum can pause for a few steps, which two looks span. Waits for the device.
+        """
+        before, last = self._looks
+        self.moved = (before != self.points).any(dim=1)
+        self._looks = (last, self.points)
+        return bool(self.alive.any())
+
+
 def _followed(
     f: Landscape,
-    at: Tensor,
     ensemble: Ensemble,
-    event: LeavesBall | FallsBelow,
-    schedule: str | None,
+    runs: Runs,
     steps: int,
-    label: str,
-    law: Theory,
+    schedule: str | None,
+    growth: "_Growth | None",
     recorder: Recorder | None,
-    progress: Progress,
-) -> Escapes:
-    """Step the ensemble until every run is over. Runs that are over stay where they are and disturb no other."""
+    told: Callable[[int], None],
+) -> tuple[Paths | None, bool]:
+    """Step the ensemble until every run is over; the paths, and whether rates ended at zero.
+
+    Runs that are over stay where they are and disturb no other.
+    """
     schedules = [] if schedule is None else [Schedule(schedule, o) for o in ensemble.optimizers]
     if any(s.needs_loss for s in schedules):
-        raise ValueError("ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: use another schedule.")
-    holds = event.holds(f, at)
-    X = ensemble.points.clone()  # the points themselves move
-    growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
-    if recorder is not None:
-        recorder.add(0, X)
-    escaped = holds(X)
-    diverged = torch.zeros_like(escaped)
-    time = torch.where(escaped, 0, steps)
-    ended = time.clone()
-    earliest = earlier = X
-    moved = torch.ones_like(escaped)
+        raise ValueError(
+            "ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: "
+            "use another schedule."
+        )
+    watchers = [watch for watch in (growth, recorder) if watch is not None]
+    for watch in watchers:
+        watch.add(0, runs.points)
     for t in range(1, steps + 1):
         ensemble.step()
         for s in schedules:
             s.step()
-        alive = ~(escaped | diverged)
-        new = ensemble.points
-        finite = torch.isfinite(new).all(dim=1)
-        X = torch.where((alive & finite)[:, None], new, X)
+        X = runs.take(t, ensemble.points)
         ensemble.put(X)
-        diverged = diverged | (alive & ~finite)
-        left = alive & finite & holds(X)
-        escaped = escaped | left
-        time = torch.where(left, t, time)
-        ended = torch.where(left | (alive & ~finite), t, ended)
-        if growth is not None:
-            growth.look(t, X)
-        if recorder is not None:
-            recorder.add(t, X)
+        for watch in watchers:
+            watch.add(t, X)
         if t % CHECK == 0 or t == steps:
-            moved = (earliest != X).any(dim=1)  # over at least CHECK steps: a rate or a momentum can pause for a few
-            earliest, earlier = earlier, X
-            progress(label, t, steps)
-            if not bool((~(escaped | diverged)).any()):  # waits for the device
+            told(t)
+            if not runs.look():
                 break
-    stalled = ~(escaped | diverged | moved)
-    grown = None if growth is None else growth.median(X, ended, escaped)
-    paths = None if recorder is None else recorder.paths(f, t, X)
-    over = bool(schedules) and not any(float(group["lr"]) for o in ensemble.optimizers for group in o.param_groups)
-    return _escapes(time, escaped, diverged, stalled, ended, X, grown, law, paths, over)
+    rates = [float(group["lr"]) for o in ensemble.optimizers for group in o.param_groups]
+    paths = None if recorder is None else recorder.paths(f, t, runs.points)
+    return paths, bool(schedules) and not any(rates)
 
 
 class _Growth:
@@ -298,47 +351,51 @@ class _Growth:
         self.distances, self.inner = event.distances(at), INNER * event.radius
         self.step = torch.full((len(X),), -1, dtype=torch.int64, device=X.device)
         self.size = torch.ones(len(X), dtype=torch.float64, device=X.device)
-        self.look(0, X)
 
-    def look(self, t: int, X: Tensor) -> None:
+    def add(self, t: int, X: Tensor) -> None:
         D = self.distances(X)
         new = (self.step < 0) & (self.inner < D)
         self.step, self.size = torch.where(new, t, self.step), torch.where(new, D, self.size)
 
-    def median(self, X: Tensor, ended: Tensor, escaped: Tensor) -> Estimate | None:
-        whole = escaped & (self.step >= 0) & (ended > self.step)
-        if not bool(whole.any()):
+    def median(self, runs: Runs) -> Estimate | None:
+        """Over the runs that escaped; None where none did in more than one step."""
+        measured = runs.escaped & (self.step >= 0) & (runs.ended > self.step)
+        if not bool(measured.any()):
             return None
-        folds = (self.distances(X) / self.size).log() / (ended - self.step)
-        return median(folds[whole].cpu().numpy())
+        folds = (self.distances(runs.points) / self.size).log() / (runs.ended - self.step)
+        return median(folds[measured].cpu().numpy())
+
+
+def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
+    """What holds the runs (R,) that stopped. over: the schedule has ended at a rate of zero."""
+    if not bool(stalled.any()):
+        return []
+    stopped = f"{int(stalled.sum())} of {len(stalled)} runs stopped"
+    if over:
+        return [f"{stopped}: the schedule took their rate to zero, so that they would never leave."]
+    return [
+        f"{stopped} changing in any bit of {str(dtype).removeprefix('torch.')}: their step is "
+        "zero or below rounding, so that they would never leave. "
+        "That is a property of the arithmetic, not of the landscape."
+    ]
 
 
 def _escapes(
-    time: Tensor,
-    escaped: Tensor,
-    diverged: Tensor,
-    stalled: Tensor,
-    ended: Tensor,
-    X: Tensor,
-    growth: Estimate | None,
-    law: Theory,
-    paths: Paths | None,
-    over: bool,
+    runs: Runs, growth: Estimate | None, law: Theory, paths: Paths | None, over: bool
 ) -> Escapes:
-    """``over``: the schedule has ended at a rate of zero."""
-    time, escaped, diverged, stalled, ended = (t.cpu() for t in (time, escaped, diverged, stalled, ended))
-    notes = []
-    if over and bool(stalled.any()):
-        notes.append(
-            f"{int(stalled.sum())} of {len(time)} runs stopped: the schedule took their rate to zero, so that they would never leave."
-        )
-    elif bool(stalled.any()):
-        notes.append(
-            f"{int(stalled.sum())} of {len(time)} runs stopped changing in any bit of {str(X.dtype).removeprefix('torch.')}: their step is "
-            "zero or below rounding, so that they would never leave. That is a property of the arithmetic, not of the landscape."
-        )
-    seen, left = ended.numpy(), escaped.numpy()
+    seen, left = runs.ended.cpu(), runs.escaped.cpu()
+    stalled = runs.stalled.cpu()
     return Escapes(
-        time, escaped, diverged, stalled, ended, X.cpu(), kaplan_meier_median(seen, left), notes,
-        exponential_rate(seen, left), growth, law, paths,
-    )  # fmt: skip
+        steps=runs.time.cpu(),
+        escaped=left,
+        diverged=runs.diverged.cpu(),
+        stalled=stalled,
+        ended=seen,
+        ends=runs.points.cpu(),
+        median=kaplan_meier_median(seen.numpy(), left.numpy()),
+        notes=_notes(stalled, runs.points.dtype, over),
+        rate=exponential_rate(seen.numpy(), left.numpy()),
+        growth=growth,
+        theory=law,
+        paths=paths,
+    )

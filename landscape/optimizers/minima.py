@@ -15,8 +15,10 @@ from landscape import theory
 from landscape.core import Progress, silent
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.optimizers.escape import LeavesBall, escape
-from landscape.optimizers.studies import Comparison, Series, mean_steps, origin_of, slope
+from landscape.optimizers.studies import Comparison, Series, mean_steps, origin_of
 from landscape.results import Estimate
+from landscape.results.statistics import slope
+from landscape.rng import words
 
 FAR = 64.0  # the centre of the ball that runs leave lies so far to the left that they can leave it on the right alone
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from landscape import theory, zoo
@@ -18,6 +17,7 @@ from landscape.core import Landscape, Progress, silent
 from landscape.operators.hessian import Hessian
 from landscape.optimizers.escape import Escapes, FallsBelow, LeavesBall, escape
 from landscape.results import Estimate, Provenance, Result, result
+from landscape.results.statistics import exact, slope
 from landscape.rng import generator, words
 from landscape.zoo.linear import deep_linear
 
@@ -135,7 +135,7 @@ def _stalled(found: Escapes) -> str:
 
 def _fits(series: list[Series], kappa: float) -> dict[str, Estimate]:
     """How each grows with d, of the dimensions left: as a factor a dimension and as a power."""
-    fits = {"kappa, the factor a dimension in the limit, exactly": Estimate(kappa, 0.0, kappa, kappa)}
+    fits = {"kappa, the factor a dimension in the limit, exactly": exact(kappa)}
     for s in series:
         known = [(x, m.value) for x, m in zip(s.x, s.measured, strict=True) if math.isfinite(m.value)]
         if len(known) < 3:
@@ -147,16 +147,6 @@ def _fits(series: list[Series], kappa: float) -> dict[str, Estimate]:
         )
         fits[f"{s.label}: power of d"] = power
     return fits
-
-
-def slope(x: np.ndarray, y: np.ndarray) -> Estimate:
-    """The slope of a straight line through points (m,), m at least 3, by least squares; 95 % by Student's t of m - 2."""
-    dx = x - x.mean()
-    b = float(dx @ y / (dx @ dx))
-    rest = y - y.mean() - b * dx
-    error = math.sqrt(float(rest @ rest) / (len(x) - 2) / float(dx @ dx))
-    reach = error * float(student.ppf(0.975, len(x) - 2))
-    return Estimate(b, error, b - reach, b + reach)
 
 
 def barrier_study(
@@ -246,7 +236,7 @@ def plateau_study(
         most = int(2 * max(e for e in expected if e is not None)) + 10
         fall = FallsBelow(0.5 * strength**2 * (1 - 0.25))  # f = (s - u)^2 / 2 at u = s / 2
         study = escape(f, at, [line], len(rows), most, start, fall, theory=False)
-        times = [Estimate(float(t), 0.0, float(t), float(t)) for t in study[line].steps]
+        times = [exact(float(t)) for t in study[line].steps]
         series.append(Series(f"{N} layers", list(starts), times, expected, [""] * len(rows)))
         origin = origin or study.provenance
         progress("layers", N, max(layers))
@@ -303,7 +293,7 @@ def saddle_study(
         for line, s in lines.items():
             run = study[line]
             s.x.append(float(-w[0]))
-            nothing = Estimate(0.0, 0.0, 0.0, 0.0)
+            nothing = exact(0.0)
             s.measured.append(run.growth if run.growth is not None else nothing)
             s.predicted.append(run.theory.growth)
             left = int(run.escaped.sum())

@@ -14,6 +14,7 @@ from landscape import specs
 from landscape.core import Landscape, Progress, require_landscape, silent
 from landscape.optimizers.escape import LeavesBall, Study, escape
 from landscape.results import Result, result
+from landscape.rng import words
 from landscape.specs.optimizers import Maker, Spec, as_makers
 
 Problem = Callable[[Any], tuple[Landscape, Tensor]]  # value -> landscape and the point to leave

@@ -2,6 +2,7 @@
 
 from landscape.results.base import Provenance as Provenance
 from landscape.results.base import Result as Result
+from landscape.results.estimate import Bounded as Bounded
 from landscape.results.estimate import Estimate as Estimate
 from landscape.results.provenance import origin as origin
 from landscape.results.provenance import provenance as provenance

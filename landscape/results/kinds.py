@@ -3,12 +3,13 @@
 A stored result names its class by a word of its own, so that a class may move: only the second column changes then.
 """
 
-# kind: (the module that has its class, the name that version 0.1.0 stored in its place)
+# kind: (the module that has its class, the name that version 0.1.0 stored in its place, if it did)
 KINDS: dict[str, tuple[str, str]] = {
     "analysis-layer": ("landscape.points.analyze", "landscape.analysis.Layer"),
     "analysis-polish": ("landscape.points.analyze", "landscape.analysis.Polish"),
     "analysis-report": ("landscape.points.analyze", "landscape.analysis.AnalysisReport"),
     "analysis-slice": ("landscape.points.analyze", "landscape.analysis.Slice"),
+    "bounded": ("landscape.results.estimate", ""),
     "census": ("landscape.inventory.census", "landscape.stationary.census.Census"),
     "census-picture": ("landscape.inventory.views", "landscape.stationary.picture.Picture"),
     "check": ("landscape.points.checks", "landscape.checks.Check"),
@@ -75,4 +76,4 @@ KINDS: dict[str, tuple[str, str]] = {
     "width-study": ("landscape.inventory.widths", "landscape.stationary.widths.WidthStudy"),
 }
 
-FORMER = {former: kind for kind, (_, former) in KINDS.items()}
+FORMER = {former: kind for kind, (_, former) in KINDS.items() if former}

@@ -26,7 +26,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy.stats
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
@@ -37,6 +36,7 @@ from landscape.landscapes.model import require_model
 from landscape.linalg.lanczos import eigsh
 from landscape.operators.hessian import Hessian
 from landscape.results import Estimate, Result, result
+from landscape.results.statistics import mean
 from landscape.training.follow import Followed
 from landscape.training.moving import Mover, slices
 from landscape.training.units import rescale, revive, sick_units
@@ -181,8 +181,8 @@ def _compare(changes: dict[str, list[float]], spent: dict[str, float], rates: di
     found = [
         Probe(
             name,
-            _estimate(values),
-            _estimate([a - b for a, b in zip(values, control, strict=True)]),
+            mean(values),
+            mean([a - b for a, b in zip(values, control, strict=True)]),
             sum(not math.isfinite(value) for value in values),
             spent[name],
             rates.get(name),
@@ -222,15 +222,6 @@ def _ray(f: Landscape, x: Tensor, u: Tensor, kick: float, words: str) -> tuple[f
     lengths = [kick * RAY ** (i / (POINTS - 1)) for i in range(POINTS)]
     values = [(float(f.value(x + (s * u).to(x))), s, words) for s in lengths]
     return min((value for value in values if math.isfinite(value[0])), default=(math.inf, 0.0, words))
-
-
-def _estimate(values: list[float]) -> Estimate:
-    """Mean with Student's interval over the seeds."""
-    if not all(math.isfinite(v) for v in values):
-        return Estimate(math.inf, math.inf, -math.inf, math.inf)
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    width = float(scipy.stats.t.ppf(0.975, len(values) - 1)) * error
-    return Estimate(mean, error, mean - width, mean + width)
 
 
 class _Runner:

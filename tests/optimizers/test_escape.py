@@ -16,7 +16,7 @@ import landscape as ls
 from landscape.landscapes import rows as rows_of
 from landscape.operators import noises
 from landscape.optimizers import ensembles
-from landscape.results.survival import kaplan_meier_median
+from landscape.results.statistics import kaplan_meier_median
 from landscape.specs import optimizers as makers
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
