@@ -90,7 +90,7 @@ class Apart:
                     p.copy_(part.view_as(p))
 
     def step(self, gradients: Rowwise, values: Rowwise) -> None:
-        """LBFGS asks for values and gradients where it wants them; the others get gradients here."""
+        """LBFGS asks for what it wants where it wants it; the others get gradients here."""
         if isinstance(self.optimizers[0], optim.LBFGS):
             for optimizer, row in zip(self.optimizers, self.rows, strict=True):
                 optimizer.step(partial(self._evaluate, row, gradients, values))

@@ -1,8 +1,9 @@
-"""How long real optimisers take to leave a stationary point: many runs, a stated event, honest censoring.
+"""How long real optimisers take to leave a stationary point: many runs, a stated event, honest
+censoring.
 
-at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the number of optimiser steps after which the event first holds,
-0 at the start. Runs to which it does not happen within ``steps`` are censored there, diverged ones when they diverge (Kaplan & Meier
-1958, JASA 53:457).
+at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the number of optimiser
+steps after which the event first holds, 0 at the start. Runs to which it does not happen within
+``steps`` are censored there, diverged ones when they diverge (Kaplan & Meier 1958, JASA 53:457).
 """
 
 import inspect
@@ -35,10 +36,11 @@ CHECK = 64  # steps between two looks at whether all runs are over: a look waits
 @result("leaves-ball")
 @dataclass(frozen=True, eq=False)
 class LeavesBall:
-    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all of it with None.
+    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all
+    of it with None.
 
-    ``theory.sgd_exit`` and ``adaptive_exit`` count as strictly; ``noise_exit`` counts the sphere itself as outside, where noise is with
-    probability zero.
+    ``theory.sgd_exit`` and ``adaptive_exit`` count as strictly; ``noise_exit`` counts the sphere
+    itself as outside, where noise is with probability zero.
     """
 
     radius: float
@@ -84,7 +86,9 @@ class FallsBelow:
         """Points (R, n) -> (R,) bool."""
         values = f.many().values
 
-        @cache  # one number of rows a study; rows of equal points have equal bits in one pass, not in passes of two sizes
+        # One number of rows a study; rows of equal points have equal bits in one pass, not in
+        # passes of two sizes.
+        @cache
         def level(runs: int) -> Tensor:
             return values(at.expand(runs, -1)) - self.margin
 
@@ -115,18 +119,26 @@ def event(spec: str) -> LeavesBall | FallsBelow:
 class Escapes:
     """The runs of one optimiser. Tensors are on the CPU, in the order of the starts."""
 
-    steps: Tensor  # (runs,) int64, optimiser steps after which the event first held; the study's ``steps`` where it did not
+    # (runs,) int64, optimiser steps after which the event first held; the study's ``steps`` where
+    # it did not.
+    steps: Tensor
     escaped: Tensor  # (runs,) bool
     diverged: Tensor  # (runs,) bool, became non-finite before the event
-    stalled: Tensor  # (runs,) bool, neither, and no bit of the point changed any more: no longer time; ``notes`` say what holds them
+    # (runs,) bool, neither, and no bit of the point changed any more: no longer time; ``notes`` say
+    # what holds them.
+    stalled: Tensor
     ended: Tensor  # (runs,) int64, the last step at which the run was observed
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
-    median: Estimate  # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer & Crowley's interval
+    # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer &
+    # Crowley's interval.
+    median: Estimate
     notes: list[str]
-    rate: Estimate  # escapes a run and step, as of an exponential law: events over all steps seen, with its 95 % interval
-    growth: (
-        Estimate | None
-    )  # e-folds of the distance a step, from a tenth of the radius to the radius: the median over runs
+    # Escapes a run and step, as of an exponential law: events over all steps seen, with its 95 %
+    # interval.
+    rate: Estimate
+    # E-folds of the distance a step, from a tenth of the radius to the radius: the median over
+    # the runs that escaped.
+    growth: Estimate | None
     theory: Theory  # the same from a law, where there is one
     paths: Paths | None  # of the first runs, where they were to be recorded
 
@@ -169,26 +181,35 @@ def escape(
     """Let real torch optimisers leave a stationary point.
 
     Args:
-        f: a formula's landscape, or a model's (its model is not touched); float32 or float64, CPU or CUDA.
+        f: a formula's landscape, or a model's (its model is not touched); float32 or float64, CPU
+            or CUDA.
         at: (n,) the stationary point.
-        optimizers: ``"sgd:lr=0.1"``: a torch class in any case with its options; ``"adamw:lr=1e-3; *.bias:weight_decay=0"``: others for the
-            parameters of a model whose names match; or label -> function of a list of parameters.
+        optimizers: ``"sgd:lr=0.1"``: a torch class in any case with its options; ``"adamw:lr=1e-3;
+            *.bias:weight_decay=0"``: others for the parameters of a model whose names match; or
+            label -> function of a list of parameters.
         runs, steps: how many, and when they are given up.
-        start: a distance from ``at`` in random directions, or displacements (runs, n). The same starts for all optimisers.
+        start: a distance from ``at`` in random directions, or displacements (runs, n). The same
+            starts for all optimisers.
         event: what counts as having left.
-        noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every run draws B samples at every step;
-            "hessian:B": N(0, |H| / B) added, H the Hessian where the run is (Xie et al. 2021), up to 64 variables;
-            "perturbed:radius=R,threshold=G,interval=T": a kick, uniform in a ball of radius R, before a step at which |gradient| <= G and
-            the run's last kick is more than T steps ago (Jin et al. 2017).
-        schedule: see ``schedules``; every run of an optimiser has the same rate. None: the rate is constant.
+        noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every
+            run draws B samples at every step; "hessian:B": N(0, |H| / B) added, H the Hessian where
+            the run is (Xie et al. 2021), up to 64 variables;
+            "perturbed:radius=R,threshold=G,interval=T": a kick, uniform in a ball of radius R,
+            before a step at which |gradient| <= G and the run's last kick is more than T steps ago
+            (Jin et al. 2017).
+        schedule: see ``schedules``; every run of an optimiser has the same rate. None: the rate is
+            constant.
         seed: of starts and noise; optimisers get independent noise.
-        theory: whether to look for a law beside the measured times: forms the Hessian at the point, up to 400 parameters.
+        theory: whether to look for a law beside the measured times: forms the Hessian at the point,
+            up to 400 parameters.
         record: of how many of the first runs to keep the paths, and f on a plane around the point.
 
     Raises:
-        ValueError: an option is out of range, or a name is unknown; the message has the nearest one.
+        ValueError: an option is out of range, or a name is unknown; the message has the nearest
+            one.
 
-    Cost: one gradient a run and step, and one value where the event asks for it; rows are evaluated together.
+    Cost: one gradient a run and step, and one value where the event asks for it; rows are evaluated
+    together.
     """
     require_landscape(f, "escape")
     whole(1, runs=runs, steps=steps)
@@ -345,7 +366,9 @@ def _followed(
 
 
 class _Growth:
-    """e-folds of the distance a step between a tenth of the radius, or the start where that is farther, and the end."""
+    """e-folds of the distance a step between a tenth of the radius, or the start where that is
+    farther, and the end.
+    """
 
     def __init__(self, event: LeavesBall, at: Tensor, X: Tensor) -> None:
         self.distances, self.inner = event.distances(at), INNER * event.radius

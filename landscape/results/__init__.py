@@ -1,4 +1,6 @@
-"""What solvers hand back: results that know their errors, where they come from, and how they are stored."""
+"""What solvers hand back: results that know their errors, where they come from, and how they are
+stored.
+"""
 
 from landscape.results.base import Provenance as Provenance
 from landscape.results.base import Result as Result

@@ -27,7 +27,7 @@ class Estimate:
 @result("bounded")
 @dataclasses.dataclass(frozen=True)
 class Bounded:
-    """A number that a solver has bounded: the true one lies in ``value`` ± ``bound`` for certain."""
+    """A number that a solver has bounded: the true one certainly lies in ``value`` ± ``bound``."""
 
     value: float
     bound: float  # at least 0, in the units of value; rounding of the arithmetic included

@@ -71,7 +71,8 @@ def kaplan_meier_median(times: np.ndarray, observed: np.ndarray) -> Estimate:
     """
     survival = stats.ecdf(stats.CensoredData.right_censored(times, ~observed)).sf
     with warnings.catch_warnings():
-        # The variance has no value where all survive or none does; survival itself is certain there.
+        # The variance has no value where all survive or none does; survival itself is certain
+        # there.
         warnings.simplefilter("ignore", RuntimeWarning)
         limits = survival.confidence_interval(CONFIDENCE, method="log-log")
 

@@ -1,6 +1,7 @@
-"""What is written on one line: ``name:key=value,key=value``, and the answer to a name that is not known.
+"""What is written on one line, ``name:key=value,key=value``, and the answer to an unknown name.
 
-Values are JSON or Python literals, bare words are strings; a comma inside brackets or quotes does not split.
+Values are JSON or Python literals, bare words are strings; a comma inside brackets or quotes does
+not split.
 """
 
 import ast
@@ -12,7 +13,7 @@ from typing import Any
 
 
 def split(spec: str) -> tuple[str, dict[str, Any]]:
-    """``"huber:delta=0.5"`` -> ``("huber", {"delta": 0.5})``; without a colon the options are empty.
+    """``"huber:delta=0.5"`` -> ``("huber", {"delta": 0.5})``; without a colon there are no options.
 
     Raises:
         ValueError: an option is not ``key=value``, or is given twice.
@@ -27,7 +28,9 @@ def options(text: str, spec: str) -> dict[str, Any]:
     for part in _pieces(text) if text.strip() else ():
         key, equals, value = (s.strip() for s in part.partition("="))
         if not equals or not key:
-            raise ValueError(f"{spec!r}: {part!r} is not an option. Write name:key=value,key=value.")
+            raise ValueError(
+                f"{spec!r}: {part!r} is not an option. Write name:key=value,key=value."
+            )
         if key in found:
             raise ValueError(f"{spec!r} gives {key} twice.")
         found[key] = literal(value)

@@ -1,4 +1,6 @@
-"""What a tracer reads of a loop: the point at which its landscape is, and the optimiser's own quantities there."""
+"""What a tracer reads of a loop: the point at which its landscape is, and the optimiser's own
+quantities there.
+"""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -51,7 +53,7 @@ class Followed:
         return torch.cat(flat)
 
     def norms(self, vector: Tensor) -> Tensor:
-        """The norms (L,), float64, of the parts of a vector (n,) in each of f's parameter tensors."""
+        """The norms (L,), float64, of a vector (n,) in each of f's parameter tensors."""
         sizes = [s.stop - s.start for s in self.layout.values()]
         # Sums in float32 lose digits.
         parts = torch.split(vector.double(), sizes)

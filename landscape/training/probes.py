@@ -1,16 +1,19 @@
 """Counterfactual probes: from where a run stands, what would get it moving?
 
-Every trial starts from copies of the model's parameters and of the optimiser's state, changes one thing, and takes the same number of
-steps; the unchanged run is the control, and trials are paired with it by the seed that draws batches. The user's model, its buffers
-and gradients, the optimiser and the global generators stay as they are. Trials hold the learning rate: no schedule is followed.
+Every trial starts from copies of the model's parameters and of the optimiser's state, changes one
+thing, and takes the same number of steps; the unchanged run is the control, and trials are paired
+with it by the seed that draws batches. The user's model, its buffers and gradients, the optimiser
+and the global generators stay as they are. Trials hold the learning rate: no schedule is followed.
 
-A remedy wins (``Probes.best``) when its paired interval against the control excludes zero and its mean gain is more than what is
-negligible: ``matters`` times the loss's own unit, and ROUNDING eps |f(x)| at least. The unit is the largest of |f(x)|, the span and,
-where the caller knows it, ``scale``: the fall of the loss over the run, say. The span is f(x) less the lowest loss seen, at the ends
-of trials or on rays x + s u, s from ``kick`` to RAY times that: u is against the gradient, and in a landscape of few parameters and one
-batch also along it, along v, and in random directions, since far from a well the gradient need not point to it. On a plateau every
-trial gains next to nothing, and none wins; ``Probes.leap`` is then the s that leaves it, if one was seen. A control that diverges
-counts as if it had stayed where it was.
+A remedy wins (``Probes.best``) when its paired interval against the control excludes zero and its
+mean gain is more than what is negligible: ``matters`` times the loss's own unit, and ROUNDING eps
+|f(x)| at least. The unit is the largest of |f(x)|, the span and, where the caller knows it,
+``scale``: the fall of the loss over the run, say. The span is f(x) less the lowest loss seen, at
+the ends of trials or on rays x + s u, s from ``kick`` to RAY times that: u is against the gradient,
+and in a landscape of few parameters and one batch also along it, along v, and in random directions,
+since far from a well the gradient need not point to it. On a plateau every trial gains next to
+nothing, and none wins; ``Probes.leap`` is then the s that leaves it, if one was seen. A control
+that diverges counts as if it had stayed where it was.
 
 x: parameters (n,), v: the unit eigenvector of the Hessian's lowest eigenvalue, l.
 Gradient descent at rate a leaves a strict saddle along v by a factor
@@ -60,9 +63,8 @@ class Probe:
     against_control: Estimate  # the same less the control's, paired by seed
     diverged: int  # seeds whose loss ended non-finite; the estimates are then infinite
     gradients: float  # passes over all the data spent on gradients, all seeds together
-    rate: (
-        float | None
-    )  # ln of the growth along v a step of a small displacement; of the eigenvector's probes only
+    # ln of the growth along v a step of a small displacement; only the eigenvector's probes have it.
+    rate: float | None
 
 
 @result("probes")
@@ -71,19 +73,18 @@ class Probes(Result):
     """Trials side by side, the best first."""
 
     probes: list[Probe]
-    best: str  # the first one that certainly beats the control by more than is negligible, else "control"
+    # The first one that certainly beats the control by more than is negligible, else "control".
+    best: str
     loss: float  # at the start
     negligible: float  # a mean gain up to this is no cure
-    leap: (
-        float | None
-    )  # where none wins: the length of a step that gains more than that; None: none was found
+    # Where no probe wins, the length of a step that gains more than that; None: none was seen.
+    leap: float | None
     along: str  # in which direction that step goes; "" without one
     steps: int
     seeds: int
     curvature: float  # the Hessian's lowest eigenvalue at the start
-    predicted_rate: (
-        float | None
-    )  # ln(1 + lr |curvature|) for plain SGD at a negative curvature, else None
+    # ln(1 + lr |curvature|) for plain SGD at a negative curvature, else None.
+    predicted_rate: float | None
     products: int  # Hessian-vector products spent
 
     def __getitem__(self, name: str) -> Probe:
@@ -146,23 +147,27 @@ def probe(
     """Try remedies on copies of a stuck run, beside the unchanged run.
 
     Args:
-        f: the run's landscape; its micro-batches are those that the run draws from, one a step. The point of a formula is the
-            optimiser's parameters, concatenated.
+        f: the run's landscape; its micro-batches are those that the run draws from, one a step. The
+            point of a formula is the optimiser's parameters, concatenated.
         optimizer: the run's own, over the parameters of f's model.
         steps: of each trial.
         seeds: trials of each remedy, at least 2.
         seed: of batches, noise and fresh weights; the global generators are not touched.
-        kick: length of the step along an eigenvector and of noise; None: a tenth of |x|, at least 0.1.
+        kick: length of the step along an eigenvector and of noise; None: a tenth of |x|, at least
+            0.1.
         matters: the smallest gain worth having, as a share of the loss's unit; see the module.
-        scale: a change of the loss that is large in this problem, in its units, such as its fall over the run.
+        scale: a change of the loss that is large in this problem, in its units, such as its fall
+            over the run.
 
     Raises:
         TypeError: an argument is of another kind.
-        ValueError: fewer than 2 seeds or 1 step, or an optimiser that holds none of the model's parameters.
+        ValueError: fewer than 2 seeds or 1 step, or an optimiser that holds none of the model's
+            parameters.
         NumericalError: the loss is not finite at the start.
 
-    Cost: about steps seeds 9 gradients of a micro-batch, one gradient and 41 values over all the data (50 times as many values with
-    up to 8 parameters and one batch), and the products of one search for the lowest eigenvalue.
+    Cost: about steps seeds 9 gradients of a micro-batch, one gradient and 41 values over all the
+    data (50 times as many values with up to 8 parameters and one batch), and the products of one
+    search for the lowest eigenvalue.
     """
     if seeds < 2 or steps < 1:
         raise ValueError(
@@ -303,7 +308,8 @@ class _Runner:
         return float(self.f.value(mover.point())), mover.spent
 
     def rate(self, trial: Trial, kick: float, optimizer: Optimizer) -> float | None:
-        """ln of the growth a step of a small displacement along the trial's direction, if it has one.
+        """ln of the growth a step of a small displacement along the trial's direction, if it has
+        one.
 
         The displacement is much smaller than ``kick``, so that the curvature stays what it is over
         the first quarter of the steps. They are steps on all the data, and beside the same run

@@ -1,8 +1,11 @@
-"""What the optimiser of a run had gathered, put into a new one: momenta, moments and step counts go on instead of starting at zero.
+"""What the optimiser of a run had gathered, put into a new one: momenta, moments and step counts go
+on instead of starting at zero.
 
-A saved state is what ``optimizer.state_dict()`` gives: groups of numbered parameters with their options, and what is kept for each
-number. Numbers are no names. They follow the order in which the run listed its parameters: all of the model's, the trainable ones, or
-of either the matrices first and the vectors after, as where weight decay is of the matrices only. Every tensor must fit that order.
+A saved state is what ``optimizer.state_dict()`` gives: groups of numbered parameters with their
+options, and what is kept for each number. Numbers are no names. They follow the order in which the
+run listed its parameters: all of the model's, the trainable ones, or of either the matrices first
+and the vectors after, as where weight decay is of the matrices only. Every tensor must fit that
+order.
 """
 
 import copy
@@ -16,7 +19,8 @@ from torch.optim import Adam, AdamW, Optimizer
 from landscape.files.checkpoints import PREFIXES
 from landscape.specs.optimizers import OPTIMIZERS
 
-_KERNELS = ("foreach", "fused", "capturable", "differentiable")  # how steps are computed, not what they are
+# How steps are computed, not what they are.
+_KERNELS = ("foreach", "fused", "capturable", "differentiable")
 _OPTIONS = {name for kind in OPTIMIZERS.values() for name in inspect.signature(kind).parameters}
 
 
@@ -32,7 +36,8 @@ def restore(
         optimizer: over some of the parameters; changed only where the state fits.
         named: all of the model's parameters, in order.
         saved: ``state_dict()`` of the run's optimiser.
-        stated: options that stay as they are; the others, and which parameters form a group, become those saved. None: all stay.
+        stated: options that stay as they are; the others, and which parameters form a group, become
+            those saved. None: all stay.
 
     Returns:
         What was taken, in words.
@@ -47,40 +52,74 @@ def restore(
     if stated is not None:
         kind = type(optimizer)
         skipped = {"params", "param_names", *_KERNELS, *stated}
-        base = {k: v for k, v in optimizer.param_groups[0].items() if k not in ("params", "param_names")}
+        base = {
+            k: v for k, v in optimizer.param_groups[0].items() if k not in ("params", "param_names")
+        }
         regrouped = []
         for group in groups:
-            members = [named[names[number]] for number in group["params"] if id(named[names[number]]) in mine]
+            members = [
+                named[names[number]]
+                for number in group["params"]
+                if id(named[names[number]]) in mine
+            ]
             options = {k: v for k, v in group.items() if k not in skipped}
             if members:
                 _require_options(kind, members, base | options)
                 regrouped.append({**base, **copy.deepcopy(options), "params": members})
         optimizer.param_groups = regrouped
-    place = {id(p): i for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
-    numbers = [number for number, name in names.items() if number in kept and id(named[name]) in place]
+    place = {
+        id(p): i
+        for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])
+    }
+    numbers = [
+        number for number, name in names.items() if number in kept and id(named[name]) in place
+    ]
     body = optimizer.state_dict()
-    body["state"] = {place[id(named[names[number]])]: copy.deepcopy(kept[number]) for number in numbers}
+    body["state"] = {
+        place[id(named[names[number]])]: copy.deepcopy(kept[number]) for number in numbers
+    }
     optimizer.load_state_dict(body)
     return _told([kept[number] for number in numbers], optimizer, stated)
 
 
-def _told(states: list[Mapping[str, Any]], optimizer: Optimizer, stated: Collection[str] | None) -> str:
+def _told(
+    states: list[Mapping[str, Any]], optimizer: Optimizer, stated: Collection[str] | None
+) -> str:
     rate = float(optimizer.param_groups[0]["lr"])
     words = "" if stated is None or "lr" in stated else f", and its rate of {rate:.3g}"
-    gathered = sorted({key for state in states for key, value in state.items() if value is not None and key != "step"})
+    gathered = sorted(
+        {
+            key
+            for state in states
+            for key, value in state.items()
+            if value is not None and key != "step"
+        }
+    )
     if not gathered:
         return f"the saved optimiser had gathered nothing{words}"
     steps = max((int(state["step"]) for state in states if "step" in state), default=None)
     after = "" if steps is None else f" after {steps} steps"
-    return f"with the optimiser's saved {', '.join(gathered)} of {len(states)} tensors{after}{words}"
+    return (
+        f"with the optimiser's saved {', '.join(gathered)} of {len(states)} tensors{after}{words}"
+    )
 
 
-def _parts(saved: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], Mapping[Any, Mapping[str, Any]]]:
+def _parts(
+    saved: Mapping[str, Any],
+) -> tuple[Sequence[Mapping[str, Any]], Mapping[Any, Mapping[str, Any]]]:
     groups, kept = saved.get("param_groups"), saved.get("state")
     if not isinstance(kept, Mapping) or not isinstance(groups, list | tuple) or not groups:
-        raise ValueError("no optimiser's state: it has no 'state' and 'param_groups'. Pass optimizer.state_dict().")
-    if not all(isinstance(group, Mapping) and isinstance(group.get("params"), list | tuple) for group in groups):
-        raise ValueError("no optimiser's state: a group in its 'param_groups' has no list 'params'.")
+        raise ValueError(
+            "no optimiser's state: it has no 'state' and 'param_groups'. Pass "
+            "optimizer.state_dict()."
+        )
+    if not all(
+        isinstance(group, Mapping) and isinstance(group.get("params"), list | tuple)
+        for group in groups
+    ):
+        raise ValueError(
+            "no optimiser's state: a group in its 'param_groups' has no list 'params'."
+        )
     if not all(isinstance(state, Mapping) for state in kept.values()):
         raise ValueError("no optimiser's state: what it keeps for a parameter is no dict.")
     if not all(isinstance(state.get("step", 0), int | float | Tensor) for state in kept.values()):
@@ -90,33 +129,46 @@ def _parts(saved: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], Mappi
 
 def _require_kind(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> None:
     foreign = sorted(
-        {k for group in groups for k in group if k in _OPTIONS} - {"params", *_KERNELS, *optimizer.defaults}
+        {k for group in groups for k in group if k in _OPTIONS}
+        - {"params", *_KERNELS, *optimizer.defaults}
     )
     if foreign:
         raise ValueError(
-            f"the saved state is of another optimiser than {type(optimizer).__name__}: it has {', '.join(foreign)}. "
+            f"the saved state is of another optimiser than {type(optimizer).__name__}: it has "
+            f"{', '.join(foreign)}. "
             "Name the one that the run had."
         )
     if isinstance(optimizer, Adam):  # torch's AdamW is an Adam with this option, and all the others
-        decoupled = isinstance(optimizer, AdamW) or bool(optimizer.defaults["decoupled_weight_decay"])
-        if any(bool(group.get("decoupled_weight_decay", decoupled)) != decoupled for group in groups):
+        decoupled = isinstance(optimizer, AdamW) or bool(
+            optimizer.defaults["decoupled_weight_decay"]
+        )
+        if any(
+            bool(group.get("decoupled_weight_decay", decoupled)) != decoupled for group in groups
+        ):
             raise ValueError(
-                f"the saved state is of {'Adam' if decoupled else 'AdamW'}, not {type(optimizer).__name__}: "
+                f"the saved state is of {'Adam' if decoupled else 'AdamW'}, not "
+                f"{type(optimizer).__name__}: "
                 "its weight decay is another. Name the one that the run had."
             )
 
 
-def _require_options(kind: type[Optimizer], parameters: list[nn.Parameter], options: Mapping[str, Any]) -> None:
+def _require_options(
+    kind: type[Optimizer], parameters: list[nn.Parameter], options: Mapping[str, Any]
+) -> None:
     """The class itself says what it does not take."""
     known = inspect.signature(kind).parameters
     try:
         kind(parameters, **{k: v for k, v in options.items() if k in known})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the saved state has options that {kind.__name__} does not take: {error}") from error
+        raise ValueError(
+            f"the saved state has options that {kind.__name__} does not take: {error}"
+        ) from error
 
 
 def _names(
-    groups: Sequence[Mapping[str, Any]], kept: Mapping[Any, Mapping[str, Any]], named: Mapping[str, nn.Parameter]
+    groups: Sequence[Mapping[str, Any]],
+    kept: Mapping[Any, Mapping[str, Any]],
+    named: Mapping[str, nn.Parameter],
 ) -> dict[Any, str]:
     """The name of every numbered parameter."""
     numbers = [number for group in groups for number in group["params"]]
@@ -130,11 +182,15 @@ def _names(
             orders += [sorted(order, key=lambda k: named[k].ndim < 2) for order in orders]
     for order in orders:
         found = dict(zip(numbers, order, strict=False))
-        if len(order) == len(numbers) and all(_fits(kept.get(i, {}), named.get(name)) for i, name in found.items()):
+        if len(order) == len(numbers) and all(
+            _fits(kept.get(i, {}), named.get(name)) for i, name in found.items()
+        ):
             return found
     raise ValueError(
-        f"the saved state does not fit: it is of {len(numbers)} parameters in {len(groups)} groups, and the model has {len(named)}, "
-        f"{sum(p.requires_grad for p in named.values())} of them trainable, or their shapes are others. Made by "
+        f"the saved state does not fit: it is of {len(numbers)} parameters in {len(groups)} "
+        f"groups, and the model has {len(named)}, "
+        f"{sum(p.requires_grad for p in named.values())} of them trainable, or their shapes are "
+        "others. Made by "
         "Optimizer(model.named_parameters()), a state has names and fits in any order."
     )
 

@@ -93,7 +93,7 @@ def decades(x: float, low: float, high: float) -> float:
     return ramp(math.log10(max(x, 1e-300)), low, high)
 
 
-# ---- signs that several rules share -----------------------------------------------------------
+# ---- signs that several rules share
 
 
 def something_left(tail: Tail) -> float:
@@ -179,7 +179,7 @@ def gradients_quiet(tail: Tail) -> float:
     return ramp(4.0 - tail.noise, 0.0, 2.0)
 
 
-# ---- units and layers -------------------------------------------------------------------------
+# ---- units and layers
 
 
 def outputs_saturated(tail: Tail) -> float:
@@ -227,7 +227,7 @@ def first_layer_still(tail: Tail) -> float:
     return 1 - decades(tail.modules.moved, -2.5, -1.0)
 
 
-# ---- learning rate ----------------------------------------------------------------------------
+# ---- learning rate
 
 
 def rate_decayed(tail: Tail) -> float:
@@ -337,7 +337,7 @@ def nothing_else_holds(tail: Tail) -> float:
     return 1 - max(OVERSHOOTS.weigh(tail)[0], NOISE.weigh(tail)[0])
 
 
-# ---- noise ------------------------------------------------------------------------------------
+# ---- noise
 
 
 def promise_lost(tail: Tail) -> float:
@@ -370,7 +370,7 @@ def noise_keeps_up_the_loss(tail: Tail) -> float:
     )
 
 
-# ---- saddle, minimum, flat --------------------------------------------------------------------
+# ---- saddle, minimum, flat
 
 
 def _growth(tail: Tail) -> float:
@@ -454,7 +454,7 @@ def loss_stands(tail: Tail) -> float:
     return 1 - decades(tail.promised / tail.unit, -2.0, -0.5)
 
 
-# ---- evidence in words ------------------------------------------------------------------------
+# ---- evidence in words
 
 
 def _saturated(tail: Tail) -> list[str]:
@@ -581,7 +581,7 @@ def _flat(tail: Tail) -> list[str]:
     ]
 
 
-# ---- the rules --------------------------------------------------------------------------------
+# ---- the rules
 
 OVERSHOOTS = Rule(
     "learning rate",
