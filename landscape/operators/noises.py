@@ -1,5 +1,4 @@
-"""Where the gradients of many runs come from: a landscape's own, those of fresh mini-batches, with
-noise; and kicks near saddles.
+"""Where the gradients of many runs come from: the landscape, mini-batches, noise; and kicks.
 
 X: (R, n), one run a row. Rows draw their own noise from one generator, made here by a seed.
 """
@@ -7,7 +6,7 @@ X: (R, n), one run a row. Rows draw their own noise from one generator, made her
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -45,23 +44,13 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
     if spec == "none":
         return Noise(f.many().gradients)
     kind, _, text = spec.partition(":")
-    value = specs.literal(text)
-    if (
-        kind == "isotropic"
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and 0 <= value < math.inf
-    ):
-        return Noise(isotropic(f.many().gradients, float(value), seed, device))
+    size = specs.literal(text)
+    if kind == "isotropic" and _is_size(size):
+        return Noise(isotropic(f.many().gradients, float(size), seed, device))
     if kind == "minibatch" and text.isdigit():
         return Noise(minibatch(f, int(text), seed))
-    if (
-        kind == "hessian"
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and 0 < value < math.inf
-    ):
-        return Noise(hessian(f, float(value), seed, device))
+    if kind == "hessian" and _is_size(size) and size > 0:
+        return Noise(hessian(f, float(size), seed, device))
     if kind == "perturbed":
         return _perturbed(f, spec, seed, device)
     hint = "" if kind in KINDS else specs.closest(kind, KINDS)
@@ -70,6 +59,13 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
         "'perturbed:radius=R,threshold=G,interval=T', "
         f"got {spec!r}.{hint}"
     )
+
+
+def _is_size(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a finite number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < math.inf
 
 
 def isotropic(
@@ -92,9 +88,11 @@ def isotropic(
 def hessian(
     f: Landscape, size: float, seed: np.random.SeedSequence, device: torch.device
 ) -> Rowwise:
-    """Gradients with noise N(0, |H| / ``size``) added to each, |H| the Hessian at the run's own
-    point without its signs: what mini-batches of this size do near the minimum of a likelihood
-    (Xie, Sato & Sugiyama 2021, ICLR, eq. 5), for landscapes that have no data.
+    """Gradients with noise N(0, |H| / ``size``) added, as mini-batches of this size make it.
+
+    |H| is the Hessian at the run's own point without its signs. This is what mini-batches do near
+    the minimum of a likelihood (Xie, Sato & Sugiyama 2021, ICLR, eq. 5), for landscapes that have
+    no data.
 
     Raises:
         ValueError: f has too many variables.
@@ -121,8 +119,9 @@ def hessian(
 
 
 def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable[[Tensor], Tensor]:
-    """Gradients of fresh mini-batches: every run draws its own ``size`` samples, without
-    replacement, at every step.
+    """Gradients of fresh mini-batches.
+
+    Every run draws its own ``size`` samples, without replacement, at every step.
 
     Raises:
         ValueError: f has no data, or fewer samples.
@@ -155,10 +154,9 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
 
 
 def lots(runs: int, size: int, samples: int, random: torch.Generator) -> Tensor:
-    """(runs, size) int64: of every run ``size`` different numbers below ``samples``, each set as
-    likely as any other.
+    """``size`` different numbers below ``samples`` for every run, (runs, size) int64.
 
-    Few of many by Floyd's algorithm (Bentley & Floyd 1987, CACM 30:754), which draws ``size``
+    Each set is as likely as any other. Few of many by Floyd's algorithm (Bentley & Floyd 1987, CACM 30:754), which draws ``size``
     numbers a run and not ``samples``.
     """
     device = random.device
@@ -206,11 +204,7 @@ def _perturbed(
             )
     for key in known:
         value = given.get(key)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 <= value < math.inf
-        ):
+        if not _is_size(value):
             raise ValueError(f"{spec!r}: {key} must be a number of at least 0, got {value!r}.")
     if given["interval"] != int(given["interval"]):
         raise ValueError(
@@ -265,8 +259,9 @@ class Perturbation:
 
 
 def starts(at: Tensor, start: float | Tensor, runs: int, seed: np.random.SeedSequence) -> Tensor:
-    """(runs, n): at a distance from ``at`` (n,) in random directions, or displaced from it by
-    ``start`` (runs, n).
+    """Where runs start, (runs, n): beside the point ``at`` (n,).
+
+    start: a distance from it, in random directions, or the displacements (runs, n).
 
     Raises:
         ValueError: the shape does not fit, or the distance is negative.

@@ -1,5 +1,4 @@
-"""Full-batch training at the edge of stability: the sharpness rises to the largest stable curvature
-and hovers there.
+"""Full-batch training at the edge of stability: sharpness rises to its limit and hovers there.
 
 Sharpness: the largest eigenvalue of the Hessian. Limit: 2 / lr for gradient descent, (2 + 2 mu) /
 lr with momentum mu (Cohen, Kaur, Li, Kolter & Talwalkar 2021, ICLR); of any SGD,
@@ -7,8 +6,9 @@ lr with momentum mu (Cohen, Kaur, Li, Kolter & Talwalkar 2021, ICLR); of any SGD
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, optim
@@ -67,8 +67,7 @@ def edge_of_stability(
     seed: int = 0,
     progress: Progress = silent,
 ) -> EdgeStudy:
-    """Train on all the data by SGD and measure the sharpness beside the curvature that the
-    optimiser can bear.
+    """Train on all the data by SGD; measure the sharpness beside the curvature that SGD can bear.
 
     Args:
         f: a small network's landscape, best in float64.
@@ -103,23 +102,35 @@ def edge_of_stability(
         }
         limit = theory.sgd_limit(float(make.options.get("lr", 1e-3)), **options)
         ensemble = Ensemble(start[None], make, f.many().gradients, f.value, f=f)
-        records, diverged = [], None
-        for t in range(steps + 1):
-            if t % every == 0:
-                found = _measured(f, ensemble.points[0], seed)
-                progress(line, t, steps)
-                if found is None:
-                    diverged = t
-                    break
-                records.append((t, *found))
-            ensemble.step()
-        if not records:
-            raise NumericalError(
-                "the loss or its Hessian is not finite at the start: begin elsewhere."
-            )
-        runs[line] = _run(records, limit, diverged)
+        told = partial(progress, line)
+        runs[line] = _run(*_records(f, ensemble, steps, every, seed, told), limit)
     origin = provenance(f, start, seed, optimizers=list(optimizers), steps=steps, every=every)
     return EdgeStudy(runs, provenance=origin)
+
+
+def _records(
+    f: Landscape,
+    ensemble: Ensemble,
+    steps: int,
+    every: int,
+    seed: int,
+    told: Callable[[int, int], None],
+) -> tuple[list[tuple[int, float, float]], int | None]:
+    """Step, loss and sharpness at every ``every``-th step, and the step at which it diverged."""
+    records: list[tuple[int, float, float]] = []
+    for t in range(steps + 1):
+        if t % every == 0:
+            measured = _measured(f, ensemble.points[0], seed)
+            told(t, steps)
+            if measured is None and not records:
+                raise NumericalError(
+                    "the loss or its Hessian is not finite at the start: begin elsewhere."
+                )
+            if measured is None:
+                return records, t
+            records.append((t, *measured))
+        ensemble.step()
+    return records, None
 
 
 def _measured(f: Landscape, x: Tensor, seed: int) -> tuple[float, float] | None:
@@ -141,7 +152,7 @@ def _measured(f: Landscape, x: Tensor, seed: int) -> tuple[float, float] | None:
     )
 
 
-def _run(records: list[tuple[int, float, float]], limit: float, diverged: int | None) -> EdgeRun:
+def _run(records: list[tuple[int, float, float]], diverged: int | None, limit: float) -> EdgeRun:
     steps = torch.tensor([t for t, _, _ in records], dtype=torch.int64, device="cpu")
     losses, sharpness = (
         torch.tensor([row[k] for row in records], dtype=torch.float64, device="cpu") for k in (1, 2)

@@ -86,7 +86,7 @@ class Apart:
     def put(self, X: Tensor) -> None:
         with torch.no_grad():
             for row, x in zip(self.rows, X, strict=True):
-                for p, part in zip(row, x.split(self.sizes), strict=True):
+                for p, part in zip(row, torch.split(x, self.sizes), strict=True):
                     p.copy_(part.view_as(p))
 
     def step(self, gradients: Rowwise, values: Rowwise) -> None:
@@ -108,7 +108,7 @@ class Apart:
         return float(values(x)[0])
 
     def _set_gradient(self, row: list[nn.Parameter], g: Tensor) -> None:
-        for p, part in zip(row, g.split(self.sizes), strict=True):
+        for p, part in zip(row, torch.split(g, self.sizes), strict=True):
             p.grad = part.reshape(p.shape)
 
 

@@ -1,9 +1,8 @@
-"""How long real optimisers take to leave a stationary point: many runs, a stated event, honest
-censoring.
+"""How long optimisers take to leave a stationary point: many runs, one event, honest censoring.
 
 at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the number of optimiser
-steps after which the event first holds, 0 at the start. Runs to which it does not happen within
-``steps`` are censored there, diverged ones when they diverge (Kaplan & Meier 1958, JASA 53:457).
+steps after which the event first holds, 0 at the start. A run without the event is censored at
+``steps``, or at the step where it diverged (Kaplan & Meier 1958, JASA 53:457).
 """
 
 import inspect
@@ -30,14 +29,17 @@ from landscape.specs import whole
 from landscape.specs.optimizers import Maker, Spec, as_makers
 from landscape.specs.schedules import Schedule
 
+# What is shown all points (R, n) after every step t.
+Watcher = Callable[[int, Tensor], None]
 CHECK = 64  # steps between two looks at whether all runs are over: a look waits for the device
 
 
 @result("leaves-ball")
 @dataclass(frozen=True, eq=False)
 class LeavesBall:
-    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all
-    of it with None.
+    """|P(x - at)| > ``radius``, strictly.
+
+    P keeps the part in the columns of ``within`` (n, k); with None all of it.
 
     ``theory.sgd_exit`` and ``adaptive_exit`` count as strictly; ``noise_exit`` counts the sphere
     itself as outside, where noise is with probability zero.
@@ -119,13 +121,13 @@ def event(spec: str) -> LeavesBall | FallsBelow:
 class Escapes:
     """The runs of one optimiser. Tensors are on the CPU, in the order of the starts."""
 
-    # (runs,) int64, optimiser steps after which the event first held; the study's ``steps`` where
-    # it did not.
+    # (runs,) int64, optimiser steps after which the event first held; where it did not, the
+    # study's ``steps``.
     steps: Tensor
     escaped: Tensor  # (runs,) bool
     diverged: Tensor  # (runs,) bool, became non-finite before the event
-    # (runs,) bool, neither, and no bit of the point changed any more: no longer time; ``notes`` say
-    # what holds them.
+    # (runs,) bool, neither escaped nor diverged, and the point no longer changes in any bit, so
+    # that more steps would not help; see ``notes``.
     stalled: Tensor
     ended: Tensor  # (runs,) int64, the last step at which the run was observed
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
@@ -211,14 +213,9 @@ def escape(
     Cost: one gradient a run and step, and one value where the event asks for it; rows are evaluated
     together.
     """
-    require_landscape(f, "escape")
     whole(1, runs=runs, steps=steps)
-    if not isinstance(event, LeavesBall | FallsBelow):
-        raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
     whole(0, record=record)
-    at = f.locate(at)
-    if not bool(torch.isfinite(at).all()):
-        raise ValueError("at has values that are not finite: pass the stationary point to leave.")
+    at = _stationary(f, at, event)
     makers = as_makers(optimizers)
     for make in makers.values():
         require_fit(make, f)
@@ -235,20 +232,32 @@ def escape(
         states = Runs(ensemble.points.clone(), event.holds(f, at), steps)
         growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
         recorder = Recorder(min(record, runs)) if record else None
+        watchers: list[Watcher] = [w.add for w in (growth, recorder) if w is not None]
         told = partial(_tell, progress, label, steps)
-        paths, over = _followed(f, ensemble, states, steps, schedule, growth, recorder, told)
-        grown = None if growth is None else growth.median(states)
-        results[label] = _escapes(states, grown, law, paths, over)
+        last, over = _followed(ensemble, states, steps, schedule, watchers, told)
+        paths = None if recorder is None else recorder.paths(f, last, states.points)
+        results[label] = _escapes(states, growth, law, paths, over)
     origin = provenance(
         f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event)
     )
     picture = (
         plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
     )
-    rates = {} if schedule is None else _rates(makers, schedule, results)
+    rates = _rates(makers, schedule, results)
     return Study(
         at.cpu(), X.cpu(), event, noise, schedule, steps, results, picture, rates, provenance=origin
     )
+
+
+def _stationary(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> Tensor:
+    """The point that runs leave, checked."""
+    require_landscape(f, "escape")
+    if not isinstance(event, LeavesBall | FallsBelow):
+        raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
+    at = f.locate(at)
+    if not bool(torch.isfinite(at).all()):
+        raise ValueError("at has values that are not finite: pass the stationary point to leave.")
+    return at
 
 
 def _tell(progress: Progress, label: str, steps: int, t: int) -> None:
@@ -256,9 +265,11 @@ def _tell(progress: Progress, label: str, steps: int, t: int) -> None:
 
 
 def _rates(
-    makers: dict[str, Maker], schedule: str, results: dict[str, Escapes]
+    makers: dict[str, Maker], schedule: str | None, results: dict[str, Escapes]
 ) -> dict[str, Tensor]:
     """The rates at the steps that each optimiser made, where its own rate is known."""
+    if schedule is None:
+        return {}
     known = {}
     for label, make in makers.items():
         if not isinstance(make, Spec):
@@ -326,28 +337,20 @@ class Runs:
 
 
 def _followed(
-    f: Landscape,
     ensemble: Ensemble,
     runs: Runs,
     steps: int,
     schedule: str | None,
-    growth: "_Growth | None",
-    recorder: Recorder | None,
+    watchers: list[Watcher],
     told: Callable[[int], None],
-) -> tuple[Paths | None, bool]:
-    """Step the ensemble until every run is over; the paths, and whether rates ended at zero.
+) -> tuple[int, bool]:
+    """Step the ensemble until every run is over; the last step, and whether rates ended at zero.
 
     Runs that are over stay where they are and disturb no other.
     """
-    schedules = [] if schedule is None else [Schedule(schedule, o) for o in ensemble.optimizers]
-    if any(s.needs_loss for s in schedules):
-        raise ValueError(
-            "ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: "
-            "use another schedule."
-        )
-    watchers = [watch for watch in (growth, recorder) if watch is not None]
+    schedules = [] if schedule is None else _schedules(schedule, ensemble)
     for watch in watchers:
-        watch.add(0, runs.points)
+        watch(0, runs.points)
     for t in range(1, steps + 1):
         ensemble.step()
         for s in schedules:
@@ -355,19 +358,33 @@ def _followed(
         X = runs.take(t, ensemble.points)
         ensemble.put(X)
         for watch in watchers:
-            watch.add(t, X)
+            watch(t, X)
         if t % CHECK == 0 or t == steps:
             told(t)
             if not runs.look():
                 break
-    rates = [float(group["lr"]) for o in ensemble.optimizers for group in o.param_groups]
-    paths = None if recorder is None else recorder.paths(f, t, runs.points)
-    return paths, bool(schedules) and not any(rates)
+    return t, bool(schedules) and _at_rest(ensemble)
+
+
+def _schedules(spec: str, ensemble: Ensemble) -> list[Schedule]:
+    schedules = [Schedule(spec, optimizer) for optimizer in ensemble.optimizers]
+    if any(s.needs_loss for s in schedules):
+        raise ValueError(
+            "ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: "
+            "use another schedule."
+        )
+    return schedules
+
+
+def _at_rest(ensemble: Ensemble) -> bool:
+    """Whether every rate is zero."""
+    return not any(float(group["lr"]) for o in ensemble.optimizers for group in o.param_groups)
 
 
 class _Growth:
-    """e-folds of the distance a step between a tenth of the radius, or the start where that is
-    farther, and the end.
+    """e-folds of the distance a step, from a tenth of the radius to the end.
+
+    A start that is farther out counts from there.
     """
 
     def __init__(self, event: LeavesBall, at: Tensor, X: Tensor) -> None:
@@ -404,7 +421,7 @@ def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
 
 
 def _escapes(
-    runs: Runs, growth: Estimate | None, law: Theory, paths: Paths | None, over: bool
+    runs: Runs, growth: _Growth | None, law: Theory, paths: Paths | None, over: bool
 ) -> Escapes:
     seen, left = runs.ended.cpu(), runs.escaped.cpu()
     stalled = runs.stalled.cpu()
@@ -418,7 +435,7 @@ def _escapes(
         median=kaplan_meier_median(seen.numpy(), left.numpy()),
         notes=_notes(stalled, runs.points.dtype, over),
         rate=exponential_rate(seen.numpy(), left.numpy()),
-        growth=growth,
+        growth=None if growth is None else growth.median(runs),
         theory=law,
         paths=paths,
     )

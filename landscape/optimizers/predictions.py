@@ -108,8 +108,10 @@ def predict(
         return Theory(model)
     if not isinstance(make, Spec):
         return Theory("an optimiser of your own: no law")
-    if make.groups or schedule is not None:
-        return Theory("no law with groups" if make.groups else "no law with a schedule")
+    if make.groups:
+        return Theory("no law with groups")
+    if schedule is not None:
+        return Theory("no law with a schedule")
     name, options = make.kind.__name__.lower(), dict(make.options)
     kind, _, text = noise.partition(":")
     x = _numpy(starts)[: max(8, WORK // starts.shape[1])]
@@ -122,18 +124,23 @@ def predict(
         )
     if fault := _not_stationary(x, model):
         return Theory(fault)
-    found = _steps(name, options, x, model, limit)
-    if found.steps is None:
-        return Theory(found.law)
-    steps = np.array(found.steps)
+    return _quiet(name, options, x, model, limit, growth)
+
+
+def _quiet(
+    name: str, options: dict[str, Any], x: Floats, model: Model, limit: int, growth: float | None
+) -> Theory:
+    """Runs on the full gradient, each by its own start."""
+    law = _steps(name, options, x, model, limit)
+    if law.steps is None:
+        return Theory(law.law)
+    steps = np.array(law.steps)
     if (steps < 0).all() and math.isnan(model.misfit):
         return Theory("no law: nothing falls in the second-order model")
     growth = _crossing(name, options, x, model, int(steps.max()), growth)
     seen = np.where(steps < 0, limit, steps)
     rate = float((steps >= 0).sum() / seen.sum()) if seen.sum() else None
-    return Theory(
-        found.law, _conditions(model), torch.from_numpy(steps), found.median, rate, growth
-    )
+    return Theory(law.law, _conditions(model), torch.from_numpy(steps), law.median, rate, growth)
 
 
 def _steps(
@@ -187,19 +194,17 @@ def _growth(name: str, options: dict[str, Any], model: Model) -> float | None:
 def _crossing(
     name: str, options: dict[str, Any], x: Floats, model: Model, last: int, growth: float | None
 ) -> float | None:
-    """The median over runs of the e-folds a step that the law gives; ``growth``, its limit, where
-    that would take long.
+    """The median over runs of the e-folds a step that the law gives.
+
+    growth: the limit, which stands in where that would take long.
     """
     if name == "sgd":
-        if (
-            model.curvatures is None
-            or model.basis is None
-            or last * x.shape[0] * model.basis.shape[1] > FOLDS
-        ):
+        if model.curvatures is None or model.basis is None:
             return growth
-        given = {k: v for k, v in options.items() if k in SGD} | {
-            "lr": float(options.get("lr", 1e-3))
-        }
+        if last * x.shape[0] * model.basis.shape[1] > FOLDS:
+            return growth
+        given = {k: v for k, v in options.items() if k in SGD}
+        given |= {"lr": float(options.get("lr", 1e-3))}
         found = theory.sgd_folds(
             model.curvatures, x @ model.basis, model.radius, inner=INNER, steps=last, **given
         )
@@ -253,23 +258,24 @@ def _noisy(
         )
     except ValueError as error:
         return Theory(f"no law: {error}", growth=growth)
-    contracted = 1 - (1 - lr * rising) ** 2
-    spread = (
-        lr * sigma * math.sqrt(float((1 / contracted).sum()))
-        if (contracted > 0).all()
-        else math.inf
-    )
-    said = _conditions(model)
-    if len(rising):
-        share = spread / model.radius
-        said += f"; noise along rising directions, {share:.2g} of the radius, is left out"
     return Theory(
         "noise-driven exit, " + ("exact" if law.returns else "returns left out"),
-        said,
+        _conditions(model) + _left_out(rising, lr, sigma, model.radius),
         median=float(law.median) if law.median <= limit else math.inf,
         rate=1 / law.mean,
         growth=growth,
     )
+
+
+def _left_out(rising: Floats, lr: float, sigma: float, radius: float) -> str:
+    """How far noise carries runs along rising curvatures, which the law does not see."""
+    if not len(rising):
+        return ""
+    contracted = 1 - (1 - lr * rising) ** 2
+    spread = math.inf
+    if (contracted > 0).all():
+        spread = lr * sigma * math.sqrt(float((1 / contracted).sum()))
+    return f"; noise along rising directions, {spread / radius:.2g} of the radius, is left out"
 
 
 def _not_stationary(x: Floats, model: Model) -> str:

@@ -1,6 +1,7 @@
 """Numbers and what is known of their errors: a spread, or a certain bound."""
 
 import dataclasses
+from decimal import ROUND_UP, Context
 
 from landscape.results.store import result
 
@@ -43,4 +44,6 @@ class Bounded:
         return self.value + self.bound
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} ± {self.bound:.0e}".replace("e-0", "e-").replace("e+0", "e+")
+        # One digit, rounded up: what is printed still bounds.
+        bound = Context(prec=1, rounding=ROUND_UP).create_decimal(repr(self.bound))
+        return f"{self.value:.6g} ± {bound:.0e}" if bound else f"{self.value:.6g} ± 0"

@@ -83,10 +83,9 @@ def provenance(
         config: the solver's own options.
     """
     told = _ORIGIN.get() or Origin()
-    own, data_hash = ("", "") if f is None else f.fingerprint()
-    dtype = torch.float64 if f is None else f.dtype
+    own_name, dtype, own, data_hash = _identity(f)
     return Provenance(
-        name=told.name or name or ("" if f is None else f.name),
+        name=told.name or name or own_name,
         seed=seed,
         dtype=str(dtype if x is None else x.dtype).removeprefix("torch."),
         device="cpu" if x is None else str(x.device),
@@ -98,6 +97,11 @@ def provenance(
         config=config | {key: value for key, value in told.config.items() if value is not None},
         notes=told.notes,
     )
+
+
+def _identity(f: Landscape | None) -> tuple[str, torch.dtype, str, str]:
+    """Name, dtype, and hashes of model and data."""
+    return ("", torch.float64, "", "") if f is None else (f.name, f.dtype, *f.fingerprint())
 
 
 def versions() -> dict[str, str]:

@@ -223,6 +223,6 @@ def _decode(value: Any, arrays: Any) -> Any:
     if issubclass(cls, enum.Enum):
         return cls[value["name"]]
     fields = {k: _decode(v, arrays) for k, v in value["fields"].items()}
-    if kind in FORMER and hasattr(cls, "upgraded"):
-        fields = cls.upgraded(fields)
-    return cls(**fields)
+    # What schema 1 stored under a former name may have had other fields.
+    upgraded = getattr(cls, "upgraded", None) if kind in FORMER else None
+    return cls(**(fields if upgraded is None else upgraded(fields)))

@@ -124,9 +124,11 @@ def _single(spec: str, optimizer: Optimizer) -> LRScheduler:
 
 
 def require_options(name: str, kind: type, options: Mapping[str, Any], skip: int) -> None:
-    """Raise a ValueError that names the nearest option unless ``kind`` takes all of ``options``;
-    its first ``skip`` parameters are none. A word or a NaN in the place of a number is named too:
-    torch compares it with one, or takes it and fails at a later step."""
+    """Raise a ValueError that names the nearest option unless ``kind`` takes all of ``options``.
+
+    Its first ``skip`` parameters are no options. A word or a NaN in the place of a number is named
+    too: torch compares it with one, or takes it and fails at a later step.
+    """
     known = dict(list(inspect.signature(kind).parameters.items())[skip:])
     for key, value in options.items():
         if key not in known:
@@ -134,21 +136,22 @@ def require_options(name: str, kind: type, options: Mapping[str, Any], skip: int
                 f"{name} has no option {key!r}.{specs.closest(key, known)} It has "
                 f"{', '.join(known)}."
             )
-        wanted = str(known[key].annotation)  # such as "float | list[float]"
-        parts = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(v, str) for v in parts) and not re.search(
-            r"\bstr\b|Literal|Callable|_empty", wanted
-        ):
-            raise ValueError(
-                f"{name}: {key} must be {'true or false' if 'bool' in wanted else 'a number'}, got "
-                f"{value!r}."
-            )
-        if any(isinstance(v, float) and math.isnan(v) for v in parts):
-            raise ValueError(f"{name}: {key} must be a number, got {value!r}.")
-        if wanted.startswith("tuple") and not isinstance(value, list | tuple):
-            raise ValueError(
-                f"{name}: {key} must be a list of numbers such as [0.9,0.99], got {value!r}."
-            )
+        wanted = _wanted(str(known[key].annotation), value)
+        if wanted:
+            raise ValueError(f"{name}: {key} must be {wanted}, got {value!r}.")
+
+
+def _wanted(annotation: str, value: object) -> str:
+    """What an option of this annotation, such as "float | list[float]", must be if not value."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    takes_words = re.search(r"\bstr\b|Literal|Callable|_empty", annotation)
+    if any(isinstance(v, str) for v in parts) and not takes_words:
+        return "true or false" if "bool" in annotation else "a number"
+    if any(isinstance(v, float) and math.isnan(v) for v in parts):
+        return "a number"
+    if annotation.startswith("tuple") and not isinstance(value, list | tuple):
+        return "a list of numbers such as [0.9,0.99]"
+    return ""
 
 
 def factor(text: str) -> Callable[[float], float]:

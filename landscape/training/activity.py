@@ -55,14 +55,7 @@ class Activity(TorchFunctionMode):
 
     def _see(self, kind: str, out: Tensor) -> None:
         """What is seen stays on the device: a record is read in one transfer."""
-        if kind == "relu":
-            # Over samples first: several times faster than all at once.
-            seen = out.amax(0) if out.ndim > 1 else out
-            if seen.ndim > 1:
-                seen = seen.flatten(1).amax(1) if out.ndim > 3 else seen.flatten(0, -2).amax(0)
-        else:
-            far = out.abs() > 1 - TAIL if kind == "tanh" else (out - 0.5).abs() > 0.5 - TAIL
-            seen = far.sum()
+        seen = _largest(out) if kind == "relu" else _far(kind, out)
         if self._call == len(self.kinds):
             self.kinds.append(kind)
             (self.always if kind == "relu" else self.stuck).append(seen)
@@ -95,3 +88,18 @@ class Activity(TorchFunctionMode):
 
     def names(self) -> list[str]:
         return [f"{i + 1} {kind}" for i, kind in enumerate(self.kinds)]
+
+
+def _largest(out: Tensor) -> Tensor:
+    """The largest output of every unit of a ReLU."""
+    # Over samples first: several times faster than all at once.
+    seen = out.amax(0) if out.ndim > 1 else out
+    if seen.ndim < 2:
+        return seen
+    return seen.flatten(1).amax(1) if out.ndim > 3 else seen.flatten(0, -2).amax(0)
+
+
+def _far(kind: str, out: Tensor) -> Tensor:
+    """How many outputs of a tanh or sigmoid are near its ends, ()."""
+    far = out.abs() > 1 - TAIL if kind == "tanh" else (out - 0.5).abs() > 0.5 - TAIL
+    return far.sum()

@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,14 +111,19 @@ class Probes(Result):
         return "\n".join([head, *lines])
 
 
+# The point and draws -> where a trial starts.
+Start = Callable[[Tensor, torch.Generator], Tensor]
+# Copies of the optimiser's parameters, in its order -> an optimiser for them.
+Make = Callable[[list[Tensor]], Optimizer]
+
+
 @dataclass(frozen=True)
 class Trial:
     """One remedy: where it starts and what steps it."""
 
     name: str
-    start: Callable[[Tensor, torch.Generator], Tensor]  # the point, draws -> where the trial starts
-    # Copies of the optimiser's parameters, in its order -> an optimiser for them.
-    optimizer: Callable[[list[Tensor]], Optimizer]
+    start: Start
+    optimizer: Make
     full: bool = False  # gradients over all the data
     # A trial that starts from a step along ``direction`` has its growth along it measured.
     direction: Tensor | None = None
@@ -186,19 +192,19 @@ def probe(
     kick = max(0.1, 0.1 * float(x.double().norm())) if kick is None else kick
     trials = _trials(f, optimizer, lowest, v, kick)
     *children, rays = np.random.SeedSequence(seed).spawn(seeds + 1)
-    ends: list[list[float]] = []
+    changes: list[list[float]] = []
     spent: list[float] = []
     for i, trial in enumerate(trials):
         progress("probes", i, len(trials))
         # The same seeds for every trial: trials are paired with the control.
-        runs = [run(trial, child) for child in children]
-        ends.append([end - loss for end, _ in runs])
-        spent.append(sum(passes for _, passes in runs))
+        ends, passes = zip(*(run(trial, child) for child in children), strict=True)
+        changes.append([end - loss for end in ends])
+        spent.append(sum(passes))
     rates = [run.rate(trial, kick, optimizer) for trial in trials]
-    probes = _compare(trials, ends, spent, rates)
+    probes = _compare(trials, changes, spent, rates)
     leap = _leap(f, x, v, kick, rays)
-    lowered = [loss + c for changes in ends for c in changes if math.isfinite(c)]
-    unit = max(loss - min([loss, leap.loss, *lowered]), abs(loss), scale)
+    lowered = min(loss + c for c in chain([0.0], *changes) if math.isfinite(c))
+    unit = max(loss - min(leap.loss, lowered), abs(loss), scale)
     negligible = max(matters * unit, ROUNDING * torch.finfo(x.dtype).eps * abs(loss))
     best = _best(probes, negligible)
     leaps = best == "control" and loss - leap.loss > negligible
@@ -353,18 +359,17 @@ def _trials(
     if lowest < 0:
         trials += [_aside(v, kick, sign, same) for sign in (1, -1)]
     trials.append(Trial("noise", noise, same))
-    if isinstance(optimizer, Adam):
-        trials.append(
-            Trial(
-                "sgd:lr=0.01,momentum=0.9", stay, lambda copies: SGD(copies, lr=0.01, momentum=0.9)
-            )
-        )
-    else:
-        trials.append(Trial("adam:lr=0.01", stay, lambda copies: Adam(copies, lr=0.01)))
-    if not f.layout:
-        return trials
+    adaptive = isinstance(optimizer, Adam)
+    another = ("sgd:lr=0.01,momentum=0.9", _momentum) if adaptive else ("adam:lr=0.01", _adam)
+    trials.append(Trial(another[0], stay, another[1]))
+    return trials + _of_a_model(f, stay, same) if f.layout else trials
+
+
+def _of_a_model(f: Landscape, stay: Start, same: Make) -> list[Trial]:
+    """Remedies for the units of a model, and all of its data at once."""
     f = require_model(f, "units are a model's.")
     dead, saturated = sick_units(f)
+    trials = []
     if dead:
         trials.append(Trial("revive dead units", lambda x, draws: revive(f, x, dead, draws), same))
     if saturated:
@@ -376,7 +381,15 @@ def _trials(
     return trials
 
 
-def _aside(v: Tensor, kick: float, sign: int, same: Callable[[list[Tensor]], Optimizer]) -> Trial:
+def _momentum(copies: list[Tensor]) -> Optimizer:
+    return SGD(copies, lr=0.01, momentum=0.9)
+
+
+def _adam(copies: list[Tensor]) -> Optimizer:
+    return Adam(copies, lr=0.01)
+
+
+def _aside(v: Tensor, kick: float, sign: int, same: Make) -> Trial:
     """From a step along the eigenvector v, one way."""
 
     def start(x: Tensor, _: torch.Generator) -> Tensor:

@@ -48,38 +48,40 @@ def restore(
     groups, kept = _parts(saved)
     _require_kind(optimizer, groups)
     names = _names(groups, kept, named)
-    mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    numbered = {number: named[name] for number, name in names.items()}
     if stated is not None:
-        kind = type(optimizer)
-        skipped = {"params", "param_names", *_KERNELS, *stated}
-        base = {
-            k: v for k, v in optimizer.param_groups[0].items() if k not in ("params", "param_names")
-        }
-        regrouped = []
-        for group in groups:
-            members = [
-                named[names[number]]
-                for number in group["params"]
-                if id(named[names[number]]) in mine
-            ]
-            options = {k: v for k, v in group.items() if k not in skipped}
-            if members:
-                _require_options(kind, members, base | options)
-                regrouped.append({**base, **copy.deepcopy(options), "params": members})
-        optimizer.param_groups = regrouped
-    place = {
-        id(p): i
-        for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])
-    }
-    numbers = [
-        number for number, name in names.items() if number in kept and id(named[name]) in place
-    ]
+        optimizer.param_groups = _regrouped(optimizer, groups, numbered, stated)
+    place = {id(p): i for i, p in enumerate(_parameters(optimizer))}
+    numbers = [i for i, p in numbered.items() if i in kept and id(p) in place]
     body = optimizer.state_dict()
-    body["state"] = {
-        place[id(named[names[number]])]: copy.deepcopy(kept[number]) for number in numbers
-    }
+    body["state"] = {place[id(numbered[i])]: copy.deepcopy(kept[i]) for i in numbers}
     optimizer.load_state_dict(body)
-    return _told([kept[number] for number in numbers], optimizer, stated)
+    return _told([kept[i] for i in numbers], optimizer, stated)
+
+
+def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _regrouped(
+    optimizer: Optimizer,
+    groups: Sequence[Mapping[str, Any]],
+    numbered: Mapping[Any, nn.Parameter],
+    stated: Collection[str],
+) -> list[dict[str, Any]]:
+    """The saved groups of the optimiser's own parameters, with their options unless ``stated``."""
+    mine = {id(p) for p in _parameters(optimizer)}
+    own = ("params", "param_names")
+    skipped = {*own, *_KERNELS, *stated}
+    base = {k: v for k, v in optimizer.param_groups[0].items() if k not in own}
+    regrouped = []
+    for group in groups:
+        members = [numbered[i] for i in group["params"] if id(numbered[i]) in mine]
+        options = {k: v for k, v in group.items() if k not in skipped}
+        if members:
+            _require_options(type(optimizer), members, base | options)
+            regrouped.append({**base, **copy.deepcopy(options), "params": members})
+    return regrouped
 
 
 def _told(
@@ -172,27 +174,33 @@ def _names(
 ) -> dict[Any, str]:
     """The name of every numbered parameter."""
     numbers = [number for group in groups for number in group["params"]]
-    if all(group.get("param_names") for group in groups):
-        given = [_known(str(name), named) for group in groups for name in group["param_names"]]
-        orders = [given]
-    else:
-        trainable = [k for k, p in named.items() if p.requires_grad]
-        orders = [list(named), trainable]
-        if len(groups) > 1:  # sorted is stable
-            orders += [sorted(order, key=lambda k: named[k].ndim < 2) for order in orders]
-    for order in orders:
-        found = dict(zip(numbers, order, strict=False))
-        if len(order) == len(numbers) and all(
-            _fits(kept.get(i, {}), named.get(name)) for i, name in found.items()
-        ):
-            return found
+    for order in _orders(groups, named):
+        names = dict(zip(numbers, order, strict=False))
+        fit = all(_fits(kept.get(i, {}), named.get(name)) for i, name in names.items())
+        if len(order) == len(numbers) and fit:
+            return names
+    trainable = sum(p.requires_grad for p in named.values())
     raise ValueError(
         f"the saved state does not fit: it is of {len(numbers)} parameters in {len(groups)} "
-        f"groups, and the model has {len(named)}, "
-        f"{sum(p.requires_grad for p in named.values())} of them trainable, or their shapes are "
-        "others. Made by "
-        "Optimizer(model.named_parameters()), a state has names and fits in any order."
+        f"groups, and the model has {len(named)}, {trainable} of them trainable, or their shapes "
+        "are others. Made by Optimizer(model.named_parameters()), a state has names and fits in "
+        "any order."
     )
+
+
+def _orders(
+    groups: Sequence[Mapping[str, Any]], named: Mapping[str, nn.Parameter]
+) -> list[list[str]]:
+    """The orders that a run may have numbered its parameters in: by the names saved, if there are
+    any, else all or the trainable ones, with matrices before vectors where there are groups.
+    """
+    if all(group.get("param_names") for group in groups):
+        return [[_known(str(name), named) for group in groups for name in group["param_names"]]]
+    orders = [list(named), [k for k, p in named.items() if p.requires_grad]]
+    if len(groups) == 1:
+        return orders
+    # sorted is stable
+    return orders + [sorted(order, key=lambda k: named[k].ndim < 2) for order in orders]
 
 
 def _known(name: str, named: Mapping[str, nn.Parameter]) -> str:

@@ -176,9 +176,9 @@ def _phases(trace: Trace) -> list[Phase]:
 
 
 def _interval(trace: Trace, i: int) -> tuple[str, str]:
+    """The phase between records i - 1 and i, and its evidence."""
     loss, first = float(trace.loss[i]), float(trace.loss[0])
-    finite = trace.loss[trace.loss.isfinite()]
-    lowest = float(finite.min()) if len(finite) else math.nan
+    lowest = _lowest(trace)
     if not math.isfinite(loss) or loss > first + 10 * max(first - lowest, abs(first)):
         return "divergence", f"the loss is {loss:.3g}, at the start {first:.3g}"
     sharp, edge = float(trace.sharpness[i]), float(trace.edge[i])
@@ -187,36 +187,49 @@ def _interval(trace: Trace, i: int) -> tuple[str, str]:
     span = int(trace.steps[i] - trace.steps[i - 1])
     fall = float(trace.loss[i - 1]) - loss
     mean = (first - lowest) / max(1, int(trace.steps[-1] - trace.steps[0]))
-    smallest, bound = float(trace.smallest[i]), float(trace.smallest_bound[i])
-    negative = smallest < -bound
+    speed = f"the loss falls by {fall / span:.3g} a step, {mean:.3g} over the run"
+    negative = _negative(trace, i)
+    gradients = float(trace.gradient_norm[i - 1]), float(trace.gradient_norm[i])
     moved = first - lowest > STILL * max(abs(first), abs(lowest))
-    if moved and fall > SLOW * mean * span and fall > 0:
-        before = float(trace.smallest[i - 1]) < -float(trace.smallest_bound[i - 1])
-        growing = float(trace.gradient_norm[i]) > 1.2 * float(trace.gradient_norm[i - 1])
-        if negative and before and growing:
-            return (
-                "saddle escape",
-                f"lowest curvature {smallest:.3g} ± {bound:.1g}, the gradient grows",
-            )
-        return "descent", f"the loss falls by {fall / span:.3g} a step, {mean:.3g} over the run"
-    slow = f"the loss falls by {fall / span:.3g} a step, {mean:.3g} over the run"
+    if moved and fall > max(SLOW * mean * span, 0.0):
+        if negative and _negative(trace, i - 1) and gradients[1] > 1.2 * gradients[0]:
+            return "saddle escape", f"{negative}, the gradient grows"
+        return "descent", speed
     if negative:
-        if float(trace.gradient_norm[i]) > 1.02 * float(trace.gradient_norm[i - 1]):
-            return (
-                "saddle escape",
-                f"lowest curvature {smallest:.3g} ± {bound:.1g}, the gradient grows",
-            )
-        if float(trace.gradient_norm[i]) < 0.98 * float(trace.gradient_norm[i - 1]):
-            return (
-                "saddle approach",
-                f"lowest curvature {smallest:.3g} ± {bound:.1g}, the gradient shrinks",
-            )
-        return "plateau", f"{slow}; lowest curvature {smallest:.3g} ± {bound:.1g}"
-    # what descent along the gradient could still gain, by its own curvature
+        return _near_saddle(*gradients, negative, speed)
+    if _settled(trace, i, lowest):
+        return "converged", f"{speed}; along the gradient {_gain(trace, i):.3g} is left to gain"
+    return "plateau", speed
+
+
+def _lowest(trace: Trace) -> float:
+    """The lowest finite loss; NaN where there is none."""
+    finite = trace.loss[trace.loss.isfinite()]
+    return float(finite.min()) if len(finite) else math.nan
+
+
+def _negative(trace: Trace, i: int) -> str:
+    """The lowest curvature in words where it is certainly negative, else empty."""
+    smallest, bound = float(trace.smallest[i]), float(trace.smallest_bound[i])
+    return f"lowest curvature {smallest:.3g} ± {bound:.1g}" if smallest < -bound else ""
+
+
+def _near_saddle(before: float, now: float, curvature: str, speed: str) -> tuple[str, str]:
+    if now > 1.02 * before:
+        return "saddle escape", f"{curvature}, the gradient grows"
+    if now < 0.98 * before:
+        return "saddle approach", f"{curvature}, the gradient shrinks"
+    return "plateau", f"{speed}; {curvature}"
+
+
+def _gain(trace: Trace, i: int) -> float:
+    """What descent along the gradient could still gain, by its own curvature."""
     gradient, rayleigh = float(trace.gradient_norm[i]), float(trace.rayleigh[i])
-    gain = gradient**2 / (2 * rayleigh) if rayleigh > 0 else math.inf
-    if loss - lowest <= SETTLED * (first - lowest) and gain <= SETTLED * max(
-        first - lowest, abs(loss)
-    ):
-        return "converged", f"{slow}; along the gradient {gain:.3g} is left to gain"
-    return "plateau", slow
+    return gradient**2 / (2 * rayleigh) if rayleigh > 0 else math.inf
+
+
+def _settled(trace: Trace, i: int, lowest: float) -> bool:
+    """Whether the run is at its lowest loss, and little is left to gain."""
+    loss, fall = float(trace.loss[i]), float(trace.loss[0]) - lowest
+    left = _gain(trace, i) <= SETTLED * max(fall, abs(loss))
+    return loss - lowest <= SETTLED * fall and left

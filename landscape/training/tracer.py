@@ -81,9 +81,8 @@ class Tracer:
     Raises:
         TypeError: optimizer is no optimiser, or f no landscape.
         ValueError: f is not a function of the optimiser's parameters; f's loader keeps its workers
-            (persistent_workers), whose
-        iterator is the loop's own; an option is out of range; on resuming, the folder's records are
-        of another run.
+            (persistent_workers), whose iterator is the loop's own; an option is out of range; on
+            resuming, the folder's records are of another run.
     """
 
     def __init__(

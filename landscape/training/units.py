@@ -40,8 +40,7 @@ def sick_units(f: ModelLandscape) -> tuple[Sick, Sick]:
         name = made[id(inputs[0])][0]
         relu = isinstance(module, nn.ReLU)
         y = output.detach().reshape(-1, output.shape[-1])
-        slope = y if relu else y * (1 - y) / 0.25 if isinstance(module, nn.Sigmoid) else 1 - y * y
-        most = slope.amax(0)
+        most = _slope(module, y).amax(0)
         key = (name, relu)
         largest[key] = torch.maximum(largest[key], most) if key in largest else most
         size.setdefault(name, []).append(inputs[0].detach().reshape(y.shape).abs().mean(0))
@@ -57,12 +56,19 @@ def sick_units(f: ModelLandscape) -> tuple[Sick, Sick]:
     finally:
         for hook in hooks:
             hook.remove()
-    dead, saturated = Sick(), Sick()
+    sick: dict[bool, Sick] = {True: [], False: []}
     for (name, relu), most in largest.items():
         units = most <= (0.0 if relu else SATURATED)
         if bool(units.any()):
-            (dead if relu else saturated).append((name, units, torch.stack(size[name]).mean(0)))
-    return dead, saturated
+            sick[relu].append((name, units, torch.stack(size[name]).mean(0)))
+    return sick[True], sick[False]
+
+
+def _slope(activation: nn.Module, y: Tensor) -> Tensor:
+    """How steep an activation is where its outputs are y, over its steepest; a ReLU's y itself."""
+    if isinstance(activation, nn.ReLU):
+        return y
+    return y * (1 - y) / 0.25 if isinstance(activation, nn.Sigmoid) else 1 - y * y
 
 
 def revive(f: ModelLandscape, x: Tensor, dead: Sick, draws: torch.Generator) -> Tensor:

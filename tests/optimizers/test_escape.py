@@ -266,7 +266,7 @@ def test_gradients_of_many_points_are_those_of_each(dtype: torch.dtype, device: 
     f = network(dtype, device)
     X = torch.randn(4, f.dim, dtype=torch.float64).to(device, dtype)
     torch.testing.assert_close(f.many().gradients(X), f.gradient(X))
-    torch.testing.assert_close(rows_of.values(f)(X), f.value(X))
+    torch.testing.assert_close(f.many().values(X), f.value(X))
 
 
 def test_rows_hold_one_micro_batch_and_some_rows_at_a_time() -> None:
@@ -441,7 +441,7 @@ def test_a_model_that_vmap_refuses_goes_row_by_row() -> None:
     f = ls.ModelLandscape(Branching().double(), nn.functional.mse_loss, [(x[:5], y[:5]), (x[5:], y[5:])])
     X = torch.randn(3, f.dim).double()
     torch.testing.assert_close(f.many().gradients(X), f.gradient(X))
-    torch.testing.assert_close(rows_of.values(f)(X), f.value(X))
+    torch.testing.assert_close(f.many().values(X), f.value(X))
     torch.testing.assert_close(noises.minibatch(f, 8, np.random.SeedSequence(0))(X), f.gradient(X))
     study = ls.escape(f, X[0], ["sgd:lr=0.1", "lbfgs:lr=0.1"], 2, 3, noise="minibatch:2")
     assert bool(torch.isfinite(study["sgd:lr=0.1"].ends).all())
@@ -459,4 +459,4 @@ def test_a_model_that_raises_is_named_all_the_same() -> None:
         f.many().gradients(f.point()[None])
     detached = ls.ModelLandscape(model, lambda o, t: (o.detach() - t).square().mean(), [(x, y)])
     with pytest.raises(ls.LoadingError, match="detached"):
-        rows_of.gradients(detached)(f.point()[None])
+        detached.many().gradients(f.point()[None])
