@@ -7,7 +7,6 @@ curvatures, the optimiser's options and the starts, and neither f elsewhere nor 
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.domains import Sphere
 from landscape.operators.hessian import Hessian
 from landscape.results import result
+from landscape.specs.grammar import Options
 from landscape.specs.optimizers import Maker, Spec
 from landscape.theory.exits import Floats
 from landscape.theory.predict import SGD
@@ -128,7 +128,7 @@ def predict(
 
 
 def _quiet(
-    name: str, options: dict[str, Any], x: Floats, model: Model, limit: int, growth: float | None
+    name: str, options: Options, x: Floats, model: Model, limit: int, growth: float | None
 ) -> Theory:
     """Runs on the full gradient, each by its own start."""
     law = _steps(name, options, x, model, limit)
@@ -143,9 +143,7 @@ def _quiet(
     return Theory(law.law, _conditions(model), torch.from_numpy(steps), law.median, rate, growth)
 
 
-def _steps(
-    name: str, options: dict[str, Any], x: Floats, model: Model, limit: int
-) -> theory.Prediction:
+def _steps(name: str, options: Options, x: Floats, model: Model, limit: int) -> theory.Prediction:
     if name == "sgd":
         if model.curvatures is None or model.basis is None:
             return theory.Prediction(None, "the directions of the event mix with others: no law")
@@ -173,7 +171,7 @@ def _matrix(H: Floats) -> Floats:
     return diagonal.copy() if rest <= ALIGNED * np.abs(H).max() else H
 
 
-def _growth(name: str, options: dict[str, Any], model: Model) -> float | None:
+def _growth(name: str, options: Options, model: Model) -> float | None:
     """ln of SGD's factor a step along the steepest fall; None where there is no law."""
     if (
         name != "sgd"
@@ -192,7 +190,7 @@ def _growth(name: str, options: dict[str, Any], model: Model) -> float | None:
 
 
 def _crossing(
-    name: str, options: dict[str, Any], x: Floats, model: Model, last: int, growth: float | None
+    name: str, options: Options, x: Floats, model: Model, last: int, growth: float | None
 ) -> float | None:
     """The median over runs of the e-folds a step that the law gives.
 
@@ -225,7 +223,7 @@ def _crossing(
 
 
 def _noisy(
-    name: str, options: dict[str, Any], x: Floats, model: Model, sigma: float, limit: int
+    name: str, options: Options, x: Floats, model: Model, sigma: float, limit: int
 ) -> Theory:
     """SGD driven off the very point by isotropic noise."""
     if math.isnan(model.misfit):

@@ -17,6 +17,7 @@ from landscape.core import Landscape, Progress, require_landscape, silent
 from landscape.optimizers.escape import LeavesBall, Study, escape
 from landscape.results import Result, result
 from landscape.rng import words
+from landscape.specs.grammar import Options
 from landscape.specs.optimizers import Maker, Spec, as_makers
 
 Problem = Callable[[Any], tuple[Landscape, Tensor]]  # value -> landscape and the point to leave
@@ -100,8 +101,8 @@ def _varied(
     makers: dict[str, Maker],
     over: str,
     value: float,
-    options: dict[str, Any],
-) -> tuple[Landscape, Tensor, dict[str, Maker], dict[str, Any]]:
+    options: Options,
+) -> tuple[Landscape, Tensor, dict[str, Maker], Options]:
     """Landscape, point, optimisers and options with ``over`` at ``value``."""
     if callable(f):
         g, point = f(value)
@@ -127,7 +128,7 @@ def _varied(
     return f, at, chosen, options
 
 
-def _setting(over: str, value: float, options: dict[str, Any]) -> dict[str, Any]:
+def _setting(over: str, value: float, options: Options) -> Options:
     if over == "start":
         return {"start": float(value)}
     if over == "radius":

@@ -45,7 +45,7 @@ def result(kind: str) -> Callable[[T], T]:
     return register
 
 
-def save(value: Any, folder: str | os.PathLike[str]) -> Path:
+def save(value: object, folder: str | os.PathLike[str]) -> Path:
     """Store a result in ``folder`` (made if missing). The JSON is replaced last and atomically, so
     that a crash leaves either the earlier result or the new one.
 
@@ -112,7 +112,7 @@ def load(folder: str | os.PathLike[str]) -> Any:
         ) from None
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """``value`` in JSON's own types for machines: enums by name, small tensors as lists, large ones
     by shape, NaN as None.
     """
@@ -154,7 +154,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
-def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+def _encode(value: object, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -192,7 +192,7 @@ def told(value: Any) -> list[dataclasses.Field[Any]]:
     ]
 
 
-def _registered(value: Any) -> str:
+def _registered(value: object) -> str:
     if type(value) not in _NAMES:
         raise TypeError(f"{type(value).__name__} is not marked @result")
     return _NAMES[type(value)]

@@ -11,8 +11,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+# What stands on a line by name: numbers, words, lists, truth values, None.
+Options = dict[str, Any]
 
-def split(spec: str) -> tuple[str, dict[str, Any]]:
+
+def split(spec: str) -> tuple[str, Options]:
     """``"huber:delta=0.5"`` -> ``("huber", {"delta": 0.5})``; without a colon there are no options.
 
     Raises:
@@ -22,9 +25,9 @@ def split(spec: str) -> tuple[str, dict[str, Any]]:
     return name, options(text, spec)
 
 
-def options(text: str, spec: str) -> dict[str, Any]:
+def options(text: str, spec: str) -> Options:
     """``"a=1,b=[2,3]"`` -> ``{"a": 1, "b": [2, 3]}``; ``spec`` is what an error quotes."""
-    found: dict[str, Any] = {}
+    found: Options = {}
     for part in _pieces(text) if text.strip() else ():
         key, equals, value = (s.strip() for s in part.partition("="))
         if not equals or not key:

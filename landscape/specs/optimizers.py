@@ -10,12 +10,12 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from torch import nn, optim
 from torch.optim import Optimizer
 
 from landscape import specs
+from landscape.specs.grammar import Options
 from landscape.specs.schedules import require_options
 
 Maker = Callable[[list[nn.Parameter]], Optimizer]
@@ -50,8 +50,8 @@ class Spec:
     """
 
     kind: type[Optimizer]
-    options: Mapping[str, Any]
-    groups: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # glob and what it overrides
+    options: Options
+    groups: tuple[tuple[str, Options], ...] = ()  # glob and what it overrides
 
     def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
         if self.groups:
@@ -68,7 +68,7 @@ class Spec:
             groups.append({"params": [parameters[name] for name in members], **overrides})
         return self.kind(groups, **self.options)
 
-    def split(self, names: Sequence[str]) -> list[tuple[list[str], Mapping[str, Any]]]:
+    def split(self, names: Sequence[str]) -> list[tuple[list[str], Options]]:
         """The names of each group and what it overrides, in the order of the names; groups that
         match nothing are no groups.
 

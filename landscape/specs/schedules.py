@@ -12,7 +12,7 @@ import inspect
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import SWALR
 
 from landscape import specs
+from landscape.specs.grammar import Options
 
 SCHEDULERS: dict[str, type[LRScheduler]] = {
     name.lower(): kind
@@ -123,7 +124,7 @@ def _single(spec: str, optimizer: Optimizer) -> LRScheduler:
         raise ValueError(f"{spec!r}: {error}") from error
 
 
-def require_options(name: str, kind: type, options: Mapping[str, Any], skip: int) -> None:
+def require_options(name: str, kind: type, options: Options, skip: int) -> None:
     """Raise a ValueError that names the nearest option unless ``kind`` takes all of ``options``.
 
     Its first ``skip`` parameters are no options. A word or a NaN in the place of a number is named

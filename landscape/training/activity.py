@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 TAIL = 0.01  # a sigmoid within this of 0 or 1, a tanh within this of -1 or 1 is saturated
 
-_KINDS: dict[Any, str] = {
+_KINDS: dict[object, str] = {
     torch.sigmoid: "sigmoid",
     torch.Tensor.sigmoid: "sigmoid",
     torch.special.expit: "sigmoid",

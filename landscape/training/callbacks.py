@@ -62,23 +62,23 @@ class _LightningHooks(_Traced):
     def on_train_start(self, trainer: Any, pl_module: nn.Module) -> None:
         self.begin(pl_module, list(trainer.optimizers))
 
-    def on_train_end(self, trainer: Any, pl_module: nn.Module) -> None:
+    def on_train_end(self, trainer: object, pl_module: nn.Module) -> None:
         self.end()
 
-    def on_exception(self, trainer: Any, pl_module: nn.Module, exception: BaseException) -> None:
+    def on_exception(self, trainer: object, pl_module: nn.Module, exception: BaseException) -> None:
         self.end(exception)
 
 
 class _HuggingFaceHooks(_Traced):
     """Hooks of ``transformers.TrainerCallback``."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_train_begin(self, args: object, state: object, control: object, **parts: Any) -> None:
         optimizer = parts["optimizer"]
         # Accelerate wraps the one that steps.
         optimizer = getattr(optimizer, "optimizer", optimizer)
         self.begin(parts["model"], [optimizer])
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_train_end(self, args: object, state: object, control: object, **parts: Any) -> None:
         self.end()
 
 

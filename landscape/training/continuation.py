@@ -1,8 +1,6 @@
 """A stuck checkpoint without a trace: a short traced run from there, on a copy."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -13,7 +11,7 @@ from landscape.specs.optimizers import Maker, maker
 from landscape.specs.schedules import Schedule
 from landscape.training.follow import Followed
 from landscape.training.moving import Mover, slices
-from landscape.training.restored import restore
+from landscape.training.restored import Saved, restore
 from landscape.training.trace import Trace
 from landscape.training.tracer import Tracer
 
@@ -37,7 +35,7 @@ def continuation(
     f: Landscape,
     optimizer: str | Maker,
     *,
-    state: Mapping[str, Any] | None = None,
+    state: Saved | None = None,
     at: Tensor | None = None,
     schedule: str | None = None,
     steps: int = 100,
@@ -95,7 +93,7 @@ def going_on(
     f: Landscape,
     parameters: list[nn.Parameter],
     optimizer: str | Maker,
-    state: Mapping[str, Any] | None,
+    state: Saved | None,
 ) -> tuple[Optimizer, str]:
     """The optimiser of these parameters of f's, with the state that the run's own had, and in words
     what of it was taken.

@@ -64,7 +64,7 @@ class Probe:
     against_control: Estimate  # the same less the control's, paired by seed
     diverged: int  # seeds whose loss ended non-finite; the estimates are then infinite
     gradients: float  # passes over all the data spent on gradients, all seeds together
-    # ln of the growth along v a step of a small displacement; only the eigenvector's probes have it.
+    # ln of the growth along v a step of a small displacement; None for other remedies.
     rate: float | None
 
 

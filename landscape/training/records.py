@@ -3,8 +3,8 @@ not grow with the run.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +45,9 @@ class Records:
         ValueError: there are records already and resume is False, or they are of another run.
     """
 
-    def __init__(self, folder: Path, width: int, header: dict[str, Any], resume: bool) -> None:
+    def __init__(
+        self, folder: Path, width: int, header: Mapping[str, object], resume: bool
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.width, self.path = width, folder / "records.f64"
         top = folder / "header.json"

@@ -10,7 +10,7 @@ order.
 
 import copy
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from torch.optim import Adam, AdamW, Optimizer
 from landscape.files.checkpoints import PREFIXES
 from landscape.specs.optimizers import OPTIMIZERS
 
+# What torch saves of an optimiser, of a group, of a parameter; and how it numbers parameters.
+Saved = Mapping[str, Any]
+Number = Hashable
 # How steps are computed, not what they are.
 _KERNELS = ("foreach", "fused", "capturable", "differentiable")
 _OPTIONS = {name for kind in OPTIMIZERS.values() for name in inspect.signature(kind).parameters}
@@ -27,7 +30,7 @@ _OPTIONS = {name for kind in OPTIMIZERS.values() for name in inspect.signature(k
 def restore(
     optimizer: Optimizer,
     named: Mapping[str, nn.Parameter],
-    saved: Mapping[str, Any],
+    saved: Saved,
     stated: Collection[str] | None = None,
 ) -> str:
     """Put a saved state into a new optimiser of the same kind.
@@ -65,8 +68,8 @@ def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:
 
 def _regrouped(
     optimizer: Optimizer,
-    groups: Sequence[Mapping[str, Any]],
-    numbered: Mapping[Any, nn.Parameter],
+    groups: Sequence[Saved],
+    numbered: Mapping[Number, nn.Parameter],
     stated: Collection[str],
 ) -> list[dict[str, Any]]:
     """The saved groups of the optimiser's own parameters, with their options unless ``stated``."""
@@ -84,9 +87,7 @@ def _regrouped(
     return regrouped
 
 
-def _told(
-    states: list[Mapping[str, Any]], optimizer: Optimizer, stated: Collection[str] | None
-) -> str:
+def _told(states: list[Saved], optimizer: Optimizer, stated: Collection[str] | None) -> str:
     rate = float(optimizer.param_groups[0]["lr"])
     words = "" if stated is None or "lr" in stated else f", and its rate of {rate:.3g}"
     gathered = sorted(
@@ -107,8 +108,8 @@ def _told(
 
 
 def _parts(
-    saved: Mapping[str, Any],
-) -> tuple[Sequence[Mapping[str, Any]], Mapping[Any, Mapping[str, Any]]]:
+    saved: Saved,
+) -> tuple[Sequence[Saved], Mapping[Number, Saved]]:
     groups, kept = saved.get("param_groups"), saved.get("state")
     if not isinstance(kept, Mapping) or not isinstance(groups, list | tuple) or not groups:
         raise ValueError(
@@ -129,7 +130,7 @@ def _parts(
     return groups, kept
 
 
-def _require_kind(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> None:
+def _require_kind(optimizer: Optimizer, groups: Sequence[Saved]) -> None:
     foreign = sorted(
         {k for group in groups for k in group if k in _OPTIONS}
         - {"params", *_KERNELS, *optimizer.defaults}
@@ -154,9 +155,7 @@ def _require_kind(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> 
             )
 
 
-def _require_options(
-    kind: type[Optimizer], parameters: list[nn.Parameter], options: Mapping[str, Any]
-) -> None:
+def _require_options(kind: type[Optimizer], parameters: list[nn.Parameter], options: Saved) -> None:
     """The class itself says what it does not take."""
     known = inspect.signature(kind).parameters
     try:
@@ -168,10 +167,10 @@ def _require_options(
 
 
 def _names(
-    groups: Sequence[Mapping[str, Any]],
-    kept: Mapping[Any, Mapping[str, Any]],
+    groups: Sequence[Saved],
+    kept: Mapping[Number, Saved],
     named: Mapping[str, nn.Parameter],
-) -> dict[Any, str]:
+) -> dict[Number, str]:
     """The name of every numbered parameter."""
     numbers = [number for group in groups for number in group["params"]]
     for order in _orders(groups, named):
@@ -188,9 +187,7 @@ def _names(
     )
 
 
-def _orders(
-    groups: Sequence[Mapping[str, Any]], named: Mapping[str, nn.Parameter]
-) -> list[list[str]]:
+def _orders(groups: Sequence[Saved], named: Mapping[str, nn.Parameter]) -> list[list[str]]:
     """The orders that a run may have numbered its parameters in: by the names saved, if there are
     any, else all or the trainable ones, with matrices before vectors where there are groups.
     """
@@ -213,7 +210,7 @@ def _known(name: str, named: Mapping[str, nn.Parameter]) -> str:
     return name
 
 
-def _fits(state: Mapping[str, Any], parameter: nn.Parameter | None) -> bool:
+def _fits(state: Saved, parameter: nn.Parameter | None) -> bool:
     if parameter is None:
         return False
     tensors = [v for v in state.values() if isinstance(v, Tensor)]

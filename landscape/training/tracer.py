@@ -177,11 +177,11 @@ class Tracer:
 
     # ---- hooks
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         if (self._steps + 1) % self.every == 0:
             self._before = self._followed.point()
 
-    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def _after_step(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         self._steps += 1
         if self._steps % self.every == 0:
             before, self._before = self._before, None
@@ -272,7 +272,7 @@ class Tracer:
             + len(UNITS) * len(self._activities)
         )
 
-    def _header(self) -> dict[str, Any]:
+    def _header(self) -> dict[str, object]:
         return {
             "layers": list(self._followed.layout),
             "activations": self._activities,

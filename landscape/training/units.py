@@ -6,7 +6,6 @@ every sample. Saturated: a sigmoid or tanh that no sample meets on its slope.
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ def sick_units(f: ModelLandscape) -> tuple[Sick, Sick]:
     largest: dict[tuple[str, bool], Tensor] = {}
     size: dict[str, list[Tensor]] = {}
 
-    def linear(module: nn.Module, _: Any, output: Tensor) -> None:
+    def linear(module: nn.Module, _: object, output: Tensor) -> None:
         made[id(output)] = (layers[id(module)], output)
 
     def activation(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
