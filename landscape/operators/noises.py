@@ -156,8 +156,8 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
 def lots(runs: int, size: int, samples: int, random: torch.Generator) -> Tensor:
     """``size`` different numbers below ``samples`` for every run, (runs, size) int64.
 
-    Each set is as likely as any other. Few of many by Floyd's algorithm (Bentley & Floyd 1987, CACM 30:754), which draws ``size``
-    numbers a run and not ``samples``.
+    Each set is as likely as any other. Few of many are drawn by Floyd's algorithm (Bentley & Floyd
+    1987, CACM 30:754), which draws ``size`` numbers a run and not ``samples``.
     """
     device = random.device
     if size**2 > 4 * samples:

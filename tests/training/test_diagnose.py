@@ -269,7 +269,7 @@ def test_a_checkpoint_is_carried_on_and_left_alone() -> None:
     ).trace.learning_rate
     assert curve.tolist() == [0.1, 0.1, 0.05, 0.025, 0.0125]
     g = ls.FunctionLandscape(bowl, dim=2)
-    with pytest.raises(ValueError, match="say where its run starts"):
+    with pytest.raises(ValueError, match="pass a point"):
         ls.training.continuation(g, "sgd:lr=0.1")
     found = ls.training.continuation(g, "sgd:lr=0.5", at=torch.ones(2, dtype=torch.float64), steps=800)
     assert ls.diagnose(found.trace).causes[0].name == "minimum"
