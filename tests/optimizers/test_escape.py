@@ -412,7 +412,7 @@ def test_every_tensor_names_its_device() -> None:
         ({"start": -1.0}, "distance of at least 0"),
         ({"start": torch.zeros(3, 2)}, "displacements"),
         ({"at": torch.tensor([math.nan, 0.0])}, "not finite"),
-        ({"runs": 0}, "runs and steps must be at least 1"),
+        ({"runs": 0}, "runs must be a whole number of at least 1"),
         ({"schedule": "StepLr:stepsize=3"}, "no option 'stepsize'. Did you mean 'step_size'"),
         ({"schedule": "ReduceLROnPlateau"}, "needs one loss"),
     ],
