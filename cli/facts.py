@@ -43,12 +43,18 @@ def of_analysis(report: Any) -> list[Fact]:
         ),
         *ends(report),
         Fact("negative", (negative(report),)),
-        Fact("trace", (numbers.uncertain(report.trace.value, report.trace.error),)),
+        Fact("trace", (_trace(report.trace),)),
         Fact("checks", tuple(checks(report))),
         Fact("notes", tuple(report.notes)),
         Fact("next", tuple(line for line in report.advice if line not in found)),
     ]
     return [fact for fact in facts if fact.lines or fact.eigenvalues]
+
+
+def _trace(trace: Any) -> str:
+    """Six digits where the error does not reach them, as for a spectrum that is known as a whole."""
+    small = trace.error <= 5e-7 * abs(trace.value)
+    return numbers.uncertain(trace.value, 0.0 if small else trace.error)
 
 
 def of_spectrum(spectrum: Any) -> list[Fact]:

@@ -296,8 +296,8 @@ def _layers(layers: Any) -> str:
             layer.name,
             numbers.count(layer.parameters),
             f"{layer.gradient_norm:.3g}",
-            numbers.bounded(layer.largest.value, layer.largest.error),
-            numbers.bounded(layer.smallest.value, layer.smallest.error),
+            numbers.bounded(layer.largest.value, layer.largest.bound),
+            numbers.bounded(layer.smallest.value, layer.smallest.bound),
         )
         for layer in layers
     ]

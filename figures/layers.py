@@ -35,7 +35,7 @@ def draw(result: Any) -> Figure:
     style.zero_line(right, vertical=True)
     for which, colour, marker in (("largest", style.POSITIVE, "o"), ("smallest", style.NEGATIVE, "v")):
         ends = [getattr(layer, which) for layer in layers]
-        value, error = (np.array([getattr(e, k) for e in ends]) for k in ("value", "error"))
+        value, error = (np.array([getattr(e, k) for e in ends]) for k in ("value", "bound"))
         right.errorbar(value, rows, xerr=error, fmt=marker, color=colour, markersize=3, elinewidth=0.8, label=which)
     outer = np.array(
         [[layer.smallest.low, layer.smallest.high, layer.largest.low, layer.largest.high] for layer in layers]

@@ -1,4 +1,4 @@
-"""Random numbers from a seed: generators of our own, child seeds, and other people's code run on a seeded state."""
+"""Random numbers from a seed: our own generators, child seeds, foreign code on a seeded state."""
 
 import random
 from collections.abc import Iterator
@@ -7,10 +7,36 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+Seed = int | np.random.SeedSequence
+
+
+def number(seed: Seed) -> int:
+    """The seed as a whole number below 2^63, which torch takes; a sequence draws 63 bits."""
+    if isinstance(seed, np.random.SeedSequence):
+        return int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(seed)
+
+
+def words(sequence: np.random.SeedSequence, count: int = 1) -> list[int]:
+    """``count`` whole numbers below 2^32 from a sequence: seeds that are stored and printed.
+
+    They are not the numbers of ``number``. Studies and probes drew them first, and their stored
+    results would be others with 63 bits.
+    """
+    return [int(word) for word in sequence.generate_state(count)]
+
+
+def generator(seed: Seed, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator on the device that no one else draws from.
+
+    seed: a whole number as torch takes it, or a sequence, which is drawn from by ``number``.
+    """
+    return torch.Generator(device).manual_seed(number(seed))
+
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The global random states of torch, numpy and Python seeded inside, and as they were afterwards."""
+    """Seed the global random states of torch, numpy and Python inside; leave them as they were."""
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=cuda):

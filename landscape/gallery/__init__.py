@@ -10,18 +10,18 @@ import importlib
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from landscape import specs
 from landscape.core import Progress, silent
 from landscape.errors import LoadingError
 from landscape.results import Estimate, Result, load, provenance, result
+from landscape.results.statistics import exact as exact
+from landscape.results.statistics import mean as mean
 
 
 @result("gallery-match")
@@ -255,18 +255,6 @@ def fingerprint(name: str) -> str:
     spec = importlib.util.find_spec(f"landscape.gallery.{entry(name).module}")
     code = Path(spec.origin).read_bytes() if spec is not None and spec.origin else b""
     return hashlib.sha256(metadata.version("torch-landscape").encode() + code).hexdigest()[:8]
-
-
-def exact(value: float) -> Estimate:
-    """A number that has no error but rounding."""
-    return Estimate(value, 0.0, value, value)
-
-
-def mean(values: Iterable[float]) -> Estimate:
-    """The mean of independent numbers, two or more, with its standard error."""
-    numbers = torch.tensor(list(values), dtype=torch.float64, device="cpu")
-    value, error = float(numbers.mean()), float(numbers.std()) / len(numbers) ** 0.5
-    return Estimate(value, error, value - 1.96 * error, value + 1.96 * error)
 
 
 def default_cache() -> Path:

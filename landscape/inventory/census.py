@@ -30,6 +30,7 @@ from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
 from landscape.results import Estimate, Result, provenance, result
+from landscape.results.statistics import unseen
 from landscape.specs import whole
 
 ROUND = 2000  # starts a round
@@ -158,7 +159,7 @@ def _report(
         euler=euler,
         euler_expected=expected,
         euler_reason=why,
-        unseen=chao([p.hits for p in points]),
+        unseen=unseen([p.hits for p in points]),
         tolerance=tolerance,
         reasons=_completeness(points, euler, expected, why),
         seed=seed,
@@ -167,28 +168,6 @@ def _report(
         high=high,
         provenance=provenance(f, None, seed),
     )
-
-
-def chao(hits: list[int]) -> Estimate:
-    """How many kinds no draw has met, from how often each met kind was: Chao1 with its log-normal interval (Chao 1987, Biometrics 43:783).
-
-    A lower estimate: kinds that are met much more rarely than all the others stay hidden.
-    """
-    once, twice = hits.count(1), hits.count(2)
-    if once == 0:
-        return Estimate(0.0, 0.0, 0.0, 0.0)
-    if twice == 0:
-        value = once * (once - 1) / 2
-        variance = value + once * (2 * once - 1) ** 2 / 4 - once**4 / (4 * (len(hits) + value))
-    else:
-        ratio = once / twice
-        value = once * ratio / 2
-        variance = twice * (ratio**4 / 4 + ratio**3 + ratio**2 / 2)
-    error = max(variance, 0.0) ** 0.5
-    if value == 0:
-        return Estimate(value, error, 0.0, 1.96 * error)
-    factor = math.exp(1.96 * math.log(1 + (error / value) ** 2) ** 0.5)
-    return Estimate(value, error, value / factor, value * factor)
 
 
 def _require(f: FunctionLandscape, starts: int, method: str, known: Census | None) -> None:

@@ -17,7 +17,6 @@ import torch
 from scipy.linalg import eigh_tridiagonal
 from scipy.optimize import brentq
 from scipy.stats import chi2
-from scipy.stats import t as student
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
@@ -25,6 +24,7 @@ from landscape.linalg.krylov import Array
 from landscape.linalg.operand import as_operator, bad_product, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, Result, result
+from landscape.results.statistics import interval
 
 MEMORY = 2**25  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
@@ -52,8 +52,7 @@ class SpectralDensity(Result):
             raise ValueError(f"k must be 0 or more, got {k}.")
         samples = (self.masses @ self.nodes**k).numpy()
         error = float(samples.std(ddof=1) / np.sqrt(len(samples)))
-        value, reach = float(samples.mean()), float(student.ppf(0.975, len(samples) - 1)) * error
-        return Estimate(value, error, value - reach, value + reach, self.products)
+        return interval(float(samples.mean()), error, len(samples) - 1, self.products)
 
     def count(self, lo: float, hi: float) -> Estimate:
         """How many eigenvalues lie in [lo, hi]; either may be infinite.

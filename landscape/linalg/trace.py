@@ -7,13 +7,13 @@ samples are independent, so their spread is the standard error, and Student's t 
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.operand import as_operator, bad_product, gaussian
 from landscape.linalg.reductions import dots, norm, orthogonalise
 from landscape.results import Estimate
+from landscape.results.statistics import exact, interval
 
 
 def trace(H: Operator | Tensor, *, probes: int = 30, seed: int = 0, progress: Progress = silent) -> Estimate:
@@ -56,8 +56,7 @@ def trace(H: Operator | Tensor, *, probes: int = 30, seed: int = 0, progress: Pr
     value = float(inside.sum() + rest.mean())
     rounding = float(torch.finfo(A.dtype).eps) * float(inside.abs().sum() + rest.abs().mean())
     error = max(float(rest.std()) / samples**0.5, rounding)
-    reach = float(student.ppf(0.975, samples - 1)) * error
-    return Estimate(value, error, value - reach, value + reach, sketch + len(Q) + samples)
+    return interval(value, error, samples - 1, sketch + len(Q) + samples)
 
 
 def _exact(A: Operator, progress: Progress) -> Estimate:
@@ -65,7 +64,7 @@ def _exact(A: Operator, progress: Progress) -> Estimate:
     unit = torch.eye(n, dtype=A.dtype, device=A.device)
     value = float(_products(A, unit, 0).diagonal().sum(dtype=torch.float64))
     progress("trace", n, n)
-    return Estimate(value, 0.0, value, value, n)
+    return exact(value, n)
 
 
 def _products(A: Operator, rows: Tensor, spent: int) -> Tensor:

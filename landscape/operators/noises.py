@@ -1,4 +1,4 @@
-"""Where the gradients of many runs come from: a landscape's own, those of fresh mini-batches, with noise; and kicks near saddles.
+"""Where the gradients of many runs come from: the landscape, mini-batches, noise; and kicks.
 
 X: (R, n), one run a row. Rows draw their own noise from one generator, made here by a seed.
 """
@@ -6,7 +6,7 @@ X: (R, n), one run a row. Rows draw their own noise from one generator, made her
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from landscape.landscapes import batches as batching
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.landscapes.rows import Rows
 from landscape.operators.pointwise import derivatives
+from landscape.rng import generator
 
 KINDS = ("none", "isotropic", "minibatch", "hessian", "perturbed")
 DENSE = 64  # variables up to which every run's Hessian is formed at every step
@@ -43,37 +44,55 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
     if spec == "none":
         return Noise(f.many().gradients)
     kind, _, text = spec.partition(":")
-    value = specs.literal(text)
-    if kind == "isotropic" and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
-        return Noise(isotropic(f.many().gradients, float(value), seed, device))
+    size = specs.literal(text)
+    if kind == "isotropic" and _is_size(size):
+        return Noise(isotropic(f.many().gradients, float(size), seed, device))
     if kind == "minibatch" and text.isdigit():
         return Noise(minibatch(f, int(text), seed))
-    if kind == "hessian" and isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
-        return Noise(hessian(f, float(value), seed, device))
+    if kind == "hessian" and _is_size(size) and size > 0:
+        return Noise(hessian(f, float(size), seed, device))
     if kind == "perturbed":
         return _perturbed(f, spec, seed, device)
     hint = "" if kind in KINDS else specs.closest(kind, KINDS)
     raise ValueError(
-        "noise must be 'none', 'isotropic:SIGMA', 'minibatch:SIZE', 'hessian:SIZE' or 'perturbed:radius=R,threshold=G,interval=T', "
+        "noise must be 'none', 'isotropic:SIGMA', 'minibatch:SIZE', 'hessian:SIZE' or "
+        "'perturbed:radius=R,threshold=G,interval=T', "
         f"got {spec!r}.{hint}"
     )
 
 
+def _is_size(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a finite number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < math.inf
+
+
 def isotropic(
-    base: Callable[[Tensor], Tensor], scale: float, seed: np.random.SeedSequence, device: torch.device
+    base: Callable[[Tensor], Tensor],
+    scale: float,
+    seed: np.random.SeedSequence,
+    device: torch.device,
 ) -> Callable[[Tensor], Tensor]:
     """Gradients with ``scale`` N(0, I) added to each."""
     random = generator(seed, device)
 
     def noisy(X: Tensor) -> Tensor:
-        return base(X) + scale * torch.randn(X.shape, generator=random, dtype=X.dtype, device=X.device)
+        return base(X) + scale * torch.randn(
+            X.shape, generator=random, dtype=X.dtype, device=X.device
+        )
 
     return noisy
 
 
-def hessian(f: Landscape, size: float, seed: np.random.SeedSequence, device: torch.device) -> Rowwise:
-    """Gradients with noise N(0, |H| / ``size``) added to each, |H| the Hessian at the run's own point without its signs: what mini-batches
-    of this size do near the minimum of a likelihood (Xie, Sato & Sugiyama 2021, ICLR, eq. 5), for landscapes that have no data.
+def hessian(
+    f: Landscape, size: float, seed: np.random.SeedSequence, device: torch.device
+) -> Rowwise:
+    """Gradients with noise N(0, |H| / ``size``) added, as mini-batches of this size make it.
+
+    |H| is the Hessian at the run's own point without its signs. This is what mini-batches do near
+    the minimum of a likelihood (Xie, Sato & Sugiyama 2021, ICLR, eq. 5), for landscapes that have
+    no data.
 
     Raises:
         ValueError: f has too many variables.
@@ -82,15 +101,15 @@ def hessian(f: Landscape, size: float, seed: np.random.SeedSequence, device: tor
     """
     if f.dim > DENSE:
         raise ValueError(
-            f"noise 'hessian' forms the Hessian at every step: up to {DENSE} variables, this has {f.dim:,}."
+            f"noise 'hessian' forms the Hessian at every step: up to {DENSE} variables, this has "
+            f"{f.dim:,}."
         )
     random = generator(seed, device)
 
     def noisy(X: Tensor) -> Tensor:
         G, H = derivatives(f, X)
-        finite = (
-            torch.isfinite(H).all(dim=2).all(dim=1)[:, None, None]
-        )  # else G is not either, or the run ends all the same
+        # Where H is not finite G is not either, or the run ends all the same.
+        finite = torch.isfinite(H).all(dim=2).all(dim=1)[:, None, None]
         w, V = torch.linalg.eigh(torch.where(finite, H, 0.0))
         drawn = torch.randn(X.shape, generator=random, dtype=X.dtype, device=X.device)
         added: Tensor = (V @ ((w.abs() / size).sqrt() * drawn)[:, :, None])[:, :, 0]
@@ -100,16 +119,22 @@ def hessian(f: Landscape, size: float, seed: np.random.SeedSequence, device: tor
 
 
 def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable[[Tensor], Tensor]:
-    """Gradients of fresh mini-batches: every run draws its own ``size`` samples, without replacement, at every step.
+    """Gradients of fresh mini-batches.
+
+    Every run draws its own ``size`` samples, without replacement, at every step.
 
     Raises:
         ValueError: f has no data, or fewer samples.
     """
     f = require_model(
-        f, "noise 'minibatch' needs a model's landscape, which has data; for a formula use 'isotropic:SIGMA'."
+        f,
+        "noise 'minibatch' needs a model's landscape, which has data; for a formula use "
+        "'isotropic:SIGMA'.",
     )
     if not 1 <= size <= f.samples:
-        raise ValueError(f"a mini-batch has 1 to {f.samples} samples, the size of the data, got {size}.")
+        raise ValueError(
+            f"a mini-batch has 1 to {f.samples} samples, the size of the data, got {size}."
+        )
     data, shape = _joined(f)
     random = generator(seed, f.device)
 
@@ -129,18 +154,25 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
 
 
 def lots(runs: int, size: int, samples: int, random: torch.Generator) -> Tensor:
-    """(runs, size) int64: of every run ``size`` different numbers below ``samples``, each set as likely as any other.
+    """``size`` different numbers below ``samples`` for every run, (runs, size) int64.
 
-    Few of many by Floyd's algorithm (Bentley & Floyd 1987, CACM 30:754), which draws ``size`` numbers a run and not ``samples``.
+    Each set is as likely as any other. Few of many are drawn by Floyd's algorithm (Bentley & Floyd
+    1987, CACM 30:754), which draws ``size`` numbers a run and not ``samples``.
     """
     device = random.device
     if size**2 > 4 * samples:
-        return torch.rand(runs, samples, generator=random, dtype=torch.float64, device=device).topk(size).indices
+        return (
+            torch.rand(runs, samples, generator=random, dtype=torch.float64, device=device)
+            .topk(size)
+            .indices
+        )
     draws = torch.rand(runs, size, generator=random, dtype=torch.float64, device=device)
     tops = torch.arange(samples - size, samples, device=device)
-    drawn = (draws * (tops + 1)).long().T.contiguous()  # below tops + 1 each; (size, runs), to compare whole lines
+    # Below tops + 1 each; (size, runs), to compare whole lines.
+    drawn = (draws * (tops + 1)).long().T.contiguous()
     for j in range(1, size):
-        taken = (drawn[:j] == drawn[j]).view(torch.uint8).amax(dim=0)  # any(dim=0), which takes several times as long
+        # As any(dim=0), which takes several times as long.
+        taken = (drawn[:j] == drawn[j]).view(torch.uint8).amax(dim=0)
         drawn[j].masked_fill_(taken.view(torch.bool), samples - size + j)
     return drawn.T
 
@@ -152,43 +184,62 @@ def _joined(f: ModelLandscape) -> tuple[list[Tensor], Any]:
         for batch in f.batches:
             leaves, shape = pytree.tree_flatten(batching.move(batch, f.device, f.dtype))
             if not all(isinstance(t, Tensor) and t.ndim for t in leaves):
-                raise ValueError("mini-batches are drawn from batches that are tensors with one sample a row.")
+                raise ValueError(
+                    "mini-batches are drawn from batches that are tensors with one sample a row."
+                )
             flat.append(leaves)
     return [torch.cat(parts) for parts in zip(*flat, strict=True)], shape
 
 
-def generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
-    """A torch generator on the device with a state drawn from the sequence."""
-    return torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-
-
-def _perturbed(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device) -> Noise:
+def _perturbed(
+    f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device
+) -> Noise:
     given = specs.options(spec.partition(":")[2], spec)
     known = ("radius", "threshold", "interval")
     for key in given:
         if key not in known:
-            raise ValueError(f"{spec!r} has no option {key!r}.{specs.closest(key, known)} It has {', '.join(known)}.")
+            raise ValueError(
+                f"{spec!r} has no option {key!r}.{specs.closest(key, known)} It has "
+                f"{', '.join(known)}."
+            )
     for key in known:
         value = given.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        if not _is_size(value):
             raise ValueError(f"{spec!r}: {key} must be a number of at least 0, got {value!r}.")
     if given["interval"] != int(given["interval"]):
-        raise ValueError(f"{spec!r}: interval is a whole number of steps, got {given['interval']!r}.")
+        raise ValueError(
+            f"{spec!r}: interval is a whole number of steps, got {given['interval']!r}."
+        )
     slope = f.many().gradients
     return Noise(
-        slope, Perturbation(slope, given["radius"], given["threshold"], int(given["interval"]), generator(seed, device))
+        slope,
+        Perturbation(
+            slope,
+            given["radius"],
+            given["threshold"],
+            int(given["interval"]),
+            generator(seed, device),
+        ),
     )
 
 
 class Perturbation:
-    """Perturbed gradient descent's kick (Jin, Ge, Netrapalli, Kakade & Jordan 2017, ICML, algorithm 1): before a step, a row whose
-    gradient is at most ``threshold`` and that was kicked more than ``interval`` steps ago, or never, moves to a uniformly drawn point of
-    the ball of ``radius`` around it.
+    """Perturbed gradient descent's kick (Jin, Ge, Netrapalli, Kakade & Jordan 2017, ICML, algorithm
+    1): before a step, a row whose gradient is at most ``threshold`` and that was kicked more than
+    ``interval`` steps ago, or never, moves to a uniformly drawn point of the ball of ``radius``
+    around it.
 
     Cost: one more gradient a run and step; nothing waits for the device.
     """
 
-    def __init__(self, slope: Rowwise, radius: float, threshold: float, interval: int, random: torch.Generator) -> None:
+    def __init__(
+        self,
+        slope: Rowwise,
+        radius: float,
+        threshold: float,
+        interval: int,
+        random: torch.Generator,
+    ) -> None:
         self.slope, self.radius, self.threshold, self.interval = slope, radius, threshold, interval
         self.random = random
         self.since: Tensor | None = None  # (R,) int64 steps since the last kick
@@ -200,13 +251,17 @@ class Perturbation:
         kicked = (self.slope(X).norm(dim=1) <= self.threshold) & (self.since > self.interval)
         self.since = torch.where(kicked, 0, self.since)
         drawn = torch.randn(X.shape, generator=self.random, dtype=X.dtype, device=X.device)
-        share = torch.rand((len(X), 1), generator=self.random, dtype=X.dtype, device=X.device) ** (1 / X.shape[1])
+        share = torch.rand((len(X), 1), generator=self.random, dtype=X.dtype, device=X.device) ** (
+            1 / X.shape[1]
+        )
         kick = self.radius * share * drawn / drawn.norm(dim=1, keepdim=True)
         return torch.where(kicked[:, None], X + kick, X)
 
 
 def starts(at: Tensor, start: float | Tensor, runs: int, seed: np.random.SeedSequence) -> Tensor:
-    """(runs, n): at a distance from ``at`` (n,) in random directions, or displaced from it by ``start`` (runs, n).
+    """Where runs start, (runs, n): beside the point ``at`` (n,).
+
+    start: a distance from it, in random directions, or the displacements (runs, n).
 
     Raises:
         ValueError: the shape does not fit, or the distance is negative.
@@ -214,13 +269,13 @@ def starts(at: Tensor, start: float | Tensor, runs: int, seed: np.random.SeedSeq
     if isinstance(start, Tensor):
         if start.shape != (runs, len(at)):
             raise ValueError(
-                f"start must be a distance or displacements ({runs}, {len(at)}), got {tuple(start.shape)}."
+                f"start must be a distance or displacements ({runs}, {len(at)}), got "
+                f"{tuple(start.shape)}."
             )
         return at + start.to(at)
     if not 0 <= start < math.inf:
         raise ValueError(f"start must be a distance of at least 0, got {start!r}.")
-    drawn = torch.randn(
-        runs, len(at), generator=generator(seed, torch.device("cpu")), dtype=torch.float64, device="cpu"
-    )
+    shape = (runs, len(at))
+    drawn = torch.randn(shape, generator=generator(seed), dtype=torch.float64, device="cpu")
     moves: Tensor = (start * drawn / drawn.norm(dim=1, keepdim=True)).to(at)
     return at + moves

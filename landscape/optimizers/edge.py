@@ -1,12 +1,14 @@
-"""Full-batch training at the edge of stability: the sharpness rises to the largest stable curvature and hovers there.
+"""Full-batch training at the edge of stability: sharpness rises to its limit and hovers there.
 
-Sharpness: the largest eigenvalue of the Hessian. Limit: 2 / lr for gradient descent, (2 + 2 mu) / lr with momentum mu (Cohen, Kaur, Li,
-Kolter & Talwalkar 2021, ICLR); of any SGD, ``theory.sgd_limit``.
+Sharpness: the largest eigenvalue of the Hessian. Limit: 2 / lr for gradient descent, (2 + 2 mu) /
+lr with momentum mu (Cohen, Kaur, Li, Kolter & Talwalkar 2021, ICLR); of any SGD,
+``theory.sgd_limit``.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, optim
@@ -26,16 +28,22 @@ DENSE = 400  # parameters up to which the Hessian is formed
 @result("edge-run")
 @dataclass(frozen=True, eq=False)
 class EdgeRun:
-    """One optimiser's run. Tensors (m,) are float64, on the CPU, and finite: a run that diverges is kept up to there."""
+    """One optimiser's run.
+
+    Tensors (m,) are float64, on the CPU, and finite: a run that diverges is kept up to there.
+    """
 
     steps: Tensor  # (m,) int64
     losses: Tensor  # (m,)
     sharpness: Tensor  # (m,)
     limit: float  # the largest stable curvature
-    late: float  # median of sharpness / limit over the second half of the records; NaN of a diverged run, which hovers nowhere
+    # Median of sharpness / limit over the second half of the records; NaN of a diverged run, which
+    # hovers nowhere.
+    late: float
     spread: float  # half the distance of its 10 % and 90 % quantiles; NaN likewise
     reached: int | None  # the first recorded step with a sharpness above the limit
-    diverged: int | None = None  # the first step at which a record was due and the run was not finite any more
+    # The first step at which a record was due and the run was not finite any more.
+    diverged: int | None = None
 
 
 @result("edge-study")
@@ -59,7 +67,7 @@ def edge_of_stability(
     seed: int = 0,
     progress: Progress = silent,
 ) -> EdgeStudy:
-    """Train on all the data by SGD and measure the sharpness beside the curvature that the optimiser can bear.
+    """Train on all the data by SGD; measure the sharpness beside the curvature that SGD can bear.
 
     Args:
         f: a small network's landscape, best in float64.
@@ -73,7 +81,8 @@ def edge_of_stability(
         ValueError: an optimiser other than SGD, numbers out of range, or a start of another shape.
         NumericalError: the loss or its Hessian is not finite at the start itself.
 
-    Cost: a gradient a step; a measurement is n gradients up to 400 parameters, else some tens. A run that diverges ends there.
+    Cost: a gradient a step; a measurement is n gradients up to 400 parameters, else some tens. A
+    run that diverges ends there.
     """
     if steps < 1 or not 1 <= every <= steps:
         raise ValueError(f"need steps >= 1 and every from 1 to steps, got {steps} and {every}.")
@@ -83,25 +92,45 @@ def edge_of_stability(
     for line in optimizers:
         make = maker(line)
         if make.kind is not optim.SGD or make.groups:
-            raise ValueError(f"{line!r} is not plain SGD, which alone has a limit on the Hessian itself.")
-        options = {k: v for k, v in make.options.items() if k in ("momentum", "dampening", "nesterov", "weight_decay")}
+            raise ValueError(
+                f"{line!r} is not plain SGD, which alone has a limit on the Hessian itself."
+            )
+        options = {
+            k: v
+            for k, v in make.options.items()
+            if k in ("momentum", "dampening", "nesterov", "weight_decay")
+        }
         limit = theory.sgd_limit(float(make.options.get("lr", 1e-3)), **options)
         ensemble = Ensemble(start[None], make, f.many().gradients, f.value, f=f)
-        records, diverged = [], None
-        for t in range(steps + 1):
-            if t % every == 0:
-                found = _measured(f, ensemble.points[0], seed)
-                progress(line, t, steps)
-                if found is None:
-                    diverged = t
-                    break
-                records.append((t, *found))
-            ensemble.step()
-        if not records:
-            raise NumericalError("the loss or its Hessian is not finite at the start: begin elsewhere.")
-        runs[line] = _run(records, limit, diverged)
+        told = partial(progress, line)
+        runs[line] = _run(*_records(f, ensemble, steps, every, seed, told), limit)
     origin = provenance(f, start, seed, optimizers=list(optimizers), steps=steps, every=every)
     return EdgeStudy(runs, provenance=origin)
+
+
+def _records(
+    f: Landscape,
+    ensemble: Ensemble,
+    steps: int,
+    every: int,
+    seed: int,
+    told: Callable[[int, int], None],
+) -> tuple[list[tuple[int, float, float]], int | None]:
+    """Step, loss and sharpness at every ``every``-th step, and the step at which it diverged."""
+    records: list[tuple[int, float, float]] = []
+    for t in range(steps + 1):
+        if t % every == 0:
+            measured = _measured(f, ensemble.points[0], seed)
+            told(t, steps)
+            if measured is None and not records:
+                raise NumericalError(
+                    "the loss or its Hessian is not finite at the start: begin elsewhere."
+                )
+            if measured is None:
+                return records, t
+            records.append((t, *measured))
+        ensemble.step()
+    return records, None
 
 
 def _measured(f: Landscape, x: Tensor, seed: int) -> tuple[float, float] | None:
@@ -116,14 +145,26 @@ def _measured(f: Landscape, x: Tensor, seed: int) -> tuple[float, float] | None:
         dense = H.dense()
     except NumericalError:
         return None
-    return (loss, float(torch.linalg.eigvalsh(dense)[-1])) if bool(torch.isfinite(dense).all()) else None
+    return (
+        (loss, float(torch.linalg.eigvalsh(dense)[-1]))
+        if bool(torch.isfinite(dense).all())
+        else None
+    )
 
 
-def _run(records: list[tuple[int, float, float]], limit: float, diverged: int | None) -> EdgeRun:
+def _run(records: list[tuple[int, float, float]], diverged: int | None, limit: float) -> EdgeRun:
     steps = torch.tensor([t for t, _, _ in records], dtype=torch.int64, device="cpu")
-    losses, sharpness = (torch.tensor([row[k] for row in records], dtype=torch.float64, device="cpu") for k in (1, 2))
-    shares = sharpness[len(records) // 2 :] / limit if diverged is None else sharpness.new_full((1,), math.nan)
+    losses, sharpness = (
+        torch.tensor([row[k] for row in records], dtype=torch.float64, device="cpu") for k in (1, 2)
+    )
+    shares = (
+        sharpness[len(records) // 2 :] / limit
+        if diverged is None
+        else sharpness.new_full((1,), math.nan)
+    )
     low, high = (float(shares.quantile(q)) for q in (0.1, 0.9))
     above = torch.nonzero(sharpness > limit)
     reached = int(steps[above[0, 0]]) if len(above) else None
-    return EdgeRun(steps, losses, sharpness, limit, float(shares.median()), (high - low) / 2, reached, diverged)
+    return EdgeRun(
+        steps, losses, sharpness, limit, float(shares.median()), (high - low) / 2, reached, diverged
+    )

@@ -1,15 +1,15 @@
-"""How long real optimisers take to leave a stationary point: many runs, a stated event, honest censoring.
+"""How long optimisers take to leave a stationary point: many runs, one event, honest censoring.
 
-at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the number of optimiser steps after which the event first holds,
-0 at the start. Runs to which it does not happen within ``steps`` are censored there, diverged ones when they diverge (Kaplan & Meier
-1958, JASA 53:457).
+at: (n,) the stationary point. X: (R, n), one run a row. A run's time is the number of optimiser
+steps after which the event first holds, 0 at the start. A run without the event is censored at
+``steps``, or at the step where it diverged (Kaplan & Meier 1958, JASA 53:457).
 """
 
 import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -24,21 +24,25 @@ from landscape.optimizers.predictions import INNER, Theory
 from landscape.optimizers.recording import Paths, Plane, Recorder, plane
 from landscape.optimizers.schedules import schedule_curve
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.survival import exponential_rate, kaplan_meier_median, median
+from landscape.results.statistics import exponential_rate, kaplan_meier_median, median
 from landscape.specs import whole
 from landscape.specs.optimizers import Maker, Spec, as_makers
 from landscape.specs.schedules import Schedule
 
+# What is shown all points (R, n) after every step t.
+Watcher = Callable[[int, Tensor], None]
 CHECK = 64  # steps between two looks at whether all runs are over: a look waits for the device
 
 
 @result("leaves-ball")
 @dataclass(frozen=True, eq=False)
 class LeavesBall:
-    """|P(x - at)| > ``radius``, strictly; P keeps the part in the columns of ``within`` (n, k), all of it with None.
+    """|P(x - at)| > ``radius``, strictly.
 
-    ``theory.sgd_exit`` and ``adaptive_exit`` count as strictly; ``noise_exit`` counts the sphere itself as outside, where noise is with
-    probability zero.
+    P keeps the part in the columns of ``within`` (n, k); with None all of it.
+
+    ``theory.sgd_exit`` and ``adaptive_exit`` count as strictly; ``noise_exit`` counts the sphere
+    itself as outside, where noise is with probability zero.
     """
 
     radius: float
@@ -84,7 +88,9 @@ class FallsBelow:
         """Points (R, n) -> (R,) bool."""
         values = f.many().values
 
-        @cache  # one number of rows a study; rows of equal points have equal bits in one pass, not in passes of two sizes
+        # One number of rows a study; rows of equal points have equal bits in one pass, not in
+        # passes of two sizes.
+        @cache
         def level(runs: int) -> Tensor:
             return values(at.expand(runs, -1)) - self.margin
 
@@ -99,9 +105,14 @@ def event(spec: str) -> LeavesBall | FallsBelow:
     """
     name, _, text = spec.partition(":")
     value = specs.literal(text)
-    kinds: dict[str, type[LeavesBall] | type[FallsBelow]] = {"ball": LeavesBall, "falls": FallsBelow}
+    kinds: dict[str, type[LeavesBall] | type[FallsBelow]] = {
+        "ball": LeavesBall,
+        "falls": FallsBelow,
+    }
     if name not in kinds or isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"an event is ball:RADIUS or falls:MARGIN, got {spec!r}.{specs.closest(name, kinds)}")
+        raise ValueError(
+            f"an event is ball:RADIUS or falls:MARGIN, got {spec!r}.{specs.closest(name, kinds)}"
+        )
     return kinds[name](float(value))
 
 
@@ -110,20 +121,26 @@ def event(spec: str) -> LeavesBall | FallsBelow:
 class Escapes:
     """The runs of one optimiser. Tensors are on the CPU, in the order of the starts."""
 
-    steps: Tensor  # (runs,) int64, optimiser steps after which the event first held; the study's ``steps`` where it did not
+    # (runs,) int64, optimiser steps after which the event first held; where it did not, the
+    # study's ``steps``.
+    steps: Tensor
     escaped: Tensor  # (runs,) bool
     diverged: Tensor  # (runs,) bool, became non-finite before the event
-    stalled: Tensor  # (runs,) bool, neither, and no bit of the point changed any more: no longer time; ``notes`` say what holds them
+    # (runs,) bool, neither escaped nor diverged, and the point no longer changes in any bit, so
+    # that more steps would not help; see ``notes``.
+    stalled: Tensor
     ended: Tensor  # (runs,) int64, the last step at which the run was observed
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
-    median: Estimate  # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer & Crowley's interval
+    # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer &
+    # Crowley's interval.
+    median: Estimate
     notes: list[str]
-    rate: (
-        Estimate  # escapes a run and step, as of an exponential law: events over all steps seen, with its 95 % interval
-    )
-    growth: (
-        Estimate | None
-    )  # e-folds of the distance a step, from a tenth of the radius to the radius: the median over runs
+    # Escapes a run and step, as of an exponential law: events over all steps seen, with its 95 %
+    # interval.
+    rate: Estimate
+    # E-folds of the distance a step, from a tenth of the radius to the radius: the median over
+    # the runs that escaped.
+    growth: Estimate | None
     theory: Theory  # the same from a law, where there is one
     paths: Paths | None  # of the first runs, where they were to be recorded
 
@@ -166,35 +183,39 @@ def escape(
     """Let real torch optimisers leave a stationary point.
 
     Args:
-        f: a formula's landscape, or a model's (its model is not touched); float32 or float64, CPU or CUDA.
+        f: a formula's landscape, or a model's (its model is not touched); float32 or float64, CPU
+            or CUDA.
         at: (n,) the stationary point.
-        optimizers: ``"sgd:lr=0.1"``: a torch class in any case with its options; ``"adamw:lr=1e-3; *.bias:weight_decay=0"``: others for the
-            parameters of a model whose names match; or label -> function of a list of parameters.
+        optimizers: ``"sgd:lr=0.1"``: a torch class in any case with its options; ``"adamw:lr=1e-3;
+            *.bias:weight_decay=0"``: others for the parameters of a model whose names match; or
+            label -> function of a list of parameters.
         runs, steps: how many, and when they are given up.
-        start: a distance from ``at`` in random directions, or displacements (runs, n). The same starts for all optimisers.
+        start: a distance from ``at`` in random directions, or displacements (runs, n). The same
+            starts for all optimisers.
         event: what counts as having left.
-        noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every run draws B samples at every step;
-            "hessian:B": N(0, |H| / B) added, H the Hessian where the run is (Xie et al. 2021), up to 64 variables;
-            "perturbed:radius=R,threshold=G,interval=T": a kick, uniform in a ball of radius R, before a step at which |gradient| <= G and
-            the run's last kick is more than T steps ago (Jin et al. 2017).
-        schedule: see ``schedules``; every run of an optimiser has the same rate. None: the rate is constant.
+        noise: "none": f's own gradient; "isotropic:S": S N(0, I) added to it; "minibatch:B": every
+            run draws B samples at every step; "hessian:B": N(0, |H| / B) added, H the Hessian where
+            the run is (Xie et al. 2021), up to 64 variables;
+            "perturbed:radius=R,threshold=G,interval=T": a kick, uniform in a ball of radius R,
+            before a step at which |gradient| <= G and the run's last kick is more than T steps ago
+            (Jin et al. 2017).
+        schedule: see ``schedules``; every run of an optimiser has the same rate. None: the rate is
+            constant.
         seed: of starts and noise; optimisers get independent noise.
-        theory: whether to look for a law beside the measured times: forms the Hessian at the point, up to 400 parameters.
+        theory: whether to look for a law beside the measured times: forms the Hessian at the point,
+            up to 400 parameters.
         record: of how many of the first runs to keep the paths, and f on a plane around the point.
 
     Raises:
-        ValueError: an option is out of range, or a name is unknown; the message has the nearest one.
+        ValueError: an option is out of range, or a name is unknown; the message has the nearest
+            one.
 
-    Cost: one gradient a run and step, and one value where the event asks for it; rows are evaluated together.
+    Cost: one gradient a run and step, and one value where the event asks for it; rows are evaluated
+    together.
     """
-    require_landscape(f, "escape")
     whole(1, runs=runs, steps=steps)
-    if not isinstance(event, LeavesBall | FallsBelow):
-        raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
     whole(0, record=record)
-    at = f.locate(at)
-    if not bool(torch.isfinite(at).all()):
-        raise ValueError("at has values that are not finite: pass the stationary point to leave.")
+    at = _stationary(f, at, event)
     makers = as_makers(optimizers)
     for make in makers.values():
         require_fit(make, f)
@@ -207,23 +228,57 @@ def escape(
         seen = noises.noise(f, noise, child, at.device)
         ensemble = Ensemble(X, make, seen.gradients, f.value, seen.move, f)
         law = predictions.predict(make, X - at, model, noise, schedule, steps)
+        # The ensemble moves its own points.
+        states = Runs(ensemble.points.clone(), event.holds(f, at), steps)
+        growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
         recorder = Recorder(min(record, runs)) if record else None
-        results[label] = _followed(f, at, ensemble, event, schedule, steps, label, law, recorder, progress)
-    origin = provenance(f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event))
-    picture = plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
-    rates = {} if schedule is None else _rates(makers, schedule, results)
-    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, picture, rates, provenance=origin)
+        watchers: list[Watcher] = [w.add for w in (growth, recorder) if w is not None]
+        told = partial(_tell, progress, label, steps)
+        last, over = _followed(ensemble, states, steps, schedule, watchers, told)
+        paths = None if recorder is None else recorder.paths(f, last, states.points)
+        results[label] = _escapes(states, growth, law, paths, over)
+    origin = provenance(
+        f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event)
+    )
+    picture = (
+        plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
+    )
+    rates = _rates(makers, schedule, results)
+    return Study(
+        at.cpu(), X.cpu(), event, noise, schedule, steps, results, picture, rates, provenance=origin
+    )
 
 
-def _rates(makers: dict[str, Maker], schedule: str, results: dict[str, Escapes]) -> dict[str, Tensor]:
+def _stationary(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> Tensor:
+    """The point that runs leave, checked."""
+    require_landscape(f, "escape")
+    if not isinstance(event, LeavesBall | FallsBelow):
+        raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
+    at = f.locate(at)
+    if not bool(torch.isfinite(at).all()):
+        raise ValueError("at has values that are not finite: pass the stationary point to leave.")
+    return at
+
+
+def _tell(progress: Progress, label: str, steps: int, t: int) -> None:
+    progress(label, t, steps)
+
+
+def _rates(
+    makers: dict[str, Maker], schedule: str | None, results: dict[str, Escapes]
+) -> dict[str, Tensor]:
     """The rates at the steps that each optimiser made, where its own rate is known."""
+    if schedule is None:
+        return {}
     known = {}
     for label, make in makers.items():
         if not isinstance(make, Spec):
             continue
         lr = make.options.get("lr", inspect.signature(make.kind).parameters["lr"].default)
         if isinstance(lr, int | float) and lr > 0:
-            known[label] = schedule_curve(schedule, float(lr), max(1, int(results[label].ended.max())))
+            known[label] = schedule_curve(
+                schedule, float(lr), max(1, int(results[label].ended.max()))
+            )
     return known
 
 
@@ -233,112 +288,154 @@ def _model(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> predicti
     return predictions.model(f, at, event.radius, event.within)
 
 
+class Runs:
+    """Which runs of an ensemble are over, since when, and where all of them are.
+
+    points: (R, n), of a run that is over where it ended. time: (R,) the step of the event, the
+    limit where there was none. ended: (R,) the last step at which the run was observed.
+    """
+
+    def __init__(self, X: Tensor, holds: Callable[[Tensor], Tensor], limit: int) -> None:
+        self.points, self.holds = X, holds
+        self.escaped = holds(X)
+        self.diverged = torch.zeros_like(self.escaped)
+        self.time = torch.where(self.escaped, 0, limit)
+        self.ended = self.time.clone()
+        self.moved = torch.ones_like(self.escaped)
+        self._looks = (X, X)
+
+    @property
+    def alive(self) -> Tensor:
+        """(R,) bool: neither escaped nor diverged."""
+        return ~(self.escaped | self.diverged)
+
+    @property
+    def stalled(self) -> Tensor:
+        """(R,) bool: alive, and no bit of the point has changed between the last looks."""
+        return self.alive & ~self.moved
+
+    def take(self, t: int, new: Tensor) -> Tensor:
+        """Move the runs that are alive to new (R, n), step t; returns the points of all runs."""
+        alive, finite = self.alive, torch.isfinite(new).all(dim=1)
+        self.points = torch.where((alive & finite)[:, None], new, self.points)
+        diverged = alive & ~finite
+        escaped = alive & finite & self.holds(self.points)
+        self.diverged, self.escaped = self.diverged | diverged, self.escaped | escaped
+        self.time = torch.where(escaped, t, self.time)
+        self.ended = torch.where(escaped | diverged, t, self.ended)
+        return self.points
+
+    def look(self) -> bool:
+        """Note which runs have moved since the look before the last; whether any is alive.
+
+        A rate or a momentum can pause for a few steps, which two looks span. Waits for the device.
+        """
+        before, last = self._looks
+        self.moved = (before != self.points).any(dim=1)
+        self._looks = (last, self.points)
+        return bool(self.alive.any())
+
+
 def _followed(
-    f: Landscape,
-    at: Tensor,
     ensemble: Ensemble,
-    event: LeavesBall | FallsBelow,
-    schedule: str | None,
+    runs: Runs,
     steps: int,
-    label: str,
-    law: Theory,
-    recorder: Recorder | None,
-    progress: Progress,
-) -> Escapes:
-    """Step the ensemble until every run is over. Runs that are over stay where they are and disturb no other."""
-    schedules = [] if schedule is None else [Schedule(schedule, o) for o in ensemble.optimizers]
-    if any(s.needs_loss for s in schedules):
-        raise ValueError("ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: use another schedule.")
-    holds = event.holds(f, at)
-    X = ensemble.points.clone()  # the points themselves move
-    growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
-    if recorder is not None:
-        recorder.add(0, X)
-    escaped = holds(X)
-    diverged = torch.zeros_like(escaped)
-    time = torch.where(escaped, 0, steps)
-    ended = time.clone()
-    earliest = earlier = X
-    moved = torch.ones_like(escaped)
+    schedule: str | None,
+    watchers: list[Watcher],
+    told: Callable[[int], None],
+) -> tuple[int, bool]:
+    """Step the ensemble until every run is over; the last step, and whether rates ended at zero.
+
+    Runs that are over stay where they are and disturb no other.
+    """
+    schedules = [] if schedule is None else _schedules(schedule, ensemble)
+    for watch in watchers:
+        watch(0, runs.points)
     for t in range(1, steps + 1):
         ensemble.step()
         for s in schedules:
             s.step()
-        alive = ~(escaped | diverged)
-        new = ensemble.points
-        finite = torch.isfinite(new).all(dim=1)
-        X = torch.where((alive & finite)[:, None], new, X)
+        X = runs.take(t, ensemble.points)
         ensemble.put(X)
-        diverged = diverged | (alive & ~finite)
-        left = alive & finite & holds(X)
-        escaped = escaped | left
-        time = torch.where(left, t, time)
-        ended = torch.where(left | (alive & ~finite), t, ended)
-        if growth is not None:
-            growth.look(t, X)
-        if recorder is not None:
-            recorder.add(t, X)
+        for watch in watchers:
+            watch(t, X)
         if t % CHECK == 0 or t == steps:
-            moved = (earliest != X).any(dim=1)  # over at least CHECK steps: a rate or a momentum can pause for a few
-            earliest, earlier = earlier, X
-            progress(label, t, steps)
-            if not bool((~(escaped | diverged)).any()):  # waits for the device
+            told(t)
+            if not runs.look():
                 break
-    stalled = ~(escaped | diverged | moved)
-    grown = None if growth is None else growth.median(X, ended, escaped)
-    paths = None if recorder is None else recorder.paths(f, t, X)
-    over = bool(schedules) and not any(float(group["lr"]) for o in ensemble.optimizers for group in o.param_groups)
-    return _escapes(time, escaped, diverged, stalled, ended, X, grown, law, paths, over)
+    return t, bool(schedules) and _at_rest(ensemble)
+
+
+def _schedules(spec: str, ensemble: Ensemble) -> list[Schedule]:
+    schedules = [Schedule(spec, optimizer) for optimizer in ensemble.optimizers]
+    if any(s.needs_loss for s in schedules):
+        raise ValueError(
+            "ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: "
+            "use another schedule."
+        )
+    return schedules
+
+
+def _at_rest(ensemble: Ensemble) -> bool:
+    """Whether every rate is zero."""
+    return not any(float(group["lr"]) for o in ensemble.optimizers for group in o.param_groups)
 
 
 class _Growth:
-    """e-folds of the distance a step between a tenth of the radius, or the start where that is farther, and the end."""
+    """e-folds of the distance a step, from a tenth of the radius to the end.
+
+    A start that is farther out counts from there.
+    """
 
     def __init__(self, event: LeavesBall, at: Tensor, X: Tensor) -> None:
         self.distances, self.inner = event.distances(at), INNER * event.radius
         self.step = torch.full((len(X),), -1, dtype=torch.int64, device=X.device)
         self.size = torch.ones(len(X), dtype=torch.float64, device=X.device)
-        self.look(0, X)
 
-    def look(self, t: int, X: Tensor) -> None:
+    def add(self, t: int, X: Tensor) -> None:
         D = self.distances(X)
         new = (self.step < 0) & (self.inner < D)
         self.step, self.size = torch.where(new, t, self.step), torch.where(new, D, self.size)
 
-    def median(self, X: Tensor, ended: Tensor, escaped: Tensor) -> Estimate | None:
-        whole = escaped & (self.step >= 0) & (ended > self.step)
-        if not bool(whole.any()):
+    def median(self, runs: Runs) -> Estimate | None:
+        """Over the runs that escaped; None where none did in more than one step."""
+        measured = runs.escaped & (self.step >= 0) & (runs.ended > self.step)
+        if not bool(measured.any()):
             return None
-        folds = (self.distances(X) / self.size).log() / (ended - self.step)
-        return median(folds[whole].cpu().numpy())
+        folds = (self.distances(runs.points) / self.size).log() / (runs.ended - self.step)
+        return median(folds[measured].cpu().numpy())
+
+
+def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
+    """What holds the runs (R,) that stopped. over: the schedule has ended at a rate of zero."""
+    if not bool(stalled.any()):
+        return []
+    stopped = f"{int(stalled.sum())} of {len(stalled)} runs stopped"
+    if over:
+        return [f"{stopped}: the schedule took their rate to zero, so that they would never leave."]
+    return [
+        f"{stopped} changing in any bit of {str(dtype).removeprefix('torch.')}: their step is "
+        "zero or below rounding, so that they would never leave. "
+        "That is a property of the arithmetic, not of the landscape."
+    ]
 
 
 def _escapes(
-    time: Tensor,
-    escaped: Tensor,
-    diverged: Tensor,
-    stalled: Tensor,
-    ended: Tensor,
-    X: Tensor,
-    growth: Estimate | None,
-    law: Theory,
-    paths: Paths | None,
-    over: bool,
+    runs: Runs, growth: _Growth | None, law: Theory, paths: Paths | None, over: bool
 ) -> Escapes:
-    """``over``: the schedule has ended at a rate of zero."""
-    time, escaped, diverged, stalled, ended = (t.cpu() for t in (time, escaped, diverged, stalled, ended))
-    notes = []
-    if over and bool(stalled.any()):
-        notes.append(
-            f"{int(stalled.sum())} of {len(time)} runs stopped: the schedule took their rate to zero, so that they would never leave."
-        )
-    elif bool(stalled.any()):
-        notes.append(
-            f"{int(stalled.sum())} of {len(time)} runs stopped changing in any bit of {str(X.dtype).removeprefix('torch.')}: their step is "
-            "zero or below rounding, so that they would never leave. That is a property of the arithmetic, not of the landscape."
-        )
-    seen, left = ended.numpy(), escaped.numpy()
+    seen, left = runs.ended.cpu(), runs.escaped.cpu()
+    stalled = runs.stalled.cpu()
     return Escapes(
-        time, escaped, diverged, stalled, ended, X.cpu(), kaplan_meier_median(seen, left), notes,
-        exponential_rate(seen, left), growth, law, paths,
-    )  # fmt: skip
+        steps=runs.time.cpu(),
+        escaped=left,
+        diverged=runs.diverged.cpu(),
+        stalled=stalled,
+        ended=seen,
+        ends=runs.points.cpu(),
+        median=kaplan_meier_median(seen.numpy(), left.numpy()),
+        notes=_notes(stalled, runs.points.dtype, over),
+        rate=exponential_rate(seen.numpy(), left.numpy()),
+        growth=None if growth is None else growth.median(runs),
+        theory=law,
+        paths=paths,
+    )

@@ -1,12 +1,12 @@
-"""What theory expects of the runs of a study: laws for the second-order model of f at the point, where one applies, and why not where not.
+"""What theory expects of the runs of a study: laws for the second-order model of f at the point,
+where one applies, and why not where not.
 
-H: (n, n) the Hessian at the point. x: displacements from it (R, n). Laws see the point's curvatures, the optimiser's options and the
-starts, and neither f elsewhere nor torch.
+H: (n, n) the Hessian at the point. x: displacements from it (R, n). Laws see the point's
+curvatures, the optimiser's options and the starts, and neither f elsewhere nor torch.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.domains import Sphere
 from landscape.operators.hessian import Hessian
 from landscape.results import result
+from landscape.specs.grammar import Options
 from landscape.specs.optimizers import Maker, Spec
 from landscape.theory.exits import Floats
 from landscape.theory.predict import SGD
@@ -39,7 +40,8 @@ class Theory:
     steps: Tensor | None = None  # (m,) int64 of the first m runs, -1: not within the limit
     median: float | None = None  # steps, infinite where half of the runs stay
     rate: float | None = None  # exits a run and step, censored as the runs are
-    growth: float | None = None  # e-folds of the distance a step, from a tenth of the radius to the radius
+    # E-folds of the distance a step, from a tenth of the radius to the radius.
+    growth: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +50,20 @@ class Model:
 
     H: Floats | None  # (n, n); None: too large, ``within`` is all there is
     within: Floats | None  # (n, k) orthonormal, what the event sees; None: everything
-    curvatures: Floats | None  # (k,) of H in what the event sees; None where that is not invariant under H
+    # (k,) of H in what the event sees; None where that is not invariant under H.
+    curvatures: Floats | None
     basis: Floats | None  # (n, k) their directions
     radius: float
     slope: float  # |g| at the point
-    misfit: float  # of the gradient at the ball's edge down the steepest fall, relative to the model's
+    # Of the gradient at the ball's edge down the steepest fall, relative to the model's.
+    misfit: float
 
 
 def model(f: Landscape, at: Tensor, radius: float, within: Tensor | None) -> Model | str:
-    """The second-order model, or why there is none. Cost: n gradients, or k where the event sees k directions of many."""
+    """The second-order model, or why there is none.
+
+    Cost: n gradients, or k where the event sees k directions of many.
+    """
     if isinstance(f.domain, Sphere):
         return "no law on a sphere"
     if within is None and f.dim > DENSE:
@@ -88,17 +95,23 @@ def _model(f: Landscape, at: Tensor, radius: float, Q: Tensor | None) -> Model |
         edge = (f.gradient(at + radius * down) - g).detach() @ down
         misfit = abs(float(edge) / (radius * w[0]) - 1)
         misfit = 0.0 if misfit < 1e3 * torch.finfo(at.dtype).eps else misfit
-    return Model(H, seen, w if whole else None, basis if whole else None, radius, float(g.norm()), misfit)
+    return Model(
+        H, seen, w if whole else None, basis if whole else None, radius, float(g.norm()), misfit
+    )
 
 
-def predict(make: Maker, starts: Tensor, model: Model | str, noise: str, schedule: str | None, limit: int) -> Theory:
+def predict(
+    make: Maker, starts: Tensor, model: Model | str, noise: str, schedule: str | None, limit: int
+) -> Theory:
     """What theory says of runs from ``starts`` (R, n), displacements from the point."""
     if isinstance(model, str):
         return Theory(model)
     if not isinstance(make, Spec):
         return Theory("an optimiser of your own: no law")
-    if make.groups or schedule is not None:
-        return Theory("no law with groups" if make.groups else "no law with a schedule")
+    if make.groups:
+        return Theory("no law with groups")
+    if schedule is not None:
+        return Theory("no law with a schedule")
     name, options = make.kind.__name__.lower(), dict(make.options)
     kind, _, text = noise.partition(":")
     x = _numpy(starts)[: max(8, WORK // starts.shape[1])]
@@ -106,30 +119,48 @@ def predict(make: Maker, starts: Tensor, model: Model | str, noise: str, schedul
         return _noisy(name, options, x, model, float(text), limit)
     growth = _growth(name, options, model)
     if kind in ("minibatch", "hessian", "perturbed"):
-        return Theory(f"{kind} noise: no law but the mean's growth", _conditions(model), growth=growth)
+        return Theory(
+            f"{kind} noise: no law but the mean's growth", _conditions(model), growth=growth
+        )
     if fault := _not_stationary(x, model):
         return Theory(fault)
-    found = _steps(name, options, x, model, limit)
-    if found.steps is None:
-        return Theory(found.law)
-    steps = np.array(found.steps)
+    return _quiet(name, options, x, model, limit, growth)
+
+
+def _quiet(
+    name: str, options: Options, x: Floats, model: Model, limit: int, growth: float | None
+) -> Theory:
+    """Runs on the full gradient, each by its own start."""
+    law = _steps(name, options, x, model, limit)
+    if law.steps is None:
+        return Theory(law.law)
+    steps = np.array(law.steps)
     if (steps < 0).all() and math.isnan(model.misfit):
         return Theory("no law: nothing falls in the second-order model")
     growth = _crossing(name, options, x, model, int(steps.max()), growth)
     seen = np.where(steps < 0, limit, steps)
     rate = float((steps >= 0).sum() / seen.sum()) if seen.sum() else None
-    return Theory(found.law, _conditions(model), torch.from_numpy(steps), found.median, rate, growth)
+    return Theory(law.law, _conditions(model), torch.from_numpy(steps), law.median, rate, growth)
 
 
-def _steps(name: str, options: dict[str, Any], x: Floats, model: Model, limit: int) -> theory.Prediction:
+def _steps(name: str, options: Options, x: Floats, model: Model, limit: int) -> theory.Prediction:
     if name == "sgd":
         if model.curvatures is None or model.basis is None:
             return theory.Prediction(None, "the directions of the event mix with others: no law")
-        return theory.predict_exit(name, options, model.curvatures, x @ model.basis, model.radius, steps=limit)
+        return theory.predict_exit(
+            name, options, model.curvatures, x @ model.basis, model.radius, steps=limit
+        )
     if model.H is None:
         return theory.Prediction(None, f"no law for {name} in so many parameters")
     return theory.predict_exit(
-        name, options, _matrix(model.H), x, model.radius, steps=limit, within=model.within, aligned=True
+        name,
+        options,
+        _matrix(model.H),
+        x,
+        model.radius,
+        steps=limit,
+        within=model.within,
+        aligned=True,
     )
 
 
@@ -140,64 +171,109 @@ def _matrix(H: Floats) -> Floats:
     return diagonal.copy() if rest <= ALIGNED * np.abs(H).max() else H
 
 
-def _growth(name: str, options: dict[str, Any], model: Model) -> float | None:
+def _growth(name: str, options: Options, model: Model) -> float | None:
     """ln of SGD's factor a step along the steepest fall; None where there is no law."""
-    if name != "sgd" or model.curvatures is None or any(options[o] for o in options if o not in SGD):
+    if (
+        name != "sgd"
+        or model.curvatures is None
+        or any(options[o] for o in options if o not in SGD)
+    ):
         return None
     chosen = {k: float(str(options.get(k, 0.0))) for k in ("momentum", "dampening", "weight_decay")}
     factors = theory.sgd_growth(
-        model.curvatures[:1], lr=float(str(options.get("lr", 1e-3))), nesterov=bool(options.get("nesterov")), **chosen
+        model.curvatures[:1],
+        lr=float(str(options.get("lr", 1e-3))),
+        nesterov=bool(options.get("nesterov")),
+        **chosen,
     )
     return math.log(float(factors[0])) if model.curvatures[0] < 0 and factors[0] > 0 else None
 
 
 def _crossing(
-    name: str, options: dict[str, Any], x: Floats, model: Model, last: int, growth: float | None
+    name: str, options: Options, x: Floats, model: Model, last: int, growth: float | None
 ) -> float | None:
-    """The median over runs of the e-folds a step that the law gives; ``growth``, its limit, where that would take long."""
+    """The median over runs of the e-folds a step that the law gives.
+
+    growth: the limit, which stands in where that would take long.
+    """
     if name == "sgd":
-        if model.curvatures is None or model.basis is None or last * x.shape[0] * model.basis.shape[1] > FOLDS:
+        if model.curvatures is None or model.basis is None:
             return growth
-        given = {k: v for k, v in options.items() if k in SGD} | {"lr": float(options.get("lr", 1e-3))}
-        found = theory.sgd_folds(model.curvatures, x @ model.basis, model.radius, inner=INNER, steps=last, **given)
+        if last * x.shape[0] * model.basis.shape[1] > FOLDS:
+            return growth
+        given = {k: v for k, v in options.items() if k in SGD}
+        given |= {"lr": float(options.get("lr", 1e-3))}
+        found = theory.sgd_folds(
+            model.curvatures, x @ model.basis, model.radius, inner=INNER, steps=last, **given
+        )
     else:
         assert model.H is not None
         found = theory.adaptive_growth(
-            name, _matrix(model.H), x, model.radius, inner=INNER, steps=last, within=model.within, **options
+            name,
+            _matrix(model.H),
+            x,
+            model.radius,
+            inner=INNER,
+            steps=last,
+            within=model.within,
+            **options,
         )
     known = found[np.isfinite(found)]
     return float(np.median(known)) if len(known) else None
 
 
-def _noisy(name: str, options: dict[str, Any], x: Floats, model: Model, sigma: float, limit: int) -> Theory:
+def _noisy(
+    name: str, options: Options, x: Floats, model: Model, sigma: float, limit: int
+) -> Theory:
     """SGD driven off the very point by isotropic noise."""
     if math.isnan(model.misfit):
-        return Theory("no law in noise where nothing falls: a barrier's height is not in the second-order model")
+        return Theory(
+            "no law in noise where nothing falls: a barrier's height is not in the "
+            "second-order model"
+        )
     growth = _growth(name, options, model)
     if name != "sgd" or growth is None or any(options[o] for o in options if o != "lr"):
         return Theory(f"no law for {name} with these options in noise", growth=growth)
     if np.abs(x).max() > 0:
-        return Theory("no law in noise from a start beside the point", _conditions(model), growth=growth)
+        return Theory(
+            "no law in noise from a start beside the point", _conditions(model), growth=growth
+        )
     assert model.curvatures is not None
     w, lr = model.curvatures, float(str(options.get("lr", 1e-3)))
     falling, rising = w[w < 0], w[w > 0]
     if not np.allclose(falling, falling[0], rtol=1e-6):
-        return Theory("no law in noise for falling curvatures that differ", _conditions(model), growth=growth)
+        return Theory(
+            "no law in noise for falling curvatures that differ", _conditions(model), growth=growth
+        )
     try:
         law = theory.noise_exit(
-            float(falling[0]), lr=lr, sigma=sigma, radius=model.radius, directions=len(falling), steps=100_000
+            float(falling[0]),
+            lr=lr,
+            sigma=sigma,
+            radius=model.radius,
+            directions=len(falling),
+            steps=100_000,
         )
     except ValueError as error:
         return Theory(f"no law: {error}", growth=growth)
-    contracted = 1 - (1 - lr * rising) ** 2
-    spread = lr * sigma * math.sqrt(float((1 / contracted).sum())) if (contracted > 0).all() else math.inf
-    said = _conditions(model)
-    if len(rising):
-        said += f"; noise along rising directions, {spread / model.radius:.2g} of the radius, is left out"
     return Theory(
-        "noise-driven exit, " + ("exact" if law.returns else "returns left out"), said,
-        median=float(law.median) if law.median <= limit else math.inf, rate=1 / law.mean, growth=growth,
-    )  # fmt: skip
+        "noise-driven exit, " + ("exact" if law.returns else "returns left out"),
+        _conditions(model) + _left_out(rising, lr, sigma, model.radius),
+        median=float(law.median) if law.median <= limit else math.inf,
+        rate=1 / law.mean,
+        growth=growth,
+    )
+
+
+def _left_out(rising: Floats, lr: float, sigma: float, radius: float) -> str:
+    """How far noise carries runs along rising curvatures, which the law does not see."""
+    if not len(rising):
+        return ""
+    contracted = 1 - (1 - lr * rising) ** 2
+    spread = math.inf
+    if (contracted > 0).all():
+        spread = lr * sigma * math.sqrt(float((1 / contracted).sum()))
+    return f"; noise along rising directions, {spread / radius:.2g} of the radius, is left out"
 
 
 def _not_stationary(x: Floats, model: Model) -> str:
@@ -207,7 +283,9 @@ def _not_stationary(x: Floats, model: Model) -> str:
     steep = float(np.abs(model.curvatures).max())
     size = float(np.median(np.linalg.norm(x, axis=1))) * steep
     drifts = model.slope > 0.05 * size + 1e-12 * steep * model.radius
-    return f"no law: the point is not stationary, its gradient is {model.slope:.2g}" if drifts else ""
+    return (
+        f"no law: the point is not stationary, its gradient is {model.slope:.2g}" if drifts else ""
+    )
 
 
 def _conditions(model: Model) -> str:

@@ -1,7 +1,8 @@
-"""Where runs went: points of the first runs at a few hundred steps, and f on a plane around the point they left, for pictures.
+"""Where runs went: points of the first runs at a few hundred steps, and f on a plane around the
+point they left, for pictures.
 
-X: (R, n), one run a row. The plane is spanned by the coordinates of a formula of two; else by the directions in which the recorded paths
-spread most. Pictures read these numbers and compute none.
+X: (R, n), one run a row. The plane is spanned by the coordinates of a formula of two; else by the
+directions in which the recorded paths spread most. Pictures read these numbers and compute none.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,11 @@ class Paths:
 @result("recorded-plane")
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """f on a plane through the point, at ``origin`` + xs[i] directions[:, 0] + ys[j] directions[:, 1]. On the CPU, float64."""
+    """f on a plane through the point, at ``origin`` + xs[i] directions[:, 0] + ys[j] directions[:,
+    1].
+
+    On the CPU, float64.
+    """
 
     origin: Tensor  # (n,)
     directions: Tensor  # (n, 2) orthonormal
@@ -40,7 +45,9 @@ class Plane:
     ys: Tensor  # (r,)
     values: Tensor  # (r, r), values[i, j] = f at xs[i], ys[j]
     axes: bool  # whether these are the two coordinates of f themselves
-    outside: float  # the largest distance of a recorded point from the plane, as a share of its distance from the point
+    # The largest distance of a recorded point from the plane, as a share of its distance from the
+    # point.
+    outside: float
 
 
 @dataclass
@@ -64,7 +71,9 @@ class Recorder:
             self.moments.append((t, X[: self.count].detach().clone()))
         points = torch.stack([x for _, x in self.moments], dim=1)
         with torch.no_grad():
-            values = rows.values_in_parts(f, points.reshape(-1, points.shape[2])).reshape(points.shape[:2])
+            values = rows.values_in_parts(f, points.reshape(-1, points.shape[2])).reshape(
+                points.shape[:2]
+            )
         steps = torch.tensor([s for s, _ in self.moments], dtype=torch.int64, device="cpu")
         return Paths(steps, points.cpu(), values.double().cpu())
 
@@ -94,7 +103,9 @@ def plane(f: Landscape, at: Tensor, recorded: Sequence[Paths]) -> Plane | None:
 
 
 def _spread(ends: Tensor) -> Tensor:
-    """The two principal directions of displacements (m, n) from the point, (n, 2); the larger entries of each are positive."""
+    """The two principal directions of displacements (m, n) from the point, (n, 2); the larger
+    entries of each are positive.
+    """
     padded = torch.cat([ends, ends.new_zeros(2, ends.shape[1])])
     V: Tensor = torch.linalg.svd(padded, full_matrices=False).Vh[:2].T
     signs = V.gather(0, V.abs().argmax(dim=0, keepdim=True)).sign()
@@ -105,4 +116,6 @@ def _spread(ends: Tensor) -> Tensor:
 def _axis(where: Tensor) -> Tensor:
     low, high = min(0.0, float(where.min())), max(0.0, float(where.max()))
     margin = MARGIN * (high - low) or 1.0
-    return torch.linspace(low - margin, high + margin, RESOLUTION, dtype=torch.float64, device="cpu")
+    return torch.linspace(
+        low - margin, high + margin, RESOLUTION, dtype=torch.float64, device="cpu"
+    )

@@ -1,7 +1,9 @@
-"""Studies of escape with their theory beside: the octopus, noise over a barrier, plateaus of deep linear networks, saddles of a network.
+"""Studies of escape with their theory beside: the octopus, noise over a barrier, plateaus of deep
+linear networks, saddles of a network.
 
-Each gives a ``Comparison``: measured times or rates against one setting, with a prediction where there is one and a note where
-arithmetic, not the landscape, decides. ``landscape figures render comparison`` draws any of them.
+Each gives a ``Comparison``: measured times or rates against one setting, with a prediction where
+there is one and a note where arithmetic, not the landscape, decides. ``landscape figures render
+comparison`` draws any of them.
 """
 
 import math
@@ -10,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from landscape import theory, zoo
@@ -18,9 +19,13 @@ from landscape.core import Landscape, Progress, silent
 from landscape.operators.hessian import Hessian
 from landscape.optimizers.escape import Escapes, FallsBelow, LeavesBall, escape
 from landscape.results import Estimate, Provenance, Result, result
+from landscape.results.statistics import exact, slope
+from landscape.rng import generator, words
 from landscape.zoo.linear import deep_linear
 
-SHIFT = 0.5826  # of a barrier looked at once a step, in standard deviations of a step: Broadie, Glasserman & Kou 1997, Math. Finance 7:325
+# Of a barrier looked at once a step, in standard deviations of a step: Broadie, Glasserman & Kou
+# 1997, Math. Finance 7:325.
+SHIFT = 0.5826
 
 
 @result("comparison-series")
@@ -59,11 +64,13 @@ def octopus_study(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Comparison:
-    """Gradient descent on the octopus takes a time exponential in its dimension, perturbed gradient descent a polynomial one.
+    """Gradient descent on the octopus takes a time exponential in its dimension, perturbed gradient
+    descent a polynomial one.
 
-    Starts are (1, ..., 1) disturbed by 2 %; the end is |x_d| > 2 tau, the last saddle left. lr = 1 / (4 L); the perturbation has radius
-    e / 100, threshold gamma e / 100 and interval 1 (Du et al. 2017). Descent that underflow holds at an exact zero is noted as stalled
-    and is no part of the fit.
+    Starts are (1, ..., 1) disturbed by 2 %; the end is |x_d| > 2 tau, the last saddle left. lr = 1
+    / (4 L); the perturbation has radius e / 100, threshold gamma e / 100 and interval 1 (Du et al.
+    2017). Descent that underflow holds at an exact zero is noted as stalled and is no part of the
+    fit.
 
     Args:
         dims: of the octopus, at least 3 values for fits.
@@ -72,13 +79,15 @@ def octopus_study(
         dtype: of the points: float32 underflows one dimension earlier.
         seed: of starts and perturbations.
 
-    Cost: about ``steps`` gradients of ``runs`` rows for each dimension that descent does not leave; half a minute by default.
+    Cost: about ``steps`` gradients of ``runs`` rows for each dimension that descent does not leave;
+    half a minute by default.
     """
     tau, lr, e = math.e, 1 / (4 * L), math.e
     line = f"sgd:lr={lr!r}"
     kinds = {
         "gradient descent": "none",
-        "perturbed gradient descent": f"perturbed:radius={e / 100!r},threshold={gamma * e / 100!r},interval=1",
+        "perturbed gradient descent": f"perturbed:radius={e / 100!r},"
+        f"threshold={gamma * e / 100!r},interval=1",
     }
     found: dict[str, list[Escapes]] = {kind: [] for kind in kinds}
     random = np.random.default_rng(seed)
@@ -92,13 +101,25 @@ def octopus_study(
         for kind, noise in kinds.items():
             leaves = LeavesBall(2 * tau, within=last)
             study = escape(
-                f, at, [line], runs, steps, start, leaves, noise, seed=int(random.integers(2**31)), theory=False
+                f,
+                at,
+                [line],
+                runs,
+                steps,
+                start,
+                leaves,
+                noise,
+                seed=int(random.integers(2**31)),
+                theory=False,
             )
             found[kind].append(study[line])
             origin = origin or study.provenance
             progress(kind, d, max(dims))
     exact: list[list[float | None]] = [
-        [float(s[-1]) if len(s := theory.octopus_exit(d, L, gamma, tau, lr)) == d else None for d in dims],
+        [
+            float(s[-1]) if len(s := theory.octopus_exit(d, L, gamma, tau, lr)) == d else None
+            for d in dims
+        ],
         [None] * len(dims),
     ]
     x = [float(d) for d in dims]
@@ -107,10 +128,16 @@ def octopus_study(
         for (kind, all_), law in zip(found.items(), exact, strict=True)
     ]
     return Comparison(
-        f"Octopus, L = {L:.3g}, gamma = {gamma:.3g}, {str(dtype).removeprefix('torch.')}", "dimension d",
-        "steps until the last saddle is left", series, _fits(series, theory.octopus_growth(L, gamma, lr)), (False, True),
-        provenance=origin_of(origin, seed, dims=list(dims), L=L, gamma=gamma, runs=runs, steps=steps),
-    )  # fmt: skip
+        f"Octopus, L = {L:.3g}, gamma = {gamma:.3g}, {str(dtype).removeprefix('torch.')}",
+        "dimension d",
+        "steps until the last saddle is left",
+        series,
+        _fits(series, theory.octopus_growth(L, gamma, lr)),
+        (False, True),
+        provenance=origin_of(
+            origin, seed, dims=list(dims), L=L, gamma=gamma, runs=runs, steps=steps
+        ),
+    )
 
 
 def origin_of(first: Provenance | None, seed: int, **config: object) -> Provenance:
@@ -134,28 +161,23 @@ def _stalled(found: Escapes) -> str:
 
 def _fits(series: list[Series], kappa: float) -> dict[str, Estimate]:
     """How each grows with d, of the dimensions left: as a factor a dimension and as a power."""
-    fits = {"kappa, the factor a dimension in the limit, exactly": Estimate(kappa, 0.0, kappa, kappa)}
+    fits = {"kappa, the factor a dimension in the limit, exactly": exact(kappa)}
     for s in series:
-        known = [(x, m.value) for x, m in zip(s.x, s.measured, strict=True) if math.isfinite(m.value)]
+        known = [
+            (x, m.value) for x, m in zip(s.x, s.measured, strict=True) if math.isfinite(m.value)
+        ]
         if len(known) < 3:
             continue
         x, y = (np.array(column) for column in zip(*known, strict=True))
         factor, power = slope(x, np.log(y)), slope(np.log(x), np.log(y))
         fits[f"{s.label}: factor a dimension"] = Estimate(
-            math.exp(factor.value), math.exp(factor.value) * factor.error, math.exp(factor.low), math.exp(factor.high)
+            math.exp(factor.value),
+            math.exp(factor.value) * factor.error,
+            math.exp(factor.low),
+            math.exp(factor.high),
         )
         fits[f"{s.label}: power of d"] = power
     return fits
-
-
-def slope(x: np.ndarray, y: np.ndarray) -> Estimate:
-    """The slope of a straight line through points (m,), m at least 3, by least squares; 95 % by Student's t of m - 2."""
-    dx = x - x.mean()
-    b = float(dx @ y / (dx @ dx))
-    rest = y - y.mean() - b * dx
-    error = math.sqrt(float(rest @ rest) / (len(x) - 2) / float(dx @ dx))
-    reach = error * float(student.ppf(0.975, len(x) - 2))
-    return Estimate(b, error, b - reach, b + reach)
 
 
 def barrier_study(
@@ -167,15 +189,18 @@ def barrier_study(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Comparison:
-    """SGD with isotropic noise over the barrier of a double well, beside the exact mean passage time and Kramers' formula.
+    """SGD with isotropic noise over the barrier of a double well, beside the exact mean passage
+    time and Kramers' formula.
 
-    SGD with noise sigma is Euler and Maruyama's scheme at T = lr sigma^2 / 2. Runs start at the minimum -1 and end beyond the barrier's
-    top; the exact time is to a top moved by 0.5826 of a step's noise, since runs are looked at once a step.
+    SGD with noise sigma is Euler and Maruyama's scheme at T = lr sigma^2 / 2. Runs start at the
+    minimum -1 and end beyond the barrier's top; the exact time is to a top moved by 0.5826 of a
+    step's noise, since runs are looked at once a step.
 
     Args:
         temperatures: T; the barrier is 1/4.
         lr: of SGD, the step of the scheme.
-        runs, steps: at each temperature, and when they are given up: censored runs count in the mean as an exponential law says.
+        runs, steps: at each temperature, and when they are given up: censored runs count in the
+            mean as an exponential law says.
         seed: of the noise.
 
     Cost: about 5 / lr exp(1 / (4 T)) steps of ``runs`` rows at each temperature.
@@ -188,9 +213,17 @@ def barrier_study(
     for T, child in zip(temperatures, children, strict=True):
         sigma = math.sqrt(2 * T / lr)
         study = escape(
-            f, at, [line], runs, steps, 0.0, LeavesBall(1.0), f"isotropic:{sigma!r}",
-            seed=int(child.generate_state(1, np.uint32)[0]), theory=False,
-        )  # fmt: skip
+            f,
+            at,
+            [line],
+            runs,
+            steps,
+            0.0,
+            LeavesBall(1.0),
+            f"isotropic:{sigma!r}",
+            seed=words(child)[0],
+            theory=False,
+        )
         measured.append(mean_steps(study[line].rate))
         shifted = SHIFT * math.sqrt(2 * T * lr)
         exact.append(theory.double_well_passage(T, shifted) / lr)
@@ -207,12 +240,19 @@ def barrier_study(
     fits = {}
     if len(crossed) >= 3:
         inverse, mean = (np.array(column) for column in zip(*crossed, strict=True))
-        fits["barrier, by the slope of ln steps over 1 / T (1/4 in the limit)"] = slope(inverse, np.log(mean))
+        fits["barrier, by the slope of ln steps over 1 / T (1/4 in the limit)"] = slope(
+            inverse, np.log(mean)
+        )
     origin = origin_of(origin, seed, temperatures=list(temperatures), lr=lr, runs=runs, steps=steps)
     return Comparison(
-        f"Over a barrier of 1/4, lr = {lr:g}", "1 / T, with T = lr sigma² / 2", "mean steps to the top",
-        series, fits, (False, True), provenance=origin,
-    )  # fmt: skip
+        f"Over a barrier of 1/4, lr = {lr:g}",
+        "1 / T, with T = lr sigma² / 2",
+        "mean steps to the top",
+        series,
+        fits,
+        (False, True),
+        provenance=origin,
+    )
 
 
 def plateau_study(
@@ -223,7 +263,8 @@ def plateau_study(
     *,
     progress: Progress = silent,
 ) -> Comparison:
-    """Gradient descent's plateau in a deep linear network of one mode, from small weights, beside the exact time of the flow.
+    """Gradient descent's plateau in a deep linear network of one mode, from small weights, beside
+    the exact time of the flow.
 
     Args:
         layers: N, one series each.
@@ -241,19 +282,28 @@ def plateau_study(
         signs = solved.x.sign()
         at = torch.zeros(N, dtype=torch.float64, device="cpu")
         start = torch.tensor(rows, dtype=torch.float64, device="cpu")[:, None] * signs
-        expected: list[float | None] = [theory.deep_linear_time(N, strength, u) / lr for u in starts]
+        expected: list[float | None] = [
+            theory.deep_linear_time(N, strength, u) / lr for u in starts
+        ]
         most = int(2 * max(e for e in expected if e is not None)) + 10
         fall = FallsBelow(0.5 * strength**2 * (1 - 0.25))  # f = (s - u)^2 / 2 at u = s / 2
         study = escape(f, at, [line], len(rows), most, start, fall, theory=False)
-        times = [Estimate(float(t), 0.0, float(t), float(t)) for t in study[line].steps]
+        times = [exact(float(t)) for t in study[line].steps]
         series.append(Series(f"{N} layers", list(starts), times, expected, [""] * len(rows)))
         origin = origin or study.provenance
         progress("layers", N, max(layers))
-    origin = origin_of(origin, 0, layers=list(layers), starts=list(starts), strength=strength, lr=lr)
+    origin = origin_of(
+        origin, 0, layers=list(layers), starts=list(starts), strength=strength, lr=lr
+    )
     return Comparison(
-        f"Plateaus of deep linear networks, s = {strength:g}, lr = {lr:g}", "initial product of weights", "steps to half of the mode",
-        series, {}, (True, True), provenance=origin,
-    )  # fmt: skip
+        f"Plateaus of deep linear networks, s = {strength:g}, lr = {lr:g}",
+        "initial product of weights",
+        "steps to half of the mode",
+        series,
+        {},
+        (True, True),
+        provenance=origin,
+    )
 
 
 def saddle_study(
@@ -268,13 +318,16 @@ def saddle_study(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Comparison:
-    """Do optimisers leave these saddles of a network, and as fast as their curvature says? e-folds of distance a step, side by side.
+    """Do optimisers leave these saddles of a network, and as fast as their curvature says? e-folds
+    of distance a step, side by side.
 
     Args:
         f: the network's landscape, float64.
         points: stationary points (n,) of index 1 or more, from ``critical_points`` for one.
-        optimizers: as of ``escape``; SGD has an exact law, adaptive ones that of their rule on the Hessian.
-        runs, steps, start, radius: of the escapes from a ball in the falling directions, in which distance is measured.
+        optimizers: as of ``escape``; SGD has an exact law, adaptive ones that of their rule on the
+            Hessian.
+        runs, steps, start, radius: of the escapes from a ball in the falling directions, in which
+            distance is measured.
         seed: of starts; points are independent.
 
     Raises:
@@ -289,28 +342,53 @@ def saddle_study(
         w, V = torch.linalg.eigh(Hessian(f, at=x).dense())
         falling = V[:, w < -1e-9 * float(w.abs().max())]
         if falling.shape[1] == 0:
-            raise ValueError(f"point {number} has no falling direction: its smallest eigenvalue is {float(w[0]):.3g}.")
+            raise ValueError(
+                f"point {number} has no falling direction: its smallest eigenvalue is "
+                f"{float(w[0]):.3g}."
+            )
         drawn = torch.randn(
-            runs, falling.shape[1], generator=torch.Generator("cpu").manual_seed(int(child.generate_state(1)[0])),
-            dtype=torch.float64, device="cpu",
-        )  # fmt: skip
+            runs,
+            falling.shape[1],
+            generator=generator(words(child)[0]),
+            dtype=torch.float64,
+            device="cpu",
+        )
         moves = (start * drawn / drawn.norm(dim=1, keepdim=True)).to(x) @ falling.T
         study = escape(
-            f, x, list(optimizers), runs, steps, moves, LeavesBall(radius, within=falling),
-            seed=int(child.generate_state(2)[1]),
-        )  # fmt: skip
+            f,
+            x,
+            list(optimizers),
+            runs,
+            steps,
+            moves,
+            LeavesBall(radius, within=falling),
+            seed=words(child, 2)[1],
+        )
         for line, s in lines.items():
             run = study[line]
             s.x.append(float(-w[0]))
-            nothing = Estimate(0.0, 0.0, 0.0, 0.0)
+            nothing = exact(0.0)
             s.measured.append(run.growth if run.growth is not None else nothing)
             s.predicted.append(run.theory.growth)
             left = int(run.escaped.sum())
             s.notes.append(f"index {falling.shape[1]}, {left} of {runs} left")
         origin = origin or study.provenance
         progress("points", number + 1, len(points))
-    origin = origin_of(origin, seed, optimizers=list(optimizers), runs=runs, steps=steps, start=start, radius=radius)
+    origin = origin_of(
+        origin,
+        seed,
+        optimizers=list(optimizers),
+        runs=runs,
+        steps=steps,
+        start=start,
+        radius=radius,
+    )
     return Comparison(
-        f"Leaving saddles of {f.name}", "steepest fall, −λ", "e-folds of distance a step",
-        list(lines.values()), {}, (True, True), provenance=origin,
-    )  # fmt: skip
+        f"Leaving saddles of {f.name}",
+        "steepest fall, −λ",
+        "e-folds of distance a step",
+        list(lines.values()),
+        {},
+        (True, True),
+        provenance=origin,
+    )

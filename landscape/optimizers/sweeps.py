@@ -1,4 +1,6 @@
-"""Escape compared across settings: one study a value of a learning rate, a noise, a dimension, a curvature, with the theory beside."""
+"""Escape compared across settings: one study a value of a learning rate, a noise, a dimension, a
+curvature, with the theory beside.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ from landscape import specs
 from landscape.core import Landscape, Progress, require_landscape, silent
 from landscape.optimizers.escape import LeavesBall, Study, escape
 from landscape.results import Result, result
+from landscape.rng import words
+from landscape.specs.grammar import Options
 from landscape.specs.optimizers import Maker, Spec, as_makers
 
 Problem = Callable[[Any], tuple[Landscape, Tensor]]  # value -> landscape and the point to leave
@@ -22,7 +26,10 @@ Problem = Callable[[Any], tuple[Landscape, Tensor]]  # value -> landscape and th
 @result("escape-sweep")
 @dataclass(frozen=True, eq=False)
 class Sweep(Result):
-    """One study a value, in the order given; ``sweep[i]`` is that of the i-th. Their labels are the same."""
+    """One study a value, in the order given; ``sweep[i]`` is that of the i-th.
+
+    Their labels are the same.
+    """
 
     over: str  # what was varied
     values: list[float]
@@ -51,12 +58,12 @@ def sweep(
     """Escape for each value of one setting, all else the same.
 
     Args:
-        f: a landscape; or a function of the value that gives a landscape and the point to leave, for a dimension, a number or a size of
-            curvatures; ``over`` is then only its name.
+        f: a landscape; or a function of the value that gives a landscape and the point to leave,
+            for a dimension, a number or a size of curvatures; ``over`` is then only its name.
         at: (n,) the stationary point; None with a function.
         optimizers: as of ``escape``; labels stay as given when an option of theirs is varied.
-        over: an option of the optimisers, such as "lr"; "noise": SIGMA of ``noise="isotropic"`` or SIZE of "minibatch" or "hessian";
-            "start" or "radius"; or whatever a function f varies.
+        over: an option of the optimisers, such as "lr"; "noise": SIGMA of ``noise="isotropic"`` or
+            SIZE of "minibatch" or "hessian"; "start" or "radius"; or whatever a function f varies.
         values: at least one number.
         seed: of the studies, which are independent of each other.
         options: the other arguments of ``escape``.
@@ -77,12 +84,15 @@ def sweep(
         def told(stage: str, done: int, total: int | None, value: float = value) -> None:
             progress(f"{over} = {value:g}, {stage}", done, total)
 
-        studies.append(
-            escape(g, point, chosen, seed=int(child.generate_state(1, np.uint32)[0]), progress=told, **given)
-        )
+        studies.append(escape(g, point, chosen, seed=words(child)[0], progress=told, **given))
     first = studies[0].provenance
     config = first.config | {"over": over, "values": [float(v) for v in values]}
-    return Sweep(over, [float(v) for v in values], studies, provenance=replace(first, seed=seed, config=config))
+    return Sweep(
+        over,
+        [float(v) for v in values],
+        studies,
+        provenance=replace(first, seed=seed, config=config),
+    )
 
 
 def _varied(
@@ -91,8 +101,8 @@ def _varied(
     makers: dict[str, Maker],
     over: str,
     value: float,
-    options: dict[str, Any],
-) -> tuple[Landscape, Tensor, dict[str, Maker], dict[str, Any]]:
+    options: Options,
+) -> tuple[Landscape, Tensor, dict[str, Maker], Options]:
     """Landscape, point, optimisers and options with ``over`` at ``value``."""
     if callable(f):
         g, point = f(value)
@@ -103,18 +113,22 @@ def _varied(
     if over in ("noise", "start", "radius"):
         return f, at, makers, options | _setting(over, value, options)
     if not all(isinstance(make, Spec) for make in makers.values()):
-        raise ValueError(f"{over!r} is an option of optimisers written as 'name:option=value' only.")
+        raise ValueError(
+            f"{over!r} is an option of optimisers written as 'name:option=value' only."
+        )
     chosen: dict[str, Maker] = {}
     for label, make in makers.items():
         assert isinstance(make, Spec)
         known = [*list(inspect.signature(make.kind).parameters)[1:], "noise", "start", "radius"]
         if over not in known:
-            raise ValueError(f"{make.kind.__name__} has no option {over!r} to vary.{specs.closest(over, known)}")
+            raise ValueError(
+                f"{make.kind.__name__} has no option {over!r} to vary.{specs.closest(over, known)}"
+            )
         chosen[label] = replace(make, options={**make.options, over: value})
     return f, at, chosen, options
 
 
-def _setting(over: str, value: float, options: dict[str, Any]) -> dict[str, Any]:
+def _setting(over: str, value: float, options: Options) -> Options:
     if over == "start":
         return {"start": float(value)}
     if over == "radius":

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, search, settled
 from landscape.points.walk import Outcome, Walk
-from landscape.results import Estimate, Result, provenance, result
+from landscape.results import Bounded, Estimate, Result, provenance, result
 
 SLICE_STEPS = 20  # to each side
 
@@ -29,8 +30,18 @@ class Layer:
     name: str  # the module's dotted name, "(top)" for parameters of the model itself
     parameters: int
     gradient_norm: float
-    largest: Estimate  # eigenvalue of the block; error is the solver's bound, low and high are value -+ error
-    smallest: Estimate
+    largest: Bounded  # eigenvalue of the block
+    smallest: Bounded
+
+    @classmethod
+    def upgraded(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a layer as schema 1 stored them: bounds stood as the errors of estimates."""
+        ends = {
+            name: Bounded(end.value, end.error)
+            for name, end in fields.items()
+            if isinstance(end, Estimate)
+        }
+        return fields | ends
 
 
 @result("analysis-slice")
@@ -76,7 +87,7 @@ class AnalysisReport(Result):
         Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
     )
     density: SpectralDensity
-    trace: Estimate
+    trace: Estimate  # of a dense spectrum: error is the sum of bounds, and low and high are certain
     layers: tuple[Layer, ...]  # empty for a formula
     slices: tuple[Slice, ...]
     checks: tuple[Check, ...]
@@ -243,7 +254,7 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
 
 def _exact_trace(point: StationaryPoint) -> Estimate:
     value, error = float(point.eigenvalues.sum()), float(point.uncertainty.sum())
-    return Estimate(value, 0.0, value - error, value + error)
+    return Estimate(value, error, value - error, value + error)
 
 
 def _layers(
@@ -270,18 +281,14 @@ def _layers(
         if whole is not None:
             error = float(point.uncertainty.max())
             values = torch.linalg.eigvalsh(whole[indices][:, indices].double())
-            low, high = (_bounded(float(v), error) for v in (values[0], values[-1]))
+            low, high = (Bounded(float(v), error) for v in (values[0], values[-1]))
         else:
             block = Hessian(f.part(own, H.x), at=H.x.detach()[indices], method=H.method, memory=H.memory)
             pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
             H.products += block.products
-            low, high = (_bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
+            low, high = (Bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
         found.append(Layer(name, len(indices), float(gradient[indices].norm()), high, low))
     return tuple(found)
-
-
-def _bounded(value: float, error: float) -> Estimate:
-    return Estimate(value, error, value - error, value + error)
 
 
 def _slices(f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:

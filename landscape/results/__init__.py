@@ -1,7 +1,10 @@
-"""What solvers hand back: results that know their errors, where they come from, and how they are stored."""
+"""What solvers hand back: results that know their errors, where they come from, and how they are
+stored.
+"""
 
 from landscape.results.base import Provenance as Provenance
 from landscape.results.base import Result as Result
+from landscape.results.estimate import Bounded as Bounded
 from landscape.results.estimate import Estimate as Estimate
 from landscape.results.provenance import origin as origin
 from landscape.results.provenance import provenance as provenance

@@ -1,6 +1,7 @@
-"""Estimated numbers and their errors."""
+"""Numbers and what is known of their errors: a spread, or a certain bound."""
 
 import dataclasses
+from decimal import ROUND_UP, Context
 
 from landscape.results.store import result
 
@@ -8,13 +9,41 @@ from landscape.results.store import result
 @result("estimate")
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """An estimated number: ``value`` ± ``error``, inside [``low``, ``high``] with 95 % confidence unless said otherwise."""
+    """An estimated number with a statistical error.
+
+    The true number lies in [``low``, ``high``] with 95 % confidence unless the field that holds
+    the estimate says otherwise. An exact number has ``error`` 0 and ``low`` = ``high``.
+    """
 
     value: float
-    error: float  # one standard error, in the units of value
+    error: float  # one standard error, in the units of value; NaN or infinite where it is unknown
     low: float
     high: float
     products: int = 0  # Hessian-vector products spent
 
     def __str__(self) -> str:
         return f"{self.value:.6g} ± {self.error:.2g}"
+
+
+@result("bounded")
+@dataclasses.dataclass(frozen=True)
+class Bounded:
+    """A number that a solver has bounded: the true one certainly lies in ``value`` ± ``bound``."""
+
+    value: float
+    bound: float  # at least 0, in the units of value; rounding of the arithmetic included
+
+    @property
+    def low(self) -> float:
+        """value - bound."""
+        return self.value - self.bound
+
+    @property
+    def high(self) -> float:
+        """value + bound."""
+        return self.value + self.bound
+
+    def __str__(self) -> str:
+        # One digit, rounded up: what is printed still bounds.
+        bound = Context(prec=1, rounding=ROUND_UP).create_decimal(repr(self.bound))
+        return f"{self.value:.6g} ± {bound:.0e}" if bound else f"{self.value:.6g} ± 0"

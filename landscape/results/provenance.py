@@ -33,19 +33,29 @@ _ORIGIN: ContextVar[Origin | None] = ContextVar("origin", default=None)
 
 @contextmanager
 def origin(
-    name: str = "", config: Mapping[str, Any] | None = None, notes: tuple[str, ...] = (), model_hash: str = ""
+    name: str = "",
+    config: Mapping[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
+    model_hash: str = "",
 ) -> Iterator[None]:
-    """Say once where all the results come from that solvers make inside; what an outer ``origin`` said still holds.
+    """Say once where all the results come from that solvers make inside; what an outer ``origin``
+    said still holds.
 
     Args:
         name: what reports call the landscape, in the place of its own name.
-        config: the options that repeat the run; a solver's own are kept where these do not name them.
+        config: the options that repeat the run; a solver's own are kept where these do not name
+            them.
         notes: what loading did on the way.
         model_hash: of a landscape's source, for one that has no fingerprint of its own.
     """
     outer = _ORIGIN.get() or Origin()
     token = _ORIGIN.set(
-        Origin(name or outer.name, config or outer.config, notes or outer.notes, model_hash or outer.model_hash)
+        Origin(
+            name or outer.name,
+            config or outer.config,
+            notes or outer.notes,
+            model_hash or outer.model_hash,
+        )
     )
     try:
         yield
@@ -54,9 +64,16 @@ def origin(
 
 
 def provenance(
-    f: Landscape | None, x: Tensor | None = None, seed: int = 0, *, name: str = "", model_hash: str = "", **config: Any
+    f: Landscape | None,
+    x: Tensor | None = None,
+    seed: int = 0,
+    *,
+    name: str = "",
+    model_hash: str = "",
+    **config: Any,
 ) -> Provenance:
-    """Where a result about f at x (n,) comes from: the landscape, the arguments given here, and the ``origin`` in force.
+    """Where a result about f at x (n,) comes from: the landscape, the arguments given here, and the
+    ``origin`` in force.
 
     Args:
         f: the landscape; None for a result that is about none.
@@ -66,10 +83,9 @@ def provenance(
         config: the solver's own options.
     """
     told = _ORIGIN.get() or Origin()
-    own, data_hash = ("", "") if f is None else f.fingerprint()
-    dtype = torch.float64 if f is None else f.dtype
+    own_name, dtype, own, data_hash = _identity(f)
     return Provenance(
-        name=told.name or name or ("" if f is None else f.name),
+        name=told.name or name or own_name,
         seed=seed,
         dtype=str(dtype if x is None else x.dtype).removeprefix("torch."),
         device="cpu" if x is None else str(x.device),
@@ -81,6 +97,11 @@ def provenance(
         config=config | {key: value for key, value in told.config.items() if value is not None},
         notes=told.notes,
     )
+
+
+def _identity(f: Landscape | None) -> tuple[str, torch.dtype, str, str]:
+    """Name, dtype, and hashes of model and data."""
+    return ("", torch.float64, "", "") if f is None else (f.name, f.dtype, *f.fingerprint())
 
 
 def versions() -> dict[str, str]:

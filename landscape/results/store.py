@@ -1,8 +1,9 @@
 """How a frozen result is stored: ``result.json`` plus ``arrays/*.npz`` in a folder, no pickle.
 
-A result is a frozen dataclass marked ``@result``; its fields are numbers, strings, enums, tensors, lists, tuples, dicts
-with string keys, and other results. Tensors go to the npz under their path in the JSON and come back on the CPU.
-The class of a result lives beside the function that makes it; this module knows none of them but the ones below.
+A result is a frozen dataclass marked ``@result``; its fields are numbers, strings, enums, tensors,
+lists, tuples, dicts with string keys, and other results. Tensors go to the npz under their path in
+the JSON and come back on the CPU. The class of a result lives beside the function that makes it;
+this module knows none of them but the ones below.
 """
 
 import dataclasses
@@ -33,7 +34,9 @@ T = TypeVar("T", bound=type)
 
 
 def result(kind: str) -> Callable[[T], T]:
-    """Register a frozen dataclass or an Enum, which ``save`` and ``load`` then know by the word ``kind``, wherever it lives."""
+    """Register a frozen dataclass or an Enum, which ``save`` and ``load`` then know by the word
+    ``kind``, wherever it lives.
+    """
 
     def register(cls: T) -> T:
         _CLASSES[kind], _NAMES[cls] = cls, kind
@@ -42,9 +45,9 @@ def result(kind: str) -> Callable[[T], T]:
     return register
 
 
-def save(value: Any, folder: str | os.PathLike[str]) -> Path:
-    """Store a result in ``folder`` (made if missing). The JSON is replaced last and atomically, so that a crash leaves
-    either the earlier result or the new one.
+def save(value: object, folder: str | os.PathLike[str]) -> Path:
+    """Store a result in ``folder`` (made if missing). The JSON is replaced last and atomically, so
+    that a crash leaves either the earlier result or the new one.
 
     Raises:
         TypeError: a field is of a kind that cannot be stored.
@@ -81,31 +84,46 @@ def load(folder: str | os.PathLike[str]) -> Any:
         body = json.loads(path.read_text())
     except FileNotFoundError:
         raise LoadingError(
-            f"{folder} holds no result: {path.name} is missing. Pass a folder that a run has written."
+            f"{folder} holds no result: {path.name} is missing. Pass a folder that a run has "
+            "written."
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise LoadingError(f"{path} cannot be read as JSON ({error}). Run the analysis again with --force.") from None
-    if not isinstance(body, dict) or not isinstance(body.get("schema"), int) or "result" not in body:
+        raise LoadingError(
+            f"{path} cannot be read as JSON ({error}). Run the analysis again with --force."
+        ) from None
+    if (
+        not isinstance(body, dict)
+        or not isinstance(body.get("schema"), int)
+        or "result" not in body
+    ):
         raise LoadingError(f"{path} is not a stored result: it has no schema number.")
     if body["schema"] > SCHEMA:
         raise LoadingError(
-            f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: update torch-landscape."
+            f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: update "
+            "torch-landscape."
         )
     try:
         with np.load(folder / str(body["arrays"]), allow_pickle=False) as arrays:
             return _decode(body["result"], arrays)
     except (OSError, ImportError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise LoadingError(
-            f"{folder} is damaged ({type(error).__name__}: {error}). Run the analysis again with --force."
+            f"{folder} is damaged ({type(error).__name__}: {error}). Run the analysis again with "
+            "--force."
         ) from None
 
 
-def plain(value: Any) -> Any:
-    """``value`` in JSON's own types for machines: enums by name, small tensors as lists, large ones by shape, NaN as None."""
+def plain(value: object) -> Any:
+    """``value`` in JSON's own types for machines: enums by name, small tensors as lists, large ones
+    by shape, NaN as None.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in told(value)}
     if isinstance(value, Tensor):
-        return plain(value.tolist()) if value.numel() <= 10_000 and value.ndim < 2 else {"shape": list(value.shape)}
+        return (
+            plain(value.tolist())
+            if value.numel() <= 10_000 and value.ndim < 2
+            else {"shape": list(value.shape)}
+        )
     if isinstance(value, enum.Enum):
         return value.name.lower()
     if isinstance(value, dict):
@@ -119,7 +137,9 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of ``path`` when the block ends, and vanishes when the block raises."""
+    """A binary file that takes the place of ``path`` when the block ends, and vanishes when the
+    block raises.
+    """
     path = Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -134,7 +154,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
-def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+def _encode(value: object, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -146,20 +166,33 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
         return {"type": _registered(value), "name": value.name}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in told(value)}
-        return {"type": _registered(value), "fields": {k: _encode(v, f"{path}.{k}", arrays) for k, v in fields.items()}}
+        return {
+            "type": _registered(value),
+            "fields": {k: _encode(v, f"{path}.{k}", arrays) for k, v in fields.items()},
+        }
     if isinstance(value, dict):
-        return {"type": "dict", "items": {str(k): _encode(v, f"{path}.{k}", arrays) for k, v in value.items()}}
+        return {
+            "type": "dict",
+            "items": {str(k): _encode(v, f"{path}.{k}", arrays) for k, v in value.items()},
+        }
     if isinstance(value, list | tuple):
-        return {"type": type(value).__name__, "items": [_encode(v, f"{path}.{i}", arrays) for i, v in enumerate(value)]}
+        return {
+            "type": type(value).__name__,
+            "items": [_encode(v, f"{path}.{i}", arrays) for i, v in enumerate(value)],
+        }
     raise TypeError(f"{path} is a {type(value).__name__}, which cannot be stored")
 
 
 def told(value: Any) -> list[dataclasses.Field[Any]]:
-    """The fields of a dataclass but for those that only a whole result has, where they are empty."""
-    return [f for f in dataclasses.fields(value) if not (f.kw_only and getattr(value, f.name) == f.default)]
+    """The fields of a dataclass, without empty ones that only a whole result has."""
+    return [
+        f
+        for f in dataclasses.fields(value)
+        if not (f.kw_only and getattr(value, f.name) == f.default)
+    ]
 
 
-def _registered(value: Any) -> str:
+def _registered(value: object) -> str:
     if type(value) not in _NAMES:
         raise TypeError(f"{type(value).__name__} is not marked @result")
     return _NAMES[type(value)]
@@ -190,6 +223,6 @@ def _decode(value: Any, arrays: Any) -> Any:
     if issubclass(cls, enum.Enum):
         return cls[value["name"]]
     fields = {k: _decode(v, arrays) for k, v in value["fields"].items()}
-    if kind in FORMER and hasattr(cls, "upgraded"):
-        fields = cls.upgraded(fields)
-    return cls(**fields)
+    # What schema 1 stored under a former name may have had other fields.
+    upgraded = getattr(cls, "upgraded", None) if kind in FORMER else None
+    return cls(**(fields if upgraded is None else upgraded(fields)))

@@ -1,6 +1,7 @@
-"""What is written on one line: ``name:key=value,key=value``, and the answer to a name that is not known.
+"""What is written on one line, ``name:key=value,key=value``, and the answer to an unknown name.
 
-Values are JSON or Python literals, bare words are strings; a comma inside brackets or quotes does not split.
+Values are JSON or Python literals, bare words are strings; a comma inside brackets or quotes does
+not split.
 """
 
 import ast
@@ -10,9 +11,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+# What stands on a line by name: numbers, words, lists, truth values, None.
+Options = dict[str, Any]
 
-def split(spec: str) -> tuple[str, dict[str, Any]]:
-    """``"huber:delta=0.5"`` -> ``("huber", {"delta": 0.5})``; without a colon the options are empty.
+
+def split(spec: str) -> tuple[str, Options]:
+    """``"huber:delta=0.5"`` -> ``("huber", {"delta": 0.5})``; without a colon there are no options.
 
     Raises:
         ValueError: an option is not ``key=value``, or is given twice.
@@ -21,13 +25,15 @@ def split(spec: str) -> tuple[str, dict[str, Any]]:
     return name, options(text, spec)
 
 
-def options(text: str, spec: str) -> dict[str, Any]:
+def options(text: str, spec: str) -> Options:
     """``"a=1,b=[2,3]"`` -> ``{"a": 1, "b": [2, 3]}``; ``spec`` is what an error quotes."""
-    found: dict[str, Any] = {}
+    found: Options = {}
     for part in _pieces(text) if text.strip() else ():
         key, equals, value = (s.strip() for s in part.partition("="))
         if not equals or not key:
-            raise ValueError(f"{spec!r}: {part!r} is not an option. Write name:key=value,key=value.")
+            raise ValueError(
+                f"{spec!r}: {part!r} is not an option. Write name:key=value,key=value."
+            )
         if key in found:
             raise ValueError(f"{spec!r} gives {key} twice.")
         found[key] = literal(value)

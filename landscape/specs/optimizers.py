@@ -1,26 +1,37 @@
-"""A torch optimiser on one line: its class in any case with options, and other options for some of the parameters.
+"""A torch optimiser on one line: its class in any case with options, and other options for some of
+the parameters.
 
-``sgd:lr=0.1,momentum=0.9`` is one group. ``adamw:lr=1e-3; *.bias:weight_decay=0; 0.*:lr=0`` overrides options for parameters by globs over
-their names, as a list of groups does in torch; of two globs that match, the first counts. Names are those of a model's layout.
+``sgd:lr=0.1,momentum=0.9`` is one group. ``adamw:lr=1e-3; *.bias:weight_decay=0; 0.*:lr=0``
+overrides options for parameters by globs over their names, as a list of groups does in torch; of
+two globs that match, the first counts. Names are those of a model's layout.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from torch import nn, optim
 from torch.optim import Optimizer
 
 from landscape import specs
+from landscape.specs.grammar import Options
 from landscape.specs.schedules import require_options
 
 Maker = Callable[[list[nn.Parameter]], Optimizer]
 ELEMENTWISE = (
-    optim.SGD, optim.Adagrad, optim.Adadelta, optim.RMSprop, optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax,
-    optim.Rprop, optim.ASGD,
-)  # fmt: skip
+    optim.SGD,
+    optim.Adagrad,
+    optim.Adadelta,
+    optim.RMSprop,
+    optim.Adam,
+    optim.AdamW,
+    optim.NAdam,
+    optim.RAdam,
+    optim.Adamax,
+    optim.Rprop,
+    optim.ASGD,
+)
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     name.lower(): kind
     for name, kind in vars(optim).items()
@@ -30,20 +41,23 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """What ``maker`` read: called with a list of parameters it makes the optimiser, one group of them all.
+    """What ``maker`` read: called with a list of parameters it makes the optimiser, one group of
+    them all.
 
     Raises:
-        ValueError: called where there are groups, which need the parameters' names: see ``grouped``.
+        ValueError: called where there are groups, which need the parameters' names: see
+            ``grouped``.
     """
 
     kind: type[Optimizer]
-    options: Mapping[str, Any]
-    groups: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # glob and what it overrides
+    options: Options
+    groups: tuple[tuple[str, Options], ...] = ()  # glob and what it overrides
 
     def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
         if self.groups:
             raise ValueError(
-                "groups are globs over names, and the parameters here have none: leave what follows ';' out"
+                "groups are globs over names, and the parameters here have none: leave what "
+                "follows ';' out"
             )
         return self.kind(parameters, **self.options)
 
@@ -54,8 +68,9 @@ class Spec:
             groups.append({"params": [parameters[name] for name in members], **overrides})
         return self.kind(groups, **self.options)
 
-    def split(self, names: Sequence[str]) -> list[tuple[list[str], Mapping[str, Any]]]:
-        """The names of each group and what it overrides, in the order of the names; groups that match nothing are no groups.
+    def split(self, names: Sequence[str]) -> list[tuple[list[str], Options]]:
+        """The names of each group and what it overrides, in the order of the names; groups that
+        match nothing are no groups.
 
         Raises:
             ValueError: a glob matches no name.
@@ -65,7 +80,8 @@ class Spec:
             if not any(fnmatchcase(name, glob) for name in names):
                 hint = specs.closest(glob, names)
                 raise ValueError(
-                    f"the group {glob!r} matches no parameter.{hint} There are {', '.join(names[:6])}"
+                    f"the group {glob!r} matches no parameter.{hint} There are "
+                    f"{', '.join(names[:6])}"
                     f"{f' and {len(names) - 6} more' if len(names) > 6 else ''}."
                 )
         members: dict[int, list[str]] = {}
@@ -87,16 +103,22 @@ def maker(spec: str) -> Spec:
     if kind is None:
         hint = specs.closest(name.strip().lower(), OPTIMIZERS)
         raise ValueError(
-            f"no optimiser is called {name!r}.{hint} Known: {', '.join(k.__name__ for k in OPTIMIZERS.values())}."
+            f"no optimiser is called {name!r}.{hint} Known: "
+            f"{', '.join(k.__name__ for k in OPTIMIZERS.values())}."
         )
     if kind is optim.SparseAdam:
-        raise ValueError("SparseAdam takes sparse gradients only: a point is a flat vector with a dense gradient.")
+        raise ValueError(
+            "SparseAdam takes sparse gradients only: a point is a flat vector with a "
+            "dense gradient."
+        )
     require_options(name, kind, options, skip=1)
     groups = []
     for part in rest:
         glob, overrides = specs.split(part)
         if not glob.strip() or not overrides:
-            raise ValueError(f"{spec!r}: {part!r} is no group. Write GLOB:option=value after the semicolon.")
+            raise ValueError(
+                f"{spec!r}: {part!r} is no group. Write GLOB:option=value after the semicolon."
+            )
         require_options(name, kind, overrides, skip=1)
         groups.append((glob.strip(), overrides))
     if groups and kind is optim.LBFGS:
@@ -105,20 +127,32 @@ def maker(spec: str) -> Spec:
 
 
 def spec_of(optimizer: Optimizer) -> str | None:
-    """The line that ``maker`` reads back as this optimiser, with the rate that it has now; None where there is none.
+    """The line that ``maker`` reads back as this optimiser, with the rate that it has now; None
+    where there is none.
 
     An optimiser with several groups, or of a class that is not torch's, has none.
     """
-    if OPTIMIZERS.get(type(optimizer).__name__.lower()) is not type(optimizer) or len(optimizer.param_groups) != 1:
+    if (
+        OPTIMIZERS.get(type(optimizer).__name__.lower()) is not type(optimizer)
+        or len(optimizer.param_groups) != 1
+    ):
         return None
     group, known = optimizer.param_groups[0], inspect.signature(type(optimizer)).parameters
     options: dict[str, object] = {"lr": float(group["lr"])} if "lr" in group else {}
     for name, parameter in known.items():
         value = group.get(name)
-        if name != "lr" and isinstance(value, bool | int | float | tuple) and value != parameter.default:
+        if (
+            name != "lr"
+            and isinstance(value, bool | int | float | tuple)
+            and value != parameter.default
+        ):
             options[name] = value
     listed = ",".join(f"{name}={value!r}" for name, value in options.items())
-    return f"{type(optimizer).__name__.lower()}:{listed}" if listed else type(optimizer).__name__.lower()
+    return (
+        f"{type(optimizer).__name__.lower()}:{listed}"
+        if listed
+        else type(optimizer).__name__.lower()
+    )
 
 
 def as_makers(optimizers: Sequence[str] | Mapping[str, Maker]) -> dict[str, Maker]:
@@ -130,7 +164,11 @@ def as_makers(optimizers: Sequence[str] | Mapping[str, Maker]) -> dict[str, Make
     if isinstance(optimizers, str):
         raise ValueError(f"optimizers must be a list, got {optimizers!r}: pass [{optimizers!r}].")
     made: dict[str, Maker]
-    made = dict(optimizers) if isinstance(optimizers, Mapping) else {spec: maker(spec) for spec in optimizers}
+    made = (
+        dict(optimizers)
+        if isinstance(optimizers, Mapping)
+        else {spec: maker(spec) for spec in optimizers}
+    )
     if not made:
         raise ValueError("optimizers is empty: pass at least one, such as 'sgd:lr=0.1'.")
     return made

@@ -1,9 +1,10 @@
 """Learning-rate schedules on one line, made of torch's own schedulers.
 
-``StepLR:step_size=7,gamma=0.1`` is one scheduler, its class in any case; ``A + B`` steps both after every optimiser step (chained);
-``A |10| B`` is A for 10 steps, then B on its own clock (SequentialLR). A factor of LambdaLR or MultiplicativeLR is an expression in t,
-``LambdaLR:lr_lambda=0.95**t``: numbers, t, arithmetic, comparisons, exp, log, sqrt, sin, cos, min, max, abs, pi, and a sum in brackets.
-It is parsed, never run as code.
+``StepLR:step_size=7,gamma=0.1`` is one scheduler, its class in any case; ``A + B`` steps both after
+every optimiser step (chained); ``A |10| B`` is A for 10 steps, then B on its own clock
+(SequentialLR). A factor of LambdaLR or MultiplicativeLR is an expression in t,
+``LambdaLR:lr_lambda=0.95**t``: numbers, t, arithmetic, comparisons, exp, log, sqrt, sin, cos, min,
+max, abs, pi, and a sum in brackets. It is parsed, never run as code.
 """
 
 import ast
@@ -11,7 +12,7 @@ import inspect
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
@@ -19,23 +20,37 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import SWALR
 
 from landscape import specs
+from landscape.specs.grammar import Options
 
 SCHEDULERS: dict[str, type[LRScheduler]] = {
     name.lower(): kind
     for name, kind in vars(lr_scheduler).items()
-    if inspect.isclass(kind) and issubclass(kind, LRScheduler) and not name.startswith("_") and kind is not LRScheduler
+    if inspect.isclass(kind)
+    and issubclass(kind, LRScheduler)
+    and not name.startswith("_")
+    and kind is not LRScheduler
 }
 SCHEDULERS["swalr"] = SWALR  # which torch keeps elsewhere
-COMPOSED = {name: SCHEDULERS.pop(name) for name in ("sequentiallr", "chainedscheduler")}  # written with |N| and +
+# Written with |N| and +.
+COMPOSED = {name: SCHEDULERS.pop(name) for name in ("sequentiallr", "chainedscheduler")}
 _FUNCTIONS: dict[str, Callable[..., float]] = {
     **{name: getattr(math, name) for name in ("exp", "log", "sqrt", "sin", "cos", "floor", "ceil")},
     **{"min": min, "max": max, "abs": abs},
 }
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
-}  # fmt: skip
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+}
 
 
 class Schedule:
@@ -61,7 +76,8 @@ class Schedule:
                     part.step(loss)
                 else:
                     part.step()
-        except (ArithmeticError, TypeError, ValueError) as error:  # OneCycleLR beyond its steps, a period of zero
+        # OneCycleLR beyond its steps, a period of zero.
+        except (ArithmeticError, TypeError, ValueError) as error:
             raise ValueError(f"{self._spec!r}: {error}") from error
 
 
@@ -90,12 +106,14 @@ def _single(spec: str, optimizer: Optimizer) -> LRScheduler:
     kind = SCHEDULERS.get(name.strip().lower())
     if name.strip().lower() in COMPOSED:
         raise ValueError(
-            f"{name.strip()} is written by its parts: A |10| B is one after the other, A + B is both, chained."
+            f"{name.strip()} is written by its parts: A |10| B is one after the other, A + B is "
+            "both, chained."
         )
     if kind is None:
         hint = specs.closest(name.strip().lower(), SCHEDULERS)
         raise ValueError(
-            f"no scheduler is called {name!r}.{hint} Known: {', '.join(k.__name__ for k in SCHEDULERS.values())}."
+            f"no scheduler is called {name!r}.{hint} Known: "
+            f"{', '.join(k.__name__ for k in SCHEDULERS.values())}."
         )
     require_options(name, kind, options, skip=1)
     if "lr_lambda" in options:
@@ -106,27 +124,40 @@ def _single(spec: str, optimizer: Optimizer) -> LRScheduler:
         raise ValueError(f"{spec!r}: {error}") from error
 
 
-def require_options(name: str, kind: type, options: Mapping[str, Any], skip: int) -> None:
-    """Raise a ValueError that names the nearest option unless ``kind`` takes all of ``options``; its first ``skip`` parameters are none.
-    A word or a NaN in the place of a number is named too: torch compares it with one, or takes it and fails at a later step."""
+def require_options(name: str, kind: type, options: Options, skip: int) -> None:
+    """Raise a ValueError that names the nearest option unless ``kind`` takes all of ``options``.
+
+    Its first ``skip`` parameters are no options. A word or a NaN in the place of a number is named
+    too: torch compares it with one, or takes it and fails at a later step.
+    """
     known = dict(list(inspect.signature(kind).parameters.items())[skip:])
     for key, value in options.items():
         if key not in known:
-            raise ValueError(f"{name} has no option {key!r}.{specs.closest(key, known)} It has {', '.join(known)}.")
-        wanted = str(known[key].annotation)  # such as "float | list[float]"
-        parts = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(v, str) for v in parts) and not re.search(r"\bstr\b|Literal|Callable|_empty", wanted):
             raise ValueError(
-                f"{name}: {key} must be {'true or false' if 'bool' in wanted else 'a number'}, got {value!r}."
+                f"{name} has no option {key!r}.{specs.closest(key, known)} It has "
+                f"{', '.join(known)}."
             )
-        if any(isinstance(v, float) and math.isnan(v) for v in parts):
-            raise ValueError(f"{name}: {key} must be a number, got {value!r}.")
-        if wanted.startswith("tuple") and not isinstance(value, list | tuple):
-            raise ValueError(f"{name}: {key} must be a list of numbers such as [0.9,0.99], got {value!r}.")
+        wanted = _wanted(str(known[key].annotation), value)
+        if wanted:
+            raise ValueError(f"{name}: {key} must be {wanted}, got {value!r}.")
+
+
+def _wanted(annotation: str, value: object) -> str:
+    """What an option of this annotation, such as "float | list[float]", must be if not value."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    takes_words = re.search(r"\bstr\b|Literal|Callable|_empty", annotation)
+    if any(isinstance(v, str) for v in parts) and not takes_words:
+        return "true or false" if "bool" in annotation else "a number"
+    if any(isinstance(v, float) and math.isnan(v) for v in parts):
+        return "a number"
+    if annotation.startswith("tuple") and not isinstance(value, list | tuple):
+        return "a list of numbers such as [0.9,0.99]"
+    return ""
 
 
 def factor(text: str) -> Callable[[float], float]:
-    """The function of t that an arithmetic expression spells. It raises a ValueError at a t where the expression has no finite value.
+    """The function of t that an arithmetic expression spells. It raises a ValueError at a t where
+    the expression has no finite value.
 
     Raises:
         ValueError: it is more than arithmetic.
@@ -149,7 +180,10 @@ def factor(text: str) -> Callable[[float], float]:
 
 
 def _read(node: ast.expr) -> Callable[[float], Any]:
-    """The whole expression is checked here, also the branches that are taken late. Numbers are floats, so that no power takes for ever."""
+    """The whole expression is checked here, also the branches that are taken late.
+
+    Numbers are floats, so that no power takes for ever.
+    """
     match node:
         case ast.Constant(value=int() | float() as number):
             constant = float(number)
@@ -161,9 +195,10 @@ def _read(node: ast.expr) -> Callable[[float], Any]:
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
             inner = _read(operand)
             return inner if isinstance(sign, ast.UAdd) else lambda t: -inner(t)
-        case ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right]) if (
-            type(op) in _BINARY
-        ):
+        case (
+            ast.BinOp(left=left, op=op, right=right)
+            | ast.Compare(left=left, ops=[op], comparators=[right])
+        ) if type(op) in _BINARY:
             combine, first, second = _BINARY[type(op)], _read(left), _read(right)
             return lambda t: combine(first(t), second(t))
         case ast.IfExp(test=test, body=body, orelse=other):
@@ -172,4 +207,7 @@ def _read(node: ast.expr) -> Callable[[float], Any]:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             function, values = _FUNCTIONS[name], [_read(a) for a in args]
             return lambda t: function(*(v(t) for v in values))
-    raise ValueError(f"{ast.unparse(node)!r} is not allowed in an expression in t; known: {', '.join(_FUNCTIONS)}, pi.")
+    raise ValueError(
+        f"{ast.unparse(node)!r} is not allowed in an expression in t; known: "
+        f"{', '.join(_FUNCTIONS)}, pi."
+    )

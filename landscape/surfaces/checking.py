@@ -7,7 +7,6 @@ tr(U'HU) / tr(H), of the Frobenius norm |U'HU|_F^2 / |H|_F^2.
 import numpy as np
 import torch
 from numpy.polynomial import chebyshev
-from scipy.stats import t as student
 from torch import Tensor
 
 from landscape.core import Landscape
@@ -15,6 +14,7 @@ from landscape.linalg.lanczos import eigsh
 from landscape.linalg.operand import gaussian
 from landscape.operators.hessian import Hessian
 from landscape.results import Estimate
+from landscape.results.statistics import interval
 from landscape.surfaces.result import PictureCheck, Surface
 
 NODES, DEGREES = (
@@ -74,11 +74,10 @@ def _moments(H: Hessian, values: Tensor, vectors: Tensor, probes: int, seed: int
     known = values.double()
     samples = ((Z.double() * HZ).sum(dim=0), HZ.square().sum(dim=0))
     parts = (float(known.sum()), float(known.square().sum()))
-    reach = float(student.ppf(0.975, probes - 1))
     made = []
     for part, sample in zip(parts, samples, strict=True):
         value, error = part + float(sample.mean()), float(sample.std()) / probes**0.5
-        made.append(Estimate(value, error, value - reach * error, value + reach * error, probes))
+        made.append(interval(value, error, probes - 1, probes))
     return made[0], made[1]
 
 

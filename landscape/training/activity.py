@@ -1,8 +1,9 @@
 """Which units are saturated or dead, seen while a landscape is evaluated.
 
-Sigmoids, tanhs and ReLUs are met wherever torch is called, as modules or as functions. A unit is a channel (dimension 1) of a
-convolution's output, else an entry of the last dimension. A ReLU unit is dead if it is zero on all samples of all batches; saturation
-is counted output by output, since large weights drive a unit to both its ends.
+Sigmoids, tanhs and ReLUs are met wherever torch is called, as modules or as functions. A unit is a
+channel (dimension 1) of a convolution's output, else an entry of the last dimension. A ReLU unit is
+dead if it is zero on all samples of all batches; saturation is counted output by output, since
+large weights drive a unit to both its ends.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 TAIL = 0.01  # a sigmoid within this of 0 or 1, a tanh within this of -1 or 1 is saturated
 
-_KINDS: dict[Any, str] = {
+_KINDS: dict[object, str] = {
     torch.sigmoid: "sigmoid",
     torch.Tensor.sigmoid: "sigmoid",
     torch.special.expit: "sigmoid",
@@ -54,13 +55,7 @@ class Activity(TorchFunctionMode):
 
     def _see(self, kind: str, out: Tensor) -> None:
         """What is seen stays on the device: a record is read in one transfer."""
-        if kind == "relu":
-            seen = out.amax(0) if out.ndim > 1 else out  # over samples first: several times faster than all at once
-            if seen.ndim > 1:
-                seen = seen.flatten(1).amax(1) if out.ndim > 3 else seen.flatten(0, -2).amax(0)
-        else:
-            far = out.abs() > 1 - TAIL if kind == "tanh" else (out - 0.5).abs() > 0.5 - TAIL
-            seen = far.sum()
+        seen = _largest(out) if kind == "relu" else _far(kind, out)
         if self._call == len(self.kinds):
             self.kinds.append(kind)
             (self.always if kind == "relu" else self.stuck).append(seen)
@@ -82,9 +77,29 @@ class Activity(TorchFunctionMode):
         ]
 
     def dead(self) -> list[Tensor | float]:
-        """The share of units of every ReLU that are zero on every sample, () each; NaN for the others."""
+        """The share of units of every ReLU that are zero on every sample, () each; NaN for the
+        others.
+        """
         always = iter(self.always)
-        return [(next(always) <= 0).double().mean() if kind == "relu" else float("nan") for kind in self.kinds]
+        return [
+            (next(always) <= 0).double().mean() if kind == "relu" else float("nan")
+            for kind in self.kinds
+        ]
 
     def names(self) -> list[str]:
         return [f"{i + 1} {kind}" for i, kind in enumerate(self.kinds)]
+
+
+def _largest(out: Tensor) -> Tensor:
+    """The largest output of every unit of a ReLU."""
+    # Over samples first: several times faster than all at once.
+    seen = out.amax(0) if out.ndim > 1 else out
+    if seen.ndim < 2:
+        return seen
+    return seen.flatten(1).amax(1) if out.ndim > 3 else seen.flatten(0, -2).amax(0)
+
+
+def _far(kind: str, out: Tensor) -> Tensor:
+    """How many outputs of a tanh or sigmoid are near its ends, ()."""
+    far = out.abs() > 1 - TAIL if kind == "tanh" else (out - 0.5).abs() > 0.5 - TAIL
+    return far.sum()

@@ -3,8 +3,8 @@
     tracing = ls.training.lightning_callback(f, every=10)
     trainer = lightning.Trainer(callbacks=[tracing])
 
-Neither package is imported before its function is called. The tracer is entered when training starts, around the optimisers that the
-trainer has made by then, and left when it ends or fails.
+Neither package is imported before its function is called. The tracer is entered when training
+starts, around the optimisers that the trainer has made by then, and left when it ends or fails.
 """
 
 from collections.abc import Callable
@@ -62,22 +62,23 @@ class _LightningHooks(_Traced):
     def on_train_start(self, trainer: Any, pl_module: nn.Module) -> None:
         self.begin(pl_module, list(trainer.optimizers))
 
-    def on_train_end(self, trainer: Any, pl_module: nn.Module) -> None:
+    def on_train_end(self, trainer: object, pl_module: nn.Module) -> None:
         self.end()
 
-    def on_exception(self, trainer: Any, pl_module: nn.Module, exception: BaseException) -> None:
+    def on_exception(self, trainer: object, pl_module: nn.Module, exception: BaseException) -> None:
         self.end(exception)
 
 
 class _HuggingFaceHooks(_Traced):
     """Hooks of ``transformers.TrainerCallback``."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_train_begin(self, args: object, state: object, control: object, **parts: Any) -> None:
         optimizer = parts["optimizer"]
-        optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps the one that steps
+        # Accelerate wraps the one that steps.
+        optimizer = getattr(optimizer, "optimizer", optimizer)
         self.begin(parts["model"], [optimizer])
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_train_end(self, args: object, state: object, control: object, **parts: Any) -> None:
         self.end()
 
 
@@ -85,8 +86,9 @@ def lightning_callback(f: Made, every: int = 10, **options: Any) -> TracingCallb
     """A callback that traces ``lightning.Trainer.fit``.
 
     Args:
-        f: the landscape of the module that is trained, over a fixed subset of the data; or a function that makes it of the module,
-            called when training starts, when the module is on its device.
+        f: the landscape of the module that is trained, over a fixed subset of the data; or a
+            function that makes it of the module, called when training starts, when the module is on
+            its device.
         every: optimiser steps from one record to the next.
         options: others of ``Tracer``.
 
@@ -94,7 +96,9 @@ def lightning_callback(f: Made, every: int = 10, **options: Any) -> TracingCallb
         ImportError: neither ``lightning`` nor ``pytorch_lightning`` is installed.
     """
     base = _base("Callback", "lightning.pytorch", "pytorch_lightning")
-    callback: TracingCallback = type("LightningTracer", (_LightningHooks, base), {})(f, every, options)
+    callback: TracingCallback = type("LightningTracer", (_LightningHooks, base), {})(
+        f, every, options
+    )
     return callback
 
 
@@ -102,15 +106,18 @@ def huggingface_callback(f: Made, every: int = 10, **options: Any) -> TracingCal
     """A callback that traces ``transformers.Trainer.train``.
 
     Args:
-        f: the landscape of the model that is trained: ``ls.ModelLandscape(model, None, batches)`` with batches that are dicts, labels
-            included; or a function that makes it of the model, called when training starts, when the model is on its device.
+        f: the landscape of the model that is trained: ``ls.ModelLandscape(model, None, batches)``
+            with batches that are dicts, labels included; or a function that makes it of the model,
+            called when training starts, when the model is on its device.
         every, options: as in ``lightning_callback``.
 
     Raises:
         ImportError: ``transformers`` is not installed.
     """
     base = _base("TrainerCallback", "transformers")
-    callback: TracingCallback = type("HuggingFaceTracer", (_HuggingFaceHooks, base), {})(f, every, options)
+    callback: TracingCallback = type("HuggingFaceTracer", (_HuggingFaceHooks, base), {})(
+        f, every, options
+    )
     return callback
 
 

@@ -1,111 +1,262 @@
-"""What is read of the end of a traced run before a cause is named; ``diagnose`` says how it is compared.
+"""What the end of a traced run says before a cause is named; ``rules`` says how it is compared.
 
-N: the steps of the run. r: the length of a step over the length of the gradient that it was given.
+N: the steps of the run. r: the length of a step over the length of the gradient that the optimiser
+was given. g, H: gradient and Hessian of f. The late part is the last LATE of the records.
 """
 
 import math
-from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from landscape.training.trace import Trace
 
-LATE = 0.25  # the share of a run that is judged
-FALLING = 0.1  # of the loss, from one half of the late part to the other
+# The share of a run that is judged.
+LATE = 0.25
+# A run still falls while its late part loses this share of the loss from one half to the other.
+FALLING = 0.1
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Quantities of the end of a run."""
+class Modules(NamedTuple):
+    """The modules of a model in order, as a run moved them."""
 
-    steps: int  # N
-    rate: float  # r now
-    best_rate: float  # the largest r of the run
-    gradient: float
-    loss: float
-    unit: float  # of the loss: the larger of its size and of its fall over the run
-    fallen: float  # share of the first loss that is gone
-    falling: bool  # in the late part the loss fell by a good part of itself, and by more than nothing of the run's fall
-    promised: float  # N r |g|^2 over the late part
-    efficiency: float
-    noise: float  # |gradient given|^2 / |g|^2, late mean
-    floor: (
-        float  # r tr(Sigma) / 4 over unit, the loss that the noise of the gradients given keeps up in a quadratic bowl
-    )
-    swing: float  # r |g|^2 / 2 over unit, the most that directions in which steps overshoot, r lambda > 1, keep up of the loss
-    room: float  # the optimiser's edge over the sharpness that it feels; NaN where not measured
-    gain: float  # of a Newton step, over unit; NaN without a last look
-    lowest: float  # the smallest eigenvalue and its uncertainty
-    doubt: float
-    scale: float  # |H|
-    along: float  # |g'Hg| / g'g
-    drift: float  # |change of ln |lowest Ritz value|| over the late part
-    reach: (
-        float  # the same over a Newton step along it: a saddle whose curvature is another before it is reached is none
-    )
-    risen: float  # how far the loss is above its start, over unit
-    peak: float  # how far it has been
+    names: list[str]
+    # The largest norm of each module's gradient.
+    sizes: list[float]
+    # How far the first module was moved at most, over its norm.
+    moved: float
 
 
-def gather(trace: Trace) -> Facts:
-    """The facts of a trace of at least two records."""
-    m = len(trace.steps)
-    late = slice(max(0, min(m - 4, int(m * (1 - LATE)))), m)
-    steps = int(trace.steps[-1] - trace.steps[0])
-    rates = trace.update_norm / trace.batch_gradient_norm
-    known = rates.isfinite() & (trace.update_norm > 0)
-    rates = torch.where(known, rates, float(rates[known][-1]) if bool(known[-3:].any()) else trace.learning_rate)
-    g2 = trace.gradient_norm.square()
-    loss, first = float(trace.loss[-1]), float(trace.loss[0])
-    span = int(trace.steps[-1] - trace.steps[late.start])
-    promised = span * float((rates * g2)[late].mean())
-    fall = _level(trace.loss[late], 0) - _level(trace.loss[late], 1)
-    unit = max(first - float(trace.loss.min()), abs(loss), 1e-300)
-    given = trace.batch_gradient_norm.square()[late]
-    noise = float(given[given.isfinite()].mean() / g2[late].mean()) if bool(g2[late].mean() > 0) else math.nan
-    ratio = float(trace.smallest[-1] / trace.smallest[late.start])
-    last = trace.last
-    values = None if last is None else last.eigenvalues
-    lowest = float(trace.smallest[-1]) if last is None else float(last.eigenvalues[0])
-    doubt = float(trace.smallest_bound[-1]) if last is None else float(last.uncertainty[0])
-    top = float(trace.largest[-1]) if values is None else float(values[-1])
-    scale = max(abs(lowest), abs(top))
-    drift = abs(math.log(ratio)) if ratio > 0 else 0.0
-    path = float(trace.travelled[-1] - trace.travelled[late.start])
-    newton = float(trace.gradient_norm[-1]) / abs(lowest) if lowest != 0 else 0.0
-    least = float(g2[-1]) / (2 * scale) if scale > 0 else (math.inf if float(g2[-1]) > 0 else 0.0)
-    rounding = 10 * torch.finfo(trace.x.dtype).eps * abs(loss)
-    return Facts(
-        steps=steps,
-        rate=float(rates[-1]),
-        best_rate=float(rates.max()),
-        gradient=float(trace.gradient_norm[-1]),
-        loss=loss,
-        unit=unit,
-        fallen=(first - loss) / abs(first) if first > loss and first != 0 else 0.0,
-        falling=fall > FALLING * abs(loss) and fall > 1e-3 * unit,
-        promised=promised,
-        efficiency=fall / promised if promised > max(rounding, 0.0) else math.nan,
-        noise=noise,
-        floor=max(noise - 1, 0.0) * promised / max(span, 1) / 4 / unit,
-        swing=promised / max(span, 1) / 2 / unit,
-        room=float(trace.edge[-1] / trace.sharpness[-1]) if float(trace.sharpness[-1]) > 0 else math.nan,
-        gain=math.nan if last is None else max(last.predicted_decrease, least) / unit,
-        lowest=lowest,
-        doubt=doubt,
-        scale=scale,
-        along=abs(float(trace.rayleigh[-1])),
-        drift=drift,
-        reach=drift * newton / path if path > 0 else 0.0,
-        risen=(loss - first) / unit,
-        peak=(float(trace.loss.max()) - first) / unit,
-    )
+class Tail:
+    """The end of a run, by quantities that need no unit: a ratio, or a share of ``unit``.
 
+    trace: at least two records, f evaluated at each.
+    """
 
-def _level(losses: Tensor, half: int) -> float:
-    """The mean of the first or second half of some losses; the ends, where there are few."""
-    if len(losses) < 6:
-        return float(losses[-1 if half else 0])
-    middle = (len(losses) + 1) // 2
-    return float((losses[middle:] if half else losses[:middle]).mean())
+    def __init__(self, trace: Trace) -> None:
+        m = len(trace.steps)
+        self.trace = trace
+        self.late = slice(max(0, min(m - 4, int(m * (1 - LATE)))), m)
+
+    # ---- steps and rates ----
+
+    @cached_property
+    def steps(self) -> int:
+        """N."""
+        return int(self.trace.steps[-1] - self.trace.steps[0])
+
+    @cached_property
+    def span(self) -> int:
+        """Steps of the late part."""
+        return int(self.trace.steps[-1] - self.trace.steps[self.late.start])
+
+    @cached_property
+    def rates(self) -> Tensor:
+        """r at every record (m,); where it was not measured the last one known, or the rate set."""
+        rates = self.trace.effective_rate
+        known = rates.isfinite() & (self.trace.update_norm > 0)
+        recent = bool(known[-3:].any())
+        return torch.where(
+            known, rates, float(rates[known][-1]) if recent else self.trace.learning_rate
+        )
+
+    @property
+    def rate(self) -> float:
+        """r at the end."""
+        return float(self.rates[-1])
+
+    @cached_property
+    def best_rate(self) -> float:
+        """The largest r of the run."""
+        return float(self.rates.max())
+
+    @cached_property
+    def decayed(self) -> float:
+        """The rate set at the end over the largest of the run."""
+        rate, best = float(self.trace.learning_rate[-1]), float(self.trace.learning_rate.max())
+        return rate / best if best > 0 else 1.0
+
+    @cached_property
+    def room(self) -> float:
+        """The optimiser's edge of stability over the sharpness it feels; NaN if not measured."""
+        sharp = float(self.trace.sharpness[-1])
+        return float(self.trace.edge[-1] / self.trace.sharpness[-1]) if sharp > 0 else math.nan
+
+    # ---- the loss ----
+
+    @cached_property
+    def loss(self) -> float:
+        """f at the end."""
+        return float(self.trace.loss[-1])
+
+    @cached_property
+    def first(self) -> float:
+        """f at the start."""
+        return float(self.trace.loss[0])
+
+    @cached_property
+    def unit(self) -> float:
+        """What shares of the loss are shares of: its size, or its fall over the run if larger."""
+        return max(self.first - float(self.trace.loss.min()), abs(self.loss), 1e-300)
+
+    @cached_property
+    def fall(self) -> float:
+        """How far f fell from the first half of the late part to the second."""
+        losses = self.trace.loss[self.late]
+        if len(losses) < 6:
+            return float(losses[0]) - float(losses[-1])
+        middle = (len(losses) + 1) // 2
+        return float(losses[:middle].mean()) - float(losses[middle:].mean())
+
+    @cached_property
+    def fallen(self) -> float:
+        """The share of the first loss that is gone."""
+        if not self.first > self.loss or self.first == 0:
+            return 0.0
+        return (self.first - self.loss) / abs(self.first)
+
+    @property
+    def falling(self) -> bool:
+        """Whether the late part loses a good part of the loss, and some of the run's fall."""
+        return self.fall > FALLING * abs(self.loss) and self.fall > 1e-3 * self.unit
+
+    @property
+    def risen(self) -> float:
+        """How far f is above its start, over ``unit``."""
+        return (self.loss - self.first) / self.unit
+
+    @cached_property
+    def peak(self) -> float:
+        """How far f has been above its start, over ``unit``."""
+        return (float(self.trace.loss.max()) - self.first) / self.unit
+
+    # ---- gradients and steps against the loss ----
+
+    @cached_property
+    def gradient(self) -> float:
+        """|g| at the end."""
+        return float(self.trace.gradient_norm[-1])
+
+    @cached_property
+    def promised(self) -> float:
+        """The fall that gradients promised: late steps times the late mean of r |g|^2."""
+        squares = self.trace.gradient_norm.square()
+        return self.span * float((self.rates * squares)[self.late].mean())
+
+    @cached_property
+    def efficiency(self) -> float:
+        """The fall that came, over the one promised; NaN where that is below rounding."""
+        rounding = 10 * torch.finfo(self.trace.x.dtype).eps * abs(self.loss)
+        return self.fall / self.promised if self.promised > max(rounding, 0.0) else math.nan
+
+    @cached_property
+    def noise(self) -> float:
+        """The squared norm of the gradients given, over |g|^2: means of the late part."""
+        own = self.trace.gradient_norm.square()[self.late].mean()
+        given = self.trace.batch_gradient_norm.square()[self.late]
+        return float(given[given.isfinite()].mean() / own) if bool(own > 0) else math.nan
+
+    @cached_property
+    def floor(self) -> float:
+        """r tr(Sigma) / 4 over ``unit``: the loss that noise keeps up in a quadratic bowl."""
+        return max(self.noise - 1, 0.0) * self.promised / max(self.span, 1) / 4 / self.unit
+
+    @cached_property
+    def swing(self) -> float:
+        """r |g|^2 / 2 over ``unit``: the most loss that directions with r lambda > 1 keep up."""
+        return self.promised / max(self.span, 1) / 2 / self.unit
+
+    # ---- curvature ----
+
+    @cached_property
+    def lowest(self) -> float:
+        """The smallest eigenvalue of H."""
+        last = self.trace.last
+        return float(self.trace.smallest[-1] if last is None else last.eigenvalues[0])
+
+    @cached_property
+    def doubt(self) -> float:
+        """The uncertainty of ``lowest``."""
+        last = self.trace.last
+        return float(self.trace.smallest_bound[-1] if last is None else last.uncertainty[0])
+
+    @cached_property
+    def scale(self) -> float:
+        """|H|, the larger of the two ends in size."""
+        last = self.trace.last
+        top = float(self.trace.largest[-1] if last is None else last.eigenvalues[-1])
+        return max(abs(self.lowest), abs(top))
+
+    @cached_property
+    def along(self) -> float:
+        """|g'Hg| / g'g."""
+        return abs(float(self.trace.rayleigh[-1]))
+
+    @cached_property
+    def gain(self) -> float:
+        """What a Newton step would gain, over ``unit``; NaN without a last look."""
+        if self.trace.last is None:
+            return math.nan
+        square = float(self.trace.gradient_norm.square()[-1])
+        least = math.inf if square > 0 else 0.0
+        if self.scale > 0:
+            least = square / (2 * self.scale)
+        return max(self.trace.last.predicted_decrease, least) / self.unit
+
+    @cached_property
+    def drift(self) -> float:
+        """How much ln |lowest Ritz value| changed over the late part."""
+        ratio = float(self.trace.smallest[-1] / self.trace.smallest[self.late.start])
+        return abs(math.log(ratio)) if ratio > 0 else 0.0
+
+    @cached_property
+    def reach(self) -> float:
+        """How much it would change over a Newton step; a true saddle's curvature stays."""
+        path = float(self.trace.travelled[-1] - self.trace.travelled[self.late.start])
+        newton = self.gradient / abs(self.lowest) if self.lowest != 0 else 0.0
+        return self.drift * newton / path if path > 0 else 0.0
+
+    # ---- units and layers ----
+
+    @cached_property
+    def saturated(self) -> tuple[float, str]:
+        """The largest share of saturated outputs in an activation, and that activation."""
+        return self._worst(self.trace.saturated)
+
+    @cached_property
+    def dead(self) -> tuple[float, str]:
+        """The largest share of dead units in an activation, and that activation."""
+        return self._worst(self.trace.dead)
+
+    @cached_property
+    def dead_at_first(self) -> float:
+        """The largest share of dead units at the start."""
+        shares = self.trace.dead
+        return float(shares[0].nan_to_num(0.0).max()) if shares.shape[1] else 0.0
+
+    def _worst(self, shares: Tensor) -> tuple[float, str]:
+        last = shares[-1].nan_to_num(-1.0)
+        if not len(last) or float(last.max()) <= 0:
+            return 0.0, ""
+        return float(last.max()), self.trace.activations[int(last.argmax())]
+
+    @cached_property
+    def modules(self) -> Modules:
+        """The modules with parameters, in order."""
+        trace, columns = self.trace, dict[str, list[int]]()
+        for i, name in enumerate(trace.layers):
+            columns.setdefault(name.rpartition(".")[0] or name, []).append(i)
+        sizes = [float(trace.layer_gradient[:, i].norm(dim=1).max()) for i in columns.values()]
+        first = next(iter(columns.values()), [])
+        updates = trace.layer_update[:, first].norm(dim=1)
+        weight = float(trace.layer_weight[-1, first].norm())
+        moved = self.steps * float(updates[updates.isfinite()].mean())
+        return Modules(list(columns), sizes, moved / weight if weight > 0 else math.inf)
+
+    @cached_property
+    def zeros(self) -> list[str]:
+        """Parameter tensors that are zero, as are their gradients."""
+        ends = self.trace.layer_weight[-1], self.trace.layer_gradient[-1]
+        return [k for k, w, g in zip(self.trace.layers, *ends, strict=True) if w == g == 0]

@@ -1,4 +1,6 @@
-"""What a tracer reads of a loop: the point at which its landscape is, and the optimiser's own quantities there."""
+"""What a tracer reads of a loop: the point at which its landscape is, and the optimiser's own
+quantities there.
+"""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -6,15 +8,20 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from landscape.core import Landscape, require_landscape
 from landscape.landscapes.states import require_own_loader
 
-_SECOND = ("exp_avg_sq", "square_avg")  # of Adam and its like, of RMSprop
+# Second moments as Adam and its like call them, and RMSprop.
+_SECOND = ("exp_avg_sq", "square_avg")
 
 
 class Scalars(NamedTuple):
-    """The optimiser's quantities at a record, named as its columns; NaN where it has none. Norms are () on the parameters' device."""
+    """The optimiser's quantities at a record, named as its columns; NaN where it has none.
+
+    Norms are () on the parameters' device.
+    """
 
     batch_gradient_norm: Tensor | float
     learning_rate: float
@@ -31,34 +38,12 @@ class Followed:
         ValueError: the landscape is not a function of the optimisers' parameters.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer], f: Landscape) -> None:
-        self.optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
-        wrong = [o for o in self.optimizers if not isinstance(o, torch.optim.Optimizer)]
-        if wrong or not self.optimizers:
-            found = type(wrong[0]).__name__ if wrong else "an empty list"
-            raise TypeError(f"optimizer must be a torch.optim.Optimizer or a list of them, got {found}.")
+    def __init__(self, optimizer: Optimizer | Sequence[Optimizer], f: Landscape) -> None:
+        self.optimizers = _optimizers(optimizer)
         require_landscape(f, "a traced run")
         self.f = f
-        mine: list[Tensor] = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
-        if f.layout:
-            named = f.parameters()
-            self.parameters: list[Tensor] = [named[k] for k in f.layout]
-            self.layout = dict(f.layout)
-            if not {id(p) for p in mine} & {id(p) for p in self.parameters}:
-                raise ValueError(
-                    f"the optimiser moves no parameter of {f.name}: build f from the model that is trained, not from a copy."
-                )
-            require_own_loader(f)
-        else:
-            self.parameters = mine
-            if sum(p.numel() for p in mine) != f.dim:
-                raise ValueError(
-                    f"the optimiser has {sum(p.numel() for p in mine)} parameters and {f.name} dimension {f.dim}: "
-                    "the optimiser's parameters, concatenated, are the point of a formula."
-                )
-            ends = list(accumulate(p.numel() for p in mine))
-            names = ["x"] if len(mine) == 1 else [f"x{i}" for i in range(len(mine))]
-            self.layout = {k: slice(e - p.numel(), e) for k, e, p in zip(names, ends, mine, strict=True)}
+        moved = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        self.parameters, self.layout = _of_model(f, moved) if f.layout else _of_formula(f, moved)
 
     def point(self) -> Tensor:
         """The parameters as f's point, a new tensor (n,)."""
@@ -68,10 +53,10 @@ class Followed:
         return torch.cat(flat)
 
     def norms(self, vector: Tensor) -> Tensor:
-        """The norms (L,), float64, of the parts of a vector (n,) in each of f's parameter tensors."""
-        parts = torch.split(
-            vector.double(), [s.stop - s.start for s in self.layout.values()]
-        )  # float32 sums lose digits
+        """The norms (L,), float64, of a vector (n,) in each of f's parameter tensors."""
+        sizes = [s.stop - s.start for s in self.layout.values()]
+        # Sums in float32 lose digits.
+        parts = torch.split(vector.double(), sizes)
         return torch.stack(list(torch._foreach_norm(parts)))
 
     def momentum(self) -> float:
@@ -80,7 +65,9 @@ class Followed:
         return float(group["betas"][0]) if "betas" in group else float(group.get("momentum", 0.0))
 
     def scalars(self) -> Scalars:
-        gradients = [p.grad.detach() for p in self.parameters if p.grad is not None and not p.grad.is_sparse]
+        gradients = [
+            p.grad.detach() for p in self.parameters if p.grad is not None and not p.grad.is_sparse
+        ]
         rate = max(float(g["lr"]) for o in self.optimizers for g in o.param_groups if "lr" in g)
         return Scalars(
             _norm(gradients),
@@ -91,30 +78,31 @@ class Followed:
         )
 
     def preconditioner(self) -> Tensor | None:
-        """d (n,): the step is d^2 times the averaged gradient, rate apart. None: the optimiser scales all alike, or has no state yet."""
+        """d (n,): the step is d^2 times the averaged gradient, up to the rate.
+
+        None: the optimiser scales all parameters alike, or has no state yet.
+        """
         scale = torch.ones_like(self.point())
-        found = False
-        for (_, where), p in zip(self.layout.items(), self.parameters, strict=True):
+        scaled = False
+        for where, p in zip(self.layout.values(), self.parameters, strict=True):
             for o in self.optimizers:
-                state = o.state.get(p, {})
-                second = next((state[k] for k in _SECOND if k in state), None)
-                if second is None:
-                    continue
-                group = next(g for g in o.param_groups if any(q is p for q in g["params"]))
-                step = float(state.get("step", 1))
-                fresh = 1 - group["betas"][1] ** step if "betas" in group else 1.0
-                root = (second.detach().to(scale.device, scale.dtype) / fresh).sqrt() + group.get("eps", 1e-8)
-                scale[where] = root.rsqrt().reshape(-1)
-                found = True
-        return scale if found else None
+                root = _root(o, p, scale)
+                if root is not None:
+                    scale[where] = root.rsqrt().reshape(-1)
+                    scaled = True
+        return scale if scaled else None
 
     def _states(self, *names: str) -> list[Tensor]:
         states = [o.state.get(p, {}) for o in self.optimizers for p in self.parameters]
         return [s[k].detach() for s in states for k in names if isinstance(s.get(k), Tensor)]
 
     def _edge(self, rate: float) -> float:
-        """2 / lr for gradient descent, times 1 + beta with heavy-ball momentum, (1 + beta) / (1 + 2 beta) with
-        Nesterov's, (1 + beta) / (1 - beta) where the momentum is an average."""
+        """The sharpness above which the optimiser is unstable on a quadratic.
+
+        2 / lr for gradient descent, times 1 + beta with heavy-ball momentum, times
+        (1 + beta) / (1 + 2 beta) with Nesterov's, times (1 + beta) / (1 - beta) where the momentum
+        is an average.
+        """
         group = self.optimizers[0].param_groups[0]
         kind = type(self.optimizers[0]).__name__
         if rate <= 0 or not (kind == "SGD" or any(k in group for k in ("betas", "alpha"))):
@@ -123,6 +111,59 @@ class Followed:
         if "betas" in group:
             return 2 * (1 + beta) / (1 - beta) / rate
         return 2 * (1 + beta) / (1 + 2 * beta if group.get("nesterov") else 1) / rate
+
+
+def _optimizers(given: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
+    optimizers = list(given) if isinstance(given, Sequence) else [given]
+    if not optimizers:
+        raise TypeError("optimizer must be a torch.optim.Optimizer or a list, got an empty list.")
+    for one in optimizers:
+        if not isinstance(one, Optimizer):
+            kind = type(one).__name__
+            raise TypeError(
+                f"optimizer must be a torch.optim.Optimizer or a list of them, got {kind}."
+            )
+    return optimizers
+
+
+def _of_model(f: Landscape, moved: list[Tensor]) -> tuple[list[Tensor], dict[str, slice]]:
+    """f's parameters in the order of its layout; some of them are ``moved`` by the optimisers."""
+    named = f.parameters()
+    parameters: list[Tensor] = [named[name] for name in f.layout]
+    if not {id(p) for p in moved} & {id(p) for p in parameters}:
+        raise ValueError(
+            f"the optimiser moves no parameter of {f.name}: "
+            "build f from the model that is trained, not from a copy."
+        )
+    require_own_loader(f)
+    return parameters, dict(f.layout)
+
+
+def _of_formula(f: Landscape, moved: list[Tensor]) -> tuple[list[Tensor], dict[str, slice]]:
+    """The parameters that are ``moved``, which make up f's point one after the other."""
+    ends = list(accumulate(p.numel() for p in moved))
+    if (ends or [0])[-1] != f.dim:
+        raise ValueError(
+            f"the optimiser has {(ends or [0])[-1]} parameters and {f.name} dimension {f.dim}: "
+            "the optimiser's parameters, concatenated, are the point of a formula."
+        )
+    names = ["x"] if len(moved) == 1 else [f"x{i}" for i in range(len(moved))]
+    layout = {k: slice(e - p.numel(), e) for k, e, p in zip(names, ends, moved, strict=True)}
+    return moved, layout
+
+
+def _root(optimizer: Optimizer, p: Tensor, like: Tensor) -> Tensor | None:
+    """What the optimiser divides a step of p by, in p's shape; None if it scales nothing."""
+    state = optimizer.state.get(p, {})
+    second = next((state[name] for name in _SECOND if name in state), None)
+    if second is None:
+        return None
+    group = next(g for g in optimizer.param_groups if any(q is p for q in g["params"]))
+    step = float(state.get("step", 1))
+    fresh = 1 - group["betas"][1] ** step if "betas" in group else 1.0
+    averaged = second.detach().to(like.device, like.dtype) / fresh
+    root: Tensor = averaged.sqrt() + group.get("eps", 1e-8)
+    return root
 
 
 def _norm(tensors: list[Tensor]) -> Tensor | float:

@@ -1,7 +1,8 @@
-"""Torch optimisers that move tensors by the gradients of a landscape's own terms, one micro-batch a step.
+"""Torch optimisers that move tensors by the gradients of a landscape's own terms, one micro-batch a
+step.
 
-x: (n,) the landscape's point. The tensors moved are the optimiser's parameters or copies of them, in its order; of those that are no
-part of x the gradient is None.
+x: (n,) the landscape's point. The tensors moved are the optimiser's parameters or copies of them,
+in its order; of those that are no part of x the gradient is None.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,13 @@ class Mover:
         slices: Sequence[slice | None],
         x: Tensor,
     ) -> None:
-        self.f, self.tensors, self.slices, self.base, self.spent = f, tensors, slices, x.clone(), 0.0
+        self.f, self.tensors, self.slices, self.base, self.spent = (
+            f,
+            tensors,
+            slices,
+            x.clone(),
+            0.0,
+        )
         with f.evaluation():
             self.terms = list(f.terms())
         self.data = [t for t in self.terms if t.batch is not None]
@@ -50,11 +57,17 @@ class Mover:
                     p.copy_(x[where].view_as(p))
 
     def step(self, optimizer: Optimizer, draws: torch.Generator | None) -> float:
-        """One step on the gradient of a micro-batch drawn from ``draws``, a CPU generator; of all the data with None. The loss before."""
+        """One step on the gradient of a micro-batch drawn from ``draws``, a CPU generator; of all
+        the data with None.
+
+        The loss before.
+        """
         whole = draws is None or not self.data
         terms = self.terms
         if draws is not None and self.data:
-            chosen = self.data[int(torch.randint(len(self.data), (), generator=draws, device="cpu"))]
+            chosen = self.data[
+                int(torch.randint(len(self.data), (), generator=draws, device="cpu"))
+            ]
             terms = [chosen, *(t for t in self.terms if t.batch is None)]
 
         def closure() -> float:
@@ -83,5 +96,7 @@ class Mover:
 def slices(followed: Followed) -> tuple[list[Tensor], list[slice | None]]:
     """The optimisers' parameters in their order, and which part of x each is."""
     where = {id(p): s for p, s in zip(followed.parameters, followed.layout.values(), strict=True)}
-    parameters = [p for o in followed.optimizers for group in o.param_groups for p in group["params"]]
+    parameters = [
+        p for o in followed.optimizers for group in o.param_groups for p in group["params"]
+    ]
     return parameters, [where.get(id(p)) for p in parameters]

@@ -1,16 +1,19 @@
 """Counterfactual probes: from where a run stands, what would get it moving?
 
-Every trial starts from copies of the model's parameters and of the optimiser's state, changes one thing, and takes the same number of
-steps; the unchanged run is the control, and trials are paired with it by the seed that draws batches. The user's model, its buffers
-and gradients, the optimiser and the global generators stay as they are. Trials hold the learning rate: no schedule is followed.
+Every trial starts from copies of the model's parameters and of the optimiser's state, changes one
+thing, and takes the same number of steps; the unchanged run is the control, and trials are paired
+with it by the seed that draws batches. The user's model, its buffers and gradients, the optimiser
+and the global generators stay as they are. Trials hold the learning rate: no schedule is followed.
 
-A remedy wins (``Probes.best``) when its paired interval against the control excludes zero and its mean gain is more than what is
-negligible: ``matters`` times the loss's own unit, and ROUNDING eps |f(x)| at least. The unit is the largest of |f(x)|, the span and,
-where the caller knows it, ``scale``: the fall of the loss over the run, say. The span is f(x) less the lowest loss seen, at the ends
-of trials or on rays x + s u, s from ``kick`` to RAY times that: u is against the gradient, and in a landscape of few parameters and one
-batch also along it, along v, and in random directions, since far from a well the gradient need not point to it. On a plateau every
-trial gains next to nothing, and none wins; ``Probes.leap`` is then the s that leaves it, if one was seen. A control that diverges
-counts as if it had stayed where it was.
+A remedy wins (``Probes.best``) when its paired interval against the control excludes zero and its
+mean gain is more than what is negligible: ``matters`` times the loss's own unit, and ROUNDING eps
+|f(x)| at least. The unit is the largest of |f(x)|, the span and, where the caller knows it,
+``scale``: the fall of the loss over the run, say. The span is f(x) less the lowest loss seen, at
+the ends of trials or on rays x + s u, s from ``kick`` to RAY times that: u is against the gradient,
+and in a landscape of few parameters and one batch also along it, along v, and in random directions,
+since far from a well the gradient need not point to it. On a plateau every trial gains next to
+nothing, and none wins; ``Probes.leap`` is then the s that leaves it, if one was seen. A control
+that diverges counts as if it had stayed where it was.
 
 x: parameters (n,), v: the unit eigenvector of the Hessian's lowest eigenvalue, l.
 Gradient descent at rate a leaves a strict saddle along v by a factor
@@ -23,10 +26,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
@@ -37,6 +40,8 @@ from landscape.landscapes.model import require_model
 from landscape.linalg.lanczos import eigsh
 from landscape.operators.hessian import Hessian
 from landscape.results import Estimate, Result, result
+from landscape.results.statistics import mean
+from landscape.rng import generator, words
 from landscape.training.follow import Followed
 from landscape.training.moving import Mover, slices
 from landscape.training.units import rescale, revive, sick_units
@@ -59,7 +64,8 @@ class Probe:
     against_control: Estimate  # the same less the control's, paired by seed
     diverged: int  # seeds whose loss ended non-finite; the estimates are then infinite
     gradients: float  # passes over all the data spent on gradients, all seeds together
-    rate: float | None  # ln of the growth along v a step of a small displacement; of the eigenvector's probes only
+    # ln of the growth along v a step of a small displacement; None for other remedies.
+    rate: float | None
 
 
 @result("probes")
@@ -68,39 +74,68 @@ class Probes(Result):
     """Trials side by side, the best first."""
 
     probes: list[Probe]
-    best: str  # the first one that certainly beats the control by more than is negligible, else "control"
+    # The first one that certainly beats the control by more than is negligible, else "control".
+    best: str
     loss: float  # at the start
     negligible: float  # a mean gain up to this is no cure
-    leap: float | None  # where none wins: the length of a step that gains more than that; None: none was found
+    # Where no probe wins, the length of a step that gains more than that; None: none was seen.
+    leap: float | None
     along: str  # in which direction that step goes; "" without one
     steps: int
     seeds: int
     curvature: float  # the Hessian's lowest eigenvalue at the start
-    predicted_rate: float | None  # ln(1 + lr |curvature|) for plain SGD at a negative curvature, else None
+    # ln(1 + lr |curvature|) for plain SGD at a negative curvature, else None.
+    predicted_rate: float | None
     products: int  # Hessian-vector products spent
 
     def __getitem__(self, name: str) -> Probe:
         for probe in self.probes:
             if probe.name == name:
                 return probe
-        raise KeyError(f"no probe is called {name!r}; there are {', '.join(p.name for p in self.probes)}")
+        raise KeyError(
+            f"no probe is called {name!r}; there are {', '.join(p.name for p in self.probes)}"
+        )
 
     def __str__(self) -> str:
-        lines = [f"{p.name}: {p.change.value:+.3g}, against the control {p.against_control}" for p in self.probes]
+        lines = [
+            f"{p.name}: {p.change.value:+.3g}, against the control {p.against_control}"
+            for p in self.probes
+        ]
         head = (
-            "best: control, no remedy gains more than is negligible" if self.best == "control" else f"best: {self.best}"
+            "best: control, no remedy gains more than is negligible"
+            if self.best == "control"
+            else f"best: {self.best}"
         )
         if self.leap is not None:
             head += f"; a step of length {self.leap:.3g} {self.along} does"
         return "\n".join([head, *lines])
 
 
+# The point and draws -> where a trial starts.
+Start = Callable[[Tensor, torch.Generator], Tensor]
+# Copies of the optimiser's parameters, in its order -> an optimiser for them.
+Make = Callable[[list[Tensor]], Optimizer]
+
+
 @dataclass(frozen=True)
-class _Trial:
+class Trial:
+    """One remedy: where it starts and what steps it."""
+
     name: str
-    start: Callable[[Tensor, torch.Generator], Tensor]  # the point, draws -> where the trial starts
-    optimizer: Callable[[list[Tensor]], Optimizer]  # copies of the optimiser's parameters, in its order -> one for them
+    start: Start
+    optimizer: Make
     full: bool = False  # gradients over all the data
+    # A trial that starts from a step along ``direction`` has its growth along it measured.
+    direction: Tensor | None = None
+    sign: int = 1
+
+
+class Leap(NamedTuple):
+    """The lowest loss seen on a ray, and how to get there."""
+
+    loss: float
+    length: float
+    words: str
 
 
 def probe(
@@ -118,93 +153,129 @@ def probe(
     """Try remedies on copies of a stuck run, beside the unchanged run.
 
     Args:
-        f: the run's landscape; its micro-batches are those that the run draws from, one a step. The point of a formula is the
-            optimiser's parameters, concatenated.
+        f: the run's landscape; its micro-batches are those that the run draws from, one a step. The
+            point of a formula is the optimiser's parameters, concatenated.
         optimizer: the run's own, over the parameters of f's model.
         steps: of each trial.
         seeds: trials of each remedy, at least 2.
         seed: of batches, noise and fresh weights; the global generators are not touched.
-        kick: length of the step along an eigenvector and of noise; None: a tenth of |x|, at least 0.1.
+        kick: length of the step along an eigenvector and of noise; None: a tenth of |x|, at least
+            0.1.
         matters: the smallest gain worth having, as a share of the loss's unit; see the module.
-        scale: a change of the loss that is large in this problem, in its units, such as its fall over the run.
+        scale: a change of the loss that is large in this problem, in its units, such as its fall
+            over the run.
 
     Raises:
         TypeError: an argument is of another kind.
-        ValueError: fewer than 2 seeds or 1 step, or an optimiser that holds none of the model's parameters.
+        ValueError: fewer than 2 seeds or 1 step, or an optimiser that holds none of the model's
+            parameters.
         NumericalError: the loss is not finite at the start.
 
-    Cost: about steps seeds 9 gradients of a micro-batch, one gradient and 41 values over all the data (50 times as many values with
-    up to 8 parameters and one batch), and the products of one search for the lowest eigenvalue.
+    Cost: about steps seeds 9 gradients of a micro-batch, one gradient and 41 values over all the
+    data (50 times as many values with up to 8 parameters and one batch), and the products of one
+    search for the lowest eigenvalue.
     """
     if seeds < 2 or steps < 1:
-        raise ValueError(f"probes need at least 2 seeds and 1 step, got seeds={seeds}, steps={steps}.")
+        raise ValueError(
+            f"probes need at least 2 seeds and 1 step, got seeds={seeds}, steps={steps}."
+        )
     followed = Followed(optimizer, f)
     x = followed.point()
     loss = float(f.value(x))
     if not math.isfinite(loss):
-        raise NumericalError("the loss is not finite where the probes start: go back to an earlier checkpoint.")
+        raise NumericalError(
+            "the loss is not finite where the probes start: go back to an earlier checkpoint."
+        )
     run = _Runner(followed, x, steps)
     pairs = eigsh(Hessian(f, x), largest=0, smallest=1, seed=seed)
     lowest, v = float(pairs.values[0]), pairs.vectors[:, 0]
     kick = max(0.1, 0.1 * float(x.double().norm())) if kick is None else kick
     trials = _trials(f, optimizer, lowest, v, kick)
     *children, rays = np.random.SeedSequence(seed).spawn(seeds + 1)
-    changes: dict[str, list[float]] = {}
-    spent: dict[str, float] = {}
+    changes: list[list[float]] = []
+    spent: list[float] = []
     for i, trial in enumerate(trials):
-        for child in children:  # the same seeds for every trial: they are paired
-            progress("probes", i, len(trials))
-            end, passes = run(trial, child)
-            changes.setdefault(trial.name, []).append(end - loss)
-            spent[trial.name] = spent.get(trial.name, 0.0) + passes
-    rates = {f"eigenvector {s}": run.rate(v, float(f"{s}1") * kick, optimizer) for s in "+-"} if lowest < 0 else {}
-    found = _compare(changes, spent, rates)
-    lowered, length, along = _leap(f, x, v, kick, rays)
-    ends = [loss + c for values in changes.values() for c in values if math.isfinite(c)]
-    unit = max(loss - min([loss, lowered, *ends]), abs(loss), scale)
+        progress("probes", i, len(trials))
+        # The same seeds for every trial: trials are paired with the control.
+        ends, passes = zip(*(run(trial, child) for child in children), strict=True)
+        changes.append([end - loss for end in ends])
+        spent.append(sum(passes))
+    rates = [run.rate(trial, kick, optimizer) for trial in trials]
+    probes = _compare(trials, changes, spent, rates)
+    leap = _leap(f, x, v, kick, rays)
+    lowered = min(loss + c for c in chain([0.0], *changes) if math.isfinite(c))
+    unit = max(loss - min(leap.loss, lowered), abs(loss), scale)
     negligible = max(matters * unit, ROUNDING * torch.finfo(x.dtype).eps * abs(loss))
-    best = next(
-        (p.name for p in found if p.against_control.high < 0 and p.against_control.value < -negligible), "control"
-    )
-    leaps = best == "control" and loss - lowered > negligible
-    plain = type(optimizer) is SGD and not any(g["momentum"] or g["weight_decay"] for g in optimizer.param_groups)
-    predicted = math.log1p(float(optimizer.param_groups[0]["lr"]) * -lowest) if plain and lowest < 0 else None
+    best = _best(probes, negligible)
+    leaps = best == "control" and loss - leap.loss > negligible
     return Probes(
-        found, best, loss, negligible, length if leaps else None, along if leaps else "", steps, seeds, lowest, predicted,
-        pairs.products,
-    )  # fmt: skip
+        probes=probes,
+        best=best,
+        loss=loss,
+        negligible=negligible,
+        leap=leap.length if leaps else None,
+        along=leap.words if leaps else "",
+        steps=steps,
+        seeds=seeds,
+        curvature=lowest,
+        predicted_rate=_predicted_rate(optimizer, lowest),
+        products=pairs.products,
+    )
 
 
-def _compare(changes: dict[str, list[float]], spent: dict[str, float], rates: dict[str, float]) -> list[Probe]:
-    """A probe a trial, the largest mean gain over the control first."""
-    control = [c if math.isfinite(c) else 0.0 for c in changes["control"]]
-    found = [
+def _best(probes: list[Probe], negligible: float) -> str:
+    """The first probe that certainly beats the control, and by more than is negligible."""
+    for one in probes:
+        gain = one.against_control
+        if gain.high < 0 and gain.value < -negligible:
+            return one.name
+    return "control"
+
+
+def _predicted_rate(optimizer: Optimizer, lowest: float) -> float | None:
+    """ln(1 + lr |lowest|) for plain gradient descent from a saddle, else None."""
+    groups = optimizer.param_groups
+    plain = type(optimizer) is SGD and not any(g["momentum"] or g["weight_decay"] for g in groups)
+    return math.log1p(float(groups[0]["lr"]) * -lowest) if plain and lowest < 0 else None
+
+
+def _compare(
+    trials: list[Trial],
+    ends: list[list[float]],
+    spent: list[float],
+    rates: list[float | None],
+) -> list[Probe]:
+    """A probe a trial, the largest mean gain over the control, the first trial, first."""
+    control = [c if math.isfinite(c) else 0.0 for c in ends[0]]
+    probes = [
         Probe(
-            name,
-            _estimate(values),
-            _estimate([a - b for a, b in zip(values, control, strict=True)]),
-            sum(not math.isfinite(value) for value in values),
-            spent[name],
-            rates.get(name),
+            name=trial.name,
+            change=mean(changes),
+            against_control=mean([a - b for a, b in zip(changes, control, strict=True)]),
+            diverged=sum(not math.isfinite(c) for c in changes),
+            gradients=passes,
+            rate=rate,
         )
-        for name, values in changes.items()
+        for trial, changes, passes, rate in zip(trials, ends, spent, rates, strict=True)
     ]
-    return sorted(found, key=lambda p: p.against_control.value)
+    return sorted(probes, key=lambda one: one.against_control.value)
 
 
-def _leap(f: Landscape, x: Tensor, v: Tensor, kick: float, seed: np.random.SeedSequence) -> tuple[float, float, str]:
-    """The lowest loss on the rays, how far it is and in which direction."""
-    found = [_ray(f, x, -u, kick, "against the gradient") for u in _unit(f.gradient(x))]
+def _leap(f: Landscape, x: Tensor, v: Tensor, kick: float, seed: np.random.SeedSequence) -> Leap:
+    """The lowest loss on the rays."""
+    slope = _unit(f.gradient(x))
+    rays = [(-u, "against the gradient") for u in slope]
     with f.evaluation():
         small = x.numel() <= FEW and sum(1 for _ in f.terms()) == 1
     if small:
-        found += [_ray(f, x, u, kick, "along the gradient") for u in _unit(f.gradient(x))]
-        found += [_ray(f, x, s * v, kick, f"along eigenvector {'+' if s > 0 else '-'}") for s in (1.0, -1.0)]
-        draws = torch.Generator("cpu").manual_seed(int(seed.generate_state(1)[0]))
         shape = (RANDOM, x.numel())
+        draws = generator(words(seed)[0])
         U = torch.randn(shape, generator=draws, dtype=torch.float64, device="cpu").to(x.device)
-        found += [_ray(f, x, u, kick, "in a random direction") for row in U for u in _unit(row)]
-    return min(found, default=(math.inf, 0.0, ""))
+        rays += [(u, "along the gradient") for u in slope]
+        rays += [(v, "along eigenvector +"), (-v, "along eigenvector -")]
+        rays += [(u, "in a random direction") for row in U for u in _unit(row)]
+    seen = [_ray(f, x, u, kick, told) for u, told in rays]
+    return min(seen, default=Leap(math.inf, 0.0, ""))
 
 
 def _unit(g: Tensor) -> list[Tensor]:
@@ -217,20 +288,11 @@ def _unit(g: Tensor) -> list[Tensor]:
     return [g / g.norm()]
 
 
-def _ray(f: Landscape, x: Tensor, u: Tensor, kick: float, words: str) -> tuple[float, float, str]:
+def _ray(f: Landscape, x: Tensor, u: Tensor, kick: float, told: str) -> Leap:
     """The lowest loss on x + s u, that s, and the words for u."""
     lengths = [kick * RAY ** (i / (POINTS - 1)) for i in range(POINTS)]
-    values = [(float(f.value(x + (s * u).to(x))), s, words) for s in lengths]
-    return min((value for value in values if math.isfinite(value[0])), default=(math.inf, 0.0, words))
-
-
-def _estimate(values: list[float]) -> Estimate:
-    """Mean with Student's interval over the seeds."""
-    if not all(math.isfinite(v) for v in values):
-        return Estimate(math.inf, math.inf, -math.inf, math.inf)
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    width = float(scipy.stats.t.ppf(0.975, len(values) - 1)) * error
-    return Estimate(mean, error, mean - width, mean + width)
+    seen = [Leap(float(f.value(x + (s * u).to(x))), s, told) for s in lengths]
+    return min((p for p in seen if math.isfinite(p.loss)), default=Leap(math.inf, 0.0, told))
 
 
 class _Runner:
@@ -240,9 +302,9 @@ class _Runner:
         self.f, self.x, self.steps = followed.f, x, steps
         self.originals, self.slices = slices(followed)
 
-    def __call__(self, trial: _Trial, seed: np.random.SeedSequence) -> tuple[float, float]:
+    def __call__(self, trial: Trial, seed: np.random.SeedSequence) -> tuple[float, float]:
         """The loss at the end, and the gradients spent."""
-        draws, batches = (torch.Generator("cpu").manual_seed(int(s)) for s in seed.generate_state(2))
+        draws, batches = (generator(s) for s in words(seed, 2))
         copies = [p.detach().clone() for p in self.originals]
         mover = Mover(self.f, copies, self.slices, self.x)
         mover.write(trial.start(self.x, draws))
@@ -251,12 +313,18 @@ class _Runner:
             mover.step(optimizer, None if trial.full else batches)
         return float(self.f.value(mover.point())), mover.spent
 
-    def rate(self, v: Tensor, kick: float, optimizer: Optimizer) -> float:
-        """ln of the growth a step, over the first quarter of the steps, of a displacement along v much smaller than ``kick``.
+    def rate(self, trial: Trial, kick: float, optimizer: Optimizer) -> float | None:
+        """ln of the growth a step of a small displacement along the trial's direction, if it has
+        one.
 
-        On all the data, and against the same run without the displacement, so that a drift does not count.
+        The displacement is much smaller than ``kick``, so that the curvature stays what it is over
+        the first quarter of the steps. They are steps on all the data, and beside the same run
+        without the displacement, so that a drift does not count.
         """
-        steps, small = max(1, self.steps // 4), kick * math.sqrt(torch.finfo(self.x.dtype).eps)
+        if trial.direction is None:
+            return None
+        v, steps = trial.direction, max(1, self.steps // 4)
+        small = trial.sign * kick * math.sqrt(torch.finfo(self.x.dtype).eps)
         ends = []
         for start in (self.x, self.x + (small * v).to(self.x)):
             copies = [p.detach().clone() for p in self.originals]
@@ -270,7 +338,9 @@ class _Runner:
         return math.log(grown / abs(small)) / steps if 0 < grown < math.inf else math.nan
 
 
-def _trials(f: Landscape, optimizer: Optimizer, lowest: float, v: Tensor, kick: float) -> list[_Trial]:
+def _trials(
+    f: Landscape, optimizer: Optimizer, lowest: float, v: Tensor, kick: float
+) -> list[Trial]:
     def stay(x: Tensor, _: torch.Generator) -> Tensor:
         return x.clone()
 
@@ -282,49 +352,72 @@ def _trials(f: Landscape, optimizer: Optimizer, lowest: float, v: Tensor, kick: 
     def same(copies: list[Tensor]) -> Optimizer:
         return _copy(optimizer, copies)
 
-    trials = [_Trial("control", stay, same)]
-    trials += [_Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c)) for c in FACTORS]
+    trials = [Trial("control", stay, same)]
+    trials += [Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c)) for c in FACTORS]
     if any(g.get("initial_lr", 0.0) > 2 * g["lr"] for g in optimizer.param_groups):
-        trials.append(_Trial("initial rate", stay, partial(_copy, optimizer, initial=True)))
+        trials.append(Trial("initial rate", stay, partial(_copy, optimizer, initial=True)))
     if lowest < 0:
-        trials += [_Trial(f"eigenvector {s}", partial(_along, v, kick * float(f"{s}1")), same) for s in "+-"]
-    trials.append(_Trial("noise", noise, same))
-    if isinstance(optimizer, Adam):
-        trials.append(_Trial("sgd:lr=0.01,momentum=0.9", stay, lambda copies: SGD(copies, lr=0.01, momentum=0.9)))
-    else:
-        trials.append(_Trial("adam:lr=0.01", stay, lambda copies: Adam(copies, lr=0.01)))
-    if not f.layout:
-        return trials
+        trials += [_aside(v, kick, sign, same) for sign in (1, -1)]
+    trials.append(Trial("noise", noise, same))
+    adaptive = isinstance(optimizer, Adam)
+    another = ("sgd:lr=0.01,momentum=0.9", _momentum) if adaptive else ("adam:lr=0.01", _adam)
+    trials.append(Trial(another[0], stay, another[1]))
+    return trials + _of_a_model(f, stay, same) if f.layout else trials
+
+
+def _of_a_model(f: Landscape, stay: Start, same: Make) -> list[Trial]:
+    """Remedies for the units of a model, and all of its data at once."""
     f = require_model(f, "units are a model's.")
     dead, saturated = sick_units(f)
+    trials = []
     if dead:
-        trials.append(_Trial("revive dead units", lambda x, draws: revive(f, x, dead, draws), same))
+        trials.append(Trial("revive dead units", lambda x, draws: revive(f, x, dead, draws), same))
     if saturated:
-        trials.append(_Trial("rescale saturated units", lambda x, _: rescale(f, x, saturated), same))
+        trials.append(Trial("rescale saturated units", lambda x, _: rescale(f, x, saturated), same))
     with f.evaluation():
         batches = sum(term.batch is not None for term in f.terms())
     if batches > 1:
-        trials.append(_Trial("full batch", stay, same, full=True))
+        trials.append(Trial("full batch", stay, same, full=True))
     return trials
 
 
-def _along(v: Tensor, length: float, x: Tensor, _: torch.Generator) -> Tensor:
-    return x + length * v.to(x)
+def _momentum(copies: list[Tensor]) -> Optimizer:
+    return SGD(copies, lr=0.01, momentum=0.9)
 
 
-def _copy(optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0, initial: bool = False) -> Optimizer:
+def _adam(copies: list[Tensor]) -> Optimizer:
+    return Adam(copies, lr=0.01)
+
+
+def _aside(v: Tensor, kick: float, sign: int, same: Make) -> Trial:
+    """From a step along the eigenvector v, one way."""
+
+    def start(x: Tensor, _: torch.Generator) -> Tensor:
+        return x + sign * kick * v.to(x)
+
+    return Trial(f"eigenvector {'+' if sign > 0 else '-'}", start, same, direction=v, sign=sign)
+
+
+def _copy(
+    optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0, initial: bool = False
+) -> Optimizer:
     """An optimiser of the same class, options and state over the copies, without its hooks.
 
     Its rates are multiplied by ``factor``, or are those before its schedule began.
     """
     remaining = iter(copies)
     groups: list[dict[str, Any]] = [
-        {**{k: v for k, v in g.items() if k != "param_names"}, "params": [next(remaining) for _ in g["params"]]}
+        {
+            **{k: v for k, v in g.items() if k != "param_names"},
+            "params": [next(remaining) for _ in g["params"]],
+        }
         for g in optimizer.param_groups
     ]
     known = inspect.signature(type(optimizer)).parameters
     clone = type(optimizer)(groups, **{k: v for k, v in optimizer.defaults.items() if k in known})
     clone.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for group in clone.param_groups:
-        group["lr"] = group["initial_lr"] if initial and "initial_lr" in group else group["lr"] * factor
+        group["lr"] = (
+            group["initial_lr"] if initial and "initial_lr" in group else group["lr"] * factor
+        )
     return clone

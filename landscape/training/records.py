@@ -1,8 +1,10 @@
-"""Records of a run in a file: one row of float64 a record, written in blocks, so that memory does not grow with the run."""
+"""Records of a run in a file: one row of float64 a record, written in blocks, so that memory does
+not grow with the run.
+"""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,16 +45,23 @@ class Records:
         ValueError: there are records already and resume is False, or they are of another run.
     """
 
-    def __init__(self, folder: Path, width: int, header: dict[str, Any], resume: bool) -> None:
+    def __init__(
+        self, folder: Path, width: int, header: Mapping[str, object], resume: bool
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.width, self.path = width, folder / "records.f64"
         top = folder / "header.json"
         if self.path.exists():
             if not resume:
-                raise ValueError(f"{folder} holds records already: pass resume=True to go on, or another folder.")
+                raise ValueError(
+                    f"{folder} holds records already: pass resume=True to go on, or another folder."
+                )
             if json.loads(top.read_text()) != header:
-                raise ValueError(f"{folder} holds records of another landscape or interval: pass another folder.")
-            whole = self.path.stat().st_size // (8 * width) * 8 * width  # a row that was cut off is dropped
+                raise ValueError(
+                    f"{folder} holds records of another landscape or interval: pass another folder."
+                )
+            # A row that was cut off is dropped.
+            whole = self.path.stat().st_size // (8 * width) * 8 * width
             with self.path.open("r+b") as file:
                 file.truncate(whole)
         else:
@@ -64,7 +73,8 @@ class Records:
         """Keep a row (width,), float64, where it is until a block of them is written."""
         if len(row) != self.width:  # the graph of f has changed
             raise ValueError(
-                f"f has {len(row)} quantities to record, {self.width} at the start: its activations must not change during a run."
+                f"f has {len(row)} quantities to record, {self.width} at the start: its "
+                "activations must not change during a run."
             )
         self._block.append(row)
         if len(self._block) >= BLOCK:

@@ -1,7 +1,8 @@
 """What a traced run leaves behind.
 
-m: records, one every k optimiser steps and one at either end. L: parameter tensors of f in the order of its layout.
-A: activations met in one evaluation of f, in call order. n: dimension of f. All tensors are float64 on the CPU; NaN is "not measured".
+m: records, one every k optimiser steps and one at either end. L: parameter tensors of f in the
+order of its layout. A: activations met in one evaluation of f, in call order. n: dimension of f.
+All tensors are float64 on the CPU; NaN is "not measured".
 """
 
 import math
@@ -16,7 +17,8 @@ from landscape.errors import LoadingError
 from landscape.points.classify import StationaryPoint
 from landscape.results import Result, load, result
 
-# What separates the phases of a run. "Slow" is measured against the run's own fall of the loss a step, "sharp" against the
+# What separates the phases of a run. "Slow" is measured against the run's own fall of the loss a
+# step, "sharp" against the.
 # optimiser's edge.
 SLOW = 0.1  # of the run's mean fall a step
 EDGE = 0.95  # of the optimiser's edge
@@ -27,9 +29,12 @@ STILL = 1e-4  # of the loss: a run that fell by less in all did not descend
 @result("trace-phase")
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of a run: ``name`` holds from step ``start`` to step ``stop``, because of ``evidence``."""
+    """A stretch of a run: ``name`` holds from step ``start`` to step ``stop``, because of
+    ``evidence``.
+    """
 
-    name: str  # descent, plateau, saddle approach, saddle escape, edge of stability, divergence, converged
+    # Descent, plateau, saddle approach, saddle escape, edge of stability, divergence, converged.
+    name: str
     start: int
     stop: int
     evidence: str
@@ -38,10 +43,15 @@ class Phase:
 @result("trace")
 @dataclass(frozen=True, eq=False)
 class Trace(Result):
-    """A run as a landscape f saw it. ``steps[i]`` optimiser steps had been taken when record i was made."""
+    """A run as a landscape f saw it.
+
+    ``steps[i]`` optimiser steps had been taken when record i was made.
+    """
 
     steps: Tensor  # (m,) int64
-    evaluated: Tensor  # (m,) bool: whether f was evaluated; where not, what is said of f, its gradient, Hessian and units is NaN
+    # (m,) bool: whether f was evaluated; where not, what is said of f, its gradient, Hessian and
+    # units is NaN.
+    evaluated: Tensor
     loss: Tensor  # (m,) f at the point
     gradient_norm: Tensor  # (m,) of the gradient of f
     update_norm: Tensor  # (m,) of the one step before the record; NaN in the first
@@ -58,13 +68,16 @@ class Trace(Result):
     largest_bound: Tensor  # (m,) an eigenvalue lies within this of ``largest``
     smallest_bound: Tensor  # (m,) and within this of ``smallest``
     rayleigh: Tensor  # (m,) g'Hg / g'g
-    negative_share: Tensor  # (m,) at least this share of |g|^2 is in negative-curvature directions found
-    sharpness: Tensor  # (m,) ``largest``; for Adam and its like the top of the preconditioned Hessian
+    # (m,) at least this share of |g|^2 is in negative-curvature directions found.
+    negative_share: Tensor
+    # (m,) ``largest``; for Adam and its like the top of the preconditioned Hessian.
+    sharpness: Tensor
     edge: Tensor  # (m,) the sharpness above which the optimiser is unstable on a quadratic
     layer_gradient: Tensor  # (m, L) norms
     layer_update: Tensor  # (m, L) norms of the one step before the record
     layer_weight: Tensor  # (m, L) norms
-    saturated: Tensor  # (m, A) share of outputs, over units and samples, that are saturated; NaN for ReLUs
+    # (m, A) share of outputs, over units and samples, that are saturated; NaN for ReLUs.
+    saturated: Tensor
     dead: Tensor  # (m, A) share of ReLU units that are zero on every sample; NaN for others
     layers: list[str]  # (L,)
     activations: list[str]  # (A,) "1 relu", "2 sigmoid", ...
@@ -74,11 +87,14 @@ class Trace(Result):
     optimizer: str  # class name
     momentum: float  # the optimiser's momentum, or Adam's beta1
     x: Tensor  # (n,) the end point, on the CPU in the landscape's dtype
-    last: StationaryPoint | None  # the last thorough look at x; None where it failed or was not asked for
+    # The last thorough look at x; None where it failed or was not asked for.
+    last: StationaryPoint | None
 
     @property
     def noise_scale(self) -> Tensor:
-        """(m,) tr Sigma / |g|^2 over f's own batches: batches much fewer than this many times f's own size see mostly noise."""
+        """(m,) tr Sigma / |g|^2 over f's own batches: batches much fewer than this many times f's
+        own size see mostly noise.
+        """
         return self.noise_trace / self.gradient_norm.square()
 
     @property
@@ -93,7 +109,9 @@ class Trace(Result):
 
     @property
     def phases(self) -> list[Phase]:
-        """The run's phases in order: descent, plateau, saddle approach, saddle escape, edge of stability, divergence, converged."""
+        """The run's phases in order: descent, plateau, saddle approach, saddle escape, edge of
+        stability, divergence, converged.
+        """
         return _phases(self)
 
     def of_f(self) -> "Trace":
@@ -101,7 +119,9 @@ class Trace(Result):
         if bool(self.evaluated.all()):
             return self
         rows: dict[str, Any] = {
-            k: v[self.evaluated] for k, v in vars(self).items() if isinstance(v, Tensor) and k != "x"
+            k: v[self.evaluated]
+            for k, v in vars(self).items()
+            if isinstance(v, Tensor) and k != "x"
         }
         return replace(self, **rows)
 
@@ -119,7 +139,8 @@ class Trace(Result):
 
 
 def plateau_length(trace: Trace, share: float = 0.5, floor: float = 0.0) -> int | None:
-    """Steps until the first record whose loss is at most floor + share (loss at the start - floor); None if it never is.
+    """Steps until the first record whose loss is at most floor + share (loss at the start - floor);
+    None if it never is.
 
     At most one recording interval later than the true step, never earlier.
 
@@ -131,14 +152,17 @@ def plateau_length(trace: Trace, share: float = 0.5, floor: float = 0.0) -> int 
     start = float(trace.loss[0])
     if not start > floor:
         raise ValueError(
-            f"the loss starts at {start:.6g}, not above floor={floor:.6g}: give the loss that it falls to."
+            f"the loss starts at {start:.6g}, not above floor={floor:.6g}: give the loss that it "
+            "falls to."
         )
     below = torch.nonzero(trace.loss <= floor + share * (start - floor))
     return int(trace.steps[below[0, 0]] - trace.steps[0]) if len(below) else None
 
 
 def _phases(trace: Trace) -> list[Phase]:
-    """The phases in order, each beginning where the one before ends; none for a trace of fewer than two records."""
+    """The phases in order, each beginning where the one before ends; none for a trace of fewer than
+    two records.
+    """
     trace = trace.of_f()
     found: list[Phase] = []
     for i in range(1, len(trace.steps)):
@@ -152,9 +176,9 @@ def _phases(trace: Trace) -> list[Phase]:
 
 
 def _interval(trace: Trace, i: int) -> tuple[str, str]:
+    """The phase between records i - 1 and i, and its evidence."""
     loss, first = float(trace.loss[i]), float(trace.loss[0])
-    finite = trace.loss[trace.loss.isfinite()]
-    lowest = float(finite.min()) if len(finite) else math.nan
+    lowest = _lowest(trace)
     if not math.isfinite(loss) or loss > first + 10 * max(first - lowest, abs(first)):
         return "divergence", f"the loss is {loss:.3g}, at the start {first:.3g}"
     sharp, edge = float(trace.sharpness[i]), float(trace.edge[i])
@@ -163,25 +187,49 @@ def _interval(trace: Trace, i: int) -> tuple[str, str]:
     span = int(trace.steps[i] - trace.steps[i - 1])
     fall = float(trace.loss[i - 1]) - loss
     mean = (first - lowest) / max(1, int(trace.steps[-1] - trace.steps[0]))
-    smallest, bound = float(trace.smallest[i]), float(trace.smallest_bound[i])
-    negative = smallest < -bound
+    speed = f"the loss falls by {fall / span:.3g} a step, {mean:.3g} over the run"
+    negative = _negative(trace, i)
+    gradients = float(trace.gradient_norm[i - 1]), float(trace.gradient_norm[i])
     moved = first - lowest > STILL * max(abs(first), abs(lowest))
-    if moved and fall > SLOW * mean * span and fall > 0:
-        before = float(trace.smallest[i - 1]) < -float(trace.smallest_bound[i - 1])
-        growing = float(trace.gradient_norm[i]) > 1.2 * float(trace.gradient_norm[i - 1])
-        if negative and before and growing:
-            return "saddle escape", f"lowest curvature {smallest:.3g} ± {bound:.1g}, the gradient grows"
-        return "descent", f"the loss falls by {fall / span:.3g} a step, {mean:.3g} over the run"
-    slow = f"the loss falls by {fall / span:.3g} a step, {mean:.3g} over the run"
+    if moved and fall > max(SLOW * mean * span, 0.0):
+        if negative and _negative(trace, i - 1) and gradients[1] > 1.2 * gradients[0]:
+            return "saddle escape", f"{negative}, the gradient grows"
+        return "descent", speed
     if negative:
-        if float(trace.gradient_norm[i]) > 1.02 * float(trace.gradient_norm[i - 1]):
-            return "saddle escape", f"lowest curvature {smallest:.3g} ± {bound:.1g}, the gradient grows"
-        if float(trace.gradient_norm[i]) < 0.98 * float(trace.gradient_norm[i - 1]):
-            return "saddle approach", f"lowest curvature {smallest:.3g} ± {bound:.1g}, the gradient shrinks"
-        return "plateau", f"{slow}; lowest curvature {smallest:.3g} ± {bound:.1g}"
-    # what descent along the gradient could still gain, by its own curvature
+        return _near_saddle(*gradients, negative, speed)
+    if _settled(trace, i, lowest):
+        return "converged", f"{speed}; along the gradient {_gain(trace, i):.3g} is left to gain"
+    return "plateau", speed
+
+
+def _lowest(trace: Trace) -> float:
+    """The lowest finite loss; NaN where there is none."""
+    finite = trace.loss[trace.loss.isfinite()]
+    return float(finite.min()) if len(finite) else math.nan
+
+
+def _negative(trace: Trace, i: int) -> str:
+    """The lowest curvature in words where it is certainly negative, else empty."""
+    smallest, bound = float(trace.smallest[i]), float(trace.smallest_bound[i])
+    return f"lowest curvature {smallest:.3g} ± {bound:.1g}" if smallest < -bound else ""
+
+
+def _near_saddle(before: float, now: float, curvature: str, speed: str) -> tuple[str, str]:
+    if now > 1.02 * before:
+        return "saddle escape", f"{curvature}, the gradient grows"
+    if now < 0.98 * before:
+        return "saddle approach", f"{curvature}, the gradient shrinks"
+    return "plateau", f"{speed}; {curvature}"
+
+
+def _gain(trace: Trace, i: int) -> float:
+    """What descent along the gradient could still gain, by its own curvature."""
     gradient, rayleigh = float(trace.gradient_norm[i]), float(trace.rayleigh[i])
-    gain = gradient**2 / (2 * rayleigh) if rayleigh > 0 else math.inf
-    if loss - lowest <= SETTLED * (first - lowest) and gain <= SETTLED * max(first - lowest, abs(loss)):
-        return "converged", f"{slow}; along the gradient {gain:.3g} is left to gain"
-    return "plateau", slow
+    return gradient**2 / (2 * rayleigh) if rayleigh > 0 else math.inf
+
+
+def _settled(trace: Trace, i: int, lowest: float) -> bool:
+    """Whether the run is at its lowest loss, and little is left to gain."""
+    loss, fall = float(trace.loss[i]), float(trace.loss[0]) - lowest
+    left = _gain(trace, i) <= SETTLED * max(fall, abs(loss))
+    return loss - lowest <= SETTLED * fall and left

@@ -4,10 +4,11 @@
         ...
     trace = tracer.result
 
-A hook on the optimiser counts its steps; every k-th step f, its gradient and, from the last vectors, both ends of its Hessian's
-spectrum are evaluated where the parameters are then; with ``evaluate=m`` at every m-th of these records only, and the others hold what
-the optimiser itself tells. Between, nothing is done but counting. Records go to a file in blocks, so that memory does not grow with the
-run.
+A hook on the optimiser counts its steps; every k-th step f, its gradient and, from the last
+vectors, both ends of its Hessian's spectrum are evaluated where the parameters are then; with
+``evaluate=m`` at every m-th of these records only, and the others hold what the optimiser itself
+tells. Between, nothing is done but counting. Records go to a file in blocks, so that memory does
+not grow with the run.
 """
 
 import os
@@ -45,33 +46,43 @@ class Tracer:
     """Records a run of any ``torch.optim.Optimizer`` as the landscape f sees it.
 
     Args:
-        optimizer: the optimiser of the loop, or a list of those that step one after the other; a step is counted when the last has stepped.
-        f: what is measured: a ``ModelLandscape`` of the model that is trained, over a fixed subset of the data where all of it is too
-            much, or a ``FunctionLandscape`` whose point is the optimiser's parameters, concatenated.
+        optimizer: the optimiser of the loop, or a list of those that step one after the other; a
+            step is counted when the last has stepped.
+        f: what is measured: a ``ModelLandscape`` of the model that is trained, over a fixed subset
+            of the data where all of it is too much, or a ``FunctionLandscape`` whose point is the
+            optimiser's parameters, concatenated.
         every: optimiser steps from one record to the next.
-        evaluate: evaluate f at every so many-th record; the others hold what the optimiser tells, and NaN for the rest.
-        curvature: refresh the ends of the spectrum at every so many-th record, if f is evaluated there; 0: never.
-        rounds: Rayleigh-Ritz rounds a refresh, two products each and three more; ten times as many in the first.
+        evaluate: evaluate f at every so many-th record; the others hold what the optimiser tells,
+            and NaN for the rest.
+        curvature: refresh the ends of the spectrum at every so many-th record, if f is evaluated
+            there; 0: never.
+        rounds: Rayleigh-Ritz rounds a refresh, two products each and three more; ten times as many
+            in the first.
         last_look: classify the end point thoroughly on exit.
         folder: where records spill to; None: a temporary file that goes with the tracer.
-        resume: go on from the records in ``folder``, whose landscape and ``every`` must be the same; steps are counted from the last
-            record on, and the distances from where the run goes on.
+        resume: go on from the records in ``folder``, whose landscape and ``every`` must be the
+            same; steps are counted from the last record on, and the distances from where the run
+            goes on.
 
     Attributes:
-        result: the ``Trace``, after the block; during it, what has been seen so far, without the last look.
+        result: the ``Trace``, after the block; during it, what has been seen so far, without the
+            last look.
 
-    A record is made after a step, closures (LBFGS) included: one step is one call of ``optimizer.step``. Steps that a ``GradScaler``
-    skips are not counted, since the optimiser is not called; with ``fused=True`` the skip happens inside the optimiser and is counted as
-    a step, and the gradients seen are still scaled. The loop's parameters, gradients, optimiser state and random states (torch, NumPy,
-    Python, the generators of f's loader) are left as they are.
+    A record is made after a step, closures (LBFGS) included: one step is one call of
+    ``optimizer.step``. Steps that a ``GradScaler`` skips are not counted, since the optimiser is
+    not called; with ``fused=True`` the skip happens inside the optimiser and is counted as a step,
+    and the gradients seen are still scaled. The loop's parameters, gradients, optimiser state and
+    random states (torch, NumPy, Python, the generators of f's loader) are left as they are.
 
-    Cost: a record takes one evaluation of f with its gradient and some norms of vectors (n,), where f is not evaluated only these; a
-    refresh 3 + 2 rounds products. A parameter-sized copy is held across a recorded step. A step without a record costs two calls of a hook.
+    Cost: a record takes one evaluation of f with its gradient and some norms of vectors (n,), where
+    f is not evaluated only these; a refresh 3 + 2 rounds products. A parameter-sized copy is held
+    across a recorded step. A step without a record costs two calls of a hook.
 
     Raises:
         TypeError: optimizer is no optimiser, or f no landscape.
-        ValueError: f is not a function of the optimiser's parameters; f's loader keeps its workers (persistent_workers), whose
-        iterator is the loop's own; an option is out of range; on resuming, the folder's records are of another run.
+        ValueError: f is not a function of the optimiser's parameters; f's loader keeps its workers
+            (persistent_workers), whose iterator is the loop's own; an option is out of range; on
+            resuming, the folder's records are of another run.
     """
 
     def __init__(
@@ -97,7 +108,9 @@ class Tracer:
         self._followed = Followed(optimizer, f)
         self.f, self.every, self.evaluate, self.curvature = f, every, evaluate, curvature
         self.rounds, self.last_look = rounds, last_look
-        self._folder = Path(folder if folder is not None else tempfile.mkdtemp(prefix="landscape-trace-"))
+        self._folder = Path(
+            folder if folder is not None else tempfile.mkdtemp(prefix="landscape-trace-")
+        )
         if folder is None:
             weakref.finalize(self, shutil.rmtree, self._folder, True)
         self._resume = resume
@@ -136,7 +149,10 @@ class Tracer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for remove in self._hooks:
             remove()
@@ -154,22 +170,24 @@ class Tracer:
             RuntimeError: the tracer has not been entered.
         """
         if self._records is None:
-            raise RuntimeError("nothing is traced yet: use the tracer as a context manager around the loop.")
+            raise RuntimeError(
+                "nothing is traced yet: use the tracer as a context manager around the loop."
+            )
         return self._result if self._result is not None else self._build(look=False)
 
-    # ---- hooks -------------------------------------------------------------------------------------------------------
+    # ---- hooks
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         if (self._steps + 1) % self.every == 0:
             self._before = self._followed.point()
 
-    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def _after_step(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         self._steps += 1
         if self._steps % self.every == 0:
             before, self._before = self._before, None
             self._record(before, self._steps // self.every % self.evaluate == 0)
 
-    # ---- a record ------------------------------------------------------------------------------------------------------
+    # ---- a record
 
     def _record(self, before: Tensor | None, evaluate: bool) -> None:
         assert self._records is not None
@@ -181,7 +199,9 @@ class Tracer:
         self._seen, self._whole = self._steps, evaluate
 
     def _measure(self, before: Tensor | None, evaluate: bool = True) -> Tensor:
-        """One row, float64, on the device: COLUMNS, then LAYERED for every layer, then UNITS for every activation."""
+        """One row, float64, on the device: COLUMNS, then LAYERED for every layer, then UNITS for
+        every activation.
+        """
         assert self._start is not None
         assert self._last is not None
         x = self._followed.point()
@@ -210,12 +230,16 @@ class Tracer:
         found = _together([*(row.get(name, NAN) for name in COLUMNS), *units], x.device)
         return torch.cat([found[: len(COLUMNS)], *layers, found[len(COLUMNS) :]])
 
-    def _see(self, x: Tensor, row: dict[str, Tensor | float]) -> tuple[Tensor, list[Tensor | float]]:
+    def _see(
+        self, x: Tensor, row: dict[str, Tensor | float]
+    ) -> tuple[Tensor, list[Tensor | float]]:
         """What f says at x goes into the row; its gradient (n,), and the shares of stuck units."""
         with undisturbed(self.f):
             value, gradient, noise, activity = _evaluate(self.f, x)
             due = self.curvature and self._steps // self.every % self.curvature == 0
-            ends, sharpness = self._ends(x, gradient) if due and _finite(value, gradient) else (None, NAN)
+            ends, sharpness = (
+                self._ends(x, gradient) if due and _finite(value, gradient) else (None, NAN)
+            )
         row |= {"loss": value, "noise_trace": noise, "sharpness": sharpness}
         if ends is not None:
             row |= {name: getattr(ends, name) for name in ENDS}
@@ -223,7 +247,9 @@ class Tracer:
         return gradient, [*activity.saturated(), *activity.dead()]
 
     def _ends(self, x: Tensor, gradient: Tensor) -> tuple[Ends | None, float]:
-        """Both ends at x, and the sharpness that the optimiser feels; None where a product is not finite."""
+        """Both ends at x, and the sharpness that the optimiser feels; None where a product is not
+        finite.
+        """
         try:
             H = Hessian(self.f, x)
             ends = refresh(H, self._vectors, gradient, self.rounds)
@@ -237,13 +263,21 @@ class Tracer:
         except NumericalError:
             return None, NAN
 
-    # ---- the result ----------------------------------------------------------------------------------------------------
+    # ---- the result
 
     def _widths(self) -> int:
-        return len(COLUMNS) + len(LAYERED) * len(self._followed.layout) + len(UNITS) * len(self._activities)
+        return (
+            len(COLUMNS)
+            + len(LAYERED) * len(self._followed.layout)
+            + len(UNITS) * len(self._activities)
+        )
 
-    def _header(self) -> dict[str, Any]:
-        return {"layers": list(self._followed.layout), "activations": self._activities, "every": self.every}
+    def _header(self) -> dict[str, object]:
+        return {
+            "layers": list(self._followed.layout),
+            "activations": self._activities,
+            "every": self.every,
+        }
 
     def _build(self, look: bool) -> Trace:
         assert self._records is not None
@@ -254,7 +288,10 @@ class Tracer:
             for name in names:
                 columns[name] = rows[:, at : at + width].clone()
                 at += width
-        columns["steps"], columns["evaluated"] = columns["steps"].to(torch.int64), columns["evaluated"].bool()
+        columns["steps"], columns["evaluated"] = (
+            columns["steps"].to(torch.int64),
+            columns["evaluated"].bool(),
+        )
         diverged = not bool(torch.isfinite(columns["loss"][columns["evaluated"]]).all())
         x = self._followed.point()
         with undisturbed(self.f):
@@ -262,7 +299,10 @@ class Tracer:
             config: dict[str, Any] = {
                 name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
             }
-            if len(self._followed.optimizers) == 1 and (spec := spec_of(self._followed.optimizers[0])) is not None:
+            if (
+                len(self._followed.optimizers) == 1
+                and (spec := spec_of(self._followed.optimizers[0])) is not None
+            ):
                 config["optimizer"] = spec
             source = provenance(self.f, x, **config)
         return Trace(
@@ -306,17 +346,23 @@ def _finite(value: Tensor, gradient: Tensor) -> bool:
 
 
 def _together(row: list[Tensor | float], device: torch.device) -> Tensor:
-    """Numbers, some of them () on a device, as one float64 tensor there; those of the host travel in one piece."""
+    """Numbers, some of them () on a device, as one float64 tensor there; those of the host travel
+    in one piece.
+    """
     known = [0.0 if isinstance(v, Tensor) else v for v in row]
     found = torch.tensor(known, dtype=torch.float64, device=device)
     where = [i for i, v in enumerate(row) if isinstance(v, Tensor)]
     if where:
-        found[where] = torch.stack([v.to(device, torch.float64) for v in row if isinstance(v, Tensor)])
+        found[where] = torch.stack(
+            [v.to(device, torch.float64) for v in row if isinstance(v, Tensor)]
+        )
     return found
 
 
 def _evaluate(f: Landscape, x: Tensor) -> tuple[Tensor, Tensor, Tensor | float, Activity]:
-    """One pass: f, its gradient (n,), the trace of the gradient's covariance over f's batches (NaN with fewer than two), activations."""
+    """One pass: f, its gradient (n,), the trace of the gradient's covariance over f's batches (NaN
+    with fewer than two), activations.
+    """
     shares, batches = 0.0, 0
     total = x.new_zeros((), dtype=torch.float64)
     squares: Tensor | float = 0.0

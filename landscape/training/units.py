@@ -1,32 +1,36 @@
-"""Units of a network that have stopped: found over all the data of a landscape, and healed in a point of it.
+"""Units of a network that have stopped: found over all the data of a landscape, and healed in a
+point of it.
 
-A unit is an output of a linear layer whose activation follows at once. Dead: a ReLU that is zero on every sample. Saturated: a sigmoid
-or tanh that no sample meets on its slope.
+A unit is an output of a linear layer whose activation follows at once. Dead: a ReLU that is zero on
+every sample. Saturated: a sigmoid or tanh that no sample meets on its slope.
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.landscapes.model import ModelLandscape
 
-SATURATED = 1e-3  # largest slope, as a share of the activation's largest, of a unit that is called saturated
+# Largest slope, as a share of the activation's largest, of a unit that is called saturated.
+SATURATED = 1e-3
 
 # a linear layer's name, which of its units (outputs,), their mean |input| (outputs,)
 Sick = list[tuple[str, Tensor, Tensor]]
 
 
 def sick_units(f: ModelLandscape) -> tuple[Sick, Sick]:
-    """Units of linear layers that are dead (ReLU, never active) or saturated (sigmoid, tanh, never on their slope), over all data."""
+    """Units of linear layers that are dead (ReLU, never active) or saturated (sigmoid, tanh, never
+    on their slope), over all data.
+    """
     layers = {id(m): name for name, m in f.model.named_modules() if isinstance(m, nn.Linear)}
-    made: dict[int, tuple[str, Tensor]] = {}  # the tensors are held, so that no identity is used twice
+    # The tensors are held, so that no identity is used twice.
+    made: dict[int, tuple[str, Tensor]] = {}
     # (layer, whether ReLU) -> the most active or steepest over the data, a unit
     largest: dict[tuple[str, bool], Tensor] = {}
     size: dict[str, list[Tensor]] = {}
 
-    def linear(module: nn.Module, _: Any, output: Tensor) -> None:
+    def linear(module: nn.Module, _: object, output: Tensor) -> None:
         made[id(output)] = (layers[id(module)], output)
 
     def activation(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -35,8 +39,7 @@ def sick_units(f: ModelLandscape) -> tuple[Sick, Sick]:
         name = made[id(inputs[0])][0]
         relu = isinstance(module, nn.ReLU)
         y = output.detach().reshape(-1, output.shape[-1])
-        slope = y if relu else y * (1 - y) / 0.25 if isinstance(module, nn.Sigmoid) else 1 - y * y
-        most = slope.amax(0)
+        most = _slope(module, y).amax(0)
         key = (name, relu)
         largest[key] = torch.maximum(largest[key], most) if key in largest else most
         size.setdefault(name, []).append(inputs[0].detach().reshape(y.shape).abs().mean(0))
@@ -52,22 +55,33 @@ def sick_units(f: ModelLandscape) -> tuple[Sick, Sick]:
     finally:
         for hook in hooks:
             hook.remove()
-    dead, saturated = Sick(), Sick()
+    sick: dict[bool, Sick] = {True: [], False: []}
     for (name, relu), most in largest.items():
         units = most <= (0.0 if relu else SATURATED)
         if bool(units.any()):
-            (dead if relu else saturated).append((name, units, torch.stack(size[name]).mean(0)))
-    return dead, saturated
+            sick[relu].append((name, units, torch.stack(size[name]).mean(0)))
+    return sick[True], sick[False]
+
+
+def _slope(activation: nn.Module, y: Tensor) -> Tensor:
+    """How steep an activation is where its outputs are y, over its steepest; a ReLU's y itself."""
+    if isinstance(activation, nn.ReLU):
+        return y
+    return y * (1 - y) / 0.25 if isinstance(activation, nn.Sigmoid) else 1 - y * y
 
 
 def revive(f: ModelLandscape, x: Tensor, dead: Sick, draws: torch.Generator) -> Tensor:
-    """x with fresh incoming weights, normal of variance 2 / inputs, and zero biases for the dead units."""
+    """x with fresh incoming weights, normal of variance 2 / inputs, and zero biases for the dead
+    units.
+    """
     x = x.clone()
     for name, units, _ in dead:
         where = f.layout.get(f"{name}.weight")
         if where is not None:
             W = x[where].view(len(units), -1)
-            fresh = torch.randn(W.shape, generator=draws, dtype=torch.float64, device="cpu") * math.sqrt(2 / W.shape[1])
+            fresh = torch.randn(
+                W.shape, generator=draws, dtype=torch.float64, device="cpu"
+            ) * math.sqrt(2 / W.shape[1])
             W[units] = fresh.to(W)[units]
         if (where := f.layout.get(f"{name}.bias")) is not None:
             x[where][units] = 0.0
@@ -75,7 +89,9 @@ def revive(f: ModelLandscape, x: Tensor, dead: Sick, draws: torch.Generator) -> 
 
 
 def rescale(f: ModelLandscape, x: Tensor, saturated: Sick) -> Tensor:
-    """x with the incoming weights and biases of saturated units divided by their mean absolute input."""
+    """x with the incoming weights and biases of saturated units divided by their mean absolute
+    input.
+    """
     x = x.clone()
     for name, units, size in saturated:
         for part in ("weight", "bias"):

@@ -11,7 +11,7 @@ from collections import Counter
 import torch
 
 import landscape as ls
-from landscape.training.diagnose import NAMES
+from landscape.training.rules import NAMES
 from landscape.zoo import stuck
 
 

@@ -12,7 +12,7 @@ from censuses import table
 from torch import Tensor
 
 import landscape as ls
-from landscape.inventory.census import chao
+from landscape.results.statistics import unseen as chao
 
 # name in the zoo, its options, table of the truth, starts
 TABLES: list[tuple[str, dict[str, Any], str, int]] = [

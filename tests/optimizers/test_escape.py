@@ -16,7 +16,7 @@ import landscape as ls
 from landscape.landscapes import rows as rows_of
 from landscape.operators import noises
 from landscape.optimizers import ensembles
-from landscape.results.survival import kaplan_meier_median
+from landscape.results.statistics import kaplan_meier_median
 from landscape.specs import optimizers as makers
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
@@ -116,7 +116,7 @@ def test_a_row_is_the_run_alone(name: str, dtype: torch.dtype, device: torch.dev
     f = ls.FunctionLandscape(rosenbrock, dim=2)
     X = torch.randn(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(device, dtype)
     make = makers.maker(f"{name}:{OPTIONS[name]}")
-    ensemble = ensembles.Ensemble(X, make, rows_of.gradients(f), f.value)
+    ensemble = ensembles.Ensemble(X, make, f.many().gradients, f.value)
     assert ensemble.together == (name not in ("LBFGS", "Adafactor"))
     alone = [nn.Parameter(x.clone()) for x in X]
     own = [make([p]) for p in alone]
@@ -265,8 +265,8 @@ def network(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
 def test_gradients_of_many_points_are_those_of_each(dtype: torch.dtype, device: torch.device) -> None:
     f = network(dtype, device)
     X = torch.randn(4, f.dim, dtype=torch.float64).to(device, dtype)
-    torch.testing.assert_close(rows_of.gradients(f)(X), f.gradient(X))
-    torch.testing.assert_close(rows_of.values(f)(X), f.value(X))
+    torch.testing.assert_close(f.many().gradients(X), f.gradient(X))
+    torch.testing.assert_close(f.many().values(X), f.value(X))
 
 
 def test_rows_hold_one_micro_batch_and_some_rows_at_a_time() -> None:
@@ -284,7 +284,7 @@ def test_rows_hold_one_micro_batch_and_some_rows_at_a_time() -> None:
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        rows_of.gradients(f)(X[:3])
+        f.many().gradients(X[:3])
     assert alive[0] < len(graphs) / 4
     sizes: list[int] = []
     hook = f.model.register_forward_hook(lambda *out: sizes.append(torch._C._functorch.get_unwrapped(out[2]).numel()))
@@ -412,7 +412,7 @@ def test_every_tensor_names_its_device() -> None:
         ({"start": -1.0}, "distance of at least 0"),
         ({"start": torch.zeros(3, 2)}, "displacements"),
         ({"at": torch.tensor([math.nan, 0.0])}, "not finite"),
-        ({"runs": 0}, "runs and steps must be at least 1"),
+        ({"runs": 0}, "runs must be a whole number of at least 1"),
         ({"schedule": "StepLr:stepsize=3"}, "no option 'stepsize'. Did you mean 'step_size'"),
         ({"schedule": "ReduceLROnPlateau"}, "needs one loss"),
     ],
@@ -440,8 +440,8 @@ def test_a_model_that_vmap_refuses_goes_row_by_row() -> None:
     x, y = torch.randn(8, 3).double(), torch.randn(8, 1).double()
     f = ls.ModelLandscape(Branching().double(), nn.functional.mse_loss, [(x[:5], y[:5]), (x[5:], y[5:])])
     X = torch.randn(3, f.dim).double()
-    torch.testing.assert_close(rows_of.gradients(f)(X), f.gradient(X))
-    torch.testing.assert_close(rows_of.values(f)(X), f.value(X))
+    torch.testing.assert_close(f.many().gradients(X), f.gradient(X))
+    torch.testing.assert_close(f.many().values(X), f.value(X))
     torch.testing.assert_close(noises.minibatch(f, 8, np.random.SeedSequence(0))(X), f.gradient(X))
     study = ls.escape(f, X[0], ["sgd:lr=0.1", "lbfgs:lr=0.1"], 2, 3, noise="minibatch:2")
     assert bool(torch.isfinite(study["sgd:lr=0.1"].ends).all())
@@ -456,7 +456,7 @@ def test_a_model_that_raises_is_named_all_the_same() -> None:
 
     f = ls.ModelLandscape(model, broken, [(x, y)])
     with pytest.raises(ls.LoadingError, match="no such luck"):
-        rows_of.gradients(f)(f.point()[None])
+        f.many().gradients(f.point()[None])
     detached = ls.ModelLandscape(model, lambda o, t: (o.detach() - t).square().mean(), [(x, y)])
     with pytest.raises(ls.LoadingError, match="detached"):
-        rows_of.gradients(detached)(f.point()[None])
+        detached.many().gradients(f.point()[None])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import landscape as ls
 from landscape.operators import noises
 from landscape.optimizers.ensembles import Ensemble
-from landscape.results.survival import exponential_rate, median
+from landscape.results.statistics import exponential_rate, median
 from landscape.specs import optimizers as makers
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"

@@ -13,7 +13,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 import landscape as ls
 from landscape.training import evidence
-from landscape.training.diagnose import NAMES
+from landscape.training.rules import NAMES
 
 Make = Callable[[list[Tensor]], Optimizer]
 
@@ -269,7 +269,7 @@ def test_a_checkpoint_is_carried_on_and_left_alone() -> None:
     ).trace.learning_rate
     assert curve.tolist() == [0.1, 0.1, 0.05, 0.025, 0.0125]
     g = ls.FunctionLandscape(bowl, dim=2)
-    with pytest.raises(ValueError, match="say where its run starts"):
+    with pytest.raises(ValueError, match="pass a point"):
         ls.training.continuation(g, "sgd:lr=0.1")
     found = ls.training.continuation(g, "sgd:lr=0.5", at=torch.ones(2, dtype=torch.float64), steps=800)
     assert ls.diagnose(found.trace).causes[0].name == "minimum"
@@ -292,6 +292,6 @@ def test_the_floor_is_what_noise_keeps_up_in_a_bowl() -> None:
         for _ in range(2_000):
             x.grad = x.detach() + sigma * torch.randn(n, generator=random, dtype=torch.float64)
             optimizer.step()
-    facts, exact = evidence.gather(tracer.result), rate * sigma**2 * n / 4
-    assert facts.floor * facts.unit == pytest.approx(exact, rel=0.2)
+    tail, exact = evidence.Tail(tracer.result), rate * sigma**2 * n / 4
+    assert tail.floor * tail.unit == pytest.approx(exact, rel=0.2)
     assert float(tracer.result.loss[250:].mean()) == pytest.approx(exact, rel=0.2)

@@ -1,0 +1,727 @@
+"""The rules that name a cause: what speaks for it, what against it, and how much.
+
+The confidence of a rule is its ceiling times its factors. A factor is 1 where a sign is there, 0
+where it is not, and rises between two numbers, evenly in the quantity or in its decades. What is
+compared has no unit, so that f -> a f with lr -> lr / a changes nothing; ``evidence.Tail`` has the
+quantities and their letters:
+
+- the efficiency: descent that works has 1/2 to 1 of the fall that its gradients promised; a step
+  that is too long, or mostly noise, has none. The noise of the gradients tells these two apart.
+- N r |lambda|: how often the run traverses a direction of that curvature. Far below 1 nothing
+  happens along it: it is flat to the run.
+- what a Newton step would gain, as a share of the loss: little is left near a stationary point.
+- how much the curvature changes over a Newton step: a saddle's stays what it is until the saddle
+  is reached, a plateau's does not.
+
+"The calibration" in a docstring are the runs of ``tests/training/test_diagnose.py``, each built to
+be stuck for one reason, where these quantities were read; the numbers lie between the runs with a
+cause and those without it. Confidences are judgements of how clear the evidence is, not
+probabilities. Ceilings rank causes that hold together: what lies behind another goes before it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+
+from landscape.results import result
+from landscape.training.evidence import Tail
+
+NAMES = ("saddle", "flat", "saturated", "dead", "vanishing", "learning rate", "noise", "minimum")
+# A predicted gain below this share of the loss is near a stationary point.
+NEAR = 1e-3
+# Causes that are less sure are left out.
+REPORTED = 0.05
+
+
+@result("diagnosis-cause")
+@dataclass(frozen=True)
+class Cause:
+    """One reason why a run is stuck."""
+
+    name: str  # one of NAMES
+    confidence: float  # 0 to 1, how clear the evidence is
+    evidence: list[str]
+    remedy: str
+    # What the confidence is made of, by sign: 1 speaks for the cause, 0 against it. Empty in
+    # runs that an earlier version has stored.
+    factors: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        text = f"{self.name} ({self.confidence:.2f}): {'; '.join(self.evidence)}. {self.remedy}"
+        weak = [f"{sign} {value:.2f}" for sign, value in self.factors.items() if value < 0.995]
+        return f"{text} Weak signs (1 is clear): {', '.join(weak)}." if weak else text
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way in which a run can be stuck."""
+
+    name: str  # one of NAMES; the surest rule of a name speaks for it
+    ceiling: float  # the confidence where every sign is there
+    because: str  # why the ceiling is where it is
+    factors: tuple[Callable[[Tail], float], ...]
+    evidence: Callable[[Tail], list[str]]
+    remedy: str
+
+    def weigh(self, tail: Tail) -> tuple[float, dict[str, float]]:
+        """The confidence, and each factor by its name in words."""
+        factors = {factor.__name__.replace("_", " "): factor(tail) for factor in self.factors}
+        return math.prod(factors.values(), start=self.ceiling), factors
+
+
+def causes(tail: Tail) -> list[Cause]:
+    """A cause for each name that a rule speaks for, the surest first."""
+    surest: dict[str, Cause] = {}
+    for rule in RULES:
+        sure, factors = rule.weigh(tail)
+        if sure >= REPORTED and (rule.name not in surest or sure > surest[rule.name].confidence):
+            evidence = rule.evidence(tail)
+            surest[rule.name] = Cause(rule.name, sure, evidence, rule.remedy, factors)
+    return sorted(surest.values(), key=lambda cause: -cause.confidence)
+
+
+def ramp(x: float, low: float, high: float) -> float:
+    """0 at low, 1 at high, straight between and level beyond; 0 for NaN. low may be above high."""
+    return min(1.0, max(0.0, (x - low) / (high - low))) if not math.isnan(x) else 0.0
+
+
+def decades(x: float, low: float, high: float) -> float:
+    """``ramp`` in the decades of x: 0 at 10^low, 1 at 10^high."""
+    return ramp(math.log10(max(x, 1e-300)), low, high)
+
+
+# ---- signs that several rules share
+
+
+def something_left(tail: Tail) -> float:
+    """A Newton step gains a part of the loss.
+
+    1e-4 to 1e-2: converged runs of the calibration have 1e-5 at most, unfinished ones 0.1 and more.
+    """
+    return decades(tail.gain, -4.0, -2.0)
+
+
+def near_stationary(tail: Tail) -> float:
+    """A Newton step gains next to nothing: the numbers of ``something_left``; 0.3 if unknown."""
+    return 0.3 if math.isnan(tail.gain) else 1 - decades(tail.gain, -4.0, -2.0)
+
+
+def arrived(tail: Tail) -> float:
+    """Nearly all of the loss is gone.
+
+    0.9 to 0.99: a run that has lost a tenth of what it could is still on its way.
+    """
+    return ramp(tail.fallen, 0.9, 0.99)
+
+
+def not_arrived(tail: Tail) -> float:
+    """A good part of the loss is still there, see ``arrived``."""
+    return 1 - arrived(tail)
+
+
+def curvature_felt(tail: Tail) -> float:
+    """The run's steps traverse the steepest curvature.
+
+    N r |H| of 0.01 to 0.3: at 1 a direction of that curvature has been traversed once.
+    """
+    return decades(tail.steps * tail.best_rate * tail.scale, -2.0, -0.5)
+
+
+def deep(tail: Tail) -> float:
+    """Negative curvature is a good part of all curvature, stays as it is, and acts during the run.
+
+    N r |lambda| of 1 to 3, so that the way out grows e-fold; a tenth to 0.4 of |H|: the
+    calibration's saddles have 1.0; a drift of 0.4 to 0.1: they have 0.002 at most.
+    """
+    if tail.lowest >= -tail.doubt or tail.scale <= 0:
+        return 0.0
+    felt = decades(-tail.steps * tail.best_rate * tail.lowest, 0.0, 0.5)
+    return felt * decades(-tail.lowest / tail.scale, -1.0, -0.4) * (1 - ramp(tail.drift, 0.1, 0.4))
+
+
+def shallow(tail: Tail) -> float:
+    """The run has arrived, and its negative curvature is little of the curvature.
+
+    A fifth to a twentieth of |H|: of the calibration's saddles it is all.
+    """
+    depth = max(-tail.lowest, 0.0) / tail.scale if tail.scale > 0 else 0.0
+    return arrived(tail) * decades(depth, -0.7, -1.3)
+
+
+def not_shallow(tail: Tail) -> float:
+    """Negative curvature is more than what is left at the end of training, see ``shallow``."""
+    return 1 - 0.7 * shallow(tail)
+
+
+def valley(tail: Tail) -> float:
+    """Something is left along a gradient whose direction the run's steps do not traverse.
+
+    N r |g'Hg| / g'g of 1 to 0.03: the calibration's valley has 0.002, runs that have come down have
+    1 and more. A gain of 1e-9 to 1e-7, still above float64's rounding: the valley has 1e-5.
+    """
+    along = tail.steps * tail.best_rate * tail.along
+    return (1 - decades(along, -1.5, 0.0)) * decades(tail.gain, -9.0, -7.0)
+
+
+def no_valley(tail: Tail) -> float:
+    """The run's steps traverse the direction of the gradient, see ``valley``."""
+    return 1 - valley(tail)
+
+
+def gradients_quiet(tail: Tail) -> float:
+    """The gradients given are the landscape's own more than noise.
+
+    4 to 2 times |g|^2: the calibration's full batches have at most 1.6, small ones 7 and more.
+    """
+    return ramp(4.0 - tail.noise, 0.0, 2.0)
+
+
+# ---- units and layers
+
+
+def outputs_saturated(tail: Tail) -> float:
+    """Half to 0.95 of an activation's outputs: with half, the other half still pass gradients.
+
+    The calibration's saturated runs have 0.97 to 1.
+    """
+    return ramp(tail.saturated[0], 0.5, 0.95)
+
+
+def units_dead(tail: Tail) -> float:
+    """0.6 to 0.98 of an activation's units are zero on every sample.
+
+    Fewer thin a network out and leave it trainable. The calibration's dead runs have 1.
+    """
+    return ramp(tail.dead[0], 0.6, 0.98)
+
+
+def gradients_vanish(tail: Tail) -> float:
+    """The first of at least three modules gets 1/30 to 1/1000 of the last one's gradient.
+
+    The calibration's deep sigmoids have 1e-7 and less, its nets that train 1/2.
+    """
+    sizes = tail.modules.sizes
+    if len(sizes) < 3 or not all(size > 0 for size in sizes):
+        return 0.0
+    ratio = sizes[0] / sizes[-1]
+    return decades(ratio, -1.5, -3.0) if ratio < 1 else 0.0
+
+
+def gradients_shrink_steadily(tail: Tail) -> float:
+    """From 0.4 to 0.8 of the layers pass on less than 0.7 of their gradient.
+
+    A single narrow layer is no vanishing: depth makes it, a factor a layer (Hochreiter 1991).
+    """
+    shrinks = [b > 0 and a / b < 0.7 for a, b in pairwise(tail.modules.sizes)]
+    return ramp(sum(shrinks) / len(shrinks), 0.4, 0.8) if shrinks else 0.0
+
+
+def first_layer_still(tail: Tail) -> float:
+    """The run moved the first module by at most a tenth to 1/300 of its norm.
+
+    The calibration's vanishing runs moved it by 1e-6 and less, runs that learn by a tenth and more.
+    """
+    return 1 - decades(tail.modules.moved, -2.5, -1.0)
+
+
+# ---- learning rate
+
+
+def rate_decayed(tail: Tail) -> float:
+    """The rate is a fifth to a thirtieth of the largest.
+
+    A step of a usual schedule divides it by 2 to 10; the calibration's went to 1e-18.
+    """
+    return decades(tail.decayed, -0.7, -1.5)
+
+
+def gradient_direction_felt(tail: Tail) -> float:
+    """At its largest the rate did traverse the gradient's direction.
+
+    N times that rate times |g'Hg| / g'g of 0.01 to 0.3, as in ``curvature_felt``.
+    """
+    best = float(tail.trace.learning_rate.max())
+    return decades(tail.steps * best * tail.along, -2.0, -0.5)
+
+
+def promise_broken(tail: Tail) -> float:
+    """Less than 0.3 to 0.05 of the fall came that gradients promised, and they promised one.
+
+    Descent that works has 1/2 to 1; the calibration's rates that are too large have 0.
+    """
+    if not math.isfinite(tail.efficiency) or not tail.promised > 1e-6 * tail.unit:
+        return 0.0
+    return ramp(0.4 - tail.efficiency, 0.1, 0.35)
+
+
+def gradients_exact(tail: Tail) -> float:
+    """The gradients given are f's own up to 2 to 1.4 in square, see ``gradients_quiet``."""
+    return ramp(2.0 - tail.noise, 0.0, 0.6)
+
+
+def swing_matters(tail: Tail) -> float:
+    """Directions that overshoot keep up 1e-4 to 1e-2 of the loss.
+
+    At the edge of stability gradients promise much and little comes, yet a lower rate gains no more
+    than the swing: 2e-5 in the calibration's converged run at the edge, 2 in the stuck one.
+    """
+    return decades(tail.swing, -4.0, -2.0)
+
+
+def above_start(tail: Tail) -> float:
+    """The loss is 0.05 to 0.2 of its unit above the start, where no run that works ends."""
+    return ramp(tail.risen, 0.05, 0.2)
+
+
+def peaked(tail: Tail) -> float:
+    """The loss has been half its unit to a whole one above its start; others 0.001."""
+    return ramp(tail.peak, 0.5, 1.0)
+
+
+def peaked_high(tail: Tail) -> float:
+    """The loss has been 10 to 1000 units above its start, more than any noise explains."""
+    return decades(tail.peak, 1.0, 3.0)
+
+
+def not_come_back(tail: Tail) -> float:
+    """The run has not come back and arrived since; one that has is at most 0.3 at fault."""
+    return 1 - 0.7 * arrived(tail) * near_stationary(tail)
+
+
+def _decaying(tail: Tail) -> bool:
+    rates = tail.trace.learning_rate
+    return float(rates[-1]) < 0.5 * float(rates.max())
+
+
+def _idle(tail: Tail) -> bool:
+    most = max(tail.along, tail.scale)
+    return tail.steps * tail.rate * most < 1e-2 and not _decaying(tail)
+
+
+def nothing_traversed(tail: Tail) -> float:
+    """N r |H| is below 0.01, without a schedule that took the rate there."""
+    return float(_idle(tail))
+
+
+def rate_tiny(tail: Tail) -> float:
+    """A rate below 1e-5, a hundredth of the least that is usual, with a gain of NEAR to be had."""
+    return float(tail.rate < 1e-5 and tail.gain > NEAR)
+
+
+def _room(tail: Tail) -> float:
+    """The factor by which the rate could grow: the edge bears it, and so does what is left."""
+    return min(tail.room, tail.gain / tail.floor if tail.floor > 0 else math.inf)
+
+
+def room_for_more(tail: Tail) -> float:
+    """A rate 3 to 30 times as large would be stable, and its noise below what is left to gain.
+
+    The calibration's rates that are too small have 750 and more, its rates that work 1 to 30.
+    """
+    room = _room(tail)
+    if _idle(tail) or _decaying(tail) or not 1 < room < math.inf:
+        return 0.0
+    return decades(room, 0.5, 1.5)
+
+
+def more_would_come(tail: Tail) -> float:
+    """At that rate as many steps would gain 0.01 to 0.3 of the loss, by what gradients promise."""
+    return decades(_room(tail) * tail.promised / tail.unit, -2.0, -0.5)
+
+
+def nothing_else_holds(tail: Tail) -> float:
+    """Neither overshooting nor noise explains the run: a larger rate would make both worse."""
+    return 1 - max(OVERSHOOTS.weigh(tail)[0], NOISE.weigh(tail)[0])
+
+
+# ---- noise
+
+
+def promise_lost(tail: Tail) -> float:
+    """Less than 0.4 to 0.15 of the fall came that gradients promised.
+
+    Descent that works has 1/2 to 1; the calibration's noisy runs have 0.02 at most.
+    """
+    if not math.isfinite(tail.efficiency) or not math.isfinite(tail.noise):
+        return 0.0
+    return ramp(0.5 - tail.efficiency, 0.1, 0.35)
+
+
+def gradients_noisy(tail: Tail) -> float:
+    """The gradients given have 1.6 to 5 times |g|^2, see ``gradients_quiet``."""
+    return decades(tail.noise, 0.2, 0.7)
+
+
+def no_saddle(tail: Tail) -> float:
+    """Noise near a ``deep`` saddle is the smaller matter: in the end it leaves the saddle."""
+    return 1 - 0.7 * deep(tail)
+
+
+def noise_keeps_up_the_loss(tail: Tail) -> float:
+    """What is left is at most 10 to 100 times the loss that noise keeps up in a bowl.
+
+    The calibration's noisy runs have 1 to 3; above, noise does not hold the run.
+    """
+    return (
+        1 - decades(tail.gain / tail.floor, 1.0, 2.0) if tail.gain > 0 and tail.floor > 0 else 1.0
+    )
+
+
+# ---- saddle, minimum, flat
+
+
+def _growth(tail: Tail) -> float:
+    """e-folds a step of a displacement along the lowest curvature, by gradient descent."""
+    return math.log1p(tail.best_rate * max(-tail.lowest, 0.0))
+
+
+def _by_symmetry(tail: Tail) -> bool:
+    """Several layers are zero with their gradients, and second order sees no way out."""
+    least = max(tail.doubt, NEAR * tail.scale)
+    return len(tail.zeros) > 1 and -tail.lowest <= least
+
+
+def layers_zero_by_symmetry(tail: Tail) -> float:
+    """Several layers are zero, so are their gradients, and second order sees no way out."""
+    return float(_by_symmetry(tail))
+
+
+def way_out_felt(tail: Tail) -> float:
+    """A displacement along the lowest curvature grows by 0.01 to 0.3 e-folds in the run."""
+    if not tail.lowest < -tail.doubt or _by_symmetry(tail):
+        return 0.0
+    return decades(tail.steps * _growth(tail), -2.0, -0.5)
+
+
+def curvature_stays(tail: Tail) -> float:
+    """The lowest curvature is constant, as near a saddle.
+
+    Late in the run ln |lambda| changes by 0.12 to 0.03, over a Newton step by 0.5 to 0.1; the
+    calibration's saddles have 0.002 at most, its plateaus 1 over a Newton step.
+    """
+    return (1 - ramp(tail.drift, 0.03, 0.12)) * (1 - ramp(tail.reach, 0.1, 0.5))
+
+
+def curvature_negative(tail: Tail) -> float:
+    """The lowest curvature is -1e-5 to -1e-3 of |H|: the calibration's saddles have -1."""
+    return decades(-tail.lowest / tail.scale if tail.scale > 0 else 0.0, -5.0, -3.0)
+
+
+def deep_saddle(tail: Tail) -> float:
+    """Negative curvature is ``deep``, and no symmetry hides a way out."""
+    return 0.0 if not tail.lowest < -tail.doubt or _by_symmetry(tail) else deep(tail)
+
+
+def noise_shakes(tail: Tail) -> float:
+    """The gradients given have 2 to 5 times |g|^2: noise keeps other directions excited."""
+    return ramp(tail.noise, 2.0, 5.0)
+
+
+def little_left(tail: Tail) -> float:
+    """A Newton step gains 0.3 to 0.05 of the loss, of which noise accounts for a part."""
+    return 1 - ramp(tail.gain, 0.05, 0.3)
+
+
+def curvature_convex(tail: Tail) -> float:
+    """No curvature is certainly negative, or only -1e-3 to -1e-5 of |H|, or it is ``shallow``."""
+    convex = 1.0
+    if not tail.lowest >= -tail.doubt:
+        convex = decades(-tail.lowest / tail.scale, -3.0, -5.0)
+    return max(convex, 0.8 * shallow(tail))
+
+
+def nothing_felt(tail: Tail) -> float:
+    """Even at its largest the rate traverses no curvature, see ``curvature_felt``."""
+    return 1 - curvature_felt(tail)
+
+
+def plateau_bends(tail: Tail) -> float:
+    """Near a stationary point by its gain, yet the negative curvature changes before it is reached.
+
+    Over a Newton step ln |lambda| changes by 0.1 to 0.5: the calibration's wells have 1.
+    """
+    bends = near_stationary(tail) * ramp(tail.reach, 0.1, 0.5) * (tail.lowest < -tail.doubt)
+    return bends * (1 - shallow(tail))
+
+
+def loss_stands(tail: Tail) -> float:
+    """Where curvature is felt at all, gradients promise no more than 0.3 to 0.01 of the loss."""
+    if not tail.steps * tail.best_rate * tail.scale > 1:
+        return 1.0
+    return 1 - decades(tail.promised / tail.unit, -2.0, -0.5)
+
+
+# ---- evidence in words
+
+
+def _saturated(tail: Tail) -> list[str]:
+    share, name = tail.saturated
+    return [f"{share:.0%} of the outputs of activation {name} are saturated"]
+
+
+def _dead(tail: Tail) -> list[str]:
+    share, name = tail.dead
+    words = [
+        f"{share:.0%} of the units of activation {name} are zero on every sample, "
+        "so that no gradient reaches what is before"
+    ]
+    if share - tail.dead_at_first > 0.3:
+        words.append(
+            f"at the start it was {tail.dead_at_first:.0%}: they died in the run, "
+            "of steps that were too long"
+        )
+    return words
+
+
+def _vanishing(tail: Tail) -> list[str]:
+    names, sizes, moved = tail.modules
+    ratio, layers = sizes[0] / sizes[-1], len(sizes) - 1
+    return [
+        f"gradients shrink {ratio ** (-1 / layers):.2g}-fold per layer over {layers} layers: "
+        f"{names[0]} gets {ratio:.2g} of what {names[-1]} gets",
+        f"the run moved {names[0]} by at most {moved:.2g} of its norm",
+    ]
+
+
+def _left(tail: Tail) -> str:
+    return f"a Newton step would still gain {tail.gain:.2g} of the loss"
+
+
+def _decayed(tail: Tail) -> list[str]:
+    rate = float(tail.trace.learning_rate[-1])
+    return [f"the rate is {rate:.3g}, {tail.decayed:.2g} of what it was", _left(tail)]
+
+
+def _overshoots(tail: Tail) -> list[str]:
+    words = [
+        f"gradients promised a fall of {tail.promised:.3g} and {tail.efficiency:.2g} of it came: "
+        "steps overshoot",
+        f"the optimiser's gradients have {tail.noise:.2g} times the squared norm "
+        "of the full-batch gradient",
+        f"overshooting keeps up at most {tail.swing:.2g} of the loss",
+    ]
+    sharp, edge = float(tail.trace.sharpness[-1]), float(tail.trace.edge[-1])
+    return (
+        [*words, f"sharpness {sharp:.3g} is above the edge {edge:.3g}"] if sharp > edge else words
+    )
+
+
+def _risen(tail: Tail) -> list[str]:
+    return [f"the loss is {tail.loss:.3g}, above its start of {tail.first:.3g}: steps overshoot"]
+
+
+def _peaked(tail: Tail) -> list[str]:
+    highest = float(tail.trace.loss.max())
+    return [f"the loss has been {highest:.3g}, far above its start of {tail.first:.3g}"]
+
+
+def _crawls(tail: Tail) -> list[str]:
+    return [
+        f"in {tail.steps} steps of rate {tail.rate:.3g} no curvature up to {tail.scale:.3g} "
+        "is traversed"
+    ]
+
+
+def _too_small(tail: Tail) -> list[str]:
+    room = _room(tail)
+    return [
+        f"a rate {room:.2g} times as large would still be stable and above its noise; at it "
+        f"as many steps promise {room * tail.promised / tail.unit:.2g} of the loss",
+        _left(tail),
+    ]
+
+
+def _noise(tail: Tail) -> list[str]:
+    return [
+        f"the optimiser's gradients have {tail.noise:.3g} times the squared norm "
+        "of the full-batch gradient: they are mostly noise",
+        f"gradients promised a fall of {tail.promised:.3g} and {tail.efficiency:.2g} of it came",
+        f"noise alone keeps up {tail.floor:.2g} of the loss, "
+        f"a Newton step would gain {tail.gain:.2g}",
+    ]
+
+
+def _curvature(tail: Tail) -> str:
+    return f"gradient {tail.gradient:.3g}, lowest curvature {tail.lowest:.3g} ± {tail.doubt:.1g}"
+
+
+def _saddle(tail: Tail) -> list[str]:
+    growth, fold, leave = _growth(tail), math.inf, math.inf
+    if growth > 0:
+        fold, leave = 1 / growth, math.log(1 / torch.finfo(tail.trace.x.dtype).eps) / growth
+    return [
+        _curvature(tail),
+        f"a displacement along it grows e-fold in {fold:.3g} steps: from rounding it leaves "
+        f"in about {leave:.3g}, and the run had {tail.steps}",
+    ]
+
+
+def _symmetric(tail: Tail) -> list[str]:
+    return [
+        *_saddle(tail),
+        f"{', '.join(tail.zeros[:3])} are zero and so are their gradients: "
+        "the saddle is of higher order, by symmetry",
+    ]
+
+
+def _minimum(tail: Tail) -> list[str]:
+    return [_curvature(tail), f"a Newton step would gain {tail.gain:.2g} of the loss"]
+
+
+def _flat(tail: Tail) -> list[str]:
+    traversed = tail.steps * tail.best_rate * tail.along
+    return [
+        f"gradient {tail.gradient:.3g}, curvature along it {tail.along:.3g}, "
+        f"at most {tail.scale:.3g} anywhere",
+        f"{tail.steps} steps of rate {tail.best_rate:.3g} traverse {traversed:.2g} "
+        "of such a direction",
+    ]
+
+
+# ---- the rules
+
+OVERSHOOTS = Rule(
+    "learning rate",
+    0.95,
+    "the broken promise is measured, and explains a flat or noisy look",
+    (promise_broken, gradients_exact, swing_matters),
+    _overshoots,
+    "Lower it: the step is longer than the curvature allows.",
+)
+NOISE = Rule(
+    "noise",
+    0.92,
+    "a rate that is too large looks the same where few batches are seen",
+    (promise_lost, gradients_noisy, no_saddle, noise_keeps_up_the_loss),
+    _noise,
+    "Lower the rate, take larger batches, or average the weights.",
+)
+_AGAIN = "Lower it and start again, or warm up."
+_RAISE = "Raise it: the landscape would bear much more."
+_LEAVE = "Step along the most negative eigenvector, either way, or add noise."
+_RESCALE = "Use an optimiser that scales steps (Adam), momentum, or start elsewhere."
+
+RULES = (
+    Rule(
+        "saturated",
+        0.97,
+        "what is saturated also looks flat or like a minimum: the cause behind goes first",
+        (outputs_saturated, not_arrived),
+        _saturated,
+        "Scale down the weights into these units (or normalise their inputs), "
+        "or use an unsaturated activation.",
+    ),
+    Rule(
+        "dead",
+        0.98,
+        "what is dead has no gradient at all, whatever else it looks like",
+        (units_dead, not_arrived),
+        _dead,
+        "Re-initialise these units, or use a leaky activation and a lower rate.",
+    ),
+    Rule(
+        "vanishing",
+        0.95,
+        "saturated and dead units make gradients vanish too, and go first",
+        (gradients_vanish, gradients_shrink_steadily, first_layer_still),
+        _vanishing,
+        "Start the first layers with larger weights, use other activations, normalisation "
+        "or shortcuts, or Adam.",
+    ),
+    Rule(
+        "learning rate",
+        0.95,
+        "the schedule is a fact, and a run without steps looks flat",
+        (rate_decayed, something_left, gradient_direction_felt),
+        _decayed,
+        "Raise it again: the schedule ended before the descent did.",
+    ),
+    OVERSHOOTS,
+    Rule(
+        "learning rate",
+        0.985,
+        "a loss above its start has no other cause than its steps",
+        (above_start, gradients_quiet),
+        _risen,
+        _AGAIN,
+    ),
+    Rule(
+        "learning rate",
+        0.7,
+        "noise may raise a loss as far",
+        (peaked, gradients_quiet, not_come_back),
+        _peaked,
+        _AGAIN,
+    ),
+    Rule(
+        "learning rate",
+        0.985,
+        "nothing but steps raises a loss so far",
+        (peaked_high, not_come_back),
+        _peaked,
+        _AGAIN,
+    ),
+    Rule(
+        "learning rate",
+        0.9,
+        "flat land looks the same, but nobody chooses such a rate for it",
+        (nothing_traversed, rate_tiny),
+        _crawls,
+        _RAISE,
+    ),
+    Rule(
+        "learning rate",
+        0.3,
+        "flat land looks the same, and is the likelier cause",
+        (nothing_traversed, something_left),
+        _crawls,
+        _RAISE,
+    ),
+    Rule(
+        "learning rate",
+        0.85,
+        "the gain at a larger rate is extrapolated",
+        (curvature_felt, something_left, room_for_more, more_would_come, nothing_else_holds),
+        _too_small,
+        "Raise it, ten times say: the landscape would bear more.",
+    ),
+    NOISE,
+    Rule(
+        "saddle",
+        0.92,
+        "a curvature that bends further off is not seen",
+        (near_stationary, way_out_felt, curvature_stays, curvature_negative, not_shallow),
+        _saddle,
+        _LEAVE,
+    ),
+    Rule(
+        "saddle",
+        0.91,
+        "what noise adds to the gain is only estimated",
+        (deep_saddle, noise_shakes, little_left),
+        _saddle,
+        _LEAVE,
+    ),
+    Rule(
+        "saddle",
+        0.91,
+        "a minimum of the symmetric runs would look the same",
+        (layers_zero_by_symmetry,),
+        _symmetric,
+        "Start these layers at random: equal units stay equal.",
+    ),
+    Rule(
+        "minimum",
+        0.9,
+        "what holds a run elsewhere often looks like a minimum, and goes first",
+        (near_stationary, curvature_felt, curvature_convex, no_valley),
+        _minimum,
+        "Nothing is left to gain here: stop, or change model, data or loss.",
+    ),
+    Rule("flat", 0.88, "nothing felt is no evidence", (nothing_felt, loss_stands), _flat, _RESCALE),
+    Rule("flat", 0.88, "a slower valley looks alike", (valley, loss_stands), _flat, _RESCALE),
+    Rule("flat", 0.88, "the far end is not seen", (plateau_bends, loss_stands), _flat, _RESCALE),
+)

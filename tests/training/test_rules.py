@@ -1,0 +1,68 @@
+"""A confidence is what its rule says: a ceiling times signs that can each be read."""
+
+import math
+
+import pytest
+import torch
+
+import landscape as ls
+from landscape.training import rules
+
+
+@pytest.mark.parametrize(
+    ("x", "low", "high", "expected"),
+    [
+        (0.5, 0.0, 1.0, 0.5),
+        (2.0, 0.0, 1.0, 1.0),
+        (-1.0, 0.0, 1.0, 0.0),
+        (math.nan, 0.0, 1.0, 0.0),
+        (0.25, 1.0, 0.0, 0.75),
+    ],
+    ids=["between", "above", "below", "NaN", "falling"],
+)
+def test_a_ramp_is_straight_between_its_numbers(
+    x: float, low: float, high: float, expected: float
+) -> None:
+    assert rules.ramp(x, low, high) == expected
+
+
+def test_decades_count_from_power_to_power() -> None:
+    assert rules.decades(1e-2, -3.0, -1.0) == pytest.approx(0.5)
+    assert rules.decades(1e-2, -1.0, -3.0) == pytest.approx(0.5)
+    assert [rules.decades(x, -3.0, -1.0) for x in (0.0, -1.0, math.inf, math.nan)] == [
+        0.0,
+        0.0,
+        1.0,
+        0.0,
+    ]
+
+
+def test_every_rule_says_why_its_ceiling_is_where_it_is() -> None:
+    for rule in rules.RULES:
+        assert rule.name in rules.NAMES
+        assert 0 < rule.ceiling < 1
+        assert rule.because
+        assert all(factor.__doc__ for factor in rule.factors)
+    assert {rule.name for rule in rules.RULES} == set(rules.NAMES)
+
+
+def test_a_cause_says_what_it_is_made_of() -> None:
+    """Gradient descent too short for its valley: the causes' factors multiply to their confidences."""
+    w = torch.tensor([1.0, 1.0], dtype=torch.float64, requires_grad=True)
+    f = ls.FunctionLandscape(lambda x: 0.5 * (x[..., 0] ** 2 + 0.1 * x[..., 1] ** 2), dim=2)
+    optimizer = torch.optim.SGD([w], lr=2e-3)
+    with ls.Tracer(optimizer, f, every=10) as tracer:
+        for _ in range(200):
+            optimizer.zero_grad()
+            f.value(w).backward()
+            optimizer.step()
+    found = ls.diagnose(tracer.result)
+    ceilings = {name: {r.ceiling for r in rules.RULES if r.name == name} for name in rules.NAMES}
+    for cause in found.causes:
+        product = math.prod(cause.factors.values())
+        assert any(cause.confidence == pytest.approx(c * product) for c in ceilings[cause.name]), (
+            str(cause)
+        )
+        weak = {sign: value for sign, value in cause.factors.items() if value < 0.995}
+        assert all(f"{sign} {value:.2f}" in str(cause) for sign, value in weak.items())
+        assert ("Weak signs" in str(cause)) == bool(weak)
