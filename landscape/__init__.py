@@ -101,7 +101,7 @@ if TYPE_CHECKING:
     from landscape.surfaces.grids import surface as surface
     from landscape.surfaces.walks import Walk as Walk
 
-__version__ = "0.1.0"
+__version__ = import_module("importlib.metadata").version("torch-landscape")
 
 _HOMES = {
     "analysis": ("AnalysisReport", "analyze"),
