@@ -38,7 +38,7 @@ def equal(a: Any, b: Any) -> bool:
     "value",
     [
         1, 0.1 + 0.2, float("nan"), float("inf"), -0.0, True, None, "ä", [1, (2.5, "x")], {"k": [None]}, (), Status.WARNING,
-        torch.arange(3), torch.randn(2, 3, dtype=torch.float64), torch.zeros(0), torch.tensor(1.5),
+        torch.arange(3), torch.linspace(-1, 1 / 3, 6, dtype=torch.float64).reshape(2, 3), torch.zeros(0), torch.tensor(1.5),
         ls.Estimate(1.0, 0.1, 0.8, 1.2, 30), Check("kinks", Status.OK, "fine", {"distance": 1e-5}),
         [Everything(torch.ones(2), Everything(1, 2))],
     ],

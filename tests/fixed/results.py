@@ -10,6 +10,7 @@ wrote the file: `machine()` is stored beside the results. Seconds, dates and ver
 import dataclasses
 import enum
 import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ def _cpuinfo() -> list[str]:
 def _net(kind: type[nn.Module], widths: list[int], dtype: torch.dtype, rows: int) -> ls.ModelLandscape:
     torch.manual_seed(0)
     layers: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), kind()]
     model = nn.Sequential(*layers[:-1]).to(dtype)
     x = torch.randn(rows, widths[0]).to(dtype)
@@ -128,7 +129,7 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
                 yield from flat(getattr(value, field.name), f"{path}.{field.name}")
     elif isinstance(value, torch.Tensor):
         kept = value.detach().contiguous()
-        yield path, f"{str(kept.dtype)} {list(kept.shape)} {hashlib.sha256(kept.numpy().tobytes()).hexdigest()[:16]}"
+        yield path, f"{kept.dtype!s} {list(kept.shape)} {hashlib.sha256(kept.numpy().tobytes()).hexdigest()[:16]}"
     elif isinstance(value, dict):
         for key, one in value.items():
             yield from flat(one, f"{path}[{key}]")
