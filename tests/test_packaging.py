@@ -32,6 +32,12 @@ def test_every_top_package_says_that_it_is_typed() -> None:
         assert "py.typed" in table["package-data"][name]
 
 
+
+def test_the_citation_tells_the_same_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text().splitlines()
+
+
 @pytest.mark.slow
 def test_an_editable_installation_works_beside_a_clone_of_the_same_name(tmp_path: Path) -> None:
     """Where the clone lies, its folder matches ``import landscape`` too, and must not win."""
