@@ -1,9 +1,10 @@
-"""Everything about the distribution is in pyproject.toml, but for one file that an editable installation gets.
+"""What pyproject.toml cannot say: one more file for an editable installation.
 
-The clone of this repository is called ``landscape``, as the package in it is. For a Python that is started in the folder
-that holds the clone, the clone itself is an empty namespace package ``landscape``. It is found before setuptools' own
-hook is asked, which comes last. A regular package further down ``sys.path`` wins over a namespace package, so the
-clone's folder is put there, by a .pth file as setuptools itself writes it for simpler layouts.
+The clone of this repository is called ``landscape``, as the package in it is. For a Python that is
+started in the folder that holds the clone, the clone itself is an empty namespace package of that
+name. It is found before setuptools' own hook is asked, which comes last. A regular package further
+down ``sys.path`` wins over a namespace package, so the clone's folder is put there, by a .pth file
+as setuptools itself writes it for simpler layouts.
 """
 
 import base64
@@ -19,11 +20,12 @@ from setuptools import setup
 from setuptools.command.editable_wheel import editable_wheel
 
 CLONE = Path(__file__).resolve().parent
-PTH_ENCODING = "utf-8" if sys.version_info >= (3, 13) else locale.getencoding()  # as Python's site module reads them
+# As Python's site module reads such files.
+PTH_ENCODING = "utf-8" if sys.version_info >= (3, 13) else locale.getencoding()
 
 
 class EditableWheel(editable_wheel):
-    """The wheel of ``pip install -e``, with one more .pth file, which ``pip uninstall`` removes with the rest."""
+    """The wheel of ``pip install -e``; ``pip uninstall`` removes the file with the rest."""
 
     def run(self) -> None:
         super().run()
