@@ -32,7 +32,6 @@ def test_every_top_package_says_that_it_is_typed() -> None:
         assert "py.typed" in table["package-data"][name]
 
 
-
 def test_the_citation_tells_the_same_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"version: {version}" in (ROOT / "CITATION.cff").read_text().splitlines()
