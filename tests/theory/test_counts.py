@@ -75,6 +75,7 @@ def test_pspin_thresholds_are_saved(tmp_path):
     assert ls.load(tmp_path) == levels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(table("torus_d1_d2")))
 def test_torus_counts(name):
     row = table("torus_d1_d2")[name]

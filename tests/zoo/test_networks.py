@@ -194,6 +194,7 @@ def test_g2p_logits_are_those_of_the_original_numpy_cells(original_g2p):
         assert (after[row, len(sounds) + 1 :] == -100).all()
 
 
+@pytest.mark.slow
 def test_g2p_says_what_the_original_predicts(original_g2p):
     from landscape.zoo import words
 
