@@ -14,7 +14,7 @@ import click
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "figures" / "gallery"
 BESIDE = {"README.md": "start.md", "CONTRIBUTING.md": "contributing.md", "ARCHITECTURE.md": "architecture.md",
-          "CHANGELOG.md": "changelog.md", "LICENSE": "license.md"}  # fmt: skip
+          "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md", "LICENSE": "license.md"}  # fmt: skip
 
 
 def on_files(files, config):

@@ -32,7 +32,7 @@ import lazy_loader
 # The list of public names is ``__init__.pyi``; torch takes seconds to import, and ``python -m landscape --help`` must not.
 _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-__version__ = "0.1.0"
+__version__ = import_module("importlib.metadata").version("torch-landscape")
 
 # Rooms that are there to import from and stand in no list.
 _ROOMS = ("landscapes", "loading", "operators", "results")

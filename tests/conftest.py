@@ -1,7 +1,18 @@
 """Fixtures shared by all tests."""
 
+import os
+import signal
+
 import pytest
 import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: more threads in each would only wait for others
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background
+    # A process that a test starts inherits this, and the test could not interrupt it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_the_python_runs_and_the_file_is_analysed(
     desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,6 +61,7 @@ def test_the_python_runs_and_the_file_is_analysed(
         assert "178 samples" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_formula_is_searched(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landscape_figures, "RECIPES", {})
     own = [line for line in COMMANDS if line[0] == "saddles"]
@@ -71,6 +73,7 @@ def test_the_formula_is_searched(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "SADDLE of index 1" in path.stdout
 
 
+@pytest.mark.slow
 def test_a_walk_and_a_curve_are_seen(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landscape_figures, "RECIPES", {"surface_3d": landscape_figures.RECIPES["surface_3d"]})
     with torch.random.fork_rng():

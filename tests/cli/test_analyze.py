@@ -19,6 +19,7 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_the_table_says_what_the_result_says(here: Path, run: Run) -> None:
     result = run("analyze", "net.py", "--out", "run")
     report = ls.load("run")
@@ -68,6 +69,7 @@ def test_what_users_code_prints_goes_to_stderr(here: Path, run: Run) -> None:
     assert "hello from the factory" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_written_configuration_repeats_the_run(here: Path, run: Run) -> None:
     first = run(
@@ -83,6 +85,7 @@ def test_the_written_configuration_repeats_the_run(here: Path, run: Run) -> None
     assert one.provenance.model_hash == two.provenance.model_hash
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_options_reach_the_landscape(here: Path, run: Run) -> None:
     plain = ["analyze", "net.py:build", "--data", "net.py:data", "--loss", "cross-entropy", *FAST]
@@ -108,6 +111,7 @@ def test_an_expectation_that_is_not_met_exits_with_1(here: Path, run: Run, expec
     assert Path("run/result.json").exists()  # the result is a result all the same
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_an_expectation_that_is_met_exits_with_0(here: Path, run: Run) -> None:
     Path("bowl.py").write_text(
@@ -176,6 +180,7 @@ def test_the_default_folder_is_fresh(here: Path, run: Run) -> None:
         assert f"written {expected}" in flat(run("analyze", "net.py", *FAST).stdout)
 
 
+@pytest.mark.slow
 def test_spectrum_gives_the_eigenvalues_and_the_density(here: Path, run: Run) -> None:
     arguments = ["--largest", "3", "--smallest", "2", "--probes", "2", "--steps", "10"]
     result = run("spectrum", "net.py", "--out", "spec", "--json", *arguments)
@@ -192,6 +197,7 @@ def test_spectrum_gives_the_eigenvalues_and_the_density(here: Path, run: Run) ->
     assert Path("spec/report.html").read_text().count("<svg") == 2
 
 
+@pytest.mark.slow
 def test_report_is_one_file_that_fetches_nothing(here: Path, run: Run) -> None:
     run("analyze", "net.py", "--out", "run")
     result = run("report", "run")
@@ -220,6 +226,7 @@ def test_report_escapes_what_users_name(here: Path, run: Run) -> None:
     assert "<b>" not in page.build(ls.load("run"))
 
 
+@pytest.mark.slow
 def test_figures_are_listed_and_rendered(here: Path, run: Run) -> None:
     listed = flat(run("figures", "list").stdout)
     for name in ("spectrum", "density", "slices", "layers"):
@@ -296,6 +303,7 @@ def test_zoo_lists_what_analyze_knows(run: Run) -> None:
     assert all(name in run("zoo").stdout for name in ("digits-mlp", "himmelblau"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_polish_says_how_far_it_went(here: Path, run: Run) -> None:
     arguments = ["--data", "net.py:data", "--loss", "cross-entropy", "--l2", "*=0.05", *FAST]
@@ -318,6 +326,7 @@ def test_polish_says_how_far_it_went(here: Path, run: Run) -> None:
     assert json.loads(plain.stdout)["polish"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_polish_takes_a_method_by_name(here: Path, run: Run) -> None:
     arguments = ["--data", "net.py:data", "--loss", "cross-entropy", "--l2", "*=0.05", "--json", *FAST]

@@ -64,6 +64,7 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_the_table_holds_what_was_measured_and_what_is_expected(here: Path, run: Run) -> None:
     result = run("saddles", "count", "isotropic-waves", "--dims", "1:3", "--realisations", "20", "--out", "run")
     counts = ls.load("run")
@@ -90,6 +91,7 @@ def test_json_has_a_summary(here: Path, run: Run) -> None:
     assert body["name"] == "styblinski-tang"
 
 
+@pytest.mark.slow
 def test_a_family_from_a_file(folder: Path, run: Run) -> None:
     found = []
     for spec, settings in (("mine.py:wells", ["--set", "pause=0.0"]), ("mine.py", []), ("mine.py:random", [])):
@@ -163,6 +165,7 @@ def test_a_file_that_has_changed_is_noticed(folder: Path, run: Run) -> None:
     assert "the file has changed" in changed.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_counted_and_resume_goes_on(folder: Path, run: Run) -> None:
     words = [
         "saddles",
@@ -203,6 +206,7 @@ def test_ctrl_c_keeps_what_was_counted_and_resume_goes_on(folder: Path, run: Run
     assert not (folder / "run/.landscape-kept").exists()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said(folder: Path, run: Run) -> None:
     (folder / "bowl.py").write_text(
         "import landscape as ls\n"

@@ -69,6 +69,7 @@ def traced(folder: Path, steps: int = 60) -> ls.training.Trace:
     return tracer.result
 
 
+@pytest.mark.slow
 def test_a_trace_is_diagnosed_and_its_model_probed(desk: Path, undrawn: None) -> None:
     trace = traced(desk / "traced")
     code, out, err = run("traced", "--json")
@@ -115,6 +116,7 @@ def descended(f: ls.FunctionLandscape, start: list[float], folder: Path, make: A
     return tracer.result
 
 
+@pytest.mark.slow
 def test_the_trace_of_a_built_in_formula_is_probed(desk: Path, undrawn: None) -> None:
     trace = descended(ls.zoo.load("styblinski-tang", dim=3), [0.1567] * 3, desk / "traced")
     code, out, err = run("traced", *FAST, "--json", "--out", "run")
@@ -141,6 +143,7 @@ def test_the_trace_of_a_built_in_formula_is_probed(desk: Path, undrawn: None) ->
     assert json.loads(out)["trials"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attr", ["cap", "ready"])
 def test_the_trace_of_a_users_formula_is_probed(attr: str, desk: Path, undrawn: None) -> None:
     (desk / "form.py").write_text(FORMULA)
@@ -154,6 +157,7 @@ def test_the_trace_of_a_users_formula_is_probed(attr: str, desk: Path, undrawn: 
     assert "has 2 parameters, the trace 3" in err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_continued_on_a_copy(desk: Path, undrawn: None) -> None:
     code, out, err = run("own.py:net", *ON, *FAST, "--steps", "60", "--out", "run")
     assert code == 0, err
@@ -170,6 +174,7 @@ def test_a_checkpoint_is_continued_on_a_copy(desk: Path, undrawn: None) -> None:
     assert ls.load(desk / "again").diagnosis == stored.diagnosis
 
 
+@pytest.mark.slow
 def test_the_optimiser_of_a_checkpoint_goes_on(desk: Path, undrawn: None) -> None:
     namespace: dict[str, Callable[..., object]] = {}
     exec(OWN, namespace)
@@ -217,6 +222,7 @@ def test_the_optimiser_of_a_checkpoint_goes_on(desk: Path, undrawn: None) -> Non
     assert "holds no optimiser's state" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dead-relus", "gaussian-well", "converged"])
 def test_built_in_runs_need_no_files(name: str, desk: Path, undrawn: None) -> None:
     code, out, err = run(name, *FAST, "--seed", "3", "--set", "variant=1", "--out", "run")
@@ -230,6 +236,7 @@ def test_built_in_runs_need_no_files(name: str, desk: Path, undrawn: None) -> No
     assert (code, err) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_report_is_one_page(desk: Path, undrawn: None) -> None:
     assert run("zero-tanh", *FAST, "--out", "run")[0] == 0
     done = CliRunner().invoke(main, ["report", "run"])
@@ -239,6 +246,7 @@ def test_a_report_is_one_page(desk: Path, undrawn: None) -> None:
         assert text in page
 
 
+@pytest.mark.slow
 def test_a_diverged_run_is_named_and_not_probed(desk: Path, undrawn: None) -> None:
     code, out, err = run("own.py:net", *ON[:-1], "sgd:lr=1e9", *FAST, "--out", "run")
     assert code == 0, err

@@ -31,6 +31,7 @@ def run(*line: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_run_holds_the_times(desk: Path) -> None:
     line = (
         "--set",
@@ -59,6 +60,7 @@ def test_the_run_holds_the_times(desk: Path) -> None:
     assert "100 %" in shown
 
 
+@pytest.mark.slow
 def test_runs_that_stay_are_told(desk: Path) -> None:
     code, out, _ = run("--optimizer", "sgd:lr=0.1", "--start", "0", "--steps", "200", "--runs", "4")
     assert code == 0
@@ -88,6 +90,7 @@ def test_a_mistake_takes_one_line(desk: Path, line: tuple[str, ...], said: str) 
     assert not (desk / "runs").exists()
 
 
+@pytest.mark.slow
 def test_theory_stands_beside_what_is_measured(desk: Path) -> None:
     code, out, err = run("--optimizer", "sgd:lr=0.1", "--optimizer", "nadam:lr=0.1", "--runs", "5", "--out", "run")
     assert code == 0, err
@@ -106,6 +109,7 @@ def test_theory_stands_beside_what_is_measured(desk: Path) -> None:
     assert (desk / "again/escape_film.gif").read_bytes() == (desk / "run/figures/escape_film.gif").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "values"), [("lr", "0.05,0.5"), ("start", "1e-5,0.1"), ("fall", "0.2,2")])
 def test_a_sweep_is_one_study_a_value(desk: Path, key: str, values: str) -> None:
     line = [
@@ -134,6 +138,7 @@ def test_a_sweep_is_one_study_a_value(desk: Path, key: str, values: str) -> None
     assert f"{key}={found.values[0]:g}" in shown
 
 
+@pytest.mark.slow
 def test_noise_and_groups_on_the_line(desk: Path) -> None:
     code, _, err = run("--optimizer", "sgd:lr=0.1", "--runs", "3", "--noise", "perturbed:radius=1e-3,threshold=0.1,interval=5",
                        "--start", "0", "--out", "run")  # fmt: skip

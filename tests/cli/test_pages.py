@@ -50,6 +50,7 @@ def drawn(result: object) -> list[str]:
     return captions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_holds_the_numbers_and_the_figures(
     kind: str, here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -72,6 +73,7 @@ def test_a_page_holds_the_numbers_and_the_figures(
     assert not any(sign in body for sign in ("<script", "http://", "https://", "@import"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_users_name_is_escaped(here: Path, run: Run) -> None:
     Path("<b>&.py").write_text(Path("formulas.py").read_text())

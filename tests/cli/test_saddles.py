@@ -65,6 +65,7 @@ def test_a_census_finds_the_three_points_and_says_so(here: Path, run: Run) -> No
     assert sorted(p.name for p in Path("run").iterdir()) == ["arrays", "config.toml", "result.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_network_is_searched_along_its_training(run: Run) -> None:
     arguments = ["saddles", "census", "digits-tiny", "--set", "steps=0", "--starts", "2", "--out", "run"]
@@ -101,6 +102,7 @@ def test_the_written_configuration_repeats_a_census(here: Path, run: Run) -> Non
     assert one.provenance.model_hash == two.provenance.model_hash
 
 
+@pytest.mark.slow
 def test_resume_returns_a_finished_census_and_takes_one_of_fewer_starts_further(
     here: Path, run: Run, snapshot: Snapshot
 ) -> None:
@@ -139,6 +141,7 @@ def stopping(x):
 """
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_census_has_done_is_kept_and_gone_on_with(
     here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +257,7 @@ def test_an_index_is_followed(here: Path, run: Run) -> None:
         assert (found.search, found.kind, found.index) == ("eigenvector-following", kind, index)
 
 
+@pytest.mark.slow
 def test_a_model_is_searched_from_its_parameters_or_a_checkpoint(here: Path, run: Run) -> None:
     options = ["--method", "saddle-free", "--max-products", "2000"]
     own = run("saddles", "find", "net.py", "--out", "own", *options)
@@ -353,6 +357,7 @@ def test_a_formula_that_raises_in_the_middle_is_one_line(here: Path, run: Run, s
     assert snapshot(here) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True], ids=["fresh", "forced"])
 @pytest.mark.parametrize("when", ["early", "slow"], ids=["loading", "searching"])
 def test_ctrl_c_is_one_line_and_damages_nothing(here: Path, snapshot: Snapshot, when: str, force: bool) -> None:

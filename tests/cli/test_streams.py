@@ -48,6 +48,7 @@ def test_completion_does_not_import_torch() -> None:
     assert "analyze" in result.stdout, result.stderr
 
 
+@pytest.mark.slow
 def test_help_is_instant() -> None:
     times = []
     for _ in range(5):
@@ -60,6 +61,7 @@ def test_help_is_instant() -> None:
     assert min(times) < 0.3 + bare  # 0.1 s on an idle machine; a loaded one slows the bare import too
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_line_on_stderr_in_a_real_process(here: Path) -> None:
     for arguments, code in [(["analyze", "syntax.py"], 3), (["analyze", "net.py", "--tol", "x"], 2)]:
         result = landscape(*arguments)
@@ -68,12 +70,14 @@ def test_a_mistake_is_one_line_on_stderr_in_a_real_process(here: Path) -> None:
         assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_json_is_all_of_stdout_and_stderr_is_silent_in_a_pipe(here: Path) -> None:
     result = landscape("analyze", "net.py", "--json", "--no-layers")
     assert json.loads(result.stdout)["point"]["kind"]
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_terminal_without_unicode_gets_a_table_all_the_same(here: Path) -> None:
     result = landscape("spectrum", "net.py", env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert result.returncode == 0, result.stderr
@@ -100,6 +104,7 @@ def problem():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True], ids=["fresh", "forced"])
 def test_ctrl_c_is_one_line_and_damages_nothing(here: Path, snapshot: Snapshot, force: bool) -> None:
     (here / "slow.py").write_text(SLOW)

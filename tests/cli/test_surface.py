@@ -13,6 +13,7 @@ import landscape as ls
 from landscape import loading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("directions", ["random", "eigen"])
 def test_the_run_holds_the_losses_and_the_figure(directions: str, tmp_path: Path) -> None:
     line = ["surface", "digits-tiny", "--directions", directions, "--resolution", "3", "--span", "0.5", "--json"]
@@ -62,6 +63,7 @@ def run(*line: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_surface_is_finished_by_resume(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from landscape.landscapes import metrics as cells
 
@@ -87,6 +89,7 @@ def test_an_interrupted_surface_is_finished_by_resume(desk: Path, monkeypatch: p
     assert ls.load(desk / "run").reused == 81
 
 
+@pytest.mark.slow
 def test_another_plane_is_not_gone_on_from(desk: Path) -> None:
     line = ["own.py:bowl", "--dim", "2", "--out", "run"]
     assert run(*line, "--resolution", "3")[0] == 0
@@ -97,6 +100,7 @@ def test_another_plane_is_not_gone_on_from(desk: Path) -> None:
     assert len(ls.load(desk / "run").steps) == 3
 
 
+@pytest.mark.slow
 def test_lines_trajectories_metrics_and_curves_of_a_network(desk: Path) -> None:
     f = ls.zoo.load("digits-tiny", steps=30)
     x = f.point()
@@ -130,6 +134,7 @@ def test_lines_trajectories_metrics_and_curves_of_a_network(desk: Path) -> None:
     assert {p.name for p in (desk / "curve" / "figures").iterdir()} >= {"connection.png", "surface.png"}
 
 
+@pytest.mark.slow
 def test_a_curve_of_a_model_with_batch_normalisation_says_whose_statistics(desk: Path) -> None:
     (desk / "normed.py").write_text(
         "import torch\nfrom torch import nn\nimport landscape as ls\n\n\ndef problem():\n"

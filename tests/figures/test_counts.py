@@ -29,6 +29,7 @@ def measured(ax: Axes) -> tuple[Any, Any]:
     return None if line is None else line.get_xydata(), ends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("figure", "share"), [(saddle_share, "saddles"), (minimum_chance, "minima")])
 def test_shares_with_their_intervals_and_the_theory(glasses: Any, figure: Any, share: str) -> None:
     (ax,) = figure.draw(glasses).axes
@@ -46,6 +47,7 @@ def test_shares_with_their_intervals_and_the_theory(glasses: Any, figure: Any, s
     assert f"{found[-1].value:.3g}" in figure.caption(glasses)
 
 
+@pytest.mark.slow
 def test_no_minimum_is_an_arrow_and_no_mark(glasses: Any) -> None:
     last = glasses.dimensions[-1]
     counts = last.counts.clone()
@@ -91,6 +93,7 @@ def test_complexity_with_its_thresholds(glasses: Any) -> None:
         complexity.draw(dataclasses.replace(glasses, complexity=None))
 
 
+@pytest.mark.slow
 def test_index_by_width(widths: Any) -> None:
     axes = index_width.draw(widths).axes
     for ax, net in zip(axes, widths.networks, strict=True):

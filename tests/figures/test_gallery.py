@@ -39,6 +39,7 @@ def test_every_entry_is_drawn_and_names_its_source() -> None:
         gallery.entry("kramer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_numbers_agree_and_the_same_result_gives_the_same_bytes(name: str, cache: Path) -> None:
     exhibit = gallery.recall(name, cache)
@@ -55,6 +56,7 @@ def test_numbers_agree_and_the_same_result_gives_the_same_bytes(name: str, cache
         assert match.what in caption(exhibit)
 
 
+@pytest.mark.slow
 def test_an_exhibit_is_computed_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     real = gallery.compute
@@ -76,6 +78,7 @@ def test_an_exhibit_is_computed_once(cache: Path, tmp_path: Path, monkeypatch: p
     assert len(calls) == 3
 
 
+@pytest.mark.slow
 def test_an_exhibit_of_an_earlier_library_says_so(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = gallery.recall("monkey-saddle", cache)
     assert now.library == gallery.library()
@@ -88,6 +91,7 @@ def test_an_exhibit_of_an_earlier_library_says_so(cache: Path, tmp_path: Path, m
     assert json.loads(CliRunner().invoke(main, [*line, "--json"]).stdout)[0]["library"] == now.library
 
 
+@pytest.mark.slow
 def test_races_take_the_steps_of_the_tables(cache: Path) -> None:
     rows = json.loads((TRUTH / "t1_saddle_sgd.json").read_text())["rows"]
     adaptive = json.loads((TRUTH / "t3_adaptive_exit.json").read_text())["rows"]
@@ -120,6 +124,7 @@ def test_races_take_the_steps_of_the_tables(cache: Path) -> None:
         assert len(flat[name]) - 1 == steps
 
 
+@pytest.mark.slow
 def test_a_race_is_drawn_beside_its_film(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(races, "FRAMES", 12)
     line = ["figures", "render", "plateau-race", "--cache", str(cache), "--out", str(tmp_path)]
@@ -152,6 +157,7 @@ def test_a_gif_has_its_colours_and_times() -> None:
     assert seen == [((0, 0x72, 0xB2), 200), ((0xD5, 0x5E, 0), 200), ((0, 0x9E, 0x73), 800)]
 
 
+@pytest.mark.slow
 def test_an_mp4_lasts_as_long_and_is_the_same_again(tmp_path: Path) -> None:
     ffmpeg = pytest.importorskip("imageio_ffmpeg")
     data = film.mp4(_film())
@@ -201,6 +207,7 @@ def test_a_number_that_differs_says_so() -> None:
     assert estimate(ls.Estimate(-2.0, 0.0, 0, 2)) == "\u22122"
 
 
+@pytest.mark.slow
 def test_the_command_draws_and_tells_the_numbers(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gallery, "ENTRIES", {name: gallery.ENTRIES[name] for name in QUICK})
     line = ["figures", "render", "all", "--cache", str(cache), "--out", str(tmp_path), "--format", "svg", "--jobs", "1"]
@@ -258,6 +265,7 @@ def test_the_committed_gallery_is_whole() -> None:
             assert number["source"]
 
 
+@pytest.mark.slow
 def test_walks_move_and_surfaces_turn(plane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motion, "FRAMES", 5)
     for name, least in (("surface", 2), ("surface_3d", 5)):  # a walk of three points stands still in some frames
@@ -270,6 +278,7 @@ def test_walks_move_and_surfaces_turn(plane: Any, monkeypatch: pytest.MonkeyPatc
             assert picture.n_frames >= least  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_page_needs_nothing_else(plane: Any, tmp_path: Path) -> None:
     pytest.importorskip("plotly")
     path = write(RECIPES["surface_3d"], plane, tmp_path / "s.html", alt="what it shows", provenance=plane.provenance)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from landscape_figures import RECIPES, film
 from PIL import Image
 
@@ -31,6 +32,7 @@ def test_paths_end_where_the_runs_did(left: Any) -> None:
         np.testing.assert_allclose(ends, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_film_moves_and_stays_small(left: Any, tmp_path: Path) -> None:
     animate = RECIPES["escape_film"].animate
     assert animate is not None
@@ -67,6 +69,7 @@ def test_schedules_and_edges(left: Any, edged: Any) -> None:
     assert len(RECIPES["schedule"].draw(curves).axes[0].lines) == 2
 
 
+@pytest.mark.slow
 def test_labels_of_values_side_by_side_do_not_touch(compared: Any) -> None:
     """Of 0.249 and 0.277, beside 0.035, one has a label; both keep their points."""
     first = compared.series[0]

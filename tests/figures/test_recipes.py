@@ -110,6 +110,7 @@ def test_layers_show_gradient_and_curvature(report: Any) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_stored_result_draws_the_same(name: str, drawn: Any, tmp_path: Path) -> None:
     recipe, report = RECIPES[name], drawn(name)
@@ -123,6 +124,7 @@ def test_a_stored_result_draws_the_same(name: str, drawn: Any, tmp_path: Path) -
         assert one == two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_files_hold_their_provenance_and_alt_text_and_no_date(name: str, drawn: Any, tmp_path: Path) -> None:
     recipe, report = RECIPES[name], drawn(name)
@@ -175,6 +177,7 @@ def test_levels_are_even_in_the_logarithm_where_values_span_decades() -> None:
     assert not levels.logarithmic(values - 1e-3)
 
 
+@pytest.mark.slow
 def test_text_stays_text(report: Any) -> None:
     svg = style.render(density.draw(report), "svg", title="t", alt="a", provenance=report.provenance).decode()
     assert ">eigenvalue of the Hessian<" in svg
@@ -197,6 +200,7 @@ def test_a_result_without_the_numbers_says_which(name: str) -> None:
         RECIPES[name].draw(SimpleNamespace(layers=(), slices=(), density=None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_users_matplotlib_is_left_alone(name: str, drawn: Any) -> None:
     report = drawn(name)
@@ -207,6 +211,7 @@ def test_the_users_matplotlib_is_left_alone(name: str, drawn: Any) -> None:
         assert fig.axes[0].xaxis.label.get_size() < 10
 
 
+@pytest.mark.slow
 def test_no_figure_goes_through_pyplot() -> None:
     import subprocess
 
@@ -216,12 +221,14 @@ def test_no_figure_goes_through_pyplot() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_text_collides_or_is_cut(name: str, drawn: Any) -> None:
     fig = RECIPES[name].draw(drawn(name, broken=True))
     assert_readable(fig)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest", [1e-6, 0.3, 17.0, 4e5])
 @pytest.mark.parametrize("smallest", [-3e-7, -0.5, 0.0])
 @pytest.mark.parametrize("bulk", [1e-9, 0.02])
@@ -288,6 +295,7 @@ def _drawn(values: Any, *, trajectory: str = "run", **options: Any) -> Any:
     return ls.surface(f, 0 * e[0], (e[0], e[1]), resolution=5, trajectory={trajectory: path}, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "made",
     [

@@ -7,6 +7,7 @@ import pytest
 from landscape_figures import NothingToDraw, probes, run_curvature, run_layers, run_loss, style
 
 
+@pytest.mark.slow
 def test_every_loss_is_drawn_and_what_is_not_finite_is_marked(diagnosed: Any, diverged: Any) -> None:
     trace = diagnosed.trace
     top, bottom = run_loss.draw(diagnosed).axes
@@ -31,6 +32,7 @@ def test_both_ends_and_the_edge_are_drawn(diagnosed: Any) -> None:
     np.testing.assert_array_equal(lines["as the optimiser feels it"].get_ydata(), trace.sharpness[1:])
 
 
+@pytest.mark.slow
 def test_layers_are_maps_of_the_records(diagnosed: Any) -> None:
     trace = diagnosed.trace
     gradient, update, units, *_ = run_layers.draw(diagnosed).axes

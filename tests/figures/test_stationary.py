@@ -115,6 +115,7 @@ def test_the_tree_has_a_line_for_every_minimum_and_a_bar_at_every_pass(counted: 
     assert {t.get_text() for t in ax.texts} == {str(i) for i in tree.minima}
 
 
+@pytest.mark.slow
 def test_no_lines_of_a_tree_cross() -> None:
     f, census = styblinski_census(4)
     tree = ls.paths.disconnectivity(f, census)
@@ -158,6 +159,7 @@ def test_other_results_have_nothing_to_draw(module: Any, report: Any, counted: A
                 act(other)
 
 
+@pytest.mark.slow
 def test_index_against_loss_shows_every_stationary_and_every_flat_end(network: Any) -> None:
     (ax,) = index_loss.draw(network).axes
     flat, stationary = (np.asarray(marks.get_offsets()) for marks in ax.collections)

@@ -197,6 +197,7 @@ def test_noise_is_no_checkpoint(tmp_path):
         assert "\n" not in str(error.value), trial
 
 
+@pytest.mark.slow
 def test_a_bomb_is_not_unpacked(tmp_path):
     path = tmp_path / "bomb.npz"
     header = io.BytesIO()

@@ -31,6 +31,7 @@ def formula(function: Any, *size: Any, dim: int = 2, domain: Any = None) -> ls.F
     return ls.FunctionLandscape(function, dim, domain or ls.Box(*(size or (-2, 2))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "truth", "starts"), TABLES, ids=[t[2] for t in TABLES])
 def test_a_census_finds_exactly_the_known_points(name: str, options: dict[str, Any], truth: str, starts: int) -> None:
     known = table(truth)
@@ -58,6 +59,7 @@ def test_a_census_finds_exactly_the_known_points(name: str, options: dict[str, A
         assert census.euler == census.euler_expected == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", range(1, 8))
 def test_styblinski_tang_has_three_to_the_n(n: int) -> None:
     census = ls.census(ls.zoo.load("styblinski-tang", dim=n), starts=10_000 if n == 7 else 4000)
@@ -66,6 +68,7 @@ def test_styblinski_tang_has_three_to_the_n(n: int) -> None:
     assert census.points[0].value == pytest.approx(-39.16616570377142 * n, rel=1e-12)  # Styblinski & Tang 1990
 
 
+@pytest.mark.slow
 def test_two_seeds_agree_and_every_search_is_accounted_for() -> None:
     f = ls.zoo.load("trigonometric", dim=3, degree=1, seed=3)
     one, two = (ls.census(f, starts=4000, seed=seed) for seed in (0, 1))
@@ -75,6 +78,7 @@ def test_two_seeds_agree_and_every_search_is_accounted_for() -> None:
         assert sum(p.hits for p in census.points) + sum(census.failures.values()) == census.starts == 4000
 
 
+@pytest.mark.slow
 def test_values_from_minus_200_to_15_with_exponentials() -> None:
     """Mueller & Brown 1979, Theor. Chim. Acta 53:75: three minima, two saddles, values as published."""
     A, a, b, c = (-200, -100, -170, 15), (-1, -1, -6.5, 0.7), (0, 0, 11, 0.6), (-10, -10, -6.5, 0.7)
@@ -93,6 +97,7 @@ def test_values_from_minus_200_to_15_with_exponentials() -> None:
     assert census.euler == census.euler_expected == 1
 
 
+@pytest.mark.slow
 def test_values_from_3_to_a_million() -> None:
     """Goldstein & Price 1971, Math. Comp. 25:569: local minima of value 3, 30, 84 and 840."""
 
@@ -120,6 +125,7 @@ def test_coordinates_of_very_different_size() -> None:
     assert census.points[0].x[0].abs() == pytest.approx(1000, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "local"),
     [("monkey-saddle", "plateau", -2), ("x4-minus-y4", "plateau", -1), ("x4-plus-y4", "plateau", 1), ("minus-x4-y4", "plateau", 1),
@@ -144,6 +150,7 @@ def ring(x: Tensor, centre: float = 0.0) -> Tensor:
     return ((x - torch.tensor([centre, 0.0], dtype=x.dtype, device=x.device)).square().sum(-1) - 1) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("f", "families", "isolated"),
     [
@@ -164,6 +171,7 @@ def test_a_continuous_family_is_one_point(f: ls.FunctionLandscape, families: int
         assert census.points[place].hits > 50
 
 
+@pytest.mark.slow
 def test_the_circles_of_the_ring_of_four_spins() -> None:
     known = table("xy_ring_n4")
     census = ls.census(ls.zoo.load("xy-ring", sites=4), starts=4000)
@@ -173,6 +181,7 @@ def test_the_circles_of_the_ring_of_four_spins() -> None:
     assert family.value == pytest.approx(4.0, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 4])
 def test_the_saddles_of_phase_retrieval_are_a_sphere(n: int) -> None:
     """Besides the signal, its mirror image and 0 there is a sphere of dimension n - 2, of index 1 and nullity n - 2."""
@@ -182,6 +191,7 @@ def test_the_saddles_of_phase_retrieval_are_a_sphere(n: int) -> None:
     assert (family.index, family.nullity) == (1, n - 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 4, 6])
 def test_on_a_sphere_a_quadratic_form_has_its_eigenvectors(n: int) -> None:
     A = torch.randn(n, n, dtype=torch.float64)
@@ -193,11 +203,13 @@ def test_on_a_sphere_a_quadratic_form_has_its_eigenvectors(n: int) -> None:
     assert census.euler == census.euler_expected == 2 * (n % 2)
 
 
+@pytest.mark.slow
 def test_lennard_jones_five_has_its_23_points() -> None:
     census = ls.census(ls.zoo.load("lennard-jones", particles=5))
     assert census.counts == {int(k): v for k, v in table("lennard_jones_5")["counts_by_index"].items()}
 
 
+@pytest.mark.slow
 def test_a_census_is_saved_loaded_and_extended(tmp_path: Path) -> None:
     f = ls.zoo.load("styblinski-tang", dim=4)
     few = ls.census(f, starts=60)

@@ -77,6 +77,7 @@ def agree(census: ls.inventory.Census, points: Array, indices: Array, period: fl
     assert [census.points[j].index for j in distance.argmin(1)] == indices.tolist()
 
 
+@pytest.mark.slow
 def test_a_crowded_box_is_emptied() -> None:
     k = np.array([[3, 2.5], [3, -2.5], [2, 3]])  # sin(3x) cos(2.5y) + sin(2x + 3y) / 2
     f = Waves(k, np.zeros(3), np.array([0.5, 0.5, 0.5]), 0.1)
@@ -85,6 +86,7 @@ def test_a_crowded_box_is_emptied() -> None:
     agree(ls.census(ls.FunctionLandscape(f, 2, ls.Box(-3, 3)), 4000), points, indices, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("degree", "seed"), [(1, 0), (2, 1), (2, 2)])
 def test_random_waves_on_a_torus_of_three_dimensions(degree: int, seed: int) -> None:
     f = random_waves(3, degree, seed)

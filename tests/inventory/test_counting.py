@@ -40,6 +40,7 @@ def hidden(dim: int, seed: int) -> ls.FunctionLandscape:
 # ---- exact means
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "family", "dim", "exact"), TRUTHS, ids=[t[0] for t in TRUTHS])
 def test_measured_means_are_the_exact_ones(name: str, family: families.Family, dim: int, exact: list[float]) -> None:
     counts = ls.inventory.count_saddles(family, dim, REALISATIONS, seed=0)
@@ -52,6 +53,7 @@ def test_measured_means_are_the_exact_ones(name: str, family: families.Family, d
     assert not any(expected.errors)
 
 
+@pytest.mark.slow
 def test_intervals_of_measured_means_cover_the_exact_mean() -> None:
     """200 repetitions of 16 realisations each. Rice 1945: 2 sqrt(14 / 3) points, half of them minima."""
     k = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
@@ -137,6 +139,7 @@ def test_sampled_counts_of_a_field_are_the_exact_ones() -> None:
         assert max(s.error / s.value for s in sampled) < 0.04
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dims"), [("styblinski-tang", [1, 2, 3, 4]), ("phi4-ring", [3, 4, 5])])
 def test_families_without_chance_have_the_counts_of_the_zoo(name: str, dims: list[int]) -> None:
     counts = ls.inventory.count_saddles(name, dims)
@@ -149,6 +152,7 @@ def test_families_without_chance_have_the_counts_of_the_zoo(name: str, dims: lis
         assert found.total.error == 0
 
 
+@pytest.mark.slow
 def test_a_users_own_family() -> None:
     counts = ls.inventory.count_saddles(wells, [1, 2, 3], 8)
     for dim in (1, 2, 3):
@@ -170,6 +174,7 @@ def test_equal_landscapes_of_different_seeds_are_told_apart() -> None:
     assert int(found.starts.max()) < 6000  # no census was asked
 
 
+@pytest.mark.slow
 def test_values_and_indices_are_those_of_the_points() -> None:
     """Order 2: the eigenvalues of the couplings' symmetric part, n / 2 times each, twice, the index their rank."""
     family = families.p_spin(2)
@@ -188,6 +193,7 @@ def test_values_and_indices_are_those_of_the_points() -> None:
 # ---- what is not whole
 
 
+@pytest.mark.slow
 def test_missing_points_are_reported_and_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(realisations, "CENSUS", 100)
     counts = ls.inventory.count_saddles(hidden, 2, 3, starts=10)
@@ -198,6 +204,7 @@ def test_missing_points_are_reported_and_not_dropped(monkeypatch: pytest.MonkeyP
     assert (found.starts > 10).all()  # more starts, then a census
 
 
+@pytest.mark.slow
 def test_a_wrong_sum_gets_more_starts_and_then_is_right() -> None:
     counts = ls.inventory.count_saddles("isotropic-waves", 3, 20, starts=3)
     found = counts[3]
@@ -208,6 +215,7 @@ def test_a_wrong_sum_gets_more_starts_and_then_is_right() -> None:
     assert (found.counts == whole[3].counts).all(1).sum() >= 19  # the same landscapes, searched otherwise
 
 
+@pytest.mark.slow
 def test_a_point_met_rarely_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The Euler sum alone is right with two points missing of 81: with it as the only rule, some are."""
     dim, family = 4, families.built_in("phi4-ring")
@@ -219,6 +227,7 @@ def test_a_point_met_rarely_is_looked_for_again(monkeypatch: pytest.MonkeyPatch)
     assert min(sum(t.counts) for t in lenient) < 65
 
 
+@pytest.mark.slow
 def test_far_too_many_points_are_left_incomplete_in_time() -> None:
     """3^11 = 177,147 points and a few hundred searches: no census can help, and it would take minutes."""
     found = ls.inventory.count_saddles("styblinski-tang", 11, starts=5)[11]
@@ -228,6 +237,7 @@ def test_far_too_many_points_are_left_incomplete_in_time() -> None:
     assert found.total.value < 320 < sum(found.expected.counts) == 3**11
 
 
+@pytest.mark.slow
 def test_degenerate_points_stand_in_no_count() -> None:
     counts = ls.inventory.count_saddles(
         lambda dim, seed: ls.FunctionLandscape(lambda x: (x**4).sum(-1), dim, ls.Box(-1, 1)), 1, 2, starts=20
@@ -247,6 +257,7 @@ def same(one: DimensionCounts, other: DimensionCounts) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     class Stop(Exception):  # noqa: N818  # not an error
         pass
@@ -269,6 +280,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     assert (again.lines, again.energy) == (whole.lines, whole.energy)
 
 
+@pytest.mark.slow
 def test_more_realisations_and_dimensions_extend_a_run() -> None:
     short = ls.inventory.count_saddles("isotropic-waves", 2, 30, seed=1)
     long = ls.inventory.count_saddles("isotropic-waves", [1, 2], 80, seed=1)
@@ -314,6 +326,7 @@ def test_the_random_state_is_left_alone() -> None:
 # ---- energies
 
 
+@pytest.mark.slow
 def test_index_against_energy_is_the_exact_law_of_the_glass() -> None:
     counts = ls.inventory.count_saddles("p-spin", 4, 200, seed=1)
     law = counts.energy
@@ -393,6 +406,7 @@ def test_a_family_that_is_finite_nowhere() -> None:
         )
 
 
+@pytest.mark.slow
 def test_ordinary_realisations_settle_by_their_own_euler_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong sum would send each of them to a census, which is right and slow and would hide it."""
 

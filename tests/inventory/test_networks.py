@@ -29,6 +29,7 @@ def census() -> ls.inventory.NetworkCensus:
     return ls.inventory.critical_points(f, ls.inventory.training_paths(f, runs=6, points=5, steps=100, seed=1), seed=1)
 
 
+@pytest.mark.slow
 def test_every_end_is_what_it_is_said_to_be(census: ls.inventory.NetworkCensus) -> None:
     f = network()
     start_norms = torch.tensor([float(f.gradient(x).norm()) for x in census.starts])
@@ -48,6 +49,7 @@ def test_every_end_is_what_it_is_said_to_be(census: ls.inventory.NetworkCensus) 
     assert torch.equal(census.fractions, census.indices.double() / f.dim)
 
 
+@pytest.mark.slow
 def test_flat_ends_are_data_and_count_for_nothing(census: ls.inventory.NetworkCensus) -> None:
     f = network()
     for i, outcome in enumerate(census.outcomes):
@@ -81,6 +83,7 @@ def test_a_formula_with_a_flat_point() -> None:
     assert ends.correlation.value == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_bootstrap_knows_the_error_of_a_known_correlation() -> None:
     """For n normal pairs the standard error of r is about (1 - r^2) / sqrt(n - 1)."""
     rng = np.random.default_rng(0)
@@ -93,6 +96,7 @@ def test_the_bootstrap_knows_the_error_of_a_known_correlation() -> None:
     assert copies.error == pytest.approx(0.64 / 200**0.5, rel=0.3)  # ten copies of a point are one
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same(census: ls.inventory.NetworkCensus, tmp_path: Path) -> None:
     f = network()
     before = {k: v.clone() for k, v in f.model.state_dict().items()}
@@ -111,6 +115,7 @@ def test_the_same_seed_gives_the_same(census: ls.inventory.NetworkCensus, tmp_pa
     assert torch.equal(loaded.points, census.points)
 
 
+@pytest.mark.slow
 def test_an_unfinished_census_goes_on_where_it_stopped(census: ls.inventory.NetworkCensus, tmp_path: Path) -> None:
     """The first group's searches are taken over as they are; the rest is as it would have been."""
     f = network()
@@ -138,12 +143,14 @@ def test_an_unfinished_census_goes_on_where_it_stopped(census: ls.inventory.Netw
         ls.inventory.critical_points(f, paths[1:], seed=1, known=part)
 
 
+@pytest.mark.slow
 def test_paths_go_down(census: ls.inventory.NetworkCensus) -> None:
     for run in census.runs.unique():
         losses = census.start_losses[census.runs == run]
         assert float(losses[-1]) < float(losses[0])
 
 
+@pytest.mark.slow
 def test_the_network_of_the_zoo() -> None:
     f = zoo.load("digits-tiny", steps=0)
     assert (f.dim, f.samples, f.dtype) == (310, 100, torch.float64)

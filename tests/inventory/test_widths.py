@@ -51,6 +51,7 @@ def test_few_points_make_no_law() -> None:
         assert law.losses == []
 
 
+@pytest.mark.slow
 def test_points_are_those_of_the_census(study: ls.inventory.WidthStudy, tmp_path: Path) -> None:
     assert [n.width for n in study.networks] == [2, 3]
     assert [n.dim for n in study.networks] == [7, 10]

@@ -177,6 +177,7 @@ def test_a_line_is_a_row_of_the_plane(dtype: torch.dtype, device: torch.device) 
         ls.surface(f, a, b - a, span=(1.0, 0.0))
 
 
+@pytest.mark.slow
 def test_an_interrupted_surface_goes_on_where_it_stopped() -> None:
     calls = 0
 
@@ -269,6 +270,7 @@ def test_a_point_at_the_centre_but_for_rounding_has_no_share_outside(dtype: torc
     torch.testing.assert_close(walk.outside, torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=dtype, device=device))
 
 
+@pytest.mark.slow
 def test_the_planes_share_of_trace_and_norm_has_an_error_that_holds() -> None:
     n = 300
     scale = torch.linspace(-1, 4, n, dtype=torch.float64)
@@ -289,6 +291,7 @@ def test_the_planes_share_of_trace_and_norm_has_an_error_that_holds() -> None:
     assert exact.frobenius_share.error == 0.0
 
 
+@pytest.mark.slow
 def test_every_tensor_has_a_device(dtype: torch.dtype) -> None:
     f = _net(dtype, torch.device("cpu"), norm=True)
     x = f.point()

@@ -36,6 +36,7 @@ def same(a: Any, b: Any) -> bool:
     return all(map(same, a, b)) if isinstance(a, list | tuple) else a == b
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7, 64])
 @pytest.mark.parametrize("kind", KINDS)
 def test_micro_batches_equal_the_full_batch(kind: str, size: int) -> None:
@@ -188,6 +189,7 @@ def test_many_points_at_once() -> None:
     torch.testing.assert_close(f.gradient(x)[0, 1], f.gradient(x[0, 1]), rtol=1e-13, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_dropout_is_frozen_by_seed_and_averaged_over_masks() -> None:
     torch.manual_seed(3)
     model = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Tanh(), nn.Linear(16, 3))

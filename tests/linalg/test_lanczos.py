@@ -78,6 +78,7 @@ HARD = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @DTYPES
 @pytest.mark.parametrize("name", HARD)
 def test_hard_spectra_with_defaults(name, dtype, diagonal):
@@ -100,6 +101,7 @@ def test_below_tol_the_order_is_open_but_the_intervals_hold(diagonal):
         assert pairs.values[[0, -2, -1]].tolist() == pytest.approx([-0.5, 1, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [50, 500], ids=["50", "500"])
 @pytest.mark.parametrize("build", [path_laplacian, every_eigenvalue_twice], ids=["simple", "double"])
 @DTYPES
@@ -113,6 +115,7 @@ def test_bounds_hold_the_closed_form(build, dtype, size, device):
         assert (pairs.bounds <= 1e-4 * scale).all()
 
 
+@pytest.mark.slow
 @DTYPES
 def test_a_dense_matrix_against_lapack(dtype, device):
     M = torch.randn(300, 300, dtype=F, generator=torch.Generator().manual_seed(3))
@@ -143,6 +146,7 @@ def test_small_is_exact(n, dtype):
     assert one.vectors.shape == (n, 1)
 
 
+@pytest.mark.slow
 def test_a_large_share_of_the_spectrum(diagonal):
     d = uniform(900, -1, 1)
     for k in (200, 350):  # iterated, and formed
@@ -151,6 +155,7 @@ def test_a_large_share_of_the_spectrum(diagonal):
     assert pairs.products == 900
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "seeds"), [(2_000, 4), (20_000, 1)])
 def test_a_shallow_negative_direction_is_seen(n, seeds, diagonal):
     d = torch.linspace(0.5, 1e3, n, dtype=F)
@@ -162,6 +167,7 @@ def test_a_shallow_negative_direction_is_seen(n, seeds, diagonal):
         assert pairs.negative_at_least == 1
 
 
+@pytest.mark.slow
 def test_two_million_float32(diagonal):
     d = torch.cat([uniform(2_000_000 - 30, -0.1, 0.1), 1 + uniform(20, 0, 9), torch.full((10,), 12.0, dtype=F)])
     d = d.to(torch.float32)
@@ -170,6 +176,7 @@ def test_two_million_float32(diagonal):
     assert pairs.bounds.min() <= 1e-5 * 12
 
 
+@pytest.mark.slow
 def test_ordinary_spectra_cost_little_more_than_one_krylov_space(diagonal):
     """Outliers over a bulk, as of a trained net: the Krylov space takes 24 to 28, the residuals 1, the probe the rest."""
     d = torch.cat([1e-3 * uniform(100_000, -1, 1), torch.logspace(-1, 1, 40, dtype=F)])
@@ -192,6 +199,7 @@ def test_probes_find_what_one_krylov_space_misses(diagonal):
     assert once.products < thrice.products
 
 
+@pytest.mark.slow
 def test_confidence_is_calibrated(diagonal):
     """A probe that reports doubt p misses a hidden copy with probability p at most."""
     d = torch.cat([torch.tensor([1.2, 1.2, 1.0], dtype=F), uniform(3000)])
@@ -204,6 +212,7 @@ def test_confidence_is_calibrated(diagonal):
     assert np.mean(promised) > 0.9
 
 
+@pytest.mark.slow
 def test_known_pairs_are_extended_not_searched_again(diagonal):
     d = torch.cat([-torch.logspace(-1, 1, 30, dtype=F), uniform(3000)])
     ten = eigsh(diagonal(d), 0, 10)
@@ -253,6 +262,7 @@ def test_a_product_that_is_not_finite_is_named(at, diagonal):
         eigsh(diagonal(uniform(30), fails_at=2), 3)
 
 
+@pytest.mark.slow
 def test_seed_decides_and_global_state_is_left_alone(diagonal):
     before = torch.get_rng_state()
     a, b, c = (eigsh(diagonal(uniform(500)), 3, seed=s) for s in (0, 0, 1))
@@ -261,6 +271,7 @@ def test_seed_decides_and_global_state_is_left_alone(diagonal):
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.slow
 def test_no_tensor_without_a_device(diagonal, no_default_device):
     d = torch.arange(300, dtype=F, device="cpu")
     assert eigsh(diagonal(d), 3, 2).converged
@@ -286,6 +297,7 @@ def test_the_host_does_not_wait_for_every_step(diagonal):
     assert syncs.count < pairs.products / 4
 
 
+@pytest.mark.slow
 def test_progress_counts_products(diagonal):
     calls = []
     pairs = eigsh(diagonal(uniform(500)), 3, progress=lambda *args: calls.append(args))
@@ -293,6 +305,7 @@ def test_progress_counts_products(diagonal):
     assert [c[1] for c in calls] == sorted(c[1] for c in calls)
 
 
+@pytest.mark.slow
 def test_a_result_survives_storage(diagonal, tmp_path):
     pairs = eigsh(diagonal(uniform(500)), 3)
     again = results.load(results.save(pairs, tmp_path))
@@ -326,6 +339,7 @@ def test_a_mistake_is_one_message(H, options, message):
         eigsh(H, **options)
 
 
+@pytest.mark.slow
 def test_a_level_is_certified_across_a_gap(diagonal):
     d = torch.linspace(1, 1e3, 5000, dtype=F)  # the gap above 0 is a thousandth of the spread
     pairs = eigsh(diagonal(d), 1, 1)
@@ -337,6 +351,7 @@ def test_a_level_is_certified_across_a_gap(diagonal):
     assert certify_below(diagonal(d), pairs, 0.0, max_products=30).confidence < 0.5
 
 
+@pytest.mark.slow
 def test_a_hidden_negative_eigenvalue_is_found(diagonal):
     d = torch.linspace(1, 1e3, 5000, dtype=F)
     d[1234] = -1e-3
@@ -365,6 +380,7 @@ def test_a_certificate_counts_copies_and_survives_small_operators(dtype, diagona
         certify_below(diagonal(d), two, float("nan"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [0.3, 3.0], ids=["within tol", "wider than tol"])
 def test_bounds_are_matched_by_index_in_clusters_at_the_cut(width, diagonal):
     """More eigenvalues than wanted lie within a few tol of the cut, doubled ones among them."""

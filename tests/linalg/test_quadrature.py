@@ -38,6 +38,7 @@ SPECTRA = {
 INTERVALS = [(-INF, -1e-3), (-INF, 0.05), (0.25, 0.5), (0.3, INF), (5.5, 6.5), (-1e-3, 1e-2), (-INF, INF), (-0.5, -0.4)]
 
 
+@pytest.mark.slow
 @DTYPES
 @pytest.mark.parametrize("name", SPECTRA)
 def test_counts_hold_the_truth(name, dtype, diagonal, device):
@@ -52,6 +53,7 @@ def test_counts_hold_the_truth(name, dtype, diagonal, device):
     assert held >= binom.ppf(1e-3, tried, 0.95)  # a 95 % interval may miss
 
 
+@pytest.mark.slow
 def test_counts_are_not_uselessly_loose(diagonal):
     d = torch.cat([uniform(3000, -0.1, 0.1), torch.tensor([4.0, 5.0], dtype=F)])
     density = spectral_density(diagonal(d), probes=40, steps=40)

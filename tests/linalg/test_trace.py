@@ -20,6 +20,7 @@ SPECTRA = {
 }
 
 
+@pytest.mark.slow
 @DTYPES
 @pytest.mark.parametrize("name", SPECTRA)
 def test_errors_are_calibrated(name, dtype, diagonal):

@@ -27,6 +27,7 @@ def landscape(kind: str, seed: int = 0, size: int = 7, **options: Any) -> ls.Mod
     return ls.ModelLandscape(net.model, net.loss, net.batches(size), l2=net.l2 or None, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", METHODS)
 def test_products_and_blocks_equal_the_dense_hessian(kind: str, method: str) -> None:
@@ -48,6 +49,7 @@ def test_products_and_blocks_equal_the_dense_hessian(kind: str, method: str) -> 
     assert H.products == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_dense_in_both_dtypes(kind: str, dtype: torch.dtype, device: torch.device) -> None:
     A = truth(kind, seed=1)
@@ -81,6 +83,7 @@ def test_a_kept_graph_belongs_to_its_point() -> None:
     assert torch.equal(H @ x, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["regression", "tanh-mlp", "batch-norm", "gru", "encoder", "tied", "huber"])
 def test_gauss_newton_is_its_definition(kind: str) -> None:
     net = problem(kind, seed=1)
@@ -153,6 +156,7 @@ def test_released_graphs_are_made_anew() -> None:
     assert H.retained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_hessian_of_a_part_is_a_diagonal_block(kind: str, device: torch.device) -> None:
     """Away from where the model is, so that parameters outside of the part must be held at the point."""

@@ -40,6 +40,7 @@ def origin(n: int) -> Tensor:
     return torch.zeros(n, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", rows("t1_saddle_sgd"), ids=lambda row: str(row["id"]))
 def test_sgd_leaves_when_the_recursion_does(row: dict[str, Any]) -> None:
     options = {k: row[k] for k in ("lr", "momentum", "dampening", "nesterov", "weight_decay")}
@@ -53,6 +54,7 @@ def test_sgd_leaves_when_the_recursion_does(row: dict[str, Any]) -> None:
     assert bool(study[sgd].escaped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_heavy_ball_at_random_settings(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -69,6 +71,7 @@ def test_heavy_ball_at_random_settings(seed: int) -> None:
         assert found == t
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", rows("t3_adaptive_exit"), ids=lambda row: f"{row['optimizer']}-{row['lam'][1]}")
 def test_adaptive_methods_leave_when_they_should(row: dict[str, Any]) -> None:
     name = spec(row["optimizer"], row["kwargs"])
@@ -82,6 +85,7 @@ def test_adaptive_methods_leave_when_they_should(row: dict[str, Any]) -> None:
         assert study[name].steps.tolist() == [row["exit_step"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row", [r for r in rows("t2_noise_exit") if r["lr"] > 0.04 and r.get("exact_mean")], ids=lambda r: str(r["id"])
 )
@@ -111,6 +115,7 @@ def rosenbrock(x: Tensor) -> Tensor:
     return (1 - x[..., 0]) ** 2 + 10 * (x[..., 1] - x[..., 0] ** 2) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_row_is_the_run_alone(name: str, dtype: torch.dtype, device: torch.device) -> None:
     f = ls.FunctionLandscape(rosenbrock, dim=2)
@@ -166,6 +171,7 @@ def test_a_diverged_run_is_kept_and_disturbs_no_other() -> None:
     assert torch.equal(found.ends[1], alone["sgd:lr=0.1,momentum=0.5"].ends[0])
 
 
+@pytest.mark.slow
 def test_underflow_is_called_arithmetic() -> None:
     f = ls.FunctionLandscape(lambda x: -0.5 * x[..., 0] ** 2 * 1e-12 + 0.5 * x[..., 1] ** 2, dim=2)
     start = torch.tensor(
@@ -269,6 +275,7 @@ def test_gradients_of_many_points_are_those_of_each(dtype: torch.dtype, device: 
     torch.testing.assert_close(f.many().values(X), f.value(X))
 
 
+@pytest.mark.slow
 def test_rows_hold_one_micro_batch_and_some_rows_at_a_time() -> None:
     """What autograd saves of 8 micro-batches is freed one by one; the plane's rows go in parts."""
     torch.manual_seed(0)
@@ -348,6 +355,7 @@ def test_minibatches_are_samples_of_the_gradient(device: torch.device) -> None:
     assert float((torch.cov(drawn.T) - covariance).norm() / covariance.norm()) < 0.05
 
 
+@pytest.mark.slow
 def test_noise_has_the_covariance_of_the_hessian(device: torch.device) -> None:
     """Absolute values of the eigenvalues over the size, where the run is: of a cubic saddle's bent axes, and of a network."""
     cubic = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 + 3 * x[..., 0] * x[..., 1] - x[..., 1] ** 3, dim=2)
@@ -363,6 +371,7 @@ def test_noise_has_the_covariance_of_the_hessian(device: torch.device) -> None:
         noises.noise(quadratic([1.0] * 65), "hessian:4", np.random.SeedSequence(0), at.device)
 
 
+@pytest.mark.slow
 def test_a_network_leaves_its_saddle_at_the_predicted_rate(device: torch.device) -> None:
     """A tanh net at zero: the unstable part grows by 1 + lr |lambda| a step, and mini-batches get it out too."""
     f = network(torch.float64, device)
@@ -436,6 +445,7 @@ class Branching(nn.Module):
         return y if y.sum().item() < 1e9 else 2 * y
 
 
+@pytest.mark.slow
 def test_a_model_that_vmap_refuses_goes_row_by_row() -> None:
     x, y = torch.randn(8, 3).double(), torch.randn(8, 1).double()
     f = ls.ModelLandscape(Branching().double(), nn.functional.mse_loss, [(x[:5], y[:5]), (x[5:], y[5:])])

@@ -49,6 +49,7 @@ def rosenbrock(x: Tensor) -> Tensor:
     return (1 - x[..., 0]) ** 2 + 100 * (x[..., 1] - x[..., 0] ** 2) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), REFERENCE.CASES, ids=[spec(*case) for case in REFERENCE.CASES])
 def test_rows_follow_the_rule_in_numpy(name: str, options: dict[str, Any], doubles: None) -> None:
     """The first row step by step from its start, at settings that do not amplify rounding; all rows, which some settings bounce across
@@ -90,6 +91,7 @@ def alone(f: ls.ModelLandscape, x: Tensor, make: Any, steps: int) -> Tensor:
     return f.point()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "kind", "options", "overrides"),
     [
@@ -143,6 +145,7 @@ def test_matrices_stay_matrices(line: str) -> None:
     assert float((ensemble.points - X).abs().max()) > 0.01
 
 
+@pytest.mark.slow
 def test_a_study_with_groups_and_with_muon() -> None:
     """A frozen layer stays where it is; Muon leaves the saddle at zero of a net without biases."""
     f = network(bias=False)

@@ -55,6 +55,7 @@ def test_theory_is_what_is_measured_on_a_quadratic(turn: Tensor | None, device: 
     assert study["sgd:lr=0.1"].theory.conditions == "f is quadratic"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [r for r in T2 if r["lr"] == 0.1 and r["sigma"] < 0.5], ids=lambda r: str(r["sigma"]))
 def test_noise_driven_medians_are_those_of_the_table(row: dict[str, float]) -> None:
     study = ls.escape(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], 4_000, 400, 0.0, noise=f"isotropic:{row['sigma']}")
@@ -86,6 +87,7 @@ def test_why_there_is_no_law() -> None:
     assert "off by 50 %" in study["sgd:lr=0.1"].theory.conditions  # -2 x + 4 x^3 against -2 x, at 1/2
 
 
+@pytest.mark.slow
 def test_a_network_leaves_at_the_predicted_rate() -> None:
     """The net's own Hessian at zero, exact recursions of it, and thousands of its neighbours' steps by torch."""
     torch.manual_seed(0)
@@ -127,6 +129,7 @@ def test_medians_cover() -> None:
     assert median(np.ones(3)).high == math.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", ["lr", "noise", "start", "curvature", "dim"])
 def test_sweeps_follow_the_theory(over: str, tmp_path: Path) -> None:
     values = {"lr": [0.03, 0.3], "noise": [0.001, 0.1], "start": [1e-8, 1e-2], "curvature": [0.2, 1.5], "dim": [2, 9]}[
@@ -161,6 +164,7 @@ def test_sweeps_refuse() -> None:
         ls.optimizers.sweep(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], "lr", [])
 
 
+@pytest.mark.slow
 def test_paths_are_where_the_runs_went(tmp_path: Path) -> None:
     f = quadratic([-0.04, 1.0, 0.5])
     study = ls.escape(f, origin(3), ["sgd:lr=0.1"], 5, 5_000, 1e-3, record=2)
@@ -181,6 +185,7 @@ def test_paths_are_where_the_runs_went(tmp_path: Path) -> None:
     assert ls.escape(f, origin(3), ["sgd:lr=0.1"], 2, 5)["sgd:lr=0.1"].paths is None
 
 
+@pytest.mark.slow
 def test_every_tensor_names_its_device() -> None:
     f, at = quadratic([-1.0, 1.0, 0.5]), origin(3)
     kick = "perturbed:radius=1e-3,threshold=0.01,interval=3"
@@ -252,6 +257,7 @@ def test_rows_are_kicked_by_their_own_gradient() -> None:
     assert torch.equal(plain["sgd:lr=0.1"].ends, still["sgd:lr=0.1"].ends)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [2, 3, 4, 6])
 def test_perturbed_descent_on_the_octopus(d: int) -> None:
     """Mean steps of 40 runs by another program: 52, 98.4, 145, 194, 242 at d = 2 ... 6, all within their errors."""

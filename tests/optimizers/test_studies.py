@@ -16,6 +16,7 @@ from landscape import theory
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
 
 
+@pytest.mark.slow
 def test_octopus_is_exponential_and_polynomial(tmp_path: Path) -> None:
     """Exact steps at d = 2 ... 4 within the 2 % of the starts; the factor a dimension is kappa, the perturbed one linear."""
     study = ls.optimizers.octopus_study((2, 3, 4, 5), L=1.5, runs=8, steps=1_500, seed=1)
@@ -42,6 +43,7 @@ def test_octopus_is_exponential_and_polynomial(tmp_path: Path) -> None:
     assert last[3] - last[2] == pytest.approx(last[2] - last[1], rel=0.35)  # as long at each saddle: linear in d
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "L", "held"), [(torch.float32, math.e, 4), (torch.float64, math.e, 5)], ids=["f32", "f64"]
 )
@@ -62,6 +64,7 @@ def test_underflow_is_named_and_left_out_of_fits(dtype: torch.dtype, L: float, h
     assert not any("gradient descent: factor" in key for key in study.fits)
 
 
+@pytest.mark.slow
 def test_noise_takes_sgd_over_a_barrier() -> None:
     """The exact time, of a table, with the top moved for looking once a step; its slope is that of the barrier."""
     study = ls.optimizers.barrier_study((0.15, 0.2, 0.3), lr=0.02, runs=400, seed=3)
@@ -74,6 +77,7 @@ def test_noise_takes_sgd_over_a_barrier() -> None:
             assert 1 < predicted * 0.02 / table[round(1 / x, 6)] < 1.25  # later by what is not seen between looks
 
 
+@pytest.mark.slow
 def test_sgds_own_noise_takes_it_out_of_sharp_minima_first() -> None:
     """Means of the chain itself by a plain second one in NumPy; the formula of Xie et al. in its exponent."""
     study = ls.optimizers.minimum_study((3, 6), (1.0, 2.0), runs=400, steps=3_000, seed=1)
@@ -106,6 +110,7 @@ def passage(well: float, top: float, joint: float, end: float, lr: float, B: flo
     return times
 
 
+@pytest.mark.slow
 def test_plateaus_of_deep_linear_networks() -> None:
     study = ls.optimizers.plateau_study((2, 3), (1e-3, 1e-2, 1e-1), strength=1.3, lr=0.01)
     for series in study.series:
@@ -114,6 +119,7 @@ def test_plateaus_of_deep_linear_networks() -> None:
     assert study.series[0].predicted[0] == pytest.approx(100 * math.log(1.3 / 1e-3 - 1) / (2 * 1.3))  # closed form
 
 
+@pytest.mark.slow
 def test_optimisers_leave_the_saddles_of_a_network_census() -> None:
     """Points of index 1 and more that searches found; rates by exact recursions of the Hessian there beside torch's."""
     torch.manual_seed(2)
@@ -139,6 +145,7 @@ def test_optimisers_leave_the_saddles_of_a_network_census() -> None:
         ls.optimizers.saddle_study(ls.zoo.load("double-well", dim=1), [torch.ones(1).double()], ["sgd:lr=0.1"])
 
 
+@pytest.mark.slow
 def test_training_settles_at_the_edge_of_stability() -> None:
     """2 / lr for gradient descent, (2 + 2 mu) / lr with momentum: reached from below, within 4 % over the second half."""
     torch.manual_seed(0)
@@ -162,6 +169,7 @@ def test_training_settles_at_the_edge_of_stability() -> None:
         ls.optimizers.edge_of_stability(f, before, ["adam:lr=0.1"])
 
 
+@pytest.mark.slow
 def test_the_heavy_ball_settles_at_its_edge() -> None:
     """3.8 / lr at momentum 0.9, on labels of noise: an easy fit is over before the edge, or jumps from it to a flat minimum."""
     torch.manual_seed(0)

@@ -44,6 +44,7 @@ def test_a_profile_goes_by_length(dtype: torch.dtype, device: torch.device) -> N
     assert p.barrier == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "bends", "most"), [("bezier", 1, 0.03), ("bezier", 3, 3e-3), ("polygon", 3, 0.02)])
 def test_the_curve_goes_round_the_hill(kind: str, bends: int, most: float, tmp_path: Path) -> None:
     f, (a, b) = _ring(), _ends(torch.float64, torch.device("cpu"))

@@ -11,6 +11,7 @@ from censuses import SADDLE_EDGES, by_hand, cubic_roots, himmelblau_census, styb
 import landscape as ls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_a_product_joins_minima_that_differ_in_one_coordinate(n: int, dtype: torch.dtype, device: torch.device) -> None:
     """At a pass one coordinate is at its maximum; the minima below it have that coordinate low and high."""
@@ -80,6 +81,7 @@ def test_a_chain_of_wells_is_joined_by_rising_barriers() -> None:
     assert [m.level for m in tree.merges] == pytest.approx(sorted(p.value for p in census.points if p.index == 1))
 
 
+@pytest.mark.slow
 def test_a_stiff_valley_does_not_lead_astray() -> None:
     """(x^2 - 1)^2 + x / 10 + 2000 (y - sin 3x)^2: the valley winds, and its two ends are the minima."""
     f = ls.FunctionLandscape(
@@ -115,6 +117,7 @@ def test_a_sphere() -> None:
     assert tree.connected
 
 
+@pytest.mark.slow
 def test_what_is_missing_from_the_list_is_said() -> None:
     """Without the lowest minimum two saddles have a side that leads nowhere known, and two groups stay apart."""
     f, census = styblinski_census(2)

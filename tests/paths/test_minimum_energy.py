@@ -66,6 +66,7 @@ def test_himmelblau(start: int, end: int, met: list[int], dtype: torch.dtype, de
     assert [s.kind for s in path.stations] == ["minimum", "saddle", "minimum"]
 
 
+@pytest.mark.slow
 def test_mueller_brown_meets_both_passes_and_the_minimum_between(dtype: torch.dtype) -> None:
     """Published energies: Mueller & Brown 1979. Ends given to three digits are relaxed, and the reasons say so."""
     f = landscape(mueller_brown)
@@ -127,6 +128,7 @@ def test_a_ring_of_rotors_unwinds_over_one_weak_link(turns: int) -> None:
     assert path.barrier == pytest.approx(3.5 - 5 * (1 - math.cos(2 * math.pi / 5)), abs=1e-10)
 
 
+@pytest.mark.slow
 def test_from_one_winding_to_the_other_no_minimum_is_met_twice() -> None:
     """The gradient flow from either side of every saddle must end at its neighbours on the path."""
     f = ls.FunctionLandscape(xy_ring, 4, ls.Torus(2 * math.pi))
@@ -144,6 +146,7 @@ def test_from_one_winding_to_the_other_no_minimum_is_met_twice() -> None:
         assert found == {1, 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("radius", [1.0, 2.5])
 def test_a_sphere_is_crossed_along_a_great_circle(radius: float, dtype: torch.dtype) -> None:
     """Half x'Ax from -v1 to v1: the lowest pass is at v2, (lambda2 - lambda1) r^2 / 2 above, whatever circle was tried first."""
@@ -177,6 +180,7 @@ def test_a_line_has_its_maximum_for_a_pass() -> None:
     assert float(path.saddle.x) == pytest.approx(top, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_scale_and_shift_change_nothing_but_the_units() -> None:
     f = landscape(himmelblau)
     g = ls.FunctionLandscape(lambda x: 1e-6 * himmelblau(1e-3 * x) - 4.0, 2)
@@ -202,6 +206,7 @@ def test_an_end_on_a_saddle_is_relaxed_off_it() -> None:
     assert path.stations[-1].kind == "minimum"
 
 
+@pytest.mark.slow
 def test_too_few_steps_are_no_convergence() -> None:
     f = landscape(mueller_brown)
     path = ls.minimum_energy_path(f, at([-0.558, 1.442]), at([0.623, 0.028]), max_steps=5)
@@ -215,6 +220,7 @@ def _tent(x: Tensor) -> Tensor:
     return (x[..., 0].abs() - 1).abs() + x[..., 1] ** 2
 
 
+@pytest.mark.slow
 def test_a_top_with_a_kink_is_no_saddle() -> None:
     """| |x| - 1 | + y^2 has its pass at a kink, where no Hessian is: the numbers must not claim a saddle."""
     path = ls.minimum_energy_path(ls.FunctionLandscape(_tent, 2), at([-1.0, 0.0]), at([1.0, 0.0]), max_steps=300)
@@ -280,6 +286,7 @@ def _trained(seed: int, dtype: torch.dtype, width: int) -> ls.ModelLandscape:
     return ls.ModelLandscape(model, nn.functional.cross_entropy, [(X.to(dtype), y)], l2={"*": 2e-2}, dtype=dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "dtype"), [(6, torch.float32), (5, torch.float64)], ids=["140-f32", "107-f64"])
 def test_between_two_networks_the_path_is_far_lower_than_the_straight_line(width: int, dtype: torch.dtype) -> None:
     """Draxler et al. 2018: two seeds. Few steps, so that the path need not have settled; it must say so."""
@@ -296,6 +303,7 @@ def test_between_two_networks_the_path_is_far_lower_than_the_straight_line(width
     assert torch.equal(f.point(), a)
 
 
+@pytest.mark.slow
 def test_large_dimensions_go_by_products() -> None:
     """520 coordinates, a double well in the first and springs of other stiffness in the others: the pass is 1 above, at 0."""
     stiff = torch.linspace(1, 20, 519, dtype=torch.float64)
@@ -325,6 +333,7 @@ def test_progress_is_told(calls: Any) -> None:
     assert {"path", "verdicts along the path"} <= set(calls.seen)
 
 
+@pytest.mark.slow
 def test_no_tensor_is_made_on_the_default_device() -> None:
     """Under a default device that holds no numbers, any tensor made without a device fails at once."""
     f, sphere = landscape(himmelblau), ls.Sphere(1.0)
@@ -340,6 +349,7 @@ def test_no_tensor_is_made_on_the_default_device() -> None:
     assert all(path.converged for path in paths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("particles", [6, 7])
 def test_clusters_are_laid_over_each_other_before_a_path_is_sought(particles: int) -> None:
     """From the lowest minimum to the others, turned and with their atoms exchanged: every pass is a published one."""
@@ -362,6 +372,7 @@ def test_clusters_are_laid_over_each_other_before_a_path_is_sought(particles: in
         assert path.reasons[0].startswith("the last end is a copy of the one given, by symmetry")
 
 
+@pytest.mark.slow
 def test_a_path_between_two_copies_of_one_minimum_keeps_its_ends() -> None:
     f = ls.zoo.load("lennard-jones", particles=3)
     a = f.stationary_points()[0].x

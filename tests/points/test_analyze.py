@@ -23,6 +23,7 @@ def dense_truth(kind: str, seed: int) -> tuple[ls.ModelLandscape, Tensor, Tensor
     return f, 0.5 * (H + H.T), torch.func.grad(objective)(point)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 def test_the_report_against_dense_linear_algebra(method: str) -> None:
     f, H, g = dense_truth("encoder", seed=1)
@@ -53,6 +54,7 @@ def test_the_report_against_dense_linear_algebra(method: str) -> None:
     assert {c.name: c.status for c in report.checks}["kernels"] is Status.NOTE
 
 
+@pytest.mark.slow
 def test_slices_pass_through_the_loss_and_follow_the_parabola() -> None:
     f, H, g = dense_truth("tanh-mlp", seed=0)
     report = ls.analyze(f)
@@ -69,6 +71,7 @@ def test_slices_pass_through_the_loss_and_follow_the_parabola() -> None:
         assert torch.equal(cut.predicted, report.point.value + cut.slope * cut.t + 0.5 * cut.curvature * cut.t**2)
 
 
+@pytest.mark.slow
 def test_data_sampling_errors_against_a_bootstrap() -> None:
     torch.manual_seed(1)
     samples = 400
@@ -104,6 +107,7 @@ def test_one_batch_has_no_sampling_error() -> None:
     assert report.sampling_errors.isnan().all()
 
 
+@pytest.mark.slow
 def test_a_report_is_stored_and_comes_back(tmp_path: Path) -> None:
     net = problem("gru")
     f = ls.ModelLandscape(net.model, net.loss, net.batches(5))
@@ -148,6 +152,7 @@ def test_a_formula_is_analysed_too(dtype: torch.dtype, device: torch.device) -> 
     assert any("way down" in line for line in report.advice)
 
 
+@pytest.mark.slow
 def test_advice_names_what_was_found() -> None:
     f, H, _ = dense_truth("relu-mlp", seed=0)
     report = ls.analyze(f)
@@ -159,6 +164,7 @@ def test_advice_names_what_was_found() -> None:
     )
 
 
+@pytest.mark.slow
 def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     stages: list[str] = []
     f, _, _ = dense_truth("regression", seed=0)
@@ -168,6 +174,7 @@ def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 def test_nothing_is_made_on_the_default_device(method: str) -> None:
     """What would land on the wrong device of a GPU machine lands on meta here, and fails at once."""
@@ -179,6 +186,7 @@ def test_nothing_is_made_on_the_default_device(method: str) -> None:
         ls.classify(flat, at, method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["newton-mr", "saddle-free"])
 def test_a_polished_point_is_stationary_and_the_model_stays(method: str, tmp_path: Path) -> None:
     net = problem("tanh-mlp")

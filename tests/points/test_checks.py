@@ -104,6 +104,7 @@ def test_dropout_active_and_inactive() -> None:
     assert "another seed changes it" in result["determinism"].message
 
 
+@pytest.mark.slow
 def test_batch_norm_in_train_mode_and_after_dropout() -> None:
     plain = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3))
     after = nn.Sequential(nn.Linear(4, 5), nn.Dropout(), nn.BatchNorm1d(5), nn.Linear(5, 3))
@@ -134,6 +135,7 @@ def test_random_losses_are_reported() -> None:
     assert "frozen here by seed 0" in frozen.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["attention", "fused-attention", "encoder", "gru", "lstm", "weight-norm"])
 def test_switched_kernels_are_reported(kind: str) -> None:
     net = problem(kind)

@@ -41,6 +41,7 @@ def uphill(x: Tensor) -> Tensor:
     return (x + x**3 / 3).sum(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["newton-mr", "gradient-norm"])
 def test_himmelblaus_nine_points(method: str, route: str, dtype: torch.dtype, device: torch.device) -> None:
     f = ls.FunctionLandscape(himmelblau, 2, ls.Box(-5.0, 5.0))
@@ -55,6 +56,7 @@ def test_himmelblaus_nine_points(method: str, route: str, dtype: torch.dtype, de
         assert (found.x.dtype, found.x.device.type) == (dtype, device.type)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(5))
 def test_every_index_is_reached(index: int, route: str, dtype: torch.dtype) -> None:
     f = ls.FunctionLandscape(tang, 4, ls.Box(-5.0, 5.0))
@@ -108,6 +110,7 @@ def test_a_gradient_flat_end_is_named(method: str, route: str, dtype: torch.dtyp
     assert found.gradient_norm == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_search_without_end_is_named() -> None:
     away = ls.FunctionLandscape(lambda x: torch.log1p(x.square()).sum(-1), 2)
     found = ls.find_stationary(away, torch.tensor([3.0, 2.0], dtype=torch.float64))
@@ -124,6 +127,7 @@ def test_a_search_without_end_is_named() -> None:
     assert loose.gradient_norm <= 1e-3 * loose.start_gradient_norm
 
 
+@pytest.mark.slow
 def test_eigenvectors_on_a_sphere(route: str, dtype: torch.dtype, device: torch.device) -> None:
     """x'Ax on the unit sphere is stationary at A's eigenvectors; the k-th has index k (Courant and Fischer)."""
     Q, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))
@@ -203,6 +207,7 @@ def small(dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[ls.Mo
     ), model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["newton-mr", "saddle-free", "eigenvector-following"])
 def test_a_small_network_to_rounding(method: str, route: str, dtype: torch.dtype, device: torch.device) -> None:
     if route == "matrix-free" and dtype == torch.float32 and method != "newton-mr":
@@ -248,6 +253,7 @@ def test_the_same_seed_finds_the_same() -> None:
     assert a.search_products == b.search_products
 
 
+@pytest.mark.slow
 def test_a_found_point_is_a_stationary_point_and_is_stored(tmp_path: Path) -> None:
     f = ls.FunctionLandscape(himmelblau, 2, ls.Box(-5.0, 5.0))
     found = ls.find_stationary(f, torch.tensor([2.0, 2.0], dtype=torch.float64))

@@ -187,6 +187,7 @@ def test_cells_that_are_not_finite_stay(tmp_path: Path) -> None:
     torch.testing.assert_close(ls.load(tmp_path).values, s.values, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_the_centre_has_the_hessians_curvature() -> None:
     f = _net(torch.float64, torch.device("cpu"))
     x = f.point()
@@ -226,6 +227,7 @@ def _trained(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
     return ls.ModelLandscape(model, nn.CrossEntropyLoss(), batches)
 
 
+@pytest.mark.slow
 def test_curvatures_of_a_trained_network_are_the_hessians_to_1e_4(dtype: torch.dtype, device: torch.device) -> None:
     f = _trained(dtype, device)
     picture = ls.surface(f, f.point(), resolution=3)
@@ -253,6 +255,7 @@ def test_a_well_far_narrower_than_the_span_is_seen() -> None:
     assert float(check.measured[0]) == pytest.approx(1e6, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_curvatures_by_chance_alike_are_not_taken_in_float32(device: torch.device) -> None:
     f = _sentences(torch.float32, device)
     for seed in range(4):

@@ -23,6 +23,7 @@ def test_goe_index_is_that_of_exact_arithmetic(n):
     assert ls.theory.goe_index(n) == pytest.approx(table("goe_index")[str(n)]["P_index"], rel=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 12, 25])
 def test_two_exact_routes_to_the_same_chance(n):
     logs = ls.theory.goe_index(n, log=True)
@@ -74,6 +75,7 @@ def test_pspin_thresholds_are_saved(tmp_path):
     assert ls.load(tmp_path) == levels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(table("torus_d1_d2")))
 def test_torus_counts(name):
     row = table("torus_d1_d2")[name]

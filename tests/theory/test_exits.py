@@ -65,6 +65,7 @@ def drawn(seed: int) -> tuple[list[float], np.ndarray, float, dict[str, Any]]:
     return lam.tolist(), rng.normal(size=(2, n)) * 10 ** rng.uniform(-12, -2), 10 ** rng.uniform(-1, 1), chosen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(32))
 def test_exit_is_that_of_a_plain_recursion_and_of_torch(seed):
     lam, X, radius, chosen = drawn(seed)
@@ -87,6 +88,7 @@ def test_exit_is_that_of_a_plain_recursion_and_of_torch(seed):
     assert found[0] == -1
 
 
+@pytest.mark.slow
 def test_exit_where_formats_end():
     """Starts below the smallest float64's square, distances above the largest: logarithms are the truth."""
     t = ls.theory.sgd_exit([-0.5], [[1e-300], [0.9], [2.0]], 1.0, lr=0.2)
@@ -99,6 +101,7 @@ def test_exit_where_formats_end():
     assert ls.theory.sgd_exit([-1.0], [0.0], lr=0.1).tolist() == [-1]
 
 
+@pytest.mark.slow
 def test_growth_is_the_spectral_radius():
     rng = np.random.default_rng(0)
     for form in range(4):

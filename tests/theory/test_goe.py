@@ -37,6 +37,7 @@ def test_positive_closed_forms():
     assert ls.theory.goe_positive(3) == pytest.approx((math.pi - 2 * math.sqrt(2)) / (4 * math.pi), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 9])
 def test_sampled_intervals_cover_the_exact_value(n):
     exact = table("goe_positive")["4"]["probability"] if n == 4 else math.exp(log_positive(n))
@@ -47,6 +48,7 @@ def test_sampled_intervals_cover_the_exact_value(n):
     assert 180 <= inside <= 198  # of 200 draws with chance 0.95: outside this with chance 0.004
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [13, 20, 60])
 def test_sampler_far_below_every_float(n):
     value = ls.theory.goe_positive(n, seed=3, method="sample", log=True)
@@ -56,6 +58,7 @@ def test_sampler_far_below_every_float(n):
     assert 1 < value.value / law < 1.18  # the ratio at n = 8, falling to 1
 
 
+@pytest.mark.slow
 def test_beyond_twelve_the_answer_has_an_error():
     value = ls.theory.goe_positive(20, seed=1)
     assert 0 < value.error < 0.01 * value.value
@@ -70,6 +73,7 @@ def test_sampler_leaves_the_global_random_state_alone():
     assert (np.random.get_state()[1] == before).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -22,6 +22,7 @@ def rows(name: str, part: str = "rows") -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [r for r in rows("t2_noise_exit") if len(r["lam"]) == 1], ids=lambda r: str(r["id"]))
 def test_noise_driven_exit_in_one_direction(row):
     law = theory.noise_exit(row["lam"][0], lr=row["lr"], sigma=row["sigma"], radius=row["R"])
@@ -43,6 +44,7 @@ def test_noise_driven_exit_in_several_directions():
     assert law.mean == pytest.approx(row["mc"]["mean"], rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_driven_exit_simulated(seed):
     rng = np.random.default_rng(seed)

@@ -40,6 +40,7 @@ def shown(title: str) -> tuple[str, str]:
     return blocks[at][2], blocks[at + 1][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("package", "title"), [("lightning", "lightning"), ("transformers", "hugging face")])
 def test_the_loop_is_traced_as_the_page_says(package: str, title: str, tmp_path: Path) -> None:
     for needed in (package, "accelerate"):

@@ -148,6 +148,7 @@ RUNS: dict[str, tuple[str, Callable[[], ls.training.Trace]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(RUNS))
 def test_the_true_cause_is_named_first(name: str, tmp_path: Path) -> None:
     cause, run = RUNS[name]
@@ -161,6 +162,7 @@ def test_the_true_cause_is_named_first(name: str, tmp_path: Path) -> None:
     assert ls.diagnose(ls.training.Trace.load(tmp_path)) == diagnosis  # the trace is enough
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_units_of_the_loss_change_no_cause(scale: float) -> None:
     for formula, start, lr, steps in (
@@ -205,11 +207,13 @@ def test_a_trace_without_a_step_is_refused() -> None:
         ls.diagnose("runs/trace")
 
 
+@pytest.mark.slow
 def test_units_that_died_in_the_run_are_told() -> None:
     assert any("died in the run" in line for line in ls.diagnose(RUNS["too large, units die"][1]()).causes[0].evidence)
     assert not any("died in the run" in line for line in ls.diagnose(RUNS["dead"][1]()).causes[0].evidence)
 
 
+@pytest.mark.slow
 def test_remedies_are_tried_where_the_trace_ended() -> None:
     """Strict saddle: the step along the eigenvector leaves it at ln(1 + lr |curvature|), and the trials are part of the answer."""
     w = torch.tensor([1e-3, 0.0], dtype=torch.float64, requires_grad=True)
@@ -241,6 +245,7 @@ def test_remedies_are_tried_where_the_trace_ended() -> None:
     assert ls.diagnose(tracer.result).probes == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_carried_on_and_left_alone() -> None:
     model = zeroed(net(nn.Tanh, 5, 8, 3))
     x = torch.randn(32, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -279,6 +284,7 @@ def test_a_checkpoint_is_carried_on_and_left_alone() -> None:
         ls.training.continuation(f, "sdg:lr=0.1")
 
 
+@pytest.mark.slow
 def test_the_floor_is_what_noise_keeps_up_in_a_bowl() -> None:
     """r tr(Sigma) / 4, and that loss is there: the mean of f over the late records."""
     rate, sigma, n = 0.05, 0.3, 8

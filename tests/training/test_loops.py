@@ -127,6 +127,7 @@ def run(name: str, traced: bool, evaluate: int = 1) -> tuple[Tensor, Tensor, ls.
     return torch.cat([t.reshape(-1).double() for t in model.state_dict().values()]), torch.get_rng_state(), trace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(LOOPS))
 def test_a_traced_loop_is_the_untraced_one(name: str) -> None:
     weights, state, _ = run(name, False)

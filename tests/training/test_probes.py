@@ -10,6 +10,7 @@ import landscape as ls
 from landscape.zoo import stuck
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", stuck.names())
 def test_the_known_cure_wins(name: str) -> None:
     run = stuck.get(name)
@@ -18,6 +19,7 @@ def test_the_known_cure_wins(name: str) -> None:
     assert ls.training.probe(scene.f, scene.optimizer, steps=40, seeds=seeds).best in run.remedies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", range(stuck.VARIANTS))
 def test_nothing_wins_by_next_to_nothing_far_from_a_well(variant: int) -> None:
     """Every gain there is below 1e-8; the step to the well's bottom, seven away, is what helps."""
@@ -30,6 +32,7 @@ def test_nothing_wins_by_next_to_nothing_far_from_a_well(variant: int) -> None:
     assert "step of length" in str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", range(stuck.VARIANTS))
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_well_that_the_gradient_does_not_point_to_is_found(variant: int, seed: int) -> None:
@@ -41,6 +44,7 @@ def test_a_well_that_the_gradient_does_not_point_to_is_found(variant: int, seed:
     assert found.along in str(found)
 
 
+@pytest.mark.slow
 def test_a_gain_counts_by_the_unit_of_the_loss() -> None:
     """f = c x^2 / 2 at x = 1: the gain of a tenfold rate is known; negligible is a share of the loss, or of what the caller says."""
 
@@ -60,6 +64,7 @@ def test_a_gain_counts_by_the_unit_of_the_loss() -> None:
     assert run(1.0, scale=100.0).negligible == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_a_remedy_beats_a_control_that_diverges() -> None:
     """f = x^4: at rate 1 from 10 the control leaves the floating-point numbers, at a thousandth of the square it comes down."""
     model = stuck.Point(torch.full((1,), 10.0, dtype=torch.float64), lambda x: x.pow(4).sum())
@@ -69,6 +74,7 @@ def test_a_remedy_beats_a_control_that_diverges() -> None:
     assert found.best == "rate x0.1"
 
 
+@pytest.mark.slow
 def test_escape_follows_the_predicted_rate() -> None:
     def formula(x: torch.Tensor) -> torch.Tensor:
         return x[0] ** 2 - 0.5 * x[1] ** 2
@@ -117,6 +123,7 @@ def bits(value: object) -> object:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD, torch.optim.RMSprop])
 def test_nothing_of_the_user_moves(
@@ -149,6 +156,7 @@ def test_nothing_of_the_user_moves(
     assert all(math.isfinite(p.change.value) for p in found.probes)
 
 
+@pytest.mark.slow
 def test_the_same_seed_finds_the_same(device: torch.device, dtype: torch.dtype) -> None:
     f, opt = small_run(device, dtype)
     first, again, other = (ls.training.probe(f, opt, steps=4, seeds=2, seed=s) for s in (0, 0, 1))
@@ -156,6 +164,7 @@ def test_the_same_seed_finds_the_same(device: torch.device, dtype: torch.dtype) 
     assert other["noise"] != first["noise"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
 def test_the_control_is_the_run_itself(
     optimizer: type[torch.optim.Optimizer], device: torch.device, dtype: torch.dtype
@@ -177,6 +186,7 @@ def test_the_control_is_the_run_itself(
     assert found.change.value == pytest.approx(after - before, rel=1e-9 if dtype == torch.float64 else 1e-3)
 
 
+@pytest.mark.slow
 def test_sick_units_are_healed_in_single_precision(device: torch.device) -> None:
     """Dead ReLUs on the device and in the dtype at hand: every unit gets fresh weights, the loss falls."""
     scene = stuck.get("dead-relus").build(0, 1)
@@ -187,6 +197,7 @@ def test_sick_units_are_healed_in_single_precision(device: torch.device) -> None
     assert found.best == "revive dead units"
 
 
+@pytest.mark.slow
 def test_probes_are_saved_and_loaded_whole(tmp_path: Path) -> None:
     """Infinite estimates of a diverged trial included."""
     model = stuck.Point(torch.full((1,), 10.0, dtype=torch.float64), lambda x: x.pow(4).sum())
@@ -200,6 +211,7 @@ def test_probes_are_saved_and_loaded_whole(tmp_path: Path) -> None:
     assert str(back) == str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dead-relus", "saturated-sigmoids", "zero-tanh", "noise-floor"])
 def test_no_tensor_lands_on_the_default_device(name: str) -> None:
     """What would land on the wrong device of a GPU machine lands on meta here, and fails at once."""

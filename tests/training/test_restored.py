@@ -67,6 +67,7 @@ RUNS: dict[str, tuple[Callable[[nn.Module], Optimizer], str, bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_continued_run_is_the_uninterrupted_one(name: str) -> None:
     make, spec, frozen = RUNS[name]

@@ -84,6 +84,7 @@ def train(
     return weights, torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), trace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("name", list(loops()))
 def test_a_traced_run_is_the_untraced_one_bit_by_bit(name: str, own: bool) -> None:
@@ -215,6 +216,7 @@ def plateaus() -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("f", "start", "lr", "events"), plateaus())
 def test_plateaus_are_as_long_as_in_the_truth_tables(
     f: ls.FunctionLandscape, start: list[float], lr: float, events: dict[int, float]

@@ -69,6 +69,7 @@ def test_every_table_is_used() -> None:
     assert {p.stem for p in TRUTH.glob("*.json") if not p.stem.startswith(tuple(formulas))} == set(CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", CASES)
 def test_tables_hold(file: str) -> None:
     """Stationary, and with the value, the eigenvalues and the verdict of the table; of long tables every few verdicts."""
@@ -90,6 +91,7 @@ def test_tables_hold(file: str) -> None:
         assert (point.uncertainty <= 1e-10 * max(bend, 1)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", LISTED)
 def test_the_zoo_lists_the_table(file: str) -> None:
     f, body = load(*CASES[file]), table(file)
@@ -111,6 +113,7 @@ def test_the_zoo_lists_the_table(file: str) -> None:
         assert p.kind == (q["kind"] if p.nullity < f.dim else "plateau")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", CASES)
 def test_counts_are_those_of_the_table(file: str) -> None:
     f, body = load(*CASES[file]), table(file)
@@ -123,6 +126,7 @@ def test_counts_are_those_of_the_table(file: str) -> None:
     assert f.complete == (file not in ("lennard_jones_6", "lennard_jones_7"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["styblinski-tang", "rastrigin"])
 def test_products_are_counted_and_listed(name: str) -> None:
     for n, body in table(name.replace("-", "_"))["products"].items():
@@ -195,6 +199,7 @@ def test_xy_ring_counts_what_it_lists() -> None:
         assert sum((-1) ** k * count for k, count in f.counts.items()) == 0  # the torus
 
 
+@pytest.mark.slow
 def test_phi4_ring_beyond_the_tables() -> None:
     assert load("phi4-ring", {"sites": 5, "coupling": 0}).counts == load("styblinski-tang", {"dim": 5}).counts
     f = load("phi4-ring", {"sites": 7, "coupling": 0.2})

@@ -184,6 +184,7 @@ def test_a_deep_origin_is_a_plateau_and_partial_fits_are_flat_saddles() -> None:
     assert "no minimum" in " ".join(ls.classify(f, second.x, "dense").reasons)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 @pytest.mark.parametrize("case", ["hidden 6", "bottleneck 3"])
 def test_verdicts_on_six_directions(case: str, method: str, device: torch.device) -> None:
@@ -196,6 +197,7 @@ def test_verdicts_on_six_directions(case: str, method: str, device: torch.device
         assert_verdict(ls.classify(f, point.x.to(device), method), point)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 @pytest.mark.parametrize("name", ["repeated", "more inputs", "four layers"])
 def test_verdicts_on_networks(name: str, method: str, dtype: torch.dtype, device: torch.device) -> None:
@@ -204,6 +206,7 @@ def test_verdicts_on_networks(name: str, method: str, dtype: torch.dtype, device
         assert_verdict(ls.classify(f, point.x.to(device, dtype), method), point)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 @pytest.mark.parametrize("name", ["4 x 2", "repeated", "singular"])
 def test_verdicts_on_factorisations(name: str, method: str, dtype: torch.dtype, device: torch.device) -> None:
@@ -212,6 +215,7 @@ def test_verdicts_on_factorisations(name: str, method: str, dtype: torch.dtype, 
         assert_verdict(ls.classify(f, point.x.to(device, dtype), method), point)
 
 
+@pytest.mark.slow
 def test_verdicts_on_six_eigenvalues() -> None:
     f = zoo.load("factorisation", eigenvalues=SIX, rank=6)
     for point in f.stationary_points():

@@ -33,6 +33,7 @@ def differences(f, x: np.ndarray, step: float = 1e-3) -> np.ndarray:
     return np.array([[(4 * mixed(i, j, 1) - mixed(i, j, 2)) / 3 for j in range(n)] for i in range(n)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "h"), NETS)
 def test_xor_points(activation: str, h: int, dtype: torch.dtype, device: torch.device) -> None:
     f = zoo.load("xor-net", hidden=h, activation=activation)
@@ -71,6 +72,7 @@ def teacher_hessian(k: int) -> np.ndarray:
     return H.reshape(k * k, k * k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3, 6])
 def test_the_teacher_and_the_ray(k: int, dtype: torch.dtype, device: torch.device) -> None:
     f = zoo.load("student-teacher", width=k)
@@ -89,6 +91,7 @@ def test_the_teacher_and_the_ray(k: int, dtype: torch.dtype, device: torch.devic
     assert np.linalg.eigvalsh(truth)[0] > 0.09
 
 
+@pytest.mark.slow
 def test_student_values_and_derivatives_by_sampling_and_differences() -> None:
     k = 3
     f = zoo.load("student-teacher", width=k)

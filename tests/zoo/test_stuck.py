@@ -73,6 +73,7 @@ def rate(scene: Scene) -> float:
 # ---- they stay where they are ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @VARIANTS
 @pytest.mark.parametrize("name", [n for n in stuck.names() if n != "noise-floor"])
 def test_twenty_more_steps_gain_next_to_nothing(name: str, variant: int) -> None:
@@ -196,6 +197,7 @@ def test_flat_valley(variant: int) -> None:
     assert x.norm() > 900
 
 
+@pytest.mark.slow
 @VARIANTS
 def test_noise(variant: int) -> None:
     """Over the end of the run the gradient of all the data is well below the spread of the micro-batches' gradients, and the mean loss
@@ -247,6 +249,7 @@ def test_what_is_not_there_is_refused() -> None:
         stuck.get("easom").build(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", stuck.names())
 def test_a_seed_says_all(name: str) -> None:
     """Built and trained twice under one seed the runs agree bit for bit, whatever the default device; global draws are not moved."""

@@ -25,6 +25,7 @@ def load(name: str, options: dict[str, Any]) -> KnownLandscape:
     return f
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), KNOWN)
 def test_known_points_are_what_they_say(name, options):
     f = load(name, options)
@@ -40,6 +41,7 @@ def test_known_points_are_what_they_say(name, options):
     assert f.counts == {k: sum(p.index == k for p in points) for k in f.counts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", OCTOPUS["checks"], ids=lambda c: f"{c['L']:.3g}-{c['gamma']}-{c['tau']:.3g}")
 def test_octopus_is_smooth_across_its_joints(check):
     L, gamma, tau = check["L"], check["gamma"], check["tau"]
