@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -124,25 +123,14 @@ def samples(batch: Batch) -> int:
     return 1
 
 
-def weight(loss: Any, batch: Batch) -> float:
-    """How much the batch counts in a mean over the data: what the loss divides by on this batch.
+def cut_out(batch: Batch, part: Tensor, length: int, dim: int = 0) -> Batch:
+    """The part of a batch at some indices along a dimension of this length; tensors without it stay whole."""
 
-    Samples, but for the losses that average over something else: ignored targets and class weights of cross-entropy and nll, and
-    any loss with a method ``weight(target)``.
-    """
-    own = getattr(loss, "weight", None)
-    by_class = isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss)
-    if not by_class and loss not in (F.cross_entropy, F.nll_loss) and not callable(own):
-        return float(samples(batch))
-    _, target = split(batch)
-    if callable(own) and not by_class:
-        return float(own(target))
-    if target.is_floating_point():  # class probabilities
-        return float(samples(batch))
-    kept = target[target != (loss.ignore_index if by_class else -100)]
-    if by_class and loss.weight is not None:
-        return float(loss.weight.to("cpu", torch.float64)[kept.cpu()].sum())
-    return float(kept.numel())
+    def chosen(tensor: Tensor) -> Tensor:
+        has = tensor.ndim > dim and tensor.shape[dim] == length
+        return tensor.index_select(dim, part.to(tensor.device)) if has else tensor
+
+    return mapped(batch, chosen)
 
 
 BATCHES = 16  # without a batch size: enough for a standard error between micro-batches
@@ -165,7 +153,7 @@ def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> 
     if batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {batch_size}.")
     try:
-        return _cut(_joined(batches), sum(samples(batch) for batch in batches), batch_size, seed)
+        return _cut(joined(batches), sum(samples(batch) for batch in batches), batch_size, seed)
     except (RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise ValueError(
             f"--batch-size cannot cut the batches of {source} again: {specs.one_line(error, 120)}."
@@ -178,15 +166,15 @@ def _cut(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batc
     return [_rows(whole, i) for i in torch.split(order, size)]
 
 
-def _joined(parts: Sequence[Any]) -> Any:
+def joined(parts: Sequence[Any]) -> Any:
     """Batches of the same structure end to end, tensor by tensor."""
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat(list(parts))
     if isinstance(first, Mapping):
-        return {key: _joined([part[key] for part in parts]) for key in first}
+        return {key: joined([part[key] for part in parts]) for key in first}
     if isinstance(first, list | tuple):
-        return tuple(_joined(column) for column in zip(*parts, strict=True))
+        return tuple(joined(column) for column in zip(*parts, strict=True))
     raise TypeError(f"they hold a {type(first).__name__}")
 
 

@@ -22,11 +22,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
-from landscape.landscapes import kernels, selection
+from landscape.landscapes import kernels, means, selection
 from landscape.landscapes.batches import Batch
 from landscape.landscapes.data import pinned
 from landscape.landscapes.domains import Space
 from landscape.landscapes.kernels import unsaved
+from landscape.landscapes.means import Mean
 from landscape.landscapes.objective import Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
@@ -53,7 +54,7 @@ class ModelLandscape:
         name: for reports.
         seed: of the dropout masks and whatever else draws from torch's global generator.
         masks: number of dropout masks per batch to average over, in train mode.
-        weight: batch -> how much it counts in the mean; None: see ``landscape.batches.weight``.
+        weight: batch -> how much it counts in the mean; None: what the loss divides by is known or measured, see ``mean``.
 
     Raises:
         TypeError: model is no nn.Module or loss is not callable.
@@ -94,7 +95,7 @@ class ModelLandscape:
         _require("mode", mode, ("eval", "train"))
         _require("reduction", reduction, ("mean", "sum"))
         stated = getattr(loss, "reduction", reduction)
-        if stated != reduction:
+        if (reduction if stated == "batchmean" else stated) != reduction:  # a mean over samples
             raise ValueError(
                 f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: make them agree."
             )
@@ -125,7 +126,8 @@ class ModelLandscape:
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
         self._differentiates = False  # whether the loss was seen to call autograd itself
-        self._weights, self.samples = self._read_weights()
+        self.samples = sum(batching.samples(batch) for batch in self.batches)
+        self._mean = self._stated_mean()
 
     # ---- points ------------------------------------------------------------------------------------------------------
 
@@ -342,25 +344,76 @@ class ModelLandscape:
         ends = np.cumsum([sizes[k] for k in self._names]).tolist()
         return {k: slice(end - sizes[k], end) for k, end in zip(self._names, ends, strict=True)}
 
-    def _read_weights(self) -> tuple[list[float], int]:
-        weights, samples = [], 0
-        for batch in self.batches:
-            weights.append(self.weight(batch) if self.weight else batching.weight(self.loss, batch))
-            samples += batching.samples(batch)
-        if not weights or sum(weights) <= 0:
-            raise ValueError(f"batches is empty: {len(weights)} batches that count {sum(weights):g} in all.")
-        return weights, samples
+    @property
+    def mean(self) -> Mean:
+        """What the loss divides by, and so what batches count: stated, known of torch's losses, or measured when first asked for.
+
+        Cost: where it is measured, two forward passes and the loss of some ten parts of two batches.
+        """
+        if self._mean is None:
+            if len(self.batches) == 1:
+                self._mean = Mean([float(self.samples)], "all the data, one batch", "one batch")
+            else:
+                with self.evaluation(), torch.no_grad():
+                    eps = torch.finfo(self.dtype).eps
+                    self._mean = means.measured(self._judge(self.point()), list(self.batches), eps)
+            if self._mean.total:
+                self.reduction = "sum"
+        return self._mean
+
+    @property
+    def weights(self) -> Tensor:
+        """What each batch counts in the mean, (B,) float64 on the CPU; they sum to 1."""
+        counts = torch.tensor(self.mean.counts, dtype=torch.float64, device="cpu")
+        return counts / counts.sum()
+
+    def _stated_mean(self) -> Mean | None:
+        if not len(self.batches):
+            raise ValueError("batches is empty: there are no data.")
+        if self.weight is not None:
+            found: Mean | None = means.stated([self.weight(batch) for batch in self.batches])
+        elif self.reduction == "sum":
+            found = Mean([float(batching.samples(b)) for b in self.batches], "samples", "stated", total=True)
+        else:
+            found = means.known(self.loss, list(self.batches))
+        if found is not None and not sum(found.counts) > 0:
+            raise ValueError(f"batches is empty: {len(found.counts)} batches that count {sum(found.counts):g} in all.")
+        return found
+
+    def _judge(self, x: Tensor) -> means.Judge:
+        """The loss at x of parts of batches. For loss(output, target) the outputs of whole batches are cut: the loss is looked at alone."""
+        outputs: dict[int, Any] = {}
+
+        def judge(batch: Batch, part: Tensor | None, dim: int = 0, /) -> float:
+            moved = batching.move(batch, self.device, self.dtype)
+            if self._objective.takes_model is not False:
+                whole = float(self._run(x, 0, self.seed, moved))
+                if self._objective.takes_model and part is not None:
+                    moved = batching.cut_out(moved, part, batching.samples(batch), dim)
+                    return float(self._run(x, 0, self.seed, moved))
+                if part is None:
+                    return whole
+            target = batching.split(moved)[1]
+            if id(batch) not in outputs:
+                outputs[id(batch)] = self._run(x, 0, self.seed, moved, None, "output")
+            output = outputs[id(batch)]
+            if part is not None:
+                length = target.shape[dim]
+                output, target = (batching.cut_out(t, part, length, dim) for t in (output, target))
+            return float(self._run(x, 0, self.seed, (None, target), output, "criterion"))
+
+        return judge
 
     def _passes(self) -> Iterator[tuple[int, float, Batch, int]]:
         """(number, share of the total, batch on the device, seed) for every micro-batch and mask."""
-        total = sum(self._weights)
+        weights = self.weights.tolist()
         for i, batch in enumerate(self.batches):
-            if self._weights[i] == 0:  # every target is ignored: a mean over nothing
+            if weights[i] == 0:  # every target is ignored: a mean over nothing
                 continue
             batch = batching.move(batch, self.device, self.dtype)
             for mask in range(self.masks):
                 seed = int(np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(1, np.uint64)[0])
-                yield i, self._weights[i] / total / self.masks, batch, seed
+                yield i, weights[i] / self.masks, batch, seed
 
     def _given(self, x: Tensor) -> dict[str, Tensor]:
         """What stands in the place of the parameters at x, by name: the point's own, and what a part holds."""

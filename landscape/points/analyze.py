@@ -36,11 +36,7 @@ class Layer:
     @classmethod
     def upgraded(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields of a layer as schema 1 stored them: bounds stood as the errors of estimates."""
-        ends = {
-            name: Bounded(end.value, end.error)
-            for name, end in fields.items()
-            if isinstance(end, Estimate)
-        }
+        ends = {name: Bounded(end.value, end.error) for name, end in fields.items() if isinstance(end, Estimate)}
         return fields | ends
 
 

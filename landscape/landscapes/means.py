@@ -1,0 +1,254 @@
+"""What a loss divides by, and so what each batch counts in the mean over all the data.
+
+A mean over something has L(b) = S(b) / m(b), with S and m sums over the samples of a batch b. So for a batch cut into parts,
+L(b) = sum m_i L_i / sum m_i, for the right way m of counting and for no other whose shares differ between the parts. Of
+torch's own losses the way is known. Of any other it is measured: every way that is thought of is held against cuts of two
+batches on which the ways differ most. Where none is left, the weights of classes are solved from pairs of samples,
+L({i, j}) = (w_i L_i + w_j L_j) / (w_i + w_j); and where that fails, samples are coupled, or something else is counted.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscape.landscapes import batches as batching
+from landscape.landscapes.batches import Batch
+
+IGNORED = -100
+# Values of a target that may mark what is left out of a mean; beyond so many, only IGNORED, 0 and -1 are tried.
+VALUES = 40
+CLASSES = 64
+# What two ways of counting must differ by to be told apart, in units of the loss: rounding is below it.
+ROUNDING = 2**12
+ENTRIES = (
+    nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.PoissonNLLLoss,
+    nn.SoftMarginLoss, F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
+    F.binary_cross_entropy_with_logits, F.poisson_nll_loss, F.soft_margin_loss,
+)  # fmt: skip
+BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, F.cross_entropy, F.nll_loss)
+
+
+class Judge(Protocol):
+    """The loss of a batch, or of its part at some indices along a dimension; it raises where a batch cannot be cut."""
+
+    def __call__(self, batch: Batch, part: Tensor | None, dim: int = 0, /) -> float: ...
+
+
+@dataclass(frozen=True)
+class Mean:
+    """What batches count."""
+
+    counts: list[float]  # one a batch, as found or stated; their shares are the weights
+    what: str  # samples, entries, targets other than -100, class weights, ...
+    how: str  # stated, known, measured, one batch, assumed, coupled
+    total: bool = False  # whether the loss was found to be a sum over samples
+
+
+def stated(counts: Sequence[float]) -> Mean:
+    """What a user's ``weight=`` says."""
+    return Mean([float(c) for c in counts], "what weight= counts", "stated")
+
+
+def known(loss: Any, batches: Sequence[Batch]) -> Mean | None:
+    """The way of counting of torch's own losses, of a partial of one, and of losses that tell it by ``weight(target)``."""
+    function, options = _unwrapped(loss)
+    own = getattr(function, "weight", None)
+    kind = function if not isinstance(function, nn.Module) else type(function)
+    if kind in BY_CLASS:
+        return Mean([_by_class(function, options, b) for b in batches], "kept targets, by class weights", "known")
+    if callable(own):
+        return Mean([float(own(batching.split(b)[1])) for b in batches], "what the loss's own weight() counts", "known")
+    if kind in ENTRIES:
+        return Mean([float(batching.split(b)[1].numel()) for b in batches], "entries of the target", "known")
+    return None
+
+
+def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
+    """The way of counting of any other loss.
+
+    Args:
+        judge: see ``Judge``.
+        batches: all of them.
+        eps: of the dtype in which the loss is computed.
+
+    Cost: the loss of some ten parts of two batches and of both together.
+    """
+    values = _values(batches)
+    ways = [_ways(batch, values) for batch in batches]
+    samples = [float(batching.samples(batch)) for batch in batches]
+    largest = sorted(range(len(batches)), key=lambda i: -samples[i])[:2]
+    tried = [batches[i] for i in largest]
+    try:
+        tried.append(batching.joined(tried))
+    except (RuntimeError, TypeError, ValueError, KeyError):
+        pass  # of other shapes: each is looked at alone
+    alive, total, cuts = set(ways[0]), True, 0
+    try:
+        for batch in tried:
+            left, sums, count = _held(judge, batch, _ways(batch, values), eps)
+            alive, total, cuts = alive & left, total and sums, cuts + count
+        if cuts and not alive and not total and (weights := _class_weights(judge, batches, eps)):
+            return Mean([_weighed(weights, batch) for batch in batches], _told(weights), "measured")
+    except Exception:  # a user's loss may refuse any part of a batch
+        cuts = 0
+    if not cuts:
+        return Mean(samples, "samples", "assumed")
+    if total and "samples" not in alive:
+        return Mean(samples, "samples", "measured", total=True)
+    found = _chosen(alive, ways, samples)
+    if found.how == "assumed" and {"samples", "entries"} <= alive and (way := _along(judge, tried[0], eps)):
+        return _chosen({way}, ways, samples)
+    return found
+
+
+def _held(judge: Judge, batch: Batch, ways: Mapping[str, Tensor], eps: float) -> tuple[set[str], bool, int]:
+    """The ways that cuts of a batch leave, whether a sum over its parts explains it too, and the number of cuts."""
+    alive, total = set(ways), True
+    cuts = _cuts(ways)
+    whole = judge(batch, None) if cuts else 0.0
+    for parts in cuts:
+        losses = [judge(batch, part) for part in parts]
+        least = ROUNDING * eps * max(abs(whole), *map(abs, losses))
+        alive = {k for k in alive if abs(_mean(ways[k], parts, losses) - whole) <= least}
+        total = total and abs(sum(losses) - whole) <= least
+    return alive, total, len(cuts)
+
+
+def _along(judge: Judge, batch: Batch, eps: float) -> str:
+    """Samples or entries, by what a cut along the target's second dimension does to the loss; "" where that tells nothing."""
+    target = _target(batch)
+    if target is None or target.ndim < 2 or target.shape[1] < 3:
+        return ""
+    length, whole = target.shape[1], judge(batch, None)
+    cut = length // 3
+    try:
+        losses = [judge(batch, torch.arange(a, b), 1) for a, b in ((0, cut), (cut, length))]
+    except Exception:  # a user's loss may refuse any part of a batch
+        return ""
+    least = ROUNDING * eps * max(abs(whole), *map(abs, losses))
+    if abs((cut * losses[0] + (length - cut) * losses[1]) / length - whole) <= least:
+        return "entries"
+    return "samples" if abs(sum(losses) - whole) <= least else ""
+
+
+def _chosen(alive: set[str], ways: Sequence[Mapping[str, Tensor]], samples: list[float]) -> Mean:
+    """The simplest way that is left; where those left weigh batches differently, that is not known."""
+    left = [k for k in ("samples", "entries", *sorted(alive)) if k in alive and all(k in way for way in ways)]
+    if not left:
+        return Mean(samples, "samples", "coupled")
+    counts = {k: [float(way[k].sum()) for way in ways] for k in left}
+    shares = {k: torch.tensor(v).double() / (sum(v) or 1.0) for k, v in counts.items()}
+    first = left[0]
+    agree = all(torch.allclose(shares[k], shares[first], atol=1e-9) for k in left)
+    return Mean(counts[first], first, "measured" if agree else "assumed")
+
+
+def _mean(counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float]) -> float:
+    m = [float(counts[part].sum()) for part in parts]
+    kept = [(c, loss) for c, loss in zip(m, losses, strict=True) if c]
+    return sum(c * loss for c, loss in kept) / (sum(m) or 1.0) if kept else float("nan")
+
+
+def _target(batch: Batch) -> Tensor | None:
+    try:
+        target = batching.split(batch)[1]
+    except ValueError:
+        return None
+    return target if isinstance(target, Tensor) and target.ndim else None
+
+
+def _values(batches: Sequence[Batch]) -> list[int]:
+    """Values of whole-number targets that may mark what is left out of a mean."""
+    found = {IGNORED}
+    for batch in batches:
+        target = _target(batch)
+        if target is not None and not target.is_floating_point() and len(found) <= VALUES:
+            found |= set(torch.unique(target).tolist())
+    return sorted(found) if len(found) <= VALUES else [IGNORED, -1, 0]
+
+
+def _ways(batch: Batch, values: Sequence[int]) -> dict[str, Tensor]:
+    """The ways of counting that are thought of -> what each sample counts, (n,) float64."""
+    target = _target(batch)
+    if target is None:
+        return {"samples": torch.ones(batching.samples(batch), dtype=torch.float64)}
+    rows = target.detach().cpu().reshape(len(target), -1)
+    found = {"samples": torch.ones(len(rows)), "entries": torch.full((len(rows),), float(rows.shape[1]))}
+    if not rows.is_floating_point():
+        found |= {f"targets other than {value}": (rows != value).sum(1) for value in values}
+    return {key: count.double() for key, count in found.items()}
+
+
+def _cuts(ways: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Two cuts of a batch into two parts: uneven by what the ways count, and by halves; none of a single sample."""
+    n = len(ways["samples"])
+    if n < 2:
+        return []
+    order = torch.argsort(torch.stack([c / c.sum().clamp(min=1e-9) for c in ways.values()]).sum(0), stable=True)
+    mixed = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    third, half = max(1, n // 3), n // 2
+    return [(order[:third], order[third:]), (mixed[:half], mixed[half:])]
+
+
+def _unwrapped(loss: Any) -> tuple[Any, dict[str, Any]]:
+    """A loss below its partials, and the keywords that these fix."""
+    options: dict[str, Any] = {}
+    while isinstance(loss, functools.partial):
+        options = {**loss.keywords, **options}
+        loss = loss.func
+    return loss, options
+
+
+def _by_class(loss: Any, options: Mapping[str, Any], batch: Batch) -> float:
+    """Kept targets, weighed by their classes, of cross-entropy and negative log-likelihood."""
+    _, target = batching.split(batch)
+    if target.is_floating_point():  # class probabilities, in dimension 1
+        return float(target.numel() / (target.shape[1] if target.ndim > 1 else 1))
+    kept = target[target != options.get("ignore_index", getattr(loss, "ignore_index", IGNORED))]
+    weight = options.get("weight", getattr(loss, "weight", None))
+    if not isinstance(weight, Tensor):
+        return float(kept.numel())
+    return float(weight.to("cpu", torch.float64)[kept.cpu()].sum())
+
+
+def _class_weights(judge: Judge, batches: Sequence[Batch], eps: float) -> dict[int, float] | None:
+    """Class -> weight, that of one class being 1, solved from pairs and held against whole batches; None: there are none."""
+    batch = max(batches, key=lambda b: len(torch.unique(t)) if (t := _target(b)) is not None else 0)
+    target = _target(batch)
+    if target is None or target.is_floating_point() or target.ndim != 1:
+        return None
+    places = {int(c): int((target == c).nonzero()[0]) for c in torch.unique(target)}
+    if not 2 <= len(places) <= CLASSES:
+        return None
+    base, at = next(iter(places.items()))
+    weights = {base: 1.0}
+    single = {c: judge(batch, torch.tensor([i])) for c, i in places.items()}
+    for c, i in list(places.items())[1:]:
+        pair = judge(batch, torch.tensor([at, i]))
+        if abs(pair - single[c]) <= ROUNDING * eps * abs(pair):
+            return None
+        weights[c] = (single[base] - pair) / (pair - single[c])
+    counts = torch.tensor([weights[int(c)] for c in target], dtype=torch.float64)
+    whole = judge(batch, None)
+    agrees = all(
+        abs(_mean(counts, parts, [judge(batch, p) for p in parts]) - whole)
+        <= 1e-3 * eps**0.25 * abs(whole) + 1e-4 * abs(whole)
+        for parts in _cuts(_ways(batch, []))
+    )
+    seen = set().union(*(set(torch.unique(t).tolist()) for b in batches if (t := _target(b)) is not None))
+    return weights if agrees and min(weights.values()) > 0 and seen <= set(weights) else None
+
+
+def _weighed(weights: Mapping[int, float], batch: Batch) -> float:
+    target = _target(batch)
+    return 0.0 if target is None else sum(weights[int(c)] for c in target)
+
+
+def _told(weights: Mapping[int, float]) -> str:
+    listed = ", ".join(f"{c}: {w:.4g}" for c, w in sorted(weights.items())[:6])
+    return f"class weights {{{listed}{', ...' if len(weights) > 6 else ''}}}"
