@@ -7,7 +7,9 @@ locked pairs, and the next probe starts; one that finds nothing bounds the proba
 counted in products H v.
 """
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -73,6 +75,45 @@ class Eigenpairs(Result):
     def converged(self) -> bool:
         """Whether every bound is within tol ‖H‖, rounding apart."""
         return self.stop is Stop.CONVERGED
+
+    @property
+    def lower(self) -> Eigenpairs:
+        """The smallest pairs."""
+        return self._part(slice(self.smallest), 0, self.smallest)
+
+    @property
+    def upper(self) -> Eigenpairs:
+        """The largest pairs."""
+        return self._part(slice(self.smallest, None), self.largest, 0)
+
+    def replaced(self, finer: Eigenpairs) -> Eigenpairs:
+        """These pairs with the outermost ones of both ends replaced by all those of ``finer``, of the same operator."""
+        inner = slice(min(finer.smallest, self.smallest), len(self.values) - finer.largest)
+        parts = (finer.lower, self._part(inner, 0, 0), finer.upper)
+        return replace(
+            finer,
+            values=torch.cat([part.values for part in parts]),
+            vectors=torch.cat([part.vectors for part in parts], 1),
+            bounds=torch.cat([part.bounds for part in parts]),
+            residuals=torch.cat([part.residuals for part in parts]),
+            products=self.products + finer.products,
+            largest=self.largest,
+            smallest=max(self.smallest, finer.smallest),
+            scale=max(self.scale, finer.scale),
+            negative_at_least=max(self.negative_at_least, finer.negative_at_least),
+            positive_at_least=max(self.positive_at_least, finer.positive_at_least),
+        )
+
+    def _part(self, where: slice, largest: int, smallest: int) -> Eigenpairs:
+        return replace(
+            self,
+            values=self.values[where],
+            vectors=self.vectors[:, where],
+            bounds=self.bounds[where],
+            residuals=self.residuals[where],
+            largest=largest,
+            smallest=smallest,
+        )
 
 
 def eigsh(

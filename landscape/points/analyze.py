@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.core import Landscape, Progress, require_landscape, silent
+from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.model import require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
@@ -15,6 +15,7 @@ from landscape.operators.hessian import Hessian
 from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, search, settled
+from landscape.points.look import Look
 from landscape.points.walk import Outcome, Walk
 from landscape.results import Estimate, Result, provenance, result
 
@@ -72,9 +73,7 @@ class AnalysisReport(Result):
     parameters: int
     samples: int  # 0 for a formula
     point: StationaryPoint
-    sampling_errors: (
-        Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
-    )
+    sampling_errors: Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
     density: SpectralDensity
     trace: Estimate
     layers: tuple[Layer, ...]  # empty for a formula
@@ -126,22 +125,21 @@ def analyze(
     Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30 for the trace and
     20 to 50 per layer.
     """
-    require_landscape(f, "analyze")
     start = time.perf_counter()
     walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
-    H = Hessian(f, at if walk is None else walk.place.x)
-    x = H.x.detach()
+    look = Look(f, at, "analyze") if walk is None else walk.place
+    H, x = look.hessian, look.x
     progress("checks", 0, None)
-    checks = check(f, x, seed=seed)
+    checks = check(f, seed=seed, look=look)
     point = classify(f, x, method, largest=largest, smallest=smallest, tol=tol, seed=seed,
-                     max_products=max_products, hessian=H, progress=progress)  # fmt: skip
+                     max_products=max_products, look=look, progress=progress)  # fmt: skip
     whole = H.dense() if point.method == "dense" else None
     density = spectral_density(
         whole if whole is not None else H, probes=probes, steps=steps, seed=seed, progress=progress
     )
     total = _exact_trace(point) if whole is not None else trace(H, seed=seed, progress=progress)
     sampling = sampling_errors(H, point.pairs)
-    gradient = f.gradient(x).double()
+    gradient = look.gradient.double()
     parts = _layers(f, H, gradient, whole, point, seed, progress) if layers else ()
     slices = _slices(f, x, gradient, point, progress)
     return AnalysisReport(
@@ -187,7 +185,9 @@ class Spectrum(Result):
     parameters: int
     samples: int  # 0 for a formula
     pairs: Eigenpairs
-    sampling_errors: Tensor  # (k,) one data-sampling standard error per value; NaN: fewer than two batches
+    sampling_errors: (
+        Tensor  # (k,) one data-sampling standard error per value; NaN: fewer than two batches
+    )
     density: SpectralDensity
     products: int  # Hessian-vector products spent in all
     seconds: float
@@ -272,7 +272,9 @@ def _layers(
             values = torch.linalg.eigvalsh(whole[indices][:, indices].double())
             low, high = (_bounded(float(v), error) for v in (values[0], values[-1]))
         else:
-            block = Hessian(f.part(own, H.x), at=H.x.detach()[indices], method=H.method, memory=H.memory)
+            block = Hessian(
+                f.part(own, H.x), at=H.x.detach()[indices], method=H.method, memory=H.memory
+            )
             pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
             H.products += block.products
             low, high = (_bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
@@ -284,7 +286,9 @@ def _bounded(value: float, error: float) -> Estimate:
     return Estimate(value, error, value - error, value + error)
 
 
-def _slices(f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
+def _slices(
+    f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, progress: Progress
+) -> tuple[Slice, ...]:
     """Along the eigenvectors of the largest and the smallest eigenvalue, as far as the parabola changes f by its own size."""
     found = []
     pairs = point.pairs
@@ -298,7 +302,11 @@ def _slices(f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, p
         values = torch.stack([f.value(x + float(s) * v).double().cpu() for s in t])
         values = torch.where(torch.isfinite(values), values, torch.full_like(values, float("nan")))
         slope = float(gradient @ v.double())
-        found.append(Slice(name, curvature, slope, t, values, point.value + slope * t + 0.5 * curvature * t**2))
+        found.append(
+            Slice(
+                name, curvature, slope, t, values, point.value + slope * t + 0.5 * curvature * t**2
+            )
+        )
     return tuple(found)
 
 
@@ -316,7 +324,9 @@ def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...])
             f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the spectrum describes this point, "
             "not the minimum or saddle it may lead to"
         )
-    if point.kind == "saddle" or (point.kind == "not-stationary" and smallest < -float(point.uncertainty[0])):
+    if point.kind == "saddle" or (
+        point.kind == "not-stationary" and smallest < -float(point.uncertainty[0])
+    ):
         advice.append(
             f"a way down: step along the most negative eigenvector, either way (curvature {smallest:.3g}; see the slices)"
         )

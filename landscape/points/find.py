@@ -14,7 +14,6 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
 from landscape.linalg.reductions import norm
-from landscape.operators.hessian import Hessian
 from landscape.points import steps
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.walk import Outcome, Walk
@@ -34,7 +33,9 @@ class FoundPoint(StationaryPoint):
     start_value: float = 0.0
     start_gradient_norm: float = 0.0
     iterations: int = 0
-    search_products: int = 0  # Hessian-vector products of the search; ``products`` are the verdict's
+    search_products: int = (
+        0  # Hessian-vector products of the search; ``products`` are the verdict's
+    )
     gradients: int = 0  # gradients of the search
 
 
@@ -72,8 +73,17 @@ def find_stationary(
     Cost: up to n = 300 the Hessian is formed, n products a step; above, what MINRES or a subspace of 40 takes, some tens to hundreds
     a step, and then some steps. Steps leave out trivial directions, and points are wrapped into f's domain.
     """
-    walk = search(f, start, method, index=index, tol=tol, max_products=max_products, seed=seed, progress=progress)
-    point = classify(f, walk.place.x, seed=seed, hessian=Hessian(f, walk.place.x), progress=progress)
+    walk = search(
+        f,
+        start,
+        method,
+        index=index,
+        tol=tol,
+        max_products=max_products,
+        seed=seed,
+        progress=progress,
+    )
+    point = classify(f, seed=seed, look=walk.place, progress=progress)
     outcome = settled(walk, point, index)
     known = {field.name: getattr(point, field.name) for field in fields(StationaryPoint)}
     known["reasons"] = point.reasons + _reasons(walk, outcome)
@@ -109,7 +119,7 @@ def search(
     if walk.start.norm == 0 and method != "eigenvector-following":
         walk.stop = Outcome.STATIONARY
     elif method == "newton-mr":
-        (steps.newton_dense if walk.operator().shape[0] <= steps.DENSE else steps.newton_mr)(walk)
+        steps.newton(walk)
     elif method == "gradient-norm":
         steps.gradient_norm(walk)
     elif method == "saddle-free":
@@ -136,7 +146,11 @@ def distance(walk: Walk) -> float:
 
 
 def _reasons(walk: Walk, outcome: Outcome) -> list[str]:
-    reasons = [] if outcome is Outcome.STATIONARY else [f"the search ended otherwise than asked: {outcome.value}"]
+    reasons = (
+        []
+        if outcome is Outcome.STATIONARY
+        else [f"the search ended otherwise than asked: {outcome.value}"]
+    )
     if not bool(walk.domain.contains(walk.place.x)):
         reasons.append("the point lies outside the landscape's domain")
     return reasons
@@ -149,7 +163,9 @@ def _start(f: Landscape, start: Tensor | None) -> Tensor:
     return x
 
 
-def _check(f: Landscape, method: str, index: int | None, tol: float, max_products: int | None, seed: int) -> None:
+def _check(
+    f: Landscape, method: str, index: int | None, tol: float, max_products: int | None, seed: int
+) -> None:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     if (index is not None) != (method == "eigenvector-following"):

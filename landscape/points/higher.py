@@ -29,10 +29,14 @@ class Probe(NamedTuple):
     """Derivatives along one null direction; a number within its rounding is given as 0."""
 
     cubic: float  # T(u, u, u) / 6
-    quartic: float  # q(u); NaN where T(u, u, .) reaches into a part of the null space that is not known
+    quartic: (
+        float  # q(u); NaN where T(u, u, .) reaches into a part of the null space that is not known
+    )
 
 
-def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, others: int, seed: int = 0) -> list[str]:
+def higher_order(
+    f: Landscape, H: Hessian, null: Tensor, uncertainty: float, others: int, seed: int = 0
+) -> list[str]:
     """Sentences on what f does along its null directions at H.x.
 
     Args:
@@ -58,8 +62,13 @@ def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, oth
             f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, which falls to one side ({count})"
         ]
     if any(math.isnan(p.quartic) for p in probes):
-        return [f"higher order is not known: there are null directions beside those found ({count})"]
-    rising, falling = [p.quartic for p in probes if p.quartic > 0], [p.quartic for p in probes if p.quartic < 0]
+        return [
+            f"higher order is not known: there are null directions beside those found ({count})"
+        ]
+    rising, falling = (
+        [p.quartic for p in probes if p.quartic > 0],
+        [p.quartic for p in probes if p.quartic < 0],
+    )
     flat = len(probes) - len(rising) - len(falling)
     if (rising and (falling or others < 0)) or (falling and others > 0):
         change = min(falling) if falling else max(rising)
@@ -86,10 +95,14 @@ def _directions(null: Tensor, seed: int) -> Tensor:
 def _normal(n: int, k: int, seed: int, like: Tensor) -> Tensor:
     """Independent normal numbers (n, k)."""
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    return torch.randn(n, k, generator=generator, dtype=torch.float64, device="cpu").to(like.device, like.dtype)
+    return torch.randn(n, k, generator=generator, dtype=torch.float64, device="cpu").to(
+        like.device, like.dtype
+    )
 
 
-def _probe(f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float, v: Tensor) -> Probe:
+def _probe(
+    f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float, v: Tensor
+) -> Probe:
     third, fourth, sizes, w = 0.0, 0.0, [0.0, 0.0], torch.zeros_like(u)
     with f.evaluation(), torch.enable_grad():
         for term in f.terms():
@@ -105,7 +118,9 @@ def _probe(f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float
     bend = _bend(H, w, null, rounding[0]) / 8
     quartic = fourth / 24 - bend
     small = eps**0.5 * (abs(fourth) / 24 + abs(bend)) + rounding[1] / 24
-    return Probe(third / 6 if abs(third) > noise else 0.0, 0.0 if abs(quartic) <= small else quartic)
+    return Probe(
+        third / 6 if abs(third) > noise else 0.0, 0.0 if abs(quartic) <= small else quartic
+    )
 
 
 class _Derivatives(NamedTuple):
@@ -114,7 +129,9 @@ class _Derivatives(NamedTuple):
     third: float  # T(u, u, u)
     fourth: float
     bend: Tensor  # (n,) T(u, u, .)
-    sizes: tuple[float, float]  # norms of T(u, v, .) and of the fourth derivative (u, u, v, .) for a generic v
+    sizes: tuple[
+        float, float
+    ]  # norms of T(u, v, .) and of the fourth derivative (u, u, v, .) for a generic v
 
 
 def _derivatives(term: Term, x: Tensor, u: Tensor, v: Tensor) -> _Derivatives:
@@ -126,7 +143,10 @@ def _derivatives(term: Term, x: Tensor, u: Tensor, v: Tensor) -> _Derivatives:
     third, mixed_again = _derivative(second, t), _derivative(w @ v, y)
     fourth = _derivative(third, t).item()
     return _Derivatives(
-        third.item(), fourth, w.detach(), (float(mixed.detach().norm()), float(mixed_again.detach().norm()))
+        third.item(),
+        fourth,
+        w.detach(),
+        (float(mixed.detach().norm()), float(mixed_again.detach().norm())),
     )
 
 

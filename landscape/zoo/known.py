@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscape.core import Domain, Symmetry
 from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.kinds import kind
 
 LISTED = 100_000  # most points that are worth a list
 
@@ -22,17 +23,6 @@ class KnownPoint:
     index: int  # negative eigenvalues of the Hessian
     nullity: int  # zero ones, trivial directions left out
     kind: str  # by the signs of the eigenvalues, as in a verdict
-
-
-def kind(index: int, nullity: int, dim: int) -> str:
-    """The kind of a stationary point by the signs of its eigenvalues, in the words of a verdict."""
-    if 0 < index < dim - nullity:
-        return "saddle"
-    if nullity == dim:
-        return "plateau"
-    if nullity:
-        return "degenerate"
-    return "maximum" if index else "minimum"
 
 
 class KnownLandscape(FunctionLandscape):
@@ -86,14 +76,7 @@ class KnownLandscape(FunctionLandscape):
 def known_point(x: Tensor, value: float, eigenvalues: Tensor, zero: float = 0.0) -> KnownPoint:
     """A point with the index, nullity and kind of its eigenvalues (m,), those up to ``zero`` in size being zero."""
     index, nullity = int((eigenvalues < -zero).sum()), int((eigenvalues.abs() <= zero).sum())
-    positive = len(eigenvalues) - index - nullity
-    if index and positive:
-        kind = "saddle"
-    elif nullity:
-        kind = "degenerate" if index or positive else "plateau"
-    else:
-        kind = "maximum" if index else "minimum"
-    return KnownPoint(x, value, index, nullity, kind)
+    return KnownPoint(x, value, index, nullity, kind(index, nullity, len(eigenvalues) - index - nullity))
 
 
 def refined(

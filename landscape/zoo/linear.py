@@ -35,7 +35,8 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor
 
-from landscape.zoo.known import KnownLandscape, KnownPoint, kind
+from landscape.landscapes.kinds import kind
+from landscape.zoo.known import KnownLandscape, KnownPoint
 
 Numbers = Sequence[float] | float
 
@@ -99,7 +100,7 @@ def deep_linear(
         unused = (widths[0] - r) * (q - r) if layers == 2 else 0
         index, nullity = crossed + unused, dim - r * (p + d - r) - 2 * unused + tied
         value = 0.5 * sum(s[j] ** 2 for j in range(q) if j not in S)
-        return KnownPoint(torch.cat(weights), value, index, nullity, kind(index, nullity, dim))
+        return KnownPoint(torch.cat(weights), value, index, nullity, kind(index, nullity, dim - index - nullity))
 
     return KnownLandscape(
         function,
@@ -149,7 +150,7 @@ def factorisation(eigenvalues: Numbers = (4.0, 3.0, 2.0, 1.0), rank: int = 2, se
         index = crossed + (k - r) * (len(others) - zero)
         nullity = r * (r - 1) // 2 + r * (k - r) + tied + (k - r) * zero
         value = 0.25 * sum(x**2 for x in others)
-        return KnownPoint(U.flatten(), value, index, nullity, kind(index, nullity, n * k))
+        return KnownPoint(U.flatten(), value, index, nullity, kind(index, nullity, n * k - index - nullity))
 
     return KnownLandscape(
         function,

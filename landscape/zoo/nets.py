@@ -33,7 +33,8 @@ import torch
 from torch import Tensor
 
 from landscape.core import Symmetry
-from landscape.zoo.known import KnownLandscape, KnownPoint, kind
+from landscape.landscapes.kinds import kind
+from landscape.zoo.known import KnownLandscape, KnownPoint
 
 SERIES = 0.1  # tangent of the angle to the other vector's line below which the arc-cosine kernel is summed as a series
 TERMS = 9  # of it: 0.1^18 is below rounding
@@ -77,9 +78,9 @@ def xor_net(hidden: int = 2, activation: str = "sigmoid") -> KnownLandscape:
         solved[3 * hidden], solved[3 * hidden + 1], solved[-1] = v, -v, -step - v * (unit[1] - unit[0])
         halfway = 0.5 * (high - low) ** 2
         return [
-            KnownPoint(flat, halfway, 0, dim - 1, kind(0, dim - 1, dim)),
-            KnownPoint(tilted, halfway, 1, dim - 3, kind(1, dim - 3, dim)),
-            KnownPoint(solved, 0.0, 0, dim - 4, kind(0, dim - 4, dim)),
+            KnownPoint(flat, halfway, 0, dim - 1, kind(0, dim - 1, 1)),
+            KnownPoint(tilted, halfway, 1, dim - 3, kind(1, dim - 3, 2)),
+            KnownPoint(solved, 0.0, 0, dim - 4, kind(0, dim - 4, 4)),
         ]
 
     return KnownLandscape(

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from landscape.specs import number, whole
-from landscape.zoo.known import KnownLandscape, KnownPoint, kind
+from landscape.landscapes.kinds import kind
+from landscape.zoo.known import KnownLandscape, KnownPoint
 
 
 def tanh_net(
@@ -90,7 +91,7 @@ def _net(activation: str, strengths: Sequence[float], hidden: int, inputs: int |
         w = spectrum(activation, s, hidden, d)
         index, nullity = int((w < 0).sum()), int((w == 0).sum())
         zero = torch.zeros(dim, dtype=torch.float64, device="cpu")
-        return [KnownPoint(zero, 0.5 * sum(v * v for v in s), index, nullity, kind(index, nullity, dim))]
+        return [KnownPoint(zero, 0.5 * sum(v * v for v in s), index, nullity, kind(index, nullity, dim - index - nullity))]
 
     return KnownLandscape(
         function,

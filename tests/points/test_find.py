@@ -25,7 +25,7 @@ HIMMELBLAU = [  # roots of the two cubics for the gradient, to ten digits
 @pytest.fixture(params=["dense", "matrix-free"])
 def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "matrix-free":
-        monkeypatch.setattr(steps, "DENSE", 0)
+        monkeypatch.setattr(steps, "DENSE_STEP", 0)
     return request.param
 
 
