@@ -1,10 +1,12 @@
-"""Both ends of a symmetric spectrum by thick-restart Lanczos, with multiplicities (Wu & Simon 2000, SIMAX 22:602).
+"""Both ends of a symmetric spectrum by thick-restart Lanczos, with multiplicities (Wu & Simon 2000,
+SIMAX 22:602).
 
-H: symmetric, (n, n), seen only through products. k = largest + smallest pairs are wanted. One Krylov space sees one
-copy of a repeated eigenvalue: once the wanted pairs have converged they are locked, and a probe, a fresh random start
-orthogonal to them, looks for anything beyond the cut, the innermost wanted value of an end. What it finds joins the
-locked pairs, and the next probe starts; one that finds nothing bounds the probability that something is there. Cost is
-counted in products H v.
+H: symmetric, (n, n), seen only through products. k = largest + smallest pairs are wanted. One
+Krylov space sees one copy of a repeated eigenvalue: once the wanted pairs have converged they are
+locked, and a probe, a fresh random start orthogonal to them, looks for anything beyond the cut, the
+innermost wanted value of an end. What it finds joins the locked pairs, and the next probe starts;
+one that finds nothing bounds the probability that something is there. Cost is counted in products H
+v.
 """
 
 from __future__ import annotations
@@ -38,8 +40,10 @@ class Stop(Enum):
     CONVERGED = "every wanted residual is within tol"
     BUDGET = "the product budget ran out: raise max_products or loosen tol; bounds are still valid"
     INEXACT = (
-        "the residuals computed at the end exceed tol: the products' rounding allows no less (loosen tol, or use "
-        "float64), or H is not symmetric or changes between products; bounds are still valid for a symmetric H"
+        "the residuals computed at the end exceed tol: the products' rounding allows no less "
+        "(loosen tol, or use "
+        "float64), or H is not symmetric or changes between products; bounds are still valid for a "
+        "symmetric H"
     )
 
 
@@ -48,13 +52,15 @@ class Stop(Enum):
 class Eigenpairs(Result):
     """Extreme eigenpairs; the interval values[i] ± residuals[i] holds a true eigenvalue, certainly.
 
-    With probability ``confidence``, values[i] ± bounds[i] holds the i-th one, multiplicities counted: H has no further
-    eigenvalue more than tol ‖H‖ beyond the innermost ones given here. One that is less far beyond would shift the order
-    of those near it, so that the bounds of values that close to the innermost one are tol ‖H‖ at least.
+    With probability ``confidence``, values[i] ± bounds[i] holds the i-th one, multiplicities
+    counted: H has no further eigenvalue more than tol ‖H‖ beyond the innermost ones given here. One
+    that is less far beyond would shift the order of those near it, so that the bounds of values
+    that close to the innermost one are tol ‖H‖ at least.
     """
 
     values: Tensor  # (k,) ascending, float64, on the CPU: first the smallest, then the largest
-    vectors: Tensor  # (n, k) orthonormal columns, column i belongs to values[i]; dtype and device of the operator
+    # (n, k) orthonormal columns, column i belongs to values[i]; dtype and device of the operator
+    vectors: Tensor
     bounds: Tensor  # (k,) float64, on the CPU
     products: int  # products spent, those of the bounds among them
     stop: Stop
@@ -64,7 +70,8 @@ class Eigenpairs(Result):
     confidence: float  # 1 where the matrix was formed; 0 without probes
     negative_at_least: int  # eigenvalues below -rounding that H must have, by Cauchy interlacing
     positive_at_least: int
-    # (k,) float64, on the CPU: at least ‖H v - theta v‖, verified by a fresh product, its rounding included
+    # (k,) float64, on the CPU: at least ‖H v - theta v‖, verified by a fresh product, its rounding
+    # included
     residuals: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
 
     def __post_init__(self) -> None:
@@ -87,7 +94,9 @@ class Eigenpairs(Result):
         return self._part(slice(self.smallest, None), self.largest, 0)
 
     def replaced(self, finer: Eigenpairs) -> Eigenpairs:
-        """These pairs with the outermost ones of both ends replaced by all those of ``finer``, of the same operator."""
+        """These pairs with the outermost ones of both ends replaced by all those of ``finer``, of
+        the same operator.
+        """
         inner = slice(min(finer.smallest, self.smallest), len(self.values) - finer.largest)
         parts = (finer.lower, self._part(inner, 0, 0), finer.upper)
         return replace(
@@ -130,20 +139,25 @@ def eigsh(
     exact: int = DENSE,
     progress: Progress = silent,
 ) -> Eigenpairs:
-    """The algebraically largest and smallest eigenvalues of a symmetric operator, with multiplicities and bounds.
+    """The algebraically largest and smallest eigenvalues of a symmetric operator, with
+    multiplicities and bounds.
 
     Args:
-        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ v`` and, at the end, ``H @ V``; or a
-            dense symmetric tensor.
-        largest, smallest: how many of each end; either may be 0. Asking for more than n gives all n, once each.
+        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ v`` and, at the
+            end, ``H @ V``; or a dense symmetric tensor.
+        largest, smallest: how many of each end; either may be 0. Asking for more than n gives all
+            n, once each.
         tol: residuals ‖H v - theta v‖ are at most tol ‖H‖.
         seed: of generators made here; the global random state is neither read nor moved.
-        probes: fresh starts in a row that must find nothing more. Each multiplies the doubt, about 1e-2, by itself;
-            each costs a few products when the spectrum has a gap beyond the wanted pairs, never more than the search
-            did. 0 trusts one Krylov space, which sees a repeated eigenvalue once.
+        probes: fresh starts in a row that must find nothing more. Each multiplies the doubt, about
+            1e-2, by itself; each costs a few products when the spectrum has a gap beyond the wanted
+            pairs, never more than the search did. 0 trusts one Krylov space, which sees a repeated
+            eigenvalue once.
         max_products: stop there, the final check included. By default 10 n + 1000.
-        max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, and at least 2 k + 20.
-        known: pairs of the same operator to extend; their search is not repeated, only their residuals are recomputed.
+        max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, and at least 2 k +
+            20.
+        known: pairs of the same operator to extend; their search is not repeated, only their
+            residuals are recomputed.
         exact: up to this n the matrix is formed; less than the default where products are dear.
         progress: called with the products spent.
 
@@ -151,11 +165,13 @@ def eigsh(
         The pairs, fewer than asked for only if ``max_products`` ran out first.
 
     Raises:
-        ValueError: an argument is out of range, or H is not square, of another dtype, or a tensor that is not
+        ValueError: an argument is out of range, or H is not square, of another dtype, or a tensor
+            that is not
         symmetric. NumericalError: a product has a NaN or inf; the message says which.
 
-    Cost: one product a step and one for the residuals; orthogonalisation moves 4 m n numbers a step with m basis vectors.
-    For n <= ``exact``, or when k is n / 3 or more, the matrix is formed: n products, and the answer is exact up to rounding.
+    Cost: one product a step and one for the residuals; orthogonalisation moves 4 m n numbers a step
+    with m basis vectors. For n <= ``exact``, or when k is n / 3 or more, the matrix is formed: n
+    products, and the answer is exact up to rounding.
     """
     A = as_operator(H)
     n = A.shape[0]
@@ -199,28 +215,35 @@ def certify_below(
 
     Args:
         H: as for ``eigsh``.
-        known: pairs of the same operator, deflated: all of them. Those up to their residuals above the level are taken
-            to lie below it; the others may hide something only as far as their residuals allow, which is allowed for.
+        known: pairs of the same operator, deflated: all of them. Those up to their residuals above
+            the level are taken to lie below it; the others may hide something only as far as their
+            residuals allow, which is allowed for.
         level: in the units of H; best well inside a gap.
         seed: of the random start.
         max_products: stop there. By default at what a basis of 1 GiB holds, at most 1000.
         progress: called with the products spent.
 
     Returns:
-        ``clear=False`` as soon as a Ritz value in the complement of ``known`` is below the level by more than rounding.
-        Else ``clear=True``, at a doubt of 1e-3, or with the confidence reached (0 at worst) when the products ran out.
+        ``clear=False`` as soon as a Ritz value in the complement of ``known`` is below the level by
+        more than rounding. Else ``clear=True``, at a doubt of 1e-3, or with the confidence reached
+        (0 at worst) when the products ran out.
 
     Raises:
         ValueError: as ``eigsh``.
         NumericalError: a product has a NaN or inf.
 
-    Cost: about 1/4 (spread / gap)^½ log(n / doubt²) products, gap from the level to the next eigenvalue above it.
-    Source: inertia of the Schur complement of the known pairs; Szegö 1939, 3.41, for the probability.
+    Cost: about 1/4 (spread / gap)^½ log(n / doubt²) products, gap from the level to the next
+    eigenvalue above it.
+    Source: inertia of the Schur complement of the known pairs; Szegö 1939, 3.41, for the
+    probability.
     """
     A = as_operator(H)
     n, held = A.shape[0], known.vectors.shape[1]
     if known.vectors.shape[0] != n:
-        raise ValueError(f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the same H.")
+        raise ValueError(
+            f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the "
+            "same H."
+        )
     if max_products is not None and max_products < 1:
         raise ValueError(f"max_products must be at least 1, got {max_products}.")
     if not np.isfinite(level):
@@ -251,7 +274,9 @@ def certify_below(
 
 
 def _fresh_seeds(seed: int, known: Eigenpairs | None, *purpose: int) -> np.random.SeedSequence:
-    """Seeds other than those ``known`` was found with: a start seen before is blind to what it has missed before."""
+    """Seeds other than those ``known`` was found with: a start seen before is blind to what it has
+    missed before.
+    """
     key = () if known is None else (known.vectors.shape[1], known.products, *purpose)
     return np.random.SeedSequence(seed, spawn_key=key)
 
@@ -259,11 +284,12 @@ def _fresh_seeds(seed: int, known: Eigenpairs | None, *purpose: int) -> np.rando
 def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     """The wanted pairs, with residuals that a fresh product has verified.
 
-    H V is known from the products already spent (Basis.predicted), up to an error E that should be rounding. One more
-    product measures all columns of E at once (Freivalds 1979): for random signs r the mean of ‖E r‖² is ‖E‖_F², so
-    ‖H V r - (H V) r‖ / k^½ is about the error of a column, and FOLD times that joins every bound. One is enough as
-    rounding errors are independent and a cause common to all columns is in this product too. Where it shows more than
-    rounding (H not symmetric, or changing between products), every pair is multiplied anew.
+    H V is known from the products already spent (Basis.predicted), up to an error E that should be
+    rounding. One more product measures all columns of E at once (Freivalds 1979): for random signs
+    r the mean of ‖E r‖² is ‖E‖_F², so ‖H V r - (H V) r‖ / k^½ is about the error of a column, and
+    FOLD times that joins every bound. One is enough as rounding errors are independent and a cause
+    common to all columns is in this product too. Where it shows more than rounding (H not
+    symmetric, or changing between products), every pair is multiplied anew.
     """
     basis = search.basis
     A, scale = basis.H, basis.scale
@@ -275,7 +301,10 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     V = Q[torch.as_tensor(wanted, device=A.device)]
     r = np.zeros(basis.locked)
     r[checked] = signs(len(checked), basis.seeds) / max(1, len(checked)) ** 0.5
-    z, p = combine(torch.as_tensor(r, device=A.device)[:, None], Q[: basis.locked])[0], basis.predicted(r)
+    z, p = (
+        combine(torch.as_tensor(r, device=A.device)[:, None], Q[: basis.locked])[0],
+        basis.predicted(r),
+    )
     del basis.Q, Q  # n numbers each: the products below may need the room
     basis.Z = V[:0]
     if len(checked):
@@ -291,7 +320,9 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         theta[fresh], residuals[fresh] = _multiply(
             A, V[torch.as_tensor(fresh, device=A.device)], basis, search.progress
         )
-    P = basis.P[np.ix_(wanted, wanted)]  # pairs of different sweeps are coupled, which moves a cluster's values
+    P = basis.P[
+        np.ix_(wanted, wanted)
+    ]  # pairs of different sweeps are coupled, which moves a cluster's values
     drift = np.abs(np.linalg.eigvalsh(P, UPLO="U") - np.sort(basis.values[wanted]))
     scale = max(scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
@@ -318,13 +349,17 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
 
 
 def _near_the_cut(theta: Array, residuals: Array, search: Search) -> Array:
-    """Which values could change places with an eigenvalue that the probes leave open, or with one that does: a mask (k,).
+    """Which values could change places with an eigenvalue that the probes leave open, or with one
+    that does: a mask (k,).
 
     Those within tol ‖H‖ of the innermost, and those whose interval touches that of one of them.
     """
     k = len(theta)  # fewer than asked for where the budget ran out
     near = np.zeros(k, bool)
-    for sign, wanted in ((1, range(max(0, k - search.largest), k)), (-1, range(min(k, search.smallest))[::-1])):
+    for sign, wanted in (
+        (1, range(max(0, k - search.largest), k)),
+        (-1, range(min(k, search.smallest))[::-1]),
+    ):
         reach = -np.inf
         for i in wanted:  # from the innermost outwards
             reach = sign * theta[i] + search.margin if reach == -np.inf else reach
@@ -366,7 +401,9 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
         raise bad_product(1 + int(finite.int().argmin()))
     theta, S = torch.linalg.eigh((M + M.T) / 2)
     scale = float(theta.abs().max())
-    wanted = torch.cat([torch.arange(smallest, device="cpu"), torch.arange(n - largest, n, device="cpu")])
+    wanted = torch.cat(
+        [torch.arange(smallest, device="cpu"), torch.arange(n - largest, n, device="cpu")]
+    )
     V = S[:, wanted].to(A.dtype)
     exact = V.to(torch.float64)
     residuals = torch.linalg.vector_norm(M @ exact - exact * theta[wanted], dim=0)
@@ -377,7 +414,9 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
         bounds=residuals + rounding,
         residuals=residuals + rounding,
         products=n,
-        stop=Stop.INEXACT if bool((residuals > max(tol * scale, rounding)).any()) else Stop.CONVERGED,
+        stop=Stop.INEXACT
+        if bool((residuals > max(tol * scale, rounding)).any())
+        else Stop.CONVERGED,
         largest=largest,
         smallest=smallest,
         scale=scale,
@@ -402,11 +441,19 @@ def _check(
     if not k:
         raise ValueError("largest and smallest are both 0: ask for at least one eigenvalue.")
     if not 0 < tol < 1:
-        raise ValueError(f"tol must lie between 0 and 1, got {tol}: it is relative to the norm of H.")
+        raise ValueError(
+            f"tol must lie between 0 and 1, got {tol}: it is relative to the norm of H."
+        )
     if max_products is not None and max_products < 2 * k + 1:
-        raise ValueError(f"max_products must be at least 2 k + 1 = {2 * k + 1} for k = {k}, got {max_products}.")
+        raise ValueError(
+            f"max_products must be at least 2 k + 1 = {2 * k + 1} for k = {k}, got {max_products}."
+        )
     if max_basis is not None and max_basis < k + 3:
-        raise ValueError(f"max_basis must be at least k + 3 = {k + 3} for k = {k}, got {max_basis}.")
+        raise ValueError(
+            f"max_basis must be at least k + 3 = {k + 3} for k = {k}, got {max_basis}."
+        )
     if known is not None and known.vectors.shape[0] != n:
         size = known.vectors.shape[0]
-        raise ValueError(f"known has vectors of {size} entries, H has {n}: pass pairs of the same operator.")
+        raise ValueError(
+            f"known has vectors of {size} entries, H has {n}: pass pairs of the same operator."
+        )

@@ -1,4 +1,5 @@
-"""The limits that searches and verdicts share: sizes up to which a Hessian is formed, and what rounding alone can make.
+"""The limits that searches and verdicts share: sizes up to which a Hessian is formed, and what
+rounding alone can make.
 
 x: (n,) a point, f: its value, g: (n,) the gradient, H: (n, n) the Hessian.
 """
@@ -10,7 +11,8 @@ from torch import Tensor
 DENSE_VERDICT = 3_000
 # Up to this n a search forms the Hessian at every step.
 DENSE_STEP = 300
-# Up to this n the stiff end of a gradient flow forms the Hessian at every step, since nothing else follows it.
+# Up to this n the stiff end of a gradient flow forms the Hessian at every step, since nothing else
+# follows it.
 DENSE_FLOW = 500
 # Up to this n a few eigenpairs are taken from the matrix, for Lanczos would take as many products.
 DENSE_EIGENPAIRS = 64

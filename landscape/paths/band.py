@@ -1,9 +1,11 @@
 """The band of a minimum-energy path: images that feel the gradient across it, and springs along it.
 
-X: (m, n) the images, a first and b last. An image feels the part of the gradient that is perpendicular to the path and, along
-the path, springs to its neighbours (Henkelman & Jonsson 2000, J. Chem. Phys. 113:9978, for the tangent); one at the top of the path climbs
-instead (Henkelman, Uberuaga, Jonsson 2000, J. Chem. Phys. 113:9901). Images are moved by FIRE (Bitzek et al. 2006, Phys. Rev.
-Lett. 97:170201), each in units of its own curvature. On a torus the images run on without leaps.
+X: (m, n) the images, a first and b last. An image feels the part of the gradient that is
+perpendicular to the path and, along the path, springs to its neighbours (Henkelman & Jonsson 2000,
+J. Chem. Phys. 113:9978, for the tangent); one at the top of the path climbs instead (Henkelman,
+Uberuaga, Jonsson 2000, J. Chem. Phys. 113:9901). Images are moved by FIRE (Bitzek et al. 2006,
+Phys. Rev. Lett. 97:170201), each in units of its own curvature. On a torus the images run on
+without leaps.
 """
 
 from __future__ import annotations
@@ -77,7 +79,9 @@ class Band:
         )
 
     def tangents(self, free: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Unit tangents at the free images, the distances ahead and behind, and which are higher than both neighbours."""
+        """Unit tangents at the free images, the distances ahead and behind, and which are higher
+        than both neighbours.
+        """
         here = self.X[free]
         ahead = tangent(self.domain, here, self.X[free + 1] - here)
         behind = tangent(self.domain, here, here - self.X[free - 1])
@@ -165,7 +169,9 @@ class Band:
         return False
 
     def extremes(self, tol: float) -> list[tuple[int, int]]:
-        """(position, index): index 1 where the slope along the path turns from up to down, 0 the other way; pinned images apart."""
+        """(position, index): index 1 where the slope along the path turns from up to down, 0 the
+        other way; pinned images apart.
+        """
         found = []
         marks = sorted(self.pinned)
         if len(marks) == len(self.X):
@@ -183,7 +189,8 @@ class Band:
                 *signs,
                 (q, -1 if self.pinned[q] == 0 else 1),
             ]
-            # between two maxima must be a minimum: a change of sign that pinned images explain is none
+            # between two maxima must be a minimum: a change of sign that pinned images explain is
+            # none
             for (i, s), (j, t) in pairwise(signs):
                 if s != t:
                     inner = [k for k in range(i, j + 1) if k not in self.pinned]
@@ -194,7 +201,9 @@ class Band:
         return found
 
     def resample(self, images: int) -> None:
-        """Spread images evenly between pinned ones: about ``images`` in all, and at least LEAST between two of them."""
+        """Spread images evenly between pinned ones: about ``images`` in all, and at least LEAST
+        between two of them.
+        """
         marks = sorted(self.pinned)
         gaps = self.gaps()
         total = float(gaps.sum())
@@ -216,7 +225,9 @@ class Band:
         self.place(torch.cat(parts))
 
     def cut_loops(self) -> None:
-        """Leave out what lies between two visits to one minimum; on a torus the rest is moved by whole periods."""
+        """Leave out what lies between two visits to one minimum; on a torus the rest is moved by
+        whole periods.
+        """
         minima = [i for i in sorted(self.pinned) if self.pinned[i] == 0]
         ends = (0, len(self.X) - 1)
         for p in minima:
@@ -245,7 +256,9 @@ class Band:
         return float(norms(self.domain.difference(self.X[p], self.X[q])))
 
     def bend(self, at: int, D: Tensor) -> None:
-        """Move image ``at`` by D (n,) and its neighbours up to the next pinned ones by part of it."""
+        """Move image ``at`` by D (n,) and its neighbours up to the next pinned ones by part of
+        it.
+        """
         marks = sorted(self.pinned)
         p = max(k for k in marks if k < at)
         q = min(k for k in marks if k > at)

@@ -25,12 +25,15 @@ SLICE_STEPS = 20  # to each side
 @result("analysis-layer")
 @dataclass(frozen=True)
 class Layer:
-    """One module's own parameters: its share of the gradient and the ends of its own diagonal block of the Hessian."""
+    """One module's own parameters: its share of the gradient and the ends of its own diagonal block
+    of the Hessian.
+    """
 
     name: str  # the module's dotted name, "(top)" for parameters of the model itself
     parameters: int
     gradient_norm: float
-    largest: Estimate  # eigenvalue of the block; error is the solver's bound, low and high are value -+ error
+    # eigenvalue of the block; error is the solver's bound, low and high are value -+ error
+    largest: Estimate
     smallest: Estimate
 
 
@@ -73,7 +76,8 @@ class AnalysisReport(Result):
     parameters: int
     samples: int  # 0 for a formula
     point: StationaryPoint
-    sampling_errors: Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    sampling_errors: Tensor
     density: SpectralDensity
     trace: Estimate
     layers: tuple[Layer, ...]  # empty for a formula
@@ -112,18 +116,21 @@ def analyze(
         probes, steps: of the spectral density; spent only where the spectrum is not computed whole.
         layers: whether to compute the ends of each layer's own block.
         seed: of every random vector drawn here.
-        max_products: where the search for the ends of the spectrum stops, if the spectrum is not computed whole.
-        polish: a method of ``find_stationary`` that needs no index, to move the point with first: the report is of where it ended and
-            says how far that is. The landscape's model stays where it is.
+        max_products: where the search for the ends of the spectrum stops, if the spectrum is not
+            computed whole.
+        polish: a method of ``find_stationary`` that needs no index, to move the point with first:
+            the report is of where it ended and says how far that is. The landscape's model stays
+            where it is.
         progress: called with the stage, how much of it is done, and the total.
 
     Raises:
-        NumericalError: parameters, loss, gradient or a product are not finite, or a kernel has no second derivative.
+        NumericalError: parameters, loss, gradient or a product are not finite, or a kernel has no
+            second derivative.
         LoadingError: the model or its loss raises on the data.
         ValueError: a bad option, or no point for a formula.
 
-    Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30 for the trace and
-    20 to 50 per layer.
+    Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30
+    for the trace and 20 to 50 per layer.
     """
     start = time.perf_counter()
     walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
@@ -131,8 +138,18 @@ def analyze(
     H, x = look.hessian, look.x
     progress("checks", 0, None)
     checks = check(f, seed=seed, look=look)
-    point = classify(f, x, method, largest=largest, smallest=smallest, tol=tol, seed=seed,
-                     max_products=max_products, look=look, progress=progress)  # fmt: skip
+    point = classify(
+        f,
+        x,
+        method,
+        largest=largest,
+        smallest=smallest,
+        tol=tol,
+        seed=seed,
+        max_products=max_products,
+        look=look,
+        progress=progress,
+    )
     whole = H.dense() if point.method == "dense" else None
     density = spectral_density(
         whole if whole is not None else H, probes=probes, steps=steps, seed=seed, progress=progress
@@ -180,14 +197,15 @@ def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:
 @result("spectrum")
 @dataclass(frozen=True, eq=False)
 class Spectrum(Result):
-    """Both ends of a Hessian's spectrum and its density. Units of eigenvalues: loss per squared parameter unit."""
+    """Both ends of a Hessian's spectrum and its density. Units of eigenvalues: loss per squared
+    parameter unit.
+    """
 
     parameters: int
     samples: int  # 0 for a formula
     pairs: Eigenpairs
-    sampling_errors: (
-        Tensor  # (k,) one data-sampling standard error per value; NaN: fewer than two batches
-    )
+    # (k,) one data-sampling standard error per value; NaN: fewer than two batches
+    sampling_errors: Tensor
     density: SpectralDensity
     products: int  # Hessian-vector products spent in all
     seconds: float
@@ -205,9 +223,11 @@ def spectrum(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Spectrum:
-    """Eigenpairs with both error bars and the density of the Hessian at a point (n,), without a verdict.
+    """Eigenpairs with both error bars and the density of the Hessian at a point (n,), without a
+    verdict.
 
-    Arguments and errors are those of ``analyze``. Cost: what ``eigsh`` takes, one product a pair, and probes * steps.
+    Arguments and errors are those of ``analyze``. Cost: what ``eigsh`` takes, one product a pair,
+    and probes * steps.
     """
     start = time.perf_counter()
     H = Hessian(f, at)
@@ -227,10 +247,12 @@ def spectrum(
 
 
 def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
-    """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another sample of the same size.
+    """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another
+    sample of the same size.
 
-    First order: d lambda = v' dH v, from the spread of v'H_b v over the micro-batches; for shares w_b of the data,
-    B/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2. NaN with fewer than two batches. The data must be independent samples.
+    First order: d lambda = v' dH v, from the spread of v'H_b v over the micro-batches; for shares
+    w_b of the data, B/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2. NaN with fewer than two batches. The
+    data must be independent samples.
     Cost: one product a pair.
     """
     forms, shares = H.quadratic_forms(pairs.vectors)
@@ -289,7 +311,9 @@ def _bounded(value: float, error: float) -> Estimate:
 def _slices(
     f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, progress: Progress
 ) -> tuple[Slice, ...]:
-    """Along the eigenvectors of the largest and the smallest eigenvalue, as far as the parabola changes f by its own size."""
+    """Along the eigenvectors of the largest and the smallest eigenvalue, as far as the parabola
+    changes f by its own size.
+    """
     found = []
     pairs = point.pairs
     for i, (name, j) in enumerate((("largest", -1), ("smallest", 0))):
@@ -321,29 +345,34 @@ def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...])
             else float("inf")
         )
         advice.append(
-            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the spectrum describes this point, "
+            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the "
+            "spectrum describes this point, "
             "not the minimum or saddle it may lead to"
         )
     if point.kind == "saddle" or (
         point.kind == "not-stationary" and smallest < -float(point.uncertainty[0])
     ):
         advice.append(
-            f"a way down: step along the most negative eigenvector, either way (curvature {smallest:.3g}; see the slices)"
+            "a way down: step along the most negative eigenvector, either way (curvature "
+            f"{smallest:.3g}; see the slices)"
         )
     if point.kind in ("degenerate", "plateau"):
         advice.append(
-            "second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero eigenvalues"
+            "second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero "
+            "eigenvalues"
         )
     if point.kind == "inconclusive":
         advice.append("raise the number of products or loosen tol: " + point.reasons[-1])
     if largest > 0:
         advice.append(
-            f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = {2 / largest:.3g}"
+            "plain gradient descent is stable here up to a learning rate of 2 / lambda_max = "
+            f"{2 / largest:.3g}"
         )
     error = float(sampling[0]) if len(sampling) else float("nan")
     if float(point.uncertainty[0]) < abs(smallest) < 2 * error:
         advice.append(
-            f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling errors ({error:.2g}) of zero"
+            f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling "
+            f"errors ({error:.2g}) of zero"
         )
     advice += [f"{c.name}: {c.message}" for c in checks if c.status is Status.WARNING]
     return tuple(advice)

@@ -1,6 +1,7 @@
 """What could make a Hessian wrong here: reported, never silently mended.
 
-Each check looks at the landscape at one point x (n,) and returns what it found, with its evidence in numbers.
+Each check looks at the landscape at one point x (n,) and returns what it found, with its evidence
+in numbers.
 """
 
 import copy
@@ -38,7 +39,8 @@ DROPOUT = (
     nn.FeatureAlphaDropout,
 )
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
-# The relative change of a product up to which the landscape counts as smooth at the probed distance.
+# The relative change of a product up to which the landscape counts as smooth at the probed
+# distance.
 SMOOTH = 0.02
 # What torch is to say where a model asks for hooks.
 _RECOMPUTES = "saved tensors are hooked"
@@ -71,7 +73,8 @@ def check(
     seed: int = 0,
     look: Look | None = None,
 ) -> tuple[Check, ...]:
-    """All checks that apply to a landscape at a point: what could make its Hessian another function's, with evidence.
+    """All checks that apply to a landscape at a point: what could make its Hessian another
+    function's, with evidence.
 
     Args:
         f: the landscape.
@@ -84,7 +87,8 @@ def check(
         ValueError: ``at`` is no point of it, or missing for a formula.
         NumericalError: a parameter or the loss on some batch is not finite; the message names it.
 
-    Cost: for a model nine passes over the data and one over a batch, five gradients and seven Hessian-vector products.
+    Cost: for a model nine passes over the data and one over a batch, five gradients and seven
+    Hessian-vector products.
     """
     look = Look(f, at, "check") if look is None else look
     if not f.layout:
@@ -114,7 +118,8 @@ def _finite(f: ModelLandscape, x: Tensor) -> Check:
     for batch, loss in losses.items():
         if not math.isfinite(loss):
             raise NumericalError(
-                f"the loss is {loss} on batch {batch} of {len(losses)}: check that batch's data and labels."
+                f"the loss is {loss} on batch {batch} of {len(losses)}: check that batch's data "
+                "and labels."
             )
     message = f"the loss is finite on all {len(losses)} batches"
     return Check("finite", Status.OK, message, {"batches": float(len(losses))})
@@ -145,7 +150,8 @@ def _determinism(f: ModelLandscape, look: Look) -> Check:
     first, second = look.value, float(f.value(look.x))
     if first != second:
         message = (
-            f"the loss differs by {abs(first - second):.2g} between two evaluations at the same point: the data or a "
+            f"the loss differs by {abs(first - second):.2g} between two evaluations at the same "
+            "point: the data or a "
             "kernel is random; fix augmentation, or use torch.use_deterministic_algorithms(True)"
         )
         return Check("determinism", Status.WARNING, message, {"difference": abs(first - second)})
@@ -155,7 +161,10 @@ def _determinism(f: ModelLandscape, look: Look) -> Check:
     if change <= 100 * torch.finfo(f.dtype).eps * abs(first):
         message = "two evaluations agree to the last bit, and no seed matters"
         return Check("determinism", Status.OK, message, {"change": change})
-    message = f"the loss depends on random numbers, frozen here by seed {f.seed}: another seed changes it by {change:.2g}"
+    message = (
+        f"the loss depends on random numbers, frozen here by seed {f.seed}: another seed changes "
+        f"it by {change:.2g}"
+    )
     status = Status.NOTE if f.mode == "train" else Status.WARNING
     return Check("determinism", status, message, {"change": change})
 
@@ -175,7 +184,8 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
         _batch_losses(f, x)
     if _checkpointed(f, x):
         message = (
-            "activation checkpointing computes anew with the model's own parameters, not those of the point: away from "
+            "activation checkpointing computes anew with the model's own parameters, not those of "
+            "the point: away from "
             "where the model is, gradients and products are wrong; switch it off"
         )
         return Check("kernels", Status.WARNING, message, {})
@@ -194,7 +204,9 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
 
 
 def _checkpointed(f: ModelLandscape, x: Tensor) -> bool:
-    """Whether the model saves less than its backward pass needs, as ``torch.utils.checkpoint`` without reentry does."""
+    """Whether the model saves less than its backward pass needs, as ``torch.utils.checkpoint``
+    without reentry does.
+    """
     try:
         with (
             f.evaluation(),
@@ -225,7 +237,8 @@ def _symmetry(look: Look, seed: int) -> Check:
     if gap <= 1e3 * torch.finfo(x.dtype).eps:
         return Check("symmetry", Status.OK, f"u'Hv and v'Hu agree to {gap:.1e}", {"gap": gap})
     message = (
-        f"u'Hv and v'Hu differ by {gap:.1e} of |Hv||u|: a kernel's second derivative is wrong; compare with "
+        f"u'Hv and v'Hu differ by {gap:.1e} of |Hv||u|: a kernel's second derivative is wrong; "
+        "compare with "
         'Hessian(method="finite-difference") and replace that layer by elementary operations'
     )
     return Check("symmetry", Status.WARNING, message, {"gap": gap})
@@ -252,7 +265,8 @@ def _dropout(f: ModelLandscape) -> Check:
             "dropout", Status.OK, f"{layers} dropout layers are inactive in eval mode", evidence
         )
     message = (
-        f"{layers} dropout layers are active; the loss is the mean over {f.masks} mask{'s' * (f.masks > 1)} frozen by "
+        f"{layers} dropout layers are active; the loss is the mean over {f.masks} "
+        f"mask{'s' * (f.masks > 1)} frozen by "
         f"seed {f.seed}, another seed gives another landscape"
     )
     return Check("dropout", Status.NOTE, message, {**evidence, "masks": float(f.masks)})
@@ -279,13 +293,15 @@ def _batch_norm(f: ModelLandscape) -> Check:
             else ""
         )
         message = (
-            f"{from_batch[0]} and {len(from_batch) - 1} more normalise by the statistics of each batch: the loss is no "
+            f"{from_batch[0]} and {len(from_batch) - 1} more normalise by the statistics of each "
+            "batch: the loss is no "
             f"sum over samples, and depends on the batch size{cause}"
         )
         return Check("batch-norm", Status.WARNING, message, evidence)
     if jitter:
         message = (
-            f"{jitter[0]} follows a dropout: its running variance was gathered under masks and does not fit eval mode "
+            f"{jitter[0]} follows a dropout: its running variance was gathered under masks and "
+            "does not fit eval mode "
             "(variance shift, Li et al. 2019, CVPR)"
         )
         return Check("batch-norm", Status.NOTE, message, evidence)
@@ -295,12 +311,14 @@ def _batch_norm(f: ModelLandscape) -> Check:
 
 
 def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
-    """Whether f is smooth around x (n,): products at x ± h u against each other, and Hu against the gradient's change.
+    """Whether f is smooth around x (n,): products at x ± h u against each other, and Hu against the
+    gradient's change.
 
-    Autograd's Hessian is that of the smooth pieces. On a smooth f the change of the products falls with h and the gap
-    between Hu and the gradient's slope over 2h with h^2; across kinks neither does. So both are taken at h and at h/4.
-    What f changes by beside its gradient falls with h^3; across a step, or where a kernel's gradient is another
-    function's, it does not. u is a random unit vector, h = eps^(1/3) max(|x|, 1).
+    Autograd's Hessian is that of the smooth pieces. On a smooth f the change of the products falls
+    with h and the gap between Hu and the gradient's slope over 2h with h^2; across kinks neither
+    does. So both are taken at h and at h/4. What f changes by beside its gradient falls with h^3;
+    across a step, or where a kernel's gradient is another function's, it does not. u is a random
+    unit vector, h = eps^(1/3) max(|x|, 1).
 
     Cost: five products, five gradients and four values.
     """
@@ -332,15 +350,19 @@ def _kinks(look: Look, seed: int) -> Check:
     layers = f" ({', '.join(names)})" if names else ""
     if kinked:
         message = (
-            f"the loss is not smooth within {h:.2g} of the point{layers}: over that distance products change by "
-            f"{evidence['product_change']:.0%} and the gradient's slope differs from the Hessian's by "
+            f"the loss is not smooth within {h:.2g} of the point{layers}: over that distance "
+            "products change by "
+            f"{evidence['product_change']:.0%} and the gradient's slope differs from the Hessian's "
+            "by "
             f"{evidence['gradient_gap']:.0%}; the spectrum is that of the smooth pieces"
         )
         return Check("kinks", Status.WARNING, message, evidence)
     if stepped:
         message = (
-            f"the loss changes over {2 * h:.2g} by {far.step:.2g} more or less than its gradient says{layers}: it has a "
-            "step there, or a gradient that is not its own; the spectrum is that of what is differentiated"
+            f"the loss changes over {2 * h:.2g} by {far.step:.2g} more or less than its gradient "
+            f"says{layers}: it has a "
+            "step there, or a gradient that is not its own; the spectrum is that of what is "
+            "differentiated"
         )
         return Check("kinks", Status.WARNING, message, evidence)
     if names:
@@ -359,7 +381,9 @@ def _kinked_layers(f: Landscape) -> list[str]:
 
 
 def _held(f: Landscape, device: torch.device) -> Tensor:
-    """The coordinates of ``padding_idx`` rows: torch gives them no gradient, though the loss may depend on them."""
+    """The coordinates of ``padding_idx`` rows: torch gives them no gradient, though the loss may
+    depend on them.
+    """
     held = [torch.zeros(0, dtype=torch.int64, device=device)]
     if not f.layout:
         return held[0]

@@ -1,17 +1,21 @@
 """The verdict on a point: minimum, saddle of which index, plateau, or not stationary at all.
 
-x: (n,) the point, g: (n,) the gradient, H: (n, n) the Hessian, lambda ± epsilon an eigenvalue and its uncertainty: its
-solver's bound plus rounding at the scale of |H|. lambda is negative below -epsilon, positive above epsilon, zero else.
+x: (n,) the point, g: (n,) the gradient, H: (n, n) the Hessian, lambda ± epsilon an eigenvalue and
+its uncertainty: its solver's bound plus rounding at the scale of |H|. lambda is negative below
+-epsilon, positive above epsilon, zero else.
 
-not-stationary  g is above its own rounding noise and a Newton-type prediction says that f still falls by more than noise
+not-stationary  g is above its own rounding noise and a Newton-type prediction says that f still
+                falls by more than noise
 minimum         stationary, every lambda positive; maximum: every one negative
 saddle          stationary, at least one lambda negative and one positive, zero ones allowed
-degenerate      stationary, some lambda zero and all others of one sign; the reasons give what higher order says
+degenerate      stationary, some lambda zero and all others of one sign; the reasons give what
+                higher order says
 plateau         stationary, every lambda zero; the reasons again give what higher order says
 inconclusive    the numbers support none of these; the reasons say what would settle it
 
-Directions out of the landscape's domain (a sphere's radius) and along its declared symmetries (a molecule's translations and rotations)
-are trivial: they are left out of H before any eigenvalue is counted.
+Directions out of the landscape's domain (a sphere's radius) and along its declared symmetries (a
+molecule's translations and rotations) are trivial: they are left out of H before any eigenvalue is
+counted.
 """
 
 from __future__ import annotations
@@ -83,23 +87,26 @@ def classify(
     Args:
         f: a landscape of dimension n.
         x: the point (n,); None: a model's current one.
-        method: "dense" computes the whole spectrum; "lanczos" both ends, and follows the negative end until it turns
-            positive or 64 are found; "auto" is dense up to n = 3,000.
+        method: "dense" computes the whole spectrum; "lanczos" both ends, and follows the negative
+            end until it turns positive or 64 are found; "auto" is dense up to n = 3,000.
         largest, smallest: eigenpairs to compute at each end, at least 1.
-        tol: residuals are at most ``tol`` times the norm of the Hessian; less where the sign of an eigenvalue asks for it.
+        tol: residuals are at most ``tol`` times the norm of the Hessian; less where the sign of an
+            eigenvalue asks for it.
         seed: of the Lanczos starts and of the probed null directions.
         max_products: where the Lanczos route stops refining; None: 10 n + 1,000 and at most 20,000.
         look: f at x, where the caller has looked already; x is not read then.
-        radius: how far x may be from the point that is meant; the gradient that this makes counts as rounding.
-        hessian_error: what the Hessian changes over that radius (its 2-norm): on the dense route it adds to the
-            uncertainty of every eigenvalue.
+        radius: how far x may be from the point that is meant; the gradient that this makes counts
+            as rounding.
+        hessian_error: what the Hessian changes over that radius (its 2-norm): on the dense route it
+            adds to the uncertainty of every eigenvalue.
         progress: called with the stage and the products done.
 
     Raises:
         ValueError: an unknown method, a tol out of range, a point of another shape.
         NumericalError: f, its gradient or a product is not finite at x.
 
-    Cost: n products dense; else some tens plus what the negative end takes, and one or two gradients.
+    Cost: n products dense; else some tens plus what the negative end takes, and one or two
+    gradients.
     """
     _check(method, largest, smallest, tol)
     look = Look(f, x, "classify") if look is None else look
@@ -172,7 +179,8 @@ def _lift(A: SymmetricOperator, V: Tensor) -> Tensor:
 
 
 def _predicted_decrease(A: SymmetricOperator, g: Tensor, noise: float, signs: Signs) -> float:
-    """g'|H|^-1 g / 2 where H is known, and g'g / (2 |H|), which a gradient step reaches, for the rest of g.
+    """g'|H|^-1 g / 2 where H is known, and g'g / (2 |H|), which a gradient step reaches, for the
+    rest of g.
 
     Parts of g below its rounding count as zero.
     """
@@ -204,7 +212,9 @@ def _moves(norm: float, noise: float, decrease: float, loss_noise: float) -> tup
 
 
 def _kind(signs: Signs) -> str:
-    """The kind of a stationary point by the signs of its eigenvalues; inconclusive where they do not decide it."""
+    """The kind of a stationary point by the signs of its eigenvalues; inconclusive where they do
+    not decide it.
+    """
     # an unknown number of zero eigenvalues is not none
     verdict = kind(signs.negative[0], 1 if signs.zero is None else signs.zero, signs.positive)
     return verdict if signs.complete or verdict == "saddle" else "inconclusive"
@@ -224,7 +234,8 @@ def _curvature_reasons(signs: Signs, n: int, dense: bool) -> list[str]:
     low, high = signs.negative
     if dense:
         return [
-            f"the whole spectrum was computed: {low} eigenvalues are negative, {signs.zero} zero, {signs.positive} "
+            f"the whole spectrum was computed: {low} eigenvalues are negative, {signs.zero} zero, "
+            f"{signs.positive} "
             f"positive, each known to {float(signs.errors.max()):.1e}; "
             f"largest {signs.values[-1]:.4g}, smallest {signs.values[0]:.4g}"
         ]
@@ -235,11 +246,13 @@ def _curvature_reasons(signs: Signs, n: int, dense: bool) -> list[str]:
         ]
     else:
         reasons = [
-            f"between {low} and {high} of {n} eigenvalues are negative, certain by interlacing; {ends}"
+            f"between {low} and {high} of {n} eigenvalues are negative, certain by interlacing; "
+            f"{ends}"
         ]
     if signs.complete and signs.zero is None:
         reasons.append(
-            "how many eigenvalues are zero is not known: there may be more of them than were computed"
+            "how many eigenvalues are zero is not known: there may be more of them than were "
+            "computed"
         )
     if not signs.complete and low == 0 < high:
         reasons.append(f"the lower end of the spectrum did not converge ({signs.pairs.stop.value})")

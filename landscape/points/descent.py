@@ -1,8 +1,10 @@
-"""From a point to the stationary point of a wanted index beside it, and downhill without leaving the basin.
+"""From a point to the stationary point of a wanted index beside it, and downhill without leaving
+the basin.
 
-x: (n,) a point, X: (m, n) points, g: the gradient, H: the Hessian on the complement of the trivial directions. ``follow``
-is the eigenvector following of ``steps.py`` with a longest step; ``flow`` follows the gradient flow of many points side
-by side. Neither wraps a point on a torus, so that a path shows no leap.
+x: (n,) a point, X: (m, n) points, g: the gradient, H: the Hessian on the complement of the trivial
+directions. ``follow`` is the eigenvector following of ``steps.py`` with a longest step; ``flow``
+follows the gradient flow of many points side by side. Neither wraps a point on a torus, so that a
+path shows no leap.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from landscape.points.walk import Walk
 EULER = 0.3
 # Euler steps after which a row still under way counts as stiff.
 STIFF = 512
-# Flow steps before the first attempt to end by Newton's method; the next ones come after twice as many.
+# Flow steps before the first attempt to end by Newton's method; the next ones come after twice as
+# many.
 FIRST_LOOK = 16
-# A gradient is settled at so many times its rounding, and a Newton step at this power of eps times the longest step.
+# A gradient is settled at so many times its rounding, and a Newton step at this power of eps times
+# the longest step.
 SETTLED = 5.0
 NEGLIGIBLE = 0.4
 
@@ -34,7 +38,8 @@ class Arrival(NamedTuple):
 
     # (n,)
     x: Tensor
-    # the gradient is as small as rounding lets it be, or Newton's step is negligible, and the index is the wanted one
+    # the gradient is as small as rounding lets it be, or Newton's step is negligible, and the index
+    # is the wanted one
     settled: bool
     # negative eigenvalues at x, of those that were computed
     negative: int
@@ -65,7 +70,8 @@ def norms(V: Tensor) -> Tensor:
 def follow(
     f: Landscape, x: Tensor, index: int, radius: float, *, steps: int = 100, seed: int = 0
 ) -> Arrival:
-    """The stationary point with ``index`` negative eigenvalues to which eigenvector following leads from x (n,).
+    """The stationary point with ``index`` negative eigenvalues to which eigenvector following leads
+    from x (n,).
 
     Args:
         f: the landscape, finite at x.
@@ -78,7 +84,8 @@ def follow(
     Raises:
         NumericalError: f or its gradient is not finite at x, or a product is not on the way.
 
-    Cost: a dense Hessian a step up to n = 300; else a subspace of 40 vectors and 10 for each mode that is followed.
+    Cost: a dense Hessian a step up to n = 300; else a subspace of 40 vectors and 10 for each mode
+    that is followed.
     """
     return _arrive(_walk(f, x, radius, steps, index), index, seed)
 
@@ -117,13 +124,14 @@ class Flow(NamedTuple):
 def flow(f: Landscape, X: Tensor, reach: Tensor, *, steps: int = 20_000) -> Flow:
     """The minima to which the gradient flow leads from the rows of X (m, n).
 
-    Euler's steps are EULER / curvature, the curvature met between steps, and never longer than a twentieth of ``reach`` (m,), the
-    length over which basins differ. Where the Hessian is positive definite and Newton's step is within a tenth of
-    ``reach``, Newton's method ends the descent. A row that is not there after STIFF steps goes on by the flow of its quadratic
-    model, which is exact however stiff it is, if its Hessian can be formed.
+    Euler's steps are EULER / curvature, the curvature met between steps, and never longer than a
+    twentieth of ``reach`` (m,), the length over which basins differ. Where the Hessian is positive
+    definite and Newton's step is within a tenth of ``reach``, Newton's method ends the descent. A
+    row that is not there after STIFF steps goes on by the flow of its quadratic model, which is
+    exact however stiff it is, if its Hessian can be formed.
 
-    Cost: one gradient of all rows still under way a step; Newton attempts are made after 16, 32, 64, ... steps. A stiff row takes a
-    dense Hessian a step.
+    Cost: one gradient of all rows still under way a step; Newton attempts are made after 16, 32,
+    64, ... steps. A stiff row takes a dense Hessian a step.
     """
     steps = min(steps, STIFF) if f.dim <= DENSE_FLOW else steps
     domain = f.domain
@@ -164,7 +172,9 @@ def flow(f: Landscape, X: Tensor, reach: Tensor, *, steps: int = 20_000) -> Flow
 def _ended(
     f: Landscape, X: Tensor, reach: Tensor, rows: list[int], settled: Tensor
 ) -> tuple[list[int], int]:
-    """End the descents of these rows of X where Newton's method can; the positions of those left, and gradients spent."""
+    """End the descents of these rows of X where Newton's method can; the positions of those left,
+    and gradients spent.
+    """
     left, gradients = [], 0
     for i, row in enumerate(rows):
         end = _newton(f, X[row], float(reach[row]))
@@ -177,7 +187,9 @@ def _ended(
 
 
 def _newton(f: Landscape, x: Tensor, reach: float) -> Arrival:
-    """Newton's method from x, if H is positive definite there and its step is short; else x, not settled."""
+    """Newton's method from x, if H is positive definite there and its step is short; else x, not
+    settled.
+    """
     if not bool(torch.isfinite(f.gradient(x)).all()):
         return Arrival(x, False, 0, 1)
     walk = _walk(f, x, 0.1 * reach, 100, 0)
@@ -218,7 +230,9 @@ def _stiff(f: Landscape, x: Tensor, reach: float, steps: int = 3_000) -> Arrival
 
 
 def _along(values: Tensor, c: Tensor, length: float) -> Tensor:
-    """Where the flow of the model c'd + d'diag(values)d / 2 from d = 0 has gone a distance of ``length``, or ends before."""
+    """Where the flow of the model c'd + d'diag(values)d / 2 from d = 0 has gone a distance of
+    ``length``, or ends before.
+    """
 
     def place(t: float) -> Tensor:
         z = values * t

@@ -1,15 +1,20 @@
-"""What is known of a spectrum's signs: of all of it, or of both ends that are followed until the signs are settled.
+"""What is known of a spectrum's signs: of all of it, or of both ends that are followed until the
+signs are settled.
 
-H: (n, n) symmetric, lambda ± epsilon an eigenvalue and the half-width of its interval. lambda is negative below -epsilon,
-positive above epsilon, zero else; its sign is open where epsilon is more than rounding.
+H: (n, n) symmetric, lambda ± epsilon an eigenvalue and the half-width of its interval. lambda is
+negative below -epsilon, positive above epsilon, zero else; its sign is open where epsilon is more
+than rounding.
 
-The states of ``Ends``, in the order in which they are tried; the first one that does something begins the next round:
+The states of ``Ends``, in the order in which they are tried; the first one that does something
+begins the next round:
 
 solve    the pairs asked for at both ends, residuals within tol |H|
-grow     twice as many smallest pairs      until one is not negative, or 64 are known, or memory ends
+grow     twice as many smallest pairs      until one is not negative, or 64 are known, or memory
+         ends
 refine   the open signs, with a finer tol  until no sign is open that rounding does not hide
 certify  a fresh deflated probe            until it meets no other negative or zero eigenvalue
-resolve  what refine and certify do: the outermost smallest pairs are solved anew and put in the place of the old ones
+resolve  what refine and certify do: the outermost smallest pairs are solved anew and put in the
+         place of the old ones
 
 All of them end when the products are spent, or when all n pairs are known.
 """
@@ -50,7 +55,8 @@ class Signs:
     # at least so many are positive
     positive: int
     confidence: float
-    # whether no eigenvalue below the computed smallest ones is missed, with probability ``confidence``
+    # whether no eigenvalue below the computed smallest ones is missed, with probability
+    # ``confidence``
     complete: bool
 
     @property
@@ -80,8 +86,9 @@ class Wish:
 def all_signs(H: SymmetricOperator, wish: Wish, more: float) -> Signs:
     """The signs of every eigenvalue of a matrix that is formed: n products.
 
-    An eigenvalue's half-width is the sum of the products' rounding, that of eigh, the norm of the antisymmetric part, which
-    measures what else is wrong with the matrix, and ``more``, what the caller knows besides.
+    An eigenvalue's half-width is the sum of the products' rounding, that of eigh, the norm of the
+    antisymmetric part, which measures what else is wrong with the matrix, and ``more``, what the
+    caller knows besides.
     """
     n = H.shape[0]
     largest, smallest = wish.of(n)
@@ -155,7 +162,9 @@ class Ends:
         self.certificate: Certificate | None = None
 
     def signs(self, *, settle: bool = False) -> Signs:
-        """What the pairs computed so far say; ``settle``: after the lower end is followed and open signs are resolved."""
+        """What the pairs computed so far say; ``settle``: after the lower end is followed and open
+        signs are resolved.
+        """
         while settle and (self._grow() or self._refine() or self._certify()):
             pass
         n, pairs = self.H.shape[0], self.pairs
@@ -191,7 +200,9 @@ class Ends:
         )
 
     def _zeros(self, zero: Tensor) -> int | None:
-        """How many eigenvalues are zero, given which of the pairs are; None where others may lie between the ends."""
+        """How many eigenvalues are zero, given which of the pairs are; None where others may lie
+        between the ends.
+        """
         n, pairs = self.H.shape[0], self.pairs
         seen, unseen = int(zero.sum()), n - len(zero)
         if not unseen or not self._innermost_zero():
@@ -206,7 +217,9 @@ class Ends:
         return bool(low.values[-1].abs() <= low.residuals[-1])
 
     def _sure(self) -> bool:
-        """Whether every negative or zero eigenvalue is among the smallest pairs: by a certificate, or a clear distance."""
+        """Whether every negative or zero eigenvalue is among the smallest pairs: by a certificate,
+        or a clear distance.
+        """
         if self.certificate is not None:
             return self.certificate.clear and self.certificate.confidence > 0
         low = self.pairs.lower
@@ -241,7 +254,9 @@ class Ends:
         return out or len(pairs.values) == self.H.shape[0]
 
     def _grow(self) -> bool:
-        """Ask for twice as many smallest pairs, if all are negative and there may be an end of it."""
+        """Ask for twice as many smallest pairs, if all are negative and there may be an end of
+        it.
+        """
         pairs = self.pairs
         if self._spent() or not self._all_negative() or pairs.smallest >= self.most:
             return False
@@ -252,7 +267,9 @@ class Ends:
         return self.pairs.smallest > pairs.smallest
 
     def _refine(self) -> bool:
-        """Solve more finely for the smallest pairs, if the sign of one is open that rounding does not hide."""
+        """Solve more finely for the smallest pairs, if the sign of one is open that rounding does
+        not hide.
+        """
         low = self.pairs.lower
         rounding = 3 * noise(self.H, self.pairs.scale)
         is_open = (low.values.abs() <= low.residuals) & (low.residuals > rounding)
@@ -262,7 +279,9 @@ class Ends:
         return self._resolve(self._not_positive())
 
     def _certify(self) -> bool:
-        """Look for a negative or zero eigenvalue beside the known ones; True if there was one and it was taken in."""
+        """Look for a negative or zero eigenvalue beside the known ones; True if there was one and
+        it was taken in.
+        """
         if self._spent() or self._all_negative() or self.certificate is not None:
             return False
         flat = self._innermost_zero()
@@ -272,7 +291,8 @@ class Ends:
             and self._resolve(min(2 * self.pairs.smallest, self.most))
         ):
             return True
-        # A rounded zero can be told from a negative number only from -noise on, and from a positive innermost value
+        # A rounded zero can be told from a negative number only from -noise on, and from a positive
+        # innermost value
         # up to +noise.
         level = 0.0 if flat else 2 * noise(self.H, self.pairs.scale)
         left = max(1, self.budget - self.H.products)
@@ -291,7 +311,9 @@ class Ends:
         return again
 
     def _resolve(self, count: int) -> bool:
-        """Put finer pairs in the place of the outermost ``count`` smallest; False when the budget does not allow it."""
+        """Put finer pairs in the place of the outermost ``count`` smallest; False when the budget
+        does not allow it.
+        """
         pairs = self.pairs
         top_positive = bool(pairs.values[-1] > pairs.residuals[-1])
         fine = self._solve(min(1, pairs.largest) if top_positive else pairs.largest, count)

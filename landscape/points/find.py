@@ -1,8 +1,9 @@
 """From a point to a stationary point, for networks and formulas alike.
 
-What the methods find: newton-mr and gradient-norm lower |g|^2 and so go to the stationary point nearby, of any index, or to one where
-|g|^2 is stationary and g is not zero, gradient-flat (Frye et al. 2021, Neural Computation 33:1469); saddle-free finds minima;
-eigenvector-following a point of the index asked for. Whether the point reached is stationary is for ``classify`` to say.
+What the methods find: newton-mr and gradient-norm lower |g|^2 and so go to the stationary point
+nearby, of any index, or to one where |g|^2 is stationary and g is not zero, gradient-flat (Frye et
+al. 2021, Neural Computation 33:1469); saddle-free finds minima; eigenvector-following a point of
+the index asked for. Whether the point reached is stationary is for ``classify`` to say.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ METHODS = ("newton-mr", "gradient-norm", "saddle-free", "eigenvector-following")
 @result("found-point")
 @dataclass(frozen=True, eq=False)
 class FoundPoint(StationaryPoint):
-    """The point a search ended at, with its verdict and how it was reached. ``outcome`` says whether it is what was looked for."""
+    """The point a search ended at, with its verdict and how it was reached. ``outcome`` says
+    whether it is what was looked for.
+    """
 
     search: str = ""  # the method
     outcome: Outcome = Outcome.STATIONARY
@@ -55,23 +58,28 @@ def find_stationary(
     Args:
         f: a landscape of dimension n; a model is left exactly as it is.
         start: the point (n,), float32 or float64; None: a model's current one.
-        method: "newton-mr" minimises |g|^2 by Newton steps of least length, "gradient-norm" by L-BFGS; "saddle-free" lowers f by
-            steps -|H|^-1 g; "eigenvector-following" goes up along the lowest ``index`` modes and down along the others.
+        method: "newton-mr" minimises |g|^2 by Newton steps of least length, "gradient-norm" by
+            L-BFGS; "saddle-free" lowers f by steps -|H|^-1 g; "eigenvector-following" goes up along
+            the lowest ``index`` modes and down along the others.
         index: wanted, for "eigenvector-following": 0 a minimum, n a maximum.
         tol: stop once |g| has fallen to ``tol`` times the start's; 0: go on to rounding.
-        max_products: where the search stops; None: 100 n + 2,000 and at most 50,000. The verdict's come on top.
+        max_products: where the search stops; None: 100 n + 2,000 and at most 50,000. The verdict's
+            come on top.
         seed: of the steps off stationary points of another index, and of the verdict.
         progress: called with the stage and the products done.
 
     Returns:
-        The point with its verdict; ``outcome`` says how the search ended, in words too where it failed (``reasons``).
+        The point with its verdict; ``outcome`` says how the search ended, in words too where it
+        failed (``reasons``).
 
     Raises:
         ValueError: an argument is out of range or does not fit.
-        NumericalError: f or its gradient is not finite at the start, or a product is not on the way.
+        NumericalError: f or its gradient is not finite at the start, or a product is not on the
+            way.
 
-    Cost: up to n = 300 the Hessian is formed, n products a step; above, what MINRES or a subspace of 40 takes, some tens to hundreds
-    a step, and then some steps. Steps leave out trivial directions, and points are wrapped into f's domain.
+    Cost: up to n = 300 the Hessian is formed, n products a step; above, what MINRES or a subspace
+    of 40 takes, some tens to hundreds a step, and then some steps. Steps leave out trivial
+    directions, and points are wrapped into f's domain.
     """
     walk = search(
         f,

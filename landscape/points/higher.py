@@ -1,13 +1,15 @@
 """What third and fourth derivatives say where the second ones vanish.
 
-u: (n,), a unit vector in the null space of the Hessian H at x. T(u, u, .): (n,), the gradient of u'Hu, is the third derivative
-contracted twice. A minimum needs T(u, u, u) = 0 for every u and q(u) >= 0, where
+u: (n,), a unit vector in the null space of the Hessian H at x. T(u, u, .): (n,), the gradient of
+u'Hu, is the third derivative contracted twice. A minimum needs T(u, u, u) = 0 for every u and q(u)
+>= 0, where
 
     q(u) = f_uuuu / 24 - T(u, u, .)' H^+ T(u, u, .) / 8
 
-is the fourth-order coefficient along the valley floor x + t u + O(t^2), not along the straight line: Peano's surface
-(y - x^2)(y - 2 x^2) rises along every line and is no minimum (Peano 1884; Cushing 1975, Amer. Math. Monthly 82:977).
-All derivatives are exact, by nested reverse-mode differentiation.
+is the fourth-order coefficient along the valley floor x + t u + O(t^2), not along the straight
+line: Peano's surface (y - x^2)(y - 2 x^2) rises along every line and is no minimum (Peano 1884;
+Cushing 1975, Amer. Math. Monthly 82:977). All derivatives are exact, by nested reverse-mode
+differentiation.
 """
 
 import math
@@ -29,9 +31,8 @@ class Probe(NamedTuple):
     """Derivatives along one null direction; a number within its rounding is given as 0."""
 
     cubic: float  # T(u, u, u) / 6
-    quartic: (
-        float  # q(u); NaN where T(u, u, .) reaches into a part of the null space that is not known
-    )
+    # q(u); NaN where T(u, u, .) reaches into a part of the null space that is not known
+    quartic: float
 
 
 def higher_order(
@@ -59,7 +60,8 @@ def higher_order(
     cubic = max((abs(p.cubic) for p in probes), default=0.0)
     if cubic > 0:
         return [
-            f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, which falls to one side ({count})"
+            f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, "
+            f"which falls to one side ({count})"
         ]
     if any(math.isnan(p.quartic) for p in probes):
         return [
@@ -73,14 +75,17 @@ def higher_order(
     if (rising and (falling or others < 0)) or (falling and others > 0):
         change = min(falling) if falling else max(rising)
         return [
-            f"no {'minimum' if falling else 'maximum'}: to fourth order f changes as {change:.3g} t^4 along a null direction ({count})"
+            f"no {'minimum' if falling else 'maximum'}: to fourth order f changes as {change:.3g} "
+            f"t^4 along a null direction ({count})"
         ]
     if flat:
         return [
-            f"flat to fourth order along {flat} of the {count}: a valley or a continuous family of stationary points, as far as can be seen"
+            f"flat to fourth order along {flat} of the {count}: a valley or a continuous family of "
+            "stationary points, as far as can be seen"
         ]
     return [
-        f"{'minimum' if rising else 'maximum'} to fourth order: f changes as {min(rising + falling, key=abs):.3g} t^4 or more ({count})"
+        f"{'minimum' if rising else 'maximum'} to fourth order: f changes as "
+        f"{min(rising + falling, key=abs):.3g} t^4 or more ({count})"
     ]
 
 
@@ -113,7 +118,8 @@ def _probe(
     # u is a null vector up to rounding, which mixes other directions in
     rounding = [1e3 * eps * size for size in sizes]
     rounding[0] += 10 * eps * float(H.x.detach().norm()) * sizes[1]  # x has a rounding too
-    # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the third derivative by fourth d
+    # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the third
+    # derivative by fourth d
     noise = (2 * uncertainty * abs(fourth)) ** 0.5 + rounding[0]
     bend = _bend(H, w, null, rounding[0]) / 8
     quartic = fourth / 24 - bend
@@ -172,7 +178,9 @@ class _Projected:
 
 
 def _bend(H: Hessian, w: Tensor, null: Tensor, rounding: float) -> float:
-    """w' H^+ w over the complement of the null space, 0 where w is rounding there; NaN where w is not in the range of H."""
+    """w' H^+ w over the complement of the null space, 0 where w is rounding there; NaN where w is
+    not in the range of H.
+    """
     A = _Projected(H, null)
     w = A.complement(w)
     if float(w.norm()) <= rounding:

@@ -1,4 +1,6 @@
-"""One look at a landscape from one point, handed from room to room so that nothing is computed twice."""
+"""One look at a landscape from one point, handed from room to room so that nothing is computed
+twice.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from landscape.operators.hessian import Hessian
 
 
 class Look:
-    """A landscape seen from a point x (n,): value, gradient and Hessian, each computed when first asked for.
+    """A landscape seen from a point x (n,): value, gradient and Hessian, each computed when first
+    asked for.
 
     Args:
         f: the landscape.
@@ -52,5 +55,7 @@ class Look:
 
     @cached_property
     def rebuilt(self) -> Hessian:
-        """The Hessian at x computed anew at every product, and so independent of the graphs that the other one keeps."""
+        """The Hessian at x computed anew at every product, and so independent of the graphs that
+        the other one keeps.
+        """
         return Hessian(self.f, self.x, method="rebuilt")

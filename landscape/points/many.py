@@ -1,13 +1,16 @@
-"""Thousands of searches for stationary points side by side, with dense Hessians: for formulas of few variables.
+"""Thousands of searches for stationary points side by side, with dense Hessians: for formulas of
+few variables.
 
-X: (B, n) points, g: (B, n) gradients, H: (B, n, n) Hessians, all in units of the domain's size, so that a step of 1 crosses it.
-Three ways to step, each by rows:
+X: (B, n) points, g: (B, n) gradients, H: (B, n, n) Hessians, all in units of the domain's size, so
+that a step of 1 crosses it. Three ways to step, each by rows:
 
-minimise    Levenberg-Marquardt on |g|^2 / 2 with a damping mu of its own for every row (Levenberg 1944; Marquardt 1963; the damping
-            rule is Nielsen's, 1999): steps -(H^2 + mu I)^-1 H g. It goes to any kind of point, and stops where |g| has a minimum.
-newton      the same with next to no damping and every step accepted: it does not stop at a minimum of |g|, and may leave.
-follow      up along the k lowest eigenvectors and down along the others, to a point of index k (eigenvector following;
-            Cerjan & Miller 1981, J. Chem. Phys. 75:2800).
+minimise    Levenberg-Marquardt on |g|^2 / 2 with a damping mu of its own for every row (Levenberg
+            1944; Marquardt 1963; the damping rule is Nielsen's, 1999): steps -(H^2 + mu I)^-1 H g.
+            It goes to any kind of point, and stops where |g| has a minimum.
+newton      the same with next to no damping and every step accepted: it does not stop at a minimum
+            of |g|, and may leave.
+follow      up along the k lowest eigenvectors and down along the others, to a point of index k
+            (eigenvector following; Cerjan & Miller 1981, J. Chem. Phys. 75:2800).
 
 Every search ends in Newton steps, which polish the point to rounding.
 """
@@ -41,7 +44,8 @@ SAMPLES = 64
 # Derivatives so many times those at the starts are a pole's.
 POLE = 1e20
 EPS = torch.finfo(torch.float64).eps
-# Eigenvalues below this share of |H| are zero to a Newton step, and below the other one to eigenvector following.
+# Eigenvalues below this share of |H| are zero to a Newton step, and below the other one to
+# eigenvector following.
 TRUNCATED = 1e-10
 IDLE = 1e-8
 
@@ -89,7 +93,9 @@ class Labelled(Protocol):
     @property
     def domain(self) -> Domain: ...
     def derivatives(self, X: Tensor, labels: Tensor, /) -> tuple[Tensor, Tensor]:
-        """Gradients (B, n) and Hessians (B, n, n) at points X (B, n), each of the formula of its label (B,); labels ascend."""
+        """Gradients (B, n) and Hessians (B, n, n) at points X (B, n), each of the formula of its
+        label (B,); labels ascend.
+        """
         ...
 
 
@@ -146,9 +152,11 @@ def search(
 
 
 def polish(f: Landscape, X: Tensor, steps: int = 40) -> Tensor:
-    """The points X (B, n) after undamped Newton steps, for the rows where these stay near and lower the gradient.
+    """The points X (B, n) after undamped Newton steps, for the rows where these stay near and lower
+    the gradient.
 
-    A search ends where the Hessian is as good as singular; a degenerate point needs more steps to be known to rounding.
+    A search ends where the Hessian is as good as singular; a degenerate point needs more steps to
+    be known to rounding.
     """
     searches = _Searches(f, X, "newton", None, [0.0, 0.0])
     best, least = X.clone(), searches.local.gradient.norm(dim=1)
@@ -237,7 +245,9 @@ class _Searches:
         self.local = self.local.put(better, new)
 
     def _stretched(self, step: Tensor) -> Tensor:
-        """Steps that shrink by a steady ratio q, as they do to a degenerate point, are taken to the limit: 1 / (1 - q) times."""
+        """Steps that shrink by a steady ratio q, as they do to a degenerate point, are taken to the
+        limit: 1 / (1 - q) times.
+        """
         length = step.norm(dim=1)
         ratio = length / self.last
         steady = ((ratio - self.ratio).abs() < 0.01) & (ratio > 0.3) & (ratio < 0.95)
@@ -245,7 +255,9 @@ class _Searches:
         return step * torch.where(steady, 1 / (1 - ratio), 1.0)[:, None]
 
     def _judge(self, step: Tensor, before: Tensor, after: Tensor) -> Tensor:
-        """Which rows accept their step; the damping follows the ratio of gained to predicted decrease (Nielsen 1999)."""
+        """Which rows accept their step; the damping follows the ratio of gained to predicted
+        decrease (Nielsen 1999).
+        """
         linear = self.local.gradient + (self.local.hessian @ step[:, :, None])[:, :, 0]
         predicted = before - linear.square().sum(1)
         ratio = (before - after) / predicted.clamp(min=1e-300)
@@ -316,7 +328,9 @@ class _Searches:
         self._keep(~over)
 
     def _newton(self, finite: Tensor) -> Tensor:
-        """The Newton step by the eigenvalues that are not zero: how far the stationary point is; long where rows are not near one."""
+        """The Newton step by the eigenvalues that are not zero: how far the stationary point is;
+        long where rows are not near one.
+        """
         g, H = self.local
         norm, curvature = g.norm(dim=1), H.norm(dim=(1, 2))
         near = finite & (norm <= 1e-3 * curvature)
@@ -355,7 +369,9 @@ def _derivatives(
 
 
 def _typical(f: Landscape | Labelled, X: Tensor, labels: Tensor | None = None) -> list[float]:
-    """The medians of |g| and |H| over the points X, in units of the domain's size; 0 where none is finite."""
+    """The medians of |g| and |H| over the points X, in units of the domain's size; 0 where none is
+    finite.
+    """
     size = f.domain.size(f.dim).to(X)
     g, H = _derivatives(f, X, labels)
     sizes = [(g * size).norm(dim=1), (H * size[:, None] * size).norm(dim=(1, 2))]

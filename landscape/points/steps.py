@@ -1,8 +1,10 @@
-"""The ways a search walks: Newton-MR, descent on the gradient norm, and steps in eigenvectors within a trust radius.
+"""The ways a search walks: Newton-MR, descent on the gradient norm, and steps in eigenvectors
+within a trust radius.
 
-Every way is a function of a Walk that goes on until ``walk.stop`` is set. w: (m,) eigenvalues, or Ritz values, ascending; c: (m,)
-the gradient along their vectors, a: (m,) the step along them. Newton's step is a = -c / w; saddle-free Newton's -c / |w| (Dauphin
-et al. 2014, NeurIPS); the one that goes up along the lowest ``index`` modes and down along the others has a = c / |w| there: the
+Every way is a function of a Walk that goes on until ``walk.stop`` is set. w: (m,) eigenvalues, or
+Ritz values, ascending; c: (m,) the gradient along their vectors, a: (m,) the step along them.
+Newton's step is a = -c / w; saddle-free Newton's -c / |w| (Dauphin et al. 2014, NeurIPS); the one
+that goes up along the lowest ``index`` modes and down along the others has a = c / |w| there: the
 high-index saddle dynamics of Yin, Zhang & Zhang 2019 (SISC 41:A3576) with Newton's lengths.
 """
 
@@ -30,7 +32,8 @@ INNER = 1000
 MEMORY = 20
 # Times that a stationary point of a wrong index is left.
 KICKS = 5
-# Methods that do not minimise the gradient norm halve their longest step after LAPS steps without a lower one, at most
+# Methods that do not minimise the gradient norm halve their longest step after LAPS steps without a
+# lower one, at most
 # HALVINGS times.
 LAPS = 40
 HALVINGS = 8
@@ -39,14 +42,18 @@ Array = NDArray[np.float64]
 
 
 def newton(walk: Walk) -> None:
-    """Minimise |g|^2 by Newton's method, with the eigenvectors of the whole Hessian where it can be formed."""
+    """Minimise |g|^2 by Newton's method, with the eigenvectors of the whole Hessian where it can be
+    formed.
+    """
     (newton_dense if walk.operator().shape[0] <= DENSE_STEP else newton_mr)(walk)
 
 
 def newton_mr(walk: Walk) -> None:
-    """Minimise |g|^2 by Newton steps of least length, from MINRES, and a line search (Roosta et al. 2018, arXiv:1810.00303).
+    """Minimise |g|^2 by Newton steps of least length, from MINRES, and a line search (Roosta et al.
+    2018, arXiv:1810.00303).
 
-    H p = -g is solved to a relative residual that shrinks with the gradient, so that the end is superlinear.
+    H p = -g is solved to a relative residual that shrinks with the gradient, so that the end is
+    superlinear.
     """
     eps = torch.finfo(walk.place.x.dtype).eps
     while walk.stop is None:
@@ -71,7 +78,9 @@ def newton_mr(walk: Walk) -> None:
 
 
 def gradient_norm(walk: Walk) -> None:
-    """Minimise |g|^2 / 2, whose gradient is H g, by L-BFGS (Nocedal 1980, Math. Comp. 35:773): a product a step."""
+    """Minimise |g|^2 / 2, whose gradient is H g, by L-BFGS (Nocedal 1980, Math. Comp. 35:773): a
+    product a step.
+    """
     pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=MEMORY)
     last: tuple[Tensor, Tensor] | None = None  # the step taken, and H g before it
     first = 0.0  # the length of the first step, in units of H g
@@ -157,7 +166,9 @@ class Modes:
 
 
 def newton_dense(walk: Walk) -> None:
-    """Minimise |g|^2 like ``newton_mr`` with the eigenvectors of the whole Hessian: Levenberg-Marquardt steps in a ball."""
+    """Minimise |g|^2 like ``newton_mr`` with the eigenvectors of the whole Hessian:
+    Levenberg-Marquardt steps in a ball.
+    """
     _within_radius(walk, _Newton(), 0)
 
 
@@ -168,13 +179,16 @@ def saddle_free(walk: Walk) -> None:
 
 
 def follow(walk: Walk, index: int, seed: int) -> None:
-    """Go up along the lowest ``index`` modes and down along all others: only points of that index attract."""
+    """Go up along the lowest ``index`` modes and down along all others: only points of that index
+    attract.
+    """
     walk.falls = False
     _within_radius(walk, _Follow(index, seed), index)
 
 
 def eigenvector_step(c: Tensor, size: Tensor, up: Tensor, idle: Tensor) -> Tensor:
-    """The step of eigenvector following in the coordinates of the modes, for one point or for a batch.
+    """The step of eigenvector following in the coordinates of the modes, for one point or for a
+    batch.
 
     Args:
         c: (..., m) the gradient along the modes.
@@ -187,7 +201,9 @@ def eigenvector_step(c: Tensor, size: Tensor, up: Tensor, idle: Tensor) -> Tenso
 
 
 class Rule:
-    """One kind of step: its coefficients at a damping mu, and how well the model foretold what it did."""
+    """One kind of step: its coefficients at a damping mu, and how well the model foretold what it
+    did.
+    """
 
     def step(self, modes: Modes, mu: float) -> Array:
         """-c / |w| along each mode, damped; nothing where both may be rounding."""
@@ -207,7 +223,9 @@ class Rule:
         return float(np.linalg.norm(modes.c)) / radius
 
     def agreement(self, modes: Modes, a: Array, here: Look, there: Look, g: Tensor) -> float:
-        """1: just as the model said; negative: worse than no step. g: the gradient there in the operator's coordinates."""
+        """1: just as the model said; negative: worse than no step. g: the gradient there in the
+        operator's coordinates.
+        """
         raise NotImplementedError
 
     def arrived(self, modes: Modes) -> bool:
@@ -275,7 +293,9 @@ class _Follow(Rule):
 
 
 class _Laps:
-    """Counts the steps without a lower gradient norm, and shortens the longest step of methods that do not minimise it."""
+    """Counts the steps without a lower gradient norm, and shortens the longest step of methods that
+    do not minimise it.
+    """
 
     def __init__(self, walk: Walk) -> None:
         self.longest, self.lowest, self.count = walk.longest, walk.start.norm, 0
@@ -294,7 +314,9 @@ class _Laps:
 
 
 def _within_radius(walk: Walk, rule: Rule, followed: int) -> None:
-    """Steps of a rule in a ball whose radius grows and shrinks with how well the model foretells them."""
+    """Steps of a rule in a ball whose radius grows and shrinks with how well the model foretells
+    them.
+    """
     radius, laps = walk.stride, _Laps(walk)
     lowest: Tensor | None = None
     handed = False
@@ -333,7 +355,9 @@ def _kicked(walk: Walk, rule: Rule, modes: Modes, radius: float) -> bool:
 
 
 def _hand_over(walk: Walk) -> None:
-    """The last steps are Newton's, where the subspace has done its work; where they stall, it goes on."""
+    """The last steps are Newton's, where the subspace has done its work; where they stall, it goes
+    on.
+    """
     walk.falls = True
     newton_mr(walk)
     if walk.stop in (Outcome.STALLED, Outcome.GRADIENT_FLAT):
@@ -380,17 +404,22 @@ def _damped(rule: Rule, modes: Modes, radius: float) -> Array:
 
 
 def newton_length(modes: Modes, index: int) -> float:
-    """The length of the whole step of eigenvector following, which near a point of that index is Newton's."""
+    """The length of the whole step of eigenvector following, which near a point of that index is
+    Newton's.
+    """
     return float(np.linalg.norm(_Follow(index, 0).step(modes, 0.0)))
 
 
 def width(followed: int) -> int:
-    """Vectors of the subspace where so many modes are followed, which is the number of products of a step."""
+    """Vectors of the subspace where so many modes are followed, which is the number of products of
+    a step.
+    """
     return KRYLOV + MODE * followed
 
 
 def modes_at(walk: Walk, followed: int, before: Tensor | None = None) -> Modes:
-    """The modes where the search stands: all of them up to DENSE_STEP dimensions, else those of a subspace.
+    """The modes where the search stands: all of them up to DENSE_STEP dimensions, else those of a
+    subspace.
 
     before: (followed, N) the modes that were followed one step before.
     """
@@ -409,7 +438,9 @@ def dense_modes(walk: Walk) -> Modes:
 
 
 def _subspace(A: Complement, g: Tensor, before: Tensor | None, m: int) -> Modes:
-    """The Ritz vectors of the Krylov space of g and of the modes before from before, by a band Lanczos process."""
+    """The Ritz vectors of the Krylov space of g and of the modes before from before, by a band
+    Lanczos process.
+    """
     tiny = 100 * torch.finfo(g.dtype).eps
     Q = torch.empty(m, len(g), dtype=g.dtype, device=g.device)
     first = (

@@ -1,7 +1,8 @@
 """Where a search for a stationary point stands, what it has spent, and when it is over.
 
-x: (n,) a place, g: (n,) its gradient, A: (N, N) the Hessian on the complement of the m = n - N trivial directions, p: (N,) a step
-there. Steps never leave the complement, and every place is wrapped into the domain.
+x: (n,) a place, g: (n,) its gradient, A: (N, N) the Hessian on the complement of the m = n - N
+trivial directions, p: (N,) a step there. Steps never leave the complement, and every place is
+wrapped into the domain.
 """
 
 from enum import Enum
@@ -26,7 +27,8 @@ STRIDE = 0.5
 # Steps within which the gradient must fall by the factor 1 - LEAST.
 PATIENCE = 20
 LEAST = 1e-3
-# The squared gradient norm is stationary where |H g| is at most so many |H| |g|, with the largest |H| met.
+# The squared gradient norm is stationary where |H g| is at most so many |H| |g|, with the largest
+# |H| met.
 FLAT = 1e-2
 
 
@@ -35,14 +37,22 @@ class Outcome(Enum):
     """How a search for a stationary point ended."""
 
     STATIONARY = "the point is stationary"
-    OTHER_INDEX = "the point is stationary, but not of the index asked for: start elsewhere, or try another seed"
-    TOLERANCE = "the gradient norm fell to tol times the start's, as asked; the point is not stationary to rounding"
+    OTHER_INDEX = (
+        "the point is stationary, but not of the index asked for: start elsewhere, or try "
+        "another seed"
+    )
+    TOLERANCE = (
+        "the gradient norm fell to tol times the start's, as asked; the point is not stationary "
+        "to rounding"
+    )
     GRADIENT_FLAT = (
-        "the squared gradient norm is stationary, the gradient is not zero (Frye et al. 2021): start elsewhere, or try "
+        "the squared gradient norm is stationary, the gradient is not zero (Frye et al. 2021): "
+        "start elsewhere, or try "
         "saddle-free or eigenvector-following, which do not minimise it"
     )
     STALLED = (
-        "the gradient norm falls no further: the loss has a kink here, rounding hides the way (try float64), or the search "
+        "the gradient norm falls no further: the loss has a kink here, rounding hides the way (try "
+        "float64), or the search "
         "goes round in circles (start elsewhere, or try another method)"
     )
     BUDGET = "the product budget ran out: raise max_products, or search on from this point"
@@ -58,7 +68,8 @@ class Walk:
         tol: the search may end once |g| has fallen to so many times the start's.
         max_products: where it stops.
         progress: called with the stage and the products done.
-        radius: the longest step; None: a share of the domain, or of |x| where there is none, which may grow.
+        radius: the longest step; None: a share of the domain, or of |x| where there is none, which
+            may grow.
 
     Raises:
         NumericalError: f or its gradient is not finite at the start.
@@ -118,7 +129,9 @@ class Walk:
         return 100 * self.stride if self.radius is None else self.radius
 
     def operator(self) -> Complement:
-        """The Hessian at the place, without trivial directions; the same one until the place changes."""
+        """The Hessian at the place, without trivial directions; the same one until the place
+        changes.
+        """
         if self._operator is None:
             x = self.place.x
             self._operator = Hessian(self.f, x).without(self.f.trivial_directions(x))
@@ -152,10 +165,12 @@ class Walk:
         self.place, self._operator = place, None
 
     def note(self, scale: float, step: float) -> None:
-        """Before a step: end if the place is stationary to rounding, as asked, lost, stalled, or the budget is spent.
+        """Before a step: end if the place is stationary to rounding, as asked, lost, stalled, or
+        the budget is spent.
 
         Args:
-            scale: |H| here. step: the length of the whole Newton-type step, whatever is taken of it.
+            scale: |H| here. step: the length of the whole Newton-type step, whatever is taken of
+                it.
         """
         self.settle_products()
         here, earlier = self.place, self._norms[-1]
@@ -182,7 +197,9 @@ class Walk:
         return bool(old) and min(new) > (1 - LEAST) * min(old)
 
     def end_stalled(self) -> None:
-        """End where no step lowers the gradient norm: at a point where its square is stationary, or for an unknown reason."""
+        """End where no step lowers the gradient norm: at a point where its square is stationary, or
+        for an unknown reason.
+        """
         steepness = float(norm(self.operator() @ self.gradient()))
         self.settle_products()
         flat = steepness <= FLAT * self.largest * self.place.norm
@@ -190,7 +207,8 @@ class Walk:
 
 
 def backtrack(walk: Walk, step: Tensor, slope: float) -> Look | None:
-    """The first place along a step (n,) at which |g|^2 falls by Armijo's rule, by quadratic interpolation; None: nowhere.
+    """The first place along a step (n,) at which |g|^2 falls by Armijo's rule, by quadratic
+    interpolation; None: nowhere.
 
     slope: of |g|^2 along the step, negative.
     """

@@ -1,4 +1,6 @@
-"""What does it look like? Values on lines and planes, trajectories on them, and what the picture misses."""
+"""What does it look like? Values on lines and planes, trajectories on them, and what the picture
+misses.
+"""
 
 from landscape.surfaces.checking import check_picture as check_picture
 from landscape.surfaces.connection import connection_plane as connection_plane

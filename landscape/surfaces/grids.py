@@ -1,6 +1,7 @@
 """Values of a landscape on a line or a plane through a point.
 
-x: (n,), the centre; directions: k of them, each (n,), as used, k = 1 (u) or 2 (u and v); a: (r,), the steps, the same along each;
+x: (n,), the centre; directions: k of them, each (n,), as used, k = 1 (u) or 2 (u and v); a: (r,),
+the steps, the same along each;
 values: (r,) or (r, r), values[i] = f(x + a[i] u), values[i, j] = f(x + a[i] u + a[j] v).
 """
 
@@ -61,68 +62,103 @@ def surface(
     """The values of f on a plane or line through x (n,).
 
     Args:
-        directions: "random", Gaussian; "eigen", eigenvectors of the largest and of the smallest eigenvalue; "pca", the principal
-            axes of ``trajectory`` about x; "moments", Adam's averages of gradients and of their squares in ``optimizer``; or tensors
-            (n,), one for a line, two for a plane, which are normalised but not made orthogonal.
-        normalize: "filter", "layer" or None for drawn and given directions, see ``directions.normalised``; those of "eigen" and
-            "pca" have unit length always, for rescaled filters would be no eigenvectors. A formula's get unit length.
+        directions: "random", Gaussian; "eigen", eigenvectors of the largest and of the smallest
+            eigenvalue; "pca", the principal axes of ``trajectory`` about x; "moments", Adam's
+            averages of gradients and of their squares in ``optimizer``; or tensors (n,), one for a
+            line, two for a plane, which are normalised but not made orthogonal.
+        normalize: "filter", "layer" or None for drawn and given directions, see
+            ``directions.normalised``; those of "eigen" and "pca" have unit length always, for
+            rescaled filters would be no eigenvectors. A formula's get unit length.
         span: the steps go from -span to span, or from the first to the second of two numbers.
         resolution: r, the steps each way; an odd number has the centre among them.
-        dimensions: 2, or 1 for a line along the first of the directions; directions given as tensors say so themselves.
-        metrics: measured beside f in every cell: "accuracy", "gradient-norm", or functions, alone or in a dict from names. Of a
-            model a function of (output, target), the mean over a batch; it is averaged over all samples. Of a formula a function of
-            points (..., n) -> (...).
-        batch_statistics: measure BatchNorm's running statistics anew in every cell, one more pass over the data each.
-        biases: move biases and the parameters of normalisation layers too, which "filter" and "layer" hold otherwise.
+        dimensions: 2, or 1 for a line along the first of the directions; directions given as
+            tensors say so themselves.
+        metrics: measured beside f in every cell: "accuracy", "gradient-norm", or functions, alone
+            or in a dict from names. Of a model a function of (output, target), the mean over a
+            batch; it is averaged over all samples. Of a formula a function of points (..., n) ->
+            (...).
+        batch_statistics: measure BatchNorm's running statistics anew in every cell, one more pass
+            over the data each.
+        biases: move biases and the parameters of normalisation layers too, which "filter" and
+            "layer" hold otherwise.
         trajectory: points (t, n) to project on the plane, or several such trajectories by name.
-        spectra: eigenvalues of each end of the Hessian's spectrum computed at every point of the trajectories.
+        spectra: eigenvalues of each end of the Hessian's spectrum computed at every point of the
+            trajectories.
         optimizer: of which "moments" are the directions; its ``state_dict()`` will do.
-        known: an earlier surface with the same landscape, centre and directions, whole or interrupted, whose cells are not
-            computed again.
+        known: an earlier surface with the same landscape, centre and directions, whole or
+            interrupted, whose cells are not computed again.
         seed: of the directions.
-        keep: called with the surface so far every five seconds, and when the computation is interrupted: pass it as ``known``.
+        keep: called with the surface so far every five seconds, and when the computation is
+            interrupted: pass it as ``known``.
         progress: called with the cells done.
 
     Raises:
         ValueError: an argument is out of range, or ``known`` is of another plane.
 
-    Cost: one evaluation a cell, r^k in all less those known, and two a point of a trajectory; at most 64 MiB of points, or one, at
+    Cost: one evaluation a cell, r^k in all less those known, and two a point of a trajectory; at
+    most 64 MiB of points, or one, at
         once, of a model at most 64 points.
     """
     low, high = _check(span, resolution, dimensions)
     x = f.locate(x).clone()
     paths = _paths(x, trajectory)
     named = cells.metrics(metrics)
-    vectors, chosen, used = _plane(f, x, directions, normalize, biases, paths, optimizer, dimensions, seed)
+    vectors, chosen, used = _plane(
+        f, x, directions, normalize, biases, paths, optimizer, dimensions, seed
+    )
     steps = torch.linspace(low, high, resolution, dtype=x.dtype, device=x.device)
     origin = provenance(
-        f, x, seed, directions=chosen, normalize=normalize, span=high if low == -high else [low, high],
-        resolution=resolution, biases=biases,
-    )  # fmt: skip
+        f,
+        x,
+        seed,
+        directions=chosen,
+        normalize=normalize,
+        span=high if low == -high else [low, high],
+        resolution=resolution,
+        biases=biases,
+    )
     measure, size = cells.evaluator(f, named, batch_statistics=batch_statistics)
     shape = (resolution,) * len(vectors)
     empty = torch.full(shape, torch.nan, dtype=x.dtype, device=x.device)
     walks = {key: project(measure, size, x, vectors, points) for key, points in paths.items()}
     if spectra:
-        walks = {key: with_spectra(f, walk, paths[key], spectra, seed, progress) for key, walk in walks.items()}
+        walks = {
+            key: with_spectra(f, walk, paths[key], spectra, seed, progress)
+            for key, walk in walks.items()
+        }
     first = next(iter(walks.values()), None)
     made = Surface(
-        x, vectors, steps, empty, chosen, used, 0, None if first is None else first.where,
+        x,
+        vectors,
+        steps,
+        empty,
+        chosen,
+        used,
+        0,
+        None if first is None else first.where,
         None if first is None else first.outside,
-        {key: empty.clone() for key in named}, walks, batch_statistics, torch.zeros_like(empty, dtype=torch.bool),
+        {key: empty.clone() for key in named},
+        walks,
+        batch_statistics,
+        torch.zeros_like(empty, dtype=torch.bool),
         provenance=origin,
-    )  # fmt: skip
+    )
     made = _reuse(f, made, known, measure)
     made = _fill(made, measure, size, keep, progress)
     return replace(made, done=None)
 
 
-def _check(span: float | tuple[float, float], resolution: int, dimensions: int) -> tuple[float, float]:
+def _check(
+    span: float | tuple[float, float], resolution: int, dimensions: int
+) -> tuple[float, float]:
     """The first and the last step."""
     if isinstance(span, tuple | list):
         numbers = all(isinstance(s, int | float) for s in span)
         if len(span) != 2 or not numbers or not -float("inf") < span[0] < span[1] < float("inf"):
-            raise ValueError(f"span is a positive number, or two numbers of which the second is larger, got {span}.")
+            raise ValueError(
+                "span is a positive number, or two numbers of which the second is larger, got "
+                f"{span}."
+            )
         low, high = float(span[0]), float(span[1])
     else:
         if not (isinstance(span, int | float) and 0 < span < float("inf")):
@@ -141,7 +177,10 @@ def _paths(x: Tensor, trajectory: Tensor | Mapping[str, Tensor] | None) -> dict[
     paths = dict(trajectory) if isinstance(trajectory, Mapping) else {"trajectory": trajectory}
     for name, points in paths.items():
         if not isinstance(points, Tensor):
-            raise TypeError(f"{name} is a tensor (t, {len(x)}), got {type(points).__name__}: pass torch.stack(points).")
+            raise TypeError(
+                f"{name} is a tensor (t, {len(x)}), got {type(points).__name__}: pass "
+                "torch.stack(points)."
+            )
         if points.ndim != 2 or points.shape[1] != len(x) or not len(points):
             raise ValueError(f"{name} has shape (t, {len(x)}), got {tuple(points.shape)}.")
     return {name: points.detach().to(x.device, x.dtype) for name, points in paths.items()}
@@ -162,7 +201,9 @@ def _plane(
     require_normalisation(normalize)
     if isinstance(directions, str):
         if directions not in CHOICES:
-            raise ValueError(f"directions must be {', '.join(CHOICES)} or tensors, got {directions!r}.")
+            raise ValueError(
+                f"directions must be {', '.join(CHOICES)} or tensors, got {directions!r}."
+            )
         chosen = directions
         if chosen == "eigen":
             return eigenvectors(f, x, seed)[:dimensions], chosen, "unit"
@@ -170,14 +211,21 @@ def _plane(
             points = torch.cat(list(paths.values())) if paths else None
             return principal_axes(x, points, dimensions), chosen, "unit"
         if chosen == "moments" and optimizer is None:
-            raise ValueError('directions="moments" needs optimizer=, an optimiser or its state_dict().')
+            raise ValueError(
+                'directions="moments" needs optimizer=, an optimiser or its state_dict().'
+            )
         pair: tuple[Tensor, ...] = (
-            moments(f, optimizer) if optimizer is not None and chosen == "moments" else drawn(f, x, seed)
+            moments(f, optimizer)
+            if optimizer is not None and chosen == "moments"
+            else drawn(f, x, seed)
         )
         pair = pair[:dimensions]
     else:
         if not isinstance(directions, Tensor | tuple | list):
-            raise TypeError(f"directions must be {', '.join(CHOICES)} or tensors, got {type(directions).__name__}.")
+            raise TypeError(
+                f"directions must be {', '.join(CHOICES)} or tensors, got "
+                f"{type(directions).__name__}."
+            )
         pair = (directions,) if isinstance(directions, Tensor) else tuple(directions)
         if len(pair) not in (1, 2):
             raise ValueError(f"a line has one direction and a plane has two, got {len(pair)}.")
@@ -188,7 +236,9 @@ def _plane(
 
 
 def _alike(a: Provenance, b: Provenance) -> bool:
-    """Whether both are of one landscape, as far as they say: a formula has no hash unless a command gave it one."""
+    """Whether both are of one landscape, as far as they say: a formula has no hash unless a command
+    gave it one.
+    """
     same_model = a.model_hash == b.model_hash or "" in (a.model_hash, b.model_hash)
     return same_model and (a.data_hash, a.dtype) == (b.data_hash, b.dtype)
 
@@ -198,10 +248,21 @@ def _reuse(f: Landscape, made: Surface, known: Surface | None, measure: Cells) -
     if known is None or not set(made.metrics) <= set(known.metrics):
         return made
     origins = made.provenance, known.provenance
-    same = len(made.directions) == len(known.directions) and made.batch_statistics == known.batch_statistics
-    pairs = [(made.x, known.x), *zip(made.directions, known.directions, strict=True)] if same else []
-    if not same or not _alike(*origins) or not all(torch.equal(p, q.to(p.device)) for p, q in pairs):
-        raise AnotherPlane("the known surface is of another landscape, centre or plane: compute this one afresh.")
+    same = (
+        len(made.directions) == len(known.directions)
+        and made.batch_statistics == known.batch_statistics
+    )
+    pairs = (
+        [(made.x, known.x), *zip(made.directions, known.directions, strict=True)] if same else []
+    )
+    if (
+        not same
+        or not _alike(*origins)
+        or not all(torch.equal(p, q.to(p.device)) for p, q in pairs)
+    ):
+        raise AnotherPlane(
+            "the known surface is of another landscape, centre or plane: compute this one afresh."
+        )
     near = 4 * torch.finfo(made.x.dtype).eps * float(made.steps.abs().max())
     close = (made.steps[:, None] - known.steps.to(made.steps)[None, :]).abs() <= near
     here, there = close.any(dim=1).nonzero()[:, 0], close.int().argmax(dim=1)
@@ -213,19 +274,24 @@ def _reuse(f: Landscape, made: Surface, known: Surface | None, measure: Cells) -
     if not bool(ready.any()):
         return made
     new, old = tuple(i[ready] for i in new), tuple(i[ready] for i in old)
-    again = measure(_points(made, tuple(i[:1] for i in new)))  # functions have no hash: one known cell is seen again
+    again = measure(
+        _points(made, tuple(i[:1] for i in new))
+    )  # functions have no hash: one known cell is seen again
     filled = {}
     for key, one in again.items():
         before = (known.values if key == "loss" else known.metrics[key]).to(made.values)[old]
         if not torch.allclose(before[:1], one, rtol=1e-4, atol=1e-6, equal_nan=True):
             raise AnotherPlane(
-                f"the {key} of the known surface is {float(before[0]):.6g} where it is {float(one):.6g} here."
+                f"the {key} of the known surface is {float(before[0]):.6g} where it is "
+                f"{float(one):.6g} here."
             )
         filled[key] = torch.full_like(made.values, torch.nan)
         filled[key][new] = before
     done = torch.zeros_like(made.values, dtype=torch.bool)
     done[new] = True
-    return replace(made, values=filled.pop("loss"), metrics=filled, done=done, reused=int(done.sum()))
+    return replace(
+        made, values=filled.pop("loss"), metrics=filled, done=done, reused=int(done.sum())
+    )
 
 
 def _points(made: Surface, where: tuple[Tensor, ...]) -> Tensor:
@@ -237,7 +303,11 @@ def _points(made: Surface, where: tuple[Tensor, ...]) -> Tensor:
 
 
 def _fill(
-    made: Surface, measure: Cells, size: int, keep: Callable[[Surface], None] | None, progress: Progress
+    made: Surface,
+    measure: Cells,
+    size: int,
+    keep: Callable[[Surface], None] | None,
+    progress: Progress,
 ) -> Surface:
     """The surface with all its cells computed, in place."""
     done = made.done

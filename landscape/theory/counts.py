@@ -1,7 +1,8 @@
-"""The coin toss: what the index of a stationary point would be if each of its n curvatures had a sign of its own.
+"""The coin toss: what the index of a stationary point would be if each of its n curvatures had a
+sign of its own.
 
-It is a heuristic, right at n = 1 only: eigenvalues repel, so that for a random symmetric matrix a minimum is far
-rarer (``goe_positive``) and the index far closer to n / 2 (``goe_index``).
+It is a heuristic, right at n = 1 only: eigenvalues repel, so that for a random symmetric matrix a
+minimum is far rarer (``goe_positive``) and the index far closer to n / 2 (``goe_index``).
 """
 
 import math
@@ -14,7 +15,8 @@ def coin_toss(n: int, *, maxima_are_saddles: bool = False) -> float:
 
     Args:
         n: number of curvatures.
-        maxima_are_saddles: count maxima, from which one can still descend, as saddles too: 1 - 2^-n.
+        maxima_are_saddles: count maxima, from which one can still descend, as saddles too: 1 -
+            2^-n.
 
     Raises:
         ValueError: n is not a positive integer.
