@@ -302,7 +302,9 @@ def test_wrong_input_is_named_before_anything_is_computed() -> None:
         (lambda: ls.surface(f, x, (x.tolist(), x)), TypeError, "direction"),
         (lambda: ls.surface(f, x, (x * torch.nan, x)), ValueError, "NaN"),
         (lambda: ls.surface(f, x, "eigen", "filters"), ValueError, "normalize"),
-        (lambda: ls.surface(f, x, "moments", optimizer="adam"), ValueError, "state_dict"),
+        (lambda: ls.surface(f, x, "moments"), ValueError, "optimizer="),
+        (lambda: ls.surfaces.plane(f, x, "moments", optimizer="adam"), ValueError, "state_dict"),
+        (lambda: ls.surface(f, x, ls.surfaces.plane(f, x + 1)), ValueError, "another point"),
         (lambda: ls.surface(f, x, span=("a", "b")), ValueError, "span"),
         (lambda: ls.surface(f, x, resolution=3.5), ValueError, "resolution"),
         (lambda: ls.surface(f, x, trajectory=[x, x]), TypeError, r"torch\.stack"),
@@ -322,7 +324,7 @@ def test_a_direction_of_which_nothing_is_left_is_no_flat_picture() -> None:
     for directions, at in (((only_bias,), x), ("random", 0 * x)):
         with pytest.raises(ValueError, match=r"zeros.*biases=True"):
             ls.surface(f, at, directions, resolution=3)
-    moved = ls.surface(f, x, (only_bias,), resolution=3, biases=True)
+    moved = ls.surface(f, x, ls.surfaces.plane(f, x, (only_bias,), biases=True), resolution=3)
     assert not torch.equal(moved.values[0], moved.values[1])
 
 
