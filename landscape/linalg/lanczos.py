@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.linalg.krylov import Array, Basis
+from landscape.linalg.krylov import Array, Basis, Ritz
 from landscape.linalg.operand import as_operator, bad_product, noise, signs
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
@@ -244,8 +244,7 @@ def certify_below(
             f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the "
             "same H."
         )
-    if max_products is not None and max_products < 1:
-        raise ValueError(f"max_products must be at least 1, got {max_products}.")
+    whole(1, max_products=1 if max_products is None else max_products)
     if not np.isfinite(level):
         raise ValueError(f"level must be finite, got {level}.")
     if held == n:
@@ -265,12 +264,19 @@ def certify_below(
         ritz = basis.ritz()
         if ritz.theta[0] < level - noise(A, basis.scale):
             return Certificate(False, 1.0, basis.products)
-        doubt = 0.0 if basis.size == n - held else basis.missed(ritz, level + hidden)
-        if ritz.exhausted:  # invariant to rounding: what it has not seen repeats what it has
-            doubt = min(doubt, DOUBT / 10)
+        doubt = _doubt(basis, ritz, level + hidden)
         if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room:
             return Certificate(True, 1.0 - doubt, basis.products)
         steps = pace.next(basis.products, doubt, DOUBT / 10)
+
+
+def _doubt(basis: Basis, ritz: Ritz, level: float) -> float:
+    """The probability that an eigenvalue below the level has hidden from the Krylov space."""
+    if basis.locked + basis.size == basis.n:
+        return 0.0
+    doubt = basis.missed(ritz, level)
+    # an invariant space to rounding: what it has not seen repeats what it has
+    return min(doubt, DOUBT / 10) if ritz.exhausted else doubt
 
 
 def _fresh_seeds(seed: int, known: Eigenpairs | None, *purpose: int) -> np.random.SeedSequence:
@@ -282,60 +288,30 @@ def _fresh_seeds(seed: int, known: Eigenpairs | None, *purpose: int) -> np.rando
 
 
 def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
-    """The wanted pairs, with residuals that a fresh product has verified.
-
-    H V is known from the products already spent (Basis.predicted), up to an error E that should be
-    rounding. One more product measures all columns of E at once (Freivalds 1979): for random signs
-    r the mean of ‖E r‖² is ‖E‖_F², so ‖H V r - (H V) r‖ / k^½ is about the error of a column, and
-    FOLD times that joins every bound. One is enough as rounding errors are independent and a cause
-    common to all columns is in this product too. Where it shows more than rounding (H not
-    symmetric, or changing between products), every pair is multiplied anew.
-    """
+    """The wanted pairs, with residuals that a fresh product has verified."""
     basis = search.basis
-    A, scale = basis.H, basis.scale
+    A, rounding = basis.H, noise(basis.H, basis.scale)
     wanted = np.flatnonzero(search.wanted())
     theta, residuals = basis.values[wanted], basis.residuals[wanted]
+    V = basis.Q[torch.as_tensor(wanted, device=A.device)]
     fresh = basis.adopted[wanted]  # products are not known
-    checked = wanted[~fresh]
-    Q = basis.Q
-    V = Q[torch.as_tensor(wanted, device=A.device)]
-    r = np.zeros(basis.locked)
-    r[checked] = signs(len(checked), basis.seeds) / max(1, len(checked)) ** 0.5
-    z, p = (
-        combine(torch.as_tensor(r, device=A.device)[:, None], Q[: basis.locked])[0],
-        basis.predicted(r),
-    )
-    del basis.Q, Q  # n numbers each: the products below may need the room
-    basis.Z = V[:0]
-    if len(checked):
-        error = float(norm(A @ z - p))
-        basis.products += 1
-        if not np.isfinite(error):
-            raise bad_product(basis.products)
-        search.progress("residuals", basis.products, basis.products + int(fresh.sum()))
-        residuals = residuals + FOLD * error
-        if error > noise(A, scale) / 2:
-            fresh[:] = True
+    error = _verify(basis, wanted[~fresh], int(fresh.sum()), search.progress)
+    residuals = residuals + FOLD * error
+    if error > rounding / 2:
+        fresh[:] = True
     if fresh.any():
-        theta[fresh], residuals[fresh] = _multiply(
-            A, V[torch.as_tensor(fresh, device=A.device)], basis, search.progress
-        )
-    P = basis.P[
-        np.ix_(wanted, wanted)
-    ]  # pairs of different sweeps are coupled, which moves a cluster's values
-    drift = np.abs(np.linalg.eigvalsh(P, UPLO="U") - np.sort(basis.values[wanted]))
-    scale = max(scale, float(np.abs(theta).max()))
+        rows = V[torch.as_tensor(fresh, device=A.device)]
+        theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
+    drift = _drift(basis, wanted)
+    scale = max(basis.scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
         stop = Stop.INEXACT
     order = np.argsort(theta)
-    theta, residuals = theta[order], residuals[order] + noise(A, scale)
-    margin = search.margin
-    bounds = np.minimum(residuals + drift, np.maximum(residuals, margin))
-    bounds = np.where(_near_the_cut(theta, residuals, search), np.maximum(bounds, margin), bounds)
+    theta, residuals = theta[order], residuals[order] + rounding
     return Eigenpairs(
         values=torch.as_tensor(theta, device="cpu"),
         vectors=V[torch.as_tensor(order, device=A.device)].T,
-        bounds=torch.as_tensor(bounds, device="cpu"),
+        bounds=torch.as_tensor(_bounds(theta, residuals, drift, search), device="cpu"),
         residuals=torch.as_tensor(residuals, device="cpu"),
         products=basis.products,
         stop=stop,
@@ -346,6 +322,57 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         negative_at_least=basis.negative,
         positive_at_least=basis.positive,
     )
+
+
+def _verify(basis: Basis, checked: Array, more: int, progress: Progress) -> float:
+    """About the error of one column of H V as the products spent give it, V being the checked
+    vectors; ends the basis.
+
+    H V is known from Basis.predicted up to an error E that should be rounding. One more product
+    measures all columns of E at once (Freivalds 1979): for random signs r, the mean of ‖E r‖² is
+    ‖E‖_F², so ‖H V r - (H V) r‖ / k^½ is about the error of a column, and a residual is at most the
+    predicted one plus FOLD times that. One product is enough: rounding errors are independent, and
+    a cause common to all columns is in this product too. Where it shows more than rounding, H is
+    not symmetric or changes between products. ``more`` products will follow.
+    """
+    r = np.zeros(basis.locked)
+    r[checked] = signs(len(checked), basis.seeds) / max(1, len(checked)) ** 0.5
+    z = combine(torch.as_tensor(r, device=basis.H.device)[:, None], basis.Q[: basis.locked])[0]
+    predicted = basis.predicted(r)
+    # n numbers a row: the products below may need the room
+    del basis.Q
+    basis.Z = z.new_empty(0, len(z))
+    if not len(checked):
+        return 0.0
+    error = float(norm(basis.H @ z - predicted))
+    basis.products += 1
+    if not np.isfinite(error):
+        raise bad_product(basis.products)
+    progress("residuals", basis.products, basis.products + more)
+    return error
+
+
+def _drift(basis: Basis, wanted: Array) -> Array:
+    """How far the coupling of pairs from different sweeps moves their values (k,): |eigenvalues of
+    V'HV - theta|.
+    """
+    P = basis.P[np.ix_(wanted, wanted)]
+    drift: Array = np.abs(np.linalg.eigvalsh(P, UPLO="U") - np.sort(basis.values[wanted]))
+    return drift
+
+
+def _bounds(theta: Array, residuals: Array, drift: Array, search: Search) -> Array:
+    """How far the i-th eigenvalue may be from theta[i] (k,).
+
+    |lambda_i - theta_i| <= residual_i + drift_i, where nothing is missed; and it is at most tol ‖H‖
+    where the residuals are, for the probes leave no more open than that. Near the cut it is taken
+    to be tol ‖H‖ at least, since an eigenvalue that the probes leave open shifts the order there.
+    """
+    margin = search.margin
+    bounds: Array = np.minimum(residuals + drift, np.maximum(residuals, margin))
+    near = _near_the_cut(theta, residuals, search)
+    bounds = np.where(near, np.maximum(bounds, margin), bounds)
+    return bounds
 
 
 def _near_the_cut(theta: Array, residuals: Array, search: Search) -> Array:
@@ -368,7 +395,7 @@ def _near_the_cut(theta: Array, residuals: Array, search: Search) -> Array:
     return near
 
 
-def _multiply(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> tuple[Array, Array]:
+def _recompute(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> tuple[Array, Array]:
     """Rayleigh quotients and residuals of the rows, from fresh products."""
     values, residuals, spent = [], [], basis.products
     for i in range(0, len(rows), BLOCK):

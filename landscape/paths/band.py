@@ -169,36 +169,36 @@ class Band:
         return False
 
     def extremes(self, tol: float) -> list[tuple[int, int]]:
-        """(position, index): index 1 where the slope along the path turns from up to down, 0 the
-        other way; pinned images apart.
+        """(position, index) where the slope along the path turns: index 1 from up to down, 0 from
+        down to up.
+
+        Pinned images are none of them.
         """
-        found = []
-        marks = sorted(self.pinned)
-        if len(marks) == len(self.X):
+        if len(self.pinned) == len(self.X):
             return []
         free = self.free()
         T, _, _, _ = self.tangents(free)
         slopes = dict(zip(free.tolist(), (self.G[free] * T).double().sum(-1).tolist(), strict=True))
         limit = self.limit(tol)
-        for p, q in pairwise(marks):
-            signs = [
-                (i, 1 if slopes[i] > 0 else -1) for i in range(p + 1, q) if abs(slopes[i]) > limit
-            ]
-            signs = [
-                (p, 1 if self.pinned[p] == 0 else -1),
-                *signs,
-                (q, -1 if self.pinned[q] == 0 else 1),
-            ]
-            # between two maxima must be a minimum: a change of sign that pinned images explain is
-            # none
-            for (i, s), (j, t) in pairwise(signs):
-                if s != t:
-                    inner = [k for k in range(i, j + 1) if k not in self.pinned]
-                    if inner:
-                        found.append(
-                            (max(inner, key=lambda k, s=s: s * float(self.V[k])), 1 if s > 0 else 0)
-                        )  # type: ignore[misc]
-        return found
+        turns = []
+        for p, q in pairwise(sorted(self.pinned)):
+            steep = [i for i in range(p + 1, q) if abs(slopes[i]) > limit]
+            # Between two maxima must be a minimum: a change of sign that pinned images explain is
+            # none.
+            signs = [(p, 1 if self.pinned[p] == 0 else -1)]
+            signs += [(i, 1 if slopes[i] > 0 else -1) for i in steep]
+            signs.append((q, -1 if self.pinned[q] == 0 else 1))
+            turns += [self._turn(i, j, s) for (i, s), (j, t) in pairwise(signs) if s != t]
+        return [turn for turn in turns if turn is not None]
+
+    def _turn(self, first: int, last: int, sign: int) -> tuple[int, int] | None:
+        """The highest free image between two for sign 1, the lowest one for -1; None where all are
+        pinned.
+        """
+        inner = [k for k in range(first, last + 1) if k not in self.pinned]
+        if not inner:
+            return None
+        return max(inner, key=lambda k: sign * float(self.V[k])), 1 if sign > 0 else 0
 
     def resample(self, images: int) -> None:
         """Spread images evenly between pinned ones: about ``images`` in all, and at least LEAST

@@ -150,15 +150,11 @@ def analyze(
         look=look,
         progress=progress,
     )
-    whole = H.dense() if point.method == "dense" else None
-    density = spectral_density(
-        whole if whole is not None else H, probes=probes, steps=steps, seed=seed, progress=progress
-    )
-    total = _exact_trace(point) if whole is not None else trace(H, seed=seed, progress=progress)
-    sampling = sampling_errors(H, point.pairs)
-    gradient = look.gradient.double()
-    parts = _layers(f, H, gradient, whole, point, seed, progress) if layers else ()
-    slices = _slices(f, x, gradient, point, progress)
+    matrix = H.dense() if point.method == "dense" else None
+    sampling, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
+    total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
+    parts = _layers(look, matrix, point, seed, progress) if layers else ()
+    slices = _slices(look, point, progress)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -230,10 +226,10 @@ def spectrum(
     and probes * steps.
     """
     start = time.perf_counter()
-    H = Hessian(f, at)
+    look = Look(f, at, "spectrum")
+    H = look.hessian
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
-    errors = sampling_errors(H, pairs)
-    density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
+    errors, density = _spread(H, None, pairs, probes, steps, seed, progress)
     return Spectrum(
         parameters=f.dim,
         samples=f.samples,
@@ -242,8 +238,26 @@ def spectrum(
         density=density,
         products=H.products,
         seconds=time.perf_counter() - start,
-        provenance=provenance(f, H.x.detach(), seed),
+        provenance=provenance(f, look.x, seed),
     )
+
+
+def _spread(
+    H: Hessian,
+    matrix: Tensor | None,
+    pairs: Eigenpairs,
+    probes: int,
+    steps: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[Tensor, SpectralDensity]:
+    """The sampling errors of the pairs, and the density of H, from its matrix where that was
+    formed.
+    """
+    density = spectral_density(
+        H if matrix is None else matrix, probes=probes, steps=steps, seed=seed, progress=progress
+    )
+    return sampling_errors(H, pairs), density
 
 
 def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
@@ -269,100 +283,61 @@ def _exact_trace(point: StationaryPoint) -> Estimate:
 
 
 def _layers(
-    f: Landscape,
-    H: Hessian,
-    gradient: Tensor,
-    whole: Tensor | None,
-    point: StationaryPoint,
-    seed: int,
-    progress: Progress,
+    look: Look, matrix: Tensor | None, point: StationaryPoint, seed: int, progress: Progress
 ) -> tuple[Layer, ...]:
-    if not f.layout:
+    if not look.f.layout:
         return ()
-    f = require_model(f, "layers are a model's.")
-    layers: dict[str, list[str]] = {}
+    f = require_model(look.f, "layers are a model's.")
+    H, gradient = look.hessian, look.gradient.double()
+    names: dict[str, list[str]] = {}
     for name in f.layout:
-        layers.setdefault(name.rpartition(".")[0] or "(top)", []).append(name)
+        names.setdefault(name.rpartition(".")[0] or "(top)", []).append(name)
     H.release()  # a layer's graphs take their place
-    found = []
-    for i, (name, own) in enumerate(layers.items()):
-        progress("layers", i, len(layers))
+    layers = []
+    for i, (name, own) in enumerate(names.items()):
+        progress("layers", i, len(names))
         slices = [f.layout[k] for k in own]
-        indices = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
-        if whole is not None:
+        where = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
+        if matrix is not None:
             error = float(point.uncertainty.max())
-            values = torch.linalg.eigvalsh(whole[indices][:, indices].double())
+            values = torch.linalg.eigvalsh(matrix[where][:, where].double())
             low, high = (_bounded(float(v), error) for v in (values[0], values[-1]))
         else:
-            block = Hessian(
-                f.part(own, H.x), at=H.x.detach()[indices], method=H.method, memory=H.memory
-            )
+            part = f.part(own, H.x)
+            block = Hessian(part, at=look.x[where], method=H.method, memory=H.memory)
             pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
             H.products += block.products
             low, high = (_bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
-        found.append(Layer(name, len(indices), float(gradient[indices].norm()), high, low))
-    return tuple(found)
+        layers.append(Layer(name, len(where), float(gradient[where].norm()), high, low))
+    return tuple(layers)
 
 
 def _bounded(value: float, error: float) -> Estimate:
     return Estimate(value, error, value - error, value + error)
 
 
-def _slices(
-    f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, progress: Progress
-) -> tuple[Slice, ...]:
-    """Along the eigenvectors of the largest and the smallest eigenvalue, as far as the parabola
-    changes f by its own size.
-    """
-    found = []
-    pairs = point.pairs
+def _slices(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
+    """Along the eigenvectors of both ends, as far as the parabola changes f by its own size."""
+    x, pairs, slices = look.x, point.pairs, []
+    longest = 0.5 * max(float(x.double().norm()), 1.0)
+    steps = torch.arange(-SLICE_STEPS, SLICE_STEPS + 1, dtype=torch.float64, device="cpu")
     for i, (name, j) in enumerate((("largest", -1), ("smallest", 0))):
         progress("slices", i, 2)
         v, curvature = pairs.vectors[:, j], float(pairs.values[j])
         span = (2 * max(abs(point.value), 1e-3) / max(abs(curvature), 1e-12)) ** 0.5
-        span = min(span, 0.5 * max(float(x.double().norm()), 1.0))
-        steps = torch.arange(-SLICE_STEPS, SLICE_STEPS + 1, dtype=torch.float64, device="cpu")
-        t = span * steps / SLICE_STEPS  # exactly 0 in the middle
-        values = torch.stack([f.value(x + float(s) * v).double().cpu() for s in t])
+        t = min(span, longest) * steps / SLICE_STEPS  # exactly 0 in the middle
+        values = torch.stack([look.f.value(x + float(s) * v).double().cpu() for s in t])
         values = torch.where(torch.isfinite(values), values, torch.full_like(values, float("nan")))
-        slope = float(gradient @ v.double())
-        found.append(
-            Slice(
-                name, curvature, slope, t, values, point.value + slope * t + 0.5 * curvature * t**2
-            )
-        )
-    return tuple(found)
+        slope = float(look.gradient.double() @ v.double())
+        predicted = point.value + slope * t + 0.5 * curvature * t**2
+        slices.append(Slice(name, curvature, slope, t, values, predicted))
+    return tuple(slices)
 
 
 def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...]) -> tuple[str, ...]:
     """What to do next, most useful first."""
-    smallest, largest = float(point.eigenvalues[0]), float(point.eigenvalues[-1])
-    advice = []
-    if point.kind == "not-stationary":
-        gain = (
-            point.gradient_norm**2 / (2 * max(abs(smallest), abs(largest)))
-            if point.eigenvalues.abs().max() > 0
-            else float("inf")
-        )
-        advice.append(
-            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the "
-            "spectrum describes this point, "
-            "not the minimum or saddle it may lead to"
-        )
-    if point.kind == "saddle" or (
-        point.kind == "not-stationary" and smallest < -float(point.uncertainty[0])
-    ):
-        advice.append(
-            "a way down: step along the most negative eigenvector, either way (curvature "
-            f"{smallest:.3g}; see the slices)"
-        )
-    if point.kind in ("degenerate", "plateau"):
-        advice.append(
-            "second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero "
-            "eigenvalues"
-        )
-    if point.kind == "inconclusive":
-        advice.append("raise the number of products or loosen tol: " + point.reasons[-1])
+    advice = [*_moves(point), *_doubts(point)]
+    largest, smallest = float(point.eigenvalues[-1]), float(point.eigenvalues[0])
     if largest > 0:
         advice.append(
             "plain gradient descent is stable here up to a learning rate of 2 / lambda_max = "
@@ -376,3 +351,33 @@ def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...])
         )
     advice += [f"{c.name}: {c.message}" for c in checks if c.status is Status.WARNING]
     return tuple(advice)
+
+
+def _moves(point: StationaryPoint) -> list[str]:
+    """Where the loss still falls."""
+    smallest, size = float(point.eigenvalues[0]), float(point.eigenvalues.abs().max())
+    moving, advice = point.kind == "not-stationary", []
+    if moving:
+        gain = point.gradient_norm**2 / (2 * size) if size > 0 else float("inf")
+        advice.append(
+            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the "
+            "spectrum describes this point, not the minimum or saddle it may lead to"
+        )
+    if point.kind == "saddle" or (moving and smallest < -float(point.uncertainty[0])):
+        advice.append(
+            "a way down: step along the most negative eigenvector, either way (curvature "
+            f"{smallest:.3g}; see the slices)"
+        )
+    return advice
+
+
+def _doubts(point: StationaryPoint) -> list[str]:
+    """What would settle an open verdict."""
+    if point.kind in ("degenerate", "plateau"):
+        return [
+            "second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero "
+            "eigenvalues"
+        ]
+    if point.kind == "inconclusive":
+        return ["raise the number of products or loosen tol: " + point.reasons[-1]]
+    return []
