@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from landscape.linalg.operand import ROUNDING
 from landscape.operators.pointwise import derivatives
 from landscape.points.many import STATIONARY, End, search
 from landscape.points.walk import Outcome
-from landscape.results import Estimate, Provenance, Result, provenance, result
+from landscape.results import Estimate, Result, provenance, result
 
 LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
 GROUP = 32  # searches whose Hessians are held at once
@@ -158,24 +158,15 @@ def critical_points(
     X = torch.cat([p.detach() for p in paths]).to(f.device, f.dtype)
     norms, start_losses = f.gradient(X).norm(dim=1), f.value(X).detach().cpu()
     require_finite(norms, "the gradient at a start")
-    scale = float(norms.median())
+    scale, labels = float(norms.median()), _labels(starts)
     parts = [] if known is None else [_known(known, X, tol)]
     done = sum(len(part["points"]) for part in parts)
 
     def so_far() -> NetworkCensus:
-        return _report(
-            f,
-            X[:done],
-            _labels(starts)[:done],
-            start_losses[:done],
-            parts,
-            scale,
-            tol,
-            seed,
-            begun,
-            provenance(f, X[0], seed),
-            0.0 if known is None else known.seconds,
-        )
+        before = 0.0 if known is None else known.seconds
+        census = _census(f, X[:done], labels[:done], parts, scale, tol, seed)
+        seconds = before + time.perf_counter() - begun
+        return replace(census, start_losses=start_losses[:done], seconds=seconds)
 
     while done < len(X):
         parts.append(_ends(f, X[done : done + GROUP], iterations))
@@ -204,20 +195,18 @@ def _known(known: NetworkCensus, X: Tensor, tol: float) -> dict[str, Tensor]:
     return {key: getattr(known, key) for key in FOUND} | {"ends": known.ends}
 
 
-def _report(
+def _census(
     f: Landscape,
     X: Tensor,
     runs: Tensor,
-    start_losses: Tensor,
     parts: list[dict[str, Tensor]],
     scale: float,
     tol: float,
     seed: int,
-    begun: float,
-    origin: Provenance,
-    before: float,
 ) -> NetworkCensus:
-    """The census of the starts X (m, n) that are done."""
+    """The census of the starts X (m, n) that are done; their losses and the seconds are for the
+    caller to fill in.
+    """
     found = {key: torch.cat([each[key].cpu() for each in parts]) for key in parts[0]}
     outcomes = [
         _outcome(ENDS[i], g <= tol * scale)
@@ -228,7 +217,7 @@ def _report(
         dim=f.dim,
         starts=X.cpu(),
         runs=runs,
-        start_losses=start_losses,
+        start_losses=torch.zeros(0, device="cpu"),
         gradient_scale=scale,
         tol=tol,
         outcomes=outcomes,
@@ -240,9 +229,9 @@ def _report(
             runs.numpy()[stationary],
             seed,
         ),
-        seconds=before + time.perf_counter() - begun,
+        seconds=0.0,
         seed=seed,
-        provenance=origin,
+        provenance=provenance(f, X[0], seed),
     )
 
 

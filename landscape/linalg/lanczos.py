@@ -371,7 +371,7 @@ def _bounds(theta: Array, residuals: Array, drift: Array, search: Search) -> Arr
     margin = search.margin
     bounds: Array = np.minimum(residuals + drift, np.maximum(residuals, margin))
     near = _near_the_cut(theta, residuals, search)
-    bounds = np.where(near, np.maximum(bounds, margin), bounds)
+    bounds[near] = np.maximum(bounds[near], margin)
     return bounds
 
 

@@ -36,6 +36,12 @@ class Search:
         """tol ‖H‖, less the rounding of the scale."""
         return self.tol * (self.basis.scale - noise(self.basis.H, self.basis.scale))
 
+    @property
+    def goal(self) -> float:
+        """What a residual may be: tol ‖H‖ less the rounding that the bounds will include, and half of it at least."""
+        goal = self.tol * self.basis.scale
+        return max(goal / 2, goal - 2.5 * noise(self.basis.H, self.basis.scale))
+
     def run(self, probes: int) -> bool:
         """Lock the wanted pairs; whether the budget sufficed."""
         basis, clean = self.basis, 0
@@ -72,28 +78,24 @@ class Search:
             return None
         basis.start()
         missed, pace = np.ones(2), Pace()
-        steps = 4 if basis.locked >= self.k else self.k - basis.locked + 4
+        steps = max(0, self.k - basis.locked) + 4
         while True:
             basis.grow(max(1, min(steps, basis.room, self.budget - basis.products)))
             self.progress("eigenvalues", basis.products, None)
             ritz = basis.ritz()
             old, new = self.select(ritz)
-            worst = float(ritz.residuals[new].max(initial=0.0))
-            goal = self.tol * basis.scale
-            goal = max(
-                goal / 2, goal - 2.5 * noise(basis.H, basis.scale)
-            )  # the bounds will include the rounding
-            if basis.locked > self.k and (
-                len(new) or self.crowded(ritz)
-            ):  # a find may couple to the spare vectors
+            if self._spare_in_the_way(ritz, new):
                 basis.lock(ritz, old, new[:0])
                 basis.start()
                 continue
-            if len(new) and (ritz.exhausted or (worst <= goal and len(old) + len(new) == self.k)):
+            worst, goal = float(ritz.residuals[new].max(initial=0.0)), self.goal
+            converged = worst <= goal and len(old) + len(new) == self.k
+            if len(new) and (ritz.exhausted or converged):
                 basis.lock(ritz, old, np.concatenate([new, self.spare(ritz, old, new)]))
                 return np.zeros(0)
             if not len(new):
                 missed, settled = self.missed(ritz, missed)
+                worst, goal = float(missed.max()), DOUBT
                 if settled or ritz.exhausted or basis.products - before >= self.longest:
                     basis.count_signs()
                     return missed
@@ -102,9 +104,11 @@ class Search:
                 return None
             if not basis.room:
                 basis.restart(ritz, self.keep(ritz, new))
-            steps = pace.next(
-                basis.products, *((worst, goal) if len(new) else (float(missed.max()), DOUBT))
-            )
+            steps = pace.next(basis.products, worst, goal)
+
+    def _spare_in_the_way(self, ritz: Ritz, new: Array) -> bool:
+        """Whether spare vectors must go: what was found may couple to them, or a Ritz value has come close to a cut."""
+        return self.basis.locked > self.k and bool(len(new) or self.crowded(ritz))
 
     def cuts(self) -> tuple[float, float, float, float]:
         """The innermost locked values from above and from below, and how far a Ritz value must pass

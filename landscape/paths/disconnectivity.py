@@ -14,6 +14,7 @@ from landscape.core import Landscape
 from landscape.inventory.census import Census
 from landscape.inventory.views import Edge, Merge, Tree
 from landscape.landscapes.domains import Space
+from landscape.points.classify import StationaryPoint
 from landscape.points.descent import flow, move, norms
 
 NUDGE = (
@@ -42,33 +43,35 @@ def disconnectivity(f: Landscape, census: Census) -> Tree:
         )
     points = census.points
     minima = [i for i, p in enumerate(points) if p.kind == "minimum"]
-    passes = ("saddle", "maximum")  # of one dimension: its maxima are the passes
-    saddles = [
-        i for i, p in enumerate(points) if p.kind in passes and p.index == 1 and p.nullity == 0
-    ]
+    saddles = [i for i, p in enumerate(points) if _passes(p)]
     saddles.sort(key=lambda i: points[i].value)
     values = torch.tensor([points[i].value for i in minima], dtype=torch.float64, device="cpu")
     if not saddles or not minima:
         return Tree(minima, values, [], [], [[i] for i in minima], 0, 0)
-    apart = _distances(f, torch.stack([p.x for p in points]), torch.stack([p.x for p in points]))
+    places = torch.stack([p.x for p in points])
+    apart = _distances(f, places, places)
     apart.fill_diagonal_(float("inf"))
     nearest = apart.min(1).values.cpu()
-    X, reach = [], []
-    for i in saddles:
-        p = points[i]
-        down = p.pairs.vectors[:, 0].to(p.x)
-        for side in (1.0, -1.0):
-            X.append(move(f.domain, p.x, side * NUDGE * float(nearest[i]) * down))
-            reach.append(float(nearest[i]))
-    ends = flow(f, torch.stack(X), torch.tensor(reach, dtype=torch.float64, device="cpu"))
-    found = _which(
-        f, ends.X, ends.settled, torch.stack([points[i].x for i in minima]), nearest[minima], minima
-    )
-    edges = [Edge(i, a, b) for i, a, b in zip(saddles, found[::2], found[1::2], strict=True)]
+    X = torch.cat([_beside(f, points[i], NUDGE * float(nearest[i])) for i in saddles])
+    ends = flow(f, X, nearest[saddles].double().repeat_interleave(2))
+    valleys = _which(f, ends.X, ends.settled, places[minima], nearest[minima], minima)
+    edges = [Edge(i, a, b) for i, a, b in zip(saddles, valleys[::2], valleys[1::2], strict=True)]
     merges, groups = _join(minima, [(e, points[e.saddle].value) for e in edges])
-    return Tree(
-        minima, values, edges, merges, groups, sum(k is None for k in found), ends.gradients
-    )
+    return Tree(minima, values, edges, merges, groups, valleys.count(None), ends.gradients)
+
+
+def _passes(point: StationaryPoint) -> bool:
+    """Whether it is a nondegenerate saddle of index 1, or a maximum of one dimension, which is what
+    passes are there.
+    """
+    return point.kind in ("saddle", "maximum") and point.index == 1 and point.nullity == 0
+
+
+def _beside(f: Landscape, saddle: StationaryPoint, distance: float) -> Tensor:
+    """The points (2, n) on both sides of a saddle along its lowest eigenvector."""
+    down = saddle.pairs.vectors[:, 0].to(saddle.x)
+    sides = [move(f.domain, saddle.x, side * distance * down) for side in (1.0, -1.0)]
+    return torch.stack(sides)
 
 
 def _which(

@@ -56,37 +56,41 @@ def higher_order(
         probes = [_probe(f, H, u, null, uncertainty, generic) for u in directions.T]
     except (RuntimeError, LoadingError) as error:
         return [f"higher order is not known: {str(error).splitlines()[0]}"]
+    return [_sentence(probes, others)]
+
+
+def _sentence(probes: list[Probe], others: int) -> str:
+    """What the derivatives along the null directions say."""
     count = f"{len(probes)} null direction{'s' * (len(probes) > 1)} probed"
     cubic = max((abs(p.cubic) for p in probes), default=0.0)
     if cubic > 0:
-        return [
+        return (
             f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, "
             f"which falls to one side ({count})"
-        ]
-    if any(math.isnan(p.quartic) for p in probes):
-        return [
-            f"higher order is not known: there are null directions beside those found ({count})"
-        ]
-    rising, falling = (
-        [p.quartic for p in probes if p.quartic > 0],
-        [p.quartic for p in probes if p.quartic < 0],
-    )
-    flat = len(probes) - len(rising) - len(falling)
-    if (rising and (falling or others < 0)) or (falling and others > 0):
-        change = min(falling) if falling else max(rising)
-        return [
-            f"no {'minimum' if falling else 'maximum'}: to fourth order f changes as {change:.3g} "
-            f"t^4 along a null direction ({count})"
-        ]
+        )
+    quartics = [p.quartic for p in probes]
+    if any(map(math.isnan, quartics)):
+        return f"higher order is not known: there are null directions beside those found ({count})"
+    rising, falling = [q for q in quartics if q > 0], [q for q in quartics if q < 0]
+    flat = len(quartics) - len(rising) - len(falling)
+    # the signs that speak against a minimum, and those that speak against a maximum
+    if falling and (rising or others > 0):
+        return _neither("minimum", min(falling), count)
+    if rising and others < 0:
+        return _neither("maximum", max(rising), count)
     if flat:
-        return [
+        return (
             f"flat to fourth order along {flat} of the {count}: a valley or a continuous family of "
             "stationary points, as far as can be seen"
-        ]
-    return [
-        f"{'minimum' if rising else 'maximum'} to fourth order: f changes as "
-        f"{min(rising + falling, key=abs):.3g} t^4 or more ({count})"
-    ]
+        )
+    kind, change = "minimum" if rising else "maximum", min(rising + falling, key=abs)
+    return f"{kind} to fourth order: f changes as {change:.3g} t^4 or more ({count})"
+
+
+def _neither(kind: str, change: float, count: str) -> str:
+    return (
+        f"no {kind}: to fourth order f changes as {change:.3g} t^4 along a null direction ({count})"
+    )
 
 
 def _directions(null: Tensor, seed: int) -> Tensor:

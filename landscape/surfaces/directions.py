@@ -43,45 +43,57 @@ def normalised(
             normalisation.
     """
     require_normalisation(normalize)
-    if not isinstance(d, Tensor):
-        raise TypeError(f"a direction is a tensor ({len(x)},), got {type(d).__name__}.")
-    d = d.detach().to(x.device, x.dtype, copy=True)
-    if d.shape != x.shape:
-        raise ValueError(
-            f"a direction has the shape of the point, {tuple(x.shape)}, got {tuple(d.shape)}."
-        )
-    if not bool(torch.isfinite(d).all()):
-        raise ValueError("a direction has a NaN or infinity.")
+    d = _direction(d, x)
     if normalize is None:
         return d
     if not f.layout:
         return _unit(d)
-    f = require_model(f, "filter normalisation is about the layers of a model.")
-    shapes = {name: p.shape for name, p in f.model.named_parameters()}
-    owners = {id(p): m for m in f.model.modules() for p in m.parameters(recurse=False)}
-    for name, parameter in f.model.named_parameters():
+    model = require_model(f, "filter normalisation is about the layers of a model.").model
+    owners = {id(p): m for m in model.modules() for p in m.parameters(recurse=False)}
+    for name, parameter in model.named_parameters():
         if name not in f.layout:
             continue
         where, owner = f.layout[name], owners[id(parameter)]
-        w, part = x[where].reshape(shapes[name]), d[where].reshape(shapes[name])
-        if _is_bias(name, parameter, owner) and not biases:
+        w, part = (v[where].reshape(parameter.shape) for v in (x, d))
+        bias = _is_bias(name, parameter, owner)
+        if bias and not biases:
             d[where] = 0.0
         elif normalize == "layer":
             d[where] = _matched(part.reshape(1, -1), w.reshape(1, -1)).reshape(-1)
-        elif isinstance(owner, TRANSPOSED) and parameter.ndim > 1:
-            d[where] = _matched_transposed(part, w, owner.groups).reshape(-1)
-        elif _is_bias(name, parameter, owner):
-            d[where] = _matched(part.reshape(-1, 1), w.reshape(-1, 1)).reshape(-1)
-        else:  # the first dimension counts the outputs
-            rows = (parameter.shape[0], -1) if parameter.ndim else (1, -1)
-            d[where] = _matched(part.reshape(rows), w.reshape(rows)).reshape(-1)
+        else:
+            d[where] = _by_filter(part, w, owner, bias).reshape(-1)
     if not bool(d.any()):
         raise ValueError(
             f'normalize="{normalize}" leaves a direction of zeros: it moves no weight that is '
-            "zero, and no bias or normalisation "
-            "layer unless biases=True. Pass biases=True or normalize=None."
+            "zero, and no bias or "
+            "normalisation layer unless biases=True. Pass biases=True or normalize=None."
         )
     return d
+
+
+def _direction(d: Tensor, x: Tensor) -> Tensor:
+    """A copy of d (n,), in the dtype and on the device of x (n,)."""
+    if not isinstance(d, Tensor):
+        raise TypeError(f"a direction is a tensor ({len(x)},), got {type(d).__name__}.")
+    if d.shape != x.shape:
+        raise ValueError(
+            f"a direction has the shape of the point, {tuple(x.shape)}, got {tuple(d.shape)}."
+        )
+    d = d.detach().to(x.device, x.dtype, copy=True)
+    if not bool(torch.isfinite(d).all()):
+        raise ValueError("a direction has a NaN or infinity.")
+    return d
+
+
+def _by_filter(d: Tensor, w: Tensor, owner: nn.Module, bias: bool) -> Tensor:
+    """The tensor d of a direction with the norms of the filters of the weight w; a bias's entries
+    are filters of one.
+    """
+    if isinstance(owner, TRANSPOSED) and w.ndim > 1:
+        return _matched_transposed(d, w, owner.groups)
+    # the first dimension counts the outputs
+    rows = (-1, 1) if bias else (w.shape[0] if w.ndim else 1, -1)
+    return _matched(d.reshape(rows), w.reshape(rows))
 
 
 def require_normalisation(normalize: str | None) -> None:
@@ -179,8 +191,9 @@ def _state(optimizer: Optimizer | Mapping[str, Any]) -> tuple[Mapping[Any, Any],
 def _in_order(
     f: Landscape, optimizer: Optimizer | Mapping[str, Any], parts: list[Any], key: str
 ) -> Tensor:
-    """The parts, one a parameter of the optimiser, as a vector (n,); parameters that got no
-    gradient have moments of zero.
+    """The parts, one a parameter of the optimiser, as a vector (n,).
+
+    Parameters that got no gradient have moments of zero.
     """
     if not f.layout:
         flat = [part for part in parts if isinstance(part, Tensor)]
@@ -190,6 +203,24 @@ def _in_order(
                 f"shape ({f.dim},)."
             )
         return flat[0].detach().reshape(-1).to(f.device, f.dtype, copy=True)
+    by_name = _by_parameter(f, optimizer, parts)
+    d = torch.zeros(f.dim, dtype=f.dtype, device=f.device)
+    for name, where in f.layout.items():
+        part, shape = by_name.get(name), tuple(f.shapes[name])
+        if part is None:
+            continue
+        if tuple(part.shape) != shape:
+            raise ValueError(
+                f"{key} of {name} has shape {tuple(part.shape)}, the parameter {shape}."
+            )
+        d[where] = part.detach().reshape(-1).to(f.device, f.dtype)
+    return d
+
+
+def _by_parameter(
+    f: Landscape, optimizer: Optimizer | Mapping[str, Any], parts: list[Any]
+) -> dict[str, Any]:
+    """The parts by the names of a model's parameters."""
     named = f.parameters()
     if isinstance(optimizer, Optimizer):  # its own parameters say which is which
         held = [p for group in optimizer.param_groups for p in group["params"]]
@@ -199,29 +230,14 @@ def _in_order(
             raise ValueError(
                 "the optimiser moves none of the parameters of this landscape's model."
             )
-    else:
-        every = (
-            list(named)
-            if len(parts) == len(named)
-            else [k for k, p in named.items() if p.requires_grad]
+        return chosen
+    trained = [name for name, p in named.items() if p.requires_grad]
+    every = list(named) if len(parts) == len(named) else trained
+    if len(every) != len(parts):
+        raise ValueError(
+            f"the optimiser's state is of {len(parts)} parameters, the model has {len(named)}."
         )
-        if len(every) != len(parts):
-            raise ValueError(
-                f"the optimiser's state is of {len(parts)} parameters, the model has {len(named)}."
-            )
-        places_by_name = dict(zip(every, parts, strict=True))
-        chosen = {name: places_by_name.get(name) for name in f.layout}
-    d = torch.zeros(f.dim, dtype=f.dtype, device=f.device)
-    for name, part in chosen.items():
-        if part is None:
-            continue
-        if part.shape != named[name].shape:
-            raise ValueError(
-                f"{key} of {name} has shape {tuple(part.shape)}, the parameter "
-                f"{tuple(named[name].shape)}."
-            )
-        d[f.layout[name]] = part.detach().reshape(-1).to(f.device, f.dtype)
-    return d
+    return dict(zip(every, parts, strict=True))
 
 
 def _is_bias(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:

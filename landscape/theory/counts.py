@@ -7,7 +7,7 @@ minimum is far rarer (``goe_positive``) and the index far closer to n / 2 (``goe
 
 import math
 
-from landscape.theory.goe import whole
+from landscape.specs import whole
 
 
 def coin_toss(n: int, *, maxima_are_saddles: bool = False) -> float:
@@ -21,7 +21,7 @@ def coin_toss(n: int, *, maxima_are_saddles: bool = False) -> float:
     Raises:
         ValueError: n is not a positive integer.
     """
-    whole("coin_toss", "n", n, 1)
+    whole(1, n=n)
     return 1 - 2.0 ** (-n if maxima_are_saddles else 1 - n)
 
 
@@ -31,5 +31,5 @@ def coin_toss_index(n: int) -> list[float]:
     Raises:
         ValueError: n is not a positive integer.
     """
-    whole("coin_toss_index", "n", n, 1)
+    whole(1, n=n)
     return [math.comb(n, k) / 2**n for k in range(n + 1)]

@@ -13,7 +13,7 @@ import mpmath as mp
 import numpy as np
 
 from landscape.results import Estimate
-from landscape.theory.goe import whole
+from landscape.specs import whole
 from landscape.theory.pfaffian import at_precision, floats, mean_abs_det
 
 CHUNK = 50_000  # Hessians sampled at once
@@ -115,8 +115,8 @@ def torus_counts_sampled(
     Raises:
         ValueError: the waves don't span all directions, or an argument is out of range.
     """
-    whole("torus_counts_sampled", "samples", samples, 100)
-    whole("torus_counts_sampled", "seed", seed, 0)
+    whole(100, samples=samples)
+    whole(0, seed=seed)
     k = np.asarray(waves, dtype=float)
     v = np.ones(len(k)) if variances is None else np.asarray(variances, dtype=float)
     if (
@@ -170,6 +170,6 @@ def isotropic_counts(dim: int) -> list[float]:
     Raises:
         ValueError: dim is not a positive integer.
     """
-    whole("isotropic_counts", "dim", dim, 1)
+    whole(1, dim=dim)
     values = at_precision(mean_abs_det, 40 + 6 * dim, dim, mp.mpf(1))
     return [v / (2 * math.pi) ** (dim / 2) for v in floats("isotropic_counts", values)]

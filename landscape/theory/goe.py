@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from landscape.results import Estimate
+from landscape.specs import whole
 
 EXACT_TO = 12  # the largest n for which goe_positive integrates unless told otherwise
 SMALLEST = math.log(np.finfo(float).tiny)
@@ -43,9 +44,9 @@ def goe_positive(
         ValueError: an option out of range, or a probability below the smallest float, with
             ``log=False``.
     """
-    whole("goe_positive", "n", n, 1)
-    whole("goe_positive", "seed", seed, 0)
-    whole("goe_positive", "samples", samples, 100)
+    whole(1, n=n)
+    whole(0, seed=seed)
+    whole(100, samples=samples)
     if method not in ("auto", "exact", "sample"):
         raise ValueError(f"goe_positive got method={method!r}; pass auto, exact or sample.")
     if method == "exact" or (method == "auto" and n <= EXACT_TO):
@@ -69,7 +70,7 @@ def goe_law(n: int) -> float:
     2006, Phys. Rev. Lett. 97:160201). The ratio of the true logarithm to it tends to 1 slowly: it
     is 1.18 at n = 8.
     """
-    whole("goe_law", "n", n, 1)
+    whole(1, n=n)
     return -math.log(3) / 4 * n * n
 
 
@@ -174,9 +175,3 @@ def exp(function: str, value: float) -> float:
             f"{function}: a probability of exp({value:.0f}) is below every float; pass log=True."
         )
     return math.exp(value)
-
-
-def whole(function: str, name: str, value: int, least: int) -> None:
-    """Refuse all but an integer of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{function} got {name}={value!r}; pass an integer of at least {least}.")

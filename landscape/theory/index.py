@@ -6,7 +6,7 @@ import math
 
 import mpmath as mp
 
-from landscape.theory.goe import whole
+from landscape.specs import whole
 from landscape.theory.pfaffian import at_precision, by_index, floats
 
 
@@ -24,7 +24,7 @@ def goe_index(n: int, *, log: bool = False) -> list[float]:
         ValueError: n is not a positive integer, or a probability is below every float, with
             ``log=False``.
     """
-    whole("goe_index", "n", n, 1)
+    whole(1, n=n)
     if not log and n > 50:
         raise ValueError(
             f"goe_index: at n={n} the chance of index 0 is below every float; pass log=True."
@@ -55,7 +55,7 @@ def index_fraction(level: float, n: int | None = None) -> float:
     if n is None:
         w = min(max(level, -1.0), 1.0)
         return 0.5 + (w * math.sqrt(1 - w * w) + math.asin(w)) / math.pi
-    whole("index_fraction", "n", n, 1)
+    whole(1, n=n)
     digits = 40 + 4 * n + int(8 * n * level * level)
     values = at_precision(by_index, digits, n, mp.sqrt(2 * n) * mp.mpf(level), 1)
     with mp.workdps(digits):

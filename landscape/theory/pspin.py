@@ -12,7 +12,7 @@ import mpmath as mp
 from scipy.optimize import brentq
 
 from landscape.results import Result, result
-from landscape.theory.goe import whole
+from landscape.specs import whole
 from landscape.theory.pfaffian import Row, at_precision, floats, mean_abs_det
 
 
@@ -49,8 +49,8 @@ def pspin_counts(spins: int, order: int = 3) -> list[float]:
     Raises:
         ValueError: an option out of range.
     """
-    whole("pspin_counts", "spins", spins, 2)
-    whole("pspin_counts", "order", order, 2)
+    whole(2, spins=spins)
+    whole(2, order=order)
     return floats("pspin_counts", at_precision(_counts, 40 + 6 * spins, spins, order))
 
 
@@ -71,8 +71,8 @@ def pspin_complexity(energy: float, index: int = 0, order: int = 3) -> float:
     Raises:
         ValueError: an option out of range, or an energy that is not finite.
     """
-    whole("pspin_complexity", "index", index, 0)
-    whole("pspin_complexity", "order", order, 3)
+    whole(0, index=index)
+    whole(3, order=order)
     if not math.isfinite(energy):
         raise ValueError(f"pspin_complexity got energy={energy!r}; pass a finite number.")
     e_inf = 2 * math.sqrt((order - 1) / order)
@@ -92,8 +92,8 @@ def pspin_thresholds(order: int = 3, indices: int = 4) -> PspinThresholds:
     Raises:
         ValueError: an option out of range.
     """
-    whole("pspin_thresholds", "order", order, 3)
-    whole("pspin_thresholds", "indices", indices, 1)
+    whole(3, order=order)
+    whole(1, indices=indices)
     e_inf = 2 * math.sqrt((order - 1) / order)
     far = 4 * e_inf + 2 * math.sqrt(math.log(order))
     levels = [

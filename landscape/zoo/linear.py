@@ -70,19 +70,8 @@ def deep_linear(
         ValueError: a value or width out of range.
     """
     s = _numbers("singular_values", singular_values)
-    q = len(s)
-    widths = [q] if hidden is None else [hidden] if isinstance(hidden, int) else list(hidden)
-    d, p = q if inputs is None else inputs, q if outputs is None else outputs
-    if min(s) <= 0:
-        raise ValueError(f"singular_values must be positive, got {singular_values}.")
-    if not widths or min(widths) < 1:
-        raise ValueError(f"hidden must be one width or several, at least 1 each, got {hidden}.")
-    if min(d, p) != q:
-        raise ValueError(
-            f"inputs and outputs must be {q}, as many as singular values, or one of them more; got "
-            f"{d} and {p}."
-        )
-    sizes = [d, *widths, p]
+    q, sizes = len(s), _sizes(s, hidden, inputs, outputs)
+    d, *widths, p = sizes
     layers = len(sizes) - 1
     dim = sum(a * b for a, b in pairwise(sizes))
     generator = torch.Generator("cpu").manual_seed(seed)
@@ -104,17 +93,9 @@ def deep_linear(
         strength = torch.tensor([s[i] for i in S], dtype=torch.float64, device="cpu") ** (
             1 / layers
         )
-        weights = []
-        for number, (columns, rows) in enumerate(pairwise(sizes)):
-            left = (
-                U[:, S]
-                if number == layers - 1
-                else torch.eye(rows, r, dtype=torch.float64, device="cpu")
-            )
-            right = (
-                V[:, S] if number == 0 else torch.eye(columns, r, dtype=torch.float64, device="cpu")
-            )
-            weights.append(((left * strength) @ right.T).flatten())
+        factors = [torch.eye(size, r, dtype=torch.float64, device="cpu") for size in sizes]
+        factors[0], factors[-1] = V[:, S], U[:, S]
+        weights = [((b * strength) @ a.T).flatten() for a, b in pairwise(factors)]
         unused = (widths[0] - r) * (q - r) if layers == 2 else 0
         index, nullity = crossed + unused, dim - r * (p + d - r) - 2 * unused + tied
         value = 0.5 * sum(s[j] ** 2 for j in range(q) if j not in S)
@@ -137,6 +118,25 @@ def deep_linear(
         points=points,
         complete=layers == 2,
     )
+
+
+def _sizes(
+    s: Sequence[float], hidden: Sequence[int] | int | None, inputs: int | None, outputs: int | None
+) -> list[int]:
+    """The widths of all layers, from the input to the output."""
+    q = len(s)
+    widths = [q] if hidden is None else [hidden] if isinstance(hidden, int) else list(hidden)
+    d, p = q if inputs is None else inputs, q if outputs is None else outputs
+    if min(s) <= 0:
+        raise ValueError(f"singular_values must be positive, got {list(s)}.")
+    if not widths or min(widths) < 1:
+        raise ValueError(f"hidden must be one width or several, at least 1 each, got {hidden}.")
+    if min(d, p) != q:
+        raise ValueError(
+            f"inputs and outputs must be {q}, as many as singular values, or one of them more; got "
+            f"{d} and {p}."
+        )
+    return [d, *widths, p]
 
 
 def factorisation(
