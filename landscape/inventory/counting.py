@@ -27,6 +27,7 @@ from landscape.landscapes.formula import FunctionLandscape
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import mean, share
 from landscape.rng import seeded
+from landscape.specs import whole
 
 TOGETHER = (
     10_000  # searches that go side by side; a run that stops loses at most their realisations
@@ -263,18 +264,16 @@ def _family(family: str | Family | Callable[[int, int], FunctionLandscape]) -> F
 
 def _dims(dims: int | Iterable[int]) -> list[int]:
     wanted = [dims] if isinstance(dims, int) else list(dims)
-    if not wanted or any(isinstance(d, bool) or not isinstance(d, int) or d < 1 for d in wanted):
-        raise ValueError(f"dims must be positive whole numbers, got {dims!r}.")
+    if not wanted:
+        raise ValueError("dims must name one dimension at least, got none.")
+    for dim in wanted:
+        whole(1, dims=dim)
     return sorted(set(wanted))
 
 
 def _require(realisations: int, seed: int, starts: int | None) -> None:
-    if realisations < 1:
-        raise ValueError(f"realisations must be at least 1, got {realisations}.")
-    if seed < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}.")
-    if starts is not None and starts < 1:
-        raise ValueError(f"starts must be at least 1, got {starts}.")
+    whole(1, realisations=realisations, starts=1 if starts is None else starts)
+    whole(0, seed=seed)
 
 
 def _known(

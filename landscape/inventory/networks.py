@@ -26,6 +26,7 @@ from landscape.operators.pointwise import derivatives
 from landscape.points.many import STATIONARY, End, search
 from landscape.points.walk import Outcome
 from landscape.results import Estimate, Result, provenance, result
+from landscape.specs import whole
 
 LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
 GROUP = 32  # searches whose Hessians are held at once
@@ -326,5 +327,4 @@ def _check(f: Landscape, paths: list[Tensor], tol: float, iterations: int) -> No
         )
     if not 0 < tol < 1:
         raise ValueError(f"tol must be above 0 and below 1, got {tol}.")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}.")
+    whole(1, iterations=iterations)

@@ -6,6 +6,7 @@ from landscape.inventory.census import Census
 from landscape.inventory.views import Picture
 from landscape.landscapes.domains import Sphere, Torus
 from landscape.landscapes.formula import FunctionLandscape
+from landscape.specs import whole
 
 
 def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Picture:
@@ -30,8 +31,7 @@ def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Pict
             f"a picture needs a landscape of a line or a plane; {f.name} has dimension {f.dim} or "
             "lives on a sphere."
         )
-    if resolution < 2:
-        raise ValueError(f"resolution must be at least 2, got {resolution}.")
+    whole(2, resolution=resolution)
     low, high = _frame(f, census)
     axes = [
         torch.linspace(a, b, resolution, dtype=torch.float64, device="cpu")

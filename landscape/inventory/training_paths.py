@@ -11,6 +11,7 @@ from torch.func import grad, vmap
 
 from landscape.core import Term
 from landscape.landscapes.model import ModelLandscape
+from landscape.specs import whole
 
 Slope = Callable[[Tensor], Tensor]
 
@@ -44,10 +45,7 @@ def training_paths(
 
     Cost: ``steps`` gradients a run, all runs side by side.
     """
-    if min(runs, points, steps) < 1:
-        raise ValueError(
-            f"runs, points and steps must be at least 1, got {runs}, {points} and {steps}."
-        )
+    whole(1, runs=runs, points=points, steps=steps)
     for name in optimizers:
         if name not in ("sgd", "adam"):
             raise ValueError(f"optimizers must be sgd or adam, got {name!r}.")

@@ -20,6 +20,7 @@ from landscape.core import Operator, Progress, silent
 from landscape.linalg.operand import as_operator, bad_product
 from landscape.linalg.reductions import dots, norm
 from landscape.results import Result, result
+from landscape.specs import whole
 
 AHEAD = 8  # steps between two looks at an accelerator; a CPU is looked at after each
 IDLE = (
@@ -246,7 +247,6 @@ def _check(A: Operator, b: Tensor, tol: float, flat: float | None, most: int) ->
         raise ValueError(f"tol must be at least 0 and below 1, got {tol}.")
     if flat is not None and not 0 <= flat < 1:
         raise ValueError(f"flat must be at least 0 and below 1, got {flat}.")
-    if most < 3:
-        raise ValueError(f"max_products must be at least 3, got {most}.")
+    whole(3, max_products=most)
     if not bool(torch.isfinite(b).all()):
         raise ValueError("b has a NaN or inf.")

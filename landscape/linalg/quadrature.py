@@ -27,6 +27,7 @@ from landscape.linalg.krylov import Array
 from landscape.linalg.operand import as_operator, bad_product, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, Result, result
+from landscape.specs import whole
 
 MEMORY = 2**25  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
@@ -160,9 +161,7 @@ def spectral_density(
     """
     A = as_operator(H)
     n = A.shape[0]
-    for name, given in (("probes", probes), ("steps", steps)):
-        if given < 2:
-            raise ValueError(f"{name} must be at least 2, got {given}.")
+    whole(2, probes=probes, steps=steps)
     steps = min(steps, n)
     seeds = np.random.SeedSequence(seed)
     together = max(1, min(probes, MEMORY // (steps * n * A.dtype.itemsize)))

@@ -21,6 +21,7 @@ from landscape.operators import noises
 from landscape.paths.curves import KINDS, Profile, profile, weights
 from landscape.results import Result, provenance, result
 from landscape.specs import optimizers as makers
+from landscape.specs import whole
 
 LOOK = 10  # steps between two records of the mean
 
@@ -152,9 +153,7 @@ def _check(
 ) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
-    for label, number in (("bends", bends), ("steps", steps), ("draws", draws)):
-        if number < 1:
-            raise ValueError(f"{label} must be at least 1, got {number}.")
+    whole(1, bends=bends, steps=steps, draws=draws)
     for label, x in (("a", a), ("b", b)):
         if x.shape != (f.dim,):
             raise ValueError(f"{label} must have shape ({f.dim},), got {tuple(x.shape)}.")

@@ -17,6 +17,7 @@ from landscape.core import Landscape, Progress, silent
 from landscape.landscapes import metrics as cells
 from landscape.landscapes.metrics import Metric
 from landscape.results import Result, provenance, result
+from landscape.specs import whole
 
 KINDS = ("polygon", "bezier")
 
@@ -84,8 +85,7 @@ def profile(
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
-    if resolution < 2:
-        raise ValueError(f"resolution must be at least 2, got {resolution}.")
+    whole(2, resolution=resolution)
     if not isinstance(points, Tensor):
         raise TypeError(
             f"a curve is a tensor (m, {f.dim}), got {type(points).__name__}: pass "

@@ -20,6 +20,7 @@ from landscape.paths.band import SAME, Band
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.descent import follow, move, norms, tangent
 from landscape.results import Result, provenance, result
+from landscape.specs import whole
 
 BEND = 1e-2  # of the path's length: the random arc that breaks ties at the start
 ROUNDS = 12  # how often stationary points are looked for
@@ -152,12 +153,11 @@ def _check(
         )
     if not bool((f.domain.difference(a, b) != 0).any()):
         raise ValueError("a and b are one point: pass two minima.")
-    if images < 5:
-        raise ValueError(f"images must be at least 5, got {images}.")
-    if not (tol > 0 and spring > 0 and max_steps >= 1):
-        raise ValueError(
-            f"tol, spring and max_steps must be positive, got {tol}, {spring} and {max_steps}."
-        )
+    whole(5, images=images)
+    whole(1, max_steps=max_steps)
+    for name, value in (("tol", tol), ("spring", spring)):
+        if not value > 0:
+            raise ValueError(f"{name} must be a positive number, got {value!r}.")
 
 
 def _nearest(f: Landscape, a: Tensor, b: Tensor, reasons: list[str]) -> Tensor:

@@ -19,6 +19,7 @@ from landscape.points import steps
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.walk import Outcome, Walk
 from landscape.results import result
+from landscape.specs import whole
 
 METHODS = ("newton-mr", "gradient-norm", "saddle-free", "eigenvector-following")
 
@@ -182,11 +183,8 @@ def _check(
             if index is None
             else f"index is for eigenvector-following; {method} cannot aim at one."
         )
-    if index is not None and not 0 <= index <= f.dim:
-        raise ValueError(f"index must be between 0 and {f.dim}, got {index}.")
+    whole(0, f.dim, index=0 if index is None else index)
     if not 0 <= tol < 1:
         raise ValueError(f"tol must be at least 0 and below 1, got {tol}.")
-    if max_products is not None and max_products < 1:
-        raise ValueError(f"max_products must be at least 1, got {max_products}.")
-    if seed < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}.")
+    whole(1, max_products=1 if max_products is None else max_products)
+    whole(0, seed=seed)

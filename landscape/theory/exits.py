@@ -20,6 +20,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from landscape.specs import number
+
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 NEVER = -1  # the step of a run that does not leave
@@ -260,9 +262,7 @@ def require_options(
     lr: float, momentum: float, dampening: float, nesterov: bool, weight_decay: float
 ) -> None:
     """Raise ValueError unless torch.optim.SGD would take these options."""
-    for name, value in {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a number of at least 0, got {value!r}.")
+    number(0, lr=lr, momentum=momentum, weight_decay=weight_decay)
     if not math.isfinite(dampening):
         raise ValueError(f"dampening must be a finite number, got {dampening!r}.")
     if nesterov and (momentum == 0 or dampening != 0):

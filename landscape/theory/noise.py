@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import chdtrc, chdtri, ndtr
 
 from landscape.results import Result, result
+from landscape.specs import whole
 from landscape.theory.exits import Floats
 
 RETURNS = 8.0  # drift over noise at the sphere from which returns are rarer than rounding
@@ -76,8 +77,7 @@ def noise_exit(
     }.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be a positive number, got {value!r}.")
-    if directions < 1:
-        raise ValueError(f"directions must be at least 1, got {directions!r}.")
+    whole(1, directions=directions)
     g, s = 1 + lr * -curvature, lr * sigma / radius  # in units of the radius
     length = math.ceil(marginal_step(curvature, lr, sigma, radius, directions, 1 - TAIL)) + 1
     if length > steps:

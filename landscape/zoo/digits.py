@@ -9,7 +9,6 @@ hundreds of searches for its stationary points. All are the same for the same se
 threads to rounding, and none reads or moves the global random state.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from landscape.landscapes import batches as batching
 from landscape.landscapes import losses
 from landscape.landscapes.model import ModelLandscape
 from landscape.rng import seeded
+from landscape.specs import number, whole
 from landscape.zoo import packaged
 
 NEWTON_LIMIT = 3_000  # parameters up to which the dense Hessian is cheap
@@ -46,9 +46,9 @@ def mlp(hidden: int = 16, decay: float = 1e-3, steps: int = 1_000, seed: int = 0
 
     Cost: about 6 seconds on two cores.
     """
-    _require(1, int, hidden=hidden)
-    _require(0, int, steps=steps, seed=seed)
-    _require(0, int | float, decay=decay)
+    whole(1, hidden=hidden)
+    whole(0, steps=steps, seed=seed)
+    number(0, decay=decay)
     x, y = packaged.digits()
     with seeded(seed):
         model = nn.Sequential(
@@ -81,9 +81,9 @@ def tiny(hidden: int = 4, decay: float = 1e-2, steps: int = 1_000, seed: int = 0
 
     Cost: about a second.
     """
-    _require(1, int, hidden=hidden)
-    _require(0, int, steps=steps, seed=seed)
-    _require(0, int | float, decay=decay)
+    whole(1, hidden=hidden)
+    whole(0, steps=steps, seed=seed)
+    number(0, decay=decay)
     x, y = packaged.digits()
     x, y = x[:100].double(), y[:100]
     with seeded(seed):
@@ -120,9 +120,9 @@ def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 10, seed: int = 0
 
     Cost: about 2 seconds on two cores.
     """
-    _require(1, int, channels=channels)
-    _require(0, int, epochs=epochs, seed=seed)
-    _require(0, int | float, decay=decay)
+    whole(1, channels=channels)
+    whole(0, epochs=epochs, seed=seed)
+    number(0, decay=decay)
     x, y = packaged.digits()
     x = x.view(-1, 1, 8, 8)
     with seeded(seed), torch.enable_grad():
@@ -230,10 +230,3 @@ def _newton(objective: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
         if g.norm() < 1e-13:
             break
     return w
-
-
-def _require(least: int, kind: Any, **options: Any) -> None:
-    for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
-            what = "a whole number" if kind is int else "a number"
-            raise ValueError(f"{name} must be {what} of at least {least}, got {value!r}.")

@@ -45,6 +45,7 @@ import torch
 from torch import Tensor
 
 from landscape.landscapes.kinds import kind
+from landscape.specs import whole
 from landscape.zoo.known import KnownLandscape, KnownPoint
 
 Numbers = Sequence[float] | float
@@ -156,8 +157,7 @@ def factorisation(
     n, k = len(values), rank
     if min(values) < 0:
         raise ValueError(f"eigenvalues must not be negative, got {eigenvalues}.")
-    if k < 1:
-        raise ValueError(f"rank must be at least 1, got {rank}.")
+    whole(1, rank=rank)
     Q = _orthonormal(n, n, torch.Generator("cpu").manual_seed(seed))
     M = (Q * torch.tensor(values, dtype=torch.float64, device="cpu")) @ Q.T
 

@@ -45,6 +45,7 @@ from torch import Tensor
 
 from landscape.core import Symmetry
 from landscape.landscapes.kinds import kind
+from landscape.specs import whole
 from landscape.zoo.known import KnownLandscape, KnownPoint
 
 # tangent of the angle to the other vector's line below which the arc-cosine kernel is summed as a
@@ -131,8 +132,7 @@ def student_teacher(width: int = 6) -> KnownLandscape:
     Raises:
         ValueError: the width is below 2.
     """
-    if width < 2:
-        raise ValueError(f"width must be at least 2, got {width}.")
+    whole(2, width=width)
     k = width
     teacher = torch.eye(k, dtype=torch.float64, device="cpu")
     constant = k / 4 + k * (k - 1) / (4 * math.pi)  # half the teacher's mean square

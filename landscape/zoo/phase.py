@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from landscape.specs import whole
 from landscape.zoo.known import KnownLandscape, KnownPoint
 
 
@@ -32,8 +33,7 @@ def phase_retrieval(n: int = 3, signal: Sequence[float] | None = None) -> KnownL
     Raises:
         ValueError: n is not positive, or the signal has another length, or is zero or not finite.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}.")
+    whole(1, n=n)
     z = torch.tensor(
         [1.0] * n if signal is None else list(signal), dtype=torch.float64, device="cpu"
     )
