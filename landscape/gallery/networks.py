@@ -82,9 +82,8 @@ class Deep(nn.Module):
         self.last = nn.Linear(width, CLASSES)
         self.skip = skip
         for layer in [self.first, *self.inner]:
-            nn.init.xavier_normal_(
-                layer.weight, gain=1.2
-            )  # torch's own start lets signals die out in so many layers
+            # torch's own start lets signals die out in so many layers
+            nn.init.xavier_normal_(layer.weight, gain=1.2)
 
     def forward(self, x: Tensor) -> Tensor:
         h = torch.tanh(self.first(x))

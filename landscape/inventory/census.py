@@ -48,9 +48,8 @@ class Census(Result):
     """The distinct stationary points that were found and how complete the list is."""
 
     dim: int
-    points: list[
-        StationaryPoint
-    ]  # ascending by value; a continuous family is one point, a representative
+    # ascending by value; a continuous family is one point, a representative
+    points: list[StationaryPoint]
     families: list[int]  # positions in points of those that stand for a continuous family
     starts: int  # how many searches were made
     failures: dict[str, int]  # reason -> how many searches ended so
@@ -66,9 +65,8 @@ class Census(Result):
     reasons: list[str]  # what the list's completeness rests on, in words
     seed: int
     rounds: int  # how many rounds were made; the next one has this number
-    low: list[float] = field(
-        default_factory=list
-    )  # of what a picture shows, per coordinate; empty: all of R^n
+    # of what a picture shows, per coordinate; empty: all of R^n
+    low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
     picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
     tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``

@@ -48,21 +48,16 @@ class Collection:
         self.hits = torch.zeros(0, dtype=torch.long, device="cpu")
         self.values = torch.zeros(0, dtype=torch.float64, device="cpu")
         self.steepness = torch.zeros(0, dtype=torch.float64, device="cpu")  # gradient norms
-        self.curvature = torch.zeros(
-            0, f.dim, dtype=torch.float64, device="cpu"
-        )  # eigenvalues, ascending
-        self.vectors = torch.zeros(
-            0, f.dim, f.dim, dtype=torch.float64, device="cpu"
-        )  # eigenvectors, the columns of each
-        self.trivial = torch.zeros(
-            0, dtype=torch.long, device="cpu"
-        )  # number of trivial directions
-        self.changes = torch.zeros(
-            0, dtype=torch.float64, device="cpu"
-        )  # what H changes over ``radius``, its norm
-        self.radius = ROUNDING * float(
-            self.size.norm()
-        )  # how far rounding leaves a point from where it should be
+        # eigenvalues, ascending
+        self.curvature = torch.zeros(0, f.dim, dtype=torch.float64, device="cpu")
+        # eigenvectors, the columns of each
+        self.vectors = torch.zeros(0, f.dim, f.dim, dtype=torch.float64, device="cpu")
+        # number of trivial directions
+        self.trivial = torch.zeros(0, dtype=torch.long, device="cpu")
+        # what H changes over ``radius``, its norm
+        self.changes = torch.zeros(0, dtype=torch.float64, device="cpu")
+        # how far rounding leaves a point from where it should be
+        self.radius = ROUNDING * float(self.size.norm())
         values = f.value(
             self.domain.sample(SAMPLES, f.dim, torch.Generator(device="cpu").manual_seed(0))
         ).detach()

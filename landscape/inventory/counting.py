@@ -381,9 +381,8 @@ def theory_lines(most: int) -> list[TheoryLine]:
     def line(name: str, to: int, minimum: Callable[[int], float]) -> TheoryLine:
         n = list(range(1, min(most, to) + 1))
         minima = [minimum(k) for k in n]
-        return TheoryLine(
-            name, n, minima, [max(1 - 2 * p, 0.0) for p in minima]
-        )  # maxima are as likely
+        # maxima are as likely
+        return TheoryLine(name, n, minima, [max(1 - 2 * p, 0.0) for p in minima])
 
     def positive(n: int) -> float:
         log_chance = theory.goe_positive(n, method="exact", log=True)

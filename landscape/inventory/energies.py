@@ -47,9 +47,8 @@ class Complexity:
     limit: list[list[float]]  # at ``energies``, one row an index k = 0, 1, ..: for N -> oo
     spins: int  # N of what was measured
     levels: list[float]  # energies per spin, ascending, over the range of the points
-    measured: list[
-        list[float]
-    ]  # at ``levels``, rows like ``limit``, from the points of N spins; NaN where there is none
+    # at ``levels``, rows like ``limit``, from the points of N spins; NaN where there is none
+    measured: list[list[float]]
 
 
 def index_by_energy(

@@ -24,11 +24,12 @@ from landscape.specs import whole
 from landscape.zoo.fields import spin_couplings, wave_amplitudes, waves_within
 from landscape.zoo.known import KnownLandscape
 
+# options of built-in landscapes that are their number of variables
 SIZES = (
     "dim",
     "spins",
     "sites",
-)  # options of built-in landscapes that are their number of variables
+)
 # the highest order of a p-spin whose couplings are made symmetric, which takes p! transpositions
 SYMMETRISED = 4
 ISOTROPIC = 4  # variables to which ``isotropic_waves`` goes
@@ -68,9 +69,8 @@ class Family:
     random: bool = True  # False: every seed gives the same landscape
     kind: str = ""  # "torus" or "p-spin": which further theory applies
     order: int = 0  # p of a p-spin
-    level: Callable[[int], float | None] = lambda dim: (
-        None
-    )  # of an isotropic field: Bray and Dean's w over the value of f
+    # of an isotropic field: Bray and Dean's w over the value of f
+    level: Callable[[int], float | None] = lambda dim: None
 
     def __call__(self, dim: int, seed: int) -> FunctionLandscape:
         """The landscape of ``dim`` variables."""

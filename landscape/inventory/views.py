@@ -50,9 +50,8 @@ class Tree(Result):
     values: Tensor  # (len(minima),) their values, float64, on the CPU
     edges: list[Edge]  # one a saddle of index 1, by rising value
     merges: list[Merge]  # by rising level
-    groups: list[
-        list[int]
-    ]  # what stays apart at every level: one group if the saddles of the list connect all minima
+    # what stays apart at every level: one group if the saddles of the list connect all minima
+    groups: list[list[int]]
     lost: int  # sides of saddles from which no minimum of the list was reached
     evaluations: int  # gradients of single points
 

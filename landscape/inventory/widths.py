@@ -146,9 +146,8 @@ def fit(losses: Tensor, fractions: Tensor) -> LossLaw:
     """Bray and Dean's curve through points of losses (S,) and fractions (S,)."""
     inside = (fractions > 0) & (fractions < 1)
     pairs = zip(losses[inside].tolist(), fractions[inside].tolist(), strict=True)
-    points = sorted(
-        {(float(f"{loss:.5e}"), fraction) for loss, fraction in pairs}
-    )  # each once, however often it was met
+    # each once, however often it was met
+    points = sorted({(float(f"{loss:.5e}"), fraction) for loss, fraction in pairs})
     y, w = (
         np.array([loss for loss, _ in points]),
         np.array([level(fraction) for _, fraction in points]),

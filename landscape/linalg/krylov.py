@@ -58,9 +58,8 @@ class Basis:
         self.values, self.residuals = np.zeros(0), np.zeros(0)  # of the locked vectors
         self.P, self.R = np.zeros((0, 0)), np.zeros((0, 0))  # their products
         self.Z = self.Q[:0]
-        self.adopted = np.zeros(
-            0, bool
-        )  # which of them came from elsewhere: their products are not known
+        # which of them came from elsewhere: their products are not known
+        self.adopted = np.zeros(0, bool)
         self.products = 0
         self.scale = 0.0  # the largest |theta| met: at most ‖H‖
         self.negative = self.positive = (

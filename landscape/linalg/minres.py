@@ -59,12 +59,10 @@ class Solution(Result):
     # (n,) b - A x, of the x before it was lifted where stop is CURVATURE or LEAST_SQUARES
     residual: Tensor
     residual_norm: float
-    normal_residual: (
-        float | None
-    )  # |A r|, where stop is LEAST_SQUARES or CURVATURE; else not computed
-    curvature: (
-        float | None
-    )  # r'A r / r'r, likewise: not positive where stop is CURVATURE, rounding apart
+    # |A r|, where stop is LEAST_SQUARES or CURVATURE; else not computed
+    normal_residual: float | None
+    # r'A r / r'r, likewise: not positive where stop is CURVATURE, rounding apart
+    curvature: float | None
     # at most ‖A‖ up to rounding: the largest norm of a column of the tridiagonal matrix
     scale: float
     products: int  # those of the check among them
@@ -141,9 +139,8 @@ class _Recurrence:
         self.phi, self.beta = self.size, zero  # phi: the norm of r
         self.c, self.s, self.delta, self.epsilon = -one, zero, zero, zero
         self.scale = zero  # the largest norm of a column of the tridiagonal matrix
-        self.end = torch.where(
-            self.size > 0, zero, one
-        )  # 0: goes on; 1 converged, 2 least squares, 3 curvature, 4 not finite
+        # 0: goes on; 1 converged, 2 least squares, 3 curvature, 4 not finite
+        self.end = torch.where(self.size > 0, zero, one)
         self.taken = 0
         self.stop: Stop | None = None
         self.look()
@@ -161,9 +158,8 @@ class _Recurrence:
             self.scale, (alpha.square() + beta.square() + self.beta.square()).sqrt()
         )
         delta, gamma = self.c * self.delta + self.s * alpha, self.s * self.delta - self.c * alpha
-        beta = torch.where(
-            beta > 10 * eps * scale, beta, 0.0
-        )  # the space is invariant: w is rounding
+        # the space is invariant: w is rounding
+        beta = torch.where(beta > 10 * eps * scale, beta, 0.0)
         next_delta = -self.c * beta
         bent = self.watch & (self.c * gamma >= 0)
         steep = (gamma.square() + next_delta.square()).sqrt()  # |A r| / |r|

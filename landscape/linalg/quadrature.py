@@ -119,9 +119,8 @@ class SpectralDensity(Result):
         for j in range(1, len(a) - 1):
             ratio = x - a[j] - b[j - 1] ** 2 / (ratio or np.finfo(float).tiny)
         last = x - b[-1] ** 2 / (ratio or np.finfo(float).tiny)
-        moved = np.append(
-            a[:-1], np.clip(last, -1e8 * size, 1e8 * size)
-        )  # a node at infinity has no mass
+        # a node at infinity has no mass
+        moved = np.append(a[:-1], np.clip(last, -1e8 * size, 1e8 * size))
         nodes, S = eigh_tridiagonal(moved, b)
         atom = int(np.abs(nodes - x).argmin())
         mass = S[0] ** 2

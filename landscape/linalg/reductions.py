@@ -28,9 +28,8 @@ def norm(v: Tensor) -> Tensor:
     if v.dtype == torch.float64:
         return v.square().sum().sqrt()
     low, high = torch.aminmax(v)
-    largest = torch.maximum(-low, high).clamp_min(
-        torch.finfo(v.dtype).tiny
-    )  # or the squares leave float32's range
+    # or the squares leave float32's range
+    largest = torch.maximum(-low, high).clamp_min(torch.finfo(v.dtype).tiny)
     width = _width(v[None])
     parts = [(v[i : i + width] / largest).square().sum() for i in range(0, v.shape[0], width)]
     return torch.stack(parts).sum(dtype=torch.float64).sqrt() * largest

@@ -38,7 +38,7 @@ class Search:
 
     @property
     def goal(self) -> float:
-        """What a residual may be: tol ‖H‖ less the rounding that the bounds will include, and half of it at least."""
+        """What a residual may be: tol ‖H‖ less the rounding that the bounds will include, or half."""
         goal = self.tol * self.basis.scale
         return max(goal / 2, goal - 2.5 * noise(self.basis.H, self.basis.scale))
 
@@ -107,7 +107,7 @@ class Search:
             steps = pace.next(basis.products, worst, goal)
 
     def _spare_in_the_way(self, ritz: Ritz, new: Array) -> bool:
-        """Whether spare vectors must go: what was found may couple to them, or a Ritz value has come close to a cut."""
+        """Whether spare vectors must go: new pairs may couple to them, or are close to a cut."""
         return self.basis.locked > self.k and bool(len(new) or self.crowded(ritz))
 
     def cuts(self) -> tuple[float, float, float, float]:
@@ -210,9 +210,10 @@ class Search:
             if count:
                 gaps = sign * (cut - basis.values)
                 spare = (gaps > 0) & ~self.wanted()
+                # see spare
                 hidden = float(
                     (basis.residuals[spare] ** 2 / (gaps[spare] + max(slack, margin))).sum()
-                )  # see spare
+                )
                 near, far = max(slack, 0.1 * margin) - hidden, max(slack, margin) - hidden
                 points.append((end, sign, cut + sign * near, cut + sign * far))
         return points

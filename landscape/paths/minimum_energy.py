@@ -64,9 +64,8 @@ class EnergyPath(Result):
     saddle: StationaryPoint  # the highest one on the way; stop says whether it is a saddle
     barrier: float  # f(saddle) - f(first point)
     barrier_back: float  # f(saddle) - f(last point)
-    stations: list[
-        StationaryPoint
-    ]  # minima and saddles in the order they are met, both ends among them
+    # minima and saddles in the order they are met, both ends among them
+    stations: list[StationaryPoint]
     places: list[int]  # positions of the stations in points
     residual: float  # the largest perpendicular gradient of the other points
     tolerance: float  # what was asked of it, in the units of residual

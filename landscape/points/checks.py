@@ -27,9 +27,27 @@ from landscape.operators.hessian import Hessian
 from landscape.points.look import Look
 from landscape.results import result
 
-KINKED = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardshrink,
-          nn.Softshrink, nn.Threshold, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
-          nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)  # fmt: skip
+KINKED = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.Hardtanh,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.Hardshrink,
+    nn.Softshrink,
+    nn.Threshold,
+    nn.L1Loss,
+    nn.HuberLoss,
+    nn.SmoothL1Loss,
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    nn.MaxPool3d,
+    nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d,
+)
 DROPOUT = (
     nn.Dropout,
     nn.Dropout1d,

@@ -172,9 +172,8 @@ class Ends:
         low = max(int((values < -errors).sum()), pairs.negative_at_least)
         positive = max(int((values > errors).sum()), pairs.positive_at_least)
         zero = values.abs() <= errors
-        coarse = int(
-            (zero & (errors > 2 * self.finest * pairs.scale)).sum()
-        )  # of an open sign, not zero
+        # of an open sign, not zero
+        coarse = int((zero & (errors > 2 * self.finest * pairs.scale)).sum())
         settled = pairs.stop is not Stop.BUDGET
         bounds: tuple[int, int] = (low, n - positive)
         nullity, complete = None, False

@@ -139,9 +139,8 @@ class _Derivatives(NamedTuple):
     third: float  # T(u, u, u)
     fourth: float
     bend: Tensor  # (n,) T(u, u, .)
-    sizes: tuple[
-        float, float
-    ]  # norms of T(u, v, .) and of the fourth derivative (u, u, v, .) for a generic v
+    # norms of T(u, v, .) and of the fourth derivative (u, u, v, .) for a generic v
+    sizes: tuple[float, float]
 
 
 def _derivatives(term: Term, x: Tensor, u: Tensor, v: Tensor) -> _Derivatives:

@@ -195,9 +195,8 @@ class _Searches:
         self.local = self._derivatives(starts)
         self.damping = 1e-3 * self.local.hessian.square().sum((1, 2)).clamp(min=1e-300)
         self.growth = torch.full_like(self.damping, 2.0)
-        self.shortest = torch.full_like(
-            self.damping, float("inf")
-        )  # the shortest Newton step so far
+        # the shortest Newton step so far
+        self.shortest = torch.full_like(self.damping, float("inf"))
         self.stalled = torch.zeros_like(self.rows)  # steps since |g| last fell
         self.away = torch.zeros_like(self.rows)  # steps since the row was in the domain
         self.last = torch.full_like(self.damping, float("inf"))  # length of the last step

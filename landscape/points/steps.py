@@ -69,9 +69,8 @@ def newton_mr(walk: Walk) -> None:
         walk.note(solved.scale, length)
         if walk.stop is not None:
             return
-        slope = 2 * (
-            dot(solved.residual, solved.residual) - here.norm**2
-        )  # the residual is orthogonal to H p
+        # the residual is orthogonal to H p
+        slope = 2 * (dot(solved.residual, solved.residual) - here.norm**2)
         cut = min(1.0, walk.stride / length) if length else 1.0
         place = backtrack(walk, cut * walk.lift(solved.x), cut * slope)
         walk.end_stalled() if place is None else walk.go(place)

@@ -147,7 +147,6 @@ def _fit(nodes: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
     derivative at 0 is the first (m,) times them, and what it leaves of them the second (m, m)."""
     basis = chebyshev.chebvander(nodes, degree)
     solve = np.linalg.pinv(basis)
-    seconds = chebyshev.chebval(
-        0.0, chebyshev.chebder(np.eye(degree + 1), 2)
-    )  # of each polynomial of the basis
+    # of each polynomial of the basis
+    seconds = chebyshev.chebval(0.0, chebyshev.chebder(np.eye(degree + 1), 2))
     return seconds @ solve, np.eye(len(nodes)) - basis @ solve

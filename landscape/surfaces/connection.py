@@ -48,9 +48,8 @@ def connection_plane(
     if not bool(height > 1e-6 * torch.linalg.vector_norm(half)):
         return None
     v = off / height
-    reach = 1.35 * float(
-        ((walk - middle) @ torch.stack((u, v), dim=1)).abs().max()
-    )  # all of the curve, its ends too
+    # all of the curve, its ends too
+    reach = 1.35 * float(((walk - middle) @ torch.stack((u, v), dim=1)).abs().max())
     made = surface(
         f,
         middle,

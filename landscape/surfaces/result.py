@@ -53,12 +53,10 @@ class Surface(Result):
     normalize: str | None  # how they were normalised: filter, layer, unit or not at all
     reused: int  # cells taken from an earlier surface
     trajectory: Tensor | None  # (t, k), the first trajectory's coordinates on the plane
-    outside: (
-        Tensor | None
-    )  # (t,), the share of each of its points' distance from x that is outside the plane
-    metrics: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # other metrics by name, each shaped like values
+    # (t,), the share of each of its points' distance from x that is outside the plane
+    outside: Tensor | None
+    # other metrics by name, each shaped like values
+    metrics: dict[str, Tensor] = field(default_factory=dict)
     walks: dict[str, Walk] = field(default_factory=dict)  # trajectories on the plane
     batch_statistics: bool = (
         False  # whether BatchNorm's statistics were measured anew in every cell

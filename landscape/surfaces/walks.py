@@ -71,9 +71,8 @@ def project(
     rounding = (
         4 * number.eps * (torch.linalg.vector_norm(x) + torch.linalg.vector_norm(points, dim=1))
     )
-    outside = torch.where(
-        far <= rounding, 0.0, left / far.clamp_min(number.tiny)
-    )  # the centre has no direction
+    # the centre has no direction
+    outside = torch.where(far <= rounding, 0.0, left / far.clamp_min(number.tiny))
     total = far.double().square().sum()
     lost = 0.0 if bool(total == 0) else float(left.double().square().sum() / total)
     values, below = (

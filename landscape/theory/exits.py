@@ -62,10 +62,11 @@ def sgd_exit(
         raise ValueError(f"the radius must be a positive number, got {radius!r}.")
     k = lam + weight_decay
     (X, E), (size, shift) = np.frexp(X), math.frexp(radius)
+    # in units of the radius, which may be beyond the format
     X, E = (
         X / size,
         E.astype(np.int64) - shift,
-    )  # in units of the radius, which may be beyond the format
+    )
     left = np.where(_outside(X, E), 0, NEVER).astype(np.int64)
     first = _first(k, X, lr, momentum, nesterov)
     M = matrices(k, lr, momentum, dampening, nesterov)

@@ -68,9 +68,8 @@ def torus_counts(
     if k.shape[1] == 1:
         half = math.sqrt(float(v @ k[:, 0] ** 4) / float(v @ k[:, 0] ** 2))
         return [half, half]
-    entries = np.stack(
-        [k[:, 0] ** 2, k[:, 1] ** 2, k[:, 0] * k[:, 1]]
-    )  # of the Hessian: xx, yy, xy
+    # of the Hessian: xx, yy, xy
+    entries = np.stack([k[:, 0] ** 2, k[:, 1] ** 2, k[:, 0] * k[:, 1]])
     total = (
         2 * math.pi * _mean_abs_det((entries * v) @ entries.T) / math.sqrt(np.linalg.det(gradient))
     )

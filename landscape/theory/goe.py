@@ -107,10 +107,11 @@ def sample_weights(n: int, seed: int, samples: int) -> np.ndarray:
     width = _edge(n) / cells
     grid = (np.arange(cells) + 0.5) * width
     arrive = _arrive(grid[:, None], grid)  # (t, s)
+    # ln of what is still to come, from the last pivot to the first
     ahead_s, ahead_t = (
         [np.zeros(cells)],
         [],
-    )  # ln of what is still to come, from the last pivot to the first
+    )
     for i in range(n - 1, 0, -1):
         ahead_t.append(logsumexp(arrive + ahead_s[-1], axis=1))
         ahead_t[-1] -= ahead_t[-1].max()

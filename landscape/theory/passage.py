@@ -158,9 +158,8 @@ def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top:
         raise ValueError(
             "the barrier is over 25 in units of lr / batch: sgd_escape_time tells its size."
         )
-    left = -math.sqrt(
-        joint**2 + (end - joint) ** 2 + 36 * scale**2
-    )  # left of it lies e^-36 of what crosses
+    # left of it lies e^-36 of what crosses
+    left = -math.sqrt(joint**2 + (end - joint) ** 2 + 36 * scale**2)
     steps = [lr * math.sqrt(c / batch) for c in (well, -top)]
     panels = []
     for low, high, step in ((left, joint, steps[0]), (joint, end, steps[1])):

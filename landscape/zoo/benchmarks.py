@@ -158,9 +158,8 @@ def rastrigin(dim: int = 2) -> KnownLandscape:
     def f(x: Tensor) -> Tensor:
         return (10 + x**2 - 10 * torch.cos(w * x)).sum(-1)
 
-    starts = [
-        h / 2 * (1 - (-1) ** h / (10 * w * math.pi)) for h in range(-10, 11)
-    ]  # near the multiples of 1/2
+    # near the multiples of 1/2
+    starts = [h / 2 * (1 - (-1) ** h / (10 * w * math.pi)) for h in range(-10, 11)]
     return _sum_over_coordinates(
         f,
         dim,

@@ -199,9 +199,8 @@ def rigid_motions(x: Tensor) -> Tensor:
         [torch.linalg.cross(axis.expand_as(r), r).reshape(-1, 1) for axis in axes], dim=1
     )
     U, sizes, _ = torch.linalg.svd(turns, full_matrices=False)
-    turning = U[
-        :, sizes > torch.finfo(x.dtype).eps ** 0.4 * sizes.max()
-    ]  # about the line itself only rounding turns
+    # about the line itself only rounding turns
+    turning = U[:, sizes > torch.finfo(x.dtype).eps ** 0.4 * sizes.max()]
     return torch.cat([moves, turning], dim=1)
 
 

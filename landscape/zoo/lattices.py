@@ -168,9 +168,8 @@ def _real_zeros(sites: int, coupling: float) -> Tensor:
         if bool(
             torch.pdist(torch.view_as_real(z).flatten(1)).min() > 2 * radius.max()
         ):  # not so if one is infinite or NaN
-            x = z.real[
-                z.imag.norm(dim=-1) <= radius
-            ]  # the other ball of a pair of conjugates is disjoint
+            # the other ball of a pair of conjugates is disjoint
+            x = z.real[z.imag.norm(dim=-1) <= radius]
             for _ in range(2):
                 x = x - _solve(_phi4_hessian(x, coupling), _phi4_gradient(x, coupling))
             return x

@@ -88,9 +88,8 @@ def xor_net(hidden: int = 2, activation: str = "sigmoid") -> KnownLandscape:
         tilted[:2], tilted[2 * hidden] = 1.0, -1.0
         solved[:4], solved[2 * hidden], solved[2 * hidden + 1] = 2.0, -1.0, -3.0
         unit = [float(act(flat[0] + number)) for number in (-3, -1, 1)]
-        step = {"sigmoid": math.log(9.0), "tanh": math.atanh(0.8)}[
-            activation
-        ]  # what the output unit must be given
+        # what the output unit must be given
+        step = {"sigmoid": math.log(9.0), "tanh": math.atanh(0.8)}[activation]
         v = 2 * step / (unit[2] - 2 * unit[1] + unit[0])
         solved[3 * hidden], solved[3 * hidden + 1], solved[-1] = (
             v,

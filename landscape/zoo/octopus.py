@@ -58,9 +58,8 @@ def octopus(
             2 * tau**2
         ) * u**4
         quintic = -gamma - (L + gamma) * (10 * v**3 + 15 * v**4 + 6 * v**5)
-        turned = torch.where(
-            a > tau, quintic, L
-        )  # what the coordinate under way makes of the next one's L
+        # what the coordinate under way makes of the next one's L
+        turned = torch.where(a > tau, quintic, L)
         across = 1 - reached
         nearest = torch.cat([torch.zeros_like(on_way[..., :1]), on_way[..., :-1]], -1)
         before = torch.cat([torch.zeros_like(turned[..., :1]), turned[..., :-1]], -1)

@@ -64,9 +64,8 @@ class StuckRun:
 
     name: str
     cause: str  # the true one, named as in a diagnosis
-    remedies: tuple[
-        str, ...
-    ]  # names of probes known to work; "control" where none works, or nothing is to be done
+    # names of probes known to work; "control" where none works, or nothing is to be done
+    remedies: tuple[str, ...]
     source: str
     builder: Callable[[int, torch.Generator], Scene]  # (variant, draws) -> the run at its start
     also: tuple[str, ...] = ()  # names that are true of it too
@@ -230,9 +229,8 @@ def _too_large(variant: int, generator: torch.Generator) -> Scene:
     def formula(x: Tensor) -> Tensor:
         return (10 * x).cosh().log().sum()
 
-    return _formula(
-        0.1 * _normal((n,), generator), formula, 0.03, 200, generator
-    )  # curvature 100: stable below 0.02
+    # curvature 100: stable below 0.02
+    return _formula(0.1 * _normal((n,), generator), formula, 0.03, 200, generator)
 
 
 def _vanishing(variant: int, generator: torch.Generator) -> Scene:
@@ -281,9 +279,8 @@ def _deep_linear(variant: int, generator: torch.Generator) -> Scene:
         first, second = x.reshape(2, n, n).unbind()
         return 0.5 * (second @ first - target).square().sum()
 
-    return _formula(
-        start.flatten(), formula, 0.2 / n, 20, generator
-    )  # ten times the rate is unstable: 2 / (2 n)
+    # ten times the rate is unstable: 2 / (2 n)
+    return _formula(start.flatten(), formula, 0.2 / n, 20, generator)
 
 
 def _valley(variant: int, generator: torch.Generator) -> Scene:

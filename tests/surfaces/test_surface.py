@@ -295,9 +295,9 @@ def test_wrong_input_is_named_before_anything_is_computed() -> None:
     f, g = _net(torch.float64, torch.device("cpu")), _formula()
     x, z = f.point(), torch.zeros(3, dtype=torch.float64)
     for call, kind, named in (
-        (lambda: ls.surface(f, x.float()), ValueError, r"float64, got torch\.float32"),
+        (lambda: ls.surface(f, x.float()), ValueError, r"float32 on cpu, the landscape torch\.float64"),
         (lambda: ls.surface(f, ["a"] * len(x)), ValueError, "list of"),
-        (lambda: ls.surface(g, z.long()), TypeError, "floating-point"),
+        (lambda: ls.surface(g, z.long()), ValueError, "floating-point"),
         (lambda: ls.surface(f, x, 3.0), TypeError, "directions"),
         (lambda: ls.surface(f, x, (x.tolist(), x)), TypeError, "direction"),
         (lambda: ls.surface(f, x, (x * torch.nan, x)), ValueError, "NaN"),
