@@ -87,7 +87,7 @@ def follow(
     Cost: a dense Hessian a step up to n = 300; else a subspace of 40 vectors and 10 for each mode
     that is followed.
     """
-    return _arrive(_walk(f, x, radius, steps, index), index, seed)
+    return _arrive(_walk(f, x, radius, steps, index), x, index, seed)
 
 
 def _walk(f: Landscape, x: Tensor, radius: float, steps: int, index: int) -> Walk:
@@ -96,21 +96,26 @@ def _walk(f: Landscape, x: Tensor, radius: float, steps: int, index: int) -> Wal
     return Walk(f, x, 0.0, steps * width, silent, radius)
 
 
-def _arrive(walk: Walk, index: int, seed: int) -> Arrival:
-    """Where eigenvector following ends."""
+def _arrive(walk: Walk, x: Tensor, index: int, seed: int) -> Arrival:
+    """Where eigenvector following from x (n,) ends."""
     assert walk.radius is not None
     stepping.follow(walk, index, seed)
-    place, start = walk.place, walk.start
+    place = walk.place
     modes = stepping.modes_at(walk, index)
     length = stepping.newton_length(modes, index)
     negligible = torch.finfo(place.x.dtype).eps ** NEGLIGIBLE * walk.radius
     small = place.norm <= SETTLED * gradient_noise(place.x, modes.scale) or length <= negligible
-    x = (
-        place.x
-        if isinstance(walk.domain, Sphere)
-        else start.x + walk.domain.difference(start.x, place.x)
-    )
-    return Arrival(x, small and modes.negative == index, modes.negative, walk.gradients)
+    settled = small and modes.negative == index
+    return Arrival(_unwrapped(walk, x), settled, modes.negative, walk.gradients)
+
+
+def _unwrapped(walk: Walk, x: Tensor) -> Tensor:
+    """Where the search from x (n,) stands, by the shortest way: a search wraps its points into the
+    domain.
+    """
+    if isinstance(walk.domain, Sphere):
+        return walk.place.x
+    return x + walk.domain.difference(x, walk.place.x)
 
 
 class Flow(NamedTuple):
@@ -196,7 +201,7 @@ def _newton(f: Landscape, x: Tensor, reach: float) -> Arrival:
     modes = stepping.modes_at(walk, 0)
     if modes.negative or stepping.newton_length(modes, 0) > 0.1 * reach:
         return Arrival(x, False, modes.negative, 1)
-    end = _arrive(walk, 0, 0)
+    end = _arrive(walk, x, 0, 0)
     near = float(norms(end.x - x)) <= 0.2 * reach
     return end._replace(settled=end.settled and near)
 
@@ -208,7 +213,7 @@ def _stiff(f: Landscape, x: Tensor, reach: float, steps: int = 3_000) -> Arrival
     spent = 0
     for _ in range(steps):
         modes = stepping.dense_modes(walk)
-        here = walk.start.x + walk.domain.difference(walk.start.x, walk.place.x)
+        here = _unwrapped(walk, x)
         if modes.w[0] > 0:
             end = _newton(f, here, reach)
             spent += end.gradients

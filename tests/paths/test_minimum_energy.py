@@ -247,8 +247,8 @@ def test_it_is_stored_and_loaded(tmp_path: Path) -> None:
         (([0.0], [1.0, 0.0]), {}, r"a must have shape \(2,\)"),
         (([0.0, 0.0], [0.0, 0.0]), {}, "are one point"),
         (([0.0, 0.0], [1.0, 0.0]), {"images": 4}, "at least 5"),
-        (([0.0, 0.0], [1.0, 0.0]), {"tol": 0.0}, "must be positive"),
-        (([0.0, 0.0], [1.0, 0.0]), {"max_steps": 0}, "must be positive"),
+        (([0.0, 0.0], [1.0, 0.0]), {"tol": 0.0}, "tol must be a positive number"),
+        (([0.0, 0.0], [1.0, 0.0]), {"max_steps": 0}, "max_steps must be a whole number of at least 1"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_named(arguments: Any, options: dict[str, Any], words: str) -> None:
