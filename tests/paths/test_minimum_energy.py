@@ -285,7 +285,7 @@ def test_between_two_networks_the_path_is_far_lower_than_the_straight_line(width
     """Draxler et al. 2018: two seeds. Few steps, so that the path need not have settled; it must say so."""
     f = _trained(0, dtype, width)
     a, b = f.point(), _trained(1, dtype, width).point()
-    path = ls.minimum_energy_path(f, a, b, images=9, max_steps=60, tol=1e-2)
+    path = ls.minimum_energy_path(f, a, b, images=9, max_steps=200, tol=1e-2)
     t = torch.linspace(0, 1, 21, dtype=dtype)[:, None]
     straight = float(f.value(a + t * (b - a)).max())
     floor = max(float(f.value(a)), float(f.value(b)))
