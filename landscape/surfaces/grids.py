@@ -170,7 +170,8 @@ def _reuse(blank: Surface, plane: Plane, known: Surface, measure: Cells) -> Surf
     if not set(blank.metrics) <= set(known.metrics):
         return blank
     same = blank.batch_statistics == known.batch_statistics
-    if not same or not _alike(blank.provenance, known.provenance) or not plane.equal(known.plane):
+    before = Plane(known.x, known.directions, known.chosen, known.normalize)
+    if not same or not _alike(blank.provenance, known.provenance) or not plane.equal(before):
         raise AnotherPlane(
             "the known surface is of another landscape, centre or plane: compute this one afresh."
         )
@@ -181,14 +182,14 @@ def _reuse(blank: Surface, plane: Plane, known: Surface, measure: Cells) -> Surf
     again = measure(plane.points(blank.steps, tuple(i[:1] for i in new)))
     filled = {}
     for key, one in again.items():
-        before = (known.values if key == "loss" else known.metrics[key]).to(blank.values)[old]
-        if not torch.allclose(before[:1], one, rtol=1e-4, atol=1e-6, equal_nan=True):
+        values = (known.values if key == "loss" else known.metrics[key]).to(blank.values)[old]
+        if not torch.allclose(values[:1], one, rtol=1e-4, atol=1e-6, equal_nan=True):
             raise AnotherPlane(
-                f"the {key} of the known surface is {float(before[0]):.6g} where it is "
+                f"the {key} of the known surface is {float(values[0]):.6g} where it is "
                 f"{float(one):.6g} here."
             )
         filled[key] = torch.full_like(blank.values, torch.nan)
-        filled[key][new] = before
+        filled[key][new] = values
     done = torch.zeros_like(blank.values, dtype=torch.bool)
     done[new] = True
     return replace(

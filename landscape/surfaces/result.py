@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from landscape.results import Estimate, Result, result
-from landscape.surfaces.planes import Plane
 from landscape.surfaces.walks import Walk
 
 
@@ -65,11 +64,6 @@ class Surface(Result):
         None  # shaped like values, bool: the cells computed so far; None: all of them
     )
     check: PictureCheck | None = None  # whether the picture is right, where that was asked
-
-    @property
-    def plane(self) -> Plane:
-        """The plane or line that it was taken on."""
-        return Plane(self.x, self.directions, self.chosen, self.normalize)
 
     @property
     def complete(self) -> bool:
