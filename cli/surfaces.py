@@ -96,14 +96,14 @@ def _asked(f: Any, options: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any
     span = options["span"]
     if span is None:
         span = _reach(x, walks, options["dimensions"]) if directions == "pca" else 1.0
+    drawn = {k: options[k] for k in ("dimensions", "biases", "seed")}
+    how = None if how == "none" else how
     return x, {
-        "directions": directions,
-        "normalize": None if how == "none" else how,
+        "directions": ls.surfaces.plane(f, x, directions, how, trajectory=walks or None, optimizer=state, **drawn),
         "span": tuple(float(v) for v in span.split(",")) if isinstance(span, str) else span,
         "trajectory": walks or None,
-        "optimizer": state,
         "metrics": _metrics(options["metrics"]),
-        **{k: options[k] for k in ("biases", "resolution", "dimensions", "batch_statistics", "seed", "spectra")},
+        **{k: options[k] for k in ("resolution", "batch_statistics", "seed", "spectra")},
     }
 
 

@@ -19,7 +19,13 @@ def lennard_jones(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     found = replace(found, tree=disconnectivity(f, found))
     minima = [p.value for p in found.points if p.index == 0]
     return {"census": found}, [
-        Match("lowest energy", -16.505384, "Hoare & Pal 1971, Adv. Phys. 20:161; Doye & Wales 2002", exact(min(minima)), 5e-7),
+        Match(
+            "lowest energy",
+            -16.505384,
+            "Hoare & Pal 1971, Adv. Phys. 20:161; Doye & Wales 2002",
+            exact(min(minima)),
+            5e-7,
+        ),
         Match("minima", 4.0, "Doye & Wales 2002", exact(float(len(minima)))),
         Match("passes between them", 12.0, "Doye & Wales 2002", exact(float(found.counts[1])), 0.0),
-    ]  # fmt: skip
+    ]

@@ -41,13 +41,24 @@ def saxe(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     t = rate * torch.arange(steps, dtype=torch.float64, device="cpu")
     curves = torch.stack([_sigmoid(t, s) for s in STRENGTHS], dim=1)
     keep = slice(None, None, 20)
-    data = {"t": t[keep], "modes": track[keep], "theory": curves[keep],
-            "loss": torch.tensor(losses, dtype=torch.float64)[keep], "strengths": torch.tensor(STRENGTHS, dtype=torch.float64)}  # fmt: skip
+    data = {
+        "t": t[keep],
+        "modes": track[keep],
+        "theory": curves[keep],
+        "loss": torch.tensor(losses, dtype=torch.float64)[keep],
+        "strengths": torch.tensor(STRENGTHS, dtype=torch.float64),
+    }
     return data, [
-        Match(f"time to half of the mode {s:g}", law[k], "Saxe et al. 2014: ln of the odds over 2 s", exact(times[k]), 0.01 * law[k],
-              "steps of a finite rate instead of the flow")
+        Match(
+            f"time to half of the mode {s:g}",
+            law[k],
+            "Saxe et al. 2014: ln of the odds over 2 s",
+            exact(times[k]),
+            0.01 * law[k],
+            "steps of a finite rate instead of the flow",
+        )
         for k, s in enumerate(STRENGTHS)
-    ]  # fmt: skip
+    ]
 
 
 def _sigmoid(t: Tensor, s: float) -> Tensor:
@@ -65,19 +76,38 @@ def kramers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
         progress("temperatures", k, 3)
         sigma = math.sqrt(2 * T / rate)
         limit = int(14 * theory.double_well_passage(T) / rate)
-        study = escape(f, at, [f"sgd:lr={rate}"], runs, limit, 0.0, LeavesBall(2.0), f"isotropic:{sigma!r}", seed=k)
+        study = escape(
+            f,
+            at,
+            [f"sgd:lr={rate}"],
+            runs,
+            limit,
+            0.0,
+            LeavesBall(2.0),
+            f"isotropic:{sigma!r}",
+            seed=k,
+        )
         (out,) = study.results.values()
         found = mean((rate * out.steps.double()).tolist())
         law = theory.double_well_passage(T)
         bare, better = theory.kramers(0.25, T, 2.0, -1.0, (-6.0, 0.0), (6.0, 6.0))
         rows.append((T, found.value, found.error, law, bare, better))
         matches.append(
-            Match(f"mean time at T = {T}", law, "the exact quadrature, Gardiner 2004, chapter 5", found, 0.03 * law,
-                  "steps of a finite rate instead of the diffusion")
-        )  # fmt: skip
+            Match(
+                f"mean time at T = {T}",
+                law,
+                "the exact quadrature, Gardiner 2004, chapter 5",
+                found,
+                0.03 * law,
+                "steps of a finite rate instead of the diffusion",
+            )
+        )
     temperatures = torch.linspace(0.07, 0.25, 60, dtype=torch.float64, device="cpu")
     curves = [
-        (theory.double_well_passage(v), *theory.kramers(0.25, v, 2.0, -1.0, (-6.0, 0.0), (6.0, 6.0)))
+        (
+            theory.double_well_passage(v),
+            *theory.kramers(0.25, v, 2.0, -1.0, (-6.0, 0.0), (6.0, 6.0)),
+        )
         for v in temperatures.tolist()
     ]
     data = {
@@ -89,9 +119,15 @@ def kramers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     ratio = theory.double_well_passage(0.02) / bare
     return data, [
         *matches,
-        Match("exact time over Kramers' at T = 0.02", 1.0, "Kramers 1940: the limit of low temperature",
-              exact(ratio), 0.05, "his formula is off by an order of T"),
-    ]  # fmt: skip
+        Match(
+            "exact time over Kramers' at T = 0.02",
+            1.0,
+            "Kramers 1940: the limit of low temperature",
+            exact(ratio),
+            0.05,
+            "his formula is off by an order of T",
+        ),
+    ]
 
 
 SCHEDULES = {
@@ -130,13 +166,28 @@ def schedules(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     found = mean(late.tolist())
     middle = float(rates["cosine"].mean())
     return {"rates": rates, "exact": exactly, "measured": measured}, [
-        Match("E x^2 that a constant rate of 0.2 leaves", lr / (2 - lr), "h sigma^2 / (lambda (2 - h lambda)); its limit of small h is "
-              "that of Mandt et al. 2017", found),
-        Match("mean rate of a cosine schedule in units of the first", 0.5, "Loshchilov & Hutter 2017, ICLR, equation 5",
-              exact(middle / lr), 0.5 / steps + 1e-9, "a sum instead of an integral"),
-        Match("ratio of E x^2 measured and exact at the end of 1 / t", 1.0, "the recursion of moments",
-              _ratio(measured["1 / t"][-1], exactly["1 / t"][-1], runs)),
-    ]  # fmt: skip
+        Match(
+            "E x^2 that a constant rate of 0.2 leaves",
+            lr / (2 - lr),
+            "h sigma^2 / (lambda (2 - h lambda)); its limit of small h is "
+            "that of Mandt et al. 2017",
+            found,
+        ),
+        Match(
+            "mean rate of a cosine schedule in units of the first",
+            0.5,
+            "Loshchilov & Hutter 2017, ICLR, equation 5",
+            exact(middle / lr),
+            0.5 / steps + 1e-9,
+            "a sum instead of an integral",
+        ),
+        Match(
+            "ratio of E x^2 measured and exact at the end of 1 / t",
+            1.0,
+            "the recursion of moments",
+            _ratio(measured["1 / t"][-1], exactly["1 / t"][-1], runs),
+        ),
+    ]
 
 
 def _ratio(seen: Tensor, law: Tensor, runs: int) -> Any:

@@ -22,20 +22,34 @@ def octopus(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     kappa = study.fits["kappa, the factor a dimension in the limit, exactly"].value
     found = study.fits["gradient descent: factor a dimension"]
     return {"study": study}, [
-        Match("factor of gradient descent's time a dimension", kappa, "its limit for many saddles at this rate, derived; Du et al. 2017, "
-              f"theorem 4.1, prove at least 1 + L / gamma = {1 + L:g}", found, 0.02 * kappa,
-              "five dimensions, of which the first are below the limit's law"),
-    ]  # fmt: skip
+        Match(
+            "factor of gradient descent's time a dimension",
+            kappa,
+            "its limit for many saddles at this rate, derived; Du et al. 2017, "
+            f"theorem 4.1, prove at least 1 + L / gamma = {1 + L:g}",
+            found,
+            0.02 * kappa,
+            "five dimensions, of which the first are below the limit's law",
+        ),
+    ]
 
 
 def edge(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     """Full-batch descent at two rates, and one with momentum."""
-    study = edge_of_stability(_net(), _net().point(), EDGE, steps=4_000, every=80, progress=progress)
+    study = edge_of_stability(
+        _net(), _net().point(), EDGE, steps=4_000, every=80, progress=progress
+    )
     return {"study": study}, [
-        Match(f"late sharpness over its limit, {line}", 1.0, "Cohen et al. 2021, section 3: at the limit or just above",
-              Estimate(run.late, run.spread, run.late - 2 * run.spread, run.late + 2 * run.spread), 0.02, "the error is the spread")
+        Match(
+            f"late sharpness over its limit, {line}",
+            1.0,
+            "Cohen et al. 2021, section 3: at the limit or just above",
+            Estimate(run.late, run.spread, run.late - 2 * run.spread, run.late + 2 * run.spread),
+            0.02,
+            "the error is the spread",
+        )
         for line, run in study.runs.items()
-    ]  # fmt: skip
+    ]
 
 
 EDGE = ["sgd:lr=0.4", "sgd:lr=0.25", "sgd:lr=0.4,momentum=0.5"]
@@ -44,14 +58,21 @@ EDGE = ["sgd:lr=0.4", "sgd:lr=0.25", "sgd:lr=0.4,momentum=0.5"]
 def _net() -> ModelLandscape:
     """Two tanh layers of ten units on twenty points of a curve."""
     generator = torch.Generator("cpu").manual_seed(0)
-    net = nn.Sequential(nn.Linear(1, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 1)).double()
+    net = nn.Sequential(
+        nn.Linear(1, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 1)
+    ).double()
     with torch.no_grad():
         for p in net.parameters():
             fan = p.shape[1] if p.ndim > 1 else p.shape[0]
-            p.copy_((2 * torch.rand(p.shape, generator=generator, dtype=torch.float64) - 1) / math.sqrt(fan))
+            p.copy_(
+                (2 * torch.rand(p.shape, generator=generator, dtype=torch.float64) - 1)
+                / math.sqrt(fan)
+            )
     x = torch.linspace(-1, 1, 20, dtype=torch.float64, device="cpu")[:, None]
     y = torch.sin(2 * math.pi * x) + 0.3 * torch.cos(5 * x)
-    return ModelLandscape(net, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)], name="tanh net")
+    return ModelLandscape(
+        net, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)], name="tanh net"
+    )
 
 
 def counts(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
@@ -70,5 +91,10 @@ def counts(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
         )
     return {"counts": found}, [
         *matches,
-        Match("share of landscapes whose Euler sum is right", 1.0, "Morse theory: 0 on a torus", exact(found[4].right)),
+        Match(
+            "share of landscapes whose Euler sum is right",
+            1.0,
+            "Morse theory: 0 on a torus",
+            exact(found[4].right),
+        ),
     ]

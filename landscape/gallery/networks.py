@@ -1,4 +1,6 @@
-"""Networks on scikit-learn's digits: their Hessians, planes, training runs, and the valleys between them."""
+"""Networks on scikit-learn's digits: their Hessians, planes, training runs, and the valleys between
+them.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,7 +30,9 @@ LAYERS = 16
 
 
 def index_loss(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
-    """Index and loss of stationary points. The paper prints no number: the correlation found stands alone."""
+    """Index and loss of stationary points. The paper prints no number: the correlation found stands
+    alone.
+    """
     f = zoo.model("digits-tiny", hidden=2)
     paths = training_paths(f, runs=8, points=5, steps=400, seed=0)
     return {"census": critical_points(f, paths, iterations=40, seed=0, progress=progress)}, []
@@ -46,16 +50,26 @@ def outliers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
             for _ in _train(model, x, y, lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9), 5):
                 pass
         f = ModelLandscape(model, F.cross_entropy, [(x, y)], name="digits, 64-32-10")
-        tops.append(eigsh(Hessian(f), largest=count, smallest=1, tol=1e-3, seed=seed).values.cpu().flip(0)[:count])
+        tops.append(
+            eigsh(Hessian(f), largest=count, smallest=1, tol=1e-3, seed=seed)
+            .values.cpu()
+            .flip(0)[:count]
+        )
         if seed == 0:
             density = spectral_density(Hessian(f), probes=4, steps=70, seed=0)
     T = torch.stack(tops)
     gaps = (T[:, :-1] / T[:, 1:])[:, :-1]
     found = mean((gaps.argmax(1) + 1).double().tolist())
     return {"eigenvalues": T, "gaps": gaps, "density": density}, [
-        Match("outliers, five networks", float(CLASSES - 1), "the rank of the softmax's Hessian, classes - 1", found, 1.0,
-              "Sagun et al. 2017 and Gur-Ari et al. 2018 count about one a class"),
-    ]  # fmt: skip
+        Match(
+            "outliers, five networks",
+            float(CLASSES - 1),
+            "the rank of the softmax's Hessian, classes - 1",
+            found,
+            1.0,
+            "Sagun et al. 2017 and Gur-Ari et al. 2018 count about one a class",
+        ),
+    ]
 
 
 class Deep(nn.Module):
@@ -68,7 +82,8 @@ class Deep(nn.Module):
         self.last = nn.Linear(width, CLASSES)
         self.skip = skip
         for layer in [self.first, *self.inner]:
-            nn.init.xavier_normal_(layer.weight, gain=1.2)  # torch's own start lets signals die out in so many layers
+            # torch's own start lets signals die out in so many layers
+            nn.init.xavier_normal_(layer.weight, gain=1.2)
 
     def forward(self, x: Tensor) -> Tensor:
         h = torch.tanh(self.first(x))
@@ -80,7 +95,9 @@ class Deep(nn.Module):
 
 
 def skip_connections(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
-    """Planes about the ends of two trainings that differ by skips only. The paper prints no number."""
+    """Planes about the ends of two trainings that differ by skips only. The paper prints no
+    number.
+    """
     x, y = _digits(400)
     found = {}
     for name, skip in (("with skips", True), ("without", False)):
@@ -94,7 +111,9 @@ def skip_connections(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
 
 
 def training_plane(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
-    """Two runs on the plane of their principal axes, and how much of each two axes of its own hold."""
+    """Two runs on the plane of their principal axes, and how much of each two axes of its own
+    hold.
+    """
     x, y = _digits(600)
     paths: dict[str, Tensor] = {}
     for name, make in (
@@ -106,7 +125,9 @@ def training_plane(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
             model = nn.Sequential(
                 nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, CLASSES)
             ).double()
-            f = ModelLandscape(model, F.cross_entropy, [(x, y)], l2={"*": 5e-4}, name="digits, 64-24-24-10")
+            f = ModelLandscape(
+                model, F.cross_entropy, [(x, y)], l2={"*": 5e-4}, name="digits, 64-24-24-10"
+            )
             points = [f.point(), *(f.point() for _ in _train(model, x, y, make, 40, batch=16))]
         paths[name] = torch.stack(points)
     end = paths["SGD"][-1]
@@ -118,9 +139,15 @@ def training_plane(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
         sizes = torch.linalg.svdvals(path[:-1] - path[-1]).square()
         shares[name] = float(sizes[:2].sum() / sizes.sum())
     return {"plane": plane, "shares": shares}, [
-        Match("share of SGD's path on its own two axes: 0.4 to 0.9, here its middle", 0.65, "Li et al. 2018, section 7.2",
-              exact(shares["SGD"]), 0.25, "the middle of a range; another network and data"),
-    ]  # fmt: skip
+        Match(
+            "share of SGD's path on its own two axes: 0.4 to 0.9, here its middle",
+            0.65,
+            "Li et al. 2018, section 7.2",
+            exact(shares["SGD"]),
+            0.25,
+            "the middle of a range; another network and data",
+        ),
+    ]
 
 
 def mode_connection(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
@@ -130,16 +157,26 @@ def mode_connection(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     for seed in (0, 1):
         with seeded(seed):
             model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, CLASSES)).double()
-            for _ in _train(model, x, y, lambda p: torch.optim.Adam(p, lr=5e-3, weight_decay=1e-4), 40):
+            for _ in _train(
+                model, x, y, lambda p: torch.optim.Adam(p, lr=5e-3, weight_decay=1e-4), 40
+            ):
                 pass
-        f = ModelLandscape(model, F.cross_entropy, [(x, y)], l2={"*": 1e-4}, name="digits, 64-32-10")
+        f = ModelLandscape(
+            model, F.cross_entropy, [(x, y)], l2={"*": 1e-4}, name="digits, 64-32-10"
+        )
         ends.append(f.point())
     made = connect(f, *ends, steps=400, metrics=["accuracy"], seed=0, progress=progress)
     made = replace(made, plane=connection_plane(f, made, 41, progress=progress))
     return {"connection": made}, [
-        Match("barrier along the curve over that of the straight line", 0.0, "Garipov et al. 2018 and Draxler et al. 2018: "
-              "essentially none", exact(made.barrier / made.straight_barrier), 0.1, "small networks keep a little of it"),
-    ]  # fmt: skip
+        Match(
+            "barrier along the curve over that of the straight line",
+            0.0,
+            "Garipov et al. 2018 and Draxler et al. 2018: essentially none",
+            exact(made.barrier / made.straight_barrier),
+            0.1,
+            "small networks keep a little of it",
+        ),
+    ]
 
 
 def _digits(count: int | None) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,9 @@ def random_walk(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     first = torch.empty(0)
     for walk in range(WALKS):
         progress("walks", walk, WALKS)
-        X = torch.randn(STEPS, DIM, generator=generator, dtype=torch.float64, device="cpu").cumsum(0)
+        X = torch.randn(STEPS, DIM, generator=generator, dtype=torch.float64, device="cpu").cumsum(
+            0
+        )
         X = X - X.mean(0)
         sizes, vectors = torch.linalg.eigh(X @ X.T)
         shares.append((sizes.flip(0) / sizes.sum())[:8])
@@ -27,7 +29,19 @@ def random_walk(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     table = torch.stack(shares)
     data = {"projections": first, "shares": table.mean(0), "errors": table.std(0) / WALKS**0.5}
     return data, [
-        Match("share of the first axis", 6 / math.pi**2, "Antognini & Sohl-Dickstein 2018: 6 / (pi k)^2 for axis k",
-              mean(table[:, 0].tolist()), 0.006, "the limit of many dimensions and steps"),
-        Match("share of the second axis", 1.5 / math.pi**2, "the same for k = 2", mean(table[:, 1].tolist()), 0.003),
-    ]  # fmt: skip
+        Match(
+            "share of the first axis",
+            6 / math.pi**2,
+            "Antognini & Sohl-Dickstein 2018: 6 / (pi k)^2 for axis k",
+            mean(table[:, 0].tolist()),
+            0.006,
+            "the limit of many dimensions and steps",
+        ),
+        Match(
+            "share of the second axis",
+            1.5 / math.pi**2,
+            "the same for k = 2",
+            mean(table[:, 1].tolist()),
+            0.003,
+        ),
+    ]

@@ -1,11 +1,14 @@
-"""From many starts to the set of distinct stationary points, with what is known of its completeness.
+"""From many starts to the set of distinct stationary points, with what is known of its
+completeness.
 
-A census is made in rounds of searches (``batched.py``). Every third round starts anywhere in the domain; the others aim: they recombine
-known points, start near them, on lines through two of them, along the escape directions of saddles, and at the indices that are
-rare so far. A round is a function of the seed, its number and what is known so far.
+A census is made in rounds of searches (``batched.py``). Every third round starts anywhere in the
+domain; the others aim: they recombine known points, start near them, on lines through two of them,
+along the escape directions of saddles, and at the indices that are rare so far. A round is a
+function of the seed, its number and what is known so far.
 
-Points nearer than ``tolerance`` (in units of the domain's size) are one, also those that a declared symmetry relates. A degenerate point
-and its neighbours of the same value are one continuous family when what lies between them is stationary too.
+Points nearer than ``tolerance`` (in units of the domain's size) are one, also those that a declared
+symmetry relates. A degenerate point and its neighbours of the same value are one continuous family
+when what lies between them is stationary too.
 """
 
 from __future__ import annotations
@@ -46,13 +49,16 @@ class Census(Result):
     """The distinct stationary points that were found and how complete the list is."""
 
     dim: int
-    points: list[StationaryPoint]  # ascending by value; a continuous family is one point, a representative
+    # ascending by value; a continuous family is one point, a representative
+    points: list[StationaryPoint]
     families: list[int]  # positions in points of those that stand for a continuous family
     starts: int  # how many searches were made
     failures: dict[str, int]  # reason -> how many searches ended so
     euler: (
         int | None
-    )  # sum of (-1)^index over the nondegenerate points, in one or two dimensions also of isolated degenerate ones
+        # sum of (-1)^index over the nondegenerate points, in one or two dimensions also of isolated
+        # degenerate ones
+    )
     euler_expected: int | None  # what the domain demands; None where it is not known
     euler_reason: str  # where euler_expected comes from
     unseen: Estimate  # points not yet found, by Chao1
@@ -60,7 +66,8 @@ class Census(Result):
     reasons: list[str]  # what the list's completeness rests on, in words
     seed: int
     rounds: int  # how many rounds were made; the next one has this number
-    low: list[float] = field(default_factory=list)  # of what a picture shows, per coordinate; empty: all of R^n
+    # of what a picture shows, per coordinate; empty: all of R^n
+    low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
     picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
     tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``
@@ -96,10 +103,12 @@ def census(
         starts: how many searches, those of ``known`` included.
         seed: of all starts.
         tolerance: points nearer than this, in units of the domain's size, are one.
-        method: "minimise", "newton" or "follow" (see ``batched.py``) for every search; "auto" mixes the three.
+        method: "minimise", "newton" or "follow" (see ``batched.py``) for every search; "auto" mixes
+            the three.
         known: a census of f, which is extended.
         device: where the searches run, in float64; the points come back to the CPU.
-        keep: called with the census so far after a round of searches, at most every 30 s: pass it as ``known`` to go on from there.
+        keep: called with the census so far after a round of searches, at most every 30 s: pass it
+            as ``known`` to go on from there.
         progress: told the searches done.
 
     Raises:
@@ -107,9 +116,10 @@ def census(
         ValueError: starts below 1, an unknown method, a census of another dimension.
         NumericalError: f has no second derivative, or is finite nowhere.
 
-    Cost: n + 1 products a step of a search, 10 to 30 steps each; n products for the verdict on each point found. Completeness is
-    reported, never claimed: the Euler sum against what the domain demands, and the estimated number of points that no search has
-    met (Chao 1984, Scand. J. Stat. 11:265).
+    Cost: n + 1 products a step of a search, 10 to 30 steps each; n products for the verdict on each
+    point found. Completeness is reported, never claimed: the Euler sum against what the domain
+    demands, and the estimated number of points that no search has met (Chao 1984, Scand. J. Stat.
+    11:265).
     """
     _require(f, starts, method, known)
     _require_formula(f)
@@ -138,14 +148,22 @@ def census(
             keep(so_far())
             kept = time.monotonic()
     if not len(collection.x) and failures[End.NONFINITE.value] == done:
-        raise NumericalError(f"{f.name} or its derivatives are not finite at any of {done} starts in its domain.")
+        raise NumericalError(
+            f"{f.name} or its derivatives are not finite at any of {done} starts in its domain."
+        )
     return so_far()
 
 
 def _report(
-    f: FunctionLandscape, collection: Collection, failures: Counter[str], done: int, rounds: int, tolerance: float, seed: int,
+    f: FunctionLandscape,
+    collection: Collection,
+    failures: Counter[str],
+    done: int,
+    rounds: int,
+    tolerance: float,
+    seed: int,
     progress: Progress,
-) -> Census:  # fmt: skip
+) -> Census:
     """What is known after ``done`` searches: verdicts, Euler sum, what may be missing."""
     points, families, refused = _verdicts(f, collection, progress)
     euler, expected, why = _euler(f, points, families, tolerance)
@@ -171,37 +189,53 @@ def _report(
 
 
 def _require(f: FunctionLandscape, starts: int, method: str, known: Census | None) -> None:
-    why = f"a census needs a formula (FunctionLandscape), got {type(f).__name__}; for a model see critical_points."
+    why = (
+        f"a census needs a formula (FunctionLandscape), got {type(f).__name__}; for a model see "
+        "critical_points."
+    )
     require_formula(f, why, FunctionLandscape, TypeError)
     whole(1, starts=starts)
     if method not in ("auto", *METHODS):
         raise ValueError(f"method must be auto, {', '.join(METHODS)}, got {method!r}.")
     if known is not None and known.dim != f.dim:
-        raise ValueError(f"the census to extend is of {known.name} in {known.dim} dimensions, {f.name} has {f.dim}.")
+        raise ValueError(
+            f"the census to extend is of {known.name} in {known.dim} dimensions, {f.name} has "
+            f"{f.dim}."
+        )
 
 
 def _require_formula(f: FunctionLandscape) -> None:
-    """Raise unless f is a differentiable function of each point alone, as far as a few random points show."""
+    """Raise unless f is a differentiable function of each point alone, as far as a few random
+    points show.
+    """
     X = f.domain.sample(5, f.dim, torch.Generator(device="cpu").manual_seed(0), f.dtype)
     together, alone = f.value(X).detach(), torch.stack([f.value(x).detach() for x in X])
     if not torch.allclose(
-        together, alone, rtol=1e-6, atol=1e-6 * float(alone.nan_to_num().abs().max()), equal_nan=True
+        together,
+        alone,
+        rtol=1e-6,
+        atol=1e-6 * float(alone.nan_to_num().abs().max()),
+        equal_nan=True,
     ):
         raise ValueError(
-            f"{f.name} is not batched: points give other values together than alone; index coordinates as x[..., i] and "
+            f"{f.name} is not batched: points give other values together than alone; index "
+            "coordinates as x[..., i] and "
             "reduce over dim=-1."
         )
     varies = bool((alone[torch.isfinite(alone)].diff() != 0).any())
     with torch.enable_grad():
         if varies and not f.value(X.requires_grad_(True)).requires_grad:
             raise NumericalError(
-                f"{f.name} is detached from x: compute with torch throughout, without .item() or .detach()."
+                f"{f.name} is detached from x: compute with torch throughout, without .item() or "
+                ".detach()."
             )
 
 
 def _child(seed: int, number: int) -> int:
     """The seed of round ``number``."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(
+        np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1)
+    )
 
 
 def _searches(
@@ -221,7 +255,11 @@ def _searches(
             (rest[1::2], "newton", None),
         ]
     else:
-        X = collection.around(count, generator) if aims else f.domain.sample(count, f.dim, generator)
+        X = (
+            collection.around(count, generator)
+            if aims
+            else f.domain.sample(count, f.dim, generator)
+        )
         index = collection.rare_indices(count, generator)
         ends = torch.tensor(SHARES).cumsum(0).mul(count).round().int().tolist()
         slices = {name: slice(a, b) for name, a, b in zip(METHODS, [0, *ends], ends, strict=False)}
@@ -237,13 +275,19 @@ def _reason(end: int) -> str:
 def _verdicts(
     f: FunctionLandscape, collection: Collection, progress: Progress
 ) -> tuple[list[StationaryPoint], list[int], int]:
-    """A verdict for every distinct point, ascending by value; which are families; how many searches ended where the verdict is no."""
+    """A verdict for every distinct point, ascending by value; which are families; how many searches
+    ended where the verdict is no.
+    """
     members = collection.families()
     points, family, refused = [], [], 0
     for number, (row, hits, is_family) in enumerate(members):
         progress("verdicts", number, len(members))
         point = classify(
-            f, collection.x[row], "dense", radius=collection.radius, hessian_error=float(collection.changes[row])
+            f,
+            collection.x[row],
+            "dense",
+            radius=collection.radius,
+            hessian_error=float(collection.changes[row]),
         )
         point = replace(point, hits=hits)
         if point.kind == "not-stationary":
@@ -265,7 +309,9 @@ def _euler(
         return total, None, "continuous families count in no sum"
     for point in points:
         if point.nullity:
-            local = topology.local_index(f, point.x, 100 * tolerance * float(f.domain.size(f.dim).min()))
+            local = topology.local_index(
+                f, point.x, 100 * tolerance * float(f.domain.size(f.dim).min())
+            )
             if local is None:
                 return total, None, "the index of a degenerate point is not known"
             total += local
@@ -282,7 +328,9 @@ def _view(f: FunctionLandscape) -> tuple[list[float], list[float]]:
     return [0.0] * f.dim, f.domain.size(f.dim).tolist()
 
 
-def _completeness(points: list[StationaryPoint], euler: int | None, expected: int | None, why: str) -> list[str]:
+def _completeness(
+    points: list[StationaryPoint], euler: int | None, expected: int | None, why: str
+) -> list[str]:
     """What the list's completeness rests on."""
     reasons = []
     if expected is None:
@@ -290,17 +338,25 @@ def _completeness(points: list[StationaryPoint], euler: int | None, expected: in
     elif euler == expected:
         reasons.append(f"the Euler sum is {euler}, as it must be ({why})")
     else:
-        reasons.append(f"INCOMPLETE: the Euler sum is {euler} and must be {expected} ({why}): points are missing")
+        reasons.append(
+            f"INCOMPLETE: the Euler sum is {euler} and must be {expected} ({why}): points are "
+            "missing"
+        )
     hits = [p.hits for p in points]
     if hits:
-        once, fewest = hits.count(1), min(hits)
-        reasons.append(
-            f"{once} of {len(hits)} points were met once: more starts will find more"
-            if once
-            else f"every point was met at least {fewest} times: one as rare as the rarest is missed with probability "
-            f"{max(math.exp(-fewest), 1e-12):.0e} or less"
-        )
+        reasons.append(_met(hits))
     return reasons
+
+
+def _met(hits: list[int]) -> str:
+    """What the numbers of times that the points were met say of those that were not met."""
+    once, fewest = hits.count(1), min(hits)
+    if once:
+        return f"{once} of {len(hits)} points were met once: more starts will find more"
+    return (
+        f"every point was met at least {fewest} times: one as rare as the rarest is missed with "
+        f"probability {max(math.exp(-fewest), 1e-12):.0e} or less"
+    )
 
 
 _ENDS = list(End)

@@ -1,7 +1,9 @@
-"""Saddles counted against dimension: many realisations of a random landscape in each, beside what theory expects.
+"""Saddles counted against dimension: many realisations of a random landscape in each, beside what
+theory expects.
 
-n: directions, the number of curvatures of a point (on a sphere one less than the coordinates). R: realisations, P: points of all of
-them. A realisation is a function of (seed, dimension, its number) alone: a run that is taken up again, or extended, gives the same.
+n: directions, the number of curvatures of a point (on a sphere one less than the coordinates). R:
+realisations, P: points of all of them. A realisation is a function of (seed, dimension, its number)
+alone: a run that is taken up again, or extended, gives the same.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ from landscape.landscapes.formula import FunctionLandscape
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import mean, share
 from landscape.rng import seeded
+from landscape.specs import whole
 
-TOGETHER = 10_000  # searches that go side by side; a run that stops loses at most their realisations
+TOGETHER = (
+    10_000  # searches that go side by side; a run that stops loses at most their realisations
+)
 STARTS = 50  # of the first round, a coordinate and one more
 ROUNDS = 64  # most searches, in units of those of the first round
 FIELD_TO = 8  # directions up to which the isotropic field is computed
@@ -45,7 +50,8 @@ class DimensionCounts:
     expected_euler: Tensor  # (R,) int64, what it must be
     euler_known: Tensor  # (R,) bool, whether that is known
     degenerate: Tensor  # (R,) int64, points with a zero eigenvalue, in no count
-    rare: Tensor  # (R,) int64, points met fewer than three times: the more of them, the more may be missing
+    # (R,) int64, points met fewer than three times: the more of them, the more may be missing
+    rare: Tensor
     starts: Tensor  # (R,) int64, searches made
     values: Tensor  # (P,) f at the points, realisation by realisation
     indices: Tensor  # (P,) int64
@@ -74,7 +80,9 @@ class DimensionCounts:
 
     @property
     def right(self) -> float:
-        """The share of realisations whose Euler sum is right, of those where it is known; NaN where it is known in none."""
+        """The share of realisations whose Euler sum is right, of those where it is known; NaN where
+        it is known in none.
+        """
         known = int(self.euler_known.sum())
         return int((self.euler_known & ~self.incomplete).sum()) / known if known else math.nan
 
@@ -112,7 +120,9 @@ class DimensionCounts:
 
     @property
     def deviations(self) -> list[float]:
-        """(measured - expected) / error of the mean number of each index, the errors of both together; NaN where theory is silent."""
+        """(measured - expected) / error of the mean number of each index, the errors of both
+        together; NaN where theory is silent.
+        """
         if self.expected is None:
             return [math.nan] * (self.directions + 1)
         rows = zip(self.means, self.expected.counts, self.expected.errors, strict=True)
@@ -163,7 +173,9 @@ class SaddleCounts(Result):
         for found in self.dimensions:
             if found.dim == dim:
                 return found
-        raise KeyError(f"dimension {dim} was not counted; {', '.join(map(str, self.dims)) or 'none'} were.")
+        raise KeyError(
+            f"dimension {dim} was not counted; {', '.join(map(str, self.dims)) or 'none'} were."
+        )
 
 
 def count_saddles(
@@ -181,12 +193,13 @@ def count_saddles(
     """Count the stationary points of many random landscapes by index, against dimension.
 
     Args:
-        family: a built-in name (``families.names``), or any ``family(dim, seed) -> FunctionLandscape``.
+        family: a built-in name (``families.names``), or any ``family(dim, seed) ->
+            FunctionLandscape``.
         dims: the dimensions, as the family understands them: variables, spins, sites.
         realisations: landscapes of each dimension; of a family where nothing is random one.
         seed: of the landscapes and of all starts.
-        starts: searches of a realisation's first round. Each further round has twice as many, until the Euler sum is right and every point
-            was met three times, up to 64 times the first.
+        starts: searches of a realisation's first round. Each further round has twice as many, until
+            the Euler sum is right and every point was met three times, up to 64 times the first.
         known: counts of the same family and seed, finished or not, which are taken further.
         device: where the searches run, in float64.
         progress: told the realisations done.
@@ -197,8 +210,9 @@ def count_saddles(
         ValueError: an unknown name, a dimension that the family refuses, ``known`` of another run.
         NumericalError: a landscape is finite nowhere, or has no second derivative.
 
-    Cost: on one core about 1, 4, 10 and 40 ms a realisation of ``isotropic-waves`` in 1 to 4 variables, 30 ms of a p-spin with 4 spins and
-    2 s with 8; a family of your own, whose realisations are evaluated one after the other, several times as much.
+    Cost: on one core about 1, 4, 10 and 40 ms a realisation of ``isotropic-waves`` in 1 to 4
+    variables, 30 ms of a p-spin with 4 spins and 2 s with 8; a family of your own, whose
+    realisations are evaluated one after the other, several times as much.
     """
     chosen = _family(family)
     wanted = _dims(dims)
@@ -225,10 +239,14 @@ def count_saddles(
             done[dim] = _joined(blocks)
             if keep is not None:
                 made_so_far = _ordered(done)
-                keep(SaddleCounts(seed, made_so_far, realisations, starts, False, provenance=origin))
+                keep(
+                    SaddleCounts(seed, made_so_far, realisations, starts, False, provenance=origin)
+                )
         over += count
     progress("theory", 0, None)
-    counted = SaddleCounts(seed, _ordered(done), realisations, starts, finished=True, provenance=origin)
+    counted = SaddleCounts(
+        seed, _ordered(done), realisations, starts, finished=True, provenance=origin
+    )
     return _beside_theory(counted, chosen)
 
 
@@ -237,31 +255,39 @@ def _family(family: str | Family | Callable[[int, int], FunctionLandscape]) -> F
         family = families.built_in(family)
     if not isinstance(family, Family):
         if not callable(family):
-            raise TypeError(f"a family is a name or a function family(dim, seed), got {type(family).__name__}.")
+            raise TypeError(
+                f"a family is a name or a function family(dim, seed), got {type(family).__name__}."
+            )
         family = Family(str(getattr(family, "__name__", "family")), family)
     return family
 
 
 def _dims(dims: int | Iterable[int]) -> list[int]:
     wanted = [dims] if isinstance(dims, int) else list(dims)
-    if not wanted or any(isinstance(d, bool) or not isinstance(d, int) or d < 1 for d in wanted):
-        raise ValueError(f"dims must be positive whole numbers, got {dims!r}.")
+    if not wanted:
+        raise ValueError("dims must name one dimension at least, got none.")
+    for dim in wanted:
+        whole(1, dims=dim)
     return sorted(set(wanted))
 
 
 def _require(realisations: int, seed: int, starts: int | None) -> None:
-    if realisations < 1:
-        raise ValueError(f"realisations must be at least 1, got {realisations}.")
-    if seed < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}.")
-    if starts is not None and starts < 1:
-        raise ValueError(f"starts must be at least 1, got {starts}.")
+    whole(1, realisations=realisations, starts=1 if starts is None else starts)
+    whole(0, seed=seed)
 
 
-def _known(known: SaddleCounts, name: str, seed: int, starts: int | None) -> dict[int, DimensionCounts]:
-    for what, old, new in (("family", known.name, name), ("seed", known.seed, seed), ("starts", known.starts, starts)):
+def _known(
+    known: SaddleCounts, name: str, seed: int, starts: int | None
+) -> dict[int, DimensionCounts]:
+    for what, old, new in (
+        ("family", known.name, name),
+        ("seed", known.seed, seed),
+        ("starts", known.starts, starts),
+    ):
         if old != new:
-            raise ValueError(f"the counts to extend have {what} {old}, not {new}: their realisations are others.")
+            raise ValueError(
+                f"the counts to extend have {what} {old}, not {new}: their realisations are others."
+            )
     return {d.dim: d for d in known.dimensions}
 
 
@@ -272,9 +298,11 @@ def _children(seed: int, dim: int, number: int) -> tuple[int, int]:
 
 
 def _whole(kept: DimensionCounts, count: int, block: int) -> list[DimensionCounts]:
-    """The whole blocks of counts that exist; one that is not whole is kept only where no more are wanted.
+    """The whole blocks of counts that exist; one that is not whole is kept only where no more are
+    wanted.
 
-    Rounding may depend on what is searched together: so extended counts are, to the bit, those made at once.
+    Rounding may depend on what is searched together: so extended counts are, to the bit, those made
+    at once.
     """
     if kept.realisations >= count:
         return [kept]
@@ -289,7 +317,9 @@ def _cut(counts: DimensionCounts, number: int) -> DimensionCounts:
     return replace(counts, **rows, values=counts.values[:points], indices=counts.indices[:points])
 
 
-def _pack(dim: int, made: Sequence[Tally], expected: ExpectedCounts | None, random: bool) -> DimensionCounts:
+def _pack(
+    dim: int, made: Sequence[Tally], expected: ExpectedCounts | None, random: bool
+) -> DimensionCounts:
     def row(values: Iterable[int | bool]) -> Tensor:
         return torch.tensor(list(values), device="cpu")
 
@@ -332,7 +362,9 @@ def _beside_theory(counted: SaddleCounts, family: Family) -> SaddleCounts:
     """With the lines that do not depend on the family, and the laws of energy that do."""
     energy = None
     for d in reversed(counted.dimensions):
-        energy = index_by_energy(family, d.dim, d.values, d.indices, d.labels, d.realisations, d.directions)
+        energy = index_by_energy(
+            family, d.dim, d.values, d.indices, d.labels, d.realisations, d.directions
+        )
         if energy is not None:
             break
     last = counted.dimensions[-1]
@@ -342,15 +374,19 @@ def _beside_theory(counted: SaddleCounts, family: Family) -> SaddleCounts:
 
 
 def theory_lines(most: int) -> list[TheoryLine]:
-    """The coin toss, the GOE and isotropic Gaussian fields for n = 1..most, each as far as it can be computed."""
+    """The coin toss, the GOE and isotropic Gaussian fields for n = 1..most, each as far as it can
+    be computed.
+    """
 
     def line(name: str, to: int, minimum: Callable[[int], float]) -> TheoryLine:
         n = list(range(1, min(most, to) + 1))
         minima = [minimum(k) for k in n]
-        return TheoryLine(name, n, minima, [max(1 - 2 * p, 0.0) for p in minima])  # maxima are as likely
+        # maxima are as likely
+        return TheoryLine(name, n, minima, [max(1 - 2 * p, 0.0) for p in minima])
 
     def positive(n: int) -> float:
-        return math.exp(float(theory.goe_positive(n, method="exact", log=True)))  # type: ignore[arg-type]
+        log_chance = theory.goe_positive(n, method="exact", log=True)
+        return math.exp(log_chance if isinstance(log_chance, float) else log_chance.value)
 
     def field_(n: int) -> float:
         counts = theory.isotropic_counts(n)

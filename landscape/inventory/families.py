@@ -1,7 +1,8 @@
-"""Families of landscapes: one for every dimension and seed, with what theory expects of their stationary points.
+"""Families of landscapes: one for every dimension and seed, with what theory expects of their
+stationary points.
 
-X: (B, n) points, labels: (B,) ascending, which of R realisations each row belongs to. A family may evaluate realisations together;
-what that gives is what each landscape gives alone, up to rounding.
+X: (B, n) points, labels: (B,) ascending, which of R realisations each row belongs to. A family may
+evaluate realisations together; what that gives is what each landscape gives alone, up to rounding.
 """
 
 import functools
@@ -23,8 +24,14 @@ from landscape.specs import whole
 from landscape.zoo.fields import spin_couplings, wave_amplitudes, waves_within
 from landscape.zoo.known import KnownLandscape
 
-SIZES = ("dim", "spins", "sites")  # options of built-in landscapes that are their number of variables
-SYMMETRISED = 4  # the highest order of a p-spin whose couplings are made symmetric, which takes p! transpositions
+# options of built-in landscapes that are their number of variables
+SIZES = (
+    "dim",
+    "spins",
+    "sites",
+)
+# the highest order of a p-spin whose couplings are made symmetric, which takes p! transpositions
+SYMMETRISED = 4
 ISOTROPIC = 4  # variables to which ``isotropic_waves`` goes
 
 
@@ -62,9 +69,8 @@ class Family:
     random: bool = True  # False: every seed gives the same landscape
     kind: str = ""  # "torus" or "p-spin": which further theory applies
     order: int = 0  # p of a p-spin
-    level: Callable[[int], float | None] = lambda dim: (
-        None
-    )  # of an isotropic field: Bray and Dean's w over the value of f
+    # of an isotropic field: Bray and Dean's w over the value of f
+    level: Callable[[int], float | None] = lambda dim: None
 
     def __call__(self, dim: int, seed: int) -> FunctionLandscape:
         """The landscape of ``dim`` variables."""
@@ -72,8 +78,13 @@ class Family:
 
 
 def names() -> list[str]:
-    """The built-in families: the built-in formulas that exist for any number of variables, and ``isotropic-waves``."""
-    return ["isotropic-waves", *(name for name in zoo.names() if zoo.is_formula(name) and _size(name))]
+    """The built-in families: the built-in formulas that exist for any number of variables, and
+    ``isotropic-waves``.
+    """
+    return [
+        "isotropic-waves",
+        *(name for name in zoo.names() if zoo.is_formula(name) and _size(name)),
+    ]
 
 
 def built_in(name: str, **options: Any) -> Family:
@@ -88,10 +99,19 @@ def built_in(name: str, **options: Any) -> Family:
     """
     if name not in names():
         known = zoo.names()
-        reason = f"{name} has no number of variables to vary" if name in known else f"no family {name!r}"
-        raise ValueError(f"{reason}.{specs.closest(name, names())} Known: {', '.join(names())}, or file.py:family.")
+        reason = (
+            f"{name} has no number of variables to vary" if name in known else f"no family {name!r}"
+        )
+        raise ValueError(
+            f"{reason}.{specs.closest(name, names())} Known: {', '.join(names())}, or "
+            "file.py:family."
+        )
     size = _size(name)
-    allowed = [] if name == "isotropic-waves" else [k for k in zoo.options(name) if k not in (size, "seed")]
+    allowed = (
+        []
+        if name == "isotropic-waves"
+        else [k for k in zoo.options(name) if k not in (size, "seed")]
+    )
     for option in options:
         if option not in allowed:
             raise ValueError(
@@ -109,14 +129,17 @@ def built_in(name: str, **options: Any) -> Family:
     def build(dim: int, seed: int) -> FunctionLandscape:
         return zoo.formula(name, **{size: dim}, **({"seed": seed} if random else {}), **options)
 
-    return Family(name, build, expected=lambda dim: None if random else _known(build(dim, 0)), random=random)
+    return Family(
+        name, build, expected=lambda dim: None if random else _known(build(dim, 0)), random=random
+    )
 
 
 def waves(of: Callable[[int], tuple[Tensor, Tensor | None]], *, name: str = "waves") -> Family:
     """Random trigonometric polynomials sum_k a_k cos(k.x) + b_k sin(k.x) on the torus.
 
     Args:
-        of: dim -> integer vectors k (m, dim), one of each pair k, -k, and their variances (m,); None: all equal.
+        of: dim -> integer vectors k (m, dim), one of each pair k, -k, and their variances (m,);
+            None: all equal.
         name: for reports.
     """
 
@@ -126,8 +149,14 @@ def waves(of: Callable[[int], tuple[Tensor, Tensor | None]], *, name: str = "wav
         k, v = of(dim)
         k = torch.as_tensor(k, dtype=torch.float64, device="cpu")
         if k.ndim != 2 or k.shape[1] != dim or not len(k):
-            raise ValueError(f"{name}: waves for dim={dim} have shape (m, {dim}), got {tuple(k.shape)}.")
-        v = torch.ones(len(k), dtype=k.dtype, device="cpu") if v is None else torch.as_tensor(v, dtype=k.dtype)
+            raise ValueError(
+                f"{name}: waves for dim={dim} have shape (m, {dim}), got {tuple(k.shape)}."
+            )
+        v = (
+            torch.ones(len(k), dtype=k.dtype, device="cpu")
+            if v is None
+            else torch.as_tensor(v, dtype=k.dtype)
+        )
         if v.shape != (len(k),) or not bool(((v > 0) & torch.isfinite(v)).all()):
             raise ValueError(f"{name}: {len(k)} waves need as many positive variances.")
         return k, v
@@ -141,19 +170,28 @@ def waves(of: Callable[[int], tuple[Tensor, Tensor | None]], *, name: str = "wav
 
         def f(x: Tensor) -> Tensor:
             rows = x.reshape(-1, dim)
-            return alone.value(rows, torch.zeros(len(rows), dtype=torch.long, device=x.device)).reshape(x.shape[:-1])
+            return alone.value(
+                rows, torch.zeros(len(rows), dtype=torch.long, device=x.device)
+            ).reshape(x.shape[:-1])
 
         return FunctionLandscape(f, dim, Torus(), name=name)
 
     return Family(
-        name, build, together, lambda dim: _field(*chosen(dim)), kind="torus", level=lambda dim: _level(*chosen(dim))
+        name,
+        build,
+        together,
+        lambda dim: _field(*chosen(dim)),
+        kind="torus",
+        level=lambda dim: _level(*chosen(dim)),
     )
 
 
 def isotropic_waves() -> Family:
-    """Waves along the axes and the diagonals of pairs of axes, weighted so that the Hessian has the law of an isotropic field's.
+    """Waves along the axes and the diagonals of pairs of axes, weighted so that the Hessian has the
+    law of an isotropic field's.
 
-    In d = 1..4 variables the axes have 8 - 2 d times the variance of the diagonals: E h_ii^2 = 3 E h_ij^2 then.
+    In d = 1..4 variables the axes have 8 - 2 d times the variance of the diagonals: E h_ii^2 = 3 E
+    h_ij^2 then.
     """
 
     return waves(_isotropic, name="isotropic-waves")
@@ -162,14 +200,20 @@ def isotropic_waves() -> Family:
 def _isotropic(dim: int) -> tuple[Tensor, Tensor]:
     """The waves of ``isotropic_waves`` and their variances."""
     whole(1, ISOTROPIC, dim=dim)
-    rows = [k for k in waves_within(dim, 2) if float(k.abs().max()) == 1 and float(k.abs().sum()) <= 2]
+    rows = [
+        k for k in waves_within(dim, 2) if float(k.abs().max()) == 1 and float(k.abs().sum()) <= 2
+    ]
     weights = [8.0 - 2 * dim if float(k.abs().sum()) == 1 else 1.0 for k in rows]
     kept = [(k, w) for k, w in zip(rows, weights, strict=True) if w > 0]
-    return torch.stack([k for k, _ in kept]), torch.tensor([w for _, w in kept], dtype=torch.float64, device="cpu")
+    return torch.stack([k for k, _ in kept]), torch.tensor(
+        [w for _, w in kept], dtype=torch.float64, device="cpu"
+    )
 
 
 def p_spin(order: int = 3) -> Family:
-    """Spherical p-spin glasses; ``dim`` is the number of spins N, on a sphere of N - 1 dimensions."""
+    """Spherical p-spin glasses; ``dim`` is the number of spins N, on a sphere of N - 1
+    dimensions.
+    """
     whole(2, order=order)
 
     def build(dim: int, seed: int) -> FunctionLandscape:
@@ -178,7 +222,11 @@ def p_spin(order: int = 3) -> Family:
     def together(dim: int, seeds: Sequence[int]) -> Together | None:
         if order > SYMMETRISED:
             return None
-        return Forms(torch.stack([symmetric(spin_couplings(dim, order, s).reshape([dim] * order)) for s in seeds]))
+        return Forms(
+            torch.stack(
+                [symmetric(spin_couplings(dim, order, s).reshape([dim] * order)) for s in seeds]
+            )
+        )
 
     def expected(dim: int) -> ExpectedCounts:
         counts = theory.pspin_counts(dim, order)
@@ -205,7 +253,9 @@ class Waves:
         a, b, phase = self._rows(X, labels)
         k, c, s = self.k.to(X), phase.cos(), phase.sin()
         pairs = (k[:, :, None] * k[:, None, :]).reshape(len(k), -1)
-        return (b * c - a * s) @ k, -((a * c + b * s) @ pairs).reshape(len(X), X.shape[1], X.shape[1])
+        return (b * c - a * s) @ k, -((a * c + b * s) @ pairs).reshape(
+            len(X), X.shape[1], X.shape[1]
+        )
 
     def _rows(self, X: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, b = self.amplitudes.to(X).transpose(0, 1)[:, labels]
@@ -216,7 +266,8 @@ class Waves:
 class Forms:
     """Symmetric forms T(x, ..., x) of one order on the sphere |x|^2 = n.
 
-    The form's gradient is p T x^(p-1), its Hessian p (p-1) T x^(p-2); the sphere's are those of ``landscape.domains.Sphere``.
+    The form's gradient is p T x^(p-1), its Hessian p (p-1) T x^(p-2); the sphere's are those of
+    ``landscape.domains.Sphere``.
     """
 
     T: Tensor  # (R, n, ..., n)
@@ -253,7 +304,9 @@ def symmetric(J: Tensor) -> Tensor:
 
 
 def _size(name: str) -> str:
-    """The option of a built-in landscape that is its number of variables; empty where there is none."""
+    """The option of a built-in landscape that is its number of variables; empty where there is
+    none.
+    """
     if name == "isotropic-waves":
         return "dim"
     found = [option for option in zoo.options(name) if option in SIZES]
@@ -261,19 +314,27 @@ def _size(name: str) -> str:
 
 
 def _field(k: Tensor, v: Tensor) -> ExpectedCounts:
-    """Mean counts of a stationary field: exact in one and two variables and for isotropic weights, sampled else."""
+    """Mean counts of a stationary field: exact in one and two variables and for isotropic weights,
+    sampled else.
+    """
     dim = k.shape[1]
     rows, variances = k.long().tolist(), v.tolist()
     m, mu, isotropic = _moments(k, v)
     if isotropic:
         scale = (2 * math.pi) ** dim * (mu / m) ** (dim / 2)
         return ExpectedCounts(
-            [scale * c for c in theory.isotropic_counts(dim)], [0.0] * (dim + 1), "Kac-Rice for isotropic fields, exact"
+            [scale * c for c in theory.isotropic_counts(dim)],
+            [0.0] * (dim + 1),
+            "Kac-Rice for isotropic fields, exact",
         )
     if dim <= 2:
-        return ExpectedCounts(theory.torus_counts(rows, variances), [0.0] * (dim + 1), "Kac-Rice on the torus, exact")
+        return ExpectedCounts(
+            theory.torus_counts(rows, variances), [0.0] * (dim + 1), "Kac-Rice on the torus, exact"
+        )
     sampled = theory.torus_counts_sampled(rows, variances)
-    return ExpectedCounts([c.value for c in sampled], [c.error for c in sampled], "Kac-Rice on the torus, sampled")
+    return ExpectedCounts(
+        [c.value for c in sampled], [c.error for c in sampled], "Kac-Rice on the torus, sampled"
+    )
 
 
 def _level(k: Tensor, v: Tensor) -> float | None:
@@ -286,13 +347,17 @@ def _level(k: Tensor, v: Tensor) -> float | None:
 
 
 def _moments(k: Tensor, v: Tensor) -> tuple[float, float, bool]:
-    """The variances m of df/dx_i and mu of d2f/dx_i dx_j, and whether second and fourth moments are those of an isotropic field."""
+    """The variances m of df/dx_i and mu of d2f/dx_i dx_j, and whether second and fourth moments are
+    those of an isotropic field.
+    """
     dim = k.shape[1]
     second = np.einsum("w,wi,wj->ij", v.numpy(), k.numpy(), k.numpy())
     fourth = np.einsum("w,wi,wj,wk,wl->ijkl", v.numpy(), *[k.numpy()] * 4)
     m, mu = second[0, 0], (fourth[0, 0, 1, 1] if dim > 1 else fourth[0, 0, 0, 0] / 3)
     e = np.eye(dim)
-    isotropic = mu * sum(np.einsum(f"{a},{b}->ijkl", e, e) for a, b in (("ij", "kl"), ("ik", "jl"), ("il", "jk")))
+    isotropic = mu * sum(
+        np.einsum(f"{a},{b}->ijkl", e, e) for a, b in (("ij", "kl"), ("ik", "jl"), ("il", "jk"))
+    )
     alike = np.allclose(second, m * e, rtol=0, atol=1e-12 * m) and np.allclose(
         fourth, isotropic, rtol=0, atol=1e-12 * m
     )
@@ -308,4 +373,6 @@ def _known(f: FunctionLandscape) -> ExpectedCounts | None:
         return None
     if counts is None:
         return None
-    return ExpectedCounts([float(counts.get(i, 0)) for i in range(f.dim + 1)], [0.0] * (f.dim + 1), f.source)
+    return ExpectedCounts(
+        [float(counts.get(i, 0)) for i in range(f.dim + 1)], [0.0] * (f.dim + 1), f.source
+    )

@@ -6,12 +6,15 @@ from landscape.inventory.census import Census
 from landscape.inventory.views import Picture
 from landscape.landscapes.domains import Sphere, Torus
 from landscape.landscapes.formula import FunctionLandscape
+from landscape.specs import whole
 
 
 def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Picture:
-    """f on a grid over the frame of a census, for a figure: ``dataclasses.replace(census, picture=picture(f, census))``.
+    """f on a grid over the frame of a census, for a figure: ``dataclasses.replace(census,
+    picture=picture(f, census))``.
 
-    The frame is ``low`` to ``high`` of the census, a torus's period, or else what holds all points and a quarter more on each side.
+    The frame is ``low`` to ``high`` of the census, a torus's period, or else what holds all points
+    and a quarter more on each side.
 
     Args:
         f: the landscape of the census, n = 1 or 2.
@@ -25,16 +28,23 @@ def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Pict
     """
     if f.dim not in (1, 2) or isinstance(f.domain, Sphere):
         raise ValueError(
-            f"a picture needs a landscape of a line or a plane; {f.name} has dimension {f.dim} or lives on a sphere."
+            f"a picture needs a landscape of a line or a plane; {f.name} has dimension {f.dim} or "
+            "lives on a sphere."
         )
-    if resolution < 2:
-        raise ValueError(f"resolution must be at least 2, got {resolution}.")
+    whole(2, resolution=resolution)
     low, high = _frame(f, census)
-    axes = [torch.linspace(a, b, resolution, dtype=torch.float64, device="cpu") for a, b in zip(low, high, strict=True)]
+    axes = [
+        torch.linspace(a, b, resolution, dtype=torch.float64, device="cpu")
+        for a, b in zip(low, high, strict=True)
+    ]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     with torch.no_grad():
         values = f.value(grid)
-    return Picture(axes[0], axes[1] if f.dim == 2 else torch.empty(0, dtype=torch.float64, device="cpu"), values)
+    return Picture(
+        axes[0],
+        axes[1] if f.dim == 2 else torch.empty(0, dtype=torch.float64, device="cpu"),
+        values,
+    )
 
 
 def _frame(f: FunctionLandscape, census: Census) -> tuple[list[float], list[float]]:

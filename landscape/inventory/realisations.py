@@ -1,8 +1,10 @@
-"""The stationary points of many realisations of a random landscape at once, each with its own account of completeness.
+"""The stationary points of many realisations of a random landscape at once, each with its own
+account of completeness.
 
-R realisations share a dimension and a domain. X: (B, n) points, labels: (B,) ascending, the realisation of each. All searches of a
-round go side by side; what they find is told apart by label. A realisation is settled when its Euler sum is right and no point was
-met fewer than ``SEEN`` times; the others get twice as many starts in the next round, and those whose sum stays wrong a census of
+R realisations share a dimension and a domain. X: (B, n) points, labels: (B,) ascending, the
+realisation of each. All searches of a round go side by side; what they find is told apart by label.
+A realisation is settled when its Euler sum is right and no point was met fewer than ``SEEN`` times;
+the others get twice as many starts in the next round, and those whose sum stays wrong a census of
 their own, unless most of their points were met rarely.
 """
 
@@ -26,8 +28,11 @@ from landscape.operators.pointwise import derivatives
 from landscape.points.many import STATIONARY, search
 
 TOLERANCE = 1e-6  # points nearer than this, in units of the domain's size, are one
-SEEN = 3  # times that every point is to be met: one as rare as the rarest is missed with probability exp(-3) or less
-ZERO = 1e-7  # an eigenvalue below this share of the point's largest is looked at more closely, by a census,
+# times that every point is to be met: one as rare as the rarest is missed with probability exp(-3)
+# or less
+SEEN = 3
+# an eigenvalue below this share of the point's largest is looked at more closely, by a census,
+ZERO = 1e-7
 FLAT = 1e-5  # as is one below this share of what is usual in the landscapes
 CENSUS = 3 * ROUND  # least starts of that census
 APART = 10.0  # keys of different realisations are at least so far apart
@@ -54,7 +59,9 @@ class Tally:
 
     @property
     def promising(self) -> bool:
-        """Whether a census may settle it: not where most points are new ones still, so that far more are missing."""
+        """Whether a census may settle it: not where most points are new ones still, so that far
+        more are missing.
+        """
         wrong = self.expected not in (None, self.euler)
         return self.degenerate > 0 or (wrong and 2 * self.rare <= sum(self.counts))
 
@@ -62,7 +69,9 @@ class Tally:
 class Realisations:
     """R landscapes of one dimension and domain, told apart by labels."""
 
-    def __init__(self, landscapes: Sequence[FunctionLandscape], together: Together | None = None) -> None:
+    def __init__(
+        self, landscapes: Sequence[FunctionLandscape], together: Together | None = None
+    ) -> None:
         self.landscapes, self.dim = landscapes, landscapes[0].dim
         self.domain = landscapes[0].domain
         self.together = together
@@ -83,7 +92,8 @@ class Realisations:
     def _parts(self, X: Tensor, labels: Tensor) -> list[tuple[FunctionLandscape, Tensor]]:
         numbers, sizes = torch.unique_consecutive(labels, return_counts=True)
         return [
-            (self.landscapes[i], rows) for i, rows in zip(numbers.tolist(), torch.split(X, sizes.tolist()), strict=True)
+            (self.landscapes[i], rows)
+            for i, rows in zip(numbers.tolist(), torch.split(X, sizes.tolist()), strict=True)
         ]
 
 
@@ -100,8 +110,10 @@ def tallies(
     Args:
         family, dim: which landscapes.
         seeds: one pair a realisation, of the landscape and of its starts.
-        starts: searches of the first round of each; every further round has twice as many as the one before.
-        most: searches after which a realisation is left as it is; a census that follows makes as many again, and ``CENSUS`` at least.
+        starts: searches of the first round of each; every further round has twice as many as the
+            one before.
+        most: searches after which a realisation is left as it is; a census that follows makes as
+            many again, and ``CENSUS`` at least.
         device: where the searches run.
 
     Raises:
@@ -111,9 +123,13 @@ def tallies(
     """
     landscapes = [_checked(family, dim, seed) for seed, _ in seeds]
     first = landscapes[0]
-    alike = all(f.dim == first.dim and f.domain == first.domain and f.symmetry is None for f in landscapes)
+    alike = all(
+        f.dim == first.dim and f.domain == first.domain and f.symmetry is None for f in landscapes
+    )
     if not alike:
-        return [_by_census(f, seed, None, most) for f, (_, seed) in zip(landscapes, seeds, strict=True)]
+        return [
+            _by_census(f, seed, None, most) for f, (_, seed) in zip(landscapes, seeds, strict=True)
+        ]
     batch = Realisations(landscapes, family.together(dim, [seed for seed, _ in seeds]))
     expected = [topology.expected_sum(f)[0] for f in landscapes]
     generators = [torch.Generator(device="cpu").manual_seed(seed) for _, seed in seeds]
@@ -128,7 +144,9 @@ def tallies(
         found = collected.tallies(expected)
         count *= 2
         open_ = [
-            i for i in open_ if not found[i].settled and not found[i].degenerate and found[i].starts + count <= most
+            i
+            for i in open_
+            if not found[i].settled and not found[i].degenerate and found[i].starts + count <= most
         ]
     return [
         _by_census(f, seed, tally, most) if tally.promising else tally
@@ -145,7 +163,9 @@ class _Collected:
         self.labels, self.hits = (torch.zeros(0, dtype=torch.long, device="cpu") for _ in range(2))
         self.starts = [0] * count
         self.usual = self._usual(count)
-        trivial = batch.landscapes[0].trivial_directions(self.domain.sample(1, batch.dim, _generator(0))[0])
+        trivial = batch.landscapes[0].trivial_directions(
+            self.domain.sample(1, batch.dim, _generator(0))[0]
+        )
         self.curvatures = batch.dim - trivial.shape[1]
 
     def _usual(self, count: int) -> float:
@@ -157,11 +177,15 @@ class _Collected:
         return float(size.median()) if len(size) else 0.0
 
     def add(self, X: Tensor, labels: Tensor, which: list[int], starts: int) -> None:
-        """Take in the points (B, n) that ``starts`` searches of each realisation in ``which`` have found."""
+        """Take in the points (B, n) that ``starts`` searches of each realisation in ``which`` have
+        found.
+        """
         for i in which:
             self.starts[i] += starts
         X, labels = torch.cat([self.x, X]), torch.cat([self.labels, labels])
-        hits = torch.cat([self.hits, torch.ones(len(X) - len(self.hits), dtype=torch.long, device="cpu")])
+        hits = torch.cat(
+            [self.hits, torch.ones(len(X) - len(self.hits), dtype=torch.long, device="cpu")]
+        )
         if not len(X):
             return
         group = torch.from_numpy(_groups(self._keys(X, labels), TOLERANCE)).long()
@@ -175,18 +199,33 @@ class _Collected:
         """What is known of every realisation now."""
         chunk = max(1, NUMBERS // self.batch.dim**2)
         parts = [slice(i, i + chunk) for i in range(0, len(self.x), chunk)]
-        index = torch.cat([self.labels[:0], *(self._index(self.x[p], self.labels[p]) for p in parts)])
-        values = torch.cat([self.x[:0, 0], *(self.batch.value(self.x[p], self.labels[p]) for p in parts)])
+        index = torch.cat(
+            [self.labels[:0], *(self._index(self.x[p], self.labels[p]) for p in parts)]
+        )
+        values = torch.cat(
+            [self.x[:0, 0], *(self.batch.value(self.x[p], self.labels[p]) for p in parts)]
+        )
         regular, n = index >= 0, self.curvatures + 1
-        cells = torch.bincount(self.labels[regular] * n + index[regular], minlength=len(expected) * n)
+        cells = torch.bincount(
+            self.labels[regular] * n + index[regular], minlength=len(expected) * n
+        )
         counts = cells.reshape(len(expected), n)
         signs = torch.tensor([(-1) ** k for k in range(n)], device="cpu")
-        degenerate, rare = (self._count(which, len(expected)) for which in (~regular, self.hits < SEEN))
+        degenerate, rare = (
+            self._count(which, len(expected)) for which in (~regular, self.hits < SEEN)
+        )
         sizes = counts.sum(1).tolist()
         rows = zip(
-            counts.tolist(), torch.split(values[regular], sizes), torch.split(index[regular], sizes), degenerate, (counts @ signs).tolist(),
-            expected, rare, self.starts, strict=True,
-        )  # fmt: skip
+            counts.tolist(),
+            torch.split(values[regular], sizes),
+            torch.split(index[regular], sizes),
+            degenerate,
+            (counts @ signs).tolist(),
+            expected,
+            rare,
+            self.starts,
+            strict=True,
+        )
         return [Tally(*row) for row in rows]
 
     def _count(self, which: Tensor, realisations: int) -> list[int]:
@@ -213,9 +252,13 @@ class _Collected:
 
 def _groups(keys: np.ndarray, tolerance: float) -> np.ndarray:
     """A number for every row, equal for rows that are one point."""
-    _, first, cell = np.unique(np.round(keys / tolerance), axis=0, return_index=True, return_inverse=True)
+    _, first, cell = np.unique(
+        np.round(keys / tolerance), axis=0, return_index=True, return_inverse=True
+    )
     pairs = cKDTree(keys[first]).query_pairs(2 * tolerance, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(first), len(first)))
+    graph = coo_matrix(
+        (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(first), len(first))
+    )
     labels: np.ndarray = connected_components(graph, directed=False)[1]
     return labels[cell.reshape(-1)]
 
@@ -234,7 +277,9 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _by_census(f: FunctionLandscape, seed: int, before: Tally | None, most: int) -> Tally:
-    """A realisation searched by a census of its own, which aims; the better of it and the tally before."""
+    """A realisation searched by a census of its own, which aims; the better of it and the tally
+    before.
+    """
     made = census(f, max(CENSUS, most), seed)
     points = [p for p in made.points if p.nullity == 0 and p.index is not None]
     trivial = f.trivial_directions(f.domain.sample(1, f.dim, _generator(0))[0]).shape[1]
@@ -249,7 +294,9 @@ def _by_census(f: FunctionLandscape, seed: int, before: Tally | None, most: int)
         rare=sum(p.hits < SEEN for p in made.points),
         starts=made.starts + (before.starts if before is not None else 0),
     )
-    worse = before is not None and tally.expected != tally.euler and sum(before.counts) > sum(counts)
+    worse = (
+        before is not None and tally.expected != tally.euler and sum(before.counts) > sum(counts)
+    )
     if worse and before is not None and not before.degenerate:
         before.starts = tally.starts
         return before
@@ -259,7 +306,8 @@ def _by_census(f: FunctionLandscape, seed: int, before: Tally | None, most: int)
 def _checked(family: Family, dim: int, seed: int) -> FunctionLandscape:
     f = family(dim, seed)
     why = (
-        f"the family {family.name} must give a formula (FunctionLandscape), got {type(f).__name__}; "
+        f"the family {family.name} must give a formula (FunctionLandscape), got "
+        f"{type(f).__name__}; "
         "for networks see index_by_width."
     )
     require_formula(f, why, FunctionLandscape, TypeError)
@@ -267,5 +315,8 @@ def _checked(family: Family, dim: int, seed: int) -> FunctionLandscape:
         raise ValueError(f"the family {family.name} gave a landscape without a dimension.")
     X = f.domain.sample(2, f.dim, _generator(seed))
     if not bool(torch.isfinite(f.value(X)).any()):
-        raise NumericalError(f"{family.name} with dim={dim}, seed={seed} is not finite at random points of its domain.")
+        raise NumericalError(
+            f"{family.name} with dim={dim}, seed={seed} is not finite at random points of its "
+            "domain."
+        )
     return f

@@ -1,8 +1,9 @@
-"""What topology demands of a list of stationary points: sum of (-1)^index = an integer that the boundary decides.
+"""What topology demands of a list of stationary points: sum of (-1)^index = an integer that the
+boundary decides.
 
-The index of an isolated zero of the gradient is (-1)^index where the Hessian is regular; their sum over a domain without boundary is
-its Euler characteristic, over a box the degree of the gradient on the boundary (Milnor 1965, Topology from the Differentiable
-Viewpoint, section 6).
+The index of an isolated zero of the gradient is (-1)^index where the Hessian is regular; their sum
+over a domain without boundary is its Euler characteristic, over a box the degree of the gradient on
+the boundary (Milnor 1965, Topology from the Differentiable Viewpoint, section 6).
 """
 
 import math
@@ -22,7 +23,8 @@ FACES = 4096  # boundary points tried in three and more dimensions
 
 
 def expected_sum(f: FunctionLandscape) -> tuple[int | None, str]:
-    """What the signs of the stationary points in the domain of f sum to, and why; None where it is not known.
+    """What the signs of the stationary points in the domain of f sum to, and why; None where it is
+    not known.
 
     Cost: some thousand gradients for a box, none otherwise.
     """
@@ -40,9 +42,13 @@ def expected_sum(f: FunctionLandscape) -> tuple[int | None, str]:
         left, right = (float(f.gradient(end)) for end in (low, high))
         if not left * right:
             return None, "the slope at an end of the interval is zero"
-        return int(math.copysign(1, right) - math.copysign(1, left)) // 2, "signs of the slope at the interval's ends"
+        return int(
+            math.copysign(1, right) - math.copysign(1, left)
+        ) // 2, "signs of the slope at the interval's ends"
     if n == 2:
-        corners = torch.stack([low, torch.stack([high[0], low[1]]), high, torch.stack([low[0], high[1]])])
+        corners = torch.stack(
+            [low, torch.stack([high[0], low[1]]), high, torch.stack([low[0], high[1]])]
+        )
         turns = winding(f, lambda t: _along(corners, t), EDGE * 4)
         return turns, "winding of the gradient along the box's boundary" if turns is not None else (
             "the gradient vanishes or is not finite on the box's boundary"
@@ -51,18 +57,29 @@ def expected_sum(f: FunctionLandscape) -> tuple[int | None, str]:
 
 
 def local_index(f: FunctionLandscape, x: Tensor, radius: float) -> int | None:
-    """The index of an isolated zero x of the gradient in one or two dimensions; None where it cannot be followed."""
+    """The index of an isolated zero x of the gradient in one or two dimensions; None where it
+    cannot be followed.
+    """
     x = x.cpu()
     if f.dim == 1:
         slopes = f.gradient(torch.stack([x - radius, x + radius]))[:, 0]
         return int(slopes[1].sign() - slopes[0].sign()) // 2 if bool((slopes != 0).all()) else None
     if f.dim == 2:
-        return winding(f, lambda t: x + radius * torch.stack([(2 * math.pi * t).cos(), (2 * math.pi * t).sin()], -1))
+        return winding(
+            f,
+            lambda t: (
+                x + radius * torch.stack([(2 * math.pi * t).cos(), (2 * math.pi * t).sin()], -1)
+            ),
+        )
     return None
 
 
-def winding(f: FunctionLandscape, curve: Callable[[Tensor], Tensor], samples: int = EDGE) -> int | None:
-    """How often the gradient turns along a closed curve, t in [0, 1] -> (..., 2); intervals are halved until every turn is small."""
+def winding(
+    f: FunctionLandscape, curve: Callable[[Tensor], Tensor], samples: int = EDGE
+) -> int | None:
+    """How often the gradient turns along a closed curve, t in [0, 1] -> (..., 2); intervals are
+    halved until every turn is small.
+    """
     t = torch.linspace(0, 1, samples + 1, dtype=torch.float64, device="cpu")
     angles = _angles(f, curve(t))
     for _ in range(HALVINGS):
@@ -96,7 +113,9 @@ def _along(corners: Tensor, t: Tensor) -> Tensor:
 
 
 def _outward(f: FunctionLandscape, low: Tensor, high: Tensor) -> tuple[int | None, str]:
-    """1 where the gradient points out of the box at every boundary point tried, (-1)^n where it points in."""
+    """1 where the gradient points out of the box at every boundary point tried, (-1)^n where it
+    points in.
+    """
     n = f.dim
     points = torch.from_numpy(qmc.Sobol(n, seed=0).random(FACES))
     face = torch.arange(FACES, device="cpu") % (2 * n)
@@ -107,5 +126,7 @@ def _outward(f: FunctionLandscape, low: Tensor, high: Tensor) -> tuple[int | Non
     if bool((slope > 0).all()):
         return 1, f"the gradient points out of the box at all of {FACES} boundary points tried"
     if bool((slope < 0).all()):
-        return (-1) ** n, f"the gradient points into the box at all of {FACES} boundary points tried"
+        return (
+            -1
+        ) ** n, f"the gradient points into the box at all of {FACES} boundary points tried"
     return None, "the gradient points both in and out on the box's boundary"

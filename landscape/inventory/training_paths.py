@@ -1,4 +1,6 @@
-"""Points along the training of a small network from several initialisations: where a census of its stationary points starts."""
+"""Points along the training of a small network from several initialisations: where a census of its
+stationary points starts.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -9,6 +11,7 @@ from torch.func import grad, vmap
 
 from landscape.core import Term
 from landscape.landscapes.model import ModelLandscape
+from landscape.specs import whole
 
 Slope = Callable[[Tensor], Tensor]
 
@@ -23,15 +26,18 @@ def training_paths(
     gains: Sequence[float] = (1.0, 3.0),
     seed: int = 0,
 ) -> list[Tensor]:
-    """Points along training from several initialisations, a path (points or fewer, n) a run; the model is left as it is.
+    """Points along training from several initialisations, a path (points or fewer, n) a run; the
+    model is left as it is.
 
     Args:
-        f: a small network; where it has several micro-batches a step sees one, drawn at random, else all of the data.
+        f: a small network; where it has several micro-batches a step sees one, drawn at random,
+            else all of the data.
         runs: number of paths; the optimisers take turns, and the gains after them.
         points: to keep of each, from the start to the end, spaced evenly in log(step).
         steps: of the optimiser.
         optimizers: "sgd" (momentum 0.9, rate 0.1) or "adam" (rate 0.01).
-        gains: initial weights are uniform within gain / sqrt(fan in), biases 0: larger ones start at a higher loss.
+        gains: initial weights are uniform within gain / sqrt(fan in), biases 0: larger ones start
+            at a higher loss.
         seed: of weights and batches.
 
     Raises:
@@ -39,8 +45,7 @@ def training_paths(
 
     Cost: ``steps`` gradients a run, all runs side by side.
     """
-    if min(runs, points, steps) < 1:
-        raise ValueError(f"runs, points and steps must be at least 1, got {runs}, {points} and {steps}.")
+    whole(1, runs=runs, points=points, steps=steps)
     for name in optimizers:
         if name not in ("sgd", "adam"):
             raise ValueError(f"optimizers must be sgd or adam, got {name!r}.")
@@ -67,30 +72,44 @@ def _initial(f: ModelLandscape, gain: float, generator: torch.Generator) -> Tens
         if len(shapes[name]) > 1:
             bound = gain * shapes[name][1:].numel() ** -0.5
             x[where] = bound * (
-                2 * torch.rand(where.stop - where.start, generator=generator, dtype=torch.float64, device="cpu") - 1
+                2
+                * torch.rand(
+                    where.stop - where.start, generator=generator, dtype=torch.float64, device="cpu"
+                )
+                - 1
             )
     return x.to(f.device, f.dtype)
 
 
 def _slopes(f: ModelLandscape) -> list[Slope]:
-    """For each micro-batch the gradient, (r, n) -> (r, n), from it and the regularisers alone, in the units of the whole."""
+    """For each micro-batch the gradient, (r, n) -> (r, n), from it and the regularisers alone, in
+    the units of the whole.
+    """
     terms = list(f.terms())
     rest = [term.function for term in terms if not term.share]
 
     def slope(term: Term) -> Slope:
         def value(x: Tensor) -> Tensor:
-            return torch.stack([term.function(x) / term.share, *(function(x) for function in rest)]).sum()
+            return torch.stack(
+                [term.function(x) / term.share, *(function(x) for function in rest)]
+            ).sum()
 
         return vmap(grad(value), randomness="same")
 
     return [slope(term) for term in terms if term.share]
 
 
-def _train(slopes: list[Slope], X: Tensor, name: str, kept: list[int], generator: torch.Generator) -> Tensor:
-    """The kept points (runs, points, n) of runs trained side by side: both optimisers work entry by entry."""
+def _train(
+    slopes: list[Slope], X: Tensor, name: str, kept: list[int], generator: torch.Generator
+) -> Tensor:
+    """The kept points (runs, points, n) of runs trained side by side: both optimisers work entry by
+    entry.
+    """
     w = X.clone().requires_grad_(True)
     optimizer: torch.optim.Optimizer = (
-        torch.optim.SGD([w], lr=0.1, momentum=0.9) if name == "sgd" else torch.optim.Adam([w], lr=0.01)
+        torch.optim.SGD([w], lr=0.1, momentum=0.9)
+        if name == "sgd"
+        else torch.optim.Adam([w], lr=0.01)
     )
     points = [X]
     for step in range(1, kept[-1] + 1):

@@ -1,8 +1,10 @@
 """Index against loss for networks of growing width, beside the law of random landscapes.
 
-S: stationary ends of searches, n: parameters, alpha = index / n. Bray and Dean (2007, PRL 98:150201) have
-alpha = 1/2 + (w sqrt(1 - w^2) + arcsin w) / pi with w proportional to the energy. A network has no energy scale that is known
-beforehand: centre c and spread s of loss = c + s w are fitted to its stationary points, and what is left to see is the shape.
+S: stationary ends of searches, n: parameters, alpha = index / n. Bray and Dean (2007, PRL
+98:150201) have alpha = 1/2 + (w sqrt(1 - w^2) + arcsin w) / pi with w proportional to the energy. A
+network has no energy scale that is known
+beforehand: centre c and spread s of loss = c + s w are fitted to its stationary points, and what is
+left to see is the shape.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ FEWEST = 5  # different saddles for a fit
 @result("loss-law")
 @dataclass(frozen=True)
 class LossLaw:
-    """loss = centre + spread w, fitted by least squares to the different points with 0 < alpha < 1."""
+    """loss = centre + spread w, fitted by least squares to the different points with 0 < alpha <
+    1.
+    """
 
     centre: float  # NaN where there are fewer than five of them, or no spread among them
     spread: float
@@ -52,7 +56,8 @@ class WidthCounts:
     searches: int  # made, stationary or not
     flat: int  # of them ended gradient-flat
     distinct: int  # points that differ in loss, index or outer eigenvalues
-    minimum_share: Estimate  # of the stationary ends, those of index 0; the interval takes paths as independent
+    # of the stationary ends, those of index 0; the interval takes paths as independent
+    minimum_share: Estimate
     correlation: Estimate  # Pearson's of loss and alpha, as in ``NetworkCensus``
     law: LossLaw
 
@@ -87,7 +92,8 @@ def index_by_width(
     Args:
         build: width -> a network with its loss and data, in float64, of at most 1,000 parameters.
         widths: the networks.
-        runs, points, steps: training paths of each network, starts on each path and optimiser steps (``training_paths``).
+        runs, points, steps: training paths of each network, starts on each path and optimiser steps
+            (``training_paths``).
         iterations: most steps of a search (``critical_points``); wider networks need more of them.
         seed: of weights, batches and the bootstrap.
         progress: told the networks done.
@@ -105,9 +111,13 @@ def index_by_width(
     for number, width in enumerate(widths):
         progress("widths", number, len(widths))
         f = build(width)
-        require_model(f, f"build({width}) must give a ModelLandscape, got {type(f).__name__}.", TypeError)
+        require_model(
+            f, f"build({width}) must give a ModelLandscape, got {type(f).__name__}.", TypeError
+        )
         paths = training_paths(f, runs=runs, points=points, steps=steps, seed=seed)
-        networks.append(_one(f, width, critical_points(f, paths, iterations=iterations, seed=seed), len(paths)))
+        networks.append(
+            _one(f, width, critical_points(f, paths, iterations=iterations, seed=seed), len(paths))
+        )
     title = str(getattr(build, "__name__", "networks"))
     return WidthStudy(seed, networks, provenance=provenance(f, None, seed, name=title))
 
@@ -136,10 +146,12 @@ def fit(losses: Tensor, fractions: Tensor) -> LossLaw:
     """Bray and Dean's curve through points of losses (S,) and fractions (S,)."""
     inside = (fractions > 0) & (fractions < 1)
     pairs = zip(losses[inside].tolist(), fractions[inside].tolist(), strict=True)
-    points = sorted(
-        {(float(f"{loss:.5e}"), fraction) for loss, fraction in pairs}
-    )  # each once, however often it was met
-    y, w = np.array([loss for loss, _ in points]), np.array([level(fraction) for _, fraction in points])
+    # each once, however often it was met
+    points = sorted({(float(f"{loss:.5e}"), fraction) for loss, fraction in pairs})
+    y, w = (
+        np.array([loss for loss, _ in points]),
+        np.array([level(fraction) for _, fraction in points]),
+    )
     if len(y) < FEWEST or np.ptp(w) == 0 or np.ptp(y) == 0:
         return LossLaw(math.nan, math.nan, math.nan, [], [])
     spread, centre = np.polyfit(w, y, 1)

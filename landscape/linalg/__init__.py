@@ -1,4 +1,6 @@
-"""Solvers that see a symmetric matrix only through its products: eigenpairs, spectral density, trace, linear systems."""
+"""Solvers that see a symmetric matrix only through its products: eigenpairs, spectral density,
+trace, linear systems.
+"""
 
 from landscape.linalg.lanczos import Eigenpairs as Eigenpairs
 from landscape.linalg.minres import Solution as Solution

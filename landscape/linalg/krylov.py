@@ -1,13 +1,16 @@
-"""One growing orthonormal basis: locked vectors first, then a Krylov space of H orthogonal to them, restarted thickly.
+"""One growing orthonormal basis: locked vectors first, then a Krylov space of H orthogonal to them,
+restarted thickly.
 
-Q: (rows, n), orthonormal rows: L, the locked vectors (l, n), then the Krylov basis (m, n), then the next unit vector q.
-P projects out L. C = Q H Qᵀ: measured coefficients, float64, its upper triangle filled as products come. T (m, m) is
-the part of C on the Krylov basis, B (l, m) its coupling to L. Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to rounding,
-also after restarts, and a Ritz pair (theta, Qₘᵀ s) has the residual (‖B s‖² + (beta s_m)²)^½. Once Ritz vectors V
-are locked, the same identity keeps their products, H V = Lᵀ P + Zᵀ R: P (l, l) on the locked vectors, R (t, l) on Z
-(t, n), the tails: next vectors, and vectors that were locked once.
-Sources: Wu & Simon 2000, SIMAX 22:602 (thick restart); Kuczynski & Wozniakowski 1992, SIMAX 13:1094 (random starts);
-Szegö 1939, Orthogonal Polynomials, 3.41 (the Christoffel function bounds a mass at a point from 2m moments).
+Q: (rows, n), orthonormal rows: L, the locked vectors (l, n), then the Krylov basis (m, n), then the
+next unit vector q. P projects out L. C = Q H Qᵀ: measured coefficients, float64, its upper triangle
+filled as products come. T (m, m) is the part of C on the Krylov basis, B (l, m) its coupling to L.
+Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to rounding, also after restarts, and a Ritz pair (theta,
+Qₘᵀ s) has the residual (‖B s‖² + (beta s_m)²)^½. Once Ritz vectors V are locked, the same identity
+keeps their products, H V = Lᵀ P + Zᵀ R: P (l, l) on the locked vectors, R (t, l) on Z (t, n), the
+tails: next vectors, and vectors that were locked once.
+Sources: Wu & Simon 2000, SIMAX 22:602 (thick restart); Kuczynski & Wozniakowski 1992, SIMAX 13:1094
+(random starts); Szegö 1939, Orthogonal Polynomials, 3.41 (the Christoffel function bounds a mass at
+a point from 2m moments).
 """
 
 from dataclasses import dataclass
@@ -39,7 +42,9 @@ class Ritz:
 
 
 class Basis:
-    """The basis Q, its projected matrix C and the count of products. Only ``ritz`` waits for the device."""
+    """The basis Q, its projected matrix C and the count of products. Only ``ritz`` waits for the
+    device.
+    """
 
     def __init__(self, H: Operator, rows: int, seeds: np.random.SeedSequence) -> None:
         n = H.shape[0]
@@ -47,14 +52,19 @@ class Basis:
         self.Q = torch.empty(rows + 1, n, dtype=H.dtype, device=H.device)
         self.C = torch.zeros(rows, rows, dtype=torch.float64, device=H.device)
         self.betas = torch.zeros(rows, dtype=torch.float64, device=H.device)
-        self.locked = self.size = self.seen = 0  # l, m, and how many of the m the host has looked at
+        self.locked = self.size = self.seen = (
+            0  # l, m, and how many of the m the host has looked at
+        )
         self.values, self.residuals = np.zeros(0), np.zeros(0)  # of the locked vectors
         self.P, self.R = np.zeros((0, 0)), np.zeros((0, 0))  # their products
         self.Z = self.Q[:0]
-        self.adopted = np.zeros(0, bool)  # which of them came from elsewhere: their products are not known
+        # which of them came from elsewhere: their products are not known
+        self.adopted = np.zeros(0, bool)
         self.products = 0
         self.scale = 0.0  # the largest |theta| met: at most ‖H‖
-        self.negative = self.positive = 0  # the most Ritz values beyond rounding on either side of 0, on one basis
+        self.negative = self.positive = (
+            0  # the most Ritz values beyond rounding on either side of 0, on one basis
+        )
         self.restarted = False
 
     @property
@@ -63,7 +73,9 @@ class Basis:
         return min(self.rows, self.n) - self.locked - self.size
 
     def start(self) -> None:
-        """Begin a Krylov space at a random vector, uniform on the sphere in the complement of the locked ones."""
+        """Begin a Krylov space at a random vector, uniform on the sphere in the complement of the
+        locked ones.
+        """
         self.size = self.seen = 0
         self.restarted = False
         _, z = orthogonalise(gaussian((self.n,), self.seeds, self.H), self.Q[: self.locked])
@@ -92,11 +104,16 @@ class Basis:
         held, end = self.locked, self.locked + self.size
         C = self.C[:end, :end].cpu().numpy()
         betas = self.betas[held:end].cpu().numpy()
-        first = self.products - self.size + self.seen + 1  # the product behind the first column not looked at yet
+        # the product behind the first column not looked at yet
+        first = self.products - self.size + self.seen + 1
         fine = np.isfinite(C[:, held + self.seen :]).all(0) & np.isfinite(betas[self.seen :])
         if not fine.all():
             raise bad_product(first + int(np.argmin(fine)))
-        scale = max(self.scale, float(np.abs(np.diag(C)).max()), float(betas[self.seen :].max(initial=0.0)) / 2)
+        scale = max(
+            self.scale,
+            float(np.abs(np.diag(C)).max()),
+            float(betas[self.seen :].max(initial=0.0)) / 2,
+        )
         flat = np.flatnonzero(betas[self.seen :] <= noise(self.H, scale))
         exhausted = bool(flat.size) or end == self.n
         if flat.size:
@@ -115,9 +132,8 @@ class Basis:
         """By Cauchy interlacing H has at least as many eigenvalues of a sign as C."""
         end = self.locked + self.size
         values = np.linalg.eigvalsh(self.C[:end, :end].cpu().numpy(), UPLO="U")
-        rounding = (
-            noise(self.H, self.scale) + 4 * end**0.5 * np.finfo(np.float64).eps * self.scale
-        )  # products, C itself
+        # products, C itself
+        rounding = noise(self.H, self.scale) + 4 * end**0.5 * np.finfo(np.float64).eps * self.scale
         self.negative = max(self.negative, int((values < -rounding).sum()))
         self.positive = max(self.positive, int((values > rounding).sum()))
 
@@ -150,21 +166,31 @@ class Basis:
         """Lock columns known to be orthonormal Ritz vectors."""
         self.locked = vectors.shape[1]
         self.Q[: self.locked] = vectors.T
-        self.C[: self.locked, : self.locked] = torch.diag(torch.as_tensor(values, device=self.C.device))
+        self.C[: self.locked, : self.locked] = torch.diag(
+            torch.as_tensor(values, device=self.C.device)
+        )
         self.values, self.residuals = values, residuals
-        self.P, self.R, self.adopted = np.diag(values), np.zeros((0, len(values))), np.ones(len(values), bool)
+        self.P, self.R, self.adopted = (
+            np.diag(values),
+            np.zeros((0, len(values))),
+            np.ones(len(values), bool),
+        )
         self.scale = float(np.abs(values).max())
 
     def predicted(self, r: Array) -> Tensor:
         """H (Lᵀ r) from the products already spent, exact up to their rounding."""
-        along, beside = (torch.as_tensor(c, device=self.C.device)[:, None] for c in (self.P @ r, self.R @ r))
+        along, beside = (
+            torch.as_tensor(c, device=self.C.device)[:, None] for c in (self.P @ r, self.R @ r)
+        )
         return combine(along, self.Q[: self.locked])[0] + combine(beside, self.Z)[0]
 
     def missed(self, ritz: Ritz, x: float) -> float:
-        """A bound on the probability that PHP has an eigenvalue beyond x, past every theta, and this start hid it.
+        """A bound on the probability that PHP has an eigenvalue beyond x, past every theta, and
+        this start hid it.
 
-        The square of the start's component on such an eigenvector is at most the Christoffel function at x, whatever
-        the rest of the spectrum; for a uniform start it is Beta(1/2, (N - 1) / 2) in N dimensions.
+        The square of the start's component on such an eigenvector is at most the Christoffel
+        function at x, whatever the rest of the spectrum; for a uniform start it is Beta(1/2, (N -
+        1) / 2) in N dimensions.
         """
         if ritz.exhausted and ritz.beta == 0:
             return 0.0

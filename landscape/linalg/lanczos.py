@@ -1,13 +1,17 @@
-"""Both ends of a symmetric spectrum by thick-restart Lanczos, with multiplicities (Wu & Simon 2000, SIMAX 22:602).
+"""Both ends of a symmetric spectrum by thick-restart Lanczos, with multiplicities (Wu & Simon 2000,
+SIMAX 22:602).
 
-H: symmetric, (n, n), seen only through products. k = largest + smallest pairs are wanted. One Krylov space sees one
-copy of a repeated eigenvalue: once the wanted pairs have converged they are locked, and a probe, a fresh random start
-orthogonal to them, looks for anything beyond the cut, the innermost wanted value of an end. What it finds joins the
-locked pairs, and the next probe starts; one that finds nothing bounds the probability that something is there. Cost is
-counted in products H v.
+H: symmetric, (n, n), seen only through products. k = largest + smallest pairs are wanted. One
+Krylov space sees one copy of a repeated eigenvalue: once the wanted pairs have converged they are
+locked, and a probe, a fresh random start orthogonal to them, looks for anything beyond the cut, the
+innermost wanted value of an end. What it finds joins the locked pairs, and the next probe starts;
+one that finds nothing bounds the probability that something is there. Cost is counted in products H
+v.
 """
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -15,7 +19,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.linalg.krylov import Array, Basis
+from landscape.linalg.krylov import Array, Basis, Ritz
 from landscape.linalg.operand import as_operator, bad_product, noise, signs
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
@@ -36,8 +40,10 @@ class Stop(Enum):
     CONVERGED = "every wanted residual is within tol"
     BUDGET = "the product budget ran out: raise max_products or loosen tol; bounds are still valid"
     INEXACT = (
-        "the residuals computed at the end exceed tol: the products' rounding allows no less (loosen tol, or use "
-        "float64), or H is not symmetric or changes between products; bounds are still valid for a symmetric H"
+        "the residuals computed at the end exceed tol: the products' rounding allows no less "
+        "(loosen tol, or use "
+        "float64), or H is not symmetric or changes between products; bounds are still valid for a "
+        "symmetric H"
     )
 
 
@@ -46,13 +52,15 @@ class Stop(Enum):
 class Eigenpairs(Result):
     """Extreme eigenpairs; the interval values[i] ± residuals[i] holds a true eigenvalue, certainly.
 
-    With probability ``confidence``, values[i] ± bounds[i] holds the i-th one, multiplicities counted: H has no further
-    eigenvalue more than tol ‖H‖ beyond the innermost ones given here. One that is less far beyond would shift the order
-    of those near it, so that the bounds of values that close to the innermost one are tol ‖H‖ at least.
+    With probability ``confidence``, values[i] ± bounds[i] holds the i-th one, multiplicities
+    counted: H has no further eigenvalue more than tol ‖H‖ beyond the innermost ones given here. One
+    that is less far beyond would shift the order of those near it, so that the bounds of values
+    that close to the innermost one are tol ‖H‖ at least.
     """
 
     values: Tensor  # (k,) ascending, float64, on the CPU: first the smallest, then the largest
-    vectors: Tensor  # (n, k) orthonormal columns, column i belongs to values[i]; dtype and device of the operator
+    # (n, k) orthonormal columns, column i belongs to values[i]; dtype and device of the operator
+    vectors: Tensor
     bounds: Tensor  # (k,) float64, on the CPU
     products: int  # products spent, those of the bounds among them
     stop: Stop
@@ -62,7 +70,8 @@ class Eigenpairs(Result):
     confidence: float  # 1 where the matrix was formed; 0 without probes
     negative_at_least: int  # eigenvalues below -rounding that H must have, by Cauchy interlacing
     positive_at_least: int
-    # (k,) float64, on the CPU: at least ‖H v - theta v‖, verified by a fresh product, its rounding included
+    # (k,) float64, on the CPU: at least ‖H v - theta v‖, verified by a fresh product, its rounding
+    # included
     residuals: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
 
     def __post_init__(self) -> None:
@@ -73,6 +82,47 @@ class Eigenpairs(Result):
     def converged(self) -> bool:
         """Whether every bound is within tol ‖H‖, rounding apart."""
         return self.stop is Stop.CONVERGED
+
+    @property
+    def lower(self) -> Eigenpairs:
+        """The smallest pairs."""
+        return self._part(slice(self.smallest), 0, self.smallest)
+
+    @property
+    def upper(self) -> Eigenpairs:
+        """The largest pairs."""
+        return self._part(slice(self.smallest, None), self.largest, 0)
+
+    def replaced(self, finer: Eigenpairs) -> Eigenpairs:
+        """These pairs with the outermost ones of both ends replaced by all those of ``finer``, of
+        the same operator.
+        """
+        inner = slice(min(finer.smallest, self.smallest), len(self.values) - finer.largest)
+        parts = (finer.lower, self._part(inner, 0, 0), finer.upper)
+        return replace(
+            finer,
+            values=torch.cat([part.values for part in parts]),
+            vectors=torch.cat([part.vectors for part in parts], 1),
+            bounds=torch.cat([part.bounds for part in parts]),
+            residuals=torch.cat([part.residuals for part in parts]),
+            products=self.products + finer.products,
+            largest=self.largest,
+            smallest=max(self.smallest, finer.smallest),
+            scale=max(self.scale, finer.scale),
+            negative_at_least=max(self.negative_at_least, finer.negative_at_least),
+            positive_at_least=max(self.positive_at_least, finer.positive_at_least),
+        )
+
+    def _part(self, where: slice, largest: int, smallest: int) -> Eigenpairs:
+        return replace(
+            self,
+            values=self.values[where],
+            vectors=self.vectors[:, where],
+            bounds=self.bounds[where],
+            residuals=self.residuals[where],
+            largest=largest,
+            smallest=smallest,
+        )
 
 
 def eigsh(
@@ -89,20 +139,25 @@ def eigsh(
     exact: int = DENSE,
     progress: Progress = silent,
 ) -> Eigenpairs:
-    """The algebraically largest and smallest eigenvalues of a symmetric operator, with multiplicities and bounds.
+    """The algebraically largest and smallest eigenvalues of a symmetric operator, with
+    multiplicities and bounds.
 
     Args:
-        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ v`` and, at the end, ``H @ V``; or a
-            dense symmetric tensor.
-        largest, smallest: how many of each end; either may be 0. Asking for more than n gives all n, once each.
+        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ v`` and, at the
+            end, ``H @ V``; or a dense symmetric tensor.
+        largest, smallest: how many of each end; either may be 0. Asking for more than n gives all
+            n, once each.
         tol: residuals ‖H v - theta v‖ are at most tol ‖H‖.
         seed: of generators made here; the global random state is neither read nor moved.
-        probes: fresh starts in a row that must find nothing more. Each multiplies the doubt, about 1e-2, by itself;
-            each costs a few products when the spectrum has a gap beyond the wanted pairs, never more than the search
-            did. 0 trusts one Krylov space, which sees a repeated eigenvalue once.
+        probes: fresh starts in a row that must find nothing more. Each multiplies the doubt, about
+            1e-2, by itself; each costs a few products when the spectrum has a gap beyond the wanted
+            pairs, never more than the search did. 0 trusts one Krylov space, which sees a repeated
+            eigenvalue once.
         max_products: stop there, the final check included. By default 10 n + 1000.
-        max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, and at least 2 k + 20.
-        known: pairs of the same operator to extend; their search is not repeated, only their residuals are recomputed.
+        max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, and at least 2 k +
+            20.
+        known: pairs of the same operator to extend; their search is not repeated, only their
+            residuals are recomputed.
         exact: up to this n the matrix is formed; less than the default where products are dear.
         progress: called with the products spent.
 
@@ -110,11 +165,13 @@ def eigsh(
         The pairs, fewer than asked for only if ``max_products`` ran out first.
 
     Raises:
-        ValueError: an argument is out of range, or H is not square, of another dtype, or a tensor that is not
+        ValueError: an argument is out of range, or H is not square, of another dtype, or a tensor
+            that is not
         symmetric. NumericalError: a product has a NaN or inf; the message says which.
 
-    Cost: one product a step and one for the residuals; orthogonalisation moves 4 m n numbers a step with m basis vectors.
-    For n <= ``exact``, or when k is n / 3 or more, the matrix is formed: n products, and the answer is exact up to rounding.
+    Cost: one product a step and one for the residuals; orthogonalisation moves 4 m n numbers a step
+    with m basis vectors. For n <= ``exact``, or when k is n / 3 or more, the matrix is formed: n
+    products, and the answer is exact up to rounding.
     """
     A = as_operator(H)
     n = A.shape[0]
@@ -158,30 +215,36 @@ def certify_below(
 
     Args:
         H: as for ``eigsh``.
-        known: pairs of the same operator, deflated: all of them. Those up to their residuals above the level are taken
-            to lie below it; the others may hide something only as far as their residuals allow, which is allowed for.
+        known: pairs of the same operator, deflated: all of them. Those up to their residuals above
+            the level are taken to lie below it; the others may hide something only as far as their
+            residuals allow, which is allowed for.
         level: in the units of H; best well inside a gap.
         seed: of the random start.
         max_products: stop there. By default at what a basis of 1 GiB holds, at most 1000.
         progress: called with the products spent.
 
     Returns:
-        ``clear=False`` as soon as a Ritz value in the complement of ``known`` is below the level by more than rounding.
-        Else ``clear=True``, at a doubt of 1e-3, or with the confidence reached (0 at worst) when the products ran out.
+        ``clear=False`` as soon as a Ritz value in the complement of ``known`` is below the level by
+        more than rounding. Else ``clear=True``, at a doubt of 1e-3, or with the confidence reached
+        (0 at worst) when the products ran out.
 
     Raises:
         ValueError: as ``eigsh``.
         NumericalError: a product has a NaN or inf.
 
-    Cost: about 1/4 (spread / gap)^½ log(n / doubt²) products, gap from the level to the next eigenvalue above it.
-    Source: inertia of the Schur complement of the known pairs; Szegö 1939, 3.41, for the probability.
+    Cost: about 1/4 (spread / gap)^½ log(n / doubt²) products, gap from the level to the next
+    eigenvalue above it.
+    Source: inertia of the Schur complement of the known pairs; Szegö 1939, 3.41, for the
+    probability.
     """
     A = as_operator(H)
     n, held = A.shape[0], known.vectors.shape[1]
     if known.vectors.shape[0] != n:
-        raise ValueError(f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the same H.")
-    if max_products is not None and max_products < 1:
-        raise ValueError(f"max_products must be at least 1, got {max_products}.")
+        raise ValueError(
+            f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the "
+            "same H."
+        )
+    whole(1, max_products=1 if max_products is None else max_products)
     if not np.isfinite(level):
         raise ValueError(f"level must be finite, got {level}.")
     if held == n:
@@ -201,69 +264,54 @@ def certify_below(
         ritz = basis.ritz()
         if ritz.theta[0] < level - noise(A, basis.scale):
             return Certificate(False, 1.0, basis.products)
-        doubt = 0.0 if basis.size == n - held else basis.missed(ritz, level + hidden)
-        if ritz.exhausted:  # invariant to rounding: what it has not seen repeats what it has
-            doubt = min(doubt, DOUBT / 10)
+        doubt = _doubt(basis, ritz, level + hidden)
         if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room:
             return Certificate(True, 1.0 - doubt, basis.products)
         steps = pace.next(basis.products, doubt, DOUBT / 10)
 
 
+def _doubt(basis: Basis, ritz: Ritz, level: float) -> float:
+    """The probability that an eigenvalue below the level has hidden from the Krylov space."""
+    if basis.locked + basis.size == basis.n:
+        return 0.0
+    doubt = basis.missed(ritz, level)
+    # an invariant space to rounding: what it has not seen repeats what it has
+    return min(doubt, DOUBT / 10) if ritz.exhausted else doubt
+
+
 def _fresh_seeds(seed: int, known: Eigenpairs | None, *purpose: int) -> np.random.SeedSequence:
-    """Seeds other than those ``known`` was found with: a start seen before is blind to what it has missed before."""
+    """Seeds other than those ``known`` was found with: a start seen before is blind to what it has
+    missed before.
+    """
     key = () if known is None else (known.vectors.shape[1], known.products, *purpose)
     return np.random.SeedSequence(seed, spawn_key=key)
 
 
 def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
-    """The wanted pairs, with residuals that a fresh product has verified.
-
-    H V is known from the products already spent (Basis.predicted), up to an error E that should be rounding. One more
-    product measures all columns of E at once (Freivalds 1979): for random signs r the mean of ‖E r‖² is ‖E‖_F², so
-    ‖H V r - (H V) r‖ / k^½ is about the error of a column, and FOLD times that joins every bound. One is enough as
-    rounding errors are independent and a cause common to all columns is in this product too. Where it shows more than
-    rounding (H not symmetric, or changing between products), every pair is multiplied anew.
-    """
+    """The wanted pairs, with residuals that a fresh product has verified."""
     basis = search.basis
-    A, scale = basis.H, basis.scale
+    A, rounding = basis.H, noise(basis.H, basis.scale)
     wanted = np.flatnonzero(search.wanted())
     theta, residuals = basis.values[wanted], basis.residuals[wanted]
+    V = basis.Q[torch.as_tensor(wanted, device=A.device)]
     fresh = basis.adopted[wanted]  # products are not known
-    checked = wanted[~fresh]
-    Q = basis.Q
-    V = Q[torch.as_tensor(wanted, device=A.device)]
-    r = np.zeros(basis.locked)
-    r[checked] = signs(len(checked), basis.seeds) / max(1, len(checked)) ** 0.5
-    z, p = combine(torch.as_tensor(r, device=A.device)[:, None], Q[: basis.locked])[0], basis.predicted(r)
-    del basis.Q, Q  # n numbers each: the products below may need the room
-    basis.Z = V[:0]
-    if len(checked):
-        error = float(norm(A @ z - p))
-        basis.products += 1
-        if not np.isfinite(error):
-            raise bad_product(basis.products)
-        search.progress("residuals", basis.products, basis.products + int(fresh.sum()))
-        residuals = residuals + FOLD * error
-        if error > noise(A, scale) / 2:
-            fresh[:] = True
+    error = _verify(basis, wanted[~fresh], int(fresh.sum()), search.progress)
+    residuals = residuals + FOLD * error
+    if error > rounding / 2:
+        fresh[:] = True
     if fresh.any():
-        theta[fresh], residuals[fresh] = _multiply(
-            A, V[torch.as_tensor(fresh, device=A.device)], basis, search.progress
-        )
-    P = basis.P[np.ix_(wanted, wanted)]  # pairs of different sweeps are coupled, which moves a cluster's values
-    drift = np.abs(np.linalg.eigvalsh(P, UPLO="U") - np.sort(basis.values[wanted]))
-    scale = max(scale, float(np.abs(theta).max()))
+        rows = V[torch.as_tensor(fresh, device=A.device)]
+        theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
+    drift = _drift(basis, wanted)
+    scale = max(basis.scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
         stop = Stop.INEXACT
     order = np.argsort(theta)
-    theta, residuals = theta[order], residuals[order] + noise(A, scale)
-    margin = search.margin
-    bounds = np.minimum(residuals + drift, np.maximum(residuals, margin))
-    bounds = np.where(_near_the_cut(theta, residuals, search), np.maximum(bounds, margin), bounds)
+    theta, residuals = theta[order], residuals[order] + rounding
     return Eigenpairs(
         values=torch.as_tensor(theta, device="cpu"),
         vectors=V[torch.as_tensor(order, device=A.device)].T,
-        bounds=torch.as_tensor(bounds, device="cpu"),
+        bounds=torch.as_tensor(_bounds(theta, residuals, drift, search), device="cpu"),
         residuals=torch.as_tensor(residuals, device="cpu"),
         products=basis.products,
         stop=stop,
@@ -276,14 +324,69 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     )
 
 
+def _verify(basis: Basis, checked: Array, more: int, progress: Progress) -> float:
+    """About the error of one column of H V as the products spent give it, V being the checked
+    vectors; ends the basis.
+
+    H V is known from Basis.predicted up to an error E that should be rounding. One more product
+    measures all columns of E at once (Freivalds 1979): for random signs r, the mean of ‖E r‖² is
+    ‖E‖_F², so ‖H V r - (H V) r‖ / k^½ is about the error of a column, and a residual is at most the
+    predicted one plus FOLD times that. One product is enough: rounding errors are independent, and
+    a cause common to all columns is in this product too. Where it shows more than rounding, H is
+    not symmetric or changes between products. ``more`` products will follow.
+    """
+    r = np.zeros(basis.locked)
+    r[checked] = signs(len(checked), basis.seeds) / max(1, len(checked)) ** 0.5
+    z = combine(torch.as_tensor(r, device=basis.H.device)[:, None], basis.Q[: basis.locked])[0]
+    predicted = basis.predicted(r)
+    # n numbers a row: the products below may need the room
+    del basis.Q
+    basis.Z = z.new_empty(0, len(z))
+    if not len(checked):
+        return 0.0
+    error = float(norm(basis.H @ z - predicted))
+    basis.products += 1
+    if not np.isfinite(error):
+        raise bad_product(basis.products)
+    progress("residuals", basis.products, basis.products + more)
+    return error
+
+
+def _drift(basis: Basis, wanted: Array) -> Array:
+    """How far the coupling of pairs from different sweeps moves their values (k,): |eigenvalues of
+    V'HV - theta|.
+    """
+    P = basis.P[np.ix_(wanted, wanted)]
+    drift: Array = np.abs(np.linalg.eigvalsh(P, UPLO="U") - np.sort(basis.values[wanted]))
+    return drift
+
+
+def _bounds(theta: Array, residuals: Array, drift: Array, search: Search) -> Array:
+    """How far the i-th eigenvalue may be from theta[i] (k,).
+
+    |lambda_i - theta_i| <= residual_i + drift_i, where nothing is missed; and it is at most tol ‖H‖
+    where the residuals are, for the probes leave no more open than that. Near the cut it is taken
+    to be tol ‖H‖ at least, since an eigenvalue that the probes leave open shifts the order there.
+    """
+    margin = search.margin
+    bounds: Array = np.minimum(residuals + drift, np.maximum(residuals, margin))
+    near = _near_the_cut(theta, residuals, search)
+    bounds[near] = np.maximum(bounds[near], margin)
+    return bounds
+
+
 def _near_the_cut(theta: Array, residuals: Array, search: Search) -> Array:
-    """Which values could change places with an eigenvalue that the probes leave open, or with one that does: a mask (k,).
+    """Which values could change places with an eigenvalue that the probes leave open, or with one
+    that does: a mask (k,).
 
     Those within tol ‖H‖ of the innermost, and those whose interval touches that of one of them.
     """
     k = len(theta)  # fewer than asked for where the budget ran out
     near = np.zeros(k, bool)
-    for sign, wanted in ((1, range(max(0, k - search.largest), k)), (-1, range(min(k, search.smallest))[::-1])):
+    for sign, wanted in (
+        (1, range(max(0, k - search.largest), k)),
+        (-1, range(min(k, search.smallest))[::-1]),
+    ):
         reach = -np.inf
         for i in wanted:  # from the innermost outwards
             reach = sign * theta[i] + search.margin if reach == -np.inf else reach
@@ -292,7 +395,7 @@ def _near_the_cut(theta: Array, residuals: Array, search: Search) -> Array:
     return near
 
 
-def _multiply(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> tuple[Array, Array]:
+def _recompute(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> tuple[Array, Array]:
     """Rayleigh quotients and residuals of the rows, from fresh products."""
     values, residuals, spent = [], [], basis.products
     for i in range(0, len(rows), BLOCK):
@@ -325,7 +428,9 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
         raise bad_product(1 + int(finite.int().argmin()))
     theta, S = torch.linalg.eigh((M + M.T) / 2)
     scale = float(theta.abs().max())
-    wanted = torch.cat([torch.arange(smallest, device="cpu"), torch.arange(n - largest, n, device="cpu")])
+    wanted = torch.cat(
+        [torch.arange(smallest, device="cpu"), torch.arange(n - largest, n, device="cpu")]
+    )
     V = S[:, wanted].to(A.dtype)
     exact = V.to(torch.float64)
     residuals = torch.linalg.vector_norm(M @ exact - exact * theta[wanted], dim=0)
@@ -336,7 +441,9 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
         bounds=residuals + rounding,
         residuals=residuals + rounding,
         products=n,
-        stop=Stop.INEXACT if bool((residuals > max(tol * scale, rounding)).any()) else Stop.CONVERGED,
+        stop=Stop.INEXACT
+        if bool((residuals > max(tol * scale, rounding)).any())
+        else Stop.CONVERGED,
         largest=largest,
         smallest=smallest,
         scale=scale,
@@ -361,11 +468,19 @@ def _check(
     if not k:
         raise ValueError("largest and smallest are both 0: ask for at least one eigenvalue.")
     if not 0 < tol < 1:
-        raise ValueError(f"tol must lie between 0 and 1, got {tol}: it is relative to the norm of H.")
+        raise ValueError(
+            f"tol must lie between 0 and 1, got {tol}: it is relative to the norm of H."
+        )
     if max_products is not None and max_products < 2 * k + 1:
-        raise ValueError(f"max_products must be at least 2 k + 1 = {2 * k + 1} for k = {k}, got {max_products}.")
+        raise ValueError(
+            f"max_products must be at least 2 k + 1 = {2 * k + 1} for k = {k}, got {max_products}."
+        )
     if max_basis is not None and max_basis < k + 3:
-        raise ValueError(f"max_basis must be at least k + 3 = {k + 3} for k = {k}, got {max_basis}.")
+        raise ValueError(
+            f"max_basis must be at least k + 3 = {k + 3} for k = {k}, got {max_basis}."
+        )
     if known is not None and known.vectors.shape[0] != n:
         size = known.vectors.shape[0]
-        raise ValueError(f"known has vectors of {size} entries, H has {n}: pass pairs of the same operator.")
+        raise ValueError(
+            f"known has vectors of {size} entries, H has {n}: pass pairs of the same operator."
+        )

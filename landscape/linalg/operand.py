@@ -1,8 +1,8 @@
 """What the solvers ask of their operand and their random numbers.
 
-An operand is an ``Operator`` or a dense symmetric tensor, which is wrapped into one. Random vectors are drawn on the
-CPU by a generator made here and then moved, so that every device starts from the same ones; the global state is left
-alone.
+An operand is an ``Operator`` or a dense symmetric tensor, which is wrapped into one. Random vectors
+are drawn on the CPU by a generator made here and then moved, so that every device starts from the
+same ones; the global state is left alone.
 """
 
 from typing import Any
@@ -35,36 +35,52 @@ def as_operator(H: Operator | Tensor) -> Operator:
 
     Raises:
         TypeError: H is no operator, a landscape say.
-        ValueError: H is not square or empty, its dtype is not float32 or float64, or a tensor is not finite or not
-            symmetric to rounding.
+        ValueError: H is not square or empty, its dtype is not float32 or float64, or a tensor is
+            not finite or not symmetric to rounding.
     """
     if not hasattr(H, "shape") or not hasattr(H, "__matmul__"):
-        remedy = "pass ls.Hessian(f), or ls.Hessian(f, at=x)" if hasattr(H, "terms") else "pass an operator or a tensor"
-        raise TypeError(f"H must be an operator or a symmetric tensor (n, n), got {type(H).__name__}: {remedy}.")
+        remedy = (
+            "pass ls.Hessian(f), or ls.Hessian(f, at=x)"
+            if hasattr(H, "terms")
+            else "pass an operator or a tensor"
+        )
+        raise TypeError(
+            f"H must be an operator or a symmetric tensor (n, n), got {type(H).__name__}: {remedy}."
+        )
     shape = tuple(H.shape)
     if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
         raise ValueError(f"H must be a square matrix (n, n) with n at least 1, got shape {shape}.")
     if H.dtype not in FLOATS:
-        raise ValueError(f"H must be float32 or float64, got {H.dtype}: convert it, or the point it is formed at.")
+        raise ValueError(
+            f"H must be float32 or float64, got {H.dtype}: convert it, or the point it is formed "
+            "at."
+        )
     if not isinstance(H, Tensor):
         return H
     H = H.detach()
     largest = H.abs().amax()
     if not bool(torch.isfinite(largest)):
-        raise ValueError("H has a NaN or inf: check that the loss and its derivatives are finite at this point.")
+        raise ValueError(
+            "H has a NaN or inf: check that the loss and its derivatives are finite at this point."
+        )
     gap = (H - H.T).abs().amax()
     if bool(gap > 100 * torch.finfo(H.dtype).eps * largest):
         raise ValueError(
-            f"H is not symmetric: |H - Hᵀ| is up to {float(gap):.2g} beside entries up to {float(largest):.2g}. "
+            f"H is not symmetric: |H - Hᵀ| is up to {float(gap):.2g} beside entries up to "
+            f"{float(largest):.2g}. "
             "Pass (H + H.T) / 2 if its symmetric part is meant."
         )
     return Dense(H)
 
 
 def gaussian(shape: tuple[int, ...], seeds: np.random.SeedSequence, H: Operator) -> Tensor:
-    """Standard normal numbers from the next child of ``seeds``, in the dtype and on the device of H."""
+    """Standard normal numbers from the next child of ``seeds``, in the dtype and on the device of
+    H.
+    """
     (child,) = seeds.spawn(1)
-    generator = torch.Generator(device="cpu").manual_seed(int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    generator = torch.Generator(device="cpu").manual_seed(
+        int(child.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    )
     return torch.randn(shape, generator=generator, dtype=H.dtype, device="cpu").to(H.device)
 
 
@@ -81,4 +97,6 @@ def noise(H: Operator, scale: float) -> float:
 
 def bad_product(number: int) -> NumericalError:
     """The error for a product that is not finite."""
-    return NumericalError(f"product {number} with H has a NaN or inf: check that the loss is finite at this point.")
+    return NumericalError(
+        f"product {number} with H has a NaN or inf: check that the loss is finite at this point."
+    )

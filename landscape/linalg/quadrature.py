@@ -1,11 +1,13 @@
 """The spectral density by stochastic Lanczos quadrature, and what it says for certain about counts.
 
-A random unit vector z sees H as a measure of masses (z·u_i)² at the eigenvalues lambda_i; `steps` products give T_p,
-whose Gauss rule has its first 2 steps - 1 moments. The mean over probes, again a measure, is compressed to one Gauss
-rule with m nodes x_j, weights w_j by Lanczos in float64 on the nodes of all probes; probe p's own masses on these
-common nodes follow from the same basis, exact for its first m moments. Sources: Ubaru, Chen & Saad 2017, SIMAX 38:1075
-(quadrature); Golub & Meurant 2010, Matrices, Moments and Quadrature, ch. 6 (Gauss rules); Karlin & Studden 1966,
-Tchebycheff Systems, ch. IV (Chebyshev-Markov-Stieltjes inequalities: the mass beyond a point, from the moments alone).
+A random unit vector z sees H as a measure of masses (z·u_i)² at the eigenvalues lambda_i; `steps`
+products give T_p, whose Gauss rule has its first 2 steps - 1 moments. The mean over probes, again a
+measure, is compressed to one Gauss rule with m nodes x_j, weights w_j by Lanczos in float64 on the
+nodes of all probes; probe p's own masses on these common nodes follow from the same basis, exact
+for its first m moments. Sources: Ubaru, Chen & Saad 2017, SIMAX 38:1075 (quadrature); Golub &
+Meurant 2010, Matrices, Moments and Quadrature, ch. 6 (Gauss rules); Karlin & Studden 1966,
+Tchebycheff Systems, ch. IV (Chebyshev-Markov-Stieltjes inequalities: the mass beyond a point, from
+the moments alone).
 """
 
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from landscape.linalg.operand import as_operator, bad_product, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, Result, result
 from landscape.results.statistics import interval
+from landscape.specs import whole
 
 MEMORY = 2**25  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
@@ -33,21 +36,28 @@ SUMS = 1e-12  # rounding of a sum of masses
 @result("spectral-density")
 @dataclass(frozen=True, eq=False)
 class SpectralDensity(Result):
-    """The spectrum as point masses: a share ``weights[j]`` ± ``errors[j]`` of it lies around ``nodes[j]``."""
+    """The spectrum as point masses: a share ``weights[j]`` ± ``errors[j]`` of it lies around
+    ``nodes[j]``.
+    """
 
     nodes: Tensor  # (m,) ascending, float64, on the CPU
     weights: Tensor  # (m,) positive, sum 1
     errors: Tensor  # (m,) one standard error between probes
-    masses: Tensor  # (probes, m) of each probe on the same nodes; their mean is weights; single ones may be negative
+    # (probes, m) of each probe on the same nodes; their mean is weights; single ones may be
+    # negative
+    masses: Tensor
     diagonal: Tensor  # (m,) of the Jacobi matrix behind nodes and weights
     offdiagonal: Tensor  # (m - 1,)
     dimension: int  # n
     products: int
     rounding: float  # of an eigenvalue, in the units of H
-    complete: bool  # every probe's space was invariant: the nodes are eigenvalues, none lies between them
+    # every probe's space was invariant: the nodes are eigenvalues, none lies between them
+    complete: bool
 
     def moment(self, k: int) -> Estimate:
-        """The mean of lambda^k over the spectrum, k = 0, 1, ...; for k < m all of the error is the probes'."""
+        """The mean of lambda^k over the spectrum, k = 0, 1, ...; for k < m all of the error is the
+        probes'.
+        """
         if k < 0:
             raise ValueError(f"k must be 0 or more, got {k}.")
         samples = (self.masses @ self.nodes**k).numpy()
@@ -58,31 +68,44 @@ class SpectralDensity(Result):
         """How many eigenvalues lie in [lo, hi]; either may be infinite.
 
         Returns:
-            ``value`` from the nodes, a node at an end counted half of what is uncertain there; ``error``, one standard
-            error between probes. [``low``, ``high``] takes the least and the most mass that the moments allow in the
-            interval (Chebyshev, Markov, Stieltjes), and around each what random vectors make of c eigenvalues with 95
-            % confidence: their mean mass is c/n times chi²(c probes) / (c probes), nearly, or wider where the probes
-            spread more than that.
+            ``value`` from the nodes, a node at an end counted half of what is uncertain there;
+            ``error``, one standard error between probes. [``low``, ``high``] takes the least and
+            the most mass that the moments allow in the interval (Chebyshev, Markov, Stieltjes), and
+            around each what random vectors make of c eigenvalues with 95 % confidence: their mean
+            mass is c/n times chi²(c probes) / (c probes), nearly, or wider where the probes spread
+            more than that.
         """
         if not lo <= hi:
             raise ValueError(f"count needs lo <= hi, got lo={lo}, hi={hi}.")
-        left_least, left_most = self._below(lo - self.rounding)[0], self._below(lo + self.rounding)[1]
-        right_least, right_most = self._below(hi - self.rounding)[0], self._below(hi + self.rounding)[1]
+        left_least, left_most = (
+            self._below(lo - self.rounding)[0],
+            self._below(lo + self.rounding)[1],
+        )
+        right_least, right_most = (
+            self._below(hi - self.rounding)[0],
+            self._below(hi + self.rounding)[1],
+        )
         least = max(0.0, right_least - left_most)
         most = min(1.0, max(least, right_most - left_least))
         n, probes = self.dimension, len(self.masses)
-        inside = ((self.nodes >= lo - self.rounding) & (self.nodes <= hi + self.rounding)).to(self.masses)
+        inside = ((self.nodes >= lo - self.rounding) & (self.nodes <= hi + self.rounding)).to(
+            self.masses
+        )
         error = float((self.masses @ inside).std()) * n / probes**0.5
         low = min(_fewest(n * (least - SUMS), n, probes), n * least - 1.96 * error)
         high = max(n - _fewest(n * (1 - most - SUMS), n, probes), n * most + 1.96 * error)
         value = n * min(1.0, float(self.weights @ inside) if self.complete else (least + most) / 2)
-        return Estimate(value, error, min(max(0.0, low), value), max(min(float(n), high), value), self.products)
+        return Estimate(
+            value, error, min(max(0.0, low), value), max(min(float(n), high), value), self.products
+        )
 
     def _below(self, x: float) -> tuple[float, float]:
-        """The least mass in (-inf, x) and the most in (-inf, x], over all measures with these moments.
+        """The least mass in (-inf, x) and the most in (-inf, x], over all measures with these
+        moments.
 
-        Among them is one with an atom at x, of the greatest mass any of them has there: the Gauss rule whose last
-        diagonal entry is moved until x is a node. What lies below the atom is the least, the atom included the most.
+        Among them is one with an atom at x, of the greatest mass any of them has there: the Gauss
+        rule whose last diagonal entry is moved until x is a node. What lies below the atom is the
+        least, the atom included the most.
         """
         if np.isinf(x):
             return (0.0, 0.0) if x < 0 else (1.0, 1.0)
@@ -95,7 +118,8 @@ class SpectralDensity(Result):
         for j in range(1, len(a) - 1):
             ratio = x - a[j] - b[j - 1] ** 2 / (ratio or np.finfo(float).tiny)
         last = x - b[-1] ** 2 / (ratio or np.finfo(float).tiny)
-        moved = np.append(a[:-1], np.clip(last, -1e8 * size, 1e8 * size))  # a node at infinity has no mass
+        # a node at infinity has no mass
+        moved = np.append(a[:-1], np.clip(last, -1e8 * size, 1e8 * size))
         nodes, S = eigh_tridiagonal(moved, b)
         atom = int(np.abs(nodes - x).argmin())
         mass = S[0] ** 2
@@ -108,28 +132,34 @@ class SpectralDensity(Result):
 
 
 def spectral_density(
-    H: Operator | Tensor, probes: int = 10, steps: int = 80, seed: int = 0, *, progress: Progress = silent
+    H: Operator | Tensor,
+    probes: int = 10,
+    steps: int = 80,
+    seed: int = 0,
+    *,
+    progress: Progress = silent,
 ) -> SpectralDensity:
     """Estimate the distribution of all eigenvalues of a symmetric operator.
 
     Args:
-        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ v`` or ``H @ V``; or a dense
+        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ v`` or ``H @
+            V``; or a dense
         symmetric tensor. probes: independent random vectors, at least 2: one has no standard error.
         steps: products for each, at least 2 (n are enough): how finely the spectrum is resolved.
         seed: of generators made here; the global random state is neither read nor moved.
 
     Raises:
-        ValueError: fewer than 2 probes or steps, or H is not square, of another dtype, or a tensor that is not
+        ValueError: fewer than 2 probes or steps, or H is not square, of another dtype, or a tensor
+            that is not
         symmetric. NumericalError: a product has a NaN or inf.
 
-    Cost: ``probes`` x ``steps`` products, side by side in blocks while their bases fit 32 MiB; else a basis of
+    Cost: ``probes`` x ``steps`` products, side by side in blocks while their bases fit 32 MiB; else
+    a basis of
         ``steps`` vectors. The standard error of a weight w is about sqrt(2 w / (n probes)).
     """
     A = as_operator(H)
     n = A.shape[0]
-    for name, given in (("probes", probes), ("steps", steps)):
-        if given < 2:
-            raise ValueError(f"{name} must be at least 2, got {given}.")
+    whole(2, probes=probes, steps=steps)
     steps = min(steps, n)
     seeds = np.random.SeedSequence(seed)
     together = max(1, min(probes, MEMORY // (steps * n * A.dtype.itemsize)))
@@ -163,9 +193,16 @@ def spectral_density(
 
 
 def _gauss_rules(
-    A: Operator, count: int, steps: int, seeds: np.random.SeedSequence, spent: int, tell: Callable[[int], None]
+    A: Operator,
+    count: int,
+    steps: int,
+    seeds: np.random.SeedSequence,
+    spent: int,
+    tell: Callable[[int], None],
 ) -> list[tuple[Array, Array, bool]]:
-    """The nodes and weights that ``count`` random vectors see, and whether that is all; run side by side, read once."""
+    """The nodes and weights that ``count`` random vectors see, and whether that is all; run side by
+    side, read once.
+    """
     n, tiny = A.shape[0], torch.finfo(A.dtype).tiny
     Q = torch.empty(count, steps + 1, n, dtype=A.dtype, device=A.device)
     a, b = torch.zeros(2, count, steps, dtype=torch.float64, device=A.device)
@@ -186,15 +223,21 @@ def _gauss_rules(
         fine = np.isfinite(diagonals[p]) & np.isfinite(betas[p])
         if not fine.all():
             raise bad_product(spent + int(np.argmin(fine)) * count + p + 1)
-        flat = np.flatnonzero(betas[p] <= noise(A, float(max(np.abs(diagonals[p]).max(), betas[p].max()))))
+        flat = np.flatnonzero(
+            betas[p] <= noise(A, float(max(np.abs(diagonals[p]).max(), betas[p].max())))
+        )
         m = int(flat[0]) + 1 if flat.size else steps
         nodes, S = eigh_tridiagonal(diagonals[p, :m], betas[p, : m - 1])
         rules.append((nodes, S[0] ** 2, bool(flat.size) or m == n))
     return rules
 
 
-def _common(rules: list[tuple[Array, Array]], steps: int, rounding: float) -> tuple[Array, Array, Array, Array]:
-    """Jacobi matrix (a, b) and nodes of the mean measure, and each probe's masses (probes, m) on these nodes."""
+def _common(
+    rules: list[tuple[Array, Array]], steps: int, rounding: float
+) -> tuple[Array, Array, Array, Array]:
+    """Jacobi matrix (a, b) and nodes of the mean measure, and each probe's masses (probes, m) on
+    these nodes.
+    """
     P = len(rules)
     x = np.concatenate([nodes for nodes, _ in rules])
     start = np.sqrt(np.concatenate([weights for _, weights in rules]) / P)
@@ -214,19 +257,26 @@ def _common(rules: list[tuple[Array, Array]], steps: int, rounding: float) -> tu
         Q.append(w / beta)
     nodes, S = eigh_tridiagonal(np.array(a), np.array(b))
     S = S * np.where(S[0] < 0, -1.0, 1.0)
-    shares = (np.stack(Q, 1) @ S) * start[:, None] * S[0]  # (nodes of all probes, m): what one gives to another
+    # (nodes of all probes, m): what one gives to another
+    shares = (np.stack(Q, 1) @ S) * start[:, None] * S[0]
     masses = np.zeros((P, len(nodes)))
     np.add.at(masses, owner, shares)
     return np.array(a), np.array(b), nodes, P * masses
 
 
 def _fewest(mass: float, n: int, probes: int) -> float:
-    """The least number c of eigenvalues that shows n times this mean mass, or more, in at least 2.5 % of draws."""
+    """The least number c of eigenvalues that shows n times this mean mass, or more, in at least 2.5
+    % of draws.
+    """
     if mass > n / 2:  # what is left over is the smaller number, and the better known
         rest = n - mass
         if chi2.cdf(probes * rest, probes) <= 0.025:  # not even one is left over
             return mass
-        return n - float(brentq(lambda c: chi2.cdf(probes * rest, probes * c) - 0.025, rest, 9 + 9 * rest))
-    if mass < 1e-9 or chi2.sf(probes * mass, probes * mass) <= 0.025:  # far less than one eigenvalue
+        return n - float(
+            brentq(lambda c: chi2.cdf(probes * rest, probes * c) - 0.025, rest, 9 + 9 * rest)
+        )
+    if (
+        mass < 1e-9 or chi2.sf(probes * mass, probes * mass) <= 0.025
+    ):  # far less than one eigenvalue
         return max(mass, 0.0)
     return float(brentq(lambda c: chi2.sf(probes * mass, probes * c) - 0.025, 1e-12, mass))

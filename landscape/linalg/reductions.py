@@ -1,10 +1,10 @@
 """Dots, norms and projections that stay accurate for millions of float32 entries.
 
-Q: (m, n), orthonormal vectors in its rows. Coefficients and norms are float64 on the device of their input.
-A float32 matrix-vector product on a CPU adds its n terms one after another: at n = 1e7 a dot is off by 6e-4 and a norm
-by 3e-4. Here each slice of a vector is multiplied in its own dtype and summed pairwise (what ``Tensor.sum`` does), and
-the slices' sums are added in float64: an error of about eps |q| |w| / sqrt(n), without a float64 copy. Float64 needs
-none of this.
+Q: (m, n), orthonormal vectors in its rows. Coefficients and norms are float64 on the device of
+their input. A float32 matrix-vector product on a CPU adds its n terms one after another: at n = 1e7
+a dot is off by 6e-4 and a norm by 3e-4. Here each slice of a vector is multiplied in its own dtype
+and summed pairwise (what ``Tensor.sum`` does), and the slices' sums are added in float64: an error
+of about eps |q| |w| / sqrt(n), without a float64 copy. Float64 needs none of this.
 """
 
 import torch
@@ -28,14 +28,17 @@ def norm(v: Tensor) -> Tensor:
     if v.dtype == torch.float64:
         return v.square().sum().sqrt()
     low, high = torch.aminmax(v)
-    largest = torch.maximum(-low, high).clamp_min(torch.finfo(v.dtype).tiny)  # or the squares leave float32's range
+    # or the squares leave float32's range
+    largest = torch.maximum(-low, high).clamp_min(torch.finfo(v.dtype).tiny)
     width = _width(v[None])
     parts = [(v[i : i + width] / largest).square().sum() for i in range(0, v.shape[0], width)]
     return torch.stack(parts).sum(dtype=torch.float64).sqrt() * largest
 
 
 def orthogonalise(w: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients (m,) of w (n,) in the rows of Q, and the part of w orthogonal to them (a new tensor)."""
+    """Coefficients (m,) of w (n,) in the rows of Q, and the part of w orthogonal to them (a new
+    tensor).
+    """
     if not Q.shape[0]:
         return w.new_zeros(0, dtype=torch.float64), w.clone()
     c = dots(Q, w)
@@ -45,7 +48,9 @@ def orthogonalise(w: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def combine(S: Tensor, Q: Tensor, out: Tensor | None = None) -> Tensor:
-    """Sᵀ Q (p, n) for S (m, p) float64: combinations of the rows of Q, by slices; ``out`` may be its first rows."""
+    """Sᵀ Q (p, n) for S (m, p) float64: combinations of the rows of Q, by slices; ``out`` may be
+    its first rows.
+    """
     S = S.to(Q.device, Q.dtype)
     out = Q.new_empty(S.shape[1], Q.shape[1]) if out is None else out
     width = _width(Q)

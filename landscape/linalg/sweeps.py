@@ -1,7 +1,8 @@
 """Sweeps, one Krylov space each, until a random start finds nothing more beyond the cut.
 
-The cut is the innermost wanted value of an end; a probe is a sweep after all the wanted pairs are locked. Its doubt is
-the probability that an eigenvalue tol ‖H‖ beyond the cut has hidden from its start (Basis.missed).
+The cut is the innermost wanted value of an end; a probe is a sweep after all the wanted pairs are
+locked. Its doubt is the probability that an eigenvalue tol ‖H‖ beyond the cut has hidden from its
+start (Basis.missed).
 """
 
 import numpy as np
@@ -10,14 +11,22 @@ from landscape.core import Progress
 from landscape.linalg.krylov import Array, Basis, Ritz
 from landscape.linalg.operand import noise
 
-DOUBT = 1e-2  # a probe stops when anything beyond the cut would have hidden from it with at most this probability
+# a probe stops when anything beyond the cut would have hidden from it with at most this probability
+DOUBT = 1e-2
 
 
 class Search:
     """Sweeps, one Krylov space each, until a probe finds nothing more."""
 
-    def __init__(self, basis: Basis, largest: int, smallest: int, tol: float, budget: int, progress: Progress) -> None:
-        self.basis, self.largest, self.smallest, self.k = basis, largest, smallest, largest + smallest
+    def __init__(
+        self, basis: Basis, largest: int, smallest: int, tol: float, budget: int, progress: Progress
+    ) -> None:
+        self.basis, self.largest, self.smallest, self.k = (
+            basis,
+            largest,
+            smallest,
+            largest + smallest,
+        )
         self.tol, self.budget, self.progress = tol, budget, progress
         self.longest = 20  # products of the longest sweep that found something
         self.confidence = 0.0
@@ -26,6 +35,12 @@ class Search:
     def margin(self) -> float:
         """tol ‖H‖, less the rounding of the scale."""
         return self.tol * (self.basis.scale - noise(self.basis.H, self.basis.scale))
+
+    @property
+    def goal(self) -> float:
+        """What a residual may be: tol ‖H‖ less the rounding that the bounds will include, or half."""
+        goal = self.tol * self.basis.scale
+        return max(goal / 2, goal - 2.5 * noise(self.basis.H, self.basis.scale))
 
     def run(self, probes: int) -> bool:
         """Lock the wanted pairs; whether the budget sufficed."""
@@ -53,7 +68,8 @@ class Search:
         """One Krylov space.
 
         Returns:
-            None: out of budget; empty: it locked new pairs; else the probabilities (2,) that its start hid something
+            None: out of budget; empty: it locked new pairs; else the probabilities (2,) that its
+                start hid something
             above the upper cut, below the lower one.
         """
         basis = self.basis
@@ -62,24 +78,24 @@ class Search:
             return None
         basis.start()
         missed, pace = np.ones(2), Pace()
-        steps = 4 if basis.locked >= self.k else self.k - basis.locked + 4
+        steps = max(0, self.k - basis.locked) + 4
         while True:
             basis.grow(max(1, min(steps, basis.room, self.budget - basis.products)))
             self.progress("eigenvalues", basis.products, None)
             ritz = basis.ritz()
             old, new = self.select(ritz)
-            worst = float(ritz.residuals[new].max(initial=0.0))
-            goal = self.tol * basis.scale
-            goal = max(goal / 2, goal - 2.5 * noise(basis.H, basis.scale))  # the bounds will include the rounding
-            if basis.locked > self.k and (len(new) or self.crowded(ritz)):  # a find may couple to the spare vectors
+            if self._spare_in_the_way(ritz, new):
                 basis.lock(ritz, old, new[:0])
                 basis.start()
                 continue
-            if len(new) and (ritz.exhausted or (worst <= goal and len(old) + len(new) == self.k)):
+            worst, goal = float(ritz.residuals[new].max(initial=0.0)), self.goal
+            converged = worst <= goal and len(old) + len(new) == self.k
+            if len(new) and (ritz.exhausted or converged):
                 basis.lock(ritz, old, np.concatenate([new, self.spare(ritz, old, new)]))
                 return np.zeros(0)
             if not len(new):
                 missed, settled = self.missed(ritz, missed)
+                worst, goal = float(missed.max()), DOUBT
                 if settled or ritz.exhausted or basis.products - before >= self.longest:
                     basis.count_signs()
                     return missed
@@ -88,16 +104,25 @@ class Search:
                 return None
             if not basis.room:
                 basis.restart(ritz, self.keep(ritz, new))
-            steps = pace.next(basis.products, *((worst, goal) if len(new) else (float(missed.max()), DOUBT)))
+            steps = pace.next(basis.products, worst, goal)
+
+    def _spare_in_the_way(self, ritz: Ritz, new: Array) -> bool:
+        """Whether spare vectors must go: new pairs may couple to them, or are close to a cut."""
+        return self.basis.locked > self.k and bool(len(new) or self.crowded(ritz))
 
     def cuts(self) -> tuple[float, float, float, float]:
-        """The innermost locked values from above and from below, and how far a Ritz value must pass each to count."""
+        """The innermost locked values from above and from below, and how far a Ritz value must pass
+        each to count.
+        """
         basis = self.basis
         if basis.locked < self.k:
             return -np.inf, np.inf, 0.0, 0.0
         order = np.argsort(basis.values)
         least = noise(basis.H, basis.scale)
-        upper, lower = order[-self.largest] if self.largest else order[-1], order[max(0, self.smallest - 1)]
+        upper, lower = (
+            order[-self.largest] if self.largest else order[-1],
+            order[max(0, self.smallest - 1)],
+        )
         return (
             float(basis.values[upper]),
             float(basis.values[lower]),
@@ -111,7 +136,9 @@ class Search:
         return (rank < self.smallest) | (rank >= len(rank) - self.largest)
 
     def select(self, ritz: Ritz) -> tuple[Array, Array]:
-        """The wanted pairs: indices among the locked ones, and among the Ritz pairs. A tie goes to the locked."""
+        """The wanted pairs: indices among the locked ones, and among the Ritz pairs. A tie goes to
+        the locked.
+        """
         basis = self.basis
         _, _, above, below = self.cuts()
         held, total = basis.locked, basis.locked + len(ritz.theta)
@@ -126,17 +153,22 @@ class Search:
         return np.flatnonzero(chosen[:held]), np.flatnonzero(chosen[held:])
 
     def spare(self, ritz: Ritz, old: Array, new: Array) -> Array:
-        """Indices of further Ritz pairs to lock, converged or not, so that the probe has a wider gap to see across.
+        """Indices of further Ritz pairs to lock, converged or not, so that the probe has a wider
+        gap to see across.
 
-        With pairs of residual r_i and theta_i < x locked, H has nothing above x if PHP has nothing above
-        x - sum r_i² / (x - theta_i): the Schur complement. Lock down to where this gains most.
+        With pairs of residual r_i and theta_i < x locked, H has nothing above x if PHP has nothing
+        above x - sum r_i² / (x - theta_i): the Schur complement. Lock down to where this gains
+        most.
         """
         if ritz.exhausted or len(old) + len(new) < self.k:
             return new[:0]
         found, room = [], self.basis.rows - self.k - 30
         rest = np.setdiff1d(np.arange(len(ritz.theta)), new)
         wanted = np.sort(np.concatenate([self.basis.values[old], ritz.theta[new]]))
-        ends = ((self.largest, 1, wanted[-self.largest]), (self.smallest, -1, wanted[self.smallest - 1]))
+        ends = (
+            (self.largest, 1, wanted[-self.largest]),
+            (self.smallest, -1, wanted[self.smallest - 1]),
+        )
         for count, sign, cut in ends:
             if count and len(rest) > 1:
                 order = rest[::-1] if sign > 0 else rest
@@ -148,7 +180,9 @@ class Search:
         return np.unique(np.concatenate(found)) if found else new[:0]
 
     def keep(self, ritz: Ritz, new: Array) -> Array:
-        """Indices of the Ritz pairs that survive a restart: the wanted, and a third of the others at the same ends."""
+        """Indices of the Ritz pairs that survive a restart: the wanted, and a third of the others
+        at the same ends.
+        """
         m = len(ritz.theta)
         spare = (m - len(new)) // 3
         low = int((new < m / 2).sum()) if self.largest else len(new)
@@ -160,28 +194,40 @@ class Search:
         return np.concatenate([np.arange(low), np.arange(m - high, m)])
 
     def beyond(self) -> list[tuple[int, int, float, float]]:
-        """For each end asked for: its number, its sign, and the points near and far (tol ‖H‖) beyond its cut.
+        """For each end asked for: its number, its sign, and the points near and far (tol ‖H‖)
+        beyond its cut.
 
-        A probe must show that nothing is beyond them. They are moved inwards by what the spare vectors may hide.
+        A probe must show that nothing is beyond them. They are moved inwards by what the spare
+        vectors may hide.
         """
         upper, lower, above, below = self.cuts()
         basis, margin = self.basis, self.margin
         points = []
-        for end, count, sign, cut, slack in ((0, self.largest, 1, upper, above), (1, self.smallest, -1, lower, below)):
+        for end, count, sign, cut, slack in (
+            (0, self.largest, 1, upper, above),
+            (1, self.smallest, -1, lower, below),
+        ):
             if count:
                 gaps = sign * (cut - basis.values)
                 spare = (gaps > 0) & ~self.wanted()
-                hidden = float((basis.residuals[spare] ** 2 / (gaps[spare] + max(slack, margin))).sum())  # see spare
+                # see spare
+                hidden = float(
+                    (basis.residuals[spare] ** 2 / (gaps[spare] + max(slack, margin))).sum()
+                )
                 near, far = max(slack, 0.1 * margin) - hidden, max(slack, margin) - hidden
                 points.append((end, sign, cut + sign * near, cut + sign * far))
         return points
 
     def crowded(self, ritz: Ritz) -> bool:
         """Whether a Ritz value has come so close to a cut that spare vectors are in the way."""
-        return any(sign * ritz.theta[-1 + end] >= sign * near for end, sign, near, _ in self.beyond())
+        return any(
+            sign * ritz.theta[-1 + end] >= sign * near for end, sign, near, _ in self.beyond()
+        )
 
     def missed(self, ritz: Ritz, before: Array) -> tuple[Array, bool]:
-        """Probabilities (2,) that an eigenvalue tol ‖H‖ beyond a cut has hidden; whether the probe has seen enough."""
+        """Probabilities (2,) that an eigenvalue tol ‖H‖ beyond a cut has hidden; whether the probe
+        has seen enough.
+        """
         missed, settled = before, True
         for end, _, _, far in self.beyond():
             if not self.basis.restarted:
@@ -191,7 +237,9 @@ class Search:
 
 
 class Pace:
-    """How many steps to take before the host looks again: half of what the last two looks predict."""
+    """How many steps to take before the host looks again: half of what the last two looks
+    predict.
+    """
 
     def __init__(self) -> None:
         self.last: tuple[int, float] | None = None

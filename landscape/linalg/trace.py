@@ -1,8 +1,10 @@
-"""The trace of a symmetric operator by Hutch++ (Meyer, Musco, Musco & Woodruff 2021, SOSA), with an honest error.
+"""The trace of a symmetric operator by Hutch++ (Meyer, Musco, Musco & Woodruff 2021, SOSA), with an
+honest error.
 
-A third of the products sketches the range of H (Y = H G, Q its orthonormal basis), a third gives tr(QᵀHQ) exactly, a
-third estimates the rest: z' H z for independent z on the sphere of radius sqrt(n - q) in the complement of Q. These
-samples are independent, so their spread is the standard error, and Student's t makes it an interval.
+A third of the products sketches the range of H (Y = H G, Q its orthonormal basis), a third gives
+tr(QᵀHQ) exactly, a third estimates the rest: z' H z for independent z on the sphere of radius
+sqrt(n - q) in the complement of Q. These samples are independent, so their spread is the standard
+error, and Student's t makes it an interval.
 """
 
 import numpy as np
@@ -16,30 +18,39 @@ from landscape.results import Estimate
 from landscape.results.statistics import exact, interval
 
 
-def trace(H: Operator | Tensor, *, probes: int = 30, seed: int = 0, progress: Progress = silent) -> Estimate:
+def trace(
+    H: Operator | Tensor, *, probes: int = 30, seed: int = 0, progress: Progress = silent
+) -> Estimate:
     """Estimate the trace of a symmetric operator.
 
     Args:
-        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ V``; or a dense symmetric tensor.
-        probes: products to spend, at least 6: a third of them are independent samples, and one has no standard error.
+        H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ V``; or a dense
+            symmetric tensor.
+        probes: products to spend, at least 6: a third of them are independent samples, and one has
+            no standard error.
         seed: of generators made here; the global random state is neither read nor moved.
 
     Returns:
-        ``value`` with ``error``, one standard error, and the 95 % interval, in the units of H. When n <= probes the
-        trace is read off exactly, with error 0 and n products.
+        ``value`` with ``error``, one standard error, and the 95 % interval, in the units of H. When
+        n <= probes the trace is read off exactly, with error 0 and n products.
 
     Raises:
-        ValueError: fewer than 6 probes, or H is not square, of another dtype, or a tensor that is not symmetric.
+        ValueError: fewer than 6 probes, or H is not square, of another dtype, or a tensor that is
+            not symmetric.
         NumericalError: a product has a NaN or inf; the message says which.
 
-    Cost: ``probes`` products; a third of ``probes`` vectors are held twice. The error falls as 1 / probes where the
-        spectrum decays, as 1 / sqrt(probes) where it is flat: one sample's variance is 2 ‖PHP - c P‖_F², c its mean
-        diagonal.
+    Cost: ``probes`` products; a third of ``probes`` vectors are held twice. The error falls as 1 /
+    probes where the
+        spectrum decays, as 1 / sqrt(probes) where it is flat: one sample's variance is 2 ‖PHP - c
+        P‖_F², c its mean diagonal.
     """
     A = as_operator(H)
     n = A.shape[0]
     if probes < 6:
-        raise ValueError(f"probes must be at least 6, got {probes}: a third are samples, one has no standard error.")
+        raise ValueError(
+            f"probes must be at least 6, got {probes}: a third are samples, one has no standard "
+            "error."
+        )
     if n <= probes:
         return _exact(A, progress)
     seeds = np.random.SeedSequence(seed)
@@ -84,7 +95,9 @@ def _quadratic(V: Tensor, W: Tensor) -> Tensor:
 
 
 def _orthonormal(Y: Tensor) -> Tensor:
-    """Orthonormal rows that span those of Y, which it overwrites; a row that depends on the others is left out."""
+    """Orthonormal rows that span those of Y, which it overwrites; a row that depends on the others
+    is left out.
+    """
     size, kept = float(torch.stack([norm(y) for y in Y]).max()), 0
     for y in Y:
         _, w = orthogonalise(y, Y[:kept])

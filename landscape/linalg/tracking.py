@@ -1,7 +1,8 @@
 """Both ends of a spectrum that changes slowly: Rayleigh-Ritz started at the last vectors.
 
-S: (n, r) orthonormal columns, HS: (n, r) their products. Every round adds the residuals of the top and the bottom Ritz vector, so that
-r - (columns at the start) grows by two a round; the residual norms, computed from HS, bound each Ritz value's distance from an eigenvalue.
+S: (n, r) orthonormal columns, HS: (n, r) their products. Every round adds the residuals of the top
+and the bottom Ritz vector, so that r - (columns at the start) grows by two a round; the residual
+norms, computed from HS, bound each Ritz value's distance from an eigenvalue.
 """
 
 from dataclasses import dataclass
@@ -25,10 +26,13 @@ class Ends:
     vectors: Tensor  # (n, 2): top and bottom, what the next refresh starts at
     products: int
     rayleigh: float  # of the gradient; NaN without one
-    negative_share: float  # of |g|^2 in the Ritz vectors whose value is negative by more than its bound
+    # of |g|^2 in the Ritz vectors whose value is negative by more than its bound
+    negative_share: float
 
 
-def refresh(H: Operator, known: Tensor | None, gradient: Tensor | None, rounds: int, tol: float = 1e-3) -> Ends:
+def refresh(
+    H: Operator, known: Tensor | None, gradient: Tensor | None, rounds: int, tol: float = 1e-3
+) -> Ends:
     """The ends of H from the last ones (n, 2) or, with None, from a random start of a fixed seed.
 
     Raises:
@@ -39,11 +43,17 @@ def refresh(H: Operator, known: Tensor | None, gradient: Tensor | None, rounds: 
     n = H.shape[0]
     start = known if known is not None else gaussian((n, 2), np.random.SeedSequence(0), H)
     use = gradient is not None and bool(gradient.norm() > 0)
-    block = torch.cat([gradient[:, None] / gradient.norm(), start], dim=1) if use and gradient is not None else start
+    block = (
+        torch.cat([gradient[:, None] / gradient.norm(), start], dim=1)
+        if use and gradient is not None
+        else start
+    )
     S, HS = _grow(start[:, :0], start[:, :0], block, H)
     for _ in range(rounds if known is not None else 10 * rounds):
         values, U, residuals = _ritz(S, HS)
-        if S.shape[1] >= n or max(residuals[0], residuals[-1]) <= tol * max(abs(values[0]), abs(values[-1])):
+        if S.shape[1] >= n or max(residuals[0], residuals[-1]) <= tol * max(
+            abs(values[0]), abs(values[-1])
+        ):
             break
         more = HS @ U[:, [0, -1]] - S @ (U[:, [0, -1]] * U.new_tensor([values[0], values[-1]]))
         width = S.shape[1]
@@ -55,11 +65,22 @@ def refresh(H: Operator, known: Tensor | None, gradient: Tensor | None, rounds: 
     if use and gradient is not None:
         g = gradient / gradient.norm()
         rayleigh = float(HS[:, 0] @ S[:, 0])
-        negative = torch.tensor([v < -r for v, r in zip(values, residuals, strict=True)], device=U.device)
-        share = float((U[:, negative].T @ (S.T @ g)).square().sum()) if bool(negative.any()) else 0.0
+        negative = torch.tensor(
+            [v < -r for v, r in zip(values, residuals, strict=True)], device=U.device
+        )
+        share = (
+            float((U[:, negative].T @ (S.T @ g)).square().sum()) if bool(negative.any()) else 0.0
+        )
     return Ends(
-        values[-1], values[0], residuals[-1], residuals[0], S @ U[:, [-1, 0]], S.shape[1], rayleigh, share
-    )  # fmt: skip
+        values[-1],
+        values[0],
+        residuals[-1],
+        residuals[0],
+        S @ U[:, [-1, 0]],
+        S.shape[1],
+        rayleigh,
+        share,
+    )
 
 
 def _ritz(S: Tensor, HS: Tensor) -> tuple[list[float], Tensor, list[float]]:

@@ -1,9 +1,11 @@
 """The band of a minimum-energy path: images that feel the gradient across it, and springs along it.
 
-X: (m, n) the images, a first and b last. An image feels the part of the gradient that is perpendicular to the path and, along
-the path, springs to its neighbours (Henkelman & Jonsson 2000, J. Chem. Phys. 113:9978, for the tangent); one at the top of the path climbs
-instead (Henkelman, Uberuaga, Jonsson 2000, J. Chem. Phys. 113:9901). Images are moved by FIRE (Bitzek et al. 2006, Phys. Rev.
-Lett. 97:170201), each in units of its own curvature. On a torus the images run on without leaps.
+X: (m, n) the images, a first and b last. An image feels the part of the gradient that is
+perpendicular to the path and, along the path, springs to its neighbours (Henkelman & Jonsson 2000,
+J. Chem. Phys. 113:9978, for the tangent); one at the top of the path climbs instead (Henkelman,
+Uberuaga, Jonsson 2000, J. Chem. Phys. 113:9901). Images are moved by FIRE (Bitzek et al. 2006,
+Phys. Rev. Lett. 97:170201), each in units of its own curvature. On a torus the images run on
+without leaps.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite
 from landscape.landscapes.domains import Torus
-from landscape.points.descent import NOISE, move, norms, tangent
+from landscape.operators.limits import gradient_noise
+from landscape.points.descent import move, norms, tangent
 
 SAME = 1e-6  # of the first path's length: points nearer than this are one
 LEAST = 4  # images between two stationary points
@@ -63,16 +66,22 @@ class Band:
 
     def limit(self, tol: float) -> float:
         """What a perpendicular gradient may be."""
-        noise = NOISE * torch.finfo(self.X.dtype).eps * float(self.L.max()) * float(norms(self.X).max())
-        return tol * self.slope() + noise
+        farthest = self.X[int(norms(self.X).argmax())]
+        return tol * self.slope() + gradient_noise(farthest, float(self.L.max()))
 
     def free(self) -> Tensor:
         """Positions of the images that move."""
         fixed = set(self.pinned)
-        return torch.tensor([i for i in range(len(self.X)) if i not in fixed], dtype=torch.long, device=self.X.device)
+        return torch.tensor(
+            [i for i in range(len(self.X)) if i not in fixed],
+            dtype=torch.long,
+            device=self.X.device,
+        )
 
     def tangents(self, free: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Unit tangents at the free images, the distances ahead and behind, and which are higher than both neighbours."""
+        """Unit tangents at the free images, the distances ahead and behind, and which are higher
+        than both neighbours.
+        """
         here = self.X[free]
         ahead = tangent(self.domain, here, self.X[free + 1] - here)
         behind = tangent(self.domain, here, here - self.X[free - 1])
@@ -87,7 +96,9 @@ class Band:
         level = (w_ahead + w_behind) == 0
         w_ahead, w_behind = torch.where(level, 1.0, w_ahead), torch.where(level, 1.0, w_behind)
         total = w_ahead + w_behind
-        T = (w_ahead / total).to(here)[:, None] * ahead + (w_behind / total).to(here)[:, None] * behind
+        T = (w_ahead / total).to(here)[:, None] * ahead + (w_behind / total).to(here)[
+            :, None
+        ] * behind
         T = T / norms(T).clamp_min(1e-300).to(here)[:, None]
         return T, norms(ahead), norms(behind), (up <= 0) & (down <= 0)
 
@@ -115,7 +126,9 @@ class Band:
             worst = norms(across)
             climbing = climb and float(worst.max()) <= CLIMB * limit
             climbers = top if climbing else torch.zeros_like(top)
-            if float(torch.where(climbers, norms(G), worst).max()) <= limit and (climbing or not climb):
+            if float(torch.where(climbers, norms(G), worst).max()) <= limit and (
+                climbing or not climb
+            ):
                 return True
             if self.steps % 10 == 0:
                 self.progress("path", self.steps, None)
@@ -126,14 +139,18 @@ class Band:
             good = power > 0
             uphill = torch.where(good, uphill + 1, 0.0)
             faster = uphill > 5
-            pace = torch.where(good, torch.where(faster, (1.1 * pace).clamp_max(LONGEST), pace), 0.5 * pace).clamp_min(
-                0.05
-            )
+            pace = torch.where(
+                good, torch.where(faster, (1.1 * pace).clamp_max(LONGEST), pace), 0.5 * pace
+            ).clamp_min(0.05)
             mixing = torch.where(good, torch.where(faster, 0.99 * mixing, mixing), 0.1)
-            turned = (1 - mixing) * P + mixing * F * (norms(P) / norms(F).clamp_min(1e-300)).to(P)[:, None]
+            turned = (1 - mixing) * P + mixing * F * (norms(P) / norms(F).clamp_min(1e-300)).to(P)[
+                :, None
+            ]
             P = torch.where(good, turned, 0.0) + pace * F
             D = pace * P
-            longest = 0.3 * torch.minimum(ahead, behind).clamp_min(0.1 * float(torch.maximum(ahead, behind).mean()))
+            longest = 0.3 * torch.minimum(ahead, behind).clamp_min(
+                0.1 * float(torch.maximum(ahead, behind).mean())
+            )
             D = D * (longest / norms(D).clamp_min(1e-300)).clamp_max(1.0).to(D)[:, None]
             P = D / pace
             before, old = self.X[free], G
@@ -144,34 +161,49 @@ class Band:
             moved = norms(X[free] - before)
             met = norms(self.G[free] - old) / moved.clamp_min(1e-300)
             clear = moved > 1e3 * eps * norms(before)  # else the difference is rounding
-            self.L[free] = torch.where(clear, torch.maximum(0.999 * self.L[free], met), self.L[free])
+            self.L[free] = torch.where(
+                clear, torch.maximum(0.999 * self.L[free], met), self.L[free]
+            )
             P = tangent(self.domain, X[free], P)
             self.steps += 1
         return False
 
     def extremes(self, tol: float) -> list[tuple[int, int]]:
-        """(position, index): index 1 where the slope along the path turns from up to down, 0 the other way; pinned images apart."""
-        found = []
-        marks = sorted(self.pinned)
-        if len(marks) == len(self.X):
+        """(position, index) where the slope along the path turns: index 1 from up to down, 0 from
+        down to up.
+
+        Pinned images are none of them.
+        """
+        if len(self.pinned) == len(self.X):
             return []
         free = self.free()
         T, _, _, _ = self.tangents(free)
         slopes = dict(zip(free.tolist(), (self.G[free] * T).double().sum(-1).tolist(), strict=True))
         limit = self.limit(tol)
-        for p, q in pairwise(marks):
-            signs = [(i, 1 if slopes[i] > 0 else -1) for i in range(p + 1, q) if abs(slopes[i]) > limit]
-            signs = [(p, 1 if self.pinned[p] == 0 else -1), *signs, (q, -1 if self.pinned[q] == 0 else 1)]
-            # between two maxima must be a minimum: a change of sign that pinned images explain is none
-            for (i, s), (j, t) in pairwise(signs):
-                if s != t:
-                    inner = [k for k in range(i, j + 1) if k not in self.pinned]
-                    if inner:
-                        found.append((max(inner, key=lambda k, s=s: s * float(self.V[k])), 1 if s > 0 else 0))  # type: ignore[misc]
-        return found
+        turns = []
+        for p, q in pairwise(sorted(self.pinned)):
+            steep = [i for i in range(p + 1, q) if abs(slopes[i]) > limit]
+            # Between two maxima must be a minimum: a change of sign that pinned images explain is
+            # none.
+            signs = [(p, 1 if self.pinned[p] == 0 else -1)]
+            signs += [(i, 1 if slopes[i] > 0 else -1) for i in steep]
+            signs.append((q, -1 if self.pinned[q] == 0 else 1))
+            turns += [self._turn(i, j, s) for (i, s), (j, t) in pairwise(signs) if s != t]
+        return [turn for turn in turns if turn is not None]
+
+    def _turn(self, first: int, last: int, sign: int) -> tuple[int, int] | None:
+        """The highest free image between two for sign 1, the lowest one for -1; None where all are
+        pinned.
+        """
+        inner = [k for k in range(first, last + 1) if k not in self.pinned]
+        if not inner:
+            return None
+        return max(inner, key=lambda k: sign * float(self.V[k])), 1 if sign > 0 else 0
 
     def resample(self, images: int) -> None:
-        """Spread images evenly between pinned ones: about ``images`` in all, and at least LEAST between two of them."""
+        """Spread images evenly between pinned ones: about ``images`` in all, and at least LEAST
+        between two of them.
+        """
         marks = sorted(self.pinned)
         gaps = self.gaps()
         total = float(gaps.sum())
@@ -180,7 +212,9 @@ class Band:
         for p, q in pairwise(marks):
             s = torch.cat([gaps.new_zeros(1), gaps[p:q].cumsum(0)])
             inner = max(LEAST, round(images * float(s[-1]) / total))
-            where = torch.linspace(0, 1, inner + 2, dtype=torch.float64, device=s.device)[1:-1] * s[-1]
+            where = (
+                torch.linspace(0, 1, inner + 2, dtype=torch.float64, device=s.device)[1:-1] * s[-1]
+            )
             k = torch.searchsorted(s, where).clamp(1, q - p)
             w = ((where - s[k - 1]) / (s[k] - s[k - 1]).clamp_min(1e-300)).to(self.X)[:, None]
             low, high = self.X[p + k - 1], self.X[p + k]
@@ -191,15 +225,29 @@ class Band:
         self.place(torch.cat(parts))
 
     def cut_loops(self) -> None:
-        """Leave out what lies between two visits to one minimum; on a torus the rest is moved by whole periods."""
+        """Leave out what lies between two visits to one minimum; on a torus the rest is moved by
+        whole periods.
+        """
         minima = [i for i in sorted(self.pinned) if self.pinned[i] == 0]
         ends = (0, len(self.X) - 1)
         for p in minima:
-            same = [q for q in minima if q > p and (p, q) != ends and self._apart(p, q) <= SAME * self.length]
+            same = [
+                q
+                for q in minima
+                if q > p and (p, q) != ends and self._apart(p, q) <= SAME * self.length
+            ]
             if same:
                 q = same[-1]
-                rest = self.X[q + 1 :] + (self.X[p] - self.X[q]) if isinstance(self.domain, Torus) else self.X[q + 1 :]
-                self.pinned = {i if i <= p else i - (q - p): k for i, k in self.pinned.items() if i <= p or i > q}
+                rest = (
+                    self.X[q + 1 :] + (self.X[p] - self.X[q])
+                    if isinstance(self.domain, Torus)
+                    else self.X[q + 1 :]
+                )
+                self.pinned = {
+                    i if i <= p else i - (q - p): k
+                    for i, k in self.pinned.items()
+                    if i <= p or i > q
+                }
                 self.place(torch.cat([self.X[: p + 1], rest]))
                 self.cut_loops()
                 return
@@ -208,7 +256,9 @@ class Band:
         return float(norms(self.domain.difference(self.X[p], self.X[q])))
 
     def bend(self, at: int, D: Tensor) -> None:
-        """Move image ``at`` by D (n,) and its neighbours up to the next pinned ones by part of it."""
+        """Move image ``at`` by D (n,) and its neighbours up to the next pinned ones by part of
+        it.
+        """
         marks = sorted(self.pinned)
         p = max(k for k in marks if k < at)
         q = min(k for k in marks if k > at)

@@ -1,8 +1,10 @@
-"""Curves of low loss between two trained networks (Garipov, Izmailov, Podoprikhin, Vetrov, Wilson 2018, NeurIPS, arXiv:1802.10026).
+"""Curves of low loss between two trained networks (Garipov, Izmailov, Podoprikhin, Vetrov, Wilson
+2018, NeurIPS, arXiv:1802.10026).
 
-C: (m, n), control points; the first and the last are the networks, the others, the bends, are trained. c(t) = sum_k w_k(t) C_k, with the
-weights of a Bezier curve or of a chain of straight pieces. Training lowers the mean of f(c(t)) over t uniform in [0, 1]; its
-gradient by a bend is the mean of w_k(t) times the gradient of f at c(t).
+C: (m, n), control points; the first and the last are the networks, the others, the bends, are
+trained. c(t) = sum_k w_k(t) C_k, with the weights of a Bezier curve or of a chain of straight
+pieces. Training lowers the mean of f(c(t)) over t uniform in [0, 1]; its gradient by a bend is the
+mean of w_k(t) times the gradient of f at c(t).
 """
 
 import math
@@ -19,6 +21,7 @@ from landscape.operators import noises
 from landscape.paths.curves import KINDS, Profile, profile, weights
 from landscape.results import Result, provenance, result
 from landscape.specs import optimizers as makers
+from landscape.specs import whole
 
 LOOK = 10  # steps between two records of the mean
 
@@ -32,7 +35,8 @@ class Connection(Result):
     control: Tensor  # (m, n), from a to b with the trained bends between
     curve: Profile  # f along the curve
     straight: Profile  # f along the straight line from a to b
-    history: Tensor  # (h, 2), every tenth step and the mean of f over the points drawn there, float64, on the CPU
+    # (h, 2), every tenth step and the mean of f over the points drawn there, float64, on the CPU
+    history: Tensor
     plane: Any  # a Surface, see ``landscape.surfaces.connection_plane``; None: none was made
     optimizer: str
     seed: int
@@ -75,7 +79,8 @@ def connect(
         noise: "none", gradients over all the data; "minibatch:SIZE", over fresh mini-batches.
         draws: points of the curve a step, one drawn in each of as many equal parts of [0, 1].
         resolution: points at which the finished curve and the straight line are evaluated.
-        batch_statistics, metrics: as for ``surface``; batch statistics are for evaluating, training uses f as it is.
+        batch_statistics, metrics: as for ``surface``; batch statistics are for evaluating, training
+            uses f as it is.
         seed: of the points drawn.
 
     Raises:
@@ -90,17 +95,24 @@ def connect(
     C = a + ends * (b - a)
     C[-1] = b
     children = np.random.SeedSequence(seed).spawn(2)
-    generator = torch.Generator("cpu").manual_seed(int(children[0].generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    generator = torch.Generator("cpu").manual_seed(
+        int(children[0].generate_state(1, np.uint64)[0] >> np.uint64(1))
+    )
     seen = noises.noise(f, noise, children[1], a.device)
     if seen.move is not None:
-        raise ValueError(f"a curve is trained on points drawn at random, which noise={noise!r} would not perturb.")
+        raise ValueError(
+            f"a curve is trained on points drawn at random, which noise={noise!r} would not "
+            "perturb."
+        )
     inner = nn.Parameter(C[1:-1].clone())
     try:
         stepper = makers.maker(optimizer)([inner])
     except (TypeError, ValueError) as error:
         raise ValueError(f"the optimiser cannot be made: {error}") from error
     if isinstance(stepper, torch.optim.LBFGS):
-        raise ValueError("a curve is trained on random points, for which LBFGS is not made: use adam or sgd.")
+        raise ValueError(
+            "a curve is trained on random points, for which LBFGS is not made: use adam or sgd."
+        )
     history = []
     for step in range(steps):
         progress("curve", step, steps)
@@ -109,17 +121,23 @@ def connect(
         if step % LOOK == 0:
             history.append((step, float(f.value(X).double().mean())))
             if not math.isfinite(history[-1][1]):
-                raise NumericalError(f"f is not finite on the curve at step {step}: lower the learning rate.")
+                raise NumericalError(
+                    f"f is not finite on the curve at step {step}: lower the learning rate."
+                )
         inner.grad = w[:, 1:-1].T @ seen.gradients(X) / draws
         stepper.step()
     progress("curve", steps, steps)
     if not bool(torch.isfinite(inner).all()):
-        raise NumericalError(f"the curve is not finite after {steps} steps: lower the learning rate.")
+        raise NumericalError(
+            f"the curve is not finite after {steps} steps: lower the learning rate."
+        )
     C = torch.cat([a[None], inner.detach(), b[None]])
     options = {"metrics": metrics, "batch_statistics": batch_statistics}
     curve = profile(f, C, resolution, kind=kind, by_length=False, progress=progress, **options)
     straight = profile(f, torch.stack([a, b]), resolution, progress=progress, **options)
-    origin = provenance(f, a, seed, kind=kind, bends=bends, steps=steps, optimizer=optimizer, noise=noise)
+    origin = provenance(
+        f, a, seed, kind=kind, bends=bends, steps=steps, optimizer=optimizer, noise=noise
+    )
     seen_at = torch.tensor(history, dtype=torch.float64, device="cpu")
     return Connection(kind, C, curve, straight, seen_at, None, optimizer, seed, provenance=origin)
 
@@ -130,12 +148,12 @@ def _drawn(count: int, generator: torch.Generator) -> Tensor:
     return (torch.arange(count, dtype=torch.float64, device="cpu") + u) / count
 
 
-def _check(f: Landscape, a: Tensor, b: Tensor, kind: str, bends: int, steps: int, draws: int) -> None:
+def _check(
+    f: Landscape, a: Tensor, b: Tensor, kind: str, bends: int, steps: int, draws: int
+) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
-    for label, number in (("bends", bends), ("steps", steps), ("draws", draws)):
-        if number < 1:
-            raise ValueError(f"{label} must be at least 1, got {number}.")
+    whole(1, bends=bends, steps=steps, draws=draws)
     for label, x in (("a", a), ("b", b)):
         if x.shape != (f.dim,):
             raise ValueError(f"{label} must have shape ({f.dim},), got {tuple(x.shape)}.")

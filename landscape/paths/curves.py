@@ -1,7 +1,9 @@
-"""Values of a landscape along a curve through its points: straight pieces, or a Bezier curve of control points.
+"""Values of a landscape along a curve through its points: straight pieces, or a Bezier curve of
+control points.
 
-C: (m, n), control points; t in [0, 1]; c(t) the curve. A chain passes through every control point, at t = k / (m - 1) where it is made
-for training, evenly by length where it is given; a Bezier curve passes through the first and the last only.
+C: (m, n), control points; t in [0, 1]; c(t) the curve. A chain passes through every control point,
+at t = k / (m - 1) where it is made for training, evenly by length where it is given; a Bezier curve
+passes through the first and the last only.
 """
 
 import math
@@ -15,6 +17,7 @@ from landscape.core import Landscape, Progress, silent
 from landscape.landscapes import metrics as cells
 from landscape.landscapes.metrics import Metric
 from landscape.results import Result, provenance, result
+from landscape.specs import whole
 
 KINDS = ("polygon", "bezier")
 
@@ -33,15 +36,21 @@ class Profile(Result):
 
     @property
     def barrier(self) -> float:
-        """How far the highest value lies above the higher one of the two ends, over the points evaluated."""
+        """How far the highest value lies above the higher one of the two ends, over the points
+        evaluated.
+        """
         return float(self.values.max() - torch.maximum(self.values[0], self.values[-1]))
 
 
 def weights(kind: str, t: Tensor, count: int) -> Tensor:
-    """What each of ``count`` control points weighs in c(t), (r, count), rows that sum to one: c = weights @ C."""
+    """What each of ``count`` control points weighs in c(t), (r, count), rows that sum to one: c =
+    weights @ C.
+    """
     if kind == "bezier":
         k = torch.arange(count, dtype=t.dtype, device=t.device)
-        choose = torch.tensor([math.comb(count - 1, i) for i in range(count)], dtype=t.dtype, device=t.device)
+        choose = torch.tensor(
+            [math.comb(count - 1, i) for i in range(count)], dtype=t.dtype, device=t.device
+        )
         return choose * t[:, None] ** k * (1 - t[:, None]) ** (count - 1 - k)
     place = t * (count - 1)
     k = torch.arange(count, dtype=t.dtype, device=t.device)
@@ -63,8 +72,10 @@ def profile(
 
     Args:
         resolution: r, points evaluated, both ends among them.
-        kind: "polygon", straight from each point to the next; "bezier", the Bezier curve that they control.
-        by_length: t is the share of a polygon's length; else each of its pieces takes an equal share of t.
+        kind: "polygon", straight from each point to the next; "bezier", the Bezier curve that they
+            control.
+        by_length: t is the share of a polygon's length; else each of its pieces takes an equal
+            share of t.
         metrics, batch_statistics: as for ``surface``.
 
     Raises:
@@ -74,12 +85,16 @@ def profile(
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
-    if resolution < 2:
-        raise ValueError(f"resolution must be at least 2, got {resolution}.")
+    whole(2, resolution=resolution)
     if not isinstance(points, Tensor):
-        raise TypeError(f"a curve is a tensor (m, {f.dim}), got {type(points).__name__}: pass torch.stack(points).")
+        raise TypeError(
+            f"a curve is a tensor (m, {f.dim}), got {type(points).__name__}: pass "
+            "torch.stack(points)."
+        )
     if points.ndim != 2 or points.shape[1] != f.dim or len(points) < 2:
-        raise ValueError(f"a curve has points (m, {f.dim}), two or more, got {tuple(points.shape)}.")
+        raise ValueError(
+            f"a curve has points (m, {f.dim}), two or more, got {tuple(points.shape)}."
+        )
     C = points.detach().clone()
     named = cells.metrics(metrics)
     measure, size = cells.evaluator(f, named, batch_statistics=batch_statistics)
@@ -103,7 +118,8 @@ def _places(C: Tensor, t: Tensor) -> Tensor:
     if not bool(lengths.sum() > 0):
         raise ValueError("all points of the curve are one point.")
     ends = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    ends = ends / ends[-1]  # not the sum, which rounds otherwise: the last point must be the curve's end
+    # not the sum, which rounds otherwise: the last point must be the curve's end
+    ends = ends / ends[-1]
     piece = (torch.searchsorted(ends, t, right=True) - 1).clamp(0, len(lengths) - 1)
     width = (ends[piece + 1] - ends[piece]).clamp_min(torch.finfo(C.dtype).tiny)
     places: Tensor = (piece + ((t - ends[piece]) / width).clamp(0, 1)) / len(lengths)

@@ -1,4 +1,6 @@
-"""What is this point? The results of ``analyze``, ``classify`` and ``find_stationary``, and the spectrum alone."""
+"""What is this point? The results of ``analyze``, ``classify`` and ``find_stationary``, and the
+spectrum alone.
+"""
 
 from landscape.points.analyze import AnalysisReport as AnalysisReport
 from landscape.points.analyze import Spectrum as Spectrum

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.core import Landscape, Progress, require_landscape, silent
+from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.model import require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
@@ -16,6 +16,7 @@ from landscape.operators.hessian import Hessian
 from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, search, settled
+from landscape.points.look import Look
 from landscape.points.walk import Outcome, Walk
 from landscape.results import Bounded, Estimate, Result, provenance, result
 
@@ -25,7 +26,9 @@ SLICE_STEPS = 20  # to each side
 @result("analysis-layer")
 @dataclass(frozen=True)
 class Layer:
-    """One module's own parameters: its share of the gradient and the ends of its own diagonal block of the Hessian."""
+    """One module's own parameters: its share of the gradient and the ends of its own diagonal block
+    of the Hessian.
+    """
 
     name: str  # the module's dotted name, "(top)" for parameters of the model itself
     parameters: int
@@ -79,9 +82,8 @@ class AnalysisReport(Result):
     parameters: int
     samples: int  # 0 for a formula
     point: StationaryPoint
-    sampling_errors: (
-        Tensor  # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
-    )
+    # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    sampling_errors: Tensor
     density: SpectralDensity
     trace: Estimate  # of a dense spectrum: error is the sum of bounds, and low and high are certain
     layers: tuple[Layer, ...]  # empty for a formula
@@ -120,37 +122,45 @@ def analyze(
         probes, steps: of the spectral density; spent only where the spectrum is not computed whole.
         layers: whether to compute the ends of each layer's own block.
         seed: of every random vector drawn here.
-        max_products: where the search for the ends of the spectrum stops, if the spectrum is not computed whole.
-        polish: a method of ``find_stationary`` that needs no index, to move the point with first: the report is of where it ended and
-            says how far that is. The landscape's model stays where it is.
+        max_products: where the search for the ends of the spectrum stops, if the spectrum is not
+            computed whole.
+        polish: a method of ``find_stationary`` that needs no index, to move the point with first:
+            the report is of where it ended and says how far that is. The landscape's model stays
+            where it is.
         progress: called with the stage, how much of it is done, and the total.
 
     Raises:
-        NumericalError: parameters, loss, gradient or a product are not finite, or a kernel has no second derivative.
+        NumericalError: parameters, loss, gradient or a product are not finite, or a kernel has no
+            second derivative.
         LoadingError: the model or its loss raises on the data.
         ValueError: a bad option, or no point for a formula.
 
-    Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30 for the trace and
-    20 to 50 per layer.
+    Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30
+    for the trace and 20 to 50 per layer.
     """
-    require_landscape(f, "analyze")
     start = time.perf_counter()
     walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
-    H = Hessian(f, at if walk is None else walk.place.x)
-    x = H.x.detach()
+    look = Look(f, at, "analyze") if walk is None else walk.place
+    H, x = look.hessian, look.x
     progress("checks", 0, None)
-    checks = check(f, x, seed=seed)
-    point = classify(f, x, method, largest=largest, smallest=smallest, tol=tol, seed=seed,
-                     max_products=max_products, hessian=H, progress=progress)  # fmt: skip
-    whole = H.dense() if point.method == "dense" else None
-    density = spectral_density(
-        whole if whole is not None else H, probes=probes, steps=steps, seed=seed, progress=progress
+    checks = check(f, seed=seed, look=look)
+    point = classify(
+        f,
+        x,
+        method,
+        largest=largest,
+        smallest=smallest,
+        tol=tol,
+        seed=seed,
+        max_products=max_products,
+        look=look,
+        progress=progress,
     )
-    total = _exact_trace(point) if whole is not None else trace(H, seed=seed, progress=progress)
-    sampling = sampling_errors(H, point.pairs)
-    gradient = f.gradient(x).double()
-    parts = _layers(f, H, gradient, whole, point, seed, progress) if layers else ()
-    slices = _slices(f, x, gradient, point, progress)
+    matrix = H.dense() if point.method == "dense" else None
+    sampling, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
+    total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
+    parts = _layers(look, matrix, point, seed, progress) if layers else ()
+    slices = _slices(look, point, progress)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -189,12 +199,15 @@ def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:
 @result("spectrum")
 @dataclass(frozen=True, eq=False)
 class Spectrum(Result):
-    """Both ends of a Hessian's spectrum and its density. Units of eigenvalues: loss per squared parameter unit."""
+    """Both ends of a Hessian's spectrum and its density. Units of eigenvalues: loss per squared
+    parameter unit.
+    """
 
     parameters: int
     samples: int  # 0 for a formula
     pairs: Eigenpairs
-    sampling_errors: Tensor  # (k,) one data-sampling standard error per value; NaN: fewer than two batches
+    # (k,) one data-sampling standard error per value; NaN: fewer than two batches
+    sampling_errors: Tensor
     density: SpectralDensity
     products: int  # Hessian-vector products spent in all
     seconds: float
@@ -212,15 +225,17 @@ def spectrum(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Spectrum:
-    """Eigenpairs with both error bars and the density of the Hessian at a point (n,), without a verdict.
+    """Eigenpairs with both error bars and the density of the Hessian at a point (n,), without a
+    verdict.
 
-    Arguments and errors are those of ``analyze``. Cost: what ``eigsh`` takes, one product a pair, and probes * steps.
+    Arguments and errors are those of ``analyze``. Cost: what ``eigsh`` takes, one product a pair,
+    and probes * steps.
     """
     start = time.perf_counter()
-    H = Hessian(f, at)
+    look = Look(f, at, "spectrum")
+    H = look.hessian
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
-    errors = sampling_errors(H, pairs)
-    density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
+    errors, density = _spread(H, None, pairs, probes, steps, seed, progress)
     return Spectrum(
         parameters=f.dim,
         samples=f.samples,
@@ -229,15 +244,35 @@ def spectrum(
         density=density,
         products=H.products,
         seconds=time.perf_counter() - start,
-        provenance=provenance(f, H.x.detach(), seed),
+        provenance=provenance(f, look.x, seed),
     )
 
 
-def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
-    """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another sample of the same size.
+def _spread(
+    H: Hessian,
+    matrix: Tensor | None,
+    pairs: Eigenpairs,
+    probes: int,
+    steps: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[Tensor, SpectralDensity]:
+    """The sampling errors of the pairs, and the density of H, from its matrix where that was
+    formed.
+    """
+    density = spectral_density(
+        H if matrix is None else matrix, probes=probes, steps=steps, seed=seed, progress=progress
+    )
+    return sampling_errors(H, pairs), density
 
-    First order: d lambda = v' dH v, from the spread of v'H_b v over the micro-batches; for shares w_b of the data,
-    B/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2. NaN with fewer than two batches. The data must be independent samples.
+
+def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
+    """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another
+    sample of the same size.
+
+    First order: d lambda = v' dH v, from the spread of v'H_b v over the micro-batches; for shares
+    w_b of the data, B/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2. NaN with fewer than two batches. The
+    data must be independent samples.
     Cost: one product a pair.
     """
     forms, shares = H.quadratic_forms(pairs.vectors)
@@ -254,89 +289,97 @@ def _exact_trace(point: StationaryPoint) -> Estimate:
 
 
 def _layers(
-    f: Landscape,
-    H: Hessian,
-    gradient: Tensor,
-    whole: Tensor | None,
-    point: StationaryPoint,
-    seed: int,
-    progress: Progress,
+    look: Look, matrix: Tensor | None, point: StationaryPoint, seed: int, progress: Progress
 ) -> tuple[Layer, ...]:
-    if not f.layout:
+    if not look.f.layout:
         return ()
-    f = require_model(f, "layers are a model's.")
-    layers: dict[str, list[str]] = {}
+    f = require_model(look.f, "layers are a model's.")
+    H, gradient = look.hessian, look.gradient.double()
+    names: dict[str, list[str]] = {}
     for name in f.layout:
-        layers.setdefault(name.rpartition(".")[0] or "(top)", []).append(name)
+        names.setdefault(name.rpartition(".")[0] or "(top)", []).append(name)
     H.release()  # a layer's graphs take their place
-    found = []
-    for i, (name, own) in enumerate(layers.items()):
-        progress("layers", i, len(layers))
+    layers = []
+    for i, (name, own) in enumerate(names.items()):
+        progress("layers", i, len(names))
         slices = [f.layout[k] for k in own]
-        indices = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
-        if whole is not None:
+        where = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
+        if matrix is not None:
             error = float(point.uncertainty.max())
-            values = torch.linalg.eigvalsh(whole[indices][:, indices].double())
+            values = torch.linalg.eigvalsh(matrix[where][:, where].double())
             low, high = (Bounded(float(v), error) for v in (values[0], values[-1]))
         else:
-            block = Hessian(f.part(own, H.x), at=H.x.detach()[indices], method=H.method, memory=H.memory)
+            part = f.part(own, H.x)
+            block = Hessian(part, at=look.x[where], method=H.method, memory=H.memory)
             pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
             H.products += block.products
             low, high = (Bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
-        found.append(Layer(name, len(indices), float(gradient[indices].norm()), high, low))
-    return tuple(found)
+        layers.append(Layer(name, len(where), float(gradient[where].norm()), high, low))
+    return tuple(layers)
 
 
-def _slices(f: Landscape, x: Tensor, gradient: Tensor, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
-    """Along the eigenvectors of the largest and the smallest eigenvalue, as far as the parabola changes f by its own size."""
-    found = []
-    pairs = point.pairs
+def _slices(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
+    """Along the eigenvectors of both ends, as far as the parabola changes f by its own size."""
+    x, pairs, slices = look.x, point.pairs, []
+    longest = 0.5 * max(float(x.double().norm()), 1.0)
+    steps = torch.arange(-SLICE_STEPS, SLICE_STEPS + 1, dtype=torch.float64, device="cpu")
     for i, (name, j) in enumerate((("largest", -1), ("smallest", 0))):
         progress("slices", i, 2)
         v, curvature = pairs.vectors[:, j], float(pairs.values[j])
         span = (2 * max(abs(point.value), 1e-3) / max(abs(curvature), 1e-12)) ** 0.5
-        span = min(span, 0.5 * max(float(x.double().norm()), 1.0))
-        steps = torch.arange(-SLICE_STEPS, SLICE_STEPS + 1, dtype=torch.float64, device="cpu")
-        t = span * steps / SLICE_STEPS  # exactly 0 in the middle
-        values = torch.stack([f.value(x + float(s) * v).double().cpu() for s in t])
+        t = min(span, longest) * steps / SLICE_STEPS  # exactly 0 in the middle
+        values = torch.stack([look.f.value(x + float(s) * v).double().cpu() for s in t])
         values = torch.where(torch.isfinite(values), values, torch.full_like(values, float("nan")))
-        slope = float(gradient @ v.double())
-        found.append(Slice(name, curvature, slope, t, values, point.value + slope * t + 0.5 * curvature * t**2))
-    return tuple(found)
+        slope = float(look.gradient.double() @ v.double())
+        predicted = point.value + slope * t + 0.5 * curvature * t**2
+        slices.append(Slice(name, curvature, slope, t, values, predicted))
+    return tuple(slices)
 
 
 def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...]) -> tuple[str, ...]:
     """What to do next, most useful first."""
-    smallest, largest = float(point.eigenvalues[0]), float(point.eigenvalues[-1])
-    advice = []
-    if point.kind == "not-stationary":
-        gain = (
-            point.gradient_norm**2 / (2 * max(abs(smallest), abs(largest)))
-            if point.eigenvalues.abs().max() > 0
-            else float("inf")
-        )
-        advice.append(
-            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the spectrum describes this point, "
-            "not the minimum or saddle it may lead to"
-        )
-    if point.kind == "saddle" or (point.kind == "not-stationary" and smallest < -float(point.uncertainty[0])):
-        advice.append(
-            f"a way down: step along the most negative eigenvector, either way (curvature {smallest:.3g}; see the slices)"
-        )
-    if point.kind in ("degenerate", "plateau"):
-        advice.append(
-            "second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero eigenvalues"
-        )
-    if point.kind == "inconclusive":
-        advice.append("raise the number of products or loosen tol: " + point.reasons[-1])
+    advice = [*_moves(point), *_doubts(point)]
+    largest, smallest = float(point.eigenvalues[-1]), float(point.eigenvalues[0])
     if largest > 0:
         advice.append(
-            f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = {2 / largest:.3g}"
+            "plain gradient descent is stable here up to a learning rate of 2 / lambda_max = "
+            f"{2 / largest:.3g}"
         )
     error = float(sampling[0]) if len(sampling) else float("nan")
     if float(point.uncertainty[0]) < abs(smallest) < 2 * error:
         advice.append(
-            f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling errors ({error:.2g}) of zero"
+            f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling "
+            f"errors ({error:.2g}) of zero"
         )
     advice += [f"{c.name}: {c.message}" for c in checks if c.status is Status.WARNING]
     return tuple(advice)
+
+
+def _moves(point: StationaryPoint) -> list[str]:
+    """Where the loss still falls."""
+    smallest, size = float(point.eigenvalues[0]), float(point.eigenvalues.abs().max())
+    moving, advice = point.kind == "not-stationary", []
+    if moving:
+        gain = point.gradient_norm**2 / (2 * size) if size > 0 else float("inf")
+        advice.append(
+            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the "
+            "spectrum describes this point, not the minimum or saddle it may lead to"
+        )
+    if point.kind == "saddle" or (moving and smallest < -float(point.uncertainty[0])):
+        advice.append(
+            "a way down: step along the most negative eigenvector, either way (curvature "
+            f"{smallest:.3g}; see the slices)"
+        )
+    return advice
+
+
+def _doubts(point: StationaryPoint) -> list[str]:
+    """What would settle an open verdict."""
+    if point.kind in ("degenerate", "plateau"):
+        return [
+            "second order cannot tell: weight decay (--l2) or dtype float64 would decide the zero "
+            "eigenvalues"
+        ]
+    if point.kind == "inconclusive":
+        return ["raise the number of products or loosen tol: " + point.reasons[-1]]
+    return []

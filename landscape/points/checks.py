@@ -1,6 +1,7 @@
 """What could make a Hessian wrong here: reported, never silently mended.
 
-Each check looks at the landscape at one point x (n,) and returns what it found, with its evidence in numbers.
+Each check looks at the landscape at one point x (n,) and returns what it found, with its evidence
+in numbers.
 """
 
 import copy
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from traceback import walk_tb
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,22 +19,49 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
-from landscape.core import Landscape, require_landscape
+from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import kernels
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.hessian import Hessian
+from landscape.points.look import Look
 from landscape.results import result
 
-KINKED = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardshrink,
-          nn.Softshrink, nn.Threshold, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
-          nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)  # fmt: skip
-DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+KINKED = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.Hardtanh,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.Hardshrink,
+    nn.Softshrink,
+    nn.Threshold,
+    nn.L1Loss,
+    nn.HuberLoss,
+    nn.SmoothL1Loss,
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    nn.MaxPool3d,
+    nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d,
+)
+DROPOUT = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
-SMOOTH = 0.02  # relative change of a product up to which the landscape counts as smooth at the probed distance
-
-
-_RECOMPUTES = "saved tensors are hooked"  # what torch is to say where a model asks for hooks
+# The relative change of a product up to which the landscape counts as smooth at the probed
+# distance.
+SMOOTH = 0.02
+# What torch is to say where a model asks for hooks.
+_RECOMPUTES = "saved tensors are hooked"
 
 
 @result("check-status")
@@ -56,35 +84,42 @@ class Check:
     evidence: dict[str, float]
 
 
-def check(f: Landscape, at: Tensor | Sequence[float] | None = None, *, seed: int = 0) -> tuple[Check, ...]:
-    """All checks that apply to a landscape at a point: what could make its Hessian another function's, each with its evidence.
+def check(
+    f: Landscape,
+    at: Tensor | Sequence[float] | None = None,
+    *,
+    seed: int = 0,
+    look: Look | None = None,
+) -> tuple[Check, ...]:
+    """All checks that apply to a landscape at a point: what could make its Hessian another
+    function's, with evidence.
 
     Args:
         f: the landscape.
         at: the point (n,); None: a model's current parameters.
         seed: of the random directions.
+        look: f at the point, where the caller has looked already; ``at`` is not read then.
 
     Raises:
         TypeError: f is no landscape.
         ValueError: ``at`` is no point of it, or missing for a formula.
         NumericalError: a parameter or the loss on some batch is not finite; the message names it.
 
-    Cost: for a model nine passes over the data and one over a batch, five gradients and seven Hessian-vector products.
+    Cost: for a model nine passes over the data and one over a batch, five gradients and seven
+    Hessian-vector products.
     """
-    require_landscape(f, "check")
-    x = f.locate(at)
+    look = Look(f, at, "check") if look is None else look
     if not f.layout:
-        return (kinks(f, x, seed),)
+        return (_kinks(look, seed),)
     f = require_model(f, "these checks are about a model.")
-    finite = _finite(f, x)
     return (
-        finite,
-        _determinism(f, x),
-        _kernels(f, x),
-        _symmetry(f, x, seed),
+        _finite(f, look.x),
+        _determinism(f, look),
+        _kernels(f, look.x),
+        _symmetry(look, seed),
         _dropout(f),
         _batch_norm(f),
-        kinks(f, x, seed),
+        _kinks(look, seed),
     )
 
 
@@ -92,26 +127,32 @@ def _finite(f: ModelLandscape, x: Tensor) -> Check:
     for name, where in f.layout.items():
         bad = int((~torch.isfinite(x[where])).sum())
         if bad:
+            values = "1 value that is" if bad == 1 else f"{bad} values that are"
             raise NumericalError(
-                f"parameter {name} has {bad} values that are NaN or infinite: take an earlier checkpoint."
+                f"parameter {name} has {values} NaN or infinite: take an earlier checkpoint."
             )
-    norms = [m for m in f.model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
-    statistics = {id(b) for m in norms for b in m.buffers(recurse=False)}
-    for name, tensor in f.model.named_buffers():
-        if not tensor.is_floating_point():
-            continue
-        wrong = ~torch.isfinite(tensor) if id(tensor) in statistics else torch.isnan(tensor)  # masks hold infinities
-        if bool(wrong.any()):
-            raise NumericalError(f"buffer {name} has values that are NaN or infinite: take an earlier checkpoint.")
+    _require_finite_buffers(f.model)
     losses = _batch_losses(f, x)
     for batch, loss in losses.items():
         if not math.isfinite(loss):
             raise NumericalError(
-                f"the loss is {loss} on batch {batch} of {len(losses)}: check that batch's data and labels."
+                f"the loss is {loss} on batch {batch} of {len(losses)}: check that batch's data "
+                "and labels."
             )
-    return Check(
-        "finite", Status.OK, f"the loss is finite on all {len(losses)} batches", {"batches": float(len(losses))}
-    )
+    message = f"the loss is finite on all {len(losses)} batches"
+    return Check("finite", Status.OK, message, {"batches": float(len(losses))})
+
+
+def _require_finite_buffers(model: nn.Module) -> None:
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    statistics = {id(b) for m in norms for b in m.buffers(recurse=False)}
+    for name, tensor in model.named_buffers():
+        # masks hold infinities
+        wrong = ~torch.isfinite(tensor) if id(tensor) in statistics else torch.isnan(tensor)
+        if tensor.is_floating_point() and bool(wrong.any()):
+            raise NumericalError(
+                f"buffer {name} has values that are NaN or infinite: take an earlier checkpoint."
+            )
 
 
 def _batch_losses(f: ModelLandscape, x: Tensor) -> dict[int | None, float]:
@@ -123,28 +164,27 @@ def _batch_losses(f: ModelLandscape, x: Tensor) -> dict[int | None, float]:
     return losses
 
 
-def _determinism(f: ModelLandscape, x: Tensor) -> Check:
-    first, second = (float(f.value(x).double()) for _ in range(2))
+def _determinism(f: ModelLandscape, look: Look) -> Check:
+    first, second = look.value, float(f.value(look.x))
     if first != second:
-        return Check(
-            "determinism", Status.WARNING,
-            f"the loss differs by {abs(first - second):.2g} between two evaluations at the same point: the data or a kernel is random; "
-            "fix augmentation, or use torch.use_deterministic_algorithms(True)",
-            {"difference": abs(first - second)},
-        )  # fmt: skip
+        message = (
+            f"the loss differs by {abs(first - second):.2g} between two evaluations at the same "
+            "point: the data or a "
+            "kernel is random; fix augmentation, or use torch.use_deterministic_algorithms(True)"
+        )
+        return Check("determinism", Status.WARNING, message, {"difference": abs(first - second)})
     other = copy.copy(f)
     other.seed = f.seed + 1
-    change = abs(float(other.value(x).double()) - first)
-    rounding = 100 * torch.finfo(f.dtype).eps * abs(first)
-    if change > rounding:
-        return Check(
-            "determinism", Status.NOTE if f.mode == "train" else Status.WARNING,
-            f"the loss depends on random numbers, frozen here by seed {f.seed}: another seed changes it by {change:.2g}",
-            {"change": change},
-        )  # fmt: skip
-    return Check(
-        "determinism", Status.OK, "two evaluations agree to the last bit, and no seed matters", {"change": change}
+    change = abs(float(other.value(look.x)) - first)
+    if change <= 100 * torch.finfo(f.dtype).eps * abs(first):
+        message = "two evaluations agree to the last bit, and no seed matters"
+        return Check("determinism", Status.OK, message, {"change": change})
+    message = (
+        f"the loss depends on random numbers, frozen here by seed {f.seed}: another seed changes "
+        f"it by {change:.2g}"
     )
+    status = Status.NOTE if f.mode == "train" else Status.WARNING
+    return Check("determinism", status, message, {"change": change})
 
 
 class _Attention(TorchFunctionMode):
@@ -161,12 +201,12 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
     with _Attention() as attention:
         _batch_losses(f, x)
     if _checkpointed(f, x):
-        return Check(
-            "kernels", Status.WARNING,
-            "activation checkpointing computes anew with the model's own parameters, not those of the point: away from where the "
-            "model is, gradients and products are wrong; switch it off",
-            {},
-        )  # fmt: skip
+        message = (
+            "activation checkpointing computes anew with the model's own parameters, not those of "
+            "the point: away from "
+            "where the model is, gradients and products are wrong; switch it off"
+        )
+        return Check("kernels", Status.WARNING, message, {})
     switched = []
     if attention.calls or any(isinstance(m, nn.MultiheadAttention) for m in f.model.modules()):
         switched.append("attention runs under the math SDPA backend")
@@ -175,171 +215,229 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
     switched += [f"{layers} run in elementary operations" for layers in kernels.replaced(f.model)]
     if not switched:
         return Check("kernels", Status.OK, "no kernel had to be switched", {})
-    return Check(
-        "kernels",
-        Status.NOTE,
-        f"{' and '.join(switched)}: the fused kernels have no second derivative, or a wrong one",
-        {},
+    message = (
+        f"{' and '.join(switched)}: the fused kernels have no second derivative, or a wrong one"
     )
+    return Check("kernels", Status.NOTE, message, {})
 
 
 def _checkpointed(f: ModelLandscape, x: Tensor) -> bool:
-    """Whether the model saves less than its backward pass needs, by ``torch.utils.checkpoint(..., use_reentrant=False)``."""
+    """Whether the model saves less than its backward pass needs, as ``torch.utils.checkpoint``
+    without reentry does.
+    """
     try:
-        with f.evaluation(), torch.enable_grad(), torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES):
+        with (
+            f.evaluation(),
+            torch.enable_grad(),
+            torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES),
+        ):
             next(iter(f.terms())).function(x.detach().requires_grad_(True))
     except LoadingError as error:
         if _RECOMPUTES not in str(error):
             raise
         cause = error.__cause__ or error
-        return any(frame.f_code.co_filename == checkpoint.__file__ for frame, _ in walk_tb(cause.__traceback__))
+        return any(
+            frame.f_code.co_filename == checkpoint.__file__
+            for frame, _ in walk_tb(cause.__traceback__)
+        )
     return False
 
 
-def _symmetry(f: Landscape, x: Tensor, seed: int) -> Check:
+def _symmetry(look: Look, seed: int) -> Check:
     """u'Hv against v'Hu: a kernel with a wrong second derivative shows here."""
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    U = torch.randn(f.dim, 2, generator=generator, dtype=torch.float64, device="cpu").to(x.device, x.dtype)
-    HU = (Hessian(f, x, method="rebuilt") @ U).double()
+    x = look.x
+    U = _directions(x, 2, seed)
+    HU = (look.rebuilt @ U).double()
     size = float(HU.norm() * U.double().norm()) / 2
-    gap = abs(float((U[:, 0].double() * HU[:, 1]).sum() - (U[:, 1].double() * HU[:, 0]).sum())) / (size or 1.0)
-    if gap > 1e3 * torch.finfo(x.dtype).eps:
-        return Check(
-            "symmetry", Status.WARNING,
-            f"u'Hv and v'Hu differ by {gap:.1e} of |Hv||u|: a kernel's second derivative is wrong; compare with "
-            'Hessian(method="finite-difference") and replace that layer by elementary operations',
-            {"gap": gap},
-        )  # fmt: skip
-    return Check("symmetry", Status.OK, f"u'Hv and v'Hu agree to {gap:.1e}", {"gap": gap})
+    gap = abs(float((U[:, 0].double() * HU[:, 1]).sum() - (U[:, 1].double() * HU[:, 0]).sum())) / (
+        size or 1.0
+    )
+    if gap <= 1e3 * torch.finfo(x.dtype).eps:
+        return Check("symmetry", Status.OK, f"u'Hv and v'Hu agree to {gap:.1e}", {"gap": gap})
+    message = (
+        f"u'Hv and v'Hu differ by {gap:.1e} of |Hv||u|: a kernel's second derivative is wrong; "
+        "compare with "
+        'Hessian(method="finite-difference") and replace that layer by elementary operations'
+    )
+    return Check("symmetry", Status.WARNING, message, {"gap": gap})
+
+
+def _directions(x: Tensor, count: int, seed: int) -> Tensor:
+    """Normal random numbers (n, count), in the dtype and on the device of x (n,)."""
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    U = torch.randn(len(x), count, generator=generator, dtype=torch.float64, device="cpu")
+    return U.to(x.device, x.dtype)
 
 
 def _dropout(f: ModelLandscape) -> Check:
-    layers = [(name, m.p) for name, m in f.model.named_modules() if isinstance(m, DROPOUT) and m.p > 0]
-    layers += [(name, float(m.dropout)) for name, m in f.model.named_modules()
-               if isinstance(m, nn.MultiheadAttention | nn.RNNBase) and m.dropout]  # fmt: skip
+    modules = list(f.model.modules())
+    layers = sum(isinstance(m, DROPOUT) and m.p > 0 for m in modules)
+    layers += sum(
+        isinstance(m, nn.MultiheadAttention | nn.RNNBase) and m.dropout > 0 for m in modules
+    )
+    evidence = {"layers": float(layers)}
     if not layers:
         return Check("dropout", Status.OK, "the model has no dropout", {})
     if f.mode == "eval":
         return Check(
-            "dropout",
-            Status.OK,
-            f"{len(layers)} dropout layers are inactive in eval mode",
-            {"layers": float(len(layers))},
+            "dropout", Status.OK, f"{layers} dropout layers are inactive in eval mode", evidence
         )
-    return Check(
-        "dropout", Status.NOTE,
-        f"{len(layers)} dropout layers are active; the loss is the mean over {f.masks} mask{'s' * (f.masks > 1)} frozen by seed {f.seed}, "
-        "another seed gives another landscape",
-        {"layers": float(len(layers)), "masks": float(f.masks)},
-    )  # fmt: skip
+    message = (
+        f"{layers} dropout layers are active; the loss is the mean over {f.masks} "
+        f"mask{'s' * (f.masks > 1)} frozen by "
+        f"seed {f.seed}, another seed gives another landscape"
+    )
+    return Check("dropout", Status.NOTE, message, {**evidence, "masks": float(f.masks)})
 
 
 def _batch_norm(f: ModelLandscape) -> Check:
     leaves = [(name, m) for name, m in f.model.named_modules() if not list(m.children())]
-    norms = [name for name, m in leaves if isinstance(m, BATCH_NORM)]
+    norms = [(name, m) for name, m in leaves if isinstance(m, BATCH_NORM)]
     if not norms:
         return Check("batch-norm", Status.OK, "the model has no batch normalisation", {})
-    from_batch = [n for n, m in leaves if isinstance(m, BATCH_NORM) and (f.mode == "train" or m.running_mean is None)]
-    jitter = [b for (_, a), (b, m) in pairwise(leaves)
-              if isinstance(m, BATCH_NORM) and isinstance(a, DROPOUT) and a.p > 0]  # fmt: skip
-    evidence = {"layers": float(len(norms)), "from_batch": float(len(from_batch)), "after_dropout": float(len(jitter))}
+    train = f.mode == "train"
+    from_batch = [name for name, m in norms if train or m.running_mean is None]
+    after = [b for (_, a), (b, _) in pairwise(leaves) if isinstance(a, DROPOUT) and a.p > 0]
+    jitter = [name for name, _ in norms if name in after]
+    evidence = {
+        "layers": float(len(norms)),
+        "from_batch": float(len(from_batch)),
+        "after_dropout": float(len(jitter)),
+    }
     if from_batch:
-        after = (
+        cause = (
             f"; {jitter[0]} follows a dropout, whose masks make its statistics jitter"
-            if jitter and f.mode == "train"
+            if jitter and train
             else ""
         )
-        return Check(
-            "batch-norm", Status.WARNING,
-            f"{from_batch[0]} and {len(from_batch) - 1} more normalise by the statistics of each batch: the loss is no sum over samples, "
-            f"and depends on the batch size{after}",
-            evidence,
-        )  # fmt: skip
+        message = (
+            f"{from_batch[0]} and {len(from_batch) - 1} more normalise by the statistics of each "
+            "batch: the loss is no "
+            f"sum over samples, and depends on the batch size{cause}"
+        )
+        return Check("batch-norm", Status.WARNING, message, evidence)
     if jitter:
-        return Check(
-            "batch-norm", Status.NOTE,
-            f"{jitter[0]} follows a dropout: its running variance was gathered under masks and does not fit eval mode "
-            "(variance shift, Li et al. 2019, CVPR)",
-            evidence,
-        )  # fmt: skip
-    return Check("batch-norm", Status.OK, f"{len(norms)} layers use their running statistics", evidence)
+        message = (
+            f"{jitter[0]} follows a dropout: its running variance was gathered under masks and "
+            "does not fit eval mode "
+            "(variance shift, Li et al. 2019, CVPR)"
+        )
+        return Check("batch-norm", Status.NOTE, message, evidence)
+    return Check(
+        "batch-norm", Status.OK, f"{len(norms)} layers use their running statistics", evidence
+    )
 
 
 def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
-    """Whether f is smooth around x (n,): products at x ± h u against each other, and Hu against the gradient's change over 2h.
+    """Whether f is smooth around x (n,): products at x ± h u against each other, and Hu against the
+    gradient's change.
 
-    Autograd's Hessian is that of the smooth pieces. On a smooth f the change of the products falls with h and the gap between
-    Hu and the gradient's slope with h^2; across kinks neither does. So both are taken at h and at h/4. What f changes by beside its
-    gradient falls with h^3; across a step, or where a kernel's gradient is another function's, it does not.
-    u is a random unit vector, h = eps^(1/3) max(|x|, 1). Cost: five products, five gradients and four values.
+    Autograd's Hessian is that of the smooth pieces. On a smooth f the change of the products falls
+    with h and the gap between Hu and the gradient's slope over 2h with h^2; across kinks neither
+    does. So both are taken at h and at h/4. What f changes by beside its gradient falls with h^3;
+    across a step, or where a kernel's gradient is another function's, it does not. u is a random
+    unit vector, h = eps^(1/3) max(|x|, 1).
+
+    Cost: five products, five gradients and four values.
     """
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    u = torch.randn(f.dim, generator=generator, dtype=torch.float64, device="cpu").to(x.device, x.dtype)
+    return _kinks(Look(f, x, "kinks"), seed)
+
+
+def _kinks(look: Look, seed: int) -> Check:
+    f, x = look.f, look.x
+    u = _directions(x, 1, seed)[:, 0]
     u[_held(f, x.device)] = 0
     u /= u.double().norm()
     h = torch.finfo(x.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0)
-    here = (Hessian(f, x, method="rebuilt") @ u).double()
-    jump, gap, size, step = _roughness(f, x, here, u, h)
-    near_jump, near_gap, _, near_step = _roughness(f, x, here, u, h / 4)
-    noise = 4 * torch.finfo(x.dtype).eps * float(f.gradient(x).double().norm()) / h + SMOOTH * size
-    kinked = (gap > noise and near_gap > gap / 4) or (jump > noise and near_jump > jump / 2)
-    stepped = step > 0 and near_step > step / 8
+    here = (look.rebuilt @ u).double()
+    far, near = (_roughness(f, x, here, u, reach) for reach in (h, h / 4))
+    noise = (
+        4 * torch.finfo(x.dtype).eps * float(look.gradient.double().norm()) / h + SMOOTH * far.size
+    )
+    kinked = (far.gap > noise and near.gap > far.gap / 4) or (
+        far.jump > noise and near.jump > far.jump / 2
+    )
+    stepped = far.step > 0 and near.step > far.step / 8
     evidence = {
         "distance": h,
-        "value_gap": step,
-        "product_change": jump / (size or 1.0),
-        "gradient_gap": gap / (size or 1.0),
+        "value_gap": far.step,
+        "product_change": far.jump / (far.size or 1.0),
+        "gradient_gap": far.gap / (far.size or 1.0),
     }
-    names: set[str] = set()
-    if f.layout:
-        f = require_model(f, "kinks of layers are a model's.")
-        modules = [*f.model.modules(), *(f.loss.modules() if isinstance(f.loss, nn.Module) else ())]
-        names = {type(m).__name__ for m in modules if isinstance(m, KINKED)}
-    layers = f" ({', '.join(sorted(names))})" if names else ""
-    if stepped and not kinked:
-        return Check(
-            "kinks", Status.WARNING,
-            f"the loss changes over {2 * h:.2g} by {step:.2g} more or less than its gradient says{layers}: it has a step there, or a "
-            "gradient that is not its own; the spectrum is that of what is differentiated",
-            evidence,
-        )  # fmt: skip
+    names = _kinked_layers(f)
+    layers = f" ({', '.join(names)})" if names else ""
     if kinked:
-        return Check(
-            "kinks", Status.WARNING,
-            f"the loss is not smooth within {h:.2g} of the point{layers}: over that distance products change "
-            f"by {evidence['product_change']:.0%} and the gradient's slope differs from the Hessian's by {evidence['gradient_gap']:.0%}; "
-            "the spectrum is that of the smooth pieces",
-            evidence,
-        )  # fmt: skip
-    if names:
-        return Check(
-            "kinks", Status.NOTE, f"the model has kinks{layers}, none felt within {h:.2g} of the point", evidence
+        message = (
+            f"the loss is not smooth within {h:.2g} of the point{layers}: over that distance "
+            "products change by "
+            f"{evidence['product_change']:.0%} and the gradient's slope differs from the Hessian's "
+            "by "
+            f"{evidence['gradient_gap']:.0%}; the spectrum is that of the smooth pieces"
         )
+        return Check("kinks", Status.WARNING, message, evidence)
+    if stepped:
+        message = (
+            f"the loss changes over {2 * h:.2g} by {far.step:.2g} more or less than its gradient "
+            f"says{layers}: it has a "
+            "step there, or a gradient that is not its own; the spectrum is that of what is "
+            "differentiated"
+        )
+        return Check("kinks", Status.WARNING, message, evidence)
+    if names:
+        message = f"the model has kinks{layers}, none felt within {h:.2g} of the point"
+        return Check("kinks", Status.NOTE, message, evidence)
     return Check("kinks", Status.OK, f"smooth within {h:.2g} of the point", evidence)
 
 
+def _kinked_layers(f: Landscape) -> list[str]:
+    """The classes of the layers and losses that have kinks."""
+    if not f.layout:
+        return []
+    f = require_model(f, "kinks of layers are a model's.")
+    modules = [*f.model.modules(), *(f.loss.modules() if isinstance(f.loss, nn.Module) else ())]
+    return sorted({type(m).__name__ for m in modules if isinstance(m, KINKED)})
+
+
 def _held(f: Landscape, device: torch.device) -> Tensor:
-    """Which coordinates are the rows of ``padding_idx``: torch gives them no gradient, though the loss may depend on them."""
+    """The coordinates of ``padding_idx`` rows: torch gives them no gradient, though the loss may
+    depend on them.
+    """
     held = [torch.zeros(0, dtype=torch.int64, device=device)]
     if not f.layout:
         return held[0]
     f = require_model(f, "padding rows are a model's.")
     for name, module in f.model.named_modules():
         weight = f.layout.get(f"{name}.weight".removeprefix("."))
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None and weight:
+        if (
+            isinstance(module, nn.Embedding | nn.EmbeddingBag)
+            and module.padding_idx is not None
+            and weight
+        ):
             start = weight.start + module.padding_idx * module.embedding_dim
             held.append(torch.arange(start, start + module.embedding_dim, device=device))
     return torch.cat(held)
 
 
-def _roughness(f: Landscape, x: Tensor, here: Tensor, u: Tensor, h: float) -> tuple[float, float, float, float]:
-    """|H(x + hu)u - H(x - hu)u|, |(g(x + hu) - g(x - hu)) / 2h - H(x)u|, the size of both, and what f changes by beside its slope."""
+class _Roughness(NamedTuple):
+    """How far f is from a quadratic between x - h u and x + h u."""
+
+    # |H(x + hu)u - H(x - hu)u|
+    jump: float
+    # |(g(x + hu) - g(x - hu)) / 2h - H(x)u|
+    gap: float
+    # the size of both
+    size: float
+    # what f changes by beside its slope
+    step: float
+
+
+def _roughness(f: Landscape, x: Tensor, here: Tensor, u: Tensor, h: float) -> _Roughness:
     left, right = ((Hessian(f, x + t * u, method="rebuilt") @ u).double() for t in (-h, h))
     below, above = (f.gradient(x + t * u).double() for t in (-h, h))
     secant = (above - below) / (2 * h)
     size = max(float(v.norm()) for v in (here, left, right, secant))
-    low, high = (float(f.value(x + t * u).double()) for t in (-h, h))
+    low, high = (float(f.value(x + t * u)) for t in (-h, h))
     slope = h * float((above + below) @ u.double())
     rounding = 1e3 * torch.finfo(x.dtype).eps * (abs(low) + abs(high) + abs(slope))
     step = max(abs(high - low - slope) - rounding, 0.0)
-    return float((right - left).norm()), float((secant - here).norm()), size, step
+    return _Roughness(float((right - left).norm()), float((secant - here).norm()), size, step)

@@ -1,8 +1,9 @@
 """From a point to a stationary point, for networks and formulas alike.
 
-What the methods find: newton-mr and gradient-norm lower |g|^2 and so go to the stationary point nearby, of any index, or to one where
-|g|^2 is stationary and g is not zero, gradient-flat (Frye et al. 2021, Neural Computation 33:1469); saddle-free finds minima;
-eigenvector-following a point of the index asked for. Whether the point reached is stationary is for ``classify`` to say.
+What the methods find: newton-mr and gradient-norm lower |g|^2 and so go to the stationary point
+nearby, of any index, or to one where |g|^2 is stationary and g is not zero, gradient-flat (Frye et
+al. 2021, Neural Computation 33:1469); saddle-free finds minima; eigenvector-following a point of
+the index asked for. Whether the point reached is stationary is for ``classify`` to say.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
 from landscape.linalg.reductions import norm
-from landscape.operators.hessian import Hessian
 from landscape.points import steps
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.walk import Outcome, Walk
 from landscape.results import result
+from landscape.specs import whole
 
 METHODS = ("newton-mr", "gradient-norm", "saddle-free", "eigenvector-following")
 
@@ -26,7 +27,9 @@ METHODS = ("newton-mr", "gradient-norm", "saddle-free", "eigenvector-following")
 @result("found-point")
 @dataclass(frozen=True, eq=False)
 class FoundPoint(StationaryPoint):
-    """The point a search ended at, with its verdict and how it was reached. ``outcome`` says whether it is what was looked for."""
+    """The point a search ended at, with its verdict and how it was reached. ``outcome`` says
+    whether it is what was looked for.
+    """
 
     search: str = ""  # the method
     outcome: Outcome = Outcome.STATIONARY
@@ -34,7 +37,9 @@ class FoundPoint(StationaryPoint):
     start_value: float = 0.0
     start_gradient_norm: float = 0.0
     iterations: int = 0
-    search_products: int = 0  # Hessian-vector products of the search; ``products`` are the verdict's
+    search_products: int = (
+        0  # Hessian-vector products of the search; ``products`` are the verdict's
+    )
     gradients: int = 0  # gradients of the search
 
 
@@ -54,26 +59,40 @@ def find_stationary(
     Args:
         f: a landscape of dimension n; a model is left exactly as it is.
         start: the point (n,), float32 or float64; None: a model's current one.
-        method: "newton-mr" minimises |g|^2 by Newton steps of least length, "gradient-norm" by L-BFGS; "saddle-free" lowers f by
-            steps -|H|^-1 g; "eigenvector-following" goes up along the lowest ``index`` modes and down along the others.
+        method: "newton-mr" minimises |g|^2 by Newton steps of least length, "gradient-norm" by
+            L-BFGS; "saddle-free" lowers f by steps -|H|^-1 g; "eigenvector-following" goes up along
+            the lowest ``index`` modes and down along the others.
         index: wanted, for "eigenvector-following": 0 a minimum, n a maximum.
         tol: stop once |g| has fallen to ``tol`` times the start's; 0: go on to rounding.
-        max_products: where the search stops; None: 100 n + 2,000 and at most 50,000. The verdict's come on top.
+        max_products: where the search stops; None: 100 n + 2,000 and at most 50,000. The verdict's
+            come on top.
         seed: of the steps off stationary points of another index, and of the verdict.
         progress: called with the stage and the products done.
 
     Returns:
-        The point with its verdict; ``outcome`` says how the search ended, in words too where it failed (``reasons``).
+        The point with its verdict; ``outcome`` says how the search ended, in words too where it
+        failed (``reasons``).
 
     Raises:
         ValueError: an argument is out of range or does not fit.
-        NumericalError: f or its gradient is not finite at the start, or a product is not on the way.
+        NumericalError: f or its gradient is not finite at the start, or a product is not on the
+            way.
 
-    Cost: up to n = 300 the Hessian is formed, n products a step; above, what MINRES or a subspace of 40 takes, some tens to hundreds
-    a step, and then some steps. Steps leave out trivial directions, and points are wrapped into f's domain.
+    Cost: up to n = 300 the Hessian is formed, n products a step; above, what MINRES or a subspace
+    of 40 takes, some tens to hundreds a step, and then some steps. Steps leave out trivial
+    directions, and points are wrapped into f's domain.
     """
-    walk = search(f, start, method, index=index, tol=tol, max_products=max_products, seed=seed, progress=progress)
-    point = classify(f, walk.place.x, seed=seed, hessian=Hessian(f, walk.place.x), progress=progress)
+    walk = search(
+        f,
+        start,
+        method,
+        index=index,
+        tol=tol,
+        max_products=max_products,
+        seed=seed,
+        progress=progress,
+    )
+    point = classify(f, seed=seed, look=walk.place, progress=progress)
     outcome = settled(walk, point, index)
     known = {field.name: getattr(point, field.name) for field in fields(StationaryPoint)}
     known["reasons"] = point.reasons + _reasons(walk, outcome)
@@ -109,7 +128,7 @@ def search(
     if walk.start.norm == 0 and method != "eigenvector-following":
         walk.stop = Outcome.STATIONARY
     elif method == "newton-mr":
-        (steps.newton_dense if walk.operator().shape[0] <= steps.DENSE else steps.newton_mr)(walk)
+        steps.newton(walk)
     elif method == "gradient-norm":
         steps.gradient_norm(walk)
     elif method == "saddle-free":
@@ -136,7 +155,11 @@ def distance(walk: Walk) -> float:
 
 
 def _reasons(walk: Walk, outcome: Outcome) -> list[str]:
-    reasons = [] if outcome is Outcome.STATIONARY else [f"the search ended otherwise than asked: {outcome.value}"]
+    reasons = (
+        []
+        if outcome is Outcome.STATIONARY
+        else [f"the search ended otherwise than asked: {outcome.value}"]
+    )
     if not bool(walk.domain.contains(walk.place.x)):
         reasons.append("the point lies outside the landscape's domain")
     return reasons
@@ -149,7 +172,9 @@ def _start(f: Landscape, start: Tensor | None) -> Tensor:
     return x
 
 
-def _check(f: Landscape, method: str, index: int | None, tol: float, max_products: int | None, seed: int) -> None:
+def _check(
+    f: Landscape, method: str, index: int | None, tol: float, max_products: int | None, seed: int
+) -> None:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     if (index is not None) != (method == "eigenvector-following"):
@@ -158,11 +183,8 @@ def _check(f: Landscape, method: str, index: int | None, tol: float, max_product
             if index is None
             else f"index is for eigenvector-following; {method} cannot aim at one."
         )
-    if index is not None and not 0 <= index <= f.dim:
-        raise ValueError(f"index must be between 0 and {f.dim}, got {index}.")
+    whole(0, f.dim, index=0 if index is None else index)
     if not 0 <= tol < 1:
         raise ValueError(f"tol must be at least 0 and below 1, got {tol}.")
-    if max_products is not None and max_products < 1:
-        raise ValueError(f"max_products must be at least 1, got {max_products}.")
-    if seed < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}.")
+    whole(1, max_products=1 if max_products is None else max_products)
+    whole(0, seed=seed)

@@ -1,13 +1,15 @@
 """What third and fourth derivatives say where the second ones vanish.
 
-u: (n,), a unit vector in the null space of the Hessian H at x. T(u, u, .): (n,), the gradient of u'Hu, is the third derivative
-contracted twice. A minimum needs T(u, u, u) = 0 for every u and q(u) >= 0, where
+u: (n,), a unit vector in the null space of the Hessian H at x. T(u, u, .): (n,), the gradient of
+u'Hu, is the third derivative contracted twice. A minimum needs T(u, u, u) = 0 for every u and q(u)
+>= 0, where
 
     q(u) = f_uuuu / 24 - T(u, u, .)' H^+ T(u, u, .) / 8
 
-is the fourth-order coefficient along the valley floor x + t u + O(t^2), not along the straight line: Peano's surface
-(y - x^2)(y - 2 x^2) rises along every line and is no minimum (Peano 1884; Cushing 1975, Amer. Math. Monthly 82:977).
-All derivatives are exact, by nested reverse-mode differentiation.
+is the fourth-order coefficient along the valley floor x + t u + O(t^2), not along the straight
+line: Peano's surface (y - x^2)(y - 2 x^2) rises along every line and is no minimum (Peano 1884;
+Cushing 1975, Amer. Math. Monthly 82:977). All derivatives are exact, by nested reverse-mode
+differentiation.
 """
 
 import math
@@ -29,10 +31,13 @@ class Probe(NamedTuple):
     """Derivatives along one null direction; a number within its rounding is given as 0."""
 
     cubic: float  # T(u, u, u) / 6
-    quartic: float  # q(u); NaN where T(u, u, .) reaches into a part of the null space that is not known
+    # q(u); NaN where T(u, u, .) reaches into a part of the null space that is not known
+    quartic: float
 
 
-def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, others: int, seed: int = 0) -> list[str]:
+def higher_order(
+    f: Landscape, H: Hessian, null: Tensor, uncertainty: float, others: int, seed: int = 0
+) -> list[str]:
     """Sentences on what f does along its null directions at H.x.
 
     Args:
@@ -51,28 +56,41 @@ def higher_order(f: Landscape, H: Hessian, null: Tensor, uncertainty: float, oth
         probes = [_probe(f, H, u, null, uncertainty, generic) for u in directions.T]
     except (RuntimeError, LoadingError) as error:
         return [f"higher order is not known: {str(error).splitlines()[0]}"]
+    return [_sentence(probes, others)]
+
+
+def _sentence(probes: list[Probe], others: int) -> str:
+    """What the derivatives along the null directions say."""
     count = f"{len(probes)} null direction{'s' * (len(probes) > 1)} probed"
     cubic = max((abs(p.cubic) for p in probes), default=0.0)
     if cubic > 0:
-        return [
-            f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, which falls to one side ({count})"
-        ]
-    if any(math.isnan(p.quartic) for p in probes):
-        return [f"higher order is not known: there are null directions beside those found ({count})"]
-    rising, falling = [p.quartic for p in probes if p.quartic > 0], [p.quartic for p in probes if p.quartic < 0]
-    flat = len(probes) - len(rising) - len(falling)
-    if (rising and (falling or others < 0)) or (falling and others > 0):
-        change = min(falling) if falling else max(rising)
-        return [
-            f"no {'minimum' if falling else 'maximum'}: to fourth order f changes as {change:.3g} t^4 along a null direction ({count})"
-        ]
+        return (
+            f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, "
+            f"which falls to one side ({count})"
+        )
+    quartics = [p.quartic for p in probes]
+    if any(map(math.isnan, quartics)):
+        return f"higher order is not known: there are null directions beside those found ({count})"
+    rising, falling = [q for q in quartics if q > 0], [q for q in quartics if q < 0]
+    flat = len(quartics) - len(rising) - len(falling)
+    # the signs that speak against a minimum, and those that speak against a maximum
+    if falling and (rising or others > 0):
+        return _neither("minimum", min(falling), count)
+    if rising and others < 0:
+        return _neither("maximum", max(rising), count)
     if flat:
-        return [
-            f"flat to fourth order along {flat} of the {count}: a valley or a continuous family of stationary points, as far as can be seen"
-        ]
-    return [
-        f"{'minimum' if rising else 'maximum'} to fourth order: f changes as {min(rising + falling, key=abs):.3g} t^4 or more ({count})"
-    ]
+        return (
+            f"flat to fourth order along {flat} of the {count}: a valley or a continuous family of "
+            "stationary points, as far as can be seen"
+        )
+    kind, change = "minimum" if rising else "maximum", min(rising + falling, key=abs)
+    return f"{kind} to fourth order: f changes as {change:.3g} t^4 or more ({count})"
+
+
+def _neither(kind: str, change: float, count: str) -> str:
+    return (
+        f"no {kind}: to fourth order f changes as {change:.3g} t^4 along a null direction ({count})"
+    )
 
 
 def _directions(null: Tensor, seed: int) -> Tensor:
@@ -86,10 +104,14 @@ def _directions(null: Tensor, seed: int) -> Tensor:
 def _normal(n: int, k: int, seed: int, like: Tensor) -> Tensor:
     """Independent normal numbers (n, k)."""
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    return torch.randn(n, k, generator=generator, dtype=torch.float64, device="cpu").to(like.device, like.dtype)
+    return torch.randn(n, k, generator=generator, dtype=torch.float64, device="cpu").to(
+        like.device, like.dtype
+    )
 
 
-def _probe(f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float, v: Tensor) -> Probe:
+def _probe(
+    f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float, v: Tensor
+) -> Probe:
     third, fourth, sizes, w = 0.0, 0.0, [0.0, 0.0], torch.zeros_like(u)
     with f.evaluation(), torch.enable_grad():
         for term in f.terms():
@@ -100,12 +122,15 @@ def _probe(f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float
     # u is a null vector up to rounding, which mixes other directions in
     rounding = [1e3 * eps * size for size in sizes]
     rounding[0] += 10 * eps * float(H.x.detach().norm()) * sizes[1]  # x has a rounding too
-    # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the third derivative by fourth d
+    # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the third
+    # derivative by fourth d
     noise = (2 * uncertainty * abs(fourth)) ** 0.5 + rounding[0]
     bend = _bend(H, w, null, rounding[0]) / 8
     quartic = fourth / 24 - bend
     small = eps**0.5 * (abs(fourth) / 24 + abs(bend)) + rounding[1] / 24
-    return Probe(third / 6 if abs(third) > noise else 0.0, 0.0 if abs(quartic) <= small else quartic)
+    return Probe(
+        third / 6 if abs(third) > noise else 0.0, 0.0 if abs(quartic) <= small else quartic
+    )
 
 
 class _Derivatives(NamedTuple):
@@ -114,7 +139,8 @@ class _Derivatives(NamedTuple):
     third: float  # T(u, u, u)
     fourth: float
     bend: Tensor  # (n,) T(u, u, .)
-    sizes: tuple[float, float]  # norms of T(u, v, .) and of the fourth derivative (u, u, v, .) for a generic v
+    # norms of T(u, v, .) and of the fourth derivative (u, u, v, .) for a generic v
+    sizes: tuple[float, float]
 
 
 def _derivatives(term: Term, x: Tensor, u: Tensor, v: Tensor) -> _Derivatives:
@@ -126,7 +152,10 @@ def _derivatives(term: Term, x: Tensor, u: Tensor, v: Tensor) -> _Derivatives:
     third, mixed_again = _derivative(second, t), _derivative(w @ v, y)
     fourth = _derivative(third, t).item()
     return _Derivatives(
-        third.item(), fourth, w.detach(), (float(mixed.detach().norm()), float(mixed_again.detach().norm()))
+        third.item(),
+        fourth,
+        w.detach(),
+        (float(mixed.detach().norm()), float(mixed_again.detach().norm())),
     )
 
 
@@ -152,7 +181,9 @@ class _Projected:
 
 
 def _bend(H: Hessian, w: Tensor, null: Tensor, rounding: float) -> float:
-    """w' H^+ w over the complement of the null space, 0 where w is rounding there; NaN where w is not in the range of H."""
+    """w' H^+ w over the complement of the null space, 0 where w is rounding there; NaN where w is
+    not in the range of H.
+    """
     A = _Projected(H, null)
     w = A.complement(w)
     if float(w.norm()) <= rounding:

@@ -1,13 +1,16 @@
-"""Thousands of searches for stationary points side by side, with dense Hessians: for formulas of few variables.
+"""Thousands of searches for stationary points side by side, with dense Hessians: for formulas of
+few variables.
 
-X: (B, n) points, g: (B, n) gradients, H: (B, n, n) Hessians, all in units of the domain's size, so that a step of 1 crosses it.
-Three ways to step, each by rows:
+X: (B, n) points, g: (B, n) gradients, H: (B, n, n) Hessians, all in units of the domain's size, so
+that a step of 1 crosses it. Three ways to step, each by rows:
 
-minimise    Levenberg-Marquardt on |g|^2 / 2 with a damping mu of its own for every row (Levenberg 1944; Marquardt 1963; the damping
-            rule is Nielsen's, 1999): steps -(H^2 + mu I)^-1 H g. It goes to any kind of point, and stops where |g| has a minimum.
-newton      the same with next to no damping and every step accepted: it does not stop at a minimum of |g|, and may leave.
-follow      up along the k lowest eigenvectors and down along the others, to a point of index k (eigenvector following;
-            Cerjan & Miller 1981, J. Chem. Phys. 75:2800).
+minimise    Levenberg-Marquardt on |g|^2 / 2 with a damping mu of its own for every row (Levenberg
+            1944; Marquardt 1963; the damping rule is Nielsen's, 1999): steps -(H^2 + mu I)^-1 H g.
+            It goes to any kind of point, and stops where |g| has a minimum.
+newton      the same with next to no damping and every step accepted: it does not stop at a minimum
+            of |g|, and may leave.
+follow      up along the k lowest eigenvectors and down along the others, to a point of index k
+            (eigenvector following; Cerjan & Miller 1981, J. Chem. Phys. 75:2800).
 
 Every search ends in Newton steps, which polish the point to rounding.
 """
@@ -20,18 +23,31 @@ from torch import Tensor
 
 from landscape.core import Domain, Landscape
 from landscape.operators.pointwise import derivatives
+from landscape.points.steps import eigenvector_step
 
-NUMBERS = 2**22  # most numbers in the Hessians of one batch
-LONGEST = 0.2  # longest step
-FAR = 10.0  # a search that is so far from its start has left
-ARRIVED = 1e-8  # a search has arrived when a Newton step is shorter than this and steps no longer shrink
-FLAT = 1e-3  # |H g| below this share of |H| |g|, while |g| no longer falls, is a minimum of |g|
-NEAR = 1e-4  # polishing moves a point no farther
-AWAY = 20  # steps outside the domain after which a search has left
-SAMPLES = 64  # points that tell the usual size of derivatives
-POLE = 1e20  # derivatives so many times those at the starts are a pole's
+# The most numbers in the Hessians of one batch.
+NUMBERS = 2**22
+# The longest step.
+LONGEST = 0.2
+# A search that is so far from its start has left.
+FAR = 10.0
+# A search has arrived when a Newton step is shorter than this and steps no longer shrink.
+ARRIVED = 1e-8
+# |H g| below this share of |H| |g|, while |g| no longer falls, is a minimum of |g|.
+FLAT = 1e-3
+# Polishing moves a point no farther.
+NEAR = 1e-4
+# Steps outside the domain after which a search has left.
+AWAY = 20
+# So many points tell the usual size of derivatives.
+SAMPLES = 64
+# Derivatives so many times those at the starts are a pole's.
+POLE = 1e20
 EPS = torch.finfo(torch.float64).eps
-TRUNCATED = 1e-10  # eigenvalues below this share of |H| are zero to a Newton step
+# Eigenvalues below this share of |H| are zero to a Newton step, and below the other one to
+# eigenvector following.
+TRUNCATED = 1e-10
+IDLE = 1e-8
 
 
 class End(Enum):
@@ -64,7 +80,8 @@ class _Local(NamedTuple):
     def put(self, which: Tensor, other: "_Local") -> "_Local":
         pick = which[:, None]
         return _Local(
-            torch.where(pick, other.gradient, self.gradient), torch.where(pick[:, None], other.hessian, self.hessian)
+            torch.where(pick, other.gradient, self.gradient),
+            torch.where(pick[:, None], other.hessian, self.hessian),
         )
 
 
@@ -76,7 +93,9 @@ class Labelled(Protocol):
     @property
     def domain(self) -> Domain: ...
     def derivatives(self, X: Tensor, labels: Tensor, /) -> tuple[Tensor, Tensor]:
-        """Gradients (B, n) and Hessians (B, n, n) at points X (B, n), each of the formula of its label (B,); labels ascend."""
+        """Gradients (B, n) and Hessians (B, n, n) at points X (B, n), each of the formula of its
+        label (B,); labels ascend.
+        """
         ...
 
 
@@ -108,22 +127,36 @@ def search(
     if method not in ("minimise", "newton", "follow"):
         raise ValueError(f"method must be minimise, newton or follow, got {method!r}.")
     chunk = max(1, NUMBERS // f.dim**2)
-    few = slice(0, len(starts), max(1, len(starts) // SAMPLES)) if labels is not None else slice(SAMPLES)
+    few = (
+        slice(0, len(starts), max(1, len(starts) // SAMPLES))
+        if labels is not None
+        else slice(SAMPLES)
+    )
     usual = _typical(f, starts[few], None if labels is None else labels[few])
-    if labels is None and not cast("Landscape", f).layout:  # the starts themselves may all be stationary
-        anywhere = f.domain.sample(SAMPLES, f.dim, torch.Generator(device="cpu").manual_seed(0), starts.dtype)
-        usual = [max(pair) for pair in zip(usual, _typical(f, anywhere.to(starts.device)), strict=True)]
+    if (
+        labels is None and not cast("Landscape", f).layout
+    ):  # the starts themselves may all be stationary
+        anywhere = f.domain.sample(
+            SAMPLES, f.dim, torch.Generator(device="cpu").manual_seed(0), starts.dtype
+        )
+        usual = [
+            max(pair) for pair in zip(usual, _typical(f, anywhere.to(starts.device)), strict=True)
+        ]
     parts = [
-        _Searches(f, starts[rows], method, _part(index, rows), usual, _part(labels, rows)).run(steps)
+        _Searches(f, starts[rows], method, _part(index, rows), usual, _part(labels, rows)).run(
+            steps
+        )
         for rows in (slice(i, i + chunk) for i in range(0, len(starts), chunk))
     ]
     return Ends(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
 def polish(f: Landscape, X: Tensor, steps: int = 40) -> Tensor:
-    """The points X (B, n) after undamped Newton steps, for the rows where these stay near and lower the gradient.
+    """The points X (B, n) after undamped Newton steps, for the rows where these stay near and lower
+    the gradient.
 
-    A search ends where the Hessian is as good as singular; a degenerate point needs more steps to be known to rounding.
+    A search ends where the Hessian is as good as singular; a degenerate point needs more steps to
+    be known to rounding.
     """
     searches = _Searches(f, X, "newton", None, [0.0, 0.0])
     best, least = X.clone(), searches.local.gradient.norm(dim=1)
@@ -132,7 +165,10 @@ def polish(f: Landscape, X: Tensor, steps: int = 40) -> Tensor:
         norm = searches.local.gradient.norm(dim=1)
         near = (searches.domain.difference(X, searches.x) / searches.size).norm(dim=1) <= NEAR
         better = near & (norm < least)
-        best, least = torch.where(better[:, None], searches.x, best), torch.where(better, norm, least)
+        best, least = (
+            torch.where(better[:, None], searches.x, best),
+            torch.where(better, norm, least),
+        )
     return best
 
 
@@ -151,17 +187,16 @@ class _Searches:
         self.f, self.method, self.typical, self.labels = f, method, typical, labels
         self.domain: Domain = f.domain
         self.size = self.domain.size(f.dim).to(starts)
-        self.found, self.ends = (
-            starts.clone(),
-            torch.full((len(starts),), _NUMBER[End.UNFINISHED], device=starts.device),
-        )
+        self.found = starts.clone()
+        self.ends = torch.full((len(starts),), _NUMBER[End.UNFINISHED], device=starts.device)
         self.rows = torch.arange(len(starts), device=starts.device)
         self.taken = torch.zeros_like(self.rows)
         self.x, self.start, self.index = starts.clone(), starts, index
         self.local = self._derivatives(starts)
         self.damping = 1e-3 * self.local.hessian.square().sum((1, 2)).clamp(min=1e-300)
         self.growth = torch.full_like(self.damping, 2.0)
-        self.shortest = torch.full_like(self.damping, float("inf"))  # the shortest Newton step so far
+        # the shortest Newton step so far
+        self.shortest = torch.full_like(self.damping, float("inf"))
         self.stalled = torch.zeros_like(self.rows)  # steps since |g| last fell
         self.away = torch.zeros_like(self.rows)  # steps since the row was in the domain
         self.last = torch.full_like(self.damping, float("inf"))  # length of the last step
@@ -191,19 +226,27 @@ class _Searches:
         if self.method == "follow":
             step = self._followed()
         elif self.method == "newton":
-            step = self._damped((share**2 * self.local.hessian.square().sum((1, 2))).clamp(min=1e-290))
+            step = self._damped(
+                (share**2 * self.local.hessian.square().sum((1, 2))).clamp(min=1e-290)
+            )
         step = self._stretched(step)
         step = step * (LONGEST / step.norm(dim=1, keepdim=True).clamp(min=LONGEST))
         moved = self.domain.wrap(self.x + step * self.size)
         new = self._derivatives(moved)
         before, after = (local.gradient.square().sum(1) for local in (self.local, new))
         self.stalled = torch.where(after < 0.9999 * before, 0, self.stalled + 1)
-        better = self._judge(step, before, after) if self.method == "minimise" else torch.ones_like(self.rows) > 0
+        better = (
+            self._judge(step, before, after)
+            if self.method == "minimise"
+            else torch.ones_like(self.rows) > 0
+        )
         self.x = torch.where(better[:, None], moved, self.x)
         self.local = self.local.put(better, new)
 
     def _stretched(self, step: Tensor) -> Tensor:
-        """Steps that shrink by a steady ratio q, as they do to a degenerate point, are taken to the limit: 1 / (1 - q) times."""
+        """Steps that shrink by a steady ratio q, as they do to a degenerate point, are taken to the
+        limit: 1 / (1 - q) times.
+        """
         length = step.norm(dim=1)
         ratio = length / self.last
         steady = ((ratio - self.ratio).abs() < 0.01) & (ratio > 0.3) & (ratio < 0.95)
@@ -211,13 +254,17 @@ class _Searches:
         return step * torch.where(steady, 1 / (1 - ratio), 1.0)[:, None]
 
     def _judge(self, step: Tensor, before: Tensor, after: Tensor) -> Tensor:
-        """Which rows accept their step; the damping follows the ratio of gained to predicted decrease (Nielsen 1999)."""
+        """Which rows accept their step; the damping follows the ratio of gained to predicted
+        decrease (Nielsen 1999).
+        """
         linear = self.local.gradient + (self.local.hessian @ step[:, :, None])[:, :, 0]
         predicted = before - linear.square().sum(1)
         ratio = (before - after) / predicted.clamp(min=1e-300)
         better = (ratio > 1e-4) & torch.isfinite(after)
         shrink = (1 - (2 * ratio - 1) ** 3).clamp(min=1 / 9)
-        self.damping = torch.where(better, self.damping * shrink, self.damping * self.growth).clamp(1e-290, 1e290)
+        self.damping = torch.where(better, self.damping * shrink, self.damping * self.growth).clamp(
+            1e-290, 1e290
+        )
         self.growth = torch.where(better, 2.0, (2 * self.growth).clamp(max=1e6))
         return better
 
@@ -237,11 +284,12 @@ class _Searches:
         values, vectors = torch.linalg.eigh(H)
         along = (vectors.mT @ g[:, :, None])[:, :, 0]
         size = values.abs()
-        alive = size > 1e-8 * size.amax(1, keepdim=True)
+        alive = size > IDLE * size.amax(1, keepdim=True)
         up = (alive.cumsum(1) <= self.index[:, None]) & alive
-        along = torch.where(up, along, -along) / size.clamp(min=1e-300)
-        step: Tensor = (vectors @ torch.where(alive, along, 0.0)[:, :, None])[:, :, 0]
-        return step
+        step: Tensor = (
+            vectors @ eigenvector_step(along, size.clamp(min=1e-300), up, ~alive)[:, :, None]
+        )
+        return step[:, :, 0]
 
     def _sort_out(self) -> None:
         """Rows that have ended are noted and leave."""
@@ -265,7 +313,12 @@ class _Searches:
         far = (self.domain.difference(self.start, self.x) / self.size).norm(dim=1) > FAR
         gone = far | (self.away > AWAY)
         end = torch.full_like(self.rows, _NUMBER[End.UNFINISHED])
-        for which, kind in ((gone, End.OUTSIDE), (flat, End.FLAT), (arrived, End.STATIONARY), (~finite, End.NONFINITE)):
+        for which, kind in (
+            (gone, End.OUTSIDE),
+            (flat, End.FLAT),
+            (arrived, End.STATIONARY),
+            (~finite, End.NONFINITE),
+        ):
             end[which] = _NUMBER[kind]
         over = end != _NUMBER[End.UNFINISHED]
         if not bool(over.any()):
@@ -274,7 +327,9 @@ class _Searches:
         self._keep(~over)
 
     def _newton(self, finite: Tensor) -> Tensor:
-        """The Newton step by the eigenvalues that are not zero: how far the stationary point is; long where rows are not near one."""
+        """The Newton step by the eigenvalues that are not zero: how far the stationary point is;
+        long where rows are not near one.
+        """
         g, H = self.local
         norm, curvature = g.norm(dim=1), H.norm(dim=(1, 2))
         near = finite & (norm <= 1e-3 * curvature)
@@ -304,14 +359,18 @@ def _part(each: Tensor | None, rows: Tensor | slice) -> Tensor | None:
     return None if each is None else each[rows]
 
 
-def _derivatives(f: Landscape | Labelled, X: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+def _derivatives(
+    f: Landscape | Labelled, X: Tensor, labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
     if labels is None:
         return derivatives(cast("Landscape", f), X)
     return cast("Labelled", f).derivatives(X, labels)
 
 
 def _typical(f: Landscape | Labelled, X: Tensor, labels: Tensor | None = None) -> list[float]:
-    """The medians of |g| and |H| over the points X, in units of the domain's size; 0 where none is finite."""
+    """The medians of |g| and |H| over the points X, in units of the domain's size; 0 where none is
+    finite.
+    """
     size = f.domain.size(f.dim).to(X)
     g, H = _derivatives(f, X, labels)
     sizes = [(g * size).norm(dim=1), (H * size[:, None] * size).norm(dim=(1, 2))]

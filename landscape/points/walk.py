@@ -1,12 +1,11 @@
 """Where a search for a stationary point stands, what it has spent, and when it is over.
 
-x: (n,) a place, g: (n,) its gradient, A: (N, N) the Hessian on the complement of the m = n - N trivial directions, p: (N,) a step
-there. Steps never leave the complement, and every place is wrapped into the domain.
+x: (n,) a place, g: (n,) its gradient, A: (N, N) the Hessian on the complement of the m = n - N
+trivial directions, p: (N,) a step there. Steps never leave the complement, and every place is
+wrapped into the domain.
 """
 
-from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,13 +16,20 @@ from landscape.landscapes.domains import Space
 from landscape.linalg.reductions import dots, norm
 from landscape.operators.base import Complement
 from landscape.operators.hessian import Hessian
-from landscape.points.classify import GRADIENT_ULPS, LOSS_ULPS
+from landscape.operators.limits import gradient_noise, loss_noise
+from landscape.points.look import Look
 from landscape.results import result
 
-FAR = 1e4  # a search is lost beyond so many |start|, or a hundredth of that in sizes of the domain
-PATIENCE = 20  # steps within which the gradient must fall by the factor 1 - LEAST
+# A search is lost beyond so many |start|, or a hundredth of that many sizes of the domain.
+FAR = 1e4
+# The longest first step, in units of |x|, or of a quarter of the domain.
+STRIDE = 0.5
+# Steps within which the gradient must fall by the factor 1 - LEAST.
+PATIENCE = 20
 LEAST = 1e-3
-FLAT = 1e-2  # the squared gradient norm is stationary where |H g| is at most so many |H| |g|, with the largest |H| met
+# The squared gradient norm is stationary where |H g| is at most so many |H| |g|, with the largest
+# |H| met.
+FLAT = 1e-2
 
 
 @result("search-outcome")
@@ -31,40 +37,61 @@ class Outcome(Enum):
     """How a search for a stationary point ended."""
 
     STATIONARY = "the point is stationary"
-    OTHER_INDEX = "the point is stationary, but not of the index asked for: start elsewhere, or try another seed"
-    TOLERANCE = "the gradient norm fell to tol times the start's, as asked; the point is not stationary to rounding"
+    OTHER_INDEX = (
+        "the point is stationary, but not of the index asked for: start elsewhere, or try "
+        "another seed"
+    )
+    TOLERANCE = (
+        "the gradient norm fell to tol times the start's, as asked; the point is not stationary "
+        "to rounding"
+    )
     GRADIENT_FLAT = (
-        "the squared gradient norm is stationary, the gradient is not zero (Frye et al. 2021): start elsewhere, or try "
+        "the squared gradient norm is stationary, the gradient is not zero (Frye et al. 2021): "
+        "start elsewhere, or try "
         "saddle-free or eigenvector-following, which do not minimise it"
     )
     STALLED = (
-        "the gradient norm falls no further: the loss has a kink here, rounding hides the way (try float64), or the search "
+        "the gradient norm falls no further: the loss has a kink here, rounding hides the way (try "
+        "float64), or the search "
         "goes round in circles (start elsewhere, or try another method)"
     )
     BUDGET = "the product budget ran out: raise max_products, or search on from this point"
     DIVERGED = "the search left for infinity: no stationary point lies that way; start elsewhere"
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A point with its gradient."""
-
-    f: Landscape
-    x: Tensor  # (n,)
-    g: Tensor  # (n,)
-    norm: float  # of g; may be NaN or inf, at a trial
-
-    @cached_property
-    def value(self) -> float:
-        """f(x), computed when first asked for."""
-        return float(self.f.value(self.x))
-
-
 class Walk:
-    """A search under way: the place, counts, and the signs that it is over."""
+    """A search under way: the place, counts, and the signs that it is over.
 
-    def __init__(self, f: Landscape, start: Tensor, tol: float, max_products: int, progress: Progress) -> None:
-        self.f, self.domain, self.tol, self.budget, self.progress = f, f.domain, tol, max_products, progress
+    Args:
+        f: the landscape.
+        start: the point (n,).
+        tol: the search may end once |g| has fallen to so many times the start's.
+        max_products: where it stops.
+        progress: called with the stage and the products done.
+        radius: the longest step; None: a share of the domain, or of |x| where there is none, which
+            may grow.
+
+    Raises:
+        NumericalError: f or its gradient is not finite at the start.
+    """
+
+    def __init__(
+        self,
+        f: Landscape,
+        start: Tensor,
+        tol: float,
+        max_products: int,
+        progress: Progress,
+        radius: float | None = None,
+    ) -> None:
+        self.f, self.domain, self.tol, self.budget, self.progress = (
+            f,
+            f.domain,
+            tol,
+            max_products,
+            progress,
+        )
+        self.radius = radius
         self.products = self.gradients = self.iterations = 0
         self.largest = 0.0  # |H| met so far
         self.place = self.start = self.at(self.domain.wrap(start.detach()))
@@ -72,36 +99,57 @@ class Walk:
             if not torch.isfinite(torch.tensor(number, device="cpu")):
                 raise NumericalError(f"the {what} at the start is not finite ({number}).")
         size = float(norm(self.domain.size(f.dim)))
-        self.reach = FAR * max(float(norm(self.start.x)), 1.0) if self.domain == Space() else FAR / 100 * size
+        self.reach = (
+            FAR * max(float(norm(self.start.x)), 1.0)
+            if self.domain == Space()
+            else FAR / 100 * size
+        )
         self.stop: Outcome | None = None
         self.falls = True  # whether the method lowers the gradient norm at every step
         self._norms = [self.start.norm]
         self._operator: Complement | None = None
 
-    def at(self, x: Tensor) -> Place:
+    def at(self, x: Tensor) -> Look:
         """A place, which may have a gradient that is not finite."""
         self.gradients += 1
-        g = self.f.gradient(x).detach()
-        return Place(self.f, x, g, float(norm(g)))
+        return Look(self.f, x, "find_stationary")
+
+    @property
+    def stride(self) -> float:
+        """The longest first step."""
+        if self.radius is not None:
+            return self.radius
+        if self.domain != Space():
+            return STRIDE * float(self.domain.size(self.f.dim).max()) / 4
+        return STRIDE * max(float(norm(self.place.x)), 1.0)
+
+    @property
+    def longest(self) -> float:
+        """The longest step."""
+        return 100 * self.stride if self.radius is None else self.radius
 
     def operator(self) -> Complement:
-        """The Hessian at the place, without trivial directions; the same one until the place changes."""
+        """The Hessian at the place, without trivial directions; the same one until the place
+        changes.
+        """
         if self._operator is None:
             x = self.place.x
             self._operator = Hessian(self.f, x).without(self.f.trivial_directions(x))
             if not self._operator.shape[0]:
-                raise ValueError("every direction at this point is trivial: there is nothing to search.")
+                raise ValueError(
+                    "every direction at this point is trivial: there is nothing to search."
+                )
         return self._operator
 
     def gradient(self) -> Tensor:
         """The gradient (N,) in the operator's coordinates."""
-        return self.operator().restrict(self.place.g[:, None])[:, 0]
+        return self.operator().restrict(self.place.gradient[:, None])[:, 0]
 
     def lift(self, p: Tensor) -> Tensor:
         """A vector (N,) of the operator's coordinates as one (n,) of the landscape's."""
         return self.operator().lift(p[:, None])[:, 0]
 
-    def trial(self, step: Tensor) -> Place:
+    def trial(self, step: Tensor) -> Look:
         """Where the step (n,) leads."""
         return self.at(self.domain.wrap(self.place.x + step))
 
@@ -111,25 +159,27 @@ class Walk:
             self.products += self._operator.products
             self._operator.products = 0
 
-    def go(self, place: Place) -> None:
+    def go(self, place: Look) -> None:
         """Accept a place."""
         self.settle_products()
         self.place, self._operator = place, None
 
     def note(self, scale: float, step: float) -> None:
-        """Before a step: end if the place is stationary to rounding, as asked, lost, stalled, or the budget is spent.
+        """Before a step: end if the place is stationary to rounding, as asked, lost, stalled, or
+        the budget is spent.
 
         Args:
-            scale: |H| here. step: the length of the whole Newton-type step, whatever is taken of it.
+            scale: |H| here. step: the length of the whole Newton-type step, whatever is taken of
+                it.
         """
         self.settle_products()
         here, earlier = self.place, self._norms[-1]
         self._norms.append(here.norm)
         self.largest = max(self.largest, scale)
         self.progress("search", self.products, None)
-        eps = torch.finfo(here.x.dtype).eps
-        noise = GRADIENT_ULPS * eps * scale * float(norm(here.x))
-        hidden = 0 < step * here.norm / 2 <= LOSS_ULPS * eps * abs(here.value)  # of f, what the step could change
+        noise = gradient_noise(here.x, scale)
+        # of f, what the step could change
+        hidden = 0 < step * here.norm / 2 <= loss_noise(here.value, here.x.dtype)
         if here.norm <= noise or (hidden and self.iterations and here.norm > 0.5 * earlier):
             self.stop = Outcome.STATIONARY
         elif here.norm <= self.tol * self.start.norm:
@@ -147,15 +197,18 @@ class Walk:
         return bool(old) and min(new) > (1 - LEAST) * min(old)
 
     def end_stalled(self) -> None:
-        """End where no step lowers the gradient norm: at a point where its square is stationary, or for an unknown reason."""
+        """End where no step lowers the gradient norm: at a point where its square is stationary, or
+        for an unknown reason.
+        """
         steepness = float(norm(self.operator() @ self.gradient()))
         self.settle_products()
         flat = steepness <= FLAT * self.largest * self.place.norm
         self.stop = Outcome.GRADIENT_FLAT if flat else Outcome.STALLED
 
 
-def backtrack(walk: Walk, step: Tensor, slope: float) -> Place | None:
-    """The first place along a step (n,) at which |g|^2 falls by Armijo's rule, by quadratic interpolation; None: nowhere.
+def backtrack(walk: Walk, step: Tensor, slope: float) -> Look | None:
+    """The first place along a step (n,) at which |g|^2 falls by Armijo's rule, by quadratic
+    interpolation; None: nowhere.
 
     slope: of |g|^2 along the step, negative.
     """

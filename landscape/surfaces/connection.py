@@ -19,9 +19,11 @@ def connection_plane(
     batch_statistics: bool = False,
     progress: Progress = silent,
 ) -> Surface | None:
-    """f on the plane of a connection's ends and its curve's middle, centred between the ends; None where these lie on a line.
+    """f on the plane of a connection's ends and its curve's middle, centred between the ends; None
+    where these lie on a line.
 
-    The curve and the straight line between its ends are walks on it. ``dataclasses.replace(connection, plane=...)`` keeps it.
+    The curve and the straight line between its ends are walks on it.
+    ``dataclasses.replace(connection, plane=...)`` keeps it.
 
     Args:
         f: the landscape that was connected on.
@@ -46,9 +48,17 @@ def connection_plane(
     if not bool(height > 1e-6 * torch.linalg.vector_norm(half)):
         return None
     v = off / height
-    reach = 1.35 * float(((walk - middle) @ torch.stack((u, v), dim=1)).abs().max())  # all of the curve, its ends too
+    # all of the curve, its ends too
+    reach = 1.35 * float(((walk - middle) @ torch.stack((u, v), dim=1)).abs().max())
     made = surface(
-        f, middle, (u, v), None, reach, resolution, trajectory={"curve": walk, "straight line": C[0] + t[:, None] * (C[-1] - C[0])},
-        batch_statistics=batch_statistics, progress=progress,
-    )  # fmt: skip
+        f,
+        middle,
+        (u, v),
+        None,
+        reach,
+        resolution,
+        trajectory={"curve": walk, "straight line": C[0] + t[:, None] * (C[-1] - C[0])},
+        batch_statistics=batch_statistics,
+        progress=progress,
+    )
     return replace(made, normalize="unit")

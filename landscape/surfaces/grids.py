@@ -1,37 +1,31 @@
 """Values of a landscape on a line or a plane through a point.
 
-x: (n,), the centre; directions: k of them, each (n,), as used, k = 1 (u) or 2 (u and v); a: (r,), the steps, the same along each;
-values: (r,) or (r, r), values[i] = f(x + a[i] u), values[i, j] = f(x + a[i] u + a[j] v).
+x: (n,), the centre; directions: k of them, each (n,), as used, k = 1 (u) or 2 (u and v); a: (r,),
+the steps, the same along each; values: (r,) or (r, r), values[i] = f(x + a[i] u), values[i, j] =
+f(x + a[i] u + a[j] v).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes import metrics as cells
 from landscape.landscapes.metrics import Cells, Metric
 from landscape.results import Provenance, provenance
-from landscape.surfaces.directions import (
-    drawn,
-    eigenvectors,
-    moments,
-    normalised,
-    principal_axes,
-    require_normalisation,
-)
+from landscape.specs import whole
+from landscape.surfaces.planes import Directions, Plane, Trajectory, plane, trajectories
 from landscape.surfaces.result import Surface
-from landscape.surfaces.walks import project, with_spectra
+from landscape.surfaces.walks import Walk, project, with_spectra
 
-CHOICES = ("random", "eigen", "pca", "moments")
-EVERY = 5.0  # seconds between two calls of ``keep``
+# Seconds between two calls of ``keep``.
+EVERY = 5.0
 
-Directions = str | Tensor | tuple[Tensor, ...]
+Places = tuple[Tensor, ...]
 
 
 class AnotherPlane(ValueError):  # noqa: N818  # what it is about
@@ -41,18 +35,15 @@ class AnotherPlane(ValueError):  # noqa: N818  # what it is about
 def surface(
     f: Landscape,
     x: Tensor,
-    directions: Directions = "random",
+    directions: Directions | Plane = "random",
     normalize: str | None = "filter",
     span: float | tuple[float, float] = 1.0,
     resolution: int = 51,
     *,
-    dimensions: int = 2,
     metrics: Iterable[str | Metric] | Mapping[str, str | Metric] = (),
     batch_statistics: bool = False,
-    biases: bool = False,
-    trajectory: Tensor | Mapping[str, Tensor] | None = None,
+    trajectory: Trajectory = None,
     spectra: int = 0,
-    optimizer: Optimizer | Mapping[str, Any] | None = None,
     known: Surface | None = None,
     seed: int = 0,
     keep: Callable[[Surface], None] | None = None,
@@ -61,186 +52,176 @@ def surface(
     """The values of f on a plane or line through x (n,).
 
     Args:
-        directions: "random", Gaussian; "eigen", eigenvectors of the largest and of the smallest eigenvalue; "pca", the principal
-            axes of ``trajectory`` about x; "moments", Adam's averages of gradients and of their squares in ``optimizer``; or tensors
-            (n,), one for a line, two for a plane, which are normalised but not made orthogonal.
-        normalize: "filter", "layer" or None for drawn and given directions, see ``directions.normalised``; those of "eigen" and
-            "pca" have unit length always, for rescaled filters would be no eigenvectors. A formula's get unit length.
+        f: the landscape.
+        x: the centre.
+        directions: "random", "eigen", "pca", or tensors (n,), one for a line, two for a plane, as
+            for ``ls.surfaces.plane``; or what that function made: it has further choices.
+        normalize: "filter", "layer" or None, as for ``ls.surfaces.plane``; a plane has been
+            normalised already.
         span: the steps go from -span to span, or from the first to the second of two numbers.
         resolution: r, the steps each way; an odd number has the centre among them.
-        dimensions: 2, or 1 for a line along the first of the directions; directions given as tensors say so themselves.
-        metrics: measured beside f in every cell: "accuracy", "gradient-norm", or functions, alone or in a dict from names. Of a
-            model a function of (output, target), the mean over a batch; it is averaged over all samples. Of a formula a function of
-            points (..., n) -> (...).
-        batch_statistics: measure BatchNorm's running statistics anew in every cell, one more pass over the data each.
-        biases: move biases and the parameters of normalisation layers too, which "filter" and "layer" hold otherwise.
+        metrics: measured beside f in every cell: "accuracy", "gradient-norm", or functions, alone
+            or in a dict from names. Of a model a function of (output, target), the mean over a
+            batch; it is averaged over all samples. Of a formula a function of points (..., n) ->
+            (...).
+        batch_statistics: measure BatchNorm's running statistics anew in every cell, one more pass
+            over the data each.
         trajectory: points (t, n) to project on the plane, or several such trajectories by name.
-        spectra: eigenvalues of each end of the Hessian's spectrum computed at every point of the trajectories.
-        optimizer: of which "moments" are the directions; its ``state_dict()`` will do.
-        known: an earlier surface with the same landscape, centre and directions, whole or interrupted, whose cells are not
-            computed again.
+        spectra: eigenvalues of each end of the Hessian's spectrum computed at every point of the
+            trajectories.
+        known: an earlier surface with the same landscape, centre and directions, whole or
+            interrupted, whose cells are not computed again.
         seed: of the directions.
-        keep: called with the surface so far every five seconds, and when the computation is interrupted: pass it as ``known``.
+        keep: called with the surface so far every five seconds, and when the computation is
+            interrupted: pass it as ``known``.
         progress: called with the cells done.
 
     Raises:
-        ValueError: an argument is out of range, or ``known`` is of another plane.
+        TypeError, ValueError: an argument is out of range, or ``known`` or the plane given is of
+            another centre.
 
-    Cost: one evaluation a cell, r^k in all less those known, and two a point of a trajectory; at most 64 MiB of points, or one, at
-        once, of a model at most 64 points.
+    Cost: one evaluation a cell, r^k in all less those known, and two a point of a trajectory; at
+    most 64 MiB of points, or one, at once, of a model at most 64 points.
     """
-    low, high = _check(span, resolution, dimensions)
-    x = f.locate(x).clone()
-    paths = _paths(x, trajectory)
+    low, high = _ends(span)
+    whole(2, resolution=resolution)
+    x = f.locate(x)
+    paths = trajectories(x, trajectory)
     named = cells.metrics(metrics)
-    vectors, chosen, used = _plane(f, x, directions, normalize, biases, paths, optimizer, dimensions, seed)
-    steps = torch.linspace(low, high, resolution, dtype=x.dtype, device=x.device)
-    origin = provenance(
-        f, x, seed, directions=chosen, normalize=normalize, span=high if low == -high else [low, high],
-        resolution=resolution, biases=biases,
-    )  # fmt: skip
+    if not isinstance(directions, Plane):
+        directions = plane(f, x, directions, normalize, trajectory=paths, seed=seed)
+    elif not torch.equal(directions.x, x):
+        raise ValueError("the plane goes through another point than x: make it at x.")
     measure, size = cells.evaluator(f, named, batch_statistics=batch_statistics)
-    shape = (resolution,) * len(vectors)
-    empty = torch.full(shape, torch.nan, dtype=x.dtype, device=x.device)
-    walks = {key: project(measure, size, x, vectors, points) for key, points in paths.items()}
-    if spectra:
-        walks = {key: with_spectra(f, walk, paths[key], spectra, seed, progress) for key, walk in walks.items()}
+    walks = _walks(f, measure, size, directions, paths, spectra, seed, progress)
     first = next(iter(walks.values()), None)
-    made = Surface(
-        x, vectors, steps, empty, chosen, used, 0, None if first is None else first.where,
-        None if first is None else first.outside,
-        {key: empty.clone() for key in named}, walks, batch_statistics, torch.zeros_like(empty, dtype=torch.bool),
-        provenance=origin,
-    )  # fmt: skip
-    made = _reuse(f, made, known, measure)
-    made = _fill(made, measure, size, keep, progress)
-    return replace(made, done=None)
+    shape = (resolution,) * len(directions.directions)
+    empty = torch.full(shape, torch.nan, dtype=x.dtype, device=x.device)
+    blank = Surface(
+        x=directions.x,
+        directions=directions.directions,
+        steps=torch.linspace(low, high, resolution, dtype=x.dtype, device=x.device),
+        values=empty,
+        chosen=directions.chosen,
+        normalize=directions.normalize,
+        reused=0,
+        trajectory=None if first is None else first.where,
+        outside=None if first is None else first.outside,
+        metrics={key: empty.clone() for key in named},
+        walks=walks,
+        batch_statistics=batch_statistics,
+        done=torch.zeros_like(empty, dtype=torch.bool),
+        provenance=provenance(
+            f,
+            directions.x,
+            seed,
+            directions=directions.chosen,
+            normalize=directions.normalize,
+            span=high if low == -high else [low, high],
+            resolution=resolution,
+            biases=directions.biases,
+        ),
+    )
+    started = blank if known is None else _reuse(blank, directions, known, measure)
+    return replace(_fill(started, directions, measure, size, keep, progress), done=None)
 
 
-def _check(span: float | tuple[float, float], resolution: int, dimensions: int) -> tuple[float, float]:
+def _ends(span: float | tuple[float, float]) -> tuple[float, float]:
     """The first and the last step."""
-    if isinstance(span, tuple | list):
-        numbers = all(isinstance(s, int | float) for s in span)
-        if len(span) != 2 or not numbers or not -float("inf") < span[0] < span[1] < float("inf"):
-            raise ValueError(f"span is a positive number, or two numbers of which the second is larger, got {span}.")
-        low, high = float(span[0]), float(span[1])
-    else:
-        if not (isinstance(span, int | float) and 0 < span < float("inf")):
-            raise ValueError(f"span must be a positive number, got {span}.")
-        low, high = -float(span), float(span)
-    if not isinstance(resolution, int) or resolution < 2:
-        raise ValueError(f"resolution must be a whole number of at least 2, got {resolution}.")
-    if dimensions not in (1, 2):
-        raise ValueError(f"dimensions must be 1 or 2, got {dimensions}.")
-    return low, high
+    pair = tuple(span) if isinstance(span, tuple | list) else ()
+    if not pair and isinstance(span, int | float) and 0 < span < math.inf:
+        return -float(span), float(span)
+    numbers = len(pair) == 2 and all(isinstance(s, int | float) for s in pair)
+    if numbers and -math.inf < pair[0] < pair[1] < math.inf:
+        return float(pair[0]), float(pair[1])
+    raise ValueError(
+        f"span must be a positive number, or two numbers of which the second is larger, got {span}."
+    )
 
 
-def _paths(x: Tensor, trajectory: Tensor | Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    if trajectory is None:
-        return {}
-    paths = dict(trajectory) if isinstance(trajectory, Mapping) else {"trajectory": trajectory}
-    for name, points in paths.items():
-        if not isinstance(points, Tensor):
-            raise TypeError(f"{name} is a tensor (t, {len(x)}), got {type(points).__name__}: pass torch.stack(points).")
-        if points.ndim != 2 or points.shape[1] != len(x) or not len(points):
-            raise ValueError(f"{name} has shape (t, {len(x)}), got {tuple(points.shape)}.")
-    return {name: points.detach().to(x.device, x.dtype) for name, points in paths.items()}
-
-
-def _plane(
+def _walks(
     f: Landscape,
-    x: Tensor,
-    directions: Directions,
-    normalize: str | None,
-    biases: bool,
+    measure: Cells,
+    size: int,
+    plane: Plane,
     paths: dict[str, Tensor],
-    optimizer: Optimizer | Mapping[str, Any] | None,
-    dimensions: int,
+    spectra: int,
     seed: int,
-) -> tuple[tuple[Tensor, ...], str, str | None]:
-    """The directions as used, how they were chosen, and how they were normalised."""
-    require_normalisation(normalize)
-    if isinstance(directions, str):
-        if directions not in CHOICES:
-            raise ValueError(f"directions must be {', '.join(CHOICES)} or tensors, got {directions!r}.")
-        chosen = directions
-        if chosen == "eigen":
-            return eigenvectors(f, x, seed)[:dimensions], chosen, "unit"
-        if chosen == "pca":
-            points = torch.cat(list(paths.values())) if paths else None
-            return principal_axes(x, points, dimensions), chosen, "unit"
-        if chosen == "moments" and optimizer is None:
-            raise ValueError('directions="moments" needs optimizer=, an optimiser or its state_dict().')
-        pair: tuple[Tensor, ...] = (
-            moments(f, optimizer) if optimizer is not None and chosen == "moments" else drawn(f, x, seed)
-        )
-        pair = pair[:dimensions]
-    else:
-        if not isinstance(directions, Tensor | tuple | list):
-            raise TypeError(f"directions must be {', '.join(CHOICES)} or tensors, got {type(directions).__name__}.")
-        pair = (directions,) if isinstance(directions, Tensor) else tuple(directions)
-        if len(pair) not in (1, 2):
-            raise ValueError(f"a line has one direction and a plane has two, got {len(pair)}.")
-        chosen = "given"
-    vectors = tuple(normalised(f, x, d, normalize, biases=biases) for d in pair)
-    formula = normalize is not None and not f.layout
-    return vectors, chosen, "unit" if formula else normalize
+    progress: Progress,
+) -> dict[str, Walk]:
+    """The trajectories on the plane, with the spectra at their points where these are asked for."""
+    walks = {}
+    for name, points in paths.items():
+        walk = project(measure, size, plane.x, plane.directions, points)
+        walks[name] = with_spectra(f, walk, points, spectra, seed, progress) if spectra else walk
+    return walks
 
 
 def _alike(a: Provenance, b: Provenance) -> bool:
-    """Whether both are of one landscape, as far as they say: a formula has no hash unless a command gave it one."""
+    """Whether both are of one landscape, as far as they say: a formula has no hash unless a command
+    gave it one.
+    """
     same_model = a.model_hash == b.model_hash or "" in (a.model_hash, b.model_hash)
     return same_model and (a.data_hash, a.dtype) == (b.data_hash, b.dtype)
 
 
-def _reuse(f: Landscape, made: Surface, known: Surface | None, measure: Cells) -> Surface:
-    """The surface with the known cells filled in."""
-    if known is None or not set(made.metrics) <= set(known.metrics):
-        return made
-    origins = made.provenance, known.provenance
-    same = len(made.directions) == len(known.directions) and made.batch_statistics == known.batch_statistics
-    pairs = [(made.x, known.x), *zip(made.directions, known.directions, strict=True)] if same else []
-    if not same or not _alike(*origins) or not all(torch.equal(p, q.to(p.device)) for p, q in pairs):
-        raise AnotherPlane("the known surface is of another landscape, centre or plane: compute this one afresh.")
-    near = 4 * torch.finfo(made.x.dtype).eps * float(made.steps.abs().max())
-    close = (made.steps[:, None] - known.steps.to(made.steps)[None, :]).abs() <= near
+def _reuse(blank: Surface, plane: Plane, known: Surface, measure: Cells) -> Surface:
+    """The blank surface with the known cells filled in."""
+    if not set(blank.metrics) <= set(known.metrics):
+        return blank
+    same = blank.batch_statistics == known.batch_statistics
+    before = Plane(known.x, known.directions, known.chosen, known.normalize)
+    if not same or not _alike(blank.provenance, known.provenance) or not plane.equal(before):
+        raise AnotherPlane(
+            "the known surface is of another landscape, centre or plane: compute this one afresh."
+        )
+    new, old = _in_common(blank, known)
+    if not len(new[0]):
+        return blank
+    # functions have no hash: one known cell is seen again
+    again = measure(plane.points(blank.steps, tuple(i[:1] for i in new)))
+    filled = {}
+    for key, one in again.items():
+        values = (known.values if key == "loss" else known.metrics[key]).to(blank.values)[old]
+        if not torch.allclose(values[:1], one, rtol=1e-4, atol=1e-6, equal_nan=True):
+            raise AnotherPlane(
+                f"the {key} of the known surface is {float(values[0]):.6g} where it is "
+                f"{float(one):.6g} here."
+            )
+        filled[key] = torch.full_like(blank.values, torch.nan)
+        filled[key][new] = values
+    done = torch.zeros_like(blank.values, dtype=torch.bool)
+    done[new] = True
+    return replace(
+        blank, values=filled.pop("loss"), metrics=filled, done=done, reused=int(done.sum())
+    )
+
+
+def _in_common(blank: Surface, known: Surface) -> tuple[Places, Places]:
+    """The cells that the known surface has computed: their places in the blank one, and in the
+    known one.
+    """
+    near = 4 * torch.finfo(blank.x.dtype).eps * float(blank.steps.abs().max())
+    close = (blank.steps[:, None] - known.steps.to(blank.steps)[None, :]).abs() <= near
     here, there = close.any(dim=1).nonzero()[:, 0], close.int().argmax(dim=1)
-    k = len(made.directions)
+    k = len(blank.directions)
     new = torch.meshgrid(*[here] * k, indexing="ij")
     old = torch.meshgrid(*[there[here]] * k, indexing="ij")
     finished = torch.ones_like(known.values, dtype=torch.bool) if known.done is None else known.done
-    ready = finished.to(made.x.device)[old]
-    if not bool(ready.any()):
-        return made
-    new, old = tuple(i[ready] for i in new), tuple(i[ready] for i in old)
-    again = measure(_points(made, tuple(i[:1] for i in new)))  # functions have no hash: one known cell is seen again
-    filled = {}
-    for key, one in again.items():
-        before = (known.values if key == "loss" else known.metrics[key]).to(made.values)[old]
-        if not torch.allclose(before[:1], one, rtol=1e-4, atol=1e-6, equal_nan=True):
-            raise AnotherPlane(
-                f"the {key} of the known surface is {float(before[0]):.6g} where it is {float(one):.6g} here."
-            )
-        filled[key] = torch.full_like(made.values, torch.nan)
-        filled[key][new] = before
-    done = torch.zeros_like(made.values, dtype=torch.bool)
-    done[new] = True
-    return replace(made, values=filled.pop("loss"), metrics=filled, done=done, reused=int(done.sum()))
-
-
-def _points(made: Surface, where: tuple[Tensor, ...]) -> Tensor:
-    """The points (m, n) of the cells at these places."""
-    points = made.x.expand(len(where[0]), -1)
-    for i, d in zip(where, made.directions, strict=True):
-        points = points + made.steps[i, None] * d
-    return points
+    ready = finished.to(blank.x.device)[old]
+    return tuple(i[ready] for i in new), tuple(i[ready] for i in old)
 
 
 def _fill(
-    made: Surface, measure: Cells, size: int, keep: Callable[[Surface], None] | None, progress: Progress
+    started: Surface,
+    plane: Plane,
+    measure: Cells,
+    size: int,
+    keep: Callable[[Surface], None] | None,
+    progress: Progress,
 ) -> Surface:
     """The surface with all its cells computed, in place."""
-    done = made.done
+    done = started.done
     assert done is not None
     wanted = (~done).nonzero()
     last = time.monotonic()
@@ -248,15 +229,15 @@ def _fill(
         for start in range(0, len(wanted), size):
             progress("surface", start, len(wanted))
             where = tuple(wanted[start : start + size].T)
-            for key, found in measure(_points(made, where)).items():
-                (made.values if key == "loss" else made.metrics[key])[where] = found
+            for key, values in measure(plane.points(started.steps, where)).items():
+                (started.values if key == "loss" else started.metrics[key])[where] = values
             done[where] = True
             if keep is not None and time.monotonic() - last > EVERY:
-                keep(made)
+                keep(started)
                 last = time.monotonic()
     except BaseException:
         if keep is not None:
-            keep(made)
+            keep(started)
         raise
     progress("surface", len(wanted), len(wanted))
-    return made
+    return started

@@ -1,7 +1,9 @@
-"""Trajectories on a plane: where their points lie on it, how far off it, and what f is there and below them.
+"""Trajectories on a plane: where their points lie on it, how far off it, and what f is there and
+below them.
 
-D: (t, n), the points less the centre; B: (n, k), the directions as columns. A point's place on the plane is the nearest one: c minimises
-|D - B c|. Its own value is f at the point, the plane's value is f at the place.
+D: (t, n), the points less the centre; B: (n, k), the directions as columns. A point's place on the
+plane is the nearest one: c minimises |D - B c|. Its own value is f at the point, the plane's value
+is f at the place.
 """
 
 from dataclasses import dataclass, replace
@@ -22,11 +24,17 @@ class Walk:
     """A trajectory seen from a plane."""
 
     where: Tensor  # (t, k), coordinates on the plane
-    outside: Tensor  # (t,), the share of each point's distance from the centre that is off the plane; 0 at the centre, NaN without one
+    # (t,), the share of each point's distance from the centre that is off the plane; 0 at the
+    # centre, NaN without one
+    outside: Tensor
     values: Tensor  # (t,), f at the points themselves
     below: Tensor  # (t,), f at their places on the plane
-    lost: float  # the share of the whole trajectory's squared distances from the centre that is outside the plane
-    spectra: Tensor | None = None  # (t, e), outermost eigenvalues of the Hessian at the points, ascending
+    # the share of the whole trajectory's squared distances from the centre that is outside the
+    # plane
+    lost: float
+    spectra: Tensor | None = (
+        None  # (t, e), outermost eigenvalues of the Hessian at the points, ascending
+    )
 
     @property
     def gap(self) -> Tensor:
@@ -34,8 +42,12 @@ class Walk:
         return self.values - self.below
 
 
-def with_spectra(f: Landscape, walk: Walk, points: Tensor, ends: int, seed: int, progress: Progress = silent) -> Walk:
-    """The walk with ``ends`` eigenvalues of each end of the spectrum at its ``points`` (t, n). Cost: an ``eigsh`` a point."""
+def with_spectra(
+    f: Landscape, walk: Walk, points: Tensor, ends: int, seed: int, progress: Progress = silent
+) -> Walk:
+    """The walk with ``ends`` eigenvalues of each end of the spectrum at its ``points`` (t, n).
+    Cost: an ``eigsh`` a point.
+    """
     rows = []
     for i, x in enumerate(points):
         progress("spectra", i, len(points))
@@ -44,16 +56,23 @@ def with_spectra(f: Landscape, walk: Walk, points: Tensor, ends: int, seed: int,
     return replace(walk, spectra=torch.stack(rows))
 
 
-def project(measure: Cells, size: int, x: Tensor, directions: tuple[Tensor, ...], points: Tensor) -> Walk:
-    """The trajectory ``points`` (t, n) on the plane through x (n,). Cost: two evaluations a point."""
+def project(
+    measure: Cells, size: int, x: Tensor, directions: tuple[Tensor, ...], points: Tensor
+) -> Walk:
+    """The trajectory ``points`` (t, n) on the plane through x (n,). Cost: two evaluations a
+    point.
+    """
     B = torch.stack(directions, dim=1)
     D = points - x
     where = D @ torch.linalg.pinv(B).T
     far = torch.linalg.vector_norm(D, dim=1)
     left = torch.linalg.vector_norm(D - where @ B.T, dim=1)
     number = torch.finfo(x.dtype)
-    rounding = 4 * number.eps * (torch.linalg.vector_norm(x) + torch.linalg.vector_norm(points, dim=1))
-    outside = torch.where(far <= rounding, 0.0, left / far.clamp_min(number.tiny))  # the centre has no direction
+    rounding = (
+        4 * number.eps * (torch.linalg.vector_norm(x) + torch.linalg.vector_norm(points, dim=1))
+    )
+    # the centre has no direction
+    outside = torch.where(far <= rounding, 0.0, left / far.clamp_min(number.tiny))
     total = far.double().square().sum()
     lost = 0.0 if bool(total == 0) else float(left.double().square().sum() / total)
     values, below = (

@@ -1,4 +1,6 @@
-"""What mathematics expects of landscapes and of optimisers on them: closed forms and sampled laws, no landscape in sight."""
+"""What mathematics expects of landscapes and of optimisers on them: closed forms and sampled laws,
+no landscape in sight.
+"""
 
 from landscape.theory.adaptive import adaptive_exit as adaptive_exit
 from landscape.theory.adaptive import adaptive_growth as adaptive_growth

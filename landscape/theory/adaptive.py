@@ -1,8 +1,10 @@
-"""How adaptive optimisers leave a quadratic saddle whose falling directions are axes: step by step as torch does it, and in the limit.
+"""How adaptive optimisers leave a quadratic saddle whose falling directions are axes: step by step
+as torch does it, and in the limit.
 
-They divide by the size of past gradients, coordinate by coordinate: the way out is a length in units of lr, whatever the curvature,
-as long as gradients are well above eps. That is along axes; turned against them, a saddle mixes its directions and has no law but the
-rule itself. x: (R, n), a run a row.
+They divide by the size of past gradients, coordinate by coordinate: the way out is a length in
+units of lr, whatever the curvature, as long as gradients are well above eps. That is along axes;
+turned against them, a saddle mixes its directions and has no law but the rule itself. x: (R, n), a
+run a row.
 """
 
 import inspect
@@ -29,7 +31,8 @@ def adaptive_exit(
     within: Floats | None = None,
     **options: object,
 ) -> Ints:
-    """The first step after which |x| > radius on 1/2 sum lam_i x_i^2 or 1/2 x'Hx, 0 at the start: (R,) int64, -1 beyond ``steps``.
+    """The first step after which |x| > radius on 1/2 sum lam_i x_i^2 or 1/2 x'Hx, 0 at the start:
+    (R,) int64, -1 beyond ``steps``.
 
     torch's rule in float64, about 20 microseconds a step.
 
@@ -64,9 +67,11 @@ def adaptive_growth(
     within: Floats | None = None,
     **options: object,
 ) -> Floats:
-    """e-folds of |x| a step from the first one beyond ``inner`` times the radius to the first one beyond the radius: (R,).
+    """e-folds of |x| a step from the first one beyond ``inner`` times the radius to the first one
+    beyond the radius: (R,).
 
-    NaN where the second does not come within ``steps``, or not after the first. Arguments as of ``adaptive_exit``.
+    NaN where the second does not come within ``steps``, or not after the first. Arguments as of
+    ``adaptive_exit``.
 
     Raises:
         ValueError: an unknown name or option, or shapes that do not fit.
@@ -99,11 +104,12 @@ def _distances(
 
 
 def adaptive_law(name: str, distance: float, lr: float, **options: float) -> tuple[float, str]:
-    """Steps along one falling axis in the limit of small steps, and where that holds: |gradient| >> eps, |x_0| << distance.
+    """Steps along one falling axis in the limit of small steps, and where that holds: |gradient| >>
+    eps, |x_0| << distance.
 
-    With n = distance / lr. Adam between its two memories: the root of the mean square of a linear growth is 1 / sqrt 3 of its end,
-    so that steps are sqrt 3 lr long; the first moment's lag is left out. Adagrad: x = lr sqrt(8 t). RMSprop likewise while it
-    remembers all.
+    With n = distance / lr. Adam between its two memories: the root of the mean square of a linear
+    growth is 1 / sqrt 3 of its end, so that steps are sqrt 3 lr long; the first moment's lag is
+    left out. Adagrad: x = lr sqrt(8 t). RMSprop likewise while it remembers all.
 
     Args:
         name: adam, adamw, adamax, rmsprop, adagrad or rprop.
@@ -124,7 +130,9 @@ def adaptive_law(name: str, distance: float, lr: float, **options: float) -> tup
     key = _known(name, known)
     for option in options:
         if option not in known[key]:
-            raise ValueError(f"the law of {key} has no option {option!r}.{closest(option, known[key])}")
+            raise ValueError(
+                f"the law of {key} has no option {option!r}.{closest(option, known[key])}"
+            )
     chosen = {**known[key], **options}
     n = distance / lr
     if key in ("adam", "adamw"):
@@ -138,22 +146,32 @@ def adaptive_law(name: str, distance: float, lr: float, **options: float) -> tup
     if key == "adamax":
         return n, "n >> 1 / (1 - beta1)"
     rate = chosen["etaplus"]
-    return float(math.ceil(math.log1p((rate - 1) * n) / math.log(rate))), "exact while steps are below their cap of 50"
+    return float(
+        math.ceil(math.log1p((rate - 1) * n) / math.log(rate))
+    ), "exact while steps are below their cap of 50"
 
 
 def _adam(
-    lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> Step:
     return _moments(lr, betas, eps, weight_decay, decoupled=False)
 
 
 def _adamw(
-    lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 1e-2,
 ) -> Step:
     return _moments(lr, betas, eps, weight_decay, decoupled=True)
 
 
-def _moments(lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool) -> Step:
+def _moments(
+    lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool
+) -> Step:
     """eps outside of the root, and after the correction of the second moment."""
     m, v = np.zeros(1), np.zeros(1)
 
@@ -168,7 +186,10 @@ def _moments(lr: float, betas: tuple[float, float], eps: float, weight_decay: fl
 
 
 def _adamax(
-    lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
+    lr: float = 2e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> Step:
     """eps on the gradient, inside the maximum."""
     m, u = np.zeros(1), np.zeros(1)
@@ -183,9 +204,13 @@ def _adamax(
 
 
 def _rmsprop(
-    lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0, momentum: float = 0.0,
+    lr: float = 1e-2,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
     centered: bool = False,
-) -> Step:  # fmt: skip
+) -> Step:
     """No correction of the first average, so that the first step is lr / sqrt(1 - alpha)."""
     v, mean, b = np.zeros(1), np.zeros(1), np.zeros(1)
 
@@ -218,7 +243,9 @@ def _adagrad(
 
 
 def _rprop(
-    lr: float = 1e-2, etas: tuple[float, float] = (0.5, 1.2), step_sizes: tuple[float, float] = (1e-6, 50.0)
+    lr: float = 1e-2,
+    etas: tuple[float, float] = (0.5, 1.2),
+    step_sizes: tuple[float, float] = (1e-6, 50.0),
 ) -> Step:
     """Signs only; after a change of sign the gradient counts as zero for one step."""
     size, before = np.full(1, float(lr)), np.zeros(1)
@@ -226,7 +253,9 @@ def _rprop(
     def step(x: Floats, g: Floats, t: int) -> Floats:
         nonlocal size, before
         same = np.sign(g) * np.sign(before)
-        size = np.clip(size * np.where(same > 0, etas[1], np.where(same < 0, etas[0], 1.0)), *step_sizes)
+        size = np.clip(
+            size * np.where(same > 0, etas[1], np.where(same < 0, etas[0], 1.0)), *step_sizes
+        )
         before = np.where(same < 0, 0.0, g)
         return np.asarray(x - np.sign(before) * size)
 
@@ -234,8 +263,13 @@ def _rprop(
 
 
 RULES: dict[str, Callable[..., Step]] = {
-    "adam": _adam, "adamw": _adamw, "adamax": _adamax, "rmsprop": _rmsprop, "adagrad": _adagrad, "rprop": _rprop
-}  # fmt: skip
+    "adam": _adam,
+    "adamw": _adamw,
+    "adamax": _adamax,
+    "rmsprop": _rmsprop,
+    "adagrad": _adagrad,
+    "rprop": _rprop,
+}
 
 
 def _rule(name: str, options: dict[str, object]) -> Step:
@@ -243,11 +277,16 @@ def _rule(name: str, options: dict[str, object]) -> Step:
     known = inspect.signature(rule).parameters
     for option in options:
         if option not in known:
-            raise ValueError(f"no law for {name} with {option!r}.{closest(option, known)} Known: {', '.join(known)}.")
+            raise ValueError(
+                f"no law for {name} with {option!r}.{closest(option, known)} Known: "
+                f"{', '.join(known)}."
+            )
     return rule(**options)
 
 
 def _known(name: str, known: dict[str, Callable[..., Step]] | dict[str, dict[str, float]]) -> str:
     if name.lower() not in known:
-        raise ValueError(f"no law for {name!r}.{closest(name.lower(), known)} Known: {', '.join(sorted(known))}.")
+        raise ValueError(
+            f"no law for {name!r}.{closest(name.lower(), known)} Known: {', '.join(sorted(known))}."
+        )
     return name.lower()

@@ -1,12 +1,13 @@
-"""The coin toss: what the index of a stationary point would be if each of its n curvatures had a sign of its own.
+"""The coin toss: what the index of a stationary point would be if each of its n curvatures had a
+sign of its own.
 
-It is a heuristic, right at n = 1 only: eigenvalues repel, so that for a random symmetric matrix a minimum is far
-rarer (``goe_positive``) and the index far closer to n / 2 (``goe_index``).
+It is a heuristic, right at n = 1 only: eigenvalues repel, so that for a random symmetric matrix a
+minimum is far rarer (``goe_positive``) and the index far closer to n / 2 (``goe_index``).
 """
 
 import math
 
-from landscape.theory.goe import whole
+from landscape.specs import whole
 
 
 def coin_toss(n: int, *, maxima_are_saddles: bool = False) -> float:
@@ -14,12 +15,13 @@ def coin_toss(n: int, *, maxima_are_saddles: bool = False) -> float:
 
     Args:
         n: number of curvatures.
-        maxima_are_saddles: count maxima, from which one can still descend, as saddles too: 1 - 2^-n.
+        maxima_are_saddles: count maxima, from which one can still descend, as saddles too: 1 -
+            2^-n.
 
     Raises:
         ValueError: n is not a positive integer.
     """
-    whole("coin_toss", "n", n, 1)
+    whole(1, n=n)
     return 1 - 2.0 ** (-n if maxima_are_saddles else 1 - n)
 
 
@@ -29,5 +31,5 @@ def coin_toss_index(n: int) -> list[float]:
     Raises:
         ValueError: n is not a positive integer.
     """
-    whole("coin_toss_index", "n", n, 1)
+    whole(1, n=n)
     return [math.comb(n, k) / 2**n for k in range(n + 1)]

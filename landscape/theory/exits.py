@@ -1,12 +1,16 @@
-"""How many steps SGD takes to leave a quadratic saddle, exactly as torch iterates it; how fast it leaves.
+"""How many steps SGD takes to leave a quadratic saddle, exactly as torch iterates it; how fast it
+leaves.
 
-f(x) = 1/2 sum_i lam_i x_i^2. x: (R, n), a run a row. k = lam + weight_decay, h = lr, m = momentum, d = dampening, b the buffer:
+f(x) = 1/2 sum_i lam_i x_i^2. x: (R, n), a run a row. k = lam + weight_decay, h = lr, m = momentum,
+d = dampening, b the buffer:
 
     first step   b = k x, not dampened;          then   b <- m b + (1 - d) k x
-    x <- x - h b,  with Nesterov's form  x <- x - h (k x + m b),  and without momentum  x <- x - h k x
+    x <- x - h b,  with Nesterov's form  x <- x - h (k x + m b),  and without momentum  x <- x - h k
+                   x
 
-A coordinate is a power of a 2 by 2 matrix on (x, b). It carries a power of two of its own, so that nothing over- or underflows where
-torch, in its finite formats, would: compare with ``stalled`` of ``landscape.escape``.
+A coordinate is a power of a 2 by 2 matrix on (x, b). It carries a power of two of its own, so that
+nothing over- or underflows where torch, in its finite formats, would: compare with ``stalled`` of
+``landscape.escape``.
 """
 
 import math
@@ -15,6 +19,8 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from landscape.specs import number
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -33,10 +39,12 @@ def sgd_exit(
     weight_decay: float = 0.0,
     steps: int = 100_000,
 ) -> Ints:
-    """The first step after which |x| > radius, 0 at the start: (R,) int64, -1 where it is later than ``steps``.
+    """The first step after which |x| > radius, 0 at the start: (R,) int64, -1 where it is later
+    than ``steps``.
 
-    Exact up to rounding: of t steps, about t eps of the distance. Where every k is at most 0 and dampening at most 1 distances grow,
-    and the step is found by doubling in O(n log steps) a run; else by stepping, 10 microseconds a step and more.
+    Exact up to rounding: of t steps, about t eps of the distance. Where every k is at most 0 and
+    dampening at most 1 distances grow, and the step is found by doubling in O(n log steps) a run;
+    else by stepping, 10 microseconds a step and more.
 
     Args:
         curvatures: (n,) lam.
@@ -54,7 +62,11 @@ def sgd_exit(
         raise ValueError(f"the radius must be a positive number, got {radius!r}.")
     k = lam + weight_decay
     (X, E), (size, shift) = np.frexp(X), math.frexp(radius)
-    X, E = X / size, E.astype(np.int64) - shift  # in units of the radius, which may be beyond the format
+    # in units of the radius, which may be beyond the format
+    X, E = (
+        X / size,
+        E.astype(np.int64) - shift,
+    )
     left = np.where(_outside(X, E), 0, NEVER).astype(np.int64)
     first = _first(k, X, lr, momentum, nesterov)
     M = matrices(k, lr, momentum, dampening, nesterov)
@@ -64,7 +76,11 @@ def sgd_exit(
         if dampening <= 1 and falling.any()
         else left * 0 + NEVER
     )
-    late = limits if falling.all() and dampening <= 1 else _stepped(M, first, E, np.where(limits < 0, steps, limits))
+    late = (
+        limits
+        if falling.all() and dampening <= 1
+        else _stepped(M, first, E, np.where(limits < 0, steps, limits))
+    )
     return np.where(left == 0, left, late)
 
 
@@ -77,10 +93,11 @@ def sgd_growth(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Floats:
-    """By what factor a step of SGD lengthens x along each curvature in the long run: (n,), the spectral radius.
+    """By what factor a step of SGD lengthens x along each curvature in the long run: (n,), the
+    spectral radius.
 
-    Above 1 along falling directions; above 1 along rising ones where lr is beyond the limit of stability. 1 + lr |lam| without
-    momentum. Options as of ``sgd_exit``.
+    Above 1 along falling directions; above 1 along rising ones where lr is beyond the limit of
+    stability. 1 + lr |lam| without momentum. Options as of ``sgd_exit``.
 
     Raises:
         ValueError: an option that torch refuses.
@@ -108,10 +125,12 @@ def sgd_folds(
     inner: float = 0.1,
     steps: int = 10_000,
 ) -> Floats:
-    """e-folds of |x| a step from the first one beyond ``inner`` times the radius to the first one beyond the radius: (R,).
+    """e-folds of |x| a step from the first one beyond ``inner`` times the radius to the first one
+    beyond the radius: (R,).
 
-    The logarithm of ``sgd_growth`` where one direction rules; less where slower ones still carry a part. NaN where the second does not
-    come within ``steps``, or not after the first. Other arguments as of ``sgd_exit``. Cost: a product with (n, 2, 2) a run and step.
+    The logarithm of ``sgd_growth`` where one direction rules; less where slower ones still carry a
+    part. NaN where the second does not come within ``steps``, or not after the first. Other
+    arguments as of ``sgd_exit``. Cost: a product with (n, 2, 2) a run and step.
 
     Raises:
         ValueError: shapes that do not fit, or an option that torch refuses.
@@ -132,10 +151,16 @@ def sgd_folds(
 
 
 def folds(distances: Iterable[Floats], radius: float, inner: float) -> Floats:
-    """e-folds a step between the first distance (R,) beyond ``inner`` times the radius and the first beyond the radius, NaN without."""
+    """e-folds a step between the first distance (R,) beyond ``inner`` times the radius and the
+    first beyond the radius, NaN without.
+    """
     for t, D in enumerate(distances):
         if t == 0:
-            since, size, found = np.full(len(D), NEVER, np.int64), np.ones(len(D)), np.full(len(D), np.nan)
+            since, size, found = (
+                np.full(len(D), NEVER, np.int64),
+                np.ones(len(D)),
+                np.full(len(D), np.nan),
+            )
             over = np.zeros(len(D), bool)
         new = (since == NEVER) & (inner * radius < D)
         since[new], size[new] = t, D[new]
@@ -156,7 +181,10 @@ def matrices(k: Floats, lr: float, momentum: float, dampening: float, nesterov: 
     if nesterov:
         rows = [[1 - lr * k * (1 + momentum), -lr * momentum**2 * one], [k, momentum * one]]
     else:
-        rows = [[1 - lr * (1 - dampening) * k, -lr * momentum * one], [(1 - dampening) * k, momentum * one]]
+        rows = [
+            [1 - lr * (1 - dampening) * k, -lr * momentum * one],
+            [(1 - dampening) * k, momentum * one],
+        ]
     return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
@@ -176,7 +204,9 @@ def _doubled(M: Floats, Z: Floats, E: Ints, steps: int) -> Ints:
     while 2 ** len(powers) < steps:
         P, e = powers[-1]
         powers.append(_scaled(P @ P, 2 * e, 2))
-    for j in reversed(range(len(powers))):  # the largest number of steps that stays inside, bit by bit
+    for j in reversed(
+        range(len(powers))
+    ):  # the largest number of steps that stays inside, bit by bit
         P, e = powers[j]
         moved, shifted = _scaled(np.einsum("nij,rnj->rni", P, Z), E + e, 1)
         inside = ~_outside(moved[..., 0], shifted) & ~done
@@ -221,17 +251,19 @@ def _shaped(curvatures: ArrayLike, start: ArrayLike) -> tuple[Floats, Floats]:
     lam = np.atleast_1d(np.asarray(curvatures, dtype=np.float64))
     X = np.atleast_2d(np.asarray(start, dtype=np.float64))
     if lam.ndim != 1 or X.ndim != 2 or X.shape[1] != len(lam):
-        raise ValueError(f"start must be (runs, {lam.size}) beside curvatures {lam.shape}, got {X.shape}.")
+        raise ValueError(
+            f"start must be (runs, {lam.size}) beside curvatures {lam.shape}, got {X.shape}."
+        )
     if not (np.isfinite(lam).all() and np.isfinite(X).all()):
         raise ValueError("curvatures and start must be finite.")
     return lam, X
 
 
-def require_options(lr: float, momentum: float, dampening: float, nesterov: bool, weight_decay: float) -> None:
+def require_options(
+    lr: float, momentum: float, dampening: float, nesterov: bool, weight_decay: float
+) -> None:
     """Raise ValueError unless torch.optim.SGD would take these options."""
-    for name, value in {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a number of at least 0, got {value!r}.")
+    number(0, lr=lr, momentum=momentum, weight_decay=weight_decay)
     if not math.isfinite(dampening):
         raise ValueError(f"dampening must be a finite number, got {dampening!r}.")
     if nesterov and (momentum == 0 or dampening != 0):

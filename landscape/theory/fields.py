@@ -1,7 +1,9 @@
-"""Stationary Gaussian fields: mean numbers of stationary points by index, from the formula of Kac and Rice.
+"""Stationary Gaussian fields: mean numbers of stationary points by index, from the formula of Kac
+and Rice.
 
-Gradient and Hessian at one point of a stationary field are independent, so the mean number in a volume V is
-V (2 pi)^{-d/2} det(M)^{-1/2} E|det H|, M the covariance of the gradient (Adler & Taylor 2007, Random Fields and Geometry).
+Gradient and Hessian at one point of a stationary field are independent, so the mean number in a
+volume V is V (2 pi)^{-d/2} det(M)^{-1/2} E|det H|, M the covariance of the gradient (Adler & Taylor
+2007, Random Fields and Geometry).
 """
 
 import math
@@ -11,53 +13,75 @@ import mpmath as mp
 import numpy as np
 
 from landscape.results import Estimate
-from landscape.theory.goe import whole
+from landscape.specs import whole
 from landscape.theory.pfaffian import at_precision, floats, mean_abs_det
 
 CHUNK = 50_000  # Hessians sampled at once
 
 
-def torus_counts(waves: Sequence[Sequence[int]], variances: Sequence[float] | None = None) -> list[float]:
-    """The exact mean number of stationary points of each index of a random trigonometric polynomial on the torus.
+def torus_counts(
+    waves: Sequence[Sequence[int]], variances: Sequence[float] | None = None
+) -> list[float]:
+    """The exact mean number of stationary points of each index of a random trigonometric polynomial
+    on the torus.
 
-    f(x) = sum_k a_k cos(k.x) + b_k sin(k.x) on [0, 2 pi)^d, a_k and b_k independent N(0, variance of k). One variable:
-    2 sqrt(m4 / m2) points (Rice 1945), half of them minima. Two variables: E|det H| is an integral over an angle, taken
-    by 400 Gauss points; half are saddles, as the Euler sum is 0.
+    f(x) = sum_k a_k cos(k.x) + b_k sin(k.x) on [0, 2 pi)^d, a_k and b_k independent N(0, variance
+    of k). One variable: 2 sqrt(m4 / m2) points (Rice 1945), half of them minima. Two variables:
+    E|det H| is an integral over an angle, taken by 400 Gauss points; half are saddles, as the Euler
+    sum is 0.
 
     Args:
         waves: vectors k of one or two integers, one of each pair k, -k.
         variances: one a wave; all 1 by default. A common factor has no effect.
 
     Raises:
-        ValueError: the waves are not of one or two variables, don't span them, or a variance is not positive.
+        ValueError: the waves are not of one or two variables, don't span them, or a variance is not
+            positive.
     """
     try:
         k = np.asarray(waves, dtype=float)
         v = np.ones(len(k)) if variances is None else np.asarray(variances, dtype=float)
     except (TypeError, ValueError):
-        raise ValueError("torus_counts got waves or variances that are not numbers in even rows.") from None
-    if k.ndim != 2 or k.shape[1] not in (1, 2) or not np.isfinite(k).all() or (k != k.round()).any():
-        raise ValueError("torus_counts knows waves of one or two integers each; pass [[1], [2]] or [[1, 0], [0, 1]].")
+        raise ValueError(
+            "torus_counts got waves or variances that are not numbers in even rows."
+        ) from None
+    if (
+        k.ndim != 2
+        or k.shape[1] not in (1, 2)
+        or not np.isfinite(k).all()
+        or (k != k.round()).any()
+    ):
+        raise ValueError(
+            "torus_counts knows waves of one or two integers each; pass [[1], [2]] or [[1, 0], [0, "
+            "1]]."
+        )
     if v.shape != (len(k),) or not (np.isfinite(v) & (v > 0)).all():
         raise ValueError(
-            f"torus_counts got variances of shape {v.shape} for {len(k)} waves; pass one positive number a wave."
+            f"torus_counts got variances of shape {v.shape} for {len(k)} waves; pass one positive "
+            "number a wave."
         )
     gradient = (k.T * v) @ k
     if np.linalg.matrix_rank(gradient) < k.shape[1]:
-        raise ValueError("torus_counts: the waves don't span all directions, so no stationary point is isolated.")
+        raise ValueError(
+            "torus_counts: the waves don't span all directions, so no stationary point is isolated."
+        )
     if k.shape[1] == 1:
         half = math.sqrt(float(v @ k[:, 0] ** 4) / float(v @ k[:, 0] ** 2))
         return [half, half]
-    entries = np.stack([k[:, 0] ** 2, k[:, 1] ** 2, k[:, 0] * k[:, 1]])  # of the Hessian: xx, yy, xy
-    total = 2 * math.pi * _mean_abs_det((entries * v) @ entries.T) / math.sqrt(np.linalg.det(gradient))
+    # of the Hessian: xx, yy, xy
+    entries = np.stack([k[:, 0] ** 2, k[:, 1] ** 2, k[:, 0] * k[:, 1]])
+    total = (
+        2 * math.pi * _mean_abs_det((entries * v) @ entries.T) / math.sqrt(np.linalg.det(gradient))
+    )
     return [total / 4, total / 2, total / 4]
 
 
 def _mean_abs_det(covariance: np.ndarray) -> float:
     """E|h_xx h_yy - h_xy^2| of a normal vector, for which the mean without the bars is 0.
 
-    The form is sum_j l_j g_j^2 in standard normal g with l = +-(a + b, -a, -b), a and b >= 0. In polar coordinates about
-    the first axis radius and height integrate in closed form: 4 <c^{3/2} / (a + b + c)^{1/2}>, c = a cos^2 + b sin^2.
+    The form is sum_j l_j g_j^2 in standard normal g with l = +-(a + b, -a, -b), a and b >= 0. In
+    polar coordinates about the first axis radius and height integrate in closed form: 4 <c^{3/2} /
+    (a + b + c)^{1/2}>, c = a cos^2 + b sin^2.
     """
     form = np.array([[0, 0.5, 0], [0.5, 0, 0], [0, 0, -1.0]])
     values, vectors = np.linalg.eigh(covariance)
@@ -78,7 +102,8 @@ def torus_counts_sampled(
     samples: int = 400_000,
     seed: int = 0,
 ) -> list[Estimate]:
-    """``torus_counts`` in any number of variables d, the mean of |det H| by index taken over sampled Hessians.
+    """``torus_counts`` in any number of variables d, the mean of |det H| by index taken over
+    sampled Hessians.
 
     Args:
         waves: vectors k of d integers, one of each pair k, -k.
@@ -89,17 +114,24 @@ def torus_counts_sampled(
     Raises:
         ValueError: the waves don't span all directions, or an argument is out of range.
     """
-    whole("torus_counts_sampled", "samples", samples, 100)
-    whole("torus_counts_sampled", "seed", seed, 0)
+    whole(100, samples=samples)
+    whole(0, seed=seed)
     k = np.asarray(waves, dtype=float)
     v = np.ones(len(k)) if variances is None else np.asarray(variances, dtype=float)
-    if k.ndim != 2 or v.shape != (len(k),) or not (np.isfinite(k).all() and (np.isfinite(v) & (v > 0)).all()):
-        raise ValueError("torus_counts_sampled needs rows of integers and one positive variance a wave.")
+    if (
+        k.ndim != 2
+        or v.shape != (len(k),)
+        or not (np.isfinite(k).all() and (np.isfinite(v) & (v > 0)).all())
+    ):
+        raise ValueError(
+            "torus_counts_sampled needs rows of integers and one positive variance a wave."
+        )
     gradient = (k.T * v) @ k
     d = k.shape[1]
     if np.linalg.matrix_rank(gradient) < d:
         raise ValueError(
-            "torus_counts_sampled: the waves don't span all directions, so no stationary point is isolated."
+            "torus_counts_sampled: the waves don't span all directions, so no stationary point is "
+            "isolated."
         )
     scale = (2 * math.pi) ** (d / 2) / math.sqrt(np.linalg.det(gradient))
     rng, half = np.random.default_rng(seed), samples // 2
@@ -117,14 +149,19 @@ def torus_counts_sampled(
     mean = total / half
     error = np.sqrt(np.maximum(square / half - mean**2, 0) / (half - 1))
     rows = zip(scale * mean, scale * error, strict=True)
-    return [Estimate(float(m), float(e), max(float(m - 1.96 * e), 0.0), float(m + 1.96 * e)) for m, e in rows]
+    return [
+        Estimate(float(m), float(e), max(float(m - 1.96 * e), 0.0), float(m + 1.96 * e))
+        for m, e in rows
+    ]
 
 
 def isotropic_counts(dim: int) -> list[float]:
-    """The mean number of stationary points of each index in a unit of volume, for isotropic Gaussian fields.
+    """The mean number of stationary points of each index in a unit of volume, for isotropic
+    Gaussian fields.
 
-    In units in which df/dx_i and d2f/dx_i dx_j, i != j, have equal variances; else multiply by (mu / m)^{d/2}, m and
-    mu those variances. The Hessian is a GOE matrix plus a standard normal number times the identity.
+    In units in which df/dx_i and d2f/dx_i dx_j, i != j, have equal variances; else multiply by (mu
+    / m)^{d/2}, m and mu those variances. The Hessian is a GOE matrix plus a standard normal number
+    times the identity.
 
     Args:
         dim: d; 0.2 s at 4, growing like d^4.
@@ -132,6 +169,6 @@ def isotropic_counts(dim: int) -> list[float]:
     Raises:
         ValueError: dim is not a positive integer.
     """
-    whole("isotropic_counts", "dim", dim, 1)
+    whole(1, dim=dim)
     values = at_precision(mean_abs_det, 40 + 6 * dim, dim, mp.mpf(1))
     return [v / (2 * math.pi) ** (dim / 2) for v in floats("isotropic_counts", values)]

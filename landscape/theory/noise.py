@@ -1,8 +1,10 @@
-"""Leaving a saddle from the very point, driven by noise alone: x <- (1 + h |lam|) x + h sigma xi, xi ~ N(0, 1), x_0 = 0.
+"""Leaving a saddle from the very point, driven by noise alone: x <- (1 + h |lam|) x + h sigma xi,
+xi ~ N(0, 1), x_0 = 0.
 
-x_t ~ N(0, V_t), V_t = (h sigma)^2 (g^2t - 1) / (g^2 - 1), g = 1 + h |lam|, in each of ``directions`` equal falling ones.
-That |x| was outside at some step is likelier than that it is outside at step t, by the returns; one direction's law with returns
-follows from the Gaussian kernel killed outside, integrated by Gauss and Legendre's rule.
+x_t ~ N(0, V_t), V_t = (h sigma)^2 (g^2t - 1) / (g^2 - 1), g = 1 + h |lam|, in each of
+``directions`` equal falling ones. That |x| was outside at some step is likelier than that it is
+outside at step t, by the returns; one direction's law with returns follows from the Gaussian kernel
+killed outside, integrated by Gauss and Legendre's rule.
 """
 
 import dataclasses
@@ -12,6 +14,7 @@ import numpy as np
 from scipy.special import chdtrc, chdtri, ndtr
 
 from landscape.results import Result, result
+from landscape.specs import whole
 from landscape.theory.exits import Floats
 
 RETURNS = 8.0  # drift over noise at the sphere from which returns are rarer than rounding
@@ -26,7 +29,9 @@ class NoiseExit(Result):
     mean: float
     median: int
     cdf: list[float]  # P(T <= t) for t = 0, 1, ..., up to 1 - 1e-12
-    returns: bool  # whether paths that come back inside are counted; else cdf is a lower bound, its mean an upper one
+    # whether paths that come back inside are counted; else cdf is a lower bound, its mean an upper
+    # one
+    returns: bool
 
     def quantile(self, share: float) -> int:
         """The first t with P(T <= t) >= share.
@@ -40,11 +45,18 @@ class NoiseExit(Result):
 
 
 def noise_exit(
-    curvature: float, *, lr: float, sigma: float, radius: float = 1.0, directions: int = 1, steps: int = 100_000
+    curvature: float,
+    *,
+    lr: float,
+    sigma: float,
+    radius: float = 1.0,
+    directions: int = 1,
+    steps: int = 100_000,
 ) -> NoiseExit:
     """The law of SGD's first step with |x| >= radius from x = 0, without momentum.
 
-    Exact for one direction; for several the law of |x_t| alone, which is late where sigma is of the size of radius |lam| or more.
+    Exact for one direction; for several the law of |x_t| alone, which is late where sigma is of the
+    size of radius |lam| or more.
 
     Args:
         curvature: lam, negative.
@@ -57,15 +69,21 @@ def noise_exit(
     Raises:
         ValueError: an option out of range, or a law longer than ``steps``.
     """
-    for name, value in {"-curvature": -curvature, "lr": lr, "sigma": sigma, "radius": radius}.items():
+    for name, value in {
+        "-curvature": -curvature,
+        "lr": lr,
+        "sigma": sigma,
+        "radius": radius,
+    }.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be a positive number, got {value!r}.")
-    if directions < 1:
-        raise ValueError(f"directions must be at least 1, got {directions!r}.")
+    whole(1, directions=directions)
     g, s = 1 + lr * -curvature, lr * sigma / radius  # in units of the radius
     length = math.ceil(marginal_step(curvature, lr, sigma, radius, directions, 1 - TAIL)) + 1
     if length > steps:
-        raise ValueError(f"the law of this exit is {length:,} steps long; give steps of at least as many.")
+        raise ValueError(
+            f"the law of this exit is {length:,} steps long; give steps of at least as many."
+        )
     drift = (g - 1) / s
     if directions > 1 or drift > RETURNS:
         t = np.arange(length + 1, dtype=np.float64)
@@ -75,12 +93,18 @@ def noise_exit(
 
 
 def marginal_step(
-    curvature: float, lr: float, sigma: float, radius: float = 1.0, directions: int = 1, share: float = 0.5
+    curvature: float,
+    lr: float,
+    sigma: float,
+    radius: float = 1.0,
+    directions: int = 1,
+    share: float = 0.5,
 ) -> float:
-    """The time, as a real number, at which |x_t| >= radius in this share of runs; by default the marginal median.
+    """The time, as a real number, at which |x_t| >= radius in this share of runs; by default the
+    marginal median.
 
-    ln(1 + (R / h sigma)^2 (g^2 - 1) / q) / (2 ln g), q the value that chi^2 exceeds in this share: 1 / ln g steps more for each
-    factor e less noise.
+    ln(1 + (R / h sigma)^2 (g^2 - 1) / q) / (2 ln g), q the value that chi^2 exceeds in this share:
+    1 / ln g steps more for each factor e less noise.
     """
     log = math.log1p(lr * -curvature)
     excess = math.expm1(2 * log) / (lr * sigma / radius) ** 2 / float(chdtri(directions, share))
@@ -96,8 +120,13 @@ def _killed(g: float, s: float, length: int) -> Floats:
     """P(T <= t): the density on [0, 1], symmetric, through the kernel step by step."""
     nodes, weights = np.polynomial.legendre.leggauss(int(np.clip(8 / s, 200, 1600)))
     y, w = (nodes + 1) / 2, weights / 2
-    first = 1  # the density is left alone while it is narrower than two kernels: nothing is outside yet
-    while math.sqrt(_variance(np.array(float(first)), g, s)) < 2 * s and _beyond(first + 1, g, s) < 1e-15:
+    first = (
+        1  # the density is left alone while it is narrower than two kernels: nothing is outside yet
+    )
+    while (
+        math.sqrt(_variance(np.array(float(first)), g, s)) < 2 * s
+        and _beyond(first + 1, g, s) < 1e-15
+    ):
         first += 1
     K = (_normal(y[:, None] - g * y, s) + _normal(y[:, None] + g * y, s)) * w
     p = _normal(y, math.sqrt(_variance(np.array(float(first)), g, s)))

@@ -1,7 +1,9 @@
-"""How long noise takes over a barrier: dx = -V'(x) dt + sqrt(2 T) dW, exactly by quadrature and by Kramers' formula.
+"""How long noise takes over a barrier: dx = -V'(x) dt + sqrt(2 T) dW, exactly by quadrature and by
+Kramers' formula.
 
 The mean time from a to b > a, with nothing in the way on the left, is
-1/T int_a^b e^{V(y)/T} int_{-inf}^y e^{-V(z)/T} dz dy (Gardiner 2004, Handbook of Stochastic Methods, chapter 5).
+1/T int_a^b e^{V(y)/T} int_{-inf}^y e^{-V(z)/T} dz dy (Gardiner 2004, Handbook of Stochastic
+Methods, chapter 5).
 """
 
 import math
@@ -16,9 +18,14 @@ MOST = 3_000  # nodes on either side of a joint
 
 
 def mean_passage(
-    potential: Callable[[Floats], Floats], temperature: float, start: float, target: float, left: float | None = None
+    potential: Callable[[Floats], Floats],
+    temperature: float,
+    start: float,
+    target: float,
+    left: float | None = None,
 ) -> float:
-    """The exact mean time from ``start`` to ``target``, for a smooth potential; 1e-9 and better where 600 panels resolve it.
+    """The exact mean time from ``start`` to ``target``, for a smooth potential; 1e-9 and better
+    where 600 panels resolve it.
 
     Args:
         potential: V on arrays; it must grow to the left.
@@ -27,12 +34,17 @@ def mean_passage(
         left: where the integral over all x below begins; None: where e^{-V/T} has fallen by e^-60.
 
     Raises:
-        ValueError: temperature is not positive, start is not below target, or the potential does not grow to the left.
+        ValueError: temperature is not positive, start is not below target, or the potential does
+            not grow to the left.
     """
     if not 0 < temperature < math.inf or not start < target:
-        raise ValueError(f"need temperature > 0 and start < target, got {temperature!r}, {start!r}, {target!r}.")
+        raise ValueError(
+            f"need temperature > 0 and start < target, got {temperature!r}, {start!r}, {target!r}."
+        )
     lowest = _bottom(potential, temperature, start, target) if left is None else left
-    edges = np.concatenate([np.linspace(lowest, start, PANELS + 1), np.linspace(start, target, PANELS + 1)[1:]])
+    edges = np.concatenate(
+        [np.linspace(lowest, start, PANELS + 1), np.linspace(start, target, PANELS + 1)[1:]]
+    )
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     half = np.diff(edges)[:, None] / 2
     y = edges[:-1, None] + half * (nodes + 1)
@@ -60,11 +72,13 @@ def kramers(
     third: tuple[float, float] = (0.0, 0.0),
     fourth: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[float, float]:
-    """Kramers' mean time over a barrier to the other side, 2 pi / sqrt(well |top|) e^{barrier / T}; half of it to the top.
+    """Kramers' mean time over a barrier to the other side, 2 pi / sqrt(well |top|) e^{barrier / T};
+    half of it to the top.
 
-    A limit for T << barrier, with a relative error of order T. The second number returned has that order taken out by Laplace's
-    method, if third and fourth derivatives are given: what is then left is of order T^2. In the double well the bare formula is
-    10 % early at T = barrier / 5, the corrected one 3 %.
+    A limit for T << barrier, with a relative error of order T. The second number returned has that
+    order taken out by Laplace's method, if third and fourth derivatives are given: what is then
+    left is of order T^2. In the double well the bare formula is 10 % early at T = barrier / 5, the
+    corrected one 3 %.
 
     Args:
         barrier: V(top) - V(well).
@@ -77,7 +91,8 @@ def kramers(
     """
     if not (temperature > 0 and well > 0 > top and barrier >= 0):
         raise ValueError(
-            f"need temperature > 0, well > 0 > top, barrier >= 0; got {temperature!r}, {well!r}, {top!r}, {barrier!r}."
+            f"need temperature > 0, well > 0 > top, barrier >= 0; got {temperature!r}, {well!r}, "
+            f"{top!r}, {barrier!r}."
         )
     time = 2 * math.pi / math.sqrt(well * -top) * math.exp(barrier / temperature)
     bottom = -fourth[0] / (8 * well**2) + 5 * third[0] ** 2 / (24 * well**3)
@@ -85,36 +100,45 @@ def kramers(
     return time, time * (1 + temperature * (bottom + ridge))
 
 
-def sgd_escape_time(barrier: float, lr: float, batch: float, well: float, top: float, path: float = 0.5) -> float:
+def sgd_escape_time(
+    barrier: float, lr: float, batch: float, well: float, top: float, path: float = 0.5
+) -> float:
     """The mean time, lr times steps, in which SGD's own noise carries it out of a sharp minimum.
 
-    2 pi / |top| exp[2 B barrier / lr (s / well + (1 - s) / |top|)], noise of covariance lr / B times the Hessian (Xie, Sato & Sugiyama
-    2021, ICLR). An exponential law: its prefactor and the ``path`` share s are not exact; see ``parabolas_passage``.
+    2 pi / |top| exp[2 B barrier / lr (s / well + (1 - s) / |top|)], noise of covariance lr / B
+    times the Hessian (Xie, Sato & Sugiyama 2021, ICLR). An exponential law: its prefactor and the
+    ``path`` share s are not exact; see ``parabolas_passage``.
 
     Args:
         barrier: difference of the loss between saddle and minimum.
         lr, batch: learning rate and B.
-        well, top: curvatures along the way out at the minimum, positive, and at the saddle, negative.
+        well, top: curvatures along the way out at the minimum, positive, and at the saddle,
+            negative.
         path: s, between 0 and 1.
 
     Raises:
         ValueError: an option out of range.
     """
     if not (lr > 0 and batch >= 1 and well > 0 > top and barrier >= 0 and 0 <= path <= 1):
-        raise ValueError("need lr > 0, batch >= 1, well > 0 > top, barrier >= 0 and path from 0 to 1.")
+        raise ValueError(
+            "need lr > 0, batch >= 1, well > 0 > top, barrier >= 0 and path from 0 to 1."
+        )
     exponent = 2 * batch * barrier / lr * (path / well + (1 - path) / -top)
     return 2 * math.pi / -top * math.exp(exponent) if exponent < 700 else math.inf
 
 
 def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top: float) -> float:
-    """The exact mean number of SGD's steps from a minimum over the top, with noise of variance |f''| / batch, where f'' is ``well`` inside
-    and ``top`` around the barrier's top, with one tangent where they meet.
+    """The exact mean number of SGD's steps from a minimum over the top, with noise of variance
+    |f''| / batch, where f'' is ``well`` inside and ``top`` around the barrier's top, with one
+    tangent where they meet.
 
-    The chain x <- x - lr (f'(x) + sqrt(|f''(x)| / batch) xi), xi ~ N(0, 1), from the minimum at 0 until it is beyond the top: the mean
-    times solve T = 1 + K T with its Gaussian kernel K, by Gauss and Legendre's rule on either side of the joint.
+    The chain x <- x - lr (f'(x) + sqrt(|f''(x)| / batch) xi), xi ~ N(0, 1), from the minimum at 0
+    until it is beyond the top: the mean times solve T = 1 + K T with its Gaussian kernel K, by
+    Gauss and Legendre's rule on either side of the joint.
 
-    For batch barrier >> lr and a small lr well it tends to pi / (well lr) times the exponential of ``sgd_escape_time`` at the share
-    path = |top| / (well + |top|) that lies inside. That formula's exponent is exact here, its prefactor well / |top| times too large.
+    For batch barrier >> lr and a small lr well it tends to pi / (well lr) times the exponential of
+    ``sgd_escape_time`` at the share path = |top| / (well + |top|) that lies inside. That formula's
+    exponent is exact here, its prefactor well / |top| times too large.
 
     Args:
         barrier: f at the top, positive.
@@ -122,16 +146,20 @@ def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top:
         well, top: f'' at the minimum, positive, and at the top, negative; lr well below 1.
 
     Raises:
-        ValueError: an option out of range, a time beyond 1e11 or so of the small times inside, which rounding hides, or steps too
-            small for ``MOST`` nodes a side, as with lr well below 7e-5 or so.
+        ValueError: an option out of range, a time beyond 1e11 or so of the small times inside,
+            which rounding hides, or steps too small for ``MOST`` nodes a side, as with lr well
+            below 7e-5 or so.
     """
     if not (0 < lr * well < 1 and batch > 0 > top and barrier > 0):
         raise ValueError("need 0 < lr well < 1, batch > 0, top < 0 and barrier > 0.")
     joint, end = parabolas(barrier, well, top)
     scale = math.sqrt(lr / batch)
     if (joint**2 + (end - joint) ** 2) / scale**2 > 25:
-        raise ValueError("the barrier is over 25 in units of lr / batch: sgd_escape_time tells its size.")
-    left = -math.sqrt(joint**2 + (end - joint) ** 2 + 36 * scale**2)  # left of it lies e^-36 of what crosses
+        raise ValueError(
+            "the barrier is over 25 in units of lr / batch: sgd_escape_time tells its size."
+        )
+    # left of it lies e^-36 of what crosses
+    left = -math.sqrt(joint**2 + (end - joint) ** 2 + 36 * scale**2)
     steps = [lr * math.sqrt(c / batch) for c in (well, -top)]
     panels = []
     for low, high, step in ((left, joint, steps[0]), (joint, end, steps[1])):
@@ -139,7 +167,8 @@ def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top:
         needed = 40 + math.ceil(3 * (high - low) / narrow)
         if needed > MOST:
             raise ValueError(
-                f"steps of lr = {lr:g} are too small to sum over: sgd_escape_time has their limit, up to its prefactor."
+                f"steps of lr = {lr:g} are too small to sum over: sgd_escape_time has their limit, "
+                "up to its prefactor."
             )
         nodes, weights = np.polynomial.legendre.leggauss(needed)
         panels.append((low + (nodes + 1) * (high - low) / 2, weights * (high - low) / 2))
@@ -154,26 +183,38 @@ def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top:
 
 
 def parabolas(barrier: float, well: float, top: float) -> tuple[float, float]:
-    """Where two parabolas of curvature ``well`` and ``top``, of minimum 0 at 0 and maximum ``barrier``, touch, and where the maximum is."""
+    """Where two parabolas of curvature ``well`` and ``top``, of minimum 0 at 0 and maximum
+    ``barrier``, touch, and where the maximum is.
+    """
     share = -top / (well - top)
     joint = math.sqrt(2 * share * barrier / well)
     return joint, joint + math.sqrt(2 * (1 - share) * barrier / -top)
 
 
-def _bottom(potential: Callable[[Floats], Floats], temperature: float, start: float, target: float) -> float:
+def _bottom(
+    potential: Callable[[Floats], Floats], temperature: float, start: float, target: float
+) -> float:
     """A point so far to the left that nothing below it counts."""
     span = target - start
     deepest = float(np.min(potential(np.linspace(start - span, target, 1001))))
     for reach in span * 1.25 ** np.arange(-8, 60):
         if float(potential(np.array([start - reach]))[0]) - deepest > 60 * temperature:
             return start - float(reach)
-    raise ValueError("the potential does not grow to the left of start, so that the mean time is infinite; give left.")
+    raise ValueError(
+        "the potential does not grow to the left of start, so that the mean time is infinite; give "
+        "left."
+    )
 
 
 def _antiderivative(nodes: Floats) -> Floats:
-    """(m, m): values at the nodes -> integrals from -1 to each node of the polynomial through them."""
+    """(m, m): values at the nodes -> integrals from -1 to each node of the polynomial through
+    them.
+    """
     legendre = np.polynomial.legendre
     V = legendre.legvander(nodes, len(nodes) - 1)
-    columns = [legendre.legval(nodes, legendre.legint(np.eye(len(nodes))[j], lbnd=-1)) for j in range(len(nodes))]
+    columns = [
+        legendre.legval(nodes, legendre.legint(np.eye(len(nodes))[j], lbnd=-1))
+        for j in range(len(nodes))
+    ]
     A: Floats = np.stack(columns, 1) @ np.linalg.inv(V)
     return A

@@ -1,13 +1,15 @@
 """Averages over the GOE that know how many eigenvalues lie below a level, by de Bruijn's Pfaffian.
 
-Eigenvalues u_1..u_n of weight exp(-u^2 / 2) (the GOE over sqrt 2) have the joint density |prod (u_j - u_i)| times the
-weights over Mehta's integral. A factor w(u) a eigenvalue that is marked by z where u < 0,
+Eigenvalues u_1..u_n of weight exp(-u^2 / 2) (the GOE over sqrt 2) have the joint density |prod (u_j
+- u_i)| times the weights over Mehta's integral. A factor w(u) a eigenvalue that is marked by z
+  where u < 0,
 
     sum_k z^k E[prod_i |u_i|^r, k of them negative]    (each u moved by -y),
 
-is n! Pf A(z) / Mehta (de Bruijn 1955, J. Indian Math. Soc. 19:133), A_ij = II sgn(v - u) u^i v^j w(u) w(v) du dv, bordered
-by I u^i w(u) du when n is odd. On half lines the entries obey two-term recurrences, from one integration by parts.
-The coefficients in z come from n + 1 values of z; all in mpmath, with digits to spare for the cancellation.
+is n! Pf A(z) / Mehta (de Bruijn 1955, J. Indian Math. Soc. 19:133), A_ij = II sgn(v - u) u^i v^j
+w(u) w(v) du dv, bordered by I u^i w(u) du when n is odd. On half lines the entries obey two-term
+recurrences, from one integration by parts. The coefficients in z come from n + 1 values of z; all
+in mpmath, with digits to spare for the cancellation.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,8 @@ STEP = 8  # trapezoid points a unit of y; the error falls like exp(-(2 pi STEP)^
 
 
 def by_index(n: int, y: mp.mpf, power: int) -> Row:
-    """E[prod |u_i - y|^power, k of the u_i below y], k = 0..n, for the GOE over sqrt 2; at the working precision.
+    """E[prod |u_i - y|^power, k of the u_i below y], k = 0..n, for the GOE over sqrt 2; at the
+    working precision.
 
     Args:
         n: size of the matrix.
@@ -41,7 +44,9 @@ def by_index(n: int, y: mp.mpf, power: int) -> Row:
 
 
 def mean_abs_det(n: int, variance: mp.mpf, half_width: int = 12) -> Row:
-    """E[|det(G - x)|, k eigenvalues below x], k = 0..n, over the GOE G and x ~ N(0, variance), by the trapezoid rule."""
+    """E[|det(G - x)|, k eigenvalues below x], k = 0..n, over the GOE G and x ~ N(0, variance), by
+    the trapezoid rule.
+    """
     spread = mp.sqrt(variance / 2)
     total = [mp.mpf(0)] * (n + 1)
     for j in range(half_width * STEP + 1):
@@ -54,7 +59,9 @@ def mean_abs_det(n: int, variance: mp.mpf, half_width: int = 12) -> Row:
 
 
 def _half_line(y: mp.mpf, top: int) -> tuple[Row, list[Row]]:
-    """m_k = I_0^oo u^k w, and a_ij = II_0^oo sgn(v - u) u^i v^j w w, for w(u) = exp(-(u + y)^2 / 2) and i, j < top."""
+    """m_k = I_0^oo u^k w, and a_ij = II_0^oo sgn(v - u) u^i v^j w w, for w(u) = exp(-(u + y)^2 / 2)
+    and i, j < top.
+    """
     edge = mp.exp(-y * y / 2)
     m = [mp.sqrt(mp.pi / 2) * mp.erfc(y / mp.sqrt(2))]
     g = [mp.sqrt(mp.pi) / 2 * mp.erfc(y)]  # I_0^oo u^k w^2
@@ -71,7 +78,9 @@ def _half_line(y: mp.mpf, top: int) -> tuple[Row, list[Row]]:
     return m, a
 
 
-def _matrix(n: int, power: int, up: tuple[Row, list[Row]], down: tuple[Row, list[Row]], z: mp.mpf) -> list[Row]:
+def _matrix(
+    n: int, power: int, up: tuple[Row, list[Row]], down: tuple[Row, list[Row]], z: mp.mpf
+) -> list[Row]:
     """A(z) above its diagonal, from the tables of the two half lines."""
     (m, a), (w, b) = up, down
     size = n + n % 2
@@ -87,8 +96,10 @@ def _matrix(n: int, power: int, up: tuple[Row, list[Row]], down: tuple[Row, list
 
 
 def _pfaffian(rows: list[Row]) -> mp.mpf:
-    """Pfaffian of a skew matrix from its upper triangle, by elimination of two rows at a time (Wimmer 2012), no pivoting:
-    the leading blocks are the Pfaffians of smaller ensembles, none of them zero for z >= 0."""
+    """Pfaffian of a skew matrix from its upper triangle, by elimination of two rows at a time
+    (Wimmer 2012), no pivoting: the leading blocks are the Pfaffians of smaller ensembles, none of
+    them zero for z >= 0.
+    """
     value, n = mp.mpf(1), len(rows)
     for k in range(0, n, 2):
         pivot = rows[k][k + 1]
@@ -111,14 +122,19 @@ def _interpolate(points: Row, values: Row) -> Row:
     result = [difference[-1]]
     for k in range(n - 2, -1, -1):  # result * (z - points[k]) + difference[k]
         result = [difference[k] - points[k] * result[0]] + [
-            result[i - 1] - points[k] * (result[i] if i < len(result) else 0) for i in range(1, len(result) + 1)
+            result[i - 1] - points[k] * (result[i] if i < len(result) else 0)
+            for i in range(1, len(result) + 1)
         ]
     return result
 
 
 @lru_cache(maxsize=128)
-def at_precision(function: Callable[..., Row], digits: int, *arguments: int | mp.mpf) -> tuple[mp.mpf, ...]:
-    """What ``function`` gives with so many digits, remembered; the caller's precision is left as it was."""
+def at_precision(
+    function: Callable[..., Row], digits: int, *arguments: int | mp.mpf
+) -> tuple[mp.mpf, ...]:
+    """What ``function`` gives with so many digits, remembered; the caller's precision is left as it
+    was.
+    """
     with mp.workdps(digits):
         return tuple(function(*arguments))
 
@@ -127,5 +143,7 @@ def floats(function: str, values: tuple[mp.mpf, ...]) -> list[float]:
     """The values as floats, refused where one is below every float."""
     result = [float(v) for v in values]
     if any(v == 0 for v in result):
-        raise ValueError(f"{function}: a value of {mp.nstr(min(values), 3)} is below every float; pass log=True.")
+        raise ValueError(
+            f"{function}: a value of {mp.nstr(min(values), 3)} is below every float; pass log=True."
+        )
     return result

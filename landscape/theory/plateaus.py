@@ -1,6 +1,8 @@
-"""How long gradient flow stays on a plateau, and gradient descent among the saddles of an octopus. Flow time is lr times steps.
+"""How long gradient flow stays on a plateau, and gradient descent among the saddles of an octopus.
+Flow time is lr times steps.
 
-The octopus is that of ``landscape.zoo.octopus``: d saddles in a row, and while one is left the next coordinate shrinks.
+The octopus is that of ``landscape.zoo.octopus``: d saddles in a row, and while one is left the next
+coordinate shrinks.
 """
 
 import math
@@ -11,10 +13,11 @@ from scipy.special import expi
 
 
 def deep_linear_time(layers: int, strength: float, start: float, share: float = 0.5) -> float:
-    """The time in which one mode of a deep linear network is learned from ``start`` to a share of its strength.
+    """The time in which one mode of a deep linear network is learned from ``start`` to a share of
+    its strength.
 
-    u' = N u^{2 - 2/N} (s - u), balanced weights (Saxe, McClelland & Ganguli 2014, ICLR, arXiv:1312.6120); closed for two
-    layers, else by quadrature in ln u.
+    u' = N u^{2 - 2/N} (s - u), balanced weights (Saxe, McClelland & Ganguli 2014, ICLR,
+    arXiv:1312.6120); closed for two layers, else by quadrature in ln u.
 
     Args:
         layers: N, from 1.
@@ -26,7 +29,9 @@ def deep_linear_time(layers: int, strength: float, start: float, share: float = 
         ValueError: an option out of range.
     """
     if layers < 1 or not strength > 0 or not 0 < share < 1 or not 0 < start <= share * strength:
-        raise ValueError("need layers >= 1, strength > 0, 0 < share < 1 and 0 < start <= share * strength.")
+        raise ValueError(
+            "need layers >= 1, strength > 0, 0 < share < 1 and 0 < start <= share * strength."
+        )
     end = share * strength
     if layers == 2:
         return math.log(end / start * (strength - start) / (strength - end)) / (2 * strength)
@@ -34,13 +39,18 @@ def deep_linear_time(layers: int, strength: float, start: float, share: float = 
     return float(
         quad(
             lambda q: math.exp(power * q) / (layers * (strength - math.exp(q))),
-            math.log(start), math.log(end), epsabs=0, epsrel=1e-12, limit=400,
+            math.log(start),
+            math.log(end),
+            epsabs=0,
+            epsrel=1e-12,
+            limit=400,
         )[0]
-    )  # fmt: skip
+    )
 
 
 def sigmoid_time(start: float, end: float = 0.0) -> float:
-    """The time of w from ``start`` to ``end`` on (sigmoid(w) - 1)^2 / 2: e^-w and then some, w far below 0.
+    """The time of w from ``start`` to ``end`` on (sigmoid(w) - 1)^2 / 2: e^-w and then some, w far
+    below 0.
 
     Raises:
         ValueError: start is above end.
@@ -51,7 +61,8 @@ def sigmoid_time(start: float, end: float = 0.0) -> float:
 
 
 def gaussian_well_time(start: float, end: float = 1.0) -> float:
-    """The time of x from ``start`` to ``end`` on 1 - exp(-x^2 / 2): about e^{x^2 / 2} / x^2, x far out.
+    """The time of x from ``start`` to ``end`` on 1 - exp(-x^2 / 2): about e^{x^2 / 2} / x^2, x far
+    out.
 
     Raises:
         ValueError: not 0 < end <= start.
@@ -62,9 +73,11 @@ def gaussian_well_time(start: float, end: float = 1.0) -> float:
 
 
 def octopus_growth(L: float, gamma: float, lr: float) -> float:
-    """kappa: by what factor gradient descent stays longer at each saddle of an octopus than at the one before.
+    """kappa: by what factor gradient descent stays longer at each saddle of an octopus than at the
+    one before.
 
-    1 + ln(1 / (1 - 2 lr L)) / ln(1 + 2 lr gamma) >= 1 + L / gamma: the next coordinate shrinks while one grows, and must grow back.
+    1 + ln(1 / (1 - 2 lr L)) / ln(1 + 2 lr gamma) >= 1 + L / gamma: the next coordinate shrinks
+    while one grows, and must grow back.
 
     Raises:
         ValueError: not 0 < gamma <= L or not 0 < lr < 1 / (2 L).
@@ -74,12 +87,20 @@ def octopus_growth(L: float, gamma: float, lr: float) -> float:
 
 
 def octopus_exit(
-    dim: int, L: float, gamma: float, tau: float, lr: float, start: float = 1.0, steps: int = 10_000_000
+    dim: int,
+    L: float,
+    gamma: float,
+    tau: float,
+    lr: float,
+    start: float = 1.0,
+    steps: int = 10_000_000,
 ) -> list[int]:
-    """The steps at which gradient descent brings coordinate 1, 2, ... of an octopus to 2 tau; as many as within ``steps``.
+    """The steps at which gradient descent brings coordinate 1, 2, ... of an octopus to 2 tau; as
+    many as within ``steps``.
 
-    Coordinates that still shrink are carried as logarithms: torch's float64 comes to an exact zero and stays for good where the
-    smallest falls below 5e-324, which is at dim 5 or 6 with L of 2 to 3 times gamma; float32 one dimension earlier.
+    Coordinates that still shrink are carried as logarithms: torch's float64 comes to an exact zero
+    and stays for good where the smallest falls below 5e-324, which is at dim 5 or 6 with L of 2 to
+    3 times gamma; float32 one dimension earlier.
 
     Args:
         dim, L, gamma, tau: as of the octopus.
@@ -103,7 +124,11 @@ def octopus_exit(
         now += wait
         while x < 2 * tau and now < steps:
             u, v = x - tau, x / tau - 2
-            g1 = -2 * gamma * x + (10 * gamma - 14 * L) / tau * u**2 + 2 * (5 * L - 3 * gamma) / tau**2 * u**3
+            g1 = (
+                -2 * gamma * x
+                + (10 * gamma - 14 * L) / tau * u**2
+                + 2 * (5 * L - 3 * gamma) / tau**2 * u**3
+            )
             g2 = -gamma - (L + gamma) * (10 * v**3 + 15 * v**4 + 6 * v**5)
             slope = -30 * (L + gamma) * (v * (1 + v)) ** 2 / tau
             if i + 1 < dim:
@@ -121,7 +146,9 @@ def octopus_exit(
 
 def _octopus(L: float, gamma: float, lr: float) -> None:
     if not 0 < gamma <= L or not 0 < 2 * lr * L < 1:
-        raise ValueError(f"need 0 < gamma <= L and 0 < lr < 1 / (2 L), got {gamma!r}, {L!r} and lr={lr!r}.")
+        raise ValueError(
+            f"need 0 < gamma <= L and 0 < lr < 1 / (2 L), got {gamma!r}, {L!r} and lr={lr!r}."
+        )
 
 
 def _sigmoid(w: float) -> float:

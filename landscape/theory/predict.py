@@ -1,4 +1,6 @@
-"""Which of the laws of exit applies to an optimiser at a saddle: the column "theory" beside measured steps."""
+"""Which of the laws of exit applies to an optimiser at a saddle: the column "theory" beside
+measured steps.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -23,7 +25,9 @@ class Prediction(Result):
 
     @property
     def median(self) -> float | None:
-        """Of all runs, the lower of two middle ones as Kaplan and Meier have it; infinite where half stay, None without a law."""
+        """Of all runs, the lower of two middle ones as Kaplan and Meier have it; infinite where
+        half stay, None without a law.
+        """
         if self.steps is None:
             return None
         steps = np.array(self.steps, dtype=np.float64)
@@ -46,13 +50,17 @@ def predict_exit(
 
     Args:
         optimizer: a class of torch.optim in any case.
-        options: its options by their names in torch; "lr" need not be given where torch has a default.
-        curvatures: (n,) eigenvalues of the Hessian; for adaptive methods also (n, n), the Hessian in the optimiser's own coordinates.
+        options: its options by their names in torch; "lr" need not be given where torch has a
+            default.
+        curvatures: (n,) eigenvalues of the Hessian; for adaptive methods also (n, n), the Hessian
+            in the optimiser's own coordinates.
         start: (R, n) displacements, in the basis of its eigenvectors, or in the optimiser's own.
         radius: of the ball.
         steps: the last step looked at.
-        aligned: whether these eigenvectors are the axes in the same order; adaptive methods have a law there only.
-        noise: whether gradients are noisy; ``noise_exit`` has the law of that, from the point itself.
+        aligned: whether these eigenvectors are the axes in the same order; adaptive methods have a
+            law there only.
+        noise: whether gradients are noisy; ``noise_exit`` has the law of that, from the point
+            itself.
         within: (n, k) orthonormal columns, of which alone the ball is; for adaptive methods.
 
     Raises:
@@ -64,7 +72,11 @@ def predict_exit(
     if name == "sgd":
         if unknown := [option for option in chosen if option not in SGD and chosen[option]]:
             return Prediction(None, f"no law with {', '.join(unknown)}")
-        given = {option: float(str(chosen.get(option, 0.0))) for option in SGD if option not in ("nesterov", "lr")}
+        given = {
+            option: float(str(chosen.get(option, 0.0)))
+            for option in SGD
+            if option not in ("nesterov", "lr")
+        }
         lr, nesterov = float(str(chosen.get("lr", 1e-3))), bool(chosen.get("nesterov", False))
         found = sgd_exit(curvatures, start, radius, lr=lr, nesterov=nesterov, steps=steps, **given)
         return Prediction(found.tolist(), "exact recursion on the quadratic")
@@ -79,4 +91,6 @@ def predict_exit(
         if "no law" not in str(error):
             raise
         return Prediction(None, str(error))
-    return Prediction(found.tolist(), f"the rule itself on the quadratic{', turned against the axes' * turned}")
+    return Prediction(
+        found.tolist(), f"the rule itself on the quadratic{', turned against the axes' * turned}"
+    )

@@ -1,7 +1,9 @@
-"""The largest curvature at which an optimiser's steps still shrink a quadratic: where full-batch training settles.
+"""The largest curvature at which an optimiser's steps still shrink a quadratic: where full-batch
+training settles.
 
-SGD's steps are powers of the matrix of ``exits``; the first of its roots to leave the unit circle as k grows is -1, where
-1 + trace + determinant = 0. Training at that edge: Cohen et al. 2021, ICLR; adaptive methods: Cohen et al. 2022, arXiv:2207.14484.
+SGD's steps are powers of the matrix of ``exits``; the first of its roots to leave the unit circle
+as k grows is -1, where 1 + trace + determinant = 0. Training at that edge: Cohen et al. 2021, ICLR;
+adaptive methods: Cohen et al. 2022, arXiv:2207.14484.
 """
 
 import math
@@ -10,19 +12,28 @@ from landscape.theory.exits import require_options
 
 
 def sgd_limit(
-    lr: float, momentum: float = 0.0, dampening: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> float:
-    """The largest stable curvature lam of SGD: 2 / lr, (2 + 2 m) / lr with momentum m, infinite where nothing is too steep.
+    """The largest stable curvature lam of SGD: 2 / lr, (2 + 2 m) / lr with momentum m, infinite
+    where nothing is too steep.
 
     Args:
-        lr, momentum, dampening, nesterov, weight_decay: as of torch.optim.SGD, momentum below 1. Weight decay adds to lam.
+        lr, momentum, dampening, nesterov, weight_decay: as of torch.optim.SGD, momentum below 1.
+            Weight decay adds to lam.
 
     Raises:
-        ValueError: an option that torch refuses, lr = 0, or momentum of 1 and more: then nothing shrinks.
+        ValueError: an option that torch refuses, lr = 0, or momentum of 1 and more: then nothing
+            shrinks.
     """
     require_options(lr, momentum, dampening, nesterov, weight_decay)
     if lr == 0 or momentum >= 1:
-        raise ValueError(f"lr must be positive and momentum below 1, got lr={lr!r}, momentum={momentum!r}.")
+        raise ValueError(
+            f"lr must be positive and momentum below 1, got lr={lr!r}, momentum={momentum!r}."
+        )
     if nesterov:
         return (2 + 2 * momentum) / ((1 + 2 * momentum) * lr) - weight_decay
     share = 1 - dampening if momentum else 1.0
@@ -32,9 +43,11 @@ def sgd_limit(
 
 
 def adam_limit(lr: float, beta1: float = 0.9) -> float:
-    """The largest stable eigenvalue of P^-1 H, P = sqrt(v) + eps the frozen preconditioner: 38 / lr at beta1 = 0.9.
+    """The largest stable eigenvalue of P^-1 H, P = sqrt(v) + eps the frozen preconditioner: 38 / lr
+    at beta1 = 0.9.
 
-    For Adam, AdamW, and RMSprop with beta1 = 0. The first moment is an average, heavy ball with dampening = momentum.
+    For Adam, AdamW, and RMSprop with beta1 = 0. The first moment is an average, heavy ball with
+    dampening = momentum.
 
     Raises:
         ValueError: lr not positive or beta1 not in [0, 1).

@@ -1,6 +1,8 @@
-"""Clusters of atoms: points are structures up to translation, rotation, reflection and exchange of equal atoms.
+"""Clusters of atoms: points are structures up to translation, rotation, reflection and exchange of
+equal atoms.
 
-x: (..., 3 N), atom by atom. Lengths are in units of sigma, energies in units of the pair's well depth.
+x: (..., 3 N), atom by atom. Lengths are in units of sigma, energies in units of the pair's well
+depth.
 """
 
 import math
@@ -31,7 +33,9 @@ STARTS: dict[int, tuple[tuple[float, ...], ...]] = {
         (-1.12, 0, 0, 0, 0, 0, 1.12, 0, 0),  # chain
     ),
     4: (
-        tuple(v * BOND / math.sqrt(8) for v in (1, 1, 1, 1, -1, -1, -1, 1, -1, -1, -1, 1)),  # tetrahedron
+        tuple(
+            v * BOND / math.sqrt(8) for v in (1, 1, 1, 1, -1, -1, -1, 1, -1, -1, -1, 1)
+        ),  # tetrahedron
         (0, 0.562, 0, 0, -0.562, 0, 0.969, 0, 0, -0.969, 0, 0),  # rhombus
         (0.556, 0.556, 0, 0.556, -0.556, 0, -0.556, 0.556, 0, -0.556, -0.556, 0),  # square
         (0.205, 0, 0, -0.765, 0.562, 0, -0.765, -0.562, 0, 1.324, 0, 0),  # triangle with a tail
@@ -40,7 +44,9 @@ STARTS: dict[int, tuple[tuple[float, ...], ...]] = {
     ),
 }
 
-COUNTS = {  # minima and index 1 as published; from index 2 on what searches from many thousands of starts find, without proof
+# minima and index 1 as published; from index 2 on what searches from many thousands of starts find,
+# without proof
+COUNTS = {
     2: {0: 1},
     3: {0: 1, 2: 1},
     4: {0: 1, 1: 1, 2: 2, 3: 1, 4: 1},
@@ -52,14 +58,20 @@ COUNTS = {  # minima and index 1 as published; from index 2 on what searches fro
 
 @dataclass(frozen=True)
 class Cluster(Space):
-    """All of R^(3 N) as the place of one cluster: flown apart, its forces vanish but it is no stationary point.
+    """All of R^(3 N) as the place of one cluster: flown apart, its forces vanish but it is no
+    stationary point.
 
-    Starts fill a ball of radius ``spread``; of eight, three fill a disc and one, up to 12 atoms, a line: searches from a plane or a
-    line stay in it, and flat structures, most of them of high index, are seldom met from elsewhere.
+    Starts fill a ball of radius ``spread``; of eight, three fill a disc and one, up to 12 atoms, a
+    line: searches from a plane or a line stay in it, and flat structures, most of them of high
+    index, are seldom met from elsewhere.
     """
 
-    def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Atoms placed one by one at random, neither too near to another nor far from all; (count, dim), centred."""
+    def sample(
+        self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
+        """Atoms placed one by one at random, neither too near to another nor far from all; (count,
+        dim), centred.
+        """
         lines = 0.125 if dim <= 3 * CHAIN else 0.0
         shares = torch.tensor([lines, 0.375, 0.5], device="cpu")  # of lines, discs, balls
         axes = 1 + torch.multinomial(shares, count, replacement=True, generator=generator)
@@ -76,10 +88,14 @@ class Cluster(Space):
         return self.wrap(atoms.flatten(1)).to(dtype)
 
     def contains(self, x: Tensor) -> Tensor:
-        """Which points (..., n) are one cluster: every atom is linked to every other by steps below 2."""
+        """Which points (..., n) are one cluster: every atom is linked to every other by steps below
+        2.
+        """
         r = _atoms(x)
         linked = (_distances(r, r) < LINK).double()
-        for _ in range(max(r.shape[-2] - 1, 1).bit_length()):  # paths of twice as many steps each time
+        for _ in range(
+            max(r.shape[-2] - 1, 1).bit_length()
+        ):  # paths of twice as many steps each time
             linked = (linked @ linked > 0).double()
         together: Tensor = torch.isfinite(x).all(-1) & (linked > 0).flatten(-2).all(-1)
         return together
@@ -93,7 +109,9 @@ class Cluster(Space):
         return torch.full((dim,), 2 * self.spread, dtype=torch.float64, device="cpu")
 
     def _draw(self, axes: Tensor, generator: torch.Generator) -> Tensor:
-        """An atom (count, 3) for each start, uniform in its ball, disc or line (3, 2, 1 axes), which have equal room for atoms."""
+        """An atom (count, 3) for each start, uniform in its ball, disc or line (3, 2, 1 axes),
+        which have equal room for atoms.
+        """
         atoms = torch.randn(len(axes), 3, generator=generator, dtype=torch.float64, device="cpu")
         share = torch.rand(len(axes), generator=generator, dtype=torch.float64, device="cpu")
         atoms = torch.where(torch.arange(3, device="cpu") < axes[:, None], atoms, 0.0)
@@ -106,7 +124,8 @@ def lennard_jones(particles: int = 4) -> KnownLandscape:
     """Equal atoms that repel when near and attract when far.
 
     Args:
-        particles: number of atoms. Up to 4 the stationary points are listed, up to 5 counted; up to 7 those of index 0 and 1.
+        particles: number of atoms. Up to 4 the stationary points are listed, up to 5 counted; up to
+            7 those of index 0 and 1.
 
     Raises:
         ValueError: particles is not at least 2.
@@ -121,7 +140,9 @@ def lennard_jones(particles: int = 4) -> KnownLandscape:
         return 4 * (s * (s - 1)).sum(-1)
 
     def invariants(x: Tensor) -> Tensor:
-        """All distances in order, and the eigenvalues of their matrix, which tell who is near whom."""
+        """All distances in order, and the eigenvalues of their matrix, which tell who is near
+        whom.
+        """
         r = _atoms(x)
         D = _distances(r, r)
         pairs = D[..., first.to(x.device), second.to(x.device)].sort(-1).values
@@ -129,20 +150,26 @@ def lennard_jones(particles: int = 4) -> KnownLandscape:
 
     starts = STARTS.get(particles)
     return KnownLandscape(
-        f, 3 * particles, Cluster(particles ** (1 / 3)), name="lennard-jones",
+        f,
+        3 * particles,
+        Cluster(particles ** (1 / 3)),
+        name="lennard-jones",
         formula="sum_{i<j} 4 (r_ij^-12 - r_ij^-6)",
         source="Hoare, Pal 1971, Adv. Phys. 20:161; Doye, Wales 2002, J. Chem. Phys. 116:3777",
         points=None if starts is None else lambda: refined(f, starts, rigid_motions),
-        counts=COUNTS.get(particles), complete=particles <= 5,
+        counts=COUNTS.get(particles),
+        complete=particles <= 5,
         symmetry=Symmetry(invariants, rigid_motions, superposed),
-    )  # fmt: skip
+    )
 
 
 def superposed(x: Tensor, y: Tensor) -> Tensor:
-    """The structure y (n,) turned, mirrored and with its atoms exchanged so that they lie near those of x (n,).
+    """The structure y (n,) turned, mirrored and with its atoms exchanged so that they lie near
+    those of x (n,).
 
-    From TURNS random orientations the best exchange of atoms (Kuhn 1955) and the best turn (Kabsch 1976, Acta Cryst. A 32:922) take
-    turns until neither gains; the nearest end wins. Not proven to be the nearest of all.
+    From TURNS random orientations the best exchange of atoms (Kuhn 1955) and the best turn (Kabsch
+    1976, Acta Cryst. A 32:922) take turns until neither gains; the nearest end wins. Not proven to
+    be the nearest of all.
     """
     a, b = (_centred(v).double().cpu().numpy() for v in (x, y))
     best, least = b, math.inf
@@ -162,13 +189,18 @@ def superposed(x: Tensor, y: Tensor) -> Tensor:
 
 
 def rigid_motions(x: Tensor) -> Tensor:
-    """An orthonormal basis (n, m) of translations and rotations at x (n,); m = 6, one less for atoms on a line."""
+    """An orthonormal basis (n, m) of translations and rotations at x (n,); m = 6, one less for
+    atoms on a line.
+    """
     r = _centred(x)
     axes = torch.eye(3, dtype=x.dtype, device=x.device)
     moves = axes.repeat(len(r), 1) / math.sqrt(len(r))
-    turns = torch.cat([torch.linalg.cross(axis.expand_as(r), r).reshape(-1, 1) for axis in axes], dim=1)
+    turns = torch.cat(
+        [torch.linalg.cross(axis.expand_as(r), r).reshape(-1, 1) for axis in axes], dim=1
+    )
     U, sizes, _ = torch.linalg.svd(turns, full_matrices=False)
-    turning = U[:, sizes > torch.finfo(x.dtype).eps ** 0.4 * sizes.max()]  # about the line itself only rounding turns
+    # about the line itself only rounding turns
+    turning = U[:, sizes > torch.finfo(x.dtype).eps ** 0.4 * sizes.max()]
     return torch.cat([moves, turning], dim=1)
 
 
@@ -184,6 +216,8 @@ def _centred(x: Tensor) -> Tensor:
 
 
 def _distances(r: Tensor, s: Tensor) -> Tensor:
-    """(..., N, M) between atoms (..., N, 3) and (..., M, 3); by differences, since products would lose digits."""
+    """(..., N, M) between atoms (..., N, 3) and (..., M, 3); by differences, since products would
+    lose digits.
+    """
     D: Tensor = (r[..., :, None, :] - s[..., None, :, :]).norm(dim=-1)
     return D

@@ -1,13 +1,14 @@
-"""Networks trained on the spot on scikit-learn's 1,797 handwritten digits (8 x 8 grey values, divided by 16).
+"""Networks trained on the spot on scikit-learn's 1,797 handwritten digits (8 x 8 grey values,
+divided by 16).
 
-``mlp`` is trained until its gradient is rounding noise, in float64: Adam, full-batch LBFGS, then Newton steps on the
-dense Hessian. It ends at a minimum whose whole spectrum can be computed. ``cnn`` is trained as people train: ten
-epochs of Adam on minibatches in float32, which end near no stationary point. ``tiny`` is ``mlp`` on the first 100 digits,
-averaged to 4 x 4, small enough for hundreds of searches for its stationary points. All are the same for the same seed
-and number of threads to rounding, and none reads or moves the global random state.
+``mlp`` is trained until its gradient is rounding noise, in float64: Adam, full-batch LBFGS, then
+Newton steps on the dense Hessian. It ends at a minimum whose whole spectrum can be computed.
+``cnn`` is trained as people train: ten epochs of Adam on minibatches in float32, which end near no
+stationary point. ``tiny`` is ``mlp`` on the first 100 digits, averaged to 4 x 4, small enough for
+hundreds of searches for its stationary points. All are the same for the same seed and number of
+threads to rounding, and none reads or moves the global random state.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from landscape.landscapes import batches as batching
 from landscape.landscapes import losses
 from landscape.landscapes.model import ModelLandscape
 from landscape.rng import seeded
+from landscape.specs import number, whole
 from landscape.zoo import packaged
 
 NEWTON_LIMIT = 3_000  # parameters up to which the dense Hessian is cheap
@@ -28,8 +30,9 @@ NEWTON_LIMIT = 3_000  # parameters up to which the dense Hessian is cheap
 def mlp(hidden: int = 16, decay: float = 1e-3, steps: int = 1_000, seed: int = 0) -> ModelLandscape:
     """A tanh network 64 - hidden - 10 at a minimum of its regularised loss, float64.
 
-    The output layer has no bias: softmax does not see a shift common to all outputs, and an undecayed bias would
-    make that an exactly flat direction. Parameters: 75 hidden, 1,200 by default.
+    The output layer has no bias: softmax does not see a shift common to all outputs, and an
+    undecayed bias would make that an exactly flat direction. Parameters: 75 hidden, 1,200 by
+    default.
 
     Args:
         hidden: width of the hidden layer.
@@ -43,25 +46,30 @@ def mlp(hidden: int = 16, decay: float = 1e-3, steps: int = 1_000, seed: int = 0
 
     Cost: about 6 seconds on two cores.
     """
-    _require(1, int, hidden=hidden)
-    _require(0, int, steps=steps, seed=seed)
-    _require(0, int | float, decay=decay)
+    whole(1, hidden=hidden)
+    whole(0, steps=steps, seed=seed)
+    number(0, decay=decay)
     x, y = packaged.digits()
     with seeded(seed):
-        model = nn.Sequential(nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10, bias=False)).double()
+        model = nn.Sequential(
+            nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10, bias=False)
+        ).double()
     if steps > 0:
         with torch.enable_grad():
             _train_to_minimum(model, x.double(), y, decay, steps)
     batches = batching.cut(x.double(), y, None, seed)
     loss = losses.get("cross-entropy")
-    return ModelLandscape(model.eval(), loss, batches, l2={"*.weight": decay}, name="digits-mlp", seed=seed)
+    return ModelLandscape(
+        model.eval(), loss, batches, l2={"*.weight": decay}, name="digits-mlp", seed=seed
+    )
 
 
 def tiny(hidden: int = 4, decay: float = 1e-2, steps: int = 1_000, seed: int = 0) -> ModelLandscape:
-    """A tanh network 64 - hidden - 10 on the first 100 digits, at a minimum of its regularised loss, float64.
+    """A tanh network 64 - hidden - 10 on the first 100 digits, at a minimum of its regularised
+    loss, float64.
 
-    Parameters: 75 hidden + 10, 310 by default. Every parameter decays, biases too: without that the loss would not see a shift of
-    all output biases, and no stationary point would be isolated.
+    Parameters: 75 hidden + 10, 310 by default. Every parameter decays, biases too: without that the
+    loss would not see a shift of all output biases, and no stationary point would be isolated.
 
     Args:
         hidden, steps, seed: as for ``mlp``.
@@ -73,9 +81,9 @@ def tiny(hidden: int = 4, decay: float = 1e-2, steps: int = 1_000, seed: int = 0
 
     Cost: about a second.
     """
-    _require(1, int, hidden=hidden)
-    _require(0, int, steps=steps, seed=seed)
-    _require(0, int | float, decay=decay)
+    whole(1, hidden=hidden)
+    whole(0, steps=steps, seed=seed)
+    number(0, decay=decay)
     x, y = packaged.digits()
     x, y = x[:100].double(), y[:100]
     with seeded(seed):
@@ -85,12 +93,18 @@ def tiny(hidden: int = 4, decay: float = 1e-2, steps: int = 1_000, seed: int = 0
             _train_to_minimum(model, x, y, decay, steps, decays="")
     loss = losses.get("cross-entropy")
     return ModelLandscape(
-        model.eval(), loss, batching.cut(x, y, 25, seed), l2={"*": decay}, name="digits-tiny", seed=seed
+        model.eval(),
+        loss,
+        batching.cut(x, y, 25, seed),
+        l2={"*": decay},
+        name="digits-tiny",
+        seed=seed,
     )
 
 
 def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 10, seed: int = 0) -> ModelLandscape:
-    """Two convolutions with BatchNorm and ReLU, average pooling and a linear layer; float32, BatchNorm in eval mode.
+    """Two convolutions with BatchNorm and ReLU, average pooling and a linear layer; float32,
+    BatchNorm in eval mode.
 
     Parameters: 18 channels^2 + 95 channels + 10, 3,742 by default.
 
@@ -106,9 +120,9 @@ def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 10, seed: int = 0
 
     Cost: about 2 seconds on two cores.
     """
-    _require(1, int, channels=channels)
-    _require(0, int, epochs=epochs, seed=seed)
-    _require(0, int | float, decay=decay)
+    whole(1, channels=channels)
+    whole(0, epochs=epochs, seed=seed)
+    number(0, decay=decay)
     x, y = packaged.digits()
     x = x.view(-1, 1, 8, 8)
     with seeded(seed), torch.enable_grad():
@@ -126,7 +140,9 @@ def cnn(channels: int = 12, decay: float = 1e-4, epochs: int = 10, seed: int = 0
         _train_as_usual(model, x, y, decay, epochs)
     batches = batching.cut(x, y, None, seed)
     loss = losses.get("cross-entropy")
-    return ModelLandscape(model.eval(), loss, batches, l2={"*.weight": decay}, name="digits-cnn", seed=seed)
+    return ModelLandscape(
+        model.eval(), loss, batches, l2={"*.weight": decay}, name="digits-cnn", seed=seed
+    )
 
 
 def _train_as_usual(model: nn.Module, x: Tensor, y: Tensor, decay: float, epochs: int) -> None:
@@ -141,15 +157,26 @@ def _train_as_usual(model: nn.Module, x: Tensor, y: Tensor, decay: float, epochs
     model.zero_grad(set_to_none=True)
 
 
-def _train_to_minimum(model: nn.Module, x: Tensor, y: Tensor, decay: float, steps: int, decays: str = "weight") -> None:
+def _train_to_minimum(
+    model: nn.Module, x: Tensor, y: Tensor, decay: float, steps: int, decays: str = "weight"
+) -> None:
     """Train in place; the parameters whose names end with ``decays`` decay."""
     names = [name for name, _ in model.named_parameters()]
     shapes = [p.shape for p in model.parameters()]
     sizes = [p.numel() for p in model.parameters()]
 
     def objective(w: Tensor) -> Tensor:
-        parts = dict(zip(names, (v.view(s) for v, s in zip(torch.split(w, sizes), shapes, strict=True)), strict=True))
-        decayed = sum((v.square().sum() for name, v in parts.items() if name.endswith(decays)), w.new_zeros(()))
+        parts = dict(
+            zip(
+                names,
+                (v.view(s) for v, s in zip(torch.split(w, sizes), shapes, strict=True)),
+                strict=True,
+            )
+        )
+        decayed = sum(
+            (v.square().sum() for name, v in parts.items() if name.endswith(decays)),
+            w.new_zeros(()),
+        )
         return F.cross_entropy(functional_call(model, parts, (x,)), y) + 0.5 * decay * decayed
 
     w = nn.utils.parameters_to_vector(model.parameters()).detach()
@@ -164,9 +191,14 @@ def _first_order(objective: Callable[[Tensor], Tensor], w: Tensor, steps: int) -
     w = w.clone().requires_grad_(True)
     adam = torch.optim.Adam([w], lr=2e-2)
     lbfgs: Any = torch.optim.LBFGS(
-        [w], max_iter=steps, max_eval=steps, tolerance_grad=1e-10, tolerance_change=0.0, history_size=100,
+        [w],
+        max_iter=steps,
+        max_eval=steps,
+        tolerance_grad=1e-10,
+        tolerance_change=0.0,
+        history_size=100,
         line_search_fn="strong_wolfe",
-    )  # fmt: skip
+    )
 
     def closure() -> float:
         value = objective(w)
@@ -181,7 +213,9 @@ def _first_order(objective: Callable[[Tensor], Tensor], w: Tensor, steps: int) -
 
 
 def _newton(objective: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
-    """Newton steps while the Hessian is positive definite and the gradient shrinks: from near a minimum to rounding."""
+    """Newton steps while the Hessian is positive definite and the gradient shrinks: from near a
+    minimum to rounding.
+    """
     slope = grad(objective)
     g = slope(w)
     for _ in range(5):
@@ -196,10 +230,3 @@ def _newton(objective: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
         if g.norm() < 1e-13:
             break
     return w
-
-
-def _require(least: int, kind: Any, **options: Any) -> None:
-    for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
-            what = "a whole number" if kind is int else "a number"
-            raise ValueError(f"{name} must be {what} of at least {least}, got {value!r}.")

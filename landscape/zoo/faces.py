@@ -1,12 +1,16 @@
-"""P-Net and R-Net, the first two stages of a face detector (Zhang et al. 2016, IEEE SPL 23:1499, "MTCNN").
+"""P-Net and R-Net, the first two stages of a face detector (Zhang et al. 2016, IEEE SPL 23:1499,
+"MTCNN").
 
-Weights: those that facenet-pytorch 2.5.3 installs, converted by its authors from the original Caffe models.
-Data: scikit-image's ``lfw_subset.npy``, 200 grey images of 25 x 25 in [0, 1]; the first 100 are faces, the rest not.
-Preparation, as the detector does it: grey values times 255, averaged down to the network's input (12 x 12 or 24 x 24,
-"area" interpolation), the same in all three channels, (v - 127.5) / 128. Images go in with rows first; R-Net's last
-feature map is transposed before it is flattened, because the weights were trained column by column.
-Loss: cross-entropy of face (1) against not (0). The boxes that the networks also predict have no targets here, so
-those parameters have neither slope nor curvature. Activations are PReLU and pooling is a maximum: both have kinks.
+Weights: those that facenet-pytorch 2.5.3 installs, converted by its authors from the original Caffe
+models.
+Data: scikit-image's ``lfw_subset.npy``, 200 grey images of 25 x 25 in [0, 1]; the first 100 are
+faces, the rest not. Preparation, as the detector does it: grey values times 255, averaged down to
+the network's input (12 x 12 or 24 x 24, "area" interpolation), the same in all three channels, (v -
+127.5) / 128. Images go in with rows first; R-Net's last feature map is transposed before it is
+flattened, because the weights were trained column by column.
+Loss: cross-entropy of face (1) against not (0). The boxes that the networks also predict have no
+targets here, so those parameters have neither slope nor curvature. Activations are PReLU and
+pooling is a maximum: both have kinks.
 """
 
 import numpy as np
@@ -25,7 +29,9 @@ BATCH = 10
 
 
 class PNet(nn.Module):
-    """The proposal network: images (N, 3, 12, 12) -> logits (N, 2) of not a face, face. 6,632 parameters."""
+    """The proposal network: images (N, 3, 12, 12) -> logits (N, 2) of not a face, face. 6,632
+    parameters.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +50,9 @@ class PNet(nn.Module):
 
 
 class RNet(nn.Module):
-    """The refinement network: images (N, 3, 24, 24) -> logits (N, 2) of not a face, face. 100,178 parameters."""
+    """The refinement network: images (N, 3, 24, 24) -> logits (N, 2) of not a face, face. 100,178
+    parameters.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +83,8 @@ def rnet() -> ModelLandscape:
 
 
 def images(side: int) -> tuple[Tensor, Tensor]:
-    """The prepared images (200, 3, side, side) float32, faces and others in turn, and their labels (200,).
+    """The prepared images (200, 3, side, side) float32, faces and others in turn, and their labels
+    (200,).
 
     Raises:
         LoadingError: scikit-image is not installed, or its file is not the one described above.
@@ -83,7 +92,10 @@ def images(side: int) -> tuple[Tensor, Tensor]:
     path = packaged.file("scikit-image", "skimage/data/lfw_subset.npy")
     grey = torch.from_numpy(np.load(path, allow_pickle=False)).float()
     if grey.shape != (2 * FACES, 25, 25):
-        raise LoadingError(f"{path} has shape {tuple(grey.shape)}, not (200, 25, 25): another version of scikit-image?")
+        raise LoadingError(
+            f"{path} has shape {tuple(grey.shape)}, not (200, 25, 25): another version of "
+            "scikit-image?"
+        )
     small = F.interpolate(255 * grey[:, None], size=(side, side), mode="area")
     prepared = ((small - 127.5) / 128).expand(-1, 3, -1, -1)
     order = torch.arange(2 * FACES).view(2, FACES).T.flatten()

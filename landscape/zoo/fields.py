@@ -1,4 +1,6 @@
-"""Random landscapes: Gaussian fields of variance known in closed form, the same for the same seed on every device."""
+"""Random landscapes: Gaussian fields of variance known in closed form, the same for the same seed
+on every device.
+"""
 
 import math
 from itertools import product
@@ -16,8 +18,8 @@ LARGEST = 2**24  # coefficients: 128 MiB
 def trigonometric(dim: int = 2, degree: int = 3, seed: int = 0) -> KnownLandscape:
     """A random trigonometric polynomial on the torus, stationary, of mean 0 and variance 1.
 
-    Waves k are the integer vectors with 0 < |k| <= degree, one of each pair k, -k; all have independent normal amplitudes
-    of equal variance.
+    Waves k are the integer vectors with 0 < |k| <= degree, one of each pair k, -k; all have
+    independent normal amplitudes of equal variance.
 
     Args:
         dim: number of variables.
@@ -30,7 +32,10 @@ def trigonometric(dim: int = 2, degree: int = 3, seed: int = 0) -> KnownLandscap
     whole(1, dim=dim, degree=degree)
     whole(0, seed=seed)
     if (2 * degree + 1) ** dim > LARGEST // 16:
-        raise ValueError(f"trigonometric has too many waves for dim={dim} and degree={degree}; lower one of them.")
+        raise ValueError(
+            f"trigonometric has too many waves for dim={dim} and degree={degree}; lower one of "
+            "them."
+        )
     waves = waves_within(dim, degree)
     amplitudes = wave_amplitudes(len(waves), seed)
 
@@ -41,16 +46,24 @@ def trigonometric(dim: int = 2, degree: int = 3, seed: int = 0) -> KnownLandscap
         return value
 
     return KnownLandscape(
-        f, dim, Torus(), name="trigonometric",
+        f,
+        dim,
+        Torus(),
+        name="trigonometric",
         formula="sum_k a_k cos(k.x) + b_k sin(k.x), 0 < |k| <= degree",
-        source="Nicolaescu 2018, Bernoulli 24:1128: critical points of random Fourier series on the torus",
-    )  # fmt: skip
+        source=(
+            "Nicolaescu 2018, Bernoulli 24:1128: critical points of random Fourier series on the "
+            "torus"
+        ),
+    )
 
 
 def p_spin(spins: int = 10, order: int = 3, seed: int = 0) -> KnownLandscape:
-    """The spherical p-spin glass: a random form of degree p on the sphere of radius sqrt(spins), of variance ``spins``.
+    """The spherical p-spin glass: a random form of degree p on the sphere of radius sqrt(spins), of
+    variance ``spins``.
 
-    For order 2 the stationary points are the eigenvectors of a random symmetric matrix, of either sign.
+    For order 2 the stationary points are the eigenvectors of a random symmetric matrix, of either
+    sign.
 
     Args:
         spins: n.
@@ -64,7 +77,9 @@ def p_spin(spins: int = 10, order: int = 3, seed: int = 0) -> KnownLandscape:
     whole(2, order=order)
     whole(0, seed=seed)
     if order > 24 or spins**order > LARGEST:
-        raise ValueError(f"p-spin has too many couplings for spins={spins} and order={order}; lower one of them.")
+        raise ValueError(
+            f"p-spin has too many couplings for spins={spins} and order={order}; lower one of them."
+        )
     couplings = spin_couplings(spins, order, seed)
 
     def f(x: Tensor) -> Tensor:
@@ -80,33 +95,57 @@ def p_spin(spins: int = 10, order: int = 3, seed: int = 0) -> KnownLandscape:
         for i, v in enumerate(vectors.T):
             others = torch.cat([levels[:i], levels[i + 1 :]]) - levels[i]
             value = 0.5 * spins * float(levels[i])
-            found += [known_point(sign * math.sqrt(spins) * v, value, others) for sign in (1.0, -1.0)]
+            found += [
+                known_point(sign * math.sqrt(spins) * v, value, others) for sign in (1.0, -1.0)
+            ]
         return found
 
     return KnownLandscape(
-        f, spins, Sphere(math.sqrt(spins)), name="p-spin",
+        f,
+        spins,
+        Sphere(math.sqrt(spins)),
+        name="p-spin",
         formula="n^(-(p-1)/2) sum J_{i1..ip} x_{i1} ... x_{ip}, |x|^2 = n",
-        source="Crisanti, Sommers 1992, Z. Phys. B 87:341; Auffinger, Ben Arous, Černý 2013, Comm. Pure Appl. Math. 66:165",
+        source=(
+            "Crisanti, Sommers 1992, Z. Phys. B 87:341; Auffinger, Ben Arous, Černý 2013, Comm. "
+            "Pure Appl. Math. 66:165"
+        ),
         points=points if order == 2 else None,
-    )  # fmt: skip
+    )
 
 
 def waves_within(dim: int, degree: int) -> Tensor:
-    """The integer vectors k with 0 < |k| <= degree, one of each pair k, -k: (m, dim), float64 on the CPU."""
-    rows = [k for k in product(range(-degree, degree + 1), repeat=dim) if 0 < sum(v * v for v in k) <= degree**2]
-    return torch.tensor([k for k in rows if k > tuple(-v for v in k)], dtype=torch.float64, device="cpu")
+    """The integer vectors k with 0 < |k| <= degree, one of each pair k, -k: (m, dim), float64 on
+    the CPU.
+    """
+    rows = [
+        k
+        for k in product(range(-degree, degree + 1), repeat=dim)
+        if 0 < sum(v * v for v in k) <= degree**2
+    ]
+    return torch.tensor(
+        [k for k in rows if k > tuple(-v for v in k)], dtype=torch.float64, device="cpu"
+    )
 
 
 def wave_amplitudes(count: int, seed: int) -> Tensor:
-    """Independent normal amplitudes of the cosines and sines of ``count`` waves, of variance 1 / count: (2, count)."""
+    """Independent normal amplitudes of the cosines and sines of ``count`` waves, of variance 1 /
+    count: (2, count).
+    """
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    amplitudes: Tensor = torch.randn(2, count, generator=generator, dtype=torch.float64, device="cpu") / count**0.5
+    amplitudes: Tensor = (
+        torch.randn(2, count, generator=generator, dtype=torch.float64, device="cpu") / count**0.5
+    )
     return amplitudes
 
 
 def spin_couplings(spins: int, order: int, seed: int) -> Tensor:
-    """The couplings J of ``p_spin`` over n^((p-1)/2), one for every tuple of indices: (spins^order,)."""
+    """The couplings J of ``p_spin`` over n^((p-1)/2), one for every tuple of indices:
+    (spins^order,).
+    """
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    couplings: Tensor = torch.randn(spins**order, generator=generator, dtype=torch.float64, device="cpu")
+    couplings: Tensor = torch.randn(
+        spins**order, generator=generator, dtype=torch.float64, device="cpu"
+    )
     couplings /= float(spins) ** ((order - 1) / 2)
     return couplings

@@ -1,4 +1,6 @@
-"""Formulas whose stationary points are known: what the entries of the zoo that are not models return."""
+"""Formulas whose stationary points are known: what the entries of the zoo that are not models
+return.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from landscape.core import Domain, Symmetry
 from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.kinds import kind
 
 LISTED = 100_000  # most points that are worth a list
 
@@ -24,27 +27,19 @@ class KnownPoint:
     kind: str  # by the signs of the eigenvalues, as in a verdict
 
 
-def kind(index: int, nullity: int, dim: int) -> str:
-    """The kind of a stationary point by the signs of its eigenvalues, in the words of a verdict."""
-    if 0 < index < dim - nullity:
-        return "saddle"
-    if nullity == dim:
-        return "plateau"
-    if nullity:
-        return "degenerate"
-    return "maximum" if index else "minimum"
-
-
 class KnownLandscape(FunctionLandscape):
-    """A formula with its source and, where they are known, all its stationary points or how many there are of each index.
+    """A formula with its source and, where they are known, all its stationary points or how many
+    there are of each index.
 
     Args:
         function, dim, domain, name, symmetry: as of FunctionLandscape; float64.
         formula: in one line of plain text.
         source: paper, equation or table.
         points: gives all stationary points, a representative of each family; None: not known.
-        counts: the number of nondegenerate ones of each index where only that is known; None: those of ``points``.
-        complete: whether ``points``, or ``counts``, are all there are; if not, the source says which are given.
+        counts: the number of nondegenerate ones of each index where only that is known; None: those
+            of ``points``.
+        complete: whether ``points``, or ``counts``, are all there are; if not, the source says
+            which are given.
     """
 
     def __init__(
@@ -66,34 +61,42 @@ class KnownLandscape(FunctionLandscape):
         self._points, self._counts = points, counts
 
     def stationary_points(self) -> list[KnownPoint]:
-        """Every stationary point in the domain, a representative of each family; only some where ``complete`` is False.
+        """Every stationary point in the domain, a representative of each family; only some where
+        ``complete`` is False.
 
         Raises:
             ValueError: they are not known, or more than can be listed.
         """
         if self._points is None:
-            raise ValueError(f"the stationary points of {self.name} are not known; take a census of it.")
+            raise ValueError(
+                f"the stationary points of {self.name} are not known; take a census of it."
+            )
         return list(self._points())
 
     @property
     def counts(self) -> dict[int, int] | None:
-        """How many nondegenerate stationary points of each index there are; None where not known."""
+        """How many nondegenerate stationary points of each index there are; None where not
+        known.
+        """
         if self._counts is not None or self._points is None or not self.complete:
             return self._counts
-        return dict(sorted(Counter(point.index for point in self.stationary_points() if point.nullity == 0).items()))
+        return dict(
+            sorted(
+                Counter(
+                    point.index for point in self.stationary_points() if point.nullity == 0
+                ).items()
+            )
+        )
 
 
 def known_point(x: Tensor, value: float, eigenvalues: Tensor, zero: float = 0.0) -> KnownPoint:
-    """A point with the index, nullity and kind of its eigenvalues (m,), those up to ``zero`` in size being zero."""
+    """A point with the index, nullity and kind of its eigenvalues (m,), those up to ``zero`` in
+    size being zero.
+    """
     index, nullity = int((eigenvalues < -zero).sum()), int((eigenvalues.abs() <= zero).sum())
-    positive = len(eigenvalues) - index - nullity
-    if index and positive:
-        kind = "saddle"
-    elif nullity:
-        kind = "degenerate" if index or positive else "plateau"
-    else:
-        kind = "maximum" if index else "minimum"
-    return KnownPoint(x, value, index, nullity, kind)
+    return KnownPoint(
+        x, value, index, nullity, kind(index, nullity, len(eigenvalues) - index - nullity)
+    )
 
 
 def refined(
@@ -101,7 +104,9 @@ def refined(
     starts: Sequence[Sequence[float]],
     directions: Callable[[Tensor], Tensor] | None = None,
 ) -> list[KnownPoint]:
-    """The nondegenerate stationary points near approximate ones, to rounding, by Newton's method off the ``directions``."""
+    """The nondegenerate stationary points near approximate ones, to rounding, by Newton's method
+    off the ``directions``.
+    """
     slope, curvature = torch.func.grad(function), torch.func.hessian(function)
     points = []
     for start in starts:
@@ -113,7 +118,9 @@ def refined(
             if float(step.norm()) <= 4 * torch.finfo(x.dtype).eps * float(x.norm()):
                 break
         B = _complement(x, directions)
-        points.append(known_point(x, float(function(x)), torch.linalg.eigvalsh(B.T @ curvature(x) @ B)))
+        points.append(
+            known_point(x, float(function(x)), torch.linalg.eigvalsh(B.T @ curvature(x) @ B))
+        )
     return points
 
 
@@ -130,5 +137,6 @@ def listable(count: int, name: str) -> None:
     """Raise a ValueError if ``count`` points are too many to list."""
     if count > LISTED:
         raise ValueError(
-            f"{name} has {count:,} stationary points, more than the {LISTED:,} that are listed; see counts."
+            f"{name} has {count:,} stationary points, more than the {LISTED:,} that are listed; "
+            "see counts."
         )

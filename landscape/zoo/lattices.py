@@ -1,11 +1,14 @@
-"""Energies of rings of spins: every stationary point can be had, by formula or by following complex zeros.
+"""Energies of rings of spins: every stationary point can be had, by formula or by following complex
+zeros.
 
-XY: with t_N = t_0 = 0 all sines of the bonds t_{i+1} - t_i are equal at a stationary point, so that each bond is a or pi - a; with k
-bonds of the second kind (N - 2k) a + k pi is a multiple of 2 pi. On bond angles that sum to 0 the Hessian is diag(cos), whose
-index is the number of negative cosines, less 1 where the sum of 1/cos is negative (Mehta, Kastner 2011, Ann. Phys. 326:1425).
+XY: with t_N = t_0 = 0 all sines of the bonds t_{i+1} - t_i are equal at a stationary point, so that
+each bond is a or pi - a; with k bonds of the second kind (N - 2k) a + k pi is a multiple of 2 pi.
+On bond angles that sum to 0 the Hessian is diag(cos), whose index is the number of negative
+cosines, less 1 where the sum of 1/cos is negative (Mehta, Kastner 2011, Ann. Phys. 326:1425).
 
-phi^4: the gradient is N cubic equations, with 3^N complex zeros by Bézout since the cubes alone vanish at 0 only. They are followed
-from the uncoupled ring along a complex path of couplings; 3^N distinct ones at its end are all there are.
+phi^4: the gradient is N cubic equations, with 3^N complex zeros by Bézout since the cubes alone
+vanish at 0 only. They are followed from the uncoupled ring along a complex path of couplings; 3^N
+distinct ones at its end are all there are.
 """
 
 import math
@@ -27,10 +30,11 @@ FOLLOWED = 8  # sites up to which the 3^N zeros are followed: a few seconds
 
 
 def xy_ring(sites: int = 5) -> KnownLandscape:
-    """Planar spins on a ring that favour being parallel; the spin t_0 = 0 is fixed, which takes the common rotation out.
+    """Planar spins on a ring that favour being parallel; the spin t_0 = 0 is fixed, which takes the
+    common rotation out.
 
-    Where 4 divides ``sites`` there are circles of stationary points; one point of each is listed, and the two points in which
-    they meet.
+    Where 4 divides ``sites`` there are circles of stationary points; one point of each is listed,
+    and the two points in which they meet.
 
     Args:
         sites: N; x = (t_1, ..., t_{N-1}).
@@ -46,7 +50,9 @@ def xy_ring(sites: int = 5) -> KnownLandscape:
 
     def points() -> list[KnownPoint]:
         listable(sum(math.comb(sites, k) for _, k in _bond_angles(sites)), "xy-ring")
-        angles = dict.fromkeys(angle for a, k in _bond_angles(sites) for angle in _rings(sites, a, k))
+        angles = dict.fromkeys(
+            angle for a, k in _bond_angles(sites) for angle in _rings(sites, a, k)
+        )
         return [_ring_point(angle) for angle in angles] + _circles(sites)
 
     counts: Counter[int] = Counter()
@@ -54,15 +60,20 @@ def xy_ring(sites: int = 5) -> KnownLandscape:
         if a not in (Fraction(1, 2), Fraction(3, 2)):  # there every cosine is zero
             counts[_ring_index(sites, a, k)] += math.comb(sites, k)
     return KnownLandscape(
-        f, sites - 1, Torus(), name="xy-ring",
+        f,
+        sites - 1,
+        Torus(),
+        name="xy-ring",
         formula="sum_{i<N} 1 - cos(t_{i+1} - t_i), t_N = t_0 = 0",
         source="Mehta, Kastner 2011, Ann. Phys. 326:1425",
-        points=points, counts=dict(sorted(counts.items())),
-    )  # fmt: skip
+        points=points,
+        counts=dict(sorted(counts.items())),
+    )
 
 
 def phi4_ring(sites: int = 4, coupling: float = 0.3) -> KnownLandscape:
-    """Double wells on a ring, drawn together by springs: 3^sites stationary points uncoupled, 3 at strong coupling.
+    """Double wells on a ring, drawn together by springs: 3^sites stationary points uncoupled, 3 at
+    strong coupling.
 
     Args:
         sites: N; the stationary points are known up to 8.
@@ -85,11 +96,17 @@ def phi4_ring(sites: int = 4, coupling: float = 0.3) -> KnownLandscape:
         return [known_point(*row) for row in zip(x, f(x).tolist(), bends, strict=True)]
 
     return KnownLandscape(
-        f, sites, Box(-5.0, 5.0), name="phi4-ring",
-        formula="sum_i lambda/24 x_i^4 - mu^2/2 x_i^2 + J/2 (x_i - x_{i+1})^2, lambda = 3/5, mu^2 = 2, x_N = x_0",
+        f,
+        sites,
+        Box(-5.0, 5.0),
+        name="phi4-ring",
+        formula=(
+            "sum_i lambda/24 x_i^4 - mu^2/2 x_i^2 + J/2 (x_i - x_{i+1})^2, lambda = 3/5, mu^2 = "
+            "2, x_N = x_0"
+        ),
         source="Kastner, Mehta 2011, Phys. Rev. Lett. 107:160602, there on a square lattice",
         points=points if sites <= FOLLOWED else None,
-    )  # fmt: skip
+    )
 
 
 def _bond_angles(sites: int) -> Iterator[tuple[Fraction, int]]:
@@ -122,13 +139,17 @@ def _ring_point(bonds: tuple[Fraction, ...]) -> KnownPoint:
         return KnownPoint(x, float(sites), 0, sites - 1, "plateau")
     if 2 * k == sites:
         return KnownPoint(x, float(sites), k - 1, 1, "saddle")
-    index = _ring_index(sites, a, k) if 2 * k < sites else _ring_index(sites, (1 - a) % 2, sites - k)
+    index = (
+        _ring_index(sites, a, k) if 2 * k < sites else _ring_index(sites, (1 - a) % 2, sites - k)
+    )
     kind = {0: "minimum", sites - 1: "maximum"}.get(index, "saddle")
     return KnownPoint(x, value, index, 0, kind)
 
 
 def _circles(sites: int) -> list[KnownPoint]:
-    """A point of each circle: half of the bonds a, half pi - a, a free; here a = 0. A circle and its pi - a are one."""
+    """A point of each circle: half of the bonds a, half pi - a, a free; here a = 0. A circle and
+    its pi - a are one.
+    """
     if sites % 4:
         return []
     rings = (bonds for bonds in _rings(sites, Fraction(0), sites // 2) if bonds[0] == 0)
@@ -147,18 +168,21 @@ def _real_zeros(sites: int, coupling: float) -> Tensor:
         if bool(
             torch.pdist(torch.view_as_real(z).flatten(1)).min() > 2 * radius.max()
         ):  # not so if one is infinite or NaN
-            x = z.real[z.imag.norm(dim=-1) <= radius]  # the other ball of a pair of conjugates is disjoint
+            # the other ball of a pair of conjugates is disjoint
+            x = z.real[z.imag.norm(dim=-1) <= radius]
             for _ in range(2):
                 x = x - _solve(_phi4_hessian(x, coupling), _phi4_gradient(x, coupling))
             return x
     raise ValueError(
-        f"the stationary points of phi4-ring with {sites} sites are not known at coupling {coupling:g}: some merge at or "
+        f"the stationary points of phi4-ring with {sites} sites are not known at coupling "
+        f"{coupling:g}: some merge at or "
         "near it."
     )
 
 
 def _radius(z: Tensor, J: float) -> Tensor:
-    """(count,): a zero is so near to each approximate one (count, n) by Smale's alpha test; infinite where the test fails.
+    """(count,): a zero is so near to each approximate one (count, n) by Smale's alpha test;
+    infinite where the test fails.
 
     Source: Blum, Cucker, Shub, Smale 1998, Complexity and Real Computation, section 8.2.
     """
@@ -170,7 +194,8 @@ def _radius(z: Tensor, J: float) -> Tensor:
 
 
 def _follow(sites: int, coupling: float, bend: float, steps: int) -> Tensor:
-    """The 3^sites complex zeros at ``coupling``, from those at 0 along J = coupling (s + i bend s (1 - s)), 0 <= s <= 1.
+    """The 3^sites complex zeros at ``coupling``, from those at 0 along J = coupling (s + i bend s
+    (1 - s)), 0 <= s <= 1.
 
     Steps are Euler's, each followed by Newton's method.
     """

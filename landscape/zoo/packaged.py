@@ -1,4 +1,6 @@
-"""Files that other distributions install: found without importing the package, which may have side effects."""
+"""Files that other distributions install: found without importing the package, which may have side
+effects.
+"""
 
 import importlib.util
 from importlib.metadata import PackageNotFoundError, distribution
@@ -14,7 +16,8 @@ def file(package: str, path: str) -> Path:
     """Where an installed distribution keeps a file.
 
     Raises:
-        LoadingError: it is not installed, or its version keeps no such file; the message says what to install.
+        LoadingError: it is not installed, or its version keeps no such file; the message says what
+            to install.
     """
     remedy = "pip install 'torch-landscape[models]'"
     try:
@@ -27,7 +30,8 @@ def file(package: str, path: str) -> Path:
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    """scikit-learn's 1,797 handwritten digits: x (1797, 64) float32, grey values 0..16 divided by 16; y (1797,) int64.
+    """scikit-learn's 1,797 handwritten digits: x (1797, 64) float32, grey values 0..16 divided by
+    16; y (1797,) int64.
 
     Raises:
         LoadingError: scikit-learn is not installed.

@@ -1,13 +1,16 @@
-"""Real phase retrieval in the limit of infinitely many Gaussian measurements: the signal z up to its sign from all (a.x)^2.
+"""Real phase retrieval in the limit of infinitely many Gaussian measurements: the signal z up to
+its sign from all (a.x)^2.
 
-f(x) = 1/4 E ((a.x)^2 - (a.z)^2)^2 over a ~ N(0, I); with E a_i a_j a_k a_l it is (3 |x|^4 + 3 |z|^4 - 2 |x|^2 |z|^2 - 4 (x.z)^2) / 4, of
-gradient (3 |x|^2 - |z|^2) x - 2 (x.z) z and Hessian (3 |x|^2 - |z|^2) I + 6 x x' - 2 z z'. So, c = |z|^2:
+f(x) = 1/4 E ((a.x)^2 - (a.z)^2)^2 over a ~ N(0, I); with E a_i a_j a_k a_l it is (3 |x|^4 + 3 |z|^4
+- 2 |x|^2 |z|^2 - 4 (x.z)^2) / 4, of gradient (3 |x|^2 - |z|^2) x - 2 (x.z) z and Hessian (3 |x|^2 -
+  |z|^2) I + 6 x x' - 2 z z'. So, c = |z|^2:
 
     x = 0                    maximum                       eigenvalues -3 c, -c (n - 1 times)
     x = z, x = -z            minimum, f = 0                2 c (n - 1 times), 6 c
     x.z = 0, |x|^2 = c / 3   a sphere of n - 2 dimensions  -2 c, 0 (n - 2 times), 2 c
 
-Sun, Qu & Wright 2018, Found. Comput. Math. 18:1131, treat the complex case and finitely many measurements.
+Sun, Qu & Wright 2018, Found. Comput. Math. 18:1131, treat the complex case and finitely many
+measurements.
 """
 
 import math
@@ -16,6 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from landscape.specs import whole
 from landscape.zoo.known import KnownLandscape, KnownPoint
 
 
@@ -29,9 +33,10 @@ def phase_retrieval(n: int = 3, signal: Sequence[float] | None = None) -> KnownL
     Raises:
         ValueError: n is not positive, or the signal has another length, or is zero or not finite.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}.")
-    z = torch.tensor([1.0] * n if signal is None else list(signal), dtype=torch.float64, device="cpu")
+    whole(1, n=n)
+    z = torch.tensor(
+        [1.0] * n if signal is None else list(signal), dtype=torch.float64, device="cpu"
+    )
     c = float(z @ z)
     if len(z) != n or not math.isfinite(c) or c == 0:
         raise ValueError(f"signal must be {n} finite numbers, not all zero, got {signal}.")
@@ -53,7 +58,8 @@ def phase_retrieval(n: int = 3, signal: Sequence[float] | None = None) -> KnownL
             across[first], across[second] = -z[second], z[first]
             across *= math.sqrt(c / 3) / float(across.norm())
             found += [
-                KnownPoint(x, 2 / 3 * c * c, 1, n - 2, "saddle") for x in ((across, -across) if n == 2 else (across,))
+                KnownPoint(x, 2 / 3 * c * c, 1, n - 2, "saddle")
+                for x in ((across, -across) if n == 2 else (across,))
             ]
         return found
 
@@ -61,7 +67,13 @@ def phase_retrieval(n: int = 3, signal: Sequence[float] | None = None) -> KnownL
         function,
         n,
         name="phase-retrieval",
-        formula="1/4 E ((a.x)^2 - (a.z)^2)^2 over normal a, = (3 |x|^4 + 3 |z|^4 - 2 |x|^2 |z|^2 - 4 (x.z)^2) / 4",
-        source="J. Sun, Q. Qu, J. Wright, Found. Comput. Math. 18 (2018) 1131; the real case by Gaussian moments",
+        formula=(
+            "1/4 E ((a.x)^2 - (a.z)^2)^2 over normal a, = (3 |x|^4 + 3 |z|^4 - 2 |x|^2 |z|^2 - 4 "
+            "(x.z)^2) / 4"
+        ),
+        source=(
+            "J. Sun, Q. Qu, J. Wright, Found. Comput. Math. 18 (2018) 1131; the real case by "
+            "Gaussian moments"
+        ),
         points=points,
     )

@@ -1,8 +1,9 @@
 """Training runs that are stuck on purpose, each by a cause known from how it is built.
 
-Every run comes in three variants and takes any seed. ``build`` gives the run at its start, ``Scene.train`` follows it to where it is
-stuck, with torch's own optimisers, in float64 on the CPU, about a second on one thread. Causes carry the names of a diagnosis: saddle,
-flat, saturated, dead, vanishing, learning rate, noise, minimum. Where two are true at once, ``accepted`` holds both.
+Every run comes in three variants and takes any seed. ``build`` gives the run at its start,
+``Scene.train`` follows it to where it is stuck, with torch's own optimisers, in float64 on the CPU,
+about a second on one thread. Causes carry the names of a diagnosis: saddle, flat, saturated, dead,
+vanishing, learning rate, noise, minimum. Where two are true at once, ``accepted`` holds both.
 """
 
 import itertools
@@ -23,7 +24,9 @@ Batches = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Scene:
-    """A run ready to start: the landscape holds the model and the micro-batches that its loop draws from."""
+    """A run ready to start: the landscape holds the model and the micro-batches that its loop draws
+    from.
+    """
 
     f: ModelLandscape
     optimizer: Optimizer
@@ -32,7 +35,9 @@ class Scene:
     seed: int
 
     def loop(self) -> Iterator[int]:
-        """Train step by step, yielding the number of each step done; batches are drawn by ``seed``."""
+        """Train step by step, yielding the number of each step done; batches are drawn by
+        ``seed``.
+        """
         model, batches = self.f.model, list(self.f.batches)
         loss = self.f.loss
         assert loss is not None
@@ -59,7 +64,8 @@ class StuckRun:
 
     name: str
     cause: str  # the true one, named as in a diagnosis
-    remedies: tuple[str, ...]  # names of probes known to work; "control" where none works, or nothing is to be done
+    # names of probes known to work; "control" where none works, or nothing is to be done
+    remedies: tuple[str, ...]
     source: str
     builder: Callable[[int, torch.Generator], Scene]  # (variant, draws) -> the run at its start
     also: tuple[str, ...] = ()  # names that are true of it too
@@ -112,7 +118,10 @@ def get(name: str) -> StuckRun:
         ValueError: an unknown name.
     """
     if name not in RUNS:
-        raise ValueError(f"no stuck run is called {name!r}.{specs.closest(name, RUNS)} They are: {', '.join(RUNS)}.")
+        raise ValueError(
+            f"no stuck run is called {name!r}.{specs.closest(name, RUNS)} They are: "
+            f"{', '.join(RUNS)}."
+        )
     return RUNS[name]
 
 
@@ -123,11 +132,15 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 def _net(
     sizes: list[int], act: Callable[[], nn.Module], generator: torch.Generator, last: bool = False
 ) -> nn.Sequential:
-    """Linear layers, normal weights of variance 1 / inputs, zero biases; ``last``: an activation after the last one too."""
+    """Linear layers, normal weights of variance 1 / inputs, zero biases; ``last``: an activation
+    after the last one too.
+    """
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
         # made without values, so that the global generator is not moved
-        layer = nn.Linear(inputs, outputs, device="meta", dtype=torch.float64).to_empty(device="cpu")
+        layer = nn.Linear(inputs, outputs, device="meta", dtype=torch.float64).to_empty(
+            device="cpu"
+        )
         with torch.no_grad():
             layer.weight.copy_(_normal((outputs, inputs), generator) / math.sqrt(inputs))
             layer.bias.zero_()
@@ -148,7 +161,12 @@ def _data(generator: torch.Generator, count: int = 32, inputs: int = 3) -> tuple
 
 
 def _scene(
-    model: nn.Module, batches: Batches, lr: float, steps: int, generator: torch.Generator, gamma: float | None = None
+    model: nn.Module,
+    batches: Batches,
+    lr: float,
+    steps: int,
+    generator: torch.Generator,
+    gamma: float | None = None,
 ) -> Scene:
     loss = value_loss if isinstance(model, Point) else nn.functional.mse_loss
     optimizer = SGD(model.parameters(), lr=lr)
@@ -158,7 +176,11 @@ def _scene(
 
 
 def _formula(
-    start: Tensor, formula: Callable[[Tensor], Tensor], lr: float, steps: int, generator: torch.Generator
+    start: Tensor,
+    formula: Callable[[Tensor], Tensor],
+    lr: float,
+    steps: int,
+    generator: torch.Generator,
 ) -> Scene:
     empty = torch.zeros(1, 1, dtype=torch.float64, device="cpu")
     return _scene(Point(start, formula), [(empty, empty)], lr, steps, generator)
@@ -196,7 +218,9 @@ def _zero_tanh(variant: int, generator: torch.Generator) -> Scene:
 
 def _decayed(variant: int, generator: torch.Generator) -> Scene:
     x, y = _data(generator)
-    return _scene(_net([3, *HIDDEN[variant], 1], nn.Tanh, generator), [(x, y)], 0.1, 60, generator, gamma=0.8)
+    return _scene(
+        _net([3, *HIDDEN[variant], 1], nn.Tanh, generator), [(x, y)], 0.1, 60, generator, gamma=0.8
+    )
 
 
 def _too_large(variant: int, generator: torch.Generator) -> Scene:
@@ -205,15 +229,18 @@ def _too_large(variant: int, generator: torch.Generator) -> Scene:
     def formula(x: Tensor) -> Tensor:
         return (10 * x).cosh().log().sum()
 
-    return _formula(0.1 * _normal((n,), generator), formula, 0.03, 200, generator)  # curvature 100: stable below 0.02
+    # curvature 100: stable below 0.02
+    return _formula(0.1 * _normal((n,), generator), formula, 0.03, 200, generator)
 
 
 def _vanishing(variant: int, generator: torch.Generator) -> Scene:
     x, y = _data(generator)
     depth, width = 4, (8, 16, 32)[variant]
     model = _net([3, *[width] * depth, 1], nn.Sigmoid, generator)
-    # Once the mean is fitted, a layer's gradient is the product of all the OTHER layers' gains, so equal layers have equal gradients
-    # however small they are. Gains that fall towards the output give gradients that fall towards the input; 4 undoes a sigmoid's slope.
+    # Once the mean is fitted, a layer's gradient is the product of all the OTHER layers' gains, so
+    # equal layers have equal gradients
+    # however small they are. Gains that fall towards the output give gradients that fall towards
+    # the input; 4 undoes a sigmoid's slope.
     with torch.no_grad():
         for i, layer in enumerate(_linears(model)):
             layer.weight *= 4 * 10 ** (-3 * i / depth)
@@ -252,7 +279,8 @@ def _deep_linear(variant: int, generator: torch.Generator) -> Scene:
         first, second = x.reshape(2, n, n).unbind()
         return 0.5 * (second @ first - target).square().sum()
 
-    return _formula(start.flatten(), formula, 0.2 / n, 20, generator)  # ten times the rate is unstable: 2 / (2 n)
+    # ten times the rate is unstable: 2 / (2 n)
+    return _formula(start.flatten(), formula, 0.2 / n, 20, generator)
 
 
 def _valley(variant: int, generator: torch.Generator) -> Scene:
@@ -290,12 +318,26 @@ _RATES = ("rate x100", "rate x10", "adam:lr=0.01")
 RUNS = {
     run.name: run
     for run in (
-        StuckRun("saturated-sigmoids", "saturated", ("rescale saturated units", *_EIGEN), _GLOROT, _saturated),
-        StuckRun("dead-relus", "dead", ("revive dead units",), "L. Lu et al. 2019, arXiv:1903.06733", _dead),
+        StuckRun(
+            "saturated-sigmoids",
+            "saturated",
+            ("rescale saturated units", *_EIGEN),
+            _GLOROT,
+            _saturated,
+        ),
+        StuckRun(
+            "dead-relus",
+            "dead",
+            ("revive dead units",),
+            "L. Lu et al. 2019, arXiv:1903.06733",
+            _dead,
+        ),
         StuckRun("zero-tanh", "saddle", (*_EIGEN,), _HERE, _zero_tanh),
         StuckRun("rate-decayed", "learning rate", ("initial rate", *_RATES), _HERE, _decayed),
         StuckRun("rate-too-large", "learning rate", ("rate x0.1",), _HERE, _too_large),
-        StuckRun("deep-sigmoids", "vanishing", ("adam:lr=0.01",), f"{_GLOROT}; gains {_HERE}", _vanishing),
+        StuckRun(
+            "deep-sigmoids", "vanishing", ("adam:lr=0.01",), f"{_GLOROT}; gains {_HERE}", _vanishing
+        ),
         StuckRun("gaussian-well", "flat", ("control",), f"{_HERE}: f is -exp(-|x|^2 / 2)", _well),
         StuckRun("easom", "flat", ("control",), f"{_HERE}: cosines under exp(-|x - pi|^2)", _easom),
         StuckRun(
@@ -305,7 +347,14 @@ RUNS = {
             "A. Saxe, J. McClelland, S. Ganguli 2013, arXiv:1312.6120",
             _deep_linear,
         ),
-        StuckRun("long-valley", "flat", _RATES, f"{_HERE}: condition 1e6", _valley, also=("learning rate",)),
+        StuckRun(
+            "long-valley",
+            "flat",
+            _RATES,
+            f"{_HERE}: condition 1e6",
+            _valley,
+            also=("learning rate",),
+        ),
         StuckRun("noise-floor", "noise", ("full batch", "rate x0.1"), _HERE, _noise),
         StuckRun("converged", "minimum", ("control",), f"{_HERE}: least squares", _converged),
     )

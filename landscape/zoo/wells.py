@@ -1,4 +1,6 @@
-"""Wells: two of them with a barrier between, for noise to cross; one with a plateau around it, for gradients to vanish on."""
+"""Wells: two of them with a barrier between, for noise to cross; one with a plateau around it, for
+gradients to vanish on.
+"""
 
 import itertools
 import math
@@ -12,7 +14,8 @@ from landscape.zoo.known import KnownLandscape, KnownPoint, known_point, listabl
 
 
 def double_well(dim: int = 2, wells: int = 1, stiffness: float = 1.0) -> KnownLandscape:
-    """Double wells along the first coordinates, minima at -1 and 1, barriers of 1/4 at 0; parabolas along the others.
+    """Double wells along the first coordinates, minima at -1 and 1, barriers of 1/4 at 0; parabolas
+    along the others.
 
     Args:
         dim: number of variables.
@@ -34,14 +37,21 @@ def double_well(dim: int = 2, wells: int = 1, stiffness: float = 1.0) -> KnownLa
 
     def points() -> list[KnownPoint]:
         listable(3**wells, "double-well")
-        return [_well(ends, dim, stiffness) for ends in itertools.product((-1.0, 0.0, 1.0), repeat=wells)]
+        return [
+            _well(ends, dim, stiffness)
+            for ends in itertools.product((-1.0, 0.0, 1.0), repeat=wells)
+        ]
 
     return KnownLandscape(
-        f, dim, Box(-2.0, 2.0), name="double-well",
+        f,
+        dim,
+        Box(-2.0, 2.0),
+        name="double-well",
         formula="sum x_i^4/4 - x_i^2/2 + stiffness/2 sum z_j^2",
         source="closed form; Kramers 1940, Physica 7:284, for passages",
-        points=points, counts={k: math.comb(wells, k) * 2 ** (wells - k) for k in range(wells + 1)},
-    )  # fmt: skip
+        points=points,
+        counts={k: math.comb(wells, k) * 2 ** (wells - k) for k in range(wells + 1)},
+    )
 
 
 def gaussian_well(dim: int = 2) -> KnownLandscape:
@@ -55,11 +65,16 @@ def gaussian_well(dim: int = 2) -> KnownLandscape:
     """
     whole(1, dim=dim)
     return KnownLandscape(
-        lambda x: -torch.expm1(-0.5 * x.square().sum(-1)), dim, Box(-6.0, 6.0), name="gaussian-well",
+        lambda x: -torch.expm1(-0.5 * x.square().sum(-1)),
+        dim,
+        Box(-6.0, 6.0),
+        name="gaussian-well",
         formula="1 - exp(-|x|^2 / 2)",
         source="closed form: the gradient x exp(-|x|^2 / 2) is zero at 0 alone",
-        points=lambda: [known_point(_zero(dim), 0.0, torch.ones(dim, dtype=torch.float64, device="cpu"))],
-    )  # fmt: skip
+        points=lambda: [
+            known_point(_zero(dim), 0.0, torch.ones(dim, dtype=torch.float64, device="cpu"))
+        ],
+    )
 
 
 def _zero(dim: int) -> Tensor:
@@ -67,7 +82,10 @@ def _zero(dim: int) -> Tensor:
 
 
 def _well(ends: tuple[float, ...], dim: int, stiffness: float) -> KnownPoint:
-    x, spectrum = _zero(dim), torch.full((dim,), float(stiffness), dtype=torch.float64, device="cpu")
+    x, spectrum = (
+        _zero(dim),
+        torch.full((dim,), float(stiffness), dtype=torch.float64, device="cpu"),
+    )
     x[: len(ends)] = torch.tensor(ends, dtype=torch.float64, device="cpu")
     spectrum[: len(ends)] = 3 * x[: len(ends)].square() - 1
     return known_point(x, -0.25 * sum(map(abs, ends)), spectrum)

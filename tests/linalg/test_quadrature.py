@@ -179,7 +179,7 @@ def test_a_product_that_is_not_finite_is_named(monkey, diagonal, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"probes": 1}, "probes must be at least 2"), ({"steps": 1}, "steps must be at least 2")],
+    [({"probes": 1}, "probes must be a whole number of at least 2"), ({"steps": 1}, "steps must be a whole number of at least 2")],
 )
 def test_a_mistake_is_one_message(options, message):
     with pytest.raises(ValueError, match=message):

@@ -25,7 +25,7 @@ HIMMELBLAU = [  # roots of the two cubics for the gradient, to ten digits
 @pytest.fixture(params=["dense", "matrix-free"])
 def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "matrix-free":
-        monkeypatch.setattr(steps, "DENSE", 0)
+        monkeypatch.setattr(steps, "DENSE_STEP", 0)
     return request.param
 
 
@@ -273,7 +273,7 @@ def test_bad_arguments_are_told_in_a_line() -> None:
         "method must be one of": {"method": "newton"},
         "needs index=": {"method": "eigenvector-following"},
         "index is for": {"index": 1},
-        "between 0 and 2": {"method": "eigenvector-following", "index": 3},
+        "from 0 to 2": {"method": "eigenvector-following", "index": 3},
         "tol must": {"tol": -1.0},
         "max_products must": {"max_products": 0},
         "seed must": {"seed": -1},

@@ -298,14 +298,16 @@ def test_wrong_input_is_named_before_anything_is_computed() -> None:
     f, g = _net(torch.float64, torch.device("cpu")), _formula()
     x, z = f.point(), torch.zeros(3, dtype=torch.float64)
     for call, kind, named in (
-        (lambda: ls.surface(f, x.float()), ValueError, r"float64, got torch\.float32"),
+        (lambda: ls.surface(f, x.float()), ValueError, r"float32 on cpu, the landscape torch\.float64"),
         (lambda: ls.surface(f, ["a"] * len(x)), ValueError, "list of"),
-        (lambda: ls.surface(g, z.long()), TypeError, "floating-point"),
+        (lambda: ls.surface(g, z.long()), ValueError, "floating-point"),
         (lambda: ls.surface(f, x, 3.0), TypeError, "directions"),
         (lambda: ls.surface(f, x, (x.tolist(), x)), TypeError, "direction"),
         (lambda: ls.surface(f, x, (x * torch.nan, x)), ValueError, "NaN"),
         (lambda: ls.surface(f, x, "eigen", "filters"), ValueError, "normalize"),
-        (lambda: ls.surface(f, x, "moments", optimizer="adam"), ValueError, "state_dict"),
+        (lambda: ls.surface(f, x, "moments"), ValueError, "optimizer="),
+        (lambda: ls.surfaces.plane(f, x, "moments", optimizer="adam"), ValueError, "state_dict"),
+        (lambda: ls.surface(f, x, ls.surfaces.plane(f, x + 1)), ValueError, "another point"),
         (lambda: ls.surface(f, x, span=("a", "b")), ValueError, "span"),
         (lambda: ls.surface(f, x, resolution=3.5), ValueError, "resolution"),
         (lambda: ls.surface(f, x, trajectory=[x, x]), TypeError, r"torch\.stack"),
@@ -325,7 +327,7 @@ def test_a_direction_of_which_nothing_is_left_is_no_flat_picture() -> None:
     for directions, at in (((only_bias,), x), ("random", 0 * x)):
         with pytest.raises(ValueError, match=r"zeros.*biases=True"):
             ls.surface(f, at, directions, resolution=3)
-    moved = ls.surface(f, x, (only_bias,), resolution=3, biases=True)
+    moved = ls.surface(f, x, ls.surfaces.plane(f, x, (only_bias,), biases=True), resolution=3)
     assert not torch.equal(moved.values[0], moved.values[1])
 
 

@@ -108,11 +108,11 @@ def test_precision_of_mpmath_is_left_alone():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: ls.theory.goe_index(0), "n=0"),
+        (lambda: ls.theory.goe_index(0), "n must be a whole number of at least 1, got 0"),
         (lambda: ls.theory.goe_index(51), "log=True"),
         (lambda: ls.theory.index_fraction(math.nan), "finite"),
-        (lambda: ls.theory.pspin_counts(1), "spins=1"),
-        (lambda: ls.theory.pspin_thresholds(2), "order=2"),
+        (lambda: ls.theory.pspin_counts(1), "spins must be a whole number of at least 2, got 1"),
+        (lambda: ls.theory.pspin_thresholds(2), "order must be a whole number of at least 3, got 2"),
         (lambda: ls.theory.torus_counts([[1, 0, 0]]), "one or two"),
         (lambda: ls.theory.torus_counts([[1], [2, 3]]), "even rows"),
         (lambda: ls.theory.torus_counts([[1, 0]]), "span"),

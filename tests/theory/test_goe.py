@@ -77,12 +77,12 @@ def test_sampler_leaves_the_global_random_state_alone():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: ls.theory.goe_positive(0), "n=0"),
-        (lambda: ls.theory.goe_positive(2.0), "n=2.0"),
+        (lambda: ls.theory.goe_positive(0), "n must be a whole number of at least 1, got 0"),
+        (lambda: ls.theory.goe_positive(2.0), "n must be a whole number of at least 1, got 2.0"),
         (lambda: ls.theory.goe_positive(3, method="guess"), "exact or sample"),
         (lambda: ls.theory.goe_positive(60), "log=True"),
         (lambda: ls.theory.goe_positive(60, method="exact"), "log=True"),
-        (lambda: ls.theory.coin_toss(-1), "n=-1"),
+        (lambda: ls.theory.coin_toss(-1), "n must be a whole number of at least 1, got -1"),
     ],
 )
 def test_faults_are_named(call, words):

@@ -267,7 +267,7 @@ def test_rows_are_independent(name: str, dtype: torch.dtype, device: torch.devic
         ("deep-linear", {"inputs": 2}, "as many as singular values"),
         ("deep-linear", {"inputs": 4, "outputs": 4}, "or one of them more"),
         ("factorisation", {"eigenvalues": [1, -1]}, "not be negative"),
-        ("factorisation", {"rank": 0}, "rank must be at least 1"),
+        ("factorisation", {"rank": 0}, "rank must be a whole number of at least 1"),
     ],
 )
 def test_bad_options(name: str, options: dict, message: str) -> None:

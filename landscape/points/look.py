@@ -1,0 +1,61 @@
+"""One look at a landscape from one point, handed from room to room so that nothing is computed
+twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from torch import Tensor
+
+from landscape.core import Landscape, require_landscape
+from landscape.linalg.reductions import norm
+from landscape.operators.hessian import Hessian
+
+
+class Look:
+    """A landscape seen from a point x (n,): value, gradient and Hessian, each computed when first
+    asked for.
+
+    Args:
+        f: the landscape.
+        at: the point (n,); None: a model's current parameters.
+        caller: the public function that asks, as an error names it.
+
+    Raises:
+        TypeError: f is no landscape.
+        ValueError: ``at`` is no point of it, or missing for a formula.
+    """
+
+    def __init__(self, f: Landscape, at: Tensor | Sequence[float] | None, caller: str) -> None:
+        require_landscape(f, caller)
+        # a tensor of its own: the caller may move theirs
+        self.f, self.x = f, f.locate(at).clone()
+
+    @cached_property
+    def value(self) -> float:
+        """f(x); it may be NaN or infinite."""
+        return float(self.f.value(self.x))
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """The gradient (n,) at x, detached; it may have entries that are not finite."""
+        return self.f.gradient(self.x).detach()
+
+    @cached_property
+    def norm(self) -> float:
+        """The norm of the gradient, summed in float64."""
+        return float(norm(self.gradient))
+
+    @cached_property
+    def hessian(self) -> Hessian:
+        """The Hessian at x, which counts the products of all who ask for it."""
+        return Hessian(self.f, self.x)
+
+    @cached_property
+    def rebuilt(self) -> Hessian:
+        """The Hessian at x computed anew at every product, and so independent of the graphs that
+        the other one keeps.
+        """
+        return Hessian(self.f, self.x, method="rebuilt")
