@@ -29,7 +29,8 @@ from typing import Any
 
 import lazy_loader
 
-# The list of public names is ``__init__.pyi``; torch takes seconds to import, and ``python -m landscape --help`` must not.
+# The list of public names is ``__init__.pyi``; torch takes seconds to import, and ``python -m
+# landscape --help`` must not.
 _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 __version__ = import_module("importlib.metadata").version("torch-landscape")

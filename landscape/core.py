@@ -1,8 +1,9 @@
 """The two things every solver sees: a landscape f: R^n -> R and a symmetric operator.
 
 Points are flat tensors (..., n), values (...), blocks of vectors (n, k) with one vector a column.
-A landscape is a sum of terms, each a differentiable function of one flat point (n,): one term a micro-batch for a
-model, one in all for a formula. The Hessian is the sum of the terms' Hessians; that is all it knows of a landscape.
+A landscape is a sum of terms, each a differentiable function of one flat point (n,): one term a
+micro-batch for a model, one in all for a formula. The Hessian is the sum of the terms' Hessians;
+that is all it knows of a landscape.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ class Term(NamedTuple):
     """One summand of a landscape."""
 
     function: Callable[[Tensor], Tensor]  # a flat point (n,) -> (), differentiable
-    batch: int | None  # number of the micro-batch, None for what does not come from data (formula, regulariser)
-    share: float  # of the batch in all the data, its dropout mask counted in; 0 where there is no data
+    batch: (
+        int | None
+    )  # number of the micro-batch, None for what does not come from data (formula, regulariser)
+    share: (
+        float  # of the batch in all the data, its dropout mask counted in; 0 where there is no data
+    )
 
 
 class OutputTerm(NamedTuple):
@@ -37,7 +42,9 @@ class OutputTerm(NamedTuple):
 
 
 class Progress(Protocol):
-    """Told how far a long computation is: ``stage`` in words, ``done`` of ``total`` (None: unknown)."""
+    """Told how far a long computation is: ``stage`` in words, ``done`` of ``total`` (None:
+    unknown).
+    """
 
     def __call__(self, stage: str, done: int, total: int | None) -> None: ...
 
@@ -47,7 +54,9 @@ def silent(stage: str, done: int, total: int | None) -> None:
 
 
 class Operator(Protocol):
-    """A symmetric matrix known by its products: ``A @ v`` for (n,) and ``A @ V`` for (n, k), in ``dtype`` on ``device``."""
+    """A symmetric matrix known by its products: ``A @ v`` for (n,) and ``A @ V`` for (n, k), in
+    ``dtype`` on ``device``.
+    """
 
     @property
     def shape(self) -> tuple[int, int]: ...
@@ -61,7 +70,9 @@ class Operator(Protocol):
 class Domain(Protocol):
     """What every domain offers."""
 
-    def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    def sample(
+        self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
         """``count`` starting points (count, dim) on the CPU."""
         ...
 
@@ -74,7 +85,9 @@ class Domain(Protocol):
         ...
 
     def chart(self, x: Tensor) -> Tensor:
-        """x itself as seen by a formula: its first and second derivatives by autograd are those of the domain."""
+        """x itself as seen by a formula: its first and second derivatives by autograd are those of
+        the domain.
+        """
         ...
 
     def difference(self, x: Tensor, y: Tensor) -> Tensor:
@@ -86,11 +99,15 @@ class Domain(Protocol):
         ...
 
     def normals(self, x: Tensor) -> Tensor:
-        """Directions (n, m) at x (n,) that lead out of the domain; they count in no index and no nullity."""
+        """Directions (n, m) at x (n,) that lead out of the domain; they count in no index and no
+        nullity.
+        """
         ...
 
     def size(self, dim: int) -> Tensor:
-        """The length (n,) of the domain along each coordinate, float64 on the CPU; the unit of step sizes and tolerances."""
+        """The length (n,) of the domain along each coordinate, float64 on the CPU; the unit of step
+        sizes and tolerances.
+        """
         ...
 
     def characteristic(self, dim: int) -> int | None:
@@ -105,8 +122,12 @@ class Symmetry:
     The invariants see batches of points.
     """
 
-    invariants: Callable[[Tensor], Tensor]  # (..., n) -> (..., m): equal for related points, different for others
-    directions: Callable[[Tensor], Tensor] | None = None  # (n,) -> (n, m): tangents of the continuous symmetries at x
+    invariants: Callable[
+        [Tensor], Tensor
+    ]  # (..., n) -> (..., m): equal for related points, different for others
+    directions: Callable[[Tensor], Tensor] | None = (
+        None  # (n,) -> (n, m): tangents of the continuous symmetries at x
+    )
     # x, y (n,) -> (n,): of the points related to y a near one to x
     nearest: Callable[[Tensor, Tensor], Tensor] | None = None
 
@@ -126,7 +147,8 @@ class Many(Protocol):
 class Landscape(Protocol):
     """A scalar function of a flat vector: all that solvers ask of one.
 
-    ``FunctionLandscape`` and ``ModelLandscape`` are the two kinds in this library; a solver never asks which.
+    ``FunctionLandscape`` and ``ModelLandscape`` are the two kinds in this library; a solver never
+    asks which.
     """
 
     @property
@@ -157,7 +179,9 @@ class Landscape(Protocol):
 
     @property
     def layout(self) -> Mapping[str, slice]:
-        """Where each named parameter tensor lies in a point; empty where a point is one tensor without a name."""
+        """Where each named parameter tensor lies in a point; empty where a point is one tensor
+        without a name.
+        """
         ...
 
     @property
@@ -166,11 +190,23 @@ class Landscape(Protocol):
         ...
 
     def parameters(self) -> Mapping[str, torch.nn.Parameter]:
-        """The tensors of the user's own that an optimiser may move, by name; empty where there are none."""
+        """The tensors of the user's own that an optimiser may move, by name; empty where there are
+        none.
+        """
         ...
 
     def copy(self, at: Tensor | None = None) -> Landscape:
-        """f standing at the point ``at``, moved without moving the user's own tensors; the data are shared."""
+        """f standing at the point ``at``, moved without moving the user's own tensors; the data are
+        shared.
+        """
+        ...
+
+    def astype(self, dtype: torch.dtype) -> Landscape:
+        """The same landscape in another dtype; the user's own tensors stay as they are."""
+        ...
+
+    def rounding(self, x: Tensor) -> float:
+        """The rounding unit of f's own arithmetic at x: of the coarsest dtype that it computes in."""
         ...
 
     def value(self, x: Tensor) -> Tensor: ...
@@ -188,7 +224,9 @@ class Landscape(Protocol):
         ...
 
     def fingerprint(self) -> tuple[str, str]:
-        """Hashes of what f is made of and of its data, 16 hexadecimal digits each; "" where there is nothing to hash."""
+        """Hashes of what f is made of and of its data, 16 hexadecimal digits each; "" where there
+        is nothing to hash.
+        """
         ...
 
     def terms(self) -> Iterator[Term]:
@@ -196,11 +234,14 @@ class Landscape(Protocol):
         ...
 
     def trivial_directions(self, x: Tensor) -> Tensor:
-        """Orthonormal directions (n, m) at x that count in no index: out of the domain, or along a declared symmetry."""
+        """Orthonormal directions (n, m) at x that count in no index: out of the domain, or along a
+        declared symmetry.
+        """
         ...
 
     def evaluation(self, at: Tensor | None = None) -> AbstractContextManager[Any]:
-        """Entered around every evaluation of a term, with the point ``at`` in place for graphs kept earlier.
+        """Entered around every evaluation of a term, with the point ``at`` in place for graphs kept
+        earlier.
 
         It leaves the user's world as it was.
         """
@@ -208,7 +249,8 @@ class Landscape(Protocol):
 
 
 def vector(at: object, dim: int, what: str = "at") -> Tensor:
-    """``at`` as a floating-point vector (dim,), detached: a tensor, or a sequence of numbers, which becomes float64.
+    """``at`` as a floating-point vector (dim,), detached: a tensor, or a sequence of numbers, which
+    becomes float64.
 
     Raises:
         ValueError: it is no such vector; the message begins with ``what``.
@@ -218,7 +260,8 @@ def vector(at: object, dim: int, what: str = "at") -> Tensor:
             at = torch.tensor(at, dtype=torch.float64, device="cpu")
         except (TypeError, ValueError, RuntimeError):
             raise ValueError(
-                f"{what} must be a tensor ({dim},) or a list of {dim} numbers, got {type(at).__name__}."
+                f"{what} must be a tensor ({dim},) or a list of {dim} numbers, got "
+                f"{type(at).__name__}."
             ) from None
     if at.shape != (dim,):
         raise ValueError(f"{what} must have shape ({dim},), got {tuple(at.shape)}.")

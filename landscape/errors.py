@@ -1,11 +1,14 @@
 """What can go wrong, each with the exit status the command line gives it.
 
-A bad argument is a plain ``ValueError`` or ``TypeError``, as everywhere in Python; on the command line it exits with 2.
+A bad argument is a plain ``ValueError`` or ``TypeError``, as everywhere in Python; on the command
+line it exits with 2.
 """
 
 
 class LoadingError(Exception):
-    """A model, checkpoint, data set, loss or stored result cannot be loaded or does not fit; the message says how to mend it."""
+    """A model, checkpoint, data set, loss or stored result cannot be loaded or does not fit; the
+    message says how to mend it.
+    """
 
     exit_code = 3
 

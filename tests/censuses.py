@@ -41,7 +41,9 @@ def mueller_brown(x: Tensor) -> Tensor:
     u, v = x[..., 0], x[..., 1]
     total = torch.zeros_like(u)
     for k, (p, q) in enumerate(zip((1, 0, -0.5, -1), (0, 0.5, 1.5, 1), strict=True)):
-        total = total + A[k] * torch.exp(a[k] * (u - p) ** 2 + b[k] * (u - p) * (v - q) + c[k] * (v - q) ** 2)
+        total = total + A[k] * torch.exp(
+            a[k] * (u - p) ** 2 + b[k] * (u - p) * (v - q) + c[k] * (v - q) ** 2
+        )
     return total
 
 
@@ -84,7 +86,9 @@ def himmelblau_census(**where: object) -> tuple[ls.FunctionLandscape, Census]:
 
 def styblinski_census(n: int, **where: object) -> tuple[ls.FunctionLandscape, Census]:
     f = landscape(styblinski_tang, n)
-    points = [torch.tensor(c, dtype=torch.float64) for c in itertools.product(cubic_roots(), repeat=n)]
+    points = [
+        torch.tensor(c, dtype=torch.float64) for c in itertools.product(cubic_roots(), repeat=n)
+    ]
     return f, by_hand(f, points, (-5,) * n, (5,) * n, **where)  # type: ignore[arg-type]
 
 

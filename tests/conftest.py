@@ -6,7 +6,9 @@ import signal
 import pytest
 import torch
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: more threads in each would only wait for others
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # the workers share the cores: more threads in each would only wait for others
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 

@@ -39,7 +39,10 @@ class Recurrent(nn.Module):
 class Attention(nn.Module):
     def __init__(self, width: int = 6) -> None:
         super().__init__()
-        self.attention, self.head = nn.MultiheadAttention(width, 2, batch_first=True), nn.Linear(width, 3)
+        self.attention, self.head = (
+            nn.MultiheadAttention(width, 2, batch_first=True),
+            nn.Linear(width, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
@@ -114,12 +117,16 @@ _BUILD: dict[str, Callable[[], nn.Module]] = {
     "relu-mlp": lambda: _mlp(nn.ReLU, 4, 12, 3),
     "gelu-deep": lambda: _mlp(nn.GELU, 4, 6, 6, 6, 6, 3),
     "wide-mlp": lambda: _mlp(nn.SiLU, 4, 100, 3),
-    "conv": lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)),
+    "conv": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)
+    ),
     "group-norm": lambda: nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
     ),
     "batch-norm": _batch_norm,
-    "layer-norm": lambda: nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)),
+    "layer-norm": lambda: nn.Sequential(
+        nn.Linear(4, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)
+    ),
     "weight-norm": lambda: nn.Sequential(
         nn.utils.parametrizations.weight_norm(nn.Linear(4, 8)), nn.Softplus(), nn.Linear(8, 3)
     ),
@@ -144,7 +151,9 @@ def problem(kind: str, seed: int = 0) -> Net:
         torch.manual_seed(seed)
         model = _BUILD[kind]().double()
         for parameter in model.parameters():
-            parameter.data += 0.3 * torch.randn_like(parameter)  # zero biases and unit scales are special points
+            parameter.data += 0.3 * torch.randn_like(
+                parameter
+            )  # zero biases and unit scales are special points
         if kind in ("conv", "group-norm"):
             x = _vectors(1, 6, 6)
         elif kind in ("gru", "lstm", "rnn"):
@@ -161,7 +170,9 @@ def problem(kind: str, seed: int = 0) -> Net:
             loss = {"regression": F.mse_loss, "asymmetric": asymmetric, "huber": F.huber_loss}[kind]
         elif kind == "tied-autoencoder":
             y, loss = x.clone(), F.mse_loss
-    model = model.float().double()  # numbers that float32 holds exactly, so that both dtypes see the same landscape
+    model = (
+        model.float().double()
+    )  # numbers that float32 holds exactly, so that both dtypes see the same landscape
     batch = (_exact(x), _exact(y))
     return Net(model.eval(), loss, batch, {"*weight*": 1e-2} if seed % 2 else {})
 
@@ -208,5 +219,8 @@ def _plain(model: nn.Module) -> nn.Module:
     """The model with ordinary linear layers in place of parametrised ones."""
     if not any("parametrizations" in k for k, _ in model.named_parameters()):
         return model
-    layers = [nn.Linear(m.in_features, m.out_features).double() if isinstance(m, nn.Linear) else m for m in model]
+    layers = [
+        nn.Linear(m.in_features, m.out_features).double() if isinstance(m, nn.Linear) else m
+        for m in model
+    ]
     return nn.Sequential(*layers)

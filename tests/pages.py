@@ -27,7 +27,11 @@ def snippets(page: str) -> Iterator[tuple[str, str | None]]:
     found = list(FENCE.finditer(page))
     for this, after in zip(found, [*found[1:], None][: len(found)], strict=True):
         if this[1] == "python":
-            shown = after is not None and after[1] == "text" and not page[this.end() : after.start()].strip()
+            shown = (
+                after is not None
+                and after[1] == "text"
+                and not page[this.end() : after.start()].strip()
+            )
             yield this[2], after[2] if after is not None and shown else None
 
 

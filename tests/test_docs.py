@@ -27,7 +27,9 @@ NAMES = [str(page.relative_to(DOCS)) for page in PAGES]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_the_python_prints_what_the_page_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_prints_what_the_page_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     namespace = {"__name__": "page"}
@@ -43,7 +45,11 @@ def test_the_python_prints_what_the_page_says(page: Path, tmp_path: Path, monkey
 
 @pytest.mark.parametrize(
     ("page", "line"),
-    [(name, line) for page, name in zip(PAGES, NAMES, strict=True) for line in pages.commands(page.read_text("utf-8"))],
+    [
+        (name, line)
+        for page, name in zip(PAGES, NAMES, strict=True)
+        for line in pages.commands(page.read_text("utf-8"))
+    ],
     ids=lambda v: v if isinstance(v, str) else " ".join(v),
 )
 def test_every_command_line_parses(page: str, line: list[str]) -> None:
@@ -58,7 +64,11 @@ def test_files_that_it_points_to_are_there(page: Path) -> None:
 
 def test_the_functions_that_the_mathematics_names_are_there() -> None:
     text = (DOCS / "mathematics.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("|") and not line.startswith(("|---", "| what |"))]
+    rows = [
+        line
+        for line in text.splitlines()
+        if line.startswith("|") and not line.startswith(("|---", "| what |"))
+    ]
     assert len(rows) > 40
     for row in rows:
         cells = re.split(r"(?<!\\)\|", row.strip("|"))
@@ -80,7 +90,11 @@ def hooks() -> Any:
 
 def test_links_on_the_site_lead_to_its_pages_by_their_names(hooks: Any) -> None:
     named = hooks.titles(
-        [{"Start": "start.md"}, {"Guide": ["index.md", {"Stuck?": "stuck.md"}]}, {"All": [{"Changes": "changelog.md"}]}]
+        [
+            {"Start": "start.md"},
+            {"Guide": ["index.md", {"Stuck?": "stuck.md"}]},
+            {"All": [{"Changes": "changelog.md"}]},
+        ]
     )
     assert named == {"start.md": "Start", "stuck.md": "Stuck?", "changelog.md": "Changes"}
     page = "[docs/stuck.md](docs/stuck.md), [CHANGELOG.md](CHANGELOG.md), [home](docs/index.md), ![a](figures/gallery/a.png)"
@@ -88,7 +102,10 @@ def test_links_on_the_site_lead_to_its_pages_by_their_names(hooks: Any) -> None:
         hooks.moved(page, "", named)
         == "[Stuck?](stuck.md), [Changes](changelog.md), [home](index.md), ![a](pictures/a.png)"
     )
-    assert hooks.moved("[it](../README.md) [stuck.md](stuck.md)", "../", named) == "[it](start.md) [Stuck?](stuck.md)"
+    assert (
+        hooks.moved("[it](../README.md) [stuck.md](stuck.md)", "../", named)
+        == "[it](start.md) [Stuck?](stuck.md)"
+    )
 
 
 def test_options_are_not_broken_at_their_hyphens(hooks: Any) -> None:
@@ -97,9 +114,7 @@ def test_options_are_not_broken_at_their_hyphens(hooks: Any) -> None:
         '<code>a-b <span class="option">--dry-run</span> <span class="option">-m</span></code> '
         "<pre><span></span><code>--as-is</code></pre>"
     )
-    shell = (
-        '<div class="language-sh highlight"><pre><span></span><code>x --a-b <span class="m">2</span></code></pre></div>'
-    )
+    shell = '<div class="language-sh highlight"><pre><span></span><code>x --a-b <span class="m">2</span></code></pre></div>'
     assert '<span class="option">--a-b</span> <span class="m">2</span>' in hooks.unbroken(shell)
 
 
@@ -119,8 +134,23 @@ def test_the_gallerys_page_is_that_of_its_manifest(hooks: Any) -> None:
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     pytest.importorskip("mkdocstrings")
-    line = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
-    done = subprocess.run(line, cwd=DOCS.parent, capture_output=True, text=True, timeout=300, check=False)
+    line = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--quiet",
+        "--site-dir",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        line, cwd=DOCS.parent, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
-    for page, shown in (("api.html", "check_picture"), ("cli.html", "--directions"), ("gallery.html", "published")):
+    for page, shown in (
+        ("api.html", "check_picture"),
+        ("cli.html", "--directions"),
+        ("gallery.html", "published"),
+    ):
         assert shown in (tmp_path / page).read_text(encoding="utf-8")

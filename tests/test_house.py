@@ -19,8 +19,15 @@ FLOW = [
 def modules() -> dict[str, Path]:
     """Every module of the library by its dotted name."""
     paths = sorted((ROOT / "landscape").rglob("*.py"))
-    dotted = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in paths}
-    return {name: path for name, path in dotted.items() if name not in ("landscape", "landscape.__main__")}
+    dotted = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in paths
+    }
+    return {
+        name: path
+        for name, path in dotted.items()
+        if name not in ("landscape", "landscape.__main__")
+    }
 
 
 def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
@@ -36,7 +43,10 @@ def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
 def arrows() -> dict[str, set[str]]:
     """Module -> the modules of the library that it imports; names from a package come from its ``__init__``."""
     known = modules()
-    return {name: {m for m in imports(path, known) if m in known or m == "landscape"} for name, path in known.items()}
+    return {
+        name: {m for m in imports(path, known) if m in known or m == "landscape"}
+        for name, path in known.items()
+    }
 
 
 def room(module: str) -> str:
@@ -59,7 +69,9 @@ def test_no_arrow_points_up() -> None:
 
 def test_no_circle_of_modules() -> None:
     """A module imports its room's ``__init__`` only for names that this takes from elsewhere, never from itself."""
-    graph = {a: {b for b in targets if not a.startswith(f"{b}.")} for a, targets in arrows().items()}
+    graph = {
+        a: {b for b in targets if not a.startswith(f"{b}.")} for a, targets in arrows().items()
+    }
     done: set[str] = set()
     while ready := {a for a, targets in graph.items() if a not in done and targets <= done | {a}}:
         done |= ready
@@ -91,5 +103,11 @@ def test_tests_mirror_the_rooms() -> None:
 
 def test_the_library_prints_nothing() -> None:
     for path in (ROOT / "landscape").rglob("*.py"):
-        calls = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
-        assert not any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls), path
+        calls = [
+            n
+            for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(n, ast.Call)
+        ]
+        assert not any(
+            isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls
+        ), path

@@ -47,11 +47,15 @@ def test_an_editable_installation_works_beside_a_clone_of_the_same_name(tmp_path
     clone = Path(shutil.copytree(ROOT, tmp_path / "desk" / "landscape", ignore=left_out))
     build = f"from setuptools import build_meta; build_meta.build_editable({str(tmp_path)!r})"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    subprocess.run([sys.executable, "-c", build], cwd=clone, env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", build], cwd=clone, env=environment, check=True, capture_output=True
+    )
     (wheel,) = tmp_path.glob("*.whl")
 
     venv.create(tmp_path / "venv", symlinks=os.name != "nt")
-    python = shutil.which("python", path=str(tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")))
+    python = shutil.which(
+        "python", path=str(tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin"))
+    )
     assert python is not None
 
     def said(code: str) -> str:

@@ -43,18 +43,54 @@ def test_the_warning_points_at_the_users_line() -> None:
 
 
 MISTAKES = {
-    "a module for a landscape": (lambda: ls.analyze(nn.Linear(2, 1)), TypeError, "ls.ModelLandscape(model, loss"),
-    "its Hessian": (lambda: ls.Hessian(nn.Linear(2, 1)), TypeError, "ls.ModelLandscape(model, loss, batches)"),
-    "a function for a landscape": (lambda: ls.classify(lambda x: x, ORIGIN), TypeError, "ls.FunctionLandscape("),
+    "a module for a landscape": (
+        lambda: ls.analyze(nn.Linear(2, 1)),
+        TypeError,
+        "ls.ModelLandscape(model, loss",
+    ),
+    "its Hessian": (
+        lambda: ls.Hessian(nn.Linear(2, 1)),
+        TypeError,
+        "ls.ModelLandscape(model, loss, batches)",
+    ),
+    "a function for a landscape": (
+        lambda: ls.classify(lambda x: x, ORIGIN),
+        TypeError,
+        "ls.FunctionLandscape(",
+    ),
     "a landscape for an operator": (lambda: ls.eigsh(BOWL), TypeError, "pass ls.Hessian(f"),
     "a landscape's trace": (lambda: ls.trace(BOWL), TypeError, "pass ls.Hessian(f"),
-    "an operator for a landscape": (lambda: ls.analyze(ls.Hessian(BOWL, ORIGIN)), TypeError, "needs a landscape"),
-    "half a pair": (lambda: ls.eigsh(ls.Hessian(BOWL, ORIGIN), largest=2.5), ValueError, "largest must be a whole"),
-    "half a start": (lambda: ls.census(BOWL, starts=10.5), ValueError, "starts must be a whole number"),
-    "half a run": (lambda: ls.escape(BOWL, ORIGIN, ["sgd:lr=0.1"], runs=2.5), ValueError, "runs must be a whole"),
-    "no point for a formula": (lambda: ls.Hessian(BOWL), ValueError, "formula, which has no current point"),
+    "an operator for a landscape": (
+        lambda: ls.analyze(ls.Hessian(BOWL, ORIGIN)),
+        TypeError,
+        "needs a landscape",
+    ),
+    "half a pair": (
+        lambda: ls.eigsh(ls.Hessian(BOWL, ORIGIN), largest=2.5),
+        ValueError,
+        "largest must be a whole",
+    ),
+    "half a start": (
+        lambda: ls.census(BOWL, starts=10.5),
+        ValueError,
+        "starts must be a whole number",
+    ),
+    "half a run": (
+        lambda: ls.escape(BOWL, ORIGIN, ["sgd:lr=0.1"], runs=2.5),
+        ValueError,
+        "runs must be a whole",
+    ),
+    "no point for a formula": (
+        lambda: ls.Hessian(BOWL),
+        ValueError,
+        "formula, which has no current point",
+    ),
     "words for a point": (lambda: ls.classify(BOWL, "origin"), ValueError, "a list of 2 numbers"),
-    "a point too long": (lambda: ls.classify(BOWL, [0.0, 0.0, 0.0]), ValueError, "must have shape (2,), got (3,)"),
+    "a point too long": (
+        lambda: ls.classify(BOWL, [0.0, 0.0, 0.0]),
+        ValueError,
+        "must have shape (2,), got (3,)",
+    ),
 }
 
 

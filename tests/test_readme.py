@@ -75,13 +75,19 @@ def test_the_formula_is_searched(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.slow
 def test_a_walk_and_a_curve_are_seen(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landscape_figures, "RECIPES", {"surface_3d": landscape_figures.RECIPES["surface_3d"]})
+    monkeypatch.setattr(
+        landscape_figures, "RECIPES", {"surface_3d": landscape_figures.RECIPES["surface_3d"]}
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         exec((desk / "train.py").read_text(), {})
     walk, curve = (line for line in COMMANDS if line[0] == "surface" and line[1] == "wine.py")
     turned = next(line for line in COMMANDS if line[:3] == ["figures", "render", "surface_3d"])
-    for line, shown in ((walk, "wine: 10 points"), (curve, "along the straight line"), (turned, "surface_3d.html")):
+    for line, shown in (
+        (walk, "wine: 10 points"),
+        (curve, "along the straight line"),
+        (turned, "surface_3d.html"),
+    ):
         result = CliRunner().invoke(main, line)
         assert result.exit_code == 0, result.output
         assert shown in " ".join(result.stdout.split())
@@ -97,15 +103,27 @@ def test_what_a_line_reads_is_made_above_it(desk: Path) -> None:
         for line in body.splitlines() if language == "sh" else ():
             if line.startswith("python train.py"):
                 exec((desk / "train.py").read_text(), {})
-                known |= {str(path.relative_to(desk)) for path in desk.rglob("*") if path.name not in written}
+                known |= {
+                    str(path.relative_to(desk))
+                    for path in desk.rglob("*")
+                    if path.name not in written
+                }
             for words in pages.commands(f"```sh\n{line}\n```"):
                 out = words.index("--out") + 1 if "--out" in words else None
                 read = [
-                    w.partition(":")[0].rstrip("/") for i, w in enumerate(words) if i != out and not w.startswith("-")
+                    w.partition(":")[0].rstrip("/")
+                    for i, w in enumerate(words)
+                    if i != out and not w.startswith("-")
                 ]
                 missing = [w for w in read if re.search(r"/|\.(py|pt)$", w) and w not in known]
                 assert not missing, line
-                known |= {words[out]} if out else {f"runs/{runs.slug(words[1])}"} if len(words) > 1 else set()
+                known |= (
+                    {words[out]}
+                    if out
+                    else {f"runs/{runs.slug(words[1])}"}
+                    if len(words) > 1
+                    else set()
+                )
 
 
 @pytest.mark.parametrize("line", COMMANDS, ids=" ".join)
@@ -115,7 +133,9 @@ def test_every_command_line_parses(line: list[str]) -> None:
 
 def test_every_command_is_told() -> None:
     table = README.partition("## Other commands")[2].partition("\n## ")[0]
-    missing = [name for name in main.commands if name != "analyze" and f"`landscape {name}" not in table]
+    missing = [
+        name for name in main.commands if name != "analyze" and f"`landscape {name}" not in table
+    ]
     assert not missing
 
 

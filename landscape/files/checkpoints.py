@@ -1,7 +1,7 @@
 """Weights from a checkpoint into a model, strictly: every name there once, every shape the same.
 
-A state is a flat dict from names to tensors. What had to be done to make it fit is told in notes; where it does not
-fit, the model stays as it was.
+A state is a flat dict from names to tensors. What had to be done to make it fit is told in notes;
+where it does not fit, the model stays as it was.
 """
 
 import os
@@ -17,7 +17,17 @@ from landscape import files, specs
 from landscape.errors import LoadingError
 
 # where training loops put the weights, the usual first
-STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
+STATE_KEYS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+)
 OPTIMIZER_KEYS = (
     "optimizer", "optimizer_state_dict", "optimizer_state", "optimizer_states", "optimizers", "optim", "opt",
 )  # fmt: skip
@@ -40,7 +50,8 @@ def read_state(path: str | os.PathLike[str], key: str | None = None) -> State:
         key: the entry that holds the weights, dotted where nested; None looks for the usual ones.
 
     Raises:
-        LoadingError: no such file, a pickle that asks for more than tensors, or no weights where they should be.
+        LoadingError: no such file, a pickle that asks for more than tensors, or no weights where
+            they should be.
     """
     path = Path(path)
     tree = files.read_tree(path)
@@ -49,16 +60,24 @@ def read_state(path: str | os.PathLike[str], key: str | None = None) -> State:
         tree = entry(tree, key, path)
     else:
         for _ in range(3):  # {"model": {"state_dict": ...}} is as deep as it gets
-            inner = next((k for k in STATE_KEYS if isinstance(tree, dict) and _has_tensors(tree.get(k), 3)), None)
+            inner = next(
+                (k for k in STATE_KEYS if isinstance(tree, dict) and _has_tensors(tree.get(k), 3)),
+                None,
+            )
             if inner is None:
                 break
             tree = tree[inner]
             notes.append(f"weights read from the entry {inner!r} of {path.name}")
-    tensors = {str(k): v for k, v in tree.items() if isinstance(v, Tensor)} if isinstance(tree, dict) else {}
+    tensors = (
+        {str(k): v for k, v in tree.items() if isinstance(v, Tensor)}
+        if isinstance(tree, dict)
+        else {}
+    )
     if not tensors:
         where = f"the entry {key!r} of {path}" if key else str(path)
         raise LoadingError(
-            f"{where} holds no weights, but {files.describe(tree)}. Name their entry by --checkpoint-key."
+            f"{where} holds no weights, but {files.describe(tree)}. Name their entry by "
+            f"--checkpoint-key."
         )
     others = [str(k) for k in tree if str(k) not in tensors]
     if others:
@@ -67,9 +86,11 @@ def read_state(path: str | os.PathLike[str], key: str | None = None) -> State:
 
 
 def read_optimizer(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str] | None:
-    """The state of an optimiser in a checkpoint, as ``optimizer.state_dict()`` gave it, and in words where it was; None: there is none.
+    """The state of an optimiser in a checkpoint, as ``optimizer.state_dict()`` gave it, and in
+    words where it was; None: there is none.
 
-    It is the file itself, or in one of the usual entries; a list of them, as Lightning has, must be of one.
+    It is the file itself, or in one of the usual entries; a list of them, as Lightning has, must be
+    of one.
 
     Raises:
         LoadingError: no such file, or a pickle that asks for more than tensors.
@@ -86,8 +107,11 @@ def read_optimizer(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str] |
     return None
 
 
-def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], key: str | None = None) -> list[str]:
-    """Put the weights of a file into a model, strictly: every name there once, every shape the same.
+def load_checkpoint(
+    model: nn.Module, path: str | os.PathLike[str], key: str | None = None
+) -> list[str]:
+    """Put the weights of a file into a model, strictly: every name there once, every shape the
+    same.
 
     Returns:
         What had to be done, in words: the entry they were in, prefixes stripped, dtypes converted.
@@ -99,11 +123,20 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], key: str | N
     notes = list(state.notes)
     live = model.state_dict()
     variants = _variants(state.tensors)
-    saved = {k: v.detach().clone() for k, v in live.items() if isinstance(v, Tensor) and not is_lazy(v)}
+    saved = {
+        k: v.detach().clone() for k, v in live.items() if isinstance(v, Tensor) and not is_lazy(v)
+    }
     for prefix, tensors in variants:
-        cut = [k for k, v in tensors.items() if k in saved and v.is_complex() and not saved[k].is_complex()]
+        cut = [
+            k
+            for k, v in tensors.items()
+            if k in saved and v.is_complex() and not saved[k].is_complex()
+        ]
         if cut:
-            raise LoadingError(f"{path} does not fit the model: {files.few(cut)} complex there, and real in the model.")
+            raise LoadingError(
+                f"{path} does not fit the model: {files.few(cut)} complex there, and real in the "
+                f"model."
+            )
         try:
             model.load_state_dict(tensors, strict=True)
         except Exception as error:  # its own hooks may raise anything
@@ -130,7 +163,9 @@ def _variants(tensors: dict[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]
     """The state as it is, and with each run of prefixes that all its names share cut off."""
     variants, cut = [("", tensors)], ""
     while True:
-        prefix = next((p for p in PREFIXES if all(k.startswith(p) and k != p for k in tensors)), None)
+        prefix = next(
+            (p for p in PREFIXES if all(k.startswith(p) and k != p for k in tensors)), None
+        )
         if prefix is None:
             return variants
         cut += prefix
@@ -158,14 +193,19 @@ def _misfit(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[int,
     ]
     parts = [
         f"{len(names)} {what}: {files.few(names)}"
-        for what, names in (("missing", missing), ("unexpected", extra), ("of another shape", shapes))
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", extra),
+            ("of another shape", shapes),
+        )
         if names
     ]
     return len(missing) + len(extra) + len(shapes), "; ".join(parts)
 
 
 def entry(tree: Any, key: str, path: Path) -> Any:
-    """The entry of a tree, read from ``path``, under a dotted key, whose parts may have dots of their own.
+    """The entry of a tree, read from ``path``, under a dotted key, whose parts may have dots of
+    their own.
 
     Raises:
         LoadingError: there is none.
@@ -176,7 +216,9 @@ def entry(tree: Any, key: str, path: Path) -> Any:
         if isinstance(tree, dict) and head in tree:
             return entry(tree[head], rest, path) if rest else tree[head]
     known = [str(k) for k in tree] if isinstance(tree, dict) else []
-    raise LoadingError(f"{path} has no entry {key!r}.{specs.closest(key, known)} It holds {files.describe(tree)}.")
+    raise LoadingError(
+        f"{path} has no entry {key!r}.{specs.closest(key, known)} It holds {files.describe(tree)}."
+    )
 
 
 def _has_tensors(tree: Any, depth: int) -> bool:

@@ -1,7 +1,9 @@
-"""What files that nobody vouches for hold: .safetensors, .npz, and PyTorch's own by its weights-only reader.
+"""What files that nobody vouches for hold: .safetensors, .npz, and PyTorch's own by its
+weights-only reader.
 
-The format is told by the first bytes, not by the suffix: a pickle that is called .safetensors is a pickle. Nothing in a
-file is ever run. One that asks for more than plain tensors is refused, and the refusal lists what it asked for.
+The format is told by the first bytes, not by the suffix: a pickle that is called .safetensors is a
+pickle. Nothing in a file is ever run. One that asks for more than plain tensors is refused, and the
+refusal lists what it asked for.
 A tree is what a file holds: dicts, lists, tensors and plain values.
 """
 
@@ -22,8 +24,13 @@ from landscape.errors import LoadingError
 from landscape.files import pickles
 from landscape.results import Result, result
 
-_TORCH_MAGIC = (b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", b"L119547037146038801333356L\n")  # of files before PyTorch 1.6
-_HEADER_LIMIT = 100_000_000  # bytes of JSON at the head of a .safetensors file, the format's own limit
+_TORCH_MAGIC = (
+    b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19",
+    b"L119547037146038801333356L\n",
+)  # of files before PyTorch 1.6
+_HEADER_LIMIT = (
+    100_000_000  # bytes of JSON at the head of a .safetensors file, the format's own limit
+)
 
 
 @result("tensor-entry")
@@ -45,7 +52,9 @@ class FileReport(Result):
     format: str
     safe: bool  # it loads here, as tensors and plain values
     reason: str  # why it is refused, empty when safe
-    tensors: tuple[TensorEntry, ...]  # of a refused PyTorch file none: only its unpickling would tell
+    tensors: tuple[
+        TensorEntry, ...
+    ]  # of a refused PyTorch file none: only its unpickling would tell
     others: dict[str, str]  # entries that are no tensors: a short description of each
     asks_for: tuple[str, ...]  # module.name of every global that its pickles import
 
@@ -101,7 +110,9 @@ def file_format(path: Path) -> str:
         return "safetensors"
     if any(magic in head[:40] for magic in _TORCH_MAGIC):
         return "torch legacy"
-    return "pickle" if head[:1] == b"\x80" or (size > 1 and pickles.asked_globals(path)) else "unknown"
+    return (
+        "pickle" if head[:1] == b"\x80" or (size > 1 and pickles.asked_globals(path)) else "unknown"
+    )
 
 
 def _zip_format(names: list[str]) -> str:
@@ -124,9 +135,14 @@ def _read_torch(path: Path, kind: str) -> Any:
     _refuse_bomb(path)
     try:
         mapped = kind == "torch zip" and _is_stored(path)
-        with warnings.catch_warnings(action="ignore"):  # about pickle protocols; what matters raises
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True if mapped else None)
-    except Exception as error:  # of many kinds: UnpicklingError, RuntimeError, EOFError, KeyError, struct.error, ...
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # about pickle protocols; what matters raises
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=True if mapped else None
+            )
+    # of many kinds: UnpicklingError, RuntimeError, EOFError, KeyError, struct.error, ...
+    except Exception as error:
         raise _refusal(path, kind, specs.one_line(error)) from None
 
 
@@ -179,7 +195,10 @@ def _refuse_bomb(path: Path) -> None:
         total = sum(info.file_size for info in archive.infolist())
     size = path.stat().st_size
     if total > max(1 << 28, 100 * size):
-        raise LoadingError(f"{path} is refused: {size:,} bytes that would unpack to {total:,}. Save it uncompressed.")
+        raise LoadingError(
+            f"{path} is refused: {size:,} bytes that would unpack to {total:,}. Save it "
+            f"uncompressed."
+        )
 
 
 def _damaged(path: Path, error: object) -> LoadingError:
@@ -191,15 +210,21 @@ def _refusal(path: Path, kind: str, error: str) -> LoadingError:
     asked = pickles.asked_globals(path)
     strange = [name for name in asked if not pickles.builds_tensors(name)]
     if kind == "unknown":
-        return LoadingError(f"{path} is no checkpoint: neither safetensors, PyTorch nor npz by its first bytes.")
+        return LoadingError(
+            f"{path} is no checkpoint: neither safetensors, PyTorch nor npz by its first bytes."
+        )
     if kind in ("zip", "npy") and not asked:
-        return LoadingError(f"{path} is no checkpoint: a file of format {kind} has no names for the weights.")
+        return LoadingError(
+            f"{path} is no checkpoint: a file of format {kind} has no names for the weights."
+        )
     if kind in ("torch zip", "torch legacy") and not strange:
         return _damaged(path, error)
     asks = f"It asks for {few(strange or asked, 12)}" if asked else "It names no globals"
     return LoadingError(
-        f"{path} is refused ({kind}): loading it could run any code, so none of it was run. {asks}. "
-        "Where you trust its origin, save the weights alone: torch.save(model.state_dict(), 'weights.pt'), or "
+        f"{path} is refused ({kind}): loading it could run any code, so none of it was run. "
+        f"{asks}. "
+        "Where you trust its origin, save the weights alone: torch.save(model.state_dict(), "
+        "'weights.pt'), or "
         "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
     )
 
@@ -222,7 +247,8 @@ def inspect_file(path: str | os.PathLike[str]) -> FileReport:
     """What is in a checkpoint file, safe to load or not; executes nothing.
 
     Raises:
-        LoadingError: the file cannot be read at all. One that is refused or damaged gives a report with the reason.
+        LoadingError: the file cannot be read at all. One that is refused or damaged gives a report
+            with the reason.
     """
     path = Path(path)
     kind = file_format(path)

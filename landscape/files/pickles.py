@@ -1,9 +1,11 @@
-"""Which globals a pickle asks for, read with ``pickletools.genops``: nothing is imported, built or called.
+"""Which globals a pickle asks for, read with ``pickletools.genops``: nothing is imported, built or
+called.
 
-A pickle is a program for a stack machine; GLOBAL, INST and STACK_GLOBAL name what it will import. The first two carry
-the name; STACK_GLOBAL takes it from the stack, so the stack and the memo are followed, with ``None`` for anything that
-is not a string. A PyTorch file holds pickles in a zip (since 1.6), one after the other (before), or in a tar (before
-0.1.10); a NumPy object array holds one after its header. A damaged file yields what could be read before the damage.
+A pickle is a program for a stack machine; GLOBAL, INST and STACK_GLOBAL name what it will import.
+The first two carry the name; STACK_GLOBAL takes it from the stack, so the stack and the memo are
+followed, with ``None`` for anything that is not a string. A PyTorch file holds pickles in a zip
+(since 1.6), one after the other (before), or in a tar (before 0.1.10); a NumPy object array holds
+one after its header. A damaged file yields what could be read before the damage.
 """
 
 import io
@@ -22,18 +24,34 @@ MOST_MEMBERS = 10_000
 MOST_OPERATIONS = 2_000_000  # about two seconds
 MOST_NAMES = 200
 _MARK = object()
-_STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
-_BUILDERS = ("torch._utils._rebuild", "torch.storage.", "torch.serialization._get_layout", "torch.Size", "torch.device")
+_STRINGS = {
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "UNICODE",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+}
+_BUILDERS = (
+    "torch._utils._rebuild",
+    "torch.storage.",
+    "torch.serialization._get_layout",
+    "torch.Size",
+    "torch.device",
+)
 _HARMLESS = {"collections.OrderedDict", "collections.defaultdict", "numpy.dtype", "numpy.ndarray"}
 
 
 def asked_globals(path: Path) -> list[str]:
-    """Every ``module.name`` that the pickles in a file ask for, sorted, those that build plain tensors last.
+    """Every ``module.name`` that the pickles in a file ask for, sorted, those that build plain
+    tensors last.
 
     Args:
         path: any file; read as zip, tar, .npy or one pickle after another, as its first bytes say.
 
-    Cost: reads at most ``MOST_BYTES`` of a file or a member, and five times that of a whole archive.
+    Cost: reads at most ``MOST_BYTES`` of a file or a member, and five times that of a whole
+        archive.
     """
     found: dict[str, None] = {}
     with path.open("rb") as file:
@@ -66,7 +84,9 @@ def _zip_members(file: BinaryIO) -> Iterator[bytes]:
         with zipfile.ZipFile(file) as archive:
             spent = 0
             for info in archive.infolist()[:MOST_MEMBERS]:
-                numbers = "/data/" in info.filename and not info.filename.endswith(".npy")  # of a PyTorch file
+                numbers = "/data/" in info.filename and not info.filename.endswith(
+                    ".npy"
+                )  # of a PyTorch file
                 if not info.is_dir() and not numbers and spent < 4 * MOST_BYTES:
                     data = _read_zip_member(archive, info)
                     spent += len(data)
@@ -82,7 +102,9 @@ def _read_zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
             if info.filename.endswith(".npy") and not _has_objects(head):
                 return b""
             return _after_npy_header(head + member.read(MOST_BYTES))
-    except Exception:  # a damaged, encrypted or oddly compressed member: zlib, struct and others raise their own
+    except (
+        Exception
+    ):  # a damaged, encrypted or oddly compressed member: zlib, struct and others raise their own
         return b""
 
 
@@ -105,7 +127,11 @@ def npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     """
     stream = io.BytesIO(head)
     version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
     shape, _, dtype = read(stream)
     return shape, dtype, stream.tell()
 
@@ -128,11 +154,15 @@ def _after_npy_header(data: bytes) -> bytes:
 
 
 def _in_stream(data: bytes) -> list[str]:
-    """The globals of the pickles that follow one another in ``data``; what follows the last may be anything."""
+    """The globals of the pickles that follow one another in ``data``; what follows the last may be
+    anything.
+    """
     stream, found, first = io.BytesIO(data), [], True
     while (start := stream.tell()) < len(data):
         names, ended = _in_pickle(stream)
-        if ended or first or data[start] == 0x80:  # a later one without a PROTO opcode may be raw numbers
+        if (
+            ended or first or data[start] == 0x80
+        ):  # a later one without a PROTO opcode may be raw numbers
             found += names
         if not ended:
             break
@@ -152,7 +182,9 @@ def _in_pickle(stream: io.BytesIO) -> tuple[list[str], bool]:
                 return names, True
             if count > MOST_OPERATIONS or len(names) > 100 * MOST_NAMES:
                 break
-    except Exception:  # truncated or not a pickle: genops raises ValueError, UnicodeDecodeError and others
+    except (
+        Exception
+    ):  # truncated or not a pickle: genops raises ValueError, UnicodeDecodeError and others
         pass
     return names, False
 
@@ -170,7 +202,9 @@ class _Machine:
         if kind in ("GLOBAL", "INST"):
             name = _printable(*str(arg).split(" ", 1))
         elif kind == "STACK_GLOBAL":
-            name = _printable(*[part if isinstance(part, str) else "?" for part in (self._top(2), self._top(1))])
+            name = _printable(
+                *[part if isinstance(part, str) else "?" for part in (self._top(2), self._top(1))]
+            )
         elif kind.startswith("EXT"):
             name = f"copyreg extension {arg}"
         self._move(opcode, arg)

@@ -169,8 +169,8 @@ def schedules(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
         Match(
             "E x^2 that a constant rate of 0.2 leaves",
             lr / (2 - lr),
-            "h sigma^2 / (lambda (2 - h lambda)); its limit of small h is "
-            "that of Mandt et al. 2017",
+            "h sigma^2 / (lambda (2 - h lambda)); its limit of small h is that of Mandt et al. "
+            "2017",
             found,
         ),
         Match(

@@ -106,8 +106,8 @@ def monkey_saddle(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
         Match(
             "turns of the gradient about the saddle",
             -2.0,
-            "an n-fold saddle has index 1 - n: Milnor 1965, Topology from the "
-            "Differentiable Viewpoint, section 6",
+            "an n-fold saddle has index 1 - n: Milnor 1965, Topology from the Differentiable "
+            "Viewpoint, section 6",
             exact(round(winding, 9)),
         ),
         Match(

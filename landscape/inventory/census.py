@@ -191,7 +191,7 @@ def _report(
 def _require(f: FunctionLandscape, starts: int, method: str, known: Census | None) -> None:
     why = (
         f"a census needs a formula (FunctionLandscape), got {type(f).__name__}; for a model see "
-        "critical_points."
+        f"critical_points."
     )
     require_formula(f, why, FunctionLandscape, TypeError)
     whole(1, starts=starts)
@@ -227,7 +227,7 @@ def _require_formula(f: FunctionLandscape) -> None:
         if varies and not f.value(X.requires_grad_(True)).requires_grad:
             raise NumericalError(
                 f"{f.name} is detached from x: compute with torch throughout, without .item() or "
-                ".detach()."
+                f".detach()."
             )
 
 
@@ -340,7 +340,7 @@ def _completeness(
     else:
         reasons.append(
             f"INCOMPLETE: the Euler sum is {euler} and must be {expected} ({why}): points are "
-            "missing"
+            f"missing"
         )
     hits = [p.hits for p in points]
     if hits:

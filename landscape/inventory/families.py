@@ -104,7 +104,7 @@ def built_in(name: str, **options: Any) -> Family:
         )
         raise ValueError(
             f"{reason}.{specs.closest(name, names())} Known: {', '.join(names())}, or "
-            "file.py:family."
+            f"file.py:family."
         )
     size = _size(name)
     allowed = (

@@ -191,7 +191,7 @@ def _known(known: NetworkCensus, X: Tensor, tol: float) -> dict[str, Tensor]:
     if known.tol != tol or m > len(X) or not torch.equal(known.starts, X[:m].cpu()):
         raise ValueError(
             f"the census to go on from, of {known.name}, has other starts or another tol: take a "
-            "new one."
+            f"new one."
         )
     return {key: getattr(known, key) for key in FOUND} | {"ends": known.ends}
 
@@ -308,12 +308,12 @@ def _check(f: Landscape, paths: list[Tensor], tol: float, iterations: int) -> No
     if not paths or any(p.ndim != 2 or p.shape[1] != f.dim or not len(p) for p in paths):
         raise ValueError(
             f"starts must have shape (S, {f.dim}), or be paths of that shape, with at least one "
-            "start each."
+            f"start each."
         )
     if f.dtype != torch.float64:
         raise ValueError(
             f"{f.name} is in {f.dtype}: a census of its points needs float64. Pass "
-            "dtype=torch.float64."
+            f"dtype=torch.float64."
         )
     if not isinstance(f.domain, Space):
         raise ValueError(
@@ -323,7 +323,7 @@ def _check(f: Landscape, paths: list[Tensor], tol: float, iterations: int) -> No
     if f.dim > LIMIT:
         raise ValueError(
             f"critical_points forms Hessians of up to {LIMIT:,} parameters, got {f.dim:,}: use "
-            "find_stationary."
+            f"find_stationary."
         )
     if not 0 < tol < 1:
         raise ValueError(f"tol must be above 0 and below 1, got {tol}.")

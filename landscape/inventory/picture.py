@@ -29,7 +29,7 @@ def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Pict
     if f.dim not in (1, 2) or isinstance(f.domain, Sphere):
         raise ValueError(
             f"a picture needs a landscape of a line or a plane; {f.name} has dimension {f.dim} or "
-            "lives on a sphere."
+            f"lives on a sphere."
         )
     whole(2, resolution=resolution)
     low, high = _frame(f, census)

@@ -317,6 +317,6 @@ def _checked(family: Family, dim: int, seed: int) -> FunctionLandscape:
     if not bool(torch.isfinite(f.value(X)).any()):
         raise NumericalError(
             f"{family.name} with dim={dim}, seed={seed} is not finite at random points of its "
-            "domain."
+            f"domain."
         )
     return f

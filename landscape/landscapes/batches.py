@@ -1,7 +1,8 @@
 """What a batch is: how it is moved, what goes into the model, how much it counts in a mean.
 
-A batch is (input, target), a dict, or anything a loss(model, batch) takes. Input is one tensor, a tuple passed as
-positional arguments, or a dict passed by keyword. In a dict for loss(output, target), the target sits under one of TARGETS.
+A batch is (input, target), a dict, or anything a loss(model, batch) takes. Input is one tensor, a
+tuple passed as positional arguments, or a dict passed by keyword. In a dict for loss(output,
+target), the target sits under one of TARGETS.
 """
 
 import copy
@@ -20,7 +21,9 @@ Batch = Any
 
 
 def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
-    """The batch with every tensor on ``device`` and every floating-point tensor in ``dtype``; other things as they are."""
+    """The batch with every tensor on ``device`` and every floating-point tensor in ``dtype``; other
+    things as they are.
+    """
 
     def moved(tensor: Tensor) -> Tensor:
         return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
@@ -29,7 +32,9 @@ def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
 
 
 def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
-    """The batch with ``function`` of every tensor in its place, in containers and objects of the same kinds."""
+    """The batch with ``function`` of every tensor in its place, in containers and objects of the
+    same kinds.
+    """
     if isinstance(batch, Tensor):
         return function(batch)
     if isinstance(batch, PackedSequence):
@@ -61,12 +66,18 @@ def raw(tensor: Tensor) -> bytes:
 
 def _is_object(batch: Batch) -> bool:
     """Whether a batch is an object with attributes: a dataclass, a graph of torch_geometric."""
-    return hasattr(batch, "__dict__") and not isinstance(batch, nn.Module | type) and not callable(batch)
+    return (
+        hasattr(batch, "__dict__")
+        and not isinstance(batch, nn.Module | type)
+        and not callable(batch)
+    )
 
 
 def _rebuilt(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
     made = copy.copy(batch)
-    if callable(getattr(batch, "apply", None)) and callable(getattr(batch, "keys", None)):  # of torch_geometric
+    if callable(getattr(batch, "apply", None)) and callable(
+        getattr(batch, "keys", None)
+    ):  # of torch_geometric
         return made.apply(function)
     for name, value in vars(batch).items():
         object.__setattr__(made, name, mapped(value, function))
@@ -94,22 +105,33 @@ def split(batch: Batch) -> tuple[Any, Any]:
                 return {k: v for k, v in batch.items() if k != key}, batch[key]
         keys = sorted(map(str, batch))
         raise ValueError(
-            f"a dict batch needs its target under one of {TARGETS}, got the keys {keys}; or pass loss(model, batch)."
+            f"a dict batch needs its target under one of {TARGETS}, got the keys {keys}; or pass "
+            f"loss(model, batch)."
         )
-    if isinstance(batch, list | tuple) and len(batch) == 2 and not isinstance(batch, PackedSequence):
+    if (
+        isinstance(batch, list | tuple)
+        and len(batch) == 2
+        and not isinstance(batch, PackedSequence)
+    ):
         return batch[0], batch[1]
-    target = next((getattr(batch, key) for key in TARGETS if isinstance(getattr(batch, key, None), Tensor)), None)
+    target = next(
+        (getattr(batch, key) for key in TARGETS if isinstance(getattr(batch, key, None), Tensor)),
+        None,
+    )
     if target is not None:
         return batch, target
     length = f" of {len(batch)}" if isinstance(batch, list | tuple) else ""
     raise ValueError(
-        "a batch for loss(output, target) is a pair (input, target), or a dict or an object with its target under one "
+        "a batch for loss(output, target) is a pair (input, target), or a dict or an object with "
+        "its target under one "
         f"of {TARGETS}, got a {type(batch).__name__}{length}; or pass loss(model, batch)."
     )
 
 
 def samples(batch: Batch) -> int:
-    """Number of samples: the first dimension of the target where there is one, else of the first tensor that has one."""
+    """Number of samples: the first dimension of the target where there is one, else of the first
+    tensor that has one.
+    """
     try:
         parts = [split(batch)[1], batch]
     except ValueError:
@@ -124,7 +146,9 @@ def samples(batch: Batch) -> int:
 
 
 def cut_out(batch: Batch, part: Tensor, length: int, dim: int = 0) -> Batch:
-    """The part of a batch at some indices along a dimension of this length; tensors without it stay whole."""
+    """The part of a batch at some indices along a dimension of this length; tensors without it stay
+    whole.
+    """
 
     def chosen(tensor: Tensor) -> Tensor:
         has = tensor.ndim > dim and tensor.shape[dim] == length
@@ -148,7 +172,8 @@ def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> 
     """Batches of another size from the same samples, in a seeded order.
 
     Raises:
-        ValueError: the batches differ in shape or structure, or hold something that is not a tensor.
+        ValueError: the batches differ in shape or structure, or hold something that is not a
+            tensor.
     """
     if batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {batch_size}.")

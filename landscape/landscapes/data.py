@@ -1,7 +1,10 @@
-"""One landscape, one data set: batches are read once and kept, or, beyond a budget, read anew and compared with the first reading.
+"""One landscape, one data set: batches are read once and kept, or, beyond a budget, read anew and
+compared with the first reading.
 
-A reading draws whatever it draws (a shuffle, samples with replacement, augmentation) from random states that are seeded
-for it and put back afterwards: torch's, NumPy's and Python's, and the generators of a DataLoader's own.
+A reading draws whatever it draws (a shuffle, samples with replacement, augmentation) from random
+states that are seeded
+for it and put back afterwards: torch's, NumPy's and Python's, and the generators of a DataLoader's
+own.
 """
 
 import hashlib
@@ -25,7 +28,8 @@ class Data:
     """The batches of a landscape, the same ones on every pass.
 
     Args:
-        source: a re-iterable of batches: a list, which is taken as it is, or a DataLoader, which is read once.
+        source: a re-iterable of batches: a list, which is taken as it is, or a DataLoader, which is
+            read once.
         seed: of the random states during a reading.
         budget: bytes that may be kept.
 
@@ -36,7 +40,8 @@ class Data:
     def __init__(self, source: Iterable[Batch], seed: int = 0, budget: int = BUDGET) -> None:
         if isinstance(source, Iterator):
             raise ValueError(
-                "batches can be read only once (it is an iterator), but every Hessian-vector product reads all the data. "
+                "batches can be read only once (it is an iterator), but every Hessian-vector "
+                "product reads all the data. "
                 "Pass a DataLoader, or batches=list(batches)."
             )
         self.source, self.seed = source, seed
@@ -77,13 +82,16 @@ class Data:
             for count, batch in enumerate(self.source, 1):
                 if count > len(self.marks) or _mark(batch) != self.marks[count - 1]:
                     raise LoadingError(
-                        f"batch {count - 1} is another one than when the data were read first: something draws it that no "
-                        "seed reaches. Make the data set repeatable, or pass batches=list(loader) if memory allows."
+                        f"batch {count - 1} is another one than when the data were read first: "
+                        f"something draws it that no "
+                        "seed reaches. Make the data set repeatable, or pass batches=list(loader) "
+                        "if memory allows."
                     )
                 yield batch
         if count != len(self.marks):
             raise LoadingError(
-                f"batches gave {len(self.marks)} batches when the data were read first and {count} on a later pass: "
+                f"batches gave {len(self.marks)} batches when the data were read first and {count} "
+                f"on a later pass: "
                 "every Hessian-vector product reads all the data. Pass batches=list(batches)."
             )
 
@@ -96,9 +104,17 @@ def pinned(source: Iterable[Batch], seed: int) -> Data:
 @contextmanager
 def _reading(source: Any, seed: int) -> Iterator[None]:
     """Every random state that a reading can feel seeded inside, and as it was afterwards."""
-    parts = [source, getattr(source, "sampler", None), getattr(getattr(source, "batch_sampler", None), "sampler", None)]
+    parts = [
+        source,
+        getattr(source, "sampler", None),
+        getattr(getattr(source, "batch_sampler", None), "sampler", None),
+    ]
     parts.append(getattr(source, "dataset", None))
-    own = {id(g): g for g in (getattr(part, "generator", None) for part in parts) if isinstance(g, torch.Generator)}
+    own = {
+        id(g): g
+        for g in (getattr(part, "generator", None) for part in parts)
+        if isinstance(g, torch.Generator)
+    }
     states = [(g, g.get_state()) for g in own.values()]
     with seeded(seed):
         for g, _ in states:

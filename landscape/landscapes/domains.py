@@ -1,8 +1,10 @@
-"""Where a landscape lives: all of R^n, a box, a torus, a sphere. What a search needs to know of each of them.
+"""Where a landscape lives: all of R^n, a box, a torus, a sphere. What a search needs to know of
+each of them.
 
-x: (..., n) points; n is the number of coordinates, so a sphere in R^n is a manifold of dimension n - 1.
-A domain draws starts, brings a point back to its representative (``wrap``), gives the difference of two points by the shortest way, and
-knows its Euler characteristic, which is what the signs (-1)^index of all stationary points sum to (Morse; Milnor 1963, Morse Theory).
+x: (..., n) points; n is the number of coordinates, so a sphere in R^n is a manifold of dimension n
+- 1. A domain draws starts, brings a point back to its representative (``wrap``), gives the
+difference of two points by the shortest way, and knows its Euler characteristic, which is what the
+signs (-1)^index of all stationary points sum to (Morse; Milnor 1963, Morse Theory).
 """
 
 import math
@@ -38,11 +40,15 @@ class _Flat:
 
 @dataclass(frozen=True)
 class Space(_Flat):
-    """All of R^n: what domain None means. Starts are drawn from a normal distribution around 0 of standard deviation ``spread``."""
+    """All of R^n: what domain None means. Starts are drawn from a normal distribution around 0 of
+    standard deviation ``spread``.
+    """
 
     spread: float = 2.0
 
-    def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    def sample(
+        self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
         """Normal points, (count, dim)."""
         return self.spread * torch.randn(count, dim, generator=generator, dtype=dtype, device="cpu")
 
@@ -69,12 +75,18 @@ class Box(_Flat):
     def __post_init__(self) -> None:
         low, high = _row(self.low), _row(self.high)
         if not bool((low < high).all()):
-            raise ValueError(f"Box needs low < high in every coordinate, got low={self.low}, high={self.high}.")
+            raise ValueError(
+                f"Box needs low < high in every coordinate, got low={self.low}, high={self.high}."
+            )
 
-    def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    def sample(
+        self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
         """``count`` points (count, dim) drawn uniformly."""
         low, high = _row(self.low).to(dtype), _row(self.high).to(dtype)
-        return low + (high - low) * torch.rand(count, dim, generator=generator, dtype=dtype, device="cpu")
+        return low + (high - low) * torch.rand(
+            count, dim, generator=generator, dtype=dtype, device="cpu"
+        )
 
     def contains(self, x: Tensor) -> Tensor:
         """Which points (..., n) are in the box, faces included."""
@@ -87,7 +99,8 @@ class Box(_Flat):
 
 @dataclass(frozen=True)
 class Torus(_Flat):
-    """The torus R^n modulo ``period``, a number or a sequence of n numbers; the formula must have that period.
+    """The torus R^n modulo ``period``, a number or a sequence of n numbers; the formula must have
+    that period.
 
     Raises:
         ValueError: a period is not positive and finite.
@@ -98,11 +111,17 @@ class Torus(_Flat):
     def __post_init__(self) -> None:
         period = _row(self.period)
         if not bool(((period > 0) & torch.isfinite(period)).all()):
-            raise ValueError(f"Torus needs a positive period in every coordinate, got {self.period}.")
+            raise ValueError(
+                f"Torus needs a positive period in every coordinate, got {self.period}."
+            )
 
-    def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    def sample(
+        self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
         """``count`` points (count, dim) drawn uniformly."""
-        return _row(self.period).to(dtype) * torch.rand(count, dim, generator=generator, dtype=dtype, device="cpu")
+        return _row(self.period).to(dtype) * torch.rand(
+            count, dim, generator=generator, dtype=dtype, device="cpu"
+        )
 
     def contains(self, x: Tensor) -> Tensor:
         """Every finite point is inside."""
@@ -136,9 +155,10 @@ class Torus(_Flat):
 class Sphere:
     """The sphere |x| = radius in R^n, a manifold of dimension n - 1.
 
-    A landscape on it is evaluated at radius x / |x|; its gradient is the tangent part of the formula's gradient g, and its
-    Hessian is P (H - (g.x / radius^2) I) P with P the projection onto the tangent space (Absil, Mahony, Sepulchre 2008,
-    Optimization Algorithms on Matrix Manifolds, section 5.5), an (n, n) matrix that is zero along x.
+    A landscape on it is evaluated at radius x / |x|; its gradient is the tangent part of the
+    formula's gradient g, and its Hessian is P (H - (g.x / radius^2) I) P with P the projection onto
+    the tangent space (Absil, Mahony, Sepulchre 2008, Optimization Algorithms on Matrix Manifolds,
+    section 5.5), an (n, n) matrix that is zero along x.
 
     Raises:
         ValueError: the radius is not positive and finite.
@@ -150,7 +170,9 @@ class Sphere:
         if not (math.isfinite(self.radius) and self.radius > 0):
             raise ValueError(f"Sphere needs a positive radius, got {self.radius}.")
 
-    def sample(self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    def sample(
+        self, count: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
         """``count`` points (count, dim) drawn uniformly."""
         return self.wrap(torch.randn(count, dim, generator=generator, dtype=dtype, device="cpu"))
 
@@ -164,7 +186,9 @@ class Sphere:
         return nearest
 
     def chart(self, x: Tensor) -> Tensor:
-        """The point of the sphere at x, as a function whose second derivative is the sphere's: the projective retraction at x."""
+        """The point of the sphere at x, as a function whose second derivative is the sphere's: the
+        projective retraction at x.
+        """
         base = self.wrap(x.detach())
         unit = base / self.radius
         moved = x - x.detach()  # zero; its derivative is the identity

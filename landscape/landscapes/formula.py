@@ -17,17 +17,21 @@ class FunctionLandscape:
     """A landscape from a formula.
 
     Args:
-        function: any torch function of (..., n) -> (...), twice differentiable by autograd; rows are independent.
+        function: any torch function of (..., n) -> (...), twice differentiable by autograd; rows
+            are independent.
         dim: n.
-        domain: where it lives and starts are drawn from; None is all of R^n. On a ``Sphere`` gradients and Hessians are the tangent
-            ones; a formula on a ``Torus`` must have its period.
+        domain: where it lives and starts are drawn from; None is all of R^n. On a ``Sphere``
+            gradients and Hessians are the tangent ones; a formula on a ``Torus`` must have its
+            period.
         symmetry: what leaves it unchanged, if that is to count as one point.
         dtype: what starts are drawn in. Points passed in keep their own dtype and device.
         name: for reports.
 
     Raises:
-        ValueError: dim is not positive, or a point has another last dimension, or the formula is not batched.
-        NumericalError: the gradient at a point does not exist because the formula is detached from its input.
+        ValueError: dim is not positive, or a point has another last dimension, or the formula is
+            not batched.
+        NumericalError: the gradient at a point does not exist because the formula is detached from
+            its input.
     """
 
     def __init__(
@@ -49,12 +53,15 @@ class FunctionLandscape:
         self.name: str = name or str(getattr(function, "__name__", "formula"))
 
     def value(self, x: Tensor) -> Tensor:
-        """f at points (..., n) -> (...), in the dtype and on the device of x. Cost: one evaluation for all points."""
+        """f at points (..., n) -> (...), in the dtype and on the device of x. Cost: one evaluation
+        for all points.
+        """
         self._check(x)
         value = self.function(self.domain.chart(x))
         if value.shape != x.shape[:-1]:
             raise ValueError(
-                f"{self.name} gave shape {tuple(value.shape)} for points {tuple(x.shape)}, not {tuple(x.shape[:-1])}: "
+                f"{self.name} gave shape {tuple(value.shape)} for points {tuple(x.shape)}, not "
+                f"{tuple(x.shape[:-1])}: "
                 "a formula maps (..., n) to (...); index coordinates as x[..., i]."
             )
         if not value.is_floating_point():
@@ -62,7 +69,9 @@ class FunctionLandscape:
         return value
 
     def gradient(self, x: Tensor) -> Tensor:
-        """The gradient at points (..., n) -> (..., n). Cost: one forward and one backward pass for all points."""
+        """The gradient at points (..., n) -> (..., n). Cost: one forward and one backward pass for
+        all points.
+        """
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
             value = self.value(x).sum()
@@ -76,9 +85,15 @@ class FunctionLandscape:
         yield Term(self.value, None, 0.0)
 
     def trivial_directions(self, x: Tensor) -> Tensor:
-        """Orthonormal directions (n, m) at x (n,): out of the domain, and along the continuous symmetries declared."""
+        """Orthonormal directions (n, m) at x (n,): out of the domain, and along the continuous
+        symmetries declared.
+        """
         parts = [self.domain.normals(x)]
-        parts += [] if self.symmetry is None or self.symmetry.directions is None else [self.symmetry.directions(x)]
+        parts += (
+            []
+            if self.symmetry is None or self.symmetry.directions is None
+            else [self.symmetry.directions(x)]
+        )
         return _orthonormal(torch.cat(parts, dim=1))
 
     def evaluation(self, at: Tensor | None = None) -> AbstractContextManager[Any]:
@@ -92,6 +107,14 @@ class FunctionLandscape:
     def copy(self, at: Tensor | None = None) -> "FunctionLandscape":
         """The formula itself: it stands nowhere."""
         return self
+
+    def astype(self, dtype: torch.dtype) -> "FunctionLandscape":
+        """The formula itself: it computes in the dtype of its points."""
+        return self
+
+    def rounding(self, x: Tensor) -> float:
+        """The rounding unit of x's dtype."""
+        return torch.finfo(x.dtype).eps
 
     def many(self) -> "FunctionLandscape":
         """The formula itself, whose rows are independent."""
@@ -112,7 +135,9 @@ class FunctionLandscape:
             ValueError: it is no point of this formula, or None: a formula stands nowhere.
         """
         if at is None:
-            raise ValueError(f"{self.name} is a formula, which has no current point: pass a point ({self.dim},).")
+            raise ValueError(
+                f"{self.name} is a formula, which has no current point: pass a point ({self.dim},)."
+            )
         return vector(at, self.dim)
 
     def fingerprint(self) -> tuple[str, str]:
@@ -121,11 +146,17 @@ class FunctionLandscape:
 
     def _check(self, x: Tensor) -> None:
         if x.shape[-1:] != (self.dim,):
-            raise ValueError(f"points of {self.name} have shape (..., {self.dim}), got {tuple(x.shape)}.")
+            raise ValueError(
+                f"points of {self.name} have shape (..., {self.dim}), got {tuple(x.shape)}."
+            )
 
 
-def require_formula(f: object, why: str, kind: type[Formula], error: type[Exception] = ValueError) -> Formula:
-    """f, where it is a formula's landscape of this kind; else raise ``error`` with the sentence ``why``."""
+def require_formula(
+    f: object, why: str, kind: type[Formula], error: type[Exception] = ValueError
+) -> Formula:
+    """f, where it is a formula's landscape of this kind; else raise ``error`` with the sentence
+    ``why``.
+    """
     if not isinstance(f, kind):
         raise error(why)
     return f

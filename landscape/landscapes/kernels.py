@@ -1,4 +1,5 @@
-"""Operations whose fused kernel has no second derivative, or a wrong one, made of elementary ones with the same values.
+"""Operations whose fused kernel has no second derivative, or a wrong one, made of elementary ones
+with the same values.
 
 torch._weight_norm      its second derivative holds the norms constant
 F.embedding_bag         its backward pass has no derivative
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Elementary(TorchFunctionMode):
@@ -58,7 +60,9 @@ def _embedding_bag(
     scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
     include_last_offset: bool = False, padding_idx: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """input (N,) with the bags' offsets (B,), or (B, L); weight (rows, d) -> (B, d). An empty bag is 0."""
+    """input (N,) with the bags' offsets (B,), or (B, L); weight (rows, d) -> (B, d). An empty bag
+    is 0.
+    """
     if input.ndim == 2:
         offsets = input.shape[1] * torch.arange(len(input), device=input.device)
     if offsets is None:
@@ -75,11 +79,27 @@ def _embedding_bag(
         rows = rows * per_sample_weights.reshape(-1)[kept][:, None]
     if mode == "max":
         parts = [rows[bag == b] for b in range(len(offsets))]
-        return torch.stack([part.amax(0) if len(part) else weight.new_zeros(weight.shape[1]) for part in parts])
+        return torch.stack(
+            [part.amax(0) if len(part) else weight.new_zeros(weight.shape[1]) for part in parts]
+        )
     total = rows.new_zeros(len(offsets), weight.shape[1]).index_add(0, bag, rows)
     if mode == "sum":
         return total
     return total / torch.bincount(bag, minlength=len(offsets)).clamp(min=1)[:, None]
+
+
+class Precision(TorchDispatchMode):
+    """Sees the coarsest floating-point dtype in which anything is computed inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eps = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.is_floating_point() and out.numel():
+            self.eps = max(self.eps, torch.finfo(out.dtype).eps)
+        return out
 
 
 class _Plain:
@@ -92,9 +112,11 @@ class _Plain:
 
 @contextmanager
 def unsaved() -> Iterator[None]:
-    """Inside, reentrant activation checkpointing saves nothing: its backward pass refuses ``torch.autograd.grad``.
+    """Inside, reentrant activation checkpointing saves nothing: its backward pass refuses
+    ``torch.autograd.grad``.
 
-    ``torch.utils.checkpoint`` without reentrance is left as it is: what it recomputes is exact while a point is in place.
+    ``torch.utils.checkpoint`` without reentrance is left as it is: what it recomputes is exact
+    while a point is in place.
     """
     earlier = checkpointing.CheckpointFunction
     checkpointing.CheckpointFunction = _Plain  # type: ignore[assignment, misc]

@@ -2,7 +2,8 @@
 
 
 def kind(negative: int, zero: int, positive: int) -> str:
-    """The kind of a stationary point with so many negative, zero and positive eigenvalues, in the words of a verdict.
+    """The kind of a stationary point with so many negative, zero and positive eigenvalues, in the
+    words of a verdict.
 
     saddle      both signs, zero ones allowed
     degenerate  zero ones, all others of one sign

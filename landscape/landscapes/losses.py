@@ -1,9 +1,11 @@
-"""Losses by name, as on the command line: ``cross-entropy``, ``huber:delta=0.5``, ``asymmetric:over=1,under=10``.
+"""Losses by name, as on the command line: ``cross-entropy``, ``huber:delta=0.5``,
+``asymmetric:over=1,under=10``.
 
-Each is a small frozen class called as ``loss(output, target)``; its fields are the options. The value is the mean over
-what ``weight(target)`` counts, so that the weighted mean over batches of any size is the mean over all the data.
-Targets are checked once a tensor; nothing branches on the output, so that every loss composes with ``torch.func`` and
-has the derivatives of any order that mathematics gives it.
+Each is a small frozen class called as ``loss(output, target)``; its fields are the options. The
+value is the mean over what ``weight(target)`` counts, so that the weighted mean over batches of any
+size is the mean over all the data. Targets are checked once a tensor; nothing branches on the
+output, so that every loss composes with ``torch.func`` and has the derivatives of any order that
+mathematics gives it.
 """
 
 import math
@@ -31,12 +33,16 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class _Named:
-    """What the losses share: a name, options within their limits, and targets that are checked once."""
+    """What the losses share: a name, options within their limits, and targets that are checked
+    once.
+    """
 
     name: ClassVar[str]
     # of each option, the numbers allowed: low <= value < high, or low < value < high where open
     limits: ClassVar[dict[str, tuple[float, float, bool]]] = {}
-    _seen: Any = field(default_factory=WeakTensorKeyDictionary, init=False, repr=False, compare=False)
+    _seen: Any = field(
+        default_factory=WeakTensorKeyDictionary, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for option, (low, high, is_open) in self.limits.items():
@@ -53,7 +59,9 @@ class _Named:
                 )
 
     def _once(self, target: Tensor, check: Callable[[], None], against: int = 0) -> None:
-        """Check the values of a target unless they have passed ``against`` the same, or cannot be looked at here."""
+        """Check the values of a target unless they have passed ``against`` the same, or cannot be
+        looked at here.
+        """
         if target.device.type == "meta" or torch._C._functorch.is_functorch_wrapped_tensor(target):
             return
         if self._seen.get(target) != against:
@@ -73,11 +81,15 @@ class _Labels(_Named):
     def _labels(self, output: Tensor, target: Tensor) -> Tensor:
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             raise LoadingError(
-                f"{self.name} needs integer labels, the targets are {target.dtype} of shape {tuple(target.shape)}. "
+                f"{self.name} needs integer labels, the targets are {target.dtype} of shape "
+                f"{tuple(target.shape)}. "
                 "Store labels as integers, or pass another --loss."
             )
         classes = output.shape[1 if output.ndim > 1 else 0] if output.ndim else 0
-        if output.ndim == 0 or target.shape != output.shape[:1] * (output.ndim > 1) + output.shape[2:]:
+        if (
+            output.ndim == 0
+            or target.shape != output.shape[:1] * (output.ndim > 1) + output.shape[2:]
+        ):
             raise LoadingError(
                 f"{self.name} needs output (N, classes, ...) and labels (N, ...), "
                 f"got {tuple(output.shape)} and {tuple(target.shape)}."
@@ -89,14 +101,17 @@ class _Labels(_Named):
         bad = (target != IGNORED) & ((target < 0) | (target >= classes))
         if bool(bad.any()):
             raise LoadingError(
-                f"label {int(target[bad][0])} is out of range: the model gives {classes} classes, 0 to {classes - 1}, "
+                f"label {int(target[bad][0])} is out of range: the model gives {classes} classes, "
+                f"0 to {classes - 1}, "
                 f"and {self.name} ignores {IGNORED}."
             )
 
 
 @dataclass(frozen=True)
 class CrossEntropy(_Labels):
-    """-log softmax(output)[label], labels (N, ...) with output (N, C, ...); or class probabilities shaped as output."""
+    """-log softmax(output)[label], labels (N, ...) with output (N, C, ...); or class probabilities
+    shaped as output.
+    """
 
     name = "cross-entropy"
     limits: ClassVar = {"label_smoothing": (0.0, 1.0, False)}
@@ -105,10 +120,16 @@ class CrossEntropy(_Labels):
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         if target.is_floating_point() and target.shape == output.shape and output.ndim > 1:
             self._once(target, lambda: _within_unit(self.name, target))
-            return F.cross_entropy(output, target.to(output.dtype), label_smoothing=self.label_smoothing)
+            return F.cross_entropy(
+                output, target.to(output.dtype), label_smoothing=self.label_smoothing
+            )
         labels = self._labels(output, target)
-        total = F.cross_entropy(output, labels, reduction="sum", label_smoothing=self.label_smoothing)
-        return total / (labels != IGNORED).sum().clamp(min=1)  # a batch of ignored labels alone is 0, not 0 / 0
+        total = F.cross_entropy(
+            output, labels, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        return total / (labels != IGNORED).sum().clamp(
+            min=1
+        )  # a batch of ignored labels alone is 0, not 0 / 0
 
 
 @dataclass(frozen=True)
@@ -128,8 +149,10 @@ class _Elementwise(_Named):
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         if output.shape != target.shape:
             raise LoadingError(
-                f"{self.name} needs targets shaped as the output, got output {tuple(output.shape)} and targets "
-                f"{tuple(target.shape)}: torch would broadcast them without a word. Reshape one of them."
+                f"{self.name} needs targets shaped as the output, got output {tuple(output.shape)} "
+                f"and targets "
+                f"{tuple(target.shape)}: torch would broadcast them without a word. Reshape one of "
+                f"them."
             )
         if target.is_complex():
             raise LoadingError(f"{self.name} needs real targets, got {target.dtype}.")
@@ -221,8 +244,8 @@ class BinaryCrossEntropyWithLogits(_Probabilities):
 
 @dataclass(frozen=True)
 class Asymmetric(_Elementwise):
-    """over (output - target) above the target, under (target - output) below: its minimiser is the quantile
-    under / (over + under) of the targets (Koenker & Bassett 1978)."""
+    """over (output - target) above the target, under (target - output) below: its minimiser is the
+    quantile under / (over + under) of the targets (Koenker & Bassett 1978)."""
 
     name = "asymmetric"
     limits: ClassVar = {"over": (0.0, math.inf, False), "under": (0.0, math.inf, False)}
@@ -252,7 +275,8 @@ def get(spec: str) -> Loss:
     """The loss that ``spec`` names: ``"mse"``, ``"huber:delta=0.5"``.
 
     Raises:
-        ValueError: an unknown name or option, or an option outside its limits; the message lists what is known.
+        ValueError: an unknown name or option, or an option outside its limits; the message lists
+            what is known.
     """
     name, given = specs.split(spec)
     if name not in _LOSSES:

@@ -1,10 +1,12 @@
 """What a loss divides by, and so what each batch counts in the mean over all the data.
 
-A mean over something has L(b) = S(b) / m(b), with S and m sums over the samples of a batch b. So for a batch cut into parts,
-L(b) = sum m_i L_i / sum m_i, for the right way m of counting and for no other whose shares differ between the parts. Of
-torch's own losses the way is known. Of any other it is measured: every way that is thought of is held against cuts of two
-batches on which the ways differ most. Where none is left, the weights of classes are solved from pairs of samples,
-L({i, j}) = (w_i L_i + w_j L_j) / (w_i + w_j); and where that fails, samples are coupled, or something else is counted.
+A mean over something has L(b) = S(b) / m(b), with S and m sums over the samples of a batch b. So
+for a batch cut into parts, L(b) = sum m_i L_i / sum m_i, for the right way m of counting and for no
+other whose shares differ between the parts. Of torch's own losses the way is known. Of any other it
+is measured: every way that is thought of is held against cuts of two batches on which the ways
+differ most. Where none is left, the weights of classes are solved from pairs of samples, L({i, j})
+= (w_i L_i + w_j L_j) / (w_i + w_j); and where that fails, samples are coupled, or something else is
+counted.
 """
 
 import functools
@@ -20,10 +22,12 @@ from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
 
 IGNORED = -100
-# Values of a target that may mark what is left out of a mean; beyond so many, only IGNORED, 0 and -1 are tried.
+# Values of a target that may mark what is left out of a mean; beyond so many, only IGNORED, 0 and
+# -1 are tried.
 VALUES = 40
 CLASSES = 64
-# What two ways of counting must differ by to be told apart, in units of the loss: rounding is below it.
+# What two ways of counting must differ by to be told apart, in units of the loss: rounding is below
+# it.
 ROUNDING = 2**12
 ENTRIES = (
     nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.PoissonNLLLoss,
@@ -34,7 +38,9 @@ BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, F.cross_entropy, F.nll_loss)
 
 
 class Judge(Protocol):
-    """The loss of a batch, or of its part at some indices along a dimension; it raises where a batch cannot be cut."""
+    """The loss of a batch, or of its part at some indices along a dimension; it raises where a
+    batch cannot be cut.
+    """
 
     def __call__(self, batch: Batch, part: Tensor | None, dim: int = 0, /) -> float: ...
 
@@ -55,16 +61,28 @@ def stated(counts: Sequence[float]) -> Mean:
 
 
 def known(loss: Any, batches: Sequence[Batch]) -> Mean | None:
-    """The way of counting of torch's own losses, of a partial of one, and of losses that tell it by ``weight(target)``."""
+    """The way of counting of torch's own losses, of a partial of one, and of losses that tell it by
+    ``weight(target)``.
+    """
     function, options = _unwrapped(loss)
     own = getattr(function, "weight", None)
     kind = function if not isinstance(function, nn.Module) else type(function)
     if kind in BY_CLASS:
-        return Mean([_by_class(function, options, b) for b in batches], "kept targets, by class weights", "known")
+        return Mean(
+            [_by_class(function, options, b) for b in batches],
+            "kept targets, by class weights",
+            "known",
+        )
     if callable(own):
-        return Mean([float(own(batching.split(b)[1])) for b in batches], "what the loss's own weight() counts", "known")
+        return Mean(
+            [float(own(batching.split(b)[1])) for b in batches],
+            "what the loss's own weight() counts",
+            "known",
+        )
     if kind in ENTRIES:
-        return Mean([float(batching.split(b)[1].numel()) for b in batches], "entries of the target", "known")
+        return Mean(
+            [float(batching.split(b)[1].numel()) for b in batches], "entries of the target", "known"
+        )
     return None
 
 
@@ -101,13 +119,21 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
     if total and "samples" not in alive:
         return Mean(samples, "samples", "measured", total=True)
     found = _chosen(alive, ways, samples)
-    if found.how == "assumed" and {"samples", "entries"} <= alive and (way := _along(judge, tried[0], eps)):
+    if (
+        found.how == "assumed"
+        and {"samples", "entries"} <= alive
+        and (way := _along(judge, tried[0], eps))
+    ):
         return _chosen({way}, ways, samples)
     return found
 
 
-def _held(judge: Judge, batch: Batch, ways: Mapping[str, Tensor], eps: float) -> tuple[set[str], bool, int]:
-    """The ways that cuts of a batch leave, whether a sum over its parts explains it too, and the number of cuts."""
+def _held(
+    judge: Judge, batch: Batch, ways: Mapping[str, Tensor], eps: float
+) -> tuple[set[str], bool, int]:
+    """The ways that cuts of a batch leave, whether a sum over its parts explains it too, and the
+    number of cuts.
+    """
     alive, total = set(ways), True
     cuts = _cuts(ways)
     whole = judge(batch, None) if cuts else 0.0
@@ -120,7 +146,9 @@ def _held(judge: Judge, batch: Batch, ways: Mapping[str, Tensor], eps: float) ->
 
 
 def _along(judge: Judge, batch: Batch, eps: float) -> str:
-    """Samples or entries, by what a cut along the target's second dimension does to the loss; "" where that tells nothing."""
+    """Samples or entries, by what a cut along the target's second dimension does to the loss; ""
+    where that tells nothing.
+    """
     target = _target(batch)
     if target is None or target.ndim < 2 or target.shape[1] < 3:
         return ""
@@ -138,7 +166,11 @@ def _along(judge: Judge, batch: Batch, eps: float) -> str:
 
 def _chosen(alive: set[str], ways: Sequence[Mapping[str, Tensor]], samples: list[float]) -> Mean:
     """The simplest way that is left; where those left weigh batches differently, that is not known."""
-    left = [k for k in ("samples", "entries", *sorted(alive)) if k in alive and all(k in way for way in ways)]
+    left = [
+        k
+        for k in ("samples", "entries", *sorted(alive))
+        if k in alive and all(k in way for way in ways)
+    ]
     if not left:
         return Mean(samples, "samples", "coupled")
     counts = {k: [float(way[k].sum()) for way in ways] for k in left}
@@ -178,18 +210,25 @@ def _ways(batch: Batch, values: Sequence[int]) -> dict[str, Tensor]:
     if target is None:
         return {"samples": torch.ones(batching.samples(batch), dtype=torch.float64)}
     rows = target.detach().cpu().reshape(len(target), -1)
-    found = {"samples": torch.ones(len(rows)), "entries": torch.full((len(rows),), float(rows.shape[1]))}
+    found = {
+        "samples": torch.ones(len(rows)),
+        "entries": torch.full((len(rows),), float(rows.shape[1])),
+    }
     if not rows.is_floating_point():
         found |= {f"targets other than {value}": (rows != value).sum(1) for value in values}
     return {key: count.double() for key, count in found.items()}
 
 
 def _cuts(ways: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Two cuts of a batch into two parts: uneven by what the ways count, and by halves; none of a single sample."""
+    """Two cuts of a batch into two parts: uneven by what the ways count, and by halves; none of a
+    single sample.
+    """
     n = len(ways["samples"])
     if n < 2:
         return []
-    order = torch.argsort(torch.stack([c / c.sum().clamp(min=1e-9) for c in ways.values()]).sum(0), stable=True)
+    order = torch.argsort(
+        torch.stack([c / c.sum().clamp(min=1e-9) for c in ways.values()]).sum(0), stable=True
+    )
     mixed = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     third, half = max(1, n // 3), n // 2
     return [(order[:third], order[third:]), (mixed[:half], mixed[half:])]
@@ -217,7 +256,9 @@ def _by_class(loss: Any, options: Mapping[str, Any], batch: Batch) -> float:
 
 
 def _class_weights(judge: Judge, batches: Sequence[Batch], eps: float) -> dict[int, float] | None:
-    """Class -> weight, that of one class being 1, solved from pairs and held against whole batches; None: there are none."""
+    """Class -> weight, that of one class being 1, solved from pairs and held against whole batches;
+    None: there are none.
+    """
     batch = max(batches, key=lambda b: len(torch.unique(t)) if (t := _target(b)) is not None else 0)
     target = _target(batch)
     if target is None or target.is_floating_point() or target.ndim != 1:
@@ -240,7 +281,9 @@ def _class_weights(judge: Judge, batches: Sequence[Batch], eps: float) -> dict[i
         <= 1e-3 * eps**0.25 * abs(whole) + 1e-4 * abs(whole)
         for parts in _cuts(_ways(batch, []))
     )
-    seen = set().union(*(set(torch.unique(t).tolist()) for b in batches if (t := _target(b)) is not None))
+    seen = set().union(
+        *(set(torch.unique(t).tolist()) for b in batches if (t := _target(b)) is not None)
+    )
     return weights if agrees and min(weights.values()) > 0 and seen <= set(weights) else None
 
 

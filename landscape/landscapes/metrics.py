@@ -1,7 +1,8 @@
 """What is measured at many points at once: the value of f, and other metrics beside it.
 
-X: (m, n), points. A metric of a model is a mean over all samples of a function of (output, target); of a formula it is a function of
-points (..., n) -> (...). Small models are evaluated at many points in one go by vmap, others one point after the other.
+X: (m, n), points. A metric of a model is a mean over all samples of a function of (output, target);
+of a formula it is a function of points (..., n) -> (...). Small models are evaluated at many points
+in one go by vmap, others one point after the other.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,9 @@ ALONE = (
     nn.RNNBase,
     nn.MultiheadAttention,
 )  # vmap makes these slower on a CPU, or refuses them
-TOGETHER = 64  # points of a model in one vmap: more gains nothing, and each holds its own activations
+TOGETHER = (
+    64  # points of a model in one vmap: more gains nothing, and each holds its own activations
+)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 Metric = Callable[..., Any]
@@ -34,11 +37,17 @@ Cells = Callable[[Tensor], dict[str, Tensor]]
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
     """The share of right answers: the largest over the classes, or the sign of a single output.
 
-    Classes are the second dimension, as torch's losses have it, or the last one where only then the target's shape fits.
+    Classes are the second dimension, as torch's losses have it, or the last one where only then the
+    target's shape fits.
     """
     if output.ndim > 2 and target.shape == output.shape[:-1] != output.shape[:1] + output.shape[2:]:
         output = output.movedim(-1, 1)
-    if target.is_floating_point() and target.shape == output.shape and output.ndim > 1 and output.shape[1] > 1:
+    if (
+        target.is_floating_point()
+        and target.shape == output.shape
+        and output.ndim > 1
+        and output.shape[1] > 1
+    ):
         target = target.argmax(1)  # class probabilities
     if output.ndim > 1 and output.shape[1] > 1:
         return (output.argmax(1) == target).double().mean()
@@ -55,28 +64,39 @@ def metrics(chosen: Iterable[str | Metric] | Mapping[str, str | Metric]) -> dict
     """Metrics by name. A callable is named after itself.
 
     Raises:
-        ValueError: neither a callable nor a known name, two of one name, or one in the place of the loss.
+        ValueError: neither a callable nor a known name, two of one name, or one in the place of the
+            loss.
     """
     if isinstance(chosen, str) or callable(chosen):
         chosen = [chosen]
     if isinstance(chosen, Mapping):
         named = list(chosen.items())
     else:
-        named = [(m if isinstance(m, str) else getattr(m, "__name__", type(m).__name__), m) for m in chosen]
+        named = [
+            (m if isinstance(m, str) else getattr(m, "__name__", type(m).__name__), m)
+            for m in chosen
+        ]
     for _, m in named:
         if not callable(m) and m not in NAMES:
             raise ValueError(
-                f"a metric is a callable or one of {', '.join(NAMES)}, got {m!r}.{specs.closest(str(m), NAMES)}"
+                f"a metric is a callable or one of {', '.join(NAMES)}, got "
+                f"{m!r}.{specs.closest(str(m), NAMES)}"
             )
     if len({name for name, _ in named}) < len(named):
         raise ValueError("two metrics have one name: pass a dict from names to metrics.")
     if any(name == "loss" and m != "loss" for name, m in named):
-        raise ValueError('a metric is called "loss", which are the values of f: pass a dict with another name for it.')
+        raise ValueError(
+            'a metric is called "loss", which are the values of f: pass a dict with another name '
+            "for it."
+        )
     return {name: m for name, m in named if m != "loss"}
 
 
-def evaluator(f: Landscape, chosen: Mapping[str, str | Metric], *, batch_statistics: bool = False) -> tuple[Cells, int]:
-    """A function from points (m, n) to {"loss": (m,), metric: (m,), ...}, and the number of points to give it at once.
+def evaluator(
+    f: Landscape, chosen: Mapping[str, str | Metric], *, batch_statistics: bool = False
+) -> tuple[Cells, int]:
+    """A function from points (m, n) to {"loss": (m,), metric: (m,), ...}, and the number of points
+    to give it at once.
 
     Args:
         batch_statistics: BatchNorm's running statistics are measured anew at every point.
@@ -87,14 +107,21 @@ def evaluator(f: Landscape, chosen: Mapping[str, str | Metric], *, batch_statist
     size = max(1, BUDGET // (f.dim * f.dtype.itemsize))
     if not isinstance(f, ModelLandscape):
         if batch_statistics:
-            raise ValueError("batch_statistics is about a model with BatchNorm, and this is a formula.")
+            raise ValueError(
+                "batch_statistics is about a model with BatchNorm, and this is a formula."
+            )
         if named := [m for m in chosen.values() if isinstance(m, str) and m in NAMED]:
-            raise ValueError(f"{named[0]} is about a model's output, and this is a formula: pass a function of points.")
+            raise ValueError(
+                f"{named[0]} is about a model's output, and this is a formula: pass a function of "
+                f"points."
+            )
         return lambda X: _of_formula(f, X, chosen), size
     if batch_statistics and not normed(f):
         raise ValueError("batch_statistics: this model has no BatchNorm with running statistics.")
     if batch_statistics and f.mode == "train":
-        raise ValueError("batch_statistics: a landscape in train mode uses each batch's own statistics already.")
+        raise ValueError(
+            "batch_statistics: a landscape in train mode uses each batch's own statistics already."
+        )
     model = _OfModel(f, chosen, batch_statistics)
     return model, min(size, TOGETHER)
 
@@ -102,10 +129,15 @@ def evaluator(f: Landscape, chosen: Mapping[str, str | Metric], *, batch_statist
 def _of_formula(f: Landscape, X: Tensor, chosen: Mapping[str, str | Metric]) -> dict[str, Tensor]:
     found = {"loss": f.value(X).detach()}
     for name, metric in chosen.items():
-        value = _gradient_norm(f, X) if isinstance(metric, str) else _tensor(name, metric(X), X.device).detach()
+        value = (
+            _gradient_norm(f, X)
+            if isinstance(metric, str)
+            else _tensor(name, metric(X), X.device).detach()
+        )
         if value.shape != X.shape[:-1]:
             raise ValueError(
-                f"the metric {name} gave {tuple(value.shape)} for points {tuple(X.shape)}, not {tuple(X.shape[:-1])}."
+                f"the metric {name} gave {tuple(value.shape)} for points {tuple(X.shape)}, not "
+                f"{tuple(X.shape[:-1])}."
             )
         found[name] = value.to(X.dtype)
     return found
@@ -125,10 +157,14 @@ def _gradient_norm(f: Landscape, X: Tensor) -> Tensor:
 class _OfModel:
     """The cells of a model: all at once while vmap allows it."""
 
-    def __init__(self, f: ModelLandscape, chosen: Mapping[str, str | Metric], batch_statistics: bool) -> None:
+    def __init__(
+        self, f: ModelLandscape, chosen: Mapping[str, str | Metric], batch_statistics: bool
+    ) -> None:
         self.f, self.chosen, self.batch_statistics = f, chosen, batch_statistics
         self.rows = f.many()
-        self.vectorised = not batch_statistics and not any(isinstance(m, ALONE) for m in f.model.modules())
+        self.vectorised = not batch_statistics and not any(
+            isinstance(m, ALONE) for m in f.model.modules()
+        )
 
     def __call__(self, X: Tensor) -> dict[str, Tensor]:
         if self.batch_statistics:
@@ -167,7 +203,8 @@ class _OfModel:
                     value = _tensor(name, function(output, term.target), f.device)
                     if value.numel() != 1:
                         raise ValueError(
-                            f"the metric {name} gave shape {tuple(value.shape)} for a batch: it is a mean, one number."
+                            f"the metric {name} gave shape {tuple(value.shape)} for a batch: it is "
+                            f"a mean, one number."
                         )
                     total[i] += count * value.detach().double().reshape(()).to(f.device)
                 samples += count
@@ -193,16 +230,20 @@ def normed(f: ModelLandscape) -> dict[str, nn.modules.batchnorm._BatchNorm]:
 
 
 def borrowed(f: Landscape) -> bool:
-    """Whether points other than the model's own are evaluated with BatchNorm statistics of the model's own."""
+    """Whether points other than the model's own are evaluated with BatchNorm statistics of the
+    model's own.
+    """
     return isinstance(f, ModelLandscape) and f.mode != "train" and bool(normed(f))
 
 
 @contextmanager
 def fresh_statistics(f: ModelLandscape, x: Tensor) -> Iterator[None]:
-    """Inside, f is evaluated with the BatchNorm statistics that all the data have at x (n,); the model's own stay as they are.
+    """Inside, f is evaluated with the BatchNorm statistics that all the data have at x (n,); the
+    model's own stay as they are.
 
-    As after training with averaged weights (Izmailov et al. 2018, UAI, section 3.2): layers normalise by each micro-batch's own
-    statistics while means and unbiased variances are averaged over micro-batches by their samples. Other layers are in f's mode.
+    As after training with averaged weights (Izmailov et al. 2018, UAI, section 3.2): layers
+    normalise by each micro-batch's own statistics while means and unbiased variances are averaged
+    over micro-batches by their samples. Other layers are in f's mode.
     """
     layers = normed(f)
     seen = dict.fromkeys(layers, 0)
@@ -210,14 +251,23 @@ def fresh_statistics(f: ModelLandscape, x: Tensor) -> Iterator[None]:
 
     def keep(name: str, number: int, count: int) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-            values = (inputs[0] if inputs else named["input"]).detach().transpose(0, 1).flatten(1).double()
+            values = (
+                (inputs[0] if inputs else named["input"])
+                .detach()
+                .transpose(0, 1)
+                .flatten(1)
+                .double()
+            )
             if values.shape[1] < 2:
                 raise LoadingError(
-                    f"batch_statistics: batch {number} has one value a channel at {name}, and one has no variance: "
+                    f"batch_statistics: batch {number} has one value a channel at {name}, and one "
+                    f"has no variance: "
                     "use another batch size, or drop_last=True."
                 )
             for part, value in (("running_mean", values.mean(1)), ("running_var", values.var(1))):
-                sums[f"{name}.{part}"] = sums.get(f"{name}.{part}", torch.zeros_like(value)) + count * value
+                sums[f"{name}.{part}"] = (
+                    sums.get(f"{name}.{part}", torch.zeros_like(value)) + count * value
+                )
             seen[name] += count  # a layer that a pass uses twice counts twice
 
         return hook
@@ -238,7 +288,9 @@ def fresh_statistics(f: ModelLandscape, x: Tensor) -> Iterator[None]:
                 for handle in handles:
                     handle.remove()
     try:
-        f.statistics = before | {name: total / seen[name.rpartition(".")[0]] for name, total in sums.items()}
+        f.statistics = before | {
+            name: total / seen[name.rpartition(".")[0]] for name, total in sums.items()
+        }
         yield
     finally:
         f.statistics = before

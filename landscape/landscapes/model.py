@@ -1,8 +1,9 @@
 """A model, its loss and its data as a landscape over one flat vector of parameters.
 
-x: (n,), the analysed parameters in the order of ``named_parameters``, each row-major; ``layout`` maps names to slices.
-f(x) = mean (or sum) of the loss over ALL the data + regularisers. While f is evaluated the tensors of x stand in the
-user's model (``placed``); before and after it is as it was, and only ``load`` writes into it.
+x: (n,), the analysed parameters in the order of ``named_parameters``, each row-major; ``layout``
+maps names to slices. f(x) = mean (or sum) of the loss over ALL the data + regularisers. While f is
+evaluated the tensors of x stand in the user's model (``placed``); before and after it is as it was,
+and only ``load`` writes into it.
 """
 
 import copy
@@ -26,7 +27,7 @@ from landscape.landscapes import kernels, means, selection
 from landscape.landscapes.batches import Batch
 from landscape.landscapes.data import pinned
 from landscape.landscapes.domains import Space
-from landscape.landscapes.kernels import unsaved
+from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
 from landscape.landscapes.objective import Objective
 from landscape.landscapes.placed import Placed, own_parameters
@@ -41,25 +42,33 @@ class ModelLandscape:
 
     Args:
         model: called as ``model(input)``; held, never copied: training it moves ``point()``.
-        loss: ``loss(output, target)`` or ``loss(model, batch)`` (its first argument is named ``model`` or the
-            second ``batch``), giving a scalar. None: ``model(**batch)`` returns the loss or an object with ``.loss``.
-        batches: a re-iterable of (input, target) pairs or dicts, a DataLoader say; read once for every pass.
-        l2: {glob: c} adds c/2 |w|^2 over the trainable parameters whose names match: torch's ``weight_decay=c``.
+        loss: ``loss(output, target)`` or ``loss(model, batch)`` (its first argument is named
+            ``model`` or the second ``batch``), giving a scalar. None: ``model(**batch)`` returns
+            the loss or an object with ``.loss``.
+        batches: a re-iterable of (input, target) pairs or dicts, a DataLoader say; read once for
+            every pass.
+        l2: {glob: c} adds c/2 |w|^2 over the trainable parameters whose names match: torch's
+            ``weight_decay=c``.
         l1: {glob: c} adds c |w|_1.
         include, exclude: globs over parameter names; the others are held where they are.
-        mode: "eval" or "train"; in train mode dropout masks are drawn by ``seed`` and frozen, batch statistics are used.
-        reduction: what ``loss`` does over a batch, "mean" or "sum"; uneven batches are weighted accordingly.
+        mode: "eval" or "train"; in train mode dropout masks are drawn by ``seed`` and frozen, batch
+            statistics are used.
+        reduction: what ``loss`` does over a batch, "mean" or "sum"; uneven batches are weighted
+            accordingly.
         dtype: of x and of all floating-point tensors; None: the parameters' own (at least float32).
         device: where everything is computed; None: where the parameters are.
         name: for reports.
         seed: of the dropout masks and whatever else draws from torch's global generator.
         masks: number of dropout masks per batch to average over, in train mode.
-        weight: batch -> how much it counts in the mean; None: what the loss divides by is known or measured, see ``mean``.
+        weight: batch -> how much it counts in the mean; None: what the loss divides by is known or
+            measured, see ``mean``.
 
     Raises:
         TypeError: model is no nn.Module or loss is not callable.
-        ValueError: an unknown option, a glob that matches nothing, batches that can be read only once, or none.
-        LoadingError: no trainable parameter; later, from an evaluation: the model or loss raises, the loss is not a scalar or is detached.
+        ValueError: an unknown option, a glob that matches nothing, batches that can be read only
+            once, or none.
+        LoadingError: no trainable parameter; later, from an evaluation: the model or loss raises,
+            the loss is not a scalar or is detached.
 
     Memory: one micro-batch's graph at a time, whatever the size of the data.
     """
@@ -90,65 +99,93 @@ class ModelLandscape:
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
         if loss is not None and not callable(loss):
             raise TypeError(
-                f"loss must be callable, got {type(loss).__name__}; landscape.losses.get(name) gives the named ones."
+                f"loss must be callable, got {type(loss).__name__}; landscape.losses.get(name) "
+                f"gives the named ones."
             )
         _require("mode", mode, ("eval", "train"))
         _require("reduction", reduction, ("mean", "sum"))
         stated = getattr(loss, "reduction", reduction)
         if (reduction if stated == "batchmean" else stated) != reduction:  # a mean over samples
             raise ValueError(
-                f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: make them agree."
+                f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: "
+                f"make them agree."
             )
         if not isinstance(batches, Iterable):
             raise TypeError(
-                f"batches must be an iterable of batches, a DataLoader or a list, got {type(batches).__name__}."
+                f"batches must be an iterable of batches, a DataLoader or a list, got "
+                f"{type(batches).__name__}."
             )
         if masks < 1:
             raise ValueError(f"masks must be at least 1, got {masks}.")
         self.model, self.loss, self.batches = model, loss, pinned(batches, seed)
         self.include, self.exclude, self.weight = include, exclude, weight
-        self.mode, self.reduction, self.seed, self.masks = mode, reduction, seed, masks if mode == "train" else 1
+        self.mode, self.reduction, self.seed, self.masks = (
+            mode,
+            reduction,
+            seed,
+            masks if mode == "train" else 1,
+        )
         self.name = name or type(model).__name__
         self._trainable = selection.trainable(model, self.name)
         self._names = selection.select(model, self._trainable, include, exclude)
-        self.l2, self.l1 = (selection.coefficients(k, t, self._trainable) for k, t in (("l2", l2), ("l1", l1)))
+        self.l2, self.l1 = (
+            selection.coefficients(k, t, self._trainable) for k, t in (("l2", l2), ("l1", l1))
+        )
         self.layout = self._lay_out()
         self.dim = sum(s.stop - s.start for s in self.layout.values())
         if not self.dim:
-            raise LoadingError(f"the parameters of {self.name} to analyse are all empty: there is nothing to analyse.")
+            raise LoadingError(
+                f"the parameters of {self.name} to analyse are all empty: there is nothing to "
+                f"analyse."
+            )
         parameters = own_parameters(model)
         self.dtype = dtype or selection.common_dtype([parameters[k] for k in self._names])
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
-        self.device = torch.device(device) if device is not None else parameters[self._names[0]].device
+        self.device = (
+            torch.device(device) if device is not None else parameters[self._names[0]].device
+        )
         self._objective = Objective(model, loss)
-        self.statistics: dict[str, Tensor] = {}  # by name, used in the place of the model's own buffers
+        self.statistics: dict[
+            str, Tensor
+        ] = {}  # by name, used in the place of the model's own buffers
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
         self._differentiates = False  # whether the loss was seen to call autograd itself
         self.samples = sum(batching.samples(batch) for batch in self.batches)
         self._mean = self._stated_mean()
+        self._eps: float | None = None
 
-    # ---- points ------------------------------------------------------------------------------------------------------
+    # ---- points ----------------------------------------------------------------------------------
+    # --------------------
 
     def point(self) -> Tensor:
-        """The model's current parameters, a new tensor (n,) in the landscape's dtype and on its device."""
+        """The model's current parameters, a new tensor (n,) in the landscape's dtype and on its
+        device.
+        """
         parameters = own_parameters(self.model)
-        parts = [parameters[k].detach().reshape(-1).to(self.device, self.dtype) for k in self._names]
+        parts = [
+            parameters[k].detach().reshape(-1).to(self.device, self.dtype) for k in self._names
+        ]
         return torch.cat(parts)
 
     def load(self, x: Tensor) -> None:
-        """Write the point x (n,) into the model's parameters, each in its own dtype and on its own device."""
+        """Write the point x (n,) into the model's parameters, each in its own dtype and on its own
+        device.
+        """
         self._check(x, "(n,)", x.shape == (self.dim,))
         parameters = own_parameters(self.model)
         with torch.no_grad():
             for name, where in self.layout.items():
                 parameters[name].copy_(x[where].view_as(parameters[name]))
 
-    # ---- values ------------------------------------------------------------------------------------------------------
+    # ---- values ----------------------------------------------------------------------------------
+    # --------------------
 
     def value(self, x: Tensor) -> Tensor:
-        """f at points (..., n) -> (...), non-finite where the loss is. Cost: a forward pass over the data per point."""
+        """f at points (..., n) -> (...), non-finite where the loss is. Cost: a forward pass over
+        the data per point.
+        """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
         points = x.detach().reshape(-1, self.dim)
         total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
@@ -159,7 +196,9 @@ class ModelLandscape:
         return total.to(self.dtype).reshape(x.shape[:-1])
 
     def gradient(self, x: Tensor) -> Tensor:
-        """The gradient at points (..., n) -> (..., n). Cost: a forward and a backward pass over the data per point."""
+        """The gradient at points (..., n) -> (..., n). Cost: a forward and a backward pass over the
+        data per point.
+        """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
         points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
         total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
@@ -172,10 +211,12 @@ class ModelLandscape:
         return total.reshape(x.shape)
 
     def part(self, names: Sequence[str], x: Tensor) -> "ModelLandscape":
-        """f as a function of some of its parameters, the others held where the point x (n,) has them.
+        """f as a function of some of its parameters, the others held where the point x (n,) has
+        them.
 
-        ``names`` are of ``layout`` and keep its order; a point of the part is x in their slices, one after the other. Its Hessian is a
-        diagonal block of f's, and its passes record nothing of what comes before the first of these parameters.
+        ``names`` are of ``layout`` and keep its order; a point of the part is x in their slices,
+        one after the other. Its Hessian is a diagonal block of f's, and its passes record nothing
+        of what comes before the first of these parameters.
 
         Raises:
             ValueError: no name, or one that is not of ``layout``.
@@ -184,30 +225,38 @@ class ModelLandscape:
         unknown = [k for k in names if k not in self.layout]
         if unknown or not names:
             raise ValueError(
-                f"names must be of the layout's parameters, {selection.some(self._names)}, got {list(names)!r}."
+                f"names must be of the layout's parameters, {selection.some(self._names)}, got "
+                f"{list(names)!r}."
             )
         chosen = copy.copy(self)
         parameters = own_parameters(self.model)
         chosen._names = [k for k in self._names if k in names]
-        chosen._held = self._held | {k: x[s].detach().view_as(parameters[k]) for k, s in self.layout.items()}
+        chosen._held = self._held | {
+            k: x[s].detach().view_as(parameters[k]) for k, s in self.layout.items()
+        }
         chosen.layout = chosen._lay_out()
         chosen.dim = sum(s.stop - s.start for s in chosen.layout.values())
         return chosen
 
-    # ---- what operators are made of ------------------------------------------------------------------------------------
+    # ---- what operators are made of
+    # ------------------------------------------------------------------------------------
 
     def terms(self) -> Iterator[Term]:
-        """One term a micro-batch and mask, in order, then the regulariser. Iterate and call inside ``evaluation()``."""
+        """One term a micro-batch and mask, in order, then the regulariser. Iterate and call inside
+        ``evaluation()``.
+        """
         for i, share, batch, seed in self._passes():
             yield Term(partial(self._batch_loss, batch, share, i, seed), i, share)
         if self.l2 or self.l1:
             yield Term(self._regulariser, None, 0.0)
 
     def batch_value(self, x: Tensor, batch: Batch) -> Tensor:
-        """What one batch says of f at x (n,) -> (): its mean, or for a sum its sum times samples / its samples, plus the regularisers.
+        """What one batch says of f at x (n,) -> (): its mean, or for a sum its sum times samples /
+        its samples, plus the regularisers.
 
-        Differentiable in x. For use inside ``evaluation()``; the batch is on the landscape's device, in its dtype. A mean over random
-        batches of one size is f where the loss counts samples equally.
+        Differentiable in x. For use inside ``evaluation()``; the batch is on the landscape's
+        device, in its dtype. A mean over random batches of one size is f where the loss counts
+        samples equally.
         """
         value = self._batch_loss(batch, 1.0, 0, self.seed, x)
         if self.reduction == "sum":
@@ -215,17 +264,22 @@ class ModelLandscape:
         return value + self._regulariser(x) if self.l2 or self.l1 else value
 
     def output_terms(self) -> Iterator[OutputTerm]:
-        """Like ``terms``, with each loss taken apart into x -> output and output -> loss, for the Gauss-Newton matrix and for metrics.
+        """Like ``terms``, with each loss taken apart into x -> output and output -> loss, for the
+        Gauss-Newton matrix and for metrics.
 
         Raises:
             ValueError: the loss is loss(model, batch), which hides the output.
         """
         if self._objective.takes_model:
             raise ValueError(
-                "the Gauss-Newton matrix and metrics need loss(output, target): loss(model, batch) hides the model's output."
+                "the Gauss-Newton matrix and metrics need loss(output, target): loss(model, batch) "
+                "hides the model's output."
             )
         for i, share, batch, seed in self._passes():
-            output, criterion = partial(self._output, batch, i, seed), partial(self._criterion, batch, share, i)
+            output, criterion = (
+                partial(self._output, batch, i, seed),
+                partial(self._criterion, batch, share, i),
+            )
             yield OutputTerm(output, criterion, i, share, batching.split(batch)[1])
 
     def trivial_directions(self, x: Tensor) -> Tensor:
@@ -234,13 +288,17 @@ class ModelLandscape:
 
     @contextmanager
     def evaluation(self, at: Tensor | None = None) -> Iterator[None]:
-        """Parameters, mode, kernels and random state for an evaluation, put back afterwards whatever happens.
+        """Parameters, mode, kernels and random state for an evaluation, put back afterwards
+        whatever happens.
 
-        The point of the last term that was called stays in place in the model until the next one or the end, so that
-        backward passes which look at the model again see it; ``at`` puts one in place at once, for graphs kept earlier.
+        The point of the last term that was called stays in place in the model until the next one or
+        the end, so that backward passes which look at the model again see it; ``at`` puts one in
+        place at once, for graphs kept earlier.
 
-        Attention runs under the math SDPA backend, recurrent layers without cuDNN, what ``landscape.kernels`` lists in
-        elementary operations: the fused kernels have no second derivative, or a wrong one. One landscape must not be
+        Attention runs under the math SDPA backend, recurrent layers without cuDNN, what
+        ``landscape.kernels`` lists in
+        elementary operations: the fused kernels have no second derivative, or a wrong one. One
+            landscape must not be
         evaluated by two kernels, so values and gradients use the same.
         """
         training = [(m, m.training) for m in self.model.modules()]
@@ -268,11 +326,14 @@ class ModelLandscape:
                     with torch.enable_grad():
                         self._put(at)
                 yield
-            except TORCHS as error:  # of a backward pass: what the model itself raises is a LoadingError already
+            # of a backward pass: what the model itself raises is a LoadingError already
+            except TORCHS as error:
                 if type(error) not in TORCHS:  # the caller's own
                     raise
                 line = " ".join(str(error).split())
-                raise LoadingError(f"a pass through {self.name} raised {type(error).__name__}: {line}") from error
+                raise LoadingError(
+                    f"a pass through {self.name} raised {type(error).__name__}: {line}"
+                ) from error
             finally:
                 self._placed.restore()
                 self._placed = earlier
@@ -303,12 +364,34 @@ class ModelLandscape:
             ours.load(at)
         return ours
 
+    def astype(self, dtype: torch.dtype) -> "ModelLandscape":
+        """The same landscape of the same model, computed in another dtype."""
+        chosen = copy.copy(self)
+        chosen.dtype, chosen._eps = dtype, None
+        chosen._held = {name: held.to(dtype) for name, held in self._held.items()}
+        return chosen
+
+    def rounding(self, x: Tensor) -> float:
+        """The rounding unit of the coarsest floating-point dtype that a pass computes in: a model
+        may convert inside.
+
+        Cost: a forward pass of the first batch, once.
+        """
+        if self._eps is None:
+            with Precision() as seen, self.evaluation(), torch.no_grad():
+                next(iter(self.terms())).function(x.detach())
+            self._eps = max(seen.eps, torch.finfo(self.dtype).eps)
+        return self._eps
+
     def many(self) -> Rows:
-        """This landscape at many points: all rows in one pass by vmap, or one by one where a module does not allow that."""
+        """This landscape at many points: all rows in one pass by vmap, or one by one where a module
+        does not allow that.
+        """
         return Rows(self, lambda: (term.function for term in self.terms()))
 
     def locate(self, at: Tensor | Sequence[float] | None) -> Tensor:
-        """``at`` as a point (n,), None the model's parameters; a list of numbers becomes a tensor of this landscape's dtype.
+        """``at`` as a point (n,), None the model's parameters; a list of numbers becomes a tensor
+        of this landscape's dtype.
 
         Raises:
             ValueError: it is no point of this landscape.
@@ -326,7 +409,9 @@ class ModelLandscape:
         return x
 
     def fingerprint(self) -> tuple[str, str]:
-        """Hashes of the model (names, shapes, values of parameters and buffers) and of the data, 16 hexadecimal digits each."""
+        """Hashes of the model (names, shapes, values of parameters and buffers) and of the data, 16
+        hexadecimal digits each.
+        """
         model, data = hashlib.sha256(), hashlib.sha256()
         for name, tensor in [*own_parameters(self.model).items(), *self.model.named_buffers()]:
             model.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -337,7 +422,8 @@ class ModelLandscape:
                 data.update(batching.raw(tensor))
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
-    # ---- inside --------------------------------------------------------------------------------------------------------
+    # ---- inside ----------------------------------------------------------------------------------
+    # ----------------------
 
     def _lay_out(self) -> dict[str, slice]:
         sizes = {k: p.numel() for k, p in own_parameters(self.model).items()}
@@ -346,9 +432,11 @@ class ModelLandscape:
 
     @property
     def mean(self) -> Mean:
-        """What the loss divides by, and so what batches count: stated, known of torch's losses, or measured when first asked for.
+        """What the loss divides by, and so what batches count: stated, known of torch's losses, or
+        measured when first asked for.
 
-        Cost: where it is measured, two forward passes and the loss of some ten parts of two batches.
+        Cost: where it is measured, two forward passes and the loss of some ten parts of two
+            batches.
         """
         if self._mean is None:
             if len(self.batches) == 1:
@@ -373,15 +461,22 @@ class ModelLandscape:
         if self.weight is not None:
             found: Mean | None = means.stated([self.weight(batch) for batch in self.batches])
         elif self.reduction == "sum":
-            found = Mean([float(batching.samples(b)) for b in self.batches], "samples", "stated", total=True)
+            found = Mean(
+                [float(batching.samples(b)) for b in self.batches], "samples", "stated", total=True
+            )
         else:
             found = means.known(self.loss, list(self.batches))
         if found is not None and not sum(found.counts) > 0:
-            raise ValueError(f"batches is empty: {len(found.counts)} batches that count {sum(found.counts):g} in all.")
+            raise ValueError(
+                f"batches is empty: {len(found.counts)} batches that count {sum(found.counts):g} "
+                f"in all."
+            )
         return found
 
     def _judge(self, x: Tensor) -> means.Judge:
-        """The loss at x of parts of batches. For loss(output, target) the outputs of whole batches are cut: the loss is looked at alone."""
+        """The loss at x of parts of batches. For loss(output, target) the outputs of whole batches
+        are cut: the loss is looked at alone.
+        """
         outputs: dict[int, Any] = {}
 
         def judge(batch: Batch, part: Tensor | None, dim: int = 0, /) -> float:
@@ -412,11 +507,17 @@ class ModelLandscape:
                 continue
             batch = batching.move(batch, self.device, self.dtype)
             for mask in range(self.masks):
-                seed = int(np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(1, np.uint64)[0])
+                seed = int(
+                    np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(
+                        1, np.uint64
+                    )[0]
+                )
                 yield i, weights[i] / self.masks, batch, seed
 
     def _given(self, x: Tensor) -> dict[str, Tensor]:
-        """What stands in the place of the parameters at x, by name: the point's own, and what a part holds."""
+        """What stands in the place of the parameters at x, by name: the point's own, and what a
+        part holds.
+        """
         sizes = [s.stop - s.start for s in self.layout.values()]
         parts = zip(self.shapes.items(), torch.split(x, sizes), strict=True)
         return self._held | {name: part.view(shape) for (name, shape), part in parts}
@@ -427,7 +528,9 @@ class ModelLandscape:
         own = own_parameters(self.model)
         given = {id(own[name]): tensor for name, tensor in self._given(x).items()}
         wrapper = "" if self._objective.model is self.model else "module."
-        statistics = {f"model.{name.removeprefix(wrapper)}": t for name, t in self.statistics.items()}
+        statistics = {
+            f"model.{name.removeprefix(wrapper)}": t for name, t in self.statistics.items()
+        }
         self._placed.put(given, statistics)
 
     def _run(self, x: Tensor, number: int, seed: int, *args: Any) -> Any:
@@ -453,12 +556,14 @@ class ModelLandscape:
             if "forward AD" not in str(error):
                 raise
             raise NumericalError(
-                f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another method of Hessian."
+                f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another "
+                f"method of Hessian."
             ) from error
         except (Exception, SystemExit) as error:
             line = " ".join(str(error).split())
             raise LoadingError(
-                f"the model or its loss raised {type(error).__name__} on batch {number}: {line}{self._dtype_hint(line)}"
+                f"the model or its loss raised {type(error).__name__} on batch {number}: "
+                f"{line}{self._dtype_hint(line)}"
             ) from error
 
     def _dtype_hint(self, line: str) -> str:
@@ -468,8 +573,10 @@ class ModelLandscape:
         if asked == self.dtype or not mixed:
             return ""
         return (
-            f". The landscape is in {self.dtype} (dtype=), the model in {asked}: a tensor that is no parameter, buffer or "
-            f"batch kept its own dtype. Make it a buffer, create it in the dtype of an input, or leave dtype= out"
+            f". The landscape is in {self.dtype} (dtype=), the model in {asked}: a tensor that is "
+            f"no parameter, buffer or "
+            f"batch kept its own dtype. Make it a buffer, create it in the dtype of an input, or "
+            f"leave dtype= out"
         )
 
     def _batch_loss(self, batch: Batch, share: float, number: int, seed: int, x: Tensor) -> Tensor:
@@ -479,23 +586,34 @@ class ModelLandscape:
         output = self._run(x, number, seed, batch, None, "output")
         if not isinstance(output, Tensor):
             raise ValueError(
-                f"the Gauss-Newton matrix and metrics need a model whose output is one tensor, got {type(output).__name__}."
+                f"the Gauss-Newton matrix and metrics need a model whose output is one tensor, got "
+                f"{type(output).__name__}."
             )
         return output
 
     def _criterion(self, batch: Batch, share: float, number: int, output: Tensor) -> Tensor:
         x = torch.zeros(self.dim, dtype=self.dtype, device=self.device)
-        return self._scaled(self._run(x, number, self.seed, batch, output, "criterion"), share, number)
+        return self._scaled(
+            self._run(x, number, self.seed, batch, output, "criterion"), share, number
+        )
 
     def _scaled(self, loss: Any, share: float, number: int) -> Tensor:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
-            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-            raise LoadingError(
-                f"the loss must be a scalar tensor, got {got} on batch {number}: average or sum it over the batch."
+            got = (
+                f"shape {tuple(loss.shape)}"
+                if isinstance(loss, Tensor)
+                else f"a {type(loss).__name__}"
             )
-        if torch.is_grad_enabled() and not _unwrapped(loss).requires_grad and not self._held:  # a part may be unused
             raise LoadingError(
-                f"the loss on batch {number} is detached from the analysed parameters: it was made by .item(), .detach(), "
+                f"the loss must be a scalar tensor, got {got} on batch {number}: average or sum it "
+                f"over the batch."
+            )
+        if (
+            torch.is_grad_enabled() and not _unwrapped(loss).requires_grad and not self._held
+        ):  # a part may be unused
+            raise LoadingError(
+                f"the loss on batch {number} is detached from the analysed parameters: it was made "
+                f"by .item(), .detach(), "
                 "numpy or under no_grad, or does not use them."
             )
         return loss.reshape(()) * (share if self.reduction == "mean" else 1.0 / self.masks)
@@ -504,10 +622,18 @@ class ModelLandscape:
         given, own = self._given(x), own_parameters(self.model)
         total = x.new_zeros(()) + 0.0 * x[0]
         for name in self._trainable:
-            w = given[name] if name in given else batching.move(own[name].detach(), self.device, self.dtype)
+            w = (
+                given[name]
+                if name in given
+                else batching.move(own[name].detach(), self.device, self.dtype)
+            )
             c2 = sum(c for glob, c in self.l2.items() if fnmatchcase(name, glob))
             c1 = sum(c for glob, c in self.l1.items() if fnmatchcase(name, glob))
-            total = total + (0.5 * c2 * w.square().sum() if c2 else 0.0) + (c1 * w.abs().sum() if c1 else 0.0)
+            total = (
+                total
+                + (0.5 * c2 * w.square().sum() if c2 else 0.0)
+                + (c1 * w.abs().sum() if c1 else 0.0)
+            )
         return total
 
     def _seed(self, seed: int) -> None:
@@ -518,10 +644,14 @@ class ModelLandscape:
 
     def _check(self, x: Tensor, shape: str, fits: bool) -> None:
         if not fits:
-            raise ValueError(f"a point of {self.name} has shape {shape} with n = {self.dim}, got {tuple(x.shape)}.")
+            raise ValueError(
+                f"a point of {self.name} has shape {shape} with n = {self.dim}, got "
+                f"{tuple(x.shape)}."
+            )
         if x.dtype != self.dtype or x.device.type != self.device.type:
             raise ValueError(
-                f"a point of {self.name} is {self.dtype} on {self.device}, got {x.dtype} on {x.device}: "
+                f"a point of {self.name} is {self.dtype} on {self.device}, got {x.dtype} on "
+                f"{x.device}: "
                 "pass dtype= and device= to ModelLandscape, or move the point."
             )
 
@@ -534,7 +664,9 @@ def require_model(f: object, why: str, error: type[Exception] = ValueError) -> M
 
 
 def _unwrapped(t: Tensor) -> Tensor:
-    """What a tensor inside of vmap stands for: the wrapper does not say whether autograd outside follows it."""
+    """What a tensor inside of vmap stands for: the wrapper does not say whether autograd outside
+    follows it.
+    """
     while torch._C._functorch.is_batchedtensor(t):
         t = torch._C._functorch.get_unwrapped(t)
     return t

@@ -1,15 +1,19 @@
 """A model and its loss side by side, and the one rule of what is called with what.
 
-- loss(output, target): the batch is a pair (input, target), or a mapping or an object that has its target under one of
+- loss(output, target): the batch is a pair (input, target), or a mapping or an object that has its
+target under one of
   ``batches.TARGETS``; the rest of it is the input.
-- loss(model, batch): the loss does everything. A loss is taken for one of these by the names or the annotation of its two
-  arguments, or because the batch cannot be taken apart, or because loss(output, target) fails where this works.
+- loss(model, batch): the loss does everything. A loss is taken for one of these by the names or the
+annotation of its two
+  arguments, or because the batch cannot be taken apart, or because loss(output, target) fails where
+  this works.
 - no loss: model(**batch) gives the loss.
 
-A model is called with one input as it is: a tensor, a namedtuple, a PackedSequence, an object. A plain tuple or list is
-spread as positional arguments. A mapping is spread by keyword where ``forward`` takes these names, else it is one argument.
-Of an output, ``logits`` (or ``out``) is what a loss(output, target) sees, as an attribute or under that key, and the only
-tensor of a tuple; of a result, ``loss`` is the loss, as an attribute, under that key, or as a tuple's first entry.
+A model is called with one input as it is: a tensor, a namedtuple, a PackedSequence, an object. A
+plain tuple or list is spread as positional arguments. A mapping is spread by keyword where
+``forward`` takes these names, else it is one argument. Of an output, ``logits`` (or ``out``) is
+what a loss(output, target) sees, as an attribute or under that key, and the only tensor of a tuple;
+of a result, ``loss`` is the loss, as an attribute, under that key, or as a tuple's first entry.
 """
 
 import inspect
@@ -25,7 +29,8 @@ from landscape.landscapes.batches import Batch
 MODELS = ("model", "net", "module", "network", "policy", "agent", "actor")
 BATCHES = ("batch", "data", "rollout", "sample", "samples", "minibatch")
 RULE = (
-    "a model's output for loss(output, target) is a tensor, has .logits or a key 'logits', or is a tuple of one tensor; "
+    "a model's output for loss(output, target) is a tensor, has .logits or a key 'logits', or is a "
+    "tuple of one tensor; "
     "for anything else pass loss=lambda model, batch: ..."
 )
 
@@ -40,9 +45,13 @@ class Objective(nn.Module):
         self.takes_model = True if loss is None else _takes_model(loss)  # None: to be tried
 
     def forward(self, batch: Batch, output: Any = None, stage: str = "loss") -> Any:
-        """The loss of a batch; with ``stage="output"`` the model's output only, with ``"criterion"`` the loss of it."""
+        """The loss of a batch; with ``stage="output"`` the model's output only, with
+        ``"criterion"`` the loss of it.
+        """
         if self.criterion is None:
-            return scalar(self.model(**batch) if isinstance(batch, Mapping) else _called(self.model, batch))
+            return scalar(
+                self.model(**batch) if isinstance(batch, Mapping) else _called(self.model, batch)
+            )
         if self.takes_model is None:
             self.takes_model = self._tried(batch)
         if self.takes_model:
@@ -86,7 +95,12 @@ def scalar(result: Any) -> Any:
     """The loss of what a loss function, or a model that computes its own, has returned."""
     if isinstance(result, Mapping) and "loss" in result:
         return result["loss"]
-    if isinstance(result, tuple) and result and isinstance(result[0], Tensor) and result[0].numel() == 1:
+    if (
+        isinstance(result, tuple)
+        and result
+        and isinstance(result[0], Tensor)
+        and result[0].numel() == 1
+    ):
         return result[0]
     return result if isinstance(result, Tensor) else getattr(result, "loss", result)
 
@@ -127,9 +141,15 @@ def _takes_model(loss: Callable[..., Any]) -> bool | None:
     names = [p.name for p in parameters]
     annotation = parameters[0].annotation if parameters else None
     module = isinstance(annotation, type) and issubclass(annotation, nn.Module)
-    if module or names[:1] in [[name] for name in MODELS] or names[1:2] in [[name] for name in BATCHES]:
+    if (
+        module
+        or names[:1] in [[name] for name in MODELS]
+        or names[1:2] in [[name] for name in BATCHES]
+    ):
         return True
-    return False if getattr(function, "__module__", "").startswith(("torch.", "landscape.")) else None
+    return (
+        False if getattr(function, "__module__", "").startswith(("torch.", "landscape.")) else None
+    )
 
 
 def _bare(model: nn.Module) -> nn.Module:
@@ -141,4 +161,6 @@ def _bare(model: nn.Module) -> nn.Module:
 def _kind(output: Any) -> str:
     if isinstance(output, Mapping):
         return f"a {type(output).__name__} with the keys {', '.join(map(str, output))}"
-    return f"a {type(output).__name__}" + (f" of {len(output)}" if isinstance(output, tuple | list) else "")
+    return f"a {type(output).__name__}" + (
+        f" of {len(output)}" if isinstance(output, tuple | list) else ""
+    )

@@ -1,8 +1,9 @@
 """A point's tensors in the place of a module's own, for as long as anything may look at them.
 
-While a point is in place, forward, backward and second backward passes, recomputation and autograd Functions that call the
-module again all see the same tensors. Afterwards every module is as it was: parameters, buffers, and the plain attributes
-that hooks compute from parameters (pruning, the older weight normalisation) or that a forward pass leaves behind.
+While a point is in place, forward, backward and second backward passes, recomputation and autograd
+Functions that call the module again all see the same tensors. Afterwards every module is as it was:
+parameters, buffers, and the plain attributes that hooks compute from parameters (pruning, the older
+weight normalisation) or that a forward pass leaves behind.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,11 +34,14 @@ def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class Placed:
-    """The tensors of a module and of all below it, exchanged for others by ``put`` until ``restore``.
+    """The tensors of a module and of all below it, exchanged for others by ``put`` until
+    ``restore``.
 
     Args:
-        root: the module; a part that is used twice, or a tied parameter, is exchanged everywhere at once.
-        device, dtype: of what stands in the place of frozen parameters, buffers and plain tensor attributes.
+        root: the module; a part that is used twice, or a tied parameter, is exchanged everywhere at
+            once.
+        device, dtype: of what stands in the place of frozen parameters, buffers and plain tensor
+            attributes.
     """
 
     def __init__(self, root: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
@@ -46,7 +50,9 @@ class Placed:
         self.outer = {module: _OWN.get(module) for module in root.modules()}
         self.slots = list(_slots(root))
         self.buffers = list(_buffers(root))
-        self.fixed: dict[int, Tensor] = {}  # what stands in the place of parameters that are not given
+        self.fixed: dict[
+            int, Tensor
+        ] = {}  # what stands in the place of parameters that are not given
         for state in self.before:
             _OWN[state.module] = _own(state.module)
             state.move(device, dtype)
@@ -56,7 +62,8 @@ class Placed:
 
         Args:
             given: id of a parameter -> what takes its place; the others keep their values.
-            statistics: dotted name of a buffer -> what takes its place; buffers are copies, which a pass may change.
+            statistics: dotted name of a buffer -> what takes its place; buffers are copies, which a
+                pass may change.
         """
         there = dict(given)
         for slot in self.slots:
@@ -107,7 +114,9 @@ class _Before:
         self.buffers = dict(module._buffers)
 
     def move(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Plain tensor attributes on the device, floating-point ones in the dtype: constants that are no buffers."""
+        """Plain tensor attributes on the device, floating-point ones in the dtype: constants that
+        are no buffers.
+        """
         for name, value in self.attributes.items():
             if isinstance(value, Tensor):
                 vars(self.module)[name] = batching.move(value, device, dtype)
@@ -119,7 +128,10 @@ class _Before:
         for name, value in self.attributes.items():
             if now.get(name) is not value:
                 now[name] = value
-        holders: Any = ((self.module._parameters, self.parameters), (self.module._buffers, self.buffers))
+        holders: Any = (
+            (self.module._parameters, self.parameters),
+            (self.module._buffers, self.buffers),
+        )
         for holder, earlier in holders:
             for name, tensor in earlier.items():
                 if holder[name] is not tensor:

@@ -1,4 +1,5 @@
-"""A model's landscape at many points at once: all rows in one pass by vmap, or one by one where a module does not allow that.
+"""A model's landscape at many points at once: all rows in one pass by vmap, or one by one where a
+module does not allow that.
 
 X: (R, n), one point a row; what else a function takes has one part a row too.
 """
@@ -20,7 +21,8 @@ TOGETHER = 256  # rows of a pass that may have any number: each holds its own ac
 
 
 class Rows:
-    """The sum of some functions (x, ...) -> () at the rows of X. The first failure of vmap is the last: from then on rows go one by one.
+    """The sum of some functions (x, ...) -> () at the rows of X. The first failure of vmap is the
+    last: from then on rows go one by one.
 
     Memory: one function's graph at a time, of all rows.
     """
@@ -60,7 +62,9 @@ def _together(measure: Measure, function: Function, X: Tensor, rest: Sequence[Le
 
 
 def _one_by_one(measure: Measure, function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
-    return torch.stack([measure(function, x, [[t[i] for t in leaves] for leaves in rest]) for i, x in enumerate(X)])
+    return torch.stack(
+        [measure(function, x, [[t[i] for t in leaves] for leaves in rest]) for i, x in enumerate(X)]
+    )
 
 
 def _losses(function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:

@@ -1,4 +1,6 @@
-"""Which of a model's parameters a landscape is over, by globs over their names, and which cannot be."""
+"""Which of a model's parameters a landscape is over, by globs over their names, and which cannot
+be.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,14 +21,22 @@ def trainable(model: nn.Module, name: str) -> list[str]:
         LoadingError: there is none, or one has no shape or no values yet.
     """
     found = [k for k, p in model.named_parameters() if p.requires_grad]
-    lazy = [k for k, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
+    lazy = [
+        k for k, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)
+    ]
     if lazy:
-        raise LoadingError(f"parameter {lazy[0]} has no shape yet: run the model once before analysing it.")
+        raise LoadingError(
+            f"parameter {lazy[0]} has no shape yet: run the model once before analysing it."
+        )
     empty = [k for k, p in model.named_parameters() if k in found and p.is_meta]
     if empty:
-        raise LoadingError(f"parameter {empty[0]} is on the meta device and has no values: load the weights first.")
+        raise LoadingError(
+            f"parameter {empty[0]} is on the meta device and has no values: load the weights first."
+        )
     if not found:
-        raise LoadingError(f"{name} has no trainable parameter: set requires_grad=True on those to analyse.")
+        raise LoadingError(
+            f"{name} has no trainable parameter: set requires_grad=True on those to analyse."
+        )
     return found
 
 
@@ -44,14 +54,17 @@ def select(model: nn.Module, among: list[str], include: Globs, exclude: Globs | 
     complex_ = [k for k, p in model.named_parameters() if k in names and p.is_complex()]
     if complex_:
         raise LoadingError(
-            f"parameter {complex_[0]} is complex: a landscape is a function of real numbers. Store real and imaginary parts."
+            f"parameter {complex_[0]} is complex: a landscape is a function of real numbers. Store "
+            f"real and imaginary parts."
         )
     if not names:
         raise ValueError(f"include={include!r} and exclude={exclude!r} leave no parameter.")
     return names
 
 
-def coefficients(option: str, terms: Mapping[str, float] | None, among: list[str]) -> dict[str, float]:
+def coefficients(
+    option: str, terms: Mapping[str, float] | None, among: list[str]
+) -> dict[str, float]:
     """A regulariser's {glob: coefficient}.
 
     Raises:
@@ -59,7 +72,9 @@ def coefficients(option: str, terms: Mapping[str, float] | None, among: list[str
         ValueError: a glob that matches nothing, or a coefficient that is not finite.
     """
     if terms is not None and not isinstance(terms, Mapping):
-        raise TypeError(f"{option} must map globs to coefficients, {{'*.weight': 1e-4}} say, got {terms!r}.")
+        raise TypeError(
+            f"{option} must map globs to coefficients, {{'*.weight': 1e-4}} say, got {terms!r}."
+        )
     found = dict(terms or {})
     for glob, c in found.items():
         if not math.isfinite(c):
@@ -69,7 +84,9 @@ def coefficients(option: str, terms: Mapping[str, float] | None, among: list[str
 
 
 def common_dtype(parameters: Sequence[nn.Parameter]) -> torch.dtype:
-    """The one to which all can be promoted; at least float32: second derivatives in half precision are noise."""
+    """The one to which all can be promoted; at least float32: second derivatives in half precision
+    are noise.
+    """
     dtype = torch.float32
     for parameter in parameters:
         dtype = torch.promote_types(dtype, parameter.dtype)
@@ -84,7 +101,9 @@ def some(names: Sequence[str]) -> str:
 def _require_matches(option: str, globs: tuple[str, ...], among: list[str]) -> None:
     for glob in globs:
         if not any(fnmatchcase(k, glob) for k in among):
-            raise ValueError(f"{option} glob {glob!r} matches no trainable parameter; there are {some(among)}.")
+            raise ValueError(
+                f"{option} glob {glob!r} matches no trainable parameter; there are {some(among)}."
+            )
 
 
 def _globs(globs: Globs) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""What a pass over a landscape's data may disturb in a loop that runs beside it: random states, and a loader's one iterator."""
+"""What a pass over a landscape's data may disturb in a loop that runs beside it: random states, and
+a loader's one iterator.
+"""
 
 import random
 from collections.abc import Iterator
@@ -15,22 +17,36 @@ def require_own_loader(f: Landscape) -> None:
     """Raise a ValueError if f reads its data by an iterator that only one loop can have."""
     if getattr(_loader(f), "persistent_workers", False):
         raise ValueError(
-            "f's DataLoader has persistent_workers=True, whose one iterator is the loop's own: give f a loader of its own."
+            "f's DataLoader has persistent_workers=True, whose one iterator is the loop's own: "
+            "give f a loader of its own."
         )
 
 
 @contextmanager
 def undisturbed(f: Landscape) -> Iterator[None]:
-    """Evaluate f and leave every random state that a loop can feel as it was; autocast is off inside."""
+    """Evaluate f and leave every random state that a loop can feel as it was; autocast is off
+    inside.
+    """
     loader = _loader(f)
-    parts = [loader, getattr(loader, "sampler", None), getattr(getattr(loader, "batch_sampler", None), "sampler", None)]
-    found = {id(g): g for g in (getattr(p, "generator", None) for p in parts) if isinstance(g, torch.Generator)}
+    parts = [
+        loader,
+        getattr(loader, "sampler", None),
+        getattr(getattr(loader, "batch_sampler", None), "sampler", None),
+    ]
+    found = {
+        id(g): g
+        for g in (getattr(p, "generator", None) for p in parts)
+        if isinstance(g, torch.Generator)
+    }
     states = [(g, g.get_state()) for g in found.values()]
     python, numpy = random.getstate(), np.random.get_state()
     cuda = [f.device.index or 0] if f.device.type == "cuda" else []
     own = isinstance(loader, list | tuple)  # torch's state is then seen to by f's evaluation
     try:
-        with torch.random.fork_rng(devices=cuda, enabled=not own), torch.autocast(f.device.type, enabled=False):
+        with (
+            torch.random.fork_rng(devices=cuda, enabled=not own),
+            torch.autocast(f.device.type, enabled=False),
+        ):
             yield
     finally:
         random.setstate(python)

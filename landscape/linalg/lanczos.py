@@ -242,7 +242,7 @@ def certify_below(
     if known.vectors.shape[0] != n:
         raise ValueError(
             f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the "
-            "same H."
+            f"same H."
         )
     whole(1, max_products=1 if max_products is None else max_products)
     if not np.isfinite(level):

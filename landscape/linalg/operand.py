@@ -53,7 +53,7 @@ def as_operator(H: Operator | Tensor) -> Operator:
     if H.dtype not in FLOATS:
         raise ValueError(
             f"H must be float32 or float64, got {H.dtype}: convert it, or the point it is formed "
-            "at."
+            f"at."
         )
     if not isinstance(H, Tensor):
         return H

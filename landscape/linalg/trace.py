@@ -49,7 +49,7 @@ def trace(
     if probes < 6:
         raise ValueError(
             f"probes must be at least 6, got {probes}: a third are samples, one has no standard "
-            "error."
+            f"error."
         )
     if n <= probes:
         return _exact(A, progress)

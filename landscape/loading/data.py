@@ -1,8 +1,10 @@
-"""Data by a spec: ``digits``, a file of arrays, or a user's own Python, as a list of micro-batches (x, y).
+"""Data by a spec: ``digits``, a file of arrays, or a user's own Python, as a list of micro-batches
+(x, y).
 
-Arrays are put in a seeded order before they are cut: sorted classes would make every micro-batch another population,
-and the spread between micro-batches is what data-sampling errors are estimated from. Nothing is dropped; the last
-batch may be shorter. A non-finite number is a NumericalError that names its array and index.
+Arrays are put in a seeded order before they are cut: sorted classes would make every micro-batch
+another population, and the spread between micro-batches is what data-sampling errors are estimated
+from. Nothing is dropped; the last batch may be shorter. A non-finite number is a NumericalError
+that names its array and index.
 """
 
 import csv
@@ -24,7 +26,14 @@ from landscape.loading import userfiles
 from landscape.rng import seeded
 from landscape.zoo import packaged
 
-PAIRS = (("x", "y"), ("X", "y"), ("inputs", "targets"), ("inputs", "labels"), ("images", "labels"), ("data", "target"))
+PAIRS = (
+    ("x", "y"),
+    ("X", "y"),
+    ("inputs", "targets"),
+    ("inputs", "labels"),
+    ("images", "labels"),
+    ("data", "target"),
+)
 SUFFIXES = (".npz", ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".csv")
 
 
@@ -32,15 +41,19 @@ def load_data(spec: str, batch_size: int | None = None, seed: int = 0) -> list[B
     """The micro-batches that ``spec`` names.
 
     Args:
-        spec: ``digits``; ``file.npz``, ``file.safetensors`` or ``file.pt`` with x and y (``file.npz:x=images,y=labels``
-            for other names); ``file.csv``, target in the last column (or ``file.csv:target=price``);
-            ``pkg.mod:attr`` or ``file.py:attr``: a DataLoader, a Dataset, a pair (x, y) of tensors, a list of batches,
-            or a function without arguments that returns one of these. A DataLoader is read once, its order frozen.
-        batch_size: samples a micro-batch; None: 16 micro-batches of at most 256, or as a DataLoader or list has them.
+        spec: ``digits``; ``file.npz``, ``file.safetensors`` or ``file.pt`` with x and y
+            (``file.npz:x=images,y=labels`` for other names); ``file.csv``, target in the last
+            column (or ``file.csv:target=price``); ``pkg.mod:attr`` or ``file.py:attr``: a
+            DataLoader, a Dataset, a pair (x, y) of tensors, a list of batches, or a function
+            without arguments that returns one of these. A DataLoader is read once, its order
+            frozen.
+        batch_size: samples a micro-batch; None: 16 micro-batches of at most 256, or as a DataLoader
+            or list has them.
         seed: of the order of arrays, and of the random state a user's function sees.
 
     Raises:
-        ValueError: an unknown spec or option, or a batch size below 1 or for batches that cannot be cut again.
+        ValueError: an unknown spec or option, or a batch size below 1 or for batches that cannot be
+            cut again.
         LoadingError: data that cannot be read, are empty, or whose x and y differ in length.
         NumericalError: a NaN or infinity in the data.
     """
@@ -52,7 +65,11 @@ def load_data(spec: str, batch_size: int | None = None, seed: int = 0) -> list[B
     if userfiles.is_python(spec):
         return _from_python(spec, batch_size, seed)
     name, options = _file_spec(spec)
-    x, y = _from_csv(Path(name), options) if name.endswith(".csv") else _from_arrays(Path(name), options)
+    x, y = (
+        _from_csv(Path(name), options)
+        if name.endswith(".csv")
+        else _from_arrays(Path(name), options)
+    )
     require_pair(x, y, name)
     return batching.cut(x, y, batch_size, seed)
 
@@ -61,9 +78,13 @@ def require_pair(x: Tensor, y: Tensor, source: str) -> None:
     """Raise unless x and y have the same positive number of samples and are finite."""
     for name, tensor in (("x", x), ("y", y)):
         if tensor.ndim == 0:
-            raise LoadingError(f"{name} of {source} is a single number, and should have a row a sample.")
+            raise LoadingError(
+                f"{name} of {source} is a single number, and should have a row a sample."
+            )
     if len(x) != len(y):
-        raise LoadingError(f"{source} has {len(x)} inputs and {len(y)} targets: there must be one target an input.")
+        raise LoadingError(
+            f"{source} has {len(x)} inputs and {len(y)} targets: there must be one target an input."
+        )
     if len(x) == 0:
         raise LoadingError(f"{source} is empty: it has no samples.")
     require_finite(x, f"x of {source}")
@@ -78,7 +99,10 @@ def require_finite(tensor: Tensor, name: str) -> None:
     if not bool(finite.all()):
         index = tuple(int(i) for i in (~finite).nonzero()[0])
         count = int((~finite).sum())
-        raise NumericalError(f"{name} is {tensor[index].item()} at index {index}, {count} such in all: mend the data.")
+        raise NumericalError(
+            f"{name} is {tensor[index].item()} at index {index}, {count} such in all: mend the "
+            f"data."
+        )
 
 
 # ---- files
@@ -102,18 +126,29 @@ def _from_arrays(path: Path, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
         if option not in ("x", "y"):
             raise ValueError(f"data file {path} has no option {option!r}: x and y name its arrays.")
     tree = files.read_tree(path)
-    found = {str(k): v for k, v in tree.items() if isinstance(v, Tensor)} if isinstance(tree, dict) else {}
+    found = (
+        {str(k): v for k, v in tree.items() if isinstance(v, Tensor)}
+        if isinstance(tree, dict)
+        else {}
+    )
     pair = next((p for p in PAIRS if p[0] in found and p[1] in found), ("x", "y"))
     names = (str(options.get("x", pair[0])), str(options.get("y", pair[1])))
     for option, name in zip(("x", "y"), names, strict=True):
         if name not in found:
             raise LoadingError(
-                f"{path} has no array {name!r} for {option}; it has {files.few(list(found), 8) or 'none'}. "
+                f"{path} has no array {name!r} for {option}; it has "
+                f"{files.few(list(found), 8) or 'none'}. "
                 f"Name them: --data {path}:x=NAME,y=NAME."
             )
         tensor = found[name]
-        if tensor.layout != torch.strided or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.itemsize:
-            raise LoadingError(f"{name} of {path} is no plain array: it is sparse, or repeats few numbers by strides.")
+        if (
+            tensor.layout != torch.strided
+            or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.itemsize
+        ):
+            raise LoadingError(
+                f"{name} of {path} is no plain array: it is sparse, or repeats few numbers by "
+                f"strides."
+            )
     return found[names[0]], found[names[1]]
 
 
@@ -121,15 +156,25 @@ def _from_csv(path: Path, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """Columns of numbers, an optional header; a target of whole numbers is int64."""
     for option in options:
         if option != "target":
-            raise ValueError(f"data file {path} has no option {option!r}: target names the column to predict.")
+            raise ValueError(
+                f"data file {path} has no option {option!r}: target names the column to predict."
+            )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [(i, row) for i, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)]
+            rows = [
+                (i, row)
+                for i, row in enumerate(csv.reader(file), 1)
+                if any(cell.strip() for cell in row)
+            ]
     except FileNotFoundError:
         raise LoadingError(f"there is no file {path}. Check the path.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LoadingError(f"{path} cannot be read as CSV: {specs.one_line(error)}.") from None
-    header = [cell.strip() for cell in rows[0][1]] if rows and not all(map(_is_number, rows[0][1])) else None
+    header = (
+        [cell.strip() for cell in rows[0][1]]
+        if rows and not all(map(_is_number, rows[0][1]))
+        else None
+    )
     rows = rows[1:] if header else rows
     if not rows:
         raise LoadingError(f"{path} is empty: it has no samples.")
@@ -160,13 +205,17 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _numbers(path: Path, line: int, row: list[str], width: int, header: list[str] | None) -> list[float]:
+def _numbers(
+    path: Path, line: int, row: list[str], width: int, header: list[str] | None
+) -> list[float]:
     if len(row) != width:
         raise LoadingError(f"{path}:{line} has {len(row)} cells, the first row has {width}.")
     for i, cell in enumerate(row):
         if not _is_number(cell):
             name = header[i] if header and i < len(header) else str(i + 1)
-            raise LoadingError(f"{path}:{line}: {specs.one_line(cell, 40)!r} in column {name} is not a number.")
+            raise LoadingError(
+                f"{path}:{line}: {specs.one_line(cell, 40)!r} in column {name} is not a number."
+            )
     return [float(cell) for cell in row]
 
 
@@ -184,7 +233,8 @@ def _from_python(spec: str, batch_size: int | None, seed: int) -> list[Batch]:
             return _from_whole(found, batch_size, seed, spec)
         if not isinstance(found, Iterable) or isinstance(found, str | bytes | dict | Tensor):
             raise LoadingError(
-                f"{spec} is a {type(found).__name__}: data are a DataLoader, a Dataset, a pair (x, y) of tensors or a "
+                f"{spec} is a {type(found).__name__}: data are a DataLoader, a Dataset, a pair (x, "
+                f"y) of tensors or a "
                 "list of batches."
             )
         batches = list(found)

@@ -1,4 +1,6 @@
-"""Families of landscapes from what is written on one line: a built-in name, or a user's own function."""
+"""Families of landscapes from what is written on one line: a built-in name, or a user's own
+function.
+"""
 
 import hashlib
 import inspect
@@ -16,7 +18,8 @@ def named(spec: str, seed: int = 0, **options: Any) -> Family:
     """The family that ``spec`` writes: a built-in name, ``file.py:family`` or ``pkg.mod:family``.
 
     Args:
-        spec: what it names is called as ``family(dim, seed, **options)`` and gives a FunctionLandscape.
+        spec: what it names is called as ``family(dim, seed, **options)`` and gives a
+            FunctionLandscape.
         seed: of the global random state while it runs.
 
     Raises:
@@ -29,12 +32,15 @@ def named(spec: str, seed: int = 0, **options: Any) -> Family:
     function, source = userfiles.resolve(spec)
     attribute = spec.rpartition(":")[2]
     if not callable(function):
-        raise LoadingError(f"{spec} is a {type(function).__name__}, not a function family(dim, seed) -> landscape.")
+        raise LoadingError(
+            f"{spec} is a {type(function).__name__}, not a function family(dim, seed) -> landscape."
+        )
     try:
         inspect.signature(function).bind(1, 0, **options)
     except TypeError as error:
         raise LoadingError(
-            f"{spec} does not take (dim, seed{''.join(f', {k}=' for k in options)}): {error}. A family is family(dim, seed)."
+            f"{spec} does not take (dim, seed{''.join(f', {k}=' for k in options)}): {error}. A "
+            f"family is family(dim, seed)."
         ) from None
 
     def build(dim: int, number: int) -> FunctionLandscape:
@@ -43,4 +49,6 @@ def named(spec: str, seed: int = 0, **options: Any) -> Family:
         return made
 
     code = Path(source).read_bytes() if source.endswith(".py") else b""
-    return Family(attribute, build, fingerprint=hashlib.sha256(code).hexdigest()[:16] if code else "")
+    return Family(
+        attribute, build, fingerprint=hashlib.sha256(code).hexdigest()[:16] if code else ""
+    )

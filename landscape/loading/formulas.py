@@ -1,11 +1,13 @@
-"""A user's own formula as a landscape: its domain on one line, and a look at the formula before anything rests on it.
+"""A user's own formula as a landscape: its domain on one line, and a look at the formula before
+anything rests on it.
 
 A formula is fn(x), a torch function of points (..., n) -> (...). A domain is written as
 
-    space, space:SPREAD     all of R^n; starts are drawn from a normal distribution of that standard deviation
-    box:LOW,HIGH            the same bounds in every coordinate; box:LOW,HIGH;LOW,HIGH gives each coordinate its own
-    torus, torus:PERIOD     of period 2 pi where none is given; torus:PERIOD;PERIOD gives each coordinate its own
-    sphere, sphere:RADIUS   of radius 1 where none is given
+    space, space:SPREAD     all of R^n; starts are drawn from a normal distribution of that standard
+    deviation box:LOW,HIGH            the same bounds in every coordinate; box:LOW,HIGH;LOW,HIGH
+    gives each coordinate its own torus, torus:PERIOD     of period 2 pi where none is given;
+    torus:PERIOD;PERIOD gives each coordinate its own sphere, sphere:RADIUS   of radius 1 where none
+    is given
 
 with numbers such as 2, 1e-3, pi, 2pi, -pi/2.
 """
@@ -45,7 +47,10 @@ POSITIONAL = (
 )
 SAMPLES = 1_000  # points at which it is asked whether the formula is finite
 COORDINATES = 1_000_000  # most numbers in them
-PERIOD_NOTE, PERIOD_ERROR = 1e-8, 1e-2  # change over a period, relative to the formula's range, that is told, refused
+PERIOD_NOTE, PERIOD_ERROR = (
+    1e-8,
+    1e-2,
+)  # change over a period, relative to the formula's range, that is told, refused
 
 
 def domain(spec: str, dim: int) -> Domain:
@@ -57,23 +62,32 @@ def domain(spec: str, dim: int) -> Domain:
     name, colon, text = spec.strip().partition(":")
     if name not in FORMS:
         raise ValueError(
-            f"unknown domain {spec!r}.{specs.closest(name, FORMS)} Write space, box:LOW,HIGH, torus:PERIOD or sphere:RADIUS."
+            f"unknown domain {spec!r}.{specs.closest(name, FORMS)} Write space, box:LOW,HIGH, "
+            f"torus:PERIOD or sphere:RADIUS."
         )
-    rows = [[number(part, f"domain {spec!r}") for part in row.split(",")] for row in text.split(";")] if colon else []
+    rows = (
+        [[number(part, f"domain {spec!r}") for part in row.split(",")] for row in text.split(";")]
+        if colon
+        else []
+    )
     width = 2 if name == "box" else 1
     if any(len(row) != width for row in rows) or (name == "box" and not rows):
         raise ValueError(f"domain {spec!r}: write {FORMS[name]}.")
     each = len(rows) > 1
     if each and (name not in ("box", "torus") or len(rows) != dim):
         wanted = f"one, or one for each of {dim} coordinates" if name in ("box", "torus") else "one"
-        raise ValueError(f"domain {spec!r} has {len(rows)} places, separated by ';', and needs {wanted}.")
+        raise ValueError(
+            f"domain {spec!r} has {len(rows)} places, separated by ';', and needs {wanted}."
+        )
     if name == "sphere" and dim < 2:
         raise ValueError("domain sphere needs dim 2 or more: the sphere in R^1 is two points.")
     if name == "box" and any(row[0] >= row[1] for row in rows):
         raise ValueError(f"domain {spec!r} needs LOW below HIGH in every coordinate.")
     if name != "box" and any(row[0] <= 0 for row in rows):
         raise ValueError(f"domain {spec!r} needs a number above zero.")
-    columns: list[Bounds] = [tuple(column) if each else column[0] for column in zip(*rows, strict=True)]
+    columns: list[Bounds] = [
+        tuple(column) if each else column[0] for column in zip(*rows, strict=True)
+    ]
     if name == "box":
         return Box(*columns)
     if name == "torus":
@@ -91,7 +105,11 @@ def number(text: str, what: str) -> float:
     match = re.fullmatch(r"([+-]?)(\d*\.?\d*)\*?pi(?:/(\d+\.?\d*))?", text.strip())
     try:
         sign, factor, divisor = match.groups() if match else ("", "", None)
-        value = float(text) if match is None else math.pi * float(f"{sign}{factor or 1}") / float(divisor or 1)
+        value = (
+            float(text)
+            if match is None
+            else math.pi * float(f"{sign}{factor or 1}") / float(divisor or 1)
+        )
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"{what}: {specs.one_line(text, 60)!r} is not a number.") from None
     if not math.isfinite(value):
@@ -102,8 +120,9 @@ def number(text: str, what: str) -> float:
 def is_formula(found: Any, settings: Mapping[str, Any], dim: int | None) -> bool:
     """Whether a callable is a formula fn(x) and no factory.
 
-    It is one where exactly one positional parameter has neither a default nor a setting, or where a dimension is given
-    and there is any positional parameter but ``dim``. A class is always a factory.
+    It is one where exactly one positional parameter has neither a default nor a setting, or where a
+    dimension is given and there is any positional parameter but ``dim``. A class is always a
+    factory.
     """
     if isinstance(found, type):
         return False
@@ -112,7 +131,9 @@ def is_formula(found: Any, settings: Mapping[str, Any], dim: int | None) -> bool
         return dim is not None
     given = {*settings, "dim"} if dim is not None and takes_dim(found) else set(settings)
     places = [p for p in parameters if p.kind in POSITIONAL and p.name not in given]
-    needed = [p for p in places if p.default is p.empty and p.kind is not inspect.Parameter.VAR_POSITIONAL]
+    needed = [
+        p for p in places if p.default is p.empty and p.kind is not inspect.Parameter.VAR_POSITIONAL
+    ]
     return len(needed) == 1 or (dim is not None and "dim" not in given and bool(places))
 
 
@@ -144,12 +165,15 @@ def build(
     name = spec.rpartition(":")[2]
     if dim is None:
         raise ValueError(
-            f"{spec} takes one argument: pass --dim N to search it as a formula fn(x), or --set for a factory's argument."
+            f"{spec} takes one argument: pass --dim N to search it as a formula fn(x), or --set "
+            f"for a factory's argument."
         )
     try:
         inspect.signature(function).bind(None, **settings)
     except TypeError as error:
-        raise ValueError(f"--dim calls {spec} as a formula fn(x), with --set for other arguments: {error}.") from None
+        raise ValueError(
+            f"--dim calls {spec} as a formula fn(x), with --set for other arguments: {error}."
+        ) from None
     except ValueError:  # some builtins tell no signature
         pass
     bound = functools.partial(function, **settings) if settings else function
@@ -157,24 +181,34 @@ def build(
 
 
 def fingerprint(f: FunctionLandscape, source: str, settings: Mapping[str, Any]) -> str:
-    """SHA-256 over the formula's file, or its text where it has none, and all that was set; 16 hexadecimal digits."""
-    path = Path(source) if source.endswith(".py") else Path(getattr(sys.modules.get(source), "__file__", None) or "")
+    """SHA-256 over the formula's file, or its text where it has none, and all that was set; 16
+    hexadecimal digits.
+    """
+    path = (
+        Path(source)
+        if source.endswith(".py")
+        else Path(getattr(sys.modules.get(source), "__file__", None) or "")
+    )
     text = path.read_bytes() if path.is_file() else str(getattr(f, "formula", source)).encode()
     where = None if f.domain == Space() else f.domain
     chosen = json.dumps(dict(settings), sort_keys=True, default=str)
-    return hashlib.sha256(b"\0".join([text, f"{f.name}|{f.dim}|{where}|{chosen}".encode()])).hexdigest()[:16]
+    return hashlib.sha256(
+        b"\0".join([text, f"{f.name}|{f.dim}|{where}|{chosen}".encode()])
+    ).hexdigest()[:16]
 
 
 def probe(f: FunctionLandscape, source: str, seed: int = 0) -> list[str]:
-    """Try a user's formula at points drawn from its domain; notes on what is odd but in nobody's way.
+    """Try a user's formula at points drawn from its domain; notes on what is odd but in nobody's
+    way.
 
     Args:
         source: the file or module it comes from, for errors that point at its lines.
         seed: of the points.
 
     Raises:
-        LoadingError: it raises, gives no tensor of one number a point, gives another number alone than in a batch or
-            a second time, loses the dtype or the derivative of x, or has not the period of its torus.
+        LoadingError: it raises, gives no tensor of one number a point, gives another number alone
+            than in a batch or a second time, loses the dtype or the derivative of x, or has not the
+            period of its torus.
         NumericalError: it is nowhere finite, or has no second derivative.
 
     Cost: about 2,000 evaluations in batches, and the derivatives of four.
@@ -192,7 +226,9 @@ class _Probe:
         space = f.domain
         with userfiles.guarded(source):
             self.x = space.sample(count, f.dim, torch.Generator("cpu").manual_seed(seed), f.dtype)
-        self.few = self.x[: 5 if f.dim == 4 else 4]  # as many points as coordinates would hide a wrong axis
+        self.few = self.x[
+            : 5 if f.dim == 4 else 4
+        ]  # as many points as coordinates would hide a wrong axis
 
     def run(self) -> list[str]:
         self._batched()
@@ -200,13 +236,15 @@ class _Probe:
         finite = torch.isfinite(values)
         if not bool(finite.any()):
             raise NumericalError(
-                f"{self.f.name} is NaN or infinite at all {len(values):,} points drawn from its domain: pass another --domain."
+                f"{self.f.name} is NaN or infinite at all {len(values):,} points drawn from its "
+                f"domain: pass another --domain."
             )
         notes = [*self._period(values[finite]), *self._gradient(self.x[finite], values[finite])]
         holes = len(values) - int(finite.sum())
         if holes:
             notes.append(
-                f"the formula is NaN or infinite at {holes:,} of {len(values):,} points drawn from its domain "
+                f"the formula is NaN or infinite at {holes:,} of {len(values):,} points drawn from "
+                f"its domain "
                 f"({100 * holes / len(values):.2g} %)"
             )
         return notes
@@ -218,30 +256,41 @@ class _Probe:
             with userfiles.guarded(self.source):
                 y = self.f.function(self.f.domain.chart(x))
         except LoadingError as error:
-            raise LoadingError(f"{error} (the formula was called {how} {shape}; it must take (..., n))") from error
+            raise LoadingError(
+                f"{error} (the formula was called {how} {shape}; it must take (..., n))"
+            ) from error
         if not isinstance(y, Tensor):
             raise LoadingError(
-                f"{self.f.name} gave a {type(y).__name__} for points {shape}, not a tensor: compute with torch throughout."
+                f"{self.f.name} gave a {type(y).__name__} for points {shape}, not a tensor: "
+                f"compute with torch throughout."
             )
         if y.shape != x.shape[:-1]:
             raise LoadingError(
-                f"{self.f.name} is not batched: it gave shape {tuple(y.shape)} for points {shape}, not {shape[:-1]}; "
+                f"{self.f.name} is not batched: it gave shape {tuple(y.shape)} for points {shape}, "
+                f"not {shape[:-1]}; "
                 "index coordinates as x[..., i] and sum over dim=-1."
             )
         if y.dtype != x.dtype:
-            raise LoadingError(f"{self.f.name} gave {y.dtype} for points of {x.dtype}: keep the dtype of x.")
+            raise LoadingError(
+                f"{self.f.name} gave {y.dtype} for points of {x.dtype}: keep the dtype of x."
+            )
         return y
 
     def _batched(self) -> None:
         singles = torch.stack([self._values(x, "on one point").detach() for x in self.few])
         again = torch.stack([self._values(x, "on one point").detach() for x in self.few])
         if not torch.allclose(singles, again, rtol=1e-6, atol=0, equal_nan=True):
-            raise LoadingError(f"{self.f.name} gave two values at the same point: a formula must not be random.")
+            raise LoadingError(
+                f"{self.f.name} gave two values at the same point: a formula must not be random."
+            )
         together = self._values(self.few, "on a batch of points")
         size = float(torch.nan_to_num(singles, 0.0, 0.0, 0.0).abs().max())
-        if not torch.allclose(together.detach(), singles, rtol=1e-4, atol=1e-5 * size, equal_nan=True):
+        if not torch.allclose(
+            together.detach(), singles, rtol=1e-4, atol=1e-5 * size, equal_nan=True
+        ):
             raise LoadingError(
-                f"{self.f.name} is not batched: points give other values together than alone; index coordinates as "
+                f"{self.f.name} is not batched: points give other values together than alone; "
+                f"index coordinates as "
                 "x[..., i] and sum over dim=-1."
             )
 
@@ -250,16 +299,22 @@ class _Probe:
             return []
         here = self._values(self.few, "on a batch").detach()
         period = self.f.domain.size(self.f.dim).to(self.few)
-        moved = torch.stack([self._values(x + period.diag(), "on a batch").detach() for x in self.few])
+        moved = torch.stack(
+            [self._values(x + period.diag(), "on a batch").detach() for x in self.few]
+        )
         change = float(torch.nan_to_num(moved - here[:, None], 0.0, 0.0, 0.0).abs().max())
         span = max(float(values.max() - values.min()), 1e-300)
         if change > PERIOD_ERROR * span:
             raise LoadingError(
-                f"{self.f.name} has not the period of its torus: over one period it changes by {change:.3g}, of a range of "
+                f"{self.f.name} has not the period of its torus: over one period it changes by "
+                f"{change:.3g}, of a range of "
                 f"{span:.3g}; pass --domain torus:PERIOD or a box."
             )
         if change > max(PERIOD_NOTE, 1e3 * torch.finfo(self.few.dtype).eps) * span:
-            return [f"over one period of the torus the formula changes by {change:.2g}; torus:2pi is written so"]
+            return [
+                f"over one period of the torus the formula changes by {change:.2g}; torus:2pi is "
+                f"written so"
+            ]
         return []
 
     def _gradient(self, x: Tensor, values: Tensor) -> list[str]:
@@ -270,17 +325,24 @@ class _Probe:
             if not y.requires_grad:
                 if float(values.detach().max() - values.detach().min()) > 0:
                     raise LoadingError(
-                        f"{self.f.name} is detached from x: it goes through .item(), .detach(), float() or numpy on the way; "
+                        f"{self.f.name} is detached from x: it goes through .item(), .detach(), "
+                        f"float() or numpy on the way; "
                         "compute with torch throughout."
                     )
                 return ["the formula has the same value at every point drawn"]
             (g,) = self._derivative(y.sum(), x)
         smooth = torch.isfinite(g).all(-1)
         if not bool(smooth.any()):
-            raise NumericalError(f"the gradient of {self.f.name} is NaN or infinite wherever its value is finite.")
+            raise NumericalError(
+                f"the gradient of {self.f.name} is NaN or infinite wherever its value is finite."
+            )
         self._second(x.detach()[smooth][: len(self.few)])
         bad = int((~smooth).sum())
-        return [f"the gradient is NaN or infinite at {bad:,} points where the formula is finite"] if bad else []
+        return (
+            [f"the gradient is NaN or infinite at {bad:,} points where the formula is finite"]
+            if bad
+            else []
+        )
 
     def _second(self, x: Tensor) -> None:
         x = x.requires_grad_(True)
@@ -293,10 +355,13 @@ class _Probe:
                 else 0 * g
             )
         if not bool(torch.isfinite(h).any()):
-            raise NumericalError(f"the second derivative of {self.f.name} is NaN or infinite wherever it was tried.")
+            raise NumericalError(
+                f"the second derivative of {self.f.name} is NaN or infinite wherever it was tried."
+            )
         if bool((h == 0).all()) and bool((g != 0).any()):
             raise NumericalError(
-                f"{self.f.name} has no second derivative: its gradient stays the same around every point tried, as that of abs, relu "
+                f"{self.f.name} has no second derivative: its gradient stays the same around every "
+                f"point tried, as that of abs, relu "
                 "or a step that is detached from x."
             )
 
@@ -305,5 +370,7 @@ class _Probe:
             (g,) = torch.autograd.grad(y, x, create_graph=create_graph, allow_unused=True)
         except (RuntimeError, NotImplementedError) as error:
             order = "derivative" if create_graph else "second derivative"
-            raise NumericalError(f"{self.f.name} has no {order}: {specs.one_line(error, 160)}") from error
+            raise NumericalError(
+                f"{self.f.name} has no {order}: {specs.one_line(error, 160)}"
+            ) from error
         return (torch.zeros_like(x) if g is None else g,)

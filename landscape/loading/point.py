@@ -1,8 +1,9 @@
-"""A point of a landscape from what a user writes: coordinates, a file of numbers, a checkpoint, or nothing.
+"""A point of a landscape from what a user writes: coordinates, a file of numbers, a checkpoint, or
+nothing.
 
-``1,-2.5,pi/2``: one number a coordinate. ``.npy``, or ``.npz`` with one array: n numbers in any shape. A run folder: the
-point that it is about. For a model any checkpoint that fits it: the point is its analysed parameters, and the model
-stays as it was.
+``1,-2.5,pi/2``: one number a coordinate. ``.npy``, or ``.npz`` with one array: n numbers in any
+shape. A run folder: the point that it is about. For a model any checkpoint that fits it: the point
+is its analysed parameters, and the model stays as it was.
 """
 
 import re
@@ -22,7 +23,8 @@ from landscape.points.classify import StationaryPoint
 
 
 def read(spec: str, f: Landscape, what: str = "the point") -> Tensor:
-    """The point (n,) that ``spec`` writes, in the landscape's dtype, inside its domain; ``what`` is what an error names.
+    """The point (n,) that ``spec`` writes, in the landscape's dtype, inside its domain; ``what`` is
+    what an error names.
 
     Raises:
         ValueError: not n numbers, or outside the domain.
@@ -38,14 +40,18 @@ def read(spec: str, f: Landscape, what: str = "the point") -> Tensor:
         if not bool(torch.isfinite(x).all()):
             raise NumericalError(f"{what}: {spec} holds a NaN or infinity.")
     elif _numbers(spec):
-        x = torch.tensor([number(part, what) for part in spec.split(",")], dtype=torch.float64, device="cpu")
+        x = torch.tensor(
+            [number(part, what) for part in spec.split(",")], dtype=torch.float64, device="cpu"
+        )
     else:
         raise ValueError(
-            f"{what}: {spec!r} is neither numbers with commas between them nor a .npy or .npz file nor a run."
+            f"{what}: {spec!r} is neither numbers with commas between them nor a .npy or .npz file "
+            f"nor a run."
         )
     if len(x) != f.dim:
         raise ValueError(
-            f"{what}: coordinates of {f.name}: {f.dim:,}, given in {specs.one_line(spec, 60)}: {len(x):,}."
+            f"{what}: coordinates of {f.name}: {f.dim:,}, given in {specs.one_line(spec, 60)}: "
+            f"{len(x):,}."
         )
     x = x.to(device=f.device, dtype=f.dtype)
     if not bool(f.domain.contains(x)):
@@ -69,7 +75,8 @@ def draw(f: Landscape, seed: int) -> Tensor:
 
 
 def walk(spec: str, f: Landscape, what: str = "the trajectory") -> Tensor:
-    """The points (t, n) of a trajectory: a .npy file of that shape, or a folder of points, each as ``read`` takes it, by name.
+    """The points (t, n) of a trajectory: a .npy file of that shape, or a folder of points, each as
+    ``read`` takes it, by name.
 
     Numbers in names count as numbers: step-9 comes before step-10.
 
@@ -78,15 +85,22 @@ def walk(spec: str, f: Landscape, what: str = "the trajectory") -> Tensor:
     """
     path = Path(spec)
     if path.is_dir():
-        inside = sorted((p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")), key=_natural)
+        inside = sorted(
+            (p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")), key=_natural
+        )
         if not inside:
             raise LoadingError(f"{what}: the folder {spec} holds no checkpoints.")
         return torch.stack([read(str(p), f, what) for p in inside])
     if path.suffix.lower() != ".npy":
-        raise ValueError(f"{what}: {spec} is neither a .npy file of points (t, n) nor a folder of checkpoints.")
+        raise ValueError(
+            f"{what}: {spec} is neither a .npy file of points (t, n) nor a folder of checkpoints."
+        )
     flat = _from_file(path)
     if not len(flat) or len(flat) % f.dim:
-        raise ValueError(f"{what}: {spec} holds {len(flat):,} numbers, which are no points of {f.dim:,} coordinates.")
+        raise ValueError(
+            f"{what}: {spec} holds {len(flat):,} numbers, which are no points of {f.dim:,} "
+            f"coordinates."
+        )
     X = flat.reshape(-1, f.dim)
     if not bool(torch.isfinite(X).all()):
         raise NumericalError(f"{what}: {spec} holds a NaN or infinity.")
@@ -94,7 +108,10 @@ def walk(spec: str, f: Landscape, what: str = "the trajectory") -> Tensor:
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
+    return [
+        (0, int(part), "") if part.isdigit() else (1, 0, part)
+        for part in re.split(r"(\d+)", path.name)
+    ]
 
 
 def _numbers(spec: str) -> bool:
@@ -108,7 +125,9 @@ def _from_run(folder: str) -> Tensor:
     for name in ("found", "point", "saddle"):
         if isinstance(point := getattr(result, name, None), StationaryPoint):
             return point.x
-    raise LoadingError(f"{folder} holds a {type(result).__name__}, which is not about one point; pass numbers.")
+    raise LoadingError(
+        f"{folder} holds a {type(result).__name__}, which is not about one point; pass numbers."
+    )
 
 
 def _from_file(path: Path) -> Tensor:
@@ -117,7 +136,9 @@ def _from_file(path: Path) -> Tensor:
     if path.suffix.lower() == ".npz":
         arrays = files.read_tree(path)
         if not isinstance(arrays, dict) or len(arrays) != 1:
-            raise LoadingError(f"{path} should hold one array, the point; it holds {files.describe(arrays)}.")
+            raise LoadingError(
+                f"{path} should hold one array, the point; it holds {files.describe(arrays)}."
+            )
         found = next(iter(arrays.values()))
     else:
         try:
@@ -131,7 +152,9 @@ def _from_file(path: Path) -> Tensor:
 
 def _from_checkpoint(spec: str, f: ModelLandscape) -> Tensor:
     """The analysed parameters of a checkpoint; the model's own state comes back."""
-    before = {k: v.detach().clone() for k, v in f.model.state_dict().items() if isinstance(v, Tensor)}
+    before = {
+        k: v.detach().clone() for k, v in f.model.state_dict().items() if isinstance(v, Tensor)
+    }
     load_checkpoint(f.model, spec)
     try:
         x = f.point().detach().clone()

@@ -1,7 +1,9 @@
-"""From what a user writes on one line to a landscape: model, checkpoint, data, loss and options in, ``Problem`` out.
+"""From what a user writes on one line to a landscape: model, checkpoint, data, loss and options in,
+``Problem`` out.
 
-This module and those it calls (``files``, ``pickles``, ``checkpoints``, ``data``, ``userfiles``) are the only place
-that touches files nobody vouches for. A bad option value is a ValueError, what cannot be loaded or does not fit a
+This module and those it calls (``files``, ``pickles``, ``checkpoints``, ``data``, ``userfiles``)
+are the only place that touches files nobody vouches for. A bad option value is a ValueError, what
+cannot be loaded or does not fit a
 LoadingError, a NaN a NumericalError: exit codes 2, 3 and 4.
 """
 
@@ -37,10 +39,14 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @dataclass(frozen=True)
 class ProblemOptions:
-    """What to analyse, as written on the command line; None, empty and "auto" leave it to the model's own problem."""
+    """What to analyse, as written on the command line; None, empty and "auto" leave it to the
+    model's own problem.
+    """
 
     model: str  # a built-in name, pkg.mod:attr, file.py:attr, or file.py with problem()
-    settings: Mapping[str, Any] = field(default_factory=dict)  # --set: arguments of the class or factory
+    settings: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # --set: arguments of the class or factory
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_key: str | None = None
     data: str | None = None
@@ -59,7 +65,9 @@ class ProblemOptions:
 
 @dataclass(frozen=True)
 class LandscapeOptions(ProblemOptions):
-    """What to search: a model as above, or a formula; ``model`` is then its name, file.py:attr or pkg.mod:attr."""
+    """What to search: a model as above, or a formula; ``model`` is then its name, file.py:attr or
+    pkg.mod:attr.
+    """
 
     dim: int | None = None
     domain: str | None = None  # in the grammar of ``landscape.formulas``
@@ -72,8 +80,12 @@ class Problem:
     landscape: ModelLandscape | FunctionLandscape
     name: str
     notes: tuple[str, ...]  # what was found, stripped or converted on the way
-    config: dict[str, Any]  # the options with all that was left open filled in; JSON types, None left out
-    fingerprint: str = ""  # of a formula: SHA-256 over its file or text and its settings, 16 hexadecimal digits
+    config: dict[
+        str, Any
+    ]  # the options with all that was left open filled in; JSON types, None left out
+    fingerprint: str = (
+        ""  # of a formula: SHA-256 over its file or text and its settings, 16 hexadecimal digits
+    )
 
 
 def problem(options: ProblemOptions) -> Problem:
@@ -88,18 +100,24 @@ def problem(options: ProblemOptions) -> Problem:
 
 
 def landscape(options: LandscapeOptions) -> Problem:
-    """The landscape that the options describe, a formula's or a model's. A user's own formula is tried first, see ``formulas.probe``.
+    """The landscape that the options describe, a formula's or a model's. A user's own formula is
+    tried first, see ``formulas.probe``.
 
     Raises:
-        ValueError: an option value that is unknown or missing, or is not about this kind of landscape.
-        LoadingError: what cannot be loaded or does not fit; a formula that raises, is not batched, or is detached.
-        NumericalError: a NaN or infinity in the data, or a formula that is nowhere finite or has no second derivative.
+        ValueError: an option value that is unknown or missing, or is not about this kind of
+            landscape.
+        LoadingError: what cannot be loaded or does not fit; a formula that raises, is not batched,
+            or is detached.
+        NumericalError: a NaN or infinity in the data, or a formula that is nowhere finite or has no
+            second derivative.
     """
     found, source = _find(options)
     if not isinstance(found, FunctionLandscape):
         for option, value in (("--dim", options.dim), ("--domain", options.domain)):
             if value is not None:
-                raise ValueError(f"{option} is about a formula fn(x), and {options.model} is a model.")
+                raise ValueError(
+                    f"{option} is about a formula fn(x), and {options.model} is a model."
+                )
         return _problem(options, found)
     _refuse(options, _MODELS_ONLY, "is about models, and {} is a formula")
     notes = formulas.probe(found, source, options.seed) if source else []
@@ -115,12 +133,20 @@ def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Pro
     where, dtype = device(options.device), _dtype(options.dtype)
     loss = load_loss(options.loss) if options.loss else None
     own = isinstance(loaded, ModelLandscape)
-    parts: dict[str, Any] = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
+    parts: dict[str, Any] = (
+        _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
+    )
     if not own:
         _require_parts(options)
-    elif parts["name"] == type(parts["model"]).__name__:  # no name given: the user's word says more than the class
+    elif (
+        parts["name"] == type(parts["model"]).__name__
+    ):  # no name given: the user's word says more than the class
         parts["name"] = _name(options.model)
-    notes = load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key) if options.checkpoint else []
+    notes = (
+        load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key)
+        if options.checkpoint
+        else []
+    )
     chosen: dict[str, Any] = {
         "loss": loss,
         "reduction": "mean" if loss else None,
@@ -140,41 +166,54 @@ def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Pro
     return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
 
 
-def load_model(spec: str, settings: Mapping[str, Any] | None = None, seed: int = 0) -> nn.Module | ModelLandscape:
+def load_model(
+    spec: str, settings: Mapping[str, Any] | None = None, seed: int = 0
+) -> nn.Module | ModelLandscape:
     """The model that ``spec`` names.
 
     Args:
-        spec: ``pkg.mod:attr`` or ``file.py:attr``, where attr is a Module, or a class or factory called with the
-            settings; or ``file.py``, whose ``problem()`` returns a ModelLandscape.
+        spec: ``pkg.mod:attr`` or ``file.py:attr``, where attr is a Module, or a class or factory
+            called with the settings; or ``file.py``, whose ``problem()`` returns a ModelLandscape.
         settings: arguments of the class or factory.
         seed: of the random state while it runs; the caller's comes back afterwards.
 
     Raises:
         ValueError: the spec is of no such form, or the settings are not the factory's parameters.
-        LoadingError: a file, module or attribute is missing, the user's code raises, or what comes out is no model.
+        LoadingError: a file, module or attribute is missing, the user's code raises, or what comes
+            out is no model.
     """
     if not userfiles.is_python(spec):
         known = zoo.names()
         raise ValueError(
-            f"unknown model {spec!r}.{specs.closest(spec, known)} Pass a built-in name (`landscape zoo` lists "
-            f"them: {', '.join(known)}), pkg.mod:attr, file.py:attr, or a file.py that defines problem()."
+            f"unknown model {spec!r}.{specs.closest(spec, known)} Pass a built-in name (`landscape "
+            f"zoo` lists "
+            f"them: {', '.join(known)}), pkg.mod:attr, file.py:attr, or a file.py that defines "
+            f"problem()."
         )
     with seeded(seed):
         found, source = userfiles.resolve(spec)
     if not isinstance(found, nn.Module | ModelLandscape):
         if not callable(found):
-            raise LoadingError(f"{spec} is a {type(found).__name__}: MODEL is a Module, or a class or factory of one.")
+            raise LoadingError(
+                f"{spec} is a {type(found).__name__}: MODEL is a Module, or a class or factory of "
+                f"one."
+            )
         found = userfiles.call(found, dict(settings or {}), source, seed)
     elif settings:
-        raise ValueError(f"--set {next(iter(settings))}: {spec} is a finished model, not a class or factory.")
-    if isinstance(found, ModelLandscape) or (isinstance(found, nn.Module) and not spec.endswith(".py")):
+        raise ValueError(
+            f"--set {next(iter(settings))}: {spec} is a finished model, not a class or factory."
+        )
+    if isinstance(found, ModelLandscape) or (
+        isinstance(found, nn.Module) and not spec.endswith(".py")
+    ):
         return found
     wanted = "a ModelLandscape" if spec.endswith(".py") else "a torch.nn.Module or a ModelLandscape"
     raise LoadingError(f"{spec} gave a {type(found).__name__} and should give {wanted}.")
 
 
 def load_loss(spec: str) -> Callable[..., Any]:
-    """A loss by name, or the function ``pkg.mod:fn`` or ``file.py:fn``: loss(output, target) or loss(model, batch).
+    """A loss by name, or the function ``pkg.mod:fn`` or ``file.py:fn``: loss(output, target) or
+    loss(model, batch).
 
     A class, such as ``torch.nn:MSELoss``, is called without arguments to make the loss.
 
@@ -189,7 +228,9 @@ def load_loss(spec: str) -> Callable[..., Any]:
     if isinstance(found, type):
         found = userfiles.call(found, {}, source, seed=0)
     if not callable(found):
-        raise LoadingError(f"{spec} is a {type(found).__name__}: a loss is a function loss(output, target).")
+        raise LoadingError(
+            f"{spec} is a {type(found).__name__}: a loss is a function loss(output, target)."
+        )
     loss: Callable[..., Any] = found
     return loss
 
@@ -202,7 +243,8 @@ def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
     if isinstance(loaded, ModelLandscape):
         return loaded
     raise ValueError(
-        f"{options.model} is a formula, and this command needs a model. Use `landscape saddles census {options.model}`."
+        f"{options.model} is a formula, and this command needs a model. Use `landscape saddles "
+        f"census {options.model}`."
     )
 
 
@@ -226,10 +268,14 @@ def _parts(landscape: Any) -> dict[str, Any]:
 
 def _require_parts(options: ProblemOptions) -> None:
     """A Module alone says neither what it should do nor on which data."""
-    for option, value, example in (("--data", options.data, "digits"), ("--loss", options.loss, "cross-entropy")):
+    for option, value, example in (
+        ("--data", options.data, "digits"),
+        ("--loss", options.loss, "cross-entropy"),
+    ):
         if value is None:
             raise ValueError(
-                f"{options.model} is a Module and needs {option}, {example} say; or write a file.py whose problem() "
+                f"{options.model} is a Module and needs {option}, {example} say; or write a "
+                f"file.py whose problem() "
                 "returns a ModelLandscape."
             )
 
@@ -240,13 +286,16 @@ def _name(spec: str) -> str:
 
 
 def _find(options: LandscapeOptions) -> tuple[Any, str]:
-    """A model, a landscape or a formula made into one, and the file or module it comes from: "" for a built-in one."""
+    """A model, a landscape or a formula made into one, and the file or module it comes from: "" for
+    a built-in one.
+    """
     spec, settings = options.model, dict(options.settings)
     if spec in zoo.names():
         return _built_in(options), ""
     if not userfiles.is_python(spec):
         raise ValueError(
-            f"unknown landscape {spec!r}.{specs.closest(spec, zoo.names())} Pass a built-in name (`landscape zoo` lists "
+            f"unknown landscape {spec!r}.{specs.closest(spec, zoo.names())} Pass a built-in name "
+            f"(`landscape zoo` lists "
             "them), file.py:attr, pkg.mod:attr, or a file.py that defines problem()."
         )
     with seeded(options.seed):
@@ -255,22 +304,31 @@ def _find(options: LandscapeOptions) -> tuple[Any, str]:
     finished = isinstance(found, nn.Module | ModelLandscape | FunctionLandscape)
     if not finished and not callable(found):
         raise LoadingError(
-            f"{spec} is a {type(found).__name__}: LANDSCAPE is a formula fn(x), a model, or a factory of one."
+            f"{spec} is a {type(found).__name__}: LANDSCAPE is a formula fn(x), a model, or a "
+            f"factory of one."
         )
     if not finished and formulas.is_formula(found, settings, options.dim):
-        where = None if options.domain is None else formulas.domain(options.domain, options.dim or 1)
-        return formulas.build(found, spec, settings, options.dim, where, _dtype(options.dtype)), source
+        where = (
+            None if options.domain is None else formulas.domain(options.domain, options.dim or 1)
+        )
+        return formulas.build(
+            found, spec, settings, options.dim, where, _dtype(options.dtype)
+        ), source
     if not finished:
         if options.dim is not None and formulas.takes_dim(found):
             given = {"dim": options.dim}
         found = userfiles.call(found, given | settings, source, options.seed)
     elif settings:
-        raise ValueError(f"--set {next(iter(settings))}: {spec} is a finished {type(found).__name__}, not a factory.")
+        raise ValueError(
+            f"--set {next(iter(settings))}: {spec} is a finished {type(found).__name__}, not a "
+            f"factory."
+        )
     if isinstance(found, FunctionLandscape):
         _refuse(options, ("domain", "dtype", *(() if given else ("dim",))), "is fixed in {}")
     elif not isinstance(found, nn.Module | ModelLandscape):
         raise LoadingError(
-            f"{spec} gave a {type(found).__name__} and should give a FunctionLandscape, a ModelLandscape or a Module; pass --dim N "
+            f"{spec} gave a {type(found).__name__} and should give a FunctionLandscape, a "
+            f"ModelLandscape or a Module; pass --dim N "
             "if it is a formula fn(x)."
         )
     return found, source
@@ -280,9 +338,14 @@ def _built_in(options: LandscapeOptions) -> Any:
     """A landscape of the zoo; --dim is an option of those that come in any dimension."""
     known = zoo.options(options.model)
     if options.dim is not None and "dim" not in known:
-        raise ValueError(f"--dim is fixed in {options.model}. Its options, for --set: {', '.join(known) or 'none'}.")
+        raise ValueError(
+            f"--dim is fixed in {options.model}. Its options, for --set: "
+            f"{', '.join(known) or 'none'}."
+        )
     if options.dim is not None:
-        options = dataclasses.replace(options, settings={"dim": options.dim, **options.settings}, dim=None)
+        options = dataclasses.replace(
+            options, settings={"dim": options.dim, **options.settings}, dim=None
+        )
     settings = {"seed": options.seed} if "seed" in known else {}
     found: Any = zoo.load(options.model, **settings | dict(options.settings))
     if isinstance(found, FunctionLandscape):
@@ -306,7 +369,11 @@ def _refuse(options: LandscapeOptions, names: tuple[str, ...], why: str) -> None
 
 
 def _formula_config(options: LandscapeOptions, f: FunctionLandscape) -> dict[str, Any]:
-    config = dataclasses.asdict(options) | {"dim": f.dim, "device": "cpu", "dtype": str(f.dtype).removeprefix("torch.")}
+    config = dataclasses.asdict(options) | {
+        "dim": f.dim,
+        "device": "cpu",
+        "dtype": str(f.dtype).removeprefix("torch."),
+    }
     return {k: _plain(v) for k, v in config.items() if v not in (None, {}, ())}
 
 
@@ -324,20 +391,27 @@ def device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         there = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         reason = specs.one_line(error, 100)
-        raise ValueError(f"device {name!r} cannot be used ({reason}). Here: {', '.join(there)}.") from None
+        raise ValueError(
+            f"device {name!r} cannot be used ({reason}). Here: {', '.join(there)}."
+        ) from None
     return found
 
 
 def _dtype(name: str | None) -> torch.dtype | None:
     if name is not None and name not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}.{specs.closest(name, DTYPES)}")
+        raise ValueError(
+            f"dtype must be one of {', '.join(DTYPES)}, got {name!r}.{specs.closest(name, DTYPES)}"
+        )
     return None if name is None else DTYPES[name]
 
 
 def _config(options: ProblemOptions, landscape: ModelLandscape) -> dict[str, Any]:
     """What to pass to get the same problem again."""
     config = dataclasses.asdict(options)
-    config |= {name: getattr(landscape, name) for name in ("l2", "l1", "include", "exclude", "mode", "masks", "seed")}
+    config |= {
+        name: getattr(landscape, name)
+        for name in ("l2", "l1", "include", "exclude", "mode", "masks", "seed")
+    }
     config["device"] = str(landscape.device)
     config["dtype"] = str(landscape.dtype).removeprefix("torch.")
     return {k: _plain(v) for k, v in config.items() if v is not None}

@@ -1,8 +1,9 @@
-"""A user's own Python: ``pkg.mod:attr`` and ``path/to/file.py:attr``, run with errors that point at its lines.
+"""A user's own Python: ``pkg.mod:attr`` and ``path/to/file.py:attr``, run with errors that point at
+its lines.
 
-Whatever the code raises, ``SystemExit`` too, becomes one line: the file, the line, the exception. Ctrl-C stays Ctrl-C.
-It runs with a seeded random state, so that a model drawn at random is the same every time, and the user's own state
-comes back afterwards.
+Whatever the code raises, ``SystemExit`` too, becomes one line: the file, the line, the exception.
+Ctrl-C stays Ctrl-C. It runs with a seeded random state, so that a model drawn at random is the same
+every time, and the user's own state comes back afterwards.
 """
 
 import hashlib
@@ -26,7 +27,9 @@ def is_python(spec: str) -> bool:
     """Whether ``spec`` is written as ``pkg.mod:attr``, ``file.py:attr`` or ``file.py``."""
     source, colon, attr = spec.rpartition(":")
     dotted = all(part.isidentifier() for part in attr.split("."))
-    return spec.endswith(".py") or (bool(colon) and dotted and (source.endswith(".py") or _is_module(source)))
+    return spec.endswith(".py") or (
+        bool(colon) and dotted and (source.endswith(".py") or _is_module(source))
+    )
 
 
 def resolve(spec: str) -> tuple[Any, str]:
@@ -37,7 +40,11 @@ def resolve(spec: str) -> tuple[Any, str]:
     """
     source, _, attr = (spec, "", "problem") if spec.endswith(".py") else spec.rpartition(":")
     with guarded(source):
-        module = _import_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+        module = (
+            _import_file(Path(source))
+            if source.endswith(".py")
+            else importlib.import_module(source)
+        )
     found: Any = module
     for part in attr.split("."):
         if not hasattr(found, part):
@@ -64,14 +71,18 @@ def call(function: Callable[..., Any], settings: dict[str, Any], source: str, se
         except TypeError as error:
             known = ", ".join(parameters.parameters) or "none"
             name = getattr(function, "__name__", "it")
-            raise ValueError(f"--set does not fit {source}:{name}: {error}. Its parameters: {known}.") from None
+            raise ValueError(
+                f"--set does not fit {source}:{name}: {error}. Its parameters: {known}."
+            ) from None
     with seeded(seed), guarded(source):
         return function(**settings)
 
 
 @contextmanager
 def guarded(source: str) -> Iterator[None]:
-    """Other people's code: its folder (for a module, the current one) on the path, its errors in one line."""
+    """Other people's code: its folder (for a module, the current one) on the path, its errors in
+    one line.
+    """
     folder = str(Path(source).resolve().parent if source.endswith(".py") else Path.cwd())
     sys.path.insert(0, folder)
     try:
@@ -81,14 +92,18 @@ def guarded(source: str) -> Iterator[None]:
     except BaseException as error:
         what = specs.one_line(error)
         kind = type(error).__name__
-        raise LoadingError(f"{_place(error, source)}: {kind}{f': {what}' if what else ''}") from error
+        raise LoadingError(
+            f"{_place(error, source)}: {kind}{f': {what}' if what else ''}"
+        ) from error
     finally:
         if folder in sys.path:
             sys.path.remove(folder)
 
 
 def _place(error: BaseException, source: str) -> str:
-    """``file:line`` of the innermost line of the user's file that was running, else what was asked for."""
+    """``file:line`` of the innermost line of the user's file that was running, else what was asked
+    for.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_shown(error.filename)}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -114,7 +129,9 @@ def _is_module(source: str) -> bool:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Run a file as a module of its own; the same unchanged file runs once, for --data after MODEL say."""
+    """Run a file as a module of its own; the same unchanged file runs once, for --data after MODEL
+    say.
+    """
     if not path.is_file():
         raise LoadingError(f"there is no file {path}. Check the path.")
     path = path.resolve()
@@ -126,7 +143,9 @@ def _import_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # before it runs: dataclasses and pickle look their module up by name
+    sys.modules[name] = (
+        module  # before it runs: dataclasses and pickle look their module up by name
+    )
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -19,8 +19,8 @@ BLOCK = 64  # most vectors in one vectorised backward pass
 class SymmetricOperator:
     """A symmetric matrix known by its products, with what every such operator offers.
 
-    ``H @ v`` for (n,) and ``H @ V`` for (n, k); ``H + G``, ``H - G``; ``shape``, ``dtype``, ``device``; ``products``, the
-    number of matrix-vector products spent so far.
+    ``H @ v`` for (n,) and ``H @ V`` for (n, k); ``H + G``, ``H - G``; ``shape``, ``dtype``,
+    ``device``; ``products``, the number of matrix-vector products spent so far.
     """
 
     def __init__(self, dim: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -31,11 +31,13 @@ class SymmetricOperator:
         """H v (n,) or H V (n, k). Cost: one product a column."""
         if V.ndim not in (1, 2) or V.shape[0] != self.shape[0]:
             raise ValueError(
-                f"this operator is {self.shape}, it takes ({self.shape[0]},) or ({self.shape[0]}, k), got {tuple(V.shape)}."
+                f"this operator is {self.shape}, it takes ({self.shape[0]},) or ({self.shape[0]}, "
+                f"k), got {tuple(V.shape)}."
             )
         if V.dtype != self.dtype or V.device.type != self.device.type:
             raise ValueError(
-                f"this operator is {self.dtype} on {self.device}, got {V.dtype} on {V.device}: move the vector."
+                f"this operator is {self.dtype} on {self.device}, got {V.dtype} on {V.device}: "
+                f"move the vector."
             )
         self.products += 1 if V.ndim == 1 else V.shape[1]
         columns = V.detach().reshape(self.shape[0], -1)
@@ -47,7 +49,8 @@ class SymmetricOperator:
         raise NotImplementedError
 
     def dense(self, *, symmetric: bool = True, progress: Progress = silent) -> Tensor:
-        """The matrix (n, n), made symmetric unless told otherwise: its antisymmetric part is rounding.
+        """The matrix (n, n), made symmetric unless told otherwise: its antisymmetric part is
+        rounding.
 
         Cost: n products the first time, told to ``progress`` as they come; the matrix is kept.
         """
@@ -71,7 +74,9 @@ class SymmetricOperator:
         return _Block(self, where)
 
     def without(self, directions: Tensor) -> "Complement":
-        """This operator on the orthogonal complement of the orthonormal columns of ``directions`` (n, m): (n - m, n - m)."""
+        """This operator on the orthogonal complement of the orthonormal columns of ``directions``
+        (n, m): (n - m, n - m).
+        """
         return Complement(self, directions)
 
     def to_scipy(self) -> LinearOperator:
@@ -87,7 +92,14 @@ class SymmetricOperator:
             )
 
         dtype = torch.empty(0, dtype=self.dtype, device="cpu").numpy().dtype
-        return LinearOperator(self.shape, matvec=product, rmatvec=product, matmat=product, rmatmat=product, dtype=dtype)
+        return LinearOperator(
+            self.shape,
+            matvec=product,
+            rmatvec=product,
+            matmat=product,
+            rmatmat=product,
+            dtype=dtype,
+        )
 
     def __add__(self, other: "SymmetricOperator") -> "SymmetricOperator":
         return _Sum(self, other, 1.0)
@@ -100,7 +112,8 @@ class _Sum(SymmetricOperator):
     def __init__(self, a: SymmetricOperator, b: SymmetricOperator, sign: float) -> None:
         if (a.shape, a.dtype, a.device) != (b.shape, b.dtype, b.device):
             raise ValueError(
-                f"operators must agree: {a.shape} {a.dtype} {a.device} against {b.shape} {b.dtype} {b.device}."
+                f"operators must agree: {a.shape} {a.dtype} {a.device} against {b.shape} {b.dtype} "
+                f"{b.device}."
             )
         super().__init__(a.shape[0], a.dtype, a.device)
         self.a, self.b, self.sign = a, b, sign
@@ -111,7 +124,9 @@ class _Sum(SymmetricOperator):
 
 class _Block(SymmetricOperator):
     def __init__(self, whole: SymmetricOperator, where: Tensor | slice) -> None:
-        size = len(range(*where.indices(whole.shape[0]))) if isinstance(where, slice) else len(where)
+        size = (
+            len(range(*where.indices(whole.shape[0]))) if isinstance(where, slice) else len(where)
+        )
         super().__init__(size, whole.dtype, whole.device)
         self.whole, self.where = whole, where
 
@@ -122,7 +137,9 @@ class _Block(SymmetricOperator):
 
 
 class Complement(SymmetricOperator):
-    """Q'AQ with Q (n, n - m) an orthonormal basis of the complement of m directions, kept as m Householder reflections."""
+    """Q'AQ with Q (n, n - m) an orthonormal basis of the complement of m directions, kept as m
+    Householder reflections.
+    """
 
     def __init__(self, whole: SymmetricOperator, directions: Tensor) -> None:
         n, self.left_out = directions.shape
@@ -133,11 +150,21 @@ class Complement(SymmetricOperator):
     def lift(self, V: Tensor) -> Tensor:
         """Q V: vectors (n - m, k) of the complement as vectors (n, k), in the dtype of V."""
         padded = torch.cat([V.new_zeros(self.left_out, V.shape[1]), V])
-        return torch.ormqr(self.reflectors.to(V.dtype), self.scales.to(V.dtype), padded) if self.left_out else V
+        return (
+            torch.ormqr(self.reflectors.to(V.dtype), self.scales.to(V.dtype), padded)
+            if self.left_out
+            else V
+        )
 
     def restrict(self, V: Tensor) -> Tensor:
-        """Q'V: vectors (n, k) as vectors (n - m, k) of the complement; what lies along the m directions is dropped."""
-        return torch.ormqr(self.reflectors, self.scales, V, transpose=True)[self.left_out :] if self.left_out else V
+        """Q'V: vectors (n, k) as vectors (n - m, k) of the complement; what lies along the m
+        directions is dropped.
+        """
+        return (
+            torch.ormqr(self.reflectors, self.scales, V, transpose=True)[self.left_out :]
+            if self.left_out
+            else V
+        )
 
     def _multiply(self, V: Tensor) -> Tensor:
         return self.restrict(self.whole @ self.lift(V))

@@ -1,4 +1,6 @@
-"""What every operator at a point asks of autograd: the point as a leaf, one more backward pass, and whether it can be trusted."""
+"""What every operator at a point asks of autograd: the point as a leaf, one more backward pass, and
+whether it can be trusted.
+"""
 
 from collections.abc import Sequence
 
@@ -30,7 +32,9 @@ def vjp(output: Tensor, x: Tensor, v: Tensor, *, keep: bool) -> Tensor:
 
 
 def require_second_derivative(gradient: Tensor) -> None:
-    """Look for the node that ``once_differentiable`` leaves: autograd skips it silently and the product would be wrong."""
+    """Look for the node that ``once_differentiable`` leaves: autograd skips it silently and the
+    product would be wrong.
+    """
     seen, todo = set(), [gradient.grad_fn]
     while todo:
         node = todo.pop()
@@ -38,7 +42,9 @@ def require_second_derivative(gradient: Tensor) -> None:
             continue
         seen.add(node)
         if node.name().endswith("::Error"):
-            raise NumericalError(NO_SECOND_DERIVATIVE.format("a custom autograd.Function marked once_differentiable"))
+            raise NumericalError(
+                NO_SECOND_DERIVATIVE.format("a custom autograd.Function marked once_differentiable")
+            )
         todo += [parent for parent, _ in node.next_functions]
 
 

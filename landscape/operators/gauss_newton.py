@@ -10,10 +10,12 @@ from landscape.operators.derivatives import leaf, vjp
 
 
 class GaussNewton(SymmetricOperator):
-    """The generalised Gauss-Newton matrix G = sum over batches of J' (d2 loss / d output2) J, plus the regulariser's Hessian.
+    """The generalised Gauss-Newton matrix G = sum over batches of J' (d2 loss / d output2) J, plus
+    the regulariser's Hessian.
 
-    H - G is what the model's own second derivatives contribute (Schraudolph 2002, Neural Computation 14:1723). The loss may
-    be any twice differentiable loss(output, target); for convex losses G is positive semidefinite.
+    H - G is what the model's own second derivatives contribute (Schraudolph 2002, Neural
+    Computation 14:1723). The loss may be any twice differentiable loss(output, target); for convex
+    losses G is positive semidefinite.
 
     Args:
         f: a ModelLandscape with loss(output, target) and one output tensor.
@@ -27,12 +29,16 @@ class GaussNewton(SymmetricOperator):
     """
 
     def __init__(self, f: ModelLandscape, at: Tensor | None = None) -> None:
-        needs = "the Gauss-Newton matrix needs a ModelLandscape, whose loss has an output to stop at"
+        needs = (
+            "the Gauss-Newton matrix needs a ModelLandscape, whose loss has an output to stop at"
+        )
         require_model(f, f"{needs}, got {type(f).__name__}.", TypeError)
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
         with f.evaluation(), torch.no_grad():
-            next(iter(f.output_terms())).output(self.x)  # raises what it raises before any product is asked for
+            next(iter(f.output_terms())).output(
+                self.x
+            )  # raises what it raises before any product is asked for
 
     def _multiply(self, V: Tensor) -> Tensor:
         total = torch.zeros_like(V)
@@ -46,13 +52,19 @@ class GaussNewton(SymmetricOperator):
     def _term_product(self, term: OutputTerm, V: Tensor) -> Tensor:
         output = term.output(self.x)
         dummy = torch.zeros_like(output, requires_grad=True)
-        (pulled,) = torch.autograd.grad(output, self.x, dummy, create_graph=True)  # J'u, linear in u: its vjp is J v
+        (pulled,) = torch.autograd.grad(
+            output, self.x, dummy, create_graph=True
+        )  # J'u, linear in u: its vjp is J v
         at = output.detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(term.criterion(at), at, create_graph=True)
         columns = []
         for v in V.T:
             (pushed,) = torch.autograd.grad(pulled, dummy, v, retain_graph=True)
-            curved = vjp(slope, at, pushed, keep=True) if slope.requires_grad else torch.zeros_like(pushed)
+            curved = (
+                vjp(slope, at, pushed, keep=True)
+                if slope.requires_grad
+                else torch.zeros_like(pushed)
+            )
             columns.append(vjp(output, self.x, curved, keep=True))
         return torch.stack(columns, dim=1)
 

@@ -1,8 +1,9 @@
 """The Hessian of a landscape at a point, known by its products.
 
-x: (n,) the point, H: (n, n), v: (n,), V: (n, k) one vector a column. A product is one H v; a block of k costs k.
-It is a sum over the landscape's terms, so a product never holds more than one micro-batch's graph, except where all of
-them fit a memory budget and are kept (Pearlmutter 1994, Neural Computation 6:147, by double backward).
+x: (n,) the point, H: (n, n), v: (n,), V: (n, k) one vector a column. A product is one H v; a block
+of k costs k. It is a sum over the landscape's terms, so a product never holds more than one
+micro-batch's graph, except where all of them fit a memory budget and are kept (Pearlmutter 1994,
+Neural Computation 6:147, by double backward).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-differ
 BUDGET = 2**30  # bytes of graph kept across products
 SMALL = (
     2**20
-)  # bytes of a term's graph up to which a vectorised block beats a loop: the time is Python's, not arithmetic's
+    # bytes of a term's graph up to which a vectorised block beats a loop: the time is Python's, not
+    # arithmetic's
+)
 
 
 class Hessian(SymmetricOperator):
@@ -28,28 +31,34 @@ class Hessian(SymmetricOperator):
     Args:
         f: a landscape.
         at: the point (n,); None: the model's current one.
-        method: "auto" keeps the first-order graphs of all micro-batches across products where they fit ``memory`` and rebuilds
-            them one at a time otherwise; "retained" and "rebuilt" force one of these; "forward-over-reverse" pushes a tangent through the
-            backward pass; "finite-difference" takes central differences of the gradient, for kernels without a second derivative:
-            its relative error is about eps^(2/3), 2e-5 in float32.
+        method: "auto" keeps the first-order graphs of all micro-batches across products where they
+            fit ``memory`` and rebuilds them one at a time otherwise; "retained" and "rebuilt" force
+            one of these; "forward-over-reverse" pushes a tangent through the backward pass;
+            "finite-difference" takes central differences of the gradient, for kernels without a
+            second derivative: its relative error is about eps^(2/3), 2e-5 in float32.
         memory: bytes of graph that may be kept.
 
     Raises:
         ValueError: an unknown method, a point of another shape, no point for a formula.
         NumericalError: from a product, when a kernel has no second derivative.
 
-    Cost of a product, in gradients: about 2 retained, 3 rebuilt, 4 forward over reverse, 2 finite differences.
+    Cost of a product, in gradients: about 2 retained, 3 rebuilt, 4 forward over reverse, 2 finite
+        differences.
     Nothing is computed before the first product.
     """
 
-    def __init__(self, f: Landscape, at: Tensor | None = None, *, method: str = "auto", memory: int = BUDGET) -> None:
+    def __init__(
+        self, f: Landscape, at: Tensor | None = None, *, method: str = "auto", memory: int = BUDGET
+    ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
         require_landscape(f, "Hessian")
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
         self.method, self.memory = method, memory
-        self._graphs: list[tuple[Tensor, int | None, float]] | None = None  # (gradient of a term, its batch, its share)
+        self._graphs: list[tuple[Tensor, int | None, float]] | None = (
+            None  # (gradient of a term, its batch, its share)
+        )
         self._vectorise: bool | None = (
             None  # whether a block of vectors goes through one backward pass; None: not decided yet
         )
@@ -74,9 +83,11 @@ class Hessian(SymmetricOperator):
         return total
 
     def quadratic_forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
-        """v'H_b v for every micro-batch b and column v of V (n, k): (B, k), float64, and the batches' shares of the data (B,).
+        """v'H_b v for every micro-batch b and column v of V (n, k): (B, k), float64, and the
+        batches' shares of the data (B,).
 
-        They sum to v'Hv less what the regulariser adds. Empty (0, k) for a formula. Cost: k products.
+        They sum to v'Hv less what the regulariser adds. Empty (0, k) for a formula. Cost: k
+        products.
         """
         self.products += V.shape[1]
         forms: dict[int, Tensor] = {}
@@ -86,7 +97,9 @@ class Hessian(SymmetricOperator):
                 forms[batch] = forms.get(batch, 0.0) + (part * V).sum(0, dtype=torch.float64)
                 shares[batch] = shares.get(batch, 0.0) + share
         if not forms:
-            return V.new_zeros(0, V.shape[1], dtype=torch.float64), V.new_zeros(0, dtype=torch.float64)
+            return V.new_zeros(0, V.shape[1], dtype=torch.float64), V.new_zeros(
+                0, dtype=torch.float64
+            )
         return torch.stack(list(forms.values())), torch.tensor(
             list(shares.values()), dtype=torch.float64, device=V.device
         )
@@ -108,7 +121,9 @@ class Hessian(SymmetricOperator):
             gradient = torch.func.grad(term.function)
             x = self.x.detach()
             try:
-                return torch.stack([torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1).detach()
+                return torch.stack(
+                    [torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1
+                ).detach()
             except RuntimeError as error:  # NotImplementedError among them
                 line = str(error).splitlines()[0]
                 raise NumericalError(
@@ -129,7 +144,9 @@ class Hessian(SymmetricOperator):
         return gradient
 
     def _backward(self, gradient: Tensor, V: Tensor, *, keep: bool) -> Tensor:
-        """d(gradient'V)/dx (n, k) by one more backward pass through the graph of ``gradient``, vectorised where that works."""
+        """d(gradient'V)/dx (n, k) by one more backward pass through the graph of ``gradient``,
+        vectorised where that works.
+        """
         if not gradient.requires_grad:
             return torch.zeros_like(V)  # linear in x
         if self._vectorise and V.shape[1] > 1:
@@ -166,7 +183,9 @@ class Hessian(SymmetricOperator):
         norm = float(v.double().norm())
         if norm == 0:
             return torch.zeros_like(v)
-        h: float = torch.finfo(self.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0) / norm
+        h: float = (
+            torch.finfo(self.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0) / norm
+        )
         difference: Tensor = self.f.gradient(x + h * v) - self.f.gradient(x - h * v)
         return (difference - normals @ (normals.T @ difference)) / (2 * h)
 

@@ -78,12 +78,16 @@ def isotropic(
     random = generator(seed, device)
 
     def noisy(X: Tensor) -> Tensor:
-        return base(X) + scale * torch.randn(X.shape, generator=random, dtype=X.dtype, device=X.device)
+        return base(X) + scale * torch.randn(
+            X.shape, generator=random, dtype=X.dtype, device=X.device
+        )
 
     return noisy
 
 
-def hessian(f: Landscape, size: float, seed: np.random.SeedSequence, device: torch.device) -> Rowwise:
+def hessian(
+    f: Landscape, size: float, seed: np.random.SeedSequence, device: torch.device
+) -> Rowwise:
     """Gradients with noise N(0, |H| / ``size``) added, as mini-batches of this size make it.
 
     |H| is the Hessian at the run's own point without its signs. This is what mini-batches do near
@@ -97,7 +101,8 @@ def hessian(f: Landscape, size: float, seed: np.random.SeedSequence, device: tor
     """
     if f.dim > DENSE:
         raise ValueError(
-            f"noise 'hessian' forms the Hessian at every step: up to {DENSE} variables, this has {f.dim:,}."
+            f"noise 'hessian' forms the Hessian at every step: up to {DENSE} variables, this has "
+            f"{f.dim:,}."
         )
     random = generator(seed, device)
 
@@ -123,10 +128,13 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
     """
     f = require_model(
         f,
-        "noise 'minibatch' needs a model's landscape, which has data; for a formula use 'isotropic:SIGMA'.",
+        "noise 'minibatch' needs a model's landscape, which has data; for a formula use "
+        "'isotropic:SIGMA'.",
     )
     if not 1 <= size <= f.samples:
-        raise ValueError(f"a mini-batch has 1 to {f.samples} samples, the size of the data, got {size}.")
+        raise ValueError(
+            f"a mini-batch has 1 to {f.samples} samples, the size of the data, got {size}."
+        )
     data, shape = _joined(f)
     random = generator(seed, f.device)
 
@@ -153,7 +161,11 @@ def lots(runs: int, size: int, samples: int, random: torch.Generator) -> Tensor:
     """
     device = random.device
     if size**2 > 4 * samples:
-        return torch.rand(runs, samples, generator=random, dtype=torch.float64, device=device).topk(size).indices
+        return (
+            torch.rand(runs, samples, generator=random, dtype=torch.float64, device=device)
+            .topk(size)
+            .indices
+        )
     draws = torch.rand(runs, size, generator=random, dtype=torch.float64, device=device)
     tops = torch.arange(samples - size, samples, device=device)
     # Below tops + 1 each; (size, runs), to compare whole lines.
@@ -172,23 +184,32 @@ def _joined(f: ModelLandscape) -> tuple[list[Tensor], Any]:
         for batch in f.batches:
             leaves, shape = pytree.tree_flatten(batching.move(batch, f.device, f.dtype))
             if not all(isinstance(t, Tensor) and t.ndim for t in leaves):
-                raise ValueError("mini-batches are drawn from batches that are tensors with one sample a row.")
+                raise ValueError(
+                    "mini-batches are drawn from batches that are tensors with one sample a row."
+                )
             flat.append(leaves)
     return [torch.cat(parts) for parts in zip(*flat, strict=True)], shape
 
 
-def _perturbed(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device) -> Noise:
+def _perturbed(
+    f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device
+) -> Noise:
     given = specs.options(spec.partition(":")[2], spec)
     known = ("radius", "threshold", "interval")
     for key in given:
         if key not in known:
-            raise ValueError(f"{spec!r} has no option {key!r}.{specs.closest(key, known)} It has {', '.join(known)}.")
+            raise ValueError(
+                f"{spec!r} has no option {key!r}.{specs.closest(key, known)} It has "
+                f"{', '.join(known)}."
+            )
     for key in known:
         value = given.get(key)
         if not _is_size(value):
             raise ValueError(f"{spec!r}: {key} must be a number of at least 0, got {value!r}.")
     if given["interval"] != int(given["interval"]):
-        raise ValueError(f"{spec!r}: interval is a whole number of steps, got {given['interval']!r}.")
+        raise ValueError(
+            f"{spec!r}: interval is a whole number of steps, got {given['interval']!r}."
+        )
     slope = f.many().gradients
     return Noise(
         slope,
@@ -230,7 +251,9 @@ class Perturbation:
         kicked = (self.slope(X).norm(dim=1) <= self.threshold) & (self.since > self.interval)
         self.since = torch.where(kicked, 0, self.since)
         drawn = torch.randn(X.shape, generator=self.random, dtype=X.dtype, device=X.device)
-        share = torch.rand((len(X), 1), generator=self.random, dtype=X.dtype, device=X.device) ** (1 / X.shape[1])
+        share = torch.rand((len(X), 1), generator=self.random, dtype=X.dtype, device=X.device) ** (
+            1 / X.shape[1]
+        )
         kick = self.radius * share * drawn / drawn.norm(dim=1, keepdim=True)
         return torch.where(kicked[:, None], X + kick, X)
 
@@ -246,7 +269,8 @@ def starts(at: Tensor, start: float | Tensor, runs: int, seed: np.random.SeedSeq
     if isinstance(start, Tensor):
         if start.shape != (runs, len(at)):
             raise ValueError(
-                f"start must be a distance or displacements ({runs}, {len(at)}), got {tuple(start.shape)}."
+                f"start must be a distance or displacements ({runs}, {len(at)}), got "
+                f"{tuple(start.shape)}."
             )
         return at + start.to(at)
     if not 0 <= start < math.inf:

@@ -14,11 +14,14 @@ from landscape.operators.derivatives import require_second_derivative
 MANY = 32  # columns of a Hessian in one vectorised backward pass, from so many on
 
 
-NO_SECOND_DERIVATIVE = "the formula has no second derivative ({}); make it of elementary operations."
+NO_SECOND_DERIVATIVE = (
+    "the formula has no second derivative ({}); make it of elementary operations."
+)
 
 
 def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients (B, n) and Hessians (B, n, n) at points X (B, n). Cost: n products a point, one backward pass a column for all.
+    """Gradients (B, n) and Hessians (B, n, n) at points X (B, n). Cost: n products a point, one
+    backward pass a column for all.
 
     Raises:
         NumericalError: f has no second derivative.
@@ -28,7 +31,9 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
         g = _slope(f, x)
         if not g.requires_grad:  # linear, as far as autograd can tell
             if bool((g != g[:1]).any()):
-                raise NumericalError(NO_SECOND_DERIVATIVE.format("its gradient varies but is detached from x"))
+                raise NumericalError(
+                    NO_SECOND_DERIVATIVE.format("its gradient varies but is detached from x")
+                )
             return g, X.new_zeros(*X.shape, f.dim)
         require_second_derivative(g)
         try:
@@ -39,10 +44,14 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _slope(f: Landscape, x: Tensor) -> Tensor:
-    """The gradients (B, n) at x, which requires grad, as functions of x; use inside ``f.evaluation()``."""
+    """The gradients (B, n) at x, which requires grad, as functions of x; use inside
+    ``f.evaluation()``.
+    """
     if f.layout:
         terms = list(f.terms())
-        slope: Tensor = vmap(grad(lambda y: torch.stack([t.function(y) for t in terms]).sum()), randomness="same")(x)
+        slope: Tensor = vmap(
+            grad(lambda y: torch.stack([t.function(y) for t in terms]).sum()), randomness="same"
+        )(x)
         return slope
     value = f.value(x).sum()
     if not value.requires_grad:
@@ -52,16 +61,23 @@ def _slope(f: Landscape, x: Tensor) -> Tensor:
 
 
 def _jacobian(g: Tensor, x: Tensor) -> Tensor:
-    """d g / d x by rows, (B, n, n): one backward pass a column, or many columns at once where there are many."""
+    """d g / d x by rows, (B, n, n): one backward pass a column, or many columns at once where there
+    are many.
+    """
     n = x.shape[1]
     if n < MANY:
         columns = [
-            torch.autograd.grad(g[:, i].sum(), x, retain_graph=i + 1 < n, allow_unused=True)[0] for i in range(n)
+            torch.autograd.grad(g[:, i].sum(), x, retain_graph=i + 1 < n, allow_unused=True)[0]
+            for i in range(n)
         ]
-        return torch.stack([torch.zeros_like(x) if column is None else column for column in columns], dim=1)
+        return torch.stack(
+            [torch.zeros_like(x) if column is None else column for column in columns], dim=1
+        )
     unit = torch.eye(n, dtype=x.dtype, device=x.device)[:, None, :].expand(n, *x.shape)
     blocks = [
-        torch.autograd.grad(g, x, unit[i : i + MANY], retain_graph=i + MANY < n, is_grads_batched=True)[0]
+        torch.autograd.grad(
+            g, x, unit[i : i + MANY], retain_graph=i + MANY < n, is_grads_batched=True
+        )[0]
         for i in range(0, n, MANY)
     ]
     return torch.cat(blocks).transpose(0, 1)

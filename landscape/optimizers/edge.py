@@ -92,8 +92,14 @@ def edge_of_stability(
     for line in optimizers:
         make = maker(line)
         if make.kind is not optim.SGD or make.groups:
-            raise ValueError(f"{line!r} is not plain SGD, which alone has a limit on the Hessian itself.")
-        options = {k: v for k, v in make.options.items() if k in ("momentum", "dampening", "nesterov", "weight_decay")}
+            raise ValueError(
+                f"{line!r} is not plain SGD, which alone has a limit on the Hessian itself."
+            )
+        options = {
+            k: v
+            for k, v in make.options.items()
+            if k in ("momentum", "dampening", "nesterov", "weight_decay")
+        }
         limit = theory.sgd_limit(float(make.options.get("lr", 1e-3)), **options)
         ensemble = Ensemble(start[None], make, f.many().gradients, f.value, f=f)
         told = partial(progress, line)
@@ -117,7 +123,9 @@ def _records(
             measured = _measured(f, ensemble.points[0], seed)
             told(t, steps)
             if measured is None and not records:
-                raise NumericalError("the loss or its Hessian is not finite at the start: begin elsewhere.")
+                raise NumericalError(
+                    "the loss or its Hessian is not finite at the start: begin elsewhere."
+                )
             if measured is None:
                 return records, t
             records.append((t, *measured))
@@ -137,14 +145,26 @@ def _measured(f: Landscape, x: Tensor, seed: int) -> tuple[float, float] | None:
         dense = H.dense()
     except NumericalError:
         return None
-    return (loss, float(torch.linalg.eigvalsh(dense)[-1])) if bool(torch.isfinite(dense).all()) else None
+    return (
+        (loss, float(torch.linalg.eigvalsh(dense)[-1]))
+        if bool(torch.isfinite(dense).all())
+        else None
+    )
 
 
 def _run(records: list[tuple[int, float, float]], diverged: int | None, limit: float) -> EdgeRun:
     steps = torch.tensor([t for t, _, _ in records], dtype=torch.int64, device="cpu")
-    losses, sharpness = (torch.tensor([row[k] for row in records], dtype=torch.float64, device="cpu") for k in (1, 2))
-    shares = sharpness[len(records) // 2 :] / limit if diverged is None else sharpness.new_full((1,), math.nan)
+    losses, sharpness = (
+        torch.tensor([row[k] for row in records], dtype=torch.float64, device="cpu") for k in (1, 2)
+    )
+    shares = (
+        sharpness[len(records) // 2 :] / limit
+        if diverged is None
+        else sharpness.new_full((1,), math.nan)
+    )
     low, high = (float(shares.quantile(q)) for q in (0.1, 0.9))
     above = torch.nonzero(sharpness > limit)
     reached = int(steps[above[0, 0]]) if len(above) else None
-    return EdgeRun(steps, losses, sharpness, limit, float(shares.median()), (high - low) / 2, reached, diverged)
+    return EdgeRun(
+        steps, losses, sharpness, limit, float(shares.median()), (high - low) / 2, reached, diverged
+    )

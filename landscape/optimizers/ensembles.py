@@ -47,7 +47,9 @@ class Grouped:
         numbers = torch.arange(X.shape[1], device=X.device)
         self.columns = [torch.cat([numbers[layout[name]] for name in names]) for names, _ in groups]
         self.parts = [nn.Parameter(X[:, c]) for c in self.columns]
-        options = [{"params": [part], **own} for part, (_, own) in zip(self.parts, groups, strict=True)]
+        options = [
+            {"params": [part], **own} for part, (_, own) in zip(self.parts, groups, strict=True)
+        ]
         self.optimizers = [spec.kind(options, **spec.options)]
 
     @property
@@ -93,7 +95,9 @@ class Apart:
             for optimizer, row in zip(self.optimizers, self.rows, strict=True):
                 optimizer.step(partial(self._evaluate, row, gradients, values))
             return
-        for optimizer, row, g in zip(self.optimizers, self.rows, gradients(self.points), strict=True):
+        for optimizer, row, g in zip(
+            self.optimizers, self.rows, gradients(self.points), strict=True
+        ):
             self._set_gradient(row, g)
             optimizer.step()
 
@@ -113,7 +117,10 @@ def _runs(X: Tensor, make: Maker, model: Landscape | None) -> Together | Grouped
     if isinstance(make, Spec) and model is not None:
         spec, layout, shapes = make, model.layout, model.shapes
         if spec.kind not in ELEMENTWISE:
-            named = [{k: nn.Parameter(x[s].reshape(shapes[k]).clone()) for k, s in layout.items()} for x in X]
+            named = [
+                {k: nn.Parameter(x[s].reshape(shapes[k]).clone()) for k, s in layout.items()}
+                for x in X
+            ]
             return Apart([list(row.values()) for row in named], lambda i: spec.grouped(named[i]))
         if spec.groups:
             return Grouped(X, spec, layout)
@@ -198,6 +205,8 @@ def require_fit(make: Maker, f: Landscape) -> None:
             )
         return
     if make.groups:
-        raise ValueError("groups are globs over the names of a model's parameters, and a formula has none.")
+        raise ValueError(
+            "groups are globs over the names of a model's parameters, and a formula has none."
+        )
     if make.kind.__name__ == "Muon":
         raise ValueError("Muon takes matrices only: a formula's point is a flat vector.")

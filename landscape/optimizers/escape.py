@@ -110,7 +110,9 @@ def event(spec: str) -> LeavesBall | FallsBelow:
         "falls": FallsBelow,
     }
     if name not in kinds or isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"an event is ball:RADIUS or falls:MARGIN, got {spec!r}.{specs.closest(name, kinds)}")
+        raise ValueError(
+            f"an event is ball:RADIUS or falls:MARGIN, got {spec!r}.{specs.closest(name, kinds)}"
+        )
     return kinds[name](float(value))
 
 
@@ -235,10 +237,16 @@ def escape(
         last, over = _followed(ensemble, states, steps, schedule, watchers, told)
         paths = None if recorder is None else recorder.paths(f, last, states.points)
         results[label] = _escapes(states, growth, law, paths, over)
-    origin = provenance(f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event))
-    picture = plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
+    origin = provenance(
+        f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event)
+    )
+    picture = (
+        plane(f, at, [r.paths for r in results.values() if r.paths is not None]) if record else None
+    )
     rates = _rates(makers, schedule, results)
-    return Study(at.cpu(), X.cpu(), event, noise, schedule, steps, results, picture, rates, provenance=origin)
+    return Study(
+        at.cpu(), X.cpu(), event, noise, schedule, steps, results, picture, rates, provenance=origin
+    )
 
 
 def _stationary(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> Tensor:
@@ -256,7 +264,9 @@ def _tell(progress: Progress, label: str, steps: int, t: int) -> None:
     progress(label, t, steps)
 
 
-def _rates(makers: dict[str, Maker], schedule: str | None, results: dict[str, Escapes]) -> dict[str, Tensor]:
+def _rates(
+    makers: dict[str, Maker], schedule: str | None, results: dict[str, Escapes]
+) -> dict[str, Tensor]:
     """The rates at the steps that each optimiser made, where its own rate is known."""
     if schedule is None:
         return {}
@@ -266,7 +276,9 @@ def _rates(makers: dict[str, Maker], schedule: str | None, results: dict[str, Es
             continue
         lr = make.options.get("lr", inspect.signature(make.kind).parameters["lr"].default)
         if isinstance(lr, int | float) and lr > 0:
-            known[label] = schedule_curve(schedule, float(lr), max(1, int(results[label].ended.max())))
+            known[label] = schedule_curve(
+                schedule, float(lr), max(1, int(results[label].ended.max()))
+            )
     return known
 
 
@@ -357,7 +369,10 @@ def _followed(
 def _schedules(spec: str, ensemble: Ensemble) -> list[Schedule]:
     schedules = [Schedule(spec, optimizer) for optimizer in ensemble.optimizers]
     if any(s.needs_loss for s in schedules):
-        raise ValueError("ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: use another schedule.")
+        raise ValueError(
+            "ReduceLROnPlateau needs one loss, and an ensemble has as many as runs: use another "
+            "schedule."
+        )
     return schedules
 
 
@@ -405,7 +420,9 @@ def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
     ]
 
 
-def _escapes(runs: Runs, growth: _Growth | None, law: Theory, paths: Paths | None, over: bool) -> Escapes:
+def _escapes(
+    runs: Runs, growth: _Growth | None, law: Theory, paths: Paths | None, over: bool
+) -> Escapes:
     seen, left = runs.ended.cpu(), runs.escaped.cpu()
     stalled = runs.stalled.cpu()
     return Escapes(

@@ -95,7 +95,11 @@ def minimum_study(
             Series(f"curvature {well:g}, exact mean time", x, measured, exact, empty),
             Series(f"curvature {well:g}, Xie et al.", x, [], formula, empty),
         ]
-        known = [(B, math.log(m.value)) for B, m in zip(x, measured, strict=True) if math.isfinite(m.value)]
+        known = [
+            (B, math.log(m.value))
+            for B, m in zip(x, measured, strict=True)
+            if math.isfinite(m.value)
+        ]
         if len(known) >= 3:
             exponent = 2 * barrier / lr * (path / well + (1 - path) / -top)
             name = f"curvature {well:g}: slope of ln steps over B ({exponent:.4g} by the formula)"
@@ -128,6 +132,8 @@ def _parabolas(barrier: float, well: float, top: float) -> tuple[FunctionLandsca
 
     def f(x: Tensor) -> Tensor:
         y = x[..., 0]
-        return torch.where(y < joint, 0.5 * well * y.square(), barrier + 0.5 * top * (y - end).square())
+        return torch.where(
+            y < joint, 0.5 * well * y.square(), barrier + 0.5 * top * (y - end).square()
+        )
 
     return FunctionLandscape(f, 1, name="two parabolas"), end

@@ -95,10 +95,14 @@ def _model(f: Landscape, at: Tensor, radius: float, Q: Tensor | None) -> Model |
         edge = (f.gradient(at + radius * down) - g).detach() @ down
         misfit = abs(float(edge) / (radius * w[0]) - 1)
         misfit = 0.0 if misfit < 1e3 * torch.finfo(at.dtype).eps else misfit
-    return Model(H, seen, w if whole else None, basis if whole else None, radius, float(g.norm()), misfit)
+    return Model(
+        H, seen, w if whole else None, basis if whole else None, radius, float(g.norm()), misfit
+    )
 
 
-def predict(make: Maker, starts: Tensor, model: Model | str, noise: str, schedule: str | None, limit: int) -> Theory:
+def predict(
+    make: Maker, starts: Tensor, model: Model | str, noise: str, schedule: str | None, limit: int
+) -> Theory:
     """What theory says of runs from ``starts`` (R, n), displacements from the point."""
     if isinstance(model, str):
         return Theory(model)
@@ -115,13 +119,17 @@ def predict(make: Maker, starts: Tensor, model: Model | str, noise: str, schedul
         return _noisy(name, options, x, model, float(text), limit)
     growth = _growth(name, options, model)
     if kind in ("minibatch", "hessian", "perturbed"):
-        return Theory(f"{kind} noise: no law but the mean's growth", _conditions(model), growth=growth)
+        return Theory(
+            f"{kind} noise: no law but the mean's growth", _conditions(model), growth=growth
+        )
     if fault := _not_stationary(x, model):
         return Theory(fault)
     return _quiet(name, options, x, model, limit, growth)
 
 
-def _quiet(name: str, options: Options, x: Floats, model: Model, limit: int, growth: float | None) -> Theory:
+def _quiet(
+    name: str, options: Options, x: Floats, model: Model, limit: int, growth: float | None
+) -> Theory:
     """Runs on the full gradient, each by its own start."""
     law = _steps(name, options, x, model, limit)
     if law.steps is None:
@@ -139,7 +147,9 @@ def _steps(name: str, options: Options, x: Floats, model: Model, limit: int) -> 
     if name == "sgd":
         if model.curvatures is None or model.basis is None:
             return theory.Prediction(None, "the directions of the event mix with others: no law")
-        return theory.predict_exit(name, options, model.curvatures, x @ model.basis, model.radius, steps=limit)
+        return theory.predict_exit(
+            name, options, model.curvatures, x @ model.basis, model.radius, steps=limit
+        )
     if model.H is None:
         return theory.Prediction(None, f"no law for {name} in so many parameters")
     return theory.predict_exit(
@@ -163,7 +173,11 @@ def _matrix(H: Floats) -> Floats:
 
 def _growth(name: str, options: Options, model: Model) -> float | None:
     """ln of SGD's factor a step along the steepest fall; None where there is no law."""
-    if name != "sgd" or model.curvatures is None or any(options[o] for o in options if o not in SGD):
+    if (
+        name != "sgd"
+        or model.curvatures is None
+        or any(options[o] for o in options if o not in SGD)
+    ):
         return None
     chosen = {k: float(str(options.get(k, 0.0))) for k in ("momentum", "dampening", "weight_decay")}
     factors = theory.sgd_growth(
@@ -175,7 +189,9 @@ def _growth(name: str, options: Options, model: Model) -> float | None:
     return math.log(float(factors[0])) if model.curvatures[0] < 0 and factors[0] > 0 else None
 
 
-def _crossing(name: str, options: Options, x: Floats, model: Model, last: int, growth: float | None) -> float | None:
+def _crossing(
+    name: str, options: Options, x: Floats, model: Model, last: int, growth: float | None
+) -> float | None:
     """The median over runs of the e-folds a step that the law gives.
 
     growth: the limit, which stands in where that would take long.
@@ -187,7 +203,9 @@ def _crossing(name: str, options: Options, x: Floats, model: Model, last: int, g
             return growth
         given = {k: v for k, v in options.items() if k in SGD}
         given |= {"lr": float(options.get("lr", 1e-3))}
-        found = theory.sgd_folds(model.curvatures, x @ model.basis, model.radius, inner=INNER, steps=last, **given)
+        found = theory.sgd_folds(
+            model.curvatures, x @ model.basis, model.radius, inner=INNER, steps=last, **given
+        )
     else:
         assert model.H is not None
         found = theory.adaptive_growth(
@@ -204,20 +222,29 @@ def _crossing(name: str, options: Options, x: Floats, model: Model, last: int, g
     return float(np.median(known)) if len(known) else None
 
 
-def _noisy(name: str, options: Options, x: Floats, model: Model, sigma: float, limit: int) -> Theory:
+def _noisy(
+    name: str, options: Options, x: Floats, model: Model, sigma: float, limit: int
+) -> Theory:
     """SGD driven off the very point by isotropic noise."""
     if math.isnan(model.misfit):
-        return Theory("no law in noise where nothing falls: a barrier's height is not in the second-order model")
+        return Theory(
+            "no law in noise where nothing falls: a barrier's height is not in the second-order "
+            "model"
+        )
     growth = _growth(name, options, model)
     if name != "sgd" or growth is None or any(options[o] for o in options if o != "lr"):
         return Theory(f"no law for {name} with these options in noise", growth=growth)
     if np.abs(x).max() > 0:
-        return Theory("no law in noise from a start beside the point", _conditions(model), growth=growth)
+        return Theory(
+            "no law in noise from a start beside the point", _conditions(model), growth=growth
+        )
     assert model.curvatures is not None
     w, lr = model.curvatures, float(str(options.get("lr", 1e-3)))
     falling, rising = w[w < 0], w[w > 0]
     if not np.allclose(falling, falling[0], rtol=1e-6):
-        return Theory("no law in noise for falling curvatures that differ", _conditions(model), growth=growth)
+        return Theory(
+            "no law in noise for falling curvatures that differ", _conditions(model), growth=growth
+        )
     try:
         law = theory.noise_exit(
             float(falling[0]),
@@ -256,7 +283,9 @@ def _not_stationary(x: Floats, model: Model) -> str:
     steep = float(np.abs(model.curvatures).max())
     size = float(np.median(np.linalg.norm(x, axis=1))) * steep
     drifts = model.slope > 0.05 * size + 1e-12 * steep * model.radius
-    return f"no law: the point is not stationary, its gradient is {model.slope:.2g}" if drifts else ""
+    return (
+        f"no law: the point is not stationary, its gradient is {model.slope:.2g}" if drifts else ""
+    )
 
 
 def _conditions(model: Model) -> str:

@@ -71,7 +71,9 @@ class Recorder:
             self.moments.append((t, X[: self.count].detach().clone()))
         points = torch.stack([x for _, x in self.moments], dim=1)
         with torch.no_grad():
-            values = rows.values_in_parts(f, points.reshape(-1, points.shape[2])).reshape(points.shape[:2])
+            values = rows.values_in_parts(f, points.reshape(-1, points.shape[2])).reshape(
+                points.shape[:2]
+            )
         steps = torch.tensor([s for s, _ in self.moments], dtype=torch.int64, device="cpu")
         return Paths(steps, points.cpu(), values.double().cpu())
 
@@ -114,4 +116,6 @@ def _spread(ends: Tensor) -> Tensor:
 def _axis(where: Tensor) -> Tensor:
     low, high = min(0.0, float(where.min())), max(0.0, float(where.max()))
     margin = MARGIN * (high - low) or 1.0
-    return torch.linspace(low - margin, high + margin, RESOLUTION, dtype=torch.float64, device="cpu")
+    return torch.linspace(
+        low - margin, high + margin, RESOLUTION, dtype=torch.float64, device="cpu"
+    )

@@ -20,7 +20,9 @@ class Schedules(Result):
     lr: float
 
 
-def schedule_curve(spec: str, lr: float, steps: int, losses: Sequence[float] | Tensor | None = None) -> Tensor:
+def schedule_curve(
+    spec: str, lr: float, steps: int, losses: Sequence[float] | Tensor | None = None
+) -> Tensor:
     """The learning rates (steps,), float64, that a schedule gives: read from a real optimiser
     before each of its steps.
 
@@ -34,7 +36,9 @@ def schedule_curve(spec: str, lr: float, steps: int, losses: Sequence[float] | T
         ValueError: the spec is wrong, a number is out of range, or losses are missing or too few.
     """
     if steps < 1 or not 0 < lr < math.inf:
-        raise ValueError(f"steps must be at least 1 and lr a positive number, got {steps} and {lr!r}.")
+        raise ValueError(
+            f"steps must be at least 1 and lr a positive number, got {steps} and {lr!r}."
+        )
     if losses is not None and len(losses) < steps:
         raise ValueError(f"losses must have one number a step, {steps}, got {len(losses)}.")
     parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64, device="cpu"))

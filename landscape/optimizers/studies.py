@@ -86,7 +86,8 @@ def octopus_study(
     line = f"sgd:lr={lr!r}"
     kinds = {
         "gradient descent": "none",
-        "perturbed gradient descent": f"perturbed:radius={e / 100!r},threshold={gamma * e / 100!r},interval=1",
+        "perturbed gradient "
+        "descent": f"perturbed:radius={e / 100!r},threshold={gamma * e / 100!r},interval=1",
     }
     found: dict[str, list[Escapes]] = {kind: [] for kind in kinds}
     random = np.random.default_rng(seed)
@@ -115,7 +116,10 @@ def octopus_study(
             origin = origin or study.provenance
             progress(kind, d, max(dims))
     exact: list[list[float | None]] = [
-        [float(s[-1]) if len(s := theory.octopus_exit(d, L, gamma, tau, lr)) == d else None for d in dims],
+        [
+            float(s[-1]) if len(s := theory.octopus_exit(d, L, gamma, tau, lr)) == d else None
+            for d in dims
+        ],
         [None] * len(dims),
     ]
     x = [float(d) for d in dims]
@@ -130,7 +134,9 @@ def octopus_study(
         series,
         _fits(series, theory.octopus_growth(L, gamma, lr)),
         (False, True),
-        provenance=origin_of(origin, seed, dims=list(dims), L=L, gamma=gamma, runs=runs, steps=steps),
+        provenance=origin_of(
+            origin, seed, dims=list(dims), L=L, gamma=gamma, runs=runs, steps=steps
+        ),
     )
 
 
@@ -157,7 +163,9 @@ def _fits(series: list[Series], kappa: float) -> dict[str, Estimate]:
     """How each grows with d, of the dimensions left: as a factor a dimension and as a power."""
     fits = {"kappa, the factor a dimension in the limit, exactly": exact(kappa)}
     for s in series:
-        known = [(x, m.value) for x, m in zip(s.x, s.measured, strict=True) if math.isfinite(m.value)]
+        known = [
+            (x, m.value) for x, m in zip(s.x, s.measured, strict=True) if math.isfinite(m.value)
+        ]
         if len(known) < 3:
             continue
         x, y = (np.array(column) for column in zip(*known, strict=True))
@@ -232,7 +240,9 @@ def barrier_study(
     fits = {}
     if len(crossed) >= 3:
         inverse, mean = (np.array(column) for column in zip(*crossed, strict=True))
-        fits["barrier, by the slope of ln steps over 1 / T (1/4 in the limit)"] = slope(inverse, np.log(mean))
+        fits["barrier, by the slope of ln steps over 1 / T (1/4 in the limit)"] = slope(
+            inverse, np.log(mean)
+        )
     origin = origin_of(origin, seed, temperatures=list(temperatures), lr=lr, runs=runs, steps=steps)
     return Comparison(
         f"Over a barrier of 1/4, lr = {lr:g}",
@@ -272,7 +282,9 @@ def plateau_study(
         signs = solved.x.sign()
         at = torch.zeros(N, dtype=torch.float64, device="cpu")
         start = torch.tensor(rows, dtype=torch.float64, device="cpu")[:, None] * signs
-        expected: list[float | None] = [theory.deep_linear_time(N, strength, u) / lr for u in starts]
+        expected: list[float | None] = [
+            theory.deep_linear_time(N, strength, u) / lr for u in starts
+        ]
         most = int(2 * max(e for e in expected if e is not None)) + 10
         fall = FallsBelow(0.5 * strength**2 * (1 - 0.25))  # f = (s - u)^2 / 2 at u = s / 2
         study = escape(f, at, [line], len(rows), most, start, fall, theory=False)
@@ -280,7 +292,9 @@ def plateau_study(
         series.append(Series(f"{N} layers", list(starts), times, expected, [""] * len(rows)))
         origin = origin or study.provenance
         progress("layers", N, max(layers))
-    origin = origin_of(origin, 0, layers=list(layers), starts=list(starts), strength=strength, lr=lr)
+    origin = origin_of(
+        origin, 0, layers=list(layers), starts=list(starts), strength=strength, lr=lr
+    )
     return Comparison(
         f"Plateaus of deep linear networks, s = {strength:g}, lr = {lr:g}",
         "initial product of weights",
@@ -328,7 +342,10 @@ def saddle_study(
         w, V = torch.linalg.eigh(Hessian(f, at=x).dense())
         falling = V[:, w < -1e-9 * float(w.abs().max())]
         if falling.shape[1] == 0:
-            raise ValueError(f"point {number} has no falling direction: its smallest eigenvalue is {float(w[0]):.3g}.")
+            raise ValueError(
+                f"point {number} has no falling direction: its smallest eigenvalue is "
+                f"{float(w[0]):.3g}."
+            )
         drawn = torch.randn(
             runs,
             falling.shape[1],

@@ -113,13 +113,17 @@ def _varied(
     if over in ("noise", "start", "radius"):
         return f, at, makers, options | _setting(over, value, options)
     if not all(isinstance(make, Spec) for make in makers.values()):
-        raise ValueError(f"{over!r} is an option of optimisers written as 'name:option=value' only.")
+        raise ValueError(
+            f"{over!r} is an option of optimisers written as 'name:option=value' only."
+        )
     chosen: dict[str, Maker] = {}
     for label, make in makers.items():
         assert isinstance(make, Spec)
         known = [*list(inspect.signature(make.kind).parameters)[1:], "noise", "start", "radius"]
         if over not in known:
-            raise ValueError(f"{make.kind.__name__} has no option {over!r} to vary.{specs.closest(over, known)}")
+            raise ValueError(
+                f"{make.kind.__name__} has no option {over!r} to vary.{specs.closest(over, known)}"
+            )
         chosen[label] = replace(make, options={**make.options, over: value})
     return f, at, chosen, options
 

@@ -102,7 +102,7 @@ def connect(
     if seen.move is not None:
         raise ValueError(
             f"a curve is trained on points drawn at random, which noise={noise!r} would not "
-            "perturb."
+            f"perturb."
         )
     inner = nn.Parameter(C[1:-1].clone())
     try:

@@ -89,7 +89,7 @@ def profile(
     if not isinstance(points, Tensor):
         raise TypeError(
             f"a curve is a tensor (m, {f.dim}), got {type(points).__name__}: pass "
-            "torch.stack(points)."
+            f"torch.stack(points)."
         )
     if points.ndim != 2 or points.shape[1] != f.dim or len(points) < 2:
         raise ValueError(

@@ -42,8 +42,8 @@ class Stop(Enum):
         "other's basin"
     )
     STEPS = (
-        "max_steps ran out before the band settled: raise max_steps, or loosen tol; the barrier "
-        "is that of the images"
+        "max_steps ran out before the band settled: raise max_steps, or loosen tol; the barrier is "
+        "that of the images"
     )
     TOP = (
         "the band settled but its top is no saddle of index 1 to rounding: raise images, or use "
@@ -197,7 +197,7 @@ def _settle(
     if not bool(torch.isfinite(end.x).all()) or float(f.value(end.x)) > point.value:
         reasons.append(
             f"the {which} end is {_a(point.kind)} and no minimum was found downhill from it: the "
-            "path starts there"
+            f"path starts there"
         )
         return x
     result = (

@@ -39,7 +39,11 @@ class Layer:
     @classmethod
     def upgraded(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields of a layer as schema 1 stored them: bounds stood as the errors of estimates."""
-        ends = {name: Bounded(end.value, end.error) for name, end in fields.items() if isinstance(end, Estimate)}
+        ends = {
+            name: Bounded(end.value, end.error)
+            for name, end in fields.items()
+            if isinstance(end, Estimate)
+        }
         return fields | ends
 
 
@@ -342,7 +346,7 @@ def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...])
     largest, smallest = float(point.eigenvalues[-1]), float(point.eigenvalues[0])
     if largest > 0:
         advice.append(
-            "plain gradient descent is stable here up to a learning rate of 2 / lambda_max = "
+            f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = "
             f"{2 / largest:.3g}"
         )
     error = float(sampling[0]) if len(sampling) else float("nan")

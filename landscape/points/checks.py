@@ -137,7 +137,7 @@ def _finite(f: ModelLandscape, x: Tensor) -> Check:
         if not math.isfinite(loss):
             raise NumericalError(
                 f"the loss is {loss} on batch {batch} of {len(losses)}: check that batch's data "
-                "and labels."
+                f"and labels."
             )
     message = f"the loss is finite on all {len(losses)} batches"
     return Check("finite", Status.OK, message, {"batches": float(len(losses))})

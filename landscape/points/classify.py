@@ -202,8 +202,8 @@ def _moves(norm: float, noise: float, decrease: float, loss_noise: float) -> tup
         return False, f"the gradient norm {norm:.3g} is within its rounding noise {noise:.2g}"
     if decrease <= loss_noise:
         return False, (
-            f"a Newton-type step is predicted to lower f by {decrease:.2g}, "
-            f"within the rounding of f ({loss_noise:.2g})"
+            f"a Newton-type step is predicted to lower f by {decrease:.2g}, within the rounding of "
+            f"f ({loss_noise:.2g})"
         )
     return True, (
         f"the gradient norm {norm:.3g} is above its rounding noise {noise:.2g}, "

@@ -38,12 +38,12 @@ class Outcome(Enum):
 
     STATIONARY = "the point is stationary"
     OTHER_INDEX = (
-        "the point is stationary, but not of the index asked for: start elsewhere, or try "
-        "another seed"
+        "the point is stationary, but not of the index asked for: start elsewhere, or try another "
+        "seed"
     )
     TOLERANCE = (
-        "the gradient norm fell to tol times the start's, as asked; the point is not stationary "
-        "to rounding"
+        "the gradient norm fell to tol times the start's, as asked; the point is not stationary to "
+        "rounding"
     )
     GRADIENT_FLAT = (
         "the squared gradient norm is stationary, the gradient is not zero (Frye et al. 2021): "

@@ -61,8 +61,14 @@ class Result:
         that could be missing.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        former = {key: fields.pop(key) for key in ("name", "notes") if key in fields and key not in known}
+        former = {
+            key: fields.pop(key) for key in ("name", "notes") if key in fields and key not in known
+        }
         origin = fields.get("provenance") or Provenance()
         if not origin.name and "name" in former:
             origin = dataclasses.replace(origin, name=former["name"], seed=fields.get("seed", 0))
-        return fields | {"provenance": dataclasses.replace(origin, notes=tuple(former.get("notes", origin.notes)))}
+        return fields | {
+            "provenance": dataclasses.replace(
+                origin, notes=tuple(former.get("notes", origin.notes))
+            )
+        }

@@ -84,22 +84,31 @@ def load(folder: str | os.PathLike[str]) -> Any:
         body = json.loads(path.read_text())
     except FileNotFoundError:
         raise LoadingError(
-            f"{folder} holds no result: {path.name} is missing. Pass a folder that a run has written."
+            f"{folder} holds no result: {path.name} is missing. Pass a folder that a run has "
+            f"written."
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise LoadingError(f"{path} cannot be read as JSON ({error}). Run the analysis again with --force.") from None
-    if not isinstance(body, dict) or not isinstance(body.get("schema"), int) or "result" not in body:
+        raise LoadingError(
+            f"{path} cannot be read as JSON ({error}). Run the analysis again with --force."
+        ) from None
+    if (
+        not isinstance(body, dict)
+        or not isinstance(body.get("schema"), int)
+        or "result" not in body
+    ):
         raise LoadingError(f"{path} is not a stored result: it has no schema number.")
     if body["schema"] > SCHEMA:
         raise LoadingError(
-            f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: update torch-landscape."
+            f"{path} has schema {body['schema']}, this version reads up to {SCHEMA}: update "
+            f"torch-landscape."
         )
     try:
         with np.load(folder / str(body["arrays"]), allow_pickle=False) as arrays:
             return _decode(body["result"], arrays)
     except (OSError, ImportError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise LoadingError(
-            f"{folder} is damaged ({type(error).__name__}: {error}). Run the analysis again with --force."
+            f"{folder} is damaged ({type(error).__name__}: {error}). Run the analysis again with "
+            f"--force."
         ) from None
 
 
@@ -110,7 +119,11 @@ def plain(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in told(value)}
     if isinstance(value, Tensor):
-        return plain(value.tolist()) if value.numel() <= 10_000 and value.ndim < 2 else {"shape": list(value.shape)}
+        return (
+            plain(value.tolist())
+            if value.numel() <= 10_000 and value.ndim < 2
+            else {"shape": list(value.shape)}
+        )
     if isinstance(value, enum.Enum):
         return value.name.lower()
     if isinstance(value, dict):
@@ -172,7 +185,11 @@ def _encode(value: object, path: str, arrays: dict[str, np.ndarray]) -> Any:
 
 def told(value: Any) -> list[dataclasses.Field[Any]]:
     """The fields of a dataclass, without empty ones that only a whole result has."""
-    return [f for f in dataclasses.fields(value) if not (f.kw_only and getattr(value, f.name) == f.default)]
+    return [
+        f
+        for f in dataclasses.fields(value)
+        if not (f.kw_only and getattr(value, f.name) == f.default)
+    ]
 
 
 def _registered(value: object) -> str:

@@ -31,7 +31,9 @@ def options(text: str, spec: str) -> Options:
     for part in _pieces(text) if text.strip() else ():
         key, equals, value = (s.strip() for s in part.partition("="))
         if not equals or not key:
-            raise ValueError(f"{spec!r}: {part!r} is not an option. Write name:key=value,key=value.")
+            raise ValueError(
+                f"{spec!r}: {part!r} is not an option. Write name:key=value,key=value."
+            )
         if key in found:
             raise ValueError(f"{spec!r} gives {key} twice.")
         found[key] = literal(value)

@@ -56,7 +56,8 @@ class Spec:
     def __call__(self, parameters: list[nn.Parameter]) -> Optimizer:
         if self.groups:
             raise ValueError(
-                "groups are globs over names, and the parameters here have none: leave what follows ';' out"
+                "groups are globs over names, and the parameters here have none: leave what "
+                "follows ';' out"
             )
         return self.kind(parameters, **self.options)
 
@@ -102,16 +103,22 @@ def maker(spec: str) -> Spec:
     if kind is None:
         hint = specs.closest(name.strip().lower(), OPTIMIZERS)
         raise ValueError(
-            f"no optimiser is called {name!r}.{hint} Known: {', '.join(k.__name__ for k in OPTIMIZERS.values())}."
+            f"no optimiser is called {name!r}.{hint} Known: "
+            f"{', '.join(k.__name__ for k in OPTIMIZERS.values())}."
         )
     if kind is optim.SparseAdam:
-        raise ValueError("SparseAdam takes sparse gradients only: a point is a flat vector with a dense gradient.")
+        raise ValueError(
+            "SparseAdam takes sparse gradients only: a point is a flat vector with a dense "
+            "gradient."
+        )
     require_options(name, kind, options, skip=1)
     groups = []
     for part in rest:
         glob, overrides = specs.split(part)
         if not glob.strip() or not overrides:
-            raise ValueError(f"{spec!r}: {part!r} is no group. Write GLOB:option=value after the semicolon.")
+            raise ValueError(
+                f"{spec!r}: {part!r} is no group. Write GLOB:option=value after the semicolon."
+            )
         require_options(name, kind, overrides, skip=1)
         groups.append((glob.strip(), overrides))
     if groups and kind is optim.LBFGS:
@@ -125,16 +132,27 @@ def spec_of(optimizer: Optimizer) -> str | None:
 
     An optimiser with several groups, or of a class that is not torch's, has none.
     """
-    if OPTIMIZERS.get(type(optimizer).__name__.lower()) is not type(optimizer) or len(optimizer.param_groups) != 1:
+    if (
+        OPTIMIZERS.get(type(optimizer).__name__.lower()) is not type(optimizer)
+        or len(optimizer.param_groups) != 1
+    ):
         return None
     group, known = optimizer.param_groups[0], inspect.signature(type(optimizer)).parameters
     options: dict[str, object] = {"lr": float(group["lr"])} if "lr" in group else {}
     for name, parameter in known.items():
         value = group.get(name)
-        if name != "lr" and isinstance(value, bool | int | float | tuple) and value != parameter.default:
+        if (
+            name != "lr"
+            and isinstance(value, bool | int | float | tuple)
+            and value != parameter.default
+        ):
             options[name] = value
     listed = ",".join(f"{name}={value!r}" for name, value in options.items())
-    return f"{type(optimizer).__name__.lower()}:{listed}" if listed else type(optimizer).__name__.lower()
+    return (
+        f"{type(optimizer).__name__.lower()}:{listed}"
+        if listed
+        else type(optimizer).__name__.lower()
+    )
 
 
 def as_makers(optimizers: Sequence[str] | Mapping[str, Maker]) -> dict[str, Maker]:
@@ -146,7 +164,11 @@ def as_makers(optimizers: Sequence[str] | Mapping[str, Maker]) -> dict[str, Make
     if isinstance(optimizers, str):
         raise ValueError(f"optimizers must be a list, got {optimizers!r}: pass [{optimizers!r}].")
     made: dict[str, Maker]
-    made = dict(optimizers) if isinstance(optimizers, Mapping) else {spec: maker(spec) for spec in optimizers}
+    made = (
+        dict(optimizers)
+        if isinstance(optimizers, Mapping)
+        else {spec: maker(spec) for spec in optimizers}
+    )
     if not made:
         raise ValueError("optimizers is empty: pass at least one, such as 'sgd:lr=0.1'.")
     return made

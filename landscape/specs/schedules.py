@@ -25,7 +25,10 @@ from landscape.specs.grammar import Options
 SCHEDULERS: dict[str, type[LRScheduler]] = {
     name.lower(): kind
     for name, kind in vars(lr_scheduler).items()
-    if inspect.isclass(kind) and issubclass(kind, LRScheduler) and not name.startswith("_") and kind is not LRScheduler
+    if inspect.isclass(kind)
+    and issubclass(kind, LRScheduler)
+    and not name.startswith("_")
+    and kind is not LRScheduler
 }
 SCHEDULERS["swalr"] = SWALR  # which torch keeps elsewhere
 # Written with |N| and +.
@@ -103,12 +106,14 @@ def _single(spec: str, optimizer: Optimizer) -> LRScheduler:
     kind = SCHEDULERS.get(name.strip().lower())
     if name.strip().lower() in COMPOSED:
         raise ValueError(
-            f"{name.strip()} is written by its parts: A |10| B is one after the other, A + B is both, chained."
+            f"{name.strip()} is written by its parts: A |10| B is one after the other, A + B is "
+            f"both, chained."
         )
     if kind is None:
         hint = specs.closest(name.strip().lower(), SCHEDULERS)
         raise ValueError(
-            f"no scheduler is called {name!r}.{hint} Known: {', '.join(k.__name__ for k in SCHEDULERS.values())}."
+            f"no scheduler is called {name!r}.{hint} Known: "
+            f"{', '.join(k.__name__ for k in SCHEDULERS.values())}."
         )
     require_options(name, kind, options, skip=1)
     if "lr_lambda" in options:
@@ -128,7 +133,10 @@ def require_options(name: str, kind: type, options: Options, skip: int) -> None:
     known = dict(list(inspect.signature(kind).parameters.items())[skip:])
     for key, value in options.items():
         if key not in known:
-            raise ValueError(f"{name} has no option {key!r}.{specs.closest(key, known)} It has {', '.join(known)}.")
+            raise ValueError(
+                f"{name} has no option {key!r}.{specs.closest(key, known)} It has "
+                f"{', '.join(known)}."
+            )
         wanted = _wanted(str(known[key].annotation), value)
         if wanted:
             raise ValueError(f"{name}: {key} must be {wanted}, got {value!r}.")
@@ -187,9 +195,10 @@ def _read(node: ast.expr) -> Callable[[float], Any]:
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
             inner = _read(operand)
             return inner if isinstance(sign, ast.UAdd) else lambda t: -inner(t)
-        case ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right]) if (
-            type(op) in _BINARY
-        ):
+        case (
+            ast.BinOp(left=left, op=op, right=right)
+            | ast.Compare(left=left, ops=[op], comparators=[right])
+        ) if type(op) in _BINARY:
             combine, first, second = _BINARY[type(op)], _read(left), _read(right)
             return lambda t: combine(first(t), second(t))
         case ast.IfExp(test=test, body=body, orelse=other):
@@ -198,4 +207,7 @@ def _read(node: ast.expr) -> Callable[[float], Any]:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             function, values = _FUNCTIONS[name], [_read(a) for a in args]
             return lambda t: function(*(v(t) for v in values))
-    raise ValueError(f"{ast.unparse(node)!r} is not allowed in an expression in t; known: {', '.join(_FUNCTIONS)}, pi.")
+    raise ValueError(
+        f"{ast.unparse(node)!r} is not allowed in an expression in t; known: "
+        f"{', '.join(_FUNCTIONS)}, pi."
+    )

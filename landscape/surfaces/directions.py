@@ -145,7 +145,7 @@ def principal_axes(x: Tensor, trajectory: Tensor | None, count: int = 2) -> tupl
     if rank < count:
         raise ValueError(
             f"the trajectory spans {rank} dimensions about the centre, {count} are needed: pass "
-            "more points."
+            f"more points."
         )
     return tuple(v.clone() for v in Vh[:count])
 

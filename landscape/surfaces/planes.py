@@ -167,7 +167,7 @@ def trajectories(x: Tensor, trajectory: Trajectory) -> dict[str, Tensor]:
         if not isinstance(points, Tensor):
             raise TypeError(
                 f"{name} is a tensor (t, {len(x)}), got {type(points).__name__}: pass "
-                "torch.stack(points)."
+                f"torch.stack(points)."
             )
         if points.ndim != 2 or points.shape[1] != len(x) or not len(points):
             raise ValueError(f"{name} has shape (t, {len(x)}), got {tuple(points.shape)}.")

@@ -58,7 +58,7 @@ def torus_counts(
     if v.shape != (len(k),) or not (np.isfinite(v) & (v > 0)).all():
         raise ValueError(
             f"torus_counts got variances of shape {v.shape} for {len(k)} waves; pass one positive "
-            "number a wave."
+            f"number a wave."
         )
     gradient = (k.T * v) @ k
     if np.linalg.matrix_rank(gradient) < k.shape[1]:

@@ -168,7 +168,7 @@ def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top:
         if needed > MOST:
             raise ValueError(
                 f"steps of lr = {lr:g} are too small to sum over: sgd_escape_time has their limit, "
-                "up to its prefactor."
+                f"up to its prefactor."
             )
         nodes, weights = np.polynomial.legendre.leggauss(needed)
         panels.append((low + (nodes + 1) * (high - low) / 2, weights * (high - low) / 2))

@@ -81,7 +81,10 @@ class Activity(TorchFunctionMode):
         others.
         """
         always = iter(self.always)
-        return [(next(always) <= 0).double().mean() if kind == "relu" else float("nan") for kind in self.kinds]
+        return [
+            (next(always) <= 0).double().mean() if kind == "relu" else float("nan")
+            for kind in self.kinds
+        ]
 
     def names(self) -> list[str]:
         return [f"{i + 1} {kind}" for i, kind in enumerate(self.kinds)]

@@ -96,7 +96,9 @@ def lightning_callback(f: Made, every: int = 10, **options: Any) -> TracingCallb
         ImportError: neither ``lightning`` nor ``pytorch_lightning`` is installed.
     """
     base = _base("Callback", "lightning.pytorch", "pytorch_lightning")
-    callback: TracingCallback = type("LightningTracer", (_LightningHooks, base), {})(f, every, options)
+    callback: TracingCallback = type("LightningTracer", (_LightningHooks, base), {})(
+        f, every, options
+    )
     return callback
 
 
@@ -113,7 +115,9 @@ def huggingface_callback(f: Made, every: int = 10, **options: Any) -> TracingCal
         ImportError: ``transformers`` is not installed.
     """
     base = _base("TrainerCallback", "transformers")
-    callback: TracingCallback = type("HuggingFaceTracer", (_HuggingFaceHooks, base), {})(f, every, options)
+    callback: TracingCallback = type("HuggingFaceTracer", (_HuggingFaceHooks, base), {})(
+        f, every, options
+    )
     return callback
 
 

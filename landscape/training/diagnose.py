@@ -97,16 +97,23 @@ def diagnose(
         raise TypeError(f"diagnose reads a Trace, tracer.result or ls.load(folder), got {given}.")
     trace = trace.of_f()
     if len(trace.steps) < 2:
-        raise ValueError("the trace has one record only: no step was traced, so nothing can be said of a run.")
+        raise ValueError(
+            "the trace has one record only: no step was traced, so nothing can be said of a run."
+        )
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
-        raise ValueError("pass f and optimizer together to run probes, or the probes of an earlier run, not both.")
+        raise ValueError(
+            "pass f and optimizer together to run probes, or the probes of an earlier run, not "
+            "both."
+        )
 
     if trace.diverged:
         return Diagnosis([_diverged(trace)], trace.phases, True, probes)
     tail = Tail(trace)
     if f is not None and optimizer is not None:
         _require_end(trace, f, optimizer)
-        probes = probe(f, optimizer, steps=steps, seeds=seeds, seed=seed, scale=tail.unit, progress=progress)
+        probes = probe(
+            f, optimizer, steps=steps, seeds=seeds, seed=seed, scale=tail.unit, progress=progress
+        )
     return Diagnosis(_causes(tail), trace.phases, _stuck(tail), probes)
 
 
@@ -115,7 +122,8 @@ def _require_end(trace: Trace, f: Landscape, optimizer: Optimizer) -> None:
     here = Followed(optimizer, f).point()
     if here.shape != trace.x.shape or not torch.equal(here, trace.x.to(here)):
         raise ValueError(
-            f"{f.name} is not where the trace ended: probes start there. Pass probes=ls.training.probe(...)."
+            f"{f.name} is not where the trace ended: probes start there. Pass "
+            f"probes=ls.training.probe(...)."
         )
 
 
@@ -128,12 +136,17 @@ def _causes(tail: Tail) -> list[Cause]:
     """What ``rules`` finds, half as sure where the loss was still falling; at least one cause."""
     judged = causes(tail)
     if not judged:
-        evidence = f"no cause stands out: gradient {tail.gradient:.3g}, curvature along it {tail.along:.3g}"
+        evidence = (
+            f"no cause stands out: gradient {tail.gradient:.3g}, curvature along it "
+            f"{tail.along:.3g}"
+        )
         remedy = "Trace for longer, or over more of the data."
         judged = [Cause("flat", REPORTED, [evidence], remedy)]
     if _stuck(tail):
         return judged
-    return [replace(c, confidence=c.confidence / 2, factors=c.factors | {"stuck": 0.5}) for c in judged]
+    return [
+        replace(c, confidence=c.confidence / 2, factors=c.factors | {"stuck": 0.5}) for c in judged
+    ]
 
 
 def _diverged(trace: Trace) -> Cause:

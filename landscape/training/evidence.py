@@ -58,7 +58,9 @@ class Tail:
         rates = self.trace.effective_rate
         known = rates.isfinite() & (self.trace.update_norm > 0)
         recent = bool(known[-3:].any())
-        return torch.where(known, rates, float(rates[known][-1]) if recent else self.trace.learning_rate)
+        return torch.where(
+            known, rates, float(rates[known][-1]) if recent else self.trace.learning_rate
+        )
 
     @property
     def rate(self) -> float:

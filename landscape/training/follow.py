@@ -65,7 +65,9 @@ class Followed:
         return float(group["betas"][0]) if "betas" in group else float(group.get("momentum", 0.0))
 
     def scalars(self) -> Scalars:
-        gradients = [p.grad.detach() for p in self.parameters if p.grad is not None and not p.grad.is_sparse]
+        gradients = [
+            p.grad.detach() for p in self.parameters if p.grad is not None and not p.grad.is_sparse
+        ]
         rate = max(float(g["lr"]) for o in self.optimizers for g in o.param_groups if "lr" in g)
         return Scalars(
             _norm(gradients),
@@ -118,7 +120,9 @@ def _optimizers(given: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
     for one in optimizers:
         if not isinstance(one, Optimizer):
             kind = type(one).__name__
-            raise TypeError(f"optimizer must be a torch.optim.Optimizer or a list of them, got {kind}.")
+            raise TypeError(
+                f"optimizer must be a torch.optim.Optimizer or a list of them, got {kind}."
+            )
     return optimizers
 
 
@@ -128,7 +132,8 @@ def _of_model(f: Landscape, moved: list[Tensor]) -> tuple[list[Tensor], dict[str
     parameters: list[Tensor] = [named[name] for name in f.layout]
     if not {id(p) for p in moved} & {id(p) for p in parameters}:
         raise ValueError(
-            f"the optimiser moves no parameter of {f.name}: build f from the model that is trained, not from a copy."
+            f"the optimiser moves no parameter of {f.name}: build f from the model that is "
+            f"trained, not from a copy."
         )
     require_own_loader(f)
     return parameters, dict(f.layout)

@@ -65,7 +65,9 @@ class Mover:
         whole = draws is None or not self.data
         terms = self.terms
         if draws is not None and self.data:
-            chosen = self.data[int(torch.randint(len(self.data), (), generator=draws, device="cpu"))]
+            chosen = self.data[
+                int(torch.randint(len(self.data), (), generator=draws, device="cpu"))
+            ]
             terms = [chosen, *(t for t in self.terms if t.batch is None)]
 
         def closure() -> float:
@@ -94,5 +96,7 @@ class Mover:
 def slices(followed: Followed) -> tuple[list[Tensor], list[slice | None]]:
     """The optimisers' parameters in their order, and which part of x each is."""
     where = {id(p): s for p, s in zip(followed.parameters, followed.layout.values(), strict=True)}
-    parameters = [p for o in followed.optimizers for group in o.param_groups for p in group["params"]]
+    parameters = [
+        p for o in followed.optimizers for group in o.param_groups for p in group["params"]
+    ]
     return parameters, [where.get(id(p)) for p in parameters]

@@ -92,12 +92,19 @@ class Probes(Result):
         for probe in self.probes:
             if probe.name == name:
                 return probe
-        raise KeyError(f"no probe is called {name!r}; there are {', '.join(p.name for p in self.probes)}")
+        raise KeyError(
+            f"no probe is called {name!r}; there are {', '.join(p.name for p in self.probes)}"
+        )
 
     def __str__(self) -> str:
-        lines = [f"{p.name}: {p.change.value:+.3g}, against the control {p.against_control}" for p in self.probes]
+        lines = [
+            f"{p.name}: {p.change.value:+.3g}, against the control {p.against_control}"
+            for p in self.probes
+        ]
         head = (
-            "best: control, no remedy gains more than is negligible" if self.best == "control" else f"best: {self.best}"
+            "best: control, no remedy gains more than is negligible"
+            if self.best == "control"
+            else f"best: {self.best}"
         )
         if self.leap is not None:
             head += f"; a step of length {self.leap:.3g} {self.along} does"
@@ -169,12 +176,16 @@ def probe(
     search for the lowest eigenvalue.
     """
     if seeds < 2 or steps < 1:
-        raise ValueError(f"probes need at least 2 seeds and 1 step, got seeds={seeds}, steps={steps}.")
+        raise ValueError(
+            f"probes need at least 2 seeds and 1 step, got seeds={seeds}, steps={steps}."
+        )
     followed = Followed(optimizer, f)
     x = followed.point()
     loss = float(f.value(x))
     if not math.isfinite(loss):
-        raise NumericalError("the loss is not finite where the probes start: go back to an earlier checkpoint.")
+        raise NumericalError(
+            "the loss is not finite where the probes start: go back to an earlier checkpoint."
+        )
     run = _Runner(followed, x, steps)
     pairs = eigsh(Hessian(f, x), largest=0, smallest=1, seed=seed)
     lowest, v = float(pairs.values[0]), pairs.vectors[:, 0]
@@ -327,7 +338,9 @@ class _Runner:
         return math.log(grown / abs(small)) / steps if 0 < grown < math.inf else math.nan
 
 
-def _trials(f: Landscape, optimizer: Optimizer, lowest: float, v: Tensor, kick: float) -> list[Trial]:
+def _trials(
+    f: Landscape, optimizer: Optimizer, lowest: float, v: Tensor, kick: float
+) -> list[Trial]:
     def stay(x: Tensor, _: torch.Generator) -> Tensor:
         return x.clone()
 
@@ -385,7 +398,9 @@ def _aside(v: Tensor, kick: float, sign: int, same: Make) -> Trial:
     return Trial(f"eigenvector {'+' if sign > 0 else '-'}", start, same, direction=v, sign=sign)
 
 
-def _copy(optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0, initial: bool = False) -> Optimizer:
+def _copy(
+    optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0, initial: bool = False
+) -> Optimizer:
     """An optimiser of the same class, options and state over the copies, without its hooks.
 
     Its rates are multiplied by ``factor``, or are those before its schedule began.
@@ -402,5 +417,7 @@ def _copy(optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0, initi
     clone = type(optimizer)(groups, **{k: v for k, v in optimizer.defaults.items() if k in known})
     clone.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for group in clone.param_groups:
-        group["lr"] = group["initial_lr"] if initial and "initial_lr" in group else group["lr"] * factor
+        group["lr"] = (
+            group["initial_lr"] if initial and "initial_lr" in group else group["lr"] * factor
+        )
     return clone

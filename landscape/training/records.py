@@ -45,15 +45,21 @@ class Records:
         ValueError: there are records already and resume is False, or they are of another run.
     """
 
-    def __init__(self, folder: Path, width: int, header: Mapping[str, object], resume: bool) -> None:
+    def __init__(
+        self, folder: Path, width: int, header: Mapping[str, object], resume: bool
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.width, self.path = width, folder / "records.f64"
         top = folder / "header.json"
         if self.path.exists():
             if not resume:
-                raise ValueError(f"{folder} holds records already: pass resume=True to go on, or another folder.")
+                raise ValueError(
+                    f"{folder} holds records already: pass resume=True to go on, or another folder."
+                )
             if json.loads(top.read_text()) != header:
-                raise ValueError(f"{folder} holds records of another landscape or interval: pass another folder.")
+                raise ValueError(
+                    f"{folder} holds records of another landscape or interval: pass another folder."
+                )
             # A row that was cut off is dropped.
             whole = self.path.stat().st_size // (8 * width) * 8 * width
             with self.path.open("r+b") as file:

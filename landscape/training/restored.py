@@ -90,12 +90,21 @@ def _regrouped(
 def _told(states: list[Saved], optimizer: Optimizer, stated: Collection[str] | None) -> str:
     rate = float(optimizer.param_groups[0]["lr"])
     words = "" if stated is None or "lr" in stated else f", and its rate of {rate:.3g}"
-    gathered = sorted({key for state in states for key, value in state.items() if value is not None and key != "step"})
+    gathered = sorted(
+        {
+            key
+            for state in states
+            for key, value in state.items()
+            if value is not None and key != "step"
+        }
+    )
     if not gathered:
         return f"the saved optimiser had gathered nothing{words}"
     steps = max((int(state["step"]) for state in states if "step" in state), default=None)
     after = "" if steps is None else f" after {steps} steps"
-    return f"with the optimiser's saved {', '.join(gathered)} of {len(states)} tensors{after}{words}"
+    return (
+        f"with the optimiser's saved {', '.join(gathered)} of {len(states)} tensors{after}{words}"
+    )
 
 
 def _parts(
@@ -103,9 +112,17 @@ def _parts(
 ) -> tuple[Sequence[Saved], Mapping[Number, Saved]]:
     groups, kept = saved.get("param_groups"), saved.get("state")
     if not isinstance(kept, Mapping) or not isinstance(groups, list | tuple) or not groups:
-        raise ValueError("no optimiser's state: it has no 'state' and 'param_groups'. Pass optimizer.state_dict().")
-    if not all(isinstance(group, Mapping) and isinstance(group.get("params"), list | tuple) for group in groups):
-        raise ValueError("no optimiser's state: a group in its 'param_groups' has no list 'params'.")
+        raise ValueError(
+            "no optimiser's state: it has no 'state' and 'param_groups'. Pass "
+            "optimizer.state_dict()."
+        )
+    if not all(
+        isinstance(group, Mapping) and isinstance(group.get("params"), list | tuple)
+        for group in groups
+    ):
+        raise ValueError(
+            "no optimiser's state: a group in its 'param_groups' has no list 'params'."
+        )
     if not all(isinstance(state, Mapping) for state in kept.values()):
         raise ValueError("no optimiser's state: what it keeps for a parameter is no dict.")
     if not all(isinstance(state.get("step", 0), int | float | Tensor) for state in kept.values()):
@@ -115,7 +132,8 @@ def _parts(
 
 def _require_kind(optimizer: Optimizer, groups: Sequence[Saved]) -> None:
     foreign = sorted(
-        {k for group in groups for k in group if k in _OPTIONS} - {"params", *_KERNELS, *optimizer.defaults}
+        {k for group in groups for k in group if k in _OPTIONS}
+        - {"params", *_KERNELS, *optimizer.defaults}
     )
     if foreign:
         raise ValueError(
@@ -124,8 +142,12 @@ def _require_kind(optimizer: Optimizer, groups: Sequence[Saved]) -> None:
             "Name the one that the run had."
         )
     if isinstance(optimizer, Adam):  # torch's AdamW is an Adam with this option, and all the others
-        decoupled = isinstance(optimizer, AdamW) or bool(optimizer.defaults["decoupled_weight_decay"])
-        if any(bool(group.get("decoupled_weight_decay", decoupled)) != decoupled for group in groups):
+        decoupled = isinstance(optimizer, AdamW) or bool(
+            optimizer.defaults["decoupled_weight_decay"]
+        )
+        if any(
+            bool(group.get("decoupled_weight_decay", decoupled)) != decoupled for group in groups
+        ):
             raise ValueError(
                 f"the saved state is of {'Adam' if decoupled else 'AdamW'}, not "
                 f"{type(optimizer).__name__}: "
@@ -139,7 +161,9 @@ def _require_options(kind: type[Optimizer], parameters: list[nn.Parameter], opti
     try:
         kind(parameters, **{k: v for k, v in options.items() if k in known})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the saved state has options that {kind.__name__} does not take: {error}") from error
+        raise ValueError(
+            f"the saved state has options that {kind.__name__} does not take: {error}"
+        ) from error
 
 
 def _names(

@@ -365,7 +365,9 @@ def noise_keeps_up_the_loss(tail: Tail) -> float:
 
     The calibration's noisy runs have 1 to 3; above, noise does not hold the run.
     """
-    return 1 - decades(tail.gain / tail.floor, 1.0, 2.0) if tail.gain > 0 and tail.floor > 0 else 1.0
+    return (
+        1 - decades(tail.gain / tail.floor, 1.0, 2.0) if tail.gain > 0 and tail.floor > 0 else 1.0
+    )
 
 
 # ---- saddle, minimum, flat
@@ -467,7 +469,10 @@ def _dead(tail: Tail) -> list[str]:
         "so that no gradient reaches what is before"
     ]
     if share - tail.dead_at_first > 0.3:
-        words.append(f"at the start it was {tail.dead_at_first:.0%}: they died in the run, of steps that were too long")
+        words.append(
+            f"at the start it was {tail.dead_at_first:.0%}: they died in the run, of steps that "
+            f"were too long"
+        )
     return words
 
 
@@ -492,12 +497,16 @@ def _decayed(tail: Tail) -> list[str]:
 
 def _overshoots(tail: Tail) -> list[str]:
     words = [
-        f"gradients promised a fall of {tail.promised:.3g} and {tail.efficiency:.2g} of it came: steps overshoot",
-        f"the optimiser's gradients have {tail.noise:.2g} times the squared norm of the full-batch gradient",
+        f"gradients promised a fall of {tail.promised:.3g} and {tail.efficiency:.2g} of it came: "
+        f"steps overshoot",
+        f"the optimiser's gradients have {tail.noise:.2g} times the squared norm of the full-batch "
+        f"gradient",
         f"overshooting keeps up at most {tail.swing:.2g} of the loss",
     ]
     sharp, edge = float(tail.trace.sharpness[-1]), float(tail.trace.edge[-1])
-    return [*words, f"sharpness {sharp:.3g} is above the edge {edge:.3g}"] if sharp > edge else words
+    return (
+        [*words, f"sharpness {sharp:.3g} is above the edge {edge:.3g}"] if sharp > edge else words
+    )
 
 
 def _risen(tail: Tail) -> list[str]:
@@ -510,7 +519,10 @@ def _peaked(tail: Tail) -> list[str]:
 
 
 def _crawls(tail: Tail) -> list[str]:
-    return [f"in {tail.steps} steps of rate {tail.rate:.3g} no curvature up to {tail.scale:.3g} is traversed"]
+    return [
+        f"in {tail.steps} steps of rate {tail.rate:.3g} no curvature up to {tail.scale:.3g} is "
+        f"traversed"
+    ]
 
 
 def _too_small(tail: Tail) -> list[str]:
@@ -527,7 +539,8 @@ def _noise(tail: Tail) -> list[str]:
         f"the optimiser's gradients have {tail.noise:.3g} times the squared norm "
         "of the full-batch gradient: they are mostly noise",
         f"gradients promised a fall of {tail.promised:.3g} and {tail.efficiency:.2g} of it came",
-        f"noise alone keeps up {tail.floor:.2g} of the loss, a Newton step would gain {tail.gain:.2g}",
+        f"noise alone keeps up {tail.floor:.2g} of the loss, a Newton step would gain "
+        f"{tail.gain:.2g}",
     ]
 
 
@@ -549,7 +562,8 @@ def _saddle(tail: Tail) -> list[str]:
 def _symmetric(tail: Tail) -> list[str]:
     return [
         *_saddle(tail),
-        f"{', '.join(tail.zeros[:3])} are zero and so are their gradients: the saddle is of higher order, by symmetry",
+        f"{', '.join(tail.zeros[:3])} are zero and so are their gradients: the saddle is of higher "
+        f"order, by symmetry",
     ]
 
 
@@ -560,8 +574,10 @@ def _minimum(tail: Tail) -> list[str]:
 def _flat(tail: Tail) -> list[str]:
     traversed = tail.steps * tail.best_rate * tail.along
     return [
-        f"gradient {tail.gradient:.3g}, curvature along it {tail.along:.3g}, at most {tail.scale:.3g} anywhere",
-        f"{tail.steps} steps of rate {tail.best_rate:.3g} traverse {traversed:.2g} of such a direction",
+        f"gradient {tail.gradient:.3g}, curvature along it {tail.along:.3g}, at most "
+        f"{tail.scale:.3g} anywhere",
+        f"{tail.steps} steps of rate {tail.best_rate:.3g} traverse {traversed:.2g} of such a "
+        f"direction",
     ]
 
 
@@ -595,7 +611,8 @@ RULES = (
         "what is saturated also looks flat or like a minimum: the cause behind goes first",
         (outputs_saturated, not_arrived),
         _saturated,
-        "Scale down the weights into these units (or normalise their inputs), or use an unsaturated activation.",
+        "Scale down the weights into these units (or normalise their inputs), or use an "
+        "unsaturated activation.",
     ),
     Rule(
         "dead",
@@ -611,7 +628,8 @@ RULES = (
         "saturated and dead units make gradients vanish too, and go first",
         (gradients_vanish, gradients_shrink_steadily, first_layer_still),
         _vanishing,
-        "Start the first layers with larger weights, use other activations, normalisation or shortcuts, or Adam.",
+        "Start the first layers with larger weights, use other activations, normalisation or "
+        "shortcuts, or Adam.",
     ),
     Rule(
         "learning rate",

@@ -119,7 +119,9 @@ class Trace(Result):
         if bool(self.evaluated.all()):
             return self
         rows: dict[str, Any] = {
-            k: v[self.evaluated] for k, v in vars(self).items() if isinstance(v, Tensor) and k != "x"
+            k: v[self.evaluated]
+            for k, v in vars(self).items()
+            if isinstance(v, Tensor) and k != "x"
         }
         return replace(self, **rows)
 
@@ -150,7 +152,8 @@ def plateau_length(trace: Trace, share: float = 0.5, floor: float = 0.0) -> int 
     start = float(trace.loss[0])
     if not start > floor:
         raise ValueError(
-            f"the loss starts at {start:.6g}, not above floor={floor:.6g}: give the loss that it falls to."
+            f"the loss starts at {start:.6g}, not above floor={floor:.6g}: give the loss that it "
+            f"falls to."
         )
     below = torch.nonzero(trace.loss <= floor + share * (start - floor))
     return int(trace.steps[below[0, 0]] - trace.steps[0]) if len(below) else None

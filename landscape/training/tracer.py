@@ -108,7 +108,9 @@ class Tracer:
         self._followed = Followed(optimizer, f)
         self.f, self.every, self.evaluate, self.curvature = f, every, evaluate, curvature
         self.rounds, self.last_look = rounds, last_look
-        self._folder = Path(folder if folder is not None else tempfile.mkdtemp(prefix="landscape-trace-"))
+        self._folder = Path(
+            folder if folder is not None else tempfile.mkdtemp(prefix="landscape-trace-")
+        )
         if folder is None:
             weakref.finalize(self, shutil.rmtree, self._folder, True)
         self._resume = resume
@@ -168,7 +170,9 @@ class Tracer:
             RuntimeError: the tracer has not been entered.
         """
         if self._records is None:
-            raise RuntimeError("nothing is traced yet: use the tracer as a context manager around the loop.")
+            raise RuntimeError(
+                "nothing is traced yet: use the tracer as a context manager around the loop."
+            )
         return self._result if self._result is not None else self._build(look=False)
 
     # ---- hooks
@@ -226,12 +230,16 @@ class Tracer:
         found = _together([*(row.get(name, NAN) for name in COLUMNS), *units], x.device)
         return torch.cat([found[: len(COLUMNS)], *layers, found[len(COLUMNS) :]])
 
-    def _see(self, x: Tensor, row: dict[str, Tensor | float]) -> tuple[Tensor, list[Tensor | float]]:
+    def _see(
+        self, x: Tensor, row: dict[str, Tensor | float]
+    ) -> tuple[Tensor, list[Tensor | float]]:
         """What f says at x goes into the row; its gradient (n,), and the shares of stuck units."""
         with undisturbed(self.f):
             value, gradient, noise, activity = _evaluate(self.f, x)
             due = self.curvature and self._steps // self.every % self.curvature == 0
-            ends, sharpness = self._ends(x, gradient) if due and _finite(value, gradient) else (None, NAN)
+            ends, sharpness = (
+                self._ends(x, gradient) if due and _finite(value, gradient) else (None, NAN)
+            )
         row |= {"loss": value, "noise_trace": noise, "sharpness": sharpness}
         if ends is not None:
             row |= {name: getattr(ends, name) for name in ENDS}
@@ -258,7 +266,11 @@ class Tracer:
     # ---- the result
 
     def _widths(self) -> int:
-        return len(COLUMNS) + len(LAYERED) * len(self._followed.layout) + len(UNITS) * len(self._activities)
+        return (
+            len(COLUMNS)
+            + len(LAYERED) * len(self._followed.layout)
+            + len(UNITS) * len(self._activities)
+        )
 
     def _header(self) -> dict[str, object]:
         return {
@@ -287,7 +299,10 @@ class Tracer:
             config: dict[str, Any] = {
                 name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
             }
-            if len(self._followed.optimizers) == 1 and (spec := spec_of(self._followed.optimizers[0])) is not None:
+            if (
+                len(self._followed.optimizers) == 1
+                and (spec := spec_of(self._followed.optimizers[0])) is not None
+            ):
                 config["optimizer"] = spec
             source = provenance(self.f, x, **config)
         return Trace(
@@ -338,7 +353,9 @@ def _together(row: list[Tensor | float], device: torch.device) -> Tensor:
     found = torch.tensor(known, dtype=torch.float64, device=device)
     where = [i for i, v in enumerate(row) if isinstance(v, Tensor)]
     if where:
-        found[where] = torch.stack([v.to(device, torch.float64) for v in row if isinstance(v, Tensor)])
+        found[where] = torch.stack(
+            [v.to(device, torch.float64) for v in row if isinstance(v, Tensor)]
+        )
     return found
 
 

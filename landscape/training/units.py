@@ -79,7 +79,9 @@ def revive(f: ModelLandscape, x: Tensor, dead: Sick, draws: torch.Generator) -> 
         where = f.layout.get(f"{name}.weight")
         if where is not None:
             W = x[where].view(len(units), -1)
-            fresh = torch.randn(W.shape, generator=draws, dtype=torch.float64, device="cpu") * math.sqrt(2 / W.shape[1])
+            fresh = torch.randn(
+                W.shape, generator=draws, dtype=torch.float64, device="cpu"
+            ) * math.sqrt(2 / W.shape[1])
             W[units] = fresh.to(W)[units]
         if (where := f.layout.get(f"{name}.bias")) is not None:
             x[where][units] = 0.0

@@ -94,7 +94,7 @@ def images(side: int) -> tuple[Tensor, Tensor]:
     if grey.shape != (2 * FACES, 25, 25):
         raise LoadingError(
             f"{path} has shape {tuple(grey.shape)}, not (200, 25, 25): another version of "
-            "scikit-image?"
+            f"scikit-image?"
         )
     small = F.interpolate(255 * grey[:, None], size=(side, side), mode="area")
     prepared = ((small - 127.5) / 128).expand(-1, 3, -1, -1)

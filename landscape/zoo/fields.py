@@ -34,7 +34,7 @@ def trigonometric(dim: int = 2, degree: int = 3, seed: int = 0) -> KnownLandscap
     if (2 * degree + 1) ** dim > LARGEST // 16:
         raise ValueError(
             f"trigonometric has too many waves for dim={dim} and degree={degree}; lower one of "
-            "them."
+            f"them."
         )
     waves = waves_within(dim, degree)
     amplitudes = wave_amplitudes(len(waves), seed)

@@ -138,5 +138,5 @@ def listable(count: int, name: str) -> None:
     if count > LISTED:
         raise ValueError(
             f"{name} has {count:,} stationary points, more than the {LISTED:,} that are listed; "
-            "see counts."
+            f"see counts."
         )

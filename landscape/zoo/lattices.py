@@ -101,8 +101,8 @@ def phi4_ring(sites: int = 4, coupling: float = 0.3) -> KnownLandscape:
         Box(-5.0, 5.0),
         name="phi4-ring",
         formula=(
-            "sum_i lambda/24 x_i^4 - mu^2/2 x_i^2 + J/2 (x_i - x_{i+1})^2, lambda = 3/5, mu^2 = "
-            "2, x_N = x_0"
+            "sum_i lambda/24 x_i^4 - mu^2/2 x_i^2 + J/2 (x_i - x_{i+1})^2, lambda = 3/5, mu^2 = 2, "
+            "x_N = x_0"
         ),
         source="Kastner, Mehta 2011, Phys. Rev. Lett. 107:160602, there on a square lattice",
         points=points if sites <= FOLLOWED else None,

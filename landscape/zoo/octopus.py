@@ -92,8 +92,8 @@ def octopus(
             "L x_j^2 and -gamma x_i^2 in a tube, joined by a quartic and a quintic; see the module"
         ),
         source=(
-            "Du, Jin, Lee, Jordan, Singh, Poczos 2017, NeurIPS: all there are in the tube and "
-            "its reflections"
+            "Du, Jin, Lee, Jordan, Singh, Poczos 2017, NeurIPS: all there are in the tube and its "
+            "reflections"
         ),
         points=points,
         counts={0: 2**dim, 1: 2**dim - 1},

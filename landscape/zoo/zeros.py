@@ -123,7 +123,7 @@ def _net(
         name=f"{activation}-net",
         formula=(
             f"1/(2m) sum |V {activation}(W x) - y|^2, {hidden} hidden units, {d} inputs, {p} "
-            "outputs"
+            f"outputs"
         ),
         source=(
             "the saddle at zero is derived in landscape/zoo/zeros.py; other points are not given"

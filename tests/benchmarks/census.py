@@ -37,12 +37,16 @@ def main() -> None:
     search(f, X[:10])  # the first call pays for imports
 
     census, seconds = timed(lambda: ls.census(f, options.starts))
-    print(f"census: {len(census.points)} of {3**f.dim} points from {options.starts} starts in {seconds:.2f} s")
+    print(
+        f"census: {len(census.points)} of {3**f.dim} points from {options.starts} starts in {seconds:.2f} s"
+    )
     rates = {}
     for method in ("minimise", "newton"):
         found, seconds = timed(lambda method=method: search(f, X, method))
         rates[method] = len(X) / seconds
-        print(f"{method}: {seconds:.2f} s, {rates[method]:.0f} starts a second, {int((found.ends == 0).sum())} arrived")
+        print(
+            f"{method}: {seconds:.2f} s, {rates[method]:.0f} starts a second, {int((found.ends == 0).sum())} arrived"
+        )
 
     def by_torch(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         g, H = derivatives(f, torch.from_numpy(x)[None])
@@ -53,7 +57,9 @@ def main() -> None:
 
     for name, function in (("torch", by_torch), ("numpy", by_numpy)):
         solved, seconds = timed(
-            lambda function=function: [root(function, x, jac=True) for x in X[: options.loop].numpy()]
+            lambda function=function: [
+                root(function, x, jac=True) for x in X[: options.loop].numpy()
+            ]
         )
         rate = len(solved) / seconds
         ratios = ", ".join(f"{method} {rates[method] / rate:.0f} times" for method in rates)

@@ -20,7 +20,9 @@ def compare(particles: int, starts: int, seed: int) -> None:
     known = json.loads((TRUTH / f"lennard_jones_{particles}.json").read_text())["points"]
     begun = time.perf_counter()
     census = ls.census(f, starts, seed)
-    print(f"LJ{particles}: {len(census.points)} points from {starts} starts in {time.perf_counter() - begun:.0f} s")
+    print(
+        f"LJ{particles}: {len(census.points)} points from {starts} starts in {time.perf_counter() - begun:.0f} s"
+    )
     for index in (0, 1):
         truth = [p["value"] for p in known if p["index"] == index]
         found = [p.value for p in census.points if p.index == index]

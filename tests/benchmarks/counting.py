@@ -31,7 +31,14 @@ def every() -> list[tuple[str, Family, int, list[float]]]:
     found = []
     for name, row in table("torus_d1_d2").items():
         k, v = (torch.tensor(row[key], dtype=torch.float64) for key in ("K", "sigma2"))
-        found.append((name, families.waves(lambda dim, k=k, v=v: (k, v), name=name), row["d"], row["E_by_index"]))
+        found.append(
+            (
+                name,
+                families.waves(lambda dim, k=k, v=v: (k, v), name=name),
+                row["d"],
+                row["E_by_index"],
+            )
+        )
     for dim, row in table("isotropic_fields").items():
         # the waves of this family have mu / m = 1 / 3 on a torus of volume (2 pi)^d
         scale = (2 * math.pi) ** int(dim) * (1 / 3) ** (int(dim) / 2)
@@ -46,7 +53,10 @@ def every() -> list[tuple[str, Family, int, list[float]]]:
 def deviations(counts: ls.inventory.SaddleCounts, dim: int, exact: list[float]) -> list[float]:
     """z of each index; 0 where every realisation has the exact number."""
     rows = zip(counts[dim].means, exact, strict=True)
-    return [(m.value - e) / m.error if m.error else 0.0 if abs(m.value - e) < 1e-9 else math.inf for m, e in rows]
+    return [
+        (m.value - e) / m.error if m.error else 0.0 if abs(m.value - e) < 1e-9 else math.inf
+        for m, e in rows
+    ]
 
 
 def main() -> None:

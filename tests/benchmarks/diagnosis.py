@@ -38,8 +38,12 @@ def main(seeds: int) -> None:
                 total += 1
                 right += cause in run.accepted
                 if cause not in run.accepted:
-                    wrong.append(f"{name}, variant {variant}, seed {seed}: {cause} with confidence {confidence:.2f}")
-        print(f"{name:24}{run.cause:15}" + "".join(f"{counts[cause] or '.':>15}" for cause in NAMES))
+                    wrong.append(
+                        f"{name}, variant {variant}, seed {seed}: {cause} with confidence {confidence:.2f}"
+                    )
+        print(
+            f"{name:24}{run.cause:15}" + "".join(f"{counts[cause] or '.':>15}" for cause in NAMES)
+        )
     print(f"{right} of {total} right, {100 * right / total:.1f} %", *wrong, sep="\n  ")
 
 

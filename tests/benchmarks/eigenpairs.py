@@ -36,7 +36,9 @@ class Exact:
         self.kept = [self.gradient(*b) for b in work.batches] if keep else None
 
     def gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(self.work.loss(self.work.model(x), y), self.params, create_graph=True)
+        return torch.autograd.grad(
+            self.work.loss(self.work.model(x), y), self.params, create_graph=True
+        )
 
     def __call__(self, v: Tensor) -> Tensor:
         self.count += 1
@@ -44,7 +46,9 @@ class Exact:
         parts = [part.view_as(p) for part, p in zip(v.split(sizes), self.params, strict=True)]
         total = torch.zeros(self.n)
         for g in self.kept or (self.gradient(*b) for b in self.work.batches):
-            products = torch.autograd.grad(g, self.params, parts, retain_graph=self.kept is not None)
+            products = torch.autograd.grad(
+                g, self.params, parts, retain_graph=self.kept is not None
+            )
             total += torch.cat([p.flatten() for p in products])
         return total / len(self.work.batches)
 
@@ -71,14 +75,20 @@ def bare(work: workloads.Workload) -> Answer:
             if np.abs(beta * S[-1, -K:]).max() <= TOL * np.abs(theta).max():
                 break
         T[j, j + 1] = T[j + 1, j] = beta
-    return torch.tensor(theta[-K:]), Q.T @ torch.tensor(S[:, -K:], dtype=torch.float32), product.count
+    return (
+        torch.tensor(theta[-K:]),
+        Q.T @ torch.tensor(S[:, -K:], dtype=torch.float32),
+        product.count,
+    )
 
 
 def arpack(work: workloads.Workload) -> Answer:
     product = Exact(work)
     n = product.n
     A = LinearOperator(
-        (n, n), dtype=np.float32, matvec=lambda v: product(torch.from_numpy(v.astype(np.float32).reshape(-1))).numpy()
+        (n, n),
+        dtype=np.float32,
+        matvec=lambda v: product(torch.from_numpy(v.astype(np.float32).reshape(-1))).numpy(),
     )
     values, vectors = eigsh(
         A, K, which="LA", tol=TOL, v0=np.random.default_rng(0).standard_normal(n).astype(np.float32)
@@ -92,7 +102,9 @@ def eigenthings(work: workloads.Workload) -> Answer:
     operator = he.HessianOperator(work.model, work.batches, he.supervised_loss(work.loss))
     spent, steps = 0, 2 * K
     while True:  # it has no restart: its user asks again with more steps
-        found = he.lanczos(operator, k=K, max_iter=steps, tol=TOL, which="LA", seed=0, reorthogonalize=True)
+        found = he.lanczos(
+            operator, k=K, max_iter=steps, tol=TOL, which="LA", seed=0, reorthogonalize=True
+        )
         spent += found.iterations
         if bool((found.residuals <= TOL * found.eigenvalues.abs().max()).all()) or steps > 300:
             return found.eigenvalues, found.eigenvectors.T, spent
@@ -111,7 +123,11 @@ def pyhessian(work: workloads.Workload) -> Answer:
 
     solver.dataloader_hv_product = counted
     values, vectors = solver.eigenvalues(maxIter=100, tol=TOL, top_n=K)
-    return torch.tensor(values), torch.stack([torch.cat([p.flatten() for p in v]) for v in vectors], 1), count[0]
+    return (
+        torch.tensor(values),
+        torch.stack([torch.cat([p.flatten() for p in v]) for v in vectors], 1),
+        count[0],
+    )
 
 
 TOOLS: dict[str, Callable[[workloads.Workload], Answer]] = {
@@ -151,7 +167,9 @@ def costs(work: workloads.Workload) -> dict[str, float]:
         for x, y in work.batches:
             torch.autograd.grad(work.loss(work.model(x), y), params)
 
-    return medians({"gradient": gradient, "retained": lambda: retained @ v, "rebuilt": lambda: rebuilt @ v})
+    return medians(
+        {"gradient": gradient, "retained": lambda: retained @ v, "rebuilt": lambda: rebuilt @ v}
+    )
 
 
 def compare(name: str, tools: list[str], rounds: int) -> None:
@@ -166,12 +184,23 @@ def compare(name: str, tools: list[str], rounds: int) -> None:
                 values, vectors, products = TOOLS[tool](work)
             except Exception as error:  # a peer that fails is a result, too
                 print(
-                    json.dumps({"workload": name, "tool": tool, "error": f"{type(error).__name__}: {error}"[:200]}),
+                    json.dumps(
+                        {
+                            "workload": name,
+                            "tool": tool,
+                            "error": f"{type(error).__name__}: {error}"[:200],
+                        }
+                    ),
                     flush=True,
                 )
                 continue
             seconds.setdefault(tool, []).append(time.perf_counter() - start)
-            row = {"workload": name, "tool": tool, "seconds": round(seconds[tool][-1], 2), "products": products}
+            row = {
+                "workload": name,
+                "tool": tool,
+                "seconds": round(seconds[tool][-1], 2),
+                "products": products,
+            }
             row |= {"in_gradients": round(seconds[tool][-1] / gradient, 1)}
             if turn == 0:
                 row |= {"worst_residual": worst_residual(work, values, vectors)}
@@ -183,13 +212,16 @@ def compare(name: str, tools: list[str], rounds: int) -> None:
         if tool != "landscape"
     }
     products = {
-        f"{method} product in gradients": round(spent[method] / gradient, 2) for method in ("retained", "rebuilt")
+        f"{method} product in gradients": round(spent[method] / gradient, 2)
+        for method in ("retained", "rebuilt")
     }
     print(json.dumps({"workload": name, "rounds": rounds, **ratios, **products}), flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("workloads", nargs="*", choices=[*workloads.BUILD, []], default=[])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tools", nargs="*", choices=TOOLS, default=list(TOOLS))

@@ -78,7 +78,9 @@ def network_of(inputs: int, hidden: int, outputs: int) -> tuple[ls.ModelLandscap
     return f, f.point() + 0.1 * torch.randn(ROWS, f.dim)
 
 
-def separate(f: ls.ModelLandscape, X: torch.Tensor, make: makers.Maker, batch: int) -> Callable[[], None]:
+def separate(
+    f: ls.ModelLandscape, X: torch.Tensor, make: makers.Maker, batch: int
+) -> Callable[[], None]:
     model, [(x, y)] = f.model, f.batches
 
     def alone() -> None:
@@ -94,12 +96,16 @@ def separate(f: ls.ModelLandscape, X: torch.Tensor, make: makers.Maker, batch: i
     return alone
 
 
-def network(spec: str, inputs: int = 8, hidden: int = 16, outputs: int = 3, batch: int = 16) -> None:
+def network(
+    spec: str, inputs: int = 8, hidden: int = 16, outputs: int = 3, batch: int = 16
+) -> None:
     f, X = network_of(inputs, hidden, outputs)
     make = makers.maker(spec)
 
     def together() -> None:
-        ensemble = ensembles.Ensemble(X, make, noises.minibatch(f, batch, np.random.SeedSequence(0)), f.value)
+        ensemble = ensembles.Ensemble(
+            X, make, noises.minibatch(f, batch, np.random.SeedSequence(0)), f.value
+        )
         for _ in range(STEPS):
             ensemble.step()
 
@@ -129,12 +135,21 @@ def by_hand(inputs: int = 8, hidden: int = 16, outputs: int = 3, batch: int = 16
         p = torch.baddbmm(b2[:, None], h, W2.mT).softmax(-1)
         p = p.scatter_add_(2, y[..., None], -torch.ones(ROWS, batch, 1)) / batch
         d = torch.bmm(p, W2).mul_(1 - h * h)
-        return torch.cat([torch.bmm(d.mT, x).flatten(1), d.sum(1), torch.bmm(p.mT, h).flatten(1), p.sum(1)], dim=1)
+        return torch.cat(
+            [torch.bmm(d.mT, x).flatten(1), d.sum(1), torch.bmm(p.mT, h).flatten(1), p.sum(1)],
+            dim=1,
+        )
 
     torch.testing.assert_close(followed(), written())
-    alone = separate(*network_of(inputs, hidden, outputs), makers.maker("sgd:lr=0.01,momentum=0.9"), batch)
+    alone = separate(
+        *network_of(inputs, hidden, outputs), makers.maker("sgd:lr=0.01,momentum=0.9"), batch
+    )
     for name, gradient in {"autograd": followed, "no autograd": written}.items():
-        report(f"by hand, {name}, MLP of {X.shape[1]}", lambda g=gradient: [g() for _ in range(STEPS)] and None, alone)
+        report(
+            f"by hand, {name}, MLP of {X.shape[1]}",
+            lambda g=gradient: [g() for _ in range(STEPS)] and None,
+            alone,
+        )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ def octopus() -> list[ls.optimizers.Comparison]:
 
 
 def barrier() -> list[ls.optimizers.Comparison]:
-    return [ls.optimizers.barrier_study((0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3), lr=0.01, runs=1_000)]
+    return [
+        ls.optimizers.barrier_study((0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3), lr=0.01, runs=1_000)
+    ]
 
 
 def minimum() -> list[ls.optimizers.Comparison]:
@@ -40,24 +42,32 @@ def plateau() -> list[ls.optimizers.Comparison]:
 
 def saddles() -> list[ls.optimizers.Comparison]:
     f = ls.zoo.load("digits-tiny")
-    census = ls.inventory.critical_points(f, ls.inventory.training_paths(f, runs=2, points=4, steps=150, seed=0))
+    census = ls.inventory.critical_points(
+        f, ls.inventory.training_paths(f, runs=2, points=4, steps=150, seed=0)
+    )
     keep = census.stationary & (census.indices >= 1) & (census.smallest < -1e-3)
     order = census.smallest[keep].argsort()
     points, falls = census.points[keep][order], census.smallest[keep][order]
     distinct = [
         x for i, x in enumerate(points) if i == 0 or float(falls[i] / falls[i - 1]) < 0.99
     ]  # no copies by symmetry
-    print(f"{f.dim} parameters, {int(keep.sum())} of {len(census.points)} searches ended at saddles")
+    print(
+        f"{f.dim} parameters, {int(keep.sum())} of {len(census.points)} searches ended at saddles"
+    )
     lines = ["sgd:lr=0.1", "sgd:lr=0.02,momentum=0.9", "adam:lr=1e-4"]
     return [ls.optimizers.saddle_study(f, distinct[:3], lines, runs=8)]
 
 
 def edge() -> list[ls.optimizers.EdgeStudy]:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(1, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 1)).double()
+    net = nn.Sequential(
+        nn.Linear(1, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 1)
+    ).double()
     x = torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
     y = torch.sin(2 * math.pi * x) + 0.3 * torch.cos(5 * x)
-    f = ls.ModelLandscape(net, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)], name="tanh net")
+    f = ls.ModelLandscape(
+        net, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)], name="tanh net"
+    )
     lines = ["sgd:lr=0.4", "sgd:lr=0.25", "sgd:lr=0.25,momentum=0.5", "sgd:lr=0.4,momentum=0.5"]
     return [ls.optimizers.edge_of_stability(f, f.point(), lines, steps=4_000, every=80), heavy()]
 
@@ -65,9 +75,13 @@ def edge() -> list[ls.optimizers.EdgeStudy]:
 def heavy() -> ls.optimizers.EdgeStudy:
     """Momentum 0.9 overshoots the edge of an easy fit, comes down on a flat minimum and stays; labels of noise keep it going."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 1)).double()
+    net = nn.Sequential(
+        nn.Linear(3, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 1)
+    ).double()
     x, y = torch.randn(160, 3, dtype=torch.float64), torch.randn(160, 1, dtype=torch.float64)
-    f = ls.ModelLandscape(net, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)], name="tanh net, labels of noise")
+    f = ls.ModelLandscape(
+        net, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)], name="tanh net, labels of noise"
+    )
     return ls.optimizers.edge_of_stability(
         f, f.point(), ["sgd:lr=0.15,momentum=0.9", "sgd:lr=0.3"], steps=6_000, every=100
     )
@@ -107,4 +121,9 @@ if __name__ == "__main__":
             told(study)
             recipe = RECIPES["edge" if isinstance(study, ls.optimizers.EdgeStudy) else "comparison"]
             alt = recipe.caption(study)
-            save(recipe.draw(study), folder / "figures" / f"{recipe.name}.png", alt=alt, provenance=study.provenance)
+            save(
+                recipe.draw(study),
+                folder / "figures" / f"{recipe.name}.png",
+                alt=alt,
+                provenance=study.provenance,
+            )

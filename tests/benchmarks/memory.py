@@ -59,7 +59,9 @@ def main() -> None:
             grown[task] = pool.apply(measure, (options.name, task, options.products))
         print(f"{task}: {grown[task]:.0f} MiB", flush=True)
     f = ls.zoo.load(options.name)
-    basis = (ROWS + 4 * 20) * f.dim * torch.finfo(f.dtype).bits / 8 / 2**20  # the default asks for 20 eigenpairs
+    basis = (
+        (ROWS + 4 * 20) * f.dim * torch.finfo(f.dtype).bits / 8 / 2**20
+    )  # the default asks for 20 eigenpairs
     print(f"basis of analyze: {basis:.0f} MiB")
     print(
         f"analyze less its basis: {(grown['analyze'] - basis) / grown['whole']:.2f} times a pass over all the data in one batch"

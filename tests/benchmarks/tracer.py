@@ -38,7 +38,12 @@ LENGTHS = (5_000, 50_000)
 def small_cnn() -> tuple[nn.Module, Tensor, Tensor]:
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 16, 10)
+        nn.Conv2d(1, 16, 3),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16 * 16, 10),
     )
     return model, torch.randn(128, 1, 8, 8), torch.randint(0, 10, (128,))
 
@@ -62,7 +67,9 @@ def overhead() -> None:
             samples, every, evaluate, curvature = setting
             optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
             f = ls.ModelLandscape(model, F.cross_entropy, [(x[:samples], y[:samples])])
-            tracer = ls.Tracer(optimizer, f, every, evaluate=evaluate, curvature=curvature, last_look=False)
+            tracer = ls.Tracer(
+                optimizer, f, every, evaluate=evaluate, curvature=curvature, last_look=False
+            )
             traced[setting] = (optimizer, stack.enter_context(tracer))
         block(plain)
         before = {
@@ -74,13 +81,20 @@ def overhead() -> None:
             bare.append(block(plain))
             for setting, (optimizer, _) in traced.items():
                 times[setting].append(block(optimizer))
-        products = {setting: tracer.result.products - before[setting] for setting, (_, tracer) in traced.items()}
+        products = {
+            setting: tracer.result.products - before[setting]
+            for setting, (_, tracer) in traced.items()
+        }
     step = statistics.median(bare)
-    print(f"step {step:.2f} ms, at least {min(bare):.2f}, a batch of 128; {ROUNDS} blocks of {STEPS} steps, in turn")
+    print(
+        f"step {step:.2f} ms, at least {min(bare):.2f}, a batch of 128; {ROUNDS} blocks of {STEPS} steps, in turn"
+    )
     for setting, found in times.items():
         samples, every, evaluate, curvature = setting
         middle, least = statistics.median(found) / step - 1, min(found) / min(bare) - 1
-        words = f"f of {samples} samples at every {every * evaluate} steps, a record every {every}: "
+        words = (
+            f"f of {samples} samples at every {every * evaluate} steps, a record every {every}: "
+        )
         words += f"{100 * middle:+.1f} % of a step by medians, {100 * least:+.1f} % by minima"
         if curvature:
             each = (
@@ -109,7 +123,9 @@ def memory(records: int) -> None:
 def main() -> None:
     overhead()
     for records in LENGTHS:
-        done = subprocess.run([sys.executable, __file__, str(records)], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, __file__, str(records)], capture_output=True, text=True, check=True
+        )
         print(f"peak memory of a run of {records:,} records: {float(done.stdout):.0f} MiB")
 
 

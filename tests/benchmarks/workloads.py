@@ -31,9 +31,17 @@ class Block(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.GroupNorm(4, after)
-        self.conv2, self.norm2 = nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.GroupNorm(4, after)
-        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1, stride, bias=False)
+        self.conv1, self.norm1 = (
+            nn.Conv2d(before, after, 3, stride, 1, bias=False),
+            nn.GroupNorm(4, after),
+        )
+        self.conv2, self.norm2 = (
+            nn.Conv2d(after, after, 3, 1, 1, bias=False),
+            nn.GroupNorm(4, after),
+        )
+        self.shortcut = (
+            nn.Identity() if before == after else nn.Conv2d(before, after, 1, stride, bias=False)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         inner = torch.relu(self.norm1(self.conv1(x)))
@@ -58,12 +66,23 @@ class Layer(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1, self.qkv, self.mix = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.norm2, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.norm1, self.qkv, self.mix = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, width),
+        )
+        self.norm2, self.up, self.down = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.Linear(4 * width, width),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         b, t, d = x.shape
-        q, k, v = (part.view(b, t, self.heads, -1).transpose(1, 2) for part in self.qkv(self.norm1(x)).chunk(3, -1))
+        q, k, v = (
+            part.view(b, t, self.heads, -1).transpose(1, 2)
+            for part in self.qkv(self.norm1(x)).chunk(3, -1)
+        )
         scores = q @ k.mT / (d // self.heads) ** 0.5
         hidden = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)
         attention = scores.masked_fill(hidden, float("-inf")).softmax(-1) @ v
@@ -72,7 +91,9 @@ class Layer(nn.Module):
 
 
 class GPT(nn.Module):
-    def __init__(self, vocabulary: int = 256, width: int = 128, layers: int = 4, context: int = 64) -> None:
+    def __init__(
+        self, vocabulary: int = 256, width: int = 128, layers: int = 4, context: int = 64
+    ) -> None:
         super().__init__()
         self.token, self.place = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
         self.layers = nn.Sequential(*[Layer(width, 4) for _ in range(layers)])
@@ -87,7 +108,9 @@ def _digits() -> tuple[nn.Module, Batches]:
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    model = nn.Sequential(nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 10))
+    model = nn.Sequential(
+        nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 10)
+    )
     return model, [(torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target))]
 
 

@@ -49,7 +49,9 @@ def torch_zip(path, payload):
 
 
 def torch_legacy(path, payload):
-    torch.save({"weight": torch.zeros(2), "extra": payload}, path, _use_new_zipfile_serialization=False)
+    torch.save(
+        {"weight": torch.zeros(2), "extra": payload}, path, _use_new_zipfile_serialization=False
+    )
 
 
 def torch_legacy_protocol_4(path, payload):
@@ -89,10 +91,14 @@ def inst(path, payload):  # protocol 0's own way to call, which Python 3 no long
     path.write_bytes(b"(S'" + payload.command.encode() + b"'\nios\nsystem\n.")
 
 
-def memoised(path, payload):  # STACK_GLOBAL whose two strings come back from the memo, over other values
+def memoised(
+    path, payload
+):  # STACK_GLOBAL whose two strings come back from the memo, over other values
     module, name = SYSTEM.split(".")
     strings = b"".join(b"\x8c" + bytes([len(s)]) + s.encode() + b"\x94" for s in (name, module))
-    body = b"\x80\x04" + strings + b"00" + b"h\x01h\x00\x93" + b"\x8c" + bytes([len(payload.command)])
+    body = (
+        b"\x80\x04" + strings + b"00" + b"h\x01h\x00\x93" + b"\x8c" + bytes([len(payload.command)])
+    )
     path.write_bytes(body + payload.command.encode() + b"\x85R.")
 
 
@@ -132,7 +138,9 @@ def test_a_payload_is_refused_unrun_and_named(way, suffix, tmp_path):
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
-@pytest.mark.parametrize("way", ["pickle protocol 0", "pickle protocol 5", "INST", "STACK_GLOBAL from the memo"])
+@pytest.mark.parametrize(
+    "way", ["pickle protocol 0", "pickle protocol 5", "INST", "STACK_GLOBAL from the memo"]
+)
 def test_the_payloads_are_live(way, tmp_path):
     marker, path = tmp_path / "marker", tmp_path / "file"
     WAYS[way](path, Payload(marker))
@@ -146,7 +154,9 @@ def test_a_whole_module_is_refused_with_its_class_named(tmp_path):
     with pytest.raises(LoadingError) as error:
         read_state(tmp_path / "whole.pt")
     assert "torch.nn.modules.container.Sequential" in str(error.value)
-    assert "_rebuild_tensor" not in str(error.value)  # what every file of tensors asks for is not what was wrong
+    assert "_rebuild_tensor" not in str(
+        error.value
+    )  # what every file of tensors asks for is not what was wrong
 
 
 def test_several_globals_are_all_listed(tmp_path):
@@ -156,9 +166,13 @@ def test_several_globals_are_all_listed(tmp_path):
 
 def test_raw_numbers_after_the_pickles_of_a_legacy_file_are_not_read_as_names(tmp_path):
     for seed in range(20):
-        weights = torch.randint(0, 256, (4096,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+        weights = torch.randint(
+            0, 256, (4096,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+        )
         torch.save({"w": weights}, tmp_path / "w.pt", _use_new_zipfile_serialization=False)
-        assert all(pickles.builds_tensors(name) for name in inspect_file(tmp_path / "w.pt").asks_for)
+        assert all(
+            pickles.builds_tensors(name) for name in inspect_file(tmp_path / "w.pt").asks_for
+        )
 
 
 def test_plain_files_ask_for_nothing_strange(tmp_path):
@@ -201,7 +215,9 @@ def test_noise_is_no_checkpoint(tmp_path):
 def test_a_bomb_is_not_unpacked(tmp_path):
     path = tmp_path / "bomb.npz"
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 27,)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 27,)}
+    )
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("w.npy", "w", force_zip64=True) as member,
@@ -216,7 +232,9 @@ def test_a_bomb_is_not_unpacked(tmp_path):
 
 def test_a_header_that_promises_terabytes_is_refused(tmp_path):
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 45,)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 45,)}
+    )
     with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
         archive.writestr("w.npy", header.getvalue() + bytes(64))
     with pytest.raises(LoadingError):

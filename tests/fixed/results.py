@@ -42,7 +42,9 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def _net(kind: type[nn.Module], widths: list[int], dtype: torch.dtype, rows: int) -> ls.ModelLandscape:
+def _net(
+    kind: type[nn.Module], widths: list[int], dtype: torch.dtype, rows: int
+) -> ls.ModelLandscape:
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(widths):
@@ -51,7 +53,9 @@ def _net(kind: type[nn.Module], widths: list[int], dtype: torch.dtype, rows: int
     x = torch.randn(rows, widths[0]).to(dtype)
     y = (x[:, 0] * x[:, 1] > 0).long()
     batches = list(zip(x.split(16), y.split(16), strict=True))
-    return ls.ModelLandscape(model, nn.functional.cross_entropy, batches, l2={"*": 0.01}, name="fixed")
+    return ls.ModelLandscape(
+        model, nn.functional.cross_entropy, batches, l2={"*": 0.01}, name="fixed"
+    )
 
 
 def _analyze_dense() -> Any:
@@ -76,7 +80,9 @@ def _escape() -> Any:
     f = ls.zoo.load("strict-saddle", dim=3)
     at = torch.zeros(3, dtype=torch.float64)
     lines = ["sgd:lr=0.1", "adam:lr=0.01", "sgd:lr=0.05,momentum=0.9"]
-    return ls.escape(f, at, lines, 16, 300, 1e-3, ls.LeavesBall(0.5), noise="isotropic:0.001", seed=3)
+    return ls.escape(
+        f, at, lines, 16, 300, 1e-3, ls.LeavesBall(0.5), noise="isotropic:0.001", seed=3
+    )
 
 
 def _diagnosis() -> Any:
@@ -88,7 +94,10 @@ def _diagnosis() -> Any:
             x, y = next(iter(f.batches))
             nn.functional.cross_entropy(f.model(x), y).backward()
             optimizer.step()
-    return {"trace": tracer.result, "cause": ls.diagnose(tracer.result, f=f, optimizer=optimizer, steps=10, seeds=2)}
+    return {
+        "trace": tracer.result,
+        "cause": ls.diagnose(tracer.result, f=f, optimizer=optimizer, steps=10, seeds=2),
+    }
 
 
 def _surface() -> Any:
@@ -100,7 +109,10 @@ def _searches() -> Any:
     f = _net(nn.Tanh, [2, 3, 2], torch.float64, 40)
     g = ls.zoo.load("styblinski-tang", dim=2)
     start = torch.tensor([0.4, -2.0], dtype=torch.float64)
-    minima = (torch.tensor(x, dtype=torch.float64) for x in ([-2.903534, -2.903534], [2.746803, -2.903534]))
+    minima = (
+        torch.tensor(x, dtype=torch.float64)
+        for x in ([-2.903534, -2.903534], [2.746803, -2.903534])
+    )
     return {
         "newton-mr": ls.find_stationary(f, f.point()),
         "gradient-norm": ls.find_stationary(g, start, method="gradient-norm"),
@@ -129,7 +141,10 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
                 yield from flat(getattr(value, field.name), f"{path}.{field.name}")
     elif isinstance(value, torch.Tensor):
         kept = value.detach().contiguous()
-        yield path, f"{kept.dtype!s} {list(kept.shape)} {hashlib.sha256(kept.numpy().tobytes()).hexdigest()[:16]}"
+        yield (
+            path,
+            f"{kept.dtype!s} {list(kept.shape)} {hashlib.sha256(kept.numpy().tobytes()).hexdigest()[:16]}",
+        )
     elif isinstance(value, dict):
         for key, one in value.items():
             yield from flat(one, f"{path}[{key}]")

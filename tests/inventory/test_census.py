@@ -33,7 +33,9 @@ def formula(function: Any, *size: Any, dim: int = 2, domain: Any = None) -> ls.F
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "truth", "starts"), TABLES, ids=[t[2] for t in TABLES])
-def test_a_census_finds_exactly_the_known_points(name: str, options: dict[str, Any], truth: str, starts: int) -> None:
+def test_a_census_finds_exactly_the_known_points(
+    name: str, options: dict[str, Any], truth: str, starts: int
+) -> None:
     known = table(truth)
     f = ls.zoo.load(name, **options)
     census = ls.census(f, starts=starts)
@@ -65,7 +67,9 @@ def test_styblinski_tang_has_three_to_the_n(n: int) -> None:
     census = ls.census(ls.zoo.load("styblinski-tang", dim=n), starts=10_000 if n == 7 else 4000)
     assert census.counts == {k: math.comb(n, k) * 2 ** (n - k) for k in range(n + 1)}
     assert census.euler == census.euler_expected == 1
-    assert census.points[0].value == pytest.approx(-39.16616570377142 * n, rel=1e-12)  # Styblinski & Tang 1990
+    assert census.points[0].value == pytest.approx(
+        -39.16616570377142 * n, rel=1e-12
+    )  # Styblinski & Tang 1990
 
 
 @pytest.mark.slow
@@ -75,7 +79,11 @@ def test_two_seeds_agree_and_every_search_is_accounted_for() -> None:
     assert one.counts == two.counts
     assert one.euler == one.euler_expected == 0
     for census in (one, two):
-        assert sum(p.hits for p in census.points) + sum(census.failures.values()) == census.starts == 4000
+        assert (
+            sum(p.hits for p in census.points) + sum(census.failures.values())
+            == census.starts
+            == 4000
+        )
 
 
 @pytest.mark.slow
@@ -104,7 +112,9 @@ def test_values_from_3_to_a_million() -> None:
     def f(x: Tensor) -> Tensor:
         a, b = x[..., 0], x[..., 1]
         one = 1 + (a + b + 1) ** 2 * (19 - 14 * a + 3 * a**2 - 14 * b + 6 * a * b + 3 * b**2)
-        return one * (30 + (2 * a - 3 * b) ** 2 * (18 - 32 * a + 12 * a**2 + 48 * b - 36 * a * b + 27 * b**2))
+        return one * (
+            30 + (2 * a - 3 * b) ** 2 * (18 - 32 * a + 12 * a**2 + 48 * b - 36 * a * b + 27 * b**2)
+        )
 
     census = ls.census(formula(f), starts=4000)
     minima = [p.value for p in census.points if p.index == 0]
@@ -114,12 +124,18 @@ def test_values_from_3_to_a_million() -> None:
 
 @pytest.mark.parametrize(("factor", "shift"), [(1e-9, 0.0), (1e9, 1e6), (1.0, 1e6), (1.0, -1.0)])
 def test_scale_and_shift_of_the_values_change_nothing(factor: float, shift: float) -> None:
-    census = ls.census(formula(lambda x: factor * ((x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2) + shift), starts=500)
+    census = ls.census(
+        formula(lambda x: factor * ((x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2) + shift), starts=500
+    )
     assert census.counts == {0: 2, 1: 1}
 
 
 def test_coordinates_of_very_different_size() -> None:
-    f = formula(lambda x: ((x[..., 0] / 1e3) ** 2 - 1) ** 2 + (1e3 * x[..., 1]) ** 2, (-2000, -0.002), (2000, 0.003))
+    f = formula(
+        lambda x: ((x[..., 0] / 1e3) ** 2 - 1) ** 2 + (1e3 * x[..., 1]) ** 2,
+        (-2000, -0.002),
+        (2000, 0.003),
+    )
     census = ls.census(f, starts=500)
     assert census.counts == {0: 2, 1: 1}
     assert census.points[0].x[0].abs() == pytest.approx(1000, rel=1e-9)
@@ -131,7 +147,9 @@ def test_coordinates_of_very_different_size() -> None:
     [("monkey-saddle", "plateau", -2), ("x4-minus-y4", "plateau", -1), ("x4-plus-y4", "plateau", 1), ("minus-x4-y4", "plateau", 1),
      ("x2-plus-y3", "degenerate", 0), ("x2-plus-y4", "degenerate", 1), ("peano", "degenerate", -1)],
 )  # fmt: skip
-def test_degenerate_points_are_one_and_count_by_the_gradient_around_them(name: str, kind: str, local: int) -> None:
+def test_degenerate_points_are_one_and_count_by_the_gradient_around_them(
+    name: str, kind: str, local: int
+) -> None:
     census = ls.census(ls.zoo.load(name), starts=2000)
     assert len(census.points) == census.degenerate == 1
     assert census.counts == {}
@@ -147,7 +165,9 @@ def test_peanos_surface_is_no_minimum() -> None:
 
 
 def ring(x: Tensor, centre: float = 0.0) -> Tensor:
-    return ((x - torch.tensor([centre, 0.0], dtype=x.dtype, device=x.device)).square().sum(-1) - 1) ** 2
+    return (
+        (x - torch.tensor([centre, 0.0], dtype=x.dtype, device=x.device)).square().sum(-1) - 1
+    ) ** 2
 
 
 @pytest.mark.slow
@@ -161,7 +181,9 @@ def ring(x: Tensor, centre: float = 0.0) -> Tensor:
     ],
     ids=["ring of minima", "two rings", "crossed valleys", "constant"],
 )
-def test_a_continuous_family_is_one_point(f: ls.FunctionLandscape, families: int, isolated: dict[int, int]) -> None:
+def test_a_continuous_family_is_one_point(
+    f: ls.FunctionLandscape, families: int, isolated: dict[int, int]
+) -> None:
     census = ls.census(f, starts=4000)
     assert len(census.families) == census.degenerate == families
     assert census.counts == isolated
@@ -176,7 +198,9 @@ def test_the_circles_of_the_ring_of_four_spins() -> None:
     known = table("xy_ring_n4")
     census = ls.census(ls.zoo.load("xy-ring", sites=4), starts=4000)
     assert census.counts == {int(k): v for k, v in known["counts_by_index"].items()}
-    (family,) = [census.points[i] for i in census.families]  # three circles that meet: one connected set
+    (family,) = [
+        census.points[i] for i in census.families
+    ]  # three circles that meet: one connected set
     assert (family.index, family.nullity) == (1, 1)
     assert family.value == pytest.approx(4.0, abs=1e-12)
 
@@ -196,9 +220,13 @@ def test_the_saddles_of_phase_retrieval_are_a_sphere(n: int) -> None:
 def test_on_a_sphere_a_quadratic_form_has_its_eigenvectors(n: int) -> None:
     A = torch.randn(n, n, dtype=torch.float64)
     A = A + A.T
-    census = ls.census(ls.FunctionLandscape(lambda x: 0.5 * ((x @ A) * x).sum(-1), n, ls.Sphere(1.0)), starts=1000)
+    census = ls.census(
+        ls.FunctionLandscape(lambda x: 0.5 * ((x @ A) * x).sum(-1), n, ls.Sphere(1.0)), starts=1000
+    )
     values = torch.linalg.eigvalsh(A)
-    assert [p.value for p in census.points] == pytest.approx(np.repeat(0.5 * values.numpy(), 2), abs=1e-10)
+    assert [p.value for p in census.points] == pytest.approx(
+        np.repeat(0.5 * values.numpy(), 2), abs=1e-10
+    )
     assert census.counts == dict.fromkeys(range(n), 2)
     assert census.euler == census.euler_expected == 2 * (n % 2)
 
@@ -206,7 +234,9 @@ def test_on_a_sphere_a_quadratic_form_has_its_eigenvectors(n: int) -> None:
 @pytest.mark.slow
 def test_lennard_jones_five_has_its_23_points() -> None:
     census = ls.census(ls.zoo.load("lennard-jones", particles=5))
-    assert census.counts == {int(k): v for k, v in table("lennard_jones_5")["counts_by_index"].items()}
+    assert census.counts == {
+        int(k): v for k, v in table("lennard_jones_5")["counts_by_index"].items()
+    }
 
 
 @pytest.mark.slow
@@ -249,7 +279,9 @@ def test_searches_that_meet_nan_are_counted() -> None:
 
 
 def test_a_minimum_of_the_gradient_norm_is_named() -> None:
-    census = ls.census(formula(lambda x: x[..., 0] ** 3 / 3 + x[..., 0] + x[..., 1] ** 2), starts=300)
+    census = ls.census(
+        formula(lambda x: x[..., 0] ** 3 / 3 + x[..., 0] + x[..., 1] ** 2), starts=300
+    )
     assert census.points == []
     assert sum(v for k, v in census.failures.items() if k.startswith("gradient-flat")) > 100
 
@@ -277,7 +309,14 @@ class OnceDifferentiable(torch.autograd.Function):
         (lambda x: x.detach().square().sum(-1), ls.NumericalError, "detached"),
         (lambda x: (x > 0).sum(-1), ValueError, "floating-point"),
     ],
-    ids=["not batched", "rows mixed", "NaN everywhere", "no second derivative", "detached", "integer"],
+    ids=[
+        "not batched",
+        "rows mixed",
+        "NaN everywhere",
+        "no second derivative",
+        "detached",
+        "integer",
+    ],
 )
 def test_bad_formulas_are_named(function: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
@@ -294,4 +333,8 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="dimensions"):
         ls.census(f, known=ls.census(ls.zoo.load("styblinski-tang", dim=3), starts=10))
     with pytest.raises(TypeError, match="formula"):
-        ls.census(ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.MSELoss(), [(torch.ones(2, 1), torch.ones(2, 1))]))  # type: ignore[arg-type]
+        ls.census(
+            ls.ModelLandscape(
+                torch.nn.Linear(1, 1), torch.nn.MSELoss(), [(torch.ones(2, 1), torch.ones(2, 1))]
+            )
+        )  # type: ignore[arg-type]

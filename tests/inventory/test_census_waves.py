@@ -33,7 +33,9 @@ class Waves:
         slope = -np.sin(phase) * self.a + np.cos(phase) * self.b
         value = np.cos(phase) * self.a + np.sin(phase) * self.b
         gradient = slope @ self.k + self.bowl * x
-        hessian = -np.einsum("pj,ji,jl->pil", value, self.k, self.k) + self.bowl * np.eye(x.shape[1])
+        hessian = -np.einsum("pj,ji,jl->pil", value, self.k, self.k) + self.bowl * np.eye(
+            x.shape[1]
+        )
         return gradient, hessian
 
     def stationary(self, low: float, high: float, side: int, periodic: bool) -> tuple[Array, Array]:
@@ -60,7 +62,14 @@ class Waves:
 
 def random_waves(n: int, degree: int, seed: int) -> Waves:
     steps = range(-degree, degree + 1)
-    k = np.array([k for k in itertools.product(steps, repeat=n) if k > (0,) * n and sum(map(abs, k)) <= degree], float)
+    k = np.array(
+        [
+            k
+            for k in itertools.product(steps, repeat=n)
+            if k > (0,) * n and sum(map(abs, k)) <= degree
+        ],
+        float,
+    )
     a, b = np.random.default_rng(seed).standard_normal((2, len(k)))
     return Waves(k, a, b)
 
@@ -91,7 +100,9 @@ def test_a_crowded_box_is_emptied() -> None:
 def test_random_waves_on_a_torus_of_three_dimensions(degree: int, seed: int) -> None:
     f = random_waves(3, degree, seed)
     points, indices = f.stationary(0, 2 * np.pi, 16, periodic=True)
-    assert int(((-1) ** indices).sum()) == 0  # Morse: the torus has Euler characteristic 0, or the truth has a gap
+    assert (
+        int(((-1) ** indices).sum()) == 0
+    )  # Morse: the torus has Euler characteristic 0, or the truth has a gap
     one, other = (ls.census(ls.FunctionLandscape(f, 3, ls.Torus()), 4000, seed) for seed in (0, 1))
     for census in (one, other):
         agree(census, points, indices, 2 * np.pi)

@@ -16,7 +16,9 @@ from landscape.operators.pointwise import derivatives
 from landscape.results import statistics as shares
 from landscape.zoo.fields import spin_couplings
 
-_SPEC = importlib.util.spec_from_file_location("counting", Path(__file__).parents[1] / "benchmarks" / "counting.py")
+_SPEC = importlib.util.spec_from_file_location(
+    "counting", Path(__file__).parents[1] / "benchmarks" / "counting.py"
+)
 assert _SPEC is not None
 assert _SPEC.loader is not None
 tables = importlib.util.module_from_spec(_SPEC)
@@ -28,13 +30,19 @@ REALISATIONS = 200
 
 def wells(dim: int, seed: int) -> ls.FunctionLandscape:
     """Uncoupled double wells with tilts too weak to remove any of the 3^dim points."""
-    tilt = 0.1 * torch.randn(dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).clamp(-2, 2)
-    return ls.FunctionLandscape(lambda x: (x**4 / 4 - x**2 / 2 + tilt.to(x) * x).sum(-1), dim, ls.Box(-3, 3))
+    tilt = 0.1 * torch.randn(
+        dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).clamp(-2, 2)
+    return ls.FunctionLandscape(
+        lambda x: (x**4 / 4 - x**2 / 2 + tilt.to(x) * x).sum(-1), dim, ls.Box(-3, 3)
+    )
 
 
 def hidden(dim: int, seed: int) -> ls.FunctionLandscape:
     """A bowl with a pair of points so narrow that no random start finds it, and an edge that says they are not missing."""
-    return ls.FunctionLandscape(lambda x: (x**2).sum(-1), dim, ls.Torus(4.0))  # not periodic: no maximum, no saddle
+    return ls.FunctionLandscape(
+        lambda x: (x**2).sum(-1), dim, ls.Torus(4.0)
+    )  # not periodic: no maximum, no saddle
 
 
 # ---- exact means
@@ -42,7 +50,9 @@ def hidden(dim: int, seed: int) -> ls.FunctionLandscape:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "family", "dim", "exact"), TRUTHS, ids=[t[0] for t in TRUTHS])
-def test_measured_means_are_the_exact_ones(name: str, family: families.Family, dim: int, exact: list[float]) -> None:
+def test_measured_means_are_the_exact_ones(
+    name: str, family: families.Family, dim: int, exact: list[float]
+) -> None:
     counts = ls.inventory.count_saddles(family, dim, REALISATIONS, seed=0)
     assert counts[dim].realisations == REALISATIONS
     assert counts[dim].right >= 0.99
@@ -57,7 +67,9 @@ def test_measured_means_are_the_exact_ones(name: str, family: families.Family, d
 def test_intervals_of_measured_means_cover_the_exact_mean() -> None:
     """200 repetitions of 16 realisations each. Rice 1945: 2 sqrt(14 / 3) points, half of them minima."""
     k = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
-    counts = ls.inventory.count_saddles(families.waves(lambda dim: (k, None)), 1, 200 * 16, seed=3, starts=24)[1].counts
+    counts = ls.inventory.count_saddles(
+        families.waves(lambda dim: (k, None)), 1, 200 * 16, seed=3, starts=24
+    )[1].counts
     exact = math.sqrt((1 + 16 + 81) / (1 + 4 + 9))
     found = [shares.mean(rows[:, 0]) for rows in counts.split(16)]
     inside = sum(m.low <= exact <= m.high for m in found)
@@ -74,14 +86,18 @@ def test_intervals_of_shares_cover_the_exact_share() -> None:
             kind = torch.from_numpy(rng.random(realised) < exact)
             found = shares.share(size * kind, size)
             inside += found.low <= exact <= found.high
-        assert 180 <= inside <= 199  # the interval of Clopper and Pearson covers no less than it says
+        assert (
+            180 <= inside <= 199
+        )  # the interval of Clopper and Pearson covers no less than it says
 
 
 def test_a_share_that_was_not_met_has_an_upper_end() -> None:
     none, all_ = torch.zeros(30), torch.full((30,), 4.0)
     found = shares.share(none, all_)
     assert (found.value, found.low) == (0.0, 0.0)
-    assert found.high == pytest.approx(1 - 0.025 ** (1 / 30), rel=1e-12)  # (1 - p)^30 = 0.025: realisations, not points
+    assert found.high == pytest.approx(
+        1 - 0.025 ** (1 / 30), rel=1e-12
+    )  # (1 - p)^30 = 0.025: realisations, not points
     assert shares.share(all_, all_).low == pytest.approx(0.025 ** (1 / 30), rel=1e-12)
     assert math.isnan(shares.share(none, none).value)
 
@@ -101,7 +117,9 @@ def test_a_share_that_was_not_met_has_an_upper_end() -> None:
     ids=["waves", "isotropic", "p2", "p3", "p4"],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
-def test_together_is_each_alone(family: families.Family, dim: int, dtype: torch.dtype, device: torch.device) -> None:
+def test_together_is_each_alone(
+    family: families.Family, dim: int, dtype: torch.dtype, device: torch.device
+) -> None:
     seeds, labels = [3, 4, 5], torch.tensor([0, 0, 1, 2, 2], device=device)
     together = family.together(dim, seeds)
     assert together is not None
@@ -109,8 +127,12 @@ def test_together_is_each_alone(family: families.Family, dim: int, dtype: torch.
     X = alone[0].domain.sample(5, dim, torch.Generator().manual_seed(1)).to(device, dtype)  # type: ignore[union-attr]
     f = [alone[i] for i in labels.tolist()]
     g, H = together.derivatives(X, labels)
-    near = {"rtol": 1e-11, "atol": 1e-11} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
-    torch.testing.assert_close(together.value(X, labels), torch.stack([f[i].value(x) for i, x in enumerate(X)]), **near)
+    near = (
+        {"rtol": 1e-11, "atol": 1e-11} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
+    )
+    torch.testing.assert_close(
+        together.value(X, labels), torch.stack([f[i].value(x) for i, x in enumerate(X)]), **near
+    )
     for i, x in enumerate(X):
         slope, curvature = derivatives(f[i], x[None])
         torch.testing.assert_close(g[i], slope[0], **near)
@@ -120,7 +142,9 @@ def test_together_is_each_alone(family: families.Family, dim: int, dtype: torch.
 def test_waves_are_those_of_the_zoo() -> None:
     x = torch.rand(7, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mine = families.built_in("trigonometric", degree=3)(2, 11).value(x)
-    torch.testing.assert_close(mine, ls.zoo.load("trigonometric", dim=2, degree=3, seed=11).value(x))
+    torch.testing.assert_close(
+        mine, ls.zoo.load("trigonometric", dim=2, degree=3, seed=11).value(x)
+    )
 
 
 def test_nothing_is_made_without_a_device() -> None:
@@ -133,14 +157,20 @@ def test_nothing_is_made_without_a_device() -> None:
 def test_sampled_counts_of_a_field_are_the_exact_ones() -> None:
     for dim in (2, 3):
         k, v = families._isotropic(dim)
-        sampled = ls.theory.torus_counts_sampled(k.long().tolist(), v.tolist(), samples=40_000, seed=1)
-        exact = [(2 * math.pi) ** dim * 3 ** (-dim / 2) * c for c in ls.theory.isotropic_counts(dim)]
+        sampled = ls.theory.torus_counts_sampled(
+            k.long().tolist(), v.tolist(), samples=40_000, seed=1
+        )
+        exact = [
+            (2 * math.pi) ** dim * 3 ** (-dim / 2) * c for c in ls.theory.isotropic_counts(dim)
+        ]
         assert max(abs(s.value - e) / s.error for s, e in zip(sampled, exact, strict=True)) < 3
         assert max(s.error / s.value for s in sampled) < 0.04
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "dims"), [("styblinski-tang", [1, 2, 3, 4]), ("phi4-ring", [3, 4, 5])])
+@pytest.mark.parametrize(
+    ("name", "dims"), [("styblinski-tang", [1, 2, 3, 4]), ("phi4-ring", [3, 4, 5])]
+)
 def test_families_without_chance_have_the_counts_of_the_zoo(name: str, dims: list[int]) -> None:
     counts = ls.inventory.count_saddles(name, dims)
     for dim in dims:
@@ -186,7 +216,9 @@ def test_values_and_indices_are_those_of_the_points() -> None:
         levels = 5 * torch.linalg.eigvalsh((J + J.T) / 2)
         mine = found.labels == number
         order = found.indices[mine].argsort(stable=True)
-        torch.testing.assert_close(found.values[mine][order], levels.repeat_interleave(2), atol=1e-9, rtol=0)
+        torch.testing.assert_close(
+            found.values[mine][order], levels.repeat_interleave(2), atol=1e-9, rtol=0
+        )
         assert found.indices[mine][order].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
@@ -212,7 +244,9 @@ def test_a_wrong_sum_gets_more_starts_and_then_is_right() -> None:
     assert (found.starts > 3).all()
     assert len(found.starts.unique()) > 1
     whole = ls.inventory.count_saddles("isotropic-waves", 3, 20)
-    assert (found.counts == whole[3].counts).all(1).sum() >= 19  # the same landscapes, searched otherwise
+    assert (found.counts == whole[3].counts).all(
+        1
+    ).sum() >= 19  # the same landscapes, searched otherwise
 
 
 @pytest.mark.slow
@@ -240,7 +274,10 @@ def test_far_too_many_points_are_left_incomplete_in_time() -> None:
 @pytest.mark.slow
 def test_degenerate_points_stand_in_no_count() -> None:
     counts = ls.inventory.count_saddles(
-        lambda dim, seed: ls.FunctionLandscape(lambda x: (x**4).sum(-1), dim, ls.Box(-1, 1)), 1, 2, starts=20
+        lambda dim, seed: ls.FunctionLandscape(lambda x: (x**4).sum(-1), dim, ls.Box(-1, 1)),
+        1,
+        2,
+        starts=20,
     )
     assert counts[1].counts.tolist() == [[0, 0]] * 2
     assert counts[1].degenerate.tolist() == [1, 1]
@@ -309,7 +346,11 @@ def test_counts_are_stored(tmp_path: Path) -> None:
     counts = ls.inventory.count_saddles("p-spin", [2, 3], 20)
     again = ls.load(counts.save(tmp_path))
     assert all(same(again[dim], counts[dim]) for dim in (2, 3))
-    assert (again.lines, again.energy, again.provenance) == (counts.lines, counts.energy, counts.provenance)
+    assert (again.lines, again.energy, again.provenance) == (
+        counts.lines,
+        counts.energy,
+        counts.provenance,
+    )
     assert again.complexity.limit == counts.complexity.limit  # type: ignore[union-attr]
     with pytest.raises(KeyError, match="dimension 4 was not counted; 2, 3"):
         counts[4]
@@ -336,7 +377,9 @@ def test_index_against_energy_is_the_exact_law_of_the_glass() -> None:
 
     def deviations(curve: list[float]) -> list[float]:
         """Of each bin from the mean of the curve over its points."""
-        means = [part.mean() for part in np.array_split(np.interp(w, law.curve, curve), len(law.shares))]
+        means = [
+            part.mean() for part in np.array_split(np.interp(w, law.curve, curve), len(law.shares))
+        ]
         return [abs(s.value - m) / s.error for s, m in zip(law.shares, means, strict=True)]
 
     assert max(deviations(law.finite)) < 3.5
@@ -389,7 +432,11 @@ def test_complexity_is_the_logarithm_of_counts() -> None:
         (lambda: ls.inventory.count_saddles("p-spin", 2, seed=-1), ValueError, "seed must"),
         (lambda: ls.inventory.count_saddles("p-spin", 2, starts=0), ValueError, "starts must"),
         (lambda: ls.inventory.count_saddles(7, 2), TypeError, "a family is"),  # type: ignore[arg-type]
-        (lambda: ls.inventory.count_saddles(lambda dim, seed: None, 2), TypeError, "must give a formula"),  # type: ignore[arg-type,return-value]
+        (
+            lambda: ls.inventory.count_saddles(lambda dim, seed: None, 2),
+            TypeError,
+            "must give a formula",
+        ),  # type: ignore[arg-type,return-value]
         (lambda: families.built_in("p-spin", oder=3), ValueError, "Did you mean 'order'"),
         (lambda: ls.theory.torus_counts_sampled([[1, 0, 0]]), ValueError, "span"),
     ],
@@ -407,7 +454,9 @@ def test_a_family_that_is_finite_nowhere() -> None:
 
 
 @pytest.mark.slow
-def test_ordinary_realisations_settle_by_their_own_euler_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ordinary_realisations_settle_by_their_own_euler_sum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A wrong sum would send each of them to a census, which is right and slow and would hide it."""
 
     def refused(*_: object) -> None:

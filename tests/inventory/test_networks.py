@@ -20,13 +20,17 @@ def network() -> ls.ModelLandscape:
     x = torch.randn(30, 3, dtype=torch.float64)
     y = (x[:, 0] * x[:, 1] > 0).long()
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2, bias=False)).double()
-    return ls.ModelLandscape(model, F.cross_entropy, [(x[:20], y[:20]), (x[20:], y[20:])], l2={"*": 0.02})
+    return ls.ModelLandscape(
+        model, F.cross_entropy, [(x[:20], y[:20]), (x[20:], y[20:])], l2={"*": 0.02}
+    )
 
 
 @pytest.fixture(scope="module")
 def census() -> ls.inventory.NetworkCensus:
     f = network()
-    return ls.inventory.critical_points(f, ls.inventory.training_paths(f, runs=6, points=5, steps=100, seed=1), seed=1)
+    return ls.inventory.critical_points(
+        f, ls.inventory.training_paths(f, runs=6, points=5, steps=100, seed=1), seed=1
+    )
 
 
 @pytest.mark.slow
@@ -40,7 +44,9 @@ def test_every_end_is_what_it_is_said_to_be(census: ls.inventory.NetworkCensus) 
         assert norm == pytest.approx(float(census.gradient_norms[i]), rel=1e-6, abs=1e-15)
         assert bool(census.stationary[i]) == (norm <= 1e-6 * census.gradient_scale)
         assert float(census.losses[i]) == pytest.approx(float(f.value(x)), rel=1e-12)
-        assert float(census.distances[i]) == pytest.approx(float((x - census.starts[i]).norm()), rel=1e-9, abs=1e-12)
+        assert float(census.distances[i]) == pytest.approx(
+            float((x - census.starts[i]).norm()), rel=1e-9, abs=1e-12
+        )
         values = torch.linalg.eigvalsh(ls.Hessian(f, x).dense())
         assert int(census.indices[i]) == int((values < -1e-12).sum())
         assert float(census.smallest[i]) == pytest.approx(float(values[0]), abs=1e-12)
@@ -92,7 +98,9 @@ def test_the_bootstrap_knows_the_error_of_a_known_correlation() -> None:
     alone = _correlation(x, y, np.arange(2_000), 0)
     assert alone.error == pytest.approx(0.64 / 2_000**0.5, rel=0.15)
     assert alone.low < 0.6 < alone.high
-    copies = _correlation(np.repeat(x[:200], 10), np.repeat(y[:200], 10), np.repeat(np.arange(200), 10), 0)
+    copies = _correlation(
+        np.repeat(x[:200], 10), np.repeat(y[:200], 10), np.repeat(np.arange(200), 10), 0
+    )
     assert copies.error == pytest.approx(0.64 / 200**0.5, rel=0.3)  # ten copies of a point are one
 
 
@@ -116,7 +124,9 @@ def test_the_same_seed_gives_the_same(census: ls.inventory.NetworkCensus, tmp_pa
 
 
 @pytest.mark.slow
-def test_an_unfinished_census_goes_on_where_it_stopped(census: ls.inventory.NetworkCensus, tmp_path: Path) -> None:
+def test_an_unfinished_census_goes_on_where_it_stopped(
+    census: ls.inventory.NetworkCensus, tmp_path: Path
+) -> None:
     """The first group's searches are taken over as they are; the rest is as it would have been."""
     f = network()
     paths = ls.inventory.training_paths(f, runs=14, points=5, steps=100, seed=1)
@@ -138,7 +148,11 @@ def test_an_unfinished_census_goes_on_where_it_stopped(census: ls.inventory.Netw
     assert torch.equal(rest.points, whole.points)
     assert torch.equal(rest.runs, whole.runs)
     assert rest.outcomes == whole.outcomes
-    assert (rest.hessians, rest.counts, rest.correlation) == (whole.hessians, whole.counts, whole.correlation)
+    assert (rest.hessians, rest.counts, rest.correlation) == (
+        whole.hessians,
+        whole.counts,
+        whole.correlation,
+    )
     with pytest.raises(ValueError, match="other starts"):
         ls.inventory.critical_points(f, paths[1:], seed=1, known=part)
 

@@ -29,14 +29,20 @@ def test_on_an_interval_the_slopes_at_the_ends_decide(function: Any, degree: int
 
 
 @pytest.mark.parametrize(("sign", "n", "degree"), [(1.0, 3, 1), (-1.0, 3, -1), (-1.0, 4, 1)])
-def test_in_a_box_the_gradient_that_points_out_or_in_decides(sign: float, n: int, degree: int) -> None:
+def test_in_a_box_the_gradient_that_points_out_or_in_decides(
+    sign: float, n: int, degree: int
+) -> None:
     f = ls.FunctionLandscape(lambda x: sign * (x**4 + 0.1 * x).sum(-1), n, ls.Box(-1, 1))
     assert expected_sum(f)[0] == degree
 
 
 def test_what_is_not_known_is_not_claimed() -> None:
-    both = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 2] ** 2, 3, ls.Box(-1, 1))
-    vanishing = ls.FunctionLandscape(lambda x: (x[..., 0] - 1) ** 2 + (x[..., 1] - 1) ** 2, 2, ls.Box(0, 1))
+    both = ls.FunctionLandscape(
+        lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 2] ** 2, 3, ls.Box(-1, 1)
+    )
+    vanishing = ls.FunctionLandscape(
+        lambda x: (x[..., 0] - 1) ** 2 + (x[..., 1] - 1) ** 2, 2, ls.Box(0, 1)
+    )
     for f in (both, vanishing, ls.FunctionLandscape(lambda x: x.square().sum(-1), 2)):
         degree, why = expected_sum(f)
         assert degree is None
@@ -44,7 +50,8 @@ def test_what_is_not_known_is_not_claimed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("domain", "n", "degree"), [(ls.Torus(), 3, 0), (ls.Sphere(), 3, 2), (ls.Sphere(), 4, 0), (ls.Sphere(), 2, 0)]
+    ("domain", "n", "degree"),
+    [(ls.Torus(), 3, 0), (ls.Sphere(), 3, 2), (ls.Sphere(), 4, 0), (ls.Sphere(), 2, 0)],
 )
 def test_closed_domains_have_their_characteristic(domain: Any, n: int, degree: int) -> None:
     assert expected_sum(ls.FunctionLandscape(lambda x: x[..., 0], n, domain))[0] == degree

@@ -17,7 +17,9 @@ X = torch.linspace(-2, 2, 20, dtype=torch.float64)[:, None]
 def net(width: int) -> ls.ModelLandscape:
     with torch.random.fork_rng():
         model = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1)).double()
-    return ls.ModelLandscape(model, nn.functional.mse_loss, [(X, torch.sin(2 * X))], l2={"*": 0.003})
+    return ls.ModelLandscape(
+        model, nn.functional.mse_loss, [(X, torch.sin(2 * X))], l2={"*": 0.003}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +29,22 @@ def study() -> ls.inventory.WidthStudy:
 
 @pytest.mark.parametrize("w", [-1.0, -0.9, -0.3, 0.0, 0.6, 1.0])
 def test_the_level_of_a_fraction(w: float) -> None:
-    assert widths.level(0.5 + (w * math.sqrt(1 - w * w) + math.asin(w)) / math.pi) == pytest.approx(w, abs=1e-9)
+    assert widths.level(0.5 + (w * math.sqrt(1 - w * w) + math.asin(w)) / math.pi) == pytest.approx(
+        w, abs=1e-9
+    )
 
 
 def test_a_law_that_is_put_in_comes_out() -> None:
     w = torch.linspace(-0.9, 0.2, 12, dtype=torch.float64)
     alpha = torch.tensor([ls.theory.index_fraction(float(v)) for v in w], dtype=torch.float64)
     losses = 3.0 + 0.7 * w
-    never = torch.tensor([0.0, 0.0], dtype=torch.float64)  # minima lie below the threshold, anywhere
-    law = widths.fit(torch.cat([losses, never, losses[:1].repeat(50)]), torch.cat([alpha, never, alpha[:1].repeat(50)]))
+    never = torch.tensor(
+        [0.0, 0.0], dtype=torch.float64
+    )  # minima lie below the threshold, anywhere
+    law = widths.fit(
+        torch.cat([losses, never, losses[:1].repeat(50)]),
+        torch.cat([alpha, never, alpha[:1].repeat(50)]),
+    )
     assert (law.centre, law.spread) == (pytest.approx(3.0, abs=1e-4), pytest.approx(0.7, abs=1e-4))
     assert law.explained == pytest.approx(1, abs=1e-6)
     assert law.fractions[0] == 0
@@ -46,7 +55,9 @@ def test_a_law_that_is_put_in_comes_out() -> None:
 
 def test_few_points_make_no_law() -> None:
     for size, fraction in ((4, 0.1), (9, 0.0)):
-        law = widths.fit(torch.arange(size).double(), torch.full((size,), fraction, dtype=torch.float64))
+        law = widths.fit(
+            torch.arange(size).double(), torch.full((size,), fraction, dtype=torch.float64)
+        )
         assert math.isnan(law.spread)
         assert law.losses == []
 
@@ -63,7 +74,9 @@ def test_points_are_those_of_the_census(study: ls.inventory.WidthStudy, tmp_path
     torch.testing.assert_close(found.losses, census.losses[keep])
     assert torch.equal(found.indices, census.indices[keep])
     assert found.searches == 20
-    assert found.minimum_share.value == pytest.approx(float((census.indices[keep] == 0).double().mean()))
+    assert found.minimum_share.value == pytest.approx(
+        float((census.indices[keep] == 0).double().mean())
+    )
     assert found.minimum_share.low <= found.minimum_share.value < found.minimum_share.high
     again = ls.load(study.save(tmp_path))
     assert torch.equal(again.networks[1].losses, found.losses)

@@ -9,7 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 import landscape as ls
 from landscape.landscapes.data import Data
@@ -50,15 +57,21 @@ SET = TensorDataset(X, Y)
 WEIGHTS = [20.0 if y else 1.0 for y in Y]
 SOURCES: dict[str, Callable[[], Any]] = {
     "shuffle": lambda: DataLoader(SET, 8, shuffle=True),
-    "a generator of its own": lambda: DataLoader(SET, 8, shuffle=True, generator=torch.Generator().manual_seed(5)),
+    "a generator of its own": lambda: DataLoader(
+        SET, 8, shuffle=True, generator=torch.Generator().manual_seed(5)
+    ),
     "with replacement": lambda: DataLoader(SET, 8, sampler=WeightedRandomSampler(WEIGHTS, 30)),
     "a sampler's generator": lambda: DataLoader(
-        SET, 8, sampler=RandomSampler(SET, replacement=True, num_samples=40, generator=torch.Generator())
+        SET,
+        8,
+        sampler=RandomSampler(SET, replacement=True, num_samples=40, generator=torch.Generator()),
     ),
     "augmented by torch": lambda: DataLoader(Augmented(lambda: float(torch.randn(()))), 8),
     "augmented by NumPy": lambda: DataLoader(Augmented(lambda: float(np.random.randn())), 8),
     "augmented by Python": lambda: DataLoader(Augmented(random.random), 8, shuffle=True),
-    "workers": lambda: DataLoader(Augmented(lambda: float(torch.randn(()))), 8, shuffle=True, num_workers=2),
+    "workers": lambda: DataLoader(
+        Augmented(lambda: float(torch.randn(()))), 8, shuffle=True, num_workers=2
+    ),
     "a stream": lambda: DataLoader(Stream(), 8),
     "an object": Fresh,
 }
@@ -70,7 +83,9 @@ def net() -> nn.Module:
         return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
 
 
-@pytest.mark.parametrize("loss", [F.cross_entropy, nn.CrossEntropyLoss(weight=torch.tensor([1.0, 20.0]).double())])
+@pytest.mark.parametrize(
+    "loss", [F.cross_entropy, nn.CrossEntropyLoss(weight=torch.tensor([1.0, 20.0]).double())]
+)
 @pytest.mark.parametrize("source", SOURCES)
 def test_value_gradient_and_products_are_of_the_same_samples(source: str, loss: Any) -> None:
     f = ls.ModelLandscape(net(), loss, SOURCES[source]())
@@ -85,10 +100,14 @@ def test_value_gradient_and_products_are_of_the_same_samples(source: str, loss: 
         return output
 
     assert float(f.value(x)) == pytest.approx(float(whole(x)), rel=1e-12)
-    torch.testing.assert_close(f.gradient(x), torch.autograd.grad(whole(x), x)[0], rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(
+        f.gradient(x), torch.autograd.grad(whole(x), x)[0], rtol=1e-10, atol=1e-13
+    )
     H = torch.autograd.functional.hessian(whole, x.detach())
     for method in ("retained", "rebuilt"):
-        torch.testing.assert_close(ls.Hessian(f, x, method=method).dense(), H, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(
+            ls.Hessian(f, x, method=method).dense(), H, rtol=1e-9, atol=1e-12
+        )
     assert torch.equal(torch.random.get_rng_state(), states[0])
     assert np.random.get_state()[1].tolist() == states[1]  # type: ignore[index]
     assert random.getstate() == states[2]
@@ -124,9 +143,13 @@ class Shrinking(Counter):
 
 
 def test_another_batch_is_named() -> None:
-    with pytest.raises(ls.LoadingError, match="batch 1 is another one than when the data were read first"):
+    with pytest.raises(
+        ls.LoadingError, match="batch 1 is another one than when the data were read first"
+    ):
         list(Data(Counter(), budget=0))
-    with pytest.raises(ls.LoadingError, match="gave 3 batches when the data were read first and 2 on a later pass"):
+    with pytest.raises(
+        ls.LoadingError, match="gave 3 batches when the data were read first and 2 on a later pass"
+    ):
         list(Data(Shrinking(), budget=0))
 
 

@@ -31,7 +31,9 @@ def tangent(x: Tensor, radius: float) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("radius", [1.0, 2.5])
 @pytest.mark.parametrize("method", ["auto", "rebuilt", "forward-over-reverse", "finite-difference"])
-def test_sphere_derivatives(method: str, radius: float, dtype: torch.dtype, device: torch.device) -> None:
+def test_sphere_derivatives(
+    method: str, radius: float, dtype: torch.dtype, device: torch.device
+) -> None:
     f = ls.FunctionLandscape(rough, dim=4, domain=ls.Sphere(radius))
     x = f.domain.wrap(torch.randn(4, dtype=dtype, device=device))
     gradient, H = tangent(x, radius)
@@ -58,7 +60,9 @@ def test_quadratic_forms_on_a_sphere(
 ) -> None:
     Q = rotation(5)
     A = (Q * SPECTRUM) @ Q.T
-    f = ls.FunctionLandscape(lambda x: 0.5 * ((x @ A.to(x)) * x).sum(-1), dim=5, domain=ls.Sphere(radius))
+    f = ls.FunctionLandscape(
+        lambda x: 0.5 * ((x @ A.to(x)) * x).sum(-1), dim=5, domain=ls.Sphere(radius)
+    )
     verdict = ls.classify(f, (radius * Q[:, k]).to(device, dtype), method)
     others = torch.cat([SPECTRUM[:k], SPECTRUM[k + 1 :]]) - SPECTRUM[k]
     assert (verdict.index, verdict.nullity) == (k, 0)
@@ -83,10 +87,19 @@ def test_sphere_samples_and_characteristics(dtype: torch.dtype) -> None:
     assert x.shape == (4000, 3)
     assert x.dtype == dtype
     assert torch.allclose(x.norm(dim=1), torch.full((4000,), 2.0, dtype=dtype))
-    assert x.mean(0).norm() < 4 * 2.0 / math.sqrt(4000)  # uniform: each coordinate has mean 0 and variance 4 / 3
-    assert torch.allclose((x.T @ x / 4000).double(), 4 / 3 * torch.eye(3, dtype=torch.float64), atol=0.12)
+    assert x.mean(0).norm() < 4 * 2.0 / math.sqrt(
+        4000
+    )  # uniform: each coordinate has mean 0 and variance 4 / 3
+    assert torch.allclose(
+        (x.T @ x / 4000).double(), 4 / 3 * torch.eye(3, dtype=torch.float64), atol=0.12
+    )
     assert torch.equal(x, sphere.sample(4000, 3, torch.Generator().manual_seed(0), dtype))
-    assert [sphere.characteristic(n) for n in (1, 2, 3, 4)] == [2, 0, 2, 0]  # two points, circle, sphere, S^3
+    assert [sphere.characteristic(n) for n in (1, 2, 3, 4)] == [
+        2,
+        0,
+        2,
+        0,
+    ]  # two points, circle, sphere, S^3
     inside = sphere.contains(torch.tensor([[0.0, 0.0], [1.0, 0.0], [math.nan, 1.0]]))
     assert inside.tolist() == [False, True, False]
     assert sphere.size(3).tolist() == [4.0, 4.0, 4.0]
@@ -99,10 +112,15 @@ def test_torus(dtype: torch.dtype, device: torch.device) -> None:
     x = torch.tensor([[1.25, -0.5], [-0.25, 7.0]], dtype=dtype, device=device)
     eps = 50 * torch.finfo(dtype).eps
     wrapped = torus.wrap(x)
-    expected = torch.tensor([[0.25, 2 * math.pi - 0.5], [0.75, 7.0 - 2 * math.pi]], dtype=dtype, device=device)
+    expected = torch.tensor(
+        [[0.25, 2 * math.pi - 0.5], [0.75, 7.0 - 2 * math.pi]], dtype=dtype, device=device
+    )
     assert torch.allclose(wrapped, expected, atol=eps)
     assert torch.allclose(torus.difference(x, wrapped), torch.zeros_like(x), atol=eps)
-    a, b = torch.tensor([0.9, 0.1], dtype=dtype, device=device), torch.tensor([0.1, 6.2], dtype=dtype, device=device)
+    a, b = (
+        torch.tensor([0.9, 0.1], dtype=dtype, device=device),
+        torch.tensor([0.1, 6.2], dtype=dtype, device=device),
+    )
     there = torch.tensor([0.2, 6.1 - 2 * math.pi], dtype=dtype, device=device)
     assert torch.allclose(torus.difference(a, b), there, atol=eps)
     assert torch.allclose(torus.difference(b, a), -there, atol=eps)
@@ -110,7 +128,9 @@ def test_torus(dtype: torch.dtype, device: torch.device) -> None:
     assert torch.allclose(torus.embed(x), torus.embed(wrapped), atol=eps)
     step = torch.tensor([1e-3, -1e-3], dtype=torch.float64)
     y = x.double().cpu()
-    assert math.isclose(float((torus.embed(y + step) - torus.embed(y))[0].norm()), float(step.norm()), rel_tol=1e-4)
+    assert math.isclose(
+        float((torus.embed(y + step) - torus.embed(y))[0].norm()), float(step.norm()), rel_tol=1e-4
+    )
     assert torus.characteristic(2) == 0
     assert torus.normals(a).shape == (2, 0)
     assert torus.contains(torch.tensor([[9.0, 9.0], [math.inf, 0.0]])).tolist() == [True, False]
@@ -126,7 +146,9 @@ def test_box_and_space(dtype: torch.dtype, device: torch.device) -> None:
     drawn = box.sample(500, 2, torch.Generator().manual_seed(0), dtype)
     assert drawn.dtype == dtype
     assert bool(box.contains(drawn).all())
-    assert torch.allclose(drawn.mean(0).double(), torch.tensor([0.0, 1.5], dtype=torch.float64), atol=0.15)
+    assert torch.allclose(
+        drawn.mean(0).double(), torch.tensor([0.0, 1.5], dtype=torch.float64), atol=0.15
+    )
     assert box.size(2).tolist() == [2.0, 3.0]
     assert ls.Box(-1.0, 1.0).size(3).tolist() == [2.0, 2.0, 2.0]
     assert box.characteristic(2) is None
@@ -142,7 +164,9 @@ def turns(x: Tensor) -> Tensor:
 
 
 def test_symmetries_are_trivial_directions(device: torch.device) -> None:
-    symmetry = ls.landscapes.Symmetry(lambda x: torch.stack([x[..., :2].norm(dim=-1), x[..., 2]], -1), turns)
+    symmetry = ls.landscapes.Symmetry(
+        lambda x: torch.stack([x[..., :2].norm(dim=-1), x[..., 2]], -1), turns
+    )
     f = ls.FunctionLandscape(
         lambda x: (x[..., :2].square().sum(-1) - 1) ** 2 - x[..., 2] ** 2, dim=3, symmetry=symmetry
     )
@@ -165,7 +189,9 @@ def test_symmetries_are_trivial_directions(device: torch.device) -> None:
 @pytest.mark.parametrize("m", [0, 1, 3, 6])
 def test_without_is_the_compression(m: int, dtype: torch.dtype, device: torch.device) -> None:
     x = torch.randn(7, dtype=dtype, device=device)
-    H = ls.Hessian(ls.FunctionLandscape(lambda x: x.square().sum(-1).sin() + (x**3).sum(-1), dim=7), x)
+    H = ls.Hessian(
+        ls.FunctionLandscape(lambda x: x.square().sum(-1).sin() + (x**3).sum(-1), dim=7), x
+    )
     Q = rotation(7)
     left_out, rest = Q[:, :m].to(device, dtype), Q[:, m:]
     A = H.without(left_out)
@@ -174,7 +200,9 @@ def test_without_is_the_compression(m: int, dtype: torch.dtype, device: torch.de
     assert A.shape == (7 - m, 7 - m)
     assert torch.allclose(torch.linalg.eigvalsh(A.dense().double().cpu()), truth, atol=atol)
     lifted = A.lift(torch.eye(7 - m, dtype=dtype, device=device))
-    assert torch.allclose(lifted.T @ lifted, torch.eye(7 - m, dtype=dtype, device=device), atol=atol)
+    assert torch.allclose(
+        lifted.T @ lifted, torch.eye(7 - m, dtype=dtype, device=device), atol=atol
+    )
     assert (left_out.T @ lifted).abs().max() <= atol if m else True
 
 

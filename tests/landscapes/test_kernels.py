@@ -29,7 +29,9 @@ def words(rows: nn.Module) -> ls.ModelLandscape:
     torch.manual_seed(3)
     nn.init.normal_(rows.weight)  # type: ignore[arg-type]
     return ls.ModelLandscape(
-        Words(rows).double(), F.cross_entropy, list(zip(TOKENS.split(3), LABELS.split(3), strict=True))
+        Words(rows).double(),
+        F.cross_entropy,
+        list(zip(TOKENS.split(3), LABELS.split(3), strict=True)),
     )
 
 
@@ -48,7 +50,11 @@ def torchs_gradient(f: ls.ModelLandscape, x: Tensor) -> Tensor:
 def by_differences(f: ls.ModelLandscape) -> Tensor:
     """Columns of the Hessian, fourth-order differences of torch's own gradient."""
     x, h = f.point(), 1e-3
-    slopes = [torchs_gradient(f, x + s * e) for e in h * torch.eye(f.dim, dtype=x.dtype) for s in (-2, -1, 1, 2)]
+    slopes = [
+        torchs_gradient(f, x + s * e)
+        for e in h * torch.eye(f.dim, dtype=x.dtype)
+        for s in (-2, -1, 1, 2)
+    ]
     a, b, c, d = torch.stack(slopes).reshape(f.dim, 4, f.dim).unbind(1)
     return (a - 8 * b + 8 * c - d) / (12 * h)
 
@@ -121,11 +127,15 @@ def test_activation_checkpointing_is_told() -> None:
         def forward(self, x: Tensor) -> Tensor:
             from torch.utils.checkpoint import checkpoint
 
-            found: Tensor = checkpoint(lambda x: torch.tanh(super(Saving, self).forward(x)), x, use_reentrant=False)
+            found: Tensor = checkpoint(
+                lambda x: torch.tanh(super(Saving, self).forward(x)), x, use_reentrant=False
+            )
             return found
 
     model = nn.Sequential(Saving(2, 3), nn.Linear(3, 1)).double()
-    f = ls.ModelLandscape(model, F.mse_loss, [(torch.randn(5, 2).double(), torch.randn(5, 1).double())])
+    f = ls.ModelLandscape(
+        model, F.mse_loss, [(torch.randn(5, 2).double(), torch.randn(5, 1).double())]
+    )
     found = {c.name: c for c in ls.check(f, f.point())}["kernels"]
     assert found.status is checks.Status.WARNING
     assert "activation checkpointing" in found.message
@@ -138,15 +148,21 @@ def test_what_is_only_stored_elsewhere_is_no_checkpointing() -> None:
                 return torch.tanh(super().forward(x))
 
     model = nn.Sequential(Offloading(2, 3), nn.Linear(3, 1)).double()
-    f = ls.ModelLandscape(model, F.mse_loss, [(torch.randn(5, 2).double(), torch.randn(5, 1).double())])
+    f = ls.ModelLandscape(
+        model, F.mse_loss, [(torch.randn(5, 2).double(), torch.randn(5, 1).double())]
+    )
     assert {c.name: c for c in ls.check(f, f.point())}["kernels"].status is checks.Status.OK
 
 
 def test_rows_that_are_rescaled_and_parametrised() -> None:
     torch.manual_seed(0)
     rows = nn.utils.parametrizations.weight_norm(nn.Embedding(7, 3, max_norm=0.5))
-    f = ls.ModelLandscape(nn.Sequential(rows, nn.Flatten(), nn.Linear(9, 3)), F.cross_entropy, [(TOKENS, LABELS)])
-    torch.testing.assert_close(f.value(f.point()), F.cross_entropy(f.model(TOKENS), LABELS).detach())
+    f = ls.ModelLandscape(
+        nn.Sequential(rows, nn.Flatten(), nn.Linear(9, 3)), F.cross_entropy, [(TOKENS, LABELS)]
+    )
+    torch.testing.assert_close(
+        f.value(f.point()), F.cross_entropy(f.model(TOKENS), LABELS).detach()
+    )
 
 
 @pytest.mark.parametrize("include", ["*", "bias"])

@@ -18,20 +18,35 @@ def labelled(seed=0, n=7, classes=4):
 
 def pairs(seed=0):
     g = torch.Generator().manual_seed(seed)
-    return 3 * torch.randn(6, 2, generator=g, dtype=torch.float64), torch.randn(6, 2, generator=g, dtype=torch.float64)
+    return 3 * torch.randn(6, 2, generator=g, dtype=torch.float64), torch.randn(
+        6, 2, generator=g, dtype=torch.float64
+    )
 
 
 def test_every_name_of_the_command_line_is_known():
-    wanted = {"cross-entropy", "mse", "l1", "smooth-l1", "huber", "bce", "bce-with-logits", "nll", "asymmetric"}
+    wanted = {
+        "cross-entropy",
+        "mse",
+        "l1",
+        "smooth-l1",
+        "huber",
+        "bce",
+        "bce-with-logits",
+        "nll",
+        "asymmetric",
+    }
     assert wanted == set(losses.names())
 
 
 def test_cross_entropy_by_hand():
     output, y = labelled()
     rows = [
-        math.log(sum(math.exp(v) for v in row)) - row[k] for row, k in zip(output.tolist(), y.tolist(), strict=True)
+        math.log(sum(math.exp(v) for v in row)) - row[k]
+        for row, k in zip(output.tolist(), y.tolist(), strict=True)
     ]
-    assert losses.get("cross-entropy")(output, y).item() == pytest.approx(sum(rows) / len(rows), rel=1e-14)
+    assert losses.get("cross-entropy")(output, y).item() == pytest.approx(
+        sum(rows) / len(rows), rel=1e-14
+    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -66,7 +81,9 @@ def test_nll_takes_log_probabilities():
     output, y = labelled()
     y[0] = -100
     truth = F.cross_entropy(output, y)
-    assert losses.get("nll")(torch.log_softmax(output, 1), y).item() == pytest.approx(truth.item(), rel=1e-13)
+    assert losses.get("nll")(torch.log_softmax(output, 1), y).item() == pytest.approx(
+        truth.item(), rel=1e-13
+    )
 
 
 def scalar_formulas():
@@ -92,7 +109,9 @@ def test_regression_by_hand(spec):
     output, target = pairs()
     formula = scalar_formulas()[spec]
     rows = [formula(d) for d in (output - target).flatten().tolist()]
-    assert losses.get(spec)(output, target).item() == pytest.approx(sum(rows) / len(rows), rel=1e-14)
+    assert losses.get(spec)(output, target).item() == pytest.approx(
+        sum(rows) / len(rows), rel=1e-14
+    )
     assert losses.get(spec).weight(target) == 12
 
 
@@ -112,7 +131,9 @@ def test_binary_cross_entropy_by_hand(spec):
         for z, t in zip(logits.flatten().tolist(), target.flatten().tolist(), strict=True)
     ]
     output = logits.sigmoid() if spec == "bce" else logits
-    assert losses.get(spec)(output, target).item() == pytest.approx(sum(rows) / len(rows), rel=1e-12)
+    assert losses.get(spec)(output, target).item() == pytest.approx(
+        sum(rows) / len(rows), rel=1e-12
+    )
 
 
 SECOND = {  # d²/dz² of the loss of one output
@@ -132,16 +153,26 @@ def hessian(f, x):
 
 @pytest.mark.parametrize("spec", SECOND)
 def test_second_derivatives_by_vmap_and_double_backward(spec):
-    z, t = torch.tensor([[0.3], [0.85]], dtype=torch.float64), torch.tensor([[0.1], [0.6]], dtype=torch.float64)
+    z, t = (
+        torch.tensor([[0.3], [0.85]], dtype=torch.float64),
+        torch.tensor([[0.1], [0.6]], dtype=torch.float64),
+    )
     loss = losses.get(spec)
     H = hessian(lambda v: loss(v.view(2, 1), t), z.flatten())
-    second = [SECOND[spec](a, b) / 2 for a, b in zip(z.flatten().tolist(), t.flatten().tolist(), strict=True)]
+    second = [
+        SECOND[spec](a, b) / 2
+        for a, b in zip(z.flatten().tolist(), t.flatten().tolist(), strict=True)
+    ]
     truth = torch.diag(torch.tensor(second, dtype=torch.float64))
-    torch.testing.assert_close(H, truth, rtol=1e-10, atol=1e-14)  # torch's bce divides by p (1 - p) + 1e-12
+    torch.testing.assert_close(
+        H, truth, rtol=1e-10, atol=1e-14
+    )  # torch's bce divides by p (1 - p) + 1e-12
     z = z.clone().requires_grad_(True)
     (g,) = torch.autograd.grad(loss(z, t), z, create_graph=True)
     if g.requires_grad:
-        rows = torch.autograd.grad(g.flatten(), z, torch.eye(2, dtype=torch.float64), is_grads_batched=True)
+        rows = torch.autograd.grad(
+            g.flatten(), z, torch.eye(2, dtype=torch.float64), is_grads_batched=True
+        )
         torch.testing.assert_close(rows[0].view(2, 2), truth, rtol=1e-10, atol=1e-14)
 
 
@@ -166,7 +197,10 @@ def test_uneven_batches_weighted_give_the_mean_over_all(spec):
         target[3] = -100
     else:
         g = torch.Generator().manual_seed(3)
-        output, target = torch.rand(10, 3, generator=g).double(), torch.rand(10, 3, generator=g).double()
+        output, target = (
+            torch.rand(10, 3, generator=g).double(),
+            torch.rand(10, 3, generator=g).double(),
+        )
     parts = [slice(0, 9), slice(9, 10)]
     total = sum(loss.weight(target[p]) * loss(output[p], target[p]) for p in parts)
     whole = sum(loss.weight(target[p]) for p in parts)

@@ -12,9 +12,13 @@ from landscape.landscapes.metrics import accuracy, fresh_statistics
 from landscape.surfaces.connection import connection_plane
 
 
-def _net(dtype: torch.dtype, device: torch.device, *, norm: bool = False, conv: bool = False) -> ls.ModelLandscape:
+def _net(
+    dtype: torch.dtype, device: torch.device, *, norm: bool = False, conv: bool = False
+) -> ls.ModelLandscape:
     generator = torch.Generator().manual_seed(3)
-    layers: list[nn.Module] = [nn.Conv2d(1, 4, 2), nn.Flatten()] if conv else [nn.Flatten(), nn.Linear(9, 16)]
+    layers: list[nn.Module] = (
+        [nn.Conv2d(1, 4, 2), nn.Flatten()] if conv else [nn.Flatten(), nn.Linear(9, 16)]
+    )
     layers += [nn.BatchNorm1d(16)] if norm else []
     model = nn.Sequential(*layers, nn.Tanh(), nn.Linear(16, 3)).to(device, dtype)
     with torch.no_grad():
@@ -23,7 +27,10 @@ def _net(dtype: torch.dtype, device: torch.device, *, norm: bool = False, conv: 
     inputs = torch.randn(11, 1, 3, 3, generator=generator, dtype=torch.float64).to(device, dtype)
     target = (torch.arange(11) % 3).to(device)
     return ls.ModelLandscape(
-        model, nn.CrossEntropyLoss(), [(inputs[:7], target[:7]), (inputs[7:], target[7:])], l2={"*": 0.01}
+        model,
+        nn.CrossEntropyLoss(),
+        [(inputs[:7], target[:7]), (inputs[7:], target[7:])],
+        l2={"*": 0.01},
     )
 
 
@@ -33,7 +40,9 @@ def margin(output: Tensor, target: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("conv", [False, True], ids=["vmap", "one by one"])
-def test_metrics_of_a_model_are_means_over_all_samples(dtype: torch.dtype, device: torch.device, conv: bool) -> None:
+def test_metrics_of_a_model_are_means_over_all_samples(
+    dtype: torch.dtype, device: torch.device, conv: bool
+) -> None:
     f = _net(dtype, device, conv=conv)
     x = f.point()
     s = ls.surface(f, x, resolution=3, metrics=["accuracy", "gradient-norm", margin])
@@ -65,12 +74,16 @@ def test_classes_are_the_second_dimension_or_the_last_where_the_target_says_so()
     assert float(accuracy(scores.movedim(-1, 1), truth)) == pytest.approx(right)
     chances = nn.functional.one_hot(truth, 3).float().movedim(-1, 1)
     assert float(accuracy(scores.movedim(-1, 1), chances)) == pytest.approx(right)
-    assert float(accuracy(torch.tensor([0.3, -2.0, 0.1, -0.1]), torch.tensor([1.0, 0, 0, 1]))) == 0.5
+    assert (
+        float(accuracy(torch.tensor([0.3, -2.0, 0.1, -0.1]), torch.tensor([1.0, 0, 0, 1]))) == 0.5
+    )
 
 
 def test_metrics_that_are_none_are_named() -> None:
     f = _net(torch.float64, torch.device("cpu"))
-    hidden = ls.ModelLandscape(f.model, lambda model, batch: f.loss(model(batch[0]), batch[1]), f.batches)  # type: ignore[misc]
+    hidden = ls.ModelLandscape(
+        f.model, lambda model, batch: f.loss(model(batch[0]), batch[1]), f.batches
+    )  # type: ignore[misc]
     for landscape, metrics, named in (
         (f, {"loss": margin}, "called .loss."),
         (f, [3], "callable"),
@@ -85,7 +98,9 @@ def test_metrics_that_are_none_are_named() -> None:
 
 def test_metrics_of_a_formula_are_functions_of_points() -> None:
     f, x = ls.FunctionLandscape(lambda x: x.square().sum(-1), 2), torch.ones(2, dtype=torch.float64)
-    s = ls.surface(f, x, resolution=3, metrics={"first": lambda x: x[..., 0], "slope": "gradient-norm"})
+    s = ls.surface(
+        f, x, resolution=3, metrics={"first": lambda x: x[..., 0], "slope": "gradient-norm"}
+    )
     u, v = s.directions
     torch.testing.assert_close(s.metrics["first"][2, 0], (x + u - v)[0])
     torch.testing.assert_close(s.metrics["slope"], 2 * s.values.sqrt())
@@ -214,7 +229,9 @@ def test_adams_moments_are_directions() -> None:
     f = _net(torch.float64, torch.device("cpu"))
     named = dict(f.model.named_parameters())
     optimizer = torch.optim.Adam(
-        [named["3.weight"], named["1.weight"], named["1.bias"], named["3.bias"]], lr=1e-3, betas=(0.5, 0.9)
+        [named["3.weight"], named["1.weight"], named["1.bias"], named["3.bias"]],
+        lr=1e-3,
+        betas=(0.5, 0.9),
     )
     slopes = []
     for _ in range(2):
@@ -235,9 +252,15 @@ def test_adams_moments_are_directions() -> None:
             "param_groups": ordered.state_dict()["param_groups"],
         }
     )
-    again, _ = ls.surfaces.plane(f, f.point(), "moments", None, optimizer=ordered.state_dict()).directions
+    again, _ = ls.surfaces.plane(
+        f, f.point(), "moments", None, optimizer=ordered.state_dict()
+    ).directions
     torch.testing.assert_close(again, mean)
-    for wrong in (torch.optim.Adam(f.model.parameters()), torch.optim.SGD(f.model.parameters()), {"state": {}}):
+    for wrong in (
+        torch.optim.Adam(f.model.parameters()),
+        torch.optim.SGD(f.model.parameters()),
+        {"state": {}},
+    ):
         with pytest.raises(ValueError, match="optimiser"):
             ls.surfaces.plane(f, f.point(), "moments", optimizer=wrong)
 
@@ -245,8 +268,13 @@ def test_adams_moments_are_directions() -> None:
 def test_walks_lie_at_their_true_loss_with_the_gap_told() -> None:
     f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 + 2 * x[..., 1] ** 2 + 5 * x[..., 2] ** 2, 3)
     e = torch.eye(3, dtype=torch.float64)
-    paths = {"in": torch.stack([e[0], e[1]]), "off": torch.tensor([[3.0, 0.0, 4.0]], dtype=torch.float64)}
-    s = ls.surface(f, torch.zeros(3, dtype=torch.float64), (e[0], e[0] + e[1]), resolution=3, trajectory=paths)
+    paths = {
+        "in": torch.stack([e[0], e[1]]),
+        "off": torch.tensor([[3.0, 0.0, 4.0]], dtype=torch.float64),
+    }
+    s = ls.surface(
+        f, torch.zeros(3, dtype=torch.float64), (e[0], e[0] + e[1]), resolution=3, trajectory=paths
+    )
     inside, off = s.walks["in"], s.walks["off"]
     torch.testing.assert_close(inside.where[1], torch.tensor([-1.0, 2**0.5], dtype=torch.float64))
     torch.testing.assert_close(inside.gap, torch.zeros(2, dtype=torch.float64))
@@ -260,14 +288,20 @@ def test_walks_lie_at_their_true_loss_with_the_gap_told() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
-def test_a_point_at_the_centre_but_for_rounding_has_no_share_outside(dtype: torch.dtype, device: torch.device) -> None:
+def test_a_point_at_the_centre_but_for_rounding_has_no_share_outside(
+    dtype: torch.dtype, device: torch.device
+) -> None:
     f = ls.FunctionLandscape(lambda x: x.square().sum(-1), 3)
     x = torch.tensor([0.1, 0.7, 0.3], dtype=dtype, device=device)
     e = torch.eye(3, dtype=dtype, device=device)
     numbers = torch.finfo(dtype)
-    path = torch.stack([x, x + numbers.eps * x, x + 64 * numbers.eps * e[2], x + 2 * e[2]])  # two are really off
+    path = torch.stack(
+        [x, x + numbers.eps * x, x + 64 * numbers.eps * e[2], x + 2 * e[2]]
+    )  # two are really off
     walk = ls.surface(f, x, (e[0], e[1]), None, resolution=2, trajectory={"out": path}).walks["out"]
-    torch.testing.assert_close(walk.outside, torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=dtype, device=device))
+    torch.testing.assert_close(
+        walk.outside, torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=dtype, device=device)
+    )
 
 
 @pytest.mark.slow
@@ -276,7 +310,9 @@ def test_the_planes_share_of_trace_and_norm_has_an_error_that_holds() -> None:
     scale = torch.linspace(-1, 4, n, dtype=torch.float64)
     f = ls.FunctionLandscape(lambda x: 0.5 * (scale * x.square()).sum(-1), n)
     e = torch.eye(n, dtype=torch.float64)
-    picture = ls.surface(f, torch.zeros(n, dtype=torch.float64), (e[-1], e[-1] + e[0]), resolution=3)
+    picture = ls.surface(
+        f, torch.zeros(n, dtype=torch.float64), (e[-1], e[-1] + e[0]), resolution=3
+    )
     truth = (3.0 / float(scale.sum()), 17.0 / float(scale.square().sum()))
     off = []
     for seed in range(20):
@@ -299,16 +335,35 @@ def test_every_tensor_has_a_device(dtype: torch.dtype) -> None:
     torch.set_default_device("meta")
     try:
         s = ls.surface(
-            f, x, resolution=3, metrics=["accuracy", "gradient-norm"], batch_statistics=True, trajectory=path, spectra=1
+            f,
+            x,
+            resolution=3,
+            metrics=["accuracy", "gradient-norm"],
+            batch_statistics=True,
+            trajectory=path,
+            spectra=1,
         )
         ls.surface(f, x, "pca", resolution=3, trajectory=path, known=None)
-        ls.surface(f, x, s.directions, None, resolution=5, known=ls.surface(f, x, s.directions, None, resolution=3))
+        ls.surface(
+            f,
+            x,
+            s.directions,
+            None,
+            resolution=5,
+            known=ls.surface(f, x, s.directions, None, resolution=3),
+        )
         check = ls.surfaces.check_picture(f, s, probes=4)
         made = ls.paths.connect(f, x, path[2], steps=2, resolution=3)
         connection_plane(f, made, 3)
         ls.paths.profile(f, path, 4)
     finally:
         torch.set_default_device("cpu")
-    for tensor in (s.values, s.metrics["accuracy"], s.walks["trajectory"].gap, check.measured, made.curve.values):
+    for tensor in (
+        s.values,
+        s.metrics["accuracy"],
+        s.walks["trajectory"].gap,
+        check.measured,
+        made.curve.values,
+    ):
         assert tensor.device.type == "cpu"
         assert bool(tensor.isfinite().all())

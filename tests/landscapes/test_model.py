@@ -24,7 +24,11 @@ def world(model: nn.Module) -> list[Any]:
         [(m.training, len(m._forward_hooks)) for m in model.modules()],
         [(p.requires_grad, p.grad, id(p)) for p in model.parameters()],
         torch.get_rng_state(),
-        (torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled, torch.is_grad_enabled()),
+        (
+            torch.backends.mha.get_fastpath_enabled(),
+            torch.backends.mkldnn.enabled,
+            torch.is_grad_enabled(),
+        ),
     ]
 
 
@@ -58,7 +62,9 @@ def test_ten_samples_as_nine_and_one() -> None:
     model = nn.Linear(3, 1).double()
     f = ls.ModelLandscape(model, F.mse_loss, [(x[:9], y[:9]), (x[9:], y[9:])])
     residual = model(x) - y
-    torch.testing.assert_close(f.value(f.point()), (residual**2).mean().detach(), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        f.value(f.point()), (residual**2).mean().detach(), rtol=1e-14, atol=0
+    )
     X = torch.cat([x, torch.ones(10, 1, dtype=torch.float64)], 1)
     torch.testing.assert_close(ls.Hessian(f).dense(), 2 * X.T @ X / 10, rtol=1e-13, atol=1e-14)
 
@@ -108,7 +114,9 @@ class Keyed(nn.Module):
         super().__init__()
         self.linear = nn.Linear(4, 3)
 
-    def forward(self, features: Tensor, scale: Tensor, labels: Tensor | None = None) -> "Keyed.Output":
+    def forward(
+        self, features: Tensor, scale: Tensor, labels: Tensor | None = None
+    ) -> "Keyed.Output":
         logits = self.linear(features) * scale
         loss = {} if labels is None else {"loss": F.cross_entropy(logits, labels)}
         return Keyed.Output(logits=logits, **loss)
@@ -119,7 +127,8 @@ def test_every_form_of_batch_and_loss_agrees() -> None:
     model = Keyed()
     expected = F.cross_entropy(model.linear(x) * s, y).detach()
     dicts = [
-        {"features": a, "scale": b, "labels": c} for a, b, c in zip(x.split(5), s.split(5), y.split(5), strict=True)
+        {"features": a, "scale": b, "labels": c}
+        for a, b, c in zip(x.split(5), s.split(5), y.split(5), strict=True)
     ]
     pairs = [((a, b), c) for a, b, c in zip(x.split(5), s.split(5), y.split(5), strict=True)]
     forms = [
@@ -127,7 +136,9 @@ def test_every_form_of_batch_and_loss_agrees() -> None:
         ls.ModelLandscape(model, F.cross_entropy, dicts),
         ls.ModelLandscape(model, F.cross_entropy, pairs),
         ls.ModelLandscape(model, lambda model, batch: model(**batch).loss, dicts),
-        ls.ModelLandscape(model, lambda m, batch: F.cross_entropy(m(*batch[0]).logits, batch[1]), pairs),
+        ls.ModelLandscape(
+            model, lambda m, batch: F.cross_entropy(m(*batch[0]).logits, batch[1]), pairs
+        ),
     ]
     for f in forms:
         torch.testing.assert_close(f.value(f.point()), expected)
@@ -141,9 +152,15 @@ def test_layout_of_tied_and_frozen_parameters() -> None:
     assert f.layout["mix.weight"] == slice(35, 60)
     assert f.dim == 60
     x = f.point()
-    assert torch.equal(x[f.layout["embedding.weight"]], net.model.embedding.weight.detach().flatten())
-    expected = torch.autograd.grad(net.loss(net.model(net.batch[0]), net.batch[1]), net.model.head.weight)[0]
-    torch.testing.assert_close(f.gradient(x)[:35], expected.flatten())  # both uses of the tied weight
+    assert torch.equal(
+        x[f.layout["embedding.weight"]], net.model.embedding.weight.detach().flatten()
+    )
+    expected = torch.autograd.grad(
+        net.loss(net.model(net.batch[0]), net.batch[1]), net.model.head.weight
+    )[0]
+    torch.testing.assert_close(
+        f.gradient(x)[:35], expected.flatten()
+    )  # both uses of the tied weight
 
 
 def test_include_and_exclude_cut_out_a_block() -> None:
@@ -151,7 +168,9 @@ def test_include_and_exclude_cut_out_a_block() -> None:
     whole, layer = landscape(net), landscape(net, include="2.*")
     where = slice(whole.layout["2.weight"].start, whole.layout["2.bias"].stop)
     assert list(layer.layout) == ["2.weight", "2.bias"]
-    torch.testing.assert_close(layer.value(layer.point()), whole.value(whole.point()))  # the others' L2 is kept
+    torch.testing.assert_close(
+        layer.value(layer.point()), whole.value(whole.point())
+    )  # the others' L2 is kept
     torch.testing.assert_close(ls.Hessian(layer).dense(), ls.Hessian(whole).dense()[where, where])
     assert list(landscape(net, exclude=["*.bias", "0.*"]).layout) == ["2.weight", "4.weight"]
 
@@ -160,14 +179,19 @@ def test_l1_and_l2_terms() -> None:
     model = nn.Linear(3, 2).double()
     batch = (torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64))
     bare = ls.ModelLandscape(model, F.mse_loss, [batch])
-    f = ls.ModelLandscape(model, F.mse_loss, [batch], l2={"weight": 0.3, "*": 0.1}, l1={"bias": 0.7})
+    f = ls.ModelLandscape(
+        model, F.mse_loss, [batch], l2={"weight": 0.3, "*": 0.1}, l1={"bias": 0.7}
+    )
     x = f.point()
     w, b = x[:6], x[6:]
     extra = 0.5 * 0.4 * (w @ w) + 0.5 * 0.1 * (b @ b) + 0.7 * b.abs().sum()
     torch.testing.assert_close(f.value(x) - bare.value(x), extra)
-    torch.testing.assert_close(f.gradient(x) - bare.gradient(x), torch.cat([0.4 * w, 0.1 * b + 0.7 * b.sign()]))
     torch.testing.assert_close(
-        ls.Hessian(f).dense() - ls.Hessian(bare).dense(), torch.diag(torch.tensor([0.4] * 6 + [0.1] * 2).double())
+        f.gradient(x) - bare.gradient(x), torch.cat([0.4 * w, 0.1 * b + 0.7 * b.sign()])
+    )
+    torch.testing.assert_close(
+        ls.Hessian(f).dense() - ls.Hessian(bare).dense(),
+        torch.diag(torch.tensor([0.4] * 6 + [0.1] * 2).double()),
     )
 
 
@@ -243,7 +267,9 @@ def test_the_world_is_left_as_found(error: type[BaseException] | None, mode: str
     model = Failing(error)
     model.norm.eval()  # a mixture of modes
     model.linear.weight.grad = torch.ones(3, 4)
-    batches = DataLoader(TensorDataset(torch.randn(20, 4), torch.randint(0, 3, (20,))), batch_size=6, shuffle=True)
+    batches = DataLoader(
+        TensorDataset(torch.randn(20, 4), torch.randint(0, 3, (20,))), batch_size=6, shuffle=True
+    )
     before = world(model)
     f = ls.ModelLandscape(model, F.cross_entropy, batches, mode=mode)
     try:
@@ -279,11 +305,16 @@ def test_dtype_and_device(dtype: torch.dtype, device: torch.device) -> None:
         f.value(x).cpu().double(), expected, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=0
     )
     assert f.gradient(x).dtype == dtype
-    assert ls.ModelLandscape(copy.deepcopy(net.model).half(), net.loss, net.batches(7)).dtype == torch.float32
+    assert (
+        ls.ModelLandscape(copy.deepcopy(net.model).half(), net.loss, net.batches(7)).dtype
+        == torch.float32
+    )
 
 
 def test_a_shuffling_loader_is_a_function() -> None:
-    loader = DataLoader(TensorDataset(torch.randn(20, 4), torch.randint(0, 3, (20,))), batch_size=6, shuffle=True)
+    loader = DataLoader(
+        TensorDataset(torch.randn(20, 4), torch.randint(0, 3, (20,))), batch_size=6, shuffle=True
+    )
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     f = ls.ModelLandscape(model, F.cross_entropy, loader, mode="train")
     torch.rand(5)
@@ -298,8 +329,6 @@ def test_nothing_is_made_on_the_default_device() -> None:
     x = f.point()
     with torch.device("meta"):
         f.value(x), f.gradient(x), ls.Hessian(f) @ x, ls.GaussNewton(f) @ x, ls.Hessian(f).dense()
-
-
 
 
 GOOD = [(torch.randn(6, 4), torch.randint(0, 3, (6,)))]
@@ -334,8 +363,14 @@ GOOD = [(torch.randn(6, 4), torch.randint(0, 3, (6,)))]
         ({"loss": lambda o, t: 1 / 0}, ls.LoadingError, "ZeroDivisionError"),
     ],
 )  # fmt: skip
-def test_bad_arguments_are_named(change: dict[str, Any], error: type[Exception], words: str) -> None:
-    arguments: dict[str, Any] = {"model": nn.Linear(4, 3), "loss": F.cross_entropy, "batches": GOOD} | change
+def test_bad_arguments_are_named(
+    change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    arguments: dict[str, Any] = {
+        "model": nn.Linear(4, 3),
+        "loss": F.cross_entropy,
+        "batches": GOOD,
+    } | change
 
     def use() -> None:
         f = ls.ModelLandscape(**arguments)
@@ -367,7 +402,9 @@ def test_a_module_used_twice_keeps_its_parameters() -> None:
     x, y = torch.randn(7, 3, dtype=torch.float64), torch.randn(7, 1, dtype=torch.float64)
 
     def loss(model: Any, batch: Any) -> Tensor:
-        return F.mse_loss(model["head"](torch.tanh(model["b"](torch.tanh(model["a"](batch[0]))))), batch[1])
+        return F.mse_loss(
+            model["head"](torch.tanh(model["b"](torch.tanh(model["a"](batch[0]))))), batch[1]
+        )
 
     before = list(model.parameters())
     f = ls.ModelLandscape(model, loss, [(x, y)])
@@ -380,8 +417,12 @@ def test_a_module_used_twice_keeps_its_parameters() -> None:
         return (torch.tanh(torch.tanh(x @ W.T + b) @ W.T + b) @ u + c - y[:, 0]).square().mean()
 
     torch.testing.assert_close(value, plain(point), rtol=1e-13, atol=0)
-    torch.testing.assert_close(gradient, torch.autograd.functional.jacobian(plain, point), rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(H, torch.autograd.functional.hessian(plain, point), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        gradient, torch.autograd.functional.jacobian(plain, point), rtol=1e-12, atol=1e-14
+    )
+    torch.testing.assert_close(
+        H, torch.autograd.functional.hessian(plain, point), rtol=1e-12, atol=1e-14
+    )
 
 
 def test_no_points_have_no_values() -> None:
@@ -391,7 +432,9 @@ def test_no_points_have_no_values() -> None:
 
 
 def test_an_error_of_the_backward_pass_is_a_loading_error() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.ReLU(inplace=True))  # overwrites what sigmoid has saved
+    model = nn.Sequential(
+        nn.Linear(2, 2), nn.Sigmoid(), nn.ReLU(inplace=True)
+    )  # overwrites what sigmoid has saved
     f = ls.ModelLandscape(model, F.mse_loss, [(torch.ones(3, 2), torch.ones(3, 2))])
     for call in (lambda: f.gradient(f.point()), lambda: ls.Hessian(f) @ f.point()):
         with pytest.raises(ls.LoadingError, match="modified by an inplace operation"):
@@ -438,7 +481,9 @@ def test_parts_are_of_parameters_that_exist(names: Any) -> None:
     ],
     ids=["half", "l2", "nan", "batches", "complex", "meta", "empty"],
 )
-def test_what_cannot_be_a_landscape_is_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_what_cannot_be_a_landscape_is_refused(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
     given = {"model": nn.Linear(2, 1), "batches": [(torch.ones(3, 2), torch.ones(3, 1))]} | options
     with pytest.raises(error, match=message):
         ls.ModelLandscape(loss=F.mse_loss, **given)

@@ -60,7 +60,11 @@ TAKES: dict[str, tuple[type[Net], Callable[..., Tensor], Any]] = {
     "a tuple, spread": (Two, lambda a, b: torch.cat([a, b], 1), (X[:, :1], X[:, 1:])),
     "a list, spread": (Two, lambda a, b: torch.cat([a, b], 1), [X[:, :1], X[:, 1:]]),
     "a dict of keywords": (Two, lambda a, b: torch.cat([a, b], 1), {"a": X[:, :1], "b": X[:, 1:]}),
-    "a dict as one argument": (One, lambda d: torch.cat([d["p"], d["q"]], 1), {"p": X[:, :1], "q": X[:, 1:]}),
+    "a dict as one argument": (
+        One,
+        lambda d: torch.cat([d["p"], d["q"]], 1),
+        {"p": X[:, :1], "q": X[:, 1:]},
+    ),
     "an OrderedDict": (One, lambda d: d["p"], OrderedDict(p=X)),
     "a UserDict": (One, lambda d: d.data["p"], UserDict(p=X)),
     "a namedtuple": (One, lambda p: torch.cat([p.a, p.b], 1), Point(X[:, :1], X[:, 1:])),
@@ -92,12 +96,18 @@ def test_inputs_and_outputs_of_every_kind(take: str, give: str) -> None:
 
 LOSSES: dict[str, tuple[Callable[..., Any], Any]] = {
     "model, batch": (lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), (X, Y)),
-    "policy, rollout": (lambda policy, rollout: F.cross_entropy(policy(rollout[0]), rollout[1]), (X, Y)),
+    "policy, rollout": (
+        lambda policy, rollout: F.cross_entropy(policy(rollout[0]), rollout[1]),
+        (X, Y),
+    ),
     "f, d": (lambda f, d: F.cross_entropy(f(d[0]), d[1]), (X, Y)),
     "a dataclass": (lambda m, b: F.cross_entropy(m(b.x), b.y), Batch(X, Y)),
     "a frozen one": (lambda q, r: F.cross_entropy(q(r.inputs["x"]), r.labels), Frozen({"x": X}, Y)),
     "three of them": (lambda a, b: F.cross_entropy(a(b[0]), b[1]), (X, Y, X)),
-    "a dict of results": (lambda model, batch: {"loss": F.cross_entropy(model(batch[0]), batch[1])}, (X, Y)),
+    "a dict of results": (
+        lambda model, batch: {"loss": F.cross_entropy(model(batch[0]), batch[1])},
+        (X, Y),
+    ),
     "output, target": (lambda o, t: F.cross_entropy(o, t), (X, Y)),
     "a pair of results": (lambda o, t: (F.cross_entropy(o, t), o), (X, Y)),
     "an object and its target": (lambda o, t: F.cross_entropy(o, t), {"x": X, "labels": Y}),
@@ -139,7 +149,9 @@ class Own(nn.Module):
 def test_a_models_own_loss(result: str) -> None:
     model = Own(RESULTS[result])
     f = ls.ModelLandscape(model, None, [{"x": X, "labels": Y}])
-    assert float(f.value(f.point())) == pytest.approx(float(F.cross_entropy(model.out(X), Y)), rel=1e-6)
+    assert float(f.value(f.point())) == pytest.approx(
+        float(F.cross_entropy(model.out(X), Y)), rel=1e-6
+    )
 
 
 class Tagger(nn.Module):
@@ -158,14 +170,18 @@ def test_packed_sequences_are_one_input() -> None:
     model, target = Tagger(), torch.tensor([0, 1, 0, 1, 1])
     f = ls.ModelLandscape(model, nn.CrossEntropyLoss(), [(packed, target)], dtype=torch.float64)
     assert f.samples == 5
-    assert float(f.value(f.point())) == pytest.approx(float(F.cross_entropy(model(packed), target)), rel=1e-6)
+    assert float(f.value(f.point())) == pytest.approx(
+        float(F.cross_entropy(model(packed), target)), rel=1e-6
+    )
 
 
 def test_wrappers_over_devices_are_looked_through() -> None:
     model = One(plain, plain)
     f = ls.ModelLandscape(nn.DataParallel(model), F.cross_entropy, [(X, Y)])
     assert list(f.layout) == ["module.out.weight", "module.out.bias"]
-    assert float(f.value(f.point())) == pytest.approx(float(F.cross_entropy(model.out(X), Y)), rel=1e-6)
+    assert float(f.value(f.point())) == pytest.approx(
+        float(F.cross_entropy(model.out(X), Y)), rel=1e-6
+    )
 
 
 def test_messages_quote_the_rule() -> None:
@@ -174,12 +190,18 @@ def test_messages_quote_the_rule() -> None:
     with pytest.raises(ls.LoadingError, match=r"a tuple of 2.*pass loss=lambda model, batch"):
         f.value(f.point())
     odd = One(plain, lambda z: {"scores": z})
-    with pytest.raises(ls.LoadingError, match=r"a dict with the keys scores.*has \.logits or a key 'logits'"):
+    with pytest.raises(
+        ls.LoadingError, match=r"a dict with the keys scores.*has \.logits or a key 'logits'"
+    ):
         g = ls.ModelLandscape(odd, F.cross_entropy, [(X, Y)])
         g.value(g.point())
     stays = torch.eye(3)
-    h = ls.ModelLandscape(One(lambda x: x @ stays, plain), F.cross_entropy, [(X, Y)], dtype=torch.float64)
-    with pytest.raises(ls.LoadingError, match=r"in torch.float64 \(dtype=\), the model in torch.float32.*a buffer"):
+    h = ls.ModelLandscape(
+        One(lambda x: x @ stays, plain), F.cross_entropy, [(X, Y)], dtype=torch.float64
+    )
+    with pytest.raises(
+        ls.LoadingError, match=r"in torch.float64 \(dtype=\), the model in torch.float32.*a buffer"
+    ):
         h.value(h.point())
 
 
@@ -219,7 +241,9 @@ def test_losses_that_call_autograd_are_evaluated_everywhere(name: str) -> None:
     f = ls.ModelLandscape(model, loss, batches)
     x = f.point()
     counts = [len(b if isinstance(b, Tensor) else b[0]) for b in batches]
-    right = sum(n * float(loss(model, b)) for n, b in zip(counts, batches, strict=True)) / sum(counts)
+    right = sum(n * float(loss(model, b)) for n, b in zip(counts, batches, strict=True)) / sum(
+        counts
+    )
     assert float(f.value(x)) == pytest.approx(right, rel=1e-10)
     assert torch.allclose(f.value(torch.stack([x, x])), torch.tensor(right).double())
     report = ls.analyze(f, polish="newton-mr", layers=False, probes=2, steps=5)

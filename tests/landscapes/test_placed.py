@@ -63,7 +63,9 @@ class Net(nn.Module):
 
 def data(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
-    return torch.randn(17, 3, generator=generator).to(dtype), torch.randint(0, 2, (17,), generator=generator)
+    return torch.randn(17, 3, generator=generator).to(dtype), torch.randint(
+        0, 2, (17,), generator=generator
+    )
 
 
 def truth(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +85,9 @@ def truth(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("away", [0.0, 0.2])
 @pytest.mark.parametrize("method", ["retained", "rebuilt"])
 @pytest.mark.parametrize("block", BLOCKS)
-def test_code_in_a_backward_pass_sees_the_point(block: str, method: str, away: float, dtype: torch.dtype) -> None:
+def test_code_in_a_backward_pass_sees_the_point(
+    block: str, method: str, away: float, dtype: torch.dtype
+) -> None:
     saving, plain = Net(BLOCKS[block]).to(dtype), Net(None).to(dtype)
     plain.load_state_dict(saving.state_dict())
     batches = list(zip(*(t.split(9) for t in data(dtype)), strict=True))
@@ -153,7 +157,11 @@ def state(model: nn.Module) -> dict[str, Any]:
     held: dict[str, Any] = {}
     for path, module in model.named_modules():
         for kind in (vars(module), module._parameters, module._buffers):
-            held |= {f"{path}/{key}": value for key, value in kind.items() if isinstance(value, Tensor | list)}
+            held |= {
+                f"{path}/{key}": value
+                for key, value in kind.items()
+                if isinstance(value, Tensor | list)
+            }
     return held
 
 
@@ -187,6 +195,8 @@ def test_the_models_own_parameters_are_its_point_during_an_evaluation() -> None:
             assert torch.equal(f.point(), own)
             assert f.fingerprint() == hash_
             part = f.part(["c.weight"], own + 1)
-            assert float(part.value((own + 1)[f.layout["c.weight"]])) == pytest.approx(float(f.value(own + 1)))
+            assert float(part.value((own + 1)[f.layout["c.weight"]])) == pytest.approx(
+                float(f.value(own + 1))
+            )
             assert torch.equal(f.point(), own)
     assert torch.equal(f.point(), own)

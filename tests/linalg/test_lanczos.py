@@ -30,7 +30,9 @@ def path_laplacian(n):
         - torch.diag(torch.ones(n - 1, dtype=F), 1)
         - torch.diag(torch.ones(n - 1, dtype=F), -1)
     )
-    return A, (2 - 2 * torch.cos(torch.pi * torch.arange(1, n + 1, dtype=F) / (n + 1))).sort().values
+    return A, (
+        2 - 2 * torch.cos(torch.pi * torch.arange(1, n + 1, dtype=F) / (n + 1))
+    ).sort().values
 
 
 def every_eigenvalue_twice(n):
@@ -97,13 +99,17 @@ def test_below_tol_the_order_is_open_but_the_intervals_hold(diagonal):
     for seed in SEEDS:
         pairs = eigsh(diagonal(d), 3, 3, seed=seed)
         assert ((pairs.values[:, None] - d).abs().min(1).values <= pairs.bounds).all()
-        assert (pairs.values - torch.cat([d.sort().values[:3], d.sort().values[-3:]])).abs().max() <= 1e-4
+        assert (
+            pairs.values - torch.cat([d.sort().values[:3], d.sort().values[-3:]])
+        ).abs().max() <= 1e-4
         assert pairs.values[[0, -2, -1]].tolist() == pytest.approx([-0.5, 1, 1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [50, 500], ids=["50", "500"])
-@pytest.mark.parametrize("build", [path_laplacian, every_eigenvalue_twice], ids=["simple", "double"])
+@pytest.mark.parametrize(
+    "build", [path_laplacian, every_eigenvalue_twice], ids=["simple", "double"]
+)
 @DTYPES
 def test_bounds_hold_the_closed_form(build, dtype, size, device):
     A, truth = build(n=size)  # 2 - 2 cos(pi j / (n + 1)), and the same spectrum doubled
@@ -138,7 +144,10 @@ def test_small_is_exact(n, dtype):
     M = (M + M.T).to(dtype)
     truth = np.linalg.eigvalsh(M.double().numpy())
     pairs = eigsh(M, largest=n, smallest=n)  # more than there are: all of them, once
-    assert np.abs(pairs.values.numpy() - truth).max() <= 20 * torch.finfo(dtype).eps * np.abs(truth).max()
+    assert (
+        np.abs(pairs.values.numpy() - truth).max()
+        <= 20 * torch.finfo(dtype).eps * np.abs(truth).max()
+    )
     assert (pairs.products, pairs.confidence, pairs.converged) == (n, 1.0, True)
     assert pairs.negative_at_least == (truth < 0).sum()
     one = eigsh(M, largest=0, smallest=1)
@@ -169,7 +178,13 @@ def test_a_shallow_negative_direction_is_seen(n, seeds, diagonal):
 
 @pytest.mark.slow
 def test_two_million_float32(diagonal):
-    d = torch.cat([uniform(2_000_000 - 30, -0.1, 0.1), 1 + uniform(20, 0, 9), torch.full((10,), 12.0, dtype=F)])
+    d = torch.cat(
+        [
+            uniform(2_000_000 - 30, -0.1, 0.1),
+            1 + uniform(20, 0, 9),
+            torch.full((10,), 12.0, dtype=F),
+        ]
+    )
     d = d.to(torch.float32)
     pairs = eigsh(diagonal(d), largest=12, max_basis=40)
     check(pairs, d, 12, 0, tol=1e-4)
@@ -246,7 +261,9 @@ def test_tol_below_rounding_says_so(diagonal):
     class Rough(diagonal):
         def __matmul__(self, V):
             self.phase = -getattr(self, "phase", 1.0)
-            return super().__matmul__(V) + self.phase * 1e-4 * (noise if V.ndim == 1 else noise[:, None])
+            return super().__matmul__(V) + self.phase * 1e-4 * (
+                noise if V.ndim == 1 else noise[:, None]
+            )
 
     assert eigsh(H, 2, tol=1e-4).stop is Stop.CONVERGED
     pairs = eigsh(Rough(d.float()), 2, tol=1e-5)
@@ -286,7 +303,10 @@ class Syncs(TorchDispatchMode):
         self.count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        self.count += func in (
+            torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.nonzero.default,
+        )
         return func(*args, **(kwargs or {}))
 
 
@@ -367,7 +387,9 @@ def test_a_hidden_negative_eigenvalue_is_found(diagonal):
 @DTYPES
 def test_a_certificate_counts_copies_and_survives_small_operators(dtype, diagonal):
     d = torch.tensor([-1.0, -1.0, 2.0, 3.0, 3.0] + [5.0] * 95, dtype=dtype)
-    one = eigsh(diagonal(d), 0, 1, probes=0)  # by the same seed: the certificate's start must not be the search's
+    one = eigsh(
+        diagonal(d), 0, 1, probes=0
+    )  # by the same seed: the certificate's start must not be the search's
     assert eigsh(diagonal(d), 0, 1, known=one).negative_at_least == 2
     two = eigsh(diagonal(d), 0, 2)
     assert not certify_below(diagonal(d), one, 0.0).clear

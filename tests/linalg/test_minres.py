@@ -12,7 +12,9 @@ from landscape.linalg.minres import Stop, minres
 SPECTRA = {
     "definite": torch.linspace(0.5, 3, 40, dtype=torch.float64),
     "indefinite": torch.linspace(-2.05, 3, 40, dtype=torch.float64),
-    "singular": torch.cat([torch.linspace(-2, -0.5, 12), torch.zeros(8), torch.linspace(0.5, 3, 20)]).double(),
+    "singular": torch.cat(
+        [torch.linspace(-2, -0.5, 12), torch.zeros(8), torch.linspace(0.5, 3, 20)]
+    ).double(),
 }
 
 
@@ -24,11 +26,15 @@ def matrix(values: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("consistent", [True, False], ids=["in range", "any b"])
-def test_the_solution_of_least_length(spectrum: str, consistent: bool, dtype: torch.dtype, device: str) -> None:
+def test_the_solution_of_least_length(
+    spectrum: str, consistent: bool, dtype: torch.dtype, device: str
+) -> None:
     A = matrix(SPECTRA[spectrum])
     b = torch.randn(len(A), dtype=torch.float64)
     b = A @ b if consistent else b
-    truth = torch.from_numpy(np.linalg.lstsq(A.numpy(), b.numpy(), rcond=1e-10)[0])  # the shortest of them
+    truth = torch.from_numpy(
+        np.linalg.lstsq(A.numpy(), b.numpy(), rcond=1e-10)[0]
+    )  # the shortest of them
     tol = 1e-5 if dtype == torch.float32 else 1e-11
     found = minres(A.to(device, dtype), b.to(device, dtype), tol=tol)
     outside = spectrum == "singular" and not consistent
@@ -38,8 +44,12 @@ def test_the_solution_of_least_length(spectrum: str, consistent: bool, dtype: to
     accuracy = 1e-2 if outside and dtype == torch.float32 else 200 * tol if not outside else 1e-6
     assert float((found.x.cpu().double() - truth).norm()) <= accuracy * float(truth.norm())
     residual = b - A @ truth
-    assert float((found.residual.cpu().double() - residual).norm()) <= max(accuracy, 50 * tol) * float(b.norm())
-    assert found.residual_norm == pytest.approx(float(residual.norm()), abs=max(accuracy, 50 * tol) * float(b.norm()))
+    assert float((found.residual.cpu().double() - residual).norm()) <= max(
+        accuracy, 50 * tol
+    ) * float(b.norm())
+    assert found.residual_norm == pytest.approx(
+        float(residual.norm()), abs=max(accuracy, 50 * tol) * float(b.norm())
+    )
     assert found.products <= 5 * len(A)
     assert (found.normal_residual is not None) == outside
 

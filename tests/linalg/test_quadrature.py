@@ -29,13 +29,27 @@ SPECTRA = {
     "outliers": torch.cat([uniform(2000, 0, 0.1), torch.tensor([5.0, 6.0, 7.0], dtype=F)]),
     # as of a detector: 900 negative ones from -0.1 to -1e-4, a bulk around 0, large positive ones
     "edge": torch.cat(
-        [-(10.0 ** (-3 * uniform(900) - 1)), 10 * uniform(20), 1e-3 * semicircle(600), uniform(500, 0, 1e-3)]
+        [
+            -(10.0 ** (-3 * uniform(900) - 1)),
+            10 * uniform(20),
+            1e-3 * semicircle(600),
+            uniform(500, 0, 1e-3),
+        ]
     ),
     "rank deficient": torch.cat([torch.zeros(1900, dtype=F), uniform(100, 0.5)]),
     "two values": torch.tensor([0.0] * 900 + [1.0] * 100, dtype=F),
     "identity": torch.ones(300, dtype=F),
 }
-INTERVALS = [(-INF, -1e-3), (-INF, 0.05), (0.25, 0.5), (0.3, INF), (5.5, 6.5), (-1e-3, 1e-2), (-INF, INF), (-0.5, -0.4)]
+INTERVALS = [
+    (-INF, -1e-3),
+    (-INF, 0.05),
+    (0.25, 0.5),
+    (0.3, INF),
+    (5.5, 6.5),
+    (-1e-3, 1e-2),
+    (-INF, INF),
+    (-0.5, -0.4),
+]
 
 
 @pytest.mark.slow
@@ -97,10 +111,14 @@ def test_moments_are_those_of_the_probes(dtype, diagonal):
     Z = seen[0].double()
     for k in range(12):
         direct = ((Z * Z) * d.double()[:, None] ** k).sum(0)
-        assert torch.allclose(density.masses @ density.nodes**k, direct, atol=20 * torch.finfo(dtype).eps)
+        assert torch.allclose(
+            density.masses @ density.nodes**k, direct, atol=20 * torch.finfo(dtype).eps
+        )
         got = density.moment(k)
         assert got.value == pytest.approx(float(direct.mean()), abs=20 * torch.finfo(dtype).eps)
-        assert got.error == pytest.approx(float(direct.std()) / 3**0.5, abs=20 * torch.finfo(dtype).eps)
+        assert got.error == pytest.approx(
+            float(direct.std()) / 3**0.5, abs=20 * torch.finfo(dtype).eps
+        )
     assert density.products == 36
 
 
@@ -179,7 +197,10 @@ def test_a_product_that_is_not_finite_is_named(monkey, diagonal, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"probes": 1}, "probes must be a whole number of at least 2"), ({"steps": 1}, "steps must be a whole number of at least 2")],
+    [
+        ({"probes": 1}, "probes must be a whole number of at least 2"),
+        ({"steps": 1}, "steps must be a whole number of at least 2"),
+    ],
 )
 def test_a_mistake_is_one_message(options, message):
     with pytest.raises(ValueError, match=message):

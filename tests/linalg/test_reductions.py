@@ -21,9 +21,13 @@ def test_float32_norm_is_right_to_1e_7(n, device):
 @pytest.mark.parametrize("n", [513, 867_072, 4_000_000])
 def test_float32_dots_are_right_to_1e_7_of_the_norms(n, device):
     Q = vectors(3, n)
-    w = Q[0] + 0.5 * Q[1]  # as in a reorthogonalisation: one large dot, one middling, one that cancels
+    w = (
+        Q[0] + 0.5 * Q[1]
+    )  # as in a reorthogonalisation: one large dot, one middling, one that cancels
     truth = Q.numpy().astype(np.float64) @ w.numpy().astype(np.float64)
-    size = np.linalg.norm(Q.numpy().astype(np.float64), axis=1) * np.linalg.norm(w.numpy().astype(np.float64))
+    size = np.linalg.norm(Q.numpy().astype(np.float64), axis=1) * np.linalg.norm(
+        w.numpy().astype(np.float64)
+    )
     got = dots(Q.to(device), w.to(device))
     assert got.dtype == torch.float64
     assert (np.abs(got.cpu().numpy() - truth) <= 1e-7 * size).all()

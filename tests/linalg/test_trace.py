@@ -15,7 +15,10 @@ SPECTRA = {
     "indefinite": torch.randn(1000, dtype=F, generator=GENERATOR),
     "decaying": 1 / torch.arange(1, 1001, dtype=F) ** 2,
     "outliers": torch.cat(
-        [torch.tensor([100.0, 50.0, -20.0], dtype=F), 1e-2 * torch.rand(997, dtype=F, generator=GENERATOR)]
+        [
+            torch.tensor([100.0, 50.0, -20.0], dtype=F),
+            1e-2 * torch.rand(997, dtype=F, generator=GENERATOR),
+        ]
     ),
 }
 

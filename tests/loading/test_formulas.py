@@ -92,7 +92,9 @@ def quartic(x: Tensor) -> Tensor:
     "domain", [None, ls.Box(-2, 2), ls.Sphere(), Space(1.0)], ids=["none", "box", "sphere", "space"]
 )
 @pytest.mark.parametrize("dim", [2, 4, 5])
-def test_nothing_is_said_of_a_good_formula(domain: Domain | None, dim: int, dtype: torch.dtype) -> None:
+def test_nothing_is_said_of_a_good_formula(
+    domain: Domain | None, dim: int, dtype: torch.dtype
+) -> None:
     assert formulas.probe(ls.FunctionLandscape(quartic, dim, domain, dtype), "here") == []
 
 
@@ -100,7 +102,9 @@ def test_the_share_of_holes_is_that_of_the_domain() -> None:
     f = ls.FunctionLandscape(lambda x: torch.log(x[..., 0] + 1) + x[..., 1] ** 2, 2, ls.Box(-2, 2))
     (note,) = formulas.probe(f, "here")
     share = float(note.partition("(")[2].partition(" %")[0])
-    assert share == pytest.approx(25, abs=6)  # a quarter is below -1; 1,000 draws have a standard error of 1.4 %
+    assert share == pytest.approx(
+        25, abs=6
+    )  # a quarter is below -1; 1,000 draws have a standard error of 1.4 %
 
 
 def test_a_period_that_is_nearly_right_is_told() -> None:
@@ -206,7 +210,9 @@ def test_a_checkpoint_is_a_point_and_the_model_stays(tmp_path: Path) -> None:
     model, loss, batch, l2 = net("batch-norm")
     f = ls.ModelLandscape(model, loss, [batch], l2=l2)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    torch.save({k: v + 1 if v.is_floating_point() else v for k, v in before.items()}, tmp_path / "there.pt")
+    torch.save(
+        {k: v + 1 if v.is_floating_point() else v for k, v in before.items()}, tmp_path / "there.pt"
+    )
     x = points.read(str(tmp_path / "there.pt"), f)
     assert torch.equal(x, f.point() + 1)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

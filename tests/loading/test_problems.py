@@ -129,7 +129,10 @@ def test_the_old_format_of_torch_comes_back(tmp_path):
 @pytest.mark.parametrize("wrap", ["state_dict", "model_state_dict", "model", "net"])
 def test_the_usual_entries_are_found_and_said(wrap, tmp_path):
     optimizer = torch.optim.Adam(net().parameters())
-    torch.save({"epoch": 3, "optimizer": optimizer.state_dict(), wrap: net(1).state_dict()}, tmp_path / "w.pt")
+    torch.save(
+        {"epoch": 3, "optimizer": optimizer.state_dict(), wrap: net(1).state_dict()},
+        tmp_path / "w.pt",
+    )
     model = net(2)
     notes = load_checkpoint(model, tmp_path / "w.pt")
     assert same(model, net(1).state_dict())
@@ -147,7 +150,9 @@ def test_a_checkpoint_key_may_be_dotted(tmp_path):
         load_checkpoint(model, tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model._orig_mod.module."])
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model._orig_mod.module."]
+)
 def test_prefixes_are_stripped_and_said(prefix, tmp_path):
     save({prefix + k: v for k, v in net(1).state_dict().items()}, tmp_path / "w.pt")
     model = net(2)
@@ -164,12 +169,19 @@ def test_a_prefix_that_belongs_to_the_model_stays(tmp_path):
 
 
 def test_conversions_of_dtype_are_said(tmp_path):
-    save({k: v.half() if v.is_floating_point() else v for k, v in net(1).state_dict().items()}, tmp_path / "w.pt")
-    assert load_checkpoint(net(2), tmp_path / "w.pt") == ["8 tensors converted from float16 to float32"]
+    save(
+        {k: v.half() if v.is_floating_point() else v for k, v in net(1).state_dict().items()},
+        tmp_path / "w.pt",
+    )
+    assert load_checkpoint(net(2), tmp_path / "w.pt") == [
+        "8 tensors converted from float16 to float32"
+    ]
 
 
 def test_nan_weights_load(tmp_path):
-    state = {k: v * float("nan") if v.is_floating_point() else v for k, v in net(1).state_dict().items()}
+    state = {
+        k: v * float("nan") if v.is_floating_point() else v for k, v in net(1).state_dict().items()
+    }
     save(state, tmp_path / "w.pt")
     model = net(2)
     load_checkpoint(model, tmp_path / "w.pt")
@@ -187,9 +199,15 @@ def broken(change):
     [
         (lambda s: s.pop("3.bias"), "1 missing: 3.bias"),
         (lambda s: s.update(extra=torch.zeros(1)), "1 unexpected: extra"),
-        (lambda s: s.update({"3.weight": torch.zeros(5, 4)}), "3.weight is (5, 4) and should be (2, 4)"),
+        (
+            lambda s: s.update({"3.weight": torch.zeros(5, 4)}),
+            "3.weight is (5, 4) and should be (2, 4)",
+        ),
         (lambda s: [s.pop(k) for k in list(s)[1:]], "8 missing"),
-        (lambda s: s.update({f"x{i}": torch.zeros(1) for i in range(9)}), "9 unexpected: x0, x1, x2, x3 and 5 more"),
+        (
+            lambda s: s.update({f"x{i}": torch.zeros(1) for i in range(9)}),
+            "9 unexpected: x0, x1, x2, x3 and 5 more",
+        ),
     ],
 )
 def test_what_does_not_fit_is_listed_and_changes_nothing(change, words, tmp_path):
@@ -245,7 +263,10 @@ def test_a_truncated_file_is_damaged(suffix, tmp_path):
 
 
 def test_inspect_lists_names_shapes_dtypes_and_the_rest(tmp_path):
-    torch.save({"epoch": 3, "state_dict": {"w": torch.zeros(2, 3), "b": torch.zeros(2).half()}}, tmp_path / "w.pt")
+    torch.save(
+        {"epoch": 3, "state_dict": {"w": torch.zeros(2, 3), "b": torch.zeros(2).half()}},
+        tmp_path / "w.pt",
+    )
     report = inspect_file(tmp_path / "w.pt")
     assert report.safe
     assert report.format == "torch zip"
@@ -290,7 +311,8 @@ def test_every_kind_of_file_gives_all_its_rows_once(kind, tmp_path):
             if kind == "header":
                 writer.writerow(["first", "class", "second"])
             writer.writerows(
-                [a, k, b] if kind == "header" else [a, b, k] for (a, b), k in zip(x.tolist(), y, strict=True)
+                [a, k, b] if kind == "header" else [a, b, k]
+                for (a, b), k in zip(x.tolist(), y, strict=True)
             )
         spec += ":target=class" if kind == "header" else ""
     for size in (None, 7, 1000):
@@ -302,7 +324,13 @@ def test_every_kind_of_file_gives_all_its_rows_once(kind, tmp_path):
 
 @pytest.mark.parametrize(
     ("attr", "sizes"),
-    [("pair", [1] * 12), ("dataset", [1] * 12), ("loader", [5, 5, 2]), ("batches", [7, 5]), ("draws", [1] * 12)],
+    [
+        ("pair", [1] * 12),
+        ("dataset", [1] * 12),
+        ("loader", [5, 5, 2]),
+        ("batches", [7, 5]),
+        ("draws", [1] * 12),
+    ],
 )
 def test_every_kind_of_object(attr, sizes, user):
     batches = load_data(f"user.py:{attr}")
@@ -317,7 +345,9 @@ def test_digits_are_scikit_learns():
     x, y = datasets.load_digits(return_X_y=True)
     batches = load_data("digits", 200)
     assert [len(b[1]) for b in batches] == [200] * 8 + [197]
-    assert rows(batches) == sorted(zip((torch.from_numpy(x).float() / 16).tolist(), y.tolist(), strict=True))
+    assert rows(batches) == sorted(
+        zip((torch.from_numpy(x).float() / 16).tolist(), y.tolist(), strict=True)
+    )
 
 
 def put(path, **arrays):
@@ -336,13 +366,41 @@ BAD_DATA = {
     "suffix": (lambda d: "data.parquet", ValueError, ".npz"),
     "missing file": (lambda d: "none.npz", LoadingError, "no file none.npz"),
     "missing csv": (lambda d: "none.csv", LoadingError, "no file none.csv"),
-    "lengths": (lambda d: put(d / "a.npz", x=np.zeros((4, 2)), y=np.zeros(3)), LoadingError, "4 inputs and 3 targets"),
-    "empty": (lambda d: put(d / "a.npz", x=np.zeros((0, 2)), y=np.zeros(0)), LoadingError, "no samples"),
-    "names": (lambda d: put(d / "a.npz", a=np.zeros(2), b=np.zeros(2)), LoadingError, "it has a, b"),
-    "option": (lambda d: put(d / "a.npz", x=np.zeros(2), y=np.zeros(2)) + ":z=1", ValueError, "no option 'z'"),
-    "scalar": (lambda d: put(d / "a.npz", x=np.float64(1), y=np.zeros(2)), LoadingError, "single number"),
-    "nan": (lambda d: put(d / "a.npz", x=np.array([[0, 1], [np.nan, 2]]), y=np.zeros(2)), NumericalError, "(1, 0)"),
-    "inf": (lambda d: put(d / "a.npz", x=np.zeros(3), y=np.array([0, 0, np.inf])), NumericalError, "y of"),
+    "lengths": (
+        lambda d: put(d / "a.npz", x=np.zeros((4, 2)), y=np.zeros(3)),
+        LoadingError,
+        "4 inputs and 3 targets",
+    ),
+    "empty": (
+        lambda d: put(d / "a.npz", x=np.zeros((0, 2)), y=np.zeros(0)),
+        LoadingError,
+        "no samples",
+    ),
+    "names": (
+        lambda d: put(d / "a.npz", a=np.zeros(2), b=np.zeros(2)),
+        LoadingError,
+        "it has a, b",
+    ),
+    "option": (
+        lambda d: put(d / "a.npz", x=np.zeros(2), y=np.zeros(2)) + ":z=1",
+        ValueError,
+        "no option 'z'",
+    ),
+    "scalar": (
+        lambda d: put(d / "a.npz", x=np.float64(1), y=np.zeros(2)),
+        LoadingError,
+        "single number",
+    ),
+    "nan": (
+        lambda d: put(d / "a.npz", x=np.array([[0, 1], [np.nan, 2]]), y=np.zeros(2)),
+        NumericalError,
+        "(1, 0)",
+    ),
+    "inf": (
+        lambda d: put(d / "a.npz", x=np.zeros(3), y=np.array([0, 0, np.inf])),
+        NumericalError,
+        "y of",
+    ),
     "object length": (lambda d: "user.py:longer", LoadingError, "12 inputs and 5 targets"),
     "object empty": (lambda d: "user.py:empty", LoadingError, "no batches"),
     "object nan": (lambda d: "user.py:nan", NumericalError, "(4, 1)"),
@@ -393,7 +451,9 @@ def test_batches_of_any_structure_are_cut_again(user):
     found = problem(ProblemOptions("user.py", batch_size=5, device="cpu")).landscape
     whole = problem(ProblemOptions("user.py", device="cpu")).landscape
     assert [len(y) for _, y in found.batches] == [5, 5, 2]
-    torch.testing.assert_close(found.gradient(found.point()), whole.gradient(whole.point()), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        found.gradient(found.point()), whole.gradient(whole.point()), rtol=1e-5, atol=1e-7
+    )
 
 
 # ---- models
@@ -406,12 +466,16 @@ def test_a_file_gives_instances_classes_factories_and_problems(user):
     assert load_model("user.py:make", {"width": 2}).a.weight.shape == (2, 2)
     assert load_model("user.py").l2 == {"a.weight": 0.5}
     assert load_model("user.py", {"decay": 2.0}).l2 == {"a.weight": 2.0}
-    assert isinstance(load_model("torch.nn:Linear", {"in_features": 2, "out_features": 1}), nn.Linear)
+    assert isinstance(
+        load_model("torch.nn:Linear", {"in_features": 2, "out_features": 1}), nn.Linear
+    )
 
 
 def test_a_file_may_import_its_neighbour(user):
     (user / "sub").mkdir()
-    (user / "sub" / "neighbour_of_main.py").write_text("from torch import nn\nnet = nn.Linear(1, 1)\n")
+    (user / "sub" / "neighbour_of_main.py").write_text(
+        "from torch import nn\nnet = nn.Linear(1, 1)\n"
+    )
     (user / "sub" / "main.py").write_text("import sys\nfrom neighbour_of_main import net\n")
     assert isinstance(load_model("sub/main.py:net"), nn.Linear)
 
@@ -428,7 +492,12 @@ def test_models_are_drawn_by_the_seed_and_the_global_state_stays(user):
 @pytest.mark.parametrize(
     ("spec", "settings", "kind", "words"),
     [
-        ("digits-mpl", {}, ValueError, "Did you mean 'digits-mlp'? Pass a built-in name (`landscape zoo`"),
+        (
+            "digits-mpl",
+            {},
+            ValueError,
+            "Did you mean 'digits-mlp'? Pass a built-in name (`landscape zoo`",
+        ),
         ("no/such.py:net", {}, LoadingError, "no file no/such.py"),
         ("no/such.py", {}, LoadingError, "no file no/such.py"),
         ("no_such_package.mod:net", {}, LoadingError, "No module named 'no_such_package'"),
@@ -439,12 +508,27 @@ def test_models_are_drawn_by_the_seed_and_the_global_state_stays(user):
         ("other.py", {}, LoadingError, "should give a ModelLandscape"),
         ("user.py:Net", {"wide": 3}, ValueError, "Its parameters: width, bias"),
         ("user.py:ready", {"width": 3}, ValueError, "finished model"),
-        ("user.py:raises", {}, LoadingError, f"user.py:{line('raise KeyError')}: KeyError: 'no such thing'"),
-        ("user.py:exits", {}, LoadingError, f"user.py:{line('raise SystemExit')}: SystemExit: goodbye"),
+        (
+            "user.py:raises",
+            {},
+            LoadingError,
+            f"user.py:{line('raise KeyError')}: KeyError: 'no such thing'",
+        ),
+        (
+            "user.py:exits",
+            {},
+            LoadingError,
+            f"user.py:{line('raise SystemExit')}: SystemExit: goodbye",
+        ),
         ("broken.py:net", {}, LoadingError, "broken.py:3: ZeroDivisionError: division by zero"),
         ("syntax.py:net", {}, LoadingError, "syntax.py:2: SyntaxError"),
         ("leaves.py:net", {}, LoadingError, "leaves.py:2: SystemExit: 7"),
-        ("user.py:Net", {"width": -1}, LoadingError, f"user.py:{line('self.a, self.b')}: RuntimeError"),
+        (
+            "user.py:Net",
+            {"width": -1},
+            LoadingError,
+            f"user.py:{line('self.a, self.b')}: RuntimeError",
+        ),
     ],
 )
 def test_bad_models(spec, settings, kind, words, user):
@@ -475,20 +559,31 @@ def test_losses_by_name_function_and_class(user):
 
 
 def module_problem(**options):
-    given = {"model": "user.py:make", "data": "user.py:pair", "loss": "mse", "device": "cpu"} | options
+    given = {
+        "model": "user.py:make",
+        "data": "user.py:pair",
+        "loss": "mse",
+        "device": "cpu",
+    } | options
     return problem(ProblemOptions(**given))
 
 
 def test_a_module_problem_is_the_one_put_together_by_hand(user):
-    found = module_problem(settings={"width": 4}, l2={"*.weight": 0.1}, batch_size=5, dtype="float64", exclude="b.*")
+    found = module_problem(
+        settings={"width": 4}, l2={"*.weight": 0.1}, batch_size=5, dtype="float64", exclude="b.*"
+    )
     model = load_model("user.py:make", {"width": 4})
     g = torch.Generator().manual_seed(0)
     whole = [(torch.randn(12, 2, generator=g), torch.randn(12, 1, generator=g))]
     loss = nn.functional.mse_loss
-    by_hand = ls.ModelLandscape(model, loss, whole, l2={"*.weight": 0.1}, exclude="b.*", dtype=torch.float64)
+    by_hand = ls.ModelLandscape(
+        model, loss, whole, l2={"*.weight": 0.1}, exclude="b.*", dtype=torch.float64
+    )
     x = by_hand.point()
     torch.testing.assert_close(found.landscape.point(), x)
-    torch.testing.assert_close(found.landscape.gradient(x), by_hand.gradient(x), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        found.landscape.gradient(x), by_hand.gradient(x), rtol=1e-12, atol=1e-14
+    )
     assert found.name == "make"
 
 
@@ -506,7 +601,9 @@ def test_parts_of_a_users_problem_are_replaced_one_by_one(user):
     assert own.name == "mine"
     assert own.landscape.l2 == {"a.weight": 0.5}
     changed = problem(
-        ProblemOptions("user.py", loss="l1", l2={"*": 0.1}, include="a.*", data="user.py:pair", device="cpu")
+        ProblemOptions(
+            "user.py", loss="l1", l2={"*": 0.1}, include="a.*", data="user.py:pair", device="cpu"
+        )
     )
     assert changed.landscape.l2 == {"*": 0.1}
     assert set(changed.landscape.layout) == {"a.weight", "a.bias"}
@@ -523,7 +620,9 @@ def test_a_checkpoint_goes_into_the_problem_and_is_said(user):
 
 def test_a_built_in_name_takes_settings_and_overrides():
     pytest.importorskip("sklearn")
-    options = ProblemOptions("digits-mlp", settings={"hidden": 3, "steps": 0}, l2={"*": 0.5}, device="cpu", seed=4)
+    options = ProblemOptions(
+        "digits-mlp", settings={"hidden": 3, "steps": 0}, l2={"*": 0.5}, device="cpu", seed=4
+    )
     found = problem(options)
     assert found.landscape.dim == 75 * 3
     assert found.landscape.l2 == {"*": 0.5}
@@ -544,7 +643,11 @@ def test_a_built_in_name_takes_settings_and_overrides():
         ({"include": "c.*"}, ValueError, "matches no trainable parameter"),
         ({"l2": {"nothing": 1.0}}, ValueError, "matches no trainable parameter"),
         ({"checkpoint": "none.pt"}, LoadingError, "no file none.pt"),
-        ({"model": "user.py", "data": None, "batch_size": 0}, ValueError, "--batch-size must be at least 1"),
+        (
+            {"model": "user.py", "data": None, "batch_size": 0},
+            ValueError,
+            "--batch-size must be at least 1",
+        ),
         ({"model": "pnett"}, ValueError, "Did you mean 'pnet'"),
     ],
 )
@@ -558,10 +661,26 @@ def test_bad_options(options, kind, words, user):
 @pytest.mark.parametrize(
     ("arrays", "loss", "words"),
     [
-        ({"x": np.zeros((6, 2), np.float32), "y": np.array([0, 0, 0, 0, 0, 1])}, "cross-entropy", "label 1 is out of"),
-        ({"x": np.zeros((6, 2), np.float32), "y": np.zeros(6, np.float32)}, "mse", "(1, 1) and targets (1,)"),
-        ({"x": np.zeros((6, 3), np.float32), "y": np.zeros((6, 1), np.float32)}, "mse", "raised RuntimeError on batch"),
-        ({"x": np.zeros((6, 2), np.float32), "y": np.full((6, 1), 7)}, "bce-with-logits", "targets in [0, 1], got 7"),
+        (
+            {"x": np.zeros((6, 2), np.float32), "y": np.array([0, 0, 0, 0, 0, 1])},
+            "cross-entropy",
+            "label 1 is out of",
+        ),
+        (
+            {"x": np.zeros((6, 2), np.float32), "y": np.zeros(6, np.float32)},
+            "mse",
+            "(1, 1) and targets (1,)",
+        ),
+        (
+            {"x": np.zeros((6, 3), np.float32), "y": np.zeros((6, 1), np.float32)},
+            "mse",
+            "raised RuntimeError on batch",
+        ),
+        (
+            {"x": np.zeros((6, 2), np.float32), "y": np.full((6, 1), 7)},
+            "bce-with-logits",
+            "targets in [0, 1], got 7",
+        ),
     ],
 )
 def test_data_that_do_not_fit_the_loss_or_the_model(arrays, loss, words, user):
@@ -577,8 +696,14 @@ def test_a_named_loss_gives_the_same_gradient_for_every_batch_size(user):
     spec = put(user / "d.npz", x=x, y=labels)
     gradients = []
     for size in (1, 4, 9, 10):
-        options = {"model": "torch.nn:Linear", "settings": {"in_features": 2, "out_features": 3}, "dtype": "float64"}
-        f = module_problem(**options, data=spec, loss="cross-entropy:label_smoothing=0.1", batch_size=size).landscape
+        options = {
+            "model": "torch.nn:Linear",
+            "settings": {"in_features": 2, "out_features": 3},
+            "dtype": "float64",
+        }
+        f = module_problem(
+            **options, data=spec, loss="cross-entropy:label_smoothing=0.1", batch_size=size
+        ).landscape
         gradients.append(f.gradient(f.point()))
     assert gradients[-1].norm() > 0.1
     assert all(torch.allclose(g, gradients[-1], rtol=1e-12, atol=1e-14) for g in gradients)

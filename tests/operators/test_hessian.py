@@ -13,8 +13,16 @@ import landscape as ls
 from landscape.operators.base import SymmetricOperator
 from landscape.operators.hessian import METHODS
 
-EXACT = {"auto": 1e-11, "retained": 1e-11, "rebuilt": 1e-11, "forward-over-reverse": 1e-11, "finite-difference": 1e-6}
-SMOOTH = tuple(k for k in KINDS if k not in ("relu-mlp", "group-norm", "asymmetric", "huber", "conv"))
+EXACT = {
+    "auto": 1e-11,
+    "retained": 1e-11,
+    "rebuilt": 1e-11,
+    "forward-over-reverse": 1e-11,
+    "finite-difference": 1e-6,
+}
+SMOOTH = tuple(
+    k for k in KINDS if k not in ("relu-mlp", "group-norm", "asymmetric", "huber", "conv")
+)
 
 
 def truth(kind: str, seed: int = 0) -> Tensor:
@@ -84,7 +92,9 @@ def test_a_kept_graph_belongs_to_its_point() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["regression", "tanh-mlp", "batch-norm", "gru", "encoder", "tied", "huber"])
+@pytest.mark.parametrize(
+    "kind", ["regression", "tanh-mlp", "batch-norm", "gru", "encoder", "tied", "huber"]
+)
 def test_gauss_newton_is_its_definition(kind: str) -> None:
     net = problem(kind, seed=1)
     f = landscape(kind, seed=1)
@@ -93,9 +103,14 @@ def test_gauss_newton_is_its_definition(kind: str) -> None:
     x, y = net.batch
 
     def output(flat: Tensor) -> Tensor:
-        parts = [flat[s].view_as(p) for s, p in zip(f.layout.values(), net.model.parameters(), strict=True)]
+        parts = [
+            flat[s].view_as(p)
+            for s, p in zip(f.layout.values(), net.model.parameters(), strict=True)
+        ]
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            return torch.func.functional_call(net.model, dict(zip(f.layout, parts, strict=True)), (x,)).flatten()
+            return torch.func.functional_call(
+                net.model, dict(zip(f.layout, parts, strict=True)), (x,)
+            ).flatten()
 
     shape = net.model(x).shape
     J = torch.autograd.functional.jacobian(output, point)
@@ -108,7 +123,9 @@ def test_gauss_newton_is_its_definition(kind: str) -> None:
     )
     expected = J.T @ inner @ J + torch.diag(decay)
     torch.testing.assert_close(G.dense(), expected, rtol=1e-9, atol=1e-11)
-    torch.testing.assert_close((H - G).dense(), truth(kind, seed=1) - expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(
+        (H - G).dense(), truth(kind, seed=1) - expected, rtol=1e-9, atol=1e-11
+    )
     assert torch.linalg.eigvalsh(G.dense()).min() >= -1e-12
 
 
@@ -125,7 +142,9 @@ def test_quadratic_forms_sum_to_the_hessian() -> None:
             for k, s in f.layout.items()
         ]
     )
-    torch.testing.assert_close(forms.sum(0) + (weights[:, None] * V * V).sum(0), (V * (H @ V)).sum(0))
+    torch.testing.assert_close(
+        forms.sum(0) + (weights[:, None] * V * V).sum(0), (V * (H @ V)).sum(0)
+    )
 
 
 def test_to_scipy() -> None:
@@ -133,7 +152,9 @@ def test_to_scipy() -> None:
     A = H.to_scipy()
     v = np.linspace(-1, 1, A.shape[0])
     np.testing.assert_allclose(A @ v, (H @ torch.from_numpy(v)).numpy())
-    np.testing.assert_allclose(A @ np.stack([v, v**2], 1), (H @ torch.from_numpy(np.stack([v, v**2], 1))).numpy())
+    np.testing.assert_allclose(
+        A @ np.stack([v, v**2], 1), (H @ torch.from_numpy(np.stack([v, v**2], 1))).numpy()
+    )
     np.testing.assert_allclose(A.T @ v[:, None], A @ v[:, None])
 
 
@@ -173,14 +194,18 @@ def test_the_hessian_of_a_part_is_a_diagonal_block(kind: str, device: torch.devi
         torch.testing.assert_close(ls.Hessian(part, at=x[s]).dense(), A[s, s])
     some = list(f.layout)[::2]
     where = torch.cat([torch.arange(f.layout[k].start, f.layout[k].stop) for k in some])
-    torch.testing.assert_close(ls.Hessian(f.part(some[::-1], x), at=x[where]).dense(), A[where][:, where])
+    torch.testing.assert_close(
+        ls.Hessian(f.part(some[::-1], x), at=x[where]).dense(), A[where][:, where]
+    )
     assert torch.equal(f.point(), before)
 
 
 def test_a_part_that_the_loss_does_not_use_is_flat() -> None:
     model = nn.ModuleDict({"used": nn.Linear(2, 2), "idle": nn.Linear(2, 2)})
     x, y = torch.randn(8, 2), torch.randint(2, (8,))
-    f = ls.ModelLandscape(model, lambda model, batch: F.cross_entropy(model["used"](batch[0]), batch[1]), [(x, y)])
+    f = ls.ModelLandscape(
+        model, lambda model, batch: F.cross_entropy(model["used"](batch[0]), batch[1]), [(x, y)]
+    )
     part = f.part(["idle.weight"], f.point())
     assert not ls.Hessian(part).dense().any()
     assert not part.gradient(part.point()).any()
@@ -225,7 +250,9 @@ class Fused(nn.Module):
 
 
 def test_a_kernel_without_second_derivative_is_named() -> None:
-    f = ls.ModelLandscape(Fused(), F.cross_entropy, [(torch.randn(5, 4), torch.randint(0, 3, (5,)))])
+    f = ls.ModelLandscape(
+        Fused(), F.cross_entropy, [(torch.randn(5, 4), torch.randint(0, 3, (5,)))]
+    )
     with pytest.raises(ls.NumericalError, match="finite-difference"):
         ls.Hessian(f) @ f.point()
 
@@ -237,15 +264,26 @@ def test_a_kernel_without_second_derivative_is_named() -> None:
         (lambda f: ls.Hessian(f, at=torch.zeros(3)), "at must have shape"),
         (lambda f: ls.Hessian(f, at=torch.zeros(f.dim, dtype=torch.int64)), "floating-point"),
         (lambda f: ls.Hessian(f, at=f.point().float()), "the landscape torch.float64"),
-        (lambda f: ls.Hessian(ls.FunctionLandscape(lambda x: x[..., 0], dim=1)), "no current point"),
+        (
+            lambda f: ls.Hessian(ls.FunctionLandscape(lambda x: x[..., 0], dim=1)),
+            "no current point",
+        ),
         (lambda f: ls.Hessian(f) @ torch.zeros(3), "it takes"),
         (lambda f: ls.Hessian(f) @ torch.zeros(f.dim, dtype=torch.float32), "move the vector"),
-        (lambda f: ls.Hessian(f) - SymmetricOperator(2, torch.float64, torch.device("cpu")), "must agree"),
         (
-            lambda f: ls.GaussNewton(ls.ModelLandscape(f.model, lambda model, batch: model(batch[0]).sum(), f.batches)),
+            lambda f: ls.Hessian(f) - SymmetricOperator(2, torch.float64, torch.device("cpu")),
+            "must agree",
+        ),
+        (
+            lambda f: ls.GaussNewton(
+                ls.ModelLandscape(f.model, lambda model, batch: model(batch[0]).sum(), f.batches)
+            ),
             "hides the model",
         ),
-        (lambda f: ls.FunctionLandscape(lambda x: x.sum(), dim=2).value(torch.zeros(3, 2)), "a formula maps"),
+        (
+            lambda f: ls.FunctionLandscape(lambda x: x.sum(), dim=2).value(torch.zeros(3, 2)),
+            "a formula maps",
+        ),
         (lambda f: ls.FunctionLandscape(lambda x: x[..., 0], dim=0), "dim must be"),
         (lambda f: ls.Box(1, 1), "low < high"),
     ],

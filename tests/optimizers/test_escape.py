@@ -62,7 +62,9 @@ def test_heavy_ball_at_random_settings(seed: int) -> None:
     lam = [1.0, -float(rng.uniform(0.05, 2))]
     start = rng.normal(size=(6, 2)) * 10.0 ** -rng.integers(1, 9, size=(6, 1))
     sgd = f"SGD:lr={lr!r},momentum={mu!r}"
-    study = ls.escape(quadratic(lam), origin(2), [sgd], runs=6, steps=5_000, start=torch.tensor(start))
+    study = ls.escape(
+        quadratic(lam), origin(2), [sgd], runs=6, steps=5_000, start=torch.tensor(start)
+    )
     for run, found in zip(start, study[sgd].steps.tolist(), strict=True):
         x, b, t = run.copy(), np.zeros(2), 0
         while np.hypot(*x) <= 1.0:
@@ -72,7 +74,9 @@ def test_heavy_ball_at_random_settings(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", rows("t3_adaptive_exit"), ids=lambda row: f"{row['optimizer']}-{row['lam'][1]}")
+@pytest.mark.parametrize(
+    "row", rows("t3_adaptive_exit"), ids=lambda row: f"{row['optimizer']}-{row['lam'][1]}"
+)
 def test_adaptive_methods_leave_when_they_should(row: dict[str, Any]) -> None:
     name = spec(row["optimizer"], row["kwargs"])
     study = ls.escape(
@@ -87,7 +91,9 @@ def test_adaptive_methods_leave_when_they_should(row: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "row", [r for r in rows("t2_noise_exit") if r["lr"] > 0.04 and r.get("exact_mean")], ids=lambda r: str(r["id"])
+    "row",
+    [r for r in rows("t2_noise_exit") if r["lr"] > 0.04 and r.get("exact_mean")],
+    ids=lambda r: str(r["id"]),
 )
 def test_noise_drives_runs_out_in_the_exact_mean_time(row: dict[str, Any]) -> None:
     sgd = f"sgd:lr={row['lr']}"
@@ -119,7 +125,9 @@ def rosenbrock(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_row_is_the_run_alone(name: str, dtype: torch.dtype, device: torch.device) -> None:
     f = ls.FunctionLandscape(rosenbrock, dim=2)
-    X = torch.randn(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(device, dtype)
+    X = torch.randn(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(
+        device, dtype
+    )
     make = makers.maker(f"{name}:{OPTIONS[name]}")
     ensemble = ensembles.Ensemble(X, make, f.many().gradients, f.value)
     assert ensemble.together == (name not in ("LBFGS", "Adafactor"))
@@ -145,8 +153,14 @@ def test_events_are_strict_and_counted_from_zero() -> None:
     f = quadratic([-1.0])
     start = torch.tensor([[1.0], [1.0 + 1e-12], [0.5]], dtype=torch.float64)
     study = ls.escape(f, origin(1), ["sgd:lr=1.0"], runs=3, steps=9, start=start)
-    assert study["sgd:lr=1.0"].steps.tolist() == [1, 0, 2]  # 0.5 doubles to 1.0, which is not outside yet
-    falls = ls.escape(f, origin(1), ["sgd:lr=1.0"], runs=3, steps=9, start=start, event=ls.FallsBelow(0.5))
+    assert study["sgd:lr=1.0"].steps.tolist() == [
+        1,
+        0,
+        2,
+    ]  # 0.5 doubles to 1.0, which is not outside yet
+    falls = ls.escape(
+        f, origin(1), ["sgd:lr=1.0"], runs=3, steps=9, start=start, event=ls.FallsBelow(0.5)
+    )
     assert falls["sgd:lr=1.0"].steps.tolist() == [1, 0, 2]
 
 
@@ -162,12 +176,16 @@ def test_a_diverged_run_is_kept_and_disturbs_no_other() -> None:
     f = ls.FunctionLandscape(lambda x: -(x[..., 0] ** 4), dim=1)
     start = torch.tensor([[1e60], [1e-3]], dtype=torch.float64)
     event = ls.LeavesBall(1e300)
-    both = ls.escape(f, origin(1), ["sgd:lr=0.1,momentum=0.5"], runs=2, steps=80, start=start, event=event)
+    both = ls.escape(
+        f, origin(1), ["sgd:lr=0.1,momentum=0.5"], runs=2, steps=80, start=start, event=event
+    )
     found = both["sgd:lr=0.1,momentum=0.5"]
     assert found.diverged.tolist() == [True, False]
     assert found.steps.tolist() == [80, 80]
     assert bool(torch.isfinite(found.ends).all())
-    alone = ls.escape(f, origin(1), ["sgd:lr=0.1,momentum=0.5"], runs=1, steps=80, start=start[1:], event=event)
+    alone = ls.escape(
+        f, origin(1), ["sgd:lr=0.1,momentum=0.5"], runs=1, steps=80, start=start[1:], event=event
+    )
     assert torch.equal(found.ends[1], alone["sgd:lr=0.1,momentum=0.5"].ends[0])
 
 
@@ -181,7 +199,9 @@ def test_underflow_is_called_arithmetic() -> None:
     found = study["sgd:lr=0.1"]
     assert found.stalled.tolist() == [True, True]
     assert "float32" in found.notes[0]
-    moving = ls.escape(quadratic([-1e-3]), origin(1), ["sgd:lr=0.1"], runs=1, steps=200, start=0.1)["sgd:lr=0.1"]
+    moving = ls.escape(quadratic([-1e-3]), origin(1), ["sgd:lr=0.1"], runs=1, steps=200, start=0.1)[
+        "sgd:lr=0.1"
+    ]
     assert moving.stalled.tolist() == [False]
     assert moving.notes == []
     assert moving.median.value == math.inf
@@ -196,7 +216,13 @@ def test_a_moving_run_is_no_stalled_one(steps: int) -> None:
 def test_a_pause_is_no_stall() -> None:
     """A rate that is zero for the last of 65 steps: the run moved before it and would move after it."""
     study = ls.escape(
-        quadratic([-1e-3]), origin(1), ["sgd:lr=0.1"], 1, 65, 0.1, schedule="LambdaLR:lr_lambda=0 if t > 63 else 1"
+        quadratic([-1e-3]),
+        origin(1),
+        ["sgd:lr=0.1"],
+        1,
+        65,
+        0.1,
+        schedule="LambdaLR:lr_lambda=0 if t > 63 else 1",
     )
     assert study["sgd:lr=0.1"].stalled.tolist() == [False]
 
@@ -205,11 +231,15 @@ def test_a_rate_of_zero_is_named_as_what_holds_runs() -> None:
     """PolynomialLR ends at zero and stays there; a rate that stays positive lets the same runs leave."""
     over = "PolynomialLR:total_iters=20"
     held, gone = (
-        ls.escape(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], 3, 300, 0.1, schedule=spec)["sgd:lr=0.1"]
+        ls.escape(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], 3, 300, 0.1, schedule=spec)[
+            "sgd:lr=0.1"
+        ]
         for spec in (over, "ConstantLR:factor=0.5,total_iters=20")
     )
     assert held.stalled.tolist() == [True] * 3
-    assert held.notes == ["3 of 3 runs stopped: the schedule took their rate to zero, so that they would never leave."]
+    assert held.notes == [
+        "3 of 3 runs stopped: the schedule took their rate to zero, so that they would never leave."
+    ]
     assert gone.escaped.tolist() == [True] * 3
     assert gone.notes == []
 
@@ -238,7 +268,13 @@ def test_a_schedule_is_used_in_runs() -> None:
     """x <- (1 + lr_t) x with lr 1 for two steps, then 0.5: 0.1 passes 1 after 0.2, 0.4, 0.6, 0.9, 1.35."""
     start = torch.tensor([[0.1]]).double()
     study = ls.escape(
-        quadratic([-1.0]), origin(1), ["sgd:lr=1.0"], 1, 50, start, schedule="MultiStepLR:milestones=[2],gamma=0.5"
+        quadratic([-1.0]),
+        origin(1),
+        ["sgd:lr=1.0"],
+        1,
+        50,
+        start,
+        schedule="MultiStepLR:milestones=[2],gamma=0.5",
     )
     assert study["sgd:lr=1.0"].steps.tolist() == [5]
 
@@ -249,9 +285,12 @@ def test_own_optimisers_by_label_and_one_seed_one_answer(tmp_path: Path) -> None
     }
     before = torch.get_rng_state()
     first, again = (
-        ls.escape(quadratic([1.0, -1.0]), origin(2), makers, 8, 300, noise="isotropic:0.1", seed=4) for _ in range(2)
+        ls.escape(quadratic([1.0, -1.0]), origin(2), makers, 8, 300, noise="isotropic:0.1", seed=4)
+        for _ in range(2)
     )
-    other = ls.escape(quadratic([1.0, -1.0]), origin(2), makers, 8, 300, noise="isotropic:0.1", seed=5)
+    other = ls.escape(
+        quadratic([1.0, -1.0]), origin(2), makers, 8, 300, noise="isotropic:0.1", seed=5
+    )
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first["mine"].steps, again["mine"].steps)
     assert not torch.equal(first["mine"].ends, other["mine"].ends)
@@ -262,13 +301,19 @@ def test_own_optimisers_by_label_and_one_seed_one_answer(tmp_path: Path) -> None
 
 def network(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Tanh(), nn.Linear(2, 1, bias=False)).to(device, dtype)
+    model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Tanh(), nn.Linear(2, 1, bias=False)).to(
+        device, dtype
+    )
     x = torch.randn(24, 3).to(device, dtype)
     y = x[:, :1] - x[:, 1:2]
-    return ls.ModelLandscape(model, nn.functional.mse_loss, [(x[:16], y[:16]), (x[16:], y[16:])], l2={"0.weight": 0.1})
+    return ls.ModelLandscape(
+        model, nn.functional.mse_loss, [(x[:16], y[:16]), (x[16:], y[16:])], l2={"0.weight": 0.1}
+    )
 
 
-def test_gradients_of_many_points_are_those_of_each(dtype: torch.dtype, device: torch.device) -> None:
+def test_gradients_of_many_points_are_those_of_each(
+    dtype: torch.dtype, device: torch.device
+) -> None:
     f = network(dtype, device)
     X = torch.randn(4, f.dim, dtype=torch.float64).to(device, dtype)
     torch.testing.assert_close(f.many().gradients(X), f.gradient(X))
@@ -280,7 +325,9 @@ def test_rows_hold_one_micro_batch_and_some_rows_at_a_time() -> None:
     """What autograd saves of 8 micro-batches is freed one by one; the plane's rows go in parts."""
     torch.manual_seed(0)
     x, y = torch.randn(64, 6), torch.randn(64, 1)
-    f = ls.ModelLandscape(nn.Linear(6, 1), nn.functional.mse_loss, list(zip(x.split(8), y.split(8), strict=True)))
+    f = ls.ModelLandscape(
+        nn.Linear(6, 1), nn.functional.mse_loss, list(zip(x.split(8), y.split(8), strict=True))
+    )
     X = torch.randn(600, f.dim)
     graphs: list[weakref.ref[Tensor]] = []
     alive = [0]
@@ -294,7 +341,9 @@ def test_rows_hold_one_micro_batch_and_some_rows_at_a_time() -> None:
         f.many().gradients(X[:3])
     assert alive[0] < len(graphs) / 4
     sizes: list[int] = []
-    hook = f.model.register_forward_hook(lambda *out: sizes.append(torch._C._functorch.get_unwrapped(out[2]).numel()))
+    hook = f.model.register_forward_hook(
+        lambda *out: sizes.append(torch._C._functorch.get_unwrapped(out[2]).numel())
+    )
     found = rows_of.values_in_parts(f, X)
     hook.remove()
     torch.testing.assert_close(found, f.value(X))
@@ -308,9 +357,20 @@ def test_rows_of_a_network_share_its_passes() -> None:
     counts = []
     for runs in (2, 16):
         calls.clear()
-        ls.escape(f, f.point(), ["sgd:lr=0.1"], runs, 10, event=ls.FallsBelow(9.0), noise="minibatch:4", theory=False)
+        ls.escape(
+            f,
+            f.point(),
+            ["sgd:lr=0.1"],
+            runs,
+            10,
+            event=ls.FallsBelow(9.0),
+            noise="minibatch:4",
+            theory=False,
+        )
         counts.append(len(calls))
-    assert counts[0] == counts[1] <= 10 * (1 + 2) + 8  # two batches a value; the level, and the origin's fingerprint
+    assert (
+        counts[0] == counts[1] <= 10 * (1 + 2) + 8
+    )  # two batches a value; the level, and the origin's fingerprint
 
 
 @pytest.mark.parametrize("margin", [0.0, 1e-3])
@@ -319,7 +379,9 @@ def test_the_very_point_has_not_fallen_below_itself(margin: float, dtype: torch.
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).to(dtype)
     f = ls.ModelLandscape(
-        model, nn.functional.cross_entropy, [(torch.randn(50, 6, dtype=dtype), torch.randint(3, (50,)))]
+        model,
+        nn.functional.cross_entropy,
+        [(torch.randn(50, 6, dtype=dtype), torch.randint(3, (50,)))],
     )
     holds = ls.FallsBelow(margin).holds(f, f.point())
     for runs in (1, 7, 64):
@@ -328,7 +390,12 @@ def test_the_very_point_has_not_fallen_below_itself(margin: float, dtype: torch.
 
 @pytest.mark.parametrize(("size", "samples"), [(2, 5), (4, 5), (1, 3), (3, 9)])
 def test_every_set_of_samples_is_as_likely(size: int, samples: int, device: torch.device) -> None:
-    drawn = noises.lots(40_000, size, samples, torch.Generator(device).manual_seed(0)).cpu().sort(dim=1).values
+    drawn = (
+        noises.lots(40_000, size, samples, torch.Generator(device).manual_seed(0))
+        .cpu()
+        .sort(dim=1)
+        .values
+    )
     sets, counts = drawn.unique(dim=0, return_counts=True)
     number = math.comb(samples, size)
     assert len(sets) == number
@@ -351,21 +418,34 @@ def test_minibatches_are_samples_of_the_gradient(device: torch.device) -> None:
         for a, b in zip(data, target, strict=True)
     ]).cpu()  # fmt: skip
     covariance = torch.cov(single.T) * (1 / 5) * (1 - 5 / 24)
-    assert float((drawn.mean(0) - single.mean(0)).norm()) < 5 * float(covariance.trace() / 20_000) ** 0.5
+    assert (
+        float((drawn.mean(0) - single.mean(0)).norm())
+        < 5 * float(covariance.trace() / 20_000) ** 0.5
+    )
     assert float((torch.cov(drawn.T) - covariance).norm() / covariance.norm()) < 0.05
 
 
 @pytest.mark.slow
 def test_noise_has_the_covariance_of_the_hessian(device: torch.device) -> None:
     """Absolute values of the eigenvalues over the size, where the run is: of a cubic saddle's bent axes, and of a network."""
-    cubic = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 + 3 * x[..., 0] * x[..., 1] - x[..., 1] ** 3, dim=2)
+    cubic = ls.FunctionLandscape(
+        lambda x: x[..., 0] ** 2 + 3 * x[..., 0] * x[..., 1] - x[..., 1] ** 3, dim=2
+    )
     at = torch.tensor([0.3, 0.5], dtype=torch.float64)
-    for f, x in ((cubic, at), (network(torch.float64, device), network(torch.float64, device).point())):
+    for f, x in (
+        (cubic, at),
+        (network(torch.float64, device), network(torch.float64, device).point()),
+    ):
         w, V = torch.linalg.eigh(ls.Hessian(f, x).dense().cpu())
         assert float(w[0]) < 0 < float(w[-1])
-        drawn = noises.hessian(f, 5.0, np.random.SeedSequence(1), x.device)(x.expand(20_000, -1)).cpu()
+        drawn = noises.hessian(f, 5.0, np.random.SeedSequence(1), x.device)(
+            x.expand(20_000, -1)
+        ).cpu()
         wanted = V * w.abs() @ V.T / 5
-        assert float((drawn.mean(0) - f.gradient(x).cpu()).norm()) < 5 * float(wanted.trace() / 20_000) ** 0.5
+        assert (
+            float((drawn.mean(0) - f.gradient(x).cpu()).norm())
+            < 5 * float(wanted.trace() / 20_000) ** 0.5
+        )
         assert float((torch.cov(drawn.T) - wanted).norm() / wanted.norm()) < 0.05
     with pytest.raises(ValueError, match="up to 64 variables, this has 65"):
         noises.noise(quadratic([1.0] * 65), "hessian:4", np.random.SeedSequence(0), at.device)
@@ -379,7 +459,9 @@ def test_a_network_leaves_its_saddle_at_the_predicted_rate(device: torch.device)
     values, V = torch.linalg.eigh(ls.Hessian(f, at).dense())
     assert float(values[0]) < -0.1
     start = (1e-6 * V[:, 0]).expand(3, -1).clone()
-    study = ls.escape(f, at, ["sgd:lr=0.2", "adam:lr=0.01"], 3, 400, start, ls.LeavesBall(1e-3, within=V[:, :1]))
+    study = ls.escape(
+        f, at, ["sgd:lr=0.2", "adam:lr=0.01"], 3, 400, start, ls.LeavesBall(1e-3, within=V[:, :1])
+    )
     exact = math.log(1e3) / math.log(1 - 0.2 * float(values[0]))
     assert abs(int(study["sgd:lr=0.2"].steps[0]) - exact) <= 1.01
     assert bool(study["adam:lr=0.01"].escaped.all())
@@ -387,7 +469,9 @@ def test_a_network_leaves_its_saddle_at_the_predicted_rate(device: torch.device)
     assert not bool(
         noisy["sgd:lr=0.2"].escaped.any()
     )  # every sample's gradient is zero at the origin: noise vanishes with it
-    pushed = ls.escape(f, at, ["sgd:lr=0.2"], 16, 600, 1e-3, ls.FallsBelow(0.05), noise="minibatch:4")
+    pushed = ls.escape(
+        f, at, ["sgd:lr=0.2"], 16, 600, 1e-3, ls.FallsBelow(0.05), noise="minibatch:4"
+    )
     assert bool(pushed["sgd:lr=0.2"].escaped.all())
     assert torch.equal(f.point(), network(torch.float64, device).point())
 
@@ -410,7 +494,10 @@ def test_every_tensor_names_its_device() -> None:
         ({"optimizers": ["sgd:lr=-1"]}, "Invalid learning rate"),
         ({"optimizers": ["sgd:lr=fast"]}, "sgd: lr must be a number, got 'fast'"),
         ({"optimizers": ["sgd:lr=NaN"]}, "sgd: lr must be a number, got nan"),
-        ({"optimizers": ["sgd:lr=0.1,momentum=0.9,nesterov=yes"]}, "nesterov must be true or false, got 'yes'"),
+        (
+            {"optimizers": ["sgd:lr=0.1,momentum=0.9,nesterov=yes"]},
+            "nesterov must be true or false, got 'yes'",
+        ),
         ({"optimizers": ["adam:betas=0.9"]}, "betas must be a list of numbers"),
         ({"schedule": "StepLR:step_size=0"}, "'StepLR:step_size=0': integer modulo by zero"),
         ({"optimizers": ["muon"]}, "takes matrices only"),
@@ -428,7 +515,12 @@ def test_every_tensor_names_its_device() -> None:
     ids=lambda v: str(v)[:40],
 )
 def test_bad_input_is_named(options: dict[str, Any], said: str) -> None:
-    given: dict[str, Any] = {"at": origin(2), "optimizers": ["sgd:lr=0.1"], "runs": 2, "steps": 3} | options
+    given: dict[str, Any] = {
+        "at": origin(2),
+        "optimizers": ["sgd:lr=0.1"],
+        "runs": 2,
+        "steps": 3,
+    } | options
     with pytest.raises(ValueError, match=said.replace(".", r"\.")):
         ls.escape(quadratic([1.0, -1.0]), **given)
 
@@ -448,7 +540,9 @@ class Branching(nn.Module):
 @pytest.mark.slow
 def test_a_model_that_vmap_refuses_goes_row_by_row() -> None:
     x, y = torch.randn(8, 3).double(), torch.randn(8, 1).double()
-    f = ls.ModelLandscape(Branching().double(), nn.functional.mse_loss, [(x[:5], y[:5]), (x[5:], y[5:])])
+    f = ls.ModelLandscape(
+        Branching().double(), nn.functional.mse_loss, [(x[:5], y[:5]), (x[5:], y[5:])]
+    )
     X = torch.randn(3, f.dim).double()
     torch.testing.assert_close(f.many().gradients(X), f.gradient(X))
     torch.testing.assert_close(f.many().values(X), f.value(X))

@@ -50,13 +50,17 @@ def rosenbrock(x: Tensor) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "options"), REFERENCE.CASES, ids=[spec(*case) for case in REFERENCE.CASES])
+@pytest.mark.parametrize(
+    ("name", "options"), REFERENCE.CASES, ids=[spec(*case) for case in REFERENCE.CASES]
+)
 def test_rows_follow_the_rule_in_numpy(name: str, options: dict[str, Any], doubles: None) -> None:
     """The first row step by step from its start, at settings that do not amplify rounding; all rows, which some settings bounce across
     the valley, each step from where torch was before it."""
     f = ls.FunctionLandscape(rosenbrock, dim=2)
     X = np.array([[-1.2, 1.0], [-0.5, 0.2], [0.4, 0.3]])
-    ensemble = Ensemble(torch.tensor(X), makers.maker(spec(name, options)), f.many().gradients, f.value)
+    ensemble = Ensemble(
+        torch.tensor(X), makers.maker(spec(name, options)), f.many().gradients, f.value
+    )
     rule, *rules = (getattr(REFERENCE, name)(**options) for _ in range(1 + len(X)))
     x, apart, steps = X[0], 0.0, 0.0
     for _ in range(200):
@@ -64,19 +68,27 @@ def test_rows_follow_the_rule_in_numpy(name: str, options: dict[str, Any], doubl
         x = rule.step(x, REFERENCE.rosen_grad(x))
         found = ensemble.points.numpy().copy()
         apart = max(apart, float(np.abs(found[0] - x).max()))
-        expected = np.array([r.step(row, REFERENCE.rosen_grad(row)) for r, row in zip(rules, X, strict=True)])
+        expected = np.array(
+            [r.step(row, REFERENCE.rosen_grad(row)) for r, row in zip(rules, X, strict=True)]
+        )
         steps = max(steps, float(np.abs(found - expected).max()))
         X = found
-    print(f"{spec(name, options)}: largest difference {apart:.1e} after up to 200 steps, {steps:.1e} a step")
+    print(
+        f"{spec(name, options)}: largest difference {apart:.1e} after up to 200 steps, {steps:.1e} a step"
+    )
     assert apart <= 1e-12
     assert steps <= 1e-12
 
 
 def network(bias: bool = True, dtype: torch.dtype = torch.float64) -> ls.ModelLandscape:
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Linear(3, 4, bias=bias), nn.Tanh(), nn.Linear(4, 2, bias=bias)).to(dtype)
+    model = nn.Sequential(nn.Linear(3, 4, bias=bias), nn.Tanh(), nn.Linear(4, 2, bias=bias)).to(
+        dtype
+    )
     x = torch.randn(12, 3, dtype=dtype)
-    return ls.ModelLandscape(model, nn.functional.mse_loss, [(x, torch.stack([x[:, 0], -x[:, 1]], dim=1))])
+    return ls.ModelLandscape(
+        model, nn.functional.mse_loss, [(x, torch.stack([x[:, 0], -x[:, 1]], dim=1))]
+    )
 
 
 def alone(f: ls.ModelLandscape, x: Tensor, make: Any, steps: int) -> Tensor:
@@ -111,7 +123,10 @@ def test_groups_are_those_of_torch(
 
     def make(parameters: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
         groups = [
-            {"params": [parameters["2.bias"]], **overrides.get("2.bias", overrides.get("*.bias", {}))},
+            {
+                "params": [parameters["2.bias"]],
+                **overrides.get("2.bias", overrides.get("*.bias", {})),
+            },
             {"params": [parameters["2.weight"]], **overrides.get("2.*", {})},
             {"params": [parameters["0.bias"]], **overrides.get("*.bias", {})},
             {"params": [parameters["0.weight"]]},
@@ -123,7 +138,9 @@ def test_groups_are_those_of_torch(
     for _ in range(40):
         ensemble.step()
     expected = torch.stack([alone(f, x, make, 40) for x in X])
-    torch.testing.assert_close(ensemble.points, expected, rtol=0, atol=2e-5 if dtype is torch.float32 else 1e-11)
+    torch.testing.assert_close(
+        ensemble.points, expected, rtol=0, atol=2e-5 if dtype is torch.float32 else 1e-11
+    )
     plain = Ensemble(X, makers.maker(line.partition(";")[0]), f.many().gradients, f.value, f=f)
     for _ in range(40):
         plain.step()
@@ -162,7 +179,10 @@ def test_a_study_with_groups_and_with_muon() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("sgd:lr=0.1; *.bais:lr=0", r"the group '\*\.bais' matches no parameter\. Did you mean '.\.bias'"),
+        (
+            "sgd:lr=0.1; *.bais:lr=0",
+            r"the group '\*\.bais' matches no parameter\. Did you mean '.\.bias'",
+        ),
         ("sgd:lr=0.1; *.bias:lrr=0", r"no option 'lrr'\. Did you mean 'lr'"),
         ("sgd:lr=0.1; *.bias", "is no group"),
         ("muon:lr=0.1", r"Muon takes matrices only, and 0\.bias is none"),

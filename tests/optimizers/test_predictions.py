@@ -17,7 +17,9 @@ from landscape.results.statistics import exponential_rate, median
 from landscape.specs import optimizers as makers
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
-T2 = [r for r in json.loads((TRUTH / "t2_noise_exit.json").read_text())["rows"] if r["lam"] == [-1.0]]
+T2 = [
+    r for r in json.loads((TRUTH / "t2_noise_exit.json").read_text())["rows"] if r["lam"] == [-1.0]
+]
 
 
 def quadratic(lam: list[float], turn: Tensor | None = None) -> ls.FunctionLandscape:
@@ -33,13 +35,23 @@ def origin(n: int) -> Tensor:
 
 
 def turned(n: int) -> Tensor:
-    return torch.linalg.qr(torch.randn(n, n, generator=torch.Generator().manual_seed(2), dtype=torch.float64)).Q
+    return torch.linalg.qr(
+        torch.randn(n, n, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    ).Q
 
 
 @pytest.mark.parametrize("turn", [None, turned(3)], ids=["axes", "turned"])
-def test_theory_is_what_is_measured_on_a_quadratic(turn: Tensor | None, device: torch.device) -> None:
+def test_theory_is_what_is_measured_on_a_quadratic(
+    turn: Tensor | None, device: torch.device
+) -> None:
     """Closed forms and rules that never see torch, run by run; the exponent is ln(1 + lr |lambda|)."""
-    lines = ["sgd:lr=0.1", "sgd:lr=0.05,momentum=0.9", "adam:lr=0.01", "rmsprop:lr=0.003", "adagrad:lr=0.1"]
+    lines = [
+        "sgd:lr=0.1",
+        "sgd:lr=0.05,momentum=0.9",
+        "adam:lr=0.01",
+        "rmsprop:lr=0.003",
+        "adagrad:lr=0.1",
+    ]
     f = quadratic([-1.0, 2.0, -0.3], turn)
     study = ls.escape(f, origin(3).to(device), lines, runs=40, steps=600, start=1e-3)
     for line in lines:
@@ -56,9 +68,19 @@ def test_theory_is_what_is_measured_on_a_quadratic(turn: Tensor | None, device: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [r for r in T2 if r["lr"] == 0.1 and r["sigma"] < 0.5], ids=lambda r: str(r["sigma"]))
+@pytest.mark.parametrize(
+    "row", [r for r in T2 if r["lr"] == 0.1 and r["sigma"] < 0.5], ids=lambda r: str(r["sigma"])
+)
 def test_noise_driven_medians_are_those_of_the_table(row: dict[str, float]) -> None:
-    study = ls.escape(quadratic([-1.0]), origin(1), ["sgd:lr=0.1"], 4_000, 400, 0.0, noise=f"isotropic:{row['sigma']}")
+    study = ls.escape(
+        quadratic([-1.0]),
+        origin(1),
+        ["sgd:lr=0.1"],
+        4_000,
+        400,
+        0.0,
+        noise=f"isotropic:{row['sigma']}",
+    )
     found = study["sgd:lr=0.1"]
     assert found.theory.median == row["exact_median"]
     assert abs(found.median.value - row["exact_median"]) <= 0.05 * row["exact_median"]
@@ -78,28 +100,40 @@ def test_why_there_is_no_law() -> None:
     assert law("sgd:lr=0.1", schedule="StepLR:step_size=2") == "no law with a schedule"
     assert law("sgd:lr=0.1", event=ls.FallsBelow(1.0)) == "no law for a fall in value"
     assert "start beside the point" in law("sgd:lr=0.1", noise="isotropic:0.1")
-    assert "nothing falls" in law("sgd:lr=0.1", quadratic([1.0, 2.0]), start=0.0, noise="isotropic:0.1")
+    assert "nothing falls" in law(
+        "sgd:lr=0.1", quadratic([1.0, 2.0]), start=0.0, noise="isotropic:0.1"
+    )
     assert "not stationary" in law("sgd:lr=0.1", point=at + 0.5)
     assert law("sgd:lr=0.1", theory=False) == "not asked for"
-    assert "mix" in law("sgd:lr=0.1", event=ls.LeavesBall(1.0, within=torch.tensor([[1.0], [1.0]]).double()))
+    assert "mix" in law(
+        "sgd:lr=0.1", event=ls.LeavesBall(1.0, within=torch.tensor([[1.0], [1.0]]).double())
+    )
     curved = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 1] ** 4, dim=2)
     study = ls.escape(curved, at, ["sgd:lr=0.1"], 2, 50, event=ls.LeavesBall(0.5))
-    assert "off by 50 %" in study["sgd:lr=0.1"].theory.conditions  # -2 x + 4 x^3 against -2 x, at 1/2
+    assert (
+        "off by 50 %" in study["sgd:lr=0.1"].theory.conditions
+    )  # -2 x + 4 x^3 against -2 x, at 1/2
 
 
 @pytest.mark.slow
 def test_a_network_leaves_at_the_predicted_rate() -> None:
     """The net's own Hessian at zero, exact recursions of it, and thousands of its neighbours' steps by torch."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Tanh(), nn.Linear(3, 2, bias=False)).double()
+    model = nn.Sequential(
+        nn.Linear(4, 3, bias=False), nn.Tanh(), nn.Linear(3, 2, bias=False)
+    ).double()
     x = torch.randn(20, 4).double()
-    f = ls.ModelLandscape(model, nn.functional.mse_loss, [(x, torch.stack([x[:, 0] - x[:, 1], x[:, 2]], dim=1))])
+    f = ls.ModelLandscape(
+        model, nn.functional.mse_loss, [(x, torch.stack([x[:, 0] - x[:, 1], x[:, 2]], dim=1))]
+    )
     lines = ["sgd:lr=0.1", "sgd:lr=0.05,momentum=0.9", "adam:lr=1e-3"]
     study = ls.escape(f, origin(f.dim), lines, 50, 2_000, 1e-4, ls.LeavesBall(0.05))
     for line in lines:
         found = study[line]
         assert bool(found.escaped.all())
-        print(f"{line}: measured {found.growth}, predicted {found.theory.growth:.4g} e-folds a step")
+        print(
+            f"{line}: measured {found.growth}, predicted {found.theory.growth:.4g} e-folds a step"
+        )
         assert found.theory.median == pytest.approx(found.median.value, rel=0.02, abs=1)
         assert found.growth is not None
         assert found.theory.growth == pytest.approx(found.growth.value, rel=0.03)
@@ -132,16 +166,22 @@ def test_medians_cover() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("over", ["lr", "noise", "start", "curvature", "dim"])
 def test_sweeps_follow_the_theory(over: str, tmp_path: Path) -> None:
-    values = {"lr": [0.03, 0.3], "noise": [0.001, 0.1], "start": [1e-8, 1e-2], "curvature": [0.2, 1.5], "dim": [2, 9]}[
-        over
-    ]
+    values = {
+        "lr": [0.03, 0.3],
+        "noise": [0.001, 0.1],
+        "start": [1e-8, 1e-2],
+        "curvature": [0.2, 1.5],
+        "dim": [2, 9],
+    }[over]
 
     def problem(value: float) -> tuple[ls.FunctionLandscape, Tensor]:
         lam = [-1.0, *[1.0] * (int(value) - 1)] if over == "dim" else [-value, 1.0]
         return quadratic(lam), origin(len(lam))
 
     given = (
-        {"f": problem, "at": None} if over in ("curvature", "dim") else {"f": quadratic([-1.0, 1.0]), "at": origin(2)}
+        {"f": problem, "at": None}
+        if over in ("curvature", "dim")
+        else {"f": quadratic([-1.0, 1.0]), "at": origin(2)}
     )
     more = {"noise": "isotropic", "start": 0.0} if over == "noise" else {}
     found = ls.optimizers.sweep(
@@ -149,7 +189,11 @@ def test_sweeps_follow_the_theory(over: str, tmp_path: Path) -> None:
     )
     found.save(tmp_path)
     found = ls.load(tmp_path)
-    assert (found.over, found.values, found.labels) == (over, [float(v) for v in values], ["sgd:lr=0.1"])
+    assert (found.over, found.values, found.labels) == (
+        over,
+        [float(v) for v in values],
+        ["sgd:lr=0.1"],
+    )
     for study in found.studies:
         run = study["sgd:lr=0.1"]
         assert run.theory.median == pytest.approx(run.median.value, rel=0.06, abs=1)
@@ -172,7 +216,9 @@ def test_paths_are_where_the_runs_went(tmp_path: Path) -> None:
     study = ls.load(tmp_path)
     paths, plane = study["sgd:lr=0.1"].paths, study.plane
     assert len(paths.steps) <= 402
-    growth = (1 - 0.1 * torch.tensor([-0.04, 1.0, 0.5], dtype=torch.float64)) ** paths.steps[:, None]
+    growth = (1 - 0.1 * torch.tensor([-0.04, 1.0, 0.5], dtype=torch.float64)) ** paths.steps[
+        :, None
+    ]
     over = paths.steps[None] <= study["sgd:lr=0.1"].steps[:2, None]
     expected = study.starts[:2, None] * growth
     torch.testing.assert_close(paths.points[over], expected[over], rtol=1e-9, atol=1e-12)
@@ -196,9 +242,26 @@ def test_every_tensor_names_its_device() -> None:
     inside = torch.eye(3, dtype=torch.float64)[:, :1]
     torch.set_default_device("meta")
     try:
-        ls.escape(f, at, ["sgd:lr=0.1", "adam:lr=0.1"], 3, 70, noise=kick, record=2, schedule="StepLR:step_size=9")
+        ls.escape(
+            f,
+            at,
+            ["sgd:lr=0.1", "adam:lr=0.1"],
+            3,
+            70,
+            noise=kick,
+            record=2,
+            schedule="StepLR:step_size=9",
+        )
         ls.escape(f, at, ["adam:lr=0.1"], 3, 20, event=ls.LeavesBall(1.0, within=inside))
-        ls.escape(g, g.point(), ["sgd:lr=0.1; *.bias:lr=0", "lbfgs:lr=0.1"], 2, 5, noise="minibatch:2", record=1)
+        ls.escape(
+            g,
+            g.point(),
+            ["sgd:lr=0.1; *.bias:lr=0", "lbfgs:lr=0.1"],
+            2,
+            5,
+            noise="minibatch:2",
+            record=1,
+        )
         ls.optimizers.sweep(f, at, ["sgd:lr=0.1"], "noise", [0.1, 0.2], runs=2, steps=5, start=0.0)
         ls.optimizers.edge_of_stability(g, g.point(), ["sgd:lr=0.1"], 4, 2)
         ls.optimizers.octopus_study((2, 3), L=1.0, runs=2, steps=30)
@@ -228,7 +291,9 @@ def test_precision_is_kept(dtype: torch.dtype) -> None:
 def test_kicks_are_uniform_in_a_ball_and_rest_between(device: torch.device) -> None:
     """No gradient anywhere: kicks at steps 1, 5, 9 with interval 3 (t - t_noise > 3), each uniform in the ball."""
     f = ls.FunctionLandscape(lambda x: 0.0 * x.sum(-1), dim=3)
-    seen = noises.noise(f, "perturbed:radius=0.5,threshold=0.1,interval=3", np.random.SeedSequence(0), device)
+    seen = noises.noise(
+        f, "perturbed:radius=0.5,threshold=0.1,interval=3", np.random.SeedSequence(0), device
+    )
     X = torch.zeros(4_000, 3, dtype=torch.float64, device=device)
     ensemble = Ensemble(X, makers.maker("sgd:lr=0.1"), seen.gradients, f.value, seen.move)
     kicks = []
@@ -240,20 +305,33 @@ def test_kicks_are_uniform_in_a_ball_and_rest_between(device: torch.device) -> N
     kick = kicks[0]
     assert stats.kstest((kick.norm(dim=1) / 0.5) ** 3, "uniform").pvalue > 1e-4
     assert float(kick.mean(0).norm()) < 5 * 0.5 / math.sqrt(4_000)
-    torch.testing.assert_close(kick.T @ kick / 4_000, torch.eye(3).double() * 0.25 / 5, atol=3e-3, rtol=0)
+    torch.testing.assert_close(
+        kick.T @ kick / 4_000, torch.eye(3).double() * 0.25 / 5, atol=3e-3, rtol=0
+    )
 
 
 def test_rows_are_kicked_by_their_own_gradient() -> None:
     f = quadratic([-1.0, 1.0])
     start = torch.tensor([[0.001, 0.0], [0.5, 0.0], [0.0, 0.02]]).double()
     seen = noises.noise(
-        f, "perturbed:radius=1e-6,threshold=0.01,interval=0", np.random.SeedSequence(0), torch.device("cpu")
+        f,
+        "perturbed:radius=1e-6,threshold=0.01,interval=0",
+        np.random.SeedSequence(0),
+        torch.device("cpu"),
     )
     assert seen.move is not None
     moved = seen.move(start)
     assert (moved != start).any(dim=1).tolist() == [True, False, False]
     plain = ls.escape(f, origin(2), ["sgd:lr=0.1"], 3, 200, start)
-    still = ls.escape(f, origin(2), ["sgd:lr=0.1"], 3, 200, start, noise="perturbed:radius=0,threshold=1,interval=5")
+    still = ls.escape(
+        f,
+        origin(2),
+        ["sgd:lr=0.1"],
+        3,
+        200,
+        start,
+        noise="perturbed:radius=0,threshold=1,interval=5",
+    )
     assert torch.equal(plain["sgd:lr=0.1"].ends, still["sgd:lr=0.1"].ends)
 
 
@@ -262,13 +340,24 @@ def test_rows_are_kicked_by_their_own_gradient() -> None:
 def test_perturbed_descent_on_the_octopus(d: int) -> None:
     """Mean steps of 40 runs by another program: 52, 98.4, 145, 194, 242 at d = 2 ... 6, all within their errors."""
     e = math.e
-    (row,) = [r for r in json.loads((TRUTH / "t4_octopus.json").read_text())["pgd"] if r["d"] == d and r["L"] == e]
+    (row,) = [
+        r
+        for r in json.loads((TRUTH / "t4_octopus.json").read_text())["pgd"]
+        if r["d"] == d and r["L"] == e
+    ]
     f = ls.zoo.load("octopus", dim=d)
     seen = noises.noise(
-        f, f"perturbed:radius={e / 100},threshold={e / 100},interval=1", np.random.SeedSequence(1), torch.device("cpu")
+        f,
+        f"perturbed:radius={e / 100},threshold={e / 100},interval=1",
+        np.random.SeedSequence(1),
+        torch.device("cpu"),
     )
     ensemble = Ensemble(
-        torch.ones(200, d).double(), makers.maker(f"sgd:lr={1 / (4 * e)!r}"), seen.gradients, f.value, seen.move
+        torch.ones(200, d).double(),
+        makers.maker(f"sgd:lr={1 / (4 * e)!r}"),
+        seen.gradients,
+        f.value,
+        seen.move,
     )
     times = torch.full((200,), -1)
     for t in range(1, 600):
@@ -284,7 +373,10 @@ def test_perturbed_descent_on_the_octopus(d: int) -> None:
     ("line", "said"),
     [
         ("perturbed:radius=1,threshold=1", "interval must be a number"),
-        ("perturbed:radius=1,treshold=1,interval=2", "no option 'treshold'. Did you mean 'threshold'"),
+        (
+            "perturbed:radius=1,treshold=1,interval=2",
+            "no option 'treshold'. Did you mean 'threshold'",
+        ),
         ("perturbed:radius=-1,threshold=1,interval=2", "radius must be a number of at least 0"),
         ("perturbed:radius=1,threshold=1,interval=2.5", "whole number"),
         ("perturbd:radius=1", "Did you mean 'perturbed'"),

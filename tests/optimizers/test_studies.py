@@ -38,14 +38,20 @@ def test_octopus_is_exponential_and_polynomial(tmp_path: Path) -> None:
     assert factor.low > 3
     power = study.fits["perturbed gradient descent: power of d"]
     assert 1 < power.value < 2.2
-    assert all(p.value <= m.value for p, m in zip(perturbed.measured, descent.measured, strict=True))
+    assert all(
+        p.value <= m.value for p, m in zip(perturbed.measured, descent.measured, strict=True)
+    )
     last = [m.value for m in perturbed.measured]
-    assert last[3] - last[2] == pytest.approx(last[2] - last[1], rel=0.35)  # as long at each saddle: linear in d
+    assert last[3] - last[2] == pytest.approx(
+        last[2] - last[1], rel=0.35
+    )  # as long at each saddle: linear in d
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("dtype", "L", "held"), [(torch.float32, math.e, 4), (torch.float64, math.e, 5)], ids=["f32", "f64"]
+    ("dtype", "L", "held"),
+    [(torch.float32, math.e, 4), (torch.float64, math.e, 5)],
+    ids=["f32", "f64"],
 )
 def test_underflow_is_named_and_left_out_of_fits(dtype: torch.dtype, L: float, held: int) -> None:
     """Table: float32 never leaves from (e, 4) on, float64 from (e, 5) on."""
@@ -53,7 +59,9 @@ def test_underflow_is_named_and_left_out_of_fits(dtype: torch.dtype, L: float, h
     never = [
         r["d"]
         for r in rows
-        if r["L"] == L and r["dtype"] == str(dtype).removeprefix("torch.") and r["escape_step"] is None
+        if r["L"] == L
+        and r["dtype"] == str(dtype).removeprefix("torch.")
+        and r["escape_step"] is None
     ]
     assert min(never) == held
     study = ls.optimizers.octopus_study((held - 1, held), L=L, runs=4, steps=1_600, dtype=dtype)
@@ -69,12 +77,17 @@ def test_noise_takes_sgd_over_a_barrier() -> None:
     """The exact time, of a table, with the top moved for looking once a step; its slope is that of the barrier."""
     study = ls.optimizers.barrier_study((0.15, 0.2, 0.3), lr=0.02, runs=400, seed=3)
     exact, _ = study.series
-    table = {r["T"]: r["to_saddle"]["mfpt"] for r in json.loads((TRUTH / "t6_kramers.json").read_text())["rows"]}
+    table = {
+        r["T"]: r["to_saddle"]["mfpt"]
+        for r in json.loads((TRUTH / "t6_kramers.json").read_text())["rows"]
+    }
     for x, measured, predicted in zip(exact.x, exact.measured, exact.predicted, strict=True):
         assert predicted is not None
         assert abs(measured.value - predicted) < 4 * measured.error
         if round(1 / x, 6) in table:
-            assert 1 < predicted * 0.02 / table[round(1 / x, 6)] < 1.25  # later by what is not seen between looks
+            assert (
+                1 < predicted * 0.02 / table[round(1 / x, 6)] < 1.25
+            )  # later by what is not seen between looks
 
 
 @pytest.mark.slow
@@ -88,7 +101,9 @@ def test_sgds_own_noise_takes_it_out_of_sharp_minima_first() -> None:
             assert abs(measured.value - predicted) < 4 * measured.error
             assert measured.error < 0.06 * predicted
             if well == 2.0:
-                assert abs(passage(well, -1.0, joint, end, 0.1, B).mean() / predicted - 1) < 4 / math.sqrt(4_000)
+                assert abs(
+                    passage(well, -1.0, joint, end, 0.1, B).mean() / predicted - 1
+                ) < 4 / math.sqrt(4_000)
     sharp, flat = (study.series[k].measured[1].value for k in (2, 0))
     assert sharp < 0.5 * flat  # of one depth
     limit = (
@@ -104,8 +119,13 @@ def passage(well: float, top: float, joint: float, end: float, lr: float, B: flo
     """Steps of 4,000 runs from 0 until x > end."""
     random, x, times = np.random.default_rng(0), np.zeros(4_000), np.zeros(4_000)
     while (inside := x <= end).any():
-        slope, curvature = np.where(x < joint, well * x, top * (x - end)), np.where(x < joint, well, -top)
-        x = np.where(inside, x - lr * (slope + np.sqrt(curvature / B) * random.standard_normal(4_000)), x)
+        slope, curvature = (
+            np.where(x < joint, well * x, top * (x - end)),
+            np.where(x < joint, well, -top),
+        )
+        x = np.where(
+            inside, x - lr * (slope + np.sqrt(curvature / B) * random.standard_normal(4_000)), x
+        )
         times += inside
     return times
 
@@ -116,7 +136,9 @@ def test_plateaus_of_deep_linear_networks() -> None:
     for series in study.series:
         for measured, predicted in zip(series.measured, series.predicted, strict=True):
             assert measured.value == pytest.approx(predicted, rel=0.05)
-    assert study.series[0].predicted[0] == pytest.approx(100 * math.log(1.3 / 1e-3 - 1) / (2 * 1.3))  # closed form
+    assert study.series[0].predicted[0] == pytest.approx(
+        100 * math.log(1.3 / 1e-3 - 1) / (2 * 1.3)
+    )  # closed form
 
 
 @pytest.mark.slow
@@ -138,18 +160,24 @@ def test_optimisers_leave_the_saddles_of_a_network_census() -> None:
         for curvature, measured, predicted, note in zip(
             series.x, series.measured, series.predicted, series.notes, strict=True
         ):
-            print(f"{series.label}: -lambda {curvature:.4f}, measured {measured}, predicted {predicted:.6f}; {note}")
+            print(
+                f"{series.label}: -lambda {curvature:.4f}, measured {measured}, predicted {predicted:.6f}; {note}"
+            )
             assert "12 of 12 left" in note
             assert measured.value == pytest.approx(predicted, rel=0.03)
     with pytest.raises(ValueError, match="no falling direction"):
-        ls.optimizers.saddle_study(ls.zoo.load("double-well", dim=1), [torch.ones(1).double()], ["sgd:lr=0.1"])
+        ls.optimizers.saddle_study(
+            ls.zoo.load("double-well", dim=1), [torch.ones(1).double()], ["sgd:lr=0.1"]
+        )
 
 
 @pytest.mark.slow
 def test_training_settles_at_the_edge_of_stability() -> None:
     """2 / lr for gradient descent, (2 + 2 mu) / lr with momentum: reached from below, within 4 % over the second half."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    model = nn.Sequential(
+        nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)
+    ).double()
     x = torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
     y = torch.sin(2 * math.pi * x) + 0.3 * torch.cos(5 * x)
     f = ls.ModelLandscape(model, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)])
@@ -162,7 +190,9 @@ def test_training_settles_at_the_edge_of_stability() -> None:
         run = study[line]
         assert run.limit == pytest.approx(limit)
         assert float(run.sharpness[0]) < 0.8 * limit
-        print(f"{line}: sharpness / limit {run.late:.4f} ± {run.spread:.4f}, first above at step {run.reached}")
+        print(
+            f"{line}: sharpness / limit {run.late:.4f} ± {run.spread:.4f}, first above at step {run.reached}"
+        )
         assert run.late == pytest.approx(1.0, abs=0.04)
         assert run.reached is not None
     with pytest.raises(ValueError, match="not plain SGD"):
@@ -173,14 +203,18 @@ def test_training_settles_at_the_edge_of_stability() -> None:
 def test_the_heavy_ball_settles_at_its_edge() -> None:
     """3.8 / lr at momentum 0.9, on labels of noise: an easy fit is over before the edge, or jumps from it to a flat minimum."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    model = nn.Sequential(
+        nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)
+    ).double()
     x, y = torch.randn(100, 3, dtype=torch.float64), torch.randn(100, 1, dtype=torch.float64)
     f = ls.ModelLandscape(model, lambda o, t: 0.5 * (o - t).square().mean(), [(x, y)])
     line = "sgd:lr=0.2,momentum=0.9"
     run = ls.optimizers.edge_of_stability(f, f.point(), [line], steps=3_000, every=150)[line]
     assert run.limit == pytest.approx(19.0)
     assert float(run.sharpness[0]) < 0.3 * run.limit
-    print(f"{line}: sharpness / limit {run.late:.4f} ± {run.spread:.4f}, first above at step {run.reached}")
+    print(
+        f"{line}: sharpness / limit {run.late:.4f} ± {run.spread:.4f}, first above at step {run.reached}"
+    )
     assert run.late == pytest.approx(1.0, abs=0.05)
     assert run.reached is not None
 
@@ -188,7 +222,10 @@ def test_the_heavy_ball_settles_at_its_edge() -> None:
 @pytest.mark.parametrize("every", [1, 7])
 def test_a_run_beyond_the_edge_is_kept_and_costs_no_other(every: int, tmp_path: Path) -> None:
     """x^4 from 1: at lr = 1 each step is 1 -> -3 -> 105 ... to overflow; at lr = 0.01 it is the run alone."""
-    f, start = ls.FunctionLandscape(lambda x: x[..., 0] ** 4, dim=1), torch.ones(1, dtype=torch.float64)
+    f, start = (
+        ls.FunctionLandscape(lambda x: x[..., 0] ** 4, dim=1),
+        torch.ones(1, dtype=torch.float64),
+    )
     lines = ["sgd:lr=1.0", "sgd:lr=0.01"]
     ls.optimizers.edge_of_stability(f, start, lines, 28, every).save(tmp_path)
     study = ls.load(tmp_path)
@@ -200,8 +237,12 @@ def test_a_run_beyond_the_edge_is_kept_and_costs_no_other(every: int, tmp_path: 
     beyond = study[lines[0]]
     assert beyond.steps.tolist() == [t for t, _, _ in seen]
     assert beyond.diverged == beyond.steps[-1] + every
-    torch.testing.assert_close(beyond.losses, torch.tensor([v for _, v, _ in seen], dtype=torch.float64))
-    torch.testing.assert_close(beyond.sharpness, torch.tensor([v for _, _, v in seen], dtype=torch.float64))
+    torch.testing.assert_close(
+        beyond.losses, torch.tensor([v for _, v, _ in seen], dtype=torch.float64)
+    )
+    torch.testing.assert_close(
+        beyond.sharpness, torch.tensor([v for _, _, v in seen], dtype=torch.float64)
+    )
     assert math.isnan(beyond.late)
     alone = ls.optimizers.edge_of_stability(f, start, lines[1:], 28, every)[lines[1]]
     assert study[lines[1]].diverged is None

@@ -6,14 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from censuses import SADDLE_EDGES, by_hand, cubic_roots, himmelblau_census, styblinski_census, styblinski_tang
+from censuses import (
+    SADDLE_EDGES,
+    by_hand,
+    cubic_roots,
+    himmelblau_census,
+    styblinski_census,
+    styblinski_tang,
+)
 
 import landscape as ls
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_a_product_joins_minima_that_differ_in_one_coordinate(n: int, dtype: torch.dtype, device: torch.device) -> None:
+def test_a_product_joins_minima_that_differ_in_one_coordinate(
+    n: int, dtype: torch.dtype, device: torch.device
+) -> None:
     """At a pass one coordinate is at its maximum; the minima below it have that coordinate low and high."""
     f, census = styblinski_census(n, dtype=dtype, device=device)
     low, top, high = cubic_roots()
@@ -32,12 +41,18 @@ def test_a_product_joins_minima_that_differ_in_one_coordinate(n: int, dtype: tor
             x[k] = saddle[k]
             torch.testing.assert_close(x, saddle, rtol=0, atol=1e-4)
         assert edge.minimum != edge.other
-    one = {x: float(styblinski_tang(torch.tensor([x], dtype=torch.float64))) for x in (low, top, high)}
+    one = {
+        x: float(styblinski_tang(torch.tensor([x], dtype=torch.float64))) for x in (low, top, high)
+    }
     # the lowest way out of a minimum with k coordinates high leads to the same with k - 1: merges by rising k
     levels = [
-        one[top] + (k - 1) * one[high] + (n - k) * one[low] for k in range(1, n + 1) for _ in range(math.comb(n, k))
+        one[top] + (k - 1) * one[high] + (n - k) * one[low]
+        for k in range(1, n + 1)
+        for _ in range(math.comb(n, k))
     ]
-    assert [m.level for m in tree.merges] == pytest.approx(levels, rel=1e-5 if dtype == torch.float32 else 1e-12)
+    assert [m.level for m in tree.merges] == pytest.approx(
+        levels, rel=1e-5 if dtype == torch.float32 else 1e-12
+    )
 
 
 def test_himmelblau_is_a_ring_of_four_passes(dtype: torch.dtype) -> None:
@@ -47,10 +62,16 @@ def test_himmelblau_is_a_ring_of_four_passes(dtype: torch.dtype) -> None:
     for edge in tree.edges:
         assert edge.minimum is not None
         assert edge.other is not None
-        signs = [tuple(census.points[i].x.sign().int().tolist()) for i in (edge.minimum, edge.other)]
+        signs = [
+            tuple(census.points[i].x.sign().int().tolist()) for i in (edge.minimum, edge.other)
+        ]
         found.append((round(census.points[edge.saddle].value, 2), {*signs}))
     assert found == SADDLE_EDGES
-    assert [round(m.level, 2) for m in tree.merges] == [13.31, 67.72, 104.02]  # the fourth pass joins nothing new
+    assert [round(m.level, 2) for m in tree.merges] == [
+        13.31,
+        67.72,
+        104.02,
+    ]  # the fourth pass joins nothing new
     assert tree.connected
 
 
@@ -59,7 +80,9 @@ def test_a_chain_of_wells_is_joined_by_rising_barriers() -> None:
     zeros = [-3.0, -2.1, -0.8, 0.3, 1.0, 2.4, 3.0]
     coefficients = [1.0]
     for z in zeros:
-        coefficients = [a - z * b for a, b in zip([*coefficients, 0.0], [0.0, *coefficients], strict=True)]
+        coefficients = [
+            a - z * b for a, b in zip([*coefficients, 0.0], [0.0, *coefficients], strict=True)
+        ]
     integral = [c / (7 - k + 1) for k, c in enumerate(coefficients)] + [0.0]
 
     def chain(x: torch.Tensor) -> torch.Tensor:
@@ -77,15 +100,24 @@ def test_a_chain_of_wells_is_joined_by_rising_barriers() -> None:
         assert edge.minimum is not None
         assert edge.other is not None
         k = zeros.index(pytest.approx(place[edge.saddle]))
-        assert sorted([place[edge.minimum], place[edge.other]]) == pytest.approx([zeros[k - 1], zeros[k + 1]])
-    assert [m.level for m in tree.merges] == pytest.approx(sorted(p.value for p in census.points if p.index == 1))
+        assert sorted([place[edge.minimum], place[edge.other]]) == pytest.approx(
+            [zeros[k - 1], zeros[k + 1]]
+        )
+    assert [m.level for m in tree.merges] == pytest.approx(
+        sorted(p.value for p in census.points if p.index == 1)
+    )
 
 
 @pytest.mark.slow
 def test_a_stiff_valley_does_not_lead_astray() -> None:
     """(x^2 - 1)^2 + x / 10 + 2000 (y - sin 3x)^2: the valley winds, and its two ends are the minima."""
     f = ls.FunctionLandscape(
-        lambda x: (x[..., 0] ** 2 - 1) ** 2 + 0.1 * x[..., 0] + 2e3 * (x[..., 1] - (3 * x[..., 0]).sin()) ** 2, 2
+        lambda x: (
+            (x[..., 0] ** 2 - 1) ** 2
+            + 0.1 * x[..., 0]
+            + 2e3 * (x[..., 1] - (3 * x[..., 0]).sin()) ** 2
+        ),
+        2,
     )
     roots = torch.tensor([0.0], dtype=torch.float64)
     xs = []
@@ -102,8 +134,13 @@ def test_a_stiff_valley_does_not_lead_astray() -> None:
 def test_on_a_torus_ends_are_wrapped() -> None:
     f = ls.FunctionLandscape(lambda x: -torch.cos(x).sum(-1), 2, ls.Torus(2 * math.pi))
     points = [[0.0, 0.0], [math.pi, 0.0], [0.0, math.pi], [math.pi, math.pi]]
-    tree = ls.paths.disconnectivity(f, by_hand(f, [torch.tensor(p, dtype=torch.float64) for p in points]))
-    assert [(e.minimum, e.other) for e in tree.edges] == [(0, 0), (0, 0)]  # both sides lead round to the one minimum
+    tree = ls.paths.disconnectivity(
+        f, by_hand(f, [torch.tensor(p, dtype=torch.float64) for p in points])
+    )
+    assert [(e.minimum, e.other) for e in tree.edges] == [
+        (0, 0),
+        (0, 0),
+    ]  # both sides lead round to the one minimum
     assert tree.merges == []
     assert tree.lost == 0
 
@@ -125,7 +162,9 @@ def test_what_is_missing_from_the_list_is_said() -> None:
     assert tree.lost == 2
     assert [m.level for m in tree.merges] == pytest.approx([-24.833834] * 2, abs=1e-6)
     f, census = himmelblau_census()
-    alone = ls.paths.disconnectivity(f, replace(census, points=[p for p in census.points if p.index == 0]))
+    alone = ls.paths.disconnectivity(
+        f, replace(census, points=[p for p in census.points if p.index == 0])
+    )
     assert not alone.connected
     assert len(alone.groups) == 4
     g, _ = styblinski_census(3)
@@ -136,7 +175,11 @@ def test_what_is_missing_from_the_list_is_said() -> None:
 def test_it_travels_with_its_census(tmp_path: Path) -> None:
     f, census = himmelblau_census()
     tree = ls.paths.disconnectivity(f, census)
-    again = ls.load(replace(census, tree=tree, picture=ls.inventory.picture(f, census, 11)).save(tmp_path / "run"))
+    again = ls.load(
+        replace(census, tree=tree, picture=ls.inventory.picture(f, census, 11)).save(
+            tmp_path / "run"
+        )
+    )
     assert again.tree.edges == tree.edges
     assert again.tree.merges == tree.merges
     assert again.picture.values.shape == (11, 11)

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from censuses import HIMMELBLAU, cubic_roots, himmelblau, landscape, mueller_brown, styblinski_tang, table
+from censuses import (
+    HIMMELBLAU,
+    cubic_roots,
+    himmelblau,
+    landscape,
+    mueller_brown,
+    styblinski_tang,
+    table,
+)
 from torch import Tensor, nn
 
 import landscape as ls
@@ -24,7 +32,9 @@ def at(x: Any, dtype: torch.dtype = torch.float64, device: torch.device | str = 
 
 def near(values: list[float], dtype: torch.dtype) -> Any:
     return pytest.approx(
-        values, abs=2e-3 if dtype == torch.float32 else 1e-9, rel=1e-4 if dtype == torch.float32 else 1e-9
+        values,
+        abs=2e-3 if dtype == torch.float32 else 1e-9,
+        rel=1e-4 if dtype == torch.float32 else 1e-9,
     )
 
 
@@ -50,8 +60,12 @@ def check(path: ls.paths.EnergyPath, f: ls.FunctionLandscape) -> None:
 
 
 # the ends of the path, and the saddles by rising value that lie on it
-@pytest.mark.parametrize(("start", "end", "met"), [(0, 1, [0]), (0, 2, [1])], ids=["lowest pass", "second pass"])
-def test_himmelblau(start: int, end: int, met: list[int], dtype: torch.dtype, device: torch.device) -> None:
+@pytest.mark.parametrize(
+    ("start", "end", "met"), [(0, 1, [0]), (0, 2, [1])], ids=["lowest pass", "second pass"]
+)
+def test_himmelblau(
+    start: int, end: int, met: list[int], dtype: torch.dtype, device: torch.device
+) -> None:
     quadrants = [(1, 1), (1, -1), (-1, 1)]
     ends = [next(x for x in MINIMA if (x[0] > 0, x[1] > 0) == (u > 0, v > 0)) for u, v in quadrants]
     f = landscape(himmelblau)
@@ -96,16 +110,22 @@ def test_styblinski_tang_crosses_one_coordinate_at_a_time(n: int) -> None:
     passes = [k * one[high] + one[top] + (n - k - 1) * one[low] for k in range(n)]
     assert [s.value for s in path.stations[::2]] == near(minima, torch.float64)
     assert [s.value for s in path.stations[1::2]] == near(passes, torch.float64)
-    assert path.barrier == pytest.approx((n - 1) * (one[high] - one[low]) + one[top] - one[low], rel=1e-12)
+    assert path.barrier == pytest.approx(
+        (n - 1) * (one[high] - one[low]) + one[top] - one[low], rel=1e-12
+    )
 
 
 def test_a_torus_is_crossed_the_short_way() -> None:
     """Wells of cos 3x at 0 and 4 pi / 3: a step back by a third of the period, over one pass and not over two."""
-    g = ls.FunctionLandscape(lambda x: -torch.cos(3 * x[..., 0]) - torch.cos(x[..., 1]), 2, ls.Torus(2 * math.pi))
+    g = ls.FunctionLandscape(
+        lambda x: -torch.cos(3 * x[..., 0]) - torch.cos(x[..., 1]), 2, ls.Torus(2 * math.pi)
+    )
     path = ls.minimum_energy_path(g, at([0.0, 0.0]), at([4 * math.pi / 3, 0.0]))
     check(path, g)
     assert path.barrier == pytest.approx(2.0, abs=1e-12)
-    assert float(path.arclength[-1]) == pytest.approx(2 * math.pi / 3, rel=1e-2)  # not 4 pi / 3 the other way
+    assert float(path.arclength[-1]) == pytest.approx(
+        2 * math.pi / 3, rel=1e-2
+    )  # not 4 pi / 3 the other way
     assert float(path.points[-1, 0]) == pytest.approx(-2 * math.pi / 3, abs=1e-6)
     assert len(path.stations) == 3
 
@@ -136,13 +156,21 @@ def test_from_one_winding_to_the_other_no_minimum_is_met_twice() -> None:
     path = ls.minimum_energy_path(f, wound, -wound)
     check(path, f)
     assert [s.kind for s in path.stations] == ["minimum", "saddle", "minimum", "saddle", "minimum"]
-    for before, top, after in zip(path.stations[:-2:2], path.stations[1::2], path.stations[2::2], strict=True):
+    for before, top, after in zip(
+        path.stations[:-2:2], path.stations[1::2], path.stations[2::2], strict=True
+    ):
         found = set()
         for side in (1e-3, -1e-3):
             x = top.x + side * top.pairs.vectors[:, 0]
             for _ in range(600):
                 x = x - 0.3 * f.gradient(x)
-            found.add(1 if float((x - before.x).norm()) < 1e-3 else 2 if float((x - after.x).norm()) < 1e-3 else 0)
+            found.add(
+                1
+                if float((x - before.x).norm()) < 1e-3
+                else 2
+                if float((x - after.x).norm()) < 1e-3
+                else 0
+            )
         assert found == {1, 2}
 
 
@@ -223,7 +251,9 @@ def _tent(x: Tensor) -> Tensor:
 @pytest.mark.slow
 def test_a_top_with_a_kink_is_no_saddle() -> None:
     """| |x| - 1 | + y^2 has its pass at a kink, where no Hessian is: the numbers must not claim a saddle."""
-    path = ls.minimum_energy_path(ls.FunctionLandscape(_tent, 2), at([-1.0, 0.0]), at([1.0, 0.0]), max_steps=300)
+    path = ls.minimum_energy_path(
+        ls.FunctionLandscape(_tent, 2), at([-1.0, 0.0]), at([1.0, 0.0]), max_steps=300
+    )
     assert path.stop in (Stop.TOP, Stop.STEPS)
     assert path.barrier == pytest.approx(1.0, abs=1e-3)
 
@@ -263,7 +293,9 @@ def test_bad_arguments_are_named(arguments: Any, options: dict[str, Any], words:
 
 
 def test_not_finite_is_named() -> None:
-    f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 4) ** 2 + (x[..., 0] ** 2 - 1).log() * 0 + x[..., 1] ** 2, 2)
+    f = ls.FunctionLandscape(
+        lambda x: (x[..., 0] ** 2 - 4) ** 2 + (x[..., 0] ** 2 - 1).log() * 0 + x[..., 1] ** 2, 2
+    )
     with pytest.raises(ls.NumericalError, match="on the path"):
         ls.minimum_energy_path(f, at([-2.0, 0.0]), at([2.0, 0.0]))
 
@@ -275,7 +307,11 @@ def _trained(seed: int, dtype: torch.dtype, width: int) -> ls.ModelLandscape:
     y = (X[:, 0] * X[:, 1] + X[:, 2].sin() > 0).long()
     torch.manual_seed(seed)
     model = nn.Sequential(
-        nn.Linear(3, 2 * width), nn.Tanh(), nn.Linear(2 * width, width), nn.Tanh(), nn.Linear(width, 2)
+        nn.Linear(3, 2 * width),
+        nn.Tanh(),
+        nn.Linear(2 * width, width),
+        nn.Tanh(),
+        nn.Linear(width, 2),
     )
     model = model.to(dtype)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-2, weight_decay=2e-2)
@@ -283,12 +319,18 @@ def _trained(seed: int, dtype: torch.dtype, width: int) -> ls.ModelLandscape:
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(X.to(dtype)), y).backward()
         optimizer.step()
-    return ls.ModelLandscape(model, nn.functional.cross_entropy, [(X.to(dtype), y)], l2={"*": 2e-2}, dtype=dtype)
+    return ls.ModelLandscape(
+        model, nn.functional.cross_entropy, [(X.to(dtype), y)], l2={"*": 2e-2}, dtype=dtype
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "dtype"), [(6, torch.float32), (5, torch.float64)], ids=["140-f32", "107-f64"])
-def test_between_two_networks_the_path_is_far_lower_than_the_straight_line(width: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("width", "dtype"), [(6, torch.float32), (5, torch.float64)], ids=["140-f32", "107-f64"]
+)
+def test_between_two_networks_the_path_is_far_lower_than_the_straight_line(
+    width: int, dtype: torch.dtype
+) -> None:
     """Draxler et al. 2018: two seeds. Few steps, so that the path need not have settled; it must say so."""
     f = _trained(0, dtype, width)
     a, b = f.point(), _trained(1, dtype, width).point()
@@ -309,10 +351,15 @@ def test_large_dimensions_go_by_products() -> None:
     stiff = torch.linspace(1, 20, 519, dtype=torch.float64)
 
     def chain(x: Tensor) -> Tensor:
-        return (x[..., 0] ** 2 - 1) ** 2 + (stiff.to(x) * (x[..., 1:] - 0.1 * x[..., :1] ** 2).square()).sum(-1)
+        return (x[..., 0] ** 2 - 1) ** 2 + (
+            stiff.to(x) * (x[..., 1:] - 0.1 * x[..., :1] ** 2).square()
+        ).sum(-1)
 
     f = ls.FunctionLandscape(chain, 520)
-    a, b = torch.full((520,), 0.1, dtype=torch.float64), torch.full((520,), 0.1, dtype=torch.float64)
+    a, b = (
+        torch.full((520,), 0.1, dtype=torch.float64),
+        torch.full((520,), 0.1, dtype=torch.float64),
+    )
     a[0], b[0] = -1.0, 1.0
     path = ls.minimum_energy_path(f, a, b, images=9)
     assert path.stop is Stop.CONVERGED
@@ -353,13 +400,21 @@ def test_no_tensor_is_made_on_the_default_device() -> None:
 @pytest.mark.parametrize("particles", [6, 7])
 def test_clusters_are_laid_over_each_other_before_a_path_is_sought(particles: int) -> None:
     """From the lowest minimum to the others, turned and with their atoms exchanged: every pass is a published one."""
-    f, known = ls.zoo.load("lennard-jones", particles=particles), table(f"lennard_jones_{particles}")["points"]
+    f, known = (
+        ls.zoo.load("lennard-jones", particles=particles),
+        table(f"lennard_jones_{particles}")["points"],
+    )
     minima = sorted((p for p in known if p["index"] == 0), key=lambda p: p["value"])
     passes = [p["value"] for p in known if p["index"] == 1]
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)).Q
+    turn = torch.linalg.qr(
+        torch.randn(3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    ).Q
     for other in minima[1:3]:
         end = (
-            at(other["x"]).reshape(-1, 3)[torch.randperm(particles, generator=torch.Generator().manual_seed(3))] @ turn
+            at(other["x"]).reshape(-1, 3)[
+                torch.randperm(particles, generator=torch.Generator().manual_seed(3))
+            ]
+            @ turn
         ).flatten()
         path = ls.minimum_energy_path(f, at(minima[0]["x"]), end)
         check(path, f)

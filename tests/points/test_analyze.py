@@ -35,7 +35,10 @@ def test_the_report_against_dense_linear_algebra(method: str) -> None:
     assert (point.pairs.values[-4:] - values[-4:]).abs().max() <= point.pairs.bounds[-4:].max()
     assert (point.pairs.values[:3] - values[:3]).abs().max() <= point.pairs.bounds[:3].max()
     truth = float(H.trace())
-    assert report.trace.low <= truth <= report.trace.high or abs(report.trace.value - truth) <= 3 * report.trace.error
+    assert (
+        report.trace.low <= truth <= report.trace.high
+        or abs(report.trace.value - truth) <= 3 * report.trace.error
+    )
     for k in (1, 2, 3):
         moment = report.density.moment(k)
         assert abs(moment.value - float((values**k).mean())) <= 4 * moment.error + 1e-12
@@ -45,7 +48,12 @@ def test_the_report_against_dense_linear_algebra(method: str) -> None:
     assert sum(layer.parameters for layer in report.layers) == f.dim
     assert {layer.name for layer in report.layers} >= {"head", "layer.norm1", "layer.self_attn"}
     for layer in report.layers:
-        own = [i for k, s in f.layout.items() if k.rpartition(".")[0] == layer.name for i in range(s.start, s.stop)]
+        own = [
+            i
+            for k, s in f.layout.items()
+            if k.rpartition(".")[0] == layer.name
+            for i in range(s.start, s.stop)
+        ]
         block = torch.linalg.eigvalsh(H[own][:, own])
         assert layer.gradient_norm == pytest.approx(float(g[own].norm()), rel=1e-10)
         assert abs(layer.largest.value - float(block[-1])) <= layer.largest.bound + 1e-12
@@ -68,7 +76,9 @@ def test_slices_pass_through_the_loss_and_follow_the_parabola() -> None:
         assert float(cut.values[middle]) == pytest.approx(loss, rel=1e-12)
         w = report.point.pairs.vectors[:, column]
         assert float(cut.values[3]) == pytest.approx(float(f.value(x + cut.t[3] * w)), rel=1e-12)
-        assert torch.equal(cut.predicted, report.point.value + cut.slope * cut.t + 0.5 * cut.curvature * cut.t**2)
+        assert torch.equal(
+            cut.predicted, report.point.value + cut.slope * cut.t + 0.5 * cut.curvature * cut.t**2
+        )
 
 
 @pytest.mark.slow
@@ -83,7 +93,9 @@ def test_data_sampling_errors_against_a_bootstrap() -> None:
     H = ls.Hessian(f)
     pairs = ls.eigsh(H, largest=4, smallest=2, tol=1e-8)
     stated = sampling_errors(H, pairs)
-    each = torch.stack([ls.Hessian(ls.ModelLandscape(model, F.cross_entropy, [b])).dense() for b in singles])
+    each = torch.stack(
+        [ls.Hessian(ls.ModelLandscape(model, F.cross_entropy, [b])).dense() for b in singles]
+    )
     rng = np.random.default_rng(0)
     decay = 0.05 * torch.eye(f.dim, dtype=torch.float64)
     replicates = []
@@ -95,7 +107,9 @@ def test_data_sampling_errors_against_a_bootstrap() -> None:
     torch.testing.assert_close(
         stated, bootstrap, rtol=0.25, atol=0
     )  # 400 replicates know a deviation to 4 %, the rest is second order
-    coarse = ls.ModelLandscape(model, F.cross_entropy, list(zip(x.split(8), y.split(8), strict=True)), l2={"*": 0.05})
+    coarse = ls.ModelLandscape(
+        model, F.cross_entropy, list(zip(x.split(8), y.split(8), strict=True)), l2={"*": 0.05}
+    )
     torch.testing.assert_close(
         sampling_errors(ls.Hessian(coarse), pairs), bootstrap, rtol=0.5, atol=0
     )  # 50 batches: 10 % each
@@ -123,10 +137,16 @@ def test_a_report_is_stored_and_comes_back(tmp_path: Path) -> None:
     assert loaded.checks == report.checks
     assert loaded.layers == report.layers
     assert loaded.provenance == report.provenance
-    assert (loaded.provenance.name, loaded.provenance.seed, loaded.notes) == ("my gru", 7, ("a note",))
+    assert (loaded.provenance.name, loaded.provenance.seed, loaded.notes) == (
+        "my gru",
+        7,
+        ("a note",),
+    )
     assert all(torch.equal(v, before[k]) for k, v in net.model.state_dict().items())
     again = ls.analyze(f, seed=7)
-    assert torch.equal(again.point.eigenvalues, report.point.eigenvalues)  # the same seed, the same numbers
+    assert torch.equal(
+        again.point.eigenvalues, report.point.eigenvalues
+    )  # the same seed, the same numbers
     assert again.density.nodes.tolist() == report.density.nodes.tolist()
 
 
@@ -145,9 +165,16 @@ def test_provenance_changes_with_model_and_data() -> None:
 
 
 def test_a_formula_is_analysed_too(dtype: torch.dtype, device: torch.device) -> None:
-    f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 2] ** 4, dim=3, name="saddle")
+    f = ls.FunctionLandscape(
+        lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 2] ** 4, dim=3, name="saddle"
+    )
     report = ls.analyze(f, at=torch.zeros(3, dtype=dtype, device=device))
-    assert (report.name, report.point.kind, report.point.index, report.point.nullity) == ("saddle", "saddle", 1, 1)
+    assert (report.name, report.point.kind, report.point.index, report.point.nullity) == (
+        "saddle",
+        "saddle",
+        1,
+        1,
+    )
     assert report.layers == ()
     assert any("way down" in line for line in report.advice)
 
@@ -200,8 +227,12 @@ def test_a_polished_point_is_stationary_and_the_model_stays(method: str, tmp_pat
     assert report.point.kind in ("minimum", "saddle")
     assert polish.outcome.name == "STATIONARY"
     assert polish.distance == pytest.approx(float((report.point.x - before).norm()), rel=1e-9)
-    assert polish.relative_distance == pytest.approx(polish.distance / float(before.norm()), rel=1e-9)
-    assert (polish.value_before, polish.gradient_norm_before) == pytest.approx((value, slope), rel=1e-9)
+    assert polish.relative_distance == pytest.approx(
+        polish.distance / float(before.norm()), rel=1e-9
+    )
+    assert (polish.value_before, polish.gradient_norm_before) == pytest.approx(
+        (value, slope), rel=1e-9
+    )
     assert polish.value == report.point.value == pytest.approx(float(f.value(report.point.x)))
     assert polish.gradient_norm < 1e-10 < slope
     loaded = ls.load(report.save(tmp_path / "run"))

@@ -27,7 +27,15 @@ def found(
 
 def test_a_smooth_net_passes_everything() -> None:
     result = found(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double())
-    assert list(result) == ["finite", "determinism", "kernels", "symmetry", "dropout", "batch-norm", "kinks"]
+    assert list(result) == [
+        "finite",
+        "determinism",
+        "kernels",
+        "symmetry",
+        "dropout",
+        "batch-norm",
+        "kinks",
+    ]
     assert all(c.status is Status.OK for c in result.values())
 
 
@@ -54,7 +62,9 @@ def test_kinks_of_formulas(name: str, at: float, dtype: torch.dtype) -> None:
         lambda x: x.sum(-1),
     ],
 )
-def test_degenerate_points_of_smooth_formulas_are_no_kinks(formula: Any, dtype: torch.dtype) -> None:
+def test_degenerate_points_of_smooth_formulas_are_no_kinks(
+    formula: Any, dtype: torch.dtype
+) -> None:
     for x in (torch.zeros(3, dtype=dtype), torch.tensor([0.1, -1.0, 0.5], dtype=dtype)):
         assert checks.kinks(ls.FunctionLandscape(formula, 3), x).status is Status.OK
 
@@ -112,7 +122,9 @@ def test_batch_norm_in_train_mode_and_after_dropout() -> None:
     assert found(plain, mode="train")["batch-norm"].status is Status.WARNING
     assert "variance shift" in found(after)["batch-norm"].message
     assert "jitter" in found(after, mode="train")["batch-norm"].message
-    no_statistics = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3))
+    no_statistics = nn.Sequential(
+        nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3)
+    )
     assert found(no_statistics)["batch-norm"].status is Status.WARNING
 
 
@@ -125,7 +137,9 @@ class Noisy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        return self.linear(x) + (0.01 * self.calls * torch.arange(3) if self.own else 0.1 * torch.randn(3))
+        return self.linear(x) + (
+            0.01 * self.calls * torch.arange(3) if self.own else 0.1 * torch.randn(3)
+        )
 
 
 def test_random_losses_are_reported() -> None:
@@ -136,7 +150,9 @@ def test_random_losses_are_reported() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["attention", "fused-attention", "encoder", "gru", "lstm", "weight-norm"])
+@pytest.mark.parametrize(
+    "kind", ["attention", "fused-attention", "encoder", "gru", "lstm", "weight-norm"]
+)
 def test_switched_kernels_are_reported(kind: str) -> None:
     net = problem(kind)
     kernels = found(net.model, net.loss, net.batches(8))["kernels"]
@@ -147,7 +163,9 @@ def test_switched_kernels_are_reported(kind: str) -> None:
 def test_a_wrong_second_derivative_shows_as_asymmetry(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3))
     assert found(model)["symmetry"].status is Status.OK
-    monkeypatch.setattr("landscape.landscapes.kernels.replaced", lambda model: [])  # torch's own fused kernel
+    monkeypatch.setattr(
+        "landscape.landscapes.kernels.replaced", lambda model: []
+    )  # torch's own fused kernel
     wrong = found(model)
     assert wrong["symmetry"].status is Status.WARNING or wrong["kinks"].status is Status.WARNING
 
@@ -169,5 +187,7 @@ def test_not_finite_names_the_batch_or_the_parameter() -> None:
     with pytest.raises(ls.NumericalError, match=r"buffer 1\.running_var"):
         found(model)
     masked = nn.Linear(4, 3)
-    masked.register_buffer("causal", torch.full((3, 3), -torch.inf).triu(1))  # as attention masks have it
+    masked.register_buffer(
+        "causal", torch.full((3, 3), -torch.inf).triu(1)
+    )  # as attention masks have it
     assert found(masked)["finite"].status is Status.OK

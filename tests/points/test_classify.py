@@ -96,7 +96,9 @@ def diagonal(values: Tensor) -> ls.FunctionLandscape:
     ],
     ids=["tiny", "tiny thrice", "twentyfold", "cluster", "zeros", "one and zeros", "none"],
 )  # fmt: skip
-def test_lanczos_counts_on_chosen_spectra(low: list[float], index: int, nullity: int, seed: int) -> None:
+def test_lanczos_counts_on_chosen_spectra(
+    low: list[float], index: int, nullity: int, seed: int
+) -> None:
     n = 4_000
     bulk = torch.linspace(1, 1e3, n - len(low), dtype=torch.float64)
     f = diagonal(torch.cat([torch.tensor(low, dtype=torch.float64), bulk]))
@@ -121,7 +123,10 @@ def test_a_tiny_negative_value_in_twenty_thousand() -> None:
 @pytest.mark.slow
 def test_an_index_beyond_what_is_followed_is_bounded() -> None:
     values = torch.cat(
-        [-torch.linspace(1, 2, 2_000, dtype=torch.float64), torch.linspace(1, 3, 2_000, dtype=torch.float64)]
+        [
+            -torch.linspace(1, 2, 2_000, dtype=torch.float64),
+            torch.linspace(1, 3, 2_000, dtype=torch.float64),
+        ]
     )
     point = ls.classify(diagonal(values), torch.zeros(4_000, dtype=torch.float64))
     low, high = point.index_bounds
@@ -139,14 +144,21 @@ def test_a_budget_too_small_is_inconclusive_not_a_guess() -> None:
     assert point.index_bounds[0] == 0
 
 
-CASES = [(kind, seed, dtype) for kind in KINDS for seed in range(8) for dtype in (torch.float64, torch.float32)]
+CASES = [
+    (kind, seed, dtype)
+    for kind in KINDS
+    for seed in range(8)
+    for dtype in (torch.float64, torch.float32)
+]
 
 
 @pytest.fixture(scope="module")
 def ratios() -> Any:
     found: list[float] = []
     yield found
-    print(f"\n{len(found)} networks against dense float64 spectra: worst |error| / bound {max(found, default=0):.2f}")
+    print(
+        f"\n{len(found)} networks against dense float64 spectra: worst |error| / bound {max(found, default=0):.2f}"
+    )
 
 
 @pytest.mark.slow
@@ -159,11 +171,21 @@ def test_networks_against_dense_spectra(kind: str, ratios: list[float]) -> None:
         A = torch.autograd.functional.hessian(objective, at, vectorize=kind != "group-norm")
         truth = torch.linalg.eigvalsh(0.5 * (A + A.T))
         for dtype in (torch.float64, torch.float32):
-            f = ls.ModelLandscape(net.model, net.loss, net.batches(7), l2=net.l2 or None, dtype=dtype)
-            point = ls.classify(f, method="lanczos" if seed == 7 else "dense", largest=6, smallest=6, max_products=300)
+            f = ls.ModelLandscape(
+                net.model, net.loss, net.batches(7), l2=net.l2 or None, dtype=dtype
+            )
+            point = ls.classify(
+                f,
+                method="lanczos" if seed == 7 else "dense",
+                largest=6,
+                smallest=6,
+                max_products=300,
+            )
             k, values = point.pairs.smallest, point.eigenvalues
             expected = (
-                truth if len(values) == len(truth) else torch.cat([truth[:k], truth[len(truth) - len(values) + k :]])
+                truth
+                if len(values) == len(truth)
+                else torch.cat([truth[:k], truth[len(truth) - len(values) + k :]])
             )
             bounds = point.uncertainty if point.method == "dense" else point.pairs.bounds
             ratios.append(float(((values - expected).abs() / bounds).max()))
@@ -200,7 +222,9 @@ def test_not_finite_is_named() -> None:
 
 def spread(zeros: int, small: int, size: float, others: int) -> Tensor:
     """Zeros, one small eigenvalue repeated, and a spectrum from 1 to 2."""
-    return torch.cat([torch.zeros(zeros), torch.full((small,), size), torch.linspace(1, 2, others)]).double()
+    return torch.cat(
+        [torch.zeros(zeros), torch.full((small,), size), torch.linspace(1, 2, others)]
+    ).double()
 
 
 @pytest.mark.slow
@@ -208,16 +232,22 @@ def spread(zeros: int, small: int, size: float, others: int) -> Tensor:
 def test_a_cluster_beside_zero_is_neither_zero_nor_negative(seed: int) -> None:
     values = spread(1, 12, 1e-6, 285)
     assert ls.eigsh(torch.diag(values), 10, 10, tol=1e-7, seed=seed).negative_at_least == 0
-    point = ls.classify(diagonal(values), torch.zeros(298, dtype=torch.float64), "lanczos", seed=seed)
+    point = ls.classify(
+        diagonal(values), torch.zeros(298, dtype=torch.float64), "lanczos", seed=seed
+    )
     assert (point.kind, point.index, point.nullity) == ("degenerate", 0, 1)
 
 
 @pytest.mark.slow
 def test_more_zeros_than_are_computed() -> None:
-    flat = ls.classify(diagonal(spread(195, 0, 1.0, 5)), torch.zeros(200, dtype=torch.float64), "lanczos")
+    flat = ls.classify(
+        diagonal(spread(195, 0, 1.0, 5)), torch.zeros(200, dtype=torch.float64), "lanczos"
+    )
     assert (flat.kind, flat.index, flat.nullity) == ("degenerate", 0, None)
     assert "how many eigenvalues are zero is not known" in " ".join(flat.reasons)
-    some = ls.classify(diagonal(spread(15, 0, 1.0, 185)), torch.zeros(200, dtype=torch.float64), "lanczos")
+    some = ls.classify(
+        diagonal(spread(15, 0, 1.0, 185)), torch.zeros(200, dtype=torch.float64), "lanczos"
+    )
     assert (some.kind, some.index, some.nullity) == ("degenerate", 0, 15)
     none = ls.classify(diagonal(torch.zeros(200)), torch.zeros(200, dtype=torch.float64), "lanczos")
     assert (none.kind, none.index, none.nullity) == ("plateau", 0, 200)
@@ -254,10 +284,14 @@ def curved_valley(x: Tensor) -> Tensor:
     ],
     ids=["curved", "far", "wedge", "widening", "ring", "quartic", "cubic"],
 )
-def test_higher_order_in_any_coordinates(formula: Any, point: list[float], words: str, scale: float) -> None:
+def test_higher_order_in_any_coordinates(
+    formula: Any, point: list[float], words: str, scale: float
+) -> None:
     """What is zero is rounding in turned coordinates; none of it is a rise or fall."""
     for seed in range(5):
-        Q = torch.linalg.qr(torch.randn(2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))[0]
+        Q = torch.linalg.qr(
+            torch.randn(2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        )[0]
         turned = ls.FunctionLandscape(lambda x, Q=Q: scale * formula(x @ Q.T), 2)
         found = ls.classify(turned, Q.T @ torch.tensor(point, dtype=torch.float64))
         assert found.kind == "degenerate"

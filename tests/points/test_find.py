@@ -43,7 +43,9 @@ def uphill(x: Tensor) -> Tensor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["newton-mr", "gradient-norm"])
-def test_himmelblaus_nine_points(method: str, route: str, dtype: torch.dtype, device: torch.device) -> None:
+def test_himmelblaus_nine_points(
+    method: str, route: str, dtype: torch.dtype, device: torch.device
+) -> None:
     f = ls.FunctionLandscape(himmelblau, 2, ls.Box(-5.0, 5.0))
     for a, b, index in HIMMELBLAU:
         start = torch.tensor([a + 0.1, b - 0.08], dtype=dtype, device=device)
@@ -81,7 +83,9 @@ def test_a_minimum_is_left_for_the_saddle_that_is_asked_for() -> None:
 def test_only_minima_attract_saddle_free_steps(route: str) -> None:
     f = ls.FunctionLandscape(himmelblau, 2, ls.Box(-5.0, 5.0))
     for a, b, index in HIMMELBLAU:
-        found = ls.find_stationary(f, torch.tensor([a + 1e-3, b + 2e-3], dtype=torch.float64), "saddle-free")
+        found = ls.find_stationary(
+            f, torch.tensor([a + 1e-3, b + 2e-3], dtype=torch.float64), "saddle-free"
+        )
         assert (found.outcome, found.kind) == (Outcome.STATIONARY, "minimum")
         assert found.value <= found.start_value
         assert (found.distance < 0.01) == (index == 0)
@@ -92,7 +96,9 @@ def test_a_start_that_is_stationary_stays(method: str) -> None:
     f = ls.FunctionLandscape(himmelblau, 2, ls.Box(-5.0, 5.0))
     found = ls.find_stationary(f, torch.tensor([3.0, 2.0], dtype=torch.float64), method)
     assert (found.distance, found.search_products, found.iterations) == (0.0, 0, 0)
-    again = ls.find_stationary(f, ls.find_stationary(f, torch.tensor([0.0, 3.0], dtype=torch.float64)).x, method)
+    again = ls.find_stationary(
+        f, ls.find_stationary(f, torch.tensor([0.0, 3.0], dtype=torch.float64)).x, method
+    )
     assert again.iterations <= 2
     assert again.distance < 1e-12
     assert again.kind == "saddle" or method == "saddle-free"
@@ -116,12 +122,16 @@ def test_a_search_without_end_is_named() -> None:
     found = ls.find_stationary(away, torch.tensor([3.0, 2.0], dtype=torch.float64))
     assert found.outcome is Outcome.DIVERGED
     short = ls.find_stationary(
-        ls.FunctionLandscape(lambda x: (x**4).sum(-1), 3), torch.ones(3, dtype=torch.float64), max_products=12
+        ls.FunctionLandscape(lambda x: (x**4).sum(-1), 3),
+        torch.ones(3, dtype=torch.float64),
+        max_products=12,
     )
     assert short.outcome is Outcome.BUDGET
     assert short.search_products <= 12 + 3
     loose = ls.find_stationary(
-        ls.FunctionLandscape(lambda x: (x**4).sum(-1), 3), torch.ones(3, dtype=torch.float64), tol=1e-3
+        ls.FunctionLandscape(lambda x: (x**4).sum(-1), 3),
+        torch.ones(3, dtype=torch.float64),
+        tol=1e-3,
     )
     assert loose.outcome is Outcome.TOLERANCE
     assert loose.gradient_norm <= 1e-3 * loose.start_gradient_norm
@@ -133,7 +143,9 @@ def test_eigenvectors_on_a_sphere(route: str, dtype: torch.dtype, device: torch.
     Q, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))
     values = torch.tensor([-1.0, 0.5, 1.0, 2.5, 4.0], dtype=torch.float64)
     A = (Q * values) @ Q.T
-    f = ls.FunctionLandscape(lambda x: torch.einsum("...i,ij,...j->...", x, A.to(x), x), 5, ls.Sphere())
+    f = ls.FunctionLandscape(
+        lambda x: torch.einsum("...i,ij,...j->...", x, A.to(x), x), 5, ls.Sphere()
+    )
     start = torch.randn(5, dtype=torch.float64).to(device, dtype)
     accuracy = 1e-4 if dtype == torch.float32 else 1e-9
     for k in range(5):
@@ -168,7 +180,9 @@ def test_symmetric_directions_make_no_steps() -> None:
         turn = torch.stack([-x[1], x[0], -x[3], x[2]])
         return torch.stack([x.new_tensor([1, 0, 1, 0]), x.new_tensor([0, 1, 0, 1]), turn], dim=1)
 
-    symmetry = ls.landscapes.Symmetry(lambda x: ((x[..., :2] - x[..., 2:]) ** 2).sum(-1, keepdim=True), directions)
+    symmetry = ls.landscapes.Symmetry(
+        lambda x: ((x[..., :2] - x[..., 2:]) ** 2).sum(-1, keepdim=True), directions
+    )
     f = ls.FunctionLandscape(energy, 4, symmetry=symmetry)
     start = torch.tensor([0.3, 0.1, 1.1, 0.9], dtype=torch.float64)
     for method in METHODS:
@@ -193,14 +207,20 @@ def test_a_deep_linear_net_has_its_saddle_at_the_origin(route: str) -> None:
     assert float(found.x.abs().max()) < 1e-9
     assert found.value == pytest.approx(2.5)
     low = ls.find_stationary(f, torch.randn(8, dtype=torch.float64), "saddle-free")
-    assert low.value == pytest.approx(0, abs=1e-12)  # no local minimum but the global ones (Kawaguchi 2016)
+    assert low.value == pytest.approx(
+        0, abs=1e-12
+    )  # no local minimum but the global ones (Kawaguchi 2016)
 
 
-def small(dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[ls.ModelLandscape, nn.Module]:
+def small(
+    dtype: torch.dtype, device: torch.device | str = "cpu"
+) -> tuple[ls.ModelLandscape, nn.Module]:
     torch.manual_seed(3)
     x = torch.randn(40, 4, dtype=torch.float64)
     y = (x[:, 0] * x[:, 1] > 0).long()
-    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 2, bias=False)).double()
+    model = nn.Sequential(
+        nn.Linear(4, 4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 2, bias=False)
+    ).double()
     batches = [(x[:25], y[:25]), (x[25:], y[25:])]
     return ls.ModelLandscape(
         model, nn.functional.cross_entropy, batches, l2={"*": 0.02}, dtype=dtype, device=device
@@ -209,7 +229,9 @@ def small(dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[ls.Mo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["newton-mr", "saddle-free", "eigenvector-following"])
-def test_a_small_network_to_rounding(method: str, route: str, dtype: torch.dtype, device: torch.device) -> None:
+def test_a_small_network_to_rounding(
+    method: str, route: str, dtype: torch.dtype, device: torch.device
+) -> None:
     if route == "matrix-free" and dtype == torch.float32 and method != "newton-mr":
         pytest.skip("seconds more, and the same code")
     f, model = small(dtype, device)
@@ -221,7 +243,9 @@ def test_a_small_network_to_rounding(method: str, route: str, dtype: torch.dtype
     assert found.index == {"saddle-free": 0, "eigenvector-following": 1}.get(method, found.index)
     again, _ = small(torch.float64)
     x = found.x.detach().cpu().double()
-    slope = again.gradient(x)  # the point is stationary for the landscape in float64, as far as the dtype can tell
+    slope = again.gradient(
+        x
+    )  # the point is stationary for the landscape in float64, as far as the dtype can tell
     assert float(slope.norm()) < (1e-3 if dtype == torch.float32 else 1e-12)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -248,7 +272,9 @@ def test_ctrl_c_leaves_the_model() -> None:
 def test_the_same_seed_finds_the_same() -> None:
     f = ls.FunctionLandscape(tang, 4, ls.Box(-5.0, 5.0))
     start = torch.tensor([0.4, -0.3, 0.9, -0.8], dtype=torch.float64)
-    a, b = (ls.find_stationary(f, start, "eigenvector-following", index=2, seed=5) for _ in range(2))
+    a, b = (
+        ls.find_stationary(f, start, "eigenvector-following", index=2, seed=5) for _ in range(2)
+    )
     assert torch.equal(a.x, b.x)
     assert a.search_products == b.search_products
 
@@ -260,7 +286,11 @@ def test_a_found_point_is_a_stationary_point_and_is_stored(tmp_path: Path) -> No
     assert isinstance(found, ls.points.StationaryPoint)
     loaded = ls.load(ls.results.save(found, tmp_path / "point"))
     assert isinstance(loaded, ls.points.FoundPoint)
-    assert (loaded.outcome, loaded.kind, loaded.distance) == (found.outcome, found.kind, found.distance)
+    assert (loaded.outcome, loaded.kind, loaded.distance) == (
+        found.outcome,
+        found.kind,
+        found.distance,
+    )
     x = found.x.clone()
     assert torch.equal(loaded.x, x)
     assert float(grad(himmelblau)(x).norm()) == pytest.approx(found.gradient_norm)
@@ -289,7 +319,9 @@ def test_bad_arguments_are_told_in_a_line() -> None:
     with pytest.raises(ls.NumericalError, match="loss at the start"):
         ls.find_stationary(broken, x)
     with pytest.raises(ls.NumericalError, match="gradient norm at the start"):
-        ls.find_stationary(ls.FunctionLandscape(lambda x: x.abs().sqrt().sum(-1), 2), torch.zeros(2))
+        ls.find_stationary(
+            ls.FunctionLandscape(lambda x: x.abs().sqrt().sum(-1), 2), torch.zeros(2)
+        )
 
 
 def test_nothing_is_made_on_the_default_device(route: str) -> None:

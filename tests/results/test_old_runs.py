@@ -14,7 +14,9 @@ from landscape_cli.main import main
 import landscape as ls
 from landscape.results import Bounded, kinds, store
 
-RUNS = sorted(p.parent for p in (Path(__file__).parents[1] / "fixed" / "runs").glob("*/result.json"))
+RUNS = sorted(
+    p.parent for p in (Path(__file__).parents[1] / "fixed" / "runs").glob("*/result.json")
+)
 COMMANDS = [run for run in RUNS if (run / "config.toml").exists()]
 MOVED = {"name", "notes"}  # since then said once, in the provenance
 
@@ -51,7 +53,9 @@ def numbers(stored: Any, found: Any, arrays: Any, path: str = "") -> int:
         if key == "provenance" and value is None:
             continue
         if key in MOVED and isinstance(found, ls.results.Result):
-            assert list(getattr(found, key)) == (list(value) if isinstance(value, str) else [*value["items"]]), path
+            assert list(getattr(found, key)) == (
+                list(value) if isinstance(value, str) else [*value["items"]]
+            ), path
             continue
         count += numbers(value, getattr(found, key), arrays, f"{path}.{key}")
     return count

@@ -62,7 +62,9 @@ def test_saving_again_replaces_and_leaves_no_litter(tmp_path: Path) -> None:
     assert len(list((tmp_path / "arrays").iterdir())) == 1
 
 
-def test_a_crash_while_saving_keeps_the_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_while_saving_keeps_the_earlier_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ls.results.save(Everything(torch.zeros(4), "first"), tmp_path)
     with pytest.raises(TypeError, match=r"result\.b is a set"):
         ls.results.save(Everything(torch.ones(4), {1}), tmp_path)
@@ -96,7 +98,10 @@ def test_files_get_ordinary_permissions(tmp_path: Path) -> None:
         (lambda p: (p / "result.json").write_text("{"), "cannot be read as JSON"),
         (lambda p: (p / "result.json").write_bytes(b"\xff\xfe"), "cannot be read as JSON"),
         (lambda p: (p / "result.json").write_text("[1]"), "not a stored result"),
-        (lambda p: (p / "result.json").write_text('{"schema": 99, "result": 1}'), "update torch-landscape"),
+        (
+            lambda p: (p / "result.json").write_text('{"schema": 99, "result": 1}'),
+            "update torch-landscape",
+        ),
         (lambda p: next((p / "arrays").iterdir()).unlink(), "damaged"),
         (lambda p: next((p / "arrays").iterdir()).write_bytes(b"PK"), "damaged"),
         (lambda p: _edit(p, "everything", "nothing"), "damaged"),

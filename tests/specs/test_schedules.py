@@ -10,7 +10,9 @@ import pytest
 import landscape as ls
 from landscape.specs.schedules import factor
 
-ROWS = json.loads((Path(__file__).parents[1] / "truth/dynamics/t9_schedulers.json").read_text())["rows"]
+ROWS = json.loads((Path(__file__).parents[1] / "truth/dynamics/t9_schedulers.json").read_text())[
+    "rows"
+]
 
 
 def spec(name: str, kwargs: dict[str, Any]) -> str:
@@ -25,7 +27,9 @@ def spec(name: str, kwargs: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: spec(row["scheduler"], row["kwargs"]))
 def test_curves_are_the_formulas(row: dict[str, Any]) -> None:
-    found = ls.schedule_curve(spec(row["scheduler"], row["kwargs"]), row["base_lr"], 30, row["losses"])
+    found = ls.schedule_curve(
+        spec(row["scheduler"], row["kwargs"]), row["base_lr"], 30, row["losses"]
+    )
     assert found.tolist() == pytest.approx(row["lr"], rel=1e-13, abs=1e-15)
 
 
@@ -36,7 +40,9 @@ def test_chained_schedulers_multiply() -> None:
 
 def test_three_in_a_row() -> None:
     found = ls.schedule_curve(
-        "ConstantLR:factor=0.5,total_iters=99 |2| ExponentialLR:gamma=0.5 |3| StepLR:step_size=9", 1.0, 7
+        "ConstantLR:factor=0.5,total_iters=99 |2| ExponentialLR:gamma=0.5 |3| StepLR:step_size=9",
+        1.0,
+        7,
     )
     assert found.tolist()[:2] == [0.5, 0.5]
     assert found[3] / found[2] == pytest.approx(0.5)
@@ -44,16 +50,22 @@ def test_three_in_a_row() -> None:
 
 
 def test_expressions_in_t() -> None:
-    assert factor("0.5*(1+cos(pi*t/10)) if t < 10 else 0")(4) == pytest.approx(0.5 * (1 + math.cos(0.4 * math.pi)))
+    assert factor("0.5*(1+cos(pi*t/10)) if t < 10 else 0")(4) == pytest.approx(
+        0.5 * (1 + math.cos(0.4 * math.pi))
+    )
     assert factor("max(0.1, -t // 3)")(5) == pytest.approx(0.1)
 
 
 def test_a_sum_in_brackets_is_no_chain() -> None:
-    found = ls.schedule_curve("LambdaLR:lr_lambda=1 / (1 + t) + StepLR:step_size=2,gamma=0.5", 1.0, 2)
+    found = ls.schedule_curve(
+        "LambdaLR:lr_lambda=1 / (1 + t) + StepLR:step_size=2,gamma=0.5", 1.0, 2
+    )
     assert found.tolist() == pytest.approx([1.0, 0.5])
 
 
-@pytest.mark.parametrize("text", ["1/t", "1/(t-3)", "log(t)", "(t-2)**0.5", "10.0**t**t**t", "9**9**9**9**9"])
+@pytest.mark.parametrize(
+    "text", ["1/t", "1/(t-3)", "log(t)", "(t-2)**0.5", "10.0**t**t**t", "9**9**9**9**9"]
+)
 def test_an_expression_without_a_value_is_named_with_its_t(text: str) -> None:
     with pytest.raises(ValueError, match=r"has no (finite )?value at t = [0-4]"):
         ls.schedule_curve(f"LambdaLR:lr_lambda={text}", 0.1, 8)

@@ -12,13 +12,20 @@ from landscape.surfaces.directions import normalised
 
 
 def _formula() -> ls.FunctionLandscape:
-    return ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - 3 * x[..., 1] ** 2 + x[..., 0] * x[..., 2] ** 3, 3)
+    return ls.FunctionLandscape(
+        lambda x: x[..., 0] ** 2 - 3 * x[..., 1] ** 2 + x[..., 0] * x[..., 2] ** 3, 3
+    )
 
 
 def _net(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
     generator = torch.Generator().manual_seed(3)
     model = nn.Sequential(
-        nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.Tanh(), nn.ConvTranspose2d(3, 4, 2), nn.Flatten(), nn.Linear(36, 2)
+        nn.Conv2d(1, 3, 2),
+        nn.BatchNorm2d(3),
+        nn.Tanh(),
+        nn.ConvTranspose2d(3, 4, 2),
+        nn.Flatten(),
+        nn.Linear(36, 2),
     ).to(device, dtype)
     with torch.no_grad():
         for p in model.parameters():
@@ -50,7 +57,9 @@ def _by_definition(f: ls.ModelLandscape, x: Tensor, d: Tensor) -> Tensor:
 def test_filters_have_the_norms_of_the_weights(dtype: torch.dtype, device: torch.device) -> None:
     f = _net(dtype, device)
     x = f.point()
-    d = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device, dtype)
+    d = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
+        device, dtype
+    )
     torch.testing.assert_close(normalised(f, x, d, "filter"), _by_definition(f, x, d))
     kept = normalised(f, x, d, "filter", biases=True)
     bias = f.layout["5.bias"]
@@ -97,7 +106,9 @@ def _sentences(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
 def test_filters_of_sentences(dtype: torch.dtype, device: torch.device, biases: bool) -> None:
     f = _sentences(dtype, device)
     x = f.point()
-    d = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device, dtype)
+    d = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
+        device, dtype
+    )
     made = normalised(f, x, d, "filter", biases=biases)
     assert "head.weight" not in f.layout  # one parameter with two names moves once
     for name, p in f.model.named_parameters():
@@ -109,13 +120,17 @@ def test_filters_of_sentences(dtype: torch.dtype, device: torch.device, biases: 
             rows = [part * b.norm() / part.norm() for part, b in blocks]
             expected = torch.cat([torch.stack(rows[:3], dim=1), torch.stack(rows[3:], dim=1)])
         else:
-            expected = torch.stack([part * b.norm() / part.norm() for part, b in zip(g, w, strict=True)])
+            expected = torch.stack(
+                [part * b.norm() / part.norm() for part, b in zip(g, w, strict=True)]
+            )
         torch.testing.assert_close(seen, expected, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_a_slope_of_one_dimension_has_no_filter() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.PReLU(3), nn.Linear(3, 1)).double()
-    f = ls.ModelLandscape(model, nn.MSELoss(), [(torch.ones(4, 2).double(), torch.zeros(4, 1).double())])
+    f = ls.ModelLandscape(
+        model, nn.MSELoss(), [(torch.ones(4, 2).double(), torch.zeros(4, 1).double())]
+    )
     u = normalised(f, f.point(), torch.ones(f.dim).double(), "filter")
     zero = {name for name, where in f.layout.items() if not u[where].any()}
     assert zero == {"0.bias", "1.weight", "2.bias"}
@@ -134,7 +149,10 @@ def test_values_are_those_of_the_points(dtype: torch.dtype, device: torch.device
 
 def test_given_directions_are_normalised_not_orthogonalised() -> None:
     f, x = _formula(), torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
-    u, v = torch.tensor([3.0, 0, 0], dtype=torch.float64), torch.tensor([1.0, 1.0, 0], dtype=torch.float64)
+    u, v = (
+        torch.tensor([3.0, 0, 0], dtype=torch.float64),
+        torch.tensor([1.0, 1.0, 0], dtype=torch.float64),
+    )
     s = ls.surface(f, x, (u, v), resolution=3)
     torch.testing.assert_close(s.directions[0], u / 3)
     torch.testing.assert_close(s.directions[1], v / 2**0.5)
@@ -152,7 +170,9 @@ def test_eigenvectors_and_principal_axes() -> None:
     assert s.outside is not None
     assert s.trajectory is not None
     torch.testing.assert_close(s.outside, torch.tensor([0, 0, 1.0], dtype=torch.float64))
-    torch.testing.assert_close(s.trajectory.abs()[:2], torch.tensor([[4.0, 0], [0, 3.0]], dtype=torch.float64))
+    torch.testing.assert_close(
+        s.trajectory.abs()[:2], torch.tensor([[4.0, 0], [0, 3.0]], dtype=torch.float64)
+    )
 
 
 def test_a_finer_surface_reuses_cells() -> None:
@@ -167,7 +187,9 @@ def test_a_finer_surface_reuses_cells() -> None:
     coarse = ls.surface(f, x, resolution=26)
     seen = 0
     fine = ls.surface(f, x, resolution=51, known=coarse)
-    assert seen == 51**2 - 26**2 + 1  # one cell is computed again, to see whether the landscape is the same
+    assert (
+        seen == 51**2 - 26**2 + 1
+    )  # one cell is computed again, to see whether the landscape is the same
     assert fine.reused == 26**2
     torch.testing.assert_close(fine.values, ls.surface(f, x, resolution=51).values)
     with pytest.raises(ValueError, match="known"):
@@ -199,7 +221,9 @@ def test_the_centre_has_the_hessians_curvature() -> None:
 
     def plain(x: Tensor) -> Tensor:
         parts = {name: x[where].reshape(names[name].shape) for name, where in f.layout.items()}
-        return nn.functional.cross_entropy(torch.func.functional_call(f.model, parts, inputs), target)
+        return nn.functional.cross_entropy(
+            torch.func.functional_call(f.model, parts, inputs), target
+        )
 
     H = torch.func.hessian(plain)(x)
     truth = torch.stack([d @ H @ d for d in s.directions])
@@ -216,19 +240,27 @@ def _trained(dtype: torch.dtype, device: torch.device) -> ls.ModelLandscape:
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
-    inputs, target = torch.tensor(digits.data / 16, dtype=torch.float32), torch.tensor(digits.target)
+    inputs, target = (
+        torch.tensor(digits.data / 16, dtype=torch.float32),
+        torch.tensor(digits.target),
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(inputs), target).backward()
         optimizer.step()
     model.to(device, dtype)
-    batches = [(x.to(device, dtype), y.to(device)) for x, y in zip(inputs.split(700), target.split(700), strict=True)]
+    batches = [
+        (x.to(device, dtype), y.to(device))
+        for x, y in zip(inputs.split(700), target.split(700), strict=True)
+    ]
     return ls.ModelLandscape(model, nn.CrossEntropyLoss(), batches)
 
 
 @pytest.mark.slow
-def test_curvatures_of_a_trained_network_are_the_hessians_to_1e_4(dtype: torch.dtype, device: torch.device) -> None:
+def test_curvatures_of_a_trained_network_are_the_hessians_to_1e_4(
+    dtype: torch.dtype, device: torch.device
+) -> None:
     f = _trained(dtype, device)
     picture = ls.surface(f, f.point(), resolution=3)
     check = ls.surfaces.check_picture(f, picture, ends=1, probes=2)
@@ -244,7 +276,9 @@ def test_curvatures_of_a_trained_network_are_the_hessians_to_1e_4(dtype: torch.d
     for k, d in enumerate(picture.directions):
         truth = torch.func.grad(torch.func.grad(lambda t, d=d: along(d, t)))(zero)
         assert abs(float(check.measured[k]) - float(truth)) <= 1e-4 * float(truth)
-        assert abs(float(check.measured[k]) - float(truth)) <= 2 * float(check.error[k]) + 1e-6 * float(truth)
+        assert abs(float(check.measured[k]) - float(truth)) <= 2 * float(
+            check.error[k]
+        ) + 1e-6 * float(truth)
         assert float(check.error[k]) <= 1e-3 * float(truth)
 
 
@@ -298,7 +332,11 @@ def test_wrong_input_is_named_before_anything_is_computed() -> None:
     f, g = _net(torch.float64, torch.device("cpu")), _formula()
     x, z = f.point(), torch.zeros(3, dtype=torch.float64)
     for call, kind, named in (
-        (lambda: ls.surface(f, x.float()), ValueError, r"float32 on cpu, the landscape torch\.float64"),
+        (
+            lambda: ls.surface(f, x.float()),
+            ValueError,
+            r"float32 on cpu, the landscape torch\.float64",
+        ),
         (lambda: ls.surface(f, ["a"] * len(x)), ValueError, "list of"),
         (lambda: ls.surface(g, z.long()), ValueError, "floating-point"),
         (lambda: ls.surface(f, x, 3.0), TypeError, "directions"),
@@ -311,7 +349,11 @@ def test_wrong_input_is_named_before_anything_is_computed() -> None:
         (lambda: ls.surface(f, x, span=("a", "b")), ValueError, "span"),
         (lambda: ls.surface(f, x, resolution=3.5), ValueError, "resolution"),
         (lambda: ls.surface(f, x, trajectory=[x, x]), TypeError, r"torch\.stack"),
-        (lambda: ls.surface(f, x, "pca", trajectory=torch.stack([x, x * torch.nan])), ValueError, "NaN"),
+        (
+            lambda: ls.surface(f, x, "pca", trajectory=torch.stack([x, x * torch.nan])),
+            ValueError,
+            "NaN",
+        ),
         (lambda: ls.paths.profile(g, [z, z + 1]), TypeError, r"torch\.stack"),
     ):
         with pytest.raises(kind, match=named) as caught:
@@ -349,5 +391,6 @@ def test_known_cells_of_another_metric_are_refused() -> None:
     again = ls.surface(f, x, resolution=5, known=known, metrics={"m": lambda x: x[..., 0]})
     assert again.reused == 9
     torch.testing.assert_close(
-        again.metrics["m"], ls.surface(f, x, resolution=5, metrics={"m": lambda x: x[..., 0]}).metrics["m"]
+        again.metrics["m"],
+        ls.surface(f, x, resolution=5, metrics={"m": lambda x: x[..., 0]}).metrics["m"],
     )

@@ -87,8 +87,12 @@ def test_laws_of_small_steps():
         assert steps == pytest.approx(table[case]["exit_step"], rel=error)
         assert steps == pytest.approx(table[case]["law"], rel=1e-4)
     alpha = 1 - 1e-6
-    measured = theory.adaptive_exit("rmsprop", [-1.0], [1e-9], lr=1e-5, alpha=alpha, eps=1e-16, steps=20_000)[0]
-    assert theory.adaptive_law("rmsprop", 1.0, 1e-5, alpha=alpha)[0] == pytest.approx(float(measured), rel=0.05)
+    measured = theory.adaptive_exit(
+        "rmsprop", [-1.0], [1e-9], lr=1e-5, alpha=alpha, eps=1e-16, steps=20_000
+    )[0]
+    assert theory.adaptive_law("rmsprop", 1.0, 1e-5, alpha=alpha)[0] == pytest.approx(
+        float(measured), rel=0.05
+    )
 
 
 def test_predictions_beside_measured_steps():
@@ -96,12 +100,19 @@ def test_predictions_beside_measured_steps():
     f = ls.zoo.load("quadratic", spectrum=[-1.0, 2.0, -0.3])
     labels = {
         "sgd:lr=0.1": ("SGD", {"lr": 0.1}),
-        "sgd:lr=0.05,momentum=0.9,nesterov=true": ("sgd", {"lr": 0.05, "momentum": 0.9, "nesterov": True}),
+        "sgd:lr=0.05,momentum=0.9,nesterov=true": (
+            "sgd",
+            {"lr": 0.05, "momentum": 0.9, "nesterov": True},
+        ),
         "adam:lr=0.01": ("Adam", {"lr": 0.01}),
     }
-    study = ls.escape(f, torch.zeros(3, dtype=torch.float64), list(labels), runs=20, steps=500, start=1e-3)
+    study = ls.escape(
+        f, torch.zeros(3, dtype=torch.float64), list(labels), runs=20, steps=500, start=1e-3
+    )
     for label, (name, options) in labels.items():
-        found = theory.predict_exit(name, options, [-1.0, 2.0, -0.3], study.starts.numpy(), steps=500, aligned=True)
+        found = theory.predict_exit(
+            name, options, [-1.0, 2.0, -0.3], study.starts.numpy(), steps=500, aligned=True
+        )
         assert found.steps == study[label].steps.tolist()
         assert found.median == study[label].median.value
 

@@ -34,14 +34,18 @@ def test_two_exact_routes_to_the_same_chance(n):
 
 def test_goe_index_of_sampled_matrices():
     g = np.random.default_rng(1).standard_normal((20_000, 9, 9))
-    share = np.bincount((np.linalg.eigvalsh(g + g.transpose(0, 2, 1)) < 0).sum(1), minlength=10) / len(g)
+    share = np.bincount(
+        (np.linalg.eigvalsh(g + g.transpose(0, 2, 1)) < 0).sum(1), minlength=10
+    ) / len(g)
     exact = np.array(ls.theory.goe_index(9))
     assert (np.abs(share - exact) <= 4 * np.sqrt(exact * (1 - exact) / len(g)) + 1e-4).all()
 
 
 def test_index_fraction():
     for row in table("index_energy")["by_w"]:
-        assert ls.theory.index_fraction(row["w"]) == pytest.approx(row["index_fraction_limit"], abs=1e-14)
+        assert ls.theory.index_fraction(row["w"]) == pytest.approx(
+            row["index_fraction_limit"], abs=1e-14
+        )
         for n, value in row["index_fraction_exact_n"].items():
             assert ls.theory.index_fraction(row["w"], int(n)) == pytest.approx(value, abs=1e-12)
 
@@ -50,7 +54,9 @@ def test_index_fraction():
 def test_pspin_counts(spins):
     counts = ls.theory.pspin_counts(spins)
     assert counts == pytest.approx(table("pspin_p3")[f"p3_N{spins}"]["E_by_index"], rel=1e-12)
-    assert sum((-1) ** k * c for k, c in enumerate(counts)) == pytest.approx(2 * (spins % 2), abs=1e-11)
+    assert sum((-1) ** k * c for k, c in enumerate(counts)) == pytest.approx(
+        2 * (spins % 2), abs=1e-11
+    )
 
 
 def test_pspin_of_order_two_has_two_points_an_eigenvector():
@@ -65,7 +71,9 @@ def test_pspin_thresholds():
     assert levels.total == pytest.approx(truth["complexity_all_stationary_points"], rel=1e-14)
     assert levels.minima == pytest.approx(truth["complexity_at_threshold"], rel=1e-12)
     for index in (0, 2):
-        assert ls.theory.pspin_complexity(-levels.e_inf, index) == pytest.approx(levels.minima, rel=1e-10)
+        assert ls.theory.pspin_complexity(-levels.e_inf, index) == pytest.approx(
+            levels.minima, rel=1e-10
+        )
         assert ls.theory.pspin_complexity(-levels.e_index[index] - 1e-3, index) < 0
 
 
@@ -79,7 +87,9 @@ def test_pspin_thresholds_are_saved(tmp_path):
 @pytest.mark.parametrize("name", list(table("torus_d1_d2")))
 def test_torus_counts(name):
     row = table("torus_d1_d2")[name]
-    assert ls.theory.torus_counts(row["K"], row["sigma2"]) == pytest.approx(row["E_by_index"], rel=1e-12)
+    assert ls.theory.torus_counts(row["K"], row["sigma2"]) == pytest.approx(
+        row["E_by_index"], rel=1e-12
+    )
 
 
 def test_torus_counts_of_a_lopsided_field():
@@ -95,7 +105,9 @@ def test_torus_counts_of_a_lopsided_field():
 @pytest.mark.parametrize("dim", [1, 2, 3, 4])
 def test_isotropic_counts(dim):
     row = table("isotropic_fields")[str(dim)]
-    assert ls.theory.isotropic_counts(dim) == pytest.approx(row["density_by_index_over_(mu/m)^(d/2)"], rel=1e-12)
+    assert ls.theory.isotropic_counts(dim) == pytest.approx(
+        row["density_by_index_over_(mu/m)^(d/2)"], rel=1e-12
+    )
 
 
 def test_precision_of_mpmath_is_left_alone():
@@ -112,7 +124,10 @@ def test_precision_of_mpmath_is_left_alone():
         (lambda: ls.theory.goe_index(51), "log=True"),
         (lambda: ls.theory.index_fraction(math.nan), "finite"),
         (lambda: ls.theory.pspin_counts(1), "spins must be a whole number of at least 2, got 1"),
-        (lambda: ls.theory.pspin_thresholds(2), "order must be a whole number of at least 3, got 2"),
+        (
+            lambda: ls.theory.pspin_thresholds(2),
+            "order must be a whole number of at least 3, got 2",
+        ),
         (lambda: ls.theory.torus_counts([[1, 0, 0]]), "one or two"),
         (lambda: ls.theory.torus_counts([[1], [2, 3]]), "even rows"),
         (lambda: ls.theory.torus_counts([[1, 0]]), "span"),

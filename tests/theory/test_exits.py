@@ -29,10 +29,14 @@ def options(row: dict[str, Any]) -> dict[str, Any]:
 def test_exit_is_that_of_the_table(row):
     falling = [i for i, lam in enumerate(row["lam"]) if lam < 0]
     lam, x0 = ([row[name][i] for i in falling] for name in ("lam", "x0"))
-    assert ls.theory.sgd_exit(lam, x0, row["R"], steps=20_000, **options(row)).tolist() == [row["exit_step"]]
+    assert ls.theory.sgd_exit(lam, x0, row["R"], steps=20_000, **options(row)).tolist() == [
+        row["exit_step"]
+    ]
 
 
-def plain(lam, x0, radius, steps, *, lr, momentum, dampening, nesterov, weight_decay) -> tuple[int, float]:
+def plain(
+    lam, x0, radius, steps, *, lr, momentum, dampening, nesterov, weight_decay
+) -> tuple[int, float]:
     """torch's rule in 40 digits; the step and how far the distances around it are from the radius."""
     with mp.workdps(40):
         lam, x, margin = [mp.mpf(v) for v in lam], [mp.mpf(v) for v in x0], mp.inf
@@ -62,7 +66,12 @@ def drawn(seed: int) -> tuple[list[float], np.ndarray, float, dict[str, Any]]:
         "lr": 10 ** rng.uniform(-2, -0.5), "momentum": [0.0, 0.9, 0.5, 0.95][form], "nesterov": form == 2,
         "dampening": 0.0 if form != 3 else rng.uniform(0, 1), "weight_decay": 0.01 * (seed % 3),
     }  # fmt: skip
-    return lam.tolist(), rng.normal(size=(2, n)) * 10 ** rng.uniform(-12, -2), 10 ** rng.uniform(-1, 1), chosen
+    return (
+        lam.tolist(),
+        rng.normal(size=(2, n)) * 10 ** rng.uniform(-12, -2),
+        10 ** rng.uniform(-1, 1),
+        chosen,
+    )
 
 
 @pytest.mark.slow
@@ -93,7 +102,9 @@ def test_exit_where_formats_end():
     """Starts below the smallest float64's square, distances above the largest: logarithms are the truth."""
     t = ls.theory.sgd_exit([-0.5], [[1e-300], [0.9], [2.0]], 1.0, lr=0.2)
     assert t.tolist() == [math.ceil(300 * math.log(10) / math.log(1.1)), 2, 0]
-    slow = ls.theory.sgd_exit([-1e-4], [1e-300], 1e300, lr=1e-3, steps=10**12)[0]  # 1.4e10 steps, by doubling
+    slow = ls.theory.sgd_exit([-1e-4], [1e-300], 1e300, lr=1e-3, steps=10**12)[
+        0
+    ]  # 1.4e10 steps, by doubling
     assert slow == pytest.approx(600 * math.log(10) / math.log1p(1e-7), rel=1e-6)
     assert ls.theory.sgd_exit([-1.0], [1e-3], lr=0.1, steps=72).tolist() == [-1]
     assert ls.theory.sgd_exit([-1.0], [1e-3], lr=0.1, steps=73).tolist() == [73]
@@ -133,13 +144,17 @@ def test_growth_is_the_spectral_radius():
 
 
 @pytest.mark.parametrize(
-    "row", rows("t7_stability"), ids=lambda row: f"{row['momentum']}-{row['dampening']}-{row['nesterov']}"
+    "row",
+    rows("t7_stability"),
+    ids=lambda row: f"{row['momentum']}-{row['dampening']}-{row['nesterov']}",
 )
 def test_limits_of_stability(row):
     chosen = {name: row[name] for name in OPTIONS if name != "lr"}
     lr = row["lr_max_bisection"]
     assert ls.theory.sgd_limit(lr, **chosen) == pytest.approx(row["lam"], rel=1e-12)
-    below, above = (ls.theory.sgd_growth([row["lam"]], lr=lr * s, **chosen)[0] for s in (0.999, 1.001))
+    below, above = (
+        ls.theory.sgd_growth([row["lam"]], lr=lr * s, **chosen)[0] for s in (0.999, 1.001)
+    )
     assert below < 1 < above
 
 

@@ -34,7 +34,9 @@ def test_exact_positive_is_that_of_exact_arithmetic(n):
 
 def test_positive_closed_forms():
     assert ls.theory.goe_positive(2) == pytest.approx((2 - math.sqrt(2)) / 4, rel=1e-12)
-    assert ls.theory.goe_positive(3) == pytest.approx((math.pi - 2 * math.sqrt(2)) / (4 * math.pi), rel=1e-12)
+    assert ls.theory.goe_positive(3) == pytest.approx(
+        (math.pi - 2 * math.sqrt(2)) / (4 * math.pi), rel=1e-12
+    )
 
 
 @pytest.mark.slow

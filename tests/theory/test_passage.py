@@ -23,7 +23,9 @@ def rows(name: str, part: str = "rows") -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [r for r in rows("t2_noise_exit") if len(r["lam"]) == 1], ids=lambda r: str(r["id"]))
+@pytest.mark.parametrize(
+    "row", [r for r in rows("t2_noise_exit") if len(r["lam"]) == 1], ids=lambda r: str(r["id"])
+)
 def test_noise_driven_exit_in_one_direction(row):
     law = theory.noise_exit(row["lam"][0], lr=row["lr"], sigma=row["sigma"], radius=row["R"])
     assert law.returns
@@ -69,12 +71,16 @@ def test_noise_driven_exit_simulated(seed):
 @pytest.mark.parametrize("row", rows("t6_kramers"), ids=lambda r: str(r["T"]))
 def test_double_well(row):
     for name, target in (("to_saddle", 0.0), ("to_other_minimum", 1.0)):
-        assert theory.double_well_passage(row["T"], target) == pytest.approx(row[name]["mfpt"], rel=1e-9)
+        assert theory.double_well_passage(row["T"], target) == pytest.approx(
+            row[name]["mfpt"], rel=1e-9
+        )
     bare, corrected = theory.kramers(0.25, row["T"], 2.0, -1.0, (-6.0, 0.0), (6.0, 6.0))
     exact = row["to_other_minimum"]
     assert bare == pytest.approx(exact["kramers"], rel=1e-12)
     if row["T"] <= 0.1:  # what is left is of the next order
-        assert abs(corrected / exact["mfpt"] - 1) < 15 * row["T"] ** 2 < abs(bare / exact["mfpt"] - 1)
+        assert (
+            abs(corrected / exact["mfpt"] - 1) < 15 * row["T"] ** 2 < abs(bare / exact["mfpt"] - 1)
+        )
 
 
 def test_kramers_error_as_documented():
@@ -88,7 +94,13 @@ def test_passage_over_other_potentials():
     """A harmonic well by its own one-dimensional integral; a slope without walls on which the mean time is infinite."""
     T, b = 0.4, 1.3
     exact = quad(
-        lambda y: math.sqrt(math.pi / (2 * T)) * math.exp(y * y / (2 * T)) * (1 + math.erf(y / math.sqrt(2 * T))), 0, b
+        lambda y: (
+            math.sqrt(math.pi / (2 * T))
+            * math.exp(y * y / (2 * T))
+            * (1 + math.erf(y / math.sqrt(2 * T)))
+        ),
+        0,
+        b,
     )
     assert theory.mean_passage(lambda x: x**2 / 2, T, 0.0, b) == pytest.approx(exact[0], rel=1e-9)
     with pytest.raises(ValueError, match="does not grow to the left"):
@@ -102,7 +114,9 @@ def test_exponent_of_sgd():
     assert theory.sgd_escape_time(0.0, 0.1, 8, 2.0, -0.5) == pytest.approx(2 * math.pi / 0.5)
 
 
-@pytest.mark.parametrize("row", rows("t5_linear_net"), ids=lambda r: f"{r['layers']}-{r['s']}-{r['u0']}")
+@pytest.mark.parametrize(
+    "row", rows("t5_linear_net"), ids=lambda r: f"{r['layers']}-{r['s']}-{r['u0']}"
+)
 def test_deep_linear_networks(row):
     time = theory.deep_linear_time(row["layers"], row["s"], row["u0"])
     assert time == pytest.approx(row["t_half_closed"], rel=1e-10)
@@ -126,7 +140,9 @@ def test_plateau_of_a_deep_linear_network_in_torch(layers, s, u0):
     assert steps * lr == pytest.approx(theory.deep_linear_time(layers, s, u0), rel=0.05)
 
 
-@pytest.mark.parametrize("row", rows("t8_plateaus", "sigmoid_neuron"), ids=lambda r: f"{r['w0']}-{r['lr']}")
+@pytest.mark.parametrize(
+    "row", rows("t8_plateaus", "sigmoid_neuron"), ids=lambda r: f"{r['w0']}-{r['lr']}"
+)
 def test_sigmoid_plateau(row):
     assert theory.sigmoid_time(row["w0"]) == pytest.approx(row["flow_time_w_ge_0"], rel=1e-12)
     half = 1 - math.sqrt(2 * row["f0"]) / math.sqrt(2)
@@ -135,7 +151,9 @@ def test_sigmoid_plateau(row):
     )
 
 
-@pytest.mark.parametrize("row", rows("t8_plateaus", "gaussian_well"), ids=lambda r: f"{r['x0']}-{r['lr']}")
+@pytest.mark.parametrize(
+    "row", rows("t8_plateaus", "gaussian_well"), ids=lambda r: f"{r['x0']}-{r['lr']}"
+)
 def test_gaussian_well_plateau(row):
     assert theory.gaussian_well_time(row["x0"]) == pytest.approx(row["flow_time_to_1"], rel=1e-12)
 
@@ -148,7 +166,12 @@ def test_octopus(row):
     assert kappa == pytest.approx(row["per_saddle_growth_ratio_theory"], rel=1e-12)
     if row["d"] == 6:
         assert found[-1] / found[-2] == pytest.approx(kappa, rel=0.01)
-    assert theory.octopus_exit(row["d"], row["L"], row["gamma"], row["tau"], row["eta"], steps=found[0]) == found[:1]
+    assert (
+        theory.octopus_exit(
+            row["d"], row["L"], row["gamma"], row["tau"], row["eta"], steps=found[0]
+        )
+        == found[:1]
+    )
 
 
 @pytest.mark.parametrize(

@@ -41,15 +41,23 @@ def shown(title: str) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("package", "title"), [("lightning", "lightning"), ("transformers", "hugging face")])
+@pytest.mark.parametrize(
+    ("package", "title"), [("lightning", "lightning"), ("transformers", "hugging face")]
+)
 def test_the_loop_is_traced_as_the_page_says(package: str, title: str, tmp_path: Path) -> None:
     for needed in (package, "accelerate"):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed")
     code, said = shown(title)
-    more = "\nassert tracing.result.steps.tolist() == list(range(0, 81, 10)), tracing.result.steps\n"
+    more = (
+        "\nassert tracing.result.steps.tolist() == list(range(0, 81, 10)), tracing.result.steps\n"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", ALONE + code + more], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", ALONE + code + more],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1] == said.strip()
@@ -92,7 +100,9 @@ def test_hooks_trace_from_start_to_end(hooks: type, fails: bool) -> None:
     else:
         tracing.on_train_end(None, None, None)
     assert made == [model]
-    assert tracing.result.steps.tolist() == ([0, 2, 4] if fails and hooks is _LightningHooks else [0, 2, 4, 5])
+    assert tracing.result.steps.tolist() == (
+        [0, 2, 4] if fails and hooks is _LightningHooks else [0, 2, 4, 5]
+    )
     optimizer.step()
     assert int(tracing.result.steps[-1]) <= 5  # the hooks are gone
 
@@ -100,7 +110,9 @@ def test_hooks_trace_from_start_to_end(hooks: type, fails: bool) -> None:
 def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("lightning", "lightning.pytorch", "pytorch_lightning", "transformers"):
         monkeypatch.setitem(sys.modules, name, None)
-    f = ls.ModelLandscape(nn.Linear(1, 1), nn.functional.mse_loss, [(torch.zeros(1, 1), torch.zeros(1, 1))])
+    f = ls.ModelLandscape(
+        nn.Linear(1, 1), nn.functional.mse_loss, [(torch.zeros(1, 1), torch.zeros(1, 1))]
+    )
     with pytest.raises(ImportError, match="lightning"):
         ls.training.lightning_callback(f)
     with pytest.raises(ImportError, match="transformers"):

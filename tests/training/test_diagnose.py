@@ -27,7 +27,12 @@ def adam(lr: float) -> Make:
 
 
 def along(
-    formula: Callable[[Tensor], Tensor], start: list[float], make: Make, steps: int, gamma: float = 1.0, every: int = 10
+    formula: Callable[[Tensor], Tensor],
+    start: list[float],
+    make: Make,
+    steps: int,
+    gamma: float = 1.0,
+    every: int = 10,
 ) -> ls.training.Trace:
     w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     f = ls.FunctionLandscape(formula, dim=len(start))
@@ -43,13 +48,20 @@ def along(
 
 
 def train(
-    model: nn.Module, make: Make, steps: int, batch: int | None = None, noise: float = 0.0, gamma: float = 1.0
+    model: nn.Module,
+    make: Make,
+    steps: int,
+    batch: int | None = None,
+    noise: float = 0.0,
+    gamma: float = 1.0,
 ) -> ls.training.Trace:
     generator = torch.Generator().manual_seed(0)
     dtype = next(model.parameters()).dtype
     x = torch.randn(96, 5, generator=generator, dtype=torch.float64).to(dtype)
     outputs = list(model.modules())[-1].out_features
-    y = x[:, :outputs] + noise * torch.randn(96, outputs, generator=generator, dtype=torch.float64).to(dtype)
+    y = x[:, :outputs] + noise * torch.randn(
+        96, outputs, generator=generator, dtype=torch.float64
+    ).to(dtype)
     f = ls.ModelLandscape(model, F.mse_loss, [(x, y)])
     optimizer = make(list(model.parameters()))
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
@@ -63,7 +75,9 @@ def train(
     return tracer.result
 
 
-def net(act: type[nn.Module], *sizes: int, bias: float | None = None, scale: float = 1.0) -> nn.Sequential:
+def net(
+    act: type[nn.Module], *sizes: int, bias: float | None = None, scale: float = 1.0
+) -> nn.Sequential:
     torch.manual_seed(1)
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
@@ -111,38 +125,71 @@ RUNS: dict[str, tuple[str, Callable[[], ls.training.Trace]]] = {
         "saturated",
         lambda: along(lambda w: 0.5 * (torch.sigmoid(w[..., 0]) - 1) ** 2, [-12.0], sgd(1.0), 200),
     ),
-    "large weights": ("saturated", lambda: train(net(nn.Sigmoid, 5, 12, 12, 3, scale=200.0), sgd(0.05), 200)),
+    "large weights": (
+        "saturated",
+        lambda: train(net(nn.Sigmoid, 5, 12, 12, 3, scale=200.0), sgd(0.05), 200),
+    ),
     "tanh biases": ("saturated", lambda: train(net(nn.Tanh, 5, 12, 3, bias=20.0), sgd(0.1), 200)),
     "dead": ("dead", lambda: train(net(nn.ReLU, 5, 12, 12, 3, bias=-50.0), sgd(0.1), 200)),
-    "dead, batches": ("dead", lambda: train(net(nn.ReLU, 5, 12, 3, bias=-50.0), adam(1e-2), 300, batch=16)),
+    "dead, batches": (
+        "dead",
+        lambda: train(net(nn.ReLU, 5, 12, 3, bias=-50.0), adam(1e-2), 300, batch=16),
+    ),
     "deep sigmoids": ("vanishing", lambda: train(net(nn.Sigmoid, 5, *[8] * 8, 3), sgd(0.1), 200)),
-    "deep sigmoids, batches": ("vanishing", lambda: train(net(nn.Sigmoid, 5, *[8] * 10, 3), sgd(0.1), 200, batch=16)),
+    "deep sigmoids, batches": (
+        "vanishing",
+        lambda: train(net(nn.Sigmoid, 5, *[8] * 10, 3), sgd(0.1), 200, batch=16),
+    ),
     "zero tanh": ("saddle", lambda: train(zeroed(net(nn.Tanh, 5, 8, 3)), sgd(0.1), 200)),
     "zero tanh, deep": ("saddle", lambda: train(zeroed(net(nn.Tanh, 5, 8, 8, 3)), sgd(0.1), 200)),
-    "zero tanh, batches": ("saddle", lambda: train(zeroed(net(nn.Tanh, 5, 8, 3)), sgd(0.05), 200, batch=16)),
-    "strict saddle": ("saddle", lambda: along(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2, [1.0, 0.0], sgd(0.1), 200)),
-    "linear net": ("saddle", lambda: along(lambda w: 0.5 * (1 - w.prod(-1)) ** 2, [1e-3, 1e-3], sgd(0.01), 200)),
+    "zero tanh, batches": (
+        "saddle",
+        lambda: train(zeroed(net(nn.Tanh, 5, 8, 3)), sgd(0.05), 200, batch=16),
+    ),
+    "strict saddle": (
+        "saddle",
+        lambda: along(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2, [1.0, 0.0], sgd(0.1), 200),
+    ),
+    "linear net": (
+        "saddle",
+        lambda: along(lambda w: 0.5 * (1 - w.prod(-1)) ** 2, [1e-3, 1e-3], sgd(0.01), 200),
+    ),
     "well": ("flat", lambda: along(well, [6.0, 3.0], sgd(0.1), 200)),
     "well, momentum": ("flat", lambda: along(well, [6.0, 0.0], sgd(0.1, 0.9), 200)),
     "well, adam": ("flat", lambda: along(well, [6.0, 3.0], adam(1e-3), 200)),
     "well, adam, near": ("flat", lambda: along(well, [7.0, 0.0], adam(1e-2), 200)),
     "valley": ("flat", lambda: along(valley, [1.0, 1.0], sgd(1.0), 200)),
     "decayed": ("learning rate", lambda: along(rosenbrock, [-1.2, 1.0], sgd(1e-3), 400, gamma=0.9)),
-    "decayed net": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), adam(1e-2), 200, gamma=0.8)),
+    "decayed net": (
+        "learning rate",
+        lambda: train(net(nn.Tanh, 5, 12, 3), adam(1e-2), 200, gamma=0.8),
+    ),
     "too large": ("learning rate", lambda: along(bowl, [1.0, 1.0], sgd(2.0), 200)),
     "too large, net": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), sgd(20.0), 200)),
     "too large, units die": ("dead", lambda: train(net(nn.ReLU, 5, 12, 3), sgd(2.0), 200)),
     "too small": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), sgd(2e-3), 200)),
-    "too small, adam, batches": ("learning rate", lambda: train(net(nn.GELU, 5, 12, 3), adam(2e-4), 200, batch=24)),
-    "diverged": ("learning rate", lambda: along(lambda x: (x**4).sum(-1), [3.0], sgd(1.0), 20, every=1)),
+    "too small, adam, batches": (
+        "learning rate",
+        lambda: train(net(nn.GELU, 5, 12, 3), adam(2e-4), 200, batch=24),
+    ),
+    "diverged": (
+        "learning rate",
+        lambda: along(lambda x: (x**4).sum(-1), [3.0], sgd(1.0), 20, every=1),
+    ),
     "noise": ("noise", lambda: train(net(nn.Tanh, 5, 1), sgd(0.05), 500, batch=2, noise=1.0)),
-    "noise, adam": ("noise", lambda: train(net(nn.Tanh, 5, 1), adam(0.05), 500, batch=2, noise=1.0)),
+    "noise, adam": (
+        "noise",
+        lambda: train(net(nn.Tanh, 5, 1), adam(0.05), 500, batch=2, noise=1.0),
+    ),
     "converged": ("minimum", lambda: along(bowl, [1.0, 1.0], sgd(0.5), 800)),
     "converged after a rate that was too large": (
         "minimum",
         lambda: along(bowl, [1.0, 1.0], sgd(3.0), 500, gamma=0.97),
     ),
-    "converged but for a swing at the edge": ("minimum", lambda: along(edge, [1e-3, 1.0], sgd(0.02), 300)),
+    "converged but for a swing at the edge": (
+        "minimum",
+        lambda: along(edge, [1e-3, 1.0], sgd(0.02), 300),
+    ),
     "swing at the edge": ("learning rate", lambda: along(edge, [1.0, 1.0], sgd(0.02), 300)),
     "converged, offset": ("minimum", lambda: train(net(nn.Tanh, 5, 1), sgd(0.1), 500, noise=1.0)),
 }
@@ -156,8 +203,13 @@ def test_the_true_cause_is_named_first(name: str, tmp_path: Path) -> None:
     diagnosis = ls.diagnose(trace)
     assert diagnosis.causes[0].name == cause, str(diagnosis)
     assert str(diagnosis).startswith(cause)
-    assert all(c.name in NAMES and 0 <= c.confidence <= 1 and c.evidence and c.remedy for c in diagnosis.causes)
-    assert [c.confidence for c in diagnosis.causes] == sorted((c.confidence for c in diagnosis.causes), reverse=True)
+    assert all(
+        c.name in NAMES and 0 <= c.confidence <= 1 and c.evidence and c.remedy
+        for c in diagnosis.causes
+    )
+    assert [c.confidence for c in diagnosis.causes] == sorted(
+        (c.confidence for c in diagnosis.causes), reverse=True
+    )
     trace.save(tmp_path)
     assert ls.diagnose(ls.training.Trace.load(tmp_path)) == diagnosis  # the trace is enough
 
@@ -172,7 +224,9 @@ def test_units_of_the_loss_change_no_cause(scale: float) -> None:
         (bowl, [1.0, 1.0], 2.0, 200),
     ):
         plain = ls.diagnose(along(formula, start, sgd(lr), steps))
-        scaled = ls.diagnose(along(lambda x, f=formula: scale * f(x), start, sgd(lr / scale), steps))
+        scaled = ls.diagnose(
+            along(lambda x, f=formula: scale * f(x), start, sgd(lr / scale), steps)
+        )
         assert plain.causes[0].name == scaled.causes[0].name
 
 
@@ -182,7 +236,13 @@ def phase_names(trace: ls.training.Trace) -> Iterator[str]:
 
 
 def test_phases_tell_a_run_through_a_saddle() -> None:
-    trace = along(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 1] ** 4, [1.0, 1e-8], sgd(0.05), 400, every=10)
+    trace = along(
+        lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 1] ** 4,
+        [1.0, 1e-8],
+        sgd(0.05),
+        400,
+        every=10,
+    )
     names = list(phase_names(trace))
     assert names[0] == "descent"
     assert names[-1] == "converged"
@@ -197,7 +257,10 @@ def test_phases_tell_a_run_through_a_saddle() -> None:
 
 def test_phases_name_the_edge_and_divergence() -> None:
     assert list(phase_names(along(bowl, [1.0, 1.0], sgd(2.0), 100))) == ["edge of stability"]
-    assert list(phase_names(along(lambda x: (x**4).sum(-1), [3.0], sgd(1.0), 20, every=1)))[-1] == "divergence"
+    assert (
+        list(phase_names(along(lambda x: (x**4).sum(-1), [3.0], sgd(1.0), 20, every=1)))[-1]
+        == "divergence"
+    )
 
 
 def test_a_trace_without_a_step_is_refused() -> None:
@@ -209,15 +272,22 @@ def test_a_trace_without_a_step_is_refused() -> None:
 
 @pytest.mark.slow
 def test_units_that_died_in_the_run_are_told() -> None:
-    assert any("died in the run" in line for line in ls.diagnose(RUNS["too large, units die"][1]()).causes[0].evidence)
-    assert not any("died in the run" in line for line in ls.diagnose(RUNS["dead"][1]()).causes[0].evidence)
+    assert any(
+        "died in the run" in line
+        for line in ls.diagnose(RUNS["too large, units die"][1]()).causes[0].evidence
+    )
+    assert not any(
+        "died in the run" in line for line in ls.diagnose(RUNS["dead"][1]()).causes[0].evidence
+    )
 
 
 @pytest.mark.slow
 def test_remedies_are_tried_where_the_trace_ended() -> None:
     """Strict saddle: the step along the eigenvector leaves it at ln(1 + lr |curvature|), and the trials are part of the answer."""
     w = torch.tensor([1e-3, 0.0], dtype=torch.float64, requires_grad=True)
-    f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + 0.1 * x[..., 1] ** 4, dim=2)
+    f = ls.FunctionLandscape(
+        lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + 0.1 * x[..., 1] ** 4, dim=2
+    )
     optimizer = SGD([w], lr=0.05)
     with ls.Tracer(optimizer, f, every=10) as tracer:
         for _ in range(100):
@@ -276,10 +346,14 @@ def test_a_checkpoint_is_carried_on_and_left_alone() -> None:
     g = ls.FunctionLandscape(bowl, dim=2)
     with pytest.raises(ValueError, match="pass a point"):
         ls.training.continuation(g, "sgd:lr=0.1")
-    found = ls.training.continuation(g, "sgd:lr=0.5", at=torch.ones(2, dtype=torch.float64), steps=800)
+    found = ls.training.continuation(
+        g, "sgd:lr=0.5", at=torch.ones(2, dtype=torch.float64), steps=800
+    )
     assert ls.diagnose(found.trace).causes[0].name == "minimum"
     with pytest.raises(ls.NumericalError, match="not finite"):
-        ls.training.continuation(g, "sgd:lr=0.5", at=torch.full((2,), math.nan, dtype=torch.float64))
+        ls.training.continuation(
+            g, "sgd:lr=0.5", at=torch.full((2,), math.nan, dtype=torch.float64)
+        )
     with pytest.raises(ValueError, match="Did you mean 'sgd'"):
         ls.training.continuation(f, "sdg:lr=0.1")
 

@@ -17,7 +17,13 @@ Loop = tuple[Optimizer | list[Optimizer], Step]
 def net() -> nn.Sequential:
     torch.manual_seed(1)
     return nn.Sequential(
-        nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.3), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)
+        nn.Linear(4, 6),
+        nn.BatchNorm1d(6),
+        nn.Tanh(),
+        nn.Dropout(0.3),
+        nn.Linear(6, 5),
+        nn.ReLU(),
+        nn.Linear(5, 3),
     )
 
 
@@ -48,7 +54,10 @@ def accumulated(model: nn.Sequential) -> Loop:
 
 
 def scaled(model: nn.Sequential) -> Loop:
-    optimizer, scaler = SGD(model.parameters(), lr=0.1, momentum=0.9), torch.amp.GradScaler("cpu", init_scale=8.0)
+    optimizer, scaler = (
+        SGD(model.parameters(), lr=0.1, momentum=0.9),
+        torch.amp.GradScaler("cpu", init_scale=8.0),
+    )
 
     def step(i: int) -> None:
         optimizer.zero_grad()
@@ -109,7 +118,9 @@ LOOPS = {
 }
 
 
-def run(name: str, traced: bool, evaluate: int = 1) -> tuple[Tensor, Tensor, ls.training.Trace | None]:
+def run(
+    name: str, traced: bool, evaluate: int = 1
+) -> tuple[Tensor, Tensor, ls.training.Trace | None]:
     model = net()
     torch.manual_seed(3)
     optimizer, step = LOOPS[name](model)
@@ -124,7 +135,11 @@ def run(name: str, traced: bool, evaluate: int = 1) -> tuple[Tensor, Tensor, ls.
     else:
         for i in range(9):
             step(i)
-    return torch.cat([t.reshape(-1).double() for t in model.state_dict().values()]), torch.get_rng_state(), trace
+    return (
+        torch.cat([t.reshape(-1).double() for t in model.state_dict().values()]),
+        torch.get_rng_state(),
+        trace,
+    )
 
 
 @pytest.mark.slow
@@ -148,4 +163,6 @@ def test_a_group_that_joins_is_seen() -> None:
     moved = trace.layer_update[:, trace.layers.index("4.weight")]
     assert float(moved[1]) == 0.0  # it joins before the sixth step
     assert float(moved[2]) > 0.0
-    assert bool((trace.layer_update[1:, trace.layers.index("6.weight")] == 0).all())  # and this one never
+    assert bool(
+        (trace.layer_update[1:, trace.layers.index("6.weight")] == 0).all()
+    )  # and this one never

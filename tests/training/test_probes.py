@@ -49,9 +49,13 @@ def test_a_gain_counts_by_the_unit_of_the_loss() -> None:
     """f = c x^2 / 2 at x = 1: the gain of a tenfold rate is known; negligible is a share of the loss, or of what the caller says."""
 
     def run(c: float, **options: float) -> ls.training.Probes:
-        model = stuck.Point(torch.ones(1, dtype=torch.float64), lambda x: 0.5 * c * x.square().sum())
+        model = stuck.Point(
+            torch.ones(1, dtype=torch.float64), lambda x: 0.5 * c * x.square().sum()
+        )
         f = ls.ModelLandscape(model, stuck.value_loss, [(torch.zeros(1, 1), torch.zeros(1, 1))])
-        return ls.training.probe(f, torch.optim.SGD(model.parameters(), lr=1e-3 / c), steps=10, seeds=2, **options)
+        return ls.training.probe(
+            f, torch.optim.SGD(model.parameters(), lr=1e-3 / c), steps=10, seeds=2, **options
+        )
 
     gain = 0.5 * (0.999**20 - 0.99**20)
     for c in (1.0, 1e-8, 1e8):  # units change nothing
@@ -183,7 +187,9 @@ def test_the_control_is_the_run_itself(
         opt.step()
     after = torch.nn.functional.mse_loss(f.model(data[0]), data[1]).item()
     assert after < before
-    assert found.change.value == pytest.approx(after - before, rel=1e-9 if dtype == torch.float64 else 1e-3)
+    assert found.change.value == pytest.approx(
+        after - before, rel=1e-9 if dtype == torch.float64 else 1e-3
+    )
 
 
 @pytest.mark.slow
@@ -191,7 +197,9 @@ def test_sick_units_are_healed_in_single_precision(device: torch.device) -> None
     """Dead ReLUs on the device and in the dtype at hand: every unit gets fresh weights, the loss falls."""
     scene = stuck.get("dead-relus").build(0, 1)
     model = scene.f.model.to(device, torch.float32)
-    batches = [(x.to(device, torch.float32), y.to(device, torch.float32)) for x, y in scene.f.batches]
+    batches = [
+        (x.to(device, torch.float32), y.to(device, torch.float32)) for x, y in scene.f.batches
+    ]
     f = ls.ModelLandscape(model, torch.nn.functional.mse_loss, batches)
     found = ls.training.probe(f, torch.optim.SGD(model.parameters(), lr=0.1), steps=40, seeds=4)
     assert found.best == "revive dead units"

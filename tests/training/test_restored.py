@@ -15,7 +15,9 @@ import landscape as ls
 
 def net(frozen: bool = False) -> nn.Sequential:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    model = nn.Sequential(
+        nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)
+    ).double()
     if frozen:
         model[0].weight.requires_grad_(False)
     return model
@@ -63,7 +65,11 @@ RUNS: dict[str, tuple[Callable[[nn.Module], Optimizer], str, bool]] = {
         False,
     ),
     "frozen, listed": (lambda m: Adam(m.parameters(), lr=0.02), "adam", True),
-    "frozen, not listed": (lambda m: Adam([p for p in m.parameters() if p.requires_grad], lr=0.02), "adam", True),
+    "frozen, not listed": (
+        lambda m: Adam([p for p in m.parameters() if p.requires_grad], lr=0.02),
+        "adam",
+        True,
+    ),
 }
 
 
@@ -74,15 +80,21 @@ def test_a_continued_run_is_the_uninterrupted_one(name: str) -> None:
     model = net(frozen)
     optimizer = make(model)
     steps(model, optimizer, 7)
-    state, start = copy.deepcopy((optimizer.state_dict(), model.state_dict()))  # they are the live tensors
+    state, start = copy.deepcopy(
+        (optimizer.state_dict(), model.state_dict())
+    )  # they are the live tensors
     truth = steps(model, optimizer, 5)
     model.load_state_dict(start)
     f = ls.ModelLandscape(model, F.mse_loss, [data()])
     run = ls.training.continuation(f, spec, state=state, steps=5, every=1)
-    torch.testing.assert_close(run.trace.loss[1:], torch.tensor(truth, dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        run.trace.loss[1:], torch.tensor(truth, dtype=torch.float64), rtol=1e-12, atol=0
+    )
     assert "saved" in run.restored
     anew = ls.training.continuation(f, spec, steps=5, every=1)
-    assert (anew.trace.loss[1:] - torch.tensor(truth)).abs().max() > 1e-6  # or the test could not fail
+    assert (
+        anew.trace.loss[1:] - torch.tensor(truth)
+    ).abs().max() > 1e-6  # or the test could not fail
     assert anew.restored == ""
 
 
@@ -110,7 +122,9 @@ def test_a_schedule_starts_from_the_rate_that_the_run_had() -> None:
         steps(model, optimizer, 1)
         schedule.step()
     f = ls.ModelLandscape(model, F.mse_loss, [data()])
-    run = ls.training.continuation(f, "sgd", state=optimizer.state_dict(), schedule="LambdaLR:lr_lambda=1", steps=2)
+    run = ls.training.continuation(
+        f, "sgd", state=optimizer.state_dict(), schedule="LambdaLR:lr_lambda=1", steps=2
+    )
     assert run.optimizer.param_groups[0]["lr"] == 0.025
 
 
@@ -130,13 +144,23 @@ def changed(state: dict[str, Any], **options: Any) -> dict[str, Any]:
         ),
         ("adam", lambda s: s | {"state": {0: s["state"][1]}}, "shapes are others"),
         ("adamw", lambda s: s, "of Adam, not AdamW: its weight decay is another"),
-        ("adam", lambda s: changed(s, decoupled_weight_decay=True), "of AdamW, not Adam: its weight decay is another"),
+        (
+            "adam",
+            lambda s: changed(s, decoupled_weight_decay=True),
+            "of AdamW, not Adam: its weight decay is another",
+        ),
         ("adam", lambda s: changed(s, lr=None), "options that Adam does not take"),
         ("adam", lambda s: changed(s, betas=3), "options that Adam does not take"),
-        ("adam", lambda s: s | {"state": {0: s["state"][0] | {"step": "two"}}}, "count of steps in it is no number"),
+        (
+            "adam",
+            lambda s: s | {"state": {0: s["state"][0] | {"step": "two"}}},
+            "count of steps in it is no number",
+        ),
     ],
 )
-def test_a_state_that_does_not_fit_is_named(spec: str, change: Callable[[Any], Any], said: str) -> None:
+def test_a_state_that_does_not_fit_is_named(
+    spec: str, change: Callable[[Any], Any], said: str
+) -> None:
     model = net()
     optimizer = Adam(model.parameters())
     steps(model, optimizer, 2)

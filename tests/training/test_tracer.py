@@ -25,7 +25,13 @@ TRUTH = Path(__file__).parent.parent / "truth" / "dynamics"
 def net(dtype: torch.dtype = torch.float64) -> nn.Module:
     torch.manual_seed(1)
     return nn.Sequential(
-        nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.3), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)
+        nn.Linear(4, 6),
+        nn.BatchNorm1d(6),
+        nn.Tanh(),
+        nn.Dropout(0.3),
+        nn.Linear(6, 5),
+        nn.ReLU(),
+        nn.Linear(5, 3),
     ).to(dtype)
 
 
@@ -53,7 +59,9 @@ def train(
     torch.manual_seed(3)
     random.seed(3)
     np.random.seed(3)
-    loader = DataLoader(data(), 8, shuffle=True, generator=torch.Generator().manual_seed(5) if own else None)
+    loader = DataLoader(
+        data(), 8, shuffle=True, generator=torch.Generator().manual_seed(5) if own else None
+    )
     optimizer = make(model.parameters())
 
     def loop() -> None:
@@ -81,7 +89,13 @@ def train(
     else:
         loop()
     weights = torch.cat([t.reshape(-1).double() for t in model.state_dict().values()])
-    return weights, torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), trace
+    return (
+        weights,
+        torch.get_rng_state(),
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+        trace,
+    )
 
 
 @pytest.mark.slow
@@ -105,7 +119,9 @@ def test_records_are_what_plain_torch_gives(dtype: torch.dtype) -> None:
 
     def look() -> None:
         loss = F.cross_entropy(model(x), y)
-        gradients.append(torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, list(model.parameters()))]))
+        gradients.append(
+            torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, list(model.parameters()))])
+        )
         losses.append(loss.item())
         points.append(f.point())
 
@@ -120,7 +136,9 @@ def test_records_are_what_plain_torch_gives(dtype: torch.dtype) -> None:
     tol = 1e-4 if dtype == torch.float32 else 1e-10
 
     def near(a: Tensor, b: Any, tol: float = tol) -> None:
-        torch.testing.assert_close(a, torch.as_tensor(b, dtype=torch.float64), rtol=tol, atol=tol, equal_nan=True)
+        torch.testing.assert_close(
+            a, torch.as_tensor(b, dtype=torch.float64), rtol=tol, atol=tol, equal_nan=True
+        )
 
     walked = [0.0] + [float((b - a).norm()) for a, b in pairwise(points)]
     near(trace.loss, losses)
@@ -133,16 +151,28 @@ def test_records_are_what_plain_torch_gives(dtype: torch.dtype) -> None:
     near(trace.edge, [2 * 1.5 / 0.2] * 7)
     parts = [
         torch.cat(
-            [g.reshape(-1) for g in torch.autograd.grad(F.cross_entropy(model(x[s]), y[s]), list(model.parameters()))]
+            [
+                g.reshape(-1)
+                for g in torch.autograd.grad(
+                    F.cross_entropy(model(x[s]), y[s]), list(model.parameters())
+                )
+            ]
         )
         for s in (slice(0, 24), slice(24, 48))
     ]
-    near(trace.noise_trace[-1], float((parts[0] - parts[1]).double().square().sum()) / 2, max(tol, 1e-5))
+    near(
+        trace.noise_trace[-1],
+        float((parts[0] - parts[1]).double().square().sum()) / 2,
+        max(tol, 1e-5),
+    )
     H = ls.Hessian(f).dense().double()
     values = torch.linalg.eigvalsh(H)
     g = gradients[-1].double()
     near(trace.rayleigh[-1], float(g @ H @ g / (g @ g)), 1e-3 if dtype == torch.float32 else 1e-8)
-    for value, bound in ((trace.largest[-1], trace.largest_bound[-1]), (trace.smallest[-1], trace.smallest_bound[-1])):
+    for value, bound in (
+        (trace.largest[-1], trace.largest_bound[-1]),
+        (trace.smallest[-1], trace.smallest_bound[-1]),
+    ):
         assert float((values - value).abs().min()) <= float(bound) + 1e-5
     assert float(trace.largest[-1]) == pytest.approx(float(values[-1]), rel=0.05)
     assert trace.last is not None
@@ -155,10 +185,17 @@ def test_refreshes_follow_both_ends_for_a_few_products() -> None:
     B = torch.randn(80, 80, dtype=torch.float64, generator=generator)
     known = None
     for t in range(12):
-        H = (A + A.T) / 2 + 0.02 * t * (B + B.T) / 2 + 12 * torch.diag(torch.arange(80) == 3).double()
+        H = (
+            (A + A.T) / 2
+            + 0.02 * t * (B + B.T) / 2
+            + 12 * torch.diag(torch.arange(80) == 3).double()
+        )
         ends = refresh(as_operator(H), known, None, 3)
         values = torch.linalg.eigvalsh(H)
-        for value, bound in ((ends.largest, ends.largest_bound), (ends.smallest, ends.smallest_bound)):
+        for value, bound in (
+            (ends.largest, ends.largest_bound),
+            (ends.smallest, ends.smallest_bound),
+        ):
             assert float((values - value).abs().min()) <= bound + 1e-12
         assert ends.largest == pytest.approx(float(values[-1]), rel=0.02)
         assert ends.smallest == pytest.approx(float(values[0]), rel=0.02)
@@ -181,7 +218,9 @@ def test_adam_edge_uses_the_preconditioned_hessian() -> None:
 
 
 def test_stuck_units_are_counted() -> None:
-    model = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 5), nn.Sigmoid(), nn.Linear(5, 3)).double()
+    model = nn.Sequential(
+        nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 5), nn.Sigmoid(), nn.Linear(5, 3)
+    ).double()
     with torch.no_grad():
         model[0].bias[:4] = -1e3
         model[2].bias[:2] = torch.tensor([1e3, -1e3])
@@ -202,11 +241,19 @@ def plateaus() -> list[Any]:
     for row in table["sigmoid_neuron"]:
         f = ls.FunctionLandscape(lambda w: 0.5 * (torch.sigmoid(w[..., 0]) - 1) ** 2, dim=1)
         events = {row["gd_steps_half_loss"]: row["f0"] / 2, row["gd_steps_w_ge_0"]: 0.125}
-        found.append(pytest.param(f, [row["w0"]], row["lr"], events, id=f"sigmoid {row['w0']:g} at {row['lr']:g}"))
+        found.append(
+            pytest.param(
+                f, [row["w0"]], row["lr"], events, id=f"sigmoid {row['w0']:g} at {row['lr']:g}"
+            )
+        )
     for row in table["gaussian_well"]:
         f = ls.FunctionLandscape(lambda x: -torch.expm1(-0.5 * x[..., 0] ** 2), dim=1)
         events = {row["gd_steps_x_lt_1"]: 1 - math.exp(-0.5)}
-        found.append(pytest.param(f, [row["x0"]], row["lr"], events, id=f"well {row['x0']:g} at {row['lr']:g}"))
+        found.append(
+            pytest.param(
+                f, [row["x0"]], row["lr"], events, id=f"well {row['x0']:g} at {row['lr']:g}"
+            )
+        )
     for row in json.loads((TRUTH / "t5_linear_net.json").read_text())["rows"]:
         s, depth, u0 = row["s"], row["layers"], row["u0"]
         f = ls.FunctionLandscape(lambda w, s=s: 0.5 * (s - w.prod(-1)) ** 2, dim=depth)
@@ -260,7 +307,9 @@ def test_records_spill_and_a_run_goes_on(tmp_path: Path) -> None:
     f = ls.FunctionLandscape(lambda x: 0.5 * (x**2).sum(-1), dim=2)
     descend(f, [1.0, 2.0], 0.1, 200, 1, folder=tmp_path, curvature=0, last_look=False)
     rest = [float(0.9**200), float(2 * 0.9**200)]
-    trace = descend(f, rest, 0.1, 100, 1, folder=tmp_path, curvature=0, last_look=False, resume=True)
+    trace = descend(
+        f, rest, 0.1, 100, 1, folder=tmp_path, curvature=0, last_look=False, resume=True
+    )
     assert trace.steps.tolist() == list(range(301))
     torch.testing.assert_close(trace.loss, 2.5 * 0.81 ** trace.steps.double(), rtol=1e-9, atol=0)
     with pytest.raises(ValueError, match="resume=True"):
@@ -278,8 +327,17 @@ def test_f_is_evaluated_more_rarely_than_records_are_made(tmp_path: Path) -> Non
     assert torch.equal(trace.evaluated, seen)
     for name in ("loss", "gradient_norm", "largest", "smallest", "rayleigh"):  # what f says
         wanted = torch.where(seen, getattr(full, name), torch.nan)
-        torch.testing.assert_close(getattr(trace, name), wanted, rtol=1e-9, atol=1e-12, equal_nan=True)
-    for name in ("update_norm", "batch_gradient_norm", "weight_norm", "travelled", "learning_rate", "layer_update"):
+        torch.testing.assert_close(
+            getattr(trace, name), wanted, rtol=1e-9, atol=1e-12, equal_nan=True
+        )
+    for name in (
+        "update_norm",
+        "batch_gradient_norm",
+        "weight_norm",
+        "travelled",
+        "learning_rate",
+        "layer_update",
+    ):
         assert torch.equal(
             getattr(trace, name).nan_to_num(-1.0), getattr(full, name).nan_to_num(-1.0)
         )  # what the optimiser says
@@ -292,11 +350,15 @@ def test_f_is_evaluated_more_rarely_than_records_are_made(tmp_path: Path) -> Non
 @pytest.mark.parametrize("steps", [1, 63, 130])  # records in memory, just written, and both
 def test_the_last_record_is_completed(steps: int, tmp_path: Path) -> None:
     f = ls.FunctionLandscape(lambda x: 0.5 * (x**2).sum(-1), dim=2)
-    trace = descend(f, [1.0, 2.0], 0.01, steps, 1, evaluate=1000, curvature=0, last_look=False, folder=tmp_path)
+    trace = descend(
+        f, [1.0, 2.0], 0.01, steps, 1, evaluate=1000, curvature=0, last_look=False, folder=tmp_path
+    )
     assert trace.steps.tolist() == list(range(steps + 1))
     assert trace.evaluated.tolist() == [True, *[False] * (steps - 1), True]
     assert float(trace.loss[-1]) == pytest.approx(2.5 * 0.99 ** (2 * steps), rel=1e-12)
-    assert float(trace.update_norm[-1]) == pytest.approx(0.01 * 5**0.5 * 0.99 ** (steps - 1), rel=1e-12)
+    assert float(trace.update_norm[-1]) == pytest.approx(
+        0.01 * 5**0.5 * 0.99 ** (steps - 1), rel=1e-12
+    )
 
 
 def test_steps_that_a_gradient_scaler_skips_are_not_counted() -> None:
@@ -318,7 +380,10 @@ def test_two_optimisers_step_together() -> None:
     model = net()
     x, y = data().tensors
     f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)])
-    pair = [torch.optim.SGD(model[0].parameters(), lr=0.1), torch.optim.Adam(model[6].parameters(), lr=1e-2)]
+    pair = [
+        torch.optim.SGD(model[0].parameters(), lr=0.1),
+        torch.optim.Adam(model[6].parameters(), lr=1e-2),
+    ]
     with ls.Tracer(pair, f, every=2) as tracer:
         for _ in range(4):
             model.zero_grad()

@@ -25,12 +25,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"rosenbrock_n{n}": ("rosenbrock", {"dim": n}) for n in range(2, 8)},
     **{f"xy_ring_n{n}": ("xy-ring", {"sites": n}) for n in range(3, 7)},
     **{
-        f"phi4_ring_n{n}_J{J}": ("phi4-ring", {"sites": n, "coupling": J}) for n in range(3, 7) for J in (0.1, 0.3, 0.8)
+        f"phi4_ring_n{n}_J{J}": ("phi4-ring", {"sites": n, "coupling": J})
+        for n in range(3, 7)
+        for J in (0.1, 0.3, 0.8)
     },
     **{f"lennard_jones_{n}": ("lennard-jones", {"particles": n}) for n in range(3, 8)},
 }
 LISTED = [
-    file for file in CASES if file not in ("valley_x2y2", "xy_ring_n4", *(f"lennard_jones_{n}" for n in (5, 6, 7)))
+    file
+    for file in CASES
+    if file not in ("valley_x2y2", "xy_ring_n4", *(f"lennard_jones_{n}" for n in (5, 6, 7)))
 ]
 OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("quadratic", {}), ("strict-saddle", {"dim": 5, "negative": 2, "condition": 100.0}), ("styblinski-tang", {"dim": 4}),
@@ -60,13 +64,19 @@ def turned(x: Tensor, seed: int, mirror: bool = False) -> Tensor:
     Q, R = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
     Q = Q * R.diagonal().sign()
     Q = Q * (torch.linalg.det(Q).sign() * (-1 if mirror else 1))
-    r = x.reshape(*x.shape[:-1], -1, 3)[..., torch.randperm(x.shape[-1] // 3, generator=generator), :]
-    return (r @ Q.to(x) + torch.randn(3, generator=generator, dtype=torch.float64).to(x)).flatten(-2)
+    r = x.reshape(*x.shape[:-1], -1, 3)[
+        ..., torch.randperm(x.shape[-1] // 3, generator=generator), :
+    ]
+    return (r @ Q.to(x) + torch.randn(3, generator=generator, dtype=torch.float64).to(x)).flatten(
+        -2
+    )
 
 
 def test_every_table_is_used() -> None:
     formulas = {"deep_linear", "factorisation", "phase_retrieval", "quadratics"}
-    assert {p.stem for p in TRUTH.glob("*.json") if not p.stem.startswith(tuple(formulas))} == set(CASES)
+    assert {p.stem for p in TRUTH.glob("*.json") if not p.stem.startswith(tuple(formulas))} == set(
+        CASES
+    )
 
 
 @pytest.mark.slow
@@ -77,7 +87,9 @@ def test_tables_hold(file: str) -> None:
     X = rows(points)
     values = torch.tensor([p["value"] for p in points], dtype=torch.float64)
     bend = max(abs(v) for p in points for v in p["eigenvalues"])
-    assert (f.gradient(X).abs() <= 1e-15 * max(bend, 1) * max(float(X.abs().max()), 1) * f.dim).all()
+    assert (
+        f.gradient(X).abs() <= 1e-15 * max(bend, 1) * max(float(X.abs().max()), 1) * f.dim
+    ).all()
     torch.testing.assert_close(f.value(X), values, rtol=1e-13, atol=1e-13)
     assert f.domain is None or f.domain.contains(X).all()
     for p, x in list(zip(points, X, strict=True))[:: 1 + len(points) // 100]:
@@ -101,7 +113,9 @@ def test_the_zoo_lists_the_table(file: str) -> None:
     if f.symmetry is not None:
         X, Y = f.symmetry.invariants(X), f.symmetry.invariants(Y)
     apart = (
-        Y[None] - X[:, None] if f.symmetry is not None or f.domain is None else f.domain.difference(X[:, None], Y[None])
+        Y[None] - X[:, None]
+        if f.symmetry is not None or f.domain is None
+        else f.domain.difference(X[:, None], Y[None])
     )
     nearest = apart.norm(dim=-1).min(1)
     assert (nearest.values < 1e-8).all()
@@ -148,7 +162,9 @@ def test_quadratic_forms_of_the_table() -> None:
         (known,), point = f.stationary_points(), ls.classify(f, torch.zeros(4, dtype=torch.float64))
         assert (known.index, known.nullity, known.kind) == (p["index"], p["nullity"], p["kind"])
         assert (point.index, point.nullity, point.kind) == (p["index"], p["nullity"], p["kind"])
-        torch.testing.assert_close(point.eigenvalues, torch.tensor(p["eigenvalues"], dtype=torch.float64))
+        torch.testing.assert_close(
+            point.eigenvalues, torch.tensor(p["eigenvalues"], dtype=torch.float64)
+        )
 
 
 def test_a_singular_quadratic_form_is_degenerate() -> None:
@@ -201,7 +217,10 @@ def test_xy_ring_counts_what_it_lists() -> None:
 
 @pytest.mark.slow
 def test_phi4_ring_beyond_the_tables() -> None:
-    assert load("phi4-ring", {"sites": 5, "coupling": 0}).counts == load("styblinski-tang", {"dim": 5}).counts
+    assert (
+        load("phi4-ring", {"sites": 5, "coupling": 0}).counts
+        == load("styblinski-tang", {"dim": 5}).counts
+    )
     f = load("phi4-ring", {"sites": 7, "coupling": 0.2})
     points = f.stationary_points()
     X = torch.stack([p.x for p in points])
@@ -215,13 +234,17 @@ def test_phi4_ring_beyond_the_tables() -> None:
 
 
 @pytest.mark.parametrize(("name", "options"), LOADED, ids=str)
-def test_rows_are_independent(name: str, options: dict[str, Any], dtype: torch.dtype, device: torch.device) -> None:
+def test_rows_are_independent(
+    name: str, options: dict[str, Any], dtype: torch.dtype, device: torch.device
+) -> None:
     f = load(name, options)
     exact = starts(f)
     x = exact.to(device, dtype)
     value, gradient = f.value(x), f.gradient(x)
     assert (value.dtype, value.device.type) == (dtype, device.type)
-    tolerance = {"rtol": 2e-3, "atol": 1e-3} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    tolerance = (
+        {"rtol": 2e-3, "atol": 1e-3} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    )
     torch.testing.assert_close(value.cpu().double(), f.value(x.cpu().double()), **tolerance)
     torch.testing.assert_close(value, torch.stack([f.value(row) for row in x]), **tolerance)
     torch.testing.assert_close(gradient, torch.stack([f.gradient(row) for row in x]), **tolerance)
@@ -248,7 +271,9 @@ def test_gradients_and_hessians_are_those_of_the_values(name: str, options: dict
     slope = f.gradient(x) @ v
     bend = ls.Hessian(f, x) @ v
     norm = float(bend.norm())
-    assert float(f.value(up) - f.value(down)) / 2e-5 == pytest.approx(float(slope), rel=1e-4, abs=1e-6 * (1 + norm))
+    assert float(f.value(up) - f.value(down)) / 2e-5 == pytest.approx(
+        float(slope), rel=1e-4, abs=1e-6 * (1 + norm)
+    )
     second = (f.gradient(up) - f.gradient(down)) / 2e-5
     second = second - V @ (V.T @ second)
     torch.testing.assert_close(second, bend, rtol=1e-3, atol=1e-4 * (1 + norm))
@@ -263,15 +288,22 @@ def test_invariants_see_structures_and_nothing_else(particles: int) -> None:
     x = rows(table(f"lennard_jones_{particles}")["points"])
     same = f.symmetry.invariants(x)
     for seed, mirror in ((0, False), (1, True)):
-        torch.testing.assert_close(f.symmetry.invariants(turned(x, seed, mirror)), same, rtol=0, atol=1e-13)
+        torch.testing.assert_close(
+            f.symmetry.invariants(turned(x, seed, mirror)), same, rtol=0, atol=1e-13
+        )
     assert float(torch.pdist(same, p=torch.inf).min()) > 0.05  # in units of sigma
     assert float(torch.pdist(f.symmetry.invariants(starts(f, 50)), p=torch.inf).min()) > 1e-4
 
 
 @pytest.mark.parametrize("particles", [3, 4, 5, 6])
-def test_rigid_motions_count_in_no_index(particles: int, dtype: torch.dtype, device: torch.device) -> None:
+def test_rigid_motions_count_in_no_index(
+    particles: int, dtype: torch.dtype, device: torch.device
+) -> None:
     """In any position: all but the chain, which has one rotation less, have six."""
-    f, points = load("lennard-jones", {"particles": particles}), table(f"lennard_jones_{particles}")["points"]
+    f, points = (
+        load("lennard-jones", {"particles": particles}),
+        table(f"lennard_jones_{particles}")["points"],
+    )
     chain = [p for p in points if p["zero_modes"] == 5]
     assert len(chain) == 1
     for p in [points[0], *chain]:
@@ -290,11 +322,17 @@ def test_clusters_flown_apart_are_no_points() -> None:
     assert isinstance(f.domain, Cluster)
     assert f.domain.contains(whole).all()
     assert not f.domain.contains(apart).any()
-    assert float(f.gradient(torch.arange(18.0, dtype=torch.float64) * 60).norm()) < 1e-10  # as stationary as any point
+    assert (
+        float(f.gradient(torch.arange(18.0, dtype=torch.float64) * 60).norm()) < 1e-10
+    )  # as stationary as any point
     assert not f.domain.contains(torch.full((18,), torch.nan))
-    chain = torch.arange(6.0, dtype=torch.float64)[:, None] * torch.tensor([1.9, 0.0, 0.0], dtype=torch.float64)
+    chain = torch.arange(6.0, dtype=torch.float64)[:, None] * torch.tensor(
+        [1.9, 0.0, 0.0], dtype=torch.float64
+    )
     assert f.domain.contains(chain.flatten())
-    torch.testing.assert_close(f.domain.wrap(turned(whole, 0)).reshape(4, 6, 3).mean(1), torch.zeros(4, 3).double())
+    torch.testing.assert_close(
+        f.domain.wrap(turned(whole, 0)).reshape(4, 6, 3).mean(1), torch.zeros(4, 3).double()
+    )
 
 
 @pytest.mark.parametrize("particles", [2, 7, 13, 38])
@@ -305,13 +343,17 @@ def test_starts_of_clusters_are_useful(particles: int) -> None:
     assert float(f.value(x).max()) < 200 * particles  # no two atoms on top of each other
     assert torch.equal(x, starts(f, 40))
     flat = (x.reshape(40, -1, 3)[..., 2] == 0).all(-1)
-    assert particles == 2 or 8 < int(flat.sum()) < 32  # half of them in a plane, where planar structures are found
+    assert (
+        particles == 2 or 8 < int(flat.sum()) < 32
+    )  # half of them in a plane, where planar structures are found
 
 
 # ---- random fields
 
 
-@pytest.mark.parametrize(("name", "options"), [("trigonometric", {"dim": 2}), ("p-spin", {"spins": 6})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("trigonometric", {"dim": 2}), ("p-spin", {"spins": 6})]
+)
 def test_fields_repeat_by_their_seed(name: str, options: dict[str, Any]) -> None:
     f, again, other = (load(name, options | {"seed": seed}) for seed in (4, 4, 5))
     x = starts(f)
@@ -328,11 +370,17 @@ def test_trigonometric_polynomials_have_their_period_and_variance() -> None:
     f = load("trigonometric", {"dim": 2, "degree": 2})
     x = starts(f)
     for turn in ([2 * math.pi, 0.0], [0.0, -4 * math.pi]):
-        torch.testing.assert_close(f.value(x + torch.tensor(turn, dtype=torch.float64)), f.value(x), rtol=0, atol=1e-13)
+        torch.testing.assert_close(
+            f.value(x + torch.tensor(turn, dtype=torch.float64)), f.value(x), rtol=0, atol=1e-13
+        )
     draws = torch.stack([load("trigonometric", {"seed": seed}).value(x) for seed in range(500)])
     assert (draws.square().mean(0) - 1).abs().max() < 4 * math.sqrt(2 / 500)
-    near = torch.stack([load("trigonometric", {"seed": seed}).value(x + 1.0) for seed in range(500)])
-    torch.testing.assert_close((draws * near).mean(0), (draws * near).mean().expand(6), rtol=0, atol=0.2)  # stationary
+    near = torch.stack(
+        [load("trigonometric", {"seed": seed}).value(x + 1.0) for seed in range(500)]
+    )
+    torch.testing.assert_close(
+        (draws * near).mean(0), (draws * near).mean().expand(6), rtol=0, atol=0.2
+    )  # stationary
 
 
 def test_p_spin_is_the_form_that_it_says() -> None:
@@ -342,7 +390,9 @@ def test_p_spin_is_the_form_that_it_says() -> None:
     torch.testing.assert_close(f.value(x), torch.einsum("ijk,bi,bj,bk->b", J, x, x, x) / 4)
     torch.testing.assert_close(f.value(3 * x), f.value(x))  # on the sphere, wherever the point is
     assert float((f.gradient(x) * x).sum(-1).abs().max()) < 1e-13  # tangent
-    draws = torch.stack([load("p-spin", {"spins": 4, "seed": seed}).value(x) for seed in range(500)])
+    draws = torch.stack(
+        [load("p-spin", {"spins": 4, "seed": seed}).value(x) for seed in range(500)]
+    )
     assert (draws.square().mean(0) / 4 - 1).abs().max() < 4 * math.sqrt(2 / 500)
 
 
@@ -366,7 +416,9 @@ def test_names_and_kinds() -> None:
     for name in {name for name, _ in LOADED}:
         f = load(name, {})
         assert f.name == name
-        assert all(text and "\n" not in text for text in (f.formula, f.source, ls.zoo.describe(name)))
+        assert all(
+            text and "\n" not in text for text in (f.formula, f.source, ls.zoo.describe(name))
+        )
     assert ls.zoo.load("styblinski-tang", dim=4).dim == 4
 
 
@@ -377,7 +429,11 @@ def test_names_and_kinds() -> None:
         ("rastrigin", {"dim": 2.5}, "dim must be a whole number of at least 1, got 2.5"),
         ("rosenbrock", {"dim": 1}, "dim must be a whole number of at least 2, got 1"),
         ("rosenbrock", {"sites": 1}, "rosenbrock has no option 'sites'"),
-        ("strict-saddle", {"dim": 3, "negative": 4}, "negative must be a whole number from 0 to 3, got 4"),
+        (
+            "strict-saddle",
+            {"dim": 3, "negative": 4},
+            "negative must be a whole number from 0 to 3, got 4",
+        ),
         ("strict-saddle", {"condition": 0.5}, "condition must be a number of at least 1, got 0.5"),
         ("quadratic", {"matrix": [[1, 2], [3, 4]]}, "matrix must be symmetric"),
         ("quadratic", {"matrix": [[1, 2]]}, "matrix must be square"),
@@ -386,7 +442,11 @@ def test_names_and_kinds() -> None:
         ("xy-ring", {"sites": True}, "sites must be a whole number of at least 3, got True"),
         ("phi4-ring", {"coupling": -1}, "coupling must be a number of at least 0, got -1"),
         ("phi4-ring", {"coupling": math.inf}, "coupling must be a number"),
-        ("lennard-jones", {"particles": 1}, "particles must be a whole number of at least 2, got 1"),
+        (
+            "lennard-jones",
+            {"particles": 1},
+            "particles must be a whole number of at least 2, got 1",
+        ),
         ("trigonometric", {"degree": 0}, "degree must be a whole number"),
         ("trigonometric", {"dim": 20}, "too many waves"),
         ("p-spin", {"order": 1}, "order must be a whole number of at least 2"),
@@ -400,7 +460,9 @@ def test_bad_options_are_named(name: str, options: dict[str, Any], words: str) -
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "options"), [("rosenbrock", {"dim": 8}), ("phi4-ring", {"sites": 9})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("rosenbrock", {"dim": 8}), ("phi4-ring", {"sites": 9})]
+)
 def test_what_is_not_known_is_said(name: str, options: dict[str, Any]) -> None:
     f = load(name, options)
     assert f.counts is None

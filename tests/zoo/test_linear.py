@@ -38,7 +38,11 @@ MATRICES = {
 
 def sizes_of(q: int, options: dict) -> list[int]:
     hidden = options.get("hidden", q)
-    return [options.get("inputs", q), *(hidden if isinstance(hidden, list) else [hidden]), options.get("outputs", q)]
+    return [
+        options.get("inputs", q),
+        *(hidden if isinstance(hidden, list) else [hidden]),
+        options.get("outputs", q),
+    ]
 
 
 def cut(x: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
@@ -58,7 +62,10 @@ def chain(matrices: list[np.ndarray], size: int) -> np.ndarray:
 
 def target(f: KnownLandscape, sizes: list[int]) -> np.ndarray:
     """Y, read off the values of f where the product of the layers is a unit matrix."""
-    Y, origin = np.zeros((sizes[-1], sizes[0])), float(f.value(torch.zeros(f.dim, dtype=torch.float64)))
+    Y, origin = (
+        np.zeros((sizes[-1], sizes[0])),
+        float(f.value(torch.zeros(f.dim, dtype=torch.float64))),
+    )
     for a, b in np.ndindex(*Y.shape):
         weights = [np.zeros((rows, columns)) for columns, rows in pairwise(sizes)]
         for k, W in enumerate(weights):
@@ -82,7 +89,9 @@ def chain_hessian(x: np.ndarray, sizes: list[int], Y: np.ndarray) -> tuple[np.nd
     for k in range(L):
         for m in range(k + 1, L):
             middle = chain(weights[k + 1 : m], sizes[k + 1])
-            block = np.einsum("ic,da,bj,ij->abcd", above[m], middle, below[k], E).reshape(weights[k].size, -1)
+            block = np.einsum("ic,da,bj,ij->abcd", above[m], middle, below[k], E).reshape(
+                weights[k].size, -1
+            )
             H[starts[k] : starts[k + 1], starts[m] : starts[m + 1]] += block
             H[starts[m] : starts[m + 1], starts[k] : starts[k + 1]] += block.T
     return J @ E.ravel(), H
@@ -103,7 +112,9 @@ def matrix(f: KnownLandscape, n: int) -> np.ndarray:
         U = np.zeros((n, f.dim // n))
         U[:, 0] = u
         origin = float(f.value(torch.zeros(f.dim, dtype=torch.float64)))
-        return 2 * (origin + 0.25 * float(u @ u) ** 2 - float(f.value(torch.from_numpy(U.ravel()))))  # u' M u
+        return 2 * (
+            origin + 0.25 * float(u @ u) ** 2 - float(f.value(torch.from_numpy(U.ravel())))
+        )  # u' M u
 
     e = np.eye(n)
     return np.array([[(linear(a + b) - linear(a - b)) / 4 for a in e] for b in e])
@@ -112,7 +123,10 @@ def matrix(f: KnownLandscape, n: int) -> np.ndarray:
 def assert_signs(H: np.ndarray, point: KnownPoint) -> None:
     eigenvalues = np.linalg.eigvalsh(H)
     zero = 1e-11 * max(np.abs(eigenvalues).max(), 1.0)
-    assert (int((eigenvalues < -zero).sum()), int((np.abs(eigenvalues) <= zero).sum())) == (point.index, point.nullity)
+    assert (int((eigenvalues < -zero).sum()), int((np.abs(eigenvalues) <= zero).sum())) == (
+        point.index,
+        point.nullity,
+    )
 
 
 def assert_verdict(verdict: StationaryPoint, point: KnownPoint) -> None:
@@ -135,7 +149,10 @@ def test_networks_against_the_product_rule(name: str) -> None:
     for point in f.stationary_points():
         gradient, H = chain_hessian(point.x.numpy(), sizes, Y)
         assert np.abs(gradient).max() < 1e-13
-        assert abs(0.5 * ((chain(cut(point.x.numpy(), sizes), sizes[0]) - Y) ** 2).sum() - point.value) < 1e-12
+        assert (
+            abs(0.5 * ((chain(cut(point.x.numpy(), sizes), sizes[0]) - Y) ** 2).sum() - point.value)
+            < 1e-12
+        )
         assert_signs(H, point)
         x = point.x
         assert np.allclose(ls.Hessian(f, x).dense().numpy(), H, atol=1e-12)
@@ -164,13 +181,18 @@ def test_factorisations_against_the_product_rule(name: str) -> None:
 
 
 def test_the_number_of_manifolds() -> None:
-    count = {name: len(zoo.load("deep-linear", **options).stationary_points()) for name, options in NETWORKS.items()}
+    count = {
+        name: len(zoo.load("deep-linear", **options).stationary_points())
+        for name, options in NETWORKS.items()
+    }
     assert count["3-3-3"] == count["wide"] == 8
     assert count["bottleneck"] == 4  # none of the values, or one of three
     assert (
         count["repeated"] == 8
     )  # up to two of each value: nine choices, one of them more than the three units can hold
-    assert len(zoo.load("factorisation", eigenvalues=[2, 2, 2, 1, 1], rank=3).stationary_points()) == 9
+    assert (
+        len(zoo.load("factorisation", eigenvalues=[2, 2, 2, 1, 1], rank=3).stationary_points()) == 9
+    )
     assert zoo.load("deep-linear").counts == {9: 1}  # the origin; all others are families
     assert zoo.load("deep-linear", hidden=[3, 3]).counts is None
 
@@ -200,7 +222,9 @@ def test_verdicts_on_six_directions(case: str, method: str, device: torch.device
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 @pytest.mark.parametrize("name", ["repeated", "more inputs", "four layers"])
-def test_verdicts_on_networks(name: str, method: str, dtype: torch.dtype, device: torch.device) -> None:
+def test_verdicts_on_networks(
+    name: str, method: str, dtype: torch.dtype, device: torch.device
+) -> None:
     f = zoo.load("deep-linear", **NETWORKS[name])
     for point in f.stationary_points():
         assert_verdict(ls.classify(f, point.x.to(device, dtype), method), point)
@@ -209,7 +233,9 @@ def test_verdicts_on_networks(name: str, method: str, dtype: torch.dtype, device
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["dense", "lanczos"])
 @pytest.mark.parametrize("name", ["4 x 2", "repeated", "singular"])
-def test_verdicts_on_factorisations(name: str, method: str, dtype: torch.dtype, device: torch.device) -> None:
+def test_verdicts_on_factorisations(
+    name: str, method: str, dtype: torch.dtype, device: torch.device
+) -> None:
     f = zoo.load("factorisation", **MATRICES[name])
     for point in f.stationary_points():
         assert_verdict(ls.classify(f, point.x.to(device, dtype), method), point)
@@ -242,7 +268,9 @@ def test_exact_spectra(file: str, name: str, options: dict) -> None:
         key(p.value, p.index, p.nullity, ls.classify(f, p.x, "dense").eigenvalues.tolist())
         for p in f.stationary_points()
     ]
-    assert sorted(found) == sorted(key(p["value"], p["index"], p["nullity"], p["eigenvalues"]) for p in truth)
+    assert sorted(found) == sorted(
+        key(p["value"], p["index"], p["nullity"], p["eigenvalues"]) for p in truth
+    )
 
 
 @pytest.mark.parametrize("name", ["deep-linear", "factorisation"])

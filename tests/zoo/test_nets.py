@@ -18,7 +18,9 @@ def xor(x: np.ndarray, activation: str, h: int) -> float:
     act = np.tanh if activation == "tanh" else lambda z: 1 / (1 + np.exp(-z))
     low, high = (-0.8, 0.8) if activation == "tanh" else (0.1, 0.9)
     units = act(PATTERNS @ x[: 2 * h].reshape(h, 2).T + x[2 * h : 3 * h])
-    return 0.5 * float(((act(units @ x[3 * h : 4 * h] + x[-1]) - np.array([low, high, high, low])) ** 2).sum())
+    return 0.5 * float(
+        ((act(units @ x[3 * h : 4 * h] + x[-1]) - np.array([low, high, high, low])) ** 2).sum()
+    )
 
 
 def differences(f, x: np.ndarray, step: float = 1e-3) -> np.ndarray:
@@ -30,7 +32,9 @@ def differences(f, x: np.ndarray, step: float = 1e-3) -> np.ndarray:
         a, b = k * E[i], k * E[j]
         return (f(x + a + b) - f(x + a - b) - f(x - a + b) + f(x - a - b)) / (4 * (k * step) ** 2)
 
-    return np.array([[(4 * mixed(i, j, 1) - mixed(i, j, 2)) / 3 for j in range(n)] for i in range(n)])
+    return np.array(
+        [[(4 * mixed(i, j, 1) - mixed(i, j, 2)) / 3 for j in range(n)] for i in range(n)]
+    )
 
 
 @pytest.mark.slow
@@ -42,7 +46,11 @@ def test_xor_points(activation: str, h: int, dtype: torch.dtype, device: torch.d
         assert abs(xor(point.x.numpy(), activation, h) - point.value) < 1e-14
         for method in ("dense", "lanczos"):
             verdict = ls.classify(f, point.x.to(device, dtype), method)
-            assert (verdict.kind, verdict.index, verdict.nullity) == (point.kind, point.index, point.nullity)
+            assert (verdict.kind, verdict.index, verdict.nullity) == (
+                point.kind,
+                point.index,
+                point.nullity,
+            )
     assert [p.nullity - f.dim for p in points] == [-1, -3, -4]
     assert f.counts is None
     assert "no minimum" in " ".join(ls.classify(f, points[0].x).reasons)
@@ -79,12 +87,20 @@ def test_the_teacher_and_the_ray(k: int, dtype: torch.dtype, device: torch.devic
     for point in f.stationary_points():
         for method in ("dense", "lanczos"):
             verdict = ls.classify(f, point.x.to(device, dtype), method)
-            assert (verdict.kind, verdict.index, verdict.nullity) == (point.kind, point.index, point.nullity)
+            assert (verdict.kind, verdict.index, verdict.nullity) == (
+                point.kind,
+                point.index,
+                point.nullity,
+            )
             assert abs(verdict.value - point.value) < 100 * torch.finfo(dtype).eps
     generator = torch.Generator().manual_seed(k)
     V = torch.eye(k, dtype=dtype)[torch.randperm(k, generator=generator)]
     order = V.argmax(1).numpy()
-    truth = teacher_hessian(k).reshape(k, k, k, k)[np.ix_(order, range(k), order, range(k))].reshape(k * k, k * k)
+    truth = (
+        teacher_hessian(k)
+        .reshape(k, k, k, k)[np.ix_(order, range(k), order, range(k))]
+        .reshape(k * k, k * k)
+    )
     for method in ("auto", "forward-over-reverse"):
         H = ls.Hessian(f, V.flatten().to(device), method=method).dense().double().cpu().numpy()
         assert np.allclose(H, truth, atol=20 * torch.finfo(dtype).eps)
@@ -105,29 +121,45 @@ def test_student_values_and_derivatives_by_sampling_and_differences() -> None:
         # third derivatives jump where students are parallel, so differences are of first order there
         by_differences = differences(lambda y: float(f.value(torch.from_numpy(y))), at)
         assert np.allclose(H, by_differences, atol=1e-3)
-    assert torch.autograd.gradcheck(f.value, torch.randn(k * k, dtype=torch.float64, requires_grad=True))
-    assert torch.autograd.gradgradcheck(f.value, torch.randn(k * k, dtype=torch.float64, requires_grad=True))
+    assert torch.autograd.gradcheck(
+        f.value, torch.randn(k * k, dtype=torch.float64, requires_grad=True)
+    )
+    assert torch.autograd.gradgradcheck(
+        f.value, torch.randn(k * k, dtype=torch.float64, requires_grad=True)
+    )
 
 
 @pytest.mark.parametrize(
-    "angle", [0.0, 1e-300, 1e-12, 1e-6, 0.0996, 0.0997, 0.5, math.pi / 2, 2.0, 3.0419, 3.05, math.pi]
+    "angle",
+    [0.0, 1e-300, 1e-12, 1e-6, 0.0996, 0.0997, 0.5, math.pi / 2, 2.0, 3.0419, 3.05, math.pi],
 )
 def test_the_kernel_and_its_derivatives(angle: float, device: torch.device) -> None:
     size, other = 1.7, 0.6
     v = torch.tensor([other, 0.0, 0.0], dtype=torch.float64, device=device)
-    w = size * torch.tensor([math.cos(angle), math.sin(angle), 0.0], dtype=torch.float64, device=device)
+    w = size * torch.tensor(
+        [math.cos(angle), math.sin(angle), 0.0], dtype=torch.float64, device=device
+    )
     if angle == math.pi:
         w[1] = 0.0
     s, c = math.sin(angle), math.cos(angle)
-    assert abs(float(relu_kernel(w, v)) - size * other / (2 * math.pi) * (s + (math.pi - angle) * c)) < 1e-15
+    assert (
+        abs(float(relu_kernel(w, v)) - size * other / (2 * math.pi) * (s + (math.pi - angle) * c))
+        < 1e-15
+    )
     w.requires_grad_(True)
     (gradient,) = torch.autograd.grad(relu_kernel(w, v), w)
     unit = w.detach() / size
     exact = (other * s * unit + (math.pi - angle) * v) / (2 * math.pi)
     assert torch.allclose(gradient, exact, atol=1e-14)
     H = torch.autograd.functional.hessian(lambda y: relu_kernel(y, v), w.detach())
-    across = torch.tensor([-math.sin(angle), math.cos(angle), 0.0], dtype=torch.float64, device=device)
-    plane = torch.eye(3, dtype=torch.float64, device=device) - torch.outer(unit, unit) + torch.outer(across, across)
+    across = torch.tensor(
+        [-math.sin(angle), math.cos(angle), 0.0], dtype=torch.float64, device=device
+    )
+    plane = (
+        torch.eye(3, dtype=torch.float64, device=device)
+        - torch.outer(unit, unit)
+        + torch.outer(across, across)
+    )
     assert torch.allclose(H, other * abs(s) / (2 * math.pi * size) * plane, atol=1e-13)
 
 
@@ -153,7 +185,9 @@ def test_the_students_order_does_not_matter(device: torch.device) -> None:
 
 
 @pytest.mark.parametrize(("name", "options"), [("xor-net", {}), ("student-teacher", {"width": 3})])
-def test_rows_are_independent(name: str, options: dict, dtype: torch.dtype, device: torch.device) -> None:
+def test_rows_are_independent(
+    name: str, options: dict, dtype: torch.dtype, device: torch.device
+) -> None:
     f = zoo.load(name, **options)
     x = torch.randn(2, 3, f.dim, dtype=dtype, device=device)
     values = f.value(x)

@@ -25,7 +25,9 @@ def needs(*packages):
 
 def gathered(f):
     x = [b[0] for b in f.batches]
-    return (torch.cat(x) if isinstance(x[0], torch.Tensor) else x), torch.cat([b[1] for b in f.batches])
+    return (torch.cat(x) if isinstance(x[0], torch.Tensor) else x), torch.cat(
+        [b[1] for b in f.batches]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,9 @@ def test_digits_mlp_is_the_same_twice(mlp):
     again = zoo.load("digits-mlp", hidden=6)
     torch.testing.assert_close(again.point(), mlp.point(), rtol=0, atol=1e-9)
     torch.rand(1)
-    assert zoo.load("digits-mlp", hidden=6, steps=0).value(mlp.point()) == pytest.approx(mlp.value(mlp.point()))
+    assert zoo.load("digits-mlp", hidden=6, steps=0).value(mlp.point()) == pytest.approx(
+        mlp.value(mlp.point())
+    )
 
 
 def test_digits_cnn_learns_and_keeps_its_statistics():
@@ -117,7 +121,9 @@ def test_faces_are_told_from_the_rest(name, accuracy):
     assert all(int(b[1].sum()) == 5 for b in f.batches)  # each micro-batch is half faces
     assert (f.model(x).argmax(1) == y).double().mean() >= accuracy
     assert -1 <= x.min() < x.max() <= 1
-    assert f.gradient(f.point()).norm() == pytest.approx({"pnet": 0.351, "rnet": 0.291}[name], abs=2e-3)
+    assert f.gradient(f.point()).norm() == pytest.approx(
+        {"pnet": 0.351, "rnet": 0.291}[name], abs=2e-3
+    )
 
 
 @pytest.mark.slow
@@ -133,7 +139,9 @@ def test_pnet_is_highly_indefinite():
         w = w - V @ (V.T @ w)
         V = torch.cat([V, (w / w.norm())[:, None]], 1)
     ritz = torch.linalg.eigvalsh(V.T @ torch.stack([(H @ v.float()).double() for v in V.T], 1))
-    assert int((ritz < -0.1).sum()) >= 5  # Cauchy interlacing: at least as many eigenvalues lie below
+    assert (
+        int((ritz < -0.1).sum()) >= 5
+    )  # Cauchy interlacing: at least as many eigenvalues lie below
     assert int((ritz > 0.1).sum()) >= 5
 
 
@@ -149,7 +157,9 @@ def original_g2p():
     corpus.cmudict = types.SimpleNamespace(dict=dict)
     tokenize.TweetTokenizer = lambda: types.SimpleNamespace(tokenize=str.split)
     stubs = {"nltk": nltk, "nltk.corpus": corpus, "nltk.tokenize": tokenize}
-    kept = {name: sys.modules.get(name) for name in [*stubs, "g2p_en", "g2p_en.g2p", "g2p_en.expand"]}
+    kept = {
+        name: sys.modules.get(name) for name in [*stubs, "g2p_en", "g2p_en.g2p", "g2p_en.expand"]
+    }
     sys.modules.update(stubs)
     try:
         from g2p_en.g2p import G2p

@@ -21,7 +21,11 @@ def test_exact_points(n: int, method: str, dtype: torch.dtype, device: torch.dev
     rounding = 100 * torch.finfo(dtype).eps
     for known in truth["points"]:
         verdict = ls.classify(f, torch.tensor(known["x"], dtype=dtype, device=device), method)
-        assert (verdict.kind, verdict.index, verdict.nullity) == (known["kind"], known["index"], known["nullity"])
+        assert (verdict.kind, verdict.index, verdict.nullity) == (
+            known["kind"],
+            known["index"],
+            known["nullity"],
+        )
         size = max(abs(x) for x in known["eigenvalues"])
         exact = torch.tensor(known["eigenvalues"], dtype=torch.float64)
         assert torch.allclose(verdict.eigenvalues, exact, atol=rounding * size)
@@ -38,7 +42,11 @@ def test_points_given(n: int, device: torch.device) -> None:
     for point in f.stationary_points():
         for method in ("dense", "lanczos"):
             verdict = ls.classify(f, point.x.to(device), method)
-            assert (verdict.kind, verdict.index, verdict.nullity) == (point.kind, point.index, point.nullity)
+            assert (verdict.kind, verdict.index, verdict.nullity) == (
+                point.kind,
+                point.index,
+                point.nullity,
+            )
             assert abs(verdict.value - point.value) < 1e-12
     assert f.counts == {1: {0: 2, 1: 1}, 2: {0: 2, 1: 2, 2: 1}}.get(n, {0: 2, n: 1})
 
@@ -62,7 +70,13 @@ def test_rows_are_independent(dtype: torch.dtype, device: torch.device) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"n": 0}, {"n": 2, "signal": [1, 2, 3]}, {"signal": [0, 0, 0]}, {"signal": [1, 2, float("inf")]}]
+    "options",
+    [
+        {"n": 0},
+        {"n": 2, "signal": [1, 2, 3]},
+        {"signal": [0, 0, 0]},
+        {"signal": [1, 2, float("inf")]},
+    ],
 )
 def test_bad_options(options: dict) -> None:
     with pytest.raises(ValueError, match=r"at least 1|must be . finite numbers"):

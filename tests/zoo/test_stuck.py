@@ -177,8 +177,14 @@ def test_flat_far_from_a_well(name: str, centre: float, variant: int) -> None:
     """Gradient and Hessian are a millionth of their largest on the way to the well's bottom."""
     scene = trained(name, variant)
     x = flat(scene.f.model)
-    way = [derivatives(scene, torch.lerp(x, torch.full_like(x, centre), t)) for t in torch.linspace(0, 1, 41).tolist()]
-    slopes, curvatures = [g.norm().item() for _, g, _ in way], [torch.linalg.matrix_norm(H, 2).item() for *_, H in way]
+    way = [
+        derivatives(scene, torch.lerp(x, torch.full_like(x, centre), t))
+        for t in torch.linspace(0, 1, 41).tolist()
+    ]
+    slopes, curvatures = (
+        [g.norm().item() for _, g, _ in way],
+        [torch.linalg.matrix_norm(H, 2).item() for *_, H in way],
+    )
     assert slopes[0] < 1e-6 * max(slopes)
     assert curvatures[0] < 1e-6 * max(curvatures)
     assert way[-1][0] == pytest.approx(-1.0)  # the bottom
@@ -193,7 +199,9 @@ def test_flat_valley(variant: int) -> None:
     x, largest = flat(scene.f.model), torch.linalg.eigvalsh(H)[-1]
     assert g.norm() < 1e-5 * largest * x.norm()
     assert g @ H @ g < 1e-5 * largest * (g @ g)
-    assert rate(scene) * (g @ H @ g) / (g @ g) * scene.steps < 1e-3  # so that the rate is a cause too
+    assert (
+        rate(scene) * (g @ H @ g) / (g @ g) * scene.steps < 1e-3
+    )  # so that the rate is a cause too
     assert x.norm() > 900
 
 

@@ -11,7 +11,9 @@ import torch
 import landscape as ls
 from landscape.zoo.known import KnownLandscape
 
-OCTOPUS = json.loads((Path(__file__).parents[1] / "truth" / "dynamics" / "t4_octopus.json").read_text())
+OCTOPUS = json.loads(
+    (Path(__file__).parents[1] / "truth" / "dynamics" / "t4_octopus.json").read_text()
+)
 KNOWN: list[tuple[str, dict[str, Any]]] = [
     ("octopus", {"dim": 1}), ("octopus", {"dim": 4, "L": 2.0, "gamma": 0.5, "tau": 1.0}), ("octopus", {}),
     ("double-well", {"dim": 3, "wells": 2, "stiffness": 4.0}), ("double-well", {"dim": 1}), ("gaussian-well", {"dim": 3}),
@@ -33,16 +35,24 @@ def test_known_points_are_what_they_say(name, options):
     X = torch.stack([p.x for p in points])
     assert len(torch.unique(X, dim=0)) == len(points)
     assert float(f.gradient(X).abs().max()) < 1e-12
-    torch.testing.assert_close(f.value(X), X.new_tensor([p.value for p in points]), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(
+        f.value(X), X.new_tensor([p.value for p in points]), rtol=1e-13, atol=1e-13
+    )
     for p in points:
         H = torch.func.hessian(f.value)(p.x)
         eigenvalues = torch.linalg.eigvalsh(H)
-        assert (int((eigenvalues < 0).sum()), p.nullity, p.kind) == (p.index, 0, ls.classify(f, p.x).kind)
+        assert (int((eigenvalues < 0).sum()), p.nullity, p.kind) == (
+            p.index,
+            0,
+            ls.classify(f, p.x).kind,
+        )
     assert f.counts == {k: sum(p.index == k for p in points) for k in f.counts}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("check", OCTOPUS["checks"], ids=lambda c: f"{c['L']:.3g}-{c['gamma']}-{c['tau']:.3g}")
+@pytest.mark.parametrize(
+    "check", OCTOPUS["checks"], ids=lambda c: f"{c['L']:.3g}-{c['gamma']}-{c['tau']:.3g}"
+)
 def test_octopus_is_smooth_across_its_joints(check):
     L, gamma, tau = check["L"], check["gamma"], check["tau"]
     f = load("octopus", {"dim": 3, "L": L, "gamma": gamma, "tau": tau})
@@ -57,7 +67,9 @@ def test_octopus_is_smooth_across_its_joints(check):
             for order in (f.value, f.gradient, torch.func.hessian(f.value)):
                 below, above = order(x - e), order(x + e)
                 torch.testing.assert_close(below, above, rtol=1e-4, atol=2e-4 * L)
-    assert -float(f.value(torch.full((3,), 4 * tau, dtype=torch.float64))) == pytest.approx(3 * check["nu"], rel=1e-12)
+    assert -float(f.value(torch.full((3,), 4 * tau, dtype=torch.float64))) == pytest.approx(
+        3 * check["nu"], rel=1e-12
+    )
 
 
 def test_octopus_by_hand():
@@ -70,10 +82,14 @@ def test_octopus_by_hand():
         assert float(f.value(x)) == pytest.approx(g1 + g2 * 0.16, rel=1e-14)
     x = torch.tensor([3.0, 0.5], dtype=torch.float64)
     assert float(f.value(x)) == pytest.approx(1 - 50 / 6 - 0.25, rel=1e-14)
-    assert float(f.value(torch.tensor([0.5, 0.5], dtype=torch.float64))) == pytest.approx(0.0, abs=1e-15)
+    assert float(f.value(torch.tensor([0.5, 0.5], dtype=torch.float64))) == pytest.approx(
+        0.0, abs=1e-15
+    )
 
 
-@pytest.mark.parametrize("row", [r for r in OCTOPUS["torch_sgd"] if (r["escape_step"] or 999) < 400])
+@pytest.mark.parametrize(
+    "row", [r for r in OCTOPUS["torch_sgd"] if (r["escape_step"] or 999) < 400]
+)
 def test_octopus_under_torch(row):
     """torch's steps through the formula, in float32 and float64, are the exact ones until underflow ends them."""
     dtype = getattr(torch, row["dtype"])
@@ -114,7 +130,9 @@ def test_barrier_and_plateau():
     x = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
     assert f.value(x).tolist() == [-0.25, 0.0, -0.25]
     g = load("gaussian-well", {"dim": 1})
-    assert float(g.gradient(torch.tensor([5.0], dtype=torch.float64))) == pytest.approx(5 * math.exp(-12.5), rel=1e-14)
+    assert float(g.gradient(torch.tensor([5.0], dtype=torch.float64))) == pytest.approx(
+        5 * math.exp(-12.5), rel=1e-14
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ CASES = [((2.0, 1.0), 3, 3), ((1.5,), 1, 1), ((3.0, 2.0, 0.5), 4, 5)]
 
 @pytest.mark.parametrize(("strengths", "hidden", "inputs"), CASES)
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
-def test_the_saddle_at_zero(activation: str, strengths: tuple[float, ...], hidden: int, inputs: int) -> None:
+def test_the_saddle_at_zero(
+    activation: str, strengths: tuple[float, ...], hidden: int, inputs: int
+) -> None:
     f = ls.zoo.load(f"{activation}-net", strengths=strengths, hidden=hidden, inputs=inputs, seed=3)
     (point,) = f.stationary_points()
     x, y = _samples(list(strengths), inputs, 3)
@@ -25,10 +27,16 @@ def test_the_saddle_at_zero(activation: str, strengths: tuple[float, ...], hidde
     torch.testing.assert_close(f.value(away), g.value(away))
     assert float(g.gradient(point.x).abs().max()) < 1e-14
     w = torch.linalg.eigvalsh(ls.Hessian(g, at=point.x).dense())
-    torch.testing.assert_close(w, spectrum(activation, strengths, hidden, inputs), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        w, spectrum(activation, strengths, hidden, inputs), atol=1e-12, rtol=0
+    )
     assert float(f.value(point.x)) == pytest.approx(point.value)
     verdict = ls.classify(f, point.x)
-    assert (verdict.kind, verdict.index, verdict.nullity) == (point.kind, point.index, point.nullity)
+    assert (verdict.kind, verdict.index, verdict.nullity) == (
+        point.kind,
+        point.index,
+        point.nullity,
+    )
     assert point.index == hidden * len(strengths)
 
 
@@ -42,6 +50,14 @@ def test_options() -> None:
 def test_training_leaves_it() -> None:
     """From small weights: SGD's time to leave is that of the closed spectrum."""
     f = ls.zoo.load("tanh-net")
-    study = ls.escape(f, torch.zeros(f.dim, dtype=torch.float64), ["sgd:lr=0.05"], 20, 1_000, 1e-4, ls.LeavesBall(0.1))
+    study = ls.escape(
+        f,
+        torch.zeros(f.dim, dtype=torch.float64),
+        ["sgd:lr=0.05"],
+        20,
+        1_000,
+        1e-4,
+        ls.LeavesBall(0.1),
+    )
     found = study["sgd:lr=0.05"]
     assert found.theory.median == pytest.approx(found.median.value, abs=1)

@@ -49,7 +49,13 @@ class AdamW(Adam):  # torch default weight_decay of AdamW is 1e-2
 
 class NAdam:  # mu_t = b1(1 - 0.5*0.96^(t*psi)); P_t = prod mu ; denom = sqrt(v/(1-b2^t)) + eps
     def __init__(
-        s, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, momentum_decay=4e-3, decoupled_weight_decay=False
+        s,
+        lr=2e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.0,
+        momentum_decay=4e-3,
+        decoupled_weight_decay=False,
     ):
         s.lr, (s.b1, s.b2), s.eps, s.wd, s.psi, s.dec = (
             lr,
@@ -75,8 +81,16 @@ class NAdam:  # mu_t = b1(1 - 0.5*0.96^(t*psi)); P_t = prod mu ; denom = sqrt(v/
 
 
 class RAdam:  # rho_inf = 2/(1-b2)-1; rho_t = rho_inf - 2 t b2^t/(1-b2^t); rho_t<=5: x -= lr mhat (no denominator)
-    def __init__(s, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False):
-        s.lr, (s.b1, s.b2), s.eps, s.wd, s.dec = lr, betas, eps, weight_decay, decoupled_weight_decay
+    def __init__(
+        s, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False
+    ):
+        s.lr, (s.b1, s.b2), s.eps, s.wd, s.dec = (
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            decoupled_weight_decay,
+        )
         s.t, s.m, s.v = 0, 0.0, 0.0
 
     def step(s, x, g):
@@ -130,8 +144,17 @@ class RMSprop:  # v = a v + (1-a) g^2; centered: v - gbar^2; denom = sqrt(.)+eps
 
 
 class Adagrad:  # S += g^2 ; clr = lr/(1+(t-1) lr_decay); x -= clr g/(sqrt(S)+eps)   (eps default 1e-10)
-    def __init__(s, lr=1e-2, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10):
-        s.lr, s.ld, s.wd, s.S, s.eps, s.t = lr, lr_decay, weight_decay, initial_accumulator_value, eps, 0
+    def __init__(
+        s, lr=1e-2, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10
+    ):
+        s.lr, s.ld, s.wd, s.S, s.eps, s.t = (
+            lr,
+            lr_decay,
+            weight_decay,
+            initial_accumulator_value,
+            eps,
+            0,
+        )
 
     def step(s, x, g):
         s.t += 1

@@ -1,0 +1,133 @@
+"""The chain value -> gradient -> product at a point, tested link by link.
+
+x: (n,) the point, u: (n,) a direction of length 1, half along the gradient and half random, and t a step along it. A landscape
+is one function where f(x + t u) has the slope g'u, and the gradient g(x + t u) the slope H u. Both are taken by central
+differences in float64, whatever f's own dtype, at three steps so small that a kink is crossed by few of them. Where the
+differences agree with each other and not with what autograd says, the link is broken: something is detached, or a backward
+pass of one's own gives another derivative. Kinks differ from that: they make the differences disagree with each other.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landscape.core import Landscape
+from landscape.errors import LoadingError, NumericalError
+from landscape.operators.hessian import Hessian
+from landscape.points.look import Look
+
+# In units of the longer one of |x| and 1.
+STEPS = (1e-5, 1e-6, 1e-7)
+# A link is broken by more than this share of what it joins ...
+SHARE = 0.01
+# ... and by more than so many times what the differences disagree by, rounding included.
+TIMES = 8.0
+# Rounding of a value and of a gradient, in units of eps times their sizes.
+ULPS = 64.0
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the links show; gaps are shares of what they join."""
+
+    value_gap: float  # between g'u and the slope of f; NaN: not tested
+    gradient_gap: float  # between H u and the slope of g; NaN: not tested
+    broken: str  # "gradient", "product" or "": what is not the derivative of what stands before it
+    functions: tuple[str, ...]  # autograd Functions of the user's own in the graph, by name
+    untested: str  # why it could not be tested, "" where it was
+
+
+def chain(look: Look, seed: int) -> Chain:
+    """Test both links at a point. Cost: six values, seven gradients and a product, in float64."""
+    f = _double(look.f)
+    x = look.x.double()
+    try:
+        with f.evaluation():
+            functions = _functions(f, x)
+        g = f.gradient(x).detach()
+        u = _direction(g, seed)
+        length = max(float(x.norm()), 1.0)
+        first = _value_link(f, x, u, float(g @ u), length)
+        if first[1]:
+            return Chain(first[0], float("nan"), "gradient", functions, "")
+        second = _product_link(f, x, u, (Hessian(f, x, method="rebuilt") @ u), length)
+    except (LoadingError, NumericalError) as error:
+        return Chain(float("nan"), float("nan"), "", (), str(error))
+    return Chain(first[0], second[0], "product" if second[1] else "", functions, "")
+
+
+def _double(f: Landscape) -> Landscape:
+    """The landscape in float64, where its device has it."""
+    return f if f.dtype == torch.float64 or f.device.type == "mps" else f.astype(torch.float64)
+
+
+def _direction(g: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator("cpu").manual_seed(seed)
+    r = torch.randn(len(g), generator=generator, dtype=torch.float64, device="cpu").to(g.device)
+    u = r / r.norm()
+    size = float(g.norm())
+    u = u + g / size if size > 0 and torch.isfinite(g).all() else u
+    return u / u.norm()
+
+
+def _value_link(
+    f: Landscape, x: Tensor, u: Tensor, slope: float, length: float
+) -> tuple[float, bool]:
+    eps, gaps, noises = f.rounding(x), [], []
+    for step in STEPS:
+        t = step * length
+        low, high = (float(f.value(x + s * t * u)) for s in (-1, 1))
+        gaps.append(torch.tensor((high - low) / (2 * t) - slope, dtype=torch.float64))
+        noises.append(ULPS * eps * max(abs(low), abs(high)) / t)
+    return _judged(gaps, noises, abs(slope))
+
+
+def _product_link(
+    f: Landscape, x: Tensor, u: Tensor, product: Tensor, length: float
+) -> tuple[float, bool]:
+    eps, gaps, noises = f.rounding(x), [], []
+    scale = float(product.norm())
+    for step in STEPS:
+        t = step * length
+        low, high = (f.gradient(x + s * t * u).detach() for s in (-1, 1))
+        gaps.append((high - low) / (2 * t) - product)
+        noises.append(ULPS * eps * (float(high.norm()) + scale * length) / t)
+    return _judged(gaps, noises, scale)
+
+
+def _judged(gaps: list[Tensor], noises: list[float], scale: float) -> tuple[float, bool]:
+    """The gap as a share of what the link joins, and whether it breaks it: three gaps that are one, and not rounding."""
+    sizes = [float(gap.norm()) for gap in gaps]
+    clear = [
+        i
+        for i in range(len(gaps))
+        if sizes[i] > TIMES * noises[i] and sizes[i] > SHARE * (scale + sizes[i])
+    ]
+    least = min(sizes) / ((scale + min(sizes)) or 1.0)
+    if len(clear) < 2:
+        return least, False
+    a, b = gaps[clear[0]], gaps[clear[1]]
+    agree = (
+        float((a - b).norm())
+        <= max(sizes[clear[0]], sizes[clear[1]]) / TIMES + TIMES * noises[clear[1]]
+    )
+    return least, agree and len(clear) == sum(
+        size > TIMES * noise for size, noise in zip(sizes, noises, strict=True)
+    )
+
+
+def _functions(f: Landscape, x: Tensor) -> tuple[str, ...]:
+    """The autograd Functions that are written in Python, in the graph of the first term."""
+    with torch.enable_grad():
+        value = next(iter(f.terms())).function(x.clone().requires_grad_(True))
+    found, seen, todo = dict[str, None](), set(), [value.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            found[type(node).__name__.removesuffix("Backward")] = None
+        todo += [parent for parent, _ in node.next_functions]
+    return tuple(found)
