@@ -88,18 +88,23 @@ def _embedding_bag(
     return total / torch.bincount(bag, minlength=len(offsets)).clamp(min=1)[:, None]
 
 
-class Precision(TorchDispatchMode):
+class Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees the coarsest floating-point dtype in which anything is computed inside."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.eps = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if isinstance(out, Tensor) and out.is_floating_point() and out.numel():
+        # constants and masks are made in a dtype of their own; what counts is what numbers pass through
+        if _is_float(out) and any(map(_is_float, args)):
             self.eps = max(self.eps, torch.finfo(out.dtype).eps)
         return out
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 0
 
 
 class _Plain:

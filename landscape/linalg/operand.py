@@ -91,8 +91,11 @@ def signs(count: int, seeds: np.random.SeedSequence) -> NDArray[Any]:
 
 
 def noise(H: Operator, scale: float) -> float:
-    """How far rounding moves a product with a unit vector, ‖H‖ being ``scale``."""
-    return ROUNDING * torch.finfo(H.dtype).eps * scale
+    """How far rounding, and what else an operator knows of its products, moves a product with a
+    unit vector, ‖H‖ being ``scale``.
+    """
+    eps = getattr(H, "eps", torch.finfo(H.dtype).eps)
+    return float(ROUNDING * eps * scale + getattr(H, "error", 0.0))
 
 
 def bad_product(number: int) -> NumericalError:

@@ -27,6 +27,16 @@ class SymmetricOperator:
         self.shape, self.dtype, self.device, self.products = (dim, dim), dtype, device, 0
         self._matrix: Tensor | None = None
 
+    @property
+    def eps(self) -> float:
+        """The rounding unit of a product: of the coarsest dtype that it is computed in."""
+        return torch.finfo(self.dtype).eps
+
+    @property
+    def error(self) -> float:
+        """What a product with a unit vector may be off by besides rounding."""
+        return 0.0
+
     def __matmul__(self, V: Tensor) -> Tensor:
         """H v (n,) or H V (n, k). Cost: one product a column."""
         if V.ndim not in (1, 2) or V.shape[0] != self.shape[0]:
@@ -118,6 +128,14 @@ class _Sum(SymmetricOperator):
         super().__init__(a.shape[0], a.dtype, a.device)
         self.a, self.b, self.sign = a, b, sign
 
+    @property
+    def eps(self) -> float:
+        return max(self.a.eps, self.b.eps)
+
+    @property
+    def error(self) -> float:
+        return self.a.error + self.b.error
+
     def _multiply(self, V: Tensor) -> Tensor:
         return self.a @ V + self.sign * (self.b @ V)
 
@@ -129,6 +147,14 @@ class _Block(SymmetricOperator):
         )
         super().__init__(size, whole.dtype, whole.device)
         self.whole, self.where = whole, where
+
+    @property
+    def eps(self) -> float:
+        return self.whole.eps
+
+    @property
+    def error(self) -> float:
+        return self.whole.error
 
     def _multiply(self, V: Tensor) -> Tensor:
         padded = V.new_zeros(self.whole.shape[0], V.shape[1])
@@ -146,6 +172,14 @@ class Complement(SymmetricOperator):
         super().__init__(n - self.left_out, whole.dtype, whole.device)
         self.whole = whole
         self.reflectors, self.scales = torch.geqrf(directions)
+
+    @property
+    def eps(self) -> float:
+        return self.whole.eps
+
+    @property
+    def error(self) -> float:
+        return self.whole.error
 
     def lift(self, V: Tensor) -> Tensor:
         """Q V: vectors (n - m, k) of the complement as vectors (n, k), in the dtype of V."""

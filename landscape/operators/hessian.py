@@ -17,6 +17,8 @@ from landscape.operators.base import BLOCK, SymmetricOperator
 from landscape.operators.derivatives import leaf, require_second_derivative, vjp
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
+# Steps of differences that are tried along a direction.
+LADDER = 6
 BUDGET = 2**30  # bytes of graph kept across products
 SMALL = (
     2**20
@@ -62,6 +64,9 @@ class Hessian(SymmetricOperator):
         self._vectorise: bool | None = (
             None  # whether a block of vectors goes through one backward pass; None: not decided yet
         )
+        # what differences were seen to be off by, and their step in units of |x| that served last
+        self._error, self._step = 0.0, torch.finfo(self.dtype).eps ** (1 / 3)
+        self.why = ""  # why products are differences though nobody asked for them
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
 
     @property
@@ -73,9 +78,28 @@ class Hessian(SymmetricOperator):
         """Let go of the graphs kept; the next product decides anew."""
         self._graphs = self._vectorise = None
 
+    @property
+    def eps(self) -> float:
+        """The rounding unit of f's own arithmetic."""
+        return self.f.rounding(self.x.detach())
+
+    @property
+    def error(self) -> float:
+        """What products by differences were seen to be off by, for a unit vector; else 0."""
+        return self._error
+
     def _multiply(self, V: Tensor) -> Tensor:
-        if self.method == "finite-difference":
-            return torch.stack([self._difference(v) for v in V.T], dim=1)
+        if self.method != "finite-difference":
+            try:
+                return self._exact(V)
+            except NumericalError as error:
+                if self.method != "auto" or "second derivative" not in str(error):
+                    raise
+                self.release()
+                self.method, self.why = "finite-difference", str(error)
+        return torch.stack([self._difference(v) for v in V.T], dim=1)
+
+    def _exact(self, V: Tensor) -> Tensor:
         parts = (part for part, _, _ in self._parts(V))
         total = next(parts)
         for part in parts:
@@ -90,9 +114,12 @@ class Hessian(SymmetricOperator):
         products.
         """
         self.products += V.shape[1]
+        parts = self._parts(V.detach())
+        if self.method == "finite-difference":
+            parts = self._part_differences(V.detach())
         forms: dict[int, Tensor] = {}
         shares: dict[int, float] = {}
-        for part, batch, share in self._parts(V.detach()):
+        for part, batch, share in parts:
             if batch is not None:
                 forms[batch] = forms.get(batch, 0.0) + (part * V).sum(0, dtype=torch.float64)
                 shares[batch] = shares.get(batch, 0.0) + share
@@ -177,17 +204,55 @@ class Hessian(SymmetricOperator):
             self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in self.f.terms()]
 
     def _difference(self, v: Tensor) -> Tensor:
+        """H v by central differences of the gradient, at the step along v at which two differences
+        agree best; what they disagree by is kept as the error of products.
+        """
         x = self.x.detach()
         normals = self.f.domain.normals(x)
         v = v - normals @ (normals.T @ v)
         norm = float(v.double().norm())
         if norm == 0:
             return torch.zeros_like(v)
-        h: float = (
-            torch.finfo(self.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0) / norm
-        )
+        length = max(float(x.double().norm()), 1.0) / norm
+        goal = 10 * self.eps ** (2 / 3)
+        best, least, tried = torch.zeros_like(v), float("inf"), set[float]()
+        step = self._step
+        for _ in range(LADDER):
+            tried.add(step)
+            near, far = (self._slope(x, v, scale * step * length) for scale in (1.0, 2.0))
+            gap, size = float((near - far).double().norm()), float(near.double().norm())
+            if gap < least:
+                best, least, self._step = near, gap, step
+            if gap <= goal * size:
+                break
+            step = self._step * 4 if self._step * 4 not in tried else self._step / 4
+            if step in tried:
+                break
+        self._error = max(self._error, least / norm)
+        return best - normals @ (normals.T @ best)
+
+    def _slope(self, x: Tensor, v: Tensor, h: float) -> Tensor:
         difference: Tensor = self.f.gradient(x + h * v) - self.f.gradient(x - h * v)
-        return (difference - normals @ (normals.T @ difference)) / (2 * h)
+        return difference / (2 * h)
+
+    def _part_differences(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
+        """As ``_parts``, by central differences of the terms' gradients."""
+        x = self.x.detach()
+        length = max(float(x.double().norm()), 1.0)
+        with self.f.evaluation(), torch.enable_grad():
+            for term in self.f.terms():
+                columns = []
+                for v in V.T:
+                    h = self._step * length / (float(v.double().norm()) or 1.0)
+                    high, low = (_slope_of(term.function, x + s * h * v) for s in (1, -1))
+                    columns.append((high - low) / (2 * h))
+                yield torch.stack(columns, dim=1), term.batch, term.share
+
+
+def _slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    point = x.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(function(point), point, allow_unused=True)
+    return torch.zeros_like(x) if slope is None else slope
 
 
 def _graph_bytes(build: Callable[[], Tensor]) -> int:

@@ -4,7 +4,6 @@ rounding alone can make.
 x: (n,) a point, f: its value, g: (n,) the gradient, H: (n, n) the Hessian.
 """
 
-import torch
 from torch import Tensor
 
 # Up to this n a verdict computes the whole spectrum: n products once, and a sure answer.
@@ -25,11 +24,11 @@ GRADIENT_ULPS = 8.0
 EIGENVALUE_ULPS = 20.0
 
 
-def loss_noise(value: float, dtype: torch.dtype) -> float:
-    """How far rounding alone may move f = ``value``."""
-    return LOSS_ULPS * torch.finfo(dtype).eps * abs(value)
+def loss_noise(value: float, eps: float) -> float:
+    """How far rounding alone may move f = ``value``; eps is f's rounding unit."""
+    return LOSS_ULPS * eps * abs(value)
 
 
-def gradient_noise(x: Tensor, scale: float) -> float:
+def gradient_noise(x: Tensor, scale: float, eps: float) -> float:
     """The gradient norm that rounding alone can make at x (n,) where |H| is ``scale``."""
-    return GRADIENT_ULPS * torch.finfo(x.dtype).eps * scale * float(x.double().norm())
+    return GRADIENT_ULPS * eps * scale * float(x.double().norm())

@@ -67,7 +67,9 @@ class Band:
     def limit(self, tol: float) -> float:
         """What a perpendicular gradient may be."""
         farthest = self.X[int(norms(self.X).argmax())]
-        return tol * self.slope() + gradient_noise(farthest, float(self.L.max()))
+        return tol * self.slope() + gradient_noise(
+            farthest, float(self.L.max()), self.f.rounding(farthest)
+        )
 
     def free(self) -> Tensor:
         """Positions of the images that move."""

@@ -1,7 +1,8 @@
 """The main job: where in its landscape is this point, and how sure are we."""
 
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -160,6 +161,8 @@ def analyze(
         look=look,
         progress=progress,
     )
+    point, broken = _believed(point, checks)
+    layers = layers and not broken
     matrix = H.dense() if point.method == "dense" else None
     sampling, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
     total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
@@ -181,6 +184,25 @@ def analyze(
         provenance=provenance(f, x, seed),
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
     )
+
+
+def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[StationaryPoint, bool]:
+    """The point, without verdict, index and bounds where a check broke; and whether one did."""
+    why = [f"{c.name}: {c.message}" for c in checks if c.status is Status.BROKEN]
+    if not why:
+        return point, False
+    nothing = torch.full_like(point.pairs.bounds, math.inf)
+    bare = replace(
+        point,
+        kind="inconclusive",
+        index=None,
+        index_bounds=(0, len(point.x)),
+        confidence=0.0,
+        uncertainty=torch.full_like(point.uncertainty, math.inf),
+        pairs=replace(point.pairs, bounds=nothing, confidence=0.0),
+        reasons=why,
+    )
+    return bare, True
 
 
 def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:

@@ -51,7 +51,11 @@ def chain(look: Look, seed: int) -> Chain:
         first = _value_link(f, x, u, float(g @ u), length)
         if first[1]:
             return Chain(first[0], float("nan"), "gradient", functions, "")
-        second = _product_link(f, x, u, (Hessian(f, x, method="rebuilt") @ u), length)
+        H = Hessian(f, x, memory=0)
+        product = H @ u
+        if H.why:
+            return Chain(first[0], float("nan"), "", functions, H.why)
+        second = _product_link(f, x, u, product, length)
     except (LoadingError, NumericalError) as error:
         return Chain(float("nan"), float("nan"), "", (), str(error))
     return Chain(first[0], second[0], "product" if second[1] else "", functions, "")
@@ -68,7 +72,8 @@ def _direction(g: Tensor, seed: int) -> Tensor:
     u = r / r.norm()
     size = float(g.norm())
     u = u + g / size if size > 0 and torch.isfinite(g).all() else u
-    return u / u.norm()
+    unit: Tensor = u / u.norm()
+    return unit
 
 
 def _value_link(

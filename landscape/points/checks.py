@@ -10,20 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
-from traceback import walk_tb
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils import checkpoint
 
 from landscape.core import Landscape
-from landscape.errors import LoadingError, NumericalError
+from landscape.errors import NumericalError
 from landscape.landscapes import kernels
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.hessian import Hessian
+from landscape.points.chain import chain
 from landscape.points.look import Look
 from landscape.results import result
 
@@ -60,8 +59,6 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 # The relative change of a product up to which the landscape counts as smooth at the probed
 # distance.
 SMOOTH = 0.02
-# What torch is to say where a model asks for hooks.
-_RECOMPUTES = "saved tensors are hooked"
 
 
 @result("check-status")
@@ -71,6 +68,7 @@ class Status(Enum):
     OK = "nothing found"
     NOTE = "something was switched or assumed; the numbers hold"
     WARNING = "the numbers hold only with the reservation stated"
+    BROKEN = "value, gradient and products are not those of one function: no verdict, index or bound holds"
 
 
 @result("check")
@@ -78,7 +76,9 @@ class Status(Enum):
 class Check:
     """One thing looked at: what was found, the evidence in numbers, and what to do."""
 
-    name: str  # finite, determinism, kernels, symmetry, dropout, batch-norm, kinks
+    name: (
+        str  # finite, data, mean, chain, determinism, kernels, symmetry, dropout, batch-norm, kinks
+    )
     status: Status
     message: str
     evidence: dict[str, float]
@@ -110,10 +110,13 @@ def check(
     """
     look = Look(f, at, "check") if look is None else look
     if not f.layout:
-        return (_kinks(look, seed),)
+        return (_chain(look, seed), _kinks(look, seed))
     f = require_model(f, "these checks are about a model.")
     return (
         _finite(f, look.x),
+        _data(f),
+        _mean(f),
+        _chain(look, seed),
         _determinism(f, look),
         _kernels(f, look.x),
         _symmetry(look, seed),
@@ -200,13 +203,6 @@ class _Attention(TorchFunctionMode):
 def _kernels(f: ModelLandscape, x: Tensor) -> Check:
     with _Attention() as attention:
         _batch_losses(f, x)
-    if _checkpointed(f, x):
-        message = (
-            "activation checkpointing computes anew with the model's own parameters, not those of "
-            "the point: away from "
-            "where the model is, gradients and products are wrong; switch it off"
-        )
-        return Check("kernels", Status.WARNING, message, {})
     switched = []
     if attention.calls or any(isinstance(m, nn.MultiheadAttention) for m in f.model.modules()):
         switched.append("attention runs under the math SDPA backend")
@@ -221,26 +217,89 @@ def _kernels(f: ModelLandscape, x: Tensor) -> Check:
     return Check("kernels", Status.NOTE, message, {})
 
 
-def _checkpointed(f: ModelLandscape, x: Tensor) -> bool:
-    """Whether the model saves less than its backward pass needs, as ``torch.utils.checkpoint``
-    without reentry does.
-    """
-    try:
-        with (
-            f.evaluation(),
-            torch.enable_grad(),
-            torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES),
-        ):
-            next(iter(f.terms())).function(x.detach().requires_grad_(True))
-    except LoadingError as error:
-        if _RECOMPUTES not in str(error):
-            raise
-        cause = error.__cause__ or error
-        return any(
-            frame.f_code.co_filename == checkpoint.__file__
-            for frame, _ in walk_tb(cause.__traceback__)
+def _data(f: ModelLandscape) -> Check:
+    """What was frozen of data that are drawn."""
+    data = f.batches
+    evidence = {"batches": float(len(data)), "samples": float(f.samples)}
+    if not data.frozen:
+        return Check("data", Status.OK, f"{f.samples:,} samples in {len(data)} batches", evidence)
+    if data.kept is None:
+        message = (
+            f"{f.samples:,} samples in {len(data)} batches are read anew on every pass, with the "
+            "same seed, and compared with the first reading"
         )
-    return False
+    else:
+        message = (
+            f"{f.samples:,} samples in {len(data)} batches were read once and are kept: their "
+            "order, and whatever draws or augments them, is that of this reading"
+        )
+    return Check("data", Status.NOTE, message, evidence)
+
+
+def _mean(f: ModelLandscape) -> Check:
+    """What the loss divides by, and so how batches are weighed."""
+    mean = f.mean
+    counts = torch.tensor(mean.counts, dtype=torch.float64, device="cpu")
+    alike = bool((counts == counts[0]).all())
+    evidence = {"least": float(counts.min()), "most": float(counts.max())}
+    if mean.how == "coupled":
+        message = (
+            "the loss of a batch is no mean over its samples, its targets or their classes: it "
+            "couples the samples of a batch, or counts something else, so that its value depends "
+            "on the batch size and sampling errors say little. Batches are weighed by samples; "
+            "pass weight= with what a batch counts, or all the data in one batch"
+        )
+        return Check("mean", Status.WARNING, message, evidence)
+    if mean.how == "assumed":
+        message = (
+            "what the loss divides by could not be measured, and batches are weighed by their "
+            "samples; if it is a mean over something else, pass weight= with what a batch counts"
+        )
+        return Check("mean", Status.NOTE if alike else Status.WARNING, message, evidence)
+    if mean.total and mean.how == "measured":
+        message = "the loss was found to be a sum over samples: f is its sum over all the data"
+        return Check("mean", Status.NOTE, message, evidence)
+    kind = "sum" if mean.total else "mean"
+    return Check("mean", Status.OK, f"a {kind} over {mean.what} ({mean.how})", evidence)
+
+
+def _chain(look: Look, seed: int) -> Check:
+    """Whether the gradient is the value's, and products are the gradient's."""
+    found = chain(look, seed)
+    evidence = {"value_gap": found.value_gap, "gradient_gap": found.gradient_gap}
+    if "second derivative" in found.untested:
+        message = (
+            "a kernel has no second derivative: products are central differences of the gradient, "
+            "and what these disagree by is inside every bound"
+        )
+        return Check("chain", Status.NOTE, message, evidence)
+    if found.untested:
+        message = f"it could not be tested in float64: {found.untested}"
+        return Check("chain", Status.NOTE, message, {})
+    own = ", ".join(found.functions)
+    if found.broken == "gradient":
+        suspects = f"the autograd function {own}, " if own else ""
+        message = (
+            f"the gradient is not the loss's: along a direction the loss changes by "
+            f"{found.value_gap:.1%} more or less than the gradient says, however short the step. "
+            f"Suspect {suspects}a .detach() or no_grad on the way to the loss, or a "
+            "straight-through estimator; what is differentiated is another function"
+        )
+        return Check("chain", Status.BROKEN, message, evidence)
+    if found.broken == "product":
+        suspects = (
+            f"The autograd function {own} has a wrong second derivative"
+            if own
+            else "A kernel or a custom backward pass has a wrong second derivative"
+        )
+        message = (
+            f"Hessian-vector products are not the gradient's slope: they differ by "
+            f"{found.gradient_gap:.1%}, however short the step. {suspects}; make it of elementary "
+            'operations, or pass method="finite-difference" to Hessian'
+        )
+        return Check("chain", Status.BROKEN, message, evidence)
+    message = "value, gradient and products are those of one function"
+    return Check("chain", Status.OK, message, evidence)
 
 
 def _symmetry(look: Look, seed: int) -> Check:

@@ -123,9 +123,9 @@ def classify(
     dense = method == "dense" or (method == "auto" and f.dim <= DENSE_VERDICT)
     ends = None if dense else Ends(A, wish)
     signs = all_signs(A, wish, hessian_error) if ends is None else ends.signs()
-    noise = gradient_noise(x, signs.scale) + (signs.scale + hessian_error) * radius
+    noise = gradient_noise(x, signs.scale, f.rounding(x)) + (signs.scale + hessian_error) * radius
     decrease = _predicted_decrease(A, g, noise, signs)
-    moves, reason = _moves(size, noise, decrease, loss_noise(look.value, x.dtype))
+    moves, reason = _moves(size, noise, decrease, loss_noise(look.value, f.rounding(x)))
     if ends is not None and not moves:
         signs = ends.signs(settle=True)
     verdict = "not-stationary" if moves else _kind(signs)

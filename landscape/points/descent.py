@@ -104,7 +104,10 @@ def _arrive(walk: Walk, x: Tensor, index: int, seed: int) -> Arrival:
     modes = stepping.modes_at(walk, index)
     length = stepping.newton_length(modes, index)
     negligible = torch.finfo(place.x.dtype).eps ** NEGLIGIBLE * walk.radius
-    small = place.norm <= SETTLED * gradient_noise(place.x, modes.scale) or length <= negligible
+    small = (
+        place.norm <= SETTLED * gradient_noise(place.x, modes.scale, walk.f.rounding(place.x))
+        or length <= negligible
+    )
     settled = small and modes.negative == index
     return Arrival(_unwrapped(walk, x), settled, modes.negative, walk.gradients)
 

@@ -58,4 +58,4 @@ class Look:
         """The Hessian at x computed anew at every product, and so independent of the graphs that
         the other one keeps.
         """
-        return Hessian(self.f, self.x, method="rebuilt")
+        return Hessian(self.f, self.x, memory=0)

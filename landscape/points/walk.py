@@ -177,9 +177,9 @@ class Walk:
         self._norms.append(here.norm)
         self.largest = max(self.largest, scale)
         self.progress("search", self.products, None)
-        noise = gradient_noise(here.x, scale)
+        noise = gradient_noise(here.x, scale, self.f.rounding(here.x))
         # of f, what the step could change
-        hidden = 0 < step * here.norm / 2 <= loss_noise(here.value, here.x.dtype)
+        hidden = 0 < step * here.norm / 2 <= loss_noise(here.value, self.f.rounding(here.x))
         if here.norm <= noise or (hidden and self.iterations and here.norm > 0.5 * earlier):
             self.stop = Outcome.STATIONARY
         elif here.norm <= self.tol * self.start.norm:
