@@ -4,6 +4,7 @@ A recipe reads numbers and never computes them: any figure can be drawn again fr
 them, ``save`` writes one to a file with its provenance.
 """
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ from . import (
     schedule,
     slices,
     spectrum,
+    style,
     surface,
     surface_3d,
     value_index,
@@ -172,6 +174,39 @@ def write(recipe: Recipe, result: Any, path: Path, *, alt: str, provenance: Any,
             raise NothingToDraw(f"there is no interactive page of {recipe.name}; there are of {_with('page')}.")
         return store(path, recipe.page(result, alt).encode())
     return save(recipe.draw(result), path, alt=alt, provenance=provenance, dpi=dpi)
+
+
+def plot(result: Any) -> Figure:
+    """The main figure of a result: of all recipes the first that can draw it.
+
+    Raises:
+        NothingToDraw: there is none.
+    """
+    return _main(result)[1]
+
+
+def inline(result: Any) -> str:
+    """The main figure as SVG for a notebook, with its caption; nothing where there is none."""
+    try:
+        recipe, figure = _main(result)
+    except NothingToDraw:
+        return ""
+    alt = recipe.caption(result)
+    svg = style.render(figure, "svg", title=recipe.name, alt=alt, provenance=result.provenance)
+    text = svg.decode()
+    return f"<figure>{text[text.index('<svg') :]}<figcaption>{html.escape(alt)}</figcaption></figure>"
+
+
+def _main(result: Any) -> tuple[Recipe, Figure]:
+    from .gallery import RECIPES as EXHIBITS
+
+    exhibit = EXHIBITS.get(result.name) if hasattr(result, "matches") else None
+    for recipe in RECIPES.values() if exhibit is None else [exhibit]:
+        try:
+            return recipe, recipe.draw(result)
+        except NothingToDraw:
+            continue
+    raise NothingToDraw(f"there is no figure of a {type(result).__name__}.")
 
 
 def _with(form: str) -> str:

@@ -2,13 +2,17 @@
 
 import dataclasses
 
+from landscape.results import numbers
 from landscape.results.store import result
 
 
 @result("estimate")
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """An estimated number: ``value`` ± ``error``, inside [``low``, ``high``] with 95 % confidence unless said otherwise."""
+    """An estimated number: ``value`` ± ``error``.
+
+    It is inside [``low``, ``high``] with 95 % confidence unless said otherwise.
+    """
 
     value: float
     error: float  # one standard error, in the units of value
@@ -17,4 +21,4 @@ class Estimate:
     products: int = 0  # Hessian-vector products spent
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} ± {self.error:.2g}"
+        return numbers.uncertain(self.value, self.error)

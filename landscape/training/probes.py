@@ -85,15 +85,6 @@ class Probes(Result):
                 return probe
         raise KeyError(f"no probe is called {name!r}; there are {', '.join(p.name for p in self.probes)}")
 
-    def __str__(self) -> str:
-        lines = [f"{p.name}: {p.change.value:+.3g}, against the control {p.against_control}" for p in self.probes]
-        head = (
-            "best: control, no remedy gains more than is negligible" if self.best == "control" else f"best: {self.best}"
-        )
-        if self.leap is not None:
-            head += f"; a step of length {self.leap:.3g} {self.along} does"
-        return "\n".join([head, *lines])
-
 
 @dataclass(frozen=True)
 class _Trial:

@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from landscape_cli import numbers
+from landscape.results import numbers
 
 
 @pytest.mark.parametrize(

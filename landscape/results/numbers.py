@@ -1,10 +1,10 @@
-"""Numbers as people read them: no more digits than the error supports."""
+"""Numbers as people read them: no more digits than the error supports, and a bound is rounded up."""
 
 import math
 
 
 def uncertain(value: float, error: float | None = None) -> str:
-    """``12.31 ± 0.98``: the error to two digits, the value to the same place; without an error four digits."""
+    """``12.31 ± 0.98``: two digits of the error, the value to the same place; four without an error."""
     if not math.isfinite(value):
         return str(value)
     if error is None or not math.isfinite(error):
@@ -34,6 +34,11 @@ def plain(value: float) -> str:
 def count(value: float) -> str:
     """``1,234``."""
     return f"{round(value):,}"
+
+
+def several(number: int, singular: str, plural: str = "") -> str:
+    """``1 point``, ``1,234 points``: a number with its noun."""
+    return f"{count(number)} {singular if number == 1 else plural or singular + 's'}"
 
 
 def bound(value: float) -> str:
