@@ -7,9 +7,8 @@ the command line, or tables. Paths are relative to the folder the command runs i
 import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
 import click
 
 from .errors import OneLine
@@ -35,9 +34,9 @@ def read(ctx: click.Context, param: click.Parameter, path: str | None) -> str | 
     return path
 
 
-def resolved(ctx: click.Context) -> dict[str, Any]:
+def resolved(ctx: click.Context) -> dict[str, object]:
     """The options in force, in the form of a configuration file: reading them back repeats the run."""
-    options = {}
+    options: dict[str, object] = {}
     for param in ctx.command.params:
         value = ctx.params.get(str(param.name))
         if param.name in UNSAVED or value is None or value == ():
@@ -57,13 +56,13 @@ def words(ctx: click.Context) -> str:
     return " ".join(names)
 
 
-def dump(options: dict[str, Any], command: str, name: str) -> str:
+def dump(options: Mapping[str, object], command: str, name: str) -> str:
     """``options`` as TOML text."""
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in options.items()]
     return HEADER.format(command=command, name=name) + "".join(lines)
 
 
-def _parse(path: str) -> dict[str, Any]:
+def _parse(path: str) -> dict[str, object]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -72,7 +71,7 @@ def _parse(path: str) -> dict[str, Any]:
         raise OneLine(f"{path} is not TOML: {error}.", 2) from None
 
 
-def _value(option: click.Parameter, value: Any, where: str) -> Any:
+def _value(option: click.Parameter, value: object, where: str) -> object:
     if getattr(option, "multiple", False):
         if isinstance(value, dict):
             return [f"{k}={json.dumps(v)}" for k, v in value.items()]

@@ -1,4 +1,7 @@
-"""The options that commands share, and the kinds of value they take. Every option has a LANDSCAPE_* variable."""
+"""The options that commands share, and the kinds of value they take.
+
+Every option has a LANDSCAPE_* variable.
+"""
 
 import functools
 import json
@@ -9,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from . import config, facts
+from . import config
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
+    from landscape.points.classify import StationaryPoint
+
     ParamType = click.ParamType[Any]
 else:
     ParamType = click.ParamType  # older releases of click cannot be subscripted
@@ -25,9 +30,9 @@ class Positive(ParamType):
 
     name = "number"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            number = float(value)
+            number = float(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a number.", param, ctx)
         if not (math.isfinite(number) and number > 0):
@@ -40,7 +45,7 @@ class Dimensions(ParamType):
 
     name = "dims"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             numbers = dimensions(str(value))
         except ValueError:
@@ -66,7 +71,7 @@ class Setting(ParamType):
 
     name = "key=value"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, object]:
         if isinstance(value, tuple):
             return value
         key, separator, text = str(value).partition("=")
@@ -85,7 +90,7 @@ class Coefficient(ParamType):
 
     name = "glob=value"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
         if isinstance(value, tuple):
             return value
         glob, separator, text = str(value).rpartition("=")
@@ -110,14 +115,16 @@ class Expectation:
     def __str__(self) -> str:
         return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
-    def holds(self, point: Any) -> bool:
-        """Whether a StationaryPoint is surely of this kind."""
-        return bool(point.kind == self.kind and (self.index is None or point.index == self.index))
+    def holds(self, point: "StationaryPoint") -> bool:
+        """Whether a point is surely of this kind."""
+        return point.kind == self.kind and self.index in (None, point.index)
 
-    def require(self, ctx: click.Context, point: Any) -> None:
+    def require(self, ctx: click.Context, point: "StationaryPoint") -> None:
         """Say so and exit with 1 unless it holds."""
         if not self.holds(point):
-            click.echo(f"Expected {self}, found {facts.verdict(point).lower()}.", err=True)
+            from landscape.points.words import verdict
+
+            click.echo(f"Expected {self}, found {verdict(point).lower()}.", err=True)
             ctx.exit(1)
 
 
@@ -126,7 +133,7 @@ class ExpectationType(ParamType):
 
     name = "kind"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Expectation:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Expectation:
         if isinstance(value, Expectation):
             return value
         kind, separator, index = str(value).partition(":")
@@ -169,15 +176,15 @@ _problem = _stack(
     option(
         "--mode",
         type=click.Choice(["eval", "train"]),
-        help="Of dropout and BatchNorm; default: eval, or as problem() says.",
+        help="Run dropout and BatchNorm in this mode (default: eval, or what problem() sets).",
     ),
     option("--masks", type=click.IntRange(1), help="Dropout masks to average over in train mode."),
     option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     option("--dtype", type=click.Choice(["float32", "float64"]), help="Compute in this; else in the parameters' own."),
     option(
-        "--batch-size", type=click.IntRange(1), help="Samples a micro-batch; changes memory and speed, not the answer."
+        "--batch-size", type=click.IntRange(1), help="Samples a micro-batch; it changes memory and speed, not the answer."
     ),
-    option("--seed", type=SEEDS, default=0, show_default=True, help="Of everything random."),
+    option("--seed", type=SEEDS, default=0, show_default=True, help="Seed for every random choice."),
 )
 
 problem_options = _stack(click.argument("model", envvar="LANDSCAPE_MODEL"), _problem)

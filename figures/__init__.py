@@ -46,9 +46,9 @@ from . import (
     schedule,
     slices,
     spectrum,
-    style,
     surface,
     surface_3d,
+    svg,
     value_index,
     walks,
 )
@@ -188,13 +188,11 @@ def plot(result: Any) -> Figure:
 def inline(result: Any) -> str:
     """The main figure as SVG for a notebook, with its caption; nothing where there is none."""
     try:
-        recipe, figure = _main(result)
+        recipe, _ = _main(result)
     except NothingToDraw:
         return ""
-    alt = recipe.caption(result)
-    svg = style.render(figure, "svg", title=recipe.name, alt=alt, provenance=result.provenance)
-    text = svg.decode()
-    return f"<figure>{text[text.index('<svg') :]}<figcaption>{html.escape(alt)}</figcaption></figure>"
+    alt = html.escape(recipe.caption(result))
+    return f"<figure>{svg.plain(recipe, result)}<figcaption>{alt}</figcaption></figure>"
 
 
 def _main(result: Any) -> tuple[Recipe, Figure]:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
@@ -81,6 +83,14 @@ RC: dict[Any, Any] = {
 
 class NothingToDraw(ValueError):  # noqa: N818  # nobody did wrong
     """The result lacks the numbers this figure shows; the message says which."""
+
+
+def between(colour: str) -> float | None:
+    """How far #rrggbb lies on the way from PAPER's first to its second; None: it is beside it."""
+    low, high, mixed = (np.array(to_rgb(c)) for c in (*PAPER, colour))
+    share = (mixed - low) / (high - low)
+    inside = 0 <= share.mean().round(6) <= 1 and np.ptp(share) < 0.05
+    return float(share.mean()) if inside else None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ section 4): each filter of a direction gets the Frobenius norm of the same filte
 makes one output unit or channel. Biases and the parameters of normalisation layers are zero, unless asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -114,6 +114,13 @@ def principal_axes(x: Tensor, trajectory: Tensor | None, count: int = 2) -> tupl
             f"the trajectory spans {rank} dimensions about the centre, {count} are needed: pass more points."
         )
     return tuple(v.clone() for v in Vh[:count])
+
+
+def reach(x: Tensor, walks: Sequence[Tensor], count: int = 2) -> float:
+    """A little farther than any of the walks (t, n) goes along their principal axes from x (n,)."""
+    points = torch.cat(list(walks)).to(x)
+    V = torch.stack(principal_axes(x, points, count))
+    return 1.15 * float(((points - x) @ V.T).abs().max())
 
 
 def moments(f: Landscape, optimizer: Optimizer | Mapping[str, Any]) -> tuple[Tensor, Tensor]:

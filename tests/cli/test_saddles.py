@@ -395,7 +395,7 @@ def test_help_is_there_without_torch(command: str) -> None:
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    from landscape_cli.saddles import METHODS, saddles
+    from landscape_cli.commands.saddles import METHODS, saddles
 
     for command, function in (("census", ls.census), ("path", ls.minimum_energy_path), ("find", ls.find_stationary)):
         library = inspect.signature(function).parameters

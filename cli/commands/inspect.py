@@ -2,9 +2,9 @@
 
 import click
 
-from . import facts, screens
-from .errors import OneLine
-from .options import json_option
+from .. import screens
+from ..errors import OneLine
+from ..options import json_option
 
 
 @click.command()
@@ -18,8 +18,7 @@ def inspect(file: str, as_json: bool) -> None:
     if as_json:
         screens.as_json(report)
     else:
-        screens.facts(facts.of_file(report))
-        if report.tensors:
-            screens.table(["tensor", "shape", "dtype"], facts.tensors(report))
+        screens.words(report.words())
     if not report.safe:
-        raise OneLine(report.reason if file in report.reason else f"{file} is refused: {report.reason}", 3)
+        refused = f"{file} is refused: {report.reason}"
+        raise OneLine(report.reason if file in report.reason else refused, 3)

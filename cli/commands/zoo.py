@@ -2,8 +2,8 @@
 
 import click
 
-from . import screens
-from .options import json_option
+from .. import screens
+from ..options import json_option
 
 
 @click.command()
@@ -14,7 +14,9 @@ def zoo(as_json: bool) -> None:
 
     kinds = {name: "formula" if rooms.is_formula(name) else "model" for name in rooms.names()}
     if as_json:
-        screens.as_json({name: {"kind": kind, "text": rooms.describe(name)} for name, kind in kinds.items()})
+        told = {name: {"kind": kind, "text": rooms.describe(name)} for name, kind in kinds.items()}
+        screens.as_json(told)
         return
     for kind in ("model", "formula"):
-        screens.table([kind, "what it is"], [(name, rooms.describe(name)) for name in kinds if kinds[name] == kind])
+        rows = [(name, rooms.describe(name)) for name in kinds if kinds[name] == kind]
+        screens.table((kind, "what it is"), rows)

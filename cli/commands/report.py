@@ -4,19 +4,19 @@ from pathlib import Path
 
 import click
 
-from . import runs
-from .errors import OneLine
-from .options import option
+from .. import runs
+from ..errors import OneLine
+from ..options import option
 
 
 @click.command()
 @click.argument("run")
 @option("--out", metavar="FILE", help="Where the page goes; default: RUN/report.html.")
 def report(run: str, out: str | None) -> None:
-    """Write the result in the folder RUN as one HTML page: no other file, no network, no scripts."""
+    """Write the result in the folder RUN as one HTML page: no other file, network or scripts."""
     from landscape.results import atomic_write
 
-    from . import page
+    from .. import page
 
     path = Path(out) if out else Path(run) / "report.html"
     html = page.build(runs.load(run))

@@ -1,10 +1,13 @@
-"""What `landscape doctor` looks at: the machine, and Hessian-vector products of real kernels against finite differences."""
+"""What `landscape doctor` looks at: the machine, and products of real kernels.
+
+Hessian-vector products are compared with finite differences.
+"""
 
 import os
 import platform
 from importlib import metadata
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +25,7 @@ EXTRAS = {
 TOLERANCE = 1e-5  # a finite difference in float64 is good to 1e-7 or so
 
 
-def machine() -> dict[str, Any]:
+def machine() -> dict[str, object]:
     """Versions, devices, threads and extras, in plain words."""
     devices = [f"cpu ({torch.get_num_threads()} of {os.cpu_count()} threads)"]
     devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
@@ -79,7 +82,7 @@ def kernels() -> dict[str, str]:
     }
 
 
-def _try(build: Any, shape: tuple[int, ...], device: str) -> str:
+def _try(build: Callable[[], nn.Module], shape: tuple[int, ...], device: str) -> str:
     try:
         with torch.random.fork_rng():
             torch.manual_seed(0)
