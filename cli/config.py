@@ -9,11 +9,14 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+
 import click
 
 from .errors import OneLine
 
-UNSAVED = frozenset({"config", "out", "force", "resume", "as_json"})  # where and how to print: not what was computed
+UNSAVED = frozenset(
+    {"config", "out", "force", "resume", "as_json"}
+)  # where and how to print: not what was computed
 HEADER = "# Again with `landscape {command} --config {name}`; paths are relative to the folder that runs in.\n"
 
 
@@ -28,7 +31,9 @@ def read(ctx: click.Context, param: click.Parameter, path: str | None) -> str | 
         option = known.get(key.replace("_", "-"))
         if option is None:
             close = difflib.get_close_matches(key.replace("_", "-"), known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
+            hint = (
+                f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
+            )
             raise OneLine(f"{path}: unknown key {key!r} for `{ctx.command.name}`; {hint}", 2)
         ctx.default_map[str(option.name)] = _value(option, value, f"{path}: {key}")
     return path
@@ -66,7 +71,9 @@ def _parse(path: str) -> dict[str, object]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise OneLine(f"the configuration file {path} cannot be read: {error.strerror}.", 2) from None
+        raise OneLine(
+            f"the configuration file {path} cannot be read: {error.strerror}.", 2
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OneLine(f"{path} is not TOML: {error}.", 2) from None
 

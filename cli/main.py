@@ -28,9 +28,13 @@ EPILOG = (
 
 
 @click.group(
-    cls=OneLineGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=OneLineGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="torch-landscape", prog_name="landscape", message="%(prog)s %(version)s")
+@click.version_option(
+    package_name="torch-landscape", prog_name="landscape", message="%(prog)s %(version)s"
+)
 def main() -> None:
     """Tell where in its loss landscape a PyTorch model is, with error bars."""
     keep_freed_memory()

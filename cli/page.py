@@ -54,7 +54,12 @@ SECTIONS = {
     "notes": "Notes from loading",
 }
 SUBJECTS = ("analysed", "searched", "diagnosed")
-KEY = {"loss": "loss", "|gradient|": "|gradient|", "trace": "trace", "negative": "negative curvature"}
+KEY = {
+    "loss": "loss",
+    "|gradient|": "|gradient|",
+    "trace": "trace",
+    "negative": "negative curvature",
+}
 ENDS = ("largest", "smallest")
 CAUSE = ("cause", "evidence", "remedy", "also", "phases")
 BLOCKS = (

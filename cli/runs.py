@@ -40,7 +40,8 @@ def place(out: str | None, model: str, *, force: bool, resume: bool) -> Path:
         target = Path(out)
         if not (force or resume) and _taken(target):
             raise OneLine(
-                f"the folder {target} is not empty: pass --force to replace its results, --resume, or another --out.", 2
+                f"the folder {target} is not empty: pass --force to replace its results, --resume, or another --out.",
+                2,
             )
         _taken(target)
         return target
@@ -57,7 +58,9 @@ def slug(model: str) -> str:
     """A folder's name for MODEL: ``net.py:build`` is net-build."""
     path, _, attribute = model.partition(":")
     stem = Path(path).name.removesuffix(".py")
-    return re.sub(r"[^\w.-]+", "-", f"{stem}-{attribute}" if attribute else stem).strip("-.") or "run"
+    return (
+        re.sub(r"[^\w.-]+", "-", f"{stem}-{attribute}" if attribute else stem).strip("-.") or "run"
+    )
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,9 @@ def writing(target: Path) -> Iterator[Path]:
         shutil.rmtree(target / KEPT, ignore_errors=True)
     except KeyboardInterrupt:
         if (target / KEPT).exists():
-            raise OneLine(f"interrupted; what was done is kept: go on with --resume --out {target}.", 130) from None
+            raise OneLine(
+                f"interrupted; what was done is kept: go on with --resume --out {target}.", 130
+            ) from None
         raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # these name no file
@@ -200,12 +205,16 @@ def fill(folder: Path, result: Result, options: Mapping[str, object], command: s
     import landscape_figures as figures
 
     result.save(folder)
-    (folder / "config.toml").write_text(config.dump(options, command, "config.toml"), encoding="utf-8")
+    (folder / "config.toml").write_text(
+        config.dump(options, command, "config.toml"), encoding="utf-8"
+    )
     for name, recipe in figures.RECIPES.items():
         try:
             for form in recipe.stored:
                 path = folder / "figures" / f"{name}.{form}"
-                figures.write(recipe, result, path, alt=recipe.caption(result), provenance=result.provenance)
+                figures.write(
+                    recipe, result, path, alt=recipe.caption(result), provenance=result.provenance
+                )
         except figures.NothingToDraw:
             continue
 

@@ -39,9 +39,13 @@ def plain(recipe: Recipe, result: Result) -> str:
 
 def inline(recipe: Recipe, result: Result) -> str:
     """The same with the colours of a page that knows light and dark."""
-    text = plain(recipe, result)
-    for paper, themed in INKS.items():
-        text = text.replace(paper, themed)
+    return themed(plain(recipe, result))
+
+
+def themed(text: str) -> str:
+    """SVG whose colours for paper have become the names of a page's colours."""
+    for paper, name in INKS.items():
+        text = text.replace(paper, name)
     return re.sub(r"#[0-9a-f]{6}\b", _shade, text)
 
 

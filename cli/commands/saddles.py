@@ -176,9 +176,7 @@ def count(ctx: click.Context, /, **options: Unpack[given.Count]) -> None:
     help="1,2 or a .npy file or a run; for a model a checkpoint.",
 )
 @option("--to", "goal", required=True, metavar="B", help="The other end.")
-@option(
-    "--census", metavar="RUN", help="A and B are the numbers of minima in this stored census."
-)
+@option("--census", metavar="RUN", help="A and B are the numbers of minima in this stored census.")
 @option(
     "--images",
     type=click.IntRange(5),
@@ -189,9 +187,7 @@ def count(ctx: click.Context, /, **options: Unpack[given.Count]) -> None:
     type=Positive(),
     help="Slope across the path that counts as none; default: the library's.",
 )
-@option(
-    "--max-steps", type=click.IntRange(1), help="Steps after which the path is given up."
-)
+@option("--max-steps", type=click.IntRange(1), help="Steps after which the path is given up.")
 @run_options
 @click.pass_context
 def path(ctx: click.Context, /, **options: Unpack[given.Path]) -> None:

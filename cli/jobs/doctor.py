@@ -5,8 +5,8 @@ Hessian-vector products are compared with finite differences.
 
 import os
 import platform
-from importlib import metadata
 from collections.abc import Callable
+from importlib import metadata
 from importlib.util import find_spec
 
 import torch
@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 import landscape as ls
 
-PACKAGES = ("torch-landscape", "torch", "numpy", "scipy", "matplotlib", "click", "rich", "safetensors")
+PACKAGES = (
+    "torch-landscape",
+    "torch",
+    "numpy",
+    "scipy",
+    "matplotlib",
+    "click",
+    "rich",
+    "safetensors",
+)
 EXTRAS = {
     "scikit-learn": "sklearn",
     "scikit-image": "skimage",
@@ -28,7 +37,9 @@ TOLERANCE = 1e-5  # a finite difference in float64 is good to 1e-7 or so
 def machine() -> dict[str, object]:
     """Versions, devices, threads and extras, in plain words."""
     devices = [f"cpu ({torch.get_num_threads()} of {os.cpu_count()} threads)"]
-    devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    devices += [
+        f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())
+    ]
     if torch.backends.mps.is_available():
         devices.append("mps")
     return {
@@ -36,7 +47,9 @@ def machine() -> dict[str, object]:
         "platform": platform.platform(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "devices": devices,
-        "extras": {name: "there" if find_spec(module) else "missing" for name, module in EXTRAS.items()},
+        "extras": {
+            name: "there" if find_spec(module) else "missing" for name, module in EXTRAS.items()
+        },
     }
 
 
@@ -88,8 +101,12 @@ def _try(build: Callable[[], nn.Module], shape: tuple[int, ...], device: str) ->
             torch.manual_seed(0)
             model = build().to(device, torch.float64)
             x = torch.randn(*shape, dtype=torch.float64, device=device)
-        f = ls.ModelLandscape(model, nn.functional.mse_loss, [(x, torch.zeros_like(model(x)))], mode="eval")
-        v = torch.nn.functional.normalize(torch.arange(1.0, f.dim + 1, dtype=torch.float64, device=device).cos(), dim=0)
+        f = ls.ModelLandscape(
+            model, nn.functional.mse_loss, [(x, torch.zeros_like(model(x)))], mode="eval"
+        )
+        v = torch.nn.functional.normalize(
+            torch.arange(1.0, f.dim + 1, dtype=torch.float64, device=device).cos(), dim=0
+        )
         exact, measured = ls.Hessian(f) @ v, ls.Hessian(f, method="finite-difference") @ v
         difference = float(torch.dist(exact, measured) / torch.linalg.vector_norm(exact))
     except Exception as error:

@@ -134,9 +134,7 @@ def asked(
     )
 
 
-def _solved(
-    run: Run, options: given.Spectrum, compute: Callable[[Landscape, Progress], R]
-) -> R:
+def _solved(run: Run, options: given.Spectrum, compute: Callable[[Landscape, Progress], R]) -> R:
     def work(bar: Progress) -> R:
         problem = loading.problem(asked(options, options["model"]))
         with told(problem):

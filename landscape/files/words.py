@@ -11,7 +11,9 @@ from landscape.results.words import Fact, Table, Words, columns, said
 def file(report: FileReport, folder: str) -> Words:
     """Whether it loads, what it asks for, and its tensors."""
     loads = "yes, as tensors and plain values" if report.safe else f"no: {report.reason}"
-    rows = tuple((t.name, " x ".join(map(str, t.shape)) or "scalar", t.dtype) for t in report.tensors)
+    rows = tuple(
+        (t.name, " x ".join(map(str, t.shape)) or "scalar", t.dtype) for t in report.tensors
+    )
     parts: list[Fact | Table] = [
         Fact("file", (report.path,)),
         Fact("format", (report.format,)),

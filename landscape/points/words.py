@@ -193,7 +193,10 @@ def _ends(pairs: Eigenpairs, errors: Tensor) -> Iterator[Fact]:
     each = zip(pairs.values.tolist(), errors.tolist(), pairs.bounds.tolist(), strict=True)
     rows = [(uncertain(value, error), bound(limit)) for value, error, limit in each]
     split = lower_end(pairs)
-    for label, end, head in (("largest", rows[split:][::-1], HEAD), ("smallest", rows[:split], None)):
+    for label, end, head in (
+        ("largest", rows[split:][::-1], HEAD),
+        ("smallest", rows[:split], None),
+    ):
         shown = tuple((value, f"± {limit}") for value, limit in end[:SHOWN])
         more = (f"{len(end) - SHOWN} more in result.json",) if len(end) > SHOWN else ()
         yield Fact(label, more, shown, head)

@@ -27,7 +27,9 @@ class Provenance:
     device: str = ""
     model_hash: str = ""  # SHA-256 over parameter names, shapes and values, 16 hexadecimal digits
     data_hash: str = ""  # SHA-256 over all batches in order, 16 hexadecimal digits
-    versions: dict[str, str] = dataclasses.field(default_factory=dict)  # of landscape, torch, numpy, scipy, python
+    versions: dict[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # of landscape, torch, numpy, scipy, python
     platform: str = ""
     created: str = ""  # ISO 8601, UTC
     config: dict[str, Any] = dataclasses.field(default_factory=dict)  # the resolved options
@@ -128,8 +130,14 @@ class Result:
         Name and notes stood beside a provenance that could be missing.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        former = {key: fields.pop(key) for key in ("name", "notes") if key in fields and key not in known}
+        former = {
+            key: fields.pop(key) for key in ("name", "notes") if key in fields and key not in known
+        }
         origin = fields.get("provenance") or Provenance()
         if not origin.name and "name" in former:
             origin = dataclasses.replace(origin, name=former["name"], seed=fields.get("seed", 0))
-        return fields | {"provenance": dataclasses.replace(origin, notes=tuple(former.get("notes", origin.notes)))}
+        return fields | {
+            "provenance": dataclasses.replace(
+                origin, notes=tuple(former.get("notes", origin.notes))
+            )
+        }

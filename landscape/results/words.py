@@ -11,7 +11,6 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 
-from landscape.results import numbers
 from landscape.results.estimate import Estimate
 
 WIDTH = 80
@@ -169,7 +168,9 @@ def _table(table: Table, width: int) -> Iterator[Line]:
 def _widths(columns: list[tuple[str, ...]], room: int) -> list[int]:
     """Of each column; where there is no room the widest give way, at first between their words."""
     widths = [max(len(cell) for cell in column) for column in columns]
-    words = [max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns]
+    words = [
+        max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns
+    ]
     while sum(widths) > room and max(widths) > 1:
         spare = [have - need for have, need in zip(widths, words, strict=True)]
         size = [have if free > 0 else 0 for have, free in zip(widths, spare, strict=True)]

@@ -51,5 +51,8 @@ def _checked(check: PictureCheck, what: str) -> list[str]:
     shares = [(check.trace_share, "trace"), (check.frobenius_share, "squared Frobenius norm")]
     return [
         f"curvature at the centre: {curves}" + ("" if check.agrees else "; THESE DIFFER"),
-        *(f"the {what} holds {uncertain(s.value, s.error)} of the Hessian's {of}" for s, of in shares),
+        *(
+            f"the {what} holds {uncertain(s.value, s.error)} of the Hessian's {of}"
+            for s, of in shares
+        ),
     ]

@@ -32,6 +32,8 @@ def thresholds(result: PspinThresholds, folder: str) -> Words:
     parts = [
         Fact("threshold", (f"-{result.e_inf:.5f} a spin: below it the index stays finite",)),
         Fact("lowest", (f"{ground} a spin, for index 0, 1, ...",)),
-        Fact("complexity", (f"{result.total:.5f} in all, {result.minima:.5f} of one finite index",)),
+        Fact(
+            "complexity", (f"{result.total:.5f} in all, {result.minima:.5f} of one finite index",)
+        ),
     ]
     return Words(f"order {result.order}", parts)

@@ -112,7 +112,9 @@ def _loss(trace: Trace) -> Fact:
 
 
 def _phases(phases: Sequence[Phase]) -> Fact:
-    return Fact("phases", tuple(f"{p.name}, steps {p.start} to {p.stop}: {p.evidence}" for p in phases))
+    return Fact(
+        "phases", tuple(f"{p.name}, steps {p.start} to {p.stop}: {p.evidence}" for p in phases)
+    )
 
 
 def _causes(diagnosis: Diagnosis) -> list[Fact]:

@@ -14,15 +14,17 @@ import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from landscape_cli import page, saddle_facts
+from landscape_cli import page
+from landscape_figures import svg
 
 import landscape as ls
+from landscape.inventory.words import LISTED
+from landscape.points.words import coordinates
 
 Run = Callable[..., Result]
 Snapshot = Callable[[Path], dict[str, bytes]]
@@ -425,7 +427,7 @@ def test_report_shows_a_stored_census(here: Path, run: Run) -> None:
 def test_a_census_that_python_has_saved_is_reported_and_used_too(here: Path, run: Run) -> None:
     from dataclasses import replace
 
-    replace(ls.load("runs/census"), provenance=None).save("plain")
+    replace(ls.load("runs/census"), provenance=ls.results.Provenance()).save("plain")
     assert run("report", "plain").exit_code == 0
     html = Path("plain/report.html").read_text()
     assert "index 0: 2 minima" in html
@@ -437,14 +439,15 @@ def test_a_census_that_cannot_be_whole_says_what_to_do(here: Path) -> None:
     from dataclasses import replace
 
     census = replace(ls.load("runs/census"), euler=2, failures={"left the domain": 40, "gave up": 0}, families=[1])
-    lines = {fact.label: fact.lines for fact in saddle_facts.of(census, "there")}
+    said = census.words("there")
+    lines = {label: fact.lines for label, fact in said.facts.items()}
     assert lines["Euler sum"] == ("2, and it must be 1: it grows outwards",)
     assert lines["failures"] == ("40 searches (80 %): left the domain",)
     assert "--out there --resume --starts 500" in lines["next"][0]
     assert any("another --domain" in line for line in lines["next"])
-    assert saddle_facts.rows(census)[1][1] == "minimum, a family"
-    unknown = replace(census, euler_expected=None, provenance=None)
-    lines = {fact.label: fact.lines for fact in saddle_facts.of(unknown)}
+    assert said.tables[0].rows[1][1] == "minimum, a family"
+    unknown = replace(census, euler_expected=None, provenance=ls.results.Provenance())
+    lines = {label: fact.lines for label, fact in unknown.words().facts.items()}
     assert lines["Euler sum"] == ("2; what it must be is not known: it grows outwards",)
 
 
@@ -453,9 +456,9 @@ def test_a_long_census_is_cut_and_says_so(here: Path) -> None:
 
     census = ls.load("runs/census")
     long = replace(census, points=census.points * 10)
-    assert len(saddle_facts.rows(long)) == saddle_facts.LISTED
-    (points,) = (fact.lines for fact in saddle_facts.of(long) if fact.label == "points")
-    assert points == (
+    said = long.words()
+    assert len(said.tables[0].rows) == LISTED
+    assert said.facts["points"].lines == (
         "30 distinct ones; the first 20 are listed, all are in result.json",
         "index 0: 20 minima",
         "index 1: 10 saddles",
@@ -464,22 +467,24 @@ def test_a_long_census_is_cut_and_says_so(here: Path) -> None:
 
 def test_a_page_of_what_is_no_run_is_refused() -> None:
     with pytest.raises(Exception, match="a page shows"):
-        page.build(SimpleNamespace(provenance=None))
+        page.build(ls.Estimate(1.0, 0.1, 0.8, 1.2))
 
 
 def test_coordinates_read_back(here: Path) -> None:
     x = torch.tensor([-0.0, 1.23456, -2e-7], dtype=torch.float64)
-    text = saddle_facts.coordinates(x, 4)
+    text = coordinates(x, 4)
     assert text == "0, 1.235, -2e-07"
     assert np.allclose([float(part) for part in text.split(",")], x, rtol=1e-3)
-    assert saddle_facts.coordinates(torch.ones(1_000), 2) == "1, 1, … (998 more)"
+    assert coordinates(torch.ones(1_000), 2) == "1, 1, … (998 more)"
 
 
 def test_shades_under_contours_follow_the_readers_theme() -> None:
-    svg = '<svg ><path style="fill: {}; stroke: #123456"/></svg>'
+    def themed(colour: str) -> str:
+        return svg.themed(f'<path style="fill: {colour}; stroke: #123456"/>')
+
     for paper, share in (("#a9c3d8", "0%"), ("#fbfcfd", "100%"), ("#d2dfeb", "50%")):  # low, high, half way between
-        shown = page._inline(svg.format(paper), "contours", "what it shows")
+        shown = themed(paper)
         assert f"fill: color-mix(in srgb, var(--low), var(--high) {share})" in shown
         assert "stroke: #123456" in shown
     for other in ("#009e73", "#ffffff", "#d2d2ea"):
-        assert f"fill: {other}" in page._inline(svg.format(other), "contours", "what it shows")
+        assert f"fill: {other}" in themed(other)
