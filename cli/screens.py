@@ -37,9 +37,11 @@ def show(result: Result, folder: Path, json_wanted: bool) -> None:
 
 def as_json(value: object, **more: object) -> None:
     """Print a result as JSON, with ``more`` keys in front."""
-    from landscape.results import plain
+    from landscape.results import Result, plain
 
     body = plain(value)
+    if isinstance(value, Result):
+        more = {**more, "name": value.name}
     shown = {**more, **body} if isinstance(body, dict) else body
     click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
 

@@ -25,7 +25,8 @@ NAMES = {
 @style.styled
 def draw(result: Sweep) -> Figure:
     """Medians with their 95 % intervals; a triangle at the top where fewer than half of the runs left."""
-    values, studies = result.values, _studies(result)
+    studies = _studies(result)
+    values = result.values
     fig = Figure(figsize=(style.COLUMN * 1.15, 2.8), layout="constrained")
     ax = fig.subplots()
     every = []
@@ -47,7 +48,8 @@ def draw(result: Sweep) -> Figure:
 
 def caption(result: Sweep) -> str:
     """What the figure shows, in words."""
-    values, studies = result.values, _studies(result)
+    studies = _studies(result)
+    values = result.values
     labels = ", ".join(studies[0].results)
     return (
         f"Median steps until runs left {result.provenance.name}, with 95 % intervals, against {NAMES.get(result.over, result.over)} from "

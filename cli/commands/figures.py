@@ -68,7 +68,7 @@ def list_(as_json: bool) -> None:
     help="Exhibits computed side by side; default: one a core, eight at most.",
 )
 @json_option
-def render(name: str, /, **options: Unpack[given.Render]) -> None:
+def render(name: str, **options: Unpack[given.Render]) -> None:
     """Draw NAME, or all, from a run or of the gallery.
 
     Files of the same name are replaced, others left alone. An exhibit of the gallery is computed

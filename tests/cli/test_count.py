@@ -151,7 +151,7 @@ def test_resume_returns_extends_and_refuses(folder: Path, run: Run) -> None:
         assert torch.equal(one[dim].values, two[dim].values)
     refused = run(*base, "1:2", "--realisations", "20", "--seed", "3", "--resume")
     assert refused.exit_code == 2
-    assert "another seed" in refused.stderr
+    assert "different seed" in refused.stderr
 
 
 def test_a_file_that_has_changed_is_noticed(folder: Path, run: Run) -> None:

@@ -16,6 +16,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 import landscape as ls
+from landscape.linalg.words import lower_end
 
 
 def bars(ax: Axes) -> list[tuple[Any, Any]]:
@@ -59,8 +60,9 @@ def test_unknown_sampling_errors_are_not_drawn_as_zero(report: Any) -> None:
     [(6, 5, 20, 5), (6, 0, 20, 0), (10, 5, 15, 7), (3, 0, 3, 1), (1, 0, 1, 0)],
 )
 def test_where_the_ends_meet_each_pair_is_shown_once(largest: int, smallest: int, total: int, split: int) -> None:
-    pairs = SimpleNamespace(values=np.arange(float(largest + smallest)), largest=largest, smallest=smallest)
-    assert spectrum.lower_end(SimpleNamespace(pairs=pairs, parameters=total)) == split
+    values, vectors = torch.arange(float(largest + smallest)), torch.zeros(total, largest + smallest)
+    pairs = SimpleNamespace(values=values, vectors=vectors, largest=largest, smallest=smallest)
+    assert lower_end(pairs) == split
 
 
 def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> None:
