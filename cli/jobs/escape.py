@@ -111,7 +111,7 @@ def varied(text: str) -> tuple[str, list[float]]:
     values = [specs.literal(part.strip()) for part in rest.split(",")]
     numbers = [value for value in values if isinstance(value, int | float)]
     if not equals or not key.strip() or len(numbers) < len(values):
-        raise OneLine(f"--sweep must be KEY=NUMBER,NUMBER,..., got {text!r}.", 2)
+        raise OneLine(f"--sweep is KEY=NUMBER,NUMBER,..., got {text!r}.", 2)
     return key.strip(), numbers
 
 

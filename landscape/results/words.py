@@ -15,6 +15,7 @@ from landscape.results.estimate import Estimate
 
 WIDTH = 80
 GAP = "   "
+NO_BREAK = "\u00a0"
 
 # A piece of a line with its role: "label", "head", "value", "quiet", "verdict", or "" for text.
 Span = tuple[str, str]
@@ -130,7 +131,13 @@ def _value(value: object) -> str:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """The text in lines of at most ``width``; a word that is longer is broken."""
-    return textwrap.wrap(text, max(1, width), break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(_tied(text), max(1, width), break_on_hyphens=False)
+    return [line.replace(NO_BREAK, " ") for line in lines] or [""]
+
+
+def _tied(text: str) -> str:
+    """The text with numbers tied to their unit and error."""
+    return text.replace(" %", f"{NO_BREAK}%").replace("± ", f"±{NO_BREAK}")
 
 
 def _facts(facts: list[Fact], width: int) -> Iterator[Line]:
@@ -169,7 +176,7 @@ def _widths(columns: list[tuple[str, ...]], room: int) -> list[int]:
     """Of each column; where there is no room the widest give way, at first between their words."""
     widths = [max(len(cell) for cell in column) for column in columns]
     words = [
-        max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns
+        max(len(word) for cell in column for word in _tied(cell).split(" ")) for column in columns
     ]
     while sum(widths) > room and max(widths) > 1:
         spare = [have - need for have, need in zip(widths, words, strict=True)]
