@@ -7,14 +7,16 @@ the command line, or tables. Paths are relative to the folder the command runs i
 import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from .errors import OneLine
 
-UNSAVED = frozenset({"config", "out", "force", "resume", "as_json"})  # where and how to print: not what was computed
+UNSAVED = frozenset(
+    {"config", "out", "force", "resume", "as_json"}
+)  # where and how to print: not what was computed
 HEADER = "# Again with `landscape {command} --config {name}`; paths are relative to the folder that runs in.\n"
 
 
@@ -29,15 +31,17 @@ def read(ctx: click.Context, param: click.Parameter, path: str | None) -> str | 
         option = known.get(key.replace("_", "-"))
         if option is None:
             close = difflib.get_close_matches(key.replace("_", "-"), known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
+            hint = (
+                f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
+            )
             raise OneLine(f"{path}: unknown key {key!r} for `{ctx.command.name}`; {hint}", 2)
         ctx.default_map[str(option.name)] = _value(option, value, f"{path}: {key}")
     return path
 
 
-def resolved(ctx: click.Context) -> dict[str, Any]:
+def resolved(ctx: click.Context) -> dict[str, object]:
     """The options in force, in the form of a configuration file: reading them back repeats the run."""
-    options = {}
+    options: dict[str, object] = {}
     for param in ctx.command.params:
         value = ctx.params.get(str(param.name))
         if param.name in UNSAVED or value is None or value == ():
@@ -57,22 +61,24 @@ def words(ctx: click.Context) -> str:
     return " ".join(names)
 
 
-def dump(options: dict[str, Any], command: str, name: str) -> str:
+def dump(options: Mapping[str, object], command: str, name: str) -> str:
     """``options`` as TOML text."""
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in options.items()]
     return HEADER.format(command=command, name=name) + "".join(lines)
 
 
-def _parse(path: str) -> dict[str, Any]:
+def _parse(path: str) -> dict[str, object]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise OneLine(f"the configuration file {path} cannot be read: {error.strerror}.", 2) from None
+        raise OneLine(
+            f"the configuration file {path} cannot be read: {error.strerror}.", 2
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OneLine(f"{path} is not TOML: {error}.", 2) from None
 
 
-def _value(option: click.Parameter, value: Any, where: str) -> Any:
+def _value(option: click.Parameter, value: object, where: str) -> object:
     if getattr(option, "multiple", False):
         if isinstance(value, dict):
             return [f"{k}={json.dumps(v)}" for k, v in value.items()]

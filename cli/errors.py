@@ -39,7 +39,9 @@ class OneLineGroup(click.Group):
             return super().main(args, prog_name, standalone_mode=False, **extra)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and does not fail
+                stream.reconfigure(
+                    errors="replace"
+                )  # a terminal without Unicode shows ? and does not fail
         try:
             code = super().main(args, prog_name, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -85,7 +87,10 @@ def judge(error: BaseException) -> OneLine | None:
     if theirs is not None:
         return OneLine(f"{theirs} raised {type(error).__name__}: {error}", 3)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return OneLine(f"out of memory ({error}): try a smaller --batch-size, or fewer --largest and --smallest.", 4)
+        return OneLine(
+            f"out of memory ({error}): try a smaller --batch-size, or fewer --largest and --smallest.",
+            4,
+        )
     if isinstance(error, OSError):
         return OneLine(f"{error.filename or 'a file'}: {error.strerror or error}.", 2)
     return None
@@ -110,7 +115,11 @@ def _users_frame(frames: list[tuple[str, str, int]]) -> str | None:
     inside, found = False, None
     for module, path, line in frames:
         inside = inside or _is_ours(module)
-        installed = "site-packages" in path or path.startswith("<") or any(path.startswith(f"{p}/") for p in libraries)
+        installed = (
+            "site-packages" in path
+            or path.startswith("<")
+            or any(path.startswith(f"{p}/") for p in libraries)
+        )
         if inside and not installed and not _is_ours(module):
             found = f"{path}, line {line},"
     return found

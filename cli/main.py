@@ -6,39 +6,45 @@ import sys
 
 import click
 
-from .analyze import analyze
-from .diagnose import diagnose
-from .doctor import doctor
+from .commands.analyze import analyze
+from .commands.diagnose import diagnose
+from .commands.doctor import doctor
+from .commands.escape import escape
+from .commands.figures import figures
+from .commands.inspect import inspect
+from .commands.report import report
+from .commands.saddles import saddles
+from .commands.spectrum import spectrum
+from .commands.surface import surface
+from .commands.zoo import zoo
 from .errors import OneLineGroup
-from .escape import escape
-from .figures import figures
-from .inspect import inspect
-from .report import report
-from .saddles import saddles
-from .spectrum import spectrum
-from .surface import surface
-from .zoo import zoo
 
 EPILOG = (
-    "MODEL is a built-in name (`landscape zoo`), path/to/file.py:attr, or pkg.mod:attr: a torch Module, a class or a factory; "
-    "a file.py alone may define problem(). Options come from the command line, else LANDSCAPE_* variables, else --config FILE. "
-    "Exit status: 0 done, 1 --expect not met, 2 usage, 3 cannot be loaded, 4 numerical failure, 130 interrupted."
+    "MODEL is a built-in name (`landscape zoo`), path/to/file.py:attr, or pkg.mod:attr: a torch "
+    "Module, a class or a factory; a file.py alone may define problem(). Options come from the "
+    "command line, else LANDSCAPE_* variables, else --config FILE. Exit status: 0 done, 1 --expect "
+    "not met, 2 usage, 3 cannot be loaded, 4 numerical failure, 130 interrupted."
 )
 
 
 @click.group(
-    cls=OneLineGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=OneLineGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="torch-landscape", prog_name="landscape", message="%(prog)s %(version)s")
+@click.version_option(
+    package_name="torch-landscape", prog_name="landscape", message="%(prog)s %(version)s"
+)
 def main() -> None:
     """Tell where in its loss landscape a PyTorch model is, with error bars."""
     keep_freed_memory()
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what this process frees: the next Hessian-vector product asks for as much again.
+    """Have glibc keep what this process frees: the next product asks for as much again.
 
-    Handed back and mapped anew each time, the pages of a convolutional net's graphs took a quarter of its products' time.
+    Handed back and mapped anew each time, the pages of a convolutional net's graphs took a quarter
+    of its products' time.
     """
     names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
     if sys.platform != "linux" or any(name in os.environ for name in names):
@@ -50,7 +56,8 @@ def keep_freed_memory() -> None:
         mallopt(mmap_threshold, 2**25)  # the most it takes
 
 
-for command in (analyze, spectrum, surface, saddles, escape, diagnose, inspect, zoo, figures, report, doctor):
+COMMANDS = (analyze, spectrum, surface, saddles, escape, diagnose)
+for command in (*COMMANDS, inspect, zoo, figures, report, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

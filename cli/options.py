@@ -1,4 +1,7 @@
-"""The options that commands share, and the kinds of value they take. Every option has a LANDSCAPE_* variable."""
+"""The options that commands share, and the kinds of value they take.
+
+Every option has a LANDSCAPE_* variable.
+"""
 
 import functools
 import json
@@ -9,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from . import config, facts
+from . import config
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
+    from landscape.points.classify import StationaryPoint
+
     ParamType = click.ParamType[Any]
 else:
     ParamType = click.ParamType  # older releases of click cannot be subscripted
@@ -25,9 +30,11 @@ class Positive(ParamType):
 
     name = "number"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         try:
-            number = float(value)
+            number = float(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a number.", param, ctx)
         if not (math.isfinite(number) and number > 0):
@@ -40,13 +47,17 @@ class Dimensions(ParamType):
 
     name = "dims"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
         try:
             numbers = dimensions(str(value))
         except ValueError:
             self.fail(f"{value!r} is not of the form 1:12, 1:12:2 or 2,3,5.", param, ctx)
         if not numbers or min(numbers) < 1:
-            self.fail(f"{value!r} must name dimensions of at least 1, the lower one first.", param, ctx)
+            self.fail(
+                f"{value!r} must name dimensions of at least 1, the lower one first.", param, ctx
+            )
         return str(value)
 
 
@@ -66,7 +77,9 @@ class Setting(ParamType):
 
     name = "key=value"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, object]:
         if isinstance(value, tuple):
             return value
         key, separator, text = str(value).partition("=")
@@ -85,12 +98,16 @@ class Coefficient(ParamType):
 
     name = "glob=value"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
         if isinstance(value, tuple):
             return value
         glob, separator, text = str(value).rpartition("=")
         if not separator or not glob:
-            self.fail(f"{value!r} is not of the form GLOB=VALUE, for example '*.weight=1e-4'.", param, ctx)
+            self.fail(
+                f"{value!r} is not of the form GLOB=VALUE, for example '*.weight=1e-4'.", param, ctx
+            )
         try:
             number = float(text)
         except ValueError:
@@ -110,14 +127,16 @@ class Expectation:
     def __str__(self) -> str:
         return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
-    def holds(self, point: Any) -> bool:
-        """Whether a StationaryPoint is surely of this kind."""
-        return bool(point.kind == self.kind and (self.index is None or point.index == self.index))
+    def holds(self, point: "StationaryPoint") -> bool:
+        """Whether a point is surely of this kind."""
+        return point.kind == self.kind and self.index in (None, point.index)
 
-    def require(self, ctx: click.Context, point: Any) -> None:
+    def require(self, ctx: click.Context, point: "StationaryPoint") -> None:
         """Say so and exit with 1 unless it holds."""
         if not self.holds(point):
-            click.echo(f"Expected {self}, found {facts.verdict(point).lower()}.", err=True)
+            from landscape.points.words import verdict
+
+            click.echo(f"Expected {self}, found {verdict(point).lower()}.", err=True)
             ctx.exit(1)
 
 
@@ -126,7 +145,9 @@ class ExpectationType(ParamType):
 
     name = "kind"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Expectation:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Expectation:
         if isinstance(value, Expectation):
             return value
         kind, separator, index = str(value).partition(":")
@@ -134,7 +155,11 @@ class ExpectationType(ParamType):
             return Expectation(kind)
         if kind == "saddle" and index.isascii() and index.isdigit() and int(index) > 0:
             return Expectation(kind, int(index))
-        return self.fail(f"{value!r} is none of minimum, saddle, saddle:K with K at least 1, plateau.", param, ctx)
+        return self.fail(
+            f"{value!r} is none of minimum, saddle, saddle:K with K at least 1, plateau.",
+            param,
+            ctx,
+        )
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -145,10 +170,14 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:
 
 
 def _stack(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
-    return lambda function: functools.reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
+    return lambda function: functools.reduce(
+        lambda f, decorate: decorate(f), reversed(decorators), function
+    )
 
 
-json_option = option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and nothing else.")
+json_option = option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and nothing else."
+)
 
 _problem = _stack(
     option(
@@ -158,26 +187,59 @@ _problem = _stack(
         multiple=True,
         help="A keyword argument of the factory or formula, its value in JSON.",
     ),
-    option("--checkpoint", metavar="FILE", help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz."),
-    option("--checkpoint-key", metavar="KEY", help="Where in the checkpoint the weights are, dots for nesting."),
+    option(
+        "--checkpoint",
+        metavar="FILE",
+        help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz.",
+    ),
+    option(
+        "--checkpoint-key",
+        metavar="KEY",
+        help="Where in the checkpoint the weights are, dots for nesting.",
+    ),
     option("--data", metavar="SPEC", help="Data: pkg.mod:attr, file.py:attr, or a file of arrays."),
     option("--loss", metavar="NAME", help="A loss by name, or pkg.mod:function."),
-    option("--l2", type=Coefficient(), multiple=True, help="Add VALUE/2 |w|^2 over the parameters that match GLOB."),
-    option("--l1", type=Coefficient(), multiple=True, help="Add VALUE |w|_1 over the parameters that match GLOB."),
-    option("--include", metavar="GLOB", multiple=True, help="Analyse only the parameters that match."),
-    option("--exclude", metavar="GLOB", multiple=True, help="Hold the parameters that match where they are."),
+    option(
+        "--l2",
+        type=Coefficient(),
+        multiple=True,
+        help="Add VALUE/2 |w|^2 over the parameters that match GLOB.",
+    ),
+    option(
+        "--l1",
+        type=Coefficient(),
+        multiple=True,
+        help="Add VALUE |w|_1 over the parameters that match GLOB.",
+    ),
+    option(
+        "--include", metavar="GLOB", multiple=True, help="Analyse only the parameters that match."
+    ),
+    option(
+        "--exclude",
+        metavar="GLOB",
+        multiple=True,
+        help="Hold the parameters that match where they are.",
+    ),
     option(
         "--mode",
         type=click.Choice(["eval", "train"]),
-        help="Of dropout and BatchNorm; default: eval, or as problem() says.",
+        help="Run dropout and BatchNorm in this mode (default: eval, or what problem() sets).",
     ),
     option("--masks", type=click.IntRange(1), help="Dropout masks to average over in train mode."),
     option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
-    option("--dtype", type=click.Choice(["float32", "float64"]), help="Compute in this; else in the parameters' own."),
     option(
-        "--batch-size", type=click.IntRange(1), help="Samples a micro-batch; changes memory and speed, not the answer."
+        "--dtype",
+        type=click.Choice(["float32", "float64"]),
+        help="Compute in this; else in the parameters' own.",
     ),
-    option("--seed", type=SEEDS, default=0, show_default=True, help="Of everything random."),
+    option(
+        "--batch-size",
+        type=click.IntRange(1),
+        help="Samples a micro-batch; it changes memory and speed, not the answer.",
+    ),
+    option(
+        "--seed", type=SEEDS, default=0, show_default=True, help="Seed for every random choice."
+    ),
 )
 
 problem_options = _stack(click.argument("model", envvar="LANDSCAPE_MODEL"), _problem)
@@ -197,10 +259,18 @@ diagnosis_options = _stack(click.argument("run", envvar="LANDSCAPE_RUN"), _probl
 
 spectrum_options = _stack(
     option(
-        "--largest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the upper end."
+        "--largest",
+        type=click.IntRange(1),
+        default=10,
+        show_default=True,
+        help="Eigenvalues wanted at the upper end.",
     ),
     option(
-        "--smallest", type=click.IntRange(1), default=10, show_default=True, help="Eigenvalues wanted at the lower end."
+        "--smallest",
+        type=click.IntRange(1),
+        default=10,
+        show_default=True,
+        help="Eigenvalues wanted at the lower end.",
     ),
     option(
         "--tol",
@@ -209,14 +279,34 @@ spectrum_options = _stack(
         show_default=True,
         help="Solver bound wanted, relative to the largest |eigenvalue|.",
     ),
-    option("--probes", type=click.IntRange(2), default=3, show_default=True, help="Random vectors for the density."),
-    option("--steps", type=click.IntRange(2), default=50, show_default=True, help="Lanczos steps a probe."),
+    option(
+        "--probes",
+        type=click.IntRange(2),
+        default=3,
+        show_default=True,
+        help="Random vectors for the density.",
+    ),
+    option(
+        "--steps",
+        type=click.IntRange(2),
+        default=50,
+        show_default=True,
+        help="Lanczos steps a probe.",
+    ),
 )
 
 run_options = _stack(
     option("--out", metavar="DIR", help="The run folder; default: a fresh one under runs/."),
-    option("--force", is_flag=True, help="Replace the results in a non-empty DIR, once the new ones are there."),
-    option("--resume", is_flag=True, help="Return the result in DIR if it is finished; else start afresh."),
+    option(
+        "--force",
+        is_flag=True,
+        help="Replace the results in a non-empty DIR, once the new ones are there.",
+    ),
+    option(
+        "--resume",
+        is_flag=True,
+        help="Return the result in DIR if it is finished; else start afresh.",
+    ),
     click.option(
         "--config",
         metavar="FILE",

@@ -4,24 +4,32 @@ A run writes into a hidden folder inside its own and moves everything into place
 ``--force`` replaces what a run owns and leaves every other file alone; until then nothing of it is touched.
 """
 
+from __future__ import annotations
+
 import errno
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from . import config
+from . import config, given
 from .errors import OneLine
+from .resume import NOTHING, Left, Resume, decide
+
+if TYPE_CHECKING:
+    from landscape.results import Result
 
 OWNED = ("result.json", "config.toml", "arrays", "figures", "report.html")
 STAGING = ".landscape-"
 KEPT = f"{STAGING}kept"  # what an unfinished run has done so far, for --resume
-T = TypeVar("T")
+T = TypeVar("T", bound="Result")
 
 
 def place(out: str | None, model: str, *, force: bool, resume: bool) -> Path:
@@ -32,7 +40,8 @@ def place(out: str | None, model: str, *, force: bool, resume: bool) -> Path:
         target = Path(out)
         if not (force or resume) and _taken(target):
             raise OneLine(
-                f"the folder {target} is not empty: pass --force to replace its results, --resume, or another --out.", 2
+                f"the folder {target} is not empty: pass --force to replace its results, --resume, or another --out.",
+                2,
             )
         _taken(target)
         return target
@@ -49,60 +58,111 @@ def slug(model: str) -> str:
     """A folder's name for MODEL: ``net.py:build`` is net-build."""
     path, _, attribute = model.partition(":")
     stem = Path(path).name.removesuffix(".py")
-    return re.sub(r"[^\w.-]+", "-", f"{stem}-{attribute}" if attribute else stem).strip("-.") or "run"
+    return (
+        re.sub(r"[^\w.-]+", "-", f"{stem}-{attribute}" if attribute else stem).strip("-.") or "run"
+    )
 
 
-def finished(target: Path, kind: type[T], ctx: click.Context) -> T | None:
-    """The stored result of a finished run, None where there is no run yet; says where its options were others."""
-    result = stored(target, kind)
-    changed = [] if result is None else differing(result, ctx)
-    if changed:
-        click.echo(f"Note: the stored run had another {', '.join(changed)}; pass --force to run again.", err=True)
-    return result
+@dataclass(frozen=True)
+class Run:
+    """A command's run: its options, its folder, and whether what is there counts."""
+
+    ctx: click.Context
+    target: Path
+    resume: bool
+
+    @classmethod
+    def of(cls, ctx: click.Context, model: str, options: given.Run) -> Run:
+        """The run of a command about ``model``."""
+        force, resume = options["force"], options["resume"]
+        return cls(ctx, place(options["out"], model, force=force, resume=resume), resume)
+
+    def finished(self, kind: type[T]) -> T | None:
+        """The stored result with --resume, where there is one."""
+        return self.earlier((kind,))[0]
+
+    def earlier(
+        self,
+        kinds: tuple[type[T], ...],
+        free: AbstractSet[str] = NOTHING,
+        enough: Callable[[T], bool] = lambda result: True,
+    ) -> tuple[T | None, bool]:
+        """What --resume goes on from, None: nothing; and whether it is all that is asked for.
+
+        Args:
+            kinds: the classes of results that the command makes.
+            free: the options that may change when a result is taken further.
+            enough: whether a result holds all that is asked for.
+        """
+        if not self.resume:
+            return None, False
+        stored = _stored(self.target, kinds)
+        begun = _stored(self.target / KEPT, kinds) if free else None
+        left, half = (self._left(result, enough) for result in (stored, begun))
+        chosen = decide(left, half, free)
+        what = ", ".join(sorted((half or left or Left()).changed - free))
+        if chosen is Resume.REFUSE_BEGUN:
+            raise OneLine(
+                f"the interrupted run in {self.target} used a different {what}: pass --force, or "
+                "another --out.",
+                2,
+            )
+        if chosen is Resume.REFUSE_STORED:
+            raise OneLine(
+                f"{self.target} holds a {type(stored).__name__} with a different {what}, which "
+                "cannot be taken further: pass --force, or another --out.",
+                2,
+            )
+        if chosen is Resume.FINISHED and left is not None and left.changed:
+            click.echo(
+                f"Note: the stored run used a different {', '.join(sorted(left.changed))}. "
+                "Pass --force to run again.",
+                err=True,
+            )
+        return (begun if chosen is Resume.CONTINUE else stored), chosen is Resume.FINISHED
+
+    def keep(self, result: Result) -> None:
+        """Store what this run has done so far, beside whatever is in its folder."""
+        result.save(self.target / KEPT)
+
+    def _left(self, result: T | None, enough: Callable[[T], bool]) -> Left | None:
+        if result is None:
+            return None
+        return Left(frozenset(differing(result, self.ctx)), enough(result))
 
 
-def differing(result: Any, ctx: click.Context) -> list[str]:
+def differing(result: Result, ctx: click.Context) -> list[str]:
     """The options in force that are not those of a stored result."""
     asked, stored = config.resolved(ctx), result.provenance.config
     return [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
 
 
-def stored(target: Path, kind: type[T]) -> T | None:
-    """The stored result of a finished run, None where there is no run yet."""
+def _stored(target: Path, kinds: tuple[type[T], ...]) -> T | None:
+    """The result in a folder, None where there is no run yet."""
     if not _taken(target) or all(p.name.startswith(STAGING) for p in target.iterdir()):
         return None  # nothing there, or what a run that was killed has left
     if not (target / "result.json").exists():
-        raise OneLine(f"the folder {target} is not empty and holds no finished run: pass another --out, or --force.", 2)
-    result = load(target)
-    if not isinstance(result, kind):
         raise OneLine(
-            f"{target} holds a {type(result).__name__}, not a {kind.__name__}: pass another --out, or --force.", 2
+            f"the folder {target} is not empty and holds no finished run: pass another --out, or "
+            "--force.",
+            2,
+        )
+    result = load(target)
+    if not isinstance(result, kinds):
+        raise OneLine(
+            f"{target} holds a {type(result).__name__}, not a {kinds[0].__name__}: pass another "
+            "--out, or --force.",
+            2,
         )
     return result
 
 
-def keep(target: Path, result: Any) -> None:
-    """Store what an unfinished run has done so far, beside whatever is in ``target``."""
-    result.save(target / KEPT)
-
-
-def kept(target: Path, kind: type[T], ctx: click.Context, *free: str) -> T | None:
-    """What an interrupted run with the options in force, the ``free`` ones apart, has left in ``target``; None: nothing."""
-    if not (target / KEPT / "result.json").exists():
-        return None
-    result = load(target / KEPT)
-    changed = [key for key in differing(result, ctx) if key not in free]
-    if not isinstance(result, kind) or changed:
-        what = f"had another {', '.join(changed)}" if changed else f"made a {type(result).__name__}"
-        raise OneLine(f"the interrupted run in {target} {what}: pass --force, or another --out.", 2)
-    return result
-
-
-def load(folder: str | Path) -> Any:
+def load(folder: str | Path) -> Result:
     """The result stored in ``folder``."""
     import landscape
 
-    return landscape.load(folder)
+    result: Result = landscape.load(folder)
+    return result
 
 
 @contextmanager
@@ -126,7 +186,9 @@ def writing(target: Path) -> Iterator[Path]:
         shutil.rmtree(target / KEPT, ignore_errors=True)
     except KeyboardInterrupt:
         if (target / KEPT).exists():
-            raise OneLine(f"interrupted; what was done is kept: go on with --resume --out {target}.", 130) from None
+            raise OneLine(
+                f"interrupted; what was done is kept: go on with --resume --out {target}.", 130
+            ) from None
         raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # these name no file
@@ -138,17 +200,21 @@ def writing(target: Path) -> Iterator[Path]:
         _remove_empty(made)
 
 
-def fill(folder: Path, result: Any, options: dict[str, Any], command: str) -> None:
+def fill(folder: Path, result: Result, options: Mapping[str, object], command: str) -> None:
     """Store a result with its configuration and its figures."""
     import landscape_figures as figures
 
     result.save(folder)
-    (folder / "config.toml").write_text(config.dump(options, command, "config.toml"), encoding="utf-8")
+    (folder / "config.toml").write_text(
+        config.dump(options, command, "config.toml"), encoding="utf-8"
+    )
     for name, recipe in figures.RECIPES.items():
         try:
             for form in recipe.stored:
                 path = folder / "figures" / f"{name}.{form}"
-                figures.write(recipe, result, path, alt=recipe.caption(result), provenance=result.provenance)
+                figures.write(
+                    recipe, result, path, alt=recipe.caption(result), provenance=result.provenance
+                )
         except figures.NothingToDraw:
             continue
 

@@ -1,18 +1,20 @@
-"""Results on a screen: one table, 80 columns wide in a pipe, or JSON for machines."""
+"""Results on a screen: their words, 80 columns wide in a pipe, or JSON for programs."""
+
+from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .facts import Fact
-
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from landscape.results import Result, Words
 
-COLOURS = {
+STYLES = {"label": "dim", "quiet": "dim", "head": "bold", "value": "bold"}
+VERDICTS = {
     "MINIMUM": "bold green",
     "SADDLE": "bold yellow",
     "NOT-STATIONARY": "bold magenta",
@@ -20,62 +22,52 @@ COLOURS = {
 }
 
 
-def console() -> "Console":
-    """Standard output; colours and the terminal's width only where a person is looking."""
-    from rich.console import Console
+def show(result: Result, folder: Path, json_wanted: bool) -> None:
+    """Print what a result says and where it is written, or the result as JSON."""
+    if json_wanted:
+        as_json(result, folder=str(folder))
+        return
+    from landscape.results.words import Fact, Words
 
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 80)
+    said = result.words(folder)
+    last = max(i for i, part in enumerate(said.parts) if isinstance(part, Fact))
+    written = Fact("written", (str(folder),))
+    words(Words(said.brief, [*said.parts[: last + 1], written, *said.parts[last + 1 :]]))
 
 
-def as_json(value: Any, **more: Any) -> None:
+def as_json(value: object, **more: object) -> None:
     """Print a result as JSON, with ``more`` keys in front."""
-    from landscape.results import plain
+    from landscape.results import Result, plain
 
     body = plain(value)
-    click.echo(json.dumps(more | body if isinstance(body, dict) else body, indent=2, ensure_ascii=False))
+    if isinstance(value, Result):
+        more = {**more, "name": value.name}
+    shown = {**more, **body} if isinstance(body, dict) else body
+    click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
 
 
-def facts(rows: list[Fact]) -> None:
-    """Print labelled lines as one table."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAVY, show_header=False, show_edge=True, pad_edge=False, width=None)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for row in rows:
-        table.add_row(row.label, _cell(row))
-    console().print(table)
-
-
-def table(columns: list[str], rows: Sequence[tuple[str, ...]]) -> None:
+def table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Print rows under a header."""
-    from rich import box
-    from rich.table import Table
+    from landscape.results.words import Table, Words
 
-    body = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        body.add_column(column, overflow="fold")
-    for row in rows:
-        body.add_row(*row)
-    console().print(body)
+    words(Words("", [Table(columns, tuple(rows))]))
 
 
-def _cell(row: Fact) -> "RenderableType":
-    from rich.console import Group
-    from rich.table import Table
+def words(said: Words) -> None:
+    """Print words; colours and the terminal's width only where a person is looking."""
+    from rich.console import Console
     from rich.text import Text
 
-    parts: list[RenderableType] = []
-    if row.eigenvalues:
-        grid = Table.grid(padding=(0, 3))
-        if row.label == "largest":  # said once, above the first
-            grid.add_row(Text("± sampling error of the data", style="dim"), Text("± solver", style="dim"))
-        for value, bound in row.eigenvalues:
-            grid.add_row(Text(value, style="bold"), Text(f"± {bound}", style="dim"))
-        parts.append(grid)
-    for line in row.lines:
-        word = line.split(":")[0].split(" ")[0]
-        style = COLOURS.get(word, "") if row.label == "verdict" else "dim" if row.eigenvalues else ""
-        parts.append(Text(f"- {line}" if len(row.lines) > 1 else line, style=style))
-    return Group(*parts)
+    width = None if sys.stdout.isatty() else 80
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    for line in said.lines(console.width):
+        text = Text.assemble(*((part, _style(part, role)) for part, role in line))
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+    console.print()
+
+
+def _style(text: str, role: str) -> str:
+    if role == "verdict":
+        return VERDICTS.get(text.split(":")[0].split(" ")[0], "")
+    return STYLES.get(role, "")

@@ -52,7 +52,9 @@ def on_page_content(html, page, config, files):
     if page.file.src_uri == "api.md":
         html = together(html)
     if kind := {"gallery.md": "numbers", "mathematics.md": "formulas"}.get(page.file.src_uri):
-        html = html.replace("<table>", f'<div class="{kind}"><table>').replace("</table>", "</table></div>")
+        html = html.replace("<table>", f'<div class="{kind}"><table>').replace(
+            "</table>", "</table></div>"
+        )
     return html
 
 
@@ -68,7 +70,12 @@ def unbroken(html):
     def whole(match):
         return re.sub(r"(?<![\w-])--?[\w-]+", r'<span class="option">\g<0></span>', match.group(0))
 
-    return re.sub(r'(?<!</span>)<code>[^<]*</code>|<div class="language-sh .*?</div>', whole, html, flags=re.DOTALL)
+    return re.sub(
+        r'(?<!</span>)<code>[^<]*</code>|<div class="language-sh .*?</div>',
+        whole,
+        html,
+        flags=re.DOTALL,
+    )
 
 
 def size(path):
@@ -92,7 +99,9 @@ def titles(nav):
 def moved(text, up, named):
     """The text with links to files beside docs/ turned to where they are on the site, and a file's name to the page's."""
     for old, new in BESIDE.items():
-        text = text.replace(f"]({up}{old})", f"]({new})").replace(f"[{old}](", f"[{named.get(new, old)}](")
+        text = text.replace(f"]({up}{old})", f"]({new})").replace(
+            f"[{old}](", f"[{named.get(new, old)}]("
+        )
     text = text.replace(f"{up}figures/gallery/", "pictures/")
     if not up:
         text = text.replace("](docs/", "](").replace('src="docs/', 'src="')
@@ -107,8 +116,12 @@ def commands():
     wide = {"max_content_width": 96, "terminal_width": 96}
 
     def walk(command, words, parent):
-        context = click.Context(command, parent=parent, **command.context_settings | wide | {"info_name": words[-1]})
-        parts.extend([f"## {' '.join(words)}", "", "```text", command.get_help(context).rstrip(), "```", ""])
+        context = click.Context(
+            command, parent=parent, **command.context_settings | wide | {"info_name": words[-1]}
+        )
+        parts.extend(
+            [f"## {' '.join(words)}", "", "```text", command.get_help(context).rstrip(), "```", ""]
+        )
         if isinstance(command, click.Group):
             for name in sorted(command.commands):
                 walk(command.commands[name], [*words, name], context)
@@ -142,7 +155,9 @@ def library():
 def _public(module):
     """What a namespace lists: names that it takes from elsewhere, or its own public functions."""
     own = {
-        k: v for k, v in vars(module).items() if not k.startswith("_") and (inspect.isclass(v) or inspect.isfunction(v))
+        k: v
+        for k, v in vars(module).items()
+        if not k.startswith("_") and (inspect.isclass(v) or inspect.isfunction(v))
     }
     return {k: v for k, v in own.items() if v.__module__.startswith("landscape.")}
 
@@ -171,14 +186,21 @@ def gallery():
     ]
     for row in rows:
         alt = re.sub(r"[\[\]]", "", row["alt"])
-        shown = f"{row['name']}.gif" if f"{row['name']}.gif" in row["files"] else f"{row['name']}.png"
+        shown = (
+            f"{row['name']}.gif" if f"{row['name']}.gif" in row["files"] else f"{row['name']}.png"
+        )
         parts += [f"## {row['title']}", "", f"![{alt}](../figures/gallery/{shown})", ""]
         parts += [f"After {row['reproduces']}. Here: {row['setting']}.", ""]
         if row["numbers"]:
             parts += ["| number | published | found | source |", "|---|---|---|---|"]
             for n in row["numbers"]:
-                note = "; ".join(p for p in (n["source"], n["note"], "" if n["agrees"] else "**differs**") if p)
-                cells = [text.replace("|", "\\|") for text in (n["what"], n["published"], n["found"], note)]
+                note = "; ".join(
+                    p for p in (n["source"], n["note"], "" if n["agrees"] else "**differs**") if p
+                )
+                cells = [
+                    text.replace("|", "\\|")
+                    for text in (n["what"], n["published"], n["found"], note)
+                ]
                 parts.append(f"| {' | '.join(cells)} |")
             parts.append("")
         else:

@@ -1,16 +1,22 @@
 """The complexity of a spherical p-spin glass by energy and index, with its threshold energies (Auffinger, Ben Arous & Cerny 2013)."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from . import style
 
+if TYPE_CHECKING:
+    from landscape.inventory.counting import SaddleCounts
+    from landscape.inventory.energies import Complexity
+
 COLOURS = (style.POSITIVE, style.NEGATIVE, style.KINDS["maximum"][1], style.PREDICTED)
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: SaddleCounts) -> Figure:
     """Left the limit of many spins around the thresholds, right the same logarithm of mean counts at the spins at hand."""
     found = _found(result)
     fig = Figure(figsize=(style.PAGE, 2.9), layout="constrained")
@@ -21,15 +27,36 @@ def draw(result: Any) -> Figure:
     for colour, measured in zip(COLOURS, found.measured, strict=False):
         few.plot(found.levels, measured, color=colour, drawstyle="steps-mid")
     levels = [("$-E_\\infty$", -found.thresholds.e_inf)]
-    levels += [(f"$-E_{k}$", -e) for k, e in enumerate(found.thresholds.e_index[: len(found.limit)])]
+    levels += [
+        (f"$-E_{k}$", -e) for k, e in enumerate(found.thresholds.e_index[: len(found.limit)])
+    ]
     top = max(max(limit) for limit in found.limit)
     many.set(ylim=(-1.2 * top, 1.5 * top), xlim=(found.energies[0], found.energies[-1]))
     for row, (name, level) in enumerate(levels):
         many.axvline(level, color=style.QUIET, linewidth=0.8, linestyle=":", zorder=0)
-        many.text(level, 0.99 - 0.075 * row, f" {name}", transform=many.get_xaxis_transform(), va="top",
-                  ha="right" if name == "$-E_0$" else "left", bbox={"color": "white", "pad": 0.3})  # fmt: skip
-    few.axvspan(-found.thresholds.e_index[0], -found.thresholds.e_inf, color=style.SHADE, zorder=0, linewidth=0)
-    few.text(-found.thresholds.e_inf, 0.98, r" $-E_0$ to $-E_\infty$", transform=few.get_xaxis_transform(), va="top")
+        many.text(
+            level,
+            0.99 - 0.075 * row,
+            f" {name}",
+            transform=many.get_xaxis_transform(),
+            va="top",
+            ha="right" if name == "$-E_0$" else "left",
+            bbox={"color": "white", "pad": 0.3},
+        )
+    few.axvspan(
+        -found.thresholds.e_index[0],
+        -found.thresholds.e_inf,
+        color=style.SHADE,
+        zorder=0,
+        linewidth=0,
+    )
+    few.text(
+        -found.thresholds.e_inf,
+        0.98,
+        r" $-E_0$ to $-E_\infty$",
+        transform=few.get_xaxis_transform(),
+        va="top",
+    )
     few.set_xlim(found.levels[0], found.levels[-1])
     for ax, title in ((many, "Many spins"), (few, f"Measured, {found.spins} spins")):
         style.zero_line(ax)
@@ -39,7 +66,7 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: SaddleCounts) -> str:
     """What the figure shows, in words."""
     found = _found(result)
     t = found.thresholds
@@ -51,8 +78,7 @@ def caption(result: Any) -> str:
     )
 
 
-def _found(result: Any) -> Any:
-    found = getattr(result, "complexity", None)
-    if found is None or not hasattr(found, "thresholds"):
-        raise style.NothingToDraw("this result has no complexity; see `landscape saddles count p-spin`.")
+def _found(result: SaddleCounts) -> Complexity:
+    why = "complexity; see `landscape saddles count p-spin`."
+    found: Complexity = style.need(result, "complexity", "thresholds", why=why)
     return found

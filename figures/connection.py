@@ -1,6 +1,8 @@
 """f along a trained curve between two networks, beside the straight line (Garipov et al. 2018)."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,23 +10,39 @@ from matplotlib.ticker import MaxNLocator
 
 from . import levels, style
 
+if TYPE_CHECKING:
+    from landscape.paths.connect import Connection
+
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: Connection) -> Figure:
     """Both profiles over t, a panel for f and one for each metric."""
     _check(result)
     names = list(result.curve.metrics)
     fig = Figure(figsize=(style.COLUMN, 2.6 + 1.2 * len(names)), layout="constrained")
-    axes = fig.subplots(1 + len(names), 1, sharex=True, squeeze=False, height_ratios=[1.7, *[1.0] * len(names)])[:, 0]
+    axes = fig.subplots(
+        1 + len(names), 1, sharex=True, squeeze=False, height_ratios=[1.7, *[1.0] * len(names)]
+    )[:, 0]
     every = []
     for label, part, colour, dash in (
-        (f"straight, barrier {result.straight_barrier:.3g}", result.straight, style.QUIET, (0, (4, 2))),
+        (
+            f"straight, barrier {result.straight_barrier:.3g}",
+            result.straight,
+            style.QUIET,
+            (0, (4, 2)),
+        ),
         (f"{result.kind}, barrier {result.barrier:.3g}", result.curve, style.MEASURED, "-"),
     ):
         t = np.asarray(part.t)
         for ax, values in zip(axes, [part.values, *(part.metrics[n] for n in names)], strict=True):
             shown = np.asarray(values, dtype=float)
-            ax.plot(t, np.where(np.isfinite(shown), shown, np.nan), color=colour, linestyle=dash, label=label)
+            ax.plot(
+                t,
+                np.where(np.isfinite(shown), shown, np.nan),
+                color=colour,
+                linestyle=dash,
+                label=label,
+            )
         every.append(np.asarray(part.values, dtype=float))
     if levels.logarithmic(np.concatenate(every)):
         axes[0].set_yscale("log")
@@ -37,7 +55,7 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: Connection) -> str:
     """What the figure shows, in words."""
     _check(result)
     return (
@@ -46,6 +64,8 @@ def caption(result: Any) -> str:
     )
 
 
-def _check(result: Any) -> None:
+def _check(result: Connection) -> None:
     if not hasattr(result, "straight") or not hasattr(result, "curve"):
-        raise style.NothingToDraw("this result has no curve between two networks; see `landscape surface --connect`.")
+        raise style.NothingToDraw(
+            "this result has no curve between two networks; see `landscape surface --connect`."
+        )

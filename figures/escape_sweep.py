@@ -1,11 +1,17 @@
 """Median escape time of each optimiser against what was varied, with the theory as a line."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from . import optimisers, style
+
+if TYPE_CHECKING:
+    from landscape.optimizers.escape import Study
+    from landscape.optimizers.sweeps import Sweep
 
 NAMES = {
     "lr": "learning rate",
@@ -17,15 +23,18 @@ NAMES = {
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: Sweep) -> Figure:
     """Medians with their 95 % intervals; a triangle at the top where fewer than half of the runs left."""
-    values, studies = _sweep(result)
+    studies = _studies(result)
+    values = result.values
     fig = Figure(figsize=(style.COLUMN * 1.15, 2.8), layout="constrained")
     ax = fig.subplots()
     every = []
     for k, label in enumerate(studies[0].results):
         runs = [s.results[label] for s in studies]
-        optimisers.against(ax, values, [r.median for r in runs], [r.theory.median for r in runs], label, k)
+        optimisers.against(
+            ax, values, [r.median for r in runs], [r.theory.median for r in runs], label, k
+        )
         every += [r.median for r in runs]
     spread = min(values) > 0 and max(values) / min(values) >= 10
     finite = [m.value for m in every if math.isfinite(m.value) and m.value > 0]
@@ -37,9 +46,10 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: Sweep) -> str:
     """What the figure shows, in words."""
-    values, studies = _sweep(result)
+    studies = _studies(result)
+    values = result.values
     labels = ", ".join(studies[0].results)
     return (
         f"Median steps until runs left {result.provenance.name}, with 95 % intervals, against {NAMES.get(result.over, result.over)} from "
@@ -47,8 +57,7 @@ def caption(result: Any) -> str:
     )
 
 
-def _sweep(result: Any) -> tuple[list[float], Any]:
-    studies = getattr(result, "studies", None)
-    if not studies or not getattr(result, "values", None):
-        raise style.NothingToDraw("this result has no studies to compare; run `landscape escape --sweep`.")
-    return list(result.values), studies
+def _studies(result: Sweep) -> list[Study]:
+    why = "studies to compare; run `landscape escape --sweep`."
+    found: list[Study] = style.need(result, "studies", "results", why=why)
+    return found

@@ -1,6 +1,8 @@
 """How often each stationary point was found, by rank: whether a census is near its end."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,9 +10,14 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from . import style
 
+if TYPE_CHECKING:
+    from landscape.inventory.census import Census
+    from landscape.points.classify import StationaryPoint
+    from landscape.results import Estimate
+
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: Census) -> Figure:
     """Hits of every point of ``result``, the most found first, on a log scale; the estimate of what was not found above."""
     points = _found(result)
     order = sorted(range(len(points)), key=lambda i: -points[i].hits)
@@ -19,8 +26,16 @@ def draw(result: Any) -> Figure:
     ax = fig.subplots()
     for name, where in style.kinds(points).items():
         marker, colour, size = style.KINDS[name]
-        ax.plot([rank[i] for i in where], [points[i].hits for i in where], marker, color=colour, markersize=4 * size,
-                markeredgewidth=0, alpha=0.85, label=name)  # fmt: skip
+        ax.plot(
+            [rank[i] for i in where],
+            [points[i].hits for i in where],
+            marker,
+            color=colour,
+            markersize=4 * size,
+            markeredgewidth=0,
+            alpha=0.85,
+            label=name,
+        )
     most = max(p.hits for p in points)
     ax.axhline(1, color=style.QUIET, linewidth=0.7, linestyle=":", zorder=0)
     ax.set_yscale("log")
@@ -35,7 +50,7 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: Census) -> str:
     """What the figure shows, in words."""
     points = _found(result)
     once = sum(p.hits == 1 for p in points)
@@ -45,13 +60,15 @@ def caption(result: Any) -> str:
     )
 
 
-def _unseen(unseen: Any) -> str:
+def _unseen(unseen: Estimate) -> str:
     if not np.isfinite(unseen.value):
         return "Not found yet: no estimate"
-    return f"Not found yet: {unseen.value:.3g} (95 %: {max(unseen.low, 0):.3g} to {unseen.high:.3g})"
+    return (
+        f"Not found yet: {unseen.value:.3g} (95 %: {max(unseen.low, 0):.3g} to {unseen.high:.3g})"
+    )
 
 
-def _found(result: Any) -> Any:
+def _found(result: Census) -> list[StationaryPoint]:
     points = [p for p in style.points_of(result) if p.hits > 0]
     if not points:
         raise style.NothingToDraw("this result has no hits: its points were not found by searches.")

@@ -1,7 +1,9 @@
 """Mean numbers of stationary points by index, one panel of bars a dimension, with standard errors and what is expected."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -9,11 +11,14 @@ from matplotlib.ticker import MaxNLocator
 from . import style
 from .saddle_share import counted, realisations
 
+if TYPE_CHECKING:
+    from landscape.inventory.counting import SaddleCounts
+
 ROW = 4  # panels
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: SaddleCounts) -> Figure:
     """Bars are means, whiskers one standard error, bars of ink the expected means."""
     found = counted(result)
     rows = math.ceil(len(found) / ROW)
@@ -24,13 +29,30 @@ def draw(result: Any) -> Figure:
     for ax, d in zip(axes, found, strict=False):
         k = list(range(d.directions + 1))
         ends = [i in (0, d.directions) for i in k]
-        colours = [style.POSITIVE if i == 0 else style.KINDS["maximum"][1] if end else style.NEGATIVE
-                   for i, end in zip(k, ends, strict=True)]  # fmt: skip
+        colours = [
+            style.POSITIVE if i == 0 else style.KINDS["maximum"][1] if end else style.NEGATIVE
+            for i, end in zip(k, ends, strict=True)
+        ]
         errors = [m.error if math.isfinite(m.error) else 0.0 for m in d.means]
         ax.bar(k, [m.value for m in d.means], color=colours, alpha=0.75, width=0.75)
-        ax.errorbar(k, [m.value for m in d.means], errors, fmt="none", ecolor=style.INK, elinewidth=0.9, capsize=2)
+        ax.errorbar(
+            k,
+            [m.value for m in d.means],
+            errors,
+            fmt="none",
+            ecolor=style.INK,
+            elinewidth=0.9,
+            capsize=2,
+        )
         if d.expected is not None:
-            ax.plot(k, d.expected.counts, "_", color=style.INK, markersize=70 / (d.directions + 4), markeredgewidth=1.4)
+            ax.plot(
+                k,
+                d.expected.counts,
+                "_",
+                color=style.INK,
+                markersize=70 / (d.directions + 4),
+                markeredgewidth=1.4,
+            )
         ax.set_title(f"dim {d.dim}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         ax.set_xlim(-0.6, d.directions + 0.6)
@@ -41,11 +63,15 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: SaddleCounts) -> str:
     """What the figure shows, in words."""
     found = counted(result)
     totals = ", ".join(f"{d.total.value:.4g} in dim {d.dim}" for d in found)
-    beside = " with the expected means as bars of ink" if any(d.expected is not None for d in found) else ""
+    beside = (
+        " with the expected means as bars of ink"
+        if any(d.expected is not None for d in found)
+        else ""
+    )
     return (
         f"Mean numbers of stationary points of {result.name} by index over {realisations(found)}: minima left, maxima right, saddles "
         f"between; whiskers are one standard error{beside}. In all {totals}."

@@ -1,34 +1,53 @@
 """Index against loss of a network's stationary points (Dauphin et al. 2014, figure 1), the gradient-flat ends apart."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from . import style
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landscape.inventory.networks import NetworkCensus
+
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: NetworkCensus) -> Figure:
     """One mark an end: stationary ones filled, gradient-flat ones hollow, the others left out."""
     stationary, flat = _ends(result)
     fig = Figure(figsize=(style.COLUMN, 2.6), layout="constrained")
     ax = fig.subplots()
     marker, colour, _ = style.KINDS["saddle"]
     ax.scatter(
-        result.losses[flat], result.fractions[flat], s=14, marker="s", facecolors="none", edgecolors=style.QUIET,
-        linewidths=0.8, label=f"gradient-flat, not stationary ({int(flat.sum())})",
-    )  # fmt: skip
+        result.losses[flat],
+        result.fractions[flat],
+        s=14,
+        marker="s",
+        facecolors="none",
+        edgecolors=style.QUIET,
+        linewidths=0.8,
+        label=f"gradient-flat, not stationary ({int(flat.sum())})",
+    )
     ax.scatter(
-        result.losses[stationary], result.fractions[stationary], s=16, marker=marker, color=colour, linewidths=0, alpha=0.6,
+        result.losses[stationary],
+        result.fractions[stationary],
+        s=16,
+        marker=marker,
+        color=colour,
+        linewidths=0,
+        alpha=0.6,
         label=f"stationary ({int(stationary.sum())})",
-    )  # fmt: skip
+    )
     ax.set(xlabel="loss", ylabel="index / n")
     ax.margins(x=0.06, y=0.1)
     fig.legend(loc="outside upper left", ncols=1, handletextpad=0.2)
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: NetworkCensus) -> str:
     """What the figure shows, in words."""
     stationary, flat = _ends(result)
     losses, r = result.losses[stationary], result.correlation
@@ -40,8 +59,10 @@ def caption(result: Any) -> str:
     )
 
 
-def _ends(result: Any) -> tuple[Any, Any]:
+def _ends(result: NetworkCensus) -> tuple[Tensor, Tensor]:
     """Which ends are stationary, and which gradient-flat."""
-    if not hasattr(result, "fractions") or not bool(result.stationary.any()):
-        raise style.NothingToDraw("this result has no stationary points of a network; see `landscape saddles census`.")
-    return result.stationary, result.flat
+    why = "stationary points of a network; see `landscape saddles census`."
+    stationary: Tensor = style.need(result, "stationary", why=why)
+    if not bool(stationary.any()):
+        raise style.NothingToDraw(f"this result has no {why}")
+    return stationary, result.flat

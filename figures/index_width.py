@@ -1,21 +1,32 @@
 """Index against loss for networks of growing width, one panel a width, with Bray & Dean's curve fitted in place and scale."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from . import style
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landscape.inventory.widths import WidthCounts, WidthStudy
+
+
 ROW = 4  # panels
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: WidthStudy) -> Figure:
     """One mark a stationary end."""
     networks = _networks(result)
     rows, columns = math.ceil(len(networks) / ROW), min(len(networks), ROW)
-    fig = Figure(figsize=(style.COLUMN if columns == 1 else style.PAGE, 0.7 + 1.9 * rows), layout="constrained")
+    fig = Figure(
+        figsize=(style.COLUMN if columns == 1 else style.PAGE, 0.7 + 1.9 * rows),
+        layout="constrained",
+    )
     axes = fig.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     marker, colour, _ = style.KINDS["saddle"]
     top = max(float(net.fractions.max()) for net in networks)
@@ -32,7 +43,10 @@ def draw(result: Any) -> Figure:
         )
         if net.law.losses:
             ax.plot(
-                net.law.losses, net.law.fractions, color=style.PREDICTED, label="Bray & Dean, place and scale fitted"
+                net.law.losses,
+                net.law.fractions,
+                color=style.PREDICTED,
+                label="Bray & Dean, place and scale fitted",
             )
         ax.set_title(f"width {net.width}, n = {net.dim}")
         ax.set_ylim(-0.04 * top, 1.12 * top)
@@ -46,7 +60,7 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: WidthStudy) -> str:
     """What the figure shows, in words."""
     networks = _networks(result)
     said = "; ".join(
@@ -57,14 +71,16 @@ def caption(result: Any) -> str:
     return f"Loss against the share of negative eigenvalues at stationary points of {result.name}. {said}."
 
 
-def _range(losses: Any) -> tuple[float, float]:
+def _range(losses: Tensor) -> tuple[float, float]:
     low, high = float(losses.min()), float(losses.max())
     margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     return low - margin, high + margin
 
 
-def _networks(result: Any) -> Any:
-    networks = [net for net in getattr(result, "networks", []) if len(net.losses)]
-    if not networks:
-        raise style.NothingToDraw("this result has no stationary points of networks; see index_by_width.")
-    return networks
+def _networks(result: WidthStudy) -> list[WidthCounts]:
+    why = "stationary points of networks; see index_by_width."
+    found: list[WidthCounts] = style.need(result, "networks", "law", why=why)
+    known = [net for net in found if len(net.losses)]
+    if not known:
+        raise style.NothingToDraw(f"this result has no {why}")
+    return known

@@ -3,13 +3,21 @@
 It needs plotly, the extra ``interactive``; the page needs nothing, not even a network.
 """
 
+from __future__ import annotations
+
 import html
 import json
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import levels, style
+
+if TYPE_CHECKING:
+    from landscape.surfaces.result import Surface
+
+    from .style import Array
 
 SCALE = [[0.0, "#0b3c5d"], [0.4, "#3f87b5"], [0.75, "#a9c9dc"], [1.0, "#f3ead3"]]
 CLICK = """
@@ -49,10 +57,10 @@ addEventListener('load', suit);
 for (const media of [dark, narrow]) media.addEventListener('change', suit);
 </script></body></html>
 """
-SHAPE: dict[str, Any] = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+SHAPE = {"responsive": True, "displaylogo": False, "displayModeBar": False}
 
 
-def page(result: Any, alt: str) -> str:
+def page(result: Surface, alt: str) -> str:
     """A self-contained HTML page of a surface."""
     try:
         import plotly.graph_objects as go
@@ -64,33 +72,73 @@ def page(result: Any, alt: str) -> str:
     steps, values = levels.arrays(surface)
     log = levels.logarithmic(values)
     fig = go.Figure(
-        go.Surface(x=steps, y=steps, z=_height(values, log).T, colorscale=SCALE, showscale=False, name="f",
-                   contours={"z": {"show": True, "color": "#ffffff", "width": 1}})
-    )  # fmt: skip
+        go.Surface(
+            x=steps,
+            y=steps,
+            z=_height(values, log).T,
+            colorscale=SCALE,
+            showscale=False,
+            name="f",
+            contours={"z": {"show": True, "color": "#ffffff", "width": 1}},
+        )
+    )
     for name, colour, walk in levels.walks(surface):
-        where, own, below = (np.asarray(v, dtype=float) for v in (walk.where, walk.values, walk.below))
+        where, own, below = (
+            np.asarray(v, dtype=float) for v in (walk.where, walk.values, walk.below)
+        )
         z, under, gap = _height(own, log), _height(below, log), np.full(len(own), np.nan)
         text = [
-            f"point {i}<br>f = {v:.6g}<br>on the plane {b:.6g}" for i, (v, b) in enumerate(zip(own, below, strict=True))
+            f"point {i}<br>f = {v:.6g}<br>on the plane {b:.6g}"
+            for i, (v, b) in enumerate(zip(own, below, strict=True))
         ]
-        fig.add_trace(go.Scatter3d(x=where[:, 0], y=where[:, 1], z=z, mode="lines+markers", name=name, text=text,
-                                   hoverinfo="text+name", line={"color": colour, "width": 4}, marker={"size": 3.5, "color": colour}),
-                      )  # fmt: skip
-        drop = [np.column_stack([a, b, gap]).ravel() for a, b in ((where[:, 0],) * 2, (where[:, 1],) * 2, (z, under))]
-        fig.add_trace(go.Scatter3d(x=drop[0], y=drop[1], z=drop[2], mode="lines", line={"color": colour, "width": 1},
-                                   showlegend=False, hoverinfo="skip"))  # fmt: skip
+        fig.add_trace(
+            go.Scatter3d(
+                x=where[:, 0],
+                y=where[:, 1],
+                z=z,
+                mode="lines+markers",
+                name=name,
+                text=text,
+                hoverinfo="text+name",
+                line={"color": colour, "width": 4},
+                marker={"size": 3.5, "color": colour},
+            ),
+        )
+        drop = [
+            np.column_stack([a, b, gap]).ravel()
+            for a, b in ((where[:, 0],) * 2, (where[:, 1],) * 2, (z, under))
+        ]
+        fig.add_trace(
+            go.Scatter3d(
+                x=drop[0],
+                y=drop[1],
+                z=drop[2],
+                mode="lines",
+                line={"color": colour, "width": 1},
+                showlegend=False,
+                hoverinfo="skip",
+            )
+        )
     fig.update_layout(
-        scene={"xaxis_title": "step along u", "yaxis_title": "step along v", "zaxis_title": "log10 f" if log else "f",
-               "aspectratio": {"x": 1, "y": 1, "z": 0.7}},
-        template="plotly_white", margin={"l": 0, "r": 0, "t": 30, "b": 0}, legend={"orientation": "h", "y": 1.04},
-    )  # fmt: skip
+        scene={
+            "xaxis_title": "step along u",
+            "yaxis_title": "step along v",
+            "zaxis_title": "log10 f" if log else "f",
+            "aspectratio": {"x": 1, "y": 1, "z": 0.7},
+        },
+        template="plotly_white",
+        margin={"l": 0, "r": 0, "t": 30, "b": 0},
+        legend={"orientation": "h", "y": 1.04},
+    )
     spectra = {
         name: np.round(np.asarray(walk.spectra, dtype=float), 8).tolist()
         for name, _, walk in levels.walks(surface)
         if walk.spectra is not None
     }
     script = CLICK.replace("SPECTRA", json.dumps(spectra)) if spectra else None
-    plots = fig.to_html(full_html=False, include_plotlyjs=True, div_id="surface", post_script=script, config=SHAPE)
+    plots = fig.to_html(
+        full_html=False, include_plotlyjs=True, div_id="surface", post_script=script, config=SHAPE
+    )
     if spectra:
         plots += _spectrum(go, spectra)
     hint = " A click on a point of a trajectory shows the spectrum there." if spectra else ""
@@ -98,19 +146,29 @@ def page(result: Any, alt: str) -> str:
     return PAGE.format(title=html.escape(title), plots=plots, alt=html.escape(alt), hint=hint)
 
 
-def _spectrum(go: Any, spectra: dict[str, Any]) -> str:
+def _spectrum(go: ModuleType, spectra: dict[str, list[list[float]]]) -> str:
     """The bars that a click changes, at first those of the first trajectory's last point."""
     name, rows = next(iter(spectra.items()))
-    bars = go.Figure(go.Bar(x=list(range(1, len(rows[-1]) + 1)), y=rows[-1], marker={"color": style.MEASURED}))
+    bars = go.Figure(
+        go.Bar(x=list(range(1, len(rows[-1]) + 1)), y=rows[-1], marker={"color": style.MEASURED})
+    )
     bars.update_layout(
-        title={"text": f"{name}, point {len(rows) - 1}", "font": {"size": 14}}, template="plotly_white",
-        margin={"l": 10, "r": 10, "t": 50, "b": 10}, xaxis_title="eigenvalue, ascending",
+        title={"text": f"{name}, point {len(rows) - 1}", "font": {"size": 14}},
+        template="plotly_white",
+        margin={"l": 10, "r": 10, "t": 50, "b": 10},
+        xaxis_title="eigenvalue, ascending",
         yaxis_title="outermost eigenvalues of the Hessian",
-    )  # fmt: skip
-    plot: str = bars.to_html(full_html=False, include_plotlyjs=False, div_id="spectrum", config=SHAPE)
+    )
+    plot: str = bars.to_html(
+        full_html=False, include_plotlyjs=False, div_id="spectrum", config=SHAPE
+    )
     return plot
 
 
-def _height(values: Any, log: bool) -> Any:
+def _height(values: Array, log: bool) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.log10(np.where(values > 0, values, np.nan)) if log else np.where(np.isfinite(values), values, np.nan)
+        return (
+            np.log10(np.where(values > 0, values, np.nan))
+            if log
+            else np.where(np.isfinite(values), values, np.nan)
+        )

@@ -1,6 +1,8 @@
 """Gradient and curvature of each layer: the norm of its share of the gradient, the ends of its own block of the Hessian."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,11 +10,14 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from . import style
 
+if TYPE_CHECKING:
+    from landscape.points.analyze import AnalysisReport, Layer
+
 LONGEST = 18  # characters of a layer's name that fit
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: AnalysisReport) -> Figure:
     """One row a layer of ``result.layers``, in the model's order; bounds of the solver as bars."""
     layers = _layers(result)
     rows = np.arange(len(layers))
@@ -33,12 +38,27 @@ def draw(result: Any) -> Figure:
         left.xaxis.set_minor_locator(NullLocator())
 
     style.zero_line(right, vertical=True)
-    for which, colour, marker in (("largest", style.POSITIVE, "o"), ("smallest", style.NEGATIVE, "v")):
+    for which, colour, marker in (
+        ("largest", style.POSITIVE, "o"),
+        ("smallest", style.NEGATIVE, "v"),
+    ):
         ends = [getattr(layer, which) for layer in layers]
         value, error = (np.array([getattr(e, k) for e in ends]) for k in ("value", "bound"))
-        right.errorbar(value, rows, xerr=error, fmt=marker, color=colour, markersize=3, elinewidth=0.8, label=which)
+        right.errorbar(
+            value,
+            rows,
+            xerr=error,
+            fmt=marker,
+            color=colour,
+            markersize=3,
+            elinewidth=0.8,
+            label=which,
+        )
     outer = np.array(
-        [[layer.smallest.low, layer.smallest.high, layer.largest.low, layer.largest.high] for layer in layers]
+        [
+            [layer.smallest.low, layer.smallest.high, layer.largest.low, layer.largest.high]
+            for layer in layers
+        ]
     )
     extent = np.abs(outer).max()
     if extent > 10 * max(float(np.median([layer.largest.high for layer in layers])), 1e-300):
@@ -53,12 +73,16 @@ def draw(result: Any) -> Figure:
         ax.grid(axis="y", color=style.QUIET, alpha=0.25, linewidth=0.5)
         ax.tick_params(axis="y", length=0)
     fig.legend(
-        *right.get_legend_handles_labels(), loc="outside upper right", ncols=2, handletextpad=0.2, columnspacing=1
+        *right.get_legend_handles_labels(),
+        loc="outside upper right",
+        ncols=2,
+        handletextpad=0.2,
+        columnspacing=1,
     )
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: AnalysisReport) -> str:
     """What the figure shows, in words."""
     layers = _layers(result)
     steep = max(layers, key=lambda layer: layer.gradient_norm)
@@ -70,13 +94,10 @@ def caption(result: Any) -> str:
     )
 
 
-def _layers(result: Any) -> Any:
-    layers = getattr(result, "layers", ())
-    if not layers:
-        raise style.NothingToDraw(
-            "this result has no layers: a formula has none, `spectrum` and --no-layers leave them out."
-        )
-    return layers
+def _layers(result: AnalysisReport) -> tuple[Layer, ...]:
+    why = "layers: a formula has none, `spectrum` and --no-layers leave them out."
+    found: tuple[Layer, ...] = style.need(result, "layers", "largest", why=why)
+    return found
 
 
 def short(name: str) -> str:

@@ -1,6 +1,8 @@
 """What figures of a surface share: which numbers they read, contour levels, and cells that are not finite."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,42 +12,70 @@ from matplotlib.ticker import FuncFormatter
 
 from . import contours, style
 
+if TYPE_CHECKING:
+    from landscape.results import Result
+    from landscape.surfaces.result import Surface
+    from landscape.surfaces.walks import Walk
+
+    from .style import Array
+
 RATIO = 30.0  # of the largest to the smallest value, all positive, from which levels are spaced evenly in log f
 MOST = 1e200  # matplotlib takes values from 1e250 for beyond all levels
-DEEP = LinearSegmentedColormap.from_list("deep", ["#0b3c5d", "#3f87b5", "#a9c9dc", "#f3ead3"])  # low values are dark
-WALKS = ("#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # of trajectories, in turn; labels tell them too
+DEEP = LinearSegmentedColormap.from_list(
+    "deep", ["#0b3c5d", "#3f87b5", "#a9c9dc", "#f3ead3"]
+)  # low values are dark
+WALKS = (
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+)  # of trajectories, in turn; labels tell them too
 LABELS = {
     "eigen": ("largest eigenvalue", "smallest eigenvalue"),
     "pca": ("first principal axis", "second principal axis"),
     "moments": ("mean gradient", "mean squared gradient"),
 }
-HOW = {"filter": "filter-normalised", "layer": "layer-normalised", "unit": "of unit length", None: "not normalised"}
-PLANES = {"random": "random directions", "given": "given directions", "eigen": "eigenvectors",
-          "pca": "principal axes of a trajectory", "moments": "an optimiser's moments"}  # fmt: skip
+HOW = {
+    "filter": "filter-normalised",
+    "layer": "layer-normalised",
+    "unit": "of unit length",
+    None: "not normalised",
+}
+PLANES = {
+    "random": "random directions",
+    "given": "given directions",
+    "eigen": "eigenvectors",
+    "pca": "principal axes of a trajectory",
+    "moments": "an optimiser's moments",
+}
 
 
-def plane_of(result: Any) -> Any:
+def plane_of(result: Result) -> Surface:
     """The surface on a plane that a result is, or holds as ``plane``."""
-    result = getattr(result, "plane", None) or result
-    if getattr(result, "chosen", None) is None or getattr(result, "steps", None) is None:
-        raise style.NothingToDraw("this result has no values on a plane; a surface has them.")
-    if np.asarray(result.values).ndim != 2:
-        raise style.NothingToDraw("this result has no values on a plane but on a line; see the figure line.")
-    return result
+    held = getattr(result, "plane", None) or result
+    why = "values on a plane; a surface has them."
+    style.need(held, "steps", why=why)
+    surface: Surface = style.need(held, "", "chosen", why=why)
+    if surface.values.ndim != 2:
+        raise style.NothingToDraw(
+            "this result has no values on a plane but on a line; see the figure line."
+        )
+    return surface
 
 
-def arrays(surface: Any) -> tuple[Any, Any]:
+def arrays(surface: Surface) -> tuple[Array, Array]:
     """Steps (r,) and values (r, r)."""
     return np.asarray(surface.steps, dtype=float), np.asarray(surface.values, dtype=float)
 
 
-def logarithmic(values: Any) -> bool:
+def logarithmic(values: Array) -> bool:
     """Whether levels are spaced evenly in log f."""
     finite = values[np.isfinite(values)]
     return bool(finite.size and finite.min() > 0 and finite.max() / RATIO > finite.min())
 
 
-def of(values: Any) -> Any:
+def of(values: Array) -> Array:
     """Contour levels (l,) of the finite values: evenly spaced in log f where f spans decades, else at quantiles."""
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -55,7 +85,7 @@ def of(values: Any) -> Any:
     return contours.levels_of(finite)
 
 
-def filled(fig: Figure, ax: Axes, steps: Any, values: Any, label: str) -> None:
+def filled(fig: Figure, ax: Axes, steps: Array, values: Array, label: str) -> None:
     """Contours of values (r, r) with a bar; cells that are not finite are hatched."""
     finite = np.isfinite(values)
     unit = max(1.0, float(np.abs(values[finite]).max(initial=0.0)) / MOST)
@@ -64,15 +94,41 @@ def filled(fig: Figure, ax: Axes, steps: Any, values: Any, label: str) -> None:
     if len(levels) > 1:
         shades = len(levels) + 1  # one between two levels, whatever their distance
         shown = np.ma.masked_array(values, ~finite)
-        drawn = ax.contourf(steps, steps, shown.T, levels=levels, extend="both", cmap=contours.PAPER.resampled(shades),
-                            norm=BoundaryNorm(levels, shades, extend="both"))  # fmt: skip
-        ax.contour(steps, steps, shown.T, levels=levels, colors=style.QUIET, linewidths=0.45, linestyles="solid")
+        drawn = ax.contourf(
+            steps,
+            steps,
+            shown.T,
+            levels=levels,
+            extend="both",
+            cmap=contours.PAPER.resampled(shades),
+            norm=BoundaryNorm(levels, shades, extend="both"),
+        )
+        ax.contour(
+            steps,
+            steps,
+            shown.T,
+            levels=levels,
+            colors=style.QUIET,
+            linewidths=0.45,
+            linestyles="solid",
+        )
         number = FuncFormatter(lambda v, _: f"{v * unit:.3g}".replace("-", "\u2212"))
-        fig.colorbar(drawn, ax=ax, label=style.label(label), ticks=levels[::3], format=number, shrink=0.9)
+        fig.colorbar(
+            drawn, ax=ax, label=style.label(label), ticks=levels[::3], format=number, shrink=0.9
+        )
     if not finite.all():
         hole = np.ma.masked_array(np.ones_like(values), finite)
-        ax.pcolor(steps, steps, hole.T, shading="nearest", cmap=ListedColormap(["white"]), hatch="////",
-                  edgecolor=style.QUIET, linewidth=0, zorder=1)  # fmt: skip
+        ax.pcolor(
+            steps,
+            steps,
+            hole.T,
+            shading="nearest",
+            cmap=ListedColormap(["white"]),
+            hatch="////",
+            edgecolor=style.QUIET,
+            linewidth=0,
+            zorder=1,
+        )
     ax.set_xlim(steps[0], steps[-1])
     ax.set_ylim(steps[0], steps[-1])
     for side in ("top", "right"):
@@ -80,13 +136,13 @@ def filled(fig: Figure, ax: Axes, steps: Any, values: Any, label: str) -> None:
     ax.set_aspect("equal")
 
 
-def walks(surface: Any) -> list[tuple[str, str, Any]]:
+def walks(surface: Surface) -> list[tuple[str, str, Walk]]:
     """Name, colour and walk of every trajectory."""
     found = getattr(surface, "walks", None) or {}
     return [(name, WALKS[k % len(WALKS)], walk) for k, (name, walk) in enumerate(found.items())]
 
 
-def words(surface: Any) -> str:
+def words(surface: Surface) -> str:
     """Where the values are, in words."""
     steps, values = arrays(surface)
     size = " by ".join([str(len(steps))] * values.ndim)
@@ -97,16 +153,18 @@ def words(surface: Any) -> str:
         f"with steps from {steps[0]:g} to {steps[-1]:g}."
     )
     return text + (
-        f" {lost} values that are not finite are {'hatched' if values.ndim == 2 else 'left out'}." if lost else ""
+        f" {lost} values that are not finite are {'hatched' if values.ndim == 2 else 'left out'}."
+        if lost
+        else ""
     )
 
 
-def outside(surface: Any) -> str:
+def outside(surface: Surface) -> str:
     """What of the trajectories the plane does not hold, in words."""
     return "".join(_outside(name, walk) for name, _, walk in walks(surface))
 
 
-def _outside(name: str, walk: Any) -> str:
+def _outside(name: str, walk: Walk) -> str:
     gap = np.abs(np.asarray(walk.gap, dtype=float))
     finite = gap[np.isfinite(gap)]
     parts = []
@@ -115,7 +173,9 @@ def _outside(name: str, walk: Any) -> str:
             f"of the squared distances of {name} from the centre a share of {walk.lost:.2g} is outside the plane"
         )
     if finite.size:
-        parts.append(f"the values of its points differ from the plane's by up to {finite.max():.3g}")
+        parts.append(
+            f"the values of its points differ from the plane's by up to {finite.max():.3g}"
+        )
     if len(finite) < len(gap):
         parts.append(
             f"{len(gap) - len(finite)} of the {len(gap)} points of {name} have no finite value there or on the plane"

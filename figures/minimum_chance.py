@@ -1,6 +1,8 @@
 """The chance that a stationary point is a minimum against the number of directions, on a log scale."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
@@ -8,9 +10,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from . import style
 from .saddle_share import beside, counted, realisations, theory_line, told
 
+if TYPE_CHECKING:
+    from landscape.inventory.counting import SaddleCounts
+
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: SaddleCounts) -> Figure:
     """Measured shares of minima with 95 % intervals; where none was found, an arrow at the upper end."""
     found = counted(result)
     fig = Figure(figsize=(style.COLUMN, 3.1), layout="constrained")
@@ -21,8 +26,12 @@ def draw(result: Any) -> Figure:
     beside(ax, seen, [d.minima for d in seen], [d.expected_minima for d in seen])
     for d in found:
         if d.minima.value == 0:
-            ax.annotate("", (d.directions, d.minima.high / 8), (d.directions, d.minima.high),
-                        arrowprops={"arrowstyle": "->", "color": style.MEASURED})  # fmt: skip
+            ax.annotate(
+                "",
+                (d.directions, d.minima.high / 8),
+                (d.directions, d.minima.high),
+                arrowprops={"arrowstyle": "->", "color": style.MEASURED},
+            )
     ax.set(xlabel="directions n", ylabel="chance of a minimum", yscale="log")
     ax.yaxis.set_major_locator(LogLocator(numticks=7))
     ax.yaxis.set_minor_locator(NullLocator())
@@ -32,7 +41,7 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: SaddleCounts) -> str:
     """What the figure shows, in words."""
     found = counted(result)
     last = found[-1]

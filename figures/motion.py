@@ -1,31 +1,36 @@
 """Moving figures of surfaces: one that turns, and trajectories that walk over contours."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from . import film, levels, style, surface, surface_3d
 
+if TYPE_CHECKING:
+    from landscape.surfaces.result import Surface
+
 FRAMES = 36
 DOTS = 110  # an inch
 
 
-def turn(result: Any) -> film.Film:
+def turn(result: Surface) -> film.Film:
     """The surface in space, once round."""
     fig = surface_3d.draw(result)
-    axes: Any = fig.axes[0]
+    axes = fig.axes[0]
 
     def frames() -> Iterator[Figure]:
         for k in range(FRAMES):
-            axes.view_init(elev=32, azim=-58 + 360 * k / FRAMES)
+            style.turn(axes, 32, -58 + 360 * k / FRAMES)
             yield fig
 
     return film.of(frames(), DOTS, 0.1, 0.1)
 
 
-def walk(result: Any) -> film.Film:
+def walk(result: Surface) -> film.Film:
     """The trajectories walk over the contours, all of them at the same share of their points."""
     plane = levels.plane_of(result)
     found = levels.walks(plane)

@@ -1,6 +1,8 @@
 """f along a minimum-energy path: stations, the highest saddle, and the barrier that it makes."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,28 +10,61 @@ from matplotlib.ticker import MaxNLocator
 
 from . import style
 
+if TYPE_CHECKING:
+    from landscape.paths.minimum_energy import EnergyPath
+
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: EnergyPath) -> Figure:
     """``result.values`` over ``result.arclength``, joined by straight lines; the barrier is measured from the first end."""
     _check(result)
     s, values = np.asarray(result.arclength), np.asarray(result.values)
     fig = Figure(figsize=(style.COLUMN, 2.6), layout="constrained")
     ax = fig.subplots()
-    ax.plot(s, values, color=style.QUIET, marker="o", markersize=2.2, markerfacecolor=style.INK, markeredgewidth=0,
-            linewidth=0.9, label="images", zorder=2)  # fmt: skip
+    ax.plot(
+        s,
+        values,
+        color=style.QUIET,
+        marker="o",
+        markersize=2.2,
+        markerfacecolor=style.INK,
+        markeredgewidth=0,
+        linewidth=0.9,
+        label="images",
+        zorder=2,
+    )
     for name, where in style.kinds(result.stations).items():
         marker, colour, size = style.KINDS[name]
         at = [result.places[i] for i in where]
-        ax.plot(s[at], [result.stations[i].value for i in where], marker, color=colour, markersize=5.5 * size,
-                markeredgecolor="white", markeredgewidth=0.6, label=name, zorder=4)  # fmt: skip
+        ax.plot(
+            s[at],
+            [result.stations[i].value for i in where],
+            marker,
+            color=colour,
+            markersize=5.5 * size,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            label=name,
+            zorder=4,
+        )
     low, high = min(values.min(), result.saddle.value), max(values.max(), result.saddle.value)
     span = (high - low) or max(abs(high), 1.0)
     if result.barrier > 0.02 * span:
         where = s[int(np.abs(values - result.saddle.value).argmin())]
         aside = -0.035 * s[-1]
-        ax.plot([aside, where], [result.saddle.value] * 2, color=style.QUIET, linewidth=0.7, linestyle=":", zorder=1)
-        arrow = {"arrowstyle": "<|-|>,head_width=0.15,head_length=0.3", "color": style.INK, "linewidth": 0.8}
+        ax.plot(
+            [aside, where],
+            [result.saddle.value] * 2,
+            color=style.QUIET,
+            linewidth=0.7,
+            linestyle=":",
+            zorder=1,
+        )
+        arrow = {
+            "arrowstyle": "<|-|>,head_width=0.15,head_length=0.3",
+            "color": style.INK,
+            "linewidth": 0.8,
+        }
         ax.annotate(
             "",
             (aside, result.saddle.value),
@@ -37,7 +72,9 @@ def draw(result: Any) -> Figure:
             arrowprops=arrow | {"shrinkA": 0, "shrinkB": 0},
             zorder=3,
         )
-    ax.set_title(f"barrier {result.barrier:.4g} forward, {result.barrier_back:.4g} back".replace("-", "−"))
+    ax.set_title(
+        f"barrier {result.barrier:.4g} forward, {result.barrier_back:.4g} back".replace("-", "−")
+    )
     ax.set_ylim(low - 0.1 * span, high + 0.1 * span)
     ax.set_xlim(-0.07 * s[-1] - 1e-12, 1.04 * s[-1] + 1e-12)
     ax.xaxis.set_major_locator(MaxNLocator(6))
@@ -47,7 +84,7 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: EnergyPath) -> str:
     """What the figure shows, in words."""
     _check(result)
     inner = len(result.stations) - 2
@@ -58,6 +95,6 @@ def caption(result: Any) -> str:
     )
 
 
-def _check(result: Any) -> None:
+def _check(result: EnergyPath) -> None:
     if getattr(result, "arclength", None) is None or getattr(result, "stations", None) is None:
         raise style.NothingToDraw("this result has no path; it is no minimum-energy path.")

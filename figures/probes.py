@@ -1,6 +1,8 @@
 """What remedies did on copies of a stuck run, against the unchanged run."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,11 +10,15 @@ from matplotlib.ticker import MaxNLocator
 
 from . import style
 
+if TYPE_CHECKING:
+    from landscape.training.diagnose import Diagnosis, DiagnosisReport
+    from landscape.training.probes import Probes
+
 ROOM = 1.25  # of the largest gain: what goes beyond is marked at the border
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: DiagnosisReport) -> Figure:
     """One row a remedy: the mean change of the loss less the control's, with its 95 % interval; gains are on the left."""
     trials = _trials(result)
     rows = trials.probes
@@ -21,7 +27,13 @@ def draw(result: Any) -> Figure:
     fig = Figure(figsize=(style.COLUMN, 0.2 * len(rows) + 0.95), layout="constrained")
     ax = fig.subplots()
     ax.axvspan(
-        -trials.negligible, trials.negligible, color=style.QUIET, alpha=0.22, linewidth=0, zorder=0, label="negligible"
+        -trials.negligible,
+        trials.negligible,
+        color=style.QUIET,
+        alpha=0.22,
+        linewidth=0,
+        zorder=0,
+        label="negligible",
     )
     style.zero_line(ax, vertical=True)
     for i, probe in enumerate(rows):
@@ -30,15 +42,26 @@ def draw(result: Any) -> Figure:
         colour = style.POSITIVE if won else style.INK if gain.value <= 0 else style.QUIET
         if not np.isfinite(gain.value) or gain.value > extent:
             words = "not finite" if not np.isfinite(gain.value) else f"+{gain.value:.2g}"
-            ax.plot([extent], [i], ">", color=style.NEGATIVE, markersize=4.5, clip_on=False, zorder=4)
-            ax.text(0.93 * extent, i, words, ha="right", va="center", color=style.NEGATIVE, fontsize=6.5)
+            ax.plot(
+                [extent], [i], ">", color=style.NEGATIVE, markersize=4.5, clip_on=False, zorder=4
+            )
+            ax.text(
+                0.93 * extent, i, words, ha="right", va="center", color=style.NEGATIVE, fontsize=6.5
+            )
             continue
         if probe.name == "control":
             ax.plot([0], [i], "D", color=style.INK, markersize=4, zorder=4)
             continue
         ends = np.clip([gain.low, gain.high], -extent, extent)
         ax.plot(ends, [i, i], color=colour, linewidth=1.2, solid_capstyle="butt", zorder=3)
-        ax.plot([gain.value], [i], "o" if won else "s", color=colour, markersize=5 if won else 3.5, zorder=4)
+        ax.plot(
+            [gain.value],
+            [i],
+            "o" if won else "s",
+            color=colour,
+            markersize=5 if won else 3.5,
+            zorder=4,
+        )
     ax.set_yticks(range(len(rows)), [p.name for p in rows])
     for label, probe in zip(ax.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if probe.name == trials.best else "normal")
@@ -48,31 +71,35 @@ def draw(result: Any) -> Figure:
     ax.grid(axis="y", color=style.QUIET, alpha=0.25, linewidth=0.5)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_xlabel("loss, less the unchanged run's")
-    won = "no remedy wins" if trials.best == "control" else f"{trials.best} wins"
-    fig.suptitle(f"after {trials.steps} steps: {won}", x=0.02, ha="left", fontsize=8, fontweight="bold")
+    winner = "no remedy wins" if trials.best == "control" else f"{trials.best} wins"
+    fig.suptitle(
+        f"after {trials.steps} steps: {winner}", x=0.02, ha="left", fontsize=8, fontweight="bold"
+    )
     ax.legend(loc="lower left", handlelength=1.2, borderaxespad=0.2)
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: DiagnosisReport) -> str:
     """What the figure shows, in words."""
     trials = _trials(result)
     told = "no remedy gains more than is negligible for certain"
     if trials.best != "control":
         gain = trials[trials.best].against_control
         told = f"{trials.best} wins, by {-gain.value:.3g} (95 % interval {-gain.high:.3g} to {-gain.low:.3g})"
-    leap = "" if trials.leap is None else f"; a step of length {trials.leap:.3g} {trials.along} gains more"
+    leap = (
+        ""
+        if trials.leap is None
+        else f"; a step of length {trials.leap:.3g} {trials.along} gains more"
+    )
     return (
         f"Loss after {trials.steps} steps with each of {len(trials.probes) - 1} remedies less that of the unchanged run, mean and 95 % "
         f"interval over {trials.seeds} seeds: {told}{leap}. Shaded: up to {trials.negligible:.2g} gains are negligible. Triangles: beyond."
     )
 
 
-def _trials(result: Any) -> Any:
-    for holder in (result, getattr(result, "diagnosis", None)):
-        found = getattr(holder, "trials", None)
-        if found is not None and hasattr(found, "negligible"):
-            return found
-    raise style.NothingToDraw(
-        "this result has no trials of remedies; `landscape diagnose` runs them where it has a model."
-    )
+def _trials(result: DiagnosisReport | Diagnosis | Probes) -> Probes:
+    why = "trials of remedies; `landscape diagnose` runs them where it has a model."
+    holder = result.diagnosis if hasattr(result, "diagnosis") else result
+    field = "" if hasattr(result, "negligible") else "trials"
+    trials: Probes = style.need(holder, field, "negligible", why=why)
+    return trials

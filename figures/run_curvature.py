@@ -1,6 +1,8 @@
 """Both ends of the spectrum along a traced run, with the edge of stability over them."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,9 +10,13 @@ from matplotlib.ticker import MaxNLocator
 
 from . import run_loss, style
 
+if TYPE_CHECKING:
+    from landscape.results import Result
+    from landscape.training.trace import Trace
+
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: Result) -> Figure:
     """Top: the largest eigenvalue, what an adaptive optimiser feels of it, and its edge. Bottom: the smallest, and g'Hg / g'g."""
     trace = _curved(result)
     steps = np.asarray(trace.steps)
@@ -23,14 +29,23 @@ def draw(result: Any) -> Figure:
     marker = "." if known.sum() <= 60 else ""
     kept = {"marker": marker, "markersize": 3.5, "linewidth": 1.1}
     top.fill_between(
-        steps[known], (largest - bound)[known], (largest + bound)[known], color=style.POSITIVE, alpha=0.25, linewidth=0
+        steps[known],
+        (largest - bound)[known],
+        (largest + bound)[known],
+        color=style.POSITIVE,
+        alpha=0.25,
+        linewidth=0,
     )
     top.plot(steps[known], largest[known], color=style.POSITIVE, label="largest eigenvalue", **kept)
     felt = np.isfinite(sharpness) & ~np.isclose(sharpness, largest, rtol=1e-9)
     shown = [largest[known]]
     if felt.any():
         top.plot(
-            steps[felt], sharpness[felt], color="#009e73", label="as the optimiser feels it", **(kept | {"marker": ""})
+            steps[felt],
+            sharpness[felt],
+            color="#009e73",
+            label="as the optimiser feels it",
+            **(kept | {"marker": ""}),
         )
         shown.append(sharpness[felt])
     if np.isfinite(edge).any():
@@ -55,10 +70,14 @@ def draw(result: Any) -> Figure:
         alpha=0.25,
         linewidth=0,
     )
-    bottom.plot(steps[known], smallest[known], color=style.NEGATIVE, label="smallest eigenvalue", **kept)
+    bottom.plot(
+        steps[known], smallest[known], color=style.NEGATIVE, label="smallest eigenvalue", **kept
+    )
     has = np.isfinite(along)
     if has.any():
-        bottom.plot(steps[has], along[has], color=style.INK, linestyle=":", label="along the gradient")
+        bottom.plot(
+            steps[has], along[has], color=style.INK, linestyle=":", label="along the gradient"
+        )
     bottom.margins(y=0.12)
     bottom.ticklabel_format(axis="y", useOffset=False)
     bottom.yaxis.set_major_locator(MaxNLocator(5))
@@ -66,12 +85,14 @@ def draw(result: Any) -> Figure:
     bottom.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
     bottom.set(xlabel="optimiser step", ylabel="smallest")
     handles = [h for ax in (top, bottom) for h in ax.get_legend_handles_labels()[0]]
-    fig.legend(handles=handles, loc="outside upper left", ncols=2, handlelength=1.6, columnspacing=1)
+    fig.legend(
+        handles=handles, loc="outside upper left", ncols=2, handlelength=1.6, columnspacing=1
+    )
     fig.align_ylabels()
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: Result) -> str:
     """What the figure shows, in words."""
     trace = _curved(result)
     known = np.isfinite(np.asarray(trace.largest))
@@ -85,8 +106,10 @@ def caption(result: Any) -> str:
     )
 
 
-def _curved(result: Any) -> Any:
+def _curved(result: Result) -> Trace:
     trace = run_loss.trace_of(result)
     if not np.isfinite(np.asarray(trace.largest)).any():
-        raise style.NothingToDraw("this result has no curvature: the run was traced with curvature=0.")
+        raise style.NothingToDraw(
+            "this result has no curvature: the run was traced with curvature=0."
+        )
     return trace

@@ -1,6 +1,8 @@
 """The health of each layer along a traced run: gradients, relative updates, saturated and dead units."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,11 +13,17 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from . import layers, run_loss, style
 
+if TYPE_CHECKING:
+    from landscape.results import Result
+    from landscape.training.trace import Trace
+
+    from .style import Array
+
 ROWS = 14  # names that fit beside a map
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: Result) -> Figure:
     """One row a parameter tensor: its gradient's norm, the norm of its step over that of its weights; below, a row an activation."""
     trace = run_loss.trace_of(result)
     units = _units(trace)
@@ -39,7 +47,7 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: Result) -> str:
     """What the figure shows, in words."""
     trace = run_loss.trace_of(result)
     last = np.asarray(trace.layer_gradient)[-1]
@@ -47,10 +55,12 @@ def caption(result: Any) -> str:
     steep, faint = int(last.argmax()), int(last.argmin())
     units = {name: share[-1] for name, share in _units(trace).items()}
     worst = max(units, key=lambda k: np.nan_to_num(units[k], nan=-1.0), default=None)
-    stuck = f" Of the units of {worst}, {units[worst]:.0%} are stuck at the end." if worst is not None else ""
-    ends = (
-        f"largest in {trace.layers[steep]} ({last[steep]:.2g}) and least in {trace.layers[faint]} ({last[faint]:.2g})"
+    stuck = (
+        f" Of the units of {worst}, {units[worst]:.0%} are stuck at the end."
+        if worst is not None
+        else ""
     )
+    ends = f"largest in {trace.layers[steep]} ({last[steep]:.2g}) and least in {trace.layers[faint]} ({last[faint]:.2g})"
     return (
         f"Norm of the gradient of each of {len(trace.layers)} parameter tensors, and of its step over its weights, along the run; at the "
         f"end the gradient is {ends if last[steep] > 0 else 'zero in all of them'}. "
@@ -58,7 +68,7 @@ def caption(result: Any) -> str:
     )
 
 
-def _units(trace: Any) -> dict[str, Any]:
+def _units(trace: Trace) -> dict[str, Array]:
     """Activation -> the share of its units that are dead, or of its outputs that are saturated, at every record."""
     dead, saturated = np.asarray(trace.dead), np.asarray(trace.saturated)
     found = {}
@@ -68,7 +78,7 @@ def _units(trace: Any) -> dict[str, Any]:
     return found
 
 
-def _norm(values: Any) -> Any:
+def _norm(values: Array) -> Normalize:
     known = values[np.isfinite(values)]
     if not len(known):
         return Normalize(0, 1)
@@ -76,18 +86,37 @@ def _norm(values: Any) -> Any:
     return LogNorm(max(low, high * 1e-12), high) if high > 12 * low else Normalize(0, high)
 
 
-def _map(fig: Figure, ax: Axes, steps: Any, values: Any, names: list[str], title: str, norm: Any) -> None:
+def _map(
+    fig: Figure,
+    ax: Axes,
+    steps: Array,
+    values: Array,
+    names: list[str],
+    title: str,
+    norm: Normalize,
+) -> None:
     """Rows by steps as colours; a record's colour reaches half way to its neighbours."""
     middle = (steps[1:] + steps[:-1]) / 2 if len(steps) > 1 else np.array([])
     edges = np.concatenate(
-        [[steps[0] - 0.5 if not len(middle) else steps[0]], middle, [max(steps[-1], steps[0] + 0.5)]]
+        [
+            [steps[0] - 0.5 if not len(middle) else steps[0]],
+            middle,
+            [max(steps[-1], steps[0] + 0.5)],
+        ]
     )
     if (np.diff(edges) <= 0).any():
         edges = np.arange(len(steps) + 1) + steps[0]
-    behind = Rectangle((0, 0), 1, 1, color=style.SHADE, linewidth=0, zorder=-1, transform=ax.transAxes)
+    behind = Rectangle(
+        (0, 0), 1, 1, color=style.SHADE, linewidth=0, zorder=-1, transform=ax.transAxes
+    )
     ax.add_patch(behind)  # zero, or not measured; an SVG leaves out the axes' own colour
     mesh = ax.pcolormesh(
-        edges, np.arange(len(names) + 1) - 0.5, np.ma.masked_invalid(values), norm=norm, cmap="viridis", rasterized=True
+        edges,
+        np.arange(len(names) + 1) - 0.5,
+        np.ma.masked_invalid(values),
+        norm=norm,
+        cmap="viridis",
+        rasterized=True,
     )
     bar = fig.colorbar(mesh, ax=ax, pad=0.02, aspect=12, fraction=0.06)
     bar.outline.set_visible(False)

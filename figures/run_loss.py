@@ -1,6 +1,8 @@
 """The loss along a traced run, its phases shaded, and the gradient below it."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +11,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from . import style
+
+if TYPE_CHECKING:
+    from landscape.results import Result
+    from landscape.training.trace import Trace
+
+    from .style import Array
 
 PHASES = {  # colour and opacity, over paper of any colour
     "descent": ("#0072b2", 0.16),
@@ -24,7 +32,7 @@ DECADES = 1.5  # a positive quantity that spans more is drawn on a log scale
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: Result) -> Figure:
     """Every record's loss, and the norms of the gradient of the whole and of the one the optimiser was given."""
     trace = trace_of(result)
     steps = np.asarray(trace.steps)
@@ -34,15 +42,33 @@ def draw(result: Any) -> Figure:
     marker = "." if len(steps) <= 60 else ""
     loss = np.asarray(trace.loss)
     finite = np.isfinite(loss)
-    top.plot(steps, np.where(finite, loss, np.nan), color=style.MEASURED, marker=marker, markersize=3.5)
+    top.plot(
+        steps, np.where(finite, loss, np.nan), color=style.MEASURED, marker=marker, markersize=3.5
+    )
     if not finite.all():
         where = steps[~finite][0]
-        top.plot([where], [0.94], "x", color=style.NEGATIVE, markersize=5, transform=top.get_xaxis_transform())
+        top.plot(
+            [where],
+            [0.94],
+            "x",
+            color=style.NEGATIVE,
+            markersize=5,
+            transform=top.get_xaxis_transform(),
+        )
     log_if_wide(top, loss[finite])
     top.set_ylabel("loss")
     gradient, given = np.asarray(trace.gradient_norm), np.asarray(trace.batch_gradient_norm)
-    bottom.plot(steps, _finite(gradient), color=style.INK, marker=marker, markersize=3.5, label="gradient")
-    bottom.plot(steps, _finite(given), color=style.PREDICTED, linestyle="--", linewidth=1, label="gradient given")
+    bottom.plot(
+        steps, _finite(gradient), color=style.INK, marker=marker, markersize=3.5, label="gradient"
+    )
+    bottom.plot(
+        steps,
+        _finite(given),
+        color=style.PREDICTED,
+        linestyle="--",
+        linewidth=1,
+        label="gradient given",
+    )
     both = np.concatenate([gradient, given])
     log_if_wide(bottom, both[np.isfinite(both)])
     bottom.set(xlabel="optimiser step", ylabel="|gradient|")
@@ -51,12 +77,18 @@ def draw(result: Any) -> Figure:
     found = dict.fromkeys(p.name for p in trace.phases)
     lines = bottom.get_legend_handles_labels()[0]
     handles = [Patch(color=PHASES[k][0], alpha=PHASES[k][1], linewidth=0, label=k) for k in found]
-    fig.legend(handles=[*lines, *handles], loc="outside upper left", ncols=3, handlelength=1.2, columnspacing=1)
+    fig.legend(
+        handles=[*lines, *handles],
+        loc="outside upper left",
+        ncols=3,
+        handlelength=1.2,
+        columnspacing=1,
+    )
     fig.align_ylabels()
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: Result) -> str:
     """What the figure shows, in words."""
     trace = trace_of(result)
     phases = ", then ".join(f"{p.name} (steps {p.start} to {p.stop})" for p in trace.phases[:6])
@@ -70,16 +102,15 @@ def caption(result: Any) -> str:
     )
 
 
-def trace_of(result: Any) -> Any:
+def trace_of(result: Result) -> Trace:
     """The trace that a result is or holds, where f was evaluated."""
-    holders: tuple[Any, ...] = (result, getattr(result, "trace", None))
-    for found in holders:
-        if hasattr(found, "layer_gradient") and hasattr(found, "phases"):
-            return found.of_f()
-    raise style.NothingToDraw("this result has no traced run; `landscape diagnose` and ls.Tracer store one.")
+    why = "traced run; `landscape diagnose` and ls.Tracer store one."
+    field = "" if hasattr(result, "layer_gradient") else "trace"
+    held: Trace = style.need(result, field, "layer_gradient", "phases", why=why)
+    return held.of_f()
 
 
-def shade(axes: tuple[Axes, ...], trace: Any) -> None:
+def shade(axes: tuple[Axes, ...], trace: Trace) -> None:
     """The phases behind the data."""
     for phase in trace.phases:
         colour, alpha = PHASES[phase.name]
@@ -87,16 +118,23 @@ def shade(axes: tuple[Axes, ...], trace: Any) -> None:
             ax.axvspan(phase.start, phase.stop, color=colour, alpha=alpha, linewidth=0, zorder=0)
 
 
-def log_if_wide(ax: Axes, values: Any) -> None:
+def log_if_wide(ax: Axes, values: Array) -> None:
     """A log scale for positive values over more than DECADES, with a margin and few ticks."""
     ax.ticklabel_format(axis="y", useOffset=False)
-    size, middle = np.ptp(values) if len(values) else 0.0, float(np.mean(values)) if len(values) else 0.0
+    size, middle = (
+        np.ptp(values) if len(values) else 0.0,
+        float(np.mean(values)) if len(values) else 0.0,
+    )
     if size < FLAT * abs(middle):  # drawn as what it is
         ax.set_ylim(middle - FLAT * abs(middle), middle + FLAT * abs(middle))
         ax.yaxis.set_major_locator(MaxNLocator(3))
         return
     positive = values[values > 0]
-    if not len(positive) or (values < 0).any() or np.log10(positive.max() / positive.min()) < DECADES:
+    if (
+        not len(positive)
+        or (values < 0).any()
+        or np.log10(positive.max() / positive.min()) < DECADES
+    ):
         ax.margins(y=0.12)
         ax.yaxis.set_major_locator(MaxNLocator(5))
         return
@@ -108,5 +146,5 @@ def log_if_wide(ax: Axes, values: Any) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
 
 
-def _finite(values: Any) -> Any:
+def _finite(values: Array) -> Array:
     return np.where(np.isfinite(values), values, np.nan)

@@ -1,12 +1,19 @@
 """The share of saddles among the stationary points against the number of directions, measured beside what ideas of randomness say."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import style
+
+if TYPE_CHECKING:
+    from landscape.inventory.counting import DimensionCounts, SaddleCounts, TheoryLine
+    from landscape.results import Estimate
 
 LINES = {  # of the theory lines of a result, by name: colour and dashes
     "coin toss": (style.INK, (0, (1, 1.5))),
@@ -16,7 +23,7 @@ LINES = {  # of the theory lines of a result, by name: colour and dashes
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: SaddleCounts) -> Figure:
     """Measured shares with 95 % intervals; the family's own theory as short bars."""
     found = counted(result)
     fig = Figure(figsize=(style.COLUMN, 3.1), layout="constrained")
@@ -30,7 +37,7 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def caption(result: Any) -> str:
+def caption(result: SaddleCounts) -> str:
     """What the figure shows, in words."""
     found = counted(result)
     last = found[-1]
@@ -41,36 +48,69 @@ def caption(result: Any) -> str:
     )
 
 
-def counted(result: Any) -> Any:
+def counted(result: SaddleCounts) -> list[DimensionCounts]:
     """The dimensions in which points were found."""
-    dimensions = [d for d in getattr(result, "dimensions", []) if len(d.values)]
-    if not dimensions or not hasattr(result, "lines"):
-        raise style.NothingToDraw("this result has no counts against dimension; see `landscape saddles count`.")
-    return dimensions
+    why = "counts against dimension; see `landscape saddles count`."
+    dimensions: list[DimensionCounts] = style.need(result, "dimensions", "counts", why=why)
+    known = [d for d in dimensions if len(d.values)]
+    if not known:
+        raise style.NothingToDraw(f"this result has no {why}")
+    return known
 
 
-def theory_line(ax: Axes, line: Any, values: Any) -> None:
+def theory_line(ax: Axes, line: TheoryLine, values: Sequence[float]) -> None:
     """One idea of randomness."""
     colour, dashes = LINES.get(line.name, (style.INK, "-"))
     above = line.name == "coin toss"  # it may lie on the field's line
-    ax.plot(line.directions, values, color=colour, linestyle=dashes, label=line.name, linewidth=1.8 if above else 1.2,
-            zorder=1.5 if above else 1)  # fmt: skip
+    ax.plot(
+        line.directions,
+        values,
+        color=colour,
+        linestyle=dashes,
+        label=line.name,
+        linewidth=1.8 if above else 1.2,
+        zorder=1.5 if above else 1,
+    )
 
 
-def beside(ax: Axes, found: Any, shares: Any, expected: Any) -> None:
+def beside(
+    ax: Axes,
+    found: Sequence[DimensionCounts],
+    shares: Sequence[Estimate],
+    expected: Sequence[float],
+) -> None:
     """Measured shares with their intervals, and a bar where theory puts them."""
     n = [d.directions for d in found]
     known = [(d, e) for d, e in zip(n, expected, strict=True) if e == e]
     if known:
-        ax.plot([d for d, _ in known], [e for _, e in known], "_", color=style.INK, markersize=11, markeredgewidth=1.3,
-                label="expected of this family", zorder=2)  # fmt: skip
+        ax.plot(
+            [d for d, _ in known],
+            [e for _, e in known],
+            "_",
+            color=style.INK,
+            markersize=11,
+            markeredgewidth=1.3,
+            label="expected of this family",
+            zorder=2,
+        )
     values = [s.value for s in shares]
     errors = [[max(s.value - s.low, 0) for s in shares], [max(s.high - s.value, 0) for s in shares]]
-    ax.errorbar(n, values, errors, fmt="o", color=style.MEASURED, markersize=4, elinewidth=1, capsize=2,
-                markeredgewidth=0, label="measured", zorder=3)  # fmt: skip
+    ax.errorbar(
+        n,
+        values,
+        errors,
+        fmt="o",
+        color=style.MEASURED,
+        markersize=4,
+        elinewidth=1,
+        capsize=2,
+        markeredgewidth=0,
+        label="measured",
+        zorder=3,
+    )
 
 
-def realisations(found: Any) -> str:
+def realisations(found: Sequence[DimensionCounts]) -> str:
     """How many realisations there are of each dimension, in words."""
     each = sorted({d.realisations for d in found})
     return (

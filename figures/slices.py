@@ -1,6 +1,8 @@
 """The loss measured along the top and the most negative eigenvector, over the parabola that gradient and curvature predict."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,11 +11,14 @@ from matplotlib.ticker import MaxNLocator
 
 from . import style
 
+if TYPE_CHECKING:
+    from landscape.points.analyze import AnalysisReport, Slice
+
 NAMES = {"largest": "along the top eigenvector", "smallest": "along the lowest eigenvector"}
 
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: AnalysisReport) -> Figure:
     """One panel a slice of ``result.slices``; points where the loss is not finite are left out of the line and marked."""
     slices = _slices(result)
     fig = Figure(figsize=(style.COLUMN, 2.05 * len(slices) + 0.25), layout="constrained")
@@ -22,14 +27,28 @@ def draw(result: Any) -> Figure:
         _panel(ax, piece)
     axes[-1].set_xlabel("distance from the point along the unit eigenvector")
     handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper left", ncols=len(labels), handlelength=1.8, columnspacing=1.2)
+    fig.legend(
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=len(labels),
+        handlelength=1.8,
+        columnspacing=1.2,
+    )
     return fig
 
 
-def _panel(ax: Axes, piece: Any) -> None:
+def _panel(ax: Axes, piece: Slice) -> None:
     t, values, predicted = (np.asarray(v) for v in (piece.t, piece.values, piece.predicted))
     finite = np.isfinite(values)
-    ax.plot(t, predicted, color=style.PREDICTED, linestyle=(0, (4, 2)), linewidth=1.8, label="predicted parabola")
+    ax.plot(
+        t,
+        predicted,
+        color=style.PREDICTED,
+        linestyle=(0, (4, 2)),
+        linewidth=1.8,
+        label="predicted parabola",
+    )
     ax.plot(
         t,
         np.where(finite, values, np.nan),
@@ -61,9 +80,12 @@ def _panel(ax: Axes, piece: Any) -> None:
     ax.set_ylabel("loss")
 
 
-def caption(result: Any) -> str:
+def caption(result: AnalysisReport) -> str:
     """What the figure shows, in words."""
-    parts = [f"{NAMES.get(s.name, s.name)} (curvature {s.curvature:.3g}, slope {s.slope:.3g})" for s in _slices(result)]
+    parts = [
+        f"{NAMES.get(s.name, s.name)} (curvature {s.curvature:.3g}, slope {s.slope:.3g})"
+        for s in _slices(result)
+    ]
     lost = sum(int((~np.isfinite(np.asarray(s.values))).sum()) for s in result.slices)
     marked = f" {lost} points where the loss is not finite are marked by crosses." if lost else ""
     return (
@@ -72,8 +94,7 @@ def caption(result: Any) -> str:
     )
 
 
-def _slices(result: Any) -> Any:
-    slices = getattr(result, "slices", ())
-    if not slices:
-        raise style.NothingToDraw("this result has no slices along eigenvectors; run `landscape analyze`.")
-    return slices
+def _slices(result: AnalysisReport) -> tuple[Slice, ...]:
+    why = "slices along eigenvectors; run `landscape analyze`."
+    found: tuple[Slice, ...] = style.need(result, "slices", "predicted", why=why)
+    return found

@@ -1,6 +1,8 @@
 """Both ends of the spectrum by rank, each eigenvalue with the solver's bound and the data's sampling error."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,9 +11,15 @@ from matplotlib.ticker import MaxNLocator
 
 from . import style
 
+if TYPE_CHECKING:
+    from landscape.linalg.lanczos import Eigenpairs
+    from landscape.points.analyze import AnalysisReport, Spectrum
+
+    from .style import Array
+
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: AnalysisReport) -> Figure:
     """Largest eigenvalues above, smallest below, outermost first."""
     values, bounds, errors, split = numbers(result)
     parts = [
@@ -31,13 +39,31 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def _panel(ax: Axes, values: Any, bounds: Any, errors: Any, colour: str, marker: str) -> None:
+def _panel(ax: Axes, values: Array, bounds: Array, errors: Array, colour: str, marker: str) -> None:
     rank = np.arange(1, len(values) + 1)
     known = np.isfinite(errors)
     if known.any():
-        ax.errorbar(rank[known], values[known], yerr=errors[known], fmt="none", color=colour, elinewidth=0.9, capsize=2.5,
-                    alpha=0.6, label="sampling error of the data")  # fmt: skip
-    ax.errorbar(rank, values, yerr=bounds, fmt="none", color=style.INK, elinewidth=2.2, label="solver bound", zorder=3)
+        ax.errorbar(
+            rank[known],
+            values[known],
+            yerr=errors[known],
+            fmt="none",
+            color=colour,
+            elinewidth=0.9,
+            capsize=2.5,
+            alpha=0.6,
+            label="sampling error of the data",
+        )
+    ax.errorbar(
+        rank,
+        values,
+        yerr=bounds,
+        fmt="none",
+        color=style.INK,
+        elinewidth=2.2,
+        label="solver bound",
+        zorder=3,
+    )
     ax.plot(rank, values, marker, color=colour, markersize=3.6, markeredgewidth=0, zorder=4)
     low, high = values.min(), values.max()
     if low <= 0 <= high or min(abs(low), abs(high)) < 0.5 * (high - low):
@@ -47,12 +73,14 @@ def _panel(ax: Axes, values: Any, bounds: Any, errors: Any, colour: str, marker:
     ax.set_xlim(0.4, len(values) + 0.6)
 
 
-def caption(result: Any) -> str:
+def caption(result: AnalysisReport) -> str:
     """What the figure shows, in words."""
     values, bounds, errors, split = numbers(result)
     sampled = np.isfinite(errors).any()
     tail = (
-        ", thin bars the standard error from the data sample" if sampled else "; the data's sampling error is not known"
+        ", thin bars the standard error from the data sample"
+        if sampled
+        else "; the data's sampling error is not known"
     )
     return (
         f"The {split} smallest and {len(values) - split} largest eigenvalues of the Hessian, from {values[0]:.4g} to "
@@ -60,17 +88,17 @@ def caption(result: Any) -> str:
     )
 
 
-def numbers(result: Any) -> tuple[Any, Any, Any, int]:
-    """Values (k,), bounds (k,), sampling errors (k,) ascending, and how many belong to the lower end."""
-    pairs = getattr(getattr(result, "point", result), "pairs", None)
-    if pairs is None or not len(pairs.values):
-        raise style.NothingToDraw("this result has no eigenvalues; run `landscape analyze` or `landscape spectrum`.")
+def numbers(result: AnalysisReport | Spectrum) -> tuple[Array, Array, Array, int]:
+    """Values (k,), bounds, sampling errors, ascending, and how many belong to the lower end."""
+    from landscape.linalg.words import lower_end
+
+    why = "eigenvalues; run `landscape analyze` or `landscape spectrum`."
+    held = getattr(result, "point", result)
+    field = "" if hasattr(held, "vectors") else "pairs"  # it may be one itself
+    pairs: Eigenpairs = style.need(held, field, "vectors", why=why)
     values, bounds = np.asarray(pairs.values), np.asarray(pairs.bounds)
-    return values, bounds, np.asarray(result.sampling_errors), lower_end(result)
-
-
-def lower_end(result: Any) -> int:
-    """How many of the ascending pairs belong to the lower end; half of them where the two ends make up the whole spectrum."""
-    pairs = getattr(result, "point", result).pairs
-    total = len(pairs.values)
-    return total // 2 if total == result.parameters else int(pairs.smallest)
+    if not len(values):
+        raise style.NothingToDraw(f"this result has no {why}")
+    errors = getattr(result, "sampling_errors", None)
+    known = np.full(len(values), np.nan) if errors is None else np.asarray(errors)
+    return values, bounds, known, lower_end(pairs)

@@ -10,19 +10,24 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
 if TYPE_CHECKING:
-    from landscape.results import Provenance
+    from landscape.inventory.census import Census
+    from landscape.points.classify import StationaryPoint
+    from landscape.results import Provenance, Result
 
 COLUMN, PAGE = 3.4, 7.0
 
@@ -79,12 +84,27 @@ RC: dict[Any, Any] = {
 }
 
 
+# Arrays of numpy of any shape and type.
+Array: TypeAlias = "np.ndarray[Any, Any]"
+# Axes in space, whose class has no types.
+Axes3D: TypeAlias = Any
+R = TypeVar("R", bound="Result")
+
+
 class NothingToDraw(ValueError):  # noqa: N818  # nobody did wrong
     """The result lacks the numbers this figure shows; the message says which."""
 
 
+def between(colour: str) -> float | None:
+    """How far #rrggbb lies on the way from PAPER's first to its second; None: it is beside it."""
+    low, high, mixed = (np.array(to_rgb(c)) for c in (*PAPER, colour))
+    share = (mixed - low) / (high - low)
+    inside = 0 <= share.mean().round(6) <= 1 and np.ptp(share) < 0.05
+    return float(share.mean()) if inside else None
+
+
 @contextmanager
-def own(**more: Any) -> Iterator[None]:
+def own(**more: object) -> Iterator[None]:
     """Inside, matplotlib has this style whatever the user's own settings are; those are as they were behind it."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -92,18 +112,18 @@ def own(**more: Any) -> Iterator[None]:
         yield
 
 
-def styled(draw: Callable[[Any], Figure]) -> Callable[[Any], Figure]:
+def styled(draw: Callable[[R], Figure]) -> Callable[[R], Figure]:
     """Draw under this style."""
 
     @functools.wraps(draw)
-    def wrapped(result: Any) -> Figure:
+    def wrapped(result: R) -> Figure:
         with own():
             return draw(result)
 
     return wrapped
 
 
-def kinds(points: Any) -> dict[str, list[int]]:
+def kinds(points: Sequence[StationaryPoint]) -> dict[str, list[int]]:
     """Positions of stationary points by the kinds of KINDS, in that order, those that occur."""
     found: dict[str, list[int]] = {name: [] for name in KINDS}
     for i, point in enumerate(points):
@@ -111,12 +131,39 @@ def kinds(points: Any) -> dict[str, list[int]]:
     return {name: where for name, where in found.items() if where}
 
 
-def points_of(result: Any) -> Any:
+def need(result: object, field: str, *inside: str, why: str) -> Any:
+    """A field of a result, "" for itself, that is not empty and has these attributes ``inside``.
+
+    Of a list or dict, the first item must have them.
+
+    Raises:
+        NothingToDraw: it is missing; ``why`` says what is, and where it comes from.
+    """
+    found = getattr(result, field, None) if field else result
+    items = list(found.values()) if isinstance(found, dict) else found
+    first = items[0] if isinstance(items, list | tuple) and items else items
+    if found is None or (isinstance(items, list | tuple) and not items):
+        raise NothingToDraw(f"this result has no {why}")
+    if not all(hasattr(first, name) for name in inside):
+        raise NothingToDraw(f"this result has no {why}")
+    return found
+
+
+def points_of(result: Census) -> list[StationaryPoint]:
     """The stationary points of a census."""
-    points = getattr(result, "points", None)
-    if not isinstance(points, list) or not points:
-        raise NothingToDraw("this result has no list of stationary points; take a census that finds some.")
+    why = "list of stationary points; take a census that finds some."
+    points: list[StationaryPoint] = need(result, "points", "nullity", why=why)
     return points
+
+
+def axes_in_space(fig: Figure, place: tuple[float, float, float, float]) -> Axes3D:
+    """Axes in space at ``place`` of the figure: left, bottom, width, height."""
+    return fig.add_axes(place, projection="3d", computed_zorder=False)
+
+
+def turn(ax: Axes3D, elevation: float, azimuth: float) -> None:
+    """Look at axes in space from these angles, in degrees."""
+    ax.view_init(elev=elevation, azim=azimuth)
 
 
 def label(name: str) -> str:
@@ -129,7 +176,7 @@ def zero_line(ax: Axes, *, vertical: bool = False) -> None:
     (ax.axvline if vertical else ax.axhline)(0, color=QUIET, linewidth=0.7, zorder=0)
 
 
-def space(ax: Any) -> None:
+def space(ax: Axes3D) -> None:
     """Axes in space: white panes, quiet lines, labels near."""
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
@@ -140,7 +187,7 @@ def space(ax: Any) -> None:
     ax.set_box_aspect((1, 1, 0.72), zoom=0.98)
 
 
-def plain_log(axis: Any, ticks: list[int]) -> None:
+def plain_log(axis: Axis, ticks: list[int]) -> None:
     """Plain numbers at ``ticks`` of a log axis, where powers of ten would be too few."""
     axis.set_major_locator(FixedLocator([float(t) for t in ticks]))
     axis.set_major_formatter(ScalarFormatter())
@@ -153,27 +200,58 @@ def symlog(ax: Axes, low: float, high: float, *, linear: float, most: int) -> No
     top = math.floor(math.log10(max(abs(low), abs(high))))
     ax.set_xscale("symlog", linthresh=10.0**floor, linscale=0.6)
     margin = 10.0**floor / 3
-    left, right = (v * (1.6 if v * side > 0 else 0.6) + side * margin for v, side in ((low, -1), (high, 1)))
+    left, right = (
+        v * (1.6 if v * side > 0 else 0.6) + side * margin for v, side in ((low, -1), (high, 1))
+    )
     ax.set_xlim(left, right)
-    powers = [10.0**k for k in range(top, floor, -max(1, math.ceil((top - floor) / most)))] or [10.0**floor]
-    ax.xaxis.set_major_locator(FixedLocator([t for p in (0.0, *powers) for t in {p, -p} if left <= t <= right]))
+    powers = [10.0**k for k in range(top, floor, -max(1, math.ceil((top - floor) / most)))] or [
+        10.0**floor
+    ]
+    ax.xaxis.set_major_locator(
+        FixedLocator([t for p in (0.0, *powers) for t in {p, -p} if left <= t <= right])
+    )
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def render(fig: Figure, format: str, *, title: str, alt: str, provenance: Provenance, dpi: int = 300) -> bytes:
+def render(
+    fig: Figure, format: str, *, title: str, alt: str, provenance: Provenance, dpi: int = 300
+) -> bytes:
     """The figure as the bytes of a file, with its provenance and alt text in the metadata."""
     tool = f"torch-landscape {version('torch-landscape')}"
     source = f"model {provenance.name}, seed {provenance.seed}, model hash {provenance.model_hash}"
-    title, alt, source = ("".join(c if c.isprintable() else " " for c in text) for text in (title, alt, source))
-    metadata: dict[str, dict[str, Any]] = {
+    title, alt, source = (
+        "".join(c if c.isprintable() else " " for c in text) for text in (title, alt, source)
+    )
+    metadata: dict[str, dict[str, str | None]] = {
         "png": {"Title": title, "Description": alt, "Software": tool, "Source": source},
-        "svg": {"Title": title, "Description": alt, "Creator": tool, "Source": source, "Date": None},
-        "pdf": {"Title": title, "Subject": alt, "Creator": tool, "Keywords": source, "CreationDate": None},
+        "svg": {
+            "Title": title,
+            "Description": alt,
+            "Creator": tool,
+            "Source": source,
+            "Date": None,
+        },
+        "pdf": {
+            "Title": title,
+            "Subject": alt,
+            "Creator": tool,
+            "Keywords": source,
+            "CreationDate": None,
+        },
     }
     buffer = io.BytesIO()
     with own(**{"svg.hashsalt": title}):
-        more: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if format == "png" else {}
-        fig.savefig(buffer, format=format, metadata=metadata[format], transparent=format == "svg", dpi=dpi, **more)
+        more: dict[str, dict[str, bool]] = (
+            {"pil_kwargs": {"optimize": True}} if format == "png" else {}
+        )
+        fig.savefig(
+            buffer,
+            format=format,
+            metadata=metadata[format],
+            transparent=format == "svg",
+            dpi=dpi,
+            **more,
+        )
     return buffer.getvalue()
 
 
@@ -188,7 +266,15 @@ def save(fig: Figure, path: Path, *, alt: str, provenance: Provenance, dpi: int 
     if format not in FORMATS:
         raise ValueError(f"a figure is written as .png, .svg or .pdf, got {path.name}.")
     return store(
-        path, render(fig, format, title=f"{path.stem} of {provenance.name}", alt=alt, provenance=provenance, dpi=dpi)
+        path,
+        render(
+            fig,
+            format,
+            title=f"{path.stem} of {provenance.name}",
+            alt=alt,
+            provenance=provenance,
+            dpi=dpi,
+        ),
     )
 
 

@@ -1,6 +1,8 @@
 """The values on a plane through a point: contours closer where f is low, or evenly in log f, with what was walked on it."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,9 +11,12 @@ from matplotlib.ticker import MaxNLocator
 
 from . import levels, style
 
+if TYPE_CHECKING:
+    from landscape.surfaces.result import Surface
+
 
 @style.styled
-def draw(result: Any) -> Figure:
+def draw(result: Surface) -> Figure:
     """Contours of the plane's values, the centre, and trajectories where there are some; cells that are not finite are hatched."""
     surface = levels.plane_of(result)
     steps, values = levels.arrays(surface)
@@ -29,20 +34,31 @@ def draw(result: Any) -> Figure:
     return fig
 
 
-def _walked(ax: Axes, surface: Any) -> int:
+def _walked(ax: Axes, surface: Surface) -> int:
     found = levels.walks(surface)
     for name, colour, walk in found:
         where = np.asarray(walk.where)
         ax.plot(
-            where[:, 0], where[:, 1], ".-", color=colour, linewidth=0.9, markersize=3, zorder=5, label=style.label(name)
+            where[:, 0],
+            where[:, 1],
+            ".-",
+            color=colour,
+            linewidth=0.9,
+            markersize=3,
+            zorder=5,
+            label=style.label(name),
         )
         ax.plot(*where[-1], "o", color=colour, markersize=3.6, zorder=5)
     return len(found)
 
 
-def caption(result: Any) -> str:
+def caption(result: Surface) -> str:
     """What the figure shows, in words."""
     surface = levels.plane_of(result)
-    spaced = "evenly spaced in log f" if levels.logarithmic(levels.arrays(surface)[1]) else "closer where f is low"
+    spaced = (
+        "evenly spaced in log f"
+        if levels.logarithmic(levels.arrays(surface)[1])
+        else "closer where f is low"
+    )
     marks = " The dot is a trajectory's end." if levels.walks(surface) else ""
     return f"{levels.words(surface)} Contours are {spaced}; the cross is the centre.{marks}{levels.outside(surface)}"

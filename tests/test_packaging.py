@@ -9,6 +9,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import lazy_loader
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,8 @@ def test_every_top_package_says_that_it_is_typed() -> None:
 
 
 def test_the_citation_tells_the_same_version() -> None:
+    # What importing the package itself needs.
+    shutil.copytree(Path(lazy_loader.__file__).parent, packages / "lazy_loader")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"version: {version}" in (ROOT / "CITATION.cff").read_text().splitlines()
 
@@ -68,6 +71,8 @@ def test_an_editable_installation_works_beside_a_clone_of_the_same_name(tmp_path
     with zipfile.ZipFile(wheel) as archive:
         assert archive.testzip() is None
         archive.extractall(packages)
+    # What importing the package itself needs.
+    shutil.copytree(Path(lazy_loader.__file__).parent, packages / "lazy_loader")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     ask = "import landscape, landscape_cli; print(landscape.__version__, landscape.__file__)"
     assert said(ask).split(maxsplit=1) == [version, f"{clone / 'landscape' / '__init__.py'}\n"]

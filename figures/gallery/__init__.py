@@ -3,14 +3,22 @@
 A recipe here reads an ``Exhibit`` as those beside it read a result. The PNG files in this folder are what README and docs show.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
+
+from landscape.results.numbers import uncertain
 
 from .. import Recipe
 from ..film import Film
 from . import clusters, dynamics, escapes, matrices, networks, races, saddles, walks
+
+if TYPE_CHECKING:
+    from landscape.gallery import Exhibit
+    from landscape.results import Estimate
 
 DRAWN: dict[str, Callable[[Any], Figure]] = {
     "saddle": saddles.saddle,
@@ -35,13 +43,17 @@ DRAWN: dict[str, Callable[[Any], Figure]] = {
     "minima-are-rare": escapes.minima_are_rare,
     "schedules": dynamics.schedules,
 }
-FILMS: dict[str, Callable[[Any], Film]] = {"saddle-race": races.saddle_film, "plateau-race": races.plateau_film}
+FILMS: dict[str, Callable[[Any], Film]] = {
+    "saddle-race": races.saddle_film,
+    "plateau-race": races.plateau_film,
+}
 
 
-def caption(exhibit: Any) -> str:
+def caption(exhibit: Exhibit) -> str:
     """What the figure shows, with the published numbers beside those found."""
     numbers = "; ".join(
-        f"{m.what}: {number(m.published)} published, {estimate(m.found)} found" for m in exhibit.matches
+        f"{m.what}: {number(m.published)} published, {estimate(m.found)} found"
+        for m in exhibit.matches
     )
     told = f" {numbers}." if numbers else ""
     return f"{exhibit.title}, after {exhibit.reproduces}. Here: {exhibit.setting}.{told}"
@@ -52,17 +64,21 @@ def number(value: float) -> str:
     return f"{value:.7g}".replace("-", "\u2212")
 
 
-def estimate(found: Any) -> str:
+def estimate(found: Estimate) -> str:
     """No more digits than the error supports."""
     if not found.error:
         return number(found.value)
-    digits = max(0, 1 - int(f"{found.error:e}".split("e")[1]))
-    return f"{found.value:.{digits}f} ± {found.error:.{digits}f}".replace("-", "\u2212")
+    return uncertain(found.value, found.error).replace("-", "\u2212")
 
 
 RECIPES = {
     name: Recipe(
-        name, draw.__doc__ or "", draw, caption, FILMS.get(name), stored=("png", "gif") if name in FILMS else ("png",)
+        name,
+        draw.__doc__ or "",
+        draw,
+        caption,
+        FILMS.get(name),
+        stored=("png", "gif") if name in FILMS else ("png",),
     )
     for name, draw in DRAWN.items()
 }

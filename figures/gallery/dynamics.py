@@ -1,17 +1,22 @@
 """Plateaus, barriers and schedules: what was run beside what theory says."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from .. import style
 
+if TYPE_CHECKING:
+    from landscape.gallery import Exhibit
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 
 
 @style.styled
-def saxe(exhibit: Any) -> Figure:
+def saxe(exhibit: Exhibit) -> Figure:
     """The modes of the product in time, and the loss."""
     d = exhibit.data
     t, modes, law = (np.asarray(d[k]) for k in ("t", "modes", "theory"))
@@ -36,18 +41,41 @@ def saxe(exhibit: Any) -> Figure:
 
 
 @style.styled
-def kramers(exhibit: Any) -> Figure:
+def kramers(exhibit: Exhibit) -> Figure:
     """Mean time against inverse temperature; measured over exact."""
     d = exhibit.data
     T, curves, rows = (np.asarray(d[k]) for k in ("T", "curves", "measured"))
     fig = Figure(figsize=(style.PAGE, 2.5), layout="constrained")
     left, right = fig.subplots(1, 2)
-    for ax, base, points in ((left, np.ones(len(T)), np.ones(len(rows))), (right, curves[:, 0], rows[:, 3])):
+    for ax, base, points in (
+        (left, np.ones(len(T)), np.ones(len(rows))),
+        (right, curves[:, 0], rows[:, 3]),
+    ):
         ax.plot(1 / T, curves[:, 0] / base, color=style.INK, label="exact quadrature")
-        ax.plot(1 / T, curves[:, 1] / base, color=style.PREDICTED, linestyle=(0, (4, 2)), label="Kramers")
-        ax.plot(1 / T, curves[:, 2] / base, color="#009e73", linestyle=(0, (1, 1)), label="with the next order")
-        ax.errorbar(1 / rows[:, 0], rows[:, 1] / points, yerr=rows[:, 2] / points, fmt="o", color=style.NEGATIVE, markersize=3.5,
-                    label="SGD with noise", zorder=4)  # fmt: skip
+        ax.plot(
+            1 / T,
+            curves[:, 1] / base,
+            color=style.PREDICTED,
+            linestyle=(0, (4, 2)),
+            label="Kramers",
+        )
+        ax.plot(
+            1 / T,
+            curves[:, 2] / base,
+            color="#009e73",
+            linestyle=(0, (1, 1)),
+            label="with the next order",
+        )
+        ax.errorbar(
+            1 / rows[:, 0],
+            rows[:, 1] / points,
+            yerr=rows[:, 2] / points,
+            fmt="o",
+            color=style.NEGATIVE,
+            markersize=3.5,
+            label="SGD with noise",
+            zorder=4,
+        )
         ax.set_xlabel("1 / temperature")
     left.set(yscale="log", ylabel="mean time, rate times steps")
     style.plain_log(left.yaxis, [20, 50, 100, 200])
@@ -57,7 +85,7 @@ def kramers(exhibit: Any) -> Figure:
 
 
 @style.styled
-def schedules(exhibit: Any) -> Figure:
+def schedules(exhibit: Exhibit) -> Figure:
     """Rates, and E x^2 under them."""
     d = exhibit.data
     fig = Figure(figsize=(style.PAGE, 2.6), layout="constrained")

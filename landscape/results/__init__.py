@@ -13,3 +13,6 @@ from landscape.results.store import load as load
 from landscape.results.store import plain as plain
 from landscape.results.store import result as result
 from landscape.results.store import save as save
+from landscape.results.words import Fact as Fact
+from landscape.results.words import Table as Table
+from landscape.results.words import Words as Words

@@ -1,12 +1,19 @@
 """What every result has: where it comes from, and a way into a folder and back."""
 
 import dataclasses
+import importlib
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from landscape.results import store
+from landscape.results import words as says
 from landscape.results.store import result
+from landscape.results.words import Words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @result("provenance")
@@ -47,6 +54,69 @@ class Result:
         """What loading did on the way: prefixes stripped, dtypes converted."""
         return self.provenance.notes
 
+    def __init_subclass__(cls) -> None:
+        """Keep the one line of ``repr``: ``dataclass`` would write a page of tensors in its place."""
+        super().__init_subclass__()
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = Result.__repr__  # type: ignore[method-assign]
+
+    def words(self, folder: str | os.PathLike[str] = "RUN") -> Words:
+        """What this says, as labelled lines and tables: what ``print`` and the terminal show.
+
+        Args:
+            folder: where it is stored, for the commands among its words that go on from it.
+        """
+        self._import_words()
+        return says.said(self, str(folder))
+
+    def __str__(self) -> str:
+        return self.words().text()
+
+    def __repr__(self) -> str:
+        brief = [repr(self.name) if self.name else "", self.words().brief]
+        return f"{type(self).__name__}({', '.join(filter(None, brief))})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the words as a table, and the main figure where there is one."""
+        import landscape_figures
+
+        return self.words().html() + str(landscape_figures.inline(self))
+
+    def plot(self) -> "Figure":
+        """The main figure of this kind of result; ``landscape_figures.RECIPES`` has the others.
+
+        Raises:
+            NothingToDraw: a ValueError: there is no figure of it, or it lacks the numbers.
+        """
+        import landscape_figures
+
+        figure: Figure = landscape_figures.plot(self)
+        return figure
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame``, for a result that is a table: one row a point, run or record.
+
+        Raises:
+            ImportError: pandas is not installed.
+            TypeError: this kind of result is no table.
+        """
+        self._import_words()
+        table = says.columns(self)
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError:
+            raise ImportError(
+                "to_pandas needs pandas, which is not installed: pip install pandas."
+            ) from None
+        return pandas.DataFrame(table)
+
+    def _import_words(self) -> None:
+        """Import the module ``words`` of every room that a class of this comes from."""
+        for cls in type(self).__mro__:
+            room = sys.modules[cls.__module__].__package__ or ""
+            if room.startswith("landscape."):
+                importlib.import_module(f"{room}.words")
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Store in ``folder``, made if missing; ``landscape.load`` reads it back.
 
@@ -57,8 +127,9 @@ class Result:
 
     @classmethod
     def upgraded(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """The fields of a result as schema 1 stored them: name and notes stood beside a provenance
-        that could be missing.
+        """The fields of a result as schema 1 stored them.
+
+        Name and notes stood beside a provenance that could be missing.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         former = {

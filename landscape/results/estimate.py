@@ -1,8 +1,8 @@
 """Numbers and what is known of their errors: a spread, or a certain bound."""
 
 import dataclasses
-from decimal import ROUND_UP, Context
 
+from landscape.results import numbers
 from landscape.results.store import result
 
 
@@ -22,7 +22,7 @@ class Estimate:
     products: int = 0  # Hessian-vector products spent
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} ± {self.error:.2g}"
+        return numbers.uncertain(self.value, self.error)
 
 
 @result("bounded")
@@ -44,6 +44,4 @@ class Bounded:
         return self.value + self.bound
 
     def __str__(self) -> str:
-        # One digit, rounded up: what is printed still bounds.
-        bound = Context(prec=1, rounding=ROUND_UP).create_decimal(repr(self.bound))
-        return f"{self.value:.6g} ± {bound:.0e}" if bound else f"{self.value:.6g} ± 0"
+        return f"{self.value:.6g} ± {numbers.bound(self.bound)}"

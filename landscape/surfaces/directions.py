@@ -8,7 +8,7 @@ the Frobenius norm of the same filter of x, d <- d ‖w‖ / ‖d‖; a filter i
 or channel. Biases and the parameters of normalisation layers are zero, unless asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -148,6 +148,13 @@ def principal_axes(x: Tensor, trajectory: Tensor | None, count: int = 2) -> tupl
             f"more points."
         )
     return tuple(v.clone() for v in Vh[:count])
+
+
+def reach(x: Tensor, walks: Sequence[Tensor], count: int = 2) -> float:
+    """A little farther than any of the walks (t, n) goes along their principal axes from x (n,)."""
+    points = torch.cat(list(walks)).to(x)
+    V = torch.stack(principal_axes(x, points, count))
+    return 1.15 * float(((points - x) @ V.T).abs().max())
 
 
 def moments(f: Landscape, optimizer: Optimizer | Mapping[str, Any]) -> tuple[Tensor, Tensor]:

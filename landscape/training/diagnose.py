@@ -30,11 +30,6 @@ class Diagnosis(Result):
         """The trials of remedies, the best first; empty where none were run."""
         return [] if self.trials is None else self.trials.probes
 
-    def __str__(self) -> str:
-        lines = [str(cause) for cause in self.causes]
-        lines += [] if self.stuck else ["The loss was still falling when the trace ended."]
-        return "\n".join(lines if self.trials is None else [*lines, f"Tried, {self.trials}"])
-
 
 @result("diagnosis-report")
 @dataclass(frozen=True, eq=False)

@@ -96,20 +96,6 @@ class Probes(Result):
             f"no probe is called {name!r}; there are {', '.join(p.name for p in self.probes)}"
         )
 
-    def __str__(self) -> str:
-        lines = [
-            f"{p.name}: {p.change.value:+.3g}, against the control {p.against_control}"
-            for p in self.probes
-        ]
-        head = (
-            "best: control, no remedy gains more than is negligible"
-            if self.best == "control"
-            else f"best: {self.best}"
-        )
-        if self.leap is not None:
-            head += f"; a step of length {self.leap:.3g} {self.along} does"
-        return "\n".join([head, *lines])
-
 
 # The point and draws -> where a trial starts.
 Start = Callable[[Tensor, torch.Generator], Tensor]

@@ -192,7 +192,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
     (folder / "net.py").write_text(NET)
     (folder / "formulas.py").write_text(FORMULAS)
-    (folder / "ground.py").write_text("from formulas import finished\n\n\ndef problem():\n    return finished\n")
+    (folder / "ground.py").write_text(
+        "from formulas import finished\n\n\ndef problem():\n    return finished\n"
+    )
     np.save(folder / "start.npy", np.array([0.9, 0.1]))
     np.save(folder / "long.npy", np.zeros(5))
     np.save(folder / "nan.npy", np.array([0.0, np.nan]))
@@ -203,7 +205,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "imports.py").write_text("import a_module_that_is_not_there\n")
     (folder / "nothing.py").write_text("x = 1\n")
     (folder / "odd.py").write_text("def problem():\n    return 5\n")
-    weights = {"0.weight": np.ones((3, 2)), "0.bias": np.ones(3), "2.weight": np.ones((2, 3)), "2.bias": np.ones(2)}
+    weights = {
+        "0.weight": np.ones((3, 2)),
+        "0.bias": np.ones(3),
+        "2.weight": np.ones((2, 3)),
+        "2.bias": np.ones(2),
+    }
     np.savez(folder / "good.npz", **weights)
     np.savez(folder / "keys.npz", **{"first.weight": np.ones((3, 2))})
     np.savez(folder / "shapes.npz", **(weights | {"0.weight": np.ones((5, 2))}))
@@ -211,7 +218,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "xy.npz", x=np.zeros((4, 2)), y=np.zeros(4, dtype=np.int64))
     np.savez(folder / "only_x.npz", x=np.zeros((4, 2)))
     np.savez(folder / "objects.npz", x=np.array([Evil()], dtype=object), allow_pickle=True)
-    torch.save({"state": {k: torch.from_numpy(v) for k, v in weights.items()}}, folder / "nested.pt")
+    torch.save(
+        {"state": {k: torch.from_numpy(v) for k, v in weights.items()}}, folder / "nested.pt"
+    )
     torch.save({"model": Evil()}, folder / "evil.pt")
     (folder / "raw.pt").write_bytes(pickle.dumps(Evil()))
     (folder / "garbage.pt").write_bytes(b"not a checkpoint at all")
@@ -239,7 +248,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        run = CliRunner().invoke(main, ["analyze", "net.py", "--out", "runs/earlier", "--no-layers"])
+        run = CliRunner().invoke(
+            main, ["analyze", "net.py", "--out", "runs/earlier", "--no-layers"]
+        )
         assert run.exit_code == 0, run.output
         shutil.copytree("runs/earlier", "damaged")
         for array in (folder / "damaged" / "arrays").iterdir():
@@ -254,9 +265,17 @@ def _census() -> Census:
     """A census of the well as 50 searches would store it: point 2 is the saddle."""
     options = loading.LandscapeOptions("formulas.py:well", dim=2, domain="box:-3,3")
     problem = loading.landscape(options)
-    config = {"landscape": options.model, "dim": 2, "domain": "box:-3,3", "seed": 0, "starts": 50, "tolerance": 1e-6}
+    config = {
+        "landscape": options.model,
+        "dim": 2,
+        "domain": "box:-3,3",
+        "seed": 0,
+        "starts": 50,
+        "tolerance": 1e-6,
+    }
     points = [
-        classify(problem.landscape, torch.tensor(x, dtype=torch.float64)) for x in ([-1.0, 0.0], [1.0, 0.0], [0.0, 0.0])
+        classify(problem.landscape, torch.tensor(x, dtype=torch.float64))
+        for x in ([-1.0, 0.0], [1.0, 0.0], [0.0, 0.0])
     ]
     with results.origin("well", config, model_hash=problem.fingerprint):
         origin = results.provenance(problem.landscape, points[0].x)
@@ -301,7 +320,9 @@ def snapshot() -> Callable[[Path], dict[str, bytes]]:
     """Every file below a folder with its bytes."""
 
     def read(folder: Path) -> dict[str, bytes]:
-        files = (p for p in sorted(folder.rglob("*")) if p.is_file() and "__pycache__" not in p.parts)
+        files = (
+            p for p in sorted(folder.rglob("*")) if p.is_file() and "__pycache__" not in p.parts
+        )
         return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
     return read

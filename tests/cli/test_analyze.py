@@ -31,7 +31,16 @@ def test_the_table_says_what_the_result_says(here: Path, run: Run) -> None:
     assert report.point.kind.upper() in text
     assert f"{report.point.value:.4g}" in text
     assert f"{report.point.gradient_norm:.4g}" in text
-    for word in ("verdict", "why", "largest", "smallest", "negative", "trace", "next", "written run"):
+    for word in (
+        "verdict",
+        "why",
+        "largest",
+        "smallest",
+        "negative",
+        "trace",
+        "next",
+        "written run",
+    ):
         assert word in text
     top = float(report.point.pairs.values[-1])
     assert f"{top:.2g}"[:3] in text
@@ -81,7 +90,9 @@ def test_the_written_configuration_repeats_the_run(here: Path, run: Run) -> None
     one, two = ls.load("one"), ls.load("two")
     assert one.point.pairs.values.tolist() == two.point.pairs.values.tolist()
     assert one.density.weights.tolist() == two.density.weights.tolist()
-    assert tomllib.loads(Path("one/config.toml").read_text()) == tomllib.loads(Path("two/config.toml").read_text())
+    assert tomllib.loads(Path("one/config.toml").read_text()) == tomllib.loads(
+        Path("two/config.toml").read_text()
+    )
     assert one.provenance.model_hash == two.provenance.model_hash
 
 
@@ -94,7 +105,10 @@ def test_options_reach_the_landscape(here: Path, run: Run) -> None:
     run(*plain, "--out", "narrow", "--include", "2.*")
     run(*plain, "--out", "single", "--dtype", "float32")
     run(*plain, "--out", "other", "--checkpoint", "good.npz")
-    values = {name: ls.load(name).point.eigenvalues for name in ("plain", "decayed", "narrow", "single", "other")}
+    values = {
+        name: ls.load(name).point.eigenvalues
+        for name in ("plain", "decayed", "narrow", "single", "other")
+    }
     assert values["decayed"].tolist() == pytest.approx((values["plain"] + 0.5).tolist(), abs=1e-9)
     assert len(values["narrow"]) == 8
     assert ls.load("single").provenance.dtype.endswith("float32")
@@ -103,7 +117,9 @@ def test_options_reach_the_landscape(here: Path, run: Run) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("expected", "code"), [("plateau", 1), ("minimum", 1), ("saddle:99", 1)])
-def test_an_expectation_that_is_not_met_exits_with_1(here: Path, run: Run, expected: str, code: int) -> None:
+def test_an_expectation_that_is_not_met_exits_with_1(
+    here: Path, run: Run, expected: str, code: int
+) -> None:
     result = run("analyze", "net.py", "--expect", expected, "--out", "run", *FAST)
     assert result.exit_code == code
     assert result.stderr.startswith(f"Expected {expected}, found ")
@@ -133,7 +149,9 @@ def test_an_expectation_that_is_met_exits_with_0(here: Path, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_resume_returns_the_stored_result_and_computes_nothing(here: Path, run: Run, snapshot: Snapshot) -> None:
+def test_resume_returns_the_stored_result_and_computes_nothing(
+    here: Path, run: Run, snapshot: Snapshot
+) -> None:
     Path("counted.py").write_text(
         Path("net.py").read_text() + "\nwith open('count', 'a') as file:\n    file.write('x')\n"
     )
@@ -150,7 +168,9 @@ def test_resume_returns_the_stored_result_and_computes_nothing(here: Path, run: 
 @pytest.mark.usefixtures("undrawn")
 def test_resume_in_an_empty_folder_starts_afresh(here: Path, run: Run) -> None:
     Path("empty").mkdir()
-    Path("killed/.landscape-abc/new").mkdir(parents=True)  # what a run leaves that was killed outright
+    Path("killed/.landscape-abc/new").mkdir(
+        parents=True
+    )  # what a run leaves that was killed outright
     for folder in ("empty", "killed"):
         assert run("analyze", "net.py", "--out", folder, "--resume", *FAST).exit_code == 0
         assert Path(folder, "result.json").exists()
@@ -186,7 +206,9 @@ def test_spectrum_gives_the_eigenvalues_and_the_density(here: Path, run: Run) ->
     result = run("spectrum", "net.py", "--out", "spec", "--json", *arguments)
     body = json.loads(result.stdout)
     truth = ls.load("runs/earlier").point.eigenvalues
-    assert body["pairs"]["values"] == pytest.approx([*truth[:2].tolist(), *truth[-3:].tolist()], abs=1e-3)
+    assert body["pairs"]["values"] == pytest.approx(
+        [*truth[:2].tolist(), *truth[-3:].tolist()], abs=1e-3
+    )
     assert "kind" not in body
     assert sum(body["density"]["weights"]) == pytest.approx(1.0)
     assert sorted(p.name for p in Path("spec/figures").iterdir()) == ["density.png", "spectrum.png"]
@@ -207,11 +229,17 @@ def test_report_is_one_file_that_fetches_nothing(here: Path, run: Run) -> None:
     assert html.count("<svg") == 4
     assert html.count('role="img"') == 4
     assert "<script" not in html
-    body = html.replace("http://www.w3.org/", "")  # names of XML dialects, not addresses that are fetched
+    body = html.replace(
+        "http://www.w3.org/", ""
+    )  # names of XML dialects, not addresses that are fetched
     assert "http://" not in body
     assert "https://" not in body
     assert "@import" not in html
-    for text in (report.point.kind.upper(), report.provenance.model_hash, *(layer.name for layer in report.layers)):
+    for text in (
+        report.point.kind.upper(),
+        report.provenance.model_hash,
+        *(layer.name for layer in report.layers),
+    ):
         assert text in html
     ids = [part.split('"')[0] for part in html.split(' id="')[1:]]
     assert len(ids) == len(set(ids))
@@ -329,8 +357,19 @@ def test_polish_says_how_far_it_went(here: Path, run: Run) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_polish_takes_a_method_by_name(here: Path, run: Run) -> None:
-    arguments = ["--data", "net.py:data", "--loss", "cross-entropy", "--l2", "*=0.05", "--json", *FAST]
-    result = run("analyze", "net.py:build", *arguments, "--polish", "saddle-free", "--expect", "minimum")
+    arguments = [
+        "--data",
+        "net.py:data",
+        "--loss",
+        "cross-entropy",
+        "--l2",
+        "*=0.05",
+        "--json",
+        *FAST,
+    ]
+    result = run(
+        "analyze", "net.py:build", *arguments, "--polish", "saddle-free", "--expect", "minimum"
+    )
     assert result.exit_code == 0
     assert json.loads(result.stdout)["polish"]["method"] == "saddle-free"
     wrong = run("analyze", "net.py:build", *arguments, "--polish", "magic")

@@ -302,7 +302,9 @@ def state(folder: Path) -> dict[str, tuple[int, ...]]:
 
 @pytest.fixture(scope="module")
 def shared(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(workshop, tmp_path_factory.mktemp("shared") / "here", symlinks=True))
+    return Path(
+        shutil.copytree(workshop, tmp_path_factory.mktemp("shared") / "here", symlinks=True)
+    )
 
 
 @pytest.fixture
@@ -318,7 +320,9 @@ def unharmed(workshop: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> I
         shutil.copytree(workshop, shared, symlinks=True)
 
 
-@pytest.mark.parametrize(("arguments", "code", "names"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(
+    ("arguments", "code", "names"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
 def test_a_mistake_gives_one_line(
     unharmed: Path, run: Callable[..., Result], arguments: list[str], code: int, names: str
 ) -> None:
@@ -347,7 +351,9 @@ def test_a_mistake_gives_one_line(
         ("L2", "w"),
     ],
 )
-def test_a_bad_variable_is_named(here: Path, run: Callable[..., Result], variable: str, value: str) -> None:
+def test_a_bad_variable_is_named(
+    here: Path, run: Callable[..., Result], variable: str, value: str
+) -> None:
     result = run("analyze", "net.py", env={f"LANDSCAPE_{variable}": value})
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
@@ -365,7 +371,9 @@ def test_an_unwritable_folder(here: Path, run: Callable[..., Result]) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_folder_of_the_system_that_nobody_may_write(here: Path, run: Callable[..., Result]) -> None:
+def test_a_folder_of_the_system_that_nobody_may_write(
+    here: Path, run: Callable[..., Result]
+) -> None:
     result = run("analyze", "net.py", "--out", "/proc/landscape/run")
     assert result.exit_code == 2
     assert "/proc/landscape/run" in result.stderr

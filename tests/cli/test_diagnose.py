@@ -85,11 +85,15 @@ def test_a_trace_is_diagnosed_and_its_model_probed(desk: Path, undrawn: None) ->
     assert code == 0, err
     trials = json.loads(out)["trials"]
     assert trials["best"].startswith("eigenvector")
-    assert trials["loss"] == pytest.approx(float(trace.loss[-1]), rel=1e-12)  # from where the trace ended
+    assert trials["loss"] == pytest.approx(
+        float(trace.loss[-1]), rel=1e-12
+    )  # from where the trace ended
     code, shown, err = run("tried")
     assert code == 0, err
     assert "SADDLE" in shown
-    assert run("traced", "--no-probe", "--out", "tried", "--resume")[1].count("eigenvector") >= 2  # the stored result
+    assert (
+        run("traced", "--no-probe", "--out", "tried", "--resume")[1].count("eigenvector") >= 2
+    )  # the stored result
 
 
 FORMULA = """
@@ -104,7 +108,9 @@ ready = ls.FunctionLandscape(lambda x: -(x**2).sum(-1), dim=3)
 """
 
 
-def descended(f: ls.FunctionLandscape, start: list[float], folder: Path, make: Any = None) -> ls.training.Trace:
+def descended(
+    f: ls.FunctionLandscape, start: list[float], folder: Path, make: Any = None
+) -> ls.training.Trace:
     w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([w], lr=1e-3, momentum=0.5) if make is None else make([w])
     with ls.Tracer(optimizer, f, every=5) as tracer:
@@ -124,7 +130,9 @@ def test_the_trace_of_a_built_in_formula_is_probed(desk: Path, undrawn: None) ->
     found = json.loads(out)
     assert found["causes"][0]["name"] == "saddle"
     assert found["trials"]["loss"] == pytest.approx(float(trace.loss[-1]), rel=1e-12)
-    assert found["trials"]["curvature"] == pytest.approx(12 * 0.1567**2 / 2 - 16, rel=1e-3)  # 6 x^2 - 16
+    assert found["trials"]["curvature"] == pytest.approx(
+        12 * 0.1567**2 / 2 - 16, rel=1e-3
+    )  # 6 x^2 - 16
     probes = ls.load(desk / "run").diagnosis.trials
     direct = ls.training.probe(
         ls.zoo.load("styblinski-tang", dim=3),
@@ -133,7 +141,9 @@ def test_the_trace_of_a_built_in_formula_is_probed(desk: Path, undrawn: None) ->
     )  # fmt: skip
     assert probes["control"].change == direct["control"].change  # the optimiser is the run's own
     assert json.loads(run("traced", "--no-probe", "--json", "--out", "bare")[1])["trials"] is None
-    descended(ls.zoo.load("octopus", gamma=2.0), [1e-3] * 3, desk / "other")  # an option that is not stored
+    descended(
+        ls.zoo.load("octopus", gamma=2.0), [1e-3] * 3, desk / "other"
+    )  # an option that is not stored
     code, out, err = run("other", *FAST, "--json", "--out", "doubtful")
     assert code == 0, err
     assert json.loads(out)["trials"] is None
@@ -195,7 +205,17 @@ def test_the_optimiser_of_a_checkpoint_goes_on(desk: Path, undrawn: None) -> Non
     torch.save(body["model"], "net.pt")
     torch.save(torch.optim.Adam(namespace["other"]().parameters()).state_dict(), "other.pt")
     truth = steps(20)
-    line = ("own.py:net", *ON[:-1], "sgd", "--batch-size", "32", "--no-probe", "--steps", "20", "--out")
+    line = (
+        "own.py:net",
+        *ON[:-1],
+        "sgd",
+        "--batch-size",
+        "32",
+        "--no-probe",
+        "--steps",
+        "20",
+        "--out",
+    )
     for out, *source in (
         ("both", "--checkpoint", "both.pt"),
         ("apart", "--checkpoint", "net.pt", "--optimizer-state", "optimizer.pt"),
@@ -213,7 +233,10 @@ def test_the_optimiser_of_a_checkpoint_goes_on(desk: Path, undrawn: None) -> Non
         assert code == 0, err
         assert "starting anew" in " ".join(shown.split())
         assert float(ls.load(desk / out).trace.weight_norm[-1]) != pytest.approx(truth, rel=1e-3)
-    assert any("left out: the saved state is of another optimiser" in note for note in ls.load(desk / "other").notes)
+    assert any(
+        "left out: the saved state is of another optimiser" in note
+        for note in ls.load(desk / "other").notes
+    )
     code, _, err = run(*line, "bad", "--checkpoint", "net.pt", "--optimizer-state", "other.pt")
     assert (code, err.count("\n")) == (3, 1)
     assert "other.pt: the saved state is of another optimiser" in err
@@ -283,7 +306,9 @@ def test_a_diverged_run_is_named_and_not_probed(desk: Path, undrawn: None) -> No
     ],
     ids=lambda v: " ".join(map(str, v)) if isinstance(v, tuple) else "",
 )
-def test_a_mistake_takes_one_line(desk: Path, undrawn: None, line: tuple[str, ...], code: int, said: str) -> None:
+def test_a_mistake_takes_one_line(
+    desk: Path, undrawn: None, line: tuple[str, ...], code: int, said: str
+) -> None:
     if line[0] == "traced":
         traced(desk / "traced", 10)
     if line[0] == "short":
@@ -292,7 +317,10 @@ def test_a_mistake_takes_one_line(desk: Path, undrawn: None, line: tuple[str, ..
     (desk / "unsaved").mkdir()
     (desk / "unsaved" / "records.f64").write_bytes(b"")
     if line[0] == "other":
-        ls.results.save(ls.spectral_density(torch.eye(4, dtype=torch.float64), probes=2, steps=2), desk / "other")
+        ls.results.save(
+            ls.spectral_density(torch.eye(4, dtype=torch.float64), probes=2, steps=2),
+            desk / "other",
+        )
     done, out, err = run(*line, "--out", "run")
     assert (done, out) == (code, "")
     assert said in err.replace("\n", " ")

@@ -26,7 +26,9 @@ def test_a_bad_argument_named_by_our_library_is_usage() -> None:
     assert "low < high" in known.message
 
 
-@pytest.mark.parametrize(("error", "code"), [(ls.LoadingError("x"), 3), (ls.NumericalError("x"), 4)])
+@pytest.mark.parametrize(
+    ("error", "code"), [(ls.LoadingError("x"), 3), (ls.NumericalError("x"), 4)]
+)
 def test_our_errors_carry_their_status(error: Exception, code: int) -> None:
     known = errors.judge(error)
     assert known is not None
@@ -38,7 +40,9 @@ def test_what_the_users_code_raises_below_ours_is_loading(tmp_path: Path) -> Non
     code = compile("def formula(x):\n    raise IndexError('out of luck')\n", str(file), "exec")
     names: dict[str, object] = {"__name__": "theirs"}
     exec(code, names)
-    known = judged(ls.FunctionLandscape(names["formula"], dim=2).value, __import__("torch").zeros(2))  # type: ignore[arg-type]
+    known = judged(
+        ls.FunctionLandscape(names["formula"], dim=2).value, __import__("torch").zeros(2)
+    )  # type: ignore[arg-type]
     assert known is not None
     assert known.exit_code == 3
     assert known.message == f"{file}, line 2, raised IndexError: out of luck"
@@ -48,7 +52,9 @@ def test_what_neither_the_user_nor_our_checks_raise_is_a_bug_and_keeps_its_trace
     assert judged(statistics.mean, []) is None  # a ValueError, but not one that our library wrote
 
 
-@pytest.mark.parametrize(("error", "code"), [(MemoryError(), 4), (PermissionError(13, "Permission denied", "f"), 2)])
+@pytest.mark.parametrize(
+    ("error", "code"), [(MemoryError(), 4), (PermissionError(13, "Permission denied", "f"), 2)]
+)
 def test_the_machines_limits(error: Exception, code: int) -> None:
     known = errors.judge(error)
     assert known is not None

@@ -92,25 +92,40 @@ def test_a_mistake_takes_one_line(desk: Path, line: tuple[str, ...], said: str) 
 
 @pytest.mark.slow
 def test_theory_stands_beside_what_is_measured(desk: Path) -> None:
-    code, out, err = run("--optimizer", "sgd:lr=0.1", "--optimizer", "nadam:lr=0.1", "--runs", "5", "--out", "run")
+    code, out, err = run(
+        "--optimizer", "sgd:lr=0.1", "--optimizer", "nadam:lr=0.1", "--runs", "5", "--out", "run"
+    )
     assert code == 0, err
     study = ls.load(desk / "run")
-    (row,) = [line.split() for line in out.splitlines() if line.strip().startswith("sgd:lr=0.1 ")][:1]
+    (row,) = [line.split() for line in out.splitlines() if line.strip().startswith("sgd:lr=0.1 ")][
+        :1
+    ]
     assert row[1] == f"{study['sgd:lr=0.1'].median.value:.0f}"
     assert row[5] == f"{study['sgd:lr=0.1'].theory.median:.0f}"
     assert "exact recursion on the quadratic" in out
     assert "no law for nadam" in out
     figures = {path.name for path in (desk / "run" / "figures").iterdir()}
-    assert {"escape_times.png", "escape_paths.png", "escape_space.png", "escape_film.png", "escape_film.gif"} <= figures
+    assert {
+        "escape_times.png",
+        "escape_paths.png",
+        "escape_space.png",
+        "escape_film.png",
+        "escape_film.gif",
+    } <= figures
     done = CliRunner().invoke(
-        main, ["figures", "render", "escape_film", "--from", "run", "--out", "again", "--format", "gif"]
+        main,
+        ["figures", "render", "escape_film", "--from", "run", "--out", "again", "--format", "gif"],
     )
     assert done.exit_code == 0, done.stderr
-    assert (desk / "again/escape_film.gif").read_bytes() == (desk / "run/figures/escape_film.gif").read_bytes()
+    assert (desk / "again/escape_film.gif").read_bytes() == (
+        desk / "run/figures/escape_film.gif"
+    ).read_bytes()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("key", "values"), [("lr", "0.05,0.5"), ("start", "1e-5,0.1"), ("fall", "0.2,2")])
+@pytest.mark.parametrize(
+    ("key", "values"), [("lr", "0.05,0.5"), ("start", "1e-5,0.1"), ("fall", "0.2,2")]
+)
 def test_a_sweep_is_one_study_a_value(desk: Path, key: str, values: str) -> None:
     line = [
         "--optimizer",
@@ -130,7 +145,9 @@ def test_a_sweep_is_one_study_a_value(desk: Path, key: str, values: str) -> None
     for study in found.studies:
         (runs,) = study.results.values()
         assert runs.median.value == runs.theory.median
-    assert found[0].results.keys() == ({"sgd:momentum=0.5"} if key == "lr" else {"sgd:lr=0.1,momentum=0.5"})
+    assert found[0].results.keys() == (
+        {"sgd:momentum=0.5"} if key == "lr" else {"sgd:lr=0.1,momentum=0.5"}
+    )
     assert (desk / "run/figures/escape_sweep.png").exists()
     assert run(*line, "--resume")[:2] == (0, out)
     code, shown, _ = run(*line[:-3], "--out", "other")

@@ -90,7 +90,12 @@ def test_precedence_is_command_line_then_variable_then_file_then_default(tmp_pat
     file.write_text("seed = 1\nlargest = 1\nsmallest = 1\n")
     env = {"LANDSCAPE_SEED": "2", "LANDSCAPE_LARGEST": "2"}
     options = told("m", "--config", str(file), "--seed", "3", env=env)["options"]
-    assert (options["seed"], options["largest"], options["smallest"], options["probes"]) == (3, 2, 1, 3)
+    assert (options["seed"], options["largest"], options["smallest"], options["probes"]) == (
+        3,
+        2,
+        1,
+        3,
+    )
 
 
 def test_a_file_may_use_tables_and_lists_and_name_the_model(tmp_path: Path) -> None:

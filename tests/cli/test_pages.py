@@ -17,7 +17,18 @@ KINDS = {
     "Study": ["escape", *WELL, "--optimizer", "sgd:lr=0.2", "--runs", "9"],
     "Sweep": ["escape", *WELL, "--optimizer", "sgd:lr=0.2", "--runs", "5", "--sweep", "lr=0.1,0.2"],
     "Surface": ["surface", *WELL, "--resolution", "5", "--at", "1,0"],
-    "Connection": ["surface", *WELL, "--at", "-1,0", "--connect", "1,0", "--train-steps", "5", "--resolution", "5"],
+    "Connection": [
+        "surface",
+        *WELL,
+        "--at",
+        "-1,0",
+        "--connect",
+        "1,0",
+        "--train-steps",
+        "5",
+        "--resolution",
+        "5",
+    ],
     "SaddleCounts": ["saddles", "count", "isotropic-waves", "--dims", "1:2", "--realisations", "5"],
 }
 
@@ -32,7 +43,9 @@ def numbers(result: object) -> list[str]:
         case ls.surfaces.Surface():
             return [f"{float(result.values.min()):.6g} to {float(result.values.max()):.6g}"]
         case ls.paths.Connection():
-            return [f"{result.barrier:.4g} along the curve, {result.straight_barrier:.4g} along the straight line"]
+            return [
+                f"{result.barrier:.4g} along the curve, {result.straight_barrier:.4g} along the straight line"
+            ]
         case ls.inventory.SaddleCounts():
             return [f"{sum(len(d.values) for d in result.dimensions)} stationary points"]
     raise AssertionError(result)
@@ -77,7 +90,10 @@ def test_a_page_holds_the_numbers_and_the_figures(
 @pytest.mark.usefixtures("undrawn")
 def test_what_users_name_is_escaped(here: Path, run: Run) -> None:
     Path("<b>&.py").write_text(Path("formulas.py").read_text())
-    assert run("surface", "<b>&.py:well", "--dim", "2", "--resolution", "3", "--out", "run").exit_code == 0
+    assert (
+        run("surface", "<b>&.py:well", "--dim", "2", "--resolution", "3", "--out", "run").exit_code
+        == 0
+    )
     html = page.build(ls.load("run"))
     assert "<b>" not in html
     assert "&lt;b&gt;&amp;" in html

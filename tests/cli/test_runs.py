@@ -37,7 +37,9 @@ def test_a_folder_is_named_after_the_model(model: str, name: str) -> None:
     assert runs.slug(model) == name
 
 
-def test_a_taken_default_folder_is_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_default_folder_is_numbered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for expected in ("runs/net", "runs/net-2", "runs/net-3"):
         target = runs.place(None, "net.py", force=False, resume=False)
@@ -74,7 +76,9 @@ def test_a_new_run_replaces_what_a_run_owns_and_nothing_else(tmp_path: Path) -> 
     assert (target / "notes.txt").read_text() == "mine"
 
 
-def test_an_exchange_that_fails_halfway_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exchange_that_fails_halfway_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "run"
     write(target, "old")
     rename = Path.rename
@@ -101,7 +105,9 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "x"
 
 
-def test_a_second_run_at_the_same_time_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_at_the_same_time_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     first = runs.place(None, "net.py", force=False, resume=False)
     with runs.writing(first) as folder:

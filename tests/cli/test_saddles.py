@@ -14,15 +14,17 @@ import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from landscape_cli import page, saddle_facts
+from landscape_cli import page
+from landscape_figures import svg
 
 import landscape as ls
+from landscape.inventory.words import LISTED
+from landscape.points.words import coordinates
 
 Run = Callable[..., Result]
 Snapshot = Callable[[Path], dict[str, bytes]]
@@ -68,7 +70,17 @@ def test_a_census_finds_the_three_points_and_says_so(here: Path, run: Run) -> No
 @pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_network_is_searched_along_its_training(run: Run) -> None:
-    arguments = ["saddles", "census", "digits-tiny", "--set", "steps=0", "--starts", "2", "--out", "run"]
+    arguments = [
+        "saddles",
+        "census",
+        "digits-tiny",
+        "--set",
+        "steps=0",
+        "--starts",
+        "2",
+        "--out",
+        "run",
+    ]
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     census = ls.load("run")
@@ -91,13 +103,27 @@ def test_a_census_as_json_is_the_result(here: Path, run: Run) -> None:
 
 
 def test_the_written_configuration_repeats_a_census(here: Path, run: Run) -> None:
-    first = run("saddles", "census", *WELL, "--starts", "60", "--seed", "7", "--set", "depth=2", "--out", "one")
+    first = run(
+        "saddles",
+        "census",
+        *WELL,
+        "--starts",
+        "60",
+        "--seed",
+        "7",
+        "--set",
+        "depth=2",
+        "--out",
+        "one",
+    )
     second = run("saddles", "census", "--config", "one/config.toml", "--out", "two")
     assert (first.exit_code, second.exit_code) == (0, 0)
     one, two = ls.load("one"), ls.load("two")
     assert [p.x.tolist() for p in one.points] == [p.x.tolist() for p in two.points]
     assert [p.hits for p in one.points] == [p.hits for p in two.points]
-    assert tomllib.loads(Path("one/config.toml").read_text()) == tomllib.loads(Path("two/config.toml").read_text())
+    assert tomllib.loads(Path("one/config.toml").read_text()) == tomllib.loads(
+        Path("two/config.toml").read_text()
+    )
     assert "landscape saddles census --config" in Path("one/config.toml").read_text()
     assert one.provenance.model_hash == two.provenance.model_hash
 
@@ -148,15 +174,30 @@ def test_what_an_interrupted_census_has_done_is_kept_and_gone_on_with(
     monkeypatch.setattr("landscape.inventory.census.KEEP", 0.0)
     (here / "stopping.py").write_text(STOPPING)
     (here / "stop").touch()
-    census = ["saddles", "census", "stopping.py:stopping", "--dim", "2", "--domain", "box:-3,3", "--out", "run"]
+    census = [
+        "saddles",
+        "census",
+        "stopping.py:stopping",
+        "--dim",
+        "2",
+        "--domain",
+        "box:-3,3",
+        "--out",
+        "run",
+    ]
     stopped = run(*census, "--starts", "6000")
     assert (stopped.exit_code, stopped.stdout) == (130, "")
-    assert flat(stopped.stderr) == "Error: interrupted; what was done is kept: go on with --resume --out run."
+    assert (
+        flat(stopped.stderr)
+        == "Error: interrupted; what was done is kept: go on with --resume --out run."
+    )
     kept = ls.load("run/.landscape-kept")
     assert (kept.starts, kept.counts) == (2000, {0: 4, 1: 4, 2: 1})
     (here / "stop").unlink()
     assert run(*census, "--starts", "6000").exit_code == 2
-    shutil.copytree("run", "enough")  # as many starts as are asked for: nothing is left to do but to store them
+    shutil.copytree(
+        "run", "enough"
+    )  # as many starts as are asked for: nothing is left to do but to store them
     assert run(*census[:-1], "enough", "--starts", "1000", "--resume").exit_code == 0
     assert ls.load("enough").starts == 2000
     other = run(*census, "--starts", "6000", "--resume", "--seed", "5")
@@ -170,9 +211,13 @@ def test_what_an_interrupted_census_has_done_is_kept_and_gone_on_with(
     assert not list(here.rglob(".landscape-*"))
 
 
-def test_resume_of_a_formula_that_has_changed_is_refused(here: Path, run: Run, snapshot: Snapshot) -> None:
+def test_resume_of_a_formula_that_has_changed_is_refused(
+    here: Path, run: Run, snapshot: Snapshot
+) -> None:
     run("saddles", "census", *WELL, "--out", "run", "--starts", "20")
-    Path("formulas.py").write_text(Path("formulas.py").read_text().replace("depth * (", "(1 + depth) * ("))
+    Path("formulas.py").write_text(
+        Path("formulas.py").read_text().replace("depth * (", "(1 + depth) * (")
+    )
     before = snapshot(here)
     result = run("saddles", "census", *WELL, "--out", "run", "--resume", "--starts", "40")
     assert result.exit_code == 2
@@ -181,7 +226,9 @@ def test_resume_of_a_formula_that_has_changed_is_refused(here: Path, run: Run, s
 
 
 def test_holes_in_the_domain_are_told_and_searched_around(here: Path, run: Run) -> None:
-    result = run("saddles", "census", "formulas.py:half", *WELL[1:], "--starts", "100", "--out", "run")
+    result = run(
+        "saddles", "census", "formulas.py:half", *WELL[1:], "--starts", "100", "--out", "run"
+    )
     assert result.exit_code == 0
     assert "NaN or infinite at" in flat(result.stdout)
     assert [(p.kind, close(p.x, 1.0, 0.0)) for p in ls.load("run").points] == [("minimum", True)]
@@ -195,13 +242,18 @@ def test_holes_in_the_domain_are_told_and_searched_around(here: Path, run: Run) 
         (["ground.py"], {"minimum": 2, "saddle": 1}),
         (["formulas.py:factory", "--set", "depth=4"], {"minimum": 2, "saddle": 1}),
         (["formulas.py:by_dim", "--dim", "2"], {"minimum": 1, "saddle": 2, "maximum": 1}),
-        (["formulas.py:waves", "--dim", "2", "--domain", "torus"], {"minimum": 1, "saddle": 2, "maximum": 1}),
+        (
+            ["formulas.py:waves", "--dim", "2", "--domain", "torus"],
+            {"minimum": 1, "saddle": 2, "maximum": 1},
+        ),
         (["himmelblau"], {"minimum": 4, "saddle": 4, "maximum": 1}),
         (["styblinski-tang", "--dim", "2"], {"minimum": 4, "saddle": 4, "maximum": 1}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_every_kind_of_landscape(here: Path, run: Run, landscape: list[str], kinds: dict[str, int]) -> None:
+def test_every_kind_of_landscape(
+    here: Path, run: Run, landscape: list[str], kinds: dict[str, int]
+) -> None:
     result = run("saddles", "census", *landscape, "--starts", "300", "--out", "run")
     assert result.exit_code == 0, result.stderr
     found = [p.kind for p in ls.load("run").points]
@@ -228,12 +280,18 @@ def test_a_search_tells_what_it_found_and_how_far_it_was(here: Path, run: Run) -
     ):
         assert words in text
     assert run("report", "run").exit_code == 0
-    run("saddles", "find", *WELL, "--start", "run", "--out", "on")  # a search may go on from a stored one
+    run(
+        "saddles", "find", *WELL, "--start", "run", "--out", "on"
+    )  # a search may go on from a stored one
     assert ls.load("on").found.start_value == report.found.value
 
 
-@pytest.mark.parametrize(("expected", "code"), [("saddle", 0), ("saddle:1", 0), ("saddle:2", 1), ("minimum", 1)])
-def test_what_is_expected_decides_the_exit_status(here: Path, run: Run, expected: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("expected", "code"), [("saddle", 0), ("saddle:1", 0), ("saddle:2", 1), ("minimum", 1)]
+)
+def test_what_is_expected_decides_the_exit_status(
+    here: Path, run: Run, expected: str, code: int
+) -> None:
     result = run("saddles", "find", *WELL, "--start", "0.1,0", "--expect", expected, "--out", "run")
     assert result.exit_code == code
     assert result.stderr.startswith(f"Expected {expected}, found saddle" if code else "")
@@ -241,10 +299,14 @@ def test_what_is_expected_decides_the_exit_status(here: Path, run: Run, expected
 
 
 def test_starts_from_files_and_at_random(here: Path, run: Run) -> None:
-    run("saddles", "find", *WELL, "--start", "start.npy", "--method", "saddle-free", "--out", "file")
+    run(
+        "saddles", "find", *WELL, "--start", "start.npy", "--method", "saddle-free", "--out", "file"
+    )
     assert close(ls.load("file").found.x, 1.0, 0.0)
     for out, seed in (("one", 3), ("two", 3), ("other", 4)):
-        assert run("saddles", "find", *WELL, "--random", "--seed", seed, "--out", out).exit_code == 0
+        assert (
+            run("saddles", "find", *WELL, "--random", "--seed", seed, "--out", out).exit_code == 0
+        )
     one, two, other = (ls.load(out).found for out in ("one", "two", "other"))
     assert (one.start_value, one.x.tolist()) == (two.start_value, two.x.tolist())
     assert one.start_value != other.start_value
@@ -252,7 +314,9 @@ def test_starts_from_files_and_at_random(here: Path, run: Run) -> None:
 
 def test_an_index_is_followed(here: Path, run: Run) -> None:
     for index, kind in ((0, "minimum"), (1, "saddle")):
-        run("saddles", "find", *WELL, "--start", "0.4,0.1", "--index", index, "--out", f"run{index}")
+        run(
+            "saddles", "find", *WELL, "--start", "0.4,0.1", "--index", index, "--out", f"run{index}"
+        )
         found = ls.load(f"run{index}").found
         assert (found.search, found.kind, found.index) == ("eigenvector-following", kind, index)
 
@@ -344,11 +408,23 @@ def slow(x):
 """
 
 
-def test_a_formula_that_raises_in_the_middle_is_one_line(here: Path, run: Run, snapshot: Snapshot) -> None:
+def test_a_formula_that_raises_in_the_middle_is_one_line(
+    here: Path, run: Run, snapshot: Snapshot
+) -> None:
     (here / "late.py").write_text(LATE)
     (here / "started").touch()
     before = snapshot(here)
-    result = run("saddles", "census", "late.py:late", *WELL[1:], "--starts", "5000", "--out", "runs/census", "--force")
+    result = run(
+        "saddles",
+        "census",
+        "late.py:late",
+        *WELL[1:],
+        "--starts",
+        "5000",
+        "--out",
+        "runs/census",
+        "--force",
+    )
     assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1
     assert "late.py" in result.stderr
@@ -360,7 +436,9 @@ def test_a_formula_that_raises_in_the_middle_is_one_line(here: Path, run: Run, s
 @pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True], ids=["fresh", "forced"])
 @pytest.mark.parametrize("when", ["early", "slow"], ids=["loading", "searching"])
-def test_ctrl_c_is_one_line_and_damages_nothing(here: Path, snapshot: Snapshot, when: str, force: bool) -> None:
+def test_ctrl_c_is_one_line_and_damages_nothing(
+    here: Path, snapshot: Snapshot, when: str, force: bool
+) -> None:
     (here / "late.py").write_text(LATE)
     before = snapshot(here)
     command = [
@@ -376,7 +454,9 @@ def test_ctrl_c_is_one_line_and_damages_nothing(here: Path, snapshot: Snapshot, 
         env=dict(os.environ),
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not (here / "started").exists() and time.monotonic() < deadline and process.poll() is None:
+    while (
+        not (here / "started").exists() and time.monotonic() < deadline and process.poll() is None
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
@@ -395,17 +475,25 @@ def test_help_is_there_without_torch(command: str) -> None:
         "import sys\nfrom landscape_cli.main import main\ntry:\n    main(['saddles', sys.argv[1], '--help'])\n"
         "except SystemExit as stop:\n    assert stop.code == 0\nassert not {'torch', 'landscape'} & set(sys.modules)\n"
     )
-    result = subprocess.run([sys.executable, "-c", script, command], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", script, command], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    from landscape_cli.saddles import METHODS, saddles
+    from landscape_cli.commands.saddles import METHODS, saddles
 
-    for command, function in (("census", ls.census), ("path", ls.minimum_energy_path), ("find", ls.find_stationary)):
+    for command, function in (
+        ("census", ls.census),
+        ("path", ls.minimum_energy_path),
+        ("find", ls.find_stationary),
+    ):
         library = inspect.signature(function).parameters
         options = {
-            p.name: p.default for p in saddles.commands[command].params if isinstance(p.default, int | float | str)
+            p.name: p.default
+            for p in saddles.commands[command].params
+            if isinstance(p.default, int | float | str)
         }
         shared = set(options) & set(library) - {"device"}  # auto on the command line
         assert "seed" in shared
@@ -421,7 +509,12 @@ def test_report_shows_a_stored_census(here: Path, run: Run) -> None:
     assert run("report", "runs/census").exit_code == 0
     html = Path("runs/census/report.html").read_text()
     census = ls.load("runs/census")
-    for text in ("index 0: 2 minima", "as it must be", census.provenance.model_hash, "saddles census --config"):
+    for text in (
+        "index 0: 2 minima",
+        "as it must be",
+        census.provenance.model_hash,
+        "saddles census --config",
+    ):
         assert text in html
     assert html.count("<td>saddle</td>") == 1
     assert "<script" not in html
@@ -430,26 +523,35 @@ def test_report_shows_a_stored_census(here: Path, run: Run) -> None:
 def test_a_census_that_python_has_saved_is_reported_and_used_too(here: Path, run: Run) -> None:
     from dataclasses import replace
 
-    replace(ls.load("runs/census"), provenance=None).save("plain")
+    replace(ls.load("runs/census"), provenance=ls.results.Provenance()).save("plain")
     assert run("report", "plain").exit_code == 0
     html = Path("plain/report.html").read_text()
     assert "index 0: 2 minima" in html
     assert "<td>machine</td>" not in html
-    assert run("saddles", "path", *WELL, "--census", "plain", "--from", "0", "--to", "2").exit_code == 2
+    assert (
+        run("saddles", "path", *WELL, "--census", "plain", "--from", "0", "--to", "2").exit_code
+        == 2
+    )
 
 
 def test_a_census_that_cannot_be_whole_says_what_to_do(here: Path) -> None:
     from dataclasses import replace
 
-    census = replace(ls.load("runs/census"), euler=2, failures={"left the domain": 40, "gave up": 0}, families=[1])
-    lines = {fact.label: fact.lines for fact in saddle_facts.of(census, "there")}
+    census = replace(
+        ls.load("runs/census"),
+        euler=2,
+        failures={"left the domain": 40, "gave up": 0},
+        families=[1],
+    )
+    said = census.words("there")
+    lines = {label: fact.lines for label, fact in said.facts.items()}
     assert lines["Euler sum"] == ("2, and it must be 1: it grows outwards",)
     assert lines["failures"] == ("40 searches (80 %): left the domain",)
     assert "--out there --resume --starts 500" in lines["next"][0]
     assert any("another --domain" in line for line in lines["next"])
-    assert saddle_facts.rows(census)[1][1] == "minimum, a family"
-    unknown = replace(census, euler_expected=None, provenance=None)
-    lines = {fact.label: fact.lines for fact in saddle_facts.of(unknown)}
+    assert said.tables[0].rows[1][1] == "minimum, a family"
+    unknown = replace(census, euler_expected=None, provenance=ls.results.Provenance())
+    lines = {label: fact.lines for label, fact in unknown.words().facts.items()}
     assert lines["Euler sum"] == ("2; what it must be is not known: it grows outwards",)
 
 
@@ -458,9 +560,9 @@ def test_a_long_census_is_cut_and_says_so(here: Path) -> None:
 
     census = ls.load("runs/census")
     long = replace(census, points=census.points * 10)
-    assert len(saddle_facts.rows(long)) == saddle_facts.LISTED
-    (points,) = (fact.lines for fact in saddle_facts.of(long) if fact.label == "points")
-    assert points == (
+    said = long.words()
+    assert len(said.tables[0].rows) == LISTED
+    assert said.facts["points"].lines == (
         "30 distinct ones; the first 20 are listed, all are in result.json",
         "index 0: 20 minima",
         "index 1: 10 saddles",
@@ -469,22 +571,28 @@ def test_a_long_census_is_cut_and_says_so(here: Path) -> None:
 
 def test_a_page_of_what_is_no_run_is_refused() -> None:
     with pytest.raises(Exception, match="a page shows"):
-        page.build(SimpleNamespace(provenance=None))
+        page.build(ls.Estimate(1.0, 0.1, 0.8, 1.2))
 
 
 def test_coordinates_read_back(here: Path) -> None:
     x = torch.tensor([-0.0, 1.23456, -2e-7], dtype=torch.float64)
-    text = saddle_facts.coordinates(x, 4)
+    text = coordinates(x, 4)
     assert text == "0, 1.235, -2e-07"
     assert np.allclose([float(part) for part in text.split(",")], x, rtol=1e-3)
-    assert saddle_facts.coordinates(torch.ones(1_000), 2) == "1, 1, … (998 more)"
+    assert coordinates(torch.ones(1_000), 2) == "1, 1, … (998 more)"
 
 
 def test_shades_under_contours_follow_the_readers_theme() -> None:
-    svg = '<svg ><path style="fill: {}; stroke: #123456"/></svg>'
-    for paper, share in (("#a9c3d8", "0%"), ("#fbfcfd", "100%"), ("#d2dfeb", "50%")):  # low, high, half way between
-        shown = page._inline(svg.format(paper), "contours", "what it shows")
+    def themed(colour: str) -> str:
+        return svg.themed(f'<path style="fill: {colour}; stroke: #123456"/>')
+
+    for paper, share in (
+        ("#a9c3d8", "0%"),
+        ("#fbfcfd", "100%"),
+        ("#d2dfeb", "50%"),
+    ):  # low, high, half way between
+        shown = themed(paper)
         assert f"fill: color-mix(in srgb, var(--low), var(--high) {share})" in shown
         assert "stroke: #123456" in shown
     for other in ("#009e73", "#ffffff", "#d2d2ea"):
-        assert f"fill: {other}" in page._inline(svg.format(other), "contours", "what it shows")
+        assert f"fill: {other}" in themed(other)

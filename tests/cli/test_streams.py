@@ -16,12 +16,20 @@ Snapshot = Callable[[Path], dict[str, bytes]]
 
 
 def landscape(*arguments: str, **settings: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False, **settings)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False, **settings
+    )  # type: ignore[call-overload,no-any-return]
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["analyze", "--help"], ["spectrum", "--help"], ["figures", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["analyze", "--help"],
+        ["spectrum", "--help"],
+        ["figures", "--help"],
+    ],
     ids=" ".join,
 )
 def test_help_does_not_import_torch(arguments: list[str]) -> None:
@@ -31,19 +39,32 @@ def test_help_does_not_import_torch(arguments: list[str]) -> None:
         "assert not heavy, heavy\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
 
 
 def test_completion_does_not_import_torch() -> None:
-    env = os.environ | {"_LANDSCAPE_COMPLETE": "bash_complete", "COMP_WORDS": "landscape ana", "COMP_CWORD": "1"}
+    env = os.environ | {
+        "_LANDSCAPE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "landscape ana",
+        "COMP_CWORD": "1",
+    }
     script = (
         "import sys\nfrom landscape_cli.main import main\ntry:\n    main(prog_name='landscape')\n"
         "finally:\n    assert 'torch' not in sys.modules\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, env=env
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=env,
     )
     assert "analyze" in result.stdout, result.stderr
 
@@ -58,12 +79,17 @@ def test_help_is_instant() -> None:
     bare = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import click"], check=True)
     bare = time.perf_counter() - bare
-    assert min(times) < 0.3 + bare  # 0.1 s on an idle machine; a loaded one slows the bare import too
+    assert (
+        min(times) < 0.3 + bare
+    )  # 0.1 s on an idle machine; a loaded one slows the bare import too
 
 
 @pytest.mark.slow
 def test_a_mistake_is_one_line_on_stderr_in_a_real_process(here: Path) -> None:
-    for arguments, code in [(["analyze", "syntax.py"], 3), (["analyze", "net.py", "--tol", "x"], 2)]:
+    for arguments, code in [
+        (["analyze", "syntax.py"], 3),
+        (["analyze", "net.py", "--tol", "x"], 2),
+    ]:
         result = landscape(*arguments)
         assert result.returncode == code
         assert result.stdout == ""
@@ -79,7 +105,9 @@ def test_json_is_all_of_stdout_and_stderr_is_silent_in_a_pipe(here: Path) -> Non
 
 @pytest.mark.slow
 def test_a_terminal_without_unicode_gets_a_table_all_the_same(here: Path) -> None:
-    result = landscape("spectrum", "net.py", env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    result = landscape(
+        "spectrum", "net.py", env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    )
     assert result.returncode == 0, result.stderr
     assert "largest" in result.stdout
 
@@ -106,15 +134,22 @@ def problem():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True], ids=["fresh", "forced"])
-def test_ctrl_c_is_one_line_and_damages_nothing(here: Path, snapshot: Snapshot, force: bool) -> None:
+def test_ctrl_c_is_one_line_and_damages_nothing(
+    here: Path, snapshot: Snapshot, force: bool
+) -> None:
     (here / "slow.py").write_text(SLOW)
     before = snapshot(here)
     out = ["--out", "runs/earlier", "--force"] if force else []
     process = subprocess.Popen(
-        [*COMMAND, "analyze", "slow.py", *out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "analyze", "slow.py", *out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 60
-    while not (here / "started").exists() and time.monotonic() < deadline and process.poll() is None:
+    while (
+        not (here / "started").exists() and time.monotonic() < deadline and process.poll() is None
+    ):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)

@@ -16,7 +16,17 @@ from landscape import loading
 @pytest.mark.slow
 @pytest.mark.parametrize("directions", ["random", "eigen"])
 def test_the_run_holds_the_losses_and_the_figure(directions: str, tmp_path: Path) -> None:
-    line = ["surface", "digits-tiny", "--directions", directions, "--resolution", "3", "--span", "0.5", "--json"]
+    line = [
+        "surface",
+        "digits-tiny",
+        "--directions",
+        directions,
+        "--resolution",
+        "3",
+        "--span",
+        "0.5",
+        "--json",
+    ]
     done = CliRunner().invoke(main, [*line, "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     assert len(json.loads(done.stdout)["steps"]) == 3
@@ -30,7 +40,9 @@ def test_the_run_holds_the_losses_and_the_figure(directions: str, tmp_path: Path
     assert json.loads(again.stdout) == json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("wrong", [["--span", "-1"], ["--resolution", "1"], ["--directions", "polar"]])
+@pytest.mark.parametrize(
+    "wrong", [["--span", "-1"], ["--resolution", "1"], ["--directions", "polar"]]
+)
 def test_a_wrong_option_is_named(wrong: list[str]) -> None:
     done = CliRunner().invoke(main, ["surface", "digits-tiny", *wrong])
     assert done.exit_code == 2
@@ -64,7 +76,9 @@ def run(*line: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.slow
-def test_an_interrupted_surface_is_finished_by_resume(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_surface_is_finished_by_resume(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from landscape.landscapes import metrics as cells
 
     monkeypatch.setattr(cells, "BUDGET", 10 * 16)  # ten points at once
@@ -83,8 +97,15 @@ def test_an_interrupted_surface_is_finished_by_resume(desk: Path, monkeypatch: p
     assert stored.reused == 30
     u, v = stored.directions
     torch.testing.assert_close(stored.values[0, 8], (-u + v).square().sum())
-    assert sorted(p.name for p in (desk / "run").iterdir()) == ["arrays", "config.toml", "figures", "result.json"]
-    code, _, err = run("own.py:bowl", "--dim", "2", "--resolution", "17", "--out", "run", "--resume")
+    assert sorted(p.name for p in (desk / "run").iterdir()) == [
+        "arrays",
+        "config.toml",
+        "figures",
+        "result.json",
+    ]
+    code, _, err = run(
+        "own.py:bowl", "--dim", "2", "--resolution", "17", "--out", "run", "--resume"
+    )
     assert code == 0, err
     assert ls.load(desk / "run").reused == 81
 
@@ -111,7 +132,15 @@ def test_lines_trajectories_metrics_and_curves_of_a_network(desk: Path) -> None:
         torch.save(f.model.state_dict(), desk / "walk" / f"step-{step}.pt")
     common = ["digits-tiny", "--set", "steps=30", "--at", "walk/step-10.pt", "--resolution", "3"]
     code, out, err = run(
-        *common, "--toward", "walk/step-1.pt", "--span", "0,1", "--metric", "accuracy", "--out", "line"
+        *common,
+        "--toward",
+        "walk/step-1.pt",
+        "--span",
+        "0,1",
+        "--metric",
+        "accuracy",
+        "--out",
+        "line",
     )
     assert code == 0, err
     line = ls.load(desk / "line")
@@ -119,19 +148,37 @@ def test_lines_trajectories_metrics_and_curves_of_a_network(desk: Path) -> None:
     torch.testing.assert_close(line.values, truth)
     assert "accuracy" in out
     code, out, err = run(
-        *common, "--directions", "pca", "--trajectory", "run=walk", "--check", "--dimensions", "1", "--out", "pca"
+        *common,
+        "--directions",
+        "pca",
+        "--trajectory",
+        "run=walk",
+        "--check",
+        "--dimensions",
+        "1",
+        "--out",
+        "pca",
     )
     assert code == 0, err
     pca = ls.load(desk / "pca")
-    assert float(pca.steps[-1]) == pytest.approx(1.15 * 0.9 * float(other.norm()))  # a little beyond the farthest point
+    assert float(pca.steps[-1]) == pytest.approx(
+        1.15 * 0.9 * float(other.norm())
+    )  # a little beyond the farthest point
     walk = pca.walks["run"]
-    torch.testing.assert_close(walk.values, torch.stack([f.value(x + other / s) for s in (1, 2, 10)]))
+    torch.testing.assert_close(
+        walk.values, torch.stack([f.value(x + other / s) for s in (1, 2, 10)])
+    )
     assert "squared Frobenius norm" in " ".join(out.split())
-    code, out, err = run(*common, "--connect", "walk/step-1.pt", "--train-steps", "3", "--out", "curve")
+    code, out, err = run(
+        *common, "--connect", "walk/step-1.pt", "--train-steps", "3", "--out", "curve"
+    )
     assert code == 0, err
     made = ls.load(desk / "curve")
     torch.testing.assert_close(made.curve.values[-1], f.value(x + other))
-    assert {p.name for p in (desk / "curve" / "figures").iterdir()} >= {"connection.png", "surface.png"}
+    assert {p.name for p in (desk / "curve" / "figures").iterdir()} >= {
+        "connection.png",
+        "surface.png",
+    }
 
 
 @pytest.mark.slow

@@ -20,7 +20,9 @@ def report() -> Any:
         model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)).double()
         x = torch.randn(40, 2, dtype=torch.float64)
     y = (x[:, 0] * x[:, 1] > 0).long()
-    f = ls.ModelLandscape(model, nn.functional.cross_entropy, [(x[:25], y[:25]), (x[25:], y[25:])], name="xor")
+    f = ls.ModelLandscape(
+        model, nn.functional.cross_entropy, [(x[:25], y[:25]), (x[25:], y[25:])], name="xor"
+    )
     return ls.analyze(f, largest=6, smallest=5, probes=3, steps=15)
 
 
@@ -38,7 +40,9 @@ def counted() -> Any:
     """A census of Himmelblau's function with its picture and its tree."""
     f, census = censuses.himmelblau_census()
     return dataclasses.replace(
-        census, picture=ls.inventory.picture(f, census, 41), tree=ls.paths.disconnectivity(f, census)
+        census,
+        picture=ls.inventory.picture(f, census, 41),
+        tree=ls.paths.disconnectivity(f, census),
     )
 
 
@@ -64,7 +68,9 @@ def widths() -> Any:
     def net(width: int) -> ls.ModelLandscape:
         with torch.random.fork_rng():
             model = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1)).double()
-        return ls.ModelLandscape(model, nn.functional.mse_loss, [(x, torch.sin(2 * x))], l2={"*": 0.003})
+        return ls.ModelLandscape(
+            model, nn.functional.mse_loss, [(x, torch.sin(2 * x))], l2={"*": 0.003}
+        )
 
     return ls.inventory.index_by_width(net, [2, 3], runs=6, points=5, steps=100)
 
@@ -77,28 +83,45 @@ def network() -> Any:
         x = torch.randn(30, 3, dtype=torch.float64)
         model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2, bias=False)).double()
     y = (x[:, 0] * x[:, 1] > 0).long()
-    f = ls.ModelLandscape(model, nn.functional.cross_entropy, [(x[:20], y[:20]), (x[20:], y[20:])], l2={"*": 0.02})
-    return ls.inventory.critical_points(f, ls.inventory.training_paths(f, runs=6, points=5, steps=100, seed=1), seed=0)
+    f = ls.ModelLandscape(
+        model, nn.functional.cross_entropy, [(x[:20], y[:20]), (x[20:], y[20:])], l2={"*": 0.02}
+    )
+    return ls.inventory.critical_points(
+        f, ls.inventory.training_paths(f, runs=6, points=5, steps=100, seed=1), seed=0
+    )
 
 
 @pytest.fixture(scope="session")
 def plane() -> Any:
     """A formula that is not finite on one side of the plane."""
-    f = ls.FunctionLandscape(lambda x: x[..., 0].square() - (1.4 + x[..., 1]).log() + 0.1 * x[..., 2], 3, name="slope")
+    f = ls.FunctionLandscape(
+        lambda x: x[..., 0].square() - (1.4 + x[..., 1]).log() + 0.1 * x[..., 2], 3, name="slope"
+    )
     u, v, w = torch.eye(3, dtype=torch.float64)
     path = torch.stack([0.8 * u - 0.6 * v, 0.5 * u + 0.2 * v + 0.1 * w, 0 * u])
     beside = {"third": lambda x: x[..., 2] + x[..., 0], "slope": "gradient-norm"}
     return ls.surface(
-        f, 0 * u, (u, v), span=2.0, resolution=21, trajectory={"one": path, "two": -path}, metrics=beside, spectra=1
+        f,
+        0 * u,
+        (u, v),
+        span=2.0,
+        resolution=21,
+        trajectory={"one": path, "two": -path},
+        metrics=beside,
+        spectra=1,
     )
 
 
 @pytest.fixture(scope="session")
 def line() -> Any:
     """The same along one direction, beyond where it is finite."""
-    f = ls.FunctionLandscape(lambda x: x[..., 0].square() - (1.4 + x[..., 1]).log(), 2, name="slope")
+    f = ls.FunctionLandscape(
+        lambda x: x[..., 0].square() - (1.4 + x[..., 1]).log(), 2, name="slope"
+    )
     v = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    return ls.surface(f, 0 * v, v, span=(-2.0, 1.0), resolution=21, metrics={"slope": "gradient-norm"})
+    return ls.surface(
+        f, 0 * v, v, span=(-2.0, 1.0), resolution=21, metrics={"slope": "gradient-norm"}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +146,9 @@ def drawn(request: pytest.FixtureRequest) -> Any:
         if name == "index_width":
             return request.getfixturevalue("widths")
         if name.startswith("escape_") or name in ("schedule", "edge", "comparison"):
-            kind = {"escape_sweep": "swept", "edge": "edged", "comparison": "compared"}.get(name, "left")
+            kind = {"escape_sweep": "swept", "edge": "edged", "comparison": "compared"}.get(
+                name, "left"
+            )
             return request.getfixturevalue(kind)
         if name.startswith("run_") or name == "probes":
             return request.getfixturevalue("diverged" if broken else "diagnosed")
@@ -131,7 +156,15 @@ def drawn(request: pytest.FixtureRequest) -> Any:
             return request.getfixturevalue("plane")
         if name in ("line", "connection"):
             return request.getfixturevalue("line" if name == "line" else "joined")
-        which = "counted" if name in census else "path" if name == "path_profile" else "broken" if broken else "report"
+        which = (
+            "counted"
+            if name in census
+            else "path"
+            if name == "path_profile"
+            else "broken"
+            if broken
+            else "report"
+        )
         return request.getfixturevalue(which)
 
     return of
@@ -142,24 +175,34 @@ def diagnosed() -> Any:
     """A run of a small net with ReLUs and sigmoids, diagnosed, with remedies tried."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 1)).double()
+        model = nn.Sequential(
+            nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 1)
+        ).double()
         x = torch.randn(24, 3, dtype=torch.float64)
     y = x[:, :1].sin()
-    f = ls.ModelLandscape(model, nn.functional.mse_loss, [(x[:12], y[:12]), (x[12:], y[12:])], name="small")
+    f = ls.ModelLandscape(
+        model, nn.functional.mse_loss, [(x[:12], y[:12]), (x[12:], y[12:])], name="small"
+    )
     run = ls.training.continuation(f, "adam:lr=0.05", steps=30, every=3)
     found = ls.diagnose(run.trace, f=run.f, optimizer=run.optimizer, steps=5, seeds=3)
-    return ls.training.DiagnosisReport(f.dim, "as written", found, run.trace, 1.0, provenance=run.trace.provenance)
+    return ls.training.DiagnosisReport(
+        f.dim, "as written", found, run.trace, 1.0, provenance=run.trace.provenance
+    )
 
 
 @pytest.fixture(scope="session")
 def diverged(diagnosed: Any) -> Any:
     """The same with records that are not finite at the end, and a remedy that diverged."""
     trace, trials = diagnosed.trace, diagnosed.diagnosis.trials
-    holed = {k: getattr(trace, k).clone() for k in ("loss", "gradient_norm", "largest", "layer_gradient")}
+    holed = {
+        k: getattr(trace, k).clone() for k in ("loss", "gradient_norm", "largest", "layer_gradient")
+    }
     for values in holed.values():
         values[-2:] = float("nan")
     first = dataclasses.replace(
-        trials.probes[-1], against_control=ls.Estimate(*[float("inf")] * 2, float("-inf"), float("inf")), diverged=3
+        trials.probes[-1],
+        against_control=ls.Estimate(*[float("inf")] * 2, float("-inf"), float("inf")),
+        diverged=3,
     )
     told = dataclasses.replace(
         diagnosed.diagnosis, trials=dataclasses.replace(trials, probes=[*trials.probes[:-1], first])
@@ -170,17 +213,23 @@ def diverged(diagnosed: Any) -> Any:
 @pytest.fixture(scope="session")
 def left() -> Any:
     """Three optimisers leaving a saddle, one too slow; two runs of each recorded, with a schedule."""
-    f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 1] ** 4, 2, name="two wells")
+    f = ls.FunctionLandscape(
+        lambda x: x[..., 0] ** 2 - x[..., 1] ** 2 + x[..., 1] ** 4, 2, name="two wells"
+    )
     lines = ["sgd:lr=0.1", "adam:lr=0.02", "sgd:lr=0.001"]
     at = torch.zeros(2, dtype=torch.float64)
-    return ls.escape(f, at, lines, 12, 150, 1e-2, ls.LeavesBall(0.6), schedule="StepLR:step_size=50", record=2)
+    return ls.escape(
+        f, at, lines, 12, 150, 1e-2, ls.LeavesBall(0.6), schedule="StepLR:step_size=50", record=2
+    )
 
 
 @pytest.fixture(scope="session")
 def swept() -> Any:
     """Two learning rates, the smaller too slow."""
     f = ls.zoo.load("strict-saddle", dim=2)
-    return ls.optimizers.sweep(f, torch.zeros(2).double(), ["sgd:lr=0.1"], "lr", [1e-4, 0.1, 1.0], runs=9, steps=200)
+    return ls.optimizers.sweep(
+        f, torch.zeros(2).double(), ["sgd:lr=0.1"], "lr", [1e-4, 0.1, 1.0], runs=9, steps=200
+    )
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,9 @@ def measured(ax: Axes) -> tuple[Any, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("figure", "share"), [(saddle_share, "saddles"), (minimum_chance, "minima")])
+@pytest.mark.parametrize(
+    ("figure", "share"), [(saddle_share, "saddles"), (minimum_chance, "minima")]
+)
 def test_shares_with_their_intervals_and_the_theory(glasses: Any, figure: Any, share: str) -> None:
     (ax,) = figure.draw(glasses).axes
     places, ends = measured(ax)
@@ -43,7 +45,9 @@ def test_shares_with_their_intervals_and_the_theory(glasses: Any, figure: Any, s
     for theory in glasses.lines:
         np.testing.assert_array_equal(lines[theory.name].get_ydata(), getattr(theory, share))
     expected = lines["expected of this family"].get_ydata()
-    np.testing.assert_allclose(expected, [getattr(d, f"expected_{share}") for d in glasses.dimensions])
+    np.testing.assert_allclose(
+        expected, [getattr(d, f"expected_{share}") for d in glasses.dimensions]
+    )
     assert f"{found[-1].value:.3g}" in figure.caption(glasses)
 
 
@@ -66,7 +70,11 @@ def test_every_index_of_every_dimension_has_its_bar(glasses: Any) -> None:
         assert [patch.get_height() for patch in ax.patches] == [m.value for m in d.means]
         _, ends = measured(ax)
         np.testing.assert_allclose(ends, [(m.value - m.error, m.value + m.error) for m in d.means])
-        (line,) = [line for line in ax.lines if line.get_marker() == "_" and len(line.get_ydata()) == len(d.means)][-1:]
+        (line,) = [
+            line
+            for line in ax.lines
+            if line.get_marker() == "_" and len(line.get_ydata()) == len(d.means)
+        ][-1:]
         np.testing.assert_array_equal(line.get_ydata(), d.expected.counts)
     assert f"{glasses[4].total.value:.4g} in dim 4" in index_counts.caption(glasses)
 
@@ -75,7 +83,9 @@ def test_index_against_energy(glasses: Any) -> None:
     (ax,) = index_energy.draw(glasses).axes
     places, ends = measured(ax)
     law = glasses.energy
-    np.testing.assert_allclose(places, [(w, s.value) for w, s in zip(law.levels, law.shares, strict=True)])
+    np.testing.assert_allclose(
+        places, [(w, s.value) for w, s in zip(law.levels, law.shares, strict=True)]
+    )
     np.testing.assert_allclose(ends, [(s.value - s.error, s.value + s.error) for s in law.shares])
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), law.limit)
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), law.finite)
@@ -85,7 +95,9 @@ def test_complexity_with_its_thresholds(glasses: Any) -> None:
     many, few = complexity.draw(glasses).axes
     found = glasses.complexity
     for k, limit in enumerate(found.limit):
-        np.testing.assert_array_equal(many.lines[k].get_xydata(), np.column_stack([found.energies, limit]))
+        np.testing.assert_array_equal(
+            many.lines[k].get_xydata(), np.column_stack([found.energies, limit])
+        )
         np.testing.assert_array_equal(few.lines[k].get_ydata(), found.measured[k])
     at = {float(line.get_xdata()[0]) for line in many.lines if line.get_linestyle() == ":"}
     assert at == {-found.thresholds.e_inf, *(-e for e in found.thresholds.e_index[:3])}
@@ -98,7 +110,9 @@ def test_index_by_width(widths: Any) -> None:
     axes = index_width.draw(widths).axes
     for ax, net in zip(axes, widths.networks, strict=True):
         (marks,) = ax.collections
-        np.testing.assert_allclose(marks.get_offsets(), np.column_stack([net.losses, net.fractions]))
+        np.testing.assert_allclose(
+            marks.get_offsets(), np.column_stack([net.losses, net.fractions])
+        )
         assert ax.get_title(loc="left") == f"width {net.width}, n = {net.dim}"
         assert [line.get_color() for line in ax.lines] == [style.PREDICTED] * bool(net.law.losses)
     assert "correlation" in index_width.caption(widths)

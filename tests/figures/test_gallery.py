@@ -48,7 +48,9 @@ def test_numbers_agree_and_the_same_result_gives_the_same_bytes(name: str, cache
     stored = ls.load(cache / f"{name}-{gallery.fingerprint(name)}")
     for format in style.FORMATS:
         one, two = (
-            style.render(DRAWN[name](e), format, title=name, alt=caption(e), provenance=e.provenance)
+            style.render(
+                DRAWN[name](e), format, title=name, alt=caption(e), provenance=e.provenance
+            )
             for e in (exhibit, stored)
         )
         assert one == two
@@ -57,7 +59,9 @@ def test_numbers_agree_and_the_same_result_gives_the_same_bytes(name: str, cache
 
 
 @pytest.mark.slow
-def test_an_exhibit_is_computed_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exhibit_is_computed_once(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
     real = gallery.compute
 
@@ -79,16 +83,33 @@ def test_an_exhibit_is_computed_once(cache: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_an_exhibit_of_an_earlier_library_says_so(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exhibit_of_an_earlier_library_says_so(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = gallery.recall("monkey-saddle", cache)
     assert now.library == gallery.library()
-    line = ["figures", "render", "monkey-saddle", "--cache", str(cache), "--out", str(tmp_path), "--format", "svg"]
+    line = [
+        "figures",
+        "render",
+        "monkey-saddle",
+        "--cache",
+        str(cache),
+        "--out",
+        str(tmp_path),
+        "--format",
+        "svg",
+    ]
     assert "earlier" not in CliRunner().invoke(main, line).stderr
     monkeypatch.setattr(gallery, "library", lambda: "of later")
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 0
-    assert "Note: computed by an earlier state of this library, --afresh computes again: monkey-saddle." in done.stderr
-    assert json.loads(CliRunner().invoke(main, [*line, "--json"]).stdout)[0]["library"] == now.library
+    assert (
+        "Note: computed by an earlier state of this library, --afresh computes again: monkey-saddle."
+        in done.stderr
+    )
+    assert (
+        json.loads(CliRunner().invoke(main, [*line, "--json"]).stdout)[0]["library"] == now.library
+    )
 
 
 @pytest.mark.slow
@@ -125,7 +146,9 @@ def test_races_take_the_steps_of_the_tables(cache: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_race_is_drawn_beside_its_film(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_race_is_drawn_beside_its_film(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(races, "FRAMES", 12)
     line = ["figures", "render", "plateau-race", "--cache", str(cache), "--out", str(tmp_path)]
     assert CliRunner().invoke(main, line).exit_code == 0
@@ -137,14 +160,21 @@ def test_a_race_is_drawn_beside_its_film(cache: Path, tmp_path: Path, monkeypatc
         assert picture.n_frames > 8  # type: ignore[attr-defined]
         assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
     axes = DRAWN["plateau-race"](exhibit).axes
-    ends = [line.get_xydata()[-1] for line in axes[0].lines if line.get_marker() in ("o", "s", "D", "^", "v")]
+    ends = [
+        line.get_xydata()[-1]
+        for line in axes[0].lines
+        if line.get_marker() in ("o", "s", "D", "^", "v")
+    ]
     np.testing.assert_allclose(ends, [path[-1] for path in exhibit.data["paths"].values()])
 
 
 def _film(size: tuple[int, int] = (31, 20)) -> film.Film:
     """Three frames of one colour each, of an odd width."""
     return film.Film(
-        tuple(Image.new("RGB", size, c) for c in ("#0072b2", "#d55e00", "#009e73")), 0.2, 0.8, ("#0072b2", "#d55e00")
+        tuple(Image.new("RGB", size, c) for c in ("#0072b2", "#d55e00", "#009e73")),
+        0.2,
+        0.8,
+        ("#0072b2", "#d55e00"),
     )
 
 
@@ -173,11 +203,21 @@ def test_an_mp4_lasts_as_long_and_is_the_same_again(tmp_path: Path) -> None:
     assert np.abs(first[10, 10].astype(int) - [0, 0x72, 0xB2]).max() < 8  # H.264 is lossy
 
 
-def test_an_mp4_without_its_extra_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mp4_without_its_extra_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(NothingToDraw, match=r"torch-landscape\[mp4\]"):
         film.mp4(_film())
-    line = ["figures", "render", "saddle-race", "--format", "mp4", "--cache", str(tmp_path / "cache")]
+    line = [
+        "figures",
+        "render",
+        "saddle-race",
+        "--format",
+        "mp4",
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 2
     assert "torch-landscape[mp4]" in done.stderr
@@ -208,14 +248,31 @@ def test_a_number_that_differs_says_so() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_draws_and_tells_the_numbers(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_draws_and_tells_the_numbers(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gallery, "ENTRIES", {name: gallery.ENTRIES[name] for name in QUICK})
-    line = ["figures", "render", "all", "--cache", str(cache), "--out", str(tmp_path), "--format", "svg", "--jobs", "1"]
+    line = [
+        "figures",
+        "render",
+        "all",
+        "--cache",
+        str(cache),
+        "--out",
+        str(tmp_path),
+        "--format",
+        "svg",
+        "--jobs",
+        "1",
+    ]
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 0, done.output
     assert "turns of the gradient" in " ".join(done.stdout.split())
     assert "DIFFERS" not in done.stdout
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", *(f"{name}.svg" for name in QUICK)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "manifest.json",
+        *(f"{name}.svg" for name in QUICK),
+    ]
     rows = json.loads((tmp_path / "manifest.json").read_text())
     assert [row["name"] for row in rows] == list(QUICK)
     assert rows[0]["numbers"][0]["published"] == "\u22122"
@@ -259,7 +316,11 @@ def test_the_committed_gallery_is_whole() -> None:
     assert sum(bool(row["numbers"]) for row in rows) >= 12
     for row in rows:
         entry = gallery.entry(row["name"])
-        assert (row["title"], row["reproduces"], row["setting"]) == (entry.title, entry.reproduces, entry.setting)
+        assert (row["title"], row["reproduces"], row["setting"]) == (
+            entry.title,
+            entry.reproduces,
+            entry.setting,
+        )
         for number in row["numbers"]:
             assert number["published"]
             assert number["source"]
@@ -268,7 +329,10 @@ def test_the_committed_gallery_is_whole() -> None:
 @pytest.mark.slow
 def test_walks_move_and_surfaces_turn(plane: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motion, "FRAMES", 5)
-    for name, least in (("surface", 2), ("surface_3d", 5)):  # a walk of three points stands still in some frames
+    for name, least in (
+        ("surface", 2),
+        ("surface_3d", 5),
+    ):  # a walk of three points stands still in some frames
         animate = RECIPES[name].animate
         assert animate is not None
         data = film.gif(animate(plane))
@@ -281,7 +345,13 @@ def test_walks_move_and_surfaces_turn(plane: Any, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.slow
 def test_a_page_needs_nothing_else(plane: Any, tmp_path: Path) -> None:
     pytest.importorskip("plotly")
-    path = write(RECIPES["surface_3d"], plane, tmp_path / "s.html", alt="what it shows", provenance=plane.provenance)
+    path = write(
+        RECIPES["surface_3d"],
+        plane,
+        tmp_path / "s.html",
+        alt="what it shows",
+        provenance=plane.provenance,
+    )
     page = path.read_text(encoding="utf-8")
     assert "<script src" not in page
     assert "what it shows" in page
@@ -291,7 +361,9 @@ def test_a_page_needs_nothing_else(plane: Any, tmp_path: Path) -> None:
         # f = x0^2 - log(1.4 + x1) + x2 / 10: eigenvalues 2 and 1 / (1.4 + x1)^2, and 0; the outermost are 0 and the larger
         assert len(spectra[name]) == len(walk.values)
         assert spectra[name][-1][0] == pytest.approx(0, abs=1e-7)
-        assert spectra[name][-1][-1] == pytest.approx(2, abs=1e-6)  # at the last point, where x is 0
+        assert spectra[name][-1][-1] == pytest.approx(
+            2, abs=1e-6
+        )  # at the last point, where x is 0
     first = float(plane.walks["one"].where[0, 1])
     assert spectra["one"][0][-1] == pytest.approx(max(2.0, 1 / (1.4 + first) ** 2), rel=1e-5)
     assert page == RECIPES["surface_3d"].page(plane, "what it shows")  # type: ignore[misc]
@@ -300,4 +372,10 @@ def test_a_page_needs_nothing_else(plane: Any, tmp_path: Path) -> None:
 def test_other_forms_are_refused_by_name(report: Any, tmp_path: Path) -> None:
     for form in ("gif", "mp4", "html"):
         with pytest.raises(NothingToDraw, match="surface_3d"):
-            write(RECIPES["density"], report, tmp_path / f"x.{form}", alt="", provenance=report.provenance)
+            write(
+                RECIPES["density"],
+                report,
+                tmp_path / f"x.{form}",
+                alt="",
+                provenance=report.provenance,
+            )

@@ -20,14 +20,22 @@ def test_every_run_is_there_and_the_censored_are_apart(left: Any) -> None:
     every = np.concatenate([r.steps[r.escaped].numpy() for r in left.results.values()])
     np.testing.assert_array_equal(np.sort(drawn), np.sort(every))
     assert [t.get_text() for t in ax.texts if "given up" in t.get_text()] == ["12 given up"]
-    medians = [float(line.get_xdata()[0]) for line in ax.lines if line.get_label() == "median, 95 %"]
-    assert sorted(medians) == sorted(r.median.value for r in left.results.values() if r.escaped.any())
+    medians = [
+        float(line.get_xdata()[0]) for line in ax.lines if line.get_label() == "median, 95 %"
+    ]
+    assert sorted(medians) == sorted(
+        r.median.value for r in left.results.values() if r.escaped.any()
+    )
 
 
 def test_paths_end_where_the_runs_did(left: Any) -> None:
     for name in ("escape_paths", "escape_film"):
         ax = RECIPES[name].draw(left).axes[0]
-        ends = [line.get_xydata()[-1] for line in ax.lines if line.get_marker() in "osD" and len(line.get_xdata()) == 1]
+        ends = [
+            line.get_xydata()[-1]
+            for line in ax.lines
+            if line.get_marker() in "osD" and len(line.get_xdata()) == 1
+        ]
         expected = np.concatenate([r.ends[:2].numpy() for r in left.results.values()])
         np.testing.assert_allclose(ends, expected, atol=1e-12)
 
@@ -50,7 +58,9 @@ def test_the_film_moves_and_stays_small(left: Any, tmp_path: Path) -> None:
 
 def test_sweeps_show_theory_and_what_is_beyond_the_limit(swept: Any) -> None:
     ax = RECIPES["escape_sweep"].draw(swept).axes[0]
-    dashed = next(line for line in ax.lines if line.get_linestyle() == "--" and len(line.get_xdata()) == 3)
+    dashed = next(
+        line for line in ax.lines if line.get_linestyle() == "--" and len(line.get_xdata()) == 3
+    )
     expected = [s["sgd:lr=0.1"].theory.median for s in swept.studies]
     assert np.isnan(dashed.get_ydata()[0])
     np.testing.assert_array_equal(dashed.get_ydata()[1:], expected[1:])
@@ -65,7 +75,9 @@ def test_schedules_and_edges(left: Any, edged: Any) -> None:
     top = RECIPES["edge"].draw(edged).axes[0]
     limits = [line.get_ydata()[0] for line in top.lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(limits, [10.0, 30.0])
-    curves = ls.optimizers.schedule_curves(["StepLR:step_size=2", "ExponentialLR:gamma=0.5"], 0.1, 5)
+    curves = ls.optimizers.schedule_curves(
+        ["StepLR:step_size=2", "ExponentialLR:gamma=0.5"], 0.1, 5
+    )
     assert len(RECIPES["schedule"].draw(curves).axes[0].lines) == 2
 
 
@@ -74,8 +86,14 @@ def test_labels_of_values_side_by_side_do_not_touch(compared: Any) -> None:
     """Of 0.249 and 0.277, beside 0.035, one has a label; both keep their points."""
     first = compared.series[0]
     series = [dataclasses.replace(first, x=[0.0349, 0.249, 0.277, 0.5])]
-    fig = RECIPES["comparison"].draw(dataclasses.replace(compared, series=series, logarithmic=(True, True)))
+    fig = RECIPES["comparison"].draw(
+        dataclasses.replace(compared, series=series, logarithmic=(True, True))
+    )
     fig.canvas.draw()
     boxes = [label.get_window_extent() for label in fig.axes[0].get_xticklabels()]
-    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["0.0349", "0.249", "0.5"]
+    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == [
+        "0.0349",
+        "0.249",
+        "0.5",
+    ]
     assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))

@@ -10,12 +10,22 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from landscape_figures import RECIPES, NothingToDraw, density, layers, slices, spectrum, style, write
+from landscape_figures import (
+    RECIPES,
+    NothingToDraw,
+    density,
+    layers,
+    slices,
+    spectrum,
+    style,
+    write,
+)
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 import landscape as ls
+from landscape.linalg.words import lower_end
 
 
 def bars(ax: Axes) -> list[tuple[Any, Any]]:
@@ -42,13 +52,19 @@ def test_the_spectrum_shows_every_pair_with_both_errors(report: Any) -> None:
         np.testing.assert_array_equal(line.get_ydata(), values[chosen])
         np.testing.assert_array_equal(line.get_xdata(), np.arange(1, len(values[chosen]) + 1))
         sampling, solver = bars(ax)
-        np.testing.assert_allclose(sampling[1][:, 1] - sampling[0][:, 1], 2 * errors[chosen], rtol=1e-9)
-        np.testing.assert_allclose(solver[1][:, 1] - solver[0][:, 1], 2 * bounds[chosen], atol=1e-12)
+        np.testing.assert_allclose(
+            sampling[1][:, 1] - sampling[0][:, 1], 2 * errors[chosen], rtol=1e-9
+        )
+        np.testing.assert_allclose(
+            solver[1][:, 1] - solver[0][:, 1], 2 * bounds[chosen], atol=1e-12
+        )
 
 
 def test_unknown_sampling_errors_are_not_drawn_as_zero(report: Any) -> None:
     unknown = SimpleNamespace(
-        point=report.point, parameters=report.parameters, sampling_errors=report.sampling_errors * float("nan")
+        point=report.point,
+        parameters=report.parameters,
+        sampling_errors=report.sampling_errors * float("nan"),
     )
     assert all(len(bars(ax)) == 1 for ax in spectrum.draw(unknown).axes)
     assert "not known" in spectrum.caption(unknown)
@@ -58,9 +74,15 @@ def test_unknown_sampling_errors_are_not_drawn_as_zero(report: Any) -> None:
     ("largest", "smallest", "total", "split"),
     [(6, 5, 20, 5), (6, 0, 20, 0), (10, 5, 15, 7), (3, 0, 3, 1), (1, 0, 1, 0)],
 )
-def test_where_the_ends_meet_each_pair_is_shown_once(largest: int, smallest: int, total: int, split: int) -> None:
-    pairs = SimpleNamespace(values=np.arange(float(largest + smallest)), largest=largest, smallest=smallest)
-    assert spectrum.lower_end(SimpleNamespace(pairs=pairs, parameters=total)) == split
+def test_where_the_ends_meet_each_pair_is_shown_once(
+    largest: int, smallest: int, total: int, split: int
+) -> None:
+    values, vectors = (
+        torch.arange(float(largest + smallest)),
+        torch.zeros(total, largest + smallest),
+    )
+    pairs = SimpleNamespace(values=values, vectors=vectors, largest=largest, smallest=smallest)
+    assert lower_end(pairs) == split
 
 
 def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> None:
@@ -85,7 +107,9 @@ def test_a_slice_shows_what_was_measured_over_what_was_predicted(report: Any) ->
     assert len(fig.axes) == len(report.slices) == 2
     for ax, piece in zip(fig.axes, report.slices, strict=True):
         lines = {line.get_label(): line for line in ax.lines}
-        np.testing.assert_array_equal(lines["measured"].get_xydata(), np.column_stack([piece.t, piece.values]))
+        np.testing.assert_array_equal(
+            lines["measured"].get_xydata(), np.column_stack([piece.t, piece.values])
+        )
         np.testing.assert_array_equal(
             lines["predicted parabola"].get_xydata(), np.column_stack([piece.t, piece.predicted])
         )
@@ -102,7 +126,9 @@ def test_values_that_are_not_finite_are_masked_and_marked(broken: Any) -> None:
 
 def test_layers_show_gradient_and_curvature(report: Any) -> None:
     left, right = layers.draw(report).axes
-    np.testing.assert_array_equal(left.lines[0].get_xdata(), [layer.gradient_norm for layer in report.layers])
+    np.testing.assert_array_equal(
+        left.lines[0].get_xdata(), [layer.gradient_norm for layer in report.layers]
+    )
     assert [t.get_text() for t in left.get_yticklabels()] == [layer.name for layer in report.layers]
     for container, which in zip(right.containers, ("largest", "smallest"), strict=True):
         np.testing.assert_array_equal(
@@ -119,26 +145,40 @@ def test_a_stored_result_draws_the_same(name: str, drawn: Any, tmp_path: Path) -
     assert recipe.caption(again) == alt
     for format in style.FORMATS:
         one, two = (
-            style.render(recipe.draw(r), format, title=name, alt=alt, provenance=r.provenance) for r in (report, again)
+            style.render(recipe.draw(r), format, title=name, alt=alt, provenance=r.provenance)
+            for r in (report, again)
         )
         assert one == two
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_files_hold_their_provenance_and_alt_text_and_no_date(name: str, drawn: Any, tmp_path: Path) -> None:
+def test_files_hold_their_provenance_and_alt_text_and_no_date(
+    name: str, drawn: Any, tmp_path: Path
+) -> None:
     recipe, report = RECIPES[name], drawn(name)
     alt = recipe.caption(report)
     for format in style.FORMATS:
         path = style.save(
-            recipe.draw(report), tmp_path / "new" / f"{name}.{format}", alt=alt, provenance=report.provenance
+            recipe.draw(report),
+            tmp_path / "new" / f"{name}.{format}",
+            alt=alt,
+            provenance=report.provenance,
         )
         data = path.read_bytes()
         if format != "pdf":  # whose strings may be in UTF-16
             origin = report.provenance
-            for text in ("torch-landscape 0.1.0", f"model {origin.name}, seed 0", origin.model_hash, name):
+            for text in (
+                "torch-landscape 0.1.0",
+                f"model {origin.name}, seed 0",
+                origin.model_hash,
+                name,
+            ):
                 assert text.encode() in data
-            assert alt.split(";")[0].encode().replace(b"'", b"'") in data.replace(b"&#x27;", b"'") or format == "png"
+            assert (
+                alt.split(";")[0].encode().replace(b"'", b"'") in data.replace(b"&#x27;", b"'")
+                or format == "png"
+            )
         assert b"torch-landscape" in data
         for word in (b"CreationDate", b"<dc:date>"):
             assert word not in data
@@ -158,7 +198,9 @@ def test_surfaces_show_their_values(plane: Any, line: Any, joined: Any) -> None:
     np.testing.assert_array_equal(own.get_ydata(), plane.walks["one"].values)
     f, beside = RECIPES["line"].draw(line).axes
     shown = line.values.numpy()
-    np.testing.assert_array_equal(f.lines[0].get_ydata(), np.where(np.isfinite(shown), shown, np.nan))
+    np.testing.assert_array_equal(
+        f.lines[0].get_ydata(), np.where(np.isfinite(shown), shown, np.nan)
+    )
     np.testing.assert_array_equal(f.lines[0].get_xdata(), line.steps)
     assert beside.get_ylabel() == "slope"
     straight, curve = RECIPES["connection"].draw(joined).axes[0].lines
@@ -179,11 +221,15 @@ def test_levels_are_even_in_the_logarithm_where_values_span_decades() -> None:
 
 @pytest.mark.slow
 def test_text_stays_text(report: Any) -> None:
-    svg = style.render(density.draw(report), "svg", title="t", alt="a", provenance=report.provenance).decode()
+    svg = style.render(
+        density.draw(report), "svg", title="t", alt="a", provenance=report.provenance
+    ).decode()
     assert ">eigenvalue of the Hessian<" in svg
 
 
-def test_another_suffix_is_refused_and_a_failed_save_keeps_the_earlier_file(report: Any, tmp_path: Path) -> None:
+def test_another_suffix_is_refused_and_a_failed_save_keeps_the_earlier_file(
+    report: Any, tmp_path: Path
+) -> None:
     fig = density.draw(report)
     with pytest.raises(ValueError, match=r"\.png, \.svg or \.pdf"):
         style.save(fig, tmp_path / "x.bmp", alt="", provenance=report.provenance)
@@ -215,9 +261,7 @@ def test_the_users_matplotlib_is_left_alone(name: str, drawn: Any) -> None:
 def test_no_figure_goes_through_pyplot() -> None:
     import subprocess
 
-    script = (
-        "import sys, landscape_figures; assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
-    )
+    script = "import sys, landscape_figures; assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
@@ -235,12 +279,18 @@ def test_no_text_collides_or_is_cut(name: str, drawn: Any) -> None:
 def test_no_scale_makes_labels_collide(largest: float, smallest: float, bulk: float) -> None:
     nodes = np.array(sorted([smallest, -bulk / 2, bulk / 3, bulk, largest]))
     spread = SimpleNamespace(
-        nodes=nodes, weights=np.array([0.01, 0.3, 0.38, 0.3, 0.01]), errors=np.full(5, 1e-3), dimension=500
+        nodes=nodes,
+        weights=np.array([0.01, 0.3, 0.38, 0.3, 0.01]),
+        errors=np.full(5, 1e-3),
+        dimension=500,
     )
     ends = [ls.Estimate(v, 0.1 * abs(v), 0.9 * v, 1.1 * v) for v in (largest, bulk, smallest)]
     rows = tuple(
         SimpleNamespace(
-            name=f"encoder.layers.{i}.self_attn", gradient_norm=10.0 ** (-3 * i), largest=ends[i], smallest=ends[2]
+            name=f"encoder.layers.{i}.self_attn",
+            gradient_norm=10.0 ** (-3 * i),
+            largest=ends[i],
+            smallest=ends[2],
         )
         for i in range(2)
     )
@@ -259,7 +309,11 @@ def assert_readable(fig: Figure) -> None:
     for ax in fig.axes:
         for axis in (ax.xaxis, ax.yaxis):
             low, high = sorted(axis.get_view_interval())
-            labels = [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high and t.label1.get_text()]
+            labels = [
+                t.label1
+                for t in axis.get_major_ticks()
+                if low <= t.get_loc() <= high and t.label1.get_text()
+            ]
             boxes = [label.get_window_extent(renderer) for label in labels if label.get_visible()]
             assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]), [
                 t.get_text() for t in labels
@@ -281,7 +335,9 @@ def assert_readable(fig: Figure) -> None:
         (1e-9, 1e8, ["$10^{-9}$", "$10^{-6}$", "$10^{-3}$", "1", "1000", "$10^{6}$"]),
     ],
 )
-def test_heights_on_a_log_scale_have_their_numbers(low: float, high: float, shown: list[str]) -> None:
+def test_heights_on_a_log_scale_have_their_numbers(
+    low: float, high: float, shown: list[str]
+) -> None:
     from landscape_figures import surface_3d
 
     heights = surface_3d.decades(np.log10(low), np.log10(high))
@@ -292,7 +348,9 @@ def _drawn(values: Any, *, trajectory: str = "run", **options: Any) -> Any:
     e = torch.eye(3, dtype=torch.float64)
     path = 0.3 * torch.stack([e[0], e[1] + e[2], -e[0] + 2 * e[2]])
     f = ls.FunctionLandscape(values, 3, name="formula")
-    return ls.surface(f, 0 * e[0], (e[0], e[1]), resolution=5, trajectory={trajectory: path}, **options)
+    return ls.surface(
+        f, 0 * e[0], (e[0], e[1]), resolution=5, trajectory={trajectory: path}, **options
+    )
 
 
 @pytest.mark.slow
@@ -301,7 +359,9 @@ def _drawn(values: Any, *, trajectory: str = "run", **options: Any) -> Any:
     [
         lambda: _drawn(lambda x: torch.where(x[..., 0] > 0.4, torch.inf, (4 * x[..., 0]).exp())),
         lambda: _drawn(lambda x: 1e300 * x.sum(-1)),
-        lambda: _drawn(lambda x: x.sum(-1), trajectory="$x^$", metrics={"$\\q": lambda x: x[..., 0]}),
+        lambda: _drawn(
+            lambda x: x.sum(-1), trajectory="$x^$", metrics={"$\\q": lambda x: x[..., 0]}
+        ),
     ],
     ids=["infinite beside decades", "huge of both signs", "dollars in names"],
 )
@@ -310,7 +370,13 @@ def test_odd_surfaces_are_drawn(made: Any, tmp_path: Path) -> None:
     result = made()
     for name in ("surface", "surface_3d", "walks"):
         recipe = RECIPES[name]
-        file = write(recipe, result, tmp_path / f"{name}.svg", alt=recipe.caption(result), provenance=result.provenance)
+        file = write(
+            recipe,
+            result,
+            tmp_path / f"{name}.svg",
+            alt=recipe.caption(result),
+            provenance=result.provenance,
+        )
         assert file.stat().st_size > 5000
 
 
@@ -328,12 +394,26 @@ def test_points_without_a_value_are_counted_in_words() -> None:
 
 def test_a_trajectory_is_drawn_where_the_surface_is() -> None:
     result = _drawn(lambda x: x.square().sum(-1), span=(-0.1, 2.0))
-    (run,) = [line for line in RECIPES["surface_3d"].draw(result).axes[0].lines if line.get_label() == "run"]
-    assert np.isfinite(np.asarray(run.get_data_3d()[2], dtype=float)).tolist() == [True, True, False]
+    (run,) = [
+        line
+        for line in RECIPES["surface_3d"].draw(result).axes[0].lines
+        if line.get_label() == "run"
+    ]
+    assert np.isfinite(np.asarray(run.get_data_3d()[2], dtype=float)).tolist() == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_alt_text_of_odd_names_is_valid_xml(tmp_path: Path) -> None:
     result = _drawn(lambda x: x.sum(-1), trajectory="a\x07b")
     recipe = RECIPES["surface"]
-    path = write(recipe, result, tmp_path / "surface.svg", alt=recipe.caption(result), provenance=result.provenance)
+    path = write(
+        recipe,
+        result,
+        tmp_path / "surface.svg",
+        alt=recipe.caption(result),
+        provenance=result.provenance,
+    )
     assert "distances of a b from" in " ".join(ElementTree.parse(path).getroot().itertext())

@@ -8,10 +8,14 @@ from landscape_figures import NothingToDraw, probes, run_curvature, run_layers, 
 
 
 @pytest.mark.slow
-def test_every_loss_is_drawn_and_what_is_not_finite_is_marked(diagnosed: Any, diverged: Any) -> None:
+def test_every_loss_is_drawn_and_what_is_not_finite_is_marked(
+    diagnosed: Any, diverged: Any
+) -> None:
     trace = diagnosed.trace
     top, bottom = run_loss.draw(diagnosed).axes
-    np.testing.assert_array_equal(top.lines[0].get_xydata(), np.column_stack([trace.steps, trace.loss]))
+    np.testing.assert_array_equal(
+        top.lines[0].get_xydata(), np.column_stack([trace.steps, trace.loss])
+    )
     np.testing.assert_array_equal(bottom.lines[0].get_ydata(), trace.gradient_norm)
     spans = [(p.get_x(), p.get_x() + p.get_width()) for p in top.patches]
     assert spans == [(p.start, p.stop) for p in trace.phases]
@@ -29,7 +33,9 @@ def test_both_ends_and_the_edge_are_drawn(diagnosed: Any) -> None:
     np.testing.assert_array_equal(lines["largest eigenvalue"].get_ydata(), trace.largest)
     np.testing.assert_array_equal(lines["smallest eigenvalue"].get_ydata(), trace.smallest)
     np.testing.assert_array_equal(lines["edge of stability"].get_ydata(), trace.edge)
-    np.testing.assert_array_equal(lines["as the optimiser feels it"].get_ydata(), trace.sharpness[1:])
+    np.testing.assert_array_equal(
+        lines["as the optimiser feels it"].get_ydata(), trace.sharpness[1:]
+    )
 
 
 @pytest.mark.slow
@@ -42,7 +48,9 @@ def test_layers_are_maps_of_the_records(diagnosed: Any) -> None:
     np.testing.assert_array_equal(shown[:, 1:], trace.update_to_weight.T[:, 1:])
     np.testing.assert_array_equal(units.collections[0].get_array()[0], trace.dead[:, 0])
     np.testing.assert_array_equal(units.collections[0].get_array()[1], trace.saturated[:, 1])
-    svg = style.render(gradient.figure, "svg", title="layers", alt="", provenance=diagnosed.provenance).decode()
+    svg = style.render(
+        gradient.figure, "svg", title="layers", alt="", provenance=diagnosed.provenance
+    ).decode()
     assert f"fill: {style.SHADE}" in svg  # the grey of what was not measured
 
 
@@ -54,7 +62,11 @@ def test_remedies_are_drawn_with_their_intervals(diagnosed: Any, diverged: Any) 
     for row, probe in enumerate(trials.probes):
         gain = probe.against_control
         if probe.name != "control" and gain.value < high:
-            (bar,) = [line for line in ax.lines if list(line.get_ydata()) == [row, row] and len(line.get_xdata()) == 2]
+            (bar,) = [
+                line
+                for line in ax.lines
+                if list(line.get_ydata()) == [row, row] and len(line.get_xdata()) == 2
+            ]
             np.testing.assert_allclose(bar.get_xdata(), np.clip([gain.low, gain.high], low, high))
     (ax,) = probes.draw(diverged).axes
     assert [t.get_text() for t in ax.texts][-1] == "not finite"

@@ -24,7 +24,11 @@ import landscape as ls
 
 def marks(ax: Axes, colour: str) -> Any:
     """Places of the marks of a colour, sorted, (k, 2)."""
-    found = [line.get_xydata() for line in ax.lines if line.get_color() == colour and line.get_marker() != "None"]
+    found = [
+        line.get_xydata()
+        for line in ax.lines
+        if line.get_color() == colour and line.get_marker() != "None"
+    ]
     return np.array(sorted(map(tuple, np.concatenate(found)))) if found else np.empty((0, 2))
 
 
@@ -41,7 +45,9 @@ def test_cells_that_are_not_finite_are_hatched_and_counted(counted: Any) -> None
     values = counted.picture.values.clone()
     values[:3, :5] = torch.nan
     values[-1, -1] = torch.inf
-    holed = dataclasses.replace(counted, picture=dataclasses.replace(counted.picture, values=values))
+    holed = dataclasses.replace(
+        counted, picture=dataclasses.replace(counted.picture, values=values)
+    )
     assert "16 values that are not finite are hatched" in contours.caption(holed)
     before, after = (len(contours.draw(c).axes[0].collections) for c in (counted, holed))
     hatched = [c for c in contours.draw(holed).axes[0].collections if c.get_hatch()]
@@ -56,13 +62,19 @@ def test_a_line_is_drawn_as_a_curve() -> None:
     shown = dataclasses.replace(census, picture=ls.inventory.picture(f, census, 31))
     (ax,) = contours.draw(shown).axes
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), shown.picture.values)
-    np.testing.assert_allclose(marks(ax, style.KINDS["maximum"][1])[0], [0.156731, 0.1956], atol=1e-3)
+    np.testing.assert_allclose(
+        marks(ax, style.KINDS["maximum"][1])[0], [0.156731, 0.1956], atol=1e-3
+    )
 
 
 def test_points_outside_the_frame_are_counted(counted: Any) -> None:
     """Two minima, two saddles and the maximum have x_1 < 0."""
-    half = dataclasses.replace(counted.picture, xs=counted.picture.xs[20:], values=counted.picture.values[20:])
-    assert "5 points lie outside the frame" in contours.caption(dataclasses.replace(counted, picture=half))
+    half = dataclasses.replace(
+        counted.picture, xs=counted.picture.xs[20:], values=counted.picture.values[20:]
+    )
+    assert "5 points lie outside the frame" in contours.caption(
+        dataclasses.replace(counted, picture=half)
+    )
 
 
 def test_value_against_index(counted: Any) -> None:
@@ -70,13 +82,17 @@ def test_value_against_index(counted: Any) -> None:
     drawn = sorted(tuple(row) for c in ax.collections for row in np.asarray(c.get_offsets()))
     assert drawn == sorted((p.value, float(p.index)) for p in counted.points)
     areas = {
-        tuple(o): s for c in ax.collections for o, s in zip(np.asarray(c.get_offsets()), c.get_sizes(), strict=True)
+        tuple(o): s
+        for c in ax.collections
+        for o, s in zip(np.asarray(c.get_offsets()), c.get_sizes(), strict=True)
     }
     saddles = sorted((p for p in counted.points if p.index == 1), key=lambda p: p.hits)
     sizes = [areas[(p.value, 1.0)] for p in saddles]
     assert sizes == sorted(sizes)
     lost = [dataclasses.replace(counted.points[0], index=None), *counted.points[1:]]
-    assert "1 points whose index is not known" in value_index.caption(dataclasses.replace(counted, points=lost))
+    assert "1 points whose index is not known" in value_index.caption(
+        dataclasses.replace(counted, points=lost)
+    )
 
 
 def test_zero_eigenvalues_are_hollow(counted: Any) -> None:
@@ -104,8 +120,14 @@ def test_hits_by_rank_with_what_is_unseen(counted: Any) -> None:
 def test_the_tree_has_a_line_for_every_minimum_and_a_bar_at_every_pass(counted: Any) -> None:
     (ax,) = disconnectivity.draw(counted).axes
     tree = counted.tree
-    np.testing.assert_allclose(sorted(marks(ax, style.KINDS["minimum"][1])[:, 1]), sorted(tree.values), atol=0)
-    bars = [line.get_ydata() for line in ax.lines if line.get_marker() == "None" and len(line.get_ydata()) == 4]
+    np.testing.assert_allclose(
+        sorted(marks(ax, style.KINDS["minimum"][1])[:, 1]), sorted(tree.values), atol=0
+    )
+    bars = [
+        line.get_ydata()
+        for line in ax.lines
+        if line.get_marker() == "None" and len(line.get_ydata()) == 4
+    ]
     assert [max(bar) for bar in bars] == [m.level for m in tree.merges]
     for bar, merge in zip(
         bars, tree.merges, strict=True
@@ -127,16 +149,24 @@ def test_no_lines_of_a_tree_cross() -> None:
 
 
 def test_groups_that_nothing_joins_stand_apart(counted: Any) -> None:
-    alone = dataclasses.replace(counted.tree, merges=[], edges=[], groups=[[i] for i in counted.tree.minima])
+    alone = dataclasses.replace(
+        counted.tree, merges=[], edges=[], groups=[[i] for i in counted.tree.minima]
+    )
     (ax,) = disconnectivity.draw(dataclasses.replace(counted, tree=alone)).axes
     assert sum(line.is_dashed() for line in ax.lines) == 4
-    assert "4 groups are not joined" in disconnectivity.caption(dataclasses.replace(counted, tree=alone))
+    assert "4 groups are not joined" in disconnectivity.caption(
+        dataclasses.replace(counted, tree=alone)
+    )
 
 
 def test_the_profile_shows_images_stations_and_the_barrier(path: Any) -> None:
     (ax,) = path_profile.draw(path).axes
-    np.testing.assert_array_equal(ax.lines[0].get_xydata(), np.column_stack([path.arclength, path.values]))
-    expected = [(float(path.arclength[i]), s.value) for s, i in zip(path.stations, path.places, strict=True)]
+    np.testing.assert_array_equal(
+        ax.lines[0].get_xydata(), np.column_stack([path.arclength, path.values])
+    )
+    expected = [
+        (float(path.arclength[i]), s.value) for s, i in zip(path.stations, path.places, strict=True)
+    ]
     for kind in ("minimum", "saddle"):
         chosen = sorted(e for e, s in zip(expected, path.stations, strict=True) if s.kind == kind)
         np.testing.assert_array_equal(marks(ax, style.KINDS[kind][1]), chosen)
@@ -151,7 +181,9 @@ def test_a_path_without_a_barrier_has_no_arrow(path: Any) -> None:
 
 
 @pytest.mark.parametrize("module", [contours, value_index, hits, disconnectivity, path_profile])
-def test_other_results_have_nothing_to_draw(module: Any, report: Any, counted: Any, path: Any) -> None:
+def test_other_results_have_nothing_to_draw(
+    module: Any, report: Any, counted: Any, path: Any
+) -> None:
     bare = dataclasses.replace(counted, points=[], picture=None, tree=None)
     for other in [report, bare] + ([counted] if module is path_profile else [path]):
         for act in (module.draw, module.caption):
@@ -164,5 +196,7 @@ def test_index_against_loss_shows_every_stationary_and_every_flat_end(network: A
     (ax,) = index_loss.draw(network).axes
     flat, stationary = (np.asarray(marks.get_offsets()) for marks in ax.collections)
     for drawn, chosen in ((flat, network.flat), (stationary, network.stationary)):
-        np.testing.assert_allclose(drawn, np.column_stack([network.losses[chosen], network.fractions[chosen]]))
+        np.testing.assert_allclose(
+            drawn, np.column_stack([network.losses[chosen], network.fractions[chosen]])
+        )
     assert f"{int(network.stationary.sum())} stationary points" in index_loss.caption(network)

@@ -1,0 +1,24 @@
+"""`landscape inspect FILE`: what is in a checkpoint, executing nothing."""
+
+import click
+
+from .. import screens
+from ..errors import OneLine
+from ..options import json_option
+
+
+@click.command()
+@click.argument("file")
+@json_option
+def inspect(file: str, as_json: bool) -> None:
+    """List the tensors of a checkpoint and the code it asks for; nothing in it is executed."""
+    from landscape import files
+
+    report = files.inspect_file(file)
+    if as_json:
+        screens.as_json(report)
+    else:
+        screens.words(report.words())
+    if not report.safe:
+        refused = f"{file} is refused: {report.reason}"
+        raise OneLine(report.reason if file in report.reason else refused, 3)

@@ -1,0 +1,28 @@
+"""`landscape report RUN`: a stored result as one self-contained page."""
+
+from pathlib import Path
+
+import click
+
+from .. import runs
+from ..errors import OneLine
+from ..options import option
+
+
+@click.command()
+@click.argument("run")
+@option("--out", metavar="FILE", help="Where the page goes; default: RUN/report.html.")
+def report(run: str, out: str | None) -> None:
+    """Write the result in the folder RUN as one HTML page: no other file, network or scripts."""
+    from landscape.results import atomic_write
+
+    from .. import page
+
+    path = Path(out) if out else Path(run) / "report.html"
+    html = page.build(runs.load(run))
+    try:
+        with atomic_write(path) as file:
+            file.write(html.encode())
+    except OSError as error:
+        raise OneLine(f"{path} cannot be written: {error.strerror}.", 2) from None
+    click.echo(path)

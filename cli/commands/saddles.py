@@ -1,0 +1,198 @@
+"""`landscape saddles find|census|count|path`: stationary points and the ways between them."""
+
+from typing import Unpack
+
+import click
+
+from .. import given, screens
+from ..options import (
+    SEEDS,
+    Dimensions,
+    ExpectationType,
+    Positive,
+    Setting,
+    landscape_options,
+    option,
+    run_options,
+)
+from ..runs import Run
+
+METHODS = ("newton-mr", "gradient-norm", "saddle-free", "eigenvector-following")
+
+
+@click.group(short_help="Find stationary points: one, all, or the saddle between two minima.")
+def saddles() -> None:
+    """Find stationary points: one, all, or the saddle between two minima.
+
+    LANDSCAPE is a built-in name (`landscape zoo`), a formula file.py:fn or pkg.mod:fn with --dim N,
+    where fn is a torch function of points (..., N) -> (...), a factory that returns a landscape, or
+    a model as `landscape analyze` takes it.
+    """
+
+
+@saddles.command()
+@landscape_options
+@option(
+    "--start",
+    metavar="POINT",
+    help="Where to begin: 1,2 or a .npy file or a run; for a model a checkpoint.",
+)
+@option(
+    "--random",
+    is_flag=True,
+    help="Begin at a random point of the domain; the default for a formula.",
+)
+@option(
+    "--method",
+    type=click.Choice(METHODS),
+    help="Default: newton-mr; with --index eigenvector-following.",
+)
+@option("--index", type=click.IntRange(0), metavar="K", help="Go to a point of this index.")
+@option("--tol", type=Positive(), help="When the search stops; default: the library's.")
+@option(
+    "--max-products",
+    type=click.IntRange(1),
+    help="Hessian-vector products after which the search gives up.",
+)
+@option(
+    "--expect",
+    type=ExpectationType(),
+    help="Exit with 1 unless the search ends at a point of this kind.",
+)
+@run_options
+@click.pass_context
+def find(ctx: click.Context, /, **options: Unpack[given.Find]) -> None:
+    """Search one stationary point of LANDSCAPE, of any index, and say what it is."""
+    run = Run.of(ctx, options["landscape"], options)
+    from ..jobs import saddles as job  # here, because torch takes seconds and --help must not
+
+    report = job.find(run, options)
+    screens.show(report, run.target, options["as_json"])
+    if options["expect"] is not None:
+        options["expect"].require(ctx, report.found)
+
+
+@saddles.command()
+@landscape_options
+@option(
+    "--starts",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Searches from random points; for a network, from points along training paths, 360 unless "
+    "said.",
+)
+@option(
+    "--tolerance",
+    type=Positive(),
+    default=1e-6,
+    show_default=True,
+    help="Points nearer than this, in units of the domain's size, are one.",
+)
+@run_options
+@click.pass_context
+def census(ctx: click.Context, /, **options: Unpack[given.Census]) -> None:
+    """Search from many starts: the stationary points of LANDSCAPE, and how complete the list is.
+
+    --resume goes on with an interrupted census, and with a larger --starts takes a stored one
+    further.
+    """
+    run = Run.of(ctx, options["landscape"], options)
+    from ..jobs import saddles as job  # here, because torch takes seconds and --help must not
+
+    screens.show(job.census(run, options), run.target, options["as_json"])
+
+
+@saddles.command()
+@click.argument("family", envvar="LANDSCAPE_FAMILY")
+@option(
+    "--dims",
+    type=Dimensions(),
+    required=True,
+    metavar="DIMS",
+    help="1:12 (both included), 1:12:2 or 2,3,5.",
+)
+@option(
+    "--realisations",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Random landscapes of each dimension.",
+)
+@option(
+    "--starts",
+    type=click.IntRange(1),
+    help="Searches of a landscape's first round; default: 50 a dimension.",
+)
+@option(
+    "--set",
+    "settings",
+    type=Setting(),
+    multiple=True,
+    help="An option of the family, its value in JSON: order=4.",
+)
+@option(
+    "--seed",
+    type=SEEDS,
+    default=0,
+    show_default=True,
+    help="Seed of the landscapes and of the starts.",
+)
+@option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Where the searches run: auto, cpu, cuda, ...",
+)
+@run_options
+@click.pass_context
+def count(ctx: click.Context, /, **options: Unpack[given.Count]) -> None:
+    """Count saddles, minima and maxima of random landscapes against dimension, beside theory.
+
+    FAMILY is a built-in family (isotropic-waves, trigonometric, p-spin, styblinski-tang,
+    phi4-ring, ...) or file.py:family, a function family(dim, seed) that returns a landscape.
+    --resume goes on where a run was interrupted, and extends a finished one.
+    """
+    run = Run.of(ctx, options["family"], options)
+    from landscape.inventory.words import summary
+    from landscape.results import plain
+
+    from ..jobs import count as job  # here, because torch takes seconds and --help must not
+
+    counts = job.count(run, options)
+    if options["as_json"]:
+        screens.as_json(counts, folder=str(run.target), summary=plain(summary(counts)))
+    else:
+        screens.show(counts, run.target, False)
+
+
+@saddles.command()
+@landscape_options
+@option(
+    "--from",
+    "origin",
+    required=True,
+    metavar="A",
+    help="1,2 or a .npy file or a run; for a model a checkpoint.",
+)
+@option("--to", "goal", required=True, metavar="B", help="The other end.")
+@option("--census", metavar="RUN", help="A and B are the numbers of minima in this stored census.")
+@option(
+    "--images",
+    type=click.IntRange(5),
+    help="Points of the first path; default: the library's.",
+)
+@option(
+    "--tol",
+    type=Positive(),
+    help="Slope across the path that counts as none; default: the library's.",
+)
+@option("--max-steps", type=click.IntRange(1), help="Steps after which the path is given up.")
+@run_options
+@click.pass_context
+def path(ctx: click.Context, /, **options: Unpack[given.Path]) -> None:
+    """Find the path of least energy between two minima of LANDSCAPE, its saddle and its barrier."""
+    run = Run.of(ctx, options["landscape"], options)
+    from ..jobs import saddles as job  # here, because torch takes seconds and --help must not
+
+    screens.show(job.path(run, options), run.target, options["as_json"])

@@ -1,0 +1,22 @@
+"""`landscape spectrum MODEL`: eigenvalues and density only."""
+
+from typing import Unpack
+
+import click
+
+from .. import given, screens
+from ..options import problem_options, run_options, spectrum_options
+from ..runs import Run
+
+
+@click.command()
+@problem_options
+@spectrum_options
+@run_options
+@click.pass_context
+def spectrum(ctx: click.Context, /, **options: Unpack[given.Spectrum]) -> None:
+    """Compute both ends of MODEL's Hessian spectrum and its density, without a verdict."""
+    run = Run.of(ctx, options["model"], options)
+    from ..jobs import problem  # here, because torch takes seconds and a mistake must not wait
+
+    screens.show(problem.spectrum(run, options), run.target, options["as_json"])

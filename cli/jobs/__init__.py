@@ -1,0 +1,1 @@
+"""What the commands do: from their options to a stored result. These modules import torch."""

@@ -1,0 +1,217 @@
+"""Figures of stored results, and the gallery: exhibits computed side by side, drawn, and told."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import click
+import landscape_figures
+import torch
+from landscape_figures import film
+from landscape_figures.gallery import FILMS, RECIPES, estimate, number
+
+from landscape import gallery
+from landscape.results import atomic_write
+
+from .. import given, progress, runs
+from ..errors import OneLine
+
+COLUMNS = ("exhibit", "number", "published", "computed", "")
+DOTS = 240  # an inch, in pictures for screens
+
+
+class Row(TypedDict):
+    """What the manifest and ``--json`` say of a number."""
+
+    what: str
+    published: str
+    source: str
+    found: str
+    agrees: bool
+    note: str
+
+
+class Shown(TypedDict):
+    """What the manifest and ``--json`` say of an exhibit."""
+
+    name: str
+    title: str
+    reproduces: str
+    setting: str
+    computed_by: str
+    command: str
+    numbers: list[Row]
+    seconds: float
+    library: str
+    earlier: bool
+    alt: str
+    files: list[str]
+
+
+@dataclass(frozen=True)
+class Order:
+    """How exhibits are computed and drawn."""
+
+    folder: Path
+    formats: tuple[str, ...]
+    cache: Path
+    afresh: bool
+
+
+def draw(name: str, run: str, folder: Path, formats: Sequence[str]) -> None:
+    """Draw one figure of a stored result, or all of them, and print the names of the files."""
+    recipes = landscape_figures.RECIPES
+    if name != "all" and name not in recipes:
+        raise OneLine(f"there is no figure {name!r}; there are {', '.join(recipes)}, and all.", 2)
+    result, lacking = runs.load(run), []
+    for recipe in recipes.values() if name == "all" else [recipes[name]]:
+        forms = [f for f in formats or recipe.stored if name != "all" or recipe.can(f)]
+        if not forms:
+            continue
+        files = [folder / f"{recipe.name}.{form}" for form in forms]
+        try:
+            alt, origin = recipe.caption(result), result.provenance
+            for file in files:
+                landscape_figures.write(recipe, result, file, alt=alt, provenance=origin)
+        except landscape_figures.NothingToDraw:
+            if name != "all":
+                raise
+            lacking.append(recipe.name)
+        except OSError as error:
+            raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None
+        else:
+            click.echo("\n".join(map(str, files)))
+    if lacking:
+        kind, names = type(result).__name__, ", ".join(lacking)
+        lacks = f"this {kind} does not have the numbers for the other figures"
+        click.echo(f"Note: {lacks}: {names}.", err=True)
+
+
+def render(name: str, options: given.Render) -> list[Shown]:
+    """Draw one exhibit, or all of them with a manifest."""
+    if name != "all" and name in landscape_figures.RECIPES:
+        raise OneLine(f"{name} is a figure of a result: pass --from RUN.", 2)
+    chosen = gallery.names() if name == "all" else [name]
+    gallery.entry(chosen[0])
+    _check(name, chosen, options["formats"])
+    folder = Path(options["out"] or "gallery")
+    cache = Path(options["cache"]) if options["cache"] else gallery.default_cache()
+    order = Order(folder, options["formats"], cache, options["afresh"])
+    workers = min(options["jobs"] or min(os.cpu_count() or 1, 8), len(chosen))
+    rows: dict[str, Shown] = {}
+    with progress.bar() as bar:
+        bar("gallery", 0, len(chosen))
+        for done, row in enumerate(_rows(chosen, order, workers), 1):
+            rows[row["name"]] = row
+            bar("gallery", done, len(chosen))
+    ordered = [rows[n] for n in chosen]
+    if earlier := [row["name"] for row in ordered if row["earlier"]]:
+        click.echo(
+            "Note: an earlier state of this library has computed these exhibits, --afresh computes "
+            f"them again: {', '.join(earlier)}.",
+            err=True,
+        )
+    if name == "all":
+        _manifest(ordered, folder)
+    return ordered
+
+
+def numbers(exhibit: Shown) -> Iterator[tuple[str, ...]]:
+    """Rows of COLUMNS."""
+    for m in exhibit["numbers"]:
+        differs = "" if m["agrees"] else "DIFFERS"
+        yield exhibit["name"], m["what"], m["published"], m["found"], differs
+
+
+def _check(name: str, chosen: list[str], formats: tuple[str, ...]) -> None:
+    """Refuse, before anything is computed, a format that nothing here has or can write."""
+    for form in formats:
+        if not any(RECIPES[n].can(form) for n in chosen):
+            films = f"the films of the gallery are {', '.join(FILMS)}"
+            raise OneLine(f"--format {form}: {name} has none; {films}.", 2)
+    if "mp4" in formats:
+        film.encoder()
+
+
+def _rows(chosen: list[str], order: Order, workers: int) -> Iterator[Shown]:
+    """What ``one`` gives for each exhibit, as they are done."""
+    if workers == 1:
+        yield from (one(name, order) for name in chosen)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_alone)
+    try:
+        waiting = [pool.submit(one, name, order) for name in chosen]
+        for future in as_completed(waiting):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone() -> None:
+    """A worker takes one core."""
+    torch.set_num_threads(1)
+
+
+def one(name: str, order: Order) -> Shown:
+    """Compute or recall an exhibit, draw it, and say what was computed."""
+    try:
+        exhibit = gallery.recall(name, order.cache, afresh=order.afresh)
+    except OSError as error:
+        raise OneLine(f"the cache {order.cache} cannot be written: {error.strerror}.", 2) from None
+    entry = gallery.entry(name)
+    return {
+        "name": name,
+        "title": exhibit.title,
+        "reproduces": exhibit.reproduces,
+        "setting": exhibit.setting,
+        "computed_by": f"landscape.gallery.{entry.module}.{entry.function}",
+        "command": f"landscape figures render {name}",
+        "numbers": [_number(match) for match in exhibit.matches],
+        "seconds": round(exhibit.seconds, 1),
+        "library": exhibit.library,
+        "earlier": exhibit.earlier,
+        "alt": RECIPES[name].caption(exhibit),
+        "files": [str(file) for file in _drawn(exhibit, name, order)],
+    }
+
+
+def _drawn(exhibit: gallery.Exhibit, name: str, order: Order) -> list[Path]:
+    recipe, folder = RECIPES[name], order.folder
+    forms = [form for form in order.formats or recipe.stored if recipe.can(form)]
+    files = [folder / f"{name}.{form}" for form in forms]
+    alt, origin = recipe.caption(exhibit), exhibit.provenance
+    try:
+        for file in files:
+            landscape_figures.write(recipe, exhibit, file, alt=alt, provenance=origin, dpi=DOTS)
+    except OSError as error:
+        raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None
+    return files
+
+
+def _number(match: gallery.Match) -> Row:
+    return {
+        "what": match.what,
+        "published": number(match.published),
+        "source": match.source,
+        "found": estimate(match.found),
+        "agrees": match.agrees,
+        "note": match.note,
+    }
+
+
+def _manifest(rows: list[Shown], folder: Path) -> None:
+    """The gallery's manifest beside its figures."""
+    left_out = ("files", "earlier")
+    body = [
+        {key: value for key, value in row.items() if key not in left_out}
+        | {"files": [Path(file).name for file in row["files"]]}
+        for row in rows
+    ]
+    with atomic_write(folder / "manifest.json") as file:
+        file.write((json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode())

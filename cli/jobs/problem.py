@@ -1,0 +1,143 @@
+"""From the options of a command to a problem, and from a problem to a result in its folder."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from typing import TypeVar
+
+import torch
+
+from landscape import loading, results
+from landscape.core import Landscape, Progress
+from landscape.loading import point as points
+from landscape.points.analyze import AnalysisReport, Spectrum
+from landscape.points.analyze import analyze as analyze_point
+from landscape.points.analyze import spectrum as spectrum_at
+from landscape.results import Result
+
+from .. import config, given, progress, runs
+from ..errors import OneLine
+from ..runs import Run
+
+R = TypeVar("R", bound=Result)
+
+
+def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
+    """The stored analysis with --resume where there is one, else a new one."""
+    return run.finished(AnalysisReport) or _solved(
+        run,
+        options,
+        lambda f, bar: analyze_point(
+            f,
+            method=options["method"],
+            largest=options["largest"],
+            smallest=options["smallest"],
+            tol=options["tol"],
+            probes=options["probes"],
+            steps=options["steps"],
+            layers=options["layers"],
+            seed=options["seed"],
+            polish=options["polish"],
+            progress=bar,
+        ),
+    )
+
+
+def spectrum(run: Run, options: given.Spectrum) -> Spectrum:
+    """The stored spectrum with --resume where there is one, else a new one."""
+    return run.finished(Spectrum) or _solved(
+        run,
+        options,
+        lambda f, bar: spectrum_at(
+            f,
+            largest=options["largest"],
+            smallest=options["smallest"],
+            tol=options["tol"],
+            probes=options["probes"],
+            steps=options["steps"],
+            seed=options["seed"],
+            progress=bar,
+        ),
+    )
+
+
+def store(run: Run, work: Callable[[Progress], R]) -> R:
+    """The result of ``work(progress)``, stored in the run's folder with its figures."""
+    settings = config.resolved(run.ctx)
+    # what users' own code prints is no result of ours: it goes to stderr
+    with redirect_stdout(sys.stderr), runs.writing(run.target) as folder, progress.bar() as bar:
+        bar("loading", 0, None)
+        with results.origin(config=settings):
+            result = work(bar)
+        bar("figures", 0, None)
+        runs.fill(folder, result, settings, config.words(run.ctx))
+    return result
+
+
+@contextmanager
+def loaded(options: given.Landscape) -> Iterator[loading.Problem]:
+    """The landscape that the options describe; results made inside say that they are about it."""
+    problem = landscape(options)
+    with told(problem):
+        yield problem
+
+
+def told(problem: loading.Problem) -> AbstractContextManager[None]:
+    """Results made inside say that they are about this problem."""
+    return results.origin(problem.name, notes=problem.notes, model_hash=problem.fingerprint)
+
+
+def landscape(options: given.Landscape) -> loading.Problem:
+    """The landscape that the options describe, a model or a formula."""
+    about = asked(options, options["landscape"], options["dim"], options["domain"])
+    return loading.landscape(about)
+
+
+def at(f: Landscape, options: given.Escape | given.Surface) -> torch.Tensor:
+    """The point --at; else the model's own, or the origin of a formula."""
+    if options["at"] is not None:
+        return points.read(options["at"], f, "--at")
+    if f.layout:
+        return f.locate(None)
+    return torch.zeros(f.dim, dtype=f.dtype, device=loading.device(options["device"]))
+
+
+def asked(
+    options: given.Problem, model: str, dim: int | None = None, domain: str | None = None
+) -> loading.LandscapeOptions:
+    """The options about a landscape in the form that the library reads."""
+    if options["checkpoint_key"] and not options["checkpoint"]:
+        raise OneLine(
+            "--checkpoint-key says where in a checkpoint the weights are: pass --checkpoint FILE "
+            "too.",
+            2,
+        )
+    return loading.LandscapeOptions(
+        model,
+        settings=dict(options["settings"]),
+        checkpoint=options["checkpoint"],
+        checkpoint_key=options["checkpoint_key"],
+        data=options["data"],
+        loss=options["loss"],
+        l2=dict(options["l2"]),
+        l1=dict(options["l1"]),
+        include=options["include"] or None,
+        exclude=options["exclude"] or None,
+        mode=options["mode"],
+        masks=options["masks"],
+        device=options["device"],
+        dtype=options["dtype"],
+        batch_size=options["batch_size"],
+        seed=options["seed"],
+        dim=dim,
+        domain=domain,
+    )
+
+
+def _solved(run: Run, options: given.Spectrum, compute: Callable[[Landscape, Progress], R]) -> R:
+    def work(bar: Progress) -> R:
+        problem = loading.problem(asked(options, options["model"]))
+        with told(problem):
+            return compute(problem.landscape, bar)
+
+    return store(run, work)

@@ -1,0 +1,55 @@
+"""A figure as part of a page: ids of its own, colours that follow the reader's theme, alt text."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING
+
+from . import style
+
+if TYPE_CHECKING:
+    from landscape.results import Result
+
+    from . import Recipe
+
+# The colours of a figure on paper, by the page's own names for them, which change with the theme.
+INKS = {
+    style.INK: "var(--ink)",
+    style.QUIET: "var(--quiet)",
+    style.POSITIVE: "var(--blue)",
+    style.NEGATIVE: "var(--red)",
+    style.PREDICTED: "var(--pink)",
+    style.SHADE: "var(--shade)",
+}
+
+
+def plain(recipe: Recipe, result: Result) -> str:
+    """The figure as an SVG element."""
+    alt, name, origin = recipe.caption(result), recipe.name, result.provenance
+    figure = recipe.draw(result)
+    text = style.render(figure, "svg", title=name, alt=alt, provenance=origin).decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<title>.*?</title>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    text = text.replace("url(#", f"url(#{name}-")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+
+
+def inline(recipe: Recipe, result: Result) -> str:
+    """The same with the colours of a page that knows light and dark."""
+    return themed(plain(recipe, result))
+
+
+def themed(text: str) -> str:
+    """SVG whose colours for paper have become the names of a page's colours."""
+    for paper, name in INKS.items():
+        text = text.replace(paper, name)
+    return re.sub(r"#[0-9a-f]{6}\b", _shade, text)
+
+
+def _shade(found: re.Match[str]) -> str:
+    """A colour between low and high values as a mixture of the page's two; any other as it is."""
+    share = style.between(found[0])
+    return found[0] if share is None else f"color-mix(in srgb, var(--low), var(--high) {share:.0%})"

@@ -1,0 +1,289 @@
+"""What is said of one point: an analysis, a spectrum, a verdict, a search."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from landscape.linalg.lanczos import Eigenpairs
+from landscape.linalg.words import lower_end
+from landscape.linalg.words import pairs as eigenvalues
+from landscape.points.analyze import AnalysisReport, Layer, Polish, Spectrum
+from landscape.points.checks import Check
+from landscape.points.classify import StationaryPoint
+from landscape.points.find import FoundPoint
+from landscape.points.reports import SearchReport
+from landscape.results import Estimate, Result
+from landscape.results.numbers import bound, bounded, count, plain, several, share, uncertain
+from landscape.results.words import Fact, Table, Words, columns, said
+
+SHOWN = 5  # eigenvalues of each end
+COORDINATES = 12  # of a point
+VERDICTS = {
+    "minimum": "every eigenvalue is positive",
+    "maximum": "every eigenvalue is negative",
+    "saddle": "curvature of both signs",
+    "degenerate": "some curvature is zero, second order cannot tell",
+    "plateau": "no curvature in any direction",
+    "not-stationary": "the loss still slopes here",
+    "inconclusive": "the numbers do not support a verdict",
+}
+ABOUT_THE_LANDSCAPE = (
+    *("set", "dim", "domain", "checkpoint", "checkpoint-key", "data", "loss", "l2", "l1"),
+    *("include", "exclude", "mode", "masks", "dtype", "batch-size"),
+)
+HEAD = ("± sampling error of the data", "± solver")
+
+
+@said.register
+def analysis(report: AnalysisReport, folder: str) -> Words:
+    """In the order people ask: what, verdict, why, how steep, how curved, what next."""
+    point = report.point
+    checked = {f"{check.name}: {check.message}" for check in report.checks}  # said under "checks"
+    parts = [
+        Fact("analysed", (analysed(report, report.parameters, report.samples),)),
+        Fact("polished", tuple(_polished(report.polish))),
+        Fact("verdict", (verdict(point),)),
+        Fact("why", tuple(point.reasons)),
+        Fact("loss", (plain(point.value),)),
+        _gradient(point),
+        *_ends(point.pairs, report.sampling_errors),
+        Fact("negative", (_negative(report),)),
+        Fact("trace", (_trace(report.trace),)),
+        Fact("checks", tuple(_checks(report.checks))),
+        Fact("notes", tuple(report.notes)),
+        Fact("next", tuple(line for line in report.advice if line not in checked)),
+    ]
+    return Words(f"{_kind(point)}, {several(report.parameters, 'parameter')}", parts)
+
+
+@said.register
+def spectrum(result: Spectrum, folder: str) -> Words:
+    """Both ends of the spectrum."""
+    parts = [
+        Fact("analysed", (analysed(result, result.parameters, result.samples),)),
+        *_ends(result.pairs, result.sampling_errors),
+        Fact("notes", tuple(result.notes)),
+    ]
+    values = several(len(result.pairs.values), "eigenvalue")
+    return Words(f"{values}, {several(result.parameters, 'parameter')}", parts)
+
+
+@said.register
+def point(result: StationaryPoint, folder: str) -> Words:
+    """The verdict and what it rests on."""
+    return Words(f"{_kind(result)}, {several(len(result.x), 'coordinate')}", verdict_facts(result))
+
+
+@said.register
+def found(result: FoundPoint, folder: str) -> Words:
+    """How the search went, and the verdict."""
+    parts = [*_search(result), *verdict_facts(result)]
+    return Words(f"{_kind(result)}, {several(len(result.x), 'coordinate')}", parts)
+
+
+@said.register
+def search(report: SearchReport, folder: str) -> Words:
+    """What was searched, how the search went, what the point is, what next."""
+    result = report.found
+    parts = [
+        Fact("searched", (searched(report, report.dim),)),
+        *(_search(result, report.start) if isinstance(result, FoundPoint) else ()),
+        *verdict_facts(result),
+        Fact("notes", tuple(report.notes)),
+        Fact("next", tuple(_after(report))),
+    ]
+    return Words(f"{_kind(result)}, {several(report.dim, 'coordinate')}", parts)
+
+
+def verdict_facts(point: StationaryPoint) -> list[Fact]:
+    """The verdict on a point and what it rests on."""
+    return [
+        Fact("verdict", (verdict(point),)),
+        Fact("why", tuple(point.reasons)),
+        Fact("value", (plain(point.value),)),
+        _gradient(point),
+        Fact("eigenvalues", (_eigenvalues(point),)),
+        Fact("x", (coordinates(point.x, COORDINATES),)),
+    ]
+
+
+def verdict(point: StationaryPoint) -> str:
+    """``SADDLE of index 3: curvature of both signs``."""
+    return f"{_kind(point, point.kind.upper())}: {VERDICTS.get(point.kind, '')}"
+
+
+def coordinates(x: Tensor, most: int) -> str:
+    """``3, 2``: a point to four digits, as ``--start`` takes it; what is beyond ``most`` is left out."""
+    shown = ", ".join(plain(value + 0.0) for value in x[:most].tolist())
+    return shown if len(x) <= most else f"{shown}, … ({len(x) - most:,} more)"
+
+
+def searched(result: Result, dim: int) -> str:
+    """What was searched: name, size, precision, device."""
+    origin = result.provenance
+    where = f", {origin.dtype} on {origin.device}" if origin.dtype else ""
+    return f"{result.name}: {several(dim, 'coordinate')}{where}"
+
+
+def spelled(result: Result) -> str:
+    """The landscape as it is typed, with the options that make it this one."""
+    config = result.provenance.config
+    words = [str(config.get("landscape", "LANDSCAPE"))]
+    for key in ABOUT_THE_LANDSCAPE:
+        given = config.get(key, [])
+        for value in given if isinstance(given, list) else [given]:
+            words += [f"--{key}", str(value)]
+    return shlex.join(words)
+
+
+def analysed(result: Result, parameters: int, samples: int) -> str:
+    """What was analysed: name, size, samples, precision, device."""
+    size = several(parameters, "parameter") + (f", {several(samples, 'sample')}" if samples else "")
+    return f"{result.name}: {size}, {result.provenance.dtype} on {result.provenance.device}"
+
+
+def layers(found: Sequence[Layer]) -> Table:
+    """The curvature of each layer's own parameters."""
+    rows = tuple(
+        (
+            layer.name,
+            count(layer.parameters),
+            f"{layer.gradient_norm:.3g}",
+            bounded(layer.largest.value, layer.largest.bound),
+            bounded(layer.smallest.value, layer.smallest.bound),
+        )
+        for layer in found
+    )
+    return Table(("layer", "parameters", "|gradient|", "largest", "smallest"), rows, "Layers")
+
+
+@columns.register
+def _report_columns(report: AnalysisReport) -> dict[str, Sequence[object]]:
+    """One row an eigenvalue of both ends."""
+    return _pair_columns(report.point.pairs, report.sampling_errors)
+
+
+@columns.register
+def _spectrum_columns(result: Spectrum) -> dict[str, Sequence[object]]:
+    """One row an eigenvalue."""
+    return _pair_columns(result.pairs, result.sampling_errors)
+
+
+def _pair_columns(pairs: Eigenpairs, errors: Tensor) -> dict[str, Sequence[object]]:
+    return {**eigenvalues(pairs), "sampling_error": errors.tolist()}
+
+
+def _kind(point: StationaryPoint, word: str = "") -> str:
+    """``saddle of index 3``."""
+    word = word or point.kind
+    if point.kind != "saddle":
+        return word
+    low, high = point.index_bounds
+    return f"{word} of index {point.index if point.index is not None else f'{low:,} to {high:,}'}"
+
+
+def _gradient(point: StationaryPoint) -> Fact:
+    alone = f"(rounding alone: {bound(point.gradient_noise)})"
+    return Fact("|gradient|", (f"{plain(point.gradient_norm)} {alone}",))
+
+
+def _trace(trace: Estimate) -> str:
+    """Six digits where the error does not reach them, as of a spectrum that is known as a whole."""
+    small = trace.error <= 5e-7 * abs(trace.value)
+    return uncertain(trace.value, 0.0 if small else trace.error)
+
+
+def _ends(pairs: Eigenpairs, errors: Tensor) -> Iterator[Fact]:
+    """Both ends of the spectrum, outermost first."""
+    each = zip(pairs.values.tolist(), errors.tolist(), pairs.bounds.tolist(), strict=True)
+    rows = [(uncertain(value, error), bound(limit)) for value, error, limit in each]
+    split = lower_end(pairs)
+    for label, end, head in (
+        ("largest", rows[split:][::-1], HEAD),
+        ("smallest", rows[:split], None),
+    ):
+        shown = tuple((value, f"± {limit}") for value, limit in end[:SHOWN])
+        more = (f"{len(end) - SHOWN} more in result.json",) if len(end) > SHOWN else ()
+        yield Fact(label, more, shown, head)
+
+
+def _polished(polish: Polish | None) -> Iterator[str]:
+    """How far the point was moved before it was analysed, and whether it became stationary."""
+    if polish is None:
+        return
+    way = f"moved by {plain(polish.distance)} ({plain(polish.relative_distance)} |x|)"
+    steps = several(polish.iterations, "step")
+    before, after = polish.gradient_norm_before, polish.gradient_norm
+    yield f"{way} by {polish.method}, {steps}: {polish.outcome.value}"
+    yield f"loss {plain(polish.value_before)} before, {plain(polish.value)} after"
+    yield f"|gradient| {plain(before)} before, {plain(after)} after"
+    if polish.outcome.name != "STATIONARY":
+        yield "it did not become stationary: everything below describes the point that was reached"
+
+
+def _negative(report: AnalysisReport) -> str:
+    """How many eigenvalues are negative, exactly where known, else within bounds."""
+    point, n = report.point, report.parameters
+    if point.index is not None:
+        sure = f"confidence {100 * point.confidence:.3g} %"
+        known = "the whole spectrum" if point.method == "dense" else sure
+        return f"{count(point.index)} of {_whole(n)} ({share(point.index, n)}), {known}"
+    floor = -float(point.uncertainty.max())
+    estimate = report.density.count(float("-inf"), floor)
+    about = f"about {count(estimate.value)} of {_whole(n)} ({share(estimate.value, n)})"
+    return (
+        f"{count(point.index_bounds[0])} or more for certain; by the density "
+        f"{about} are below {plain(floor)}; "
+        f"{count(estimate.low)} to {count(estimate.high)} with 95% confidence"
+    )
+
+
+def _whole(n: int) -> str:
+    return several(n, "eigenvalue")
+
+
+def _checks(checks: Sequence[Check]) -> Iterator[str]:
+    """The checks that found something, gravest first."""
+    order = {"WARNING": 0, "NOTE": 1}
+    told = [check for check in checks if check.status.name in order]
+    for check in sorted(told, key=lambda check: order[check.status.name]):
+        yield f"{check.status.name.lower()}: {check.name}: {check.message}"
+    if checks and not told:
+        yield f"all {len(checks)} passed: {', '.join(check.name for check in checks)}"
+
+
+def _search(point: FoundPoint, start: str = "the start") -> list[Fact]:
+    products = several(point.search_products, "Hessian-vector product")
+    went = (
+        f"{plain(point.distance)} from the start in {several(point.iterations, 'iteration')} "
+        f"({products}, {several(point.gradients, 'gradient')}); "
+        f"the value went from {plain(point.start_value)} to {plain(point.value)}"
+    )
+    return [
+        Fact("search", (f"{point.search} from {start}",)),
+        Fact("outcome", (point.outcome.value,)),
+        Fact("went", (went,)),
+    ]
+
+
+def _eigenvalues(point: StationaryPoint) -> str:
+    values = [plain(value) for value in point.eigenvalues.tolist()]
+    if len(values) > 2 * SHOWN:
+        values = [*values[:SHOWN], "…", *values[-SHOWN:]]
+    return f"{', '.join(values)} (each ± {bound(float(point.uncertainty.max()))})"
+
+
+def _after(report: SearchReport) -> Iterator[str]:
+    kind = report.found.kind
+    if kind in ("not-stationary", "inconclusive"):
+        yield (
+            "not there: begin elsewhere (--start, --seed), try another --method, or raise "
+            "--max-products"
+        )
+    if kind == "saddle":
+        yield (
+            "a way down: step along an eigenvector of a negative eigenvalue, either way, and train "
+            "or search on"
+        )
+    yield f"all stationary points: landscape saddles census {spelled(report)}"
