@@ -1,1 +1,3 @@
-"""The command line of `landscape`: it parses, calls the library once, and renders. No arithmetic here."""
+"""The command line of `landscape`: it parses, calls the library once, and renders. No arithmetic
+here.
+"""

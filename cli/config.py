@@ -1,7 +1,9 @@
-"""Configuration files: the options of a command as TOML, under the names they have on the command line.
+"""Configuration files: the options of a command as TOML, under the names they have on the command
+line.
 
-Precedence: command line, LANDSCAPE_* variable, file, default. ``set``, ``l2`` and ``l1`` are lists of "key=value" as on
-the command line, or tables. Paths are relative to the folder the command runs in, as on the command line.
+Precedence: command line, LANDSCAPE_* variable, file, default. ``set``, ``l2`` and ``l1`` are lists
+of "key=value" as on the command line, or tables. Paths are relative to the folder the command runs
+in, as on the command line.
 """
 
 import difflib
@@ -17,7 +19,10 @@ from .errors import OneLine
 UNSAVED = frozenset(
     {"config", "out", "force", "resume", "as_json"}
 )  # where and how to print: not what was computed
-HEADER = "# Again with `landscape {command} --config {name}`; paths are relative to the folder that runs in.\n"
+HEADER = (
+    "# Again with `landscape {command} --config {name}`; paths are relative to the folder that "
+    "runs in.\n"
+)
 
 
 def read(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
@@ -40,7 +45,9 @@ def read(ctx: click.Context, param: click.Parameter, path: str | None) -> str | 
 
 
 def resolved(ctx: click.Context) -> dict[str, object]:
-    """The options in force, in the form of a configuration file: reading them back repeats the run."""
+    """The options in force, in the form of a configuration file: reading them back
+    repeats the run.
+    """
     options: dict[str, object] = {}
     for param in ctx.command.params:
         value = ctx.params.get(str(param.name))

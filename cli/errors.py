@@ -1,7 +1,8 @@
 """One line for a user's mistake, and the exit status it deserves; decided here and nowhere else.
 
-0 done · 1 --expect not met · 2 usage · 3 model, checkpoint or data cannot be loaded · 4 numerical failure · 130 interrupted.
-An exception that is none of these is a bug of ours and keeps its traceback.
+0 done · 1 --expect not met · 2 usage · 3 model, checkpoint or data cannot be loaded · 4 numerical
+failure · 130 interrupted. An exception that is none of these is a bug of ours and keeps its
+traceback.
 """
 
 import sys
@@ -34,7 +35,9 @@ class OneLineGroup(click.Group):
     def main(  # type: ignore[override]  # click's overloads say the same in more words
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> Any:
-        """Run and exit; with ``standalone_mode=False`` the errors are left to the caller, as in click."""
+        """Run and exit; with ``standalone_mode=False`` the errors are left to the caller, as in
+        click.
+        """
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, standalone_mode=False, **extra)
         for stream in (sys.stdout, sys.stderr):
@@ -88,7 +91,8 @@ def judge(error: BaseException) -> OneLine | None:
         return OneLine(f"{theirs} raised {type(error).__name__}: {error}", 3)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return OneLine(
-            f"out of memory ({error}): try a smaller --batch-size, or fewer --largest and --smallest.",
+            f"out of memory ({error}): try a smaller --batch-size, or fewer --largest and "
+            f"--smallest.",
             4,
         )
     if isinstance(error, OSError):
@@ -110,7 +114,9 @@ def one_line(error: click.ClickException) -> str:
 
 
 def _users_frame(frames: list[tuple[str, str, int]]) -> str | None:
-    """The deepest frame, below ours, in a file that is neither ours nor installed: the user's own code."""
+    """The deepest frame, below ours, in a file that is neither ours nor installed: the user's own
+    code.
+    """
     libraries = {sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")}
     inside, found = False, None
     for module, path, line in frames:

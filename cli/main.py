@@ -1,4 +1,6 @@
-"""The command `landscape`. Torch takes seconds to import: no module here does so before a command runs."""
+"""The command `landscape`. Torch takes seconds to import: no module here does so before a command
+runs.
+"""
 
 import ctypes
 import os

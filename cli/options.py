@@ -250,7 +250,8 @@ landscape_options = _stack(
     option(
         "--domain",
         metavar="SPEC",
-        help="Where a formula lives: space, box:LOW,HIGH, 'box:LOW,HIGH;LOW,HIGH', torus:PERIOD, sphere:RADIUS.",
+        help="Where a formula lives: space, box:LOW,HIGH, 'box:LOW,HIGH;LOW,HIGH', torus:PERIOD, "
+        "sphere:RADIUS.",
     ),
     _problem,
 )

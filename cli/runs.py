@@ -1,7 +1,9 @@
-"""Run folders: ``result.json``, ``config.toml``, ``arrays/`` and ``figures/``, complete or not there at all.
+"""Run folders: ``result.json``, ``config.toml``, ``arrays/`` and ``figures/``, complete or not
+there at all.
 
-A run writes into a hidden folder inside its own and moves everything into place when it has succeeded. Of a folder that is taken,
-``--force`` replaces what a run owns and leaves every other file alone; until then nothing of it is touched.
+A run writes into a hidden folder inside its own and moves everything into place when it has
+succeeded. Of a folder that is taken, ``--force`` replaces what a run owns and leaves every other
+file alone; until then nothing of it is touched.
 """
 
 from __future__ import annotations
@@ -33,14 +35,17 @@ T = TypeVar("T", bound="Result")
 
 
 def place(out: str | None, model: str, *, force: bool, resume: bool) -> Path:
-    """Where the run goes: --out, which must be empty or new, else runs/NAME or the next free runs/NAME-2, -3, ..."""
+    """Where the run goes: --out, which must be empty or new, else runs/NAME or the next free
+    runs/NAME-2, -3, ...
+    """
     if force and resume:
         raise OneLine("--force replaces the result and --resume returns it: pass one of them.", 2)
     if out is not None:
         target = Path(out)
         if not (force or resume) and _taken(target):
             raise OneLine(
-                f"the folder {target} is not empty: pass --force to replace its results, --resume, or another --out.",
+                f"the folder {target} is not empty: pass --force to replace its results, --resume, "
+                f"or another --out.",
                 2,
             )
         _taken(target)
@@ -167,7 +172,8 @@ def load(folder: str | Path) -> Result:
 
 @contextmanager
 def writing(target: Path) -> Iterator[Path]:
-    """A hidden folder inside ``target`` to write into: its contents take their place when the block ends, and go when it raises.
+    """A hidden folder inside ``target`` to write into: its contents take their place when the block
+    ends, and go when it raises.
 
     While it is there ``target`` is not empty: a second run at the same time goes elsewhere.
     """
@@ -220,7 +226,9 @@ def fill(folder: Path, result: Result, options: Mapping[str, object], command: s
 
 
 def _move(staged: Path, target: Path, backup: Path) -> None:
-    """Exchange what a run owns in ``target`` for what is in ``staged``; undone when anything fails halfway."""
+    """Exchange what a run owns in ``target`` for what is in ``staged``; undone when anything fails
+    halfway.
+    """
     backup.mkdir()
     done: list[tuple[Path, Path]] = []
     try:

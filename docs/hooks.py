@@ -1,4 +1,5 @@
-"""What mkdocs adds to these pages: README and its like, commands from ``--help``, the library from its docstrings, the gallery.
+"""What mkdocs adds to these pages: README and its like, commands from ``--help``, the library from
+its docstrings, the gallery.
 
 ``python docs/hooks.py`` writes docs/gallery.md from figures/gallery/manifest.json.
 """
@@ -38,7 +39,9 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html, page, config, files):
-    """Pictures know their size, so that text does not jump, and lead to themselves; wide ones and tables of numbers are marked."""
+    """Pictures know their size, so that text does not jump, and lead to themselves; wide ones and
+    tables of numbers are marked.
+    """
 
     def picture(match):
         tag, name = match.group(0), match.group(1)
@@ -59,13 +62,17 @@ def on_page_content(html, page, config, files):
 
 
 def together(html):
-    """Parameters told together, whose defaults nobody can read off that row, are not called required: the signature has them."""
+    """Parameters told together, whose defaults nobody can read off that row, are not called
+    required: the signature has them.
+    """
     row = r"(<td>\s*<code>[\w*]+(?:, [\w*]+)+</code>\s*</td>(?:(?!</tr>).)*?)<em>required</em>"
     return re.sub(row, r"\1", html, flags=re.DOTALL)
 
 
 def unbroken(html):
-    """Code that may be wrapped, that within a line and that of shells, has options that are not broken at their hyphens."""
+    """Code that may be wrapped, that within a line and that of shells, has options that are not
+    broken at their hyphens.
+    """
 
     def whole(match):
         return re.sub(r"(?<![\w-])--?[\w-]+", r'<span class="option">\g<0></span>', match.group(0))
@@ -97,7 +104,9 @@ def titles(nav):
 
 
 def moved(text, up, named):
-    """The text with links to files beside docs/ turned to where they are on the site, and a file's name to the page's."""
+    """The text with links to files beside docs/ turned to where they are on the site, and a file's
+    name to the page's.
+    """
     for old, new in BESIDE.items():
         text = text.replace(f"]({up}{old})", f"]({new})").replace(
             f"[{old}](", f"[{named.get(new, old)}]("
@@ -141,7 +150,8 @@ def library():
     parts = [
         "# Library",
         "",
-        "`import landscape as ls`; the names of a namespace are `ls.points.StationaryPoint` and so on.",
+        "`import landscape as ls`; the names of a namespace are `ls.points.StationaryPoint` and so "
+        "on.",
         "",
     ]
     parts.append("## ls\n")
@@ -172,9 +182,12 @@ def gallery():
     parts = [
         "# Gallery",
         "",
-        "Figures of the literature, computed again. `landscape figures render all` makes every one of them from nothing in some",
-        "minutes, and from what it keeps in a cache in seconds; `landscape figures render NAME --format pdf` makes one. Each prints",
-        "the published numbers beside those found; errors are one standard error, numbers without one are exact to rounding. Two are",
+        "Figures of the literature, computed again. `landscape figures render all` makes every one "
+        "of them from nothing in some",
+        "minutes, and from what it keeps in a cache in seconds; `landscape figures render NAME "
+        "--format pdf` makes one. Each prints",
+        "the published numbers beside those found; errors are one standard error, numbers without "
+        "one are exact to rounding. Two are",
         "films: `--format mp4` makes them for a talk.",
         "",
         "```sh",

@@ -1,7 +1,8 @@
-"""Figures of stored results: one recipe a module, each ``draw(result) -> Figure`` and ``caption(result) -> str``.
+"""Figures of stored results: one recipe a module, each ``draw(result) -> Figure`` and
+``caption(result) -> str``.
 
-A recipe reads numbers and never computes them: any figure can be drawn again from a run folder. ``RECIPES`` lists
-them, ``save`` writes one to a file with its provenance.
+A recipe reads numbers and never computes them: any figure can be drawn again from a run folder.
+``RECIPES`` lists them, ``save`` writes one to a file with its provenance.
 """
 
 from __future__ import annotations

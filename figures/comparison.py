@@ -1,4 +1,6 @@
-"""A study: measured times or rates against a setting, predictions as dashed lines, what arithmetic decides marked."""
+"""A study: measured times or rates against a setting, predictions as dashed lines, what arithmetic
+decides marked.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,10 @@ def caption(result: Comparison) -> str:
         if note
     )
     return (
-        f"{result.title}: {result.quantity} against {result.over}, with 95 % intervals, of {', '.join(s.label for s in series)}; "
-        f"dashed lines are theory.{' ' + fits + '.' if fits else ''}{' ' + notes + '.' if notes else ''}"
+        f"{result.title}: {result.quantity} against {result.over}, with 95 % intervals, of "
+        f"{', '.join(s.label for s in series)}; "
+        f"dashed lines are "
+        f"theory.{' ' + fits + '.' if fits else ''}{' ' + notes + '.' if notes else ''}"
     )
 
 

@@ -1,4 +1,6 @@
-"""The complexity of a spherical p-spin glass by energy and index, with its threshold energies (Auffinger, Ben Arous & Cerny 2013)."""
+"""The complexity of a spherical p-spin glass by energy and index, with its threshold energies
+(Auffinger, Ben Arous & Cerny 2013).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ COLOURS = (style.POSITIVE, style.NEGATIVE, style.KINDS["maximum"][1], style.PRED
 
 @style.styled
 def draw(result: SaddleCounts) -> Figure:
-    """Left the limit of many spins around the thresholds, right the same logarithm of mean counts at the spins at hand."""
+    """Left the limit of many spins around the thresholds, right the same logarithm of mean counts
+    at the spins at hand.
+    """
     found = _found(result)
     fig = Figure(figsize=(style.PAGE, 2.9), layout="constrained")
     many, few = fig.subplots(1, 2)
@@ -71,9 +75,12 @@ def caption(result: SaddleCounts) -> str:
     found = _found(result)
     t = found.thresholds
     return (
-        f"Logarithm of the mean number of stationary points of {result.name} (order {t.order}) below an energy, a spin, for the lowest "
-        f"indices: on the left for many spins, on the right measured with {found.spins}. Below -E_inf = {-t.e_inf:.4f} "
-        f"only finite indices are left, below -E_0 = {-t.e_index[0]:.4f} nothing; the complexity of all points is "
+        f"Logarithm of the mean number of stationary points of {result.name} (order {t.order}) "
+        f"below an energy, a spin, for the lowest "
+        f"indices: on the left for many spins, on the right measured with {found.spins}. Below "
+        f"-E_inf = {-t.e_inf:.4f} "
+        f"only finite indices are left, below -E_0 = {-t.e_index[0]:.4f} nothing; the complexity "
+        f"of all points is "
         f"{t.total:.4f}, of minima {t.minima:.4f}."
     )
 

@@ -59,8 +59,10 @@ def caption(result: Connection) -> str:
     """What the figure shows, in words."""
     _check(result)
     return (
-        f"Value of {result.provenance.name} along a {result.kind} curve with {len(result.control) - 2} trained points between two "
-        f"networks, barrier {result.barrier:.3g} above the higher end, and along the straight line, barrier {result.straight_barrier:.3g}."
+        f"Value of {result.provenance.name} along a {result.kind} curve with "
+        f"{len(result.control) - 2} trained points between two "
+        f"networks, barrier {result.barrier:.3g} above the higher end, and along the straight "
+        f"line, barrier {result.straight_barrier:.3g}."
     )
 
 

@@ -1,4 +1,6 @@
-"""The stationary points of a census on the values of f: contours over the plane, a curve over the line."""
+"""The stationary points of a census on the values of f: contours over the plane, a curve over the
+line.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ PAPER = LinearSegmentedColormap.from_list("paper", style.PAPER)  # low values ar
 
 @style.styled
 def draw(result: Census) -> Figure:
-    """The points of ``result`` by their kinds over ``result.picture``; cells that are not finite are hatched."""
+    """The points of ``result`` by their kinds over ``result.picture``; cells that are not finite
+    are hatched.
+    """
     picture = _picture(result)
     plane = np.asarray(picture.values).ndim == 2
     fig = Figure(figsize=(style.COLUMN, 3.5 if plane else 2.6), layout="constrained")
@@ -109,7 +113,9 @@ def _plane(ax: Axes, picture: Picture) -> None:
 
 
 def levels_of(values: Array) -> Array:
-    """Contour levels at quantiles, closer where f is low: equal steps would all lie in the steep corners."""
+    """Contour levels at quantiles, closer where f is low: equal steps would all lie in the steep
+    corners.
+    """
     shares = np.linspace(0, 1, LEVELS + 2)[1:-1] ** 1.7
     return np.unique(np.quantile(values, shares))
 

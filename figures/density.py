@@ -1,4 +1,6 @@
-"""The whole spectrum: shares of eigenvalues at the quadrature's nodes, on a log scale, nothing smoothed."""
+"""The whole spectrum: shares of eigenvalues at the quadrature's nodes, on a log scale, nothing
+smoothed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ FLOOR = 0.03  # of one eigenvalue's share: nodes with less are copies that round
 
 @style.styled
 def draw(result: AnalysisReport) -> Figure:
-    """Weights (m,) at nodes (m,) of ``result.density``, with one standard error; weights of zero have no logarithm."""
+    """Weights (m,) at nodes (m,) of ``result.density``, with one standard error; weights of zero
+    have no logarithm.
+    """
     density = _density(result)
     nodes, weights, errors = (
         np.asarray(v) for v in (density.nodes, density.weights, density.errors)
@@ -76,8 +80,10 @@ def caption(result: AnalysisReport) -> str:
         else ""
     )
     return (
-        f"Spectral density of the Hessian at {nodes.size} quadrature nodes from {nodes.min():.3g} to {nodes.max():.3g}; "
-        "share of the eigenvalues on a log scale, bars are one standard error between probes, nothing is smoothed, the dotted "
+        f"Spectral density of the Hessian at {nodes.size} quadrature nodes from {nodes.min():.3g} "
+        f"to {nodes.max():.3g}; "
+        "share of the eigenvalues on a log scale, bars are one standard error between probes, "
+        "nothing is smoothed, the dotted "
         f"line is the share of a single eigenvalue.{hidden}"
     )
 
@@ -90,7 +96,9 @@ def _density(result: AnalysisReport) -> SpectralDensity:
 
 
 def _bulk(nodes: Array, weights: Array) -> float:
-    """The |eigenvalue| that nine tenths of the spectrum lie within: it decides the scale of the axis, nothing else."""
+    """The |eigenvalue| that nine tenths of the spectrum lie within: it decides the scale of the
+    axis, nothing else.
+    """
     order = np.argsort(np.abs(nodes))
     return float(
         np.abs(nodes)[order][np.searchsorted(np.cumsum(weights[order]), 0.9 * weights.sum())]

@@ -1,4 +1,6 @@
-"""A disconnectivity tree: every minimum a line that ends at its value, joined at the lowest pass to others (Becker & Karplus 1997)."""
+"""A disconnectivity tree: every minimum a line that ends at its value, joined at the lowest pass to
+others (Becker & Karplus 1997).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ LABELLED = 16  # up to so many minima carry their number in the census
 
 @style.styled
 def draw(result: Census) -> Figure:
-    """The tree of ``result.tree``, drawn to the scale of f; groups that no saddle joins stand apart, open at the top."""
+    """The tree of ``result.tree``, drawn to the scale of f; groups that no saddle joins stand
+    apart, open at the top.
+    """
     tree = _tree(result)
     values = dict(zip(tree.minima, np.asarray(tree.values).tolist(), strict=True))
     order = _order(tree)
@@ -78,7 +82,9 @@ def draw(result: Census) -> Figure:
 def _joined(
     ax: Axes, tree: Tree, place: dict[int, float], values: dict[int, float]
 ) -> dict[int, tuple[float, float]]:
-    """Draw where groups meet, and give each minimum's group its stem: where it stands, its level."""
+    """Draw where groups meet, and give each minimum's group its stem: where it stands,
+    its level.
+    """
     # a group is known by any of its minima: where its line stands, and from what level it rises
     stem = {i: (place[i], values[i]) for i in tree.minima}
     for merge in tree.merges:
@@ -116,13 +122,17 @@ def caption(result: Census) -> str:
         else ""
     )
     return (
-        f"Disconnectivity tree of {len(tree.minima)} minima of {result.name}: {len(tree.edges)} saddles of index 1 join "
-        f"them{levels}; where two lines meet is the lowest pass between them that the list knows.{apart}{lost}"
+        f"Disconnectivity tree of {len(tree.minima)} minima of {result.name}: {len(tree.edges)} "
+        f"saddles of index 1 join "
+        f"them{levels}; where two lines meet is the lowest pass between them that the list "
+        f"knows.{apart}{lost}"
     )
 
 
 def _order(tree: Tree) -> list[int]:
-    """The minima from left to right so that no lines cross: a group stays together, the deeper part on the left."""
+    """The minima from left to right so that no lines cross: a group stays together, the deeper part
+    on the left.
+    """
     values = dict(zip(tree.minima, np.asarray(tree.values).tolist(), strict=True))
     rows = {i: [i] for i in tree.minima}
     for merge in tree.merges:

@@ -1,4 +1,6 @@
-"""Training at the edge of stability: the sharpness beside the largest curvature that the optimiser can bear, and the loss."""
+"""Training at the edge of stability: the sharpness beside the largest curvature that the optimiser
+can bear, and the loss.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,10 @@ def draw(result: EdgeStudy) -> Figure:
 def caption(result: EdgeStudy) -> str:
     """What the figure shows, in words."""
     parts = [f"{label}: limit {r.limit:.4g}, {_end(r)}" for label, r in _runs(result).items()]
-    return f"Sharpness and loss of {result.provenance.name} in full-batch training, with the stability limit dashed; {'; '.join(parts)}."
+    return (
+        f"Sharpness and loss of {result.provenance.name} in full-batch training, with the "
+        f"stability limit dashed; {'; '.join(parts)}."
+    )
 
 
 def _highest(run: EdgeRun) -> float:

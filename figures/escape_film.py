@@ -1,4 +1,6 @@
-"""All optimisers leaving one point, as a film: frames at steps spaced evenly in their logarithm, from step 0."""
+"""All optimisers leaving one point, as a film: frames at steps spaced evenly in their logarithm,
+from step 0.
+"""
 
 from __future__ import annotations
 
@@ -92,4 +94,7 @@ def film(result: Study) -> films.Film:
 
 def caption(result: Study) -> str:
     """What the figure shows, in words."""
-    return f"{escape_paths.caption(result)} The last of {len(frames(result))} frames, whose steps are evenly spaced in the logarithm."
+    return (
+        f"{escape_paths.caption(result)} The last of {len(frames(result))} frames, whose steps are "
+        f"evenly spaced in the logarithm."
+    )

@@ -1,4 +1,6 @@
-"""How optimisers leave a point: recorded paths on the values of f around it, and as an animation."""
+"""How optimisers leave a point: recorded paths on the values of f around it, and as an
+animation.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def canvas(result: Study) -> tuple[Figure, Axes]:
 
 
 def ground(ax: Axes, xs: Array, ys: Array, values: Array, levels: Array | None = None) -> None:
-    """Contours of values (r, s), at ``levels`` or closer where they are low, on the axes, which they fill."""
+    """Contours of values (r, s), at ``levels`` or closer where they are low, on the axes, which
+    they fill.
+    """
     finite = np.isfinite(values)
     steps = np.array([]) if levels is None else levels
     if levels is None:
@@ -132,4 +136,7 @@ def caption(result: Study) -> str:
         if plane.axes
         else f" Up to {100 * plane.outside:.2g} % of a point's distance is outside of this plane."
     )
-    return f"Paths away from a stationary point of {result.provenance.name}, the cross, over contours of f; {counts}.{off}"
+    return (
+        f"Paths away from a stationary point of {result.provenance.name}, the cross, over contours "
+        f"of f; {counts}.{off}"
+    )

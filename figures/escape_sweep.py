@@ -24,7 +24,9 @@ NAMES = {
 
 @style.styled
 def draw(result: Sweep) -> Figure:
-    """Medians with their 95 % intervals; a triangle at the top where fewer than half of the runs left."""
+    """Medians with their 95 % intervals; a triangle at the top where fewer than half of the runs
+    left.
+    """
     studies = _studies(result)
     values = result.values
     fig = Figure(figsize=(style.COLUMN * 1.15, 2.8), layout="constrained")
@@ -52,8 +54,10 @@ def caption(result: Sweep) -> str:
     values = result.values
     labels = ", ".join(studies[0].results)
     return (
-        f"Median steps until runs left {result.provenance.name}, with 95 % intervals, against {NAMES.get(result.over, result.over)} from "
-        f"{min(values):g} to {max(values):g}; {labels}; dashed lines are theory, triangles at the top medians beyond the limit."
+        f"Median steps until runs left {result.provenance.name}, with 95 % intervals, against "
+        f"{NAMES.get(result.over, result.over)} from "
+        f"{min(values):g} to {max(values):g}; {labels}; dashed lines are theory, triangles at the "
+        f"top medians beyond the limit."
     )
 
 

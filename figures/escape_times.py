@@ -1,4 +1,6 @@
-"""Escape times by optimiser: every run, the median with its interval, theory beside it; runs that did not leave, apart."""
+"""Escape times by optimiser: every run, the median with its interval, theory beside it; runs that
+did not leave, apart.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ SPAN = 30  # ratio of the longest to the shortest time from which steps are on a
 
 @style.styled
 def draw(result: Study) -> Figure:
-    """One row an optimiser: times as a cloud, the median and its 95 % interval above, a tick where theory has it."""
+    """One row an optimiser: times as a cloud, the median and its 95 % interval above, a tick where
+    theory has it.
+    """
     results = optimisers.study_of(result)
     fig = Figure(figsize=(style.PAGE * 0.72, 0.85 + 0.48 * len(results)), layout="constrained")
     ax = fig.subplots()
@@ -136,4 +140,7 @@ def caption(result: Study) -> str:
                 else ""
             )
         )
-    return f"Steps until {len(result.starts)} runs left {result.provenance.name} by optimiser; {'; '.join(parts)}."
+    return (
+        f"Steps until {len(result.starts)} runs left {result.provenance.name} by optimiser; "
+        f"{'; '.join(parts)}."
+    )

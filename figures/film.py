@@ -1,4 +1,5 @@
-"""Moving figures as files: a GIF by Pillow, or an MP4 by ffmpeg. The same frames give the same bytes.
+"""Moving figures as files: a GIF by Pillow, or an MP4 by ffmpeg. The same frames give the same
+bytes.
 
 MP4 needs imageio-ffmpeg, the extra ``mp4``, which brings its own ffmpeg.
 """
@@ -41,7 +42,9 @@ class Film:
 def of(
     figures: Iterable[Figure], dots: int, seconds: float, hold: float, exact: tuple[str, ...] = ()
 ) -> Film:
-    """A film of figures, ``dots`` an inch; one figure that is changed between two of its frames will do."""
+    """A film of figures, ``dots`` an inch; one figure that is changed between two of its frames
+    will do.
+    """
     with style.own():  # ticks are made when they are drawn
         return Film(tuple(_pictures(figures, dots)), seconds, hold, exact)
 
@@ -60,7 +63,9 @@ def _pictures(figures: Iterable[Figure], dots: int) -> Iterator[Image.Image]:
 
 
 def gif(film: Film) -> bytes:
-    """The bytes of a GIF that goes round for ever, with one palette for all frames, so that nothing flickers."""
+    """The bytes of a GIF that goes round for ever, with one palette for all frames, so that nothing
+    flickers.
+    """
     exact = [
         [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         for colour in ("#ffffff", style.INK, *film.exact)
@@ -77,7 +82,9 @@ def gif(film: Film) -> bytes:
 
 
 def _indexed(picture: Image.Image, palette: Array) -> Image.Image:
-    """The picture with each pixel the nearest colour of the palette (k, 3); Pillow's own search takes one that is near."""
+    """The picture with each pixel the nearest colour of the palette (k, 3); Pillow's own search
+    takes one that is near.
+    """
     red, green, blue = np.moveaxis(np.asarray(picture, dtype=np.int64), -1, 0)
     seen, where = np.unique(red << 16 | green << 8 | blue, return_inverse=True)
     colours = np.stack([seen >> 16, seen >> 8 & 255, seen & 255], axis=1)

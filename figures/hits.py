@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(result: Census) -> Figure:
-    """Hits of every point of ``result``, the most found first, on a log scale; the estimate of what was not found above."""
+    """Hits of every point of ``result``, the most found first, on a log scale; the estimate of what
+    was not found above.
+    """
     points = _found(result)
     order = sorted(range(len(points)), key=lambda i: -points[i].hits)
     rank = {i: k + 1 for k, i in enumerate(order)}
@@ -55,8 +57,10 @@ def caption(result: Census) -> str:
     points = _found(result)
     once = sum(p.hits == 1 for p in points)
     return (
-        f"How often each of {len(points)} stationary points of {result.name} was found in {result.starts} searches, by rank; "
-        f"{once} were found once. {_unseen(result.unseen)} (Chao 1984, from the points found once and twice)."
+        f"How often each of {len(points)} stationary points of {result.name} was found in "
+        f"{result.starts} searches, by rank; "
+        f"{once} were found once. {_unseen(result.unseen)} (Chao 1984, from the points found once "
+        f"and twice)."
     )
 
 

@@ -1,4 +1,6 @@
-"""Mean numbers of stationary points by index, one panel of bars a dimension, with standard errors and what is expected."""
+"""Mean numbers of stationary points by index, one panel of bars a dimension, with standard errors
+and what is expected.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +75,7 @@ def caption(result: SaddleCounts) -> str:
         else ""
     )
     return (
-        f"Mean numbers of stationary points of {result.name} by index over {realisations(found)}: minima left, maxima right, saddles "
+        f"Mean numbers of stationary points of {result.name} by index over {realisations(found)}: "
+        f"minima left, maxima right, saddles "
         f"between; whiskers are one standard error{beside}. In all {totals}."
     )

@@ -1,4 +1,6 @@
-"""The share of negative curvatures of stationary points against their energy, beside Bray & Dean (2007)."""
+"""The share of negative curvatures of stationary points against their energy, beside Bray & Dean
+(2007).
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,10 @@ def caption(result: SaddleCounts) -> str:
     law = _law(result)
     finite = f" and exactly at n = {law.directions}" if law.finite else ""
     return (
-        f"The share of negative curvatures of the stationary points of {result.name} with n = {law.directions} directions against their "
-        f"energy, from {law.shares[0].value:.3g} at w = {law.levels[0]:.3g} to {law.shares[-1].value:.3g} at {law.levels[-1]:.3g}; "
+        f"The share of negative curvatures of the stationary points of {result.name} with n = "
+        f"{law.directions} directions against their "
+        f"energy, from {law.shares[0].value:.3g} at w = {law.levels[0]:.3g} to "
+        f"{law.shares[-1].value:.3g} at {law.levels[-1]:.3g}; "
         f"lines: expected for n to infinity{finite}."
     )
 

@@ -1,4 +1,6 @@
-"""Index against loss of a network's stationary points (Dauphin et al. 2014, figure 1), the gradient-flat ends apart."""
+"""Index against loss of a network's stationary points (Dauphin et al. 2014, figure 1), the
+gradient-flat ends apart.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,10 @@ def caption(result: NetworkCensus) -> str:
     losses, r = result.losses[stationary], result.correlation
     searches = "searches that ended where the gradient norm has a minimum and is not zero"
     return (
-        f"{int(stationary.sum())} stationary points of {result.name} ({result.distinct} of them distinct), loss from "
-        f"{float(losses.min()):.4g} to {float(losses.max()):.4g} against the share of negative eigenvalues; "
+        f"{int(stationary.sum())} stationary points of {result.name} ({result.distinct} of them "
+        f"distinct), loss from "
+        f"{float(losses.min()):.4g} to {float(losses.max()):.4g} against the share of negative "
+        f"eigenvalues; "
         f"correlation {r.value:.4f} ± {r.error:.2g}. Hollow: {int(flat.sum())} {searches}."
     )
 

@@ -1,4 +1,6 @@
-"""Index against loss for networks of growing width, one panel a width, with Bray & Dean's curve fitted in place and scale."""
+"""Index against loss for networks of growing width, one panel a width, with Bray & Dean's curve
+fitted in place and scale.
+"""
 
 from __future__ import annotations
 
@@ -64,11 +66,15 @@ def caption(result: WidthStudy) -> str:
     """What the figure shows, in words."""
     networks = _networks(result)
     said = "; ".join(
-        f"width {net.width}: {len(net.losses)} ends at {net.distinct} points, correlation {net.correlation.value:.3f} ± "
+        f"width {net.width}: {len(net.losses)} ends at {net.distinct} points, correlation "
+        f"{net.correlation.value:.3f} ± "
         f"{net.correlation.error:.2g}, R^2 of the curve {net.law.explained:.2f}"
         for net in networks
     )
-    return f"Loss against the share of negative eigenvalues at stationary points of {result.name}. {said}."
+    return (
+        f"Loss against the share of negative eigenvalues at stationary points of {result.name}. "
+        f"{said}."
+    )
 
 
 def _range(losses: Tensor) -> tuple[float, float]:

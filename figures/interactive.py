@@ -1,4 +1,5 @@
-"""A page to turn and click: the surface, its trajectories at their own values, and the spectrum at the point that is clicked.
+"""A page to turn and click: the surface, its trajectories at their own values, and the spectrum at
+the point that is clicked.
 
 It needs plotly, the extra ``interactive``; the page needs nothing, not even a network.
 """

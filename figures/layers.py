@@ -1,4 +1,6 @@
-"""Gradient and curvature of each layer: the norm of its share of the gradient, the ends of its own block of the Hessian."""
+"""Gradient and curvature of each layer: the norm of its share of the gradient, the ends of its own
+block of the Hessian.
+"""
 
 from __future__ import annotations
 
@@ -88,8 +90,10 @@ def caption(result: AnalysisReport) -> str:
     steep = max(layers, key=lambda layer: layer.gradient_norm)
     sharp = max(layers, key=lambda layer: layer.largest.value)
     return (
-        f"Gradient norm and largest and smallest eigenvalue of each of {len(layers)} layers' own block of the Hessian; "
-        f"the gradient is largest in {steep.name} ({steep.gradient_norm:.3g}), the curvature in {sharp.name} "
+        f"Gradient norm and largest and smallest eigenvalue of each of {len(layers)} layers' own "
+        f"block of the Hessian; "
+        f"the gradient is largest in {steep.name} ({steep.gradient_norm:.3g}), the curvature in "
+        f"{sharp.name} "
         f"({sharp.largest.value:.3g})."
     )
 

@@ -1,4 +1,6 @@
-"""What figures of a surface share: which numbers they read, contour levels, and cells that are not finite."""
+"""What figures of a surface share: which numbers they read, contour levels, and cells that are not
+finite.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     from .style import Array
 
-RATIO = 30.0  # of the largest to the smallest value, all positive, from which levels are spaced evenly in log f
+# of the largest to the smallest value, all positive, from which levels are spaced evenly in log f
+RATIO = 30.0
 MOST = 1e200  # matplotlib takes values from 1e250 for beyond all levels
 DEEP = LinearSegmentedColormap.from_list(
     "deep", ["#0b3c5d", "#3f87b5", "#a9c9dc", "#f3ead3"]
@@ -76,7 +79,9 @@ def logarithmic(values: Array) -> bool:
 
 
 def of(values: Array) -> Array:
-    """Contour levels (l,) of the finite values: evenly spaced in log f where f spans decades, else at quantiles."""
+    """Contour levels (l,) of the finite values: evenly spaced in log f where f spans decades, else
+    at quantiles.
+    """
     finite = values[np.isfinite(values)]
     if not finite.size:
         return np.array([])
@@ -149,7 +154,8 @@ def words(surface: Surface) -> str:
     what = "plane of two" if values.ndim == 2 else "line along one of"
     lost = int((~np.isfinite(values)).sum())
     text = (
-        f"Values of {surface.provenance.name} on the {what} {PLANES[surface.chosen]}, {HOW[surface.normalize]}, on a grid of {size} "
+        f"Values of {surface.provenance.name} on the {what} {PLANES[surface.chosen]}, "
+        f"{HOW[surface.normalize]}, on a grid of {size} "
         f"with steps from {steps[0]:g} to {steps[-1]:g}."
     )
     return text + (
@@ -170,7 +176,8 @@ def _outside(name: str, walk: Walk) -> str:
     parts = []
     if np.isfinite(walk.lost):
         parts.append(
-            f"of the squared distances of {name} from the centre a share of {walk.lost:.2g} is outside the plane"
+            f"of the squared distances of {name} from the centre a share of {walk.lost:.2g} is "
+            f"outside the plane"
         )
     if finite.size:
         parts.append(
@@ -178,7 +185,8 @@ def _outside(name: str, walk: Walk) -> str:
         )
     if len(finite) < len(gap):
         parts.append(
-            f"{len(gap) - len(finite)} of the {len(gap)} points of {name} have no finite value there or on the plane"
+            f"{len(gap) - len(finite)} of the {len(gap)} points of {name} have no finite value "
+            f"there or on the plane"
         )
     text = "; ".join(parts)
     return f" {text[0].upper()}{text[1:]}."

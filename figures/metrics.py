@@ -36,7 +36,10 @@ def draw(result: Surface) -> Figure:
 def caption(result: Surface) -> str:
     """What the figure shows, in words."""
     surface, found = _metrics(result)
-    return f"{levels.words(surface).replace('Values', ' and '.join(found).capitalize(), 1)} The cross is the centre."
+    return (
+        f"{levels.words(surface).replace('Values', ' and '.join(found).capitalize(), 1)} The cross "
+        f"is the centre."
+    )
 
 
 def _metrics(result: Surface) -> tuple[Surface, dict[str, Array]]:

@@ -1,4 +1,6 @@
-"""The chance that a stationary point is a minimum against the number of directions, on a log scale."""
+"""The chance that a stationary point is a minimum against the number of directions, on
+a log scale.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(result: SaddleCounts) -> Figure:
-    """Measured shares of minima with 95 % intervals; where none was found, an arrow at the upper end."""
+    """Measured shares of minima with 95 % intervals; where none was found, an arrow at the upper
+    end.
+    """
     found = counted(result)
     fig = Figure(figsize=(style.COLUMN, 3.1), layout="constrained")
     ax = fig.subplots()
@@ -51,7 +55,9 @@ def caption(result: SaddleCounts) -> str:
         if last.directions in line.directions
     ]
     return (
-        f"The chance that a stationary point of {result.name} is a minimum, measured over {realisations(found)} with 95 % intervals. "
-        f"At n = {last.directions}: {last.minima.value:.3g} (95 %: {last.minima.low:.3g} to {last.minima.high:.3g})"
+        f"The chance that a stationary point of {result.name} is a minimum, measured over "
+        f"{realisations(found)} with 95 % intervals. "
+        f"At n = {last.directions}: {last.minima.value:.3g} (95 %: {last.minima.low:.3g} to "
+        f"{last.minima.high:.3g})"
         f"{told(last.expected_minima)}; {', '.join(ideas)}."
     )

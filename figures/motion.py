@@ -36,7 +36,8 @@ def walk(result: Surface) -> film.Film:
     found = levels.walks(plane)
     if not found:
         raise style.NothingToDraw(
-            "this result has no trajectory that could walk; pass one to `landscape surface --trajectory`."
+            "this result has no trajectory that could walk; pass one to `landscape surface "
+            "--trajectory`."
         )
     fig = surface.draw(plane)
     lines = [line for ax in fig.axes for line in ax.lines if np.asarray(line.get_xdata()).size > 1]

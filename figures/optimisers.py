@@ -1,4 +1,6 @@
-"""What figures of several optimisers share: a colour and a marker each, measured numbers with intervals against a setting."""
+"""What figures of several optimisers share: a colour and a marker each, measured numbers with
+intervals against a setting.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def against(
     *,
     joined: bool = False,
 ) -> None:
-    """Estimates over x with their 95 % intervals, the theory as a dashed line; those not within the limit at the top."""
+    """Estimates over x with their 95 % intervals, the theory as a dashed line; those not within the
+    limit at the top.
+    """
     x = np.asarray(x, dtype=float)
     drawn = look(k)
     if len(measured):

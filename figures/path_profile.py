@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(result: EnergyPath) -> Figure:
-    """``result.values`` over ``result.arclength``, joined by straight lines; the barrier is measured from the first end."""
+    """``result.values`` over ``result.arclength``, joined by straight lines; the barrier is
+    measured from the first end.
+    """
     _check(result)
     s, values = np.asarray(result.arclength), np.asarray(result.values)
     fig = Figure(figsize=(style.COLUMN, 2.6), layout="constrained")
@@ -89,8 +91,10 @@ def caption(result: EnergyPath) -> str:
     _check(result)
     inner = len(result.stations) - 2
     return (
-        f"Value of {result.name} along a path of {len(result.values)} points between two ends, with {inner} stationary points on "
-        f"the way; the highest point is {result.saddle.value:.6g} ({result.saddle.kind}), {result.barrier:.4g} above the first end and "
+        f"Value of {result.name} along a path of {len(result.values)} points between two ends, "
+        f"with {inner} stationary points on "
+        f"the way; the highest point is {result.saddle.value:.6g} ({result.saddle.kind}), "
+        f"{result.barrier:.4g} above the first end and "
         f"{result.barrier_back:.4g} above the last; {result.stop.value}."
     )
 

@@ -19,7 +19,9 @@ ROOM = 1.25  # of the largest gain: what goes beyond is marked at the border
 
 @style.styled
 def draw(result: DiagnosisReport) -> Figure:
-    """One row a remedy: the mean change of the loss less the control's, with its 95 % interval; gains are on the left."""
+    """One row a remedy: the mean change of the loss less the control's, with its 95 % interval;
+    gains are on the left.
+    """
     trials = _trials(result)
     rows = trials.probes
     gains = [-p.against_control.value for p in rows if np.isfinite(p.against_control.value)]
@@ -85,15 +87,20 @@ def caption(result: DiagnosisReport) -> str:
     told = "no remedy gains more than is negligible for certain"
     if trials.best != "control":
         gain = trials[trials.best].against_control
-        told = f"{trials.best} wins, by {-gain.value:.3g} (95 % interval {-gain.high:.3g} to {-gain.low:.3g})"
+        told = (
+            f"{trials.best} wins, by {-gain.value:.3g} (95 % interval {-gain.high:.3g} to "
+            f"{-gain.low:.3g})"
+        )
     leap = (
         ""
         if trials.leap is None
         else f"; a step of length {trials.leap:.3g} {trials.along} gains more"
     )
     return (
-        f"Loss after {trials.steps} steps with each of {len(trials.probes) - 1} remedies less that of the unchanged run, mean and 95 % "
-        f"interval over {trials.seeds} seeds: {told}{leap}. Shaded: up to {trials.negligible:.2g} gains are negligible. Triangles: beyond."
+        f"Loss after {trials.steps} steps with each of {len(trials.probes) - 1} remedies less that "
+        f"of the unchanged run, mean and 95 % "
+        f"interval over {trials.seeds} seeds: {told}{leap}. Shaded: up to {trials.negligible:.2g} "
+        f"gains are negligible. Triangles: beyond."
     )
 
 

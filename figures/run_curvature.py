@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(result: Result) -> Figure:
-    """Top: the largest eigenvalue, what an adaptive optimiser feels of it, and its edge. Bottom: the smallest, and g'Hg / g'g."""
+    """Top: the largest eigenvalue, what an adaptive optimiser feels of it, and its edge. Bottom:
+    the smallest, and g'Hg / g'g.
+    """
     trace = _curved(result)
     steps = np.asarray(trace.steps)
     largest, bound = np.asarray(trace.largest), np.asarray(trace.largest_bound)
@@ -100,8 +102,10 @@ def caption(result: Result) -> str:
     edge = float(trace.edge[-1])
     against = f"; the edge of stability ends at {edge:.3g}" if np.isfinite(edge) else ""
     return (
-        f"Largest and smallest eigenvalue of the Hessian of {trace.provenance.name} along the run, with the solver's bounds as bands: from "
-        f"{largest[0]:.3g} and {smallest[0]:.3g} to {largest[-1]:.3g} and {smallest[-1]:.3g}{against}. Dotted: g'Hg / g'g, the curvature "
+        f"Largest and smallest eigenvalue of the Hessian of {trace.provenance.name} along the run, "
+        f"with the solver's bounds as bands: from "
+        f"{largest[0]:.3g} and {smallest[0]:.3g} to {largest[-1]:.3g} and "
+        f"{smallest[-1]:.3g}{against}. Dotted: g'Hg / g'g, the curvature "
         "along the gradient. Phases are shaded as in the figure of the loss."
     )
 

@@ -1,4 +1,6 @@
-"""The health of each layer along a traced run: gradients, relative updates, saturated and dead units."""
+"""The health of each layer along a traced run: gradients, relative updates, saturated and dead
+units.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ ROWS = 14  # names that fit beside a map
 
 @style.styled
 def draw(result: Result) -> Figure:
-    """One row a parameter tensor: its gradient's norm, the norm of its step over that of its weights; below, a row an activation."""
+    """One row a parameter tensor: its gradient's norm, the norm of its step over that of its
+    weights; below, a row an activation.
+    """
     trace = run_loss.trace_of(result)
     units = _units(trace)
     maps = [
@@ -60,16 +64,22 @@ def caption(result: Result) -> str:
         if worst is not None
         else ""
     )
-    ends = f"largest in {trace.layers[steep]} ({last[steep]:.2g}) and least in {trace.layers[faint]} ({last[faint]:.2g})"
+    ends = (
+        f"largest in {trace.layers[steep]} ({last[steep]:.2g}) and least in {trace.layers[faint]} "
+        f"({last[faint]:.2g})"
+    )
     return (
-        f"Norm of the gradient of each of {len(trace.layers)} parameter tensors, and of its step over its weights, along the run; at the "
+        f"Norm of the gradient of each of {len(trace.layers)} parameter tensors, and of its step "
+        f"over its weights, along the run; at the "
         f"end the gradient is {ends if last[steep] > 0 else 'zero in all of them'}. "
         f"Grey: zero, or not measured.{stuck}"
     )
 
 
 def _units(trace: Trace) -> dict[str, Array]:
-    """Activation -> the share of its units that are dead, or of its outputs that are saturated, at every record."""
+    """Activation -> the share of its units that are dead, or of its outputs that are saturated, at
+    every record.
+    """
     dead, saturated = np.asarray(trace.dead), np.asarray(trace.saturated)
     found = {}
     for i, name in enumerate(trace.activations):

@@ -33,7 +33,9 @@ DECADES = 1.5  # a positive quantity that spans more is drawn on a log scale
 
 @style.styled
 def draw(result: Result) -> Figure:
-    """Every record's loss, and the norms of the gradient of the whole and of the one the optimiser was given."""
+    """Every record's loss, and the norms of the gradient of the whole and of the one the optimiser
+    was given.
+    """
     trace = trace_of(result)
     steps = np.asarray(trace.steps)
     fig = Figure(figsize=(style.COLUMN, 3.1), layout="constrained")
@@ -96,8 +98,10 @@ def caption(result: Result) -> str:
     broken = int((~np.isfinite(np.asarray(trace.loss))).sum())
     lost = f"; at {broken} records the loss is not finite" if broken else ""
     return (
-        f"Loss and gradient norm of {trace.provenance.name} at {len(trace.steps)} records of a run of {trace.optimizer}: from "
-        f"{float(trace.loss[0]):.4g} to {float(trace.loss[-1]):.4g}{lost}; {phases or 'no phase'}{more}. Given: the gradient "
+        f"Loss and gradient norm of {trace.provenance.name} at {len(trace.steps)} records of a run "
+        f"of {trace.optimizer}: from "
+        f"{float(trace.loss[0]):.4g} to {float(trace.loss[-1]):.4g}{lost}; "
+        f"{phases or 'no phase'}{more}. Given: the gradient "
         "that the optimiser stepped by."
     )
 

@@ -1,4 +1,6 @@
-"""The share of saddles among the stationary points against the number of directions, measured beside what ideas of randomness say."""
+"""The share of saddles among the stationary points against the number of directions, measured
+beside what ideas of randomness say.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +44,12 @@ def caption(result: SaddleCounts) -> str:
     found = counted(result)
     last = found[-1]
     return (
-        f"The share of saddles among the stationary points of {result.name}, measured over {realisations(found)} with 95 % intervals, "
-        f"beside the coin toss, random matrices and isotropic Gaussian fields. At n = {last.directions} it is "
-        f"{last.saddles.value:.4g} (95 %: {last.saddles.low:.4g} to {last.saddles.high:.4g}){told(last.expected_saddles)}."
+        f"The share of saddles among the stationary points of {result.name}, measured over "
+        f"{realisations(found)} with 95 % intervals, "
+        f"beside the coin toss, random matrices and isotropic Gaussian fields. At n = "
+        f"{last.directions} it is "
+        f"{last.saddles.value:.4g} (95 %: {last.saddles.low:.4g} to "
+        f"{last.saddles.high:.4g}){told(last.expected_saddles)}."
     )
 
 

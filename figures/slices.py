@@ -1,4 +1,6 @@
-"""The loss measured along the top and the most negative eigenvector, over the parabola that gradient and curvature predict."""
+"""The loss measured along the top and the most negative eigenvector, over the parabola that
+gradient and curvature predict.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ NAMES = {"largest": "along the top eigenvector", "smallest": "along the lowest e
 
 @style.styled
 def draw(result: AnalysisReport) -> Figure:
-    """One panel a slice of ``result.slices``; points where the loss is not finite are left out of the line and marked."""
+    """One panel a slice of ``result.slices``; points where the loss is not finite are left out of
+    the line and marked.
+    """
     slices = _slices(result)
     fig = Figure(figsize=(style.COLUMN, 2.05 * len(slices) + 0.25), layout="constrained")
     axes = fig.subplots(len(slices), 1, squeeze=False)[:, 0]
@@ -89,7 +93,8 @@ def caption(result: AnalysisReport) -> str:
     lost = sum(int((~np.isfinite(np.asarray(s.values))).sum()) for s in result.slices)
     marked = f" {lost} points where the loss is not finite are marked by crosses." if lost else ""
     return (
-        f"Measured loss {' and '.join(parts)}, over the parabola that the gradient and the Hessian predict; "
+        f"Measured loss {' and '.join(parts)}, over the parabola that the gradient and the Hessian "
+        f"predict; "
         f"where they part, the quadratic picture ends.{marked}"
     )
 

@@ -1,4 +1,6 @@
-"""Both ends of the spectrum by rank, each eigenvalue with the solver's bound and the data's sampling error."""
+"""Both ends of the spectrum by rank, each eigenvalue with the solver's bound and the data's
+sampling error.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,8 @@ def caption(result: AnalysisReport) -> str:
         else "; the data's sampling error is not known"
     )
     return (
-        f"The {split} smallest and {len(values) - split} largest eigenvalues of the Hessian, from {values[0]:.4g} to "
+        f"The {split} smallest and {len(values) - split} largest eigenvalues of the Hessian, from "
+        f"{values[0]:.4g} to "
         f"{values[-1]:.4g}; thick bars are the solver's bound (at most {bounds.max():.2g}){tail}."
     )
 

@@ -1,8 +1,9 @@
 """How every figure looks, and how one is written to a file.
 
-Sizes are in inches as printed: ``COLUMN`` is one column of a two-column paper, ``PAGE`` both. Colours are those of
-Okabe & Ito (2008), told apart with any colour vision; sign and kind are also told by place or marker, never by colour
-alone. Text stays text in SVG and PDF. Files hold no date: drawn again from the same result they are the same bytes.
+Sizes are in inches as printed: ``COLUMN`` is one column of a two-column paper, ``PAGE`` both.
+Colours are those of Okabe & Ito (2008), told apart with any colour vision; sign and kind are also
+told by place or marker, never by colour alone. Text stays text in SVG and PDF. Files hold no date:
+drawn again from the same result they are the same bytes.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ def between(colour: str) -> float | None:
 
 @contextmanager
 def own(**more: object) -> Iterator[None]:
-    """Inside, matplotlib has this style whatever the user's own settings are; those are as they were behind it."""
+    """Inside, matplotlib has this style whatever the user's own settings are; those are as they
+    were behind it.
+    """
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC | more)
@@ -167,7 +170,9 @@ def turn(ax: Axes3D, elevation: float, azimuth: float) -> None:
 
 
 def label(name: str) -> str:
-    """A user's name as text of a figure: dollars make no formula of it, and a leading underscore keeps it in the legend."""
+    """A user's name as text of a figure: dollars make no formula of it, and a leading underscore
+    keeps it in the legend.
+    """
     return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
@@ -195,7 +200,9 @@ def plain_log(axis: Axis, ticks: list[int]) -> None:
 
 
 def symlog(ax: Axes, low: float, high: float, *, linear: float, most: int) -> None:
-    """A symmetric log scale in x for [low, high], linear below ``linear``, with at most ``most`` powers of ten a side."""
+    """A symmetric log scale in x for [low, high], linear below ``linear``, with at most ``most``
+    powers of ten a side.
+    """
     floor = math.floor(math.log10(linear))
     top = math.floor(math.log10(max(abs(low), abs(high))))
     ax.set_xscale("symlog", linthresh=10.0**floor, linscale=0.6)
@@ -256,7 +263,8 @@ def render(
 
 
 def save(fig: Figure, path: Path, *, alt: str, provenance: Provenance, dpi: int = 300) -> Path:
-    """Write the figure to ``path``, PNG, SVG or PDF by its suffix, in the place of an earlier one and atomically.
+    """Write the figure to ``path``, PNG, SVG or PDF by its suffix, in the place of an earlier one
+    and atomically.
 
     Raises:
         ValueError: another suffix.

@@ -1,4 +1,6 @@
-"""The values on a plane through a point: contours closer where f is low, or evenly in log f, with what was walked on it."""
+"""The values on a plane through a point: contours closer where f is low, or evenly in log f, with
+what was walked on it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(result: Surface) -> Figure:
-    """Contours of the plane's values, the centre, and trajectories where there are some; cells that are not finite are hatched."""
+    """Contours of the plane's values, the centre, and trajectories where there are some; cells that
+    are not finite are hatched.
+    """
     surface = levels.plane_of(result)
     steps, values = levels.arrays(surface)
     fig = Figure(figsize=(style.COLUMN, 3.0), layout="constrained")
@@ -61,4 +65,7 @@ def caption(result: Surface) -> str:
         else "closer where f is low"
     )
     marks = " The dot is a trajectory's end." if levels.walks(surface) else ""
-    return f"{levels.words(surface)} Contours are {spaced}; the cross is the centre.{marks}{levels.outside(surface)}"
+    return (
+        f"{levels.words(surface)} Contours are {spaced}; the cross is the "
+        f"centre.{marks}{levels.outside(surface)}"
+    )

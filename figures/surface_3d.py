@@ -1,4 +1,6 @@
-"""The values on a plane through a point as a surface in space, its trajectories at their own values."""
+"""The values on a plane through a point as a surface in space, its trajectories at their own
+values.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(result: Surface) -> Figure:
-    """The surface, in log10 f where f spans decades; cells that are not finite are left open; gaps of trajectories as lines."""
+    """The surface, in log10 f where f spans decades; cells that are not finite are left open; gaps
+    of trajectories as lines.
+    """
     surface = levels.plane_of(result)
     steps, values = levels.arrays(surface)
     log = levels.logarithmic(values)
@@ -92,7 +96,9 @@ def draw(result: Surface) -> Figure:
 
 
 def decades(low: float, high: float) -> list[float]:
-    """Heights of ticks in log10 f: powers of ten, those and their threes, or ones, twos and fives, so that there are some."""
+    """Heights of ticks in log10 f: powers of ten, those and their threes, or ones, twos and fives,
+    so that there are some.
+    """
     for parts in ((1,), (1, 3), (1, 2, 5)):
         ticks = [
             k + math.log10(p) for k in range(math.floor(low), math.ceil(high) + 1) for p in parts
@@ -132,4 +138,7 @@ def caption(result: Surface) -> str:
         if levels.walks(surface)
         else ""
     )
-    return f"{levels.words(surface).replace('hatched', 'left open')} {scale}{drop}{levels.outside(surface)}"
+    return (
+        f"{levels.words(surface).replace('hatched', 'left open')} "
+        f"{scale}{drop}{levels.outside(surface)}"
+    )

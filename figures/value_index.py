@@ -1,4 +1,6 @@
-"""Value against index of the stationary points of a census (Dauphin et al. 2014, arXiv:1406.2572)."""
+"""Value against index of the stationary points of a census (Dauphin et al. 2014,
+arXiv:1406.2572).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ FRACTIONS = 20  # above this dimension the index is given as a share of it
 
 @style.styled
 def draw(result: Census) -> Figure:
-    """One mark a point of ``result`` whose index is known; its area grows with its hits, hollow ones have zero eigenvalues."""
+    """One mark a point of ``result`` whose index is known; its area grows with its hits, hollow
+    ones have zero eigenvalues.
+    """
     _, known = _known(result)
     fig = Figure(figsize=(style.COLUMN, 2.6), layout="constrained")
     ax = fig.subplots()
@@ -50,7 +54,9 @@ def draw(result: Census) -> Figure:
 def _marks(
     ax: Axes, name: str, points: list[StationaryPoint], most: int, unit: int, hollow: bool
 ) -> None:
-    """Points of one kind, hollow ones with zero eigenvalues; ``most`` hits have the largest area."""
+    """Points of one kind, hollow ones with zero eigenvalues; ``most`` hits have the
+    largest area.
+    """
     if not points:
         return
     marker, colour, size = style.KINDS[name]
@@ -77,8 +83,10 @@ def caption(result: Census) -> str:
         else ""
     )
     return (
-        f"{len(known)} stationary points of {result.name}, value from {low:.4g} to {high:.4g} against index from "
-        f"{min(map(_index, known))} to {max(map(_index, known))} of {result.dim}; areas grow with how often a point was "
+        f"{len(known)} stationary points of {result.name}, value from {low:.4g} to {high:.4g} "
+        f"against index from "
+        f"{min(map(_index, known))} to {max(map(_index, known))} of {result.dim}; areas grow with "
+        f"how often a point was "
         f"found, hollow marks have zero eigenvalues.{left}"
     )
 

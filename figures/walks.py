@@ -1,4 +1,6 @@
-"""Trajectories on a plane: each point's own value beside the plane's below it, and how far off the plane it is."""
+"""Trajectories on a plane: each point's own value beside the plane's below it, and how far off the
+plane it is.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 @style.styled
 def draw(result: Surface) -> Figure:
-    """Own value and the plane's, over the points of each trajectory; below, the share of the distance outside the plane."""
+    """Own value and the plane's, over the points of each trajectory; below, the share of the
+    distance outside the plane.
+    """
     found = _walks(result)
     fig = Figure(figsize=(style.COLUMN, 3.2), layout="constrained")
     top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
@@ -58,8 +62,10 @@ def caption(result: Surface) -> str:
     """What the figure shows, in words."""
     count = len(_walks(result))
     return (
-        f"{count} trajectories on a plane of {result.provenance.name}: f at each point and at its place on the plane, and the share "
-        f"of its distance from the centre that is outside the plane.{levels.outside(levels.plane_of(result))}"
+        f"{count} trajectories on a plane of {result.provenance.name}: f at each point and at its "
+        f"place on the plane, and the share "
+        f"of its distance from the centre that is outside the "
+        f"plane.{levels.outside(levels.plane_of(result))}"
     )
 
 
@@ -67,6 +73,7 @@ def _walks(result: Surface) -> list[tuple[str, str, Walk]]:
     surface = getattr(result, "plane", None) or result
     if not getattr(surface, "walks", None) or np.asarray(surface.values).ndim != 2:
         raise style.NothingToDraw(
-            "this result has no trajectory on a plane; pass one to `landscape surface --trajectory`."
+            "this result has no trajectory on a plane; pass one to `landscape surface "
+            "--trajectory`."
         )
     return levels.walks(surface)

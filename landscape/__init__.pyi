@@ -1,4 +1,4 @@
-"""The public names of ``landscape``, for editors, type checkers, and ``__init__.py``, which imports each when it is first used."""
+"""The public names of ``landscape``: ``__init__.py`` imports each when it is first used."""
 
 from . import inventory as inventory
 from . import linalg as linalg

@@ -111,7 +111,9 @@ class Domain(Protocol):
         ...
 
     def characteristic(self, dim: int) -> int | None:
-        """The Euler characteristic; None where what happens on the boundary or at infinity decides."""
+        """The Euler characteristic; None where what happens on the boundary or at
+        infinity decides.
+        """
         ...
 
 
@@ -206,13 +208,17 @@ class Landscape(Protocol):
         ...
 
     def rounding(self, x: Tensor) -> float:
-        """The rounding unit of f's own arithmetic at x: of the coarsest dtype that it computes in."""
+        """The rounding unit of f's own arithmetic at x: of the coarsest dtype that it
+        computes in.
+        """
         ...
 
     def value(self, x: Tensor) -> Tensor: ...
     def gradient(self, x: Tensor) -> Tensor: ...
     def many(self) -> Many:
-        """f at many points at once; what is returned remembers what it learned of how to be fast."""
+        """f at many points at once; what is returned remembers what it learned of how
+        to be fast.
+        """
         ...
 
     def locate(self, at: Tensor | Sequence[float] | None) -> Tensor:

@@ -1,6 +1,7 @@
 """Figures of the gallery: one recipe an exhibit, by the name of its entry in ``landscape.gallery``.
 
-A recipe here reads an ``Exhibit`` as those beside it read a result. The PNG files in this folder are what README and docs show.
+A recipe here reads an ``Exhibit`` as those beside it read a result. The PNG files in this folder
+are what README and docs show.
 """
 
 from __future__ import annotations

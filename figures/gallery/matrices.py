@@ -100,7 +100,9 @@ def bray_dean(exhibit: Exhibit) -> Figure:
 
 @style.styled
 def p_spin(exhibit: Exhibit) -> Figure:
-    """Exponents of mean counts by index, against energy; the exact total against the number of spins."""
+    """Exponents of mean counts by index, against energy; the exact total against the number of
+    spins.
+    """
     d = exhibit.data
     e = np.asarray(d["energies"])
     fig = Figure(figsize=(style.PAGE, 2.6), layout="constrained")

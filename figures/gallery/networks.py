@@ -22,7 +22,9 @@ def index_loss(exhibit: Exhibit) -> Figure:
 
 @style.styled
 def outliers(exhibit: Exhibit) -> Figure:
-    """The density of one network's Hessian with its top eigenvalues; ratios of neighbours for all networks."""
+    """The density of one network's Hessian with its top eigenvalues; ratios of neighbours for all
+    networks.
+    """
     density, T = exhibit.data["density"], np.asarray(exhibit.data["eigenvalues"])
     fig = Figure(figsize=(style.PAGE, 2.6), layout="constrained")
     left, right = fig.subplots(1, 2)

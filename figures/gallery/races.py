@@ -1,4 +1,6 @@
-"""Races of optimisers: their paths over contours, and how far they have come against the number of steps; as a film, too."""
+"""Races of optimisers: their paths over contours, and how far they have come against the number of
+steps; as a film, too.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ class Race:
         )
 
     def show(self, step: int) -> None:
-        """Move the racers to where they were after ``step`` steps, those that are out to where they came out."""
+        """Move the racers to where they were after ``step`` steps, those that are out to where they
+        came out.
+        """
         self.title.set_text(f"after {step:,} steps")
         for path, far, (walk, curve), (head, tip) in self.racers:
             n = min(step + 1, len(path))
@@ -79,7 +83,9 @@ class Race:
 
 
 def _progress(ax: Axes, exhibit: Exhibit, label: str, logarithmic: bool) -> None:
-    """The axes of how far they have come, with where they are out; the start has the place of 1 on the log scale."""
+    """The axes of how far they have come, with where they are out; the start has the place of 1 on
+    the log scale.
+    """
     d = exhibit.data
     ends = [np.asarray(m) for m in d["measure"].values()]
     top = max(float(m[-1]) for m in ends)

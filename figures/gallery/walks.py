@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @style.styled
 def random_walk(exhibit: Exhibit) -> Figure:
-    """The walk on its first two axes, its coordinates in time, and the shares of the axes beside 6 / (pi k)^2."""
+    """The walk on its first two axes, its coordinates in time, and the shares of the axes beside 6
+    / (pi k)^2.
+    """
     P = np.asarray(exhibit.data["projections"])
     shares, errors = (np.asarray(exhibit.data[k]) for k in ("shares", "errors"))
     fig = Figure(figsize=(style.PAGE, 2.4), layout="constrained")

@@ -29,8 +29,14 @@ STATE_KEYS = (
     "params",
 )
 OPTIMIZER_KEYS = (
-    "optimizer", "optimizer_state_dict", "optimizer_state", "optimizer_states", "optimizers", "optim", "opt",
-)  # fmt: skip
+    "optimizer",
+    "optimizer_state_dict",
+    "optimizer_state",
+    "optimizer_states",
+    "optimizers",
+    "optim",
+    "opt",
+)
 PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
 
 

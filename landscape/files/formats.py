@@ -167,7 +167,9 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def tensor_of(array: np.ndarray[Any, Any]) -> Any:
-    """A tensor of the same numbers where torch has the dtype, else the array itself (text, dates)."""
+    """A tensor of the same numbers where torch has the dtype, else the array itself
+    (text, dates).
+    """
     try:
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
         return torch.from_numpy(np.ascontiguousarray(native)).reshape(array.shape)

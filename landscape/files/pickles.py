@@ -190,7 +190,9 @@ def _in_pickle(stream: io.BytesIO) -> tuple[list[str], bool]:
 
 
 class _Machine:
-    """The stack and the memo of an unpickler, holding strings, marks and None for everything else."""
+    """The stack and the memo of an unpickler, holding strings, marks and None for
+    everything else.
+    """
 
     def __init__(self) -> None:
         self.stack: list[Any] = []

@@ -260,10 +260,17 @@ class Asymmetric(_Elementwise):
 _LOSSES: dict[str, Callable[..., Loss]] = {
     cls.name: cast(Callable[..., Loss], cls)
     for cls in (
-        CrossEntropy, MeanSquared, MeanAbsolute, SmoothL1, Huber, BinaryCrossEntropy, BinaryCrossEntropyWithLogits,
-        NegativeLogLikelihood, Asymmetric,
+        CrossEntropy,
+        MeanSquared,
+        MeanAbsolute,
+        SmoothL1,
+        Huber,
+        BinaryCrossEntropy,
+        BinaryCrossEntropyWithLogits,
+        NegativeLogLikelihood,
+        Asymmetric,
     )
-}  # fmt: skip
+}
 
 
 def names() -> list[str]:

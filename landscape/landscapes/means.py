@@ -11,6 +11,7 @@ counted.
 
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,10 +31,23 @@ CLASSES = 64
 # it.
 ROUNDING = 2**12
 ENTRIES = (
-    nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.PoissonNLLLoss,
-    nn.SoftMarginLoss, F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
-    F.binary_cross_entropy_with_logits, F.poisson_nll_loss, F.soft_margin_loss,
-)  # fmt: skip
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.BCELoss,
+    nn.BCEWithLogitsLoss,
+    nn.PoissonNLLLoss,
+    nn.SoftMarginLoss,
+    F.mse_loss,
+    F.l1_loss,
+    F.smooth_l1_loss,
+    F.huber_loss,
+    F.binary_cross_entropy,
+    F.binary_cross_entropy_with_logits,
+    F.poisson_nll_loss,
+    F.soft_margin_loss,
+)
 BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, F.cross_entropy, F.nll_loss)
 
 
@@ -101,10 +115,8 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
     samples = [float(batching.samples(batch)) for batch in batches]
     largest = sorted(range(len(batches)), key=lambda i: -samples[i])[:2]
     tried = [batches[i] for i in largest]
-    try:
+    with suppress(RuntimeError, TypeError, ValueError, KeyError):  # of other shapes: each alone
         tried.append(batching.joined(tried))
-    except (RuntimeError, TypeError, ValueError, KeyError):
-        pass  # of other shapes: each is looked at alone
     alive, total, cuts = set(ways[0]), True, 0
     try:
         for batch in tried:
@@ -165,7 +177,9 @@ def _along(judge: Judge, batch: Batch, eps: float) -> str:
 
 
 def _chosen(alive: set[str], ways: Sequence[Mapping[str, Tensor]], samples: list[float]) -> Mean:
-    """The simplest way that is left; where those left weigh batches differently, that is not known."""
+    """The simplest way that is left; where those left weigh batches differently, that
+    is not known.
+    """
     left = [
         k
         for k in ("samples", "entries", *sorted(alive))

@@ -500,7 +500,9 @@ class ModelLandscape:
         return judge
 
     def _passes(self) -> Iterator[tuple[int, float, Batch, int]]:
-        """(number, share of the total, batch on the device, seed) for every micro-batch and mask."""
+        """(number, share of the total, batch on the device, seed) for every micro-batch
+        and mask.
+        """
         weights = self.weights.tolist()
         for i, batch in enumerate(self.batches):
             if weights[i] == 0:  # every target is ignored: a mean over nothing
@@ -523,7 +525,9 @@ class ModelLandscape:
         return self._held | {name: part.view(shape) for (name, shape), part in parts}
 
     def _put(self, x: Tensor) -> None:
-        """Put the point x in its place in the model, until another takes it or the evaluation ends."""
+        """Put the point x in its place in the model, until another takes it or the
+        evaluation ends.
+        """
         assert self._placed is not None, "terms are called inside evaluation()"
         own = own_parameters(self.model)
         given = {id(own[name]): tensor for name, tensor in self._given(x).items()}

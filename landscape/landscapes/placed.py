@@ -151,7 +151,9 @@ def _slots(root: nn.Module) -> Iterator[_Slot]:
 
 
 def _buffers(root: nn.Module) -> Iterator[tuple[Any, str, str, Tensor]]:
-    """The dict that holds a buffer, its name there, its dotted name below ``root``, and the buffer."""
+    """The dict that holds a buffer, its name there, its dotted name below ``root``, and
+    the buffer.
+    """
     for path, module in root.named_modules():
         for name, buffer in module._buffers.items():
             if buffer is not None:

@@ -38,7 +38,9 @@ class Search:
 
     @property
     def goal(self) -> float:
-        """What a residual may be: tol ‖H‖ less the rounding that the bounds will include, or half."""
+        """What a residual may be: tol ‖H‖ less the rounding that the bounds will
+        include, or half.
+        """
         goal = self.tol * self.basis.scale
         return max(goal / 2, goal - 2.5 * noise(self.basis.H, self.basis.scale))
 

@@ -12,7 +12,9 @@ COLUMNS = ("eigenvalue", "bound", "residual")
 
 
 def lower_end(pairs: Eigenpairs) -> int:
-    """How many of the ascending pairs belong to the lower end; half where both make up the whole."""
+    """How many of the ascending pairs belong to the lower end; half where both make up
+    the whole.
+    """
     total = len(pairs.values)
     return total // 2 if total == len(pairs.vectors) else int(pairs.smallest)
 

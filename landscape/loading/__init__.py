@@ -1,4 +1,6 @@
-"""From text on one line to objects: models, data, losses, formulas, points, families of landscapes."""
+"""From text on one line to objects: models, data, losses, formulas, points, families of
+landscapes.
+"""
 
 from landscape.loading.problems import LandscapeOptions as LandscapeOptions
 from landscape.loading.problems import Problem as Problem

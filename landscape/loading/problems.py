@@ -30,9 +30,20 @@ from landscape.loading.data import load_data
 from landscape.rng import seeded
 
 __all__ = [
-    "FileReport", "LandscapeOptions", "Problem", "ProblemOptions", "State", "inspect_file", "landscape",
-    "load_checkpoint", "load_data", "load_loss", "load_model", "problem", "read_state",
-]  # fmt: skip
+    "FileReport",
+    "LandscapeOptions",
+    "Problem",
+    "ProblemOptions",
+    "State",
+    "inspect_file",
+    "landscape",
+    "load_checkpoint",
+    "load_data",
+    "load_loss",
+    "load_model",
+    "problem",
+    "read_state",
+]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -260,9 +271,20 @@ def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | No
 def _parts(landscape: Any) -> dict[str, Any]:
     """What a landscape was made of, to make another with some of it replaced."""
     names = (
-        "model", "loss", "batches", "l2", "l1", "include", "exclude", "mode", "reduction", "dtype", "name", "masks",
+        "model",
+        "loss",
+        "batches",
+        "l2",
+        "l1",
+        "include",
+        "exclude",
+        "mode",
+        "reduction",
+        "dtype",
+        "name",
+        "masks",
         "weight",
-    )  # fmt: skip
+    )
     return {name: getattr(landscape, name) for name in names if hasattr(landscape, name)}
 
 
@@ -355,8 +377,18 @@ def _built_in(options: LandscapeOptions) -> Any:
 
 # options of LandscapeOptions that a formula has no use for
 _MODELS_ONLY = (
-    "checkpoint", "checkpoint_key", "data", "loss", "l2", "l1", "include", "exclude", "mode", "masks", "batch_size",
-)  # fmt: skip
+    "checkpoint",
+    "checkpoint_key",
+    "data",
+    "loss",
+    "l2",
+    "l1",
+    "include",
+    "exclude",
+    "mode",
+    "masks",
+    "batch_size",
+)
 
 
 def _refuse(options: LandscapeOptions, names: tuple[str, ...], why: str) -> None:

@@ -39,7 +39,9 @@ class Layer:
 
     @classmethod
     def upgraded(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """The fields of a layer as schema 1 stored them: bounds stood as the errors of estimates."""
+        """The fields of a layer as schema 1 stored them: bounds stood as the errors of
+        estimates.
+        """
         ends = {
             name: Bounded(end.value, end.error)
             for name, end in fields.items()

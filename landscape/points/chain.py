@@ -1,10 +1,12 @@
 """The chain value -> gradient -> product at a point, tested link by link.
 
-x: (n,) the point, u: (n,) a direction of length 1, half along the gradient and half random, and t a step along it. A landscape
-is one function where f(x + t u) has the slope g'u, and the gradient g(x + t u) the slope H u. Both are taken by central
-differences in float64, whatever f's own dtype, at three steps so small that a kink is crossed by few of them. Where the
-differences agree with each other and not with what autograd says, the link is broken: something is detached, or a backward
-pass of one's own gives another derivative. Kinks differ from that: they make the differences disagree with each other.
+x: (n,) the point, u: (n,) a direction of length 1, half along the gradient and half random, and t a
+step along it. A landscape is one function where f(x + t u) has the slope g'u, and the gradient g(x
++ t u) the slope H u. Both are taken by central differences in float64, whatever f's own dtype, at
+three steps so small that a kink is crossed by few of them. Where the
+differences agree with each other and not with what autograd says, the link is broken: something is
+detached, or a backward pass of one's own gives another derivative. Kinks differ from that: they
+make the differences disagree with each other.
 """
 
 from dataclasses import dataclass
@@ -102,7 +104,9 @@ def _product_link(
 
 
 def _judged(gaps: list[Tensor], noises: list[float], scale: float) -> tuple[float, bool]:
-    """The gap as a share of what the link joins, and whether it breaks it: three gaps that are one, and not rounding."""
+    """The gap as a share of what the link joins, and whether it breaks it: three gaps that are one,
+    and not rounding.
+    """
     sizes = [float(gap.norm()) for gap in gaps]
     clear = [
         i

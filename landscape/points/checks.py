@@ -68,7 +68,10 @@ class Status(Enum):
     OK = "nothing found"
     NOTE = "something was switched or assumed; the numbers hold"
     WARNING = "the numbers hold only with the reservation stated"
-    BROKEN = "value, gradient and products are not those of one function: no verdict, index or bound holds"
+    BROKEN = (
+        "value, gradient and products are not those of one function: no verdict, index or bound "
+        "holds"
+    )
 
 
 @result("check")

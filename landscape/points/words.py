@@ -114,7 +114,9 @@ def verdict(point: StationaryPoint) -> str:
 
 
 def coordinates(x: Tensor, most: int) -> str:
-    """``3, 2``: a point to four digits, as ``--start`` takes it; what is beyond ``most`` is left out."""
+    """``3, 2``: a point to four digits, as ``--start`` takes it; what is beyond ``most`` is left
+    out.
+    """
     shown = ", ".join(plain(value + 0.0) for value in x[:most].tolist())
     return shown if len(x) <= most else f"{shown}, … ({len(x) - most:,} more)"
 

@@ -55,7 +55,9 @@ class Result:
         return self.provenance.notes
 
     def __init_subclass__(cls) -> None:
-        """Keep the one line of ``repr``: ``dataclass`` would write a page of tensors in its place."""
+        """Keep the one line of ``repr``: ``dataclass`` would write a page of tensors in
+        its place.
+        """
         super().__init_subclass__()
         if "__repr__" not in vars(cls):
             cls.__repr__ = Result.__repr__  # type: ignore[method-assign]

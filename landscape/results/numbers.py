@@ -1,10 +1,14 @@
-"""Numbers as people read them: no more digits than the error supports, and a bound is rounded up."""
+"""Numbers as people read them: no more digits than the error supports, and a bound is
+rounded up.
+"""
 
 import math
 
 
 def uncertain(value: float, error: float | None = None) -> str:
-    """``12.31 ± 0.98``: two digits of the error, the value to the same place; four without an error."""
+    """``12.31 ± 0.98``: two digits of the error, the value to the same place; four without an
+    error.
+    """
     if not math.isfinite(value):
         return str(value)
     if error is None or not math.isfinite(error):
