@@ -5,6 +5,7 @@ from typing import Unpack
 import click
 
 from .. import given, screens
+from ..errors import OneLine
 from ..options import ExpectationType, option, problem_options, run_options, spectrum_options
 from ..runs import Run
 
@@ -48,5 +49,8 @@ def analyze(ctx: click.Context, /, **options: Unpack[given.Analyze]) -> None:
 
     report = problem.analyze(run, options)
     screens.show(report, run.target, options["as_json"])
+    if report.broken:
+        named = ", ".join(check.name for check in report.broken)
+        raise OneLine(f"a check broke ({named}): the numbers are of no one function.", 4)
     if options["expect"] is not None:
         options["expect"].require(ctx, report.point)

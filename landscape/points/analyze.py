@@ -101,6 +101,11 @@ class AnalysisReport(Result):
     seconds: float
     polish: Polish | None = None  # None: the point is the one given
 
+    @property
+    def broken(self) -> tuple[Check, ...]:
+        """The checks that broke: with any of them there is no verdict, index or bound."""
+        return tuple(check for check in self.checks if check.status is Status.BROKEN)
+
 
 def analyze(
     f: Landscape,

@@ -41,7 +41,7 @@ class Chain:
 
 
 def chain(look: Look, seed: int) -> Chain:
-    """Test both links at a point. Cost: six values, seven gradients and a product, in float64."""
+    """Test both links at a point. Cost: seven values, eight gradients and a product, in float64."""
     f = _double(look.f)
     x = look.x.double()
     try:
@@ -81,49 +81,56 @@ def _direction(g: Tensor, seed: int) -> Tensor:
 def _value_link(
     f: Landscape, x: Tensor, u: Tensor, slope: float, length: float
 ) -> tuple[float, bool]:
-    eps, gaps, noises = f.rounding(x), [], []
+    values = _Sides(torch.tensor(float(f.value(x)), dtype=torch.float64, device="cpu"))
     for step in STEPS:
         t = step * length
-        low, high = (float(f.value(x + s * t * u)) for s in (-1, 1))
-        gaps.append(torch.tensor((high - low) / (2 * t) - slope, dtype=torch.float64))
-        noises.append(ULPS * eps * max(abs(low), abs(high)) / t)
-    return _judged(gaps, noises, abs(slope))
+        low, high = (f.value(x + s * t * u).double().cpu() for s in (-1, 1))
+        values.add(low, high, t, ULPS * f.rounding(x) * float(torch.maximum(low.abs(), high.abs())))
+    return values.judged(torch.tensor(slope, dtype=torch.float64, device="cpu"))
 
 
 def _product_link(
     f: Landscape, x: Tensor, u: Tensor, product: Tensor, length: float
 ) -> tuple[float, bool]:
-    eps, gaps, noises = f.rounding(x), [], []
-    scale = float(product.norm())
+    gradients = _Sides(f.gradient(x).detach())
+    scale = float(product.norm()) * length
     for step in STEPS:
         t = step * length
         low, high = (f.gradient(x + s * t * u).detach() for s in (-1, 1))
-        gaps.append((high - low) / (2 * t) - product)
-        noises.append(ULPS * eps * (float(high.norm()) + scale * length) / t)
-    return _judged(gaps, noises, scale)
+        gradients.add(low, high, t, ULPS * f.rounding(x) * (float(high.norm()) + scale))
+    return gradients.judged(product)
 
 
-def _judged(gaps: list[Tensor], noises: list[float], scale: float) -> tuple[float, bool]:
-    """The gap as a share of what the link joins, and whether it breaks it: three gaps that are one,
-    and not rounding.
-    """
-    sizes = [float(gap.norm()) for gap in gaps]
-    clear = [
-        i
-        for i in range(len(gaps))
-        if sizes[i] > TIMES * noises[i] and sizes[i] > SHARE * (scale + sizes[i])
-    ]
-    least = min(sizes) / ((scale + min(sizes)) or 1.0)
-    if len(clear) < 2:
-        return least, False
-    a, b = gaps[clear[0]], gaps[clear[1]]
-    agree = (
-        float((a - b).norm())
-        <= max(sizes[clear[0]], sizes[clear[1]]) / TIMES + TIMES * noises[clear[1]]
-    )
-    return least, agree and len(clear) == sum(
-        size > TIMES * noise for size, noise in zip(sizes, noises, strict=True)
-    )
+class _Sides:
+    """Differences of something on both sides of a point, at several steps."""
+
+    def __init__(self, middle: Tensor) -> None:
+        self.middle = middle
+        self.slopes: list[Tensor] = []
+        self.bends: list[float] = []  # between the slopes of both sides
+        self.noises: list[float] = []
+
+    def add(self, low: Tensor, high: Tensor, t: float, rounding: float) -> None:
+        self.slopes.append((high - low) / (2 * t))
+        self.bends.append(float(((high - self.middle) - (self.middle - low)).norm()) / t)
+        self.noises.append(rounding / t)
+
+    def judged(self, told: Tensor) -> tuple[float, bool]:
+        """The gap between the slopes and what autograd has told, as a share of both, and whether
+        it breaks the link: at every step that rounding leaves clear the gap is the same, and there
+        is no kink at the point, which would part the slopes of its sides.
+        """
+        gaps = [slope - told for slope in self.slopes]
+        sizes, scale = [float(gap.norm()) for gap in gaps], float(told.norm())
+        least = min(sizes) / ((scale + min(sizes)) or 1.0)
+        seen = [i for i in range(len(gaps)) if sizes[i] > TIMES * self.noises[i]]
+        if len(seen) < 2 or least <= SHARE:
+            return least, False
+        first, second = seen[:2]
+        apart = float((gaps[first] - gaps[second]).norm())
+        same = apart <= sizes[first] / TIMES + TIMES * self.noises[second]
+        smooth = self.bends[second] <= sizes[second] / TIMES + TIMES * self.noises[second]
+        return least, same and smooth
 
 
 def _functions(f: Landscape, x: Tensor) -> tuple[str, ...]:

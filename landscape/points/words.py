@@ -247,7 +247,7 @@ def _whole(n: int) -> str:
 
 def _checks(checks: Sequence[Check]) -> Iterator[str]:
     """The checks that found something, gravest first."""
-    order = {"WARNING": 0, "NOTE": 1}
+    order = {"BROKEN": 0, "WARNING": 1, "NOTE": 2}
     told = [check for check in checks if check.status.name in order]
     for check in sorted(told, key=lambda check: order[check.status.name]):
         yield f"{check.status.name.lower()}: {check.name}: {check.message}"

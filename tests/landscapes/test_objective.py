@@ -190,10 +190,8 @@ def test_messages_quote_the_rule() -> None:
     with pytest.raises(ls.LoadingError, match=r"a tuple of 2.*pass loss=lambda model, batch"):
         f.value(f.point())
     odd = One(plain, lambda z: {"scores": z})
-    with pytest.raises(
-        ls.LoadingError, match=r"a dict with the keys scores.*has \.logits or a key 'logits'"
-    ):
-        g = ls.ModelLandscape(odd, F.cross_entropy, [(X, Y)])
+    g = ls.ModelLandscape(odd, F.cross_entropy, [(X, Y)])
+    with pytest.raises(ls.LoadingError, match=r"a dict with the keys scores.*a key 'logits'"):
         g.value(g.point())
     stays = torch.eye(3)
     h = ls.ModelLandscape(

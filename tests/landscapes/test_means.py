@@ -1,0 +1,222 @@
+"""The same loss gives the same landscape by whatever road it comes, cut into batches of any sizes: what it divides by is measured."""
+
+import functools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import landscape as ls
+from landscape.points.checks import Status
+
+GENERATOR = torch.Generator().manual_seed(7)
+X = torch.randn(40, 3, generator=GENERATOR, dtype=torch.float64)
+RARE = (torch.rand(40, generator=GENERATOR) > 0.9).long()
+CLASSES = torch.cat([RARE[:20], torch.randint(0, 4, (20,), generator=GENERATOR)])
+WEIGHT = torch.tensor([0.1, 1, 5, 20]).double()
+TOKENS = torch.randint(1, 7, (12, 10), generator=GENERATOR)
+LENGTHS = [1, 2, 1, 2, 1, 2, 10, 9, 10, 9, 10, 9]
+PADDED = torch.stack([torch.where(torch.arange(10) < n, t, 0) for n, t in zip(LENGTHS, TOKENS, strict=True)])
+IGNORED = torch.where(PADDED == 0, -100, PADDED)
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = nn.Embedding(7, 4), nn.Linear(4, 7)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.embed(ids))).transpose(1, 2)
+
+
+class Own(Tagger):
+    """As a language model of transformers: it computes the mean over labelled tokens itself."""
+
+    def forward(self, input_ids: Tensor, labels: Tensor) -> Any:  # type: ignore[override]
+        logits = super().forward(input_ids)
+        return SimpleNamespace(logits=logits, loss=F.cross_entropy(logits, labels))
+
+
+def linear(outputs: int) -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Linear(3, outputs).double()
+
+
+def sigmoid_mean(output: Tensor, target: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(output[:, 0], target.double())
+
+
+def per_token_sum(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """A sum over kept tokens over their number, by hand."""
+    losses = F.cross_entropy(model(batch["input_ids"]), batch["labels"], reduction="none", ignore_index=0)
+    return losses.sum() / (batch["labels"] != 0).sum()
+
+
+def rows(x: Any, y: Any, sizes: list[int]) -> list[Any]:
+    return list(zip(x.split(sizes), y.split(sizes), strict=True))
+
+
+def dicts(labels: Tensor) -> list[dict[str, Tensor]]:
+    return [{"input_ids": a, "labels": b} for a, b in rows(TOKENS, labels, [6, 6])]
+
+
+def batch_of(batches: list[Any]) -> Any:
+    if isinstance(batches[0], dict):
+        return {k: torch.cat([b[k] for b in batches]) for k in batches[0]}
+    return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+
+
+# What it is -> a model, a loss, batches of unlike sizes or contents.
+MEANS: dict[str, tuple[Callable[[], nn.Module], Any, list[Any]]] = {
+    "named": (lambda: linear(4), ls.losses.get("cross-entropy"), rows(X, CLASSES, [7, 25, 8])),
+    "functional": (lambda: linear(4), F.cross_entropy, rows(X, CLASSES, [7, 25, 8])),
+    "lambda": (lambda: linear(4), lambda o, t: F.cross_entropy(o, t), rows(X, CLASSES, [7, 25, 8])),
+    "model, batch": (
+        lambda: linear(4), lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), rows(X, CLASSES, [7, 25, 8])
+    ),
+    "class weights, module": (lambda: linear(4), nn.CrossEntropyLoss(weight=WEIGHT), rows(X, CLASSES, [20, 20])),
+    "class weights, partial": (
+        lambda: linear(4), functools.partial(F.cross_entropy, weight=WEIGHT), rows(X, CLASSES, [20, 20])
+    ),
+    "class weights, lambda": (
+        lambda: linear(4), lambda o, t: F.cross_entropy(o, t, weight=WEIGHT.to(o.dtype)), rows(X, CLASSES, [20, 20])
+    ),
+    "class weights, model and batch": (
+        lambda: linear(4),
+        lambda net, b: F.cross_entropy(net(b[0]), b[1], weight=WEIGHT.to(b[0].dtype)),
+        rows(X, CLASSES, [20, 20]),
+    ),
+    "ignored, partial": (
+        Tagger, functools.partial(F.cross_entropy, ignore_index=0), rows(TOKENS, PADDED, [6, 6])
+    ),
+    "ignored, lambda": (
+        Tagger, lambda o, t: F.cross_entropy(o, t, ignore_index=0), rows(TOKENS, PADDED, [6, 6])
+    ),
+    "ignored by the model's own loss": (Own, None, dicts(IGNORED)),
+    "ignored by hand": (Tagger, per_token_sum, dicts(PADDED)),
+    "binary": (lambda: linear(1), sigmoid_mean, rows(X, RARE, [3, 30, 7])),
+    "kl, batchmean": (
+        lambda: nn.Sequential(linear(4), nn.LogSoftmax(1)),
+        nn.KLDivLoss(reduction="batchmean"),
+        rows(X, torch.softmax(X @ torch.ones(3, 4).double() + torch.arange(4), 1), [15, 25]),
+    ),
+    "mse, a lambda of rows": (lambda: linear(2), lambda o, t: F.mse_loss(o, t), rows(X, X[:, :2].sin(), [5, 35])),
+    "huber, module": (lambda: linear(2), nn.HuberLoss(), rows(X, X[:, :2].sin(), [5, 35])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_batches_of_any_sizes_give_the_mean_over_all_the_data(name: str, dtype: torch.dtype) -> None:
+    make, loss, batches = MEANS[name]
+    if isinstance(loss, functools.partial) and "weight" in loss.keywords and dtype == torch.float32:
+        pytest.skip("its weights are in double precision")
+    model = make().double()
+    whole = ls.ModelLandscape(model, loss, [batch_of(batches)])
+    f = ls.ModelLandscape(model, loss, batches, dtype=dtype)
+    x = f.point()
+    tight = 1e-11 if dtype == torch.float64 else 2e-5
+    assert float(f.value(x)) == pytest.approx(float(whole.value(whole.point())), rel=tight)
+    H, truth = ls.Hessian(f).dense().double(), ls.Hessian(whole).dense()
+    assert float((H - truth).norm()) <= max(tight, 1e-9) * 20 * float(truth.norm())
+    assert float(f.weights.sum()) == pytest.approx(1, abs=1e-12)
+    assert f.weights.dtype == torch.float64
+    found = {c.name: c for c in ls.check(f)}["mean"]
+    assert found.status is Status.OK, found.message
+
+
+def test_sequences_of_other_lengths() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.gru, self.out = nn.GRU(2, 3, batch_first=True), nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.gru(x)[0])
+
+    model = Net().double()
+    draw = functools.partial(torch.randn, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    batches = [(draw(4, n, 2), n * draw(4, n, 1) / 10) for n in (3, 30)]
+    right = torch.cat([(model(x) - y).flatten() for x, y in batches]).square().mean()
+    for loss in (nn.MSELoss(), F.mse_loss, ls.losses.get("mse"), lambda o, t: F.mse_loss(o, t)):
+        f = ls.ModelLandscape(model, loss, batches)
+        assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-12)
+    summed = ls.ModelLandscape(model, lambda o, t: (o - t).square().sum(1).mean(), batches)
+    each = [float((model(x) - y).square().sum(1).mean()) for x, y in batches]
+    assert float(summed.value(summed.point())) == pytest.approx(sum(each) / 2, rel=1e-12)
+
+
+def info_nce(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    a, b = (F.normalize(model(v), dim=1) for v in batch)
+    return F.cross_entropy(a @ b.T / 0.5, torch.arange(len(a)))
+
+
+def decorrelated(output: Tensor, target: Tensor) -> Tensor:
+    """Of the covariance of a batch's outputs."""
+    o = output - output.mean(0)
+    return (o.T @ o / len(o) - torch.eye(o.shape[1])).square().sum()
+
+
+def ranked(output: Tensor, target: Tensor) -> Tensor:
+    """Over pairs of samples."""
+    gaps = output[:, 0] - output[:, :1]
+    return F.softplus(gaps * (target[:, None] - target)).mean()
+
+
+def root(output: Tensor, target: Tensor) -> Tensor:
+    return F.mse_loss(output[:, 0], target.double()).sqrt()
+
+
+COUPLED: dict[str, tuple[Any, list[Any]]] = {
+    "contrastive": (info_nce, [(a, 1.1 * a + 0.1) for a in X.split(10)]),
+    "decorrelation": (decorrelated, rows(X, X, [10, 30])),
+    "ranking": (ranked, rows(X, X[:, 0], [10, 30])),
+    "root mean square": (root, rows(X, RARE, [10, 30])),
+    "a batch's own maximum": (lambda o, t: o.square().sum(1).amax(), rows(X, RARE, [10, 30])),
+}
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_coupled_samples_are_told(name: str) -> None:
+    loss, batches = COUPLED[name]
+    f = ls.ModelLandscape(linear(4), loss, batches)
+    found = {c.name: c for c in ls.check(f)}["mean"]
+    assert found.status is Status.WARNING
+    assert "weight=" in found.message
+    assert "couples the samples" in found.message
+
+
+def test_a_sum_is_found_and_said() -> None:
+    model = linear(4)
+    f = ls.ModelLandscape(model, lambda o, t: F.cross_entropy(o, t, reduction="sum"), rows(X, CLASSES, [7, 25, 8]))
+    right = F.cross_entropy(model(X), CLASSES, reduction="sum")
+    assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-12)
+    found = {c.name: c for c in ls.check(f)}["mean"]
+    assert found.status is Status.NOTE
+    assert "sum over samples" in found.message
+
+
+def test_what_cannot_be_measured_is_assumed_and_said() -> None:
+    def whole_only(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        if len(batch[0]) not in (10, 30):
+            raise RuntimeError("a batch of another size")
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    f = ls.ModelLandscape(linear(4), whole_only, rows(X, CLASSES, [10, 30]))
+    found = {c.name: c for c in ls.check(f)}["mean"]
+    assert (found.status, f.weights.tolist()) == (Status.WARNING, [0.25, 0.75])
+    assert "could not be measured" in found.message
+    told = ls.ModelLandscape(linear(4), whole_only, rows(X, CLASSES, [10, 30]), weight=lambda batch: 1.0)
+    assert told.weights.tolist() == [0.5, 0.5]
+    assert {c.name: c for c in ls.check(told)}["mean"].status is Status.OK
+
+
+def test_a_loss_that_fails_says_so_and_is_not_measured() -> None:
+    f = ls.ModelLandscape(linear(4), lambda o, t: 1 / 0, rows(X, CLASSES, [10, 30]))
+    with pytest.raises(ls.LoadingError, match="ZeroDivisionError"):
+        f.value(f.point())

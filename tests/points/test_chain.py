@@ -1,0 +1,265 @@
+"""Value, gradient and products are those of one function, or a check says which link broke, and no verdict outlives it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import landscape as ls
+from landscape.points.checks import Status
+
+GENERATOR = torch.Generator().manual_seed(6)
+X = torch.randn(30, 3, generator=GENERATOR, dtype=torch.float64)
+Y = torch.randint(0, 2, (30,), generator=GENERATOR)
+
+
+class Swish(torch.autograd.Function):
+    """Its gradient is right; its second derivative misses what was kept without a graph."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.kept = x.detach()
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        s = torch.sigmoid(ctx.kept)
+        return slopes[0] * s * (1 + ctx.kept * (1 - s))
+
+
+class Cube(torch.autograd.Function):
+    """x^3, whose backward pass computes in NumPy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.slope = torch.from_numpy(3 * x.detach().numpy() ** 2)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        return slopes[0] * ctx.slope
+
+
+class Round(torch.autograd.Function):
+    """A straight-through estimator."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.round(8 * x) / 8
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        return slopes[0]
+
+
+class Doubled(torch.autograd.Function):
+    """A gradient that is scaled on its way back: adversarial training's reversal."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        return -slopes[0]
+
+
+class Net(nn.Module):
+    def __init__(self, between: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.c, self.between = nn.Linear(3, 6).double(), nn.Linear(6, 2).double(), between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.between(self.a(x)))
+
+
+def bootstrapped(output: Tensor, target: Tensor) -> Tensor:
+    """A target that is made of the output, and detached."""
+    return F.mse_loss(output[:, 0], 0.9 * output[:, 1].detach() + target)
+
+
+def by_hand(output: Tensor, target: Tensor) -> Tensor:
+    """A shift that is learned from the batch under no_grad."""
+    with torch.no_grad():
+        shift = output.mean()
+    return F.cross_entropy(output * (1 + shift.abs()), target)
+
+
+BROKEN: dict[str, tuple[Callable[[Tensor], Tensor], Callable[..., Tensor], str]] = {
+    "a kept intermediate": (Swish.apply, F.cross_entropy, "second derivative"),
+    "a backward pass in NumPy": (Cube.apply, F.cross_entropy, "second derivative"),
+    "a straight-through estimator": (Round.apply, F.cross_entropy, "gradient is not the loss's"),
+    "a reversed gradient": (Doubled.apply, F.cross_entropy, "gradient is not the loss's"),
+    "a detached target": (torch.tanh, bootstrapped, "gradient is not the loss's"),
+    "a part under no_grad": (torch.tanh, by_hand, "gradient is not the loss's"),
+}
+SOUND: dict[str, tuple[Callable[[Tensor], Tensor], Callable[..., Tensor]]] = {
+    "tanh": (torch.tanh, F.cross_entropy),
+    "silu": (F.silu, F.cross_entropy),
+    "relu": (F.relu, F.cross_entropy),
+    "leaky relu": (F.leaky_relu, F.cross_entropy),
+    "abs": (torch.abs, F.cross_entropy),
+    "hardtanh": (F.hardtanh, F.cross_entropy),
+    "huber": (torch.tanh, lambda o, t: F.huber_loss(o[:, 0], t.to(o.dtype))),
+    "l1": (torch.tanh, lambda o, t: F.l1_loss(o[:, 0], t.to(o.dtype))),
+    "flat": (lambda h: 0 * h, F.cross_entropy),
+    "large": (lambda h: torch.tanh(h), lambda o, t: 1e6 * F.cross_entropy(o, t)),
+    "small": (lambda h: torch.tanh(h), lambda o, t: 1e-9 * F.cross_entropy(o, t)),
+    "single precision inside": (lambda h: torch.tanh(h.float()).double(), F.cross_entropy),
+}
+
+
+def net(
+    between: Callable[[Tensor], Tensor], loss: Callable[..., Tensor], dtype: torch.dtype
+) -> ls.ModelLandscape:
+    model = Net(between).to(dtype)
+    return ls.ModelLandscape(
+        model, loss, list(zip(X.to(dtype).split(16), Y.split(16), strict=True))
+    )
+
+
+def chain(f: ls.ModelLandscape) -> Any:
+    return {c.name: c for c in ls.check(f)}["chain"]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_link_is_named(name: str) -> None:
+    between, loss, words = BROKEN[name]
+    found = chain(net(between, loss, torch.float64))
+    assert found.status is Status.BROKEN
+    assert words in found.message
+    if isinstance(between, type(Swish.apply)) and between is not torch.tanh:
+        owner = next(c.__name__ for c in (Swish, Cube, Round, Doubled) if between == c.apply)
+        assert owner in found.message
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_no_verdict_outlives_it(name: str) -> None:
+    between, loss, _ = BROKEN[name]
+    report = ls.analyze(net(between, loss, torch.float64))
+    assert [check.name for check in report.broken] == ["chain"]
+    point = report.point
+    assert (point.kind, point.index, point.index_bounds) == (
+        "inconclusive",
+        None,
+        (0, report.parameters),
+    )
+    assert point.confidence == 0
+    assert not point.pairs.bounds.isfinite().any()
+    assert not point.uncertainty.isfinite().any()
+    assert "chain" in str(report)
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_kinks_scales_and_single_precision_are_no_lies(name: str, dtype: torch.dtype) -> None:
+    between, loss = SOUND[name]
+    if dtype == torch.float32 and name == "single precision inside":
+        pytest.skip("it is double there")
+    f = net(between, loss, dtype)
+    for at in (f.point(), torch.zeros(f.dim, dtype=dtype), f.point() + 0.3):
+        found = {c.name: c for c in ls.check(f, at)}["chain"]
+        assert found.status is Status.OK, found.message
+
+
+def test_a_formula_is_tested_too() -> None:
+    lying = ls.FunctionLandscape(lambda x: (x[..., 0] * x[..., 0].detach()) + x[..., 1] ** 2, 2)
+    found = {c.name: c for c in ls.check(lying, [1.0, 2.0])}["chain"]
+    assert found.status is Status.BROKEN
+    sound = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1].abs(), 2)
+    for at in ([1.0, 2.0], [0.0, 0.0], [0.0, 1e-9]):
+        assert {c.name: c for c in ls.check(sound, at)}["chain"].status is not Status.BROKEN
+
+
+def test_rounding_is_that_of_the_arithmetic_inside() -> None:
+    """A part in single precision: the bounds hold what that makes of a spectrum known in double."""
+    f = net(lambda h: torch.tanh(h.float()).double(), F.cross_entropy, torch.float64)
+    exact = net(torch.tanh, F.cross_entropy, torch.float64)
+    assert f.rounding(f.point()) == torch.finfo(torch.float32).eps
+    assert exact.rounding(f.point()) == torch.finfo(torch.float64).eps
+    found, truth = ls.classify(f, f.point()), torch.linalg.eigvalsh(ls.Hessian(exact).dense())
+    gaps = (found.eigenvalues - truth).abs()
+    assert float(gaps.max()) > 1e-12  # the error is there
+    assert bool((gaps <= found.uncertainty).all())
+    assert float(found.uncertainty.max()) < 1e-4 * float(truth.abs().max())
+
+
+class Ctc(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.out = nn.Linear(3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x).log_softmax(-1)
+
+
+def ctc(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    x, t = batch
+    return F.ctc_loss(model(x), t, torch.full((4,), 6), torch.full((4,), 2))
+
+
+def margin(output: Tensor, target: Tensor) -> Tensor:
+    return F.multi_margin_loss(output, target, p=2)
+
+
+def distance(output: Tensor, target: Tensor) -> Tensor:
+    return torch.cdist(output[:4], output[4:8]).square().mean() + output.square().mean()
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        return 3 * ctx.saved_tensors[0] ** 2 * slopes[0]
+
+
+def kernels(dtype: torch.dtype) -> dict[str, ls.ModelLandscape]:
+    """Landscapes whose kernels torch cannot differentiate twice."""
+    sounds = torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(1)).to(dtype)
+    words = torch.randint(1, 5, (4, 2), generator=torch.Generator().manual_seed(2))
+    once = net(Once.apply, F.cross_entropy, dtype)
+    return {
+        "ctc": ls.ModelLandscape(Ctc().to(dtype), ctc, [(sounds, words)]),
+        "multi-margin": net(torch.tanh, margin, dtype),
+        "once differentiable": once,
+    }
+
+
+@pytest.mark.parametrize("kernel", ["ctc", "multi-margin", "once differentiable"])
+def test_differences_take_over_with_their_error_in_every_bound(
+    kernel: str, dtype: torch.dtype
+) -> None:
+    f, exact = kernels(dtype)[kernel], kernels(torch.float64)[kernel]
+    if kernel == "once differentiable":
+        exact = net(lambda h: h**3, F.cross_entropy, torch.float64)
+    x = f.point()
+    slopes = [
+        exact.gradient(x.double() + s * 1e-5 * e)
+        for e in torch.eye(f.dim).double()
+        for s in (1, -1)
+    ]
+    H = torch.stack([(a - b) / 2e-5 for a, b in zip(slopes[::2], slopes[1::2], strict=True)])
+    truth = torch.linalg.eigvalsh((H + H.T) / 2)
+    report = ls.analyze(f, largest=3, smallest=3)
+    assert "central differences" in {c.name: c.message for c in report.checks}["chain"]
+    assert not report.broken
+    gaps = (report.point.eigenvalues - truth).abs()
+    assert bool((gaps <= report.point.uncertainty + 1e-8).all())
+    assert float(report.point.uncertainty.max()) < (
+        1e-5 if dtype == torch.float64 else 0.05
+    ) * float(truth.abs().max())
+    product = ls.Hessian(f)
+    _ = product @ torch.ones(f.dim, dtype=dtype)
+    assert product.method == "finite-difference"
+    assert "no second derivative" in product.why
+    with pytest.raises(ls.NumericalError, match="no second derivative"):
+        _ = ls.Hessian(f, method="retained") @ torch.ones(f.dim, dtype=dtype)
