@@ -111,3 +111,17 @@ def test_the_library_prints_nothing() -> None:
         assert not any(
             isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls
         ), path
+
+
+def test_architecture_names_every_module_of_the_library() -> None:
+    """Each room a heading, each of its modules a row; ``words`` is said once for all."""
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    told: dict[str, set[str]] = {}
+    for part in page.split("\n### ")[1:]:
+        head, _, rows = part.partition("\n")
+        named = [line.split("`")[1] for line in rows.splitlines() if line.startswith("| `")]
+        told[head.strip("`/")] = set(named)
+    for name in sorted(modules()):
+        parts = name.split(".")[1:]
+        if len(parts) == 2 and parts[1] != "words":
+            assert parts[1] in told[parts[0]], f"ARCHITECTURE.md has no line for {name}"
