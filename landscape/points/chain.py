@@ -16,7 +16,6 @@ from torch import Tensor
 
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
-from landscape.operators.hessian import Hessian
 from landscape.points.look import Look
 
 # In units of the longer one of |x| and 1.
@@ -44,20 +43,20 @@ def chain(look: Look, seed: int) -> Chain:
     """Test both links at a point. Cost: seven values, eight gradients and a product, in float64."""
     f = _double(look.f)
     x = look.x.double()
+    look = look if f is look.f and look.x.dtype == x.dtype else Look(f, x, "check")
     try:
         with f.evaluation():
             functions = _functions(f, x)
-        g = f.gradient(x).detach()
+        g = look.gradient
         u = _direction(g, seed)
         length = max(float(x.norm()), 1.0)
-        first = _value_link(f, x, u, float(g @ u), length)
+        first = _value_link(look, u, float(g @ u), length)
         if first[1]:
             return Chain(first[0], float("nan"), "gradient", functions, "")
-        H = Hessian(f, x, memory=0)
-        product = H @ u
-        if H.why:
-            return Chain(first[0], float("nan"), "", functions, H.why)
-        second = _product_link(f, x, u, product, length)
+        product = look.rebuilt @ u
+        if look.rebuilt.why:
+            return Chain(first[0], float("nan"), "", functions, look.rebuilt.why)
+        second = _product_link(look, u, product, length)
     except (LoadingError, NumericalError) as error:
         return Chain(float("nan"), float("nan"), "", (), str(error))
     return Chain(first[0], second[0], "product" if second[1] else "", functions, "")
@@ -78,10 +77,9 @@ def _direction(g: Tensor, seed: int) -> Tensor:
     return unit
 
 
-def _value_link(
-    f: Landscape, x: Tensor, u: Tensor, slope: float, length: float
-) -> tuple[float, bool]:
-    values = _Sides(torch.tensor(float(f.value(x)), dtype=torch.float64, device="cpu"))
+def _value_link(look: Look, u: Tensor, slope: float, length: float) -> tuple[float, bool]:
+    f, x = look.f, look.x
+    values = _Sides(torch.tensor(look.value, dtype=torch.float64, device="cpu"))
     for step in STEPS:
         t = step * length
         low, high = (f.value(x + s * t * u).double().cpu() for s in (-1, 1))
@@ -89,10 +87,9 @@ def _value_link(
     return values.judged(torch.tensor(slope, dtype=torch.float64, device="cpu"))
 
 
-def _product_link(
-    f: Landscape, x: Tensor, u: Tensor, product: Tensor, length: float
-) -> tuple[float, bool]:
-    gradients = _Sides(f.gradient(x).detach())
+def _product_link(look: Look, u: Tensor, product: Tensor, length: float) -> tuple[float, bool]:
+    f, x = look.f, look.x
+    gradients = _Sides(look.gradient)
     scale = float(product.norm()) * length
     for step in STEPS:
         t = step * length

@@ -104,8 +104,8 @@ def test_an_exhibit_of_an_earlier_library_says_so(
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 0
     assert (
-        "Note: computed by an earlier state of this library, --afresh computes again: monkey-saddle."
-        in done.stderr
+        "Note: an earlier state of this library has computed these exhibits, --afresh computes "
+        "them again: monkey-saddle." in done.stderr
     )
     assert (
         json.loads(CliRunner().invoke(main, [*line, "--json"]).stdout)[0]["library"] == now.library
@@ -288,7 +288,10 @@ def test_the_command_draws_and_tells_the_numbers(
         (["render", "monkey-sadle"], "Did you mean 'monkey-saddle'"),
         (["render", "surface"], "--from RUN"),
         (["render", "saddle", "--format", "html"], "--format html"),
-        (["render", "saddle", "--format", "gif"], "films are saddle-race, plateau-race"),
+        (
+            ["render", "saddle", "--format", "gif"],
+            "the films of the gallery are saddle-race, plateau-race",
+        ),
     ],
     ids=["name", "no run", "format", "no film"],
 )

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 
 import landscape as ls
 from landscape.linalg.words import lower_end
+from landscape.results import Bounded
 
 
 def bars(ax: Axes) -> list[tuple[Any, Any]]:
@@ -284,7 +285,7 @@ def test_no_scale_makes_labels_collide(largest: float, smallest: float, bulk: fl
         errors=np.full(5, 1e-3),
         dimension=500,
     )
-    ends = [ls.Estimate(v, 0.1 * abs(v), 0.9 * v, 1.1 * v) for v in (largest, bulk, smallest)]
+    ends = [Bounded(v, 0.1 * abs(v)) for v in (largest, bulk, smallest)]
     rows = tuple(
         SimpleNamespace(
             name=f"encoder.layers.{i}.self_attn",

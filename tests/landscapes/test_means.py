@@ -20,7 +20,9 @@ CLASSES = torch.cat([RARE[:20], torch.randint(0, 4, (20,), generator=GENERATOR)]
 WEIGHT = torch.tensor([0.1, 1, 5, 20]).double()
 TOKENS = torch.randint(1, 7, (12, 10), generator=GENERATOR)
 LENGTHS = [1, 2, 1, 2, 1, 2, 10, 9, 10, 9, 10, 9]
-PADDED = torch.stack([torch.where(torch.arange(10) < n, t, 0) for n, t in zip(LENGTHS, TOKENS, strict=True)])
+PADDED = torch.stack(
+    [torch.where(torch.arange(10) < n, t, 0) for n, t in zip(LENGTHS, TOKENS, strict=True)]
+)
 IGNORED = torch.where(PADDED == 0, -100, PADDED)
 
 
@@ -53,7 +55,9 @@ def sigmoid_mean(output: Tensor, target: Tensor) -> Tensor:
 
 def per_token_sum(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """A sum over kept tokens over their number, by hand."""
-    losses = F.cross_entropy(model(batch["input_ids"]), batch["labels"], reduction="none", ignore_index=0)
+    losses = F.cross_entropy(
+        model(batch["input_ids"]), batch["labels"], reduction="none", ignore_index=0
+    )
     return losses.sum() / (batch["labels"] != 0).sum()
 
 
@@ -111,7 +115,9 @@ MEANS: dict[str, tuple[Callable[[], nn.Module], Any, list[Any]]] = {
 
 
 @pytest.mark.parametrize("name", MEANS)
-def test_batches_of_any_sizes_give_the_mean_over_all_the_data(name: str, dtype: torch.dtype) -> None:
+def test_batches_of_any_sizes_give_the_mean_over_all_the_data(
+    name: str, dtype: torch.dtype
+) -> None:
     make, loss, batches = MEANS[name]
     if isinstance(loss, functools.partial) and "weight" in loss.keywords and dtype == torch.float32:
         pytest.skip("its weights are in double precision")
@@ -140,7 +146,9 @@ def test_sequences_of_other_lengths() -> None:
             return self.out(self.gru(x)[0])
 
     model = Net().double()
-    draw = functools.partial(torch.randn, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    draw = functools.partial(
+        torch.randn, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
     batches = [(draw(4, n, 2), n * draw(4, n, 1) / 10) for n in (3, 30)]
     right = torch.cat([(model(x) - y).flatten() for x, y in batches]).square().mean()
     for loss in (nn.MSELoss(), F.mse_loss, ls.losses.get("mse"), lambda o, t: F.mse_loss(o, t)):
@@ -193,7 +201,9 @@ def test_coupled_samples_are_told(name: str) -> None:
 
 def test_a_sum_is_found_and_said() -> None:
     model = linear(4)
-    f = ls.ModelLandscape(model, lambda o, t: F.cross_entropy(o, t, reduction="sum"), rows(X, CLASSES, [7, 25, 8]))
+    f = ls.ModelLandscape(
+        model, lambda o, t: F.cross_entropy(o, t, reduction="sum"), rows(X, CLASSES, [7, 25, 8])
+    )
     right = F.cross_entropy(model(X), CLASSES, reduction="sum")
     assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-12)
     found = {c.name: c for c in ls.check(f)}["mean"]
@@ -211,7 +221,9 @@ def test_what_cannot_be_measured_is_assumed_and_said() -> None:
     found = {c.name: c for c in ls.check(f)}["mean"]
     assert (found.status, f.weights.tolist()) == (Status.WARNING, [0.25, 0.75])
     assert "could not be measured" in found.message
-    told = ls.ModelLandscape(linear(4), whole_only, rows(X, CLASSES, [10, 30]), weight=lambda batch: 1.0)
+    told = ls.ModelLandscape(
+        linear(4), whole_only, rows(X, CLASSES, [10, 30]), weight=lambda batch: 1.0
+    )
     assert told.weights.tolist() == [0.5, 0.5]
     assert {c.name: c for c in ls.check(told)}["mean"].status is Status.OK
 

@@ -249,12 +249,17 @@ class Fused(nn.Module):
         return NoSecondDerivative.apply(self.linear(x))
 
 
-def test_a_kernel_without_second_derivative_is_named() -> None:
+def test_a_kernel_without_second_derivative_is_named_and_differences_stand_in() -> None:
     f = ls.ModelLandscape(
         Fused(), F.cross_entropy, [(torch.randn(5, 4), torch.randint(0, 3, (5,)))]
     )
     with pytest.raises(ls.NumericalError, match="finite-difference"):
-        ls.Hessian(f) @ f.point()
+        ls.Hessian(f, method="rebuilt") @ f.point()
+    H = ls.Hessian(f)
+    _ = H @ f.point()
+    assert H.method == "finite-difference"
+    assert "no second derivative" in H.why
+    assert 0 < H.error < 0.1
 
 
 @pytest.mark.parametrize(

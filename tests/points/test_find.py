@@ -307,7 +307,7 @@ def test_bad_arguments_are_told_in_a_line() -> None:
         "tol must": {"tol": -1.0},
         "max_products must": {"max_products": 0},
         "seed must": {"seed": -1},
-        "pass start=x": {"start": None},
+        "no current point": {"start": None},
         "shape": {"start": torch.zeros(3)},
         "float32 or float64": {"start": torch.zeros(2, dtype=torch.int64)},
         "NaN": {"start": x * float("nan")},

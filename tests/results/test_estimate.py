@@ -12,8 +12,8 @@ from landscape.results import Bounded
 @pytest.mark.parametrize(
     ("value", "bound", "text"),
     [
-        (1.23, 4e-5, "1.23 ± 4e-5"),
-        (-2e7, 3e6, "-2e+07 ± 3e+6"),
+        (1.23, 4e-5, "1.23 ± 4e-05"),
+        (-2e7, 3e6, "-2e+07 ± 3e+06"),
         (0.5, 0.0, "0.5 ± 0"),
         (1.0, 4.2e-15, "1 ± 5e-15"),
     ],

@@ -249,7 +249,7 @@ def test_a_missing_package_names_the_extra():
 def test_missing_scikit_learn_names_the_extra(monkeypatch):
     from landscape.loading import data
 
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LoadingError, match=r"pip install 'torch-landscape\[examples\]'"):
         data.load_data("digits")
 
