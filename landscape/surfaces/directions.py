@@ -50,10 +50,10 @@ def normalised(
         return _unit(d)
     model = require_model(f, "filter normalisation is about the layers of a model.").model
     owners = {id(p): m for m in model.modules() for p in m.parameters(recurse=False)}
-    for name, parameter in model.named_parameters():
-        if name not in f.layout:
-            continue
-        where, owner = f.layout[name], owners[id(parameter)]
+    parameters = dict(model.named_parameters())
+    for name, where in f.layout.items():
+        parameter = parameters[name]
+        owner = owners[id(parameter)]
         w, part = (v[where].reshape(parameter.shape) for v in (x, d))
         bias = _is_bias(name, parameter, owner)
         if bias and not biases:
