@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -404,7 +404,7 @@ def _copy(
     Its rates are multiplied by ``factor``, or are those before its schedule began.
     """
     remaining = iter(copies)
-    groups: list[dict[str, Any]] = [
+    groups: list[dict[str, object]] = [
         {
             **{k: v for k, v in g.items() if k != "param_names"},
             "params": [next(remaining) for _ in g["params"]],
