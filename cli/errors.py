@@ -80,11 +80,9 @@ def judge(error: BaseException) -> OneLine | None:
     code = getattr(error, "exit_code", None)
     if isinstance(code, int):  # LoadingError and NumericalError carry their own
         return OneLine(str(error), code)
-    frames = [
-        (f.f_globals.get("__name__", ""), f.f_code.co_filename, line)
-        for f, line in traceback.walk_tb(error.__traceback__)
-    ]
-    if isinstance(error, ValueError | TypeError) and frames and _is_ours(frames[-1][0]):
+    frames = _frames(error)
+    ours = bool(frames) and _is_ours(frames[-1][0])
+    if ours and isinstance(error, ValueError | TypeError):
         return OneLine(str(error), 2)
     theirs = _users_frame(frames)
     if theirs is not None:
@@ -98,6 +96,14 @@ def judge(error: BaseException) -> OneLine | None:
     if isinstance(error, OSError):
         return OneLine(f"{error.filename or 'a file'}: {error.strerror or error}.", 2)
     return None
+
+
+def _frames(error: BaseException) -> list[tuple[str, str, int]]:
+    """Module, file and line of every call that was running, the innermost last."""
+    return [
+        (f.f_globals.get("__name__", ""), f.f_code.co_filename, line)
+        for f, line in traceback.walk_tb(error.__traceback__)
+    ]
 
 
 def one_line(error: click.ClickException) -> str:

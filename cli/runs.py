@@ -68,6 +68,17 @@ def slug(model: str) -> str:
     )
 
 
+REFUSALS = {
+    Resume.REFUSE_BEGUN: (
+        "the interrupted run in {target} used a different {what}: pass --force, or another --out."
+    ),
+    Resume.REFUSE_STORED: (
+        "{target} holds a {kind} with a different {what}, which cannot be taken further: pass "
+        "--force, or another --out."
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Run:
     """A command's run: its options, its folder, and whether what is there counts."""
@@ -106,18 +117,9 @@ class Run:
         left, half = (self._left(result, enough) for result in (stored, begun))
         chosen = decide(left, half, free)
         what = ", ".join(sorted((half or left or Left()).changed - free))
-        if chosen is Resume.REFUSE_BEGUN:
-            raise OneLine(
-                f"the interrupted run in {self.target} used a different {what}: pass --force, or "
-                "another --out.",
-                2,
-            )
-        if chosen is Resume.REFUSE_STORED:
-            raise OneLine(
-                f"{self.target} holds a {type(stored).__name__} with a different {what}, which "
-                "cannot be taken further: pass --force, or another --out.",
-                2,
-            )
+        if chosen in REFUSALS:
+            kind = type(stored).__name__
+            raise OneLine(REFUSALS[chosen].format(target=self.target, kind=kind, what=what), 2)
         if chosen is Resume.FINISHED and left is not None and left.changed:
             click.echo(
                 f"Note: the stored run used a different {', '.join(sorted(left.changed))}. "

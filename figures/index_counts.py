@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -14,7 +15,7 @@ from . import style
 from .saddle_share import counted, realisations
 
 if TYPE_CHECKING:
-    from landscape.inventory.counting import SaddleCounts
+    from landscape.inventory.counting import DimensionCounts, SaddleCounts
 
 ROW = 4  # panels
 
@@ -29,40 +30,30 @@ def draw(result: SaddleCounts) -> Figure:
     fig = Figure(figsize=(width, 0.5 + 1.7 * rows), layout="constrained")
     axes = fig.subplots(rows, columns, squeeze=False).flatten()
     for ax, d in zip(axes, found, strict=False):
-        k = list(range(d.directions + 1))
-        ends = [i in (0, d.directions) for i in k]
-        colours = [
-            style.POSITIVE if i == 0 else style.KINDS["maximum"][1] if end else style.NEGATIVE
-            for i, end in zip(k, ends, strict=True)
-        ]
-        errors = [m.error if math.isfinite(m.error) else 0.0 for m in d.means]
-        ax.bar(k, [m.value for m in d.means], color=colours, alpha=0.75, width=0.75)
-        ax.errorbar(
-            k,
-            [m.value for m in d.means],
-            errors,
-            fmt="none",
-            ecolor=style.INK,
-            elinewidth=0.9,
-            capsize=2,
-        )
-        if d.expected is not None:
-            ax.plot(
-                k,
-                d.expected.counts,
-                "_",
-                color=style.INK,
-                markersize=70 / (d.directions + 4),
-                markeredgewidth=1.4,
-            )
-        ax.set_title(f"dim {d.dim}")
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        ax.set_xlim(-0.6, d.directions + 0.6)
+        _panel(ax, d)
     for ax in axes[len(found) :]:
         ax.set_visible(False)
     fig.supxlabel("index", fontsize=7.5)
     fig.supylabel("mean number of points", fontsize=7.5)
     return fig
+
+
+def _panel(ax: Axes, counts: DimensionCounts) -> None:
+    """The mean numbers in one dimension."""
+    k = list(range(counts.directions + 1))
+    colours = [style.NEGATIVE for _ in k]
+    colours[-1], colours[0] = style.KINDS["maximum"][1], style.POSITIVE
+    means = [m.value for m in counts.means]
+    errors = [m.error if math.isfinite(m.error) else 0.0 for m in counts.means]
+    ax.bar(k, means, color=colours, alpha=0.75, width=0.75)
+    ax.errorbar(k, means, errors, fmt="none", ecolor=style.INK, elinewidth=0.9, capsize=2)
+    if counts.expected is not None:
+        size = 70 / (counts.directions + 4)
+        expected = counts.expected.counts
+        ax.plot(k, expected, "_", color=style.INK, markersize=size, markeredgewidth=1.4)
+    ax.set_title(f"dim {counts.dim}")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    ax.set_xlim(-0.6, counts.directions + 0.6)
 
 
 def caption(result: SaddleCounts) -> str:

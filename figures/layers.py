@@ -4,9 +4,11 @@ block of the Hessian.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -25,28 +27,49 @@ def draw(result: AnalysisReport) -> Figure:
     rows = np.arange(len(layers))
     fig = Figure(figsize=(style.COLUMN, 0.19 * len(layers) + 1.0), layout="constrained")
     left, right = fig.subplots(1, 2, sharey=True, width_ratios=(1, 1.25))
+    _gradients(left, layers, rows)
+    _block_ends(right, layers, rows)
+    left.set_yticks(rows, [short(layer.name) for layer in layers])
+    left.set_ylim(len(layers) - 0.4, -0.6)
+    for ax in (left, right):
+        ax.grid(axis="y", color=style.QUIET, alpha=0.25, linewidth=0.5)
+        ax.tick_params(axis="y", length=0)
+    fig.legend(
+        *right.get_legend_handles_labels(),
+        loc="outside upper right",
+        ncols=2,
+        handletextpad=0.2,
+        columnspacing=1,
+    )
+    return fig
 
+
+def _gradients(ax: Axes, layers: Sequence[Layer], rows: np.ndarray) -> None:
+    """The norms of the layers' shares of the gradient."""
     gradient = np.array([layer.gradient_norm for layer in layers])
     shown = gradient > 0
-    left.plot(gradient[shown], rows[shown], "D", color=style.INK, markersize=3)
-    left.set_xlabel("|gradient|")
+    ax.plot(gradient[shown], rows[shown], "D", color=style.INK, markersize=3)
+    ax.set_xlabel("|gradient|")
     for row in rows[~shown]:  # zero has no logarithm
-        left.text(0.03, row, "0", transform=left.get_yaxis_transform(), va="center")
+        ax.text(0.03, row, "0", transform=ax.get_yaxis_transform(), va="center")
     if shown.any():
-        left.set_xscale("log")
+        ax.set_xscale("log")
         low, high = gradient[shown].min(), gradient[shown].max()
-        left.set_xlim(10 ** np.floor(np.log10(low) - 0.1), 10 ** np.ceil(np.log10(high) + 0.1))
-        left.xaxis.set_major_locator(LogLocator(numticks=3))
-        left.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(10 ** np.floor(np.log10(low) - 0.1), 10 ** np.ceil(np.log10(high) + 0.1))
+        ax.xaxis.set_major_locator(LogLocator(numticks=3))
+        ax.xaxis.set_minor_locator(NullLocator())
 
-    style.zero_line(right, vertical=True)
+
+def _block_ends(ax: Axes, layers: Sequence[Layer], rows: np.ndarray) -> None:
+    """The largest and the smallest eigenvalue of each layer's own block, with the bounds."""
+    style.zero_line(ax, vertical=True)
     for which, colour, marker in (
         ("largest", style.POSITIVE, "o"),
         ("smallest", style.NEGATIVE, "v"),
     ):
         ends = [getattr(layer, which) for layer in layers]
         value, error = (np.array([getattr(e, k) for e in ends]) for k in ("value", "bound"))
-        right.errorbar(
+        ax.errorbar(
             value,
             rows,
             xerr=error,
@@ -64,24 +87,10 @@ def draw(result: AnalysisReport) -> Figure:
     )
     extent = np.abs(outer).max()
     if extent > 10 * max(float(np.median([layer.largest.high for layer in layers])), 1e-300):
-        style.symlog(right, outer.min(), outer.max(), linear=extent / 1e3, most=2)
+        style.symlog(ax, outer.min(), outer.max(), linear=extent / 1e3, most=2)
     else:
-        right.xaxis.set_major_locator(MaxNLocator(3))
-    right.set_xlabel("ends of its block")
-
-    left.set_yticks(rows, [short(layer.name) for layer in layers])
-    left.set_ylim(len(layers) - 0.4, -0.6)
-    for ax in (left, right):
-        ax.grid(axis="y", color=style.QUIET, alpha=0.25, linewidth=0.5)
-        ax.tick_params(axis="y", length=0)
-    fig.legend(
-        *right.get_legend_handles_labels(),
-        loc="outside upper right",
-        ncols=2,
-        handletextpad=0.2,
-        columnspacing=1,
-    )
-    return fig
+        ax.xaxis.set_major_locator(MaxNLocator(3))
+    ax.set_xlabel("ends of its block")
 
 
 def caption(result: AnalysisReport) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import style
 
 if TYPE_CHECKING:
+    from landscape.results import Estimate
     from landscape.training.diagnose import Diagnosis, DiagnosisReport
     from landscape.training.probes import Probes
 
@@ -39,31 +41,13 @@ def draw(result: DiagnosisReport) -> Figure:
     )
     style.zero_line(ax, vertical=True)
     for i, probe in enumerate(rows):
-        gain = probe.against_control
-        won = probe.name == trials.best and probe.name != "control"
-        colour = style.POSITIVE if won else style.INK if gain.value <= 0 else style.QUIET
-        if not np.isfinite(gain.value) or gain.value > extent:
-            words = "not finite" if not np.isfinite(gain.value) else f"+{gain.value:.2g}"
-            ax.plot(
-                [extent], [i], ">", color=style.NEGATIVE, markersize=4.5, clip_on=False, zorder=4
-            )
-            ax.text(
-                0.93 * extent, i, words, ha="right", va="center", color=style.NEGATIVE, fontsize=6.5
-            )
-            continue
-        if probe.name == "control":
+        change = probe.against_control
+        if not np.isfinite(change.value) or change.value > extent:
+            _outside(ax, i, change, extent)
+        elif probe.name == "control":
             ax.plot([0], [i], "D", color=style.INK, markersize=4, zorder=4)
-            continue
-        ends = np.clip([gain.low, gain.high], -extent, extent)
-        ax.plot(ends, [i, i], color=colour, linewidth=1.2, solid_capstyle="butt", zorder=3)
-        ax.plot(
-            [gain.value],
-            [i],
-            "o" if won else "s",
-            color=colour,
-            markersize=5 if won else 3.5,
-            zorder=4,
-        )
+        else:
+            _inside(ax, i, change, extent, won=probe.name == trials.best)
     ax.set_yticks(range(len(rows)), [p.name for p in rows])
     for label, probe in zip(ax.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if probe.name == trials.best else "normal")
@@ -79,6 +63,25 @@ def draw(result: DiagnosisReport) -> Figure:
     )
     ax.legend(loc="lower left", handlelength=1.2, borderaxespad=0.2)
     return fig
+
+
+def _outside(ax: Axes, row: int, change: Estimate, extent: float) -> None:
+    """A change beyond the axis, or none that is finite: an arrow at the border, and words."""
+    words = f"+{change.value:.2g}" if np.isfinite(change.value) else "not finite"
+    red = style.NEGATIVE
+    ax.plot([extent], [row], ">", color=red, markersize=4.5, clip_on=False, zorder=4)
+    ax.text(0.93 * extent, row, words, ha="right", va="center", color=red, fontsize=6.5)
+
+
+def _inside(ax: Axes, row: int, change: Estimate, extent: float, *, won: bool) -> None:
+    """A change and its interval; the winner's mark is a larger one."""
+    colour = style.INK if change.value <= 0 else style.QUIET
+    marker, size = "s", 3.5
+    if won:
+        colour, marker, size = style.POSITIVE, "o", 5
+    ends = np.clip([change.low, change.high], -extent, extent)
+    ax.plot(ends, [row, row], color=colour, linewidth=1.2, solid_capstyle="butt", zorder=3)
+    ax.plot([change.value], [row], marker, color=colour, markersize=size, zorder=4)
 
 
 def caption(result: DiagnosisReport) -> str:

@@ -29,12 +29,8 @@ def draw(result: Census) -> Figure:
     fig = Figure(figsize=(style.COLUMN, 2.6), layout="constrained")
     ax = fig.subplots()
     share = result.dim > FRACTIONS
-    most = max(max(p.hits for p in known), 1)
     unit = result.dim if share else 1
-    for name, where in style.kinds(known).items():
-        chosen = sorted((known[i] for i in where), key=lambda p: -p.hits)  # small ones on top
-        for hollow in (False, True):
-            _marks(ax, name, [p for p in chosen if (p.nullity != 0) == hollow], most, unit, hollow)
+    _all_marks(ax, known, unit)
     ax.set(xlabel="value of f", ylabel="index / n" if share else "index")
     if not share:
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -49,6 +45,15 @@ def draw(result: Census) -> Figure:
         columnspacing=1,
     )
     return fig
+
+
+def _all_marks(ax: Axes, known: list[StationaryPoint], unit: int) -> None:
+    """The points kind by kind; those met rarely, with small marks, on top."""
+    most = max(max(p.hits for p in known), 1)
+    for name, where in style.kinds(known).items():
+        chosen = sorted((known[i] for i in where), key=lambda p: -p.hits)
+        for hollow in (False, True):
+            _marks(ax, name, [p for p in chosen if (p.nullity != 0) == hollow], most, unit, hollow)
 
 
 def _marks(

@@ -25,7 +25,6 @@ What is known, what is stored, what goes wrong
 
 import warnings
 from importlib import import_module
-from typing import Any
 
 import lazy_loader
 
@@ -62,7 +61,7 @@ _MOVED = {
 _PLACES = {name: place for place, names in _MOVED.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _ROOMS:
         return import_module(f"landscape.{name}")
     if name not in _PLACES:

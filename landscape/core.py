@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class OutputTerm(NamedTuple):
     criterion: Callable[[Tensor], Tensor]  # the output -> (), weighted as in the sum
     batch: int
     share: float
-    target: Any = None  # what the criterion compares the output with
+    target: object = None  # what the criterion compares the output with
 
 
 class Progress(Protocol):
@@ -245,7 +245,7 @@ class Landscape(Protocol):
         """
         ...
 
-    def evaluation(self, at: Tensor | None = None) -> AbstractContextManager[Any]:
+    def evaluation(self, at: Tensor | None = None) -> AbstractContextManager[object]:
         """Entered around every evaluation of a term, with the point ``at`` in place for graphs kept
         earlier.
 

@@ -123,10 +123,10 @@ def _stored(ctx: click.Context, options: given.Diagnose) -> Source:
             raise OneLine(f"--probe on a stored trace {needs}.", 2)
         return lambda options, bar: Scene(trace, how)
     spec = options["optimizer"] or trace.provenance.config.get("optimizer")
-    if spec is None:
+    if not isinstance(spec, str):
         raise OneLine(f"--model {WITHOUT.replace('the run', 'the traced run')}", 2)
     made_by(spec)  # a mistake in it must not wait for the model
-    name = model
+    name, optimizer = model, spec
 
     def source(options: given.Diagnose, bar: Progress) -> Scene:
         loaded, wrong = _traced_problem(options, name, trace)
@@ -134,7 +134,7 @@ def _stored(ctx: click.Context, options: given.Diagnose) -> Source:
             return Scene(trace, how, (f"no remedies are tried: {wrong}",))
         if wrong:
             raise OneLine(wrong, 2)
-        return _tried_on(loaded, {**options, "optimizer": spec}, Scene(trace, how))
+        return _tried_on(loaded, {**options, "optimizer": optimizer}, Scene(trace, how))
 
     return source
 

@@ -16,7 +16,7 @@ from landscape_figures import film
 from landscape_figures.gallery import FILMS, RECIPES, estimate, number
 
 from landscape import gallery
-from landscape.results import atomic_write
+from landscape.results import Result, atomic_write
 
 from .. import given, progress, runs
 from ..errors import OneLine
@@ -68,28 +68,35 @@ def draw(name: str, run: str, folder: Path, formats: Sequence[str]) -> None:
     recipes = landscape_figures.RECIPES
     if name != "all" and name not in recipes:
         raise OneLine(f"there is no figure {name!r}; there are {', '.join(recipes)}, and all.", 2)
-    result, lacking = runs.load(run), []
-    for recipe in recipes.values() if name == "all" else [recipes[name]]:
-        forms = [f for f in formats or recipe.stored if name != "all" or recipe.can(f)]
-        if not forms:
-            continue
-        files = [folder / f"{recipe.name}.{form}" for form in forms]
+    result = runs.load(run)
+    if name != "all":
+        _draw_one(recipes[name], result, folder, formats)
+        return
+    lacking = []
+    for recipe in recipes.values():
+        forms = [form for form in formats or recipe.stored if recipe.can(form)]
         try:
-            alt, origin = recipe.caption(result), result.provenance
-            for file in files:
-                landscape_figures.write(recipe, result, file, alt=alt, provenance=origin)
+            if forms:
+                _draw_one(recipe, result, folder, forms)
         except landscape_figures.NothingToDraw:
-            if name != "all":
-                raise
             lacking.append(recipe.name)
-        except OSError as error:
-            raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None
-        else:
-            click.echo("\n".join(map(str, files)))
     if lacking:
         kind, names = type(result).__name__, ", ".join(lacking)
         lacks = f"this {kind} does not have the numbers for the other figures"
         click.echo(f"Note: {lacks}: {names}.", err=True)
+
+
+def _draw_one(
+    recipe: landscape_figures.Recipe, result: Result, folder: Path, formats: Sequence[str]
+) -> None:
+    files = [folder / f"{recipe.name}.{form}" for form in formats or recipe.stored]
+    alt, origin = recipe.caption(result), result.provenance
+    try:
+        for file in files:
+            landscape_figures.write(recipe, result, file, alt=alt, provenance=origin)
+    except OSError as error:
+        raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None
+    click.echo("\n".join(map(str, files)))
 
 
 def render(name: str, options: given.Render) -> list[Shown]:
@@ -103,13 +110,7 @@ def render(name: str, options: given.Render) -> list[Shown]:
     cache = Path(options["cache"]) if options["cache"] else gallery.default_cache()
     order = Order(folder, options["formats"], cache, options["afresh"])
     workers = min(options["jobs"] or min(os.cpu_count() or 1, 8), len(chosen))
-    rows: dict[str, Shown] = {}
-    with progress.bar() as bar:
-        bar("gallery", 0, len(chosen))
-        for done, row in enumerate(_rows(chosen, order, workers), 1):
-            rows[row["name"]] = row
-            bar("gallery", done, len(chosen))
-    ordered = [rows[n] for n in chosen]
+    ordered = _computed(chosen, order, workers)
     if earlier := [row["name"] for row in ordered if row["earlier"]]:
         click.echo(
             "Note: an earlier state of this library has computed these exhibits, --afresh computes "
@@ -119,6 +120,17 @@ def render(name: str, options: given.Render) -> list[Shown]:
     if name == "all":
         _manifest(ordered, folder)
     return ordered
+
+
+def _computed(chosen: list[str], order: Order, workers: int) -> list[Shown]:
+    """What ``one`` gives for each exhibit, in the order asked for."""
+    rows: dict[str, Shown] = {}
+    with progress.bar() as bar:
+        bar("gallery", 0, len(chosen))
+        for done, row in enumerate(_rows(chosen, order, workers), 1):
+            rows[row["name"]] = row
+            bar("gallery", done, len(chosen))
+    return [rows[name] for name in chosen]
 
 
 def numbers(exhibit: Shown) -> Iterator[tuple[str, ...]]:

@@ -175,12 +175,11 @@ def _state(spec: str) -> Mapping[str, object]:
     path, _, key = spec.partition(":") if not Path(spec).exists() else (spec, "", "")
     tree = files.read_tree(Path(path))
     found = entry(tree, key, Path(path)) if key else tree
-    for name in STATES if not key and isinstance(tree, dict) else ():
-        if isinstance(tree.get(name), dict):
-            found = tree[name]
-            break
-    state: Mapping[str, object] = found
-    return state
+    usual = tree if isinstance(tree, dict) and not key else {}
+    found = next((usual[name] for name in STATES if isinstance(usual.get(name), dict)), found)
+    if not isinstance(found, Mapping):
+        raise OneLine(f"{spec} holds no optimiser's state, but {files.describe(found)}.", 2)
+    return found
 
 
 def _metrics(specs: tuple[str, ...]) -> dict[str, str | Metric]:
@@ -188,5 +187,12 @@ def _metrics(specs: tuple[str, ...]) -> dict[str, str | Metric]:
     metrics: dict[str, str | Metric] = {}
     for spec in specs:
         label = spec if spec in NAMES else spec.rpartition(":")[2]
-        metrics[label] = userfiles.resolve(spec)[0] if ":" in spec else spec
+        metrics[label] = _own_metric(spec) if ":" in spec else spec
     return metrics
+
+
+def _own_metric(spec: str) -> Metric:
+    metric, _ = userfiles.resolve(spec)
+    if not callable(metric):
+        raise OneLine(f"{spec} is a {type(metric).__name__}: a metric is a function.", 2)
+    return metric

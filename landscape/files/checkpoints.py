@@ -7,7 +7,6 @@ where it does not fit, the model stays as it was.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,36 +61,39 @@ def read_state(path: str | os.PathLike[str], key: str | None = None) -> State:
     path = Path(path)
     tree = files.read_tree(path)
     notes: list[str] = []
-    if key is not None:
-        tree = entry(tree, key, path)
+    if key is None:
+        tree, entries = _weights(tree)
+        notes += [f"weights read from the entry {name!r} of {path.name}" for name in entries]
     else:
-        for _ in range(3):  # {"model": {"state_dict": ...}} is as deep as it gets
-            inner = next(
-                (k for k in STATE_KEYS if isinstance(tree, dict) and _has_tensors(tree.get(k), 3)),
-                None,
-            )
-            if inner is None:
-                break
-            tree = tree[inner]
-            notes.append(f"weights read from the entry {inner!r} of {path.name}")
-    tensors = (
-        {str(k): v for k, v in tree.items() if isinstance(v, Tensor)}
-        if isinstance(tree, dict)
-        else {}
-    )
+        tree = entry(tree, key, path)
+    found = tree if isinstance(tree, dict) else {}
+    tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
     if not tensors:
         where = f"the entry {key!r} of {path}" if key else str(path)
         raise LoadingError(
             f"{where} holds no weights, but {files.describe(tree)}. Name their entry by "
             f"--checkpoint-key."
         )
-    others = [str(k) for k in tree if str(k) not in tensors]
+    others = [str(k) for k in found if str(k) not in tensors]
     if others:
         notes.append(f"{len(others)} entries that are no tensors left out: {files.few(others)}")
     return State(tensors, tuple(notes))
 
 
-def read_optimizer(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str] | None:
+def _weights(tree: object) -> tuple[object, list[str]]:
+    """What a tree holds under the usual names of weights, and these names from the outside in."""
+    entries: list[str] = []
+    # {"model": {"state_dict": ...}} is as deep as it gets
+    while isinstance(tree, dict) and len(entries) < 3:
+        inner = next((k for k in STATE_KEYS if _has_tensors(tree.get(k), 3)), None)
+        if inner is None:
+            break
+        tree = tree[inner]
+        entries.append(inner)
+    return tree, entries
+
+
+def read_optimizer(path: str | os.PathLike[str]) -> tuple[dict[str, object], str] | None:
     """The state of an optimiser in a checkpoint, as ``optimizer.state_dict()`` gave it, and in
     words where it was; None: there is none.
 
@@ -133,16 +135,7 @@ def load_checkpoint(
         k: v.detach().clone() for k, v in live.items() if isinstance(v, Tensor) and not is_lazy(v)
     }
     for prefix, tensors in variants:
-        cut = [
-            k
-            for k, v in tensors.items()
-            if k in saved and v.is_complex() and not saved[k].is_complex()
-        ]
-        if cut:
-            raise LoadingError(
-                f"{path} does not fit the model: {files.few(cut)} complex there, and real in the "
-                f"model."
-            )
+        _require_real(tensors, saved, path)
         try:
             model.load_state_dict(tensors, strict=True)
         except Exception as error:  # its own hooks may raise anything
@@ -159,7 +152,19 @@ def load_checkpoint(
     raise LoadingError(f"{path} does not fit the model: {best[1] or specs.one_line(failure)}.")
 
 
-def _restore(live: dict[str, Any], saved: dict[str, Tensor]) -> None:
+def _require_real(
+    tensors: dict[str, Tensor], saved: dict[str, Tensor], path: str | os.PathLike[str]
+) -> None:
+    """Raise where a weight is complex that is real in the model: its imaginary part would go."""
+    complex_ = [k for k, v in tensors.items() if k in saved and v.is_complex()]
+    cut = [k for k in complex_ if not saved[k].is_complex()]
+    if cut:
+        raise LoadingError(
+            f"{path} does not fit the model: {files.few(cut)} complex there, and real in the model."
+        )
+
+
+def _restore(live: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in saved.items():
             live[name].copy_(value)
@@ -209,7 +214,7 @@ def _misfit(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[int,
     return len(missing) + len(extra) + len(shapes), "; ".join(parts)
 
 
-def entry(tree: Any, key: str, path: Path) -> Any:
+def entry(tree: object, key: str, path: Path) -> object:
     """The entry of a tree, read from ``path``, under a dotted key, whose parts may have dots of
     their own.
 
@@ -227,7 +232,7 @@ def entry(tree: Any, key: str, path: Path) -> Any:
     )
 
 
-def _has_tensors(tree: Any, depth: int) -> bool:
+def _has_tensors(tree: object, depth: int) -> bool:
     if not isinstance(tree, dict) or depth == 0:
         return False
     return any(isinstance(v, Tensor) or _has_tensors(v, depth - 1) for v in tree.values())

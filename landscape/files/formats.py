@@ -12,7 +12,6 @@ import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +23,10 @@ from landscape.errors import LoadingError
 from landscape.files import pickles
 from landscape.results import Result, result
 
-_TORCH_MAGIC = (
-    b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19",
-    b"L119547037146038801333356L\n",
-)  # of files before PyTorch 1.6
-_HEADER_LIMIT = (
-    100_000_000  # bytes of JSON at the head of a .safetensors file, the format's own limit
-)
+# of files before PyTorch 1.6
+_TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", b"L119547037146038801333356L\n"
+# bytes of JSON at the head of a .safetensors file, the format's own limit
+_HEADER_LIMIT = 100_000_000
 
 
 @result("tensor-entry")
@@ -59,7 +55,7 @@ class FileReport(Result):
     asks_for: tuple[str, ...]  # module.name of every global that its pickles import
 
 
-def read_tree(path: Path) -> Any:
+def read_tree(path: Path) -> object:
     """What a file holds; tensors of PyTorch's zip format are memory maps of it.
 
     Raises:
@@ -87,10 +83,9 @@ def file_format(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(512)
         size = path.stat().st_size
-        names = None
         if head.startswith(b"PK\x03\x04"):
             with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
+                return _zip_format(archive.namelist())
     except FileNotFoundError:
         raise LoadingError(f"there is no file {path}. Check the path.") from None
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
@@ -99,8 +94,14 @@ def file_format(path: Path) -> str:
         raise LoadingError(f"{path} cannot be read: {error.strerror or error}.") from None
     if size == 0:
         raise LoadingError(f"{path} is empty. Copy or save it again.")
-    if names is not None:
-        return _zip_format(names)
+    kind = _magic_format(head, size)
+    if kind == "unknown" and size > 1 and pickles.asked_globals(path):
+        return "pickle"
+    return kind
+
+
+def _magic_format(head: bytes, size: int) -> str:
+    """The format of a file that is no zip, by its first bytes and its size."""
     if head[257:262] == b"ustar":
         return "torch tar"
     if head.startswith(b"\x93NUMPY"):
@@ -110,9 +111,7 @@ def file_format(path: Path) -> str:
         return "safetensors"
     if any(magic in head[:40] for magic in _TORCH_MAGIC):
         return "torch legacy"
-    return (
-        "pickle" if head[:1] == b"\x80" or (size > 1 and pickles.asked_globals(path)) else "unknown"
-    )
+    return "pickle" if head[:1] == b"\x80" else "unknown"
 
 
 def _zip_format(names: list[str]) -> str:
@@ -131,7 +130,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise _damaged(path, error) from None
 
 
-def _read_torch(path: Path, kind: str) -> Any:
+def _read_torch(path: Path, kind: str) -> object:
     _refuse_bomb(path)
     try:
         mapped = kind == "torch zip" and _is_stored(path)
@@ -152,7 +151,7 @@ def _is_stored(path: Path) -> bool:
         return all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
+def _read_npz(path: Path) -> dict[str, Tensor | np.ndarray]:
     _refuse_bomb(path)
     try:
         objects = [entry.name for entry in _npz_entries(path) if entry.dtype == "object"]
@@ -166,7 +165,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
         raise _damaged(path, error) from None
 
 
-def tensor_of(array: np.ndarray[Any, Any]) -> Any:
+def tensor_of(array: np.ndarray) -> Tensor | np.ndarray:
     """A tensor of the same numbers where torch has the dtype, else the array itself
     (text, dates).
     """
@@ -231,7 +230,7 @@ def _refusal(path: Path, kind: str, error: str) -> LoadingError:
     )
 
 
-def describe(value: Any) -> str:
+def describe(value: object) -> str:
     """What a value read from a file is, in a few words."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)} of {dtype_name(value)}"
@@ -274,17 +273,23 @@ def _headers(path: Path) -> list[TensorEntry]:
         return []
 
 
-def _flatten(tree: Any, name: str, tensors: list[TensorEntry], others: dict[str, str]) -> None:
+def _flatten(tree: object, name: str, tensors: list[TensorEntry], others: dict[str, str]) -> None:
+    parts = _parts(tree)
+    for key, value in parts.items():
+        _flatten(value, f"{name}.{key}" if name else str(key), tensors, others)
     if isinstance(tree, Tensor):
         tensors.append(TensorEntry(name or "(the file)", tuple(tree.shape), dtype_name(tree)))
-    elif isinstance(tree, dict) and tree:
-        for key, value in tree.items():
-            _flatten(value, f"{name}.{key}" if name else str(key), tensors, others)
-    elif isinstance(tree, list | tuple) and any(isinstance(v, Tensor | dict) for v in tree):
-        for i, value in enumerate(tree):
-            _flatten(value, f"{name}.{i}" if name else str(i), tensors, others)
-    else:
+    elif not parts:
         others[name or "(the file)"] = describe(tree)
+
+
+def _parts(tree: object) -> dict[object, object]:
+    """What is looked at one by one: the entries of a dict, and those of a list that has tensors."""
+    if isinstance(tree, dict):
+        return tree
+    if isinstance(tree, list | tuple) and any(isinstance(v, Tensor | dict) for v in tree):
+        return dict(enumerate(tree))
+    return {}
 
 
 def few(names: list[str], most: int = 4) -> str:

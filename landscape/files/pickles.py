@@ -15,7 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def _tar_members(file: BinaryIO) -> Iterator[bytes]:
         return
 
 
-def npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+def npy_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, int]:
     """Shape and dtype of an array in .npy format, and where its data begin.
 
     Raises:
@@ -195,10 +195,10 @@ class _Machine:
     """
 
     def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
+        self.stack: list[object] = []
+        self.memo: dict[object, object] = {}
 
-    def step(self, opcode: pickletools.OpcodeInfo, arg: Any) -> str | None:
+    def step(self, opcode: pickletools.OpcodeInfo, arg: object) -> str | None:
         """Do one operation; the global that it asks for, if it does."""
         kind, name = opcode.name, None
         if kind in ("GLOBAL", "INST"):
@@ -212,10 +212,10 @@ class _Machine:
         self._move(opcode, arg)
         return name
 
-    def _top(self, depth: int) -> Any:
+    def _top(self, depth: int) -> object:
         return self.stack[-depth] if len(self.stack) >= depth else None
 
-    def _move(self, opcode: pickletools.OpcodeInfo, arg: Any) -> None:
+    def _move(self, opcode: pickletools.OpcodeInfo, arg: object) -> None:
         kind = opcode.name
         if kind in ("PUT", "BINPUT", "LONG_BINPUT"):
             self.memo[arg] = self._top(1)

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -47,6 +47,9 @@ class Match:
         return (
             abs(self.found.value - self.published) <= 3 * self.found.error + self.within + rounding
         )
+
+
+Computed = tuple[Mapping[str, object], list[Match]]  # what a function of an exhibit gives
 
 
 @result("gallery-exhibit")
@@ -273,7 +276,7 @@ def compute(name: str, *, progress: Progress = silent) -> Exhibit:
     """Compute an exhibit. Cost: from a second to a minute; three for the cluster of atoms."""
     chosen = entry(name)
     begun = time.perf_counter()
-    function: Callable[[Progress], tuple[dict[str, Any], list[Match]]] = getattr(
+    function: Callable[[Progress], Computed] = getattr(
         importlib.import_module(f"landscape.gallery.{chosen.module}"), chosen.function
     )
     data, matches = function(progress)
@@ -284,7 +287,7 @@ def compute(name: str, *, progress: Progress = silent) -> Exhibit:
         chosen.reproduces,
         chosen.setting,
         matches,
-        data,
+        dict(data),
         seconds,
         library(),
         provenance=source,

@@ -1,18 +1,17 @@
 """A cluster of atoms: minima, passes, and the tree that they make."""
 
 from dataclasses import replace
-from typing import Any
 
 from landscape import zoo
 from landscape.core import Progress
-from landscape.gallery import Match, exact
+from landscape.gallery import Computed, Match, exact
 from landscape.inventory.census import census
 from landscape.paths.disconnectivity import disconnectivity
 
 STARTS = 20_000  # the rarest pass is met by a few of them
 
 
-def lennard_jones(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def lennard_jones(progress: Progress) -> Computed:
     """Seven atoms."""
     f = zoo.formula("lennard-jones", particles=7)
     found = census(f, STARTS, seed=0, progress=progress)

@@ -1,22 +1,22 @@
 """How long training takes on plateaus and over barriers, and what noise leaves behind."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape import theory, zoo
 from landscape.core import Progress
-from landscape.gallery import Match, exact, mean
+from landscape.gallery import Computed, Match, exact, mean
 from landscape.optimizers.escape import LeavesBall, escape
 from landscape.optimizers.schedules import schedule_curve
+from landscape.results import Estimate
 
 STRENGTHS = (4.0, 2.0, 1.0, 0.5)
 START = 1e-3
 
 
-def saxe(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def saxe(progress: Progress) -> Computed:
     """Two layers on four modes: the time to half of each, SGD beside the closed form."""
     rate, steps = 0.002, 6_000
     S = torch.diag(torch.tensor(STRENGTHS, dtype=torch.float64, device="cpu"))
@@ -66,7 +66,7 @@ def _sigmoid(t: Tensor, s: float) -> Tensor:
     return s * e / (e - 1 + s / START)
 
 
-def kramers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def kramers(progress: Progress) -> Computed:
     """The mean time from one well to the other."""
     f = zoo.formula("double-well", dim=1)
     rate, runs = 0.02, 600
@@ -139,7 +139,7 @@ SCHEDULES = {
 }
 
 
-def schedules(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def schedules(progress: Progress) -> Computed:
     """E x^2 on x^2 / 2 with noise of variance one: V <- (1 - h)^2 V + h^2."""
     lr, steps, runs = 0.2, 400, 4_000
     generator = torch.Generator("cpu").manual_seed(0)
@@ -190,8 +190,6 @@ def schedules(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     ]
 
 
-def _ratio(seen: Tensor, law: Tensor, runs: int) -> Any:
-    from landscape.results import Estimate
-
+def _ratio(seen: Tensor, law: Tensor, runs: int) -> Estimate:
     value, error = float(seen / law), (2 / runs) ** 0.5  # x is normal
     return Estimate(value, error, value - 2 * error, value + 2 * error)

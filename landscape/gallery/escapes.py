@@ -1,13 +1,12 @@
 """How optimisers leave saddles, how sharp a training run becomes, and how rare minima are."""
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
 
 from landscape.core import Progress
-from landscape.gallery import Match, exact
+from landscape.gallery import Computed, Match, exact
 from landscape.inventory.counting import count_saddles
 from landscape.landscapes.model import ModelLandscape
 from landscape.optimizers.edge import edge_of_stability
@@ -15,7 +14,7 @@ from landscape.optimizers.studies import octopus_study
 from landscape.results import Estimate
 
 
-def octopus(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def octopus(progress: Progress) -> Computed:
     """Gradient descent and its perturbed form from saddle to saddle."""
     L = 1.5
     study = octopus_study((2, 3, 4, 5, 6), L=L, runs=20, steps=5_000, progress=progress)
@@ -34,7 +33,7 @@ def octopus(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     ]
 
 
-def edge(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def edge(progress: Progress) -> Computed:
     """Full-batch descent at two rates, and one with momentum."""
     study = edge_of_stability(
         _net(), _net().point(), EDGE, steps=4_000, every=80, progress=progress
@@ -75,7 +74,7 @@ def _net() -> ModelLandscape:
     )
 
 
-def counts(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def counts(progress: Progress) -> Computed:
     """Stationary points of isotropic random landscapes by index."""
     found = count_saddles("isotropic-waves", range(1, 5), 200, seed=0, progress=progress)
     matches = []

@@ -2,14 +2,13 @@
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 
 from landscape import theory, zoo
 from landscape.core import Progress
-from landscape.gallery import Match, exact
+from landscape.gallery import Computed, Match, exact
 from landscape.inventory.census import census
 from landscape.results import Estimate
 from landscape.theory.goe import log_positive
@@ -18,7 +17,7 @@ SAMPLES = 200_000
 SIZES = (2, 4, 6, 8, 10, 12)  # spins
 
 
-def coin_toss(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def coin_toss(progress: Progress) -> Computed:
     """P(no negative eigenvalue) of n by n matrices of the GOE."""
     sizes = list(range(1, 7))
     rng = np.random.default_rng(np.random.SeedSequence(0))
@@ -58,7 +57,7 @@ def coin_toss(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     ]
 
 
-def bray_dean(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def bray_dean(progress: Progress) -> Computed:
     """The share of negative curvatures against energy; on spheres, of p-spin landscapes that are
     drawn and searched.
     """
@@ -119,7 +118,7 @@ def bray_dean(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     ]
 
 
-def p_spin(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def p_spin(progress: Progress) -> Computed:
     """Exponents of mean numbers of stationary points."""
     t = theory.pspin_thresholds(3, 4)
     energies = np.linspace(-1.70, -1.60, 201)

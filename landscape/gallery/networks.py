@@ -4,7 +4,6 @@ them.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from landscape import zoo
 from landscape.core import Progress
-from landscape.gallery import Match, exact, mean
+from landscape.gallery import Computed, Match, exact, mean
 from landscape.inventory.networks import critical_points
 from landscape.inventory.training_paths import training_paths
 from landscape.landscapes.model import ModelLandscape
@@ -29,7 +28,7 @@ CLASSES = 10
 LAYERS = 16
 
 
-def index_loss(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def index_loss(progress: Progress) -> Computed:
     """Index and loss of stationary points. The paper prints no number: the correlation found stands
     alone.
     """
@@ -38,7 +37,7 @@ def index_loss(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     return {"census": critical_points(f, paths, iterations=40, seed=0, progress=progress)}, []
 
 
-def outliers(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def outliers(progress: Progress) -> Computed:
     """How many eigenvalues stand apart from the bulk."""
     seeds, count = 5, 21
     x, y = _digits(None)
@@ -94,7 +93,7 @@ class Deep(nn.Module):
         return out
 
 
-def skip_connections(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def skip_connections(progress: Progress) -> Computed:
     """Planes about the ends of two trainings that differ by skips only. The paper prints no
     number.
     """
@@ -110,7 +109,7 @@ def skip_connections(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     return {"surfaces": found}, []
 
 
-def training_plane(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def training_plane(progress: Progress) -> Computed:
     """Two runs on the plane of their principal axes, and how much of each two axes of its own
     hold.
     """
@@ -150,7 +149,7 @@ def training_plane(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     ]
 
 
-def mode_connection(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def mode_connection(progress: Progress) -> Computed:
     """Two ends of training that a straight line crosses a hill between."""
     x, y = _digits(400)
     ends = []
@@ -188,7 +187,7 @@ def _train(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
-    make: Callable[[Any], torch.optim.Optimizer],
+    make: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
     epochs: int,
     *,
     batch: int = 64,

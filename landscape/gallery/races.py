@@ -4,14 +4,13 @@ when, beside what theory expects.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape import theory, zoo
 from landscape.core import Progress
-from landscape.gallery import Match, exact
+from landscape.gallery import Computed, Match, exact
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.optimizers.ensembles import Ensemble
 from landscape.specs.optimizers import maker
@@ -35,7 +34,7 @@ PLATEAU = {
 LIMIT = 5_000  # steps
 
 
-def saddle_race(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def saddle_race(progress: Progress) -> Computed:
     """How many steps |y| takes from 0.001 to more than 1, where it falls as -y^2 / 2."""
     f = FunctionLandscape(lambda x: 0.5 * (x[..., 0] ** 2 - x[..., 1] ** 2), 2, name="saddle")
     paths = _race(f, START, SADDLE, 1.0, lambda X: X[:, 1].abs(), progress)
@@ -93,7 +92,7 @@ def _heavy_ball(far: float) -> float:
     return float(n)
 
 
-def plateau_race(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def plateau_race(progress: Progress) -> Computed:
     """How many steps a run takes to come 3 nearer to the minimum, 4 away, of a well whose gradient
     is r e^(-r^2/2).
     """
@@ -172,7 +171,7 @@ def _data(
     low: tuple[float, float],
     high: tuple[float, float],
     goal: float,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the figure draws: the paths, and f on the rectangle from ``low`` to ``high``."""
     xs, ys = (
         torch.linspace(a, b, 81, dtype=torch.float64, device="cpu")

@@ -1,7 +1,6 @@
 """Saddles in two variables with runs that leave them, and all stationary points of a function."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from landscape import zoo
 from landscape.core import Progress
-from landscape.gallery import Match, exact, mean
+from landscape.gallery import Computed, Match, exact, mean
 from landscape.inventory.census import census
 from landscape.inventory.picture import picture
 from landscape.landscapes.formula import FunctionLandscape
@@ -20,7 +19,7 @@ from landscape.specs.optimizers import maker
 RATE, STEPS = 0.05, 200
 
 
-def saddle(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def saddle(progress: Progress) -> Computed:
     """x^2 - y^2: the growth a step of SGD's unstable coordinate, 1 + 2 lr."""
     f = FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2, 2, name="saddle")
     generator = torch.Generator("cpu").manual_seed(0)
@@ -57,7 +56,7 @@ def _optimizers() -> dict[str, str]:
     }
 
 
-def monkey_saddle(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def monkey_saddle(progress: Progress) -> Computed:
     """x^3 - 3 x y^2: how the gradient turns about the saddle, and into which of the three valleys
     runs go.
     """
@@ -119,7 +118,7 @@ def monkey_saddle(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
     ]
 
 
-def styblinski_tang(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def styblinski_tang(progress: Progress) -> Computed:
     """All stationary points in two variables."""
     f = zoo.formula("styblinski-tang", dim=2)
     found = census(f, 600, 0, progress=progress)

@@ -1,17 +1,16 @@
 """The principal axes of a random walk, which look like those of training."""
 
 import math
-from typing import Any
 
 import torch
 
 from landscape.core import Progress
-from landscape.gallery import Match, mean
+from landscape.gallery import Computed, Match, mean
 
 STEPS, DIM, WALKS = 1_000, 4_000, 8
 
 
-def random_walk(progress: Progress) -> tuple[dict[str, Any], list[Match]]:
+def random_walk(progress: Progress) -> Computed:
     """Shares of variance of the first axes; the projections are cosines, whatever the walk."""
     generator = torch.Generator("cpu").manual_seed(0)
     shares = []

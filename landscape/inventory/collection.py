@@ -6,11 +6,9 @@ are nearer than the tolerance.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -34,7 +32,7 @@ ROUNDING = 16 * torch.finfo(torch.float64).eps
 NEW = 1e-3  # a recombination nearer to a known point than this is not tried
 
 
-Rows = NDArray[Any]
+Rows = np.ndarray
 
 
 class Collection:

@@ -8,7 +8,7 @@ evaluate realisations together; what that gives is what each landscape gives alo
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,33 +98,21 @@ def built_in(name: str, **options: Any) -> Family:
         ValueError: an unknown name or option.
     """
     if name not in names():
-        known = zoo.names()
-        reason = (
-            f"{name} has no number of variables to vary" if name in known else f"no family {name!r}"
-        )
+        reason = f"no family {name!r}"
+        if name in zoo.names():
+            reason = f"{name} has no number of variables to vary"
         raise ValueError(
             f"{reason}.{specs.closest(name, names())} Known: {', '.join(names())}, or "
             f"file.py:family."
         )
-    size = _size(name)
-    allowed = (
-        []
-        if name == "isotropic-waves"
-        else [k for k in zoo.options(name) if k not in (size, "seed")]
-    )
-    for option in options:
-        if option not in allowed:
-            raise ValueError(
-                f"the family {name} has no option {option!r}.{specs.closest(option, allowed)} "
-                f"Its options: {', '.join(allowed) or 'none'}."
-            )
+    _require_options(name, options)
     if name == "isotropic-waves":
         return isotropic_waves()
     if name == "trigonometric":
         return waves(lambda dim: (waves_within(dim, options.get("degree", 3)), None), name=name)
     if name == "p-spin":
         return p_spin(**options)
-    random = "seed" in zoo.options(name)
+    size, random = _size(name), "seed" in zoo.options(name)
 
     def build(dim: int, seed: int) -> FunctionLandscape:
         return zoo.formula(name, **{size: dim}, **({"seed": seed} if random else {}), **options)
@@ -132,6 +120,18 @@ def built_in(name: str, **options: Any) -> Family:
     return Family(
         name, build, expected=lambda dim: None if random else _known(build(dim, 0)), random=random
     )
+
+
+def _require_options(name: str, options: Iterable[str]) -> None:
+    """Raise unless these are options of a built-in family."""
+    known = {} if name == "isotropic-waves" else zoo.options(name)
+    allowed = [option for option in known if option not in (_size(name), "seed")]
+    for option in options:
+        if option not in allowed:
+            raise ValueError(
+                f"the family {name} has no option {option!r}.{specs.closest(option, allowed)} "
+                f"Its options: {', '.join(allowed) or 'none'}."
+            )
 
 
 def waves(of: Callable[[int], tuple[Tensor, Tensor | None]], *, name: str = "waves") -> Family:

@@ -280,14 +280,7 @@ def _correlation(
     """Pearson's, with the standard error and the interval of a bootstrap over runs, or over points
     where runs are few.
     """
-
-    def pearson(rows: np.ndarray) -> float:
-        x, y = losses[rows], fractions[rows]
-        if len(rows) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-            return float("nan")
-        return float(np.corrcoef(x, y)[0, 1])
-
-    value = pearson(np.arange(len(losses)))
+    value = _pearson(losses, fractions)
     random = np.random.default_rng(seed)
     groups = [np.flatnonzero(runs == run) for run in np.unique(runs)]
     if len(groups) < 5:
@@ -298,10 +291,17 @@ def _correlation(
         np.concatenate([groups[i] for i in random.integers(len(groups), size=len(groups))])
         for _ in range(RESAMPLES)
     )
-    sample = np.array([pearson(rows) for rows in drawn])
+    sample = np.array([_pearson(losses[rows], fractions[rows]) for rows in drawn])
     sample = sample[np.isfinite(sample)]
     low, high = (float(q) for q in np.quantile(sample, [0.025, 0.975]))
     return Estimate(value, float(sample.std(ddof=1)), low, high)
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Their correlation; NaN where there are fewer than three numbers, or one is constant."""
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 def _check(f: Landscape, paths: list[Tensor], tol: float, iterations: int) -> None:

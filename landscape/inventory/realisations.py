@@ -121,18 +121,34 @@ def tallies(
         ValueError: it gives a landscape of another dimension.
         NumericalError: a landscape is finite nowhere.
     """
-    landscapes = [_checked(family, dim, seed) for seed, _ in seeds]
-    first = landscapes[0]
-    alike = all(
-        f.dim == first.dim and f.domain == first.domain and f.symmetry is None for f in landscapes
-    )
-    if not alike:
-        return [
-            _by_census(f, seed, None, most) for f, (_, seed) in zip(landscapes, seeds, strict=True)
-        ]
-    batch = Realisations(landscapes, family.together(dim, [seed for seed, _ in seeds]))
-    expected = [topology.expected_sum(f)[0] for f in landscapes]
-    generators = [torch.Generator(device="cpu").manual_seed(seed) for _, seed in seeds]
+    drawn = [seed for seed, _ in seeds]
+    landscapes = [_checked(family, dim, seed) for seed in drawn]
+    searched = [seed for _, seed in seeds]
+    if not _alike(landscapes):
+        return [_by_census(f, s, None, most) for f, s in zip(landscapes, searched, strict=True)]
+    batch = Realisations(landscapes, family.together(dim, drawn))
+    return [
+        _by_census(f, seed, tally, most) if tally.promising else tally
+        for f, seed, tally in zip(
+            landscapes, searched, _by_rounds(batch, searched, starts, most, device), strict=True
+        )
+    ]
+
+
+def _alike(landscapes: Sequence[FunctionLandscape]) -> bool:
+    """Whether they can be searched side by side."""
+    first = landscapes[0].dim, landscapes[0].domain, None
+    return all((f.dim, f.domain, f.symmetry) == first for f in landscapes)
+
+
+def _by_rounds(
+    batch: Realisations, seeds: list[int], starts: int, most: int, device: torch.device | str
+) -> list[Tally]:
+    """All realisations searched side by side, in rounds, until each is settled or has had ``most``
+    starts.
+    """
+    expected = [topology.expected_sum(f)[0] for f in batch.landscapes]
+    generators = [_generator(seed) for seed in seeds]
     collected = _Collected(batch, len(seeds))
     found: list[Tally] = []
     open_, count = list(range(len(seeds))), starts
@@ -143,15 +159,9 @@ def tallies(
         collected.add(ends.points.cpu()[arrived], labels[arrived], open_, count)
         found = collected.tallies(expected)
         count *= 2
-        open_ = [
-            i
-            for i in open_
-            if not found[i].settled and not found[i].degenerate and found[i].starts + count <= most
-        ]
-    return [
-        _by_census(f, seed, tally, most) if tally.promising else tally
-        for f, (_, seed), tally in zip(landscapes, seeds, found, strict=True)
-    ]
+        undecided = [i for i in open_ if not found[i].settled and not found[i].degenerate]
+        open_ = [i for i in undecided if found[i].starts + count <= most]
+    return found
 
 
 class _Collected:
@@ -280,11 +290,23 @@ def _by_census(f: FunctionLandscape, seed: int, before: Tally | None, most: int)
     """A realisation searched by a census of its own, which aims; the better of it and the tally
     before.
     """
+    tally = _census_tally(f, seed, most)
+    if before is None:
+        return tally
+    tally.starts += before.starts
+    unsettled = tally.expected != tally.euler
+    if unsettled and not before.degenerate and sum(before.counts) > sum(tally.counts):
+        before.starts = tally.starts
+        return before
+    return tally
+
+
+def _census_tally(f: FunctionLandscape, seed: int, most: int) -> Tally:
     made = census(f, max(CENSUS, most), seed)
     points = [p for p in made.points if p.nullity == 0 and p.index is not None]
     trivial = f.trivial_directions(f.domain.sample(1, f.dim, _generator(0))[0]).shape[1]
     counts = [made.counts.get(k, 0) for k in range(f.dim - trivial + 1)]
-    tally = Tally(
+    return Tally(
         counts=counts,
         values=torch.tensor([p.value for p in points], dtype=torch.float64, device="cpu"),
         indices=torch.tensor([p.index for p in points], dtype=torch.long, device="cpu"),
@@ -292,15 +314,8 @@ def _by_census(f: FunctionLandscape, seed: int, before: Tally | None, most: int)
         euler=made.euler or 0,
         expected=made.euler_expected,
         rare=sum(p.hits < SEEN for p in made.points),
-        starts=made.starts + (before.starts if before is not None else 0),
+        starts=made.starts,
     )
-    worse = (
-        before is not None and tally.expected != tally.euler and sum(before.counts) > sum(counts)
-    )
-    if worse and before is not None and not before.degenerate:
-        before.starts = tally.starts
-        return before
-    return tally
 
 
 def _checked(family: Family, dim: int, seed: int) -> FunctionLandscape:

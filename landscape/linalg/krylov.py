@@ -14,11 +14,9 @@ a point from 2m moments).
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import betainc
 from torch import Tensor
 
@@ -26,7 +24,7 @@ from landscape.core import Operator
 from landscape.linalg.operand import bad_product, gaussian, noise
 from landscape.linalg.reductions import combine, norm, orthogonalise
 
-Array = NDArray[Any]
+Array = np.ndarray
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,8 @@ are drawn on the CPU by a generator made here and then moved, so that every devi
 same ones; the global state is left alone.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.core import Operator
@@ -84,7 +81,7 @@ def gaussian(shape: tuple[int, ...], seeds: np.random.SeedSequence, H: Operator)
     return torch.randn(shape, generator=generator, dtype=H.dtype, device="cpu").to(H.device)
 
 
-def signs(count: int, seeds: np.random.SeedSequence) -> NDArray[Any]:
+def signs(count: int, seeds: np.random.SeedSequence) -> np.ndarray:
     """Random signs (count,) from the next child of ``seeds``, on the host."""
     (child,) = seeds.spawn(1)
     return np.random.default_rng(child).choice([-1.0, 1.0], count)

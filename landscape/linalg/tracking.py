@@ -42,18 +42,13 @@ def refresh(
     """
     n = H.shape[0]
     start = known if known is not None else gaussian((n, 2), np.random.SeedSequence(0), H)
-    use = gradient is not None and bool(gradient.norm() > 0)
-    block = (
-        torch.cat([gradient[:, None] / gradient.norm(), start], dim=1)
-        if use and gradient is not None
-        else start
-    )
+    g = _unit(gradient)
+    block = start if g is None else torch.cat([g[:, None], start], dim=1)
     S, HS = _grow(start[:, :0], start[:, :0], block, H)
     for _ in range(rounds if known is not None else 10 * rounds):
         values, U, residuals = _ritz(S, HS)
-        if S.shape[1] >= n or max(residuals[0], residuals[-1]) <= tol * max(
-            abs(values[0]), abs(values[-1])
-        ):
+        goal = tol * max(abs(values[0]), abs(values[-1]))
+        if S.shape[1] >= n or max(residuals[0], residuals[-1]) <= goal:
             break
         more = HS @ U[:, [0, -1]] - S @ (U[:, [0, -1]] * U.new_tensor([values[0], values[-1]]))
         width = S.shape[1]
@@ -62,15 +57,10 @@ def refresh(
             break
     values, U, residuals = _ritz(S, HS)
     rayleigh = share = float("nan")
-    if use and gradient is not None:
-        g = gradient / gradient.norm()
+    if g is not None:
         rayleigh = float(HS[:, 0] @ S[:, 0])
-        negative = torch.tensor(
-            [v < -r for v, r in zip(values, residuals, strict=True)], device=U.device
-        )
-        share = (
-            float((U[:, negative].T @ (S.T @ g)).square().sum()) if bool(negative.any()) else 0.0
-        )
+        negative = [i for i, v in enumerate(values) if v < -residuals[i]]
+        share = float((U[:, negative].T @ (S.T @ g)).square().sum()) if negative else 0.0
     return Ends(
         values[-1],
         values[0],
@@ -81,6 +71,14 @@ def refresh(
         rayleigh,
         share,
     )
+
+
+def _unit(gradient: Tensor | None) -> Tensor | None:
+    """The gradient over its norm; None where there is none, or it is zero."""
+    if gradient is None or not bool(gradient.norm() > 0):
+        return None
+    unit: Tensor = gradient / gradient.norm()
+    return unit
 
 
 def _ritz(S: Tensor, HS: Tensor) -> tuple[list[float], Tensor, list[float]]:

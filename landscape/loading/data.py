@@ -9,9 +9,9 @@ that names its array and index.
 
 import csv
 import math
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ PAIRS = (
     ("images", "labels"),
     ("data", "target"),
 )
+Pair = Sequence[Tensor | np.ndarray]  # (x, y)
 SUFFIXES = (".npz", ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".csv")
 
 
@@ -108,7 +109,7 @@ def require_finite(tensor: Tensor, name: str) -> None:
 # ---- files
 
 
-def _file_spec(spec: str) -> tuple[str, dict[str, Any]]:
+def _file_spec(spec: str) -> tuple[str, specs.Options]:
     """The file and the options of ``file.npz:x=images``; the path may have colons of its own."""
     name, colon, text = spec.rpartition(":")
     if colon and name.endswith(SUFFIXES):
@@ -121,17 +122,14 @@ def _file_spec(spec: str) -> tuple[str, dict[str, Any]]:
     )
 
 
-def _from_arrays(path: Path, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def _from_arrays(path: Path, options: specs.Options) -> tuple[Tensor, Tensor]:
     for option in options:
         if option not in ("x", "y"):
             raise ValueError(f"data file {path} has no option {option!r}: x and y name its arrays.")
     tree = files.read_tree(path)
-    found = (
-        {str(k): v for k, v in tree.items() if isinstance(v, Tensor)}
-        if isinstance(tree, dict)
-        else {}
-    )
-    pair = next((p for p in PAIRS if p[0] in found and p[1] in found), ("x", "y"))
+    entries = tree if isinstance(tree, dict) else {}
+    found = {str(k): v for k, v in entries.items() if isinstance(v, Tensor)}
+    pair = next((p for p in PAIRS if found.keys() >= set(p)), ("x", "y"))
     names = (str(options.get("x", pair[0])), str(options.get("y", pair[1])))
     for option, name in zip(("x", "y"), names, strict=True):
         if name not in found:
@@ -140,11 +138,7 @@ def _from_arrays(path: Path, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
                 f"{files.few(list(found), 8) or 'none'}. "
                 f"Name them: --data {path}:x=NAME,y=NAME."
             )
-        tensor = found[name]
-        if (
-            tensor.layout != torch.strided
-            or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.itemsize
-        ):
+        if not _is_plain(found[name]):
             raise LoadingError(
                 f"{name} of {path} is no plain array: it is sparse, or repeats few numbers by "
                 f"strides."
@@ -152,30 +146,24 @@ def _from_arrays(path: Path, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
     return found[names[0]], found[names[1]]
 
 
-def _from_csv(path: Path, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether each number of a tensor is stored."""
+    if tensor.layout != torch.strided:
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.itemsize
+
+
+def _from_csv(path: Path, options: specs.Options) -> tuple[Tensor, Tensor]:
     """Columns of numbers, an optional header; a target of whole numbers is int64."""
     for option in options:
         if option != "target":
             raise ValueError(
                 f"data file {path} has no option {option!r}: target names the column to predict."
             )
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                (i, row)
-                for i, row in enumerate(csv.reader(file), 1)
-                if any(cell.strip() for cell in row)
-            ]
-    except FileNotFoundError:
-        raise LoadingError(f"there is no file {path}. Check the path.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LoadingError(f"{path} cannot be read as CSV: {specs.one_line(error)}.") from None
-    header = (
-        [cell.strip() for cell in rows[0][1]]
-        if rows and not all(map(_is_number, rows[0][1]))
-        else None
-    )
-    rows = rows[1:] if header else rows
+    rows = _csv_rows(path)
+    header = None
+    if rows and not all(map(_is_number, rows[0][1])):
+        header = [cell.strip() for cell in rows.pop(0)[1]]
     if not rows:
         raise LoadingError(f"{path} is empty: it has no samples.")
     table = np.array([_numbers(path, line, row, len(rows[0][1]), header) for line, row in rows])
@@ -188,7 +176,19 @@ def _from_csv(path: Path, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(inputs.astype(np.float32)), y
 
 
-def _column(path: Path, target: Any, header: list[str] | None, width: int) -> int:
+def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The lines of a CSV file that are not blank, each with its number."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(enumerate(csv.reader(file), 1))
+    except FileNotFoundError:
+        raise LoadingError(f"there is no file {path}. Check the path.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise LoadingError(f"{path} cannot be read as CSV: {specs.one_line(error)}.") from None
+    return [(i, row) for i, row in rows if any(cell.strip() for cell in row)]
+
+
+def _column(path: Path, target: object, header: list[str] | None, width: int) -> int:
     if target is None:
         return width - 1
     if header and str(target) in header:
@@ -229,8 +229,10 @@ def _from_python(spec: str, batch_size: int | None, seed: int) -> list[Batch]:
     if callable(found) and not isinstance(found, Dataset):
         found = userfiles.call(found, {}, source, seed)
     with userfiles.guarded(source), seeded(seed):
-        if isinstance(found, Dataset) or _is_pair(found):
-            return _from_whole(found, batch_size, seed, spec)
+        if isinstance(found, Dataset):
+            return _from_dataset(found, batch_size, seed, spec)
+        if _is_pair(found):
+            return _from_pair(found, batch_size, seed, spec)
         if not isinstance(found, Iterable) or isinstance(found, str | bytes | dict | Tensor):
             raise LoadingError(
                 f"{spec} is a {type(found).__name__}: data are a DataLoader, a Dataset, a pair (x, "
@@ -240,26 +242,35 @@ def _from_python(spec: str, batch_size: int | None, seed: int) -> list[Batch]:
         batches = list(found)
     if not batches:
         raise LoadingError(f"{spec} is empty: it has no batches.")
-    for i, batch in enumerate(batches):
-        for j, tensor in enumerate(batching.tensors(batch)):
-            require_finite(tensor, f"tensor {j} of batch {i} of {spec}")
+    _require_finite_batches(batches, spec)
     return batches if batch_size is None else batching.cut_again(batches, batch_size, seed, spec)
 
 
-def _is_pair(found: Any) -> bool:
+def _require_finite_batches(batches: list[Batch], spec: str) -> None:
+    for i, batch in enumerate(batches):
+        for j, tensor in enumerate(batching.tensors(batch)):
+            require_finite(tensor, f"tensor {j} of batch {i} of {spec}")
+
+
+def _is_pair(found: object) -> TypeGuard[Pair]:
     """Whether this is (x, y), rather than a sequence of two batches."""
-    pair = isinstance(found, tuple | list) and len(found) == 2
-    return pair and all(isinstance(v, Tensor | np.ndarray) for v in found)
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        return False
+    return all(isinstance(v, Tensor | np.ndarray) for v in found)
 
 
-def _from_whole(found: Any, batch_size: int | None, seed: int, spec: str) -> list[Batch]:
-    """Micro-batches of a pair (x, y), or of a Dataset by torch's own collation."""
-    if _is_pair(found):
-        x, y = (files.tensor_of(v) if isinstance(v, np.ndarray) else v.detach() for v in found)
-        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
-            raise LoadingError(f"{spec} has an array that is not numeric.")
-        require_pair(x, y, spec)
-        return batching.cut(x, y, batch_size, seed)
+def _from_pair(found: Pair, batch_size: int | None, seed: int, spec: str) -> list[Batch]:
+    x, y = (files.tensor_of(v) if isinstance(v, np.ndarray) else v.detach() for v in found)
+    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        raise LoadingError(f"{spec} has an array that is not numeric.")
+    require_pair(x, y, spec)
+    return batching.cut(x, y, batch_size, seed)
+
+
+def _from_dataset(
+    found: Dataset[object], batch_size: int | None, seed: int, spec: str
+) -> list[Batch]:
+    """Micro-batches of a Dataset by torch's own collation."""
     if isinstance(found, Sized) and len(found) == 0:
         raise LoadingError(f"{spec} is empty: it has no samples.")
     size = batch_size or (
@@ -269,7 +280,5 @@ def _from_whole(found: Any, batch_size: int | None, seed: int, spec: str) -> lis
     )
     generator = torch.Generator().manual_seed(seed)
     batches = list(DataLoader(found, size, shuffle=isinstance(found, Sized), generator=generator))
-    for i, batch in enumerate(batches):
-        for j, tensor in enumerate(batching.tensors(batch)):
-            require_finite(tensor, f"tensor {j} of batch {i} of {spec}")
+    _require_finite_batches(batches, spec)
     return batches

@@ -5,7 +5,6 @@ function.
 import hashlib
 import inspect
 from pathlib import Path
-from typing import Any
 
 from landscape.errors import LoadingError
 from landscape.inventory.families import Family, built_in
@@ -14,7 +13,7 @@ from landscape.loading import userfiles
 from landscape.rng import seeded
 
 
-def named(spec: str, seed: int = 0, **options: Any) -> Family:
+def named(spec: str, seed: int = 0, **options: object) -> Family:
     """The family that ``spec`` writes: a built-in name, ``file.py:family`` or ``pkg.mod:family``.
 
     Args:

@@ -3,11 +3,13 @@ anything rests on it.
 
 A formula is fn(x), a torch function of points (..., n) -> (...). A domain is written as
 
-    space, space:SPREAD     all of R^n; starts are drawn from a normal distribution of that standard
-    deviation box:LOW,HIGH            the same bounds in every coordinate; box:LOW,HIGH;LOW,HIGH
-    gives each coordinate its own torus, torus:PERIOD     of period 2 pi where none is given;
-    torus:PERIOD;PERIOD gives each coordinate its own sphere, sphere:RADIUS   of radius 1 where none
-    is given
+    space, space:SPREAD     all of R^n; starts are drawn from a normal distribution of that
+                            standard deviation
+    box:LOW,HIGH            the same bounds in every coordinate; box:LOW,HIGH;LOW,HIGH gives each
+                            coordinate its own
+    torus, torus:PERIOD     of period 2 pi where none is given; torus:PERIOD;PERIOD gives each
+                            coordinate its own
+    sphere, sphere:RADIUS   of radius 1 where none is given
 
 with numbers such as 2, 1e-3, pi, 2pi, -pi/2.
 """
@@ -20,8 +22,8 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,12 +36,6 @@ from landscape.landscapes.formula import FunctionLandscape
 from landscape.loading import userfiles
 from landscape.rng import seeded
 
-FORMS = {
-    "space": "space or space:SPREAD",
-    "box": "box:LOW,HIGH, or box:LOW,HIGH;LOW,HIGH;... with a pair for each coordinate",
-    "torus": "torus, torus:PERIOD, or torus:PERIOD;PERIOD;... with one for each coordinate",
-    "sphere": "sphere or sphere:RADIUS",
-}
 POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -47,10 +43,94 @@ POSITIONAL = (
 )
 SAMPLES = 1_000  # points at which it is asked whether the formula is finite
 COORDINATES = 1_000_000  # most numbers in them
-PERIOD_NOTE, PERIOD_ERROR = (
-    1e-8,
-    1e-2,
-)  # change over a period, relative to the formula's range, that is told, refused
+# change over a period, relative to the formula's range, that is told, refused
+PERIOD_NOTE, PERIOD_ERROR = 1e-8, 1e-2
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A domain as it is written, its numbers read: one row for all coordinates, or one for each."""
+
+    spec: str
+    form: str  # how a domain of this kind is written
+    dim: int
+    rows: list[list[float]]
+
+    def coordinates(self, width: int) -> list[Bounds]:
+        """The ``width`` numbers of a row, each a tuple where every coordinate has its own."""
+        rows = self.rows
+        self._require_width(width)
+        if len(rows) not in (0, 1, self.dim):
+            raise self._places(f"one, or one for each of {self.dim} coordinates")
+        each = len(rows) > 1
+        return [tuple(column) if each else column[0] for column in zip(*rows, strict=True)]
+
+    def radius(self) -> list[float]:
+        """The one number that says how large the domain is, or none."""
+        self._require_width(1)
+        if len(self.rows) > 1:
+            raise self._places("one")
+        return self.rows[0] if self.rows else []
+
+    def require_positive(self) -> None:
+        """Raise unless all numbers are above zero."""
+        if any(row[0] <= 0 for row in self.rows):
+            raise ValueError(f"domain {self.spec!r} needs a number above zero.")
+
+    def misspelt(self) -> ValueError:
+        """The error that says how a domain of this kind is written."""
+        return ValueError(f"domain {self.spec!r}: write {self.form}.")
+
+    def _require_width(self, width: int) -> None:
+        if any(len(row) != width for row in self.rows):
+            raise self.misspelt()
+
+    def _places(self, wanted: str) -> ValueError:
+        return ValueError(
+            f"domain {self.spec!r} has {len(self.rows)} places, separated by ';', and needs "
+            f"{wanted}."
+        )
+
+
+def _space(written: _Written) -> Domain:
+    spread = written.radius()
+    written.require_positive()
+    return Space(*spread)
+
+
+def _box(written: _Written) -> Domain:
+    if not written.rows:
+        raise written.misspelt()
+    bounds = written.coordinates(2)
+    if any(low >= high for low, high in written.rows):
+        raise ValueError(f"domain {written.spec!r} needs LOW below HIGH in every coordinate.")
+    return Box(*bounds)
+
+
+def _torus(written: _Written) -> Domain:
+    periods = written.coordinates(1)
+    written.require_positive()
+    return Torus(*periods)
+
+
+def _sphere(written: _Written) -> Domain:
+    radius = written.radius()
+    if written.dim < 2:
+        raise ValueError("domain sphere needs dim 2 or more: the sphere in R^1 is two points.")
+    written.require_positive()
+    return Sphere(*radius)
+
+
+# how each kind of domain is written, and what makes one of its numbers
+KINDS: dict[str, tuple[str, Callable[[_Written], Domain]]] = {
+    "space": ("space or space:SPREAD", _space),
+    "box": ("box:LOW,HIGH, or box:LOW,HIGH;LOW,HIGH;... with a pair for each coordinate", _box),
+    "torus": (
+        "torus, torus:PERIOD, or torus:PERIOD;PERIOD;... with one for each coordinate",
+        _torus,
+    ),
+    "sphere": ("sphere or sphere:RADIUS", _sphere),
+}
 
 
 def domain(spec: str, dim: int) -> Domain:
@@ -60,40 +140,15 @@ def domain(spec: str, dim: int) -> Domain:
         ValueError: no such domain, or its numbers are not that many or not in order.
     """
     name, colon, text = spec.strip().partition(":")
-    if name not in FORMS:
+    if name not in KINDS:
         raise ValueError(
-            f"unknown domain {spec!r}.{specs.closest(name, FORMS)} Write space, box:LOW,HIGH, "
+            f"unknown domain {spec!r}.{specs.closest(name, KINDS)} Write space, box:LOW,HIGH, "
             f"torus:PERIOD or sphere:RADIUS."
         )
-    rows = (
-        [[number(part, f"domain {spec!r}") for part in row.split(",")] for row in text.split(";")]
-        if colon
-        else []
-    )
-    width = 2 if name == "box" else 1
-    if any(len(row) != width for row in rows) or (name == "box" and not rows):
-        raise ValueError(f"domain {spec!r}: write {FORMS[name]}.")
-    each = len(rows) > 1
-    if each and (name not in ("box", "torus") or len(rows) != dim):
-        wanted = f"one, or one for each of {dim} coordinates" if name in ("box", "torus") else "one"
-        raise ValueError(
-            f"domain {spec!r} has {len(rows)} places, separated by ';', and needs {wanted}."
-        )
-    if name == "sphere" and dim < 2:
-        raise ValueError("domain sphere needs dim 2 or more: the sphere in R^1 is two points.")
-    if name == "box" and any(row[0] >= row[1] for row in rows):
-        raise ValueError(f"domain {spec!r} needs LOW below HIGH in every coordinate.")
-    if name != "box" and any(row[0] <= 0 for row in rows):
-        raise ValueError(f"domain {spec!r} needs a number above zero.")
-    columns: list[Bounds] = [
-        tuple(column) if each else column[0] for column in zip(*rows, strict=True)
-    ]
-    if name == "box":
-        return Box(*columns)
-    if name == "torus":
-        return Torus(*columns)
-    radius = rows[0] if rows else []
-    return Sphere(*radius) if name == "sphere" else Space(*radius)
+    places = text.split(";") if colon else []
+    rows = [[number(part, f"domain {spec!r}") for part in place.split(",")] for place in places]
+    form, parse = KINDS[name]
+    return parse(_Written(spec, form, dim, rows))
 
 
 def number(text: str, what: str) -> float:
@@ -117,7 +172,9 @@ def number(text: str, what: str) -> float:
     return value
 
 
-def is_formula(found: Any, settings: Mapping[str, Any], dim: int | None) -> bool:
+def is_formula(
+    found: Callable[..., object], settings: Mapping[str, object], dim: int | None
+) -> bool:
     """Whether a callable is a formula fn(x) and no factory.
 
     It is one where exactly one positional parameter has neither a default nor a setting, or where a
@@ -129,20 +186,23 @@ def is_formula(found: Any, settings: Mapping[str, Any], dim: int | None) -> bool
     parameters = _parameters(found)
     if parameters is None:
         return dim is not None
-    given = {*settings, "dim"} if dim is not None and takes_dim(found) else set(settings)
+    given = set(settings) if dim is None else {*settings, "dim"}
     places = [p for p in parameters if p.kind in POSITIONAL and p.name not in given]
-    needed = [
-        p for p in places if p.default is p.empty and p.kind is not inspect.Parameter.VAR_POSITIONAL
-    ]
-    return len(needed) == 1 or (dim is not None and "dim" not in given and bool(places))
+    if dim is not None and not takes_dim(found):
+        return bool(places)
+    return sum(map(_is_needed, places)) == 1
 
 
-def takes_dim(found: Any) -> bool:
+def _is_needed(place: inspect.Parameter) -> bool:
+    return place.default is place.empty and place.kind is not place.VAR_POSITIONAL
+
+
+def takes_dim(found: Callable[..., object]) -> bool:
     """Whether a callable has a parameter ``dim`` of its own."""
     return any(p.name == "dim" for p in _parameters(found) or ())
 
 
-def _parameters(found: Any) -> list[inspect.Parameter] | None:
+def _parameters(found: Callable[..., object]) -> list[inspect.Parameter] | None:
     try:
         return list(inspect.signature(found).parameters.values())
     except (TypeError, ValueError):  # some builtins tell no signature
@@ -152,7 +212,7 @@ def _parameters(found: Any) -> list[inspect.Parameter] | None:
 def build(
     function: Callable[..., Tensor],
     spec: str,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     dim: int | None,
     where: Domain | None,
     dtype: torch.dtype | None,
@@ -180,7 +240,7 @@ def build(
     return FunctionLandscape(bound, dim, where, dtype or torch.float64, name)
 
 
-def fingerprint(f: FunctionLandscape, source: str, settings: Mapping[str, Any]) -> str:
+def fingerprint(f: FunctionLandscape, source: str, settings: Mapping[str, object]) -> str:
     """SHA-256 over the formula's file, or its text where it has none, and all that was set; 16
     hexadecimal digits.
     """

@@ -32,22 +32,22 @@ def read(spec: str, f: Landscape, what: str = "the point") -> Tensor:
         NumericalError: a file with a NaN or infinity.
     """
     suffix = Path(spec).suffix.lower()
-    stored = (Path(spec) / "result.json").is_file()
-    if not stored and f.layout and suffix != ".npy" and not _numbers(spec):
-        return _from_checkpoint(spec, require_model(f, f"{what}: a checkpoint is a model's."))
-    if stored or suffix in (".npy", ".npz"):
-        x = _from_run(spec) if stored else _from_file(Path(spec))
-        if not bool(torch.isfinite(x).all()):
-            raise NumericalError(f"{what}: {spec} holds a NaN or infinity.")
+    if (Path(spec) / "result.json").is_file():
+        x = _from_run(spec)
+    elif suffix == ".npy" or (suffix == ".npz" and not f.layout):
+        x = _from_file(Path(spec))
     elif _numbers(spec):
-        x = torch.tensor(
-            [number(part, what) for part in spec.split(",")], dtype=torch.float64, device="cpu"
-        )
+        coordinates = [number(part, what) for part in spec.split(",")]
+        x = torch.tensor(coordinates, dtype=torch.float64, device="cpu")
+    elif f.layout:
+        return _from_checkpoint(spec, require_model(f, f"{what}: a checkpoint is a model's."))
     else:
         raise ValueError(
             f"{what}: {spec!r} is neither numbers with commas between them nor a .npy or .npz file "
             f"nor a run."
         )
+    if not bool(torch.isfinite(x).all()):
+        raise NumericalError(f"{what}: {spec} holds a NaN or infinity.")
     if len(x) != f.dim:
         raise ValueError(
             f"{what}: coordinates of {f.name}: {f.dim:,}, given in {specs.one_line(spec, 60)}: "

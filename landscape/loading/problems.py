@@ -45,6 +45,9 @@ __all__ = [
     "read_state",
 ]
 
+Loaded = nn.Module | ModelLandscape | FunctionLandscape
+Parts = dict[str, Any]  # arguments of ModelLandscape by name
+Config = dict[str, object]  # of JSON's own types
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -55,9 +58,8 @@ class ProblemOptions:
     """
 
     model: str  # a built-in name, pkg.mod:attr, file.py:attr, or file.py with problem()
-    settings: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # --set: arguments of the class or factory
+    # --set: arguments of the class or factory
+    settings: Mapping[str, object] = field(default_factory=dict)
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_key: str | None = None
     data: str | None = None
@@ -91,12 +93,9 @@ class Problem:
     landscape: ModelLandscape | FunctionLandscape
     name: str
     notes: tuple[str, ...]  # what was found, stripped or converted on the way
-    config: dict[
-        str, Any
-    ]  # the options with all that was left open filled in; JSON types, None left out
-    fingerprint: str = (
-        ""  # of a formula: SHA-256 over its file or text and its settings, 16 hexadecimal digits
-    )
+    config: Config  # the options with all that was left open filled in; None left out
+    # of a formula: SHA-256 over its file or text and its settings, 16 hexadecimal digits
+    fingerprint: str = ""
 
 
 def problem(options: ProblemOptions) -> Problem:
@@ -144,21 +143,18 @@ def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Pro
     where, dtype = device(options.device), _dtype(options.dtype)
     loss = load_loss(options.loss) if options.loss else None
     own = isinstance(loaded, ModelLandscape)
-    parts: dict[str, Any] = (
-        _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
-    )
+    parts: Parts = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
     if not own:
         _require_parts(options)
-    elif (
-        parts["name"] == type(parts["model"]).__name__
-    ):  # no name given: the user's word says more than the class
+    # no name given: the user's word says more than the class
+    elif parts["name"] == type(parts["model"]).__name__:
         parts["name"] = _name(options.model)
     notes = (
         load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key)
         if options.checkpoint
         else []
     )
-    chosen: dict[str, Any] = {
+    chosen: Parts = {
         "loss": loss,
         "reduction": "mean" if loss else None,
         "batches": _batches(options, parts),
@@ -178,7 +174,7 @@ def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Pro
 
 
 def load_model(
-    spec: str, settings: Mapping[str, Any] | None = None, seed: int = 0
+    spec: str, settings: Mapping[str, object] | None = None, seed: int = 0
 ) -> nn.Module | ModelLandscape:
     """The model that ``spec`` names.
 
@@ -222,7 +218,7 @@ def load_model(
     raise LoadingError(f"{spec} gave a {type(found).__name__} and should give {wanted}.")
 
 
-def load_loss(spec: str) -> Callable[..., Any]:
+def load_loss(spec: str) -> Callable[..., object]:
     """A loss by name, or the function ``pkg.mod:fn`` or ``file.py:fn``: loss(output, target) or
     loss(model, batch).
 
@@ -242,8 +238,7 @@ def load_loss(spec: str) -> Callable[..., Any]:
         raise LoadingError(
             f"{spec} is a {type(found).__name__}: a loss is a function loss(output, target)."
         )
-    loss: Callable[..., Any] = found
-    return loss
+    return found
 
 
 def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
@@ -259,7 +254,7 @@ def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
     )
 
 
-def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | None:
+def _batches(options: ProblemOptions, parts: Parts) -> list[Batch] | None:
     """The batches that the options ask for; None leaves the problem's own."""
     if options.data:
         return load_data(options.data, options.batch_size, options.seed)
@@ -268,7 +263,7 @@ def _batches(options: ProblemOptions, parts: dict[str, Any]) -> list[Batch] | No
     return cut_again(list(parts["batches"]), options.batch_size, options.seed, options.model)
 
 
-def _parts(landscape: Any) -> dict[str, Any]:
+def _parts(landscape: object) -> Parts:
     """What a landscape was made of, to make another with some of it replaced."""
     names = (
         "model",
@@ -307,11 +302,11 @@ def _name(spec: str) -> str:
     return Path(attr).stem if attr.endswith(".py") or not source else attr
 
 
-def _find(options: LandscapeOptions) -> tuple[Any, str]:
+def _find(options: LandscapeOptions) -> tuple[Loaded, str]:
     """A model, a landscape or a formula made into one, and the file or module it comes from: "" for
     a built-in one.
     """
-    spec, settings = options.model, dict(options.settings)
+    spec = options.model
     if spec in zoo.names():
         return _built_in(options), ""
     if not userfiles.is_python(spec):
@@ -322,41 +317,50 @@ def _find(options: LandscapeOptions) -> tuple[Any, str]:
         )
     with seeded(options.seed):
         found, source = userfiles.resolve(spec)
-    given: dict[str, Any] = {}
-    finished = isinstance(found, nn.Module | ModelLandscape | FunctionLandscape)
-    if not finished and not callable(found):
+    if isinstance(found, Loaded):
+        if options.settings:
+            raise ValueError(
+                f"--set {next(iter(options.settings))}: {spec} is a finished "
+                f"{type(found).__name__}, not a factory."
+            )
+    elif not callable(found):
         raise LoadingError(
             f"{spec} is a {type(found).__name__}: LANDSCAPE is a formula fn(x), a model, or a "
             f"factory of one."
         )
-    if not finished and formulas.is_formula(found, settings, options.dim):
-        where = (
-            None if options.domain is None else formulas.domain(options.domain, options.dim or 1)
-        )
-        return formulas.build(
-            found, spec, settings, options.dim, where, _dtype(options.dtype)
-        ), source
-    if not finished:
+    elif formulas.is_formula(found, options.settings, options.dim):
+        return _formula(found, options), source
+    else:
         if options.dim is not None and formulas.takes_dim(found):
-            given = {"dim": options.dim}
-        found = userfiles.call(found, given | settings, source, options.seed)
-    elif settings:
-        raise ValueError(
-            f"--set {next(iter(settings))}: {spec} is a finished {type(found).__name__}, not a "
-            f"factory."
-        )
-    if isinstance(found, FunctionLandscape):
-        _refuse(options, ("domain", "dtype", *(() if given else ("dim",))), "is fixed in {}")
-    elif not isinstance(found, nn.Module | ModelLandscape):
+            options = _with_dim_set(options)
+        found = userfiles.call(found, options.settings, source, options.seed)
+    if not isinstance(found, Loaded):
         raise LoadingError(
             f"{spec} gave a {type(found).__name__} and should give a FunctionLandscape, a "
             f"ModelLandscape or a Module; pass --dim N "
             "if it is a formula fn(x)."
         )
+    if isinstance(found, FunctionLandscape):
+        _refuse(options, ("domain", "dtype", "dim"), "is fixed in {}")
     return found, source
 
 
-def _built_in(options: LandscapeOptions) -> Any:
+def _formula(function: Callable[..., Tensor], options: LandscapeOptions) -> FunctionLandscape:
+    """A user's fn(x) as a landscape."""
+    where = (
+        formulas.domain(options.domain, options.dim or 1) if options.domain is not None else None
+    )
+    dtype = _dtype(options.dtype)
+    return formulas.build(function, options.model, options.settings, options.dim, where, dtype)
+
+
+def _with_dim_set(options: LandscapeOptions) -> LandscapeOptions:
+    """The options with --dim as an argument of the factory."""
+    settings = {"dim": options.dim, **options.settings}
+    return dataclasses.replace(options, settings=settings, dim=None)
+
+
+def _built_in(options: LandscapeOptions) -> ModelLandscape | FunctionLandscape:
     """A landscape of the zoo; --dim is an option of those that come in any dimension."""
     known = zoo.options(options.model)
     if options.dim is not None and "dim" not in known:
@@ -365,11 +369,9 @@ def _built_in(options: LandscapeOptions) -> Any:
             f"{', '.join(known) or 'none'}."
         )
     if options.dim is not None:
-        options = dataclasses.replace(
-            options, settings={"dim": options.dim, **options.settings}, dim=None
-        )
+        options = _with_dim_set(options)
     settings = {"seed": options.seed} if "seed" in known else {}
-    found: Any = zoo.load(options.model, **settings | dict(options.settings))
+    found = zoo.load(options.model, **settings | dict(options.settings))
     if isinstance(found, FunctionLandscape):
         _refuse(options, ("domain", "dtype"), "is fixed in {}")
     return found
@@ -400,7 +402,7 @@ def _refuse(options: LandscapeOptions, names: tuple[str, ...], why: str) -> None
         raise ValueError(f"--device {options.device}: formulas are computed on the cpu.")
 
 
-def _formula_config(options: LandscapeOptions, f: FunctionLandscape) -> dict[str, Any]:
+def _formula_config(options: LandscapeOptions, f: FunctionLandscape) -> Config:
     config = dataclasses.asdict(options) | {
         "dim": f.dim,
         "device": "cpu",
@@ -437,7 +439,7 @@ def _dtype(name: str | None) -> torch.dtype | None:
     return None if name is None else DTYPES[name]
 
 
-def _config(options: ProblemOptions, landscape: ModelLandscape) -> dict[str, Any]:
+def _config(options: ProblemOptions, landscape: ModelLandscape) -> Config:
     """What to pass to get the same problem again."""
     config = dataclasses.asdict(options)
     config |= {
@@ -449,7 +451,7 @@ def _config(options: ProblemOptions, landscape: ModelLandscape) -> dict[str, Any
     return {k: _plain(v) for k, v in config.items() if v is not None}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

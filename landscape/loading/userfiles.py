@@ -12,15 +12,17 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypeVar
 
 from landscape import specs
 from landscape.errors import LoadingError, NumericalError
 from landscape.rng import seeded
+
+T = TypeVar("T")
 
 
 def is_python(spec: str) -> bool:
@@ -32,7 +34,7 @@ def is_python(spec: str) -> bool:
     )
 
 
-def resolve(spec: str) -> tuple[Any, str]:
+def resolve(spec: str) -> tuple[object, str]:
     """The object that ``spec`` names, and the file or module it comes from.
 
     Raises:
@@ -45,7 +47,7 @@ def resolve(spec: str) -> tuple[Any, str]:
             if source.endswith(".py")
             else importlib.import_module(source)
         )
-    found: Any = module
+    found: object = module
     for part in attr.split("."):
         if not hasattr(found, part):
             known = [name for name in vars(module) if not name.startswith("_")]
@@ -54,7 +56,7 @@ def resolve(spec: str) -> tuple[Any, str]:
     return found, source
 
 
-def call(function: Callable[..., Any], settings: dict[str, Any], source: str, seed: int) -> Any:
+def call(function: Callable[..., T], settings: Mapping[str, object], source: str, seed: int) -> T:
     """``function(**settings)`` with the random state seeded.
 
     Raises:

@@ -6,7 +6,7 @@ X: (R, n), one run a row. Rows draw their own noise from one generator, made her
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -177,18 +177,17 @@ def lots(runs: int, size: int, samples: int, random: torch.Generator) -> Tensor:
     return drawn.T
 
 
-def _joined(f: ModelLandscape) -> tuple[list[Tensor], Any]:
+def _joined(f: ModelLandscape) -> tuple[list[Tensor], pytree.TreeSpec]:
     """All the data as one batch: its tensors, and what they are parts of."""
-    flat, shape = [], None
     with f.evaluation():
-        for batch in f.batches:
-            leaves, shape = pytree.tree_flatten(batching.move(batch, f.device, f.dtype))
-            if not all(isinstance(t, Tensor) and t.ndim for t in leaves):
-                raise ValueError(
-                    "mini-batches are drawn from batches that are tensors with one sample a row."
-                )
-            flat.append(leaves)
-    return [torch.cat(parts) for parts in zip(*flat, strict=True)], shape
+        batches = [batching.move(batch, f.device, f.dtype) for batch in f.batches]
+    flat = [pytree.tree_leaves(batch) for batch in batches]
+    if not all(isinstance(t, Tensor) and t.ndim for leaves in flat for t in leaves):
+        raise ValueError(
+            "mini-batches are drawn from batches that are tensors with one sample a row."
+        )
+    joined = [torch.cat(parts) for parts in zip(*flat, strict=True)]
+    return joined, pytree.tree_structure(batches[-1])
 
 
 def _perturbed(

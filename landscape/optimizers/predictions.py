@@ -92,12 +92,21 @@ def _model(f: Landscape, at: Tensor, radius: float, Q: Tensor | None) -> Model |
     misfit = math.nan
     if w[0] < 0:
         down = torch.from_numpy(basis[:, 0].copy()).to(at)
-        edge = (f.gradient(at + radius * down) - g).detach() @ down
-        misfit = abs(float(edge) / (radius * w[0]) - 1)
-        misfit = 0.0 if misfit < 1e3 * torch.finfo(at.dtype).eps else misfit
+        misfit = _misfit(f, at, g, down, radius * float(w[0]), radius)
     return Model(
         H, seen, w if whole else None, basis if whole else None, radius, float(g.norm()), misfit
     )
+
+
+def _misfit(
+    f: Landscape, at: Tensor, g: Tensor, down: Tensor, slope: float, radius: float
+) -> float:
+    """How far the slope of f at the edge of the ball, along ``down``, is from the model's there, as
+    a share of it; 0 where it is rounding.
+    """
+    edge = (f.gradient(at + radius * down) - g).detach() @ down
+    misfit = abs(float(edge) / slope - 1)
+    return 0.0 if misfit < 1e3 * torch.finfo(at.dtype).eps else misfit
 
 
 def predict(

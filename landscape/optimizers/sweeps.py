@@ -20,7 +20,7 @@ from landscape.rng import words
 from landscape.specs.grammar import Options
 from landscape.specs.optimizers import Maker, Spec, as_makers
 
-Problem = Callable[[Any], tuple[Landscape, Tensor]]  # value -> landscape and the point to leave
+Problem = Callable[[float], tuple[Landscape, Tensor]]  # value -> landscape and the point to leave
 
 
 @result("escape-sweep")

@@ -8,7 +8,9 @@ mean of w_k(t) times the gradient of f at c(t).
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
+from landscape.landscapes.metrics import Metric
 from landscape.operators import noises
 from landscape.paths.curves import KINDS, Profile, profile, weights
 from landscape.results import Result, provenance, result
@@ -65,7 +68,7 @@ def connect(
     draws: int = 4,
     resolution: int = 61,
     batch_statistics: bool = False,
-    metrics: Any = (),
+    metrics: Iterable[str | Metric] | Mapping[str, str | Metric] = (),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Connection:
@@ -132,9 +135,9 @@ def connect(
             f"the curve is not finite after {steps} steps: lower the learning rate."
         )
     C = torch.cat([a[None], inner.detach(), b[None]])
-    options = {"metrics": metrics, "batch_statistics": batch_statistics}
-    curve = profile(f, C, resolution, kind=kind, by_length=False, progress=progress, **options)
-    straight = profile(f, torch.stack([a, b]), resolution, progress=progress, **options)
+    look = partial(profile, f, metrics=metrics, batch_statistics=batch_statistics)
+    curve = look(C, resolution, kind=kind, by_length=False, progress=progress)
+    straight = look(torch.stack([a, b]), resolution, progress=progress)
     origin = provenance(
         f, a, seed, kind=kind, bends=bends, steps=steps, optimizer=optimizer, noise=noise
     )

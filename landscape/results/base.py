@@ -34,7 +34,7 @@ class Provenance:
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     platform: str = ""
     created: str = ""  # ISO 8601, UTC
-    config: dict[str, Any] = dataclasses.field(default_factory=dict)  # the resolved options
+    config: dict[str, object] = dataclasses.field(default_factory=dict)  # the resolved options
     notes: tuple[str, ...] = ()  # what loading did: prefixes stripped, dtypes converted
 
 

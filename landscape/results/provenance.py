@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 import scipy
@@ -23,7 +22,7 @@ class Origin:
     """What only the caller of a solver knows of a result; see ``origin``."""
 
     name: str = ""
-    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     model_hash: str = ""
 
@@ -34,7 +33,7 @@ _ORIGIN: ContextVar[Origin | None] = ContextVar("origin", default=None)
 @contextmanager
 def origin(
     name: str = "",
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
     notes: tuple[str, ...] = (),
     model_hash: str = "",
 ) -> Iterator[None]:
@@ -70,7 +69,7 @@ def provenance(
     *,
     name: str = "",
     model_hash: str = "",
-    **config: Any,
+    **config: object,
 ) -> Provenance:
     """Where a result about f at x (n,) comes from: the landscape, the arguments given here, and the
     ``origin`` in force.

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -31,6 +31,8 @@ SCHEMA = 2  # 1: kinds were the paths of their classes, see ``kinds``
 _CLASSES: dict[str, type] = {}
 _NAMES: dict[type, str] = {}
 T = TypeVar("T", bound=type)
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Arrays = Mapping[str, np.ndarray]  # the tensors of a stored result by their keys
 
 
 def result(kind: str) -> Callable[[T], T]:
@@ -116,14 +118,11 @@ def plain(value: object) -> Any:
     """``value`` in JSON's own types for machines: enums by name, small tensors as lists, large ones
     by shape, NaN as None.
     """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if _is_record(value):
         return {f.name: plain(getattr(value, f.name)) for f in told(value)}
     if isinstance(value, Tensor):
-        return (
-            plain(value.tolist())
-            if value.numel() <= 10_000 and value.ndim < 2
-            else {"shape": list(value.shape)}
-        )
+        small = value.numel() <= 10_000 and value.ndim < 2
+        return plain(value.tolist()) if small else {"shape": list(value.shape)}
     if isinstance(value, enum.Enum):
         return value.name.lower()
     if isinstance(value, dict):
@@ -154,7 +153,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
-def _encode(value: object, path: str, arrays: dict[str, np.ndarray]) -> Any:
+def _encode(value: object, path: str, arrays: dict[str, np.ndarray]) -> Json:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -164,23 +163,28 @@ def _encode(value: object, path: str, arrays: dict[str, np.ndarray]) -> Any:
         return {"type": "tensor", "key": path}
     if isinstance(value, enum.Enum):
         return {"type": _registered(value), "name": value.name}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if _is_record(value):
         fields = {f.name: getattr(value, f.name) for f in told(value)}
-        return {
-            "type": _registered(value),
-            "fields": {k: _encode(v, f"{path}.{k}", arrays) for k, v in fields.items()},
-        }
+        return {"type": _registered(value), "fields": _encode_entries(fields, path, arrays)}
     if isinstance(value, dict):
-        return {
-            "type": "dict",
-            "items": {str(k): _encode(v, f"{path}.{k}", arrays) for k, v in value.items()},
-        }
+        return {"type": "dict", "items": _encode_entries(value, path, arrays)}
     if isinstance(value, list | tuple):
         return {
             "type": type(value).__name__,
             "items": [_encode(v, f"{path}.{i}", arrays) for i, v in enumerate(value)],
         }
     raise TypeError(f"{path} is a {type(value).__name__}, which cannot be stored")
+
+
+def _encode_entries(
+    entries: Mapping[Any, object], path: str, arrays: dict[str, np.ndarray]
+) -> dict[str, Json]:
+    return {str(k): _encode(v, f"{path}.{k}", arrays) for k, v in entries.items()}
+
+
+def _is_record(value: object) -> bool:
+    """Whether it is a dataclass's instance, and not the class."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def told(value: Any) -> list[dataclasses.Field[Any]]:
@@ -206,23 +210,29 @@ def _class(name: str) -> type:
     return _CLASSES[kind]
 
 
-def _decode(value: Any, arrays: Any) -> Any:
+_BUILT_IN: dict[str, Callable[[dict[str, Any], Arrays], object]] = {
+    "float": lambda value, _: float(value["value"]),
+    "tensor": lambda value, arrays: torch.from_numpy(arrays[value["key"]]),
+    "dict": lambda value, arrays: _decode_entries(value["items"], arrays),
+    "list": lambda value, arrays: [_decode(v, arrays) for v in value["items"]],
+    "tuple": lambda value, arrays: tuple(_decode(v, arrays) for v in value["items"]),
+}
+
+
+def _decode_entries(entries: Mapping[str, object], arrays: Arrays) -> dict[str, object]:
+    return {k: _decode(v, arrays) for k, v in entries.items()}
+
+
+def _decode(value: object, arrays: Arrays) -> object:
     if not isinstance(value, dict):
         return value
     kind = value["type"]
-    if kind == "float":
-        return float(value["value"])
-    if kind == "tensor":
-        return torch.from_numpy(arrays[value["key"]])
-    if kind == "dict":
-        return {k: _decode(v, arrays) for k, v in value["items"].items()}
-    if kind in ("list", "tuple"):
-        items = [_decode(v, arrays) for v in value["items"]]
-        return items if kind == "list" else tuple(items)
+    if kind in _BUILT_IN:
+        return _BUILT_IN[kind](value, arrays)
     cls = _class(kind)
     if issubclass(cls, enum.Enum):
         return cls[value["name"]]
-    fields = {k: _decode(v, arrays) for k, v in value["fields"].items()}
+    fields = _decode_entries(value["fields"], arrays)
     # What schema 1 stored under a former name may have had other fields.
     upgraded = getattr(cls, "upgraded", None) if kind in FORMER else None
     return cls(**(fields if upgraded is None else upgraded(fields)))

@@ -175,15 +175,17 @@ def _table(table: Table, width: int) -> Iterator[Line]:
 def _widths(columns: list[tuple[str, ...]], room: int) -> list[int]:
     """Of each column; where there is no room the widest give way, at first between their words."""
     widths = [max(len(cell) for cell in column) for column in columns]
-    words = [
-        max(len(word) for cell in column for word in _tied(cell).split(" ")) for column in columns
-    ]
+    words = [max(map(_longest_word, column)) for column in columns]
     while sum(widths) > room and max(widths) > 1:
         spare = [have - need for have, need in zip(widths, words, strict=True)]
         size = [have if free > 0 else 0 for have, free in zip(widths, spare, strict=True)]
         size = size if any(size) else widths
         widths[size.index(max(size))] -= 1
     return widths
+
+
+def _longest_word(cell: str) -> int:
+    return max(map(len, _tied(cell).split(" ")))
 
 
 def _row(row: tuple[str, ...], widths: list[int], role: str) -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 from landscape.specs.arguments import number as number
 from landscape.specs.arguments import whole as whole
+from landscape.specs.grammar import Options as Options
 from landscape.specs.grammar import closest as closest
 from landscape.specs.grammar import literal as literal
 from landscape.specs.grammar import one_line as one_line

@@ -40,7 +40,7 @@ def options(text: str, spec: str) -> Options:
     return found
 
 
-def literal(text: str) -> Any:
+def literal(text: str) -> object:
     """The JSON or Python value that ``text`` spells, else ``text`` itself."""
     for read in (json.loads, ast.literal_eval):
         try:

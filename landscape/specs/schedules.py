@@ -13,7 +13,6 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -37,7 +36,7 @@ _FUNCTIONS: dict[str, Callable[..., float]] = {
     **{name: getattr(math, name) for name in ("exp", "log", "sqrt", "sin", "cos", "floor", "ceil")},
     **{"min": min, "max": max, "abs": abs},
 }
-_BINARY: dict[type, Callable[[Any, Any], Any]] = {
+_BINARY: dict[type, Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -179,7 +178,7 @@ def factor(text: str) -> Callable[[float], float]:
     return at
 
 
-def _read(node: ast.expr) -> Callable[[float], Any]:
+def _read(node: ast.expr) -> Callable[[float], float]:
     """The whole expression is checked here, also the branches that are taken late.
 
     Numbers are floats, so that no power takes for ever.

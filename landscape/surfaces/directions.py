@@ -9,7 +9,6 @@ or channel. Biases and the parameters of normalisation layers are zero, unless a
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,10 +49,10 @@ def normalised(
         return _unit(d)
     model = require_model(f, "filter normalisation is about the layers of a model.").model
     owners = {id(p): m for m in model.modules() for p in m.parameters(recurse=False)}
-    for name, parameter in model.named_parameters():
-        if name not in f.layout:
-            continue
-        where, owner = f.layout[name], owners[id(parameter)]
+    parameters = dict(model.named_parameters())
+    for name, where in f.layout.items():
+        parameter = parameters[name]
+        owner = owners[id(parameter)]
         w, part = (v[where].reshape(parameter.shape) for v in (x, d))
         bias = _is_bias(name, parameter, owner)
         if bias and not biases:
@@ -157,7 +156,7 @@ def reach(x: Tensor, walks: Sequence[Tensor], count: int = 2) -> float:
     return 1.15 * float(((points - x) @ V.T).abs().max())
 
 
-def moments(f: Landscape, optimizer: Optimizer | Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+def moments(f: Landscape, optimizer: Optimizer | Mapping[str, object]) -> tuple[Tensor, Tensor]:
     """What Adam and its kin remember: the averages of gradients and of their squares, each (n,) in
     the order of f's points.
 
@@ -168,8 +167,7 @@ def moments(f: Landscape, optimizer: Optimizer | Mapping[str, Any]) -> tuple[Ten
     Raises:
         ValueError: it has taken no step, has no such averages, or is about other parameters.
     """
-    state, groups = _state(optimizer)
-    order = [state.get(i, {}) for group in groups for i in group["params"]]
+    order = _kept(optimizer)
     found = []
     for key in ("exp_avg", "exp_avg_sq"):
         parts = [entry.get(key) for entry in order]
@@ -181,22 +179,21 @@ def moments(f: Landscape, optimizer: Optimizer | Mapping[str, Any]) -> tuple[Ten
     return found[0], found[1]
 
 
-def _state(optimizer: Optimizer | Mapping[str, Any]) -> tuple[Mapping[Any, Any], list[Any]]:
+def _kept(optimizer: Optimizer | Mapping[str, object]) -> list[Mapping[str, Tensor]]:
+    """What an optimiser keeps for each of its parameters, in order."""
     saved = optimizer.state_dict() if isinstance(optimizer, Optimizer) else optimizer
-    if (
-        not isinstance(saved, Mapping)
-        or not isinstance(saved.get("state"), Mapping)
-        or not isinstance(saved.get("param_groups"), list)
-    ):
+    entries = saved if isinstance(saved, Mapping) else {}
+    state, groups = entries.get("state"), entries.get("param_groups")
+    if not isinstance(state, Mapping) or not isinstance(groups, list):
         raise ValueError(
             "an optimiser's state is what optimizer.state_dict() gives: its keys are state and "
             "param_groups."
         )
-    return saved["state"], saved["param_groups"]
+    return [state.get(i, {}) for group in groups for i in group["params"]]
 
 
 def _in_order(
-    f: Landscape, optimizer: Optimizer | Mapping[str, Any], parts: list[Any], key: str
+    f: Landscape, optimizer: Optimizer | Mapping[str, object], parts: list[Tensor | None], key: str
 ) -> Tensor:
     """The parts, one a parameter of the optimiser, as a vector (n,).
 
@@ -225,8 +222,8 @@ def _in_order(
 
 
 def _by_parameter(
-    f: Landscape, optimizer: Optimizer | Mapping[str, Any], parts: list[Any]
-) -> dict[str, Any]:
+    f: Landscape, optimizer: Optimizer | Mapping[str, object], parts: list[Tensor | None]
+) -> dict[str, Tensor | None]:
     """The parts by the names of a model's parameters."""
     named = f.parameters()
     if isinstance(optimizer, Optimizer):  # its own parameters say which is which

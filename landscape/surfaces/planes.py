@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,7 +71,7 @@ def plane(
     dimensions: int = 2,
     biases: bool = False,
     trajectory: Trajectory = None,
-    optimizer: Optimizer | Mapping[str, Any] | None = None,
+    optimizer: Optimizer | Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> Plane:
     """The plane or line through x (n,) that ``surface`` takes a picture on.
@@ -119,7 +118,7 @@ def _chosen(
     x: Tensor,
     directions: Directions,
     paths: list[Tensor],
-    optimizer: Optimizer | Mapping[str, Any] | None,
+    optimizer: Optimizer | Mapping[str, object] | None,
     dimensions: int,
     seed: int,
 ) -> tuple[Tensor, ...]:

@@ -70,16 +70,7 @@ def predict_exit(
     if noise:
         return Prediction(None, "noisy gradients: see noise_exit")
     if name == "sgd":
-        if unknown := [option for option in chosen if option not in SGD and chosen[option]]:
-            return Prediction(None, f"no law with {', '.join(unknown)}")
-        given = {
-            option: float(str(chosen.get(option, 0.0)))
-            for option in SGD
-            if option not in ("nesterov", "lr")
-        }
-        lr, nesterov = float(str(chosen.get("lr", 1e-3))), bool(chosen.get("nesterov", False))
-        found = sgd_exit(curvatures, start, radius, lr=lr, nesterov=nesterov, steps=steps, **given)
-        return Prediction(found.tolist(), "exact recursion on the quadratic")
+        return _sgd(chosen, curvatures, start, radius, steps)
     if name not in RULES:
         return Prediction(None, f"no law for {optimizer}")
     turned = np.ndim(curvatures) == 2
@@ -94,3 +85,16 @@ def predict_exit(
     return Prediction(
         found.tolist(), f"the rule itself on the quadratic{', turned against the axes' * turned}"
     )
+
+
+def _sgd(
+    options: dict[str, object], curvatures: ArrayLike, start: ArrayLike, radius: float, steps: int
+) -> Prediction:
+    if unknown := [option for option in options if option not in SGD and options[option]]:
+        return Prediction(None, f"no law with {', '.join(unknown)}")
+    numbers = [option for option in SGD if option != "nesterov"]
+    given = {option: float(str(options.get(option, 0.0))) for option in numbers}
+    given["lr"] = float(str(options.get("lr", 1e-3)))
+    nesterov = bool(options.get("nesterov", False))
+    found = sgd_exit(curvatures, start, radius, nesterov=nesterov, steps=steps, **given)
+    return Prediction(found.tolist(), "exact recursion on the quadratic")

@@ -6,7 +6,7 @@ dead if it is zero on all samples of all batches; saturation is counted output b
 large weights drive a unit to both its ends.
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,13 @@ class Activity(TorchFunctionMode):
     def next_batch(self) -> None:
         self._call = 0
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         out = func(*args, **(kwargs or {}))
         kind = _KINDS.get(func)
         if kind is not None and isinstance(out, Tensor):

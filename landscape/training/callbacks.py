@@ -7,9 +7,10 @@ Neither package is imported before its function is called. The tracer is entered
 starts, around the optimisers that the trainer has made by then, and left when it ends or fails.
 """
 
+import os
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol, TypedDict, Unpack
 
 import torch
 from torch import nn
@@ -18,7 +19,24 @@ from landscape.landscapes.model import ModelLandscape
 from landscape.training.trace import Trace
 from landscape.training.tracer import Tracer
 
-Made = ModelLandscape | Callable[[Any], ModelLandscape]
+Made = ModelLandscape | Callable[..., ModelLandscape]
+
+
+class Options(TypedDict, total=False):
+    """What a ``Tracer`` can be told besides."""
+
+    evaluate: int
+    curvature: int
+    rounds: int
+    last_look: bool
+    folder: str | os.PathLike[str] | None
+    resume: bool
+
+
+class Trainer(Protocol):
+    """What is asked of a ``lightning.Trainer``."""
+
+    optimizers: list[torch.optim.Optimizer]
 
 
 class TracingCallback(Protocol):
@@ -33,7 +51,7 @@ class TracingCallback(Protocol):
 class _Traced:
     """What both callbacks do."""
 
-    def __init__(self, f: Made, every: int, options: dict[str, Any]) -> None:
+    def __init__(self, f: Made, every: int, options: Options) -> None:
         self.f, self.every, self.options = f, every, options
         self.tracer: Tracer | None = None
         self.entered = False
@@ -59,7 +77,7 @@ class _Traced:
 class _LightningHooks(_Traced):
     """Hooks of ``lightning.pytorch.Callback``."""
 
-    def on_train_start(self, trainer: Any, pl_module: nn.Module) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: nn.Module) -> None:
         self.begin(pl_module, list(trainer.optimizers))
 
     def on_train_end(self, trainer: object, pl_module: nn.Module) -> None:
@@ -72,17 +90,24 @@ class _LightningHooks(_Traced):
 class _HuggingFaceHooks(_Traced):
     """Hooks of ``transformers.TrainerCallback``."""
 
-    def on_train_begin(self, args: object, state: object, control: object, **parts: Any) -> None:
-        optimizer = parts["optimizer"]
+    def on_train_begin(
+        self,
+        args: object,
+        state: object,
+        control: object,
+        *,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        **parts: object,
+    ) -> None:
         # Accelerate wraps the one that steps.
-        optimizer = getattr(optimizer, "optimizer", optimizer)
-        self.begin(parts["model"], [optimizer])
+        self.begin(model, [getattr(optimizer, "optimizer", optimizer)])
 
-    def on_train_end(self, args: object, state: object, control: object, **parts: Any) -> None:
+    def on_train_end(self, args: object, state: object, control: object, **parts: object) -> None:
         self.end()
 
 
-def lightning_callback(f: Made, every: int = 10, **options: Any) -> TracingCallback:
+def lightning_callback(f: Made, every: int = 10, **options: Unpack[Options]) -> TracingCallback:
     """A callback that traces ``lightning.Trainer.fit``.
 
     Args:
@@ -102,7 +127,7 @@ def lightning_callback(f: Made, every: int = 10, **options: Any) -> TracingCallb
     return callback
 
 
-def huggingface_callback(f: Made, every: int = 10, **options: Any) -> TracingCallback:
+def huggingface_callback(f: Made, every: int = 10, **options: Unpack[Options]) -> TracingCallback:
     """A callback that traces ``transformers.Trainer.train``.
 
     Args:

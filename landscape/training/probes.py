@@ -23,11 +23,11 @@ Gradient descent at rate a leaves a strict saddle along v by a factor
 import copy
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -178,14 +178,8 @@ def probe(
     kick = max(0.1, 0.1 * float(x.double().norm())) if kick is None else kick
     trials = _trials(f, optimizer, lowest, v, kick)
     *children, rays = np.random.SeedSequence(seed).spawn(seeds + 1)
-    changes: list[list[float]] = []
-    spent: list[float] = []
-    for i, trial in enumerate(trials):
-        progress("probes", i, len(trials))
-        # The same seeds for every trial: trials are paired with the control.
-        ends, passes = zip(*(run(trial, child) for child in children), strict=True)
-        changes.append([end - loss for end in ends])
-        spent.append(sum(passes))
+    ends, spent = _run_all(run, trials, children, progress)
+    changes = [[end - loss for end in row] for row in ends]
     rates = [run.rate(trial, kick, optimizer) for trial in trials]
     probes = _compare(trials, changes, spent, rates)
     leap = _leap(f, x, v, kick, rays)
@@ -207,6 +201,24 @@ def probe(
         predicted_rate=_predicted_rate(optimizer, lowest),
         products=pairs.products,
     )
+
+
+def _run_all(
+    run: "_Runner",
+    trials: Sequence[Trial],
+    seeds: Sequence[np.random.SeedSequence],
+    progress: Progress,
+) -> tuple[list[list[float]], list[float]]:
+    """For each trial the losses at its ends, one a seed, and the gradients spent."""
+    ends: list[list[float]] = []
+    spent: list[float] = []
+    for i, trial in enumerate(trials):
+        progress("probes", i, len(trials))
+        # The same seeds for every trial: trials are paired with the control.
+        losses, passes = zip(*(run(trial, child) for child in seeds), strict=True)
+        ends.append(list(losses))
+        spent.append(sum(passes))
+    return ends, spent
 
 
 def _best(probes: list[Probe], negligible: float) -> str:
@@ -392,7 +404,7 @@ def _copy(
     Its rates are multiplied by ``factor``, or are those before its schedule began.
     """
     remaining = iter(copies)
-    groups: list[dict[str, Any]] = [
+    groups: list[dict[str, object]] = [
         {
             **{k: v for k, v in g.items() if k != "param_names"},
             "params": [next(remaining) for _ in g["params"]],

@@ -71,7 +71,7 @@ def _regrouped(
     groups: Sequence[Saved],
     numbered: Mapping[Number, nn.Parameter],
     stated: Collection[str],
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The saved groups of the optimiser's own parameters, with their options unless ``stated``."""
     mine = {id(p) for p in _parameters(optimizer)}
     own = ("params", "param_names")

@@ -4,7 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from landscape import specs
 from landscape.landscapes.formula import require_formula
@@ -145,7 +145,7 @@ def is_formula(name: str) -> bool:
     return get_type_hints(_builder(name))["return"] is KnownLandscape
 
 
-def options(name: str) -> dict[str, Any]:
+def options(name: str) -> dict[str, object]:
     """The options of ``load(name, ...)`` and their defaults.
 
     Raises:
@@ -154,7 +154,7 @@ def options(name: str) -> dict[str, Any]:
     return {k: p.default for k, p in inspect.signature(_builder(name)).parameters.items()}
 
 
-def load(name: str, **chosen: Any) -> ModelLandscape | KnownLandscape:
+def load(name: str, **chosen: object) -> ModelLandscape | KnownLandscape:
     """The landscape of a name: a model with its loss, data and weight decay, or a formula with what
     is known of it.
 
@@ -173,7 +173,7 @@ def load(name: str, **chosen: Any) -> ModelLandscape | KnownLandscape:
     return _builder(name)(**chosen)
 
 
-def formula(name: str, **chosen: Any) -> KnownLandscape:
+def formula(name: str, **chosen: object) -> KnownLandscape:
     """``load`` of a formula.
 
     Raises:
@@ -184,7 +184,7 @@ def formula(name: str, **chosen: Any) -> KnownLandscape:
     )
 
 
-def model(name: str, **chosen: Any) -> ModelLandscape:
+def model(name: str, **chosen: object) -> ModelLandscape:
     """``load`` of a model.
 
     Raises:

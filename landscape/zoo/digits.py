@@ -10,7 +10,6 @@ threads to rounding, and none reads or moves the global random state.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -190,7 +189,7 @@ def _first_order(objective: Callable[[Tensor], Tensor], w: Tensor, steps: int) -
     """Adam for a rough place, then LBFGS with a strong Wolfe line search."""
     w = w.clone().requires_grad_(True)
     adam = torch.optim.Adam([w], lr=2e-2)
-    lbfgs: Any = torch.optim.LBFGS(
+    lbfgs: torch.optim.Optimizer = torch.optim.LBFGS(
         [w],
         max_iter=steps,
         max_eval=steps,
