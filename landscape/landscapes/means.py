@@ -117,27 +117,34 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
     tried = [batches[i] for i in largest]
     with suppress(RuntimeError, TypeError, ValueError, KeyError):  # of other shapes: each alone
         tried.append(batching.joined(tried))
-    alive, total, cuts = set(ways[0]), True, 0
     try:
-        for batch in tried:
-            left, sums, count = _held(judge, batch, _ways(batch, values), eps)
-            alive, total, cuts = alive & left, total and sums, cuts + count
-        if cuts and not alive and not total and (weights := _class_weights(judge, batches, eps)):
-            return Mean([_weighed(weights, batch) for batch in batches], _told(weights), "measured")
-    except Exception:  # a user's loss may refuse any part of a batch
-        cuts = 0
-    if not cuts:
+        alive, total = _left(judge, tried, values, eps)
+        weights = None if alive or total else _class_weights(judge, batches, eps)
+    except Exception:  # a user's loss may refuse any part of a batch, and a batch be too small
         return Mean(samples, "samples", "assumed")
+    if weights:
+        return Mean([_weighed(weights, batch) for batch in batches], _told(weights), "measured")
     if total and "samples" not in alive:
         return Mean(samples, "samples", "measured", total=True)
     found = _chosen(alive, ways, samples)
-    if (
-        found.how == "assumed"
-        and {"samples", "entries"} <= alive
-        and (way := _along(judge, tried[0], eps))
-    ):
-        return _chosen({way}, ways, samples)
+    if found.how == "assumed" and {"samples", "entries"} <= alive:
+        way = _along(judge, tried[0], eps)
+        return _chosen({way}, ways, samples) if way else found
     return found
+
+
+def _left(
+    judge: Judge, tried: Sequence[Batch], values: Sequence[int], eps: float
+) -> tuple[set[str], bool]:
+    """The ways that no cut of any of the batches rules out, and whether a sum explains all cuts.
+
+    Raises:
+        ValueError: no batch can be cut.
+    """
+    held = [_held(judge, batch, _ways(batch, values), eps) for batch in tried]
+    if not any(cuts for _, _, cuts in held):
+        raise ValueError("no batch has two samples to cut between.")
+    return set.intersection(*(left for left, _, _ in held)), all(sums for _, sums, _ in held)
 
 
 def _held(
@@ -277,17 +284,9 @@ def _class_weights(judge: Judge, batches: Sequence[Batch], eps: float) -> dict[i
     target = _target(batch)
     if target is None or target.is_floating_point() or target.ndim != 1:
         return None
-    places = {int(c): int((target == c).nonzero()[0]) for c in torch.unique(target)}
-    if not 2 <= len(places) <= CLASSES:
+    weights = _from_pairs(judge, batch, target, eps)
+    if not weights:
         return None
-    base, at = next(iter(places.items()))
-    weights = {base: 1.0}
-    single = {c: judge(batch, torch.tensor([i])) for c, i in places.items()}
-    for c, i in list(places.items())[1:]:
-        pair = judge(batch, torch.tensor([at, i]))
-        if abs(pair - single[c]) <= ROUNDING * eps * abs(pair):
-            return None
-        weights[c] = (single[base] - pair) / (pair - single[c])
     counts = torch.tensor([weights[int(c)] for c in target], dtype=torch.float64)
     whole = judge(batch, None)
     agrees = all(
@@ -299,6 +298,22 @@ def _class_weights(judge: Judge, batches: Sequence[Batch], eps: float) -> dict[i
         *(set(torch.unique(t).tolist()) for b in batches if (t := _target(b)) is not None)
     )
     return weights if agrees and min(weights.values()) > 0 and seen <= set(weights) else None
+
+
+def _from_pairs(judge: Judge, batch: Batch, target: Tensor, eps: float) -> dict[int, float]:
+    """Class -> weight from the loss of single samples and of pairs; empty where these tell none."""
+    places = {int(c): int((target == c).nonzero()[0]) for c in torch.unique(target)}
+    if not 2 <= len(places) <= CLASSES:
+        return {}
+    base, at = next(iter(places.items()))
+    weights = {base: 1.0}
+    single = {c: judge(batch, torch.tensor([i])) for c, i in places.items()}
+    for c, i in list(places.items())[1:]:
+        pair = judge(batch, torch.tensor([at, i]))
+        if abs(pair - single[c]) <= ROUNDING * eps * abs(pair):
+            return {}
+        weights[c] = (single[base] - pair) / (pair - single[c])
+    return weights
 
 
 def _weighed(weights: Mapping[int, float], batch: Batch) -> float:

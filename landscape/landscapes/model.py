@@ -95,28 +95,8 @@ class ModelLandscape:
         masks: int = 1,
         weight: Callable[[Batch], float] | None = None,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
-        if loss is not None and not callable(loss):
-            raise TypeError(
-                f"loss must be callable, got {type(loss).__name__}; landscape.losses.get(name) "
-                f"gives the named ones."
-            )
-        _require("mode", mode, ("eval", "train"))
-        _require("reduction", reduction, ("mean", "sum"))
-        stated = getattr(loss, "reduction", reduction)
-        if (reduction if stated == "batchmean" else stated) != reduction:  # a mean over samples
-            raise ValueError(
-                f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: "
-                f"make them agree."
-            )
-        if not isinstance(batches, Iterable):
-            raise TypeError(
-                f"batches must be an iterable of batches, a DataLoader or a list, got "
-                f"{type(batches).__name__}."
-            )
-        if masks < 1:
-            raise ValueError(f"masks must be at least 1, got {masks}.")
+        _require_objects(model, loss, batches)
+        _require_options(loss, mode, reduction, masks)
         self.model, self.loss, self.batches = model, loss, pinned(batches, seed)
         self.include, self.exclude, self.weight = include, exclude, weight
         self.mode, self.reduction, self.seed, self.masks = (
@@ -146,9 +126,8 @@ class ModelLandscape:
             torch.device(device) if device is not None else parameters[self._names[0]].device
         )
         self._objective = Objective(model, loss)
-        self.statistics: dict[
-            str, Tensor
-        ] = {}  # by name, used in the place of the model's own buffers
+        # By name, used in the place of the model's own buffers.
+        self.statistics: dict[str, Tensor] = {}
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
         self._differentiates = False  # whether the loss was seen to call autograd itself
@@ -156,8 +135,7 @@ class ModelLandscape:
         self._mean = self._stated_mean()
         self._eps: float | None = None
 
-    # ---- points ----------------------------------------------------------------------------------
-    # --------------------
+    # ---- points ---------------------------------------------------------------------------------
 
     def point(self) -> Tensor:
         """The model's current parameters, a new tensor (n,) in the landscape's dtype and on its
@@ -179,8 +157,7 @@ class ModelLandscape:
             for name, where in self.layout.items():
                 parameters[name].copy_(x[where].view_as(parameters[name]))
 
-    # ---- values ----------------------------------------------------------------------------------
-    # --------------------
+    # ---- values ---------------------------------------------------------------------------------
 
     def value(self, x: Tensor) -> Tensor:
         """f at points (..., n) -> (...), non-finite where the loss is. Cost: a forward pass over
@@ -422,8 +399,7 @@ class ModelLandscape:
                 data.update(batching.raw(tensor))
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
-    # ---- inside ----------------------------------------------------------------------------------
-    # ----------------------
+    # ---- inside ---------------------------------------------------------------------------------
 
     def _lay_out(self) -> dict[str, slice]:
         sizes = {k: p.numel() for k, p in own_parameters(self.model).items()}
@@ -674,6 +650,34 @@ def _unwrapped(t: Tensor) -> Tensor:
     while torch._C._functorch.is_batchedtensor(t):
         t = torch._C._functorch.get_unwrapped(t)
     return t
+
+
+def _require_objects(model: object, loss: object, batches: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    if loss is not None and not callable(loss):
+        raise TypeError(
+            f"loss must be callable, got {type(loss).__name__}; landscape.losses.get(name) "
+            f"gives the named ones."
+        )
+    if not isinstance(batches, Iterable):
+        raise TypeError(
+            f"batches must be an iterable of batches, a DataLoader or a list, got "
+            f"{type(batches).__name__}."
+        )
+
+
+def _require_options(loss: object, mode: str, reduction: str, masks: int) -> None:
+    _require("mode", mode, ("eval", "train"))
+    _require("reduction", reduction, ("mean", "sum"))
+    stated = getattr(loss, "reduction", reduction)
+    if (reduction if stated == "batchmean" else stated) != reduction:  # a mean over samples
+        raise ValueError(
+            f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: "
+            f"make them agree."
+        )
+    if masks < 1:
+        raise ValueError(f"masks must be at least 1, got {masks}.")
 
 
 def _require(option: str, value: str, allowed: tuple[str, ...]) -> None:
