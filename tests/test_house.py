@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from measures import measures
 
 import landscape as ls
 
@@ -125,3 +126,13 @@ def test_architecture_names_every_module_of_the_library() -> None:
         parts = name.split(".")[1:]
         if len(parts) == 2 and parts[1] != "words":
             assert parts[1] in told[parts[0]], f"ARCHITECTURE.md has no line for {name}"
+
+
+def test_functions_stay_small_and_types_say_what_is_meant() -> None:
+    """``python tests/measures.py`` prints what is held here."""
+    found = [measures(folder) for folder in ("landscape", "cli", "figures")]
+    assert max(m.most for m in found) <= (15, "~")
+    assert sum(m.forked for m in found) <= 20
+    for m in found:
+        assert m.wide <= 0.01 * m.lines
+        assert m.any <= 5e-3 * m.lines
