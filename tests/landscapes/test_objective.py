@@ -231,6 +231,7 @@ AUTOGRAD: dict[str, tuple[Callable[..., Tensor], list[Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUTOGRAD)
 def test_losses_that_call_autograd_are_evaluated_everywhere(name: str) -> None:
     loss, batches = AUTOGRAD[name]

@@ -82,6 +82,7 @@ def truth(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.autograd.grad(loss(x), x)[0], torch.autograd.functional.hessian(loss, x.detach())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", [0.0, 0.2])
 @pytest.mark.parametrize("method", ["retained", "rebuilt"])
 @pytest.mark.parametrize("block", BLOCKS)

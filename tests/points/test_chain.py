@@ -234,6 +234,7 @@ def kernels(dtype: torch.dtype) -> dict[str, ls.ModelLandscape]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["ctc", "multi-margin", "once differentiable"])
 def test_differences_take_over_with_their_error_in_every_bound(
     kernel: str, dtype: torch.dtype

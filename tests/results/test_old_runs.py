@@ -81,6 +81,7 @@ def test_stored_again_it_names_its_kind_by_a_word(run: Path, tmp_path: Path) -> 
     assert store.plain(again) == store.plain(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", COMMANDS, ids=lambda run: run.name)
 def test_figures_and_pages_are_made(run: Path, tmp_path: Path) -> None:
     result, drawn = ls.load(run), 0

@@ -76,6 +76,7 @@ def test_str_and_repr(run: Path) -> None:
     assert not any(row != row.rstrip() for row in text.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RESULTS, ids=lambda run: run.name)
 def test_a_notebook_and_a_figure(run: Path) -> None:
     result = ls.load(run)
@@ -147,6 +148,7 @@ def test_columns_give_way_between_words_first() -> None:
     assert max(map(len, lines)) <= 60
 
 
+@pytest.mark.slow
 def test_no_figure_is_imported_with_the_library() -> None:
     import subprocess
 
