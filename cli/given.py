@@ -26,6 +26,7 @@ class Problem(TypedDict):
     settings: Settings
     checkpoint: str | None
     checkpoint_key: str | None
+    strip: str | None
     data: str | None
     loss: str | None
     l2: Coefficients

@@ -190,12 +190,18 @@ _problem = _stack(
     option(
         "--checkpoint",
         metavar="FILE",
-        help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz.",
+        help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz; or a folder that "
+        "save_pretrained() wrote.",
     ),
     option(
         "--checkpoint-key",
         metavar="KEY",
         help="Where in the checkpoint the weights are, dots for nesting.",
+    ),
+    option(
+        "--strip",
+        metavar="PREFIX",
+        help="What names in the checkpoint begin with: cut off; other names are left out.",
     ),
     option("--data", metavar="SPEC", help="Data: pkg.mod:attr, file.py:attr, or a file of arrays."),
     option("--loss", metavar="NAME", help="A loss by name, or pkg.mod:function."),

@@ -27,7 +27,7 @@ from ..runs import Run
 from . import problem
 
 ABOUT_A_MODEL = (
-    *("checkpoint", "checkpoint_key", "data", "loss", "l2", "l1"),
+    *("checkpoint", "checkpoint_key", "strip", "data", "loss", "l2", "l1"),
     *("include", "exclude", "mode", "masks", "dtype", "batch_size"),
 )
 STATE = "optimizer_state"

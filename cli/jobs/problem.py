@@ -106,17 +106,19 @@ def asked(
     options: given.Problem, model: str, dim: int | None = None, domain: str | None = None
 ) -> loading.LandscapeOptions:
     """The options about a landscape in the form that the library reads."""
-    if options["checkpoint_key"] and not options["checkpoint"]:
-        raise OneLine(
-            "--checkpoint-key says where in a checkpoint the weights are: pass --checkpoint FILE "
-            "too.",
-            2,
-        )
+    for key in ("checkpoint_key", "strip"):
+        if options[key] and not options["checkpoint"]:
+            raise OneLine(
+                f"--{key.replace('_', '-')} says which weights of a checkpoint are meant: pass "
+                f"--checkpoint FILE too.",
+                2,
+            )
     return loading.LandscapeOptions(
         model,
         settings=dict(options["settings"]),
         checkpoint=options["checkpoint"],
         checkpoint_key=options["checkpoint_key"],
+        strip=options["strip"],
         data=options["data"],
         loss=options["loss"],
         l2=dict(options["l2"]),

@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from landscape import files, specs
 from landscape.errors import LoadingError
+from landscape.files import folders
 
 # where training loops put the weights, the usual first
 STATE_KEYS = (
@@ -47,20 +48,31 @@ class State:
     notes: tuple[str, ...]
 
 
-def read_state(path: str | os.PathLike[str], key: str | None = None) -> State:
+def read_state(
+    path: str | os.PathLike[str], key: str | None = None, strip: str | None = None
+) -> State:
     """The weights in a checkpoint.
 
     Args:
-        path: .safetensors, .pt, .pth, .bin, .ckpt or .npz; the first bytes decide, not the suffix.
+        path: .safetensors, .pt, .pth, .bin, .ckpt or .npz, the first bytes decide, not the suffix;
+            or a folder as Hugging Face's ``save_pretrained`` writes it, its weights in one file or
+            in shards.
         key: the entry that holds the weights, dotted where nested; None looks for the usual ones.
+        strip: what the names of the wanted weights begin with there; it is cut off, and weights of
+            other names are left out.
 
     Raises:
         LoadingError: no such file, a pickle that asks for more than tensors, or no weights where
             they should be.
     """
     path = Path(path)
-    tree = files.read_tree(path)
+    tree: object
     notes: list[str] = []
+    if path.is_dir():
+        tree, where = folders.read_weights(path)
+        notes.append(where)
+    else:
+        tree = files.read_tree(path)
     if key is None:
         tree, entries = _weights(tree)
         notes += [f"weights read from the entry {name!r} of {path.name}" for name in entries]
@@ -77,7 +89,23 @@ def read_state(path: str | os.PathLike[str], key: str | None = None) -> State:
     others = [str(k) for k in found if str(k) not in tensors]
     if others:
         notes.append(f"{len(others)} entries that are no tensors left out: {files.few(others)}")
+    if strip:
+        tensors, told = _stripped(tensors, strip, path)
+        notes.append(told)
     return State(tensors, tuple(notes))
+
+
+def _stripped(tensors: dict[str, Tensor], prefix: str, path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors whose names begin with a prefix, without it."""
+    found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    if not found:
+        raise LoadingError(
+            f"no name in {path} begins with {prefix!r} (--strip). It holds "
+            f"{files.few(list(tensors))}."
+        )
+    told = f"prefix {prefix!r} stripped from {len(found)} names"
+    left = len(tensors) - len(found)
+    return found, told + (f", {left} others left out" if left else "")
 
 
 def _weights(tree: object) -> tuple[object, list[str]]:
@@ -98,12 +126,16 @@ def read_optimizer(path: str | os.PathLike[str]) -> tuple[dict[str, object], str
     words where it was; None: there is none.
 
     It is the file itself, or in one of the usual entries; a list of them, as Lightning has, must be
-    of one.
+    of one. In a folder it is ``optimizer.pt``, where transformers' Trainer saves it.
 
     Raises:
         LoadingError: no such file, or a pickle that asks for more than tensors.
     """
     path = Path(path)
+    if path.is_dir():
+        path = path / folders.OPTIMIZER
+        if not path.is_file():
+            return None
     tree = files.read_tree(path)
     if not isinstance(tree, dict):
         return None
@@ -116,10 +148,13 @@ def read_optimizer(path: str | os.PathLike[str]) -> tuple[dict[str, object], str
 
 
 def load_checkpoint(
-    model: nn.Module, path: str | os.PathLike[str], key: str | None = None
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    key: str | None = None,
+    strip: str | None = None,
 ) -> list[str]:
-    """Put the weights of a file into a model, strictly: every name there once, every shape the
-    same.
+    """Put the weights of a file or folder, see ``read_state``, into a model, strictly: every name
+    there once, every shape the same. Of names that share one tensor in the model one is enough.
 
     Returns:
         What had to be done, in words: the entry they were in, prefixes stripped, dtypes converted.
@@ -127,10 +162,10 @@ def load_checkpoint(
     Raises:
         LoadingError: the file does not load or does not fit; the model is then as it was.
     """
-    state = read_state(path, key)
+    state = read_state(path, key, strip)
     notes = list(state.notes)
     live = model.state_dict()
-    variants = _variants(state.tensors)
+    variants = [(cut, _with_tied(tensors, live)) for cut, tensors in _variants(state.tensors)]
     saved = {
         k: v.detach().clone() for k, v in live.items() if isinstance(v, Tensor) and not is_lazy(v)
     }
@@ -147,6 +182,9 @@ def load_checkpoint(
             raise
         if prefix:
             notes.append(f"prefix {prefix!r} stripped from {len(tensors)} names")
+        tied = [k for k in tensors if not any(k == s.removeprefix(prefix) for s in state.tensors)]
+        if tied:
+            notes.append(f"tied to others in the model, and so saved once: {files.few(tied)}")
         return notes + _conversions(tensors, saved)
     best = min((_misfit(tensors, saved) for _, tensors in variants), key=lambda misfit: misfit[0])
     raise LoadingError(f"{path} does not fit the model: {best[1] or specs.one_line(failure)}.")
@@ -182,6 +220,26 @@ def _variants(tensors: dict[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]
         cut += prefix
         tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
         variants.append((cut, tensors))
+
+
+def _with_tied(tensors: dict[str, Tensor], live: dict[str, Tensor]) -> dict[str, Tensor]:
+    """With the names that were dropped on saving because the model has the same tensor under
+    another one.
+    """
+    places = {_place(live[k]): v for k, v in tensors.items() if isinstance(live.get(k), Tensor)}
+    tied = {
+        k: places[_place(v)]
+        for k, v in live.items()
+        if k not in tensors and isinstance(v, Tensor) and _place(v) in places
+    }
+    return tensors | tied
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    """Where a tensor's numbers lie; lazy and empty ones lie in a place of their own."""
+    if is_lazy(tensor) or tensor.is_meta or not tensor.numel():
+        return (id(tensor),)
+    return tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
 def _conversions(tensors: dict[str, Tensor], saved: dict[str, Tensor]) -> list[str]:

@@ -62,6 +62,7 @@ class ProblemOptions:
     settings: Mapping[str, object] = field(default_factory=dict)
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_key: str | None = None
+    strip: str | None = None
     data: str | None = None
     loss: str | None = None
     l2: Mapping[str, float] = field(default_factory=dict)  # {glob: coefficient}
@@ -150,7 +151,7 @@ def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Pro
     elif parts["name"] == type(parts["model"]).__name__:
         parts["name"] = _name(options.model)
     notes = (
-        load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key)
+        load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key, options.strip)
         if options.checkpoint
         else []
     )
@@ -381,6 +382,7 @@ def _built_in(options: LandscapeOptions) -> ModelLandscape | FunctionLandscape:
 _MODELS_ONLY = (
     "checkpoint",
     "checkpoint_key",
+    "strip",
     "data",
     "loss",
     "l2",

@@ -29,7 +29,7 @@ VERDICTS = {
     "inconclusive": "the numbers do not support a verdict",
 }
 ABOUT_THE_LANDSCAPE = (
-    *("set", "dim", "domain", "checkpoint", "checkpoint-key", "data", "loss", "l2", "l1"),
+    *("set", "dim", "domain", "checkpoint", "checkpoint-key", "strip", "data", "loss", "l2", "l1"),
     *("include", "exclude", "mode", "masks", "dtype", "batch-size"),
 )
 HEAD = ("± sampling error of the data", "± solver")

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from landscape.errors import LoadingError
 
+# Of facenet-pytorch only the weights are read; the torchvision that it asks for must fit torch.
+REMEDIES = {"facenet-pytorch": "pip install --no-deps facenet-pytorch==2.5.3"}
+
 
 def file(package: str, path: str) -> Path:
     """Where an installed distribution keeps a file.
@@ -19,7 +22,7 @@ def file(package: str, path: str) -> Path:
         LoadingError: it is not installed, or its version keeps no such file; the message says what
             to install.
     """
-    remedy = "pip install 'torch-landscape[models]'"
+    remedy = REMEDIES.get(package, "pip install 'torch-landscape[models]'")
     try:
         found = Path(str(distribution(package).locate_file(path)))
     except PackageNotFoundError:

@@ -1,7 +1,9 @@
 """Truths: what was saved comes back, and the same problem put together by hand; for every mistake, the error's kind
 (which is the exit code), one line, and the words that tell what to mend."""
 
+import copy
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -246,11 +248,112 @@ def test_files_that_are_no_checkpoints(content, words, tmp_path):
 
 
 def test_a_folder_and_a_lone_tensor_are_no_checkpoints(tmp_path):
-    with pytest.raises(LoadingError, match="cannot be read"):
+    with pytest.raises(LoadingError, match="save_pretrained"):
         read_state(tmp_path)
     torch.save(torch.zeros(3), tmp_path / "t.pt")
     with pytest.raises(LoadingError, match=r"a tensor \(3,\) of float32"):
         read_state(tmp_path / "t.pt")
+
+
+class Tied(nn.Module):
+    """An embedding whose weight is the output's too, as in language models."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embed, self.body, self.head = nn.Embedding(7, 3), nn.Linear(3, 3), nn.Linear(3, 7)
+        self.head.weight = self.embed.weight
+
+
+def shards(folder, state, count=2):
+    """Save a state as save_pretrained does where it is large."""
+    names = list(state)
+    places = {
+        name: f"model-{i % count + 1:05}-of-{count:05}.safetensors" for i, name in enumerate(names)
+    }
+    for shard in set(places.values()):
+        save_file({k: state[k].contiguous() for k in names if places[k] == shard}, folder / shard)
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return places
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_shards_are_put_together_and_tied_weights_are_saved_once(count, tmp_path):
+    source, model = Tied(1), Tied(2)
+    state = {k: v for k, v in source.state_dict().items() if k != "head.weight"}
+    shards(tmp_path, state, count)
+    notes = load_checkpoint(model, tmp_path)
+    assert same(model, source.state_dict())
+    assert model.head.weight is model.embed.weight
+    assert f"{count} files" in notes[0]
+    assert notes[1] == "tied to others in the model, and so saved once: head.weight"
+
+
+def test_a_weight_that_is_not_tied_is_missing(tmp_path):
+    source, model = Tied(1), Tied(2)
+    model.head.weight = nn.Parameter(model.head.weight.detach().clone())
+    shards(tmp_path, {k: v for k, v in source.state_dict().items() if k != "head.weight"})
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(LoadingError, match=r"1 missing: head\.weight"):
+        load_checkpoint(model, tmp_path)
+    assert same(model, before)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_folder_with_one_file_of_weights(name, tmp_path):
+    save(net(1).state_dict(), tmp_path / name)
+    (tmp_path / "config.json").write_text("{}")
+    model = net(2)
+    assert name in load_checkpoint(model, tmp_path)[0]
+    assert same(model, net(1).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p | {"embed.weight": "../other.safetensors"}, "outside its folder"),
+        (lambda p: p | {"embed.weight": "/etc/passwd"}, "outside its folder"),
+        (lambda p: p | {"more": p["embed.weight"]}, "do not hold: more"),
+        (lambda p: p | {"embed.weight": "gone.safetensors"}, "no file .*gone"),
+        (lambda p: list(p), "no index of weights"),
+    ],
+)
+def test_an_index_that_does_not_fit_is_told(change, words, tmp_path):
+    places = shards(tmp_path, {k: v for k, v in Tied(1).state_dict().items() if "head" not in k})
+    index = {"weight_map": change(places)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(LoadingError, match=words):
+        read_state(tmp_path)
+
+
+def test_weights_of_one_model_among_others_by_their_prefix(tmp_path):
+    student, teacher = net(1).state_dict(), net(3).state_dict()
+    save(
+        {f"student.{k}": v for k, v in student.items()}
+        | {f"teacher.{k}": v for k, v in teacher.items()},
+        tmp_path / "w.pt",
+    )
+    model = net(2)
+    notes = load_checkpoint(model, tmp_path / "w.pt", strip="student.")
+    assert same(model, student)
+    assert f"{len(student)} others left out" in notes[0]
+    with pytest.raises(LoadingError, match="--strip"):
+        load_checkpoint(model, tmp_path / "w.pt", strip="pupil.")
+
+
+@pytest.mark.slow
+def test_a_folder_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(n_embd=8, n_layer=2, n_head=2, vocab_size=40, n_positions=16)
+    source, model = transformers.GPT2LMHeadModel(config), transformers.GPT2LMHeadModel(config)
+    for size, files in (("1GB", "model.safetensors"), ("3KB", "model.safetensors.index.json")):
+        folder = tmp_path / size
+        source.save_pretrained(folder, max_shard_size=size)
+        assert (folder / files).is_file()
+        load_checkpoint(model, folder)
+        assert same(model, source.state_dict())
+        assert model.lm_head.weight is model.transformer.wte.weight
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".npz"])
