@@ -39,6 +39,10 @@ from landscape.points.look import Look
 from landscape.results import Result, result
 from landscape.specs import whole
 
+# Bounds on an index that are further apart than this share of n say little: the lower one is
+# told alone.
+VAGUE = 0.1
+
 
 @result("stationary-point")
 @dataclass(frozen=True, eq=False)
@@ -245,10 +249,8 @@ def _curvature_reasons(signs: Signs, n: int, dense: bool) -> list[str]:
             f"{low} of {n} eigenvalues are negative with confidence {signs.confidence:.6g}; {ends}"
         ]
     else:
-        reasons = [
-            f"between {low} and {high} of {n} eigenvalues are negative, certain by interlacing; "
-            f"{ends}"
-        ]
+        told = f"between {low:,} and {high:,}" if high - low <= VAGUE * n else f"at least {low:,}"
+        reasons = [f"{told} of {n:,} eigenvalues are negative, certain by interlacing; {ends}"]
     if signs.complete and signs.zero is None:
         reasons.append(
             "how many eigenvalues are zero is not known: there may be more of them than were "

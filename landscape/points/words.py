@@ -10,7 +10,7 @@ from landscape.linalg.words import lower_end
 from landscape.linalg.words import pairs as eigenvalues
 from landscape.points.analyze import AnalysisReport, Layer, Polish, Spectrum
 from landscape.points.checks import Check
-from landscape.points.classify import StationaryPoint
+from landscape.points.classify import VAGUE, StationaryPoint
 from landscape.points.find import FoundPoint
 from landscape.points.reports import SearchReport
 from landscape.results import Estimate, Result
@@ -182,7 +182,10 @@ def _kind(point: StationaryPoint, word: str = "") -> str:
     if point.kind != "saddle":
         return word
     low, high = point.index_bounds
-    return f"{word} of index {point.index if point.index is not None else f'{low:,} to {high:,}'}"
+    if point.index is not None:
+        return f"{word} of index {point.index}"
+    vague = high - low > VAGUE * len(point.x)
+    return f"{word} of index {low:,} {'or more' if vague else f'to {high:,}'}"
 
 
 def _gradient(point: StationaryPoint) -> Fact:

@@ -296,3 +296,19 @@ def test_higher_order_in_any_coordinates(
         found = ls.classify(turned, Q.T @ torch.tensor(point, dtype=torch.float64))
         assert found.kind == "degenerate"
         assert words in found.reasons[-1]
+
+
+@pytest.mark.parametrize("products", [30, 2000])
+def test_an_upper_bound_that_says_nothing_is_not_told(products: int) -> None:
+    """Half the eigenvalues are negative: more than the ends of the spectrum can follow."""
+    n = 400
+    d = torch.cat([-torch.linspace(0.1, 3, n // 2), torch.linspace(0.1, 2, n // 2)]).double()
+    f = ls.FunctionLandscape(lambda x: 0.5 * (d * x * x).sum(-1), dim=n)
+    x = torch.zeros(n, dtype=torch.float64)
+    point = ls.classify(f, x, method="lanczos", max_products=products)
+    low, high = point.index_bounds
+    assert low <= n // 2 <= high
+    assert high - low > n / 10  # or this test shows nothing
+    assert f"at least {low} of 400 eigenvalues are negative" in " ".join(point.reasons)
+    assert f"SADDLE of index {low} or more" in str(point)
+    assert str(high) not in str(point)
