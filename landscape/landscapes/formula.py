@@ -1,5 +1,6 @@
 """A landscape from a formula: any torch function of points."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -115,6 +116,11 @@ class FunctionLandscape:
     def rounding(self, x: Tensor) -> float:
         """The rounding unit of x's dtype."""
         return torch.finfo(x.dtype).eps
+
+    @property
+    def floor(self) -> float:
+        """Nothing is known of a formula: -infinity."""
+        return -math.inf
 
     def many(self) -> "FunctionLandscape":
         """The formula itself, whose rows are independent."""

@@ -8,6 +8,7 @@ output, so that every loss composes with ``torch.func`` and has the derivatives 
 mathematics gives it.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from landscape import specs
@@ -306,3 +307,40 @@ def _within_unit(name: str, target: Tensor) -> None:
     outside = ~((target >= 0) & (target <= 1))
     if bool(outside.any()):
         raise LoadingError(f"{name} needs targets in [0, 1], got {target[outside][0].item():g}.")
+
+
+def unwrapped(loss: Any) -> tuple[Any, dict[str, Any]]:
+    """A loss below its partials, and the keywords that these fix."""
+    options: dict[str, Any] = {}
+    while isinstance(loss, functools.partial):
+        options = {**loss.keywords, **options}
+        loss = loss.func
+    return loss, options
+
+
+# torch's own that are never negative, whatever the output and the targets that they allow
+_NEVER_NEGATIVE = (
+    nn.CrossEntropyLoss,
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.BCELoss,
+    F.cross_entropy,
+    F.mse_loss,
+    F.l1_loss,
+    F.smooth_l1_loss,
+    F.huber_loss,
+    F.binary_cross_entropy,
+)
+
+
+def floor(loss: object) -> float:
+    """What a loss is known never to fall below: 0, or -infinity where nothing is known."""
+    function, options = unwrapped(loss)
+    weight = options.get("weight", getattr(function, "weight", None))
+    if isinstance(weight, Tensor) and bool((weight < 0).any()):
+        return -math.inf
+    kind = type(function) if isinstance(function, nn.Module) else function
+    ours = isinstance(function, _Named) and not isinstance(function, NegativeLogLikelihood)
+    return 0.0 if ours or kind in _NEVER_NEGATIVE else -math.inf

@@ -9,7 +9,6 @@ differ most. Where none is left, the weights of classes are solved from pairs of
 counted.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
+from landscape.landscapes.losses import unwrapped
 
 IGNORED = -100
 # Values of a target that may mark what is left out of a mean; beyond so many, only IGNORED, 0 and
@@ -78,7 +78,7 @@ def known(loss: Any, batches: Sequence[Batch]) -> Mean | None:
     """The way of counting of torch's own losses, of a partial of one, and of losses that tell it by
     ``weight(target)``.
     """
-    function, options = _unwrapped(loss)
+    function, options = unwrapped(loss)
     own = getattr(function, "weight", None)
     kind = function if not isinstance(function, nn.Module) else type(function)
     if kind in BY_CLASS:
@@ -253,15 +253,6 @@ def _cuts(ways: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     mixed = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     third, half = max(1, n // 3), n // 2
     return [(order[:third], order[third:]), (mixed[:half], mixed[half:])]
-
-
-def _unwrapped(loss: Any) -> tuple[Any, dict[str, Any]]:
-    """A loss below its partials, and the keywords that these fix."""
-    options: dict[str, Any] = {}
-    while isinstance(loss, functools.partial):
-        options = {**loss.keywords, **options}
-        loss = loss.func
-    return loss, options
 
 
 def _by_class(loss: Any, options: Mapping[str, Any], batch: Batch) -> float:

@@ -8,6 +8,7 @@ and only ``load`` writes into it.
 
 import copy
 import hashlib
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
-from landscape.landscapes import kernels, means, selection
+from landscape.landscapes import kernels, losses, means, selection
 from landscape.landscapes.batches import Batch
 from landscape.landscapes.data import pinned
 from landscape.landscapes.domains import Space
@@ -359,6 +360,14 @@ class ModelLandscape:
                 next(iter(self.terms())).function(x.detach())
             self._eps = max(seen.eps, torch.finfo(self.dtype).eps)
         return self._eps
+
+    @property
+    def floor(self) -> float:
+        """What f never falls below: 0 where loss and regularisers are never negative, else
+        -infinity.
+        """
+        regularised = min([0.0, *self.l2.values(), *self.l1.values()])
+        return losses.floor(self.loss) if regularised >= 0 else -math.inf
 
     def many(self) -> Rows:
         """This landscape at many points: all rows in one pass by vmap, or one by one where a module

@@ -53,7 +53,8 @@ class StationaryPoint(Result):
     value: float  # f(x)
     gradient_norm: float
     gradient_noise: float  # the gradient norm that rounding alone can produce at x
-    # how far a Newton-type step is predicted to lower f: g'|H|^-1 g / 2, a lower estimate
+    # how far a Newton-type step is predicted to lower f: g'|H|^-1 g / 2, a lower estimate; at most
+    # what f can fall
     predicted_decrease: float
     kind: str  # minimum, maximum, saddle, degenerate, plateau, not-stationary, inconclusive
     index: int | None  # number of negative eigenvalues; None unless index_bounds agree
@@ -128,8 +129,9 @@ def classify(
     ends = None if dense else Ends(A, wish)
     signs = all_signs(A, wish, hessian_error) if ends is None else ends.signs()
     noise = gradient_noise(x, signs.scale, f.rounding(x)) + (signs.scale + hessian_error) * radius
-    decrease = _predicted_decrease(A, g, noise, signs)
-    moves, reason = _moves(size, noise, decrease, loss_noise(look.value, f.rounding(x)))
+    room = max(look.value - f.floor, 0.0)
+    decrease = min(_predicted_decrease(A, g, noise, signs), room)
+    moves, reason = _moves(size, noise, decrease, room, loss_noise(look.value, f.rounding(x)))
     if ends is not None and not moves:
         signs = ends.signs(settle=True)
     verdict = "not-stationary" if moves else _kind(signs)
@@ -200,7 +202,9 @@ def _predicted_decrease(A: SymmetricOperator, g: Tensor, noise: float, signs: Si
     return seen + (unseen / (2 * signs.scale) if signs.scale else float("inf"))
 
 
-def _moves(norm: float, noise: float, decrease: float, loss_noise: float) -> tuple[bool, str]:
+def _moves(
+    norm: float, noise: float, decrease: float, room: float, loss_noise: float
+) -> tuple[bool, str]:
     """Whether f still falls from here, and why."""
     if norm <= noise or norm == 0.0:
         return False, f"the gradient norm {norm:.3g} is within its rounding noise {noise:.2g}"
@@ -209,10 +213,10 @@ def _moves(norm: float, noise: float, decrease: float, loss_noise: float) -> tup
             f"a Newton-type step is predicted to lower f by {decrease:.2g}, within the rounding of "
             f"f ({loss_noise:.2g})"
         )
-    return True, (
-        f"the gradient norm {norm:.3g} is above its rounding noise {noise:.2g}, "
-        f"and a Newton-type step is predicted to lower f by {decrease:.3g} or more"
-    )
+    told = f"a Newton-type step is predicted to lower f by {decrease:.3g} or more"
+    if decrease == room < math.inf:
+        told = f"a Newton-type step is predicted to lower f by more than the {room:.3g} it can fall"
+    return True, f"the gradient norm {norm:.3g} is above its rounding noise {noise:.2g}, and {told}"
 
 
 def _kind(signs: Signs) -> str:

@@ -1,10 +1,12 @@
 """Truths: each loss written out by hand in float64, and torch's own functional where it has one."""
 
+import functools
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from landscape import LoadingError
 from landscape.landscapes import losses
@@ -265,3 +267,23 @@ def test_bad_specs_say_what_is_known(spec, words):
     with pytest.raises(ValueError) as error:  # noqa: PT011
         losses.get(spec)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("loss", "floor"),
+    [
+        (F.cross_entropy, 0.0),
+        (nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0])), 0.0),
+        (nn.CrossEntropyLoss(weight=torch.tensor([1.0, -2.0])), -math.inf),
+        (functools.partial(F.cross_entropy, weight=torch.tensor([-1.0, 2.0])), -math.inf),
+        (functools.partial(F.huber_loss, delta=0.5), 0.0),
+        (losses.get("cross-entropy"), 0.0),
+        (losses.get("asymmetric:over=1,under=3"), 0.0),
+        (losses.get("nll"), -math.inf),
+        (nn.GaussianNLLLoss(), -math.inf),
+        (lambda o, t: F.mse_loss(o, t), -math.inf),
+        (None, -math.inf),
+    ],
+)
+def test_the_floor_is_told_where_it_is_known(loss: object, floor: float) -> None:
+    assert losses.floor(loss) == floor

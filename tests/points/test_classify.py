@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from nets import KINDS, plain_loss, problem
-from torch import Tensor
+from torch import Tensor, nn
 
 import landscape as ls
 from landscape.points.higher import higher_order
@@ -312,3 +313,32 @@ def test_an_upper_bound_that_says_nothing_is_not_told(products: int) -> None:
     assert f"at least {low} of 400 eigenvalues are negative" in " ".join(point.reasons)
     assert f"SADDLE of index {low} or more" in str(point)
     assert str(high) not in str(point)
+
+
+@pytest.mark.parametrize("l2", [None, {"*": 1e-3}, {"*": -1e-3}])
+@pytest.mark.parametrize("loss", [F.cross_entropy, nn.MSELoss(), nn.SoftMarginLoss()])
+def test_no_step_lowers_a_loss_below_what_it_can_reach(
+    loss: Any, l2: dict[str, float] | None, dtype: torch.dtype
+) -> None:
+    """Far out a flat loss has a parabola without any bottom worth the name."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).to(dtype)
+    for p in model.parameters():
+        p.data *= 8
+    target = torch.randint(0, 2, (12,)) if loss is F.cross_entropy else torch.randn(12, 2).to(dtype)
+    f = ls.ModelLandscape(model, loss, [(torch.randn(12, 3).to(dtype), target)], l2=l2)
+    point = ls.classify(f)
+    bounded = not isinstance(loss, nn.SoftMarginLoss) and (l2 is None or l2["*"] > 0)
+    H = ls.Hessian(f).dense().double()
+    g = f.gradient(f.point()).double()
+    w, V = torch.linalg.eigh(H)
+    parabola = float(((V.T @ g).square() / (2 * w.abs().clamp(min=1e-300))).sum())
+    if bounded:
+        assert f.floor == 0
+        assert point.predicted_decrease <= point.value
+        assert ("it can fall" in point.reasons[0]) == (point.predicted_decrease == point.value)
+        if parabola < 0.5 * point.value:
+            assert point.predicted_decrease == pytest.approx(parabola, rel=0.02)
+    else:
+        assert f.floor == -math.inf
+        assert "it can fall" not in point.reasons[0]
