@@ -66,6 +66,7 @@ CASES: list[tuple[str, list[str], int, str]] = [
     ("checkpoint-nan", [*BUILD, "--checkpoint", "nan.npz"], 4, "0.bias"),
     ("checkpoint-no-key", [*BUILD, "--checkpoint", "nested.pt", "--checkpoint-key", "stage"], 3, "stage"),
     ("checkpoint-key-alone", [*BUILD, "--checkpoint-key", "state"], 2, "--checkpoint"),
+    ("strip-alone", [*BUILD, "--strip", "student."], 2, "--strip says which weights"),
     ("checkpoint-evil", [*BUILD, "--checkpoint", "evil.pt"], 3, "system"),
     ("checkpoint-raw-pickle", [*BUILD, "--checkpoint", "raw.pt"], 3, "system"),
     ("checkpoint-objects", [*BUILD, "--checkpoint", "objects.npz"], 3, "objects.npz"),
