@@ -40,7 +40,11 @@ class Chain:
 
 
 def chain(look: Look, seed: int) -> Chain:
-    """Test both links at a point. Cost: seven values, eight gradients and a product, in float64."""
+    """Test both links at a point.
+
+    Cost: a gradient, a product and a value, and two more values and gradients where the first step
+    shows that all is well, else up to six; all in float64.
+    """
     f = _double(look.f)
     x = look.x.double()
     look = look if f is look.f and look.x.dtype == x.dtype else Look(f, x, "check")
@@ -79,52 +83,66 @@ def _direction(g: Tensor, seed: int) -> Tensor:
 
 def _value_link(look: Look, u: Tensor, slope: float, length: float) -> tuple[float, bool]:
     f, x = look.f, look.x
-    values = _Sides(torch.tensor(look.value, dtype=torch.float64, device="cpu"))
+    told = torch.tensor(slope, dtype=torch.float64, device="cpu")
+    values = _Sides(torch.tensor(look.value, dtype=torch.float64, device="cpu"), told)
     for step in STEPS:
+        if values.fit():
+            break
         t = step * length
         low, high = (f.value(x + s * t * u).double().cpu() for s in (-1, 1))
         values.add(low, high, t, ULPS * f.rounding(x) * float(torch.maximum(low.abs(), high.abs())))
-    return values.judged(torch.tensor(slope, dtype=torch.float64, device="cpu"))
+    return values.judged()
 
 
 def _product_link(look: Look, u: Tensor, product: Tensor, length: float) -> tuple[float, bool]:
     f, x = look.f, look.x
-    gradients = _Sides(look.gradient)
+    gradients = _Sides(look.gradient, product)
     scale = float(product.norm()) * length
     for step in STEPS:
+        if gradients.fit():
+            break
         t = step * length
         low, high = (f.gradient(x + s * t * u).detach() for s in (-1, 1))
         gradients.add(low, high, t, ULPS * f.rounding(x) * (float(high.norm()) + scale))
-    return gradients.judged(product)
+    return gradients.judged()
 
 
 class _Sides:
-    """Differences of something on both sides of a point, at several steps."""
+    """Differences of something on both sides of a point, at several steps, and the slope that
+    autograd has told.
+    """
 
-    def __init__(self, middle: Tensor) -> None:
-        self.middle = middle
-        self.slopes: list[Tensor] = []
+    def __init__(self, middle: Tensor, told: Tensor) -> None:
+        self.middle, self.scale, self.told = middle, float(told.norm()), told
+        self.gaps: list[Tensor] = []  # between the slopes and the one told
         self.bends: list[float] = []  # between the slopes of both sides
         self.noises: list[float] = []
 
     def add(self, low: Tensor, high: Tensor, t: float, rounding: float) -> None:
-        self.slopes.append((high - low) / (2 * t))
+        self.gaps.append((high - low) / (2 * t) - self.told)
         self.bends.append(float(((high - self.middle) - (self.middle - low)).norm()) / t)
         self.noises.append(rounding / t)
 
-    def judged(self, told: Tensor) -> tuple[float, bool]:
-        """The gap between the slopes and what autograd has told, as a share of both, and whether
-        it breaks the link: at every step that rounding leaves clear the gap is the same, and there
-        is no kink at the point, which would part the slopes of its sides.
+    def least(self) -> float:
+        """The smallest gap, as a share of what it parts."""
+        size = min(float(gap.norm()) for gap in self.gaps)
+        return size / ((self.scale + size) or 1.0)
+
+    def fit(self) -> bool:
+        """Whether a step has shown the slope that was told."""
+        return bool(self.gaps) and self.least() <= SHARE
+
+    def judged(self) -> tuple[float, bool]:
+        """The smallest gap, and whether it breaks the link: at every step that rounding leaves
+        clear the gap is the same, and there is no kink at the point, which would part the slopes of
+        its sides.
         """
-        gaps = [slope - told for slope in self.slopes]
-        sizes, scale = [float(gap.norm()) for gap in gaps], float(told.norm())
-        least = min(sizes) / ((scale + min(sizes)) or 1.0)
-        seen = [i for i in range(len(gaps)) if sizes[i] > TIMES * self.noises[i]]
+        least, sizes = self.least(), [float(gap.norm()) for gap in self.gaps]
+        seen = [i for i, size in enumerate(sizes) if size > TIMES * self.noises[i]]
         if len(seen) < 2 or least <= SHARE:
             return least, False
         first, second = seen[:2]
-        apart = float((gaps[first] - gaps[second]).norm())
+        apart = float((self.gaps[first] - self.gaps[second]).norm())
         same = apart <= sizes[first] / TIMES + TIMES * self.noises[second]
         smooth = self.bends[second] <= sizes[second] / TIMES + TIMES * self.noises[second]
         return least, same and smooth
