@@ -128,6 +128,7 @@ def test_architecture_names_every_module_of_the_library() -> None:
             assert parts[1] in told[parts[0]], f"ARCHITECTURE.md has no line for {name}"
 
 
+@pytest.mark.slow
 def test_functions_stay_small_and_types_say_what_is_meant() -> None:
     """``python tests/measures.py`` prints what is held here."""
     found = [measures(folder) for folder in ("landscape", "cli", "figures")]

@@ -48,6 +48,7 @@ def test_the_table_says_what_the_result_says(here: Path, run: Run) -> None:
         assert flat(reason) in text.replace("- ", "")
 
 
+@pytest.mark.slow
 def test_the_run_folder_is_whole(here: Path, run: Run) -> None:
     run("analyze", "net.py", "--out", "run")
     names = sorted(str(p.relative_to("run")) for p in Path("run").rglob("*") if p.is_file())

@@ -372,6 +372,7 @@ def test_a_page_needs_nothing_else(plane: Any, tmp_path: Path) -> None:
     assert page == RECIPES["surface_3d"].page(plane, "what it shows")  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_other_forms_are_refused_by_name(report: Any, tmp_path: Path) -> None:
     for form in ("gif", "mp4", "html"):
         with pytest.raises(NothingToDraw, match="surface_3d"):

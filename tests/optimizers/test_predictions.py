@@ -155,6 +155,7 @@ def test_exponential_rates() -> None:
     assert nothing.high == pytest.approx(-math.log(0.025) / 1_000)
 
 
+@pytest.mark.slow
 def test_medians_cover() -> None:
     rng = np.random.default_rng(0)
     for m in (7, 60):

@@ -154,6 +154,7 @@ def test_no_verdict_outlives_it(name: str) -> None:
     assert "chain" in str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOUND)
 def test_kinks_scales_and_single_precision_are_no_lies(name: str, dtype: torch.dtype) -> None:
     between, loss = SOUND[name]
