@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColormap
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -67,30 +68,37 @@ def draw(result: Census) -> Figure:
 
 def _plane(ax: Axes, picture: Picture) -> None:
     xs, ys, values = (np.asarray(v, dtype=float) for v in (picture.xs, picture.ys, picture.values))
-    finite = np.isfinite(values)
-    if finite.any():
+    shade(ax, xs, ys, values, levels_of(values[np.isfinite(values)]))
+    if 0.4 < (xs[-1] - xs[0]) / (ys[-1] - ys[0]) < 2.5:
+        ax.set_aspect("equal")
+
+
+def shade(ax: Axes, xs: Array, ys: Array, values: Array, levels: Array) -> QuadContourSet | None:
+    """Contours of values (len(xs), len(ys)), filled between the levels (l,), of which one alone
+    draws none; cells that are not finite are hatched.
+    """
+    finite, drawn = np.isfinite(values), None
+    if len(levels) > 1:
+        shades = len(levels) + 1  # one between two levels, whatever their distance
         shown = np.ma.masked_array(values, ~finite)
-        levels = levels_of(values[finite])
-        if len(levels) > 1:
-            shades = len(levels) + 1  # one between two levels, whatever their distance
-            ax.contourf(
-                xs,
-                ys,
-                shown.T,
-                levels=levels,
-                extend="both",
-                cmap=PAPER.resampled(shades),
-                norm=BoundaryNorm(levels, shades, extend="both"),
-            )
-            ax.contour(
-                xs,
-                ys,
-                shown.T,
-                levels=levels,
-                colors=style.QUIET,
-                linewidths=0.45,
-                linestyles="solid",
-            )
+        drawn = ax.contourf(
+            xs,
+            ys,
+            shown.T,
+            levels=levels,
+            extend="both",
+            cmap=PAPER.resampled(shades),
+            norm=BoundaryNorm(levels, shades, extend="both"),
+        )
+        ax.contour(
+            xs,
+            ys,
+            shown.T,
+            levels=levels,
+            colors=style.QUIET,
+            linewidths=0.45,
+            linestyles="solid",
+        )
     if not finite.all():
         hole = np.ma.masked_array(np.ones_like(values), finite)
         ax.pcolor(
@@ -108,14 +116,15 @@ def _plane(ax: Axes, picture: Picture) -> None:
     ax.set_ylim(ys[0], ys[-1])
     for side in ("top", "right"):
         ax.spines[side].set_visible(True)
-    if 0.4 < (xs[-1] - xs[0]) / (ys[-1] - ys[0]) < 2.5:
-        ax.set_aspect("equal")
+    return drawn
 
 
 def levels_of(values: Array) -> Array:
-    """Contour levels at quantiles, closer where f is low: equal steps would all lie in the steep
-    corners.
+    """Contour levels at quantiles of the finite values, closer where f is low: equal steps would
+    all lie in the steep corners.
     """
+    if not values.size:
+        return values
     shares = np.linspace(0, 1, LEVELS + 2)[1:-1] ** 1.7
     return np.unique(np.quantile(values, shares))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -83,9 +83,7 @@ def of(values: Array) -> Array:
     at quantiles.
     """
     finite = values[np.isfinite(values)]
-    if not finite.size:
-        return np.array([])
-    if logarithmic(values):
+    if finite.size and logarithmic(values):
         return np.geomspace(finite.min(), finite.max(), contours.LEVELS + 2)[1:-1]
     return contours.levels_of(finite)
 
@@ -96,48 +94,12 @@ def filled(fig: Figure, ax: Axes, steps: Array, values: Array, label: str) -> No
     unit = max(1.0, float(np.abs(values[finite]).max(initial=0.0)) / MOST)
     values = values / unit
     levels = of(values)
-    if len(levels) > 1:
-        shades = len(levels) + 1  # one between two levels, whatever their distance
-        shown = np.ma.masked_array(values, ~finite)
-        drawn = ax.contourf(
-            steps,
-            steps,
-            shown.T,
-            levels=levels,
-            extend="both",
-            cmap=contours.PAPER.resampled(shades),
-            norm=BoundaryNorm(levels, shades, extend="both"),
-        )
-        ax.contour(
-            steps,
-            steps,
-            shown.T,
-            levels=levels,
-            colors=style.QUIET,
-            linewidths=0.45,
-            linestyles="solid",
-        )
+    drawn = contours.shade(ax, steps, steps, values, levels)
+    if drawn is not None:
         number = FuncFormatter(lambda v, _: f"{v * unit:.3g}".replace("-", "\u2212"))
         fig.colorbar(
             drawn, ax=ax, label=style.label(label), ticks=levels[::3], format=number, shrink=0.9
         )
-    if not finite.all():
-        hole = np.ma.masked_array(np.ones_like(values), finite)
-        ax.pcolor(
-            steps,
-            steps,
-            hole.T,
-            shading="nearest",
-            cmap=ListedColormap(["white"]),
-            hatch="////",
-            edgecolor=style.QUIET,
-            linewidth=0,
-            zorder=1,
-        )
-    ax.set_xlim(steps[0], steps[-1])
-    ax.set_ylim(steps[0], steps[-1])
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(True)
     ax.set_aspect("equal")
 
 
