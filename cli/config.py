@@ -17,7 +17,7 @@ import click
 from .errors import OneLine
 
 UNSAVED = frozenset(
-    {"config", "out", "force", "resume", "as_json"}
+    {"config", "out", "force", "resume", "as_json", "quiet", "verbose", "figures"}
 )  # where and how to print: not what was computed
 HEADER = (
     "# Again with `landscape {command} --config {name}`; paths are relative to the folder that "

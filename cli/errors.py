@@ -107,7 +107,9 @@ def _frames(error: BaseException) -> list[tuple[str, str, int]]:
 
 
 def one_line(error: click.ClickException) -> str:
-    """The message without line breaks, and where a bad value came from unless it was typed."""
+    """The message without line breaks, where a bad value came from unless it was typed, and where
+    the options are explained.
+    """
     message = " ".join(error.format_message().split())
     ctx, param = getattr(error, "ctx", None), getattr(error, "param", None)
     if ctx is not None and param is not None and param.name:
@@ -116,6 +118,8 @@ def one_line(error: click.ClickException) -> str:
             message += f" (from the environment variable {param.envvar})"
         elif source is click.core.ParameterSource.DEFAULT_MAP:
             message += f" (from {ctx.meta.get('landscape.config', 'the configuration file')})"
+    if ctx is not None and isinstance(error, click.UsageError):
+        message += f" Try '{ctx.command_path} --help'."
     return message
 
 

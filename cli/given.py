@@ -18,6 +18,9 @@ class Run(TypedDict):
     force: bool
     resume: bool
     as_json: bool
+    quiet: bool
+    verbose: bool
+    figures: bool
 
 
 class Problem(TypedDict):

@@ -209,17 +209,21 @@ def writing(target: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, result: Result, options: Mapping[str, object], command: str) -> None:
-    """Store a result with its configuration and its figures."""
-    import landscape_figures as figures
-
+    """Store a result with its configuration."""
     result.save(folder)
     (folder / "config.toml").write_text(
         config.dump(options, command, "config.toml"), encoding="utf-8"
     )
+
+
+def draw(folder: Path, result: Result) -> None:
+    """Draw every figure that the result has the numbers for."""
+    import landscape_figures as figures
+
     for name, recipe in figures.RECIPES.items():
         try:
             for form in recipe.stored:
-                path = folder / "figures" / f"{name}.{form}"
+                path = folder / f"{name}.{form}"
                 figures.write(
                     recipe, result, path, alt=recipe.caption(result), provenance=result.provenance
                 )

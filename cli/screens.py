@@ -13,6 +13,8 @@ import click
 if TYPE_CHECKING:
     from landscape.results import Result, Words
 
+    from . import given
+
 STYLES = {"label": "dim", "quiet": "dim", "head": "bold", "value": "bold"}
 VERDICTS = {
     "MINIMUM": "bold green",
@@ -22,28 +24,29 @@ VERDICTS = {
 }
 
 
-def show(result: Result, folder: Path, json_wanted: bool) -> None:
-    """Print what a result says and where it is written, or the result as JSON."""
-    if json_wanted:
-        as_json(result, folder=str(folder))
+def show(result: Result, folder: Path, options: given.Run) -> None:
+    """Print what a result says and where it is written: as words, in one line, or as JSON."""
+    if options["as_json"]:
+        as_json({"run": str(folder)} | result.to_dict())
         return
-    from landscape.results.words import Fact, Words
+    from landscape.results.words import Fact, Words, behind
 
     said = result.words(folder)
+    if options["quiet"]:
+        click.echo(f"{result.name}: {said.brief} ({folder})")
+        return
     last = max(i for i, part in enumerate(said.parts) if isinstance(part, Fact))
     written = Fact("written", (str(folder),))
     words(Words(said.brief, [*said.parts[: last + 1], written, *said.parts[last + 1 :]]))
+    if options["verbose"]:
+        words(Words("", [behind(result)]))
 
 
-def as_json(value: object, **more: object) -> None:
-    """Print a result as JSON, with ``more`` keys in front."""
-    from landscape.results import Result, plain
+def as_json(value: object) -> None:
+    """Print what is no result of a run, or is in JSON's own types, as JSON."""
+    from landscape.results import plain
 
-    body = plain(value)
-    if isinstance(value, Result):
-        more = {**more, "name": value.name}
-    shown = {**more, **body} if isinstance(body, dict) else body
-    click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
 def table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

@@ -6,11 +6,20 @@ import click
 
 from .. import given, screens
 from ..errors import OneLine
+from ..help import Command
 from ..options import ExpectationType, option, problem_options, run_options, spectrum_options
 from ..runs import Run
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Is it a minimum, a saddle or a plateau?",
+    examples=(
+        "analyze digits-mlp",
+        "analyze net.py:build --checkpoint net.pt --data data.npz --loss cross-entropy",
+        "analyze net.py --polish --expect minimum --json",
+    ),
+)
 @problem_options
 @spectrum_options
 @option(
@@ -38,7 +47,7 @@ from ..runs import Run
 @option(
     "--expect",
     type=ExpectationType(),
-    help="Exit with 1 unless the point is a minimum, saddle, saddle:K or plateau.",
+    help="Exit with 1 unless the verdict is KIND: a word of the verdicts, or saddle:K.",
 )
 @run_options
 @click.pass_context
@@ -48,7 +57,7 @@ def analyze(ctx: click.Context, /, **options: Unpack[given.Analyze]) -> None:
     from ..jobs import problem  # here, because torch takes seconds and --help must not
 
     report = problem.analyze(run, options)
-    screens.show(report, run.target, options["as_json"])
+    screens.show(report, run.target, options)
     if report.broken:
         named = ", ".join(check.name for check in report.broken)
         raise OneLine(f"a check broke ({named}): the numbers are of no one function.", 4)

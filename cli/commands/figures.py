@@ -5,18 +5,19 @@ from typing import Unpack
 
 import click
 
-from .. import given, screens
+from .. import completion, given, screens
+from ..help import Command, Option
 from ..options import json_option
 
 FORMATS = ("png", "svg", "pdf", "gif", "mp4", "html")
 
 
-@click.group(short_help="Draw the figures of a stored result, or the gallery.")
+@click.group(short_help="Draw figures of results, or the gallery.")
 def figures() -> None:
     """Draw the figures of a stored result, or the gallery of known figures computed again."""
 
 
-@figures.command("list")
+@figures.command("list", short_help="The figures by name.")
 @json_option
 def list_(as_json: bool) -> None:
     """List the figures of results and the gallery by name."""
@@ -35,8 +36,16 @@ def list_(as_json: bool) -> None:
     screens.table(("in the gallery", "what it shows", "after"), exhibits)
 
 
-@figures.command()
-@click.argument("name")
+@figures.command(
+    cls=Command,
+    short_help="Draw a figure, or all of them.",
+    examples=(
+        "figures render spectrum --from runs/digits-mlp --format pdf",
+        "figures render all --from runs/digits-mlp",
+        "figures render kramers --out gallery",
+    ),
+)
+@click.argument("name", shell_complete=completion.of(completion.FIGURES, completion.EXHIBITS))
 @click.option(
     "--from",
     "run",
@@ -64,6 +73,8 @@ def list_(as_json: bool) -> None:
 @click.option("--afresh", is_flag=True, help="Compute stored exhibits again.")
 @click.option(
     "--jobs",
+    metavar="N",
+    cls=Option,
     type=click.IntRange(1),
     help="Exhibits computed side by side; default: one a core, eight at most.",
 )

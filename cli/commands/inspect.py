@@ -4,10 +4,15 @@ import click
 
 from .. import screens
 from ..errors import OneLine
+from ..help import Command
 from ..options import json_option
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="What is in a checkpoint? Nothing is run.",
+    examples=("inspect net.pt", "inspect model.safetensors", "inspect net.ckpt --json"),
+)
 @click.argument("file")
 @json_option
 def inspect(file: str, as_json: bool) -> None:

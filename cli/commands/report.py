@@ -6,10 +6,15 @@ import click
 
 from .. import runs
 from ..errors import OneLine
+from ..help import Command
 from ..options import option
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Make one HTML page of a result.",
+    examples=("report runs/digits-mlp", "report runs/digits-mlp --out page.html"),
+)
 @click.argument("run")
 @option("--out", metavar="FILE", help="Where the page goes; default: RUN/report.html.")
 def report(run: str, out: str | None) -> None:

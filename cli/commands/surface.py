@@ -5,6 +5,7 @@ from typing import Unpack
 import click
 
 from .. import given, screens
+from ..help import Command
 from ..options import ParamType, Positive, landscape_options, option, run_options
 from ..runs import Run
 
@@ -29,7 +30,15 @@ class Span(ParamType):
         return f"{low!r},{high!r}"
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="What does the landscape look like?",
+    examples=(
+        "surface digits-mlp --check",
+        "surface net.py --checkpoint net.pt --directions pca --trajectory checkpoints",
+        "surface net.py --checkpoint net.pt --connect other.pt",
+    ),
+)
 @landscape_options
 @option(
     "--at",
@@ -163,4 +172,4 @@ def surface(ctx: click.Context, /, **options: Unpack[given.Surface]) -> None:
     from ..jobs import surface as job  # here, because torch takes seconds and mistakes do not wait
 
     work = job.connection if options["connect"] else job.surface
-    screens.show(work(run, options), run.target, options["as_json"])
+    screens.show(work(run, options), run.target, options)

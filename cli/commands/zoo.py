@@ -3,10 +3,15 @@
 import click
 
 from .. import screens
+from ..help import Command
 from ..options import json_option
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="The built-in models, formulas and runs.",
+    examples=("zoo", "zoo --json"),
+)
 @json_option
 def zoo(as_json: bool) -> None:
     """List the built-in models and formulas by name."""

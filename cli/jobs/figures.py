@@ -17,6 +17,8 @@ from landscape_figures.gallery import FILMS, RECIPES, estimate, number
 
 from landscape import gallery
 from landscape.results import Result, atomic_write
+from landscape.results.numbers import several
+from landscape.specs import closest
 
 from .. import given, progress, runs
 from ..errors import OneLine
@@ -67,23 +69,22 @@ def draw(name: str, run: str, folder: Path, formats: Sequence[str]) -> None:
     """Draw one figure of a stored result, or all of them, and print the names of the files."""
     recipes = landscape_figures.RECIPES
     if name != "all" and name not in recipes:
-        raise OneLine(f"there is no figure {name!r}; there are {', '.join(recipes)}, and all.", 2)
+        hint = closest(name, [*recipes, "all"])
+        raise OneLine(f"there is no figure {name!r}.{hint} Known: {', '.join(recipes)}, all.", 2)
     result = runs.load(run)
     if name != "all":
         _draw_one(recipes[name], result, folder, formats)
         return
-    lacking = []
+    drawn = 0
     for recipe in recipes.values():
         forms = [form for form in formats or recipe.stored if recipe.can(form)]
         try:
             if forms:
                 _draw_one(recipe, result, folder, forms)
+                drawn += 1
         except landscape_figures.NothingToDraw:
-            lacking.append(recipe.name)
-    if lacking:
-        kind, names = type(result).__name__, ", ".join(lacking)
-        lacks = f"this {kind} does not have the numbers for the other figures"
-        click.echo(f"Note: {lacks}: {names}.", err=True)
+            continue
+    click.echo(f"{several(drawn, 'figure')} drawn into {folder}.", err=True)
 
 
 def _draw_one(

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from landscape import loading, results
+from landscape import loading, results, zoo
 from landscape.core import Landscape, Progress
 from landscape.loading import point as points
 from landscape.points.analyze import AnalysisReport, Spectrum
@@ -20,6 +20,12 @@ from ..errors import OneLine
 from ..runs import Run
 
 R = TypeVar("R", bound=Result)
+SUBJECTS = (
+    "model",
+    "landscape",
+    "run",
+    "family",
+)  # the arguments that name what a command is about
 
 
 def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
@@ -63,15 +69,28 @@ def spectrum(run: Run, options: given.Spectrum) -> Spectrum:
 
 def store(run: Run, work: Callable[[Progress], R]) -> R:
     """The result of ``work(progress)``, stored in the run's folder with its figures."""
-    settings = config.resolved(run.ctx)
+    settings, asked_for = config.resolved(run.ctx), run.ctx.params
     # what users' own code prints is no result of ours: it goes to stderr
-    with redirect_stdout(sys.stderr), runs.writing(run.target) as folder, progress.bar() as bar:
-        bar("loading", 0, None)
+    with (
+        redirect_stdout(sys.stderr),
+        runs.writing(run.target) as folder,
+        progress.bar(asked_for["quiet"]) as bar,
+    ):
+        bar(_first_stage(run), 0, None)
         with results.origin(config=settings):
             result = work(bar)
-        bar("figures", 0, None)
         runs.fill(folder, result, settings, config.words(run.ctx))
+        if asked_for["figures"]:
+            bar("drawing", 0, None)
+            runs.draw(folder / "figures", result)
     return result
+
+
+def _first_stage(run: Run) -> str:
+    """What happens before a solver begins, in words."""
+    asked_for = run.ctx.params
+    about = next((str(asked_for[key]) for key in SUBJECTS if asked_for.get(key)), "")
+    return f"{'training' if zoo.is_trained_here(about) else 'loading'} {about}"
 
 
 @contextmanager

@@ -134,18 +134,6 @@ def tree(result: Tree, folder: str) -> Words:
     return Words(minima, parts)
 
 
-def summary(result: SaddleCounts) -> list[dict[str, object]]:
-    """For programs: of every dimension means, shares and what is expected of them."""
-    keys = (
-        *("dim", "directions", "realisations", "right", "total", "means", "minima", "saddles"),
-        *("expected", "deviations", "expected_minima", "expected_saddles"),
-    )
-    return [
-        {key: getattr(d, key) for key in keys} | {"incomplete": int(d.incomplete.sum())}
-        for d in result.dimensions
-    ]
-
-
 @columns.register
 def _census_columns(result: Census) -> dict[str, Sequence[object]]:
     """One row a point."""

@@ -12,6 +12,7 @@ from landscape.points.analyze import AnalysisReport, Layer, Polish, Spectrum
 from landscape.points.checks import Check
 from landscape.points.classify import VAGUE, StationaryPoint
 from landscape.points.find import FoundPoint
+from landscape.points.flat import negative
 from landscape.points.reports import SearchReport
 from landscape.results import Estimate, Result
 from landscape.results.numbers import bound, bounded, count, plain, several, share, uncertain
@@ -234,8 +235,7 @@ def _negative(report: AnalysisReport) -> str:
         sure = f"confidence {100 * point.confidence:.3g} %"
         known = "the whole spectrum" if point.method == "dense" else sure
         return f"{count(point.index)} of {_whole(n)} ({share(point.index, n)}), {known}"
-    floor = -float(point.uncertainty.max())
-    estimate = report.density.count(float("-inf"), floor)
+    floor, estimate = -float(point.uncertainty.max()), negative(report)
     about = f"about {count(estimate.value)} of {_whole(n)} ({share(estimate.value, n)})"
     return (
         f"{count(point.index_bounds[0])} or more for certain; by the density "

@@ -47,6 +47,11 @@ def result(kind: str) -> Callable[[T], T]:
     return register
 
 
+def kind_of(value: object) -> str:
+    """The word by which results of this class are stored."""
+    return _NAMES[type(value)]
+
+
 def save(value: object, folder: str | os.PathLike[str]) -> Path:
     """Store a result in ``folder`` (made if missing). The JSON is replaced last and atomically, so
     that a crash leaves either the earlier result or the new one.

@@ -125,6 +125,16 @@ def columns(result: object) -> dict[str, Sequence[object]]:
     raise TypeError(f"{type(result).__name__} is no table; its fields are numbers and tensors.")
 
 
+def behind(result: object) -> Table:
+    """The rows that ``columns`` has of a result, as a table; empty where it is none."""
+    try:
+        found = columns(result)
+    except TypeError:
+        return Table((), ())
+    rows = zip(*found.values(), strict=True)
+    return Table(tuple(found), tuple(tuple(map(_value, row)) for row in rows))
+
+
 def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 

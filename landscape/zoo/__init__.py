@@ -17,6 +17,7 @@ class _Entry:
     module: str
     function: str
     text: str  # one line for a list
+    trained: bool = False  # whether it is trained whenever it is built
 
 
 _ENTRIES = {
@@ -24,11 +25,13 @@ _ENTRIES = {
         "digits",
         "mlp",
         "tanh network, 1,200 parameters, trained to a minimum on handwritten digits",
+        trained=True,
     ),
     "digits-cnn": _Entry(
         "digits",
         "cnn",
         "convolutions with BatchNorm and ReLU, 3,742 parameters, on the same digits",
+        trained=True,
     ),
     "pnet": _Entry(
         "faces",
@@ -117,7 +120,10 @@ _ENTRIES = {
         "zeros", "sigmoid_net", "sigmoid network around its saddle at zero, index and nullity known"
     ),
     "digits-tiny": _Entry(
-        "digits", "tiny", "tanh network, 310 parameters, on 100 digits: for a census of its saddles"
+        "digits",
+        "tiny",
+        "tanh network, 310 parameters, on 100 digits: for a census of its saddles",
+        trained=True,
     ),
 }
 
@@ -125,6 +131,11 @@ _ENTRIES = {
 def names() -> list[str]:
     """The names that ``load`` knows."""
     return list(_ENTRIES)
+
+
+def is_trained_here(name: str) -> bool:
+    """Whether this is a built-in model that is trained whenever it is built, for seconds."""
+    return name in _ENTRIES and _ENTRIES[name].trained
 
 
 def describe(name: str) -> str:

@@ -1,0 +1,90 @@
+"""What is known of one point, flat, for programs."""
+
+from torch import Tensor
+
+from landscape.linalg.lanczos import Eigenpairs
+from landscape.points.analyze import AnalysisReport, Spectrum
+from landscape.points.classify import StationaryPoint
+from landscape.points.reports import SearchReport
+from landscape.results import Estimate
+from landscape.results.flat import flat, listed
+
+
+@flat.register
+def analysis(report: AnalysisReport) -> dict[str, object]:
+    """The verdict, the eigenvalues of both ends with both of their errors, and the checks."""
+    point = report.point
+    return verdict(point) | {
+        "parameters": report.parameters,
+        "samples": report.samples,
+        "eigenvalues": eigenvalues(point.pairs, report.sampling_errors),
+        "trace": report.trace,
+        "negative": negative(report),
+        "checks": [
+            {"name": c.name, "status": c.status.name, "message": c.message} for c in report.checks
+        ],
+        "layers": list(report.layers),
+        "advice": list(report.advice),
+        "polish": report.polish,
+        "products": report.products,
+        "seconds": report.seconds,
+    }
+
+
+@flat.register
+def spectrum(result: Spectrum) -> dict[str, object]:
+    """The eigenvalues of both ends with both of their errors, and the density."""
+    return {
+        "parameters": result.parameters,
+        "samples": result.samples,
+        "eigenvalues": eigenvalues(result.pairs, result.sampling_errors),
+        "density": {"nodes": result.density.nodes, "weights": result.density.weights},
+        "products": result.products,
+        "seconds": result.seconds,
+    }
+
+
+@flat.register
+def point(result: StationaryPoint) -> dict[str, object]:
+    """The verdict and the eigenvalues that it rests on."""
+    return verdict(result) | {
+        "parameters": len(result.x),
+        "x": listed(result.x),
+        "eigenvalues": eigenvalues(result.pairs, None),
+        "products": result.products,
+    }
+
+
+@flat.register
+def search(report: SearchReport) -> dict[str, object]:
+    """The point that was found, and from where."""
+    return point(report.found) | {"start": report.start, "seconds": report.seconds}
+
+
+def negative(report: AnalysisReport) -> Estimate:
+    """How many eigenvalues are negative: exactly where the index is known, else by the density."""
+    point = report.point
+    if point.index is not None:
+        return Estimate(point.index, 0.0, point.index, point.index)
+    return report.density.count(float("-inf"), -float(point.uncertainty.max()))
+
+
+def verdict(point: StationaryPoint) -> dict[str, object]:
+    """What kind of point it is, and how sure that is."""
+    return {
+        "verdict": point.kind,
+        "index": point.index,
+        "index_bounds": point.index_bounds,
+        "nullity": point.nullity,
+        "confidence": point.confidence,
+        "loss": point.value,
+        "gradient_norm": point.gradient_norm,
+        "reasons": point.reasons,
+    }
+
+
+def eigenvalues(pairs: Eigenpairs, sampling: Tensor | None) -> list[dict[str, object]]:
+    """Ascending; ``sampling_error`` is null where fewer than two batches were seen."""
+    errors = [None] * len(pairs.values) if sampling is None else sampling.tolist()
+    rows = zip(pairs.values.tolist(), pairs.bounds.tolist(), errors, strict=True)
+    return [{"value": v, "bound": b, "sampling_error": e} for v, b, e in rows]
