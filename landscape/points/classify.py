@@ -37,6 +37,7 @@ from landscape.points.ends import Ends, Signs, Wish, all_signs
 from landscape.points.higher import higher_order
 from landscape.points.look import Look
 from landscape.results import Result, result
+from landscape.results.numbers import several
 from landscape.specs import whole
 
 # Bounds on an index that are further apart than this share of n say little: the lower one is
@@ -242,19 +243,21 @@ def _curvature_reasons(signs: Signs, n: int, dense: bool) -> list[str]:
     low, high = signs.negative
     if dense:
         return [
-            f"the whole spectrum was computed: {low} eigenvalues are negative, {signs.zero} zero, "
-            f"{signs.positive} "
-            f"positive, each known to {float(signs.errors.max()):.1e}; "
+            f"the whole spectrum was computed: {low} negative, {signs.zero} zero and "
+            f"{several(signs.positive, 'positive eigenvalue')}, each within "
+            f"{float(signs.errors.max()):.1e}; "
             f"largest {signs.values[-1]:.4g}, smallest {signs.values[0]:.4g}"
         ]
     ends = f"largest eigenvalue {signs.values[-1]:.4g}, smallest {signs.values[0]:.4g}"
     if low == high:
         reasons = [
-            f"{low} of {n} eigenvalues are negative with confidence {signs.confidence:.6g}; {ends}"
+            f"{low} of {n} eigenvalues {'is' if low == 1 else 'are'} negative with confidence "
+            f"{signs.confidence:.6g}; {ends}"
         ]
     else:
         told = f"between {low:,} and {high:,}" if high - low <= VAGUE * n else f"at least {low:,}"
-        reasons = [f"{told} of {n:,} eigenvalues are negative, certain by interlacing; {ends}"]
+        are = "is" if told == "at least 1" else "are"
+        reasons = [f"{told} of {n:,} eigenvalues {are} negative, certain by interlacing; {ends}"]
     if signs.complete and signs.zero is None:
         reasons.append(
             "how many eigenvalues are zero is not known: there may be more of them than were "

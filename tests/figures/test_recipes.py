@@ -1,5 +1,6 @@
 """What a figure draws are the result's numbers, all of them and nothing else."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,6 +88,7 @@ def test_where_the_ends_meet_each_pair_is_shown_once(
 
 
 def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> None:
+    report = dataclasses.replace(report, point=dataclasses.replace(report.point, eigenvalues=report.point.eigenvalues[:3]))  # fmt: skip
     (ax,) = density.draw(report).axes
     drawn = np.concatenate([np.column_stack(c[0].get_data()) for c in ax.containers])
     nodes, weights = report.density.nodes.numpy(), report.density.weights.numpy()
@@ -101,6 +103,20 @@ def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> Non
     left, right = ax.get_xlim()
     assert left < nodes.min()
     assert right > nodes.max()
+
+
+def test_a_spectrum_that_is_known_whole_is_a_histogram(report: Any) -> None:
+    values = report.point.eigenvalues.numpy()
+    assert len(values) == report.parameters
+    (ax,) = density.draw(report).axes
+    shares = np.zeros(density.BINS)
+    for stairs in ax.patches:
+        heights, edges, _ = stairs.get_data()
+        shares += heights
+    counts, _ = np.histogram(values, edges)
+    np.testing.assert_allclose(shares, counts / len(values))
+    assert counts.sum() == len(values)
+    assert f"All {len(values)} eigenvalues" in density.caption(report)
 
 
 def test_a_slice_shows_what_was_measured_over_what_was_predicted(report: Any) -> None:
