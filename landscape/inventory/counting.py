@@ -385,8 +385,7 @@ def theory_lines(most: int) -> list[TheoryLine]:
         return TheoryLine(name, n, minima, [max(1 - 2 * p, 0.0) for p in minima])
 
     def positive(n: int) -> float:
-        log_chance = theory.goe_positive(n, method="exact", log=True)
-        return math.exp(log_chance if isinstance(log_chance, float) else log_chance.value)
+        return math.exp(theory.goe_positive(n, method="exact", log=True))
 
     def field_(n: int) -> float:
         counts = theory.isotropic_counts(n)

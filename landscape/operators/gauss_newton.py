@@ -1,5 +1,7 @@
 """The generalised Gauss-Newton matrix of a model's landscape at a point, known by its products."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ class GaussNewton(SymmetricOperator):
     Cost of a product: about 4 gradients; graphs are rebuilt for every block of vectors.
     """
 
-    def __init__(self, f: ModelLandscape, at: Tensor | None = None) -> None:
+    def __init__(self, f: ModelLandscape, at: Tensor | Sequence[float] | None = None) -> None:
         needs = (
             "the Gauss-Newton matrix needs a ModelLandscape, whose loss has an output to stop at"
         )

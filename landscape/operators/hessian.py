@@ -6,7 +6,7 @@ micro-batch's graph, except where all of them fit a memory budget and are kept (
 Neural Computation 6:147, by double backward).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -50,7 +50,12 @@ class Hessian(SymmetricOperator):
     """
 
     def __init__(
-        self, f: Landscape, at: Tensor | None = None, *, method: str = "auto", memory: int = BUDGET
+        self,
+        f: Landscape,
+        at: Tensor | Sequence[float] | None = None,
+        *,
+        method: str = "auto",
+        memory: int = BUDGET,
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")

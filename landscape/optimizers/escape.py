@@ -166,7 +166,7 @@ class Study(Result):
 
 def escape(
     f: Landscape,
-    at: Tensor,
+    at: Tensor | Sequence[float],
     optimizers: Sequence[str] | dict[str, Maker],
     runs: int = 256,
     steps: int = 10_000,
@@ -249,7 +249,9 @@ def escape(
     )
 
 
-def _stationary(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> Tensor:
+def _stationary(
+    f: Landscape, at: Tensor | Sequence[float], event: LeavesBall | FallsBelow
+) -> Tensor:
     """The point that runs leave, checked."""
     require_landscape(f, "escape")
     if not isinstance(event, LeavesBall | FallsBelow):

@@ -46,7 +46,7 @@ class Sweep(Result):
 
 def sweep(
     f: Landscape | Problem,
-    at: Tensor | None,
+    at: Tensor | Sequence[float] | None,
     optimizers: Sequence[str] | Mapping[str, Maker],
     over: str,
     values: Sequence[float],
@@ -97,12 +97,12 @@ def sweep(
 
 def _varied(
     f: Landscape | Problem,
-    at: Tensor | None,
+    at: Tensor | Sequence[float] | None,
     makers: dict[str, Maker],
     over: str,
     value: float,
     options: Options,
-) -> tuple[Landscape, Tensor, dict[str, Maker], Options]:
+) -> tuple[Landscape, Tensor | Sequence[float], dict[str, Maker], Options]:
     """Landscape, point, optimisers and options with ``over`` at ``value``."""
     if callable(f):
         g, point = f(value)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,7 +110,7 @@ class AnalysisReport(Result):
 
 def analyze(
     f: Landscape,
-    at: Tensor | None = None,
+    at: Tensor | Sequence[float] | None = None,
     *,
     method: str = "auto",
     largest: int = 10,
@@ -248,7 +249,7 @@ class Spectrum(Result):
 
 def spectrum(
     f: Landscape,
-    at: Tensor | None = None,
+    at: Tensor | Sequence[float] | None = None,
     *,
     largest: int = 10,
     smallest: int = 10,

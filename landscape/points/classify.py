@@ -21,6 +21,7 @@ counted.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -75,7 +76,7 @@ class StationaryPoint(Result):
 
 def classify(
     f: Landscape,
-    x: Tensor | None = None,
+    x: Tensor | Sequence[float] | None = None,
     method: str = "auto",
     *,
     largest: int = 10,

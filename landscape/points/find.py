@@ -8,6 +8,7 @@ the index asked for. Whether the point reached is stationary is for ``classify``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -45,7 +46,7 @@ class FoundPoint(StationaryPoint):
 
 def find_stationary(
     f: Landscape,
-    start: Tensor | None = None,
+    start: Tensor | Sequence[float] | None = None,
     method: str = "newton-mr",
     *,
     index: int | None = None,
@@ -111,7 +112,7 @@ def find_stationary(
 
 def search(
     f: Landscape,
-    start: Tensor | None = None,
+    start: Tensor | Sequence[float] | None = None,
     method: str = "newton-mr",
     *,
     index: int | None = None,
@@ -165,7 +166,7 @@ def _reasons(walk: Walk, outcome: Outcome) -> list[str]:
     return reasons
 
 
-def _start(f: Landscape, start: Tensor | None) -> Tensor:
+def _start(f: Landscape, start: Tensor | Sequence[float] | None) -> Tensor:
     x = f.locate(start)
     if not bool(torch.isfinite(x).all()):
         raise ValueError("start has a NaN or inf.")

@@ -7,7 +7,7 @@ f(x + a[i] u + a[j] v).
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -34,7 +34,7 @@ class AnotherPlane(ValueError):  # noqa: N818  # what it is about
 
 def surface(
     f: Landscape,
-    x: Tensor,
+    x: Tensor | Sequence[float],
     directions: Directions | Plane = "random",
     normalize: str | None = "filter",
     span: float | tuple[float, float] = 1.0,

@@ -4,12 +4,25 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_type_hints
+from typing import Literal, get_type_hints, overload
 
 from landscape import specs
 from landscape.landscapes.formula import require_formula
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.zoo.known import KnownLandscape
+
+# The names of ``_ENTRIES`` by what ``load`` returns, for whoever reads types.
+ModelName = Literal[
+    "digits-mlp", "digits-cnn", "pnet", "rnet", "g2p", "digits-tiny"
+]  # fmt: skip
+FormulaName = Literal[
+    "quadratic", "strict-saddle", "monkey-saddle", "x4-minus-y4", "x4-plus-y4", "minus-x4-y4",
+    "x2-plus-y3", "x2-plus-y4", "cubic-inflection", "crossed-valleys", "peano", "himmelblau",
+    "beale", "rosenbrock", "styblinski-tang", "rastrigin", "xy-ring", "phi4-ring",
+    "lennard-jones", "trigonometric", "p-spin", "octopus", "double-well", "gaussian-well",
+    "deep-linear", "factorisation", "phase-retrieval", "xor-net", "student-teacher", "tanh-net",
+    "sigmoid-net",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -165,6 +178,12 @@ def options(name: str) -> dict[str, object]:
     return {k: p.default for k, p in inspect.signature(_builder(name)).parameters.items()}
 
 
+@overload
+def load(name: ModelName, **chosen: object) -> ModelLandscape: ...
+@overload
+def load(name: FormulaName, **chosen: object) -> KnownLandscape: ...
+@overload
+def load(name: str, **chosen: object) -> ModelLandscape | KnownLandscape: ...
 def load(name: str, **chosen: object) -> ModelLandscape | KnownLandscape:
     """The landscape of a name: a model with its loss, data and weight decay, or a formula with what
     is known of it.
