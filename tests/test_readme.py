@@ -29,8 +29,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         if name := re.match(r"# (\w+\.py)\n", block):
             (tmp_path / name[1]).write_text(block)
     yield tmp_path
-    for name in ("wine", "train"):
-        sys.modules.pop(name, None)
+    for module in ("wine", "train"):
+        sys.modules.pop(module, None)
 
 
 @pytest.mark.slow

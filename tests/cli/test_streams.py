@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,11 @@ COMMAND = [sys.executable, "-c", "from landscape_cli.main import main; main(prog
 Snapshot = Callable[[Path], dict[str, bytes]]
 
 
-def landscape(*arguments: str, **settings: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
+def landscape(*arguments: str, **settings: Any) -> "subprocess.CompletedProcess[str]":
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False, **settings
-    )  # type: ignore[call-overload,no-any-return]
+    )
+    return done
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_a_race_is_drawn_beside_its_film(
         assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
     axes = DRAWN["plateau-race"](exhibit).axes
     ends = [
-        line.get_xydata()[-1]
+        np.asarray(line.get_xydata())[-1]
         for line in axes[0].lines
         if line.get_marker() in ("o", "s", "D", "^", "v")
     ]

@@ -24,6 +24,7 @@ from landscape_figures import (
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.art3d import Line3D
 
 import landscape as ls
 from landscape.linalg.words import lower_end
@@ -50,7 +51,7 @@ def test_the_spectrum_shows_every_pair_with_both_errors(report: Any) -> None:
     split = report.point.pairs.smallest
     top, bottom = fig.axes
     for ax, chosen in ((top, slice(None, split - 1, -1)), (bottom, slice(0, split))):
-        (line,) = [line for line in ax.lines if line.get_marker() in "ov"]
+        (line,) = [line for line in ax.lines if line.get_marker() in ("o", "v")]
         np.testing.assert_array_equal(line.get_ydata(), values[chosen])
         np.testing.assert_array_equal(line.get_xdata(), np.arange(1, len(values[chosen]) + 1))
         sampling, solver = bars(ax)
@@ -63,7 +64,7 @@ def test_the_spectrum_shows_every_pair_with_both_errors(report: Any) -> None:
 
 
 def test_unknown_sampling_errors_are_not_drawn_as_zero(report: Any) -> None:
-    unknown = SimpleNamespace(
+    unknown: Any = SimpleNamespace(
         point=report.point,
         parameters=report.parameters,
         sampling_errors=report.sampling_errors * float("nan"),
@@ -83,7 +84,7 @@ def test_where_the_ends_meet_each_pair_is_shown_once(
         torch.arange(float(largest + smallest)),
         torch.zeros(total, largest + smallest),
     )
-    pairs = SimpleNamespace(values=values, vectors=vectors, largest=largest, smallest=smallest)
+    pairs: Any = SimpleNamespace(values=values, vectors=vectors, largest=largest, smallest=smallest)
     assert lower_end(pairs) == split
 
 
@@ -136,7 +137,7 @@ def test_a_slice_shows_what_was_measured_over_what_was_predicted(report: Any) ->
 def test_values_that_are_not_finite_are_masked_and_marked(broken: Any) -> None:
     ax = slices.draw(broken).axes[0]
     lines = {line.get_label(): line for line in ax.lines}
-    assert np.isnan(lines["measured"].get_ydata()[-3:]).all()
+    assert np.isnan(np.asarray(lines["measured"].get_ydata())[-3:]).all()
     np.testing.assert_array_equal(lines["not finite"].get_xdata(), broken.slices[0].t[-3:])
     assert "3 points" in slices.caption(broken)
 
@@ -205,7 +206,7 @@ def test_files_hold_their_provenance_and_alt_text_and_no_date(
 def test_surfaces_show_their_values(plane: Any, line: Any, joined: Any) -> None:
     ax = RECIPES["surface"].draw(plane).axes[0]
     (one, two) = [drawn for drawn in ax.lines if drawn.get_label() in ("one", "two")]
-    np.testing.assert_allclose(one.get_xydata(), plane.walks["one"].where)
+    np.testing.assert_allclose(np.asarray(one.get_xydata()), plane.walks["one"].where)
     assert two.get_label() == "two"
     assert [c.get_hatch() for c in ax.collections].count("////") == 1
     lost = int((~plane.values.isfinite()).sum())
@@ -271,7 +272,7 @@ def test_the_users_matplotlib_is_left_alone(name: str, drawn: Any) -> None:
         before = dict(mpl.rcParams)
         fig = RECIPES[name].draw(report)
         assert dict(mpl.rcParams) == before
-        assert fig.axes[0].xaxis.label.get_size() < 10
+        assert float(fig.axes[0].xaxis.label.get_fontsize()) < 10
 
 
 @pytest.mark.slow
@@ -311,8 +312,9 @@ def test_no_scale_makes_labels_collide(largest: float, smallest: float, bulk: fl
         )
         for i in range(2)
     )
-    assert_readable(density.draw(SimpleNamespace(density=spread)))
-    assert_readable(layers.draw(SimpleNamespace(layers=rows)))
+    report: Any = SimpleNamespace(density=spread, layers=rows)
+    assert_readable(density.draw(report))
+    assert_readable(layers.draw(report))
 
 
 def assert_readable(fig: Figure) -> None:
@@ -416,6 +418,7 @@ def test_a_trajectory_is_drawn_where_the_surface_is() -> None:
         for line in RECIPES["surface_3d"].draw(result).axes[0].lines
         if line.get_label() == "run"
     ]
+    assert isinstance(run, Line3D)
     assert np.isfinite(np.asarray(run.get_data_3d()[2], dtype=float)).tolist() == [
         True,
         True,
