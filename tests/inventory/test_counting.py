@@ -358,10 +358,13 @@ def test_counts_are_stored(tmp_path: Path) -> None:
 
 def test_the_random_state_is_left_alone() -> None:
     torch.manual_seed(5)
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before, numpy_before = (
+        torch.get_rng_state(),
+        np.random.get_state(legacy=False)["state"]["key"].copy(),
+    )
     ls.inventory.count_saddles(lambda dim, seed: wells(dim, int(torch.randint(9, ()))), 1, 2)
     assert torch.equal(torch.get_rng_state(), before)
-    assert (np.random.get_state()[1] == numpy_before).all()
+    assert (np.random.get_state(legacy=False)["state"]["key"] == numpy_before).all()
 
 
 # ---- energies

@@ -89,7 +89,11 @@ def net() -> nn.Module:
 @pytest.mark.parametrize("source", SOURCES)
 def test_value_gradient_and_products_are_of_the_same_samples(source: str, loss: Any) -> None:
     f = ls.ModelLandscape(net(), loss, SOURCES[source]())
-    states = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+    states = (
+        torch.random.get_rng_state(),
+        np.random.get_state(legacy=False)["state"]["key"].tolist(),
+        random.getstate(),
+    )
     x = f.point().requires_grad_(True)
     batches = list(f.batches)
     inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
@@ -109,7 +113,7 @@ def test_value_gradient_and_products_are_of_the_same_samples(source: str, loss: 
             ls.Hessian(f, x, method=method).dense(), H, rtol=1e-9, atol=1e-12
         )
     assert torch.equal(torch.random.get_rng_state(), states[0])
-    assert np.random.get_state()[1].tolist() == states[1]  # type: ignore[index]
+    assert np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]
     assert random.getstate() == states[2]
 
 

@@ -584,12 +584,12 @@ def test_a_file_may_import_its_neighbour(user):
 
 
 def test_models_are_drawn_by_the_seed_and_the_global_state_stays(user):
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].copy()
     a, b, c = (load_model("user.py:make", seed=s).a.weight for s in (0, 0, 1))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(before[0], torch.get_rng_state())
-    assert (before[1] == np.random.get_state()[1]).all()
+    assert (before[1] == np.random.get_state(legacy=False)["state"]["key"]).all()
 
 
 @pytest.mark.parametrize(

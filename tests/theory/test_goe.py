@@ -70,9 +70,9 @@ def test_beyond_twelve_the_answer_has_an_error():
 
 
 def test_sampler_leaves_the_global_random_state_alone():
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state(legacy=False)["state"]["key"].copy()
     ls.theory.goe_positive(5, method="sample")
-    assert (np.random.get_state()[1] == before).all()
+    assert (np.random.get_state(legacy=False)["state"]["key"] == before).all()
 
 
 @pytest.mark.slow

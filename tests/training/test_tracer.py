@@ -93,7 +93,7 @@ def train(
         weights,
         torch.get_rng_state(),
         random.getstate(),
-        np.random.get_state()[1].tolist(),
+        np.random.get_state(legacy=False)["state"]["key"].tolist(),
         trace,
     )
 
