@@ -118,7 +118,8 @@ def test_compiled_models_are_run_uncompiled() -> None:
     plain = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
     batches = [(torch.randn(5, 2, dtype=torch.float64), torch.randn(5, 1, dtype=torch.float64))]
     expected = ls.Hessian(ls.ModelLandscape(plain, F.mse_loss, batches)).dense()
-    compiled = ls.ModelLandscape(torch.compile(plain, backend="aot_eager"), F.mse_loss, batches)
+    whole: Any = torch.compile(plain, backend="aot_eager")
+    compiled = ls.ModelLandscape(whole, F.mse_loss, batches)
     torch.testing.assert_close(ls.Hessian(compiled).dense(), expected, rtol=1e-14, atol=0)
 
 
@@ -194,8 +195,8 @@ def test_rows_that_are_rescaled_and_tied(include: str) -> None:
 
 
 def test_bags_without_offsets_are_named() -> None:
-    bag = nn.EmbeddingBag(7, 3)
-    bag.forward = lambda tokens: F.embedding_bag(tokens[:, 0], bag.weight)  # type: ignore[method-assign,assignment]
+    bag: Any = nn.EmbeddingBag(7, 3)
+    bag.forward = lambda tokens: F.embedding_bag(tokens[:, 0], bag.weight)
     f = ls.ModelLandscape(bag, F.cross_entropy, [(TOKENS, LABELS)])
     with pytest.raises(ls.LoadingError, match="needs offsets"):
         f.value(f.point())

@@ -1,5 +1,7 @@
 """Truth: given spectra. What quadrature promises is certain (moments, inequalities) or statistical (over seeds)."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -96,10 +98,10 @@ def test_the_interval_knows_what_the_spread_hides(diagonal):
 
 
 @DTYPES
-def test_moments_are_those_of_the_probes(dtype, diagonal):
+def test_moments_are_those_of_the_probes(dtype, diagonal: Any):
     """The quadrature is exact: one probe's mean of lambda^k is z' H^k z, computed here directly."""
     d = uniform(500, -1, 1).to(dtype)
-    seen = []
+    seen: list[Any] = []
 
     class Spy(diagonal):
         def __matmul__(self, V):

@@ -156,7 +156,7 @@ def test_provenance_changes_with_model_and_data() -> None:
     first = f.fingerprint()
     assert first == f.fingerprint()
     with torch.no_grad():
-        net.model[0].bias[0] += 1
+        net.model.get_parameter("0.bias")[0] += 1
     moved = f.fingerprint()
     assert moved[0] != first[0]
     assert moved[1] == first[1]

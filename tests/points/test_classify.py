@@ -293,8 +293,13 @@ def test_higher_order_in_any_coordinates(
         Q = torch.linalg.qr(
             torch.randn(2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         )[0]
-        turned = ls.FunctionLandscape(lambda x, Q=Q: scale * formula(x @ Q.T), 2)
-        found = ls.classify(turned, Q.T @ torch.tensor(point, dtype=torch.float64))
+
+        def turned(x: Tensor, Q: Tensor = Q) -> Tensor:
+            return scale * formula(x @ Q.T)
+
+        found = ls.classify(
+            ls.FunctionLandscape(turned, 2), Q.T @ torch.tensor(point, dtype=torch.float64)
+        )
         assert found.kind == "degenerate"
         assert words in found.reasons[-1]
 

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -14,7 +15,7 @@ from landscape.theory.goe import log_positive
 TRUTH = Path(__file__).parents[1] / "truth" / "random-matrices"
 
 
-def table(name: str) -> dict:
+def table(name: str) -> dict[str, Any]:
     return json.loads((TRUTH / f"{name}.json").read_text())["values"]
 
 

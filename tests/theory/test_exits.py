@@ -116,7 +116,7 @@ def test_exit_where_formats_end():
 def test_growth_is_the_spectral_radius():
     rng = np.random.default_rng(0)
     for form in range(4):
-        chosen = {
+        chosen: dict[str, Any] = {
             "lr": 0.3,
             "momentum": [0.0, 0.9, 0.5, 0.9][form],
             "nesterov": form == 2,
@@ -136,7 +136,7 @@ def test_growth_is_the_spectral_radius():
                 scale = float(x.detach().abs()) + (0.0 if state is None else float(state.abs()))
                 size += math.log(scale)
                 with torch.no_grad():
-                    x /= scale
+                    x.div_(scale)
                     if state is not None:
                         state /= scale
                 peak.append(size)
