@@ -60,7 +60,7 @@ def _embedding(
     return F.embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, False)
 
 
-def _embedding_bag(
+def _embedding_bag(  # noqa: PLR0913
     input: Tensor,
     weight: Tensor,
     offsets: Tensor | None = None,

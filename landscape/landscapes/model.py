@@ -77,7 +77,7 @@ class ModelLandscape:
     domain = Space()  # parameters fill R^n
     symmetry = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         model: nn.Module,
         loss: Callable[..., Any] | None,

@@ -125,7 +125,7 @@ class Eigenpairs(Result):
         )
 
 
-def eigsh(
+def eigsh(  # noqa: PLR0913
     H: Operator | Tensor,
     largest: int = 10,
     smallest: int = 0,

@@ -164,7 +164,7 @@ class Study(Result):
         return self.results[label]
 
 
-def escape(
+def escape(  # noqa: PLR0913
     f: Landscape,
     at: Tensor | Sequence[float],
     optimizers: Sequence[str] | dict[str, Maker],

@@ -55,7 +55,7 @@ class Connection(Result):
         return self.straight.barrier
 
 
-def connect(
+def connect(  # noqa: PLR0913
     f: Landscape,
     a: Tensor,
     b: Tensor,

@@ -108,7 +108,7 @@ class AnalysisReport(Result):
         return tuple(check for check in self.checks if check.status is Status.BROKEN)
 
 
-def analyze(
+def analyze(  # noqa: PLR0913
     f: Landscape,
     at: Tensor | Sequence[float] | None = None,
     *,

@@ -74,7 +74,7 @@ class StationaryPoint(Result):
     hits: int = 0  # how many starts of a census ended here
 
 
-def classify(
+def classify(  # noqa: PLR0913
     f: Landscape,
     x: Tensor | Sequence[float] | None = None,
     method: str = "auto",

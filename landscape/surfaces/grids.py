@@ -32,7 +32,7 @@ class AnotherPlane(ValueError):  # noqa: N818  # what it is about
     """The known surface is of another landscape, centre or plane."""
 
 
-def surface(
+def surface(  # noqa: PLR0913
     f: Landscape,
     x: Tensor | Sequence[float],
     directions: Directions | Plane = "random",
