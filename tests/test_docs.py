@@ -51,9 +51,9 @@ def test_a_page_typed_from_the_top_prints_what_it_says(
             with contextlib.redirect_stdout(out), torch.random.fork_rng():
                 exec(compile(body, page.name, "exec"), namespace)
             assert shown is None or out.getvalue().rstrip() == shown.rstrip()
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    for module in set(sys.modules) - before:
+        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[module]
 
 
 def typed(line: list[str]) -> str:

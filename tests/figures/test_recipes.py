@@ -24,6 +24,7 @@ from landscape_figures import (
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 from mpl_toolkits.mplot3d.art3d import Line3D
 
 import landscape as ls
@@ -112,6 +113,7 @@ def test_a_spectrum_that_is_known_whole_is_a_histogram(report: Any) -> None:
     (ax,) = density.draw(report).axes
     shares = np.zeros(density.BINS)
     for stairs in ax.patches:
+        assert isinstance(stairs, StepPatch)
         heights, edges, _ = stairs.get_data()
         shares += heights
     counts, _ = np.histogram(values, edges)
