@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import rng
 from landscape.core import Progress, silent
 from landscape.errors import NumericalError
 from landscape.inventory import topology
@@ -233,9 +234,7 @@ def _require_formula(f: FunctionLandscape) -> None:
 
 def _child(seed: int, number: int) -> int:
     """The seed of round ``number``."""
-    return int(
-        np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1)
-    )
+    return rng.number(np.random.SeedSequence([seed, number]))
 
 
 def _searches(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import rng
 from landscape.core import Operator
 from landscape.errors import NumericalError
 
@@ -75,10 +76,8 @@ def gaussian(shape: tuple[int, ...], seeds: np.random.SeedSequence, H: Operator)
     H.
     """
     (child,) = seeds.spawn(1)
-    generator = torch.Generator(device="cpu").manual_seed(
-        int(child.generate_state(1, np.uint64)[0] >> np.uint64(1))
-    )
-    return torch.randn(shape, generator=generator, dtype=H.dtype, device="cpu").to(H.device)
+    drawn = torch.randn(shape, generator=rng.generator(child), dtype=H.dtype, device="cpu")
+    return drawn.to(H.device)
 
 
 def signs(count: int, seeds: np.random.SeedSequence) -> np.ndarray:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from landscape import files, specs
+from landscape import files, rng, specs
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
@@ -278,7 +278,7 @@ def _from_dataset(
         if isinstance(found, Sized)
         else batching.LARGEST
     )
-    generator = torch.Generator().manual_seed(seed)
+    generator = rng.generator(seed)
     batches = list(DataLoader(found, size, shuffle=isinstance(found, Sized), generator=generator))
     _require_finite_batches(batches, spec)
     return batches

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape import files, results, specs
+from landscape import files, results, rng, specs
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.files.checkpoints import load_checkpoint
@@ -66,7 +66,7 @@ def draw(f: Landscape, seed: int) -> Tensor:
         NumericalError: a hundred draws gave none.
     """
     domain = f.domain
-    x = domain.sample(100, f.dim, torch.Generator("cpu").manual_seed(seed), f.dtype)
+    x = domain.sample(100, f.dim, rng.generator(seed), f.dtype)
     with torch.no_grad():
         finite = torch.isfinite(f.value(x))
     if not bool(finite.any()):

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape import rng
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
 from landscape.landscapes.metrics import Metric
@@ -98,9 +99,7 @@ def connect(  # noqa: PLR0913
     C = a + ends * (b - a)
     C[-1] = b
     children = np.random.SeedSequence(seed).spawn(2)
-    generator = torch.Generator("cpu").manual_seed(
-        int(children[0].generate_state(1, np.uint64)[0] >> np.uint64(1))
-    )
+    generator = rng.generator(children[0])
     seen = noises.noise(f, noise, children[1], a.device)
     if seen.move is not None:
         raise ValueError(

@@ -8,7 +8,7 @@ u'Hu, is the third derivative contracted twice. A minimum needs T(u, u, u) = 0 f
 
 is the fourth-order coefficient along the valley floor x + t u + O(t^2), not along the straight
 line: Peano's surface (y - x^2)(y - 2 x^2) rises along every line and is no minimum (Peano 1884;
-Cushing 1975, Amer. Math. Monthly 82:977). All derivatives are exact, by nested reverse-mode
+Cushing 1975, Aequationes Math. 13:89). All derivatives are exact, by nested reverse-mode
 differentiation.
 """
 

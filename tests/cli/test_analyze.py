@@ -323,10 +323,14 @@ def test_doctor_finds_second_derivatives(run: Run) -> None:
 
 def test_zoo_lists_what_analyze_knows(run: Run) -> None:
     names = json.loads(run("zoo", "--json").stdout)
-    assert names["digits-mlp"]["kind"] == "model"
-    assert names["himmelblau"]["kind"] == "formula"
-    assert all(entry["text"] for entry in names.values())
-    assert all(name in run("zoo").stdout for name in ("digits-mlp", "himmelblau"))
+    assert list(names) == ["models", "formulas", "stuck runs", "families"]
+    assert "digits-mlp" in names["models"]
+    assert "himmelblau" in names["formulas"]
+    assert names["stuck runs"]["zero-tanh"] == "saddle"
+    assert "isotropic-waves" in names["families"]
+    shown = run("zoo").stdout
+    for room in names.values():
+        assert all(text and name in shown for name, text in room.items())
 
 
 @pytest.mark.slow
