@@ -13,7 +13,6 @@ when what lies between them is stationary too.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,7 +33,7 @@ from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.statistics import unseen
+from landscape.results.statistics import unmet, unseen
 from landscape.specs import whole
 
 ROUND = 2000  # starts a round
@@ -62,7 +61,9 @@ class Census(Result):
     )
     euler_expected: int | None  # what the domain demands; None where it is not known
     euler_reason: str  # where euler_expected comes from
-    unseen: Estimate  # points not yet found, by Chao1
+    # Points not yet found: a lower estimate (Chao1, and what the Euler sum shows to be missing).
+    # [low, high]: from the latter to infinity, since nothing bounds the number of rare points.
+    unseen: Estimate
     tolerance: float  # points nearer than this, in units of the domain's size, are one
     reasons: list[str]  # what the list's completeness rests on, in words
     seed: int
@@ -72,6 +73,14 @@ class Census(Result):
     high: list[float] = field(default_factory=list)
     picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
     tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``
+
+    @property
+    def unmet(self) -> float:
+        """The share of starts that lead, all together, to points not found: at most this (95 %).
+
+        The starts are such as were made here, aimed ones among them.
+        """
+        return unmet([p.hits for p in self.points], self.starts)
 
     @property
     def counts(self) -> dict[int, int]:
@@ -119,8 +128,7 @@ def census(
 
     Cost: n + 1 products a step of a search, 10 to 30 steps each; n products for the verdict on each
     point found. Completeness is reported, never claimed: the Euler sum against what the domain
-    demands, and the estimated number of points that no search has met (Chao 1984, Scand. J. Stat.
-    11:265).
+    demands, and the share of starts that can lead to points which none has met (``unmet``).
     """
     _require(f, starts, method, known)
     _require_formula(f)
@@ -178,9 +186,9 @@ def _report(
         euler=euler,
         euler_expected=expected,
         euler_reason=why,
-        unseen=unseen([p.hits for p in points]),
+        unseen=unseen([p.hits for p in points], 0 if expected is None else abs(expected - euler)),
         tolerance=tolerance,
-        reasons=_completeness(points, euler, expected, why),
+        reasons=_completeness(points, euler, expected, why, done),
         seed=seed,
         rounds=rounds,
         low=low,
@@ -300,7 +308,7 @@ def _verdicts(
 
 def _euler(
     f: FunctionLandscape, points: list[StationaryPoint], families: list[int], tolerance: float
-) -> tuple[int | None, int | None, str]:
+) -> tuple[int, int | None, str]:
     """The sum of the points' signs, what it should be, and why."""
     expected, why = topology.expected_sum(f)
     total = sum((-1) ** p.index for p in points if p.nullity == 0 and p.index is not None)
@@ -328,7 +336,7 @@ def _view(f: FunctionLandscape) -> tuple[list[float], list[float]]:
 
 
 def _completeness(
-    points: list[StationaryPoint], euler: int | None, expected: int | None, why: str
+    points: list[StationaryPoint], euler: int, expected: int | None, why: str, starts: int
 ) -> list[str]:
     """What the list's completeness rests on."""
     reasons = []
@@ -339,23 +347,20 @@ def _completeness(
     else:
         reasons.append(
             f"INCOMPLETE: the Euler sum is {euler} and must be {expected} ({why}): points are "
-            f"missing"
+            f"missing, {abs(expected - euler)} at least"
         )
     hits = [p.hits for p in points]
-    if hits:
-        reasons.append(_met(hits))
-    return reasons
-
-
-def _met(hits: list[int]) -> str:
-    """What the numbers of times that the points were met say of those that were not met."""
-    once, fewest = hits.count(1), min(hits)
-    if once:
-        return f"{once} of {len(hits)} points were met once: more starts will find more"
-    return (
-        f"every point was met at least {fewest} times: one as rare as the rarest is missed with "
-        f"probability {max(math.exp(-fewest), 1e-12):.0e} or less"
+    if hits.count(1):
+        reasons.append(
+            f"{hits.count(1)} of {len(hits)} points were met once: more starts will find more"
+        )
+    elif hits:
+        reasons.append(f"every point was met at least {min(hits)} times")
+    reasons.append(
+        f"points that no start has met, if there are any, hold together less than "
+        f"{unmet(hits, starts):.2g} of such starts (95 %); how many they are is not known"
     )
+    return reasons
 
 
 _ENDS = list(End)

@@ -25,7 +25,7 @@ from landscape.inventory.families import ExpectedCounts, Family
 from landscape.inventory.realisations import Tally, tallies
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.statistics import mean, share
+from landscape.results.statistics import count_mean, share
 from landscape.rng import seeded
 from landscape.specs import whole
 
@@ -89,12 +89,12 @@ class DimensionCounts:
     @property
     def total(self) -> Estimate:
         """The mean number of points of a realisation."""
-        return mean(self.counts.sum(1), random=self.random)
+        return count_mean(self.counts.sum(1), random=self.random)
 
     @property
     def means(self) -> list[Estimate]:
         """The mean number of points of each index."""
-        return [mean(column, random=self.random) for column in self.counts.T]
+        return [count_mean(column, random=self.random) for column in self.counts.T]
 
     @property
     def minima(self) -> Estimate:

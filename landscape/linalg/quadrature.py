@@ -10,8 +10,9 @@ Tchebycheff Systems, ch. IV (Chebyshev-Markov-Stieltjes inequalities: the mass b
 the moments alone).
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,11 +27,13 @@ from landscape.linalg.krylov import Array
 from landscape.linalg.operand import as_operator, bad_product, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, Result, result
-from landscape.results.statistics import interval
+from landscape.results.statistics import form_mean
 from landscape.specs import whole
 
 MEMORY = 2**25  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
+# Nodes that are nearer than this, in units of the largest, may be copies of one eigenvalue.
+COPIES = 1e-6
 
 
 @result("spectral-density")
@@ -57,12 +60,30 @@ class SpectralDensity(Result):
     def moment(self, k: int) -> Estimate:
         """The mean of lambda^k over the spectrum, k = 0, 1, ...; for k < m all of the error is the
         probes'.
+
+        It is the mean of forms z'H^k z, whose spread follows from the moments k and 2k: [``low``,
+        ``high``] is that of ``form_mean``, and where the nodes are all eigenvalues there are, no
+        more than one of each demands and allows.
         """
         if k < 0:
             raise ValueError(f"k must be 0 or more, got {k}.")
-        samples = (self.masses @ self.nodes**k).numpy()
-        error = float(samples.std(ddof=1) / np.sqrt(len(samples)))
-        return interval(float(samples.mean()), error, len(samples) - 1, self.products)
+        powers, n = self.nodes**k, self.dimension
+        value, square = float(self.weights @ powers), float(self.weights @ powers.square())
+        size = (max(square - value**2, 0.0) / n) ** 0.5
+        found = form_mean(value, size, len(self.masses), self.products)
+        if not self.complete:
+            return found
+        # One eigenvalue at least at every node that is no copy of another; all others at one end.
+        near = COPIES * float(self.nodes.abs().max())
+        apart = (self.nodes.diff(prepend=self.nodes[:1] - math.inf) > near) & (
+            self.weights > SUMS / n
+        )
+        each, others = float(powers[apart].sum()) / n, max(1 - int(apart.sum()) / n, 0.0)
+        doubt = k * self.rounding * float(self.nodes.abs().max()) ** max(k - 1, 0)
+        least = each + others * float(powers.min()) - doubt
+        most = each + others * float(powers.max()) + doubt
+        low, value, high = (min(max(x, least), most) for x in (found.low, value, found.high))
+        return replace(found, value=value, low=low, high=high)
 
     def count(self, lo: float, hi: float) -> Estimate:
         """How many eigenvalues lie in [lo, hi]; either may be infinite.

@@ -3,8 +3,8 @@ honest error.
 
 A third of the products sketches the range of H (Y = H G, Q its orthonormal basis), a third gives
 tr(QᵀHQ) exactly, a third estimates the rest: z' H z for independent z on the sphere of radius
-sqrt(n - q) in the complement of Q. These samples are independent, so their spread is the standard
-error, and Student's t makes it an interval.
+sqrt(n - q) in the complement of Q. How much such forms spread is known from |PHz|^2, P the
+projection onto the complement: a few samples say it better than their own spread does.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from landscape.core import Operator, Progress, silent
 from landscape.linalg.operand import as_operator, bad_product, gaussian
 from landscape.linalg.reductions import dots, norm, orthogonalise
 from landscape.results import Estimate
-from landscape.results.statistics import exact, interval
+from landscape.results.statistics import exact, form_mean
 
 
 def trace(
@@ -61,13 +61,18 @@ def trace(
     progress("trace", sketch, probes)
     inside = _quadratic(Q, _products(A, Q, sketch))
     progress("trace", sketch + len(Q), probes)
-    Z = torch.stack([_in_complement(z, Q) for z in gaussian((samples, n), seeds, A)])
-    rest = (n - len(Q)) * _quadratic(Z, _products(A, Z, sketch + len(Q)))
+    Z = torch.stack([_unit(_complement(z, Q)) for z in gaussian((samples, n), seeds, A)])
+    W = _products(A, Z, sketch + len(Q))
     progress("trace", probes, probes)
-    value = float(inside.sum() + rest.mean())
-    rounding = float(torch.finfo(A.dtype).eps) * float(inside.abs().sum() + rest.abs().mean())
-    error = max(float(rest.std()) / samples**0.5, rounding)
-    return interval(value, error, samples - 1, sketch + len(Q) + samples)
+    rest, left = _quadratic(Z, W), n - len(Q)
+    W = torch.stack([_complement(w, Q) for w in W])
+    square = float(_quadratic(W, W).mean()) - float(rest.mean()) ** 2
+    value = float(inside.sum() + left * rest.mean())
+    rounding = float(torch.finfo(A.dtype).eps) * float(
+        inside.abs().sum() + left * rest.abs().mean()
+    )
+    size = max((left * max(square, 0.0)) ** 0.5, rounding)
+    return form_mean(value, size, samples, sketch + len(Q) + samples)
 
 
 def _exact(A: Operator, progress: Progress) -> Estimate:
@@ -110,6 +115,10 @@ def _orthonormal(Y: Tensor) -> Tensor:
     return Y[:kept]
 
 
-def _in_complement(z: Tensor, Q: Tensor) -> Tensor:
+def _complement(z: Tensor, Q: Tensor) -> Tensor:
     _, z = orthogonalise(z, Q)
+    return z
+
+
+def _unit(z: Tensor) -> Tensor:
     return z / norm(z).to(z.dtype)

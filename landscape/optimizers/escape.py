@@ -131,8 +131,8 @@ class Escapes:
     stalled: Tensor
     ended: Tensor  # (runs,) int64, the last step at which the run was observed
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
-    # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer &
-    # Crowley's interval.
+    # Kaplan-Meier's, in steps; infinite where fewer than half escape. Below 6 events an end of
+    # [low, high] is open: 0 or infinite.
     median: Estimate
     notes: list[str]
     # Escapes a run and step, as of an exponential law: events over all steps seen, with its 95 %

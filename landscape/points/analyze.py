@@ -21,6 +21,7 @@ from landscape.points.find import distance, search, settled
 from landscape.points.look import Look
 from landscape.points.walk import Outcome, Walk
 from landscape.results import Bounded, Estimate, Result, provenance, result
+from landscape.results.statistics import student
 
 SLICE_STEPS = 20  # to each side
 
@@ -90,7 +91,8 @@ class AnalysisReport(Result):
     parameters: int
     samples: int  # 0 for a formula
     point: StationaryPoint
-    # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    # (k,) one data-sampling standard error per value of point.pairs, of that value as an estimate
+    # of the population's; NaN: fewer than two batches
     sampling_errors: Tensor
     density: SpectralDensity
     trace: Estimate  # of a dense spectrum: error is the sum of bounds, and low and high are certain
@@ -101,6 +103,15 @@ class AnalysisReport(Result):
     products: int  # Hessian-vector products spent in all
     seconds: float
     polish: Polish | None = None  # None: the point is the one given
+    # Of the sampling errors: batches less one; 0: not known.
+    sampling_freedom: int = 0
+
+    @property
+    def sampling_reach(self) -> float:
+        """How many sampling errors reach to an end of the 95 % interval, by Student's law; infinite
+        where that is not known.
+        """
+        return _reach(self.sampling_freedom)
 
     @property
     def broken(self) -> tuple[Check, ...]:
@@ -172,7 +183,7 @@ def analyze(  # noqa: PLR0913
     point, broken = _believed(point, checks)
     layers = layers and not broken
     matrix = H.dense() if point.method == "dense" else None
-    sampling, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
+    sampling, freedom, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
     total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
     parts = _layers(look, matrix, point, seed, progress) if layers else ()
     slices = _slices(look, point, progress)
@@ -186,11 +197,12 @@ def analyze(  # noqa: PLR0913
         layers=parts,
         slices=slices,
         checks=checks,
-        advice=_advice(point, sampling, checks),
+        advice=_advice(point, sampling, freedom, checks),
         products=H.products,
         seconds=time.perf_counter() - start,
         provenance=provenance(f, x, seed),
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
+        sampling_freedom=freedom,
     )
 
 
@@ -240,11 +252,19 @@ class Spectrum(Result):
     parameters: int
     samples: int  # 0 for a formula
     pairs: Eigenpairs
-    # (k,) one data-sampling standard error per value; NaN: fewer than two batches
+    # (k,) one data-sampling standard error per value, as in ``AnalysisReport``
     sampling_errors: Tensor
     density: SpectralDensity
     products: int  # Hessian-vector products spent in all
     seconds: float
+    sampling_freedom: int = 0  # batches less one; 0: not known
+
+    @property
+    def sampling_reach(self) -> float:
+        """How many sampling errors reach to an end of the 95 % interval, by Student's law; infinite
+        where that is not known.
+        """
+        return _reach(self.sampling_freedom)
 
 
 def spectrum(
@@ -269,7 +289,7 @@ def spectrum(
     look = Look(f, at, "spectrum")
     H = look.hessian
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
-    errors, density = _spread(H, None, pairs, probes, steps, seed, progress)
+    errors, freedom, density = _spread(H, None, pairs, probes, steps, seed, progress)
     return Spectrum(
         parameters=f.dim,
         samples=f.samples,
@@ -278,8 +298,13 @@ def spectrum(
         density=density,
         products=H.products,
         seconds=time.perf_counter() - start,
+        sampling_freedom=freedom,
         provenance=provenance(f, look.x, seed),
     )
+
+
+def _reach(freedom: int) -> float:
+    return student(freedom) if freedom > 0 else math.inf
 
 
 def _spread(
@@ -290,31 +315,44 @@ def _spread(
     steps: int,
     seed: int,
     progress: Progress,
-) -> tuple[Tensor, SpectralDensity]:
-    """The sampling errors of the pairs, and the density of H, from its matrix where that was
-    formed.
+) -> tuple[Tensor, int, SpectralDensity]:
+    """The sampling errors of the pairs with their degrees of freedom, and the density of H, from
+    its matrix where that was formed.
     """
     density = spectral_density(
         H if matrix is None else matrix, probes=probes, steps=steps, seed=seed, progress=progress
     )
-    return sampling_errors(H, pairs), density
+    return *_sampling(H, pairs), density
 
 
 def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
-    """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another
-    sample of the same size.
+    """One data-sampling standard error per eigenvalue (k,).
 
-    First order: d lambda = v' dH v, from the spread of v'H_b v over the micro-batches; for shares
-    w_b of the data, B/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2. NaN with fewer than two batches. The
-    data must be independent samples.
+    lambda estimates the eigenvalue of the population that the data are from, at this point, with
+    this error; that of another data set of the same size is another estimate, and their difference
+    is sqrt 2 times as wide. First order: d lambda = v' dH v, from the spread of v'H_b v over the B
+    micro-batches; for shares w_b of the data, 1/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2 / w_b, of B
+    - 1 degrees of freedom. NaN with fewer than two batches.
+
+    The data must be independent samples. Where eigenvalues are nearer than their errors they repel
+    each other and spread less than this. At a point that was trained on these very data fresh data
+    bring a bias of about an error besides, which is not in it: small eigenvalues are smaller there.
     Cost: one product a pair.
     """
+    return _sampling(H, pairs)[0]
+
+
+def _sampling(H: Hessian, pairs: Eigenpairs) -> tuple[Tensor, int]:
+    """The sampling errors, and their degrees of freedom."""
     forms, shares = H.quadratic_forms(pairs.vectors)
-    count = len(forms)
-    if count < 2:
-        return torch.full((len(pairs.values),), float("nan"), dtype=torch.float64, device="cpu")
-    spread = forms - shares[:, None] * forms.sum(0)
-    return (spread.square().sum(0) * count / (count - 1)).sqrt().cpu()
+    forms, shares = forms[shares > 0], shares[shares > 0]
+    freedom = len(forms) - 1
+    if freedom < 1:
+        nothing = torch.full((len(pairs.values),), math.nan, dtype=torch.float64, device="cpu")
+        return nothing, 0
+    weights = shares[:, None] / shares.sum()
+    spread = (forms - weights * forms.sum(0)).square() / weights
+    return (spread.sum(0) / freedom).sqrt().cpu(), freedom
 
 
 def _exact_trace(point: StationaryPoint) -> Estimate:
@@ -370,7 +408,9 @@ def _slices(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Sli
     return tuple(slices)
 
 
-def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...]) -> tuple[str, ...]:
+def _advice(
+    point: StationaryPoint, sampling: Tensor, freedom: int, checks: tuple[Check, ...]
+) -> tuple[str, ...]:
     """What to do next, most useful first."""
     advice = [*_moves(point), *_doubts(point)]
     largest, smallest = float(point.eigenvalues[-1]), float(point.eigenvalues[0])
@@ -379,11 +419,11 @@ def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...])
             f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = "
             f"{2 / largest:.3g}"
         )
-    error = float(sampling[0]) if len(sampling) else float("nan")
-    if float(point.uncertainty[0]) < abs(smallest) < 2 * error:
+    reach = _reach(freedom) * float(sampling[0]) if freedom else math.nan
+    if float(point.uncertainty[0]) < abs(smallest) < reach:
         advice.append(
-            f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling "
-            f"errors ({error:.2g}) of zero"
+            f"more data would help: the smallest eigenvalue {smallest:.2g} ± {reach:.2g} (95 %, "
+            f"from {freedom + 1} batches) may be of either sign in the population"
         )
     advice += [f"{c.name}: {c.message}" for c in checks if c.status is Status.WARNING]
     return tuple(advice)

@@ -49,6 +49,7 @@ def analysis(report: AnalysisReport, folder: str) -> Words:
         Fact("loss", (plain(point.value),)),
         _gradient(point),
         *_ends(point.pairs, report.sampling_errors),
+        Fact("sampling", tuple(_sampling(report, report.point.kind != "not-stationary"))),
         Fact("negative", (_negative(report),)),
         Fact("trace", (_trace(report.trace),)),
         Fact("checks", tuple(_checks(report.checks))),
@@ -64,6 +65,7 @@ def spectrum(result: Spectrum, folder: str) -> Words:
     parts = [
         Fact("analysed", (analysed(result, result.parameters, result.samples),)),
         *_ends(result.pairs, result.sampling_errors),
+        Fact("sampling", tuple(_sampling(result))),
         Fact("notes", tuple(result.notes)),
     ]
     values = several(len(result.pairs.values), "eigenvalue")
@@ -212,6 +214,18 @@ def _ends(pairs: Eigenpairs, errors: Tensor) -> Iterator[Fact]:
         shown = tuple((value, f"± {limit}") for value, limit in end[:SHOWN])
         more = (f"{len(end) - SHOWN} more in result.json",) if len(end) > SHOWN else ()
         yield Fact(label, more, shown, head)
+
+
+def _sampling(result: AnalysisReport | Spectrum, fitted: bool = False) -> Iterator[str]:
+    """What the sampling errors are of, and how much they say."""
+    if result.sampling_freedom:
+        yield (
+            "errors of these values as estimates of the population's, one standard error each from "
+            f"{result.sampling_freedom + 1} batches: 95 % reach {result.sampling_reach:.3g} times "
+            "as far"
+        )
+        if fitted:
+            yield "the point fits these data: fresh data at it bring a bias of about an error more"
 
 
 def _polished(polish: Polish | None) -> Iterator[str]:

@@ -14,7 +14,7 @@ from landscape.linalg.lanczos import eigsh
 from landscape.linalg.operand import gaussian
 from landscape.operators.hessian import Hessian
 from landscape.results import Estimate
-from landscape.results.statistics import interval
+from landscape.results.statistics import exact, form_mean
 from landscape.surfaces.result import PictureCheck, Surface
 
 NODES, DEGREES = (
@@ -34,11 +34,11 @@ def check_picture(
 
     Args:
         ends: eigenvalues computed at each end of the spectrum.
-        probes: random products for the trace and the Frobenius norm of the rest of the spectrum, at
-            least 2.
+        probes: random vectors for the trace and the Frobenius norm of the rest of the spectrum, two
+            products each, at least 2.
 
-    Cost: 2k products, an ``eigsh``, ``probes`` products, and about 100 evaluations a direction, 300
-    at most. The second derivatives are those of polynomials of degree 10 fitted to f at 25
+    Cost: 2k products, an ``eigsh``, 2 ``probes`` products, and about 100 evaluations a direction,
+    300 at most. The second derivatives are those of polynomials of degree 10 fitted to f at 25
     Chebyshev nodes within the span, or half of it, and so on: many points far apart average the
     rounding of float32. Their ``error`` is the distance to the fit of degree 6 and twice the
     standard error that the residuals make; the span is taken where it is least. The shares' errors
@@ -80,19 +80,24 @@ def _moments(
     n = H.shape[0]
     if n <= probes:
         A = (H @ torch.eye(n, dtype=H.dtype, device=H.device)).double()
-        total, squares = float(A.trace()), float(A.square().sum())
-        return Estimate(total, 0.0, total, total, n), Estimate(squares, 0.0, squares, squares, n)
+        return exact(float(A.trace()), n), exact(float(A.square().sum()), n)
     Z = gaussian((n, probes), np.random.SeedSequence(seed), H)
-    Z = Z - vectors @ (vectors.T @ Z)
-    HZ = (H @ Z).double()
-    known = values.double()
-    samples = ((Z.double() * HZ).sum(dim=0), HZ.square().sum(dim=0))
-    parts = (float(known.sum()), float(known.square().sum()))
-    made = []
-    for part, sample in zip(parts, samples, strict=True):
-        value, error = part + float(sample.mean()), float(sample.std()) / probes**0.5
-        made.append(interval(value, error, probes - 1, probes))
-    return made[0], made[1]
+
+    def rest(V: Tensor) -> Tensor:
+        """V without what the known vectors hold of it."""
+        return V - vectors @ (vectors.T @ V)
+
+    Z = rest(Z)
+    HZ = rest(H @ Z)
+    HHZ = rest(H @ HZ).double()
+    HZ, known = HZ.double(), values.double()
+    forms, squares = (Z.double() * HZ).sum(dim=0).mean(), HZ.square().sum(dim=0).mean()
+    trace = float(known.sum() + forms)
+    square = float(known.square().sum() + squares)
+    return (
+        form_mean(trace, float(squares) ** 0.5, probes, probes),
+        form_mean(square, float(HHZ.square().sum(dim=0).mean()) ** 0.5, probes, 2 * probes),
+    )
 
 
 def _share(inside: float, total: Estimate) -> Estimate:
