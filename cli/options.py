@@ -190,8 +190,8 @@ _problem = _stack(
     option(
         "--checkpoint",
         metavar="FILE",
-        help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz; or a folder that "
-        "save_pretrained() wrote.",
+        help="Weights: .safetensors, .pt, .pth, .bin, .ckpt, .npz or .zip; or a folder that "
+        "save_pretrained() or torch.distributed.checkpoint wrote.",
     ),
     option(
         "--checkpoint-key",
