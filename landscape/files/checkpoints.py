@@ -84,7 +84,7 @@ def read_state(
     else:
         tree = entry(tree, key, path)
     found = tree if isinstance(tree, dict) else {}
-    tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
+    tensors = files.named_tensors(found)
     if not tensors:
         where = f"the entry {key!r} of {path}" if key else str(path)
         raise LoadingError(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.errors import LoadingError
-from landscape.files import closed
+from landscape.files import closed, formats
 
 METADATA = ".metadata"
 
@@ -102,7 +102,7 @@ def _require_bounded(folder: Path, entries: list[_Entry]) -> None:
     """Raise where files outside of the folder are named, or more bytes than there are."""
     chunks = [chunk for entry in entries for chunk in entry.chunks]
     files = sorted({str(chunk.file) for chunk in chunks})
-    outside = [file for file in files if Path(file).name != file or file in ("", ".", "..")]
+    outside = formats.outside(files)
     if outside:
         raise LoadingError(f"{folder / METADATA} names files outside its folder: {outside[0]!r}.")
     if sum(chunk.length for chunk in chunks) > sum((folder / f).stat().st_size for f in files):

@@ -92,7 +92,7 @@ def _places(path: Path) -> dict[str, str]:
             f"{path} is no index of weights: it must hold a weight_map of tensors to files "
             f"({type(error).__name__}: {error})."
         ) from None
-    outside = sorted({s for s in named.values() if Path(s).name != s or s in ("", ".", "..")})
+    outside = formats.outside(sorted(set(named.values())))
     if outside:
         raise LoadingError(f"{path} names files outside its folder: {formats.few(outside)}.")
     return named
@@ -102,7 +102,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     tree = formats.read_tree(path)
     if not isinstance(tree, dict):
         raise LoadingError(f"{path} holds no weights, but {formats.describe(tree)}.")
-    return {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
+    return formats.named_tensors(tree)
 
 
 def inspect(path: str | os.PathLike[str]) -> FileReport:

@@ -147,7 +147,7 @@ def _magic_format(head: bytes, size: int) -> str:
 def _zip_format(names: list[str]) -> str:
     if any(n.endswith("/constants.pkl") or "/code/" in n for n in names):
         return "torchscript"
-    if any(n == "data.pkl" or n.endswith("/data.pkl") for n in names):
+    if any(f"/{n}".endswith("/data.pkl") for n in names):
         return "torch zip"
     if POLICY in names and "data" in names:
         return "stable-baselines3"
@@ -365,6 +365,17 @@ def few(names: list[str], most: int = 4) -> str:
     """The first names, and how many more there are."""
     shown = ", ".join(specs.one_line(n, 120) for n in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def named_tensors(tree: object) -> dict[str, Tensor]:
+    """The tensors among the entries of a tree that is a dict, by name; of another, none."""
+    entries = tree.items() if isinstance(tree, dict) else ()
+    return {str(name): value for name, value in entries if isinstance(value, Tensor)}
+
+
+def outside(files: list[str]) -> list[str]:
+    """Those of a list of file names that are no plain names, and so may lead out of a folder."""
+    return [file for file in files if Path(file).name != file or file in ("", ".", "..")]
 
 
 def dtype_name(value: Tensor) -> str:

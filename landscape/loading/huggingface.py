@@ -63,8 +63,8 @@ def build(
         options = Local | {"config": config, "output_loading_info": True, "dtype": torch.float32}
         model, report = build.from_pretrained(folder, **options)
         _require_all(report, folder)
-        tensors = {name: value for name, value in read.items() if isinstance(value, Tensor)}
-        return model.eval(), [where, *conversions(tensors, model.state_dict())]
+        told = conversions(files.named_tensors(read), model.state_dict())
+        return model.eval(), [where, *told]
 
 
 def batches(model: nn.Module, spec: str, data: str, size: int | None, seed: int) -> list[Batch]:
@@ -217,8 +217,7 @@ def _arrays(model: nn.Module, path: Path, options: specs.Options) -> dict[str, T
             f"names that forward of {type(model).__name__} has."
         )
     tree = files.read_tree(path)
-    entries = tree if isinstance(tree, dict) else {}
-    found = {str(k): v for k, v in entries.items() if isinstance(v, Tensor)}
+    found = files.named_tensors(tree)
     known = list(inspect.signature(model.forward).parameters)
     strange = [name for name in found if name not in known]
     if strange or not found:
