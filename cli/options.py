@@ -201,8 +201,8 @@ _problem = _stack(
         "--checkpoint",
         group=MODEL,
         metavar="FILE",
-        help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz; or a folder that "
-        "save_pretrained() wrote.",
+        help="Weights: .safetensors, .pt, .pth, .bin, .ckpt, .npz or .zip; or a folder that "
+        "save_pretrained() or torch.distributed.checkpoint wrote.",
     ),
     option(
         "--checkpoint-key",

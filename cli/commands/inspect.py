@@ -1,4 +1,4 @@
-"""`landscape inspect FILE`: what is in a checkpoint, executing nothing."""
+"""`landscape inspect FILE`: what is in a checkpoint, a file or a folder, executing nothing."""
 
 import click
 
@@ -16,10 +16,13 @@ from ..options import json_option
 @click.argument("file")
 @json_option
 def inspect(file: str, as_json: bool) -> None:
-    """List the tensors of a checkpoint and the code it asks for; nothing in it is executed."""
-    from landscape import files
+    """List the tensors of a checkpoint, of the files in a folder, and the code they ask for.
 
-    report = files.inspect_file(file)
+    Nothing in them is executed.
+    """
+    from landscape.files import folders
+
+    report = folders.inspect(file)
     if as_json:
         screens.as_json(report)
     else:

@@ -165,7 +165,7 @@ LARGEST = 256
 
 def cut(x: Tensor, y: Tensor, batch_size: int | None, seed: int) -> list[Batch]:
     """Micro-batches of (x, y) in a seeded order."""
-    return _cut((x, y), len(y), batch_size, seed)
+    return cut_rows((x, y), len(y), batch_size, seed)
 
 
 def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> list[Batch]:
@@ -178,14 +178,15 @@ def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> 
     if batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {batch_size}.")
     try:
-        return _cut(joined(batches), sum(samples(batch) for batch in batches), batch_size, seed)
+        return cut_rows(joined(batches), sum(samples(batch) for batch in batches), batch_size, seed)
     except (RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise ValueError(
             f"--batch-size cannot cut the batches of {source} again: {specs.one_line(error, 120)}."
         ) from None
 
 
-def _cut(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batch]:
+def cut_rows(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batch]:
+    """Micro-batches of one batch of ``count`` samples, in a seeded order."""
     size = batch_size or min(LARGEST, math.ceil(count / BATCHES))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")
     return [_rows(whole, i) for i in torch.split(order, size)]

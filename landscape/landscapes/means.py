@@ -113,8 +113,7 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
     values = _values(batches)
     ways = [_ways(batch, values) for batch in batches]
     samples = [float(batching.samples(batch)) for batch in batches]
-    largest = sorted(range(len(batches)), key=lambda i: -samples[i])[:2]
-    tried = [batches[i] for i in largest]
+    tried = [batches[i] for i in _telling(ways, samples)]
     with suppress(RuntimeError, TypeError, ValueError, KeyError):  # of other shapes: each alone
         tried.append(batching.joined(tried))
     try:
@@ -237,7 +236,33 @@ def _ways(batch: Batch, values: Sequence[int]) -> dict[str, Tensor]:
     }
     if not rows.is_floating_point():
         found |= {f"targets other than {value}": (rows != value).sum(1) for value in values}
+    if not rows.is_floating_point() and rows.shape[1] > 1:  # shifted: what follows each token
+        found |= {
+            f"targets but a row's first, other than {value}": (rows[:, 1:] != value).sum(1)
+            for value in values
+        }
     return {key: count.double() for key, count in found.items()}
+
+
+def _telling(ways: Sequence[Mapping[str, Tensor]], samples: Sequence[float]) -> list[int]:
+    """The two batches on which, and between which, the ways differ most; the larger where alike."""
+
+    def apart(i: int) -> float:
+        """How much the ways differ in what share they give to this batch and to the first."""
+        pairs = [(float(n.sum()), float(ways[first][k].sum())) for k, n in ways[i].items()]
+        shares = [a / ((a + b) or 1.0) for a, b in pairs]
+        return round(max(shares) - min(shares), 9)
+
+    places = range(len(samples))
+    first = max(places, key=lambda i: (_spread(ways[i]), samples[i]))
+    rest = [i for i in places if i != first]
+    return [first, max(rest, key=lambda i: (apart(i), samples[i]))] if rest else [first]
+
+
+def _spread(ways: Mapping[str, Tensor]) -> float:
+    """How much the ways differ in what share of a batch they give to each of its samples."""
+    shares = torch.stack([count / count.sum().clamp(min=1e-9) for count in ways.values()])
+    return round(float((shares - shares[0]).abs().sum()), 9)
 
 
 def _cuts(ways: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -127,8 +127,7 @@ def _from_arrays(path: Path, options: specs.Options) -> tuple[Tensor, Tensor]:
         if option not in ("x", "y"):
             raise ValueError(f"data file {path} has no option {option!r}: x and y name its arrays.")
     tree = files.read_tree(path)
-    entries = tree if isinstance(tree, dict) else {}
-    found = {str(k): v for k, v in entries.items() if isinstance(v, Tensor)}
+    found = files.named_tensors(tree)
     pair = next((p for p in PAIRS if found.keys() >= set(p)), ("x", "y"))
     names = (str(options.get("x", pair[0])), str(options.get("y", pair[1])))
     for option, name in zip(("x", "y"), names, strict=True):

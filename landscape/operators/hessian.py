@@ -98,11 +98,17 @@ class Hessian(SymmetricOperator):
             try:
                 return self._exact(V)
             except NumericalError as error:
-                if self.method != "auto" or "second derivative" not in str(error):
-                    raise
-                self.release()
-                self.method, self.why = "finite-difference", str(error)
+                self._fall_back(error)
         return torch.stack([self._difference(v) for v in V.T], dim=1)
+
+    def _fall_back(self, error: NumericalError) -> None:
+        """Go on by differences where a kernel has no second derivative and the method was left
+        open; else raise.
+        """
+        if self.method != "auto" or "second derivative" not in str(error):
+            raise error
+        self.release()
+        self.method, self.why = "finite-difference", str(error)
 
     def _exact(self, V: Tensor) -> Tensor:
         parts = (part for part, _, _ in self._parts(V))
@@ -119,9 +125,16 @@ class Hessian(SymmetricOperator):
         products.
         """
         self.products += V.shape[1]
-        parts = self._parts(V.detach())
-        if self.method == "finite-difference":
-            parts = self._part_differences(V.detach())
+        if self.method != "finite-difference":
+            try:
+                return self._forms(self._parts(V.detach()), V)
+            except NumericalError as error:
+                self._fall_back(error)
+        return self._forms(self._part_differences(V.detach()), V)
+
+    def _forms(
+        self, parts: Iterator[tuple[Tensor, int | None, float]], V: Tensor
+    ) -> tuple[Tensor, Tensor]:
         forms: dict[int, Tensor] = {}
         shares: dict[int, float] = {}
         for part, batch, share in parts:

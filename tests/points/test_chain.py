@@ -259,6 +259,12 @@ def test_differences_take_over_with_their_error_in_every_bound(
     assert float(report.point.uncertainty.max()) < (
         1e-5 if dtype == torch.float64 else 0.05
     ) * float(truth.abs().max())
+    forms, shares = ls.Hessian(f).quadratic_forms(
+        torch.eye(f.dim, dtype=dtype)
+    )  # the very first call
+    scale = float(truth.abs().max())
+    assert float(shares.sum()) == pytest.approx(1.0)
+    assert float((forms.sum(0) - H.diagonal()).abs().max()) < 1e-2 * scale
     product = ls.Hessian(f)
     _ = product @ torch.ones(f.dim, dtype=dtype)
     assert product.method == "finite-difference"
