@@ -28,6 +28,7 @@ from landscape.errors import NumericalError
 from landscape.inventory import topology
 from landscape.inventory.collection import Collection
 from landscape.inventory.views import Picture, Tree
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Box, Space
 from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.points.classify import StationaryPoint, classify
@@ -84,6 +85,7 @@ class Census(Result):
         return sum(p.nullity != 0 for p in self.points)
 
 
+@owned()
 def census(
     f: FunctionLandscape,
     starts: int = 10_000,

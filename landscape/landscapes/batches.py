@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from landscape import specs
+from landscape.landscapes.arithmetic import ordinary
 
 TARGETS = ("labels", "label", "targets", "target", "y")
 Batch = Any
@@ -26,7 +27,8 @@ def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
     """
 
     def moved(tensor: Tensor) -> Tensor:
-        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
+        kept = dtype if tensor.is_floating_point() else tensor.dtype
+        return ordinary(tensor.to(device=device, dtype=kept))
 
     return mapped(batch, moved)
 

@@ -25,6 +25,14 @@ from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
 from landscape.landscapes import kernels, losses, means, selection
+from landscape.landscapes.arithmetic import (
+    ordinary,
+    owned,
+    reduced,
+    require_precision,
+    require_supported,
+    without_cudnn,
+)
 from landscape.landscapes.batches import Batch
 from landscape.landscapes.data import pinned
 from landscape.landscapes.domains import Space
@@ -63,6 +71,11 @@ class ModelLandscape:
         masks: number of dropout masks per batch to average over, in train mode.
         weight: batch -> how much it counts in the mean; None: what the loss divides by is known or
             measured, see ``mean``.
+        precision: what Hessian-vector products are computed in: "full", all bits of ``dtype``;
+            "tf32", matrix products and convolutions of 10 bits where a CUDA device has them;
+            "bf16", forward passes in bfloat16 by autocast. What that loses is measured with
+            products in full and is in every bound. Values, gradients and dense Hessians are always
+            in full.
 
     Raises:
         TypeError: model is no nn.Module or loss is not callable.
@@ -95,8 +108,10 @@ class ModelLandscape:
         seed: int = 0,
         masks: int = 1,
         weight: Callable[[Batch], float] | None = None,
+        precision: str = "full",
     ) -> None:
         _require_objects(model, loss, batches)
+        require_precision(precision)
         _require_options(loss, mode, reduction, masks)
         self.model, self.loss, self.batches = model, loss, pinned(batches, seed)
         self.include, self.exclude, self.weight = include, exclude, weight
@@ -126,6 +141,8 @@ class ModelLandscape:
         self.device = (
             torch.device(device) if device is not None else parameters[self._names[0]].device
         )
+        self._require_one_device()
+        self.precision, self._pass = precision, "full"
         self._objective = Objective(model, loss)
         # By name, used in the place of the model's own buffers.
         self.statistics: dict[str, Tensor] = {}
@@ -135,6 +152,17 @@ class ModelLandscape:
         self.samples = sum(batching.samples(batch) for batch in self.batches)
         self._mean = self._stated_mean()
         self._eps: float | None = None
+
+    def _require_one_device(self) -> None:
+        """Parameters on one device, of a kind that is supported, and nothing waits to be loaded."""
+        places = {p.device for p in own_parameters(self.model).values()}
+        if len(places) > 1:
+            listed = ", ".join(sorted(map(str, places)))
+            raise ValueError(
+                f"the parameters of {self.name} are split over {listed}, and a landscape is "
+                f"computed on one device: move the model, with model.to('cuda:0') say."
+            )
+        require_supported(self.device, f"the landscape of {self.name}")
 
     # ---- points ---------------------------------------------------------------------------------
 
@@ -165,28 +193,28 @@ class ModelLandscape:
         the data per point.
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
-        points = x.detach().reshape(-1, self.dim)
-        total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
         with self.evaluation(), torch.no_grad():
+            points = ordinary(x.detach()).reshape(-1, self.dim)
+            total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
             for term in self.terms():
                 for i, point in enumerate(points):
                     total[i] += term.function(point)
-        return total.to(self.dtype).reshape(x.shape[:-1])
+            return total.to(self.dtype).reshape(x.shape[:-1])
 
     def gradient(self, x: Tensor) -> Tensor:
         """The gradient at points (..., n) -> (..., n). Cost: a forward and a backward pass over the
         data per point.
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
-        points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
-        total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
         with self.evaluation(), torch.enable_grad():
+            points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
+            total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
             for term in self.terms():
                 for i, point in enumerate(points):
                     value = term.function(point)
                     if value.requires_grad:
                         total[i] += torch.autograd.grad(value, point)[0]
-        return total.reshape(x.shape)
+            return total.reshape(x.shape)
 
     def part(self, names: Sequence[str], x: Tensor) -> "ModelLandscape":
         """f as a function of some of its parameters, the others held where the point x (n,) has
@@ -265,9 +293,9 @@ class ModelLandscape:
         return x.new_zeros(self.dim, 0)
 
     @contextmanager
-    def evaluation(self, at: Tensor | None = None) -> Iterator[None]:
-        """Parameters, mode, kernels and random state for an evaluation, put back afterwards
-        whatever happens.
+    def evaluation(self, at: Tensor | None = None, precision: str = "full") -> Iterator[None]:
+        """Parameters, mode, arithmetic, kernels and random state for an evaluation, put back
+        afterwards whatever happens.
 
         The point of the last term that was called stays in place in the model until the next one or
         the end, so that backward passes which look at the model again see it; ``at`` puts one in
@@ -284,16 +312,18 @@ class ModelLandscape:
         cuda = [self.device.index or 0] if self.device.type == "cuda" else []
         fastpath = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
+            stack.enter_context(owned(precision))
             stack.enter_context(torch.random.fork_rng(devices=cuda))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self.recurrent:
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(without_cudnn())
             if kernels.replaced(self.model):
                 stack.enter_context(kernels.Elementary())
             if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(unsaved())
             earlier, self._placed = self._placed, Placed(self._objective, self.device, self.dtype)
+            outer, self._pass = self._pass, precision
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
                 for module, was in training:
@@ -314,7 +344,7 @@ class ModelLandscape:
                 ) from error
             finally:
                 self._placed.restore()
-                self._placed = earlier
+                self._placed, self._pass = earlier, outer
                 torch.backends.mha.set_fastpath_enabled(fastpath)
                 for module, was in training:
                     if module.training != was:
@@ -538,7 +568,8 @@ class ModelLandscape:
 
     def _called(self, number: int, *args: Any) -> Any:
         try:
-            return self._objective(*args)
+            with reduced(self.device, self._pass):
+                return self._objective(*args)
         except (torch.OutOfMemoryError, MemoryError, LoadingError):
             raise
         except NotImplementedError as error:

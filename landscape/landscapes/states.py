@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from landscape.core import Landscape
+from landscape.landscapes.arithmetic import owned
 
 
 def require_own_loader(f: Landscape) -> None:
@@ -24,8 +25,8 @@ def require_own_loader(f: Landscape) -> None:
 
 @contextmanager
 def undisturbed(f: Landscape) -> Iterator[None]:
-    """Evaluate f and leave every random state that a loop can feel as it was; autocast is off
-    inside.
+    """Evaluate f and leave every random state that a loop can feel as it was; the arithmetic is
+    owned inside.
     """
     loader = _loader(f)
     parts = [
@@ -43,10 +44,7 @@ def undisturbed(f: Landscape) -> Iterator[None]:
     cuda = [f.device.index or 0] if f.device.type == "cuda" else []
     own = isinstance(loader, list | tuple)  # torch's state is then seen to by f's evaluation
     try:
-        with (
-            torch.random.fork_rng(devices=cuda, enabled=not own),
-            torch.autocast(f.device.type, enabled=False),
-        ):
+        with torch.random.fork_rng(devices=cuda, enabled=not own), owned():
             yield
     finally:
         random.setstate(python)

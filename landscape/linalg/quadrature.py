@@ -22,8 +22,9 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.krylov import Array
-from landscape.linalg.operand import as_operator, bad_product, gaussian, noise
+from landscape.linalg.operand import as_operator, bad_product, finest, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, Result, result
 from landscape.results.statistics import interval
@@ -131,6 +132,7 @@ class SpectralDensity(Result):
         return self.diagonal.numpy(), self.offdiagonal.numpy()
 
 
+@owned()
 def spectral_density(
     H: Operator | Tensor,
     probes: int = 10,
@@ -224,7 +226,7 @@ def _gauss_rules(
         if not fine.all():
             raise bad_product(spent + int(np.argmin(fine)) * count + p + 1)
         flat = np.flatnonzero(
-            betas[p] <= noise(A, float(max(np.abs(diagonals[p]).max(), betas[p].max())))
+            betas[p] <= finest(A, float(max(np.abs(diagonals[p]).max(), betas[p].max())))
         )
         m = int(flat[0]) + 1 if flat.size else steps
         nodes, S = eigh_tridiagonal(diagonals[p, :m], betas[p, : m - 1])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import ordinary, owned, require_precision
 from landscape.operators.base import BLOCK, SymmetricOperator
 from landscape.operators.derivatives import leaf, require_second_derivative, vjp
 
@@ -39,9 +40,12 @@ class Hessian(SymmetricOperator):
             "finite-difference" takes central differences of the gradient, for kernels without a
             second derivative: its relative error is about eps^(2/3), 2e-5 in float32.
         memory: bytes of graph that may be kept.
+        precision: what products are computed in, "full", "tf32" or "bf16", see ``ModelLandscape``;
+            None: as f says.
 
     Raises:
-        ValueError: an unknown method, a point of another shape, no point for a formula.
+        ValueError: an unknown method or precision, a point of another shape, no point for a
+            formula.
         NumericalError: from a product, when a kernel has no second derivative.
 
     Cost of a product, in gradients: about 2 retained, 3 rebuilt, 4 forward over reverse, 2 finite
@@ -50,7 +54,13 @@ class Hessian(SymmetricOperator):
     """
 
     def __init__(
-        self, f: Landscape, at: Tensor | None = None, *, method: str = "auto", memory: int = BUDGET
+        self,
+        f: Landscape,
+        at: Tensor | None = None,
+        *,
+        method: str = "auto",
+        memory: int = BUDGET,
+        precision: str | None = None,
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
@@ -58,6 +68,8 @@ class Hessian(SymmetricOperator):
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
         self.method, self.memory = method, memory
+        self.precision = f.precision if precision is None else precision
+        require_precision(self.precision)
         self._graphs: list[tuple[Tensor, int | None, float]] | None = (
             None  # (gradient of a term, its batch, its share)
         )
@@ -85,8 +97,27 @@ class Hessian(SymmetricOperator):
 
     @property
     def error(self) -> float:
-        """What products by differences were seen to be off by, for a unit vector; else 0."""
-        return self._error
+        """What products were seen to be off by besides rounding, for a unit vector: by differences,
+        or by arithmetic coarser than their dtype.
+        """
+        return max(self._error, super().error)
+
+    def _in_float64(self) -> SymmetricOperator | None:
+        if self.dtype == torch.float64 and self.precision == "full":
+            return None
+        method = self.method if self.method == "finite-difference" else "auto"
+        f, x = self.f.astype(torch.float64), self.x.detach().double()
+        return Hessian(f, x, method=method, memory=0, precision="full")
+
+    def _probe(self) -> Tensor:
+        """A random vector and the gradient, which lies along the large eigenvalues for the most
+        part.
+        """
+        random, g = super()._probe(), self.f.gradient(self.x.detach()).detach()
+        size = g.double().norm()
+        if not bool(torch.isfinite(size) & (size > 0)):
+            return random
+        return torch.cat([random, (g.double() / size).to(g.dtype)[:, None]], dim=1)
 
     def _multiply(self, V: Tensor) -> Tensor:
         if self.method != "finite-difference":
@@ -106,6 +137,7 @@ class Hessian(SymmetricOperator):
             total = total.add_(part)
         return total
 
+    @owned()
     def quadratic_forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
         """v'H_b v for every micro-batch b and column v of V (n, k): (B, k), float64, and the
         batches' shares of the data (B,).
@@ -114,9 +146,10 @@ class Hessian(SymmetricOperator):
         products.
         """
         self.products += V.shape[1]
-        parts = self._parts(V.detach())
+        V = ordinary(V.detach())
+        parts = self._parts(V)
         if self.method == "finite-difference":
-            parts = self._part_differences(V.detach())
+            parts = self._part_differences(V)
         forms: dict[int, Tensor] = {}
         shares: dict[int, float] = {}
         for part, batch, share in parts:
@@ -133,7 +166,7 @@ class Hessian(SymmetricOperator):
 
     def _parts(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
         """(H_t V, batch, share) of every term t."""
-        with self.f.evaluation(self.x), torch.enable_grad():
+        with self.f.evaluation(self.x, self.precision), torch.enable_grad():
             if self._vectorise is None and self.method != "forward-over-reverse":
                 self._prepare()
             if self._graphs is not None:

@@ -9,6 +9,7 @@ from torch.func import grad, vmap
 
 from landscape.core import Landscape
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import owned
 from landscape.operators.derivatives import require_second_derivative
 
 MANY = 32  # columns of a Hessian in one vectorised backward pass, from so many on
@@ -19,6 +20,7 @@ NO_SECOND_DERIVATIVE = (
 )
 
 
+@owned()
 def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients (B, n) and Hessians (B, n, n) at points X (B, n). Cost: n products a point, one
     backward pass a column for all.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.metrics import Metric
 from landscape.operators import noises
 from landscape.paths.curves import KINDS, Profile, profile, weights
@@ -55,6 +56,7 @@ class Connection(Result):
         return self.straight.barrier
 
 
+@owned()
 def connect(
     f: Landscape,
     a: Tensor,

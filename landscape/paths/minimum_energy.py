@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Box, Sphere
 from landscape.paths.band import SAME, Band
 from landscape.points.classify import StationaryPoint, classify
@@ -81,6 +82,7 @@ class EnergyPath(Result):
         return self.stop in (Stop.CONVERGED, Stop.DOWNHILL)
 
 
+@owned()
 def minimum_energy_path(
     f: Landscape,
     a: Tensor,

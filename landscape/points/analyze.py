@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
@@ -107,6 +108,7 @@ class AnalysisReport(Result):
         return tuple(check for check in self.checks if check.status is Status.BROKEN)
 
 
+@owned()
 def analyze(
     f: Landscape,
     at: Tensor | None = None,
@@ -246,6 +248,7 @@ class Spectrum(Result):
     seconds: float
 
 
+@owned()
 def spectrum(
     f: Landscape,
     at: Tensor | None = None,

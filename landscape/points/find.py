@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.reductions import norm
 from landscape.points import steps
 from landscape.points.classify import StationaryPoint, classify
@@ -43,6 +44,7 @@ class FoundPoint(StationaryPoint):
     gradients: int = 0  # gradients of the search
 
 
+@owned()
 def find_stationary(
     f: Landscape,
     start: Tensor | None = None,

@@ -6,6 +6,7 @@ import torch
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.results import Result, result
 from landscape.training.evidence import Tail
 from landscape.training.follow import Followed
@@ -58,6 +59,7 @@ class DiagnosisReport(Result):
         return self.diagnosis.probes
 
 
+@owned()
 def diagnose(
     trace: Trace,
     probes: Probes | None = None,
