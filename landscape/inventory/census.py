@@ -263,7 +263,14 @@ def _searches(
             else f.domain.sample(count, f.dim, generator)
         )
         index = collection.rare_indices(count, generator)
-        ends = torch.tensor(SHARES).cumsum(0).mul(count).round().int().tolist()
+        ends = (
+            torch.tensor(SHARES, dtype=torch.float32, device="cpu")
+            .cumsum(0)
+            .mul(count)
+            .round()
+            .int()
+            .tolist()
+        )
         slices = {name: slice(a, b) for name, a, b in zip(METHODS, [0, *ends], ends, strict=False)}
         slices = slices if method == "auto" else {method: slice(None)}
         parts = [(X[rows], name, index[rows]) for name, rows in slices.items()]
@@ -323,7 +330,7 @@ def _euler(
 def _view(f: FunctionLandscape) -> tuple[list[float], list[float]]:
     """What a picture of the domain shows."""
     if isinstance(f.domain, Box):
-        low = torch.as_tensor(f.domain.low, dtype=torch.float64).expand(f.dim)
+        low = torch.as_tensor(f.domain.low, dtype=torch.float64, device="cpu").expand(f.dim)
         return low.tolist(), (low + f.domain.size(f.dim)).tolist()
     if isinstance(f.domain, Space):
         return [], []

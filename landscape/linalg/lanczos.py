@@ -83,7 +83,9 @@ class Eigenpairs(Result):
     positive_at_least: int
     # (k,) float64, on the CPU: at least ‖H v - theta v‖, verified by a fresh product, its rounding
     # included
-    residuals: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
+    residuals: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float32)
+    )
 
     def __post_init__(self) -> None:
         if len(self.residuals) != len(self.bounds):  # not given: bounds are never less

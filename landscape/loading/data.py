@@ -278,7 +278,7 @@ def _from_dataset(
         if isinstance(found, Sized)
         else batching.LARGEST
     )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
     batches = list(DataLoader(found, size, shuffle=isinstance(found, Sized), generator=generator))
     _require_finite_batches(batches, spec)
     return batches

@@ -423,7 +423,7 @@ def device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(name)
-        torch.zeros(1, device=found).item()
+        torch.zeros(1, device=found, dtype=torch.float32).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         there = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         reason = specs.one_line(error, 100)

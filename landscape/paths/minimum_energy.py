@@ -190,7 +190,13 @@ def _settle(
     if point.kind != "not-stationary":
         sign = (
             1
-            if torch.rand((), generator=torch.Generator().manual_seed(seed), device="cpu") < 0.5
+            if torch.rand(
+                (),
+                generator=torch.Generator(device="cpu").manual_seed(seed),
+                device="cpu",
+                dtype=torch.float32,
+            )
+            < 0.5
             else -1
         )
         start = move(f.domain, x, 1e-2 * sign * reach * point.pairs.vectors[:, 0].to(x))
@@ -224,7 +230,10 @@ def _straight(f: Landscape, a: Tensor, b: Tensor, images: int, seed: int) -> Ten
     domain = f.domain
     t = torch.linspace(0, 1, images, dtype=a.dtype, device=a.device)[:, None]
     arc = torch.randn(
-        f.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, device="cpu"
+        f.dim,
+        generator=torch.Generator(device="cpu").manual_seed(seed),
+        dtype=torch.float64,
+        device="cpu",
     ).to(a)
     if isinstance(domain, Sphere):
         a, b = domain.wrap(a), domain.wrap(b)
