@@ -17,6 +17,21 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's backgro
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--simulated-cuda",
+        action="store_true",
+        help="run the tests marked gpu on a simulated device, see tests/simcuda.py",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--simulated-cuda"):
+        import simcuda
+
+        simcuda.install()
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """The same random numbers in every run; nothing asserted may hang on which."""
