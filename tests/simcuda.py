@@ -22,7 +22,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils import backend_registration
@@ -37,7 +37,15 @@ WAITS = {
 }  # fmt: skip
 INDEXING = {"index", "_unsafe_index", "index_put", "index_put_", "_index_put_impl_"}
 # Operations that take CPU scalars (tensors without a dimension) beside tensors on the device, besides the pointwise ones.
-WITH_SCALARS = {"where", "fill_", "masked_fill", "masked_fill_", "index_put", "index_put_", "_index_put_impl_"}
+WITH_SCALARS = {
+    "where",
+    "fill_",
+    "masked_fill",
+    "masked_fill_",
+    "index_put",
+    "index_put_",
+    "_index_put_impl_",
+}
 # Views and bookkeeping, for which CUDA starts no kernel.
 FREE = {
     "view", "_unsafe_view", "t", "transpose", "expand", "detach", "alias", "slice", "select", "unsqueeze", "squeeze",
@@ -68,10 +76,7 @@ class Memory:
         self.limit: int | None = None
         self.total = 80 * 2**30
         self.live: dict[int, int] = {}
-        self.peak = 0
-
-    def used(self) -> int:
-        return sum(self.live.values())
+        self.used = self.peak = 0  # bytes
 
     def note(self, inner: torch.Tensor) -> None:
         storage = inner.untyped_storage()
@@ -79,10 +84,14 @@ class Memory:
         if key in self.live:
             return
         self.live[key] = storage.nbytes()
-        weakref.finalize(storage, self.live.pop, key, None)
-        self.peak = max(self.peak, self.used())
-        if self.limit is not None and self.used() > self.limit:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate on a simulated device.")
+        self.used += storage.nbytes()
+        weakref.finalize(storage, self.forget, key)
+        self.peak = max(self.peak, self.used)
+        if self.limit is not None and self.used > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. (simulated)")
+
+    def forget(self, key: int) -> None:
+        self.used -= self.live.pop(key, 0)
 
 
 counts, memory = Counts(), Memory()
@@ -109,7 +118,7 @@ def limited(size: int) -> Iterator[Memory]:
     try:
         yield memory
     finally:
-        memory.limit = None
+        memory.limit, memory.used = None, 0
         memory.live.clear()
 
 
@@ -161,7 +170,7 @@ class Simulated(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return run(func, args, kwargs or {})
+        return seen(func, args, kwargs or {})
 
     device = property(lambda self: torch.device("cuda", self.index))
     is_cuda = property(lambda self: True)
@@ -203,7 +212,9 @@ class Simulated(torch.Tensor):
         return self.cpu().tolist()
 
     def cuda(self, device: Any = None, **options: Any) -> torch.Tensor:
-        return self.to(torch.device("cuda", index_of("cuda" if device is None else device)), **options)
+        return self.to(
+            torch.device("cuda", index_of("cuda" if device is None else device)), **options
+        )
 
     def to(self, *args: Any, **options: Any) -> torch.Tensor:
         if args and isinstance(args[0], Simulated):
@@ -212,7 +223,9 @@ class Simulated(torch.Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Simulated":
         if id(self) not in memo:
-            made = Simulated(self.inner.detach().clone(), self.index).requires_grad_(self.requires_grad)
+            made = Simulated(self.inner.detach().clone(), self.index).requires_grad_(
+                self.requires_grad
+            )
             if isinstance(self, torch.nn.Parameter):
                 made._is_param = True
             if self.grad is not None:
@@ -262,6 +275,17 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(part)
 
 
+_raised: list[BaseException] = []  # the last error that an operation ended with
+
+
+def seen(func: Any, args: Any, options: dict[str, Any]) -> Any:
+    try:
+        return run(func, args, options)
+    except BaseException as error:
+        _raised[:] = [error]
+        raise
+
+
 # ---- operations -------------------------------------------------------------------------------------
 
 
@@ -286,7 +310,9 @@ def run(func: Any, args: Any, options: dict[str, Any]) -> Any:
         counts.waits[name, asker()] += 1
     if name == "_efficientzerotensor":  # it has no storage that could be pointed to
         func = torch.ops.aten.zeros.default
-    inner = {k: "cpu" if k == "device" else unwrapped(v) for k, v in options.items() if k != "pin_memory"}
+    inner = {
+        k: "cpu" if k == "device" else unwrapped(v) for k, v in options.items() if k != "pin_memory"
+    }
     with _random_state(func, options.get("generator"), index):
         out = CELLS[name](*unwrapped(args)) if name in CELLS else func(*unwrapped(args), **inner)
     out = _written(func, args, options, out)
@@ -314,7 +340,9 @@ def _copied(name: str, func: Any, args: Any, options: dict[str, Any]) -> Any:
     return out if to is None else Simulated(out, to)
 
 
-def _check_devices(func: Any, name: str, args: Any, found: list[torch.Tensor], indices: set[int]) -> None:
+def _check_devices(
+    func: Any, name: str, args: Any, found: list[torch.Tensor], indices: set[int]
+) -> None:
     free: list[torch.Tensor] = []
     if name in INDEXING:
         if not isinstance(args[0], Simulated):
@@ -378,7 +406,9 @@ def _written(func: Any, args: Any, options: dict[str, Any], out: Any) -> Any:
             if isinstance(argument, Simulated) and argument.shape != argument.inner.shape:
                 inner = argument.inner  # squeeze_ and its like change the wrapper's shape too
                 with torch._C._DisableTorchDispatch():
-                    torch.Tensor.as_strided_(argument, inner.shape, inner.stride(), inner.storage_offset())
+                    torch.Tensor.as_strided_(
+                        argument, inner.shape, inner.stride(), inner.storage_offset()
+                    )
             outs[i] = argument
     return outs[0] if len(places) == 1 else tuple(outs)
 
@@ -439,7 +469,7 @@ class Mode(TorchDispatchMode):
     """Sees what makes tensors on the device; what has such a tensor among its operands comes by the tensor itself."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return run(func, args, kwargs or {})
+        return seen(func, args, kwargs or {})
 
 
 # ---- random numbers ---------------------------------------------------------------------------------
@@ -453,7 +483,9 @@ class _AnyGenerator(type(Real)):
 class Generator(Real, metaclass=_AnyGenerator):
     """torch.Generator, for which "cuda" is a device like another."""
 
-    ours: dict[int, "Generator"] = {}  # kept: an operation sees another wrapper of the same one
+    ours: ClassVar[
+        dict[int, "Generator"]
+    ] = {}  # kept: an operation sees another wrapper of the same one
 
     def __new__(cls, device: Any = "cpu") -> Any:
         if not is_ours(device):
@@ -499,7 +531,7 @@ def _seed_all(seed: int) -> None:
 
 def _free() -> tuple[int, int]:
     limit = memory.total if memory.limit is None else memory.limit
-    return max(0, limit - memory.used()), memory.total
+    return max(0, limit - memory.used), memory.total
 
 
 CUDA = {
@@ -521,8 +553,8 @@ CUDA = {
     "get_device_capability": lambda device=None: (9, 0),
     "_is_in_bad_fork": lambda: False,
     "mem_get_info": lambda device=None: _free(),
-    "memory_allocated": lambda device=None: memory.used(),
-    "memory_reserved": lambda device=None: memory.used(),
+    "memory_allocated": lambda device=None: memory.used,
+    "memory_reserved": lambda device=None: memory.used,
     "max_memory_allocated": lambda device=None: memory.peak,
     "reset_peak_memory_stats": lambda device=None: setattr(memory, "peak", 0),
     "is_bf16_supported": lambda including_emulation=True: True,
@@ -544,6 +576,7 @@ def install() -> None:
     registry[1] = registry[20]  # CUDA's guard, so that .to("cuda") finds the current device
     torch._C._acc.register_python_privateuseone_device_guard(guards[1])
     torch._C._set_only_lift_cpu_tensors(True)
+    torch.__future__.set_swap_module_params_on_conversion(True)  # so that tied parameters stay tied
     torch.autograd.set_multithreading_enabled(False)
     for name, value in CUDA.items():
         setattr(torch.cuda, name, value)
@@ -563,10 +596,13 @@ plain_backward = torch.autograd._engine_run_backward  # type: ignore[attr-define
 
 
 def _backward(*args: Any, **options: Any) -> Any:
-    """An error inside a vectorised backward pass is lost on its way through the wrappers: that it came is not."""
+    """An error inside a backward pass is lost on its way through the wrappers; here it is found again."""
+    _raised.clear()
     try:
         return plain_backward(*args, **options)
     except SystemError as error:
+        if _raised:
+            raise _raised.pop() from error
         raise RuntimeError("an operation of a backward pass failed (simulated)") from error
 
 
@@ -578,5 +614,7 @@ def _to(self: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
     return plain_to(self, *map(placed, args), **{k: placed(v) for k, v in options.items()})
 
 
-if os.environ.get("LANDSCAPE_SIMULATED_CUDA"):  # of processes that tests start: python -c "import simcuda"
+if os.environ.get(
+    "LANDSCAPE_SIMULATED_CUDA"
+):  # of processes that tests start: python -c "import simcuda"
     install()

@@ -21,9 +21,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from landscape.errors import LoadingError
+
 # What Hessian-vector products may be computed in.
 PRECISIONS = ("full", "tf32", "bf16")
 DEVICES = ("cpu", "cuda")
+# A kernel's own check has failed, and CUDA names neither the kernel nor the line.
+REFUSED_LATE = (
+    "a kernel refused its input on the GPU: a label may be out of range (0 to classes - 1), or a "
+    "token or an index beyond its table. Run once with device='cpu' (--device cpu), which names "
+    "it; this process must be started anew, since CUDA computes nothing more in it."
+)
 # What a setting is when torch cannot tell it, since the older and the newer of two ways to set it
 # contradict each other.
 UNKNOWN = None
@@ -144,7 +152,12 @@ def owned(precision: str = "full") -> Iterator[None]:
         for setting in settings:
             setting.put(setting.wanted)
         _THREAD.bits = bits
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if too_late(error):
+                raise LoadingError(REFUSED_LATE) from error
+            raise
 
 
 def _put_back(settings: list[Setting], before: list[Any]) -> None:
@@ -154,6 +167,11 @@ def _put_back(settings: list[Setting], before: list[Any]) -> None:
     for setting, value in zip(settings, before, strict=True):
         with contextlib.suppress(RuntimeError):
             setting.put(value)
+
+
+def too_late(error: BaseException) -> bool:
+    """Whether an error is of a kernel that CUDA had started long before it told."""
+    return "device-side assert" in str(error)
 
 
 def ordinary(tensor: Tensor) -> Tensor:
@@ -193,8 +211,8 @@ def require_supported(device: torch.device, what: str) -> None:
     """Raise a ValueError unless the device is one that this library is tested on."""
     if device.type not in DEVICES:
         raise ValueError(
-            f"{what} is on {device.type}, and landscapes are computed on cpu or cuda: move it "
-            f"there, with device='cpu' say."
+            f"{what} asks for {device.type}, and landscapes are computed on cpu or cuda: pass "
+            f"device='cpu' (--device cpu), say."
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Domain, Symmetry, Term, vector
-from landscape.landscapes.arithmetic import ordinary, owned
+from landscape.landscapes.arithmetic import ordinary, owned, require_supported
 from landscape.landscapes.domains import Space
 
 Formula = TypeVar("Formula", bound="FunctionLandscape")
@@ -151,7 +151,9 @@ class FunctionLandscape:
             raise ValueError(
                 f"{self.name} is a formula, which has no current point: pass a point ({self.dim},)."
             )
-        return vector(at, self.dim)
+        x = vector(at, self.dim)
+        require_supported(x.device, f"the point of {self.name}")
+        return x
 
     def fingerprint(self) -> tuple[str, str]:
         """Empty: a formula has nothing to hash but its source, which only the caller knows."""

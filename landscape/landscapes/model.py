@@ -31,13 +31,15 @@ from landscape.landscapes.arithmetic import (
     reduced,
     require_precision,
     require_supported,
+    too_late,
     without_cudnn,
 )
 from landscape.landscapes.batches import Batch
-from landscape.landscapes.data import pinned
+from landscape.landscapes.data import Moved, pinned
 from landscape.landscapes.domains import Space
 from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
+from landscape.landscapes.memory import ran_out
 from landscape.landscapes.objective import Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
@@ -146,6 +148,7 @@ class ModelLandscape:
         self._objective = Objective(model, loss)
         # By name, used in the place of the model's own buffers.
         self.statistics: dict[str, Tensor] = {}
+        self._moved = Moved(self.device, self.dtype)
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
         self._differentiates = False  # whether the loss was seen to call autograd itself
@@ -336,7 +339,7 @@ class ModelLandscape:
                 yield
             # of a backward pass: what the model itself raises is a LoadingError already
             except TORCHS as error:
-                if type(error) not in TORCHS:  # the caller's own
+                if type(error) not in TORCHS or ran_out(error):  # the caller's own, or no memory
                     raise
                 line = " ".join(str(error).split())
                 raise LoadingError(
@@ -376,6 +379,7 @@ class ModelLandscape:
         """The same landscape of the same model, computed in another dtype."""
         chosen = copy.copy(self)
         chosen.dtype, chosen._eps = dtype, None
+        chosen._moved = Moved(self.device, dtype)
         chosen._held = {name: held.to(dtype) for name, held in self._held.items()}
         return chosen
 
@@ -522,7 +526,7 @@ class ModelLandscape:
         for i, batch in enumerate(self.batches):
             if weights[i] == 0:  # every target is ignored: a mean over nothing
                 continue
-            batch = batching.move(batch, self.device, self.dtype)
+            batch = self._moved(i, batch)
             for mask in range(self.masks):
                 seed = int(
                     np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(
@@ -579,12 +583,19 @@ class ModelLandscape:
                 f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another "
                 f"method of Hessian."
             ) from error
+        except RuntimeError as error:
+            if ran_out(error) or too_late(error):
+                raise
+            raise self._refused(error, number) from error
         except (Exception, SystemExit) as error:
-            line = " ".join(str(error).split())
-            raise LoadingError(
-                f"the model or its loss raised {type(error).__name__} on batch {number}: "
-                f"{line}{self._dtype_hint(line)}"
-            ) from error
+            raise self._refused(error, number) from error
+
+    def _refused(self, error: BaseException, number: int) -> LoadingError:
+        line = " ".join(str(error).split())
+        return LoadingError(
+            f"the model or its loss raised {type(error).__name__} on batch {number}: "
+            f"{line}{self._dtype_hint(line)}"
+        )
 
     def _dtype_hint(self, line: str) -> str:
         """What to do where a tensor was left in another dtype than the landscape's."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import BASIS, budget, ran_out, release
 from landscape.linalg.krylov import Array, Basis, Ritz
 from landscape.linalg.operand import (
     as_operator,
@@ -38,7 +39,6 @@ from landscape.specs import whole
 
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
-MEMORY = 2**30  # bytes the basis may take beyond what the wanted pairs need
 FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
 BLOCK = 16  # vectors multiplied at a time when residuals are computed,
 NUMBERS = 2**26  # and numbers
@@ -168,8 +168,8 @@ def eigsh(
             pairs, never more than the search did. 0 trusts one Krylov space, which sees a repeated
             eigenvalue once.
         max_products: stop there, the final check included. By default 10 n + 1000.
-        max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, and at least 2 k +
-            20.
+        max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, on a GPU 40 % of
+            what is free, and at least 2 k + 20; fewer where memory runs out.
         known: pairs of the same operator to extend; their search is not repeated, only their
             residuals are recomputed.
         exact: up to this n the matrix is formed; less than the default where products are dear.
@@ -196,14 +196,28 @@ def eigsh(
     if n <= exact or 3 * k >= n:
         return _dense(A, largest, smallest, tol, progress)
     held = 0 if known is None else known.vectors.shape[1]
-    rows = max(2 * max(k, held) + 20, min(ROWS + 4 * k, MEMORY // (n * A.dtype.itemsize)))
-    basis = Basis(A, min(n, rows if max_basis is None else max_basis), _fresh_seeds(seed, known))
+    fits = budget(A.device, BASIS) // (n * A.dtype.itemsize)
+    rows = max(2 * max(k, held) + 20, min(ROWS + 4 * k, fits))
+    rows = min(n, rows if max_basis is None else max_basis)
+    basis = _basis(A, rows, min(n, max(k, held) + 20), _fresh_seeds(seed, known))
     if known is not None:
         basis.adopt(known.vectors.to(A.device, A.dtype), known.values.numpy(), known.bounds.numpy())
-    budget = 10 * n + 1000 if max_products is None else max_products
-    search = Search(basis, largest, smallest, tol, budget - k - 1, progress)
+    most = 10 * n + 1000 if max_products is None else max_products
+    search = Search(basis, largest, smallest, tol, most - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
     return _finish(search, stop, tol)
+
+
+def _basis(A: Operator, rows: int, least: int, seeds: np.random.SeedSequence) -> Basis:
+    """A basis of ``rows`` vectors, or of fewer where memory runs out, down to ``least``."""
+    while True:
+        try:
+            return Basis(A, rows, seeds)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error) or rows <= least:
+                raise
+        release(A.device)
+        rows = max(least, rows // 2)
 
 
 @result("eigsh-certificate")
@@ -264,7 +278,7 @@ def certify_below(
         raise ValueError(f"level must be finite, got {level}.")
     if held == n:
         return Certificate(True, 1.0, 0)
-    most = max(20, min(1000, MEMORY // (n * A.dtype.itemsize) - held))
+    most = max(20, min(1000, budget(A.device, BASIS) // (n * A.dtype.itemsize) - held))
     most = min(n - held, most if max_products is None else min(most, max_products))
     basis = Basis(A, held + most, _fresh_seeds(seed, known, 0))
     theta, r = known.values.numpy(), known.residuals.numpy()

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import DENSITY, budget
 from landscape.linalg.krylov import Array
 from landscape.linalg.operand import as_operator, bad_product, finest, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
@@ -164,7 +165,8 @@ def spectral_density(
     whole(2, probes=probes, steps=steps)
     steps = min(steps, n)
     seeds = np.random.SeedSequence(seed)
-    together = max(1, min(probes, MEMORY // (steps * n * A.dtype.itemsize)))
+    most = budget(A.device, DENSITY, MEMORY)
+    together = max(1, min(probes, most // (steps * n * A.dtype.itemsize)))
     rules: list[tuple[Array, Array]] = []
     complete, scale = True, 0.0
     for first in range(0, probes, together):

@@ -14,13 +14,13 @@ from torch import Tensor
 from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import NumericalError
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
-from landscape.operators.base import BLOCK, SymmetricOperator
+from landscape.landscapes.memory import GRAPHS, budget, ran_out, release
+from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
 from landscape.operators.derivatives import leaf, require_second_derivative, vjp
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 # Steps of differences that are tried along a direction.
 LADDER = 6
-BUDGET = 2**30  # bytes of graph kept across products
 SMALL = (
     2**20
     # bytes of a term's graph up to which a vectorised block beats a loop: the time is Python's, not
@@ -39,7 +39,8 @@ class Hessian(SymmetricOperator):
             one of these; "forward-over-reverse" pushes a tangent through the backward pass;
             "finite-difference" takes central differences of the gradient, for kernels without a
             second derivative: its relative error is about eps^(2/3), 2e-5 in float32.
-        memory: bytes of graph that may be kept.
+        memory: bytes of graph that may be kept; None: 1 GiB on a CPU, 40 % of what is free on a
+            GPU.
         precision: what products are computed in, "full", "tf32" or "bf16", see ``ModelLandscape``;
             None: as f says.
 
@@ -59,7 +60,7 @@ class Hessian(SymmetricOperator):
         at: Tensor | None = None,
         *,
         method: str = "auto",
-        memory: int = BUDGET,
+        memory: int | None = None,
         precision: str | None = None,
     ) -> None:
         if method not in METHODS:
@@ -67,7 +68,10 @@ class Hessian(SymmetricOperator):
         require_landscape(f, "Hessian")
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
-        self.method, self.memory = method, memory
+        self.method = method
+        self.memory = budget(self.device, GRAPHS) if memory is None else memory
+        # what was done otherwise than asked for, and why, in sentences
+        self.notes: list[str] = []
         self.precision = f.precision if precision is None else precision
         require_precision(self.precision)
         self._graphs: list[tuple[Tensor, int | None, float]] | None = (
@@ -79,6 +83,7 @@ class Hessian(SymmetricOperator):
         # what differences were seen to be off by, and their step in units of |x| that served last
         self._error, self._step = 0.0, torch.finfo(self.dtype).eps ** (1 / 3)
         self.why = ""  # why products are differences though nobody asked for them
+        self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
 
     @property
@@ -122,13 +127,42 @@ class Hessian(SymmetricOperator):
     def _multiply(self, V: Tensor) -> Tensor:
         if self.method != "finite-difference":
             try:
-                return self._exact(V)
+                return self._within_memory(V)
             except NumericalError as error:
                 if self.method != "auto" or "second derivative" not in str(error):
                     raise
                 self.release()
                 self.method, self.why = "finite-difference", str(error)
         return torch.stack([self._difference(v) for v in V.T], dim=1)
+
+    def _within_memory(self, V: Tensor) -> Tensor:
+        """H V (n, k), with less kept and fewer columns at a time where memory runs out."""
+        try:
+            return self._exact(V)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error) or not self._give_way(V.shape[1]):
+                raise
+        release(self.device)
+        return torch.cat(
+            [self._within_memory(part) for part in torch.split(V, self._width, dim=1)], dim=1
+        )
+
+    def _give_way(self, columns: int) -> bool:
+        """Whether there is something to do with less memory: graphs rebuilt first, then half the
+        columns at a time. It is remembered, and said in ``notes``.
+        """
+        if self.memory > 0:
+            self.release()
+            self.memory, self._width = 0, columns
+            self.notes.append(
+                f"graphs did not fit the memory of {self.device} and are rebuilt at every product"
+            )
+            return True
+        if columns == 1:
+            return False
+        self._width, self._vectorise = (columns + 1) // 2, False
+        self.notes.append(f"{columns} products at once did not fit the memory of {self.device}")
+        return True
 
     def _exact(self, V: Tensor) -> Tensor:
         parts = (part for part, _, _ in self._parts(V))
@@ -185,6 +219,8 @@ class Hessian(SymmetricOperator):
                     [torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1
                 ).detach()
             except RuntimeError as error:  # NotImplementedError among them
+                if ran_out(error):
+                    raise
                 line = str(error).splitlines()[0]
                 raise NumericalError(
                     f"a kernel has no forward derivative ({line}): use another method of Hessian."
@@ -212,7 +248,10 @@ class Hessian(SymmetricOperator):
         if self._vectorise and V.shape[1] > 1:
             try:
                 return self._vectorised(gradient, V)
-            except RuntimeError:  # an operation without a batching rule: a loop does the same
+            except RuntimeError as error:
+                if ran_out(error):
+                    raise
+                # an operation without a batching rule: a loop does the same
                 self._vectorise = False
         last = V.shape[1] - 1
         columns = [vjp(gradient, self.x, v, keep=keep or i < last) for i, v in enumerate(V.T)]
@@ -233,7 +272,7 @@ class Hessian(SymmetricOperator):
         needed = _graph_bytes(lambda: self._gradient(first.function))
         self._vectorise = needed <= SMALL
         fits = needed / (first.share or 1.0) <= self.memory
-        if self.method == "retained" or (self.method == "auto" and fits):
+        if self.memory > 0 and (self.method == "retained" or (self.method == "auto" and fits)):
             self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in self.f.terms()]
 
     def _difference(self, v: Tensor) -> Tensor:

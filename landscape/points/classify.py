@@ -138,7 +138,7 @@ def classify(
     if ends is not None and not moves:
         signs = ends.signs(settle=True)
     verdict = "not-stationary" if moves else _kind(signs)
-    reasons = [reason, *_curvature_reasons(signs, n, dense)]
+    reasons = [reason, *_curvature_reasons(signs, n, dense), *H.notes]
     if n < f.dim:
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
     if verdict in ("degenerate", "plateau"):

@@ -14,6 +14,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.landscapes.arithmetic import owned, settings
+from landscape.loading.problems import device as loading_device
 
 F = nn.functional
 # Random cases under coarse arithmetic; LANDSCAPE_COARSE_CASES=1000 for the long run.
@@ -242,6 +243,23 @@ def test_made_in_inference_mode() -> None:
     assert torch.equal(ls.classify(made, x).eigenvalues, plain.eigenvalues)
     with torch.inference_mode():
         assert torch.equal(ls.classify(made, x).eigenvalues, plain.eigenvalues)
+
+
+def test_devices_that_are_not_supported() -> None:
+    """Split models are refused in tests/gpu, where there are two devices."""
+    for name in ("meta", "mps", "xpu"):
+        with pytest.raises(
+            ValueError, match=f"asks for {name}, and landscapes are computed on cpu"
+        ):
+            ls.ModelLandscape(net(), F.cross_entropy, data(), device=name)
+        with pytest.raises(ValueError, match=f"asks for {name}, and"):
+            loading_device(name)
+
+
+def test_provenance_tells_the_arithmetic() -> None:
+    f = ls.ModelLandscape(net(), F.cross_entropy, data(), precision="tf32")
+    report = ls.points.spectrum(f, largest=2, smallest=0)
+    assert report.provenance.arithmetic == {"precision": "tf32"}
 
 
 # ---- coarse arithmetic ------------------------------------------------------------------------------
