@@ -28,6 +28,7 @@ from landscape.errors import NumericalError
 from landscape.inventory import topology
 from landscape.inventory.collection import Collection
 from landscape.inventory.views import Picture, Tree
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Box, Space
 from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.points.classify import StationaryPoint, classify
@@ -94,6 +95,7 @@ class Census(Result):
         return sum(p.nullity != 0 for p in self.points)
 
 
+@owned()
 def census(
     f: FunctionLandscape,
     starts: int = 10_000,
@@ -268,7 +270,14 @@ def _searches(
             else f.domain.sample(count, f.dim, generator)
         )
         index = collection.rare_indices(count, generator)
-        ends = torch.tensor(SHARES).cumsum(0).mul(count).round().int().tolist()
+        ends = (
+            torch.tensor(SHARES, dtype=torch.float32, device="cpu")
+            .cumsum(0)
+            .mul(count)
+            .round()
+            .int()
+            .tolist()
+        )
         slices = {name: slice(a, b) for name, a, b in zip(METHODS, [0, *ends], ends, strict=False)}
         slices = slices if method == "auto" else {method: slice(None)}
         parts = [(X[rows], name, index[rows]) for name, rows in slices.items()]
@@ -328,7 +337,7 @@ def _euler(
 def _view(f: FunctionLandscape) -> tuple[list[float], list[float]]:
     """What a picture of the domain shows."""
     if isinstance(f.domain, Box):
-        low = torch.as_tensor(f.domain.low, dtype=torch.float64).expand(f.dim)
+        low = torch.as_tensor(f.domain.low, dtype=torch.float64, device="cpu").expand(f.dim)
         return low.tolist(), (low + f.domain.size(f.dim)).tolist()
     if isinstance(f.domain, Space):
         return [], []

@@ -219,7 +219,7 @@ def _census(
         dim=f.dim,
         starts=X.cpu(),
         runs=runs,
-        start_losses=torch.zeros(0, device="cpu"),
+        start_losses=torch.zeros(0, device="cpu", dtype=torch.float32),
         gradient_scale=scale,
         tol=tol,
         outcomes=outcomes,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from landscape import specs
+from landscape.landscapes.arithmetic import ordinary
 
 TARGETS = ("labels", "label", "targets", "target", "y")
 Batch = Any
@@ -26,7 +27,8 @@ def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
     """
 
     def moved(tensor: Tensor) -> Tensor:
-        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
+        kept = dtype if tensor.is_floating_point() else tensor.dtype
+        return ordinary(tensor.to(device=device, dtype=kept))
 
     return mapped(batch, moved)
 
@@ -188,7 +190,9 @@ def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> 
 def cut_rows(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batch]:
     """Micro-batches of one batch of ``count`` samples, in a seeded order."""
     size = batch_size or min(LARGEST, math.ceil(count / BATCHES))
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")
+    order = torch.randperm(
+        count, generator=torch.Generator(device="cpu").manual_seed(seed), device="cpu"
+    )
     return [_rows(whole, i) for i in torch.split(order, size)]
 
 

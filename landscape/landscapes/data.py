@@ -18,6 +18,7 @@ import torch
 from landscape.errors import LoadingError
 from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
+from landscape.landscapes.memory import BATCHES, budget
 from landscape.rng import seeded
 
 # Bytes of batches that are kept in host memory.
@@ -94,6 +95,49 @@ class Data:
                 f"on a later pass: "
                 "every Hessian-vector product reads all the data. Pass batches=list(batches)."
             )
+
+
+class Moved:
+    """Batches on the device and in the dtype of a landscape, moved once and kept while they fit.
+
+    A batch whose tensors were written into, or are others, is moved anew.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.kept: dict[int, tuple[list[tuple[torch.Tensor, int]], Batch]] = {}
+        self.size, self.most = 0, -1
+
+    def __deepcopy__(self, memo: Any) -> "Moved":
+        return Moved(self.device, self.dtype)
+
+    def __call__(self, number: int, batch: Batch) -> Batch:
+        """The batch with this number, moved."""
+        sources = batching.tensors(batch)
+        before, moved = self.kept.get(number, ([], None))
+        if len(before) == len(sources) and all(
+            t is s and _version(t) == v for t, (s, v) in zip(sources, before, strict=True)
+        ):
+            return batch if moved is None else moved
+        moved = batching.move(batch, self.device, self.dtype)
+        self._keep(number, sources, moved)
+        return moved
+
+    def _keep(self, number: int, sources: list[torch.Tensor], moved: Batch) -> None:
+        if self.most < 0:
+            self.most = budget(self.device, BATCHES)
+        new = [
+            t for t, s in zip(batching.tensors(moved), sources, strict=True) if t is not s
+        ]  # fmt: skip
+        size = sum(t.numel() * t.element_size() for t in new)
+        if new and self.size + size <= self.most:
+            self.kept[number] = [(t, _version(t)) for t in sources], moved
+            self.size += size
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often a tensor was written into; of one made in inference mode that is not counted."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def pinned(source: Iterable[Batch], seed: int) -> Data:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from landscape.core import Domain, Symmetry, Term, vector
+from landscape.landscapes.arithmetic import ordinary, owned, require_supported
 from landscape.landscapes.domains import Space
 
 Formula = TypeVar("Formula", bound="FunctionLandscape")
@@ -53,6 +54,9 @@ class FunctionLandscape:
         self.samples, self.layout, self.shapes = 0, dict[str, slice](), dict[str, torch.Size]()
         self.name: str = name or str(getattr(function, "__name__", "formula"))
 
+    precision = "full"
+
+    @owned()
     def value(self, x: Tensor) -> Tensor:
         """f at points (..., n) -> (...), in the dtype and on the device of x. Cost: one evaluation
         for all points.
@@ -69,11 +73,12 @@ class FunctionLandscape:
             raise ValueError(f"{self.name} gave {value.dtype}, a landscape is floating-point.")
         return value
 
+    @owned()
     def gradient(self, x: Tensor) -> Tensor:
         """The gradient at points (..., n) -> (..., n). Cost: one forward and one backward pass for
         all points.
         """
-        x = x.detach().requires_grad_(True)
+        x = ordinary(x.detach()).requires_grad_(True)
         with torch.enable_grad():
             value = self.value(x).sum()
             if not value.requires_grad:
@@ -97,9 +102,11 @@ class FunctionLandscape:
         )
         return _orthonormal(torch.cat(parts, dim=1))
 
-    def evaluation(self, at: Tensor | None = None) -> AbstractContextManager[Any]:
-        """Nothing to guard: a formula has no state."""
-        return nullcontext()
+    def evaluation(
+        self, at: Tensor | None = None, precision: str = "full"
+    ) -> AbstractContextManager[Any]:
+        """The arithmetic alone: a formula has no state."""
+        return owned(precision)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Empty: a formula has no tensors of its own."""
@@ -144,7 +151,9 @@ class FunctionLandscape:
             raise ValueError(
                 f"{self.name} is a formula, which has no current point: pass a point ({self.dim},)."
             )
-        return vector(at, self.dim)
+        x = vector(at, self.dim)
+        require_supported(x.device, f"the point of {self.name}")
+        return x
 
     def fingerprint(self) -> tuple[str, str]:
         """Empty: a formula has nothing to hash but its source, which only the caller knows."""

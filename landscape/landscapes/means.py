@@ -173,7 +173,9 @@ def _along(judge: Judge, batch: Batch, eps: float) -> str:
     length, whole = target.shape[1], judge(batch, None)
     cut = length // 3
     try:
-        losses = [judge(batch, torch.arange(a, b), 1) for a, b in ((0, cut), (cut, length))]
+        losses = [
+            judge(batch, torch.arange(a, b, device="cpu"), 1) for a, b in ((0, cut), (cut, length))
+        ]
     except Exception:  # a user's loss may refuse any part of a batch
         return ""
     least = ROUNDING * eps * max(abs(whole), *map(abs, losses))
@@ -194,7 +196,10 @@ def _chosen(alive: set[str], ways: Sequence[Mapping[str, Tensor]], samples: list
     if not left:
         return Mean(samples, "samples", "coupled")
     counts = {k: [float(way[k].sum()) for way in ways] for k in left}
-    shares = {k: torch.tensor(v).double() / (sum(v) or 1.0) for k, v in counts.items()}
+    shares = {
+        k: torch.tensor(v, dtype=torch.float64, device="cpu") / (sum(v) or 1.0)
+        for k, v in counts.items()
+    }
     first = left[0]
     agree = all(torch.allclose(shares[k], shares[first], atol=1e-9) for k in left)
     return Mean(counts[first], first, "measured" if agree else "assumed")
@@ -228,11 +233,13 @@ def _ways(batch: Batch, values: Sequence[int]) -> dict[str, Tensor]:
     """The ways of counting that are thought of -> what each sample counts, (n,) float64."""
     target = _target(batch)
     if target is None:
-        return {"samples": torch.ones(batching.samples(batch), dtype=torch.float64)}
+        return {"samples": torch.ones(batching.samples(batch), dtype=torch.float64, device="cpu")}
     rows = target.detach().cpu().reshape(len(target), -1)
     found = {
-        "samples": torch.ones(len(rows)),
-        "entries": torch.full((len(rows),), float(rows.shape[1])),
+        "samples": torch.ones(len(rows), dtype=torch.float64, device="cpu"),
+        "entries": torch.full(
+            (len(rows),), float(rows.shape[1]), dtype=torch.float64, device="cpu"
+        ),
     }
     if not rows.is_floating_point():
         found |= {f"targets other than {value}": (rows != value).sum(1) for value in values}
@@ -275,7 +282,7 @@ def _cuts(ways: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     order = torch.argsort(
         torch.stack([c / c.sum().clamp(min=1e-9) for c in ways.values()]).sum(0), stable=True
     )
-    mixed = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    mixed = torch.randperm(n, generator=torch.Generator(device="cpu").manual_seed(0), device="cpu")
     third, half = max(1, n // 3), n // 2
     return [(order[:third], order[third:]), (mixed[:half], mixed[half:])]
 
@@ -303,7 +310,7 @@ def _class_weights(judge: Judge, batches: Sequence[Batch], eps: float) -> dict[i
     weights = _from_pairs(judge, batch, target, eps)
     if not weights:
         return None
-    counts = torch.tensor([weights[int(c)] for c in target], dtype=torch.float64)
+    counts = torch.tensor([weights[int(c)] for c in target], dtype=torch.float64, device="cpu")
     whole = judge(batch, None)
     agrees = all(
         abs(_mean(counts, parts, [judge(batch, p) for p in parts]) - whole)
@@ -323,9 +330,9 @@ def _from_pairs(judge: Judge, batch: Batch, target: Tensor, eps: float) -> dict[
         return {}
     base, at = next(iter(places.items()))
     weights = {base: 1.0}
-    single = {c: judge(batch, torch.tensor([i])) for c, i in places.items()}
+    single = {c: judge(batch, torch.tensor([i], device="cpu")) for c, i in places.items()}
     for c, i in list(places.items())[1:]:
-        pair = judge(batch, torch.tensor([at, i]))
+        pair = judge(batch, torch.tensor([at, i], device="cpu"))
         if abs(pair - single[c]) <= ROUNDING * eps * abs(pair):
             return {}
         weights[c] = (single[base] - pair) / (pair - single[c])

@@ -25,11 +25,21 @@ from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
 from landscape.landscapes import kernels, losses, means, selection
+from landscape.landscapes.arithmetic import (
+    ordinary,
+    owned,
+    reduced,
+    require_precision,
+    require_supported,
+    too_late,
+    without_cudnn,
+)
 from landscape.landscapes.batches import Batch
-from landscape.landscapes.data import pinned
+from landscape.landscapes.data import Moved, pinned
 from landscape.landscapes.domains import Space
 from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
+from landscape.landscapes.memory import ran_out
 from landscape.landscapes.objective import Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
@@ -63,6 +73,11 @@ class ModelLandscape:
         masks: number of dropout masks per batch to average over, in train mode.
         weight: batch -> how much it counts in the mean; None: what the loss divides by is known or
             measured, see ``mean``.
+        precision: what Hessian-vector products are computed in: "full", all bits of ``dtype``;
+            "tf32", matrix products and convolutions of 10 bits where a CUDA device has them;
+            "bf16", forward passes in bfloat16 by autocast. What that loses is measured with
+            products in full and is in every bound. Values, gradients and dense Hessians are always
+            in full.
 
     Raises:
         TypeError: model is no nn.Module or loss is not callable.
@@ -95,8 +110,10 @@ class ModelLandscape:
         seed: int = 0,
         masks: int = 1,
         weight: Callable[[Batch], float] | None = None,
+        precision: str = "full",
     ) -> None:
         _require_objects(model, loss, batches)
+        require_precision(precision)
         _require_options(loss, mode, reduction, masks)
         self.model, self.loss, self.batches = model, loss, pinned(batches, seed)
         self.include, self.exclude, self.weight = include, exclude, weight
@@ -126,15 +143,29 @@ class ModelLandscape:
         self.device = (
             torch.device(device) if device is not None else parameters[self._names[0]].device
         )
+        self._require_one_device()
+        self.precision, self._pass = precision, "full"
         self._objective = Objective(model, loss)
         # By name, used in the place of the model's own buffers.
         self.statistics: dict[str, Tensor] = {}
+        self._moved = Moved(self.device, self.dtype)
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
         self._differentiates = False  # whether the loss was seen to call autograd itself
         self.samples = sum(batching.samples(batch) for batch in self.batches)
         self._mean = self._stated_mean()
         self._eps: float | None = None
+
+    def _require_one_device(self) -> None:
+        """Parameters on one device, of a kind that is supported, and nothing waits to be loaded."""
+        places = {p.device for p in own_parameters(self.model).values()}
+        if len(places) > 1:
+            listed = ", ".join(sorted(map(str, places)))
+            raise ValueError(
+                f"the parameters of {self.name} are split over {listed}, and a landscape is "
+                f"computed on one device: move the model, with model.to('cuda:0') say."
+            )
+        require_supported(self.device, f"the landscape of {self.name}")
 
     # ---- points ---------------------------------------------------------------------------------
 
@@ -165,28 +196,28 @@ class ModelLandscape:
         the data per point.
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
-        points = x.detach().reshape(-1, self.dim)
-        total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
         with self.evaluation(), torch.no_grad():
+            points = ordinary(x.detach()).reshape(-1, self.dim)
+            total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
             for term in self.terms():
                 for i, point in enumerate(points):
                     total[i] += term.function(point)
-        return total.to(self.dtype).reshape(x.shape[:-1])
+            return total.to(self.dtype).reshape(x.shape[:-1])
 
     def gradient(self, x: Tensor) -> Tensor:
         """The gradient at points (..., n) -> (..., n). Cost: a forward and a backward pass over the
         data per point.
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
-        points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
-        total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
         with self.evaluation(), torch.enable_grad():
+            points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
+            total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
             for term in self.terms():
                 for i, point in enumerate(points):
                     value = term.function(point)
                     if value.requires_grad:
                         total[i] += torch.autograd.grad(value, point)[0]
-        return total.reshape(x.shape)
+            return total.reshape(x.shape)
 
     def part(self, names: Sequence[str], x: Tensor) -> "ModelLandscape":
         """f as a function of some of its parameters, the others held where the point x (n,) has
@@ -265,9 +296,9 @@ class ModelLandscape:
         return x.new_zeros(self.dim, 0)
 
     @contextmanager
-    def evaluation(self, at: Tensor | None = None) -> Iterator[None]:
-        """Parameters, mode, kernels and random state for an evaluation, put back afterwards
-        whatever happens.
+    def evaluation(self, at: Tensor | None = None, precision: str = "full") -> Iterator[None]:
+        """Parameters, mode, arithmetic, kernels and random state for an evaluation, put back
+        afterwards whatever happens.
 
         The point of the last term that was called stays in place in the model until the next one or
         the end, so that backward passes which look at the model again see it; ``at`` puts one in
@@ -284,16 +315,18 @@ class ModelLandscape:
         cuda = [self.device.index or 0] if self.device.type == "cuda" else []
         fastpath = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
+            stack.enter_context(owned(precision))
             stack.enter_context(torch.random.fork_rng(devices=cuda))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self.recurrent:
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(without_cudnn())
             if kernels.replaced(self.model):
                 stack.enter_context(kernels.Elementary())
             if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(unsaved())
             earlier, self._placed = self._placed, Placed(self._objective, self.device, self.dtype)
+            outer, self._pass = self._pass, precision
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
                 for module, was in training:
@@ -306,7 +339,7 @@ class ModelLandscape:
                 yield
             # of a backward pass: what the model itself raises is a LoadingError already
             except TORCHS as error:
-                if type(error) not in TORCHS:  # the caller's own
+                if type(error) not in TORCHS or ran_out(error):  # the caller's own, or no memory
                     raise
                 line = " ".join(str(error).split())
                 raise LoadingError(
@@ -314,7 +347,7 @@ class ModelLandscape:
                 ) from error
             finally:
                 self._placed.restore()
-                self._placed = earlier
+                self._placed, self._pass = earlier, outer
                 torch.backends.mha.set_fastpath_enabled(fastpath)
                 for module, was in training:
                     if module.training != was:
@@ -346,6 +379,7 @@ class ModelLandscape:
         """The same landscape of the same model, computed in another dtype."""
         chosen = copy.copy(self)
         chosen.dtype, chosen._eps = dtype, None
+        chosen._moved = Moved(self.device, dtype)
         chosen._held = {name: held.to(dtype) for name, held in self._held.items()}
         return chosen
 
@@ -492,7 +526,7 @@ class ModelLandscape:
         for i, batch in enumerate(self.batches):
             if weights[i] == 0:  # every target is ignored: a mean over nothing
                 continue
-            batch = batching.move(batch, self.device, self.dtype)
+            batch = self._moved(i, batch)
             for mask in range(self.masks):
                 seed = int(
                     np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(
@@ -538,7 +572,8 @@ class ModelLandscape:
 
     def _called(self, number: int, *args: Any) -> Any:
         try:
-            return self._objective(*args)
+            with reduced(self.device, self._pass):
+                return self._objective(*args)
         except (torch.OutOfMemoryError, MemoryError, LoadingError):
             raise
         except NotImplementedError as error:
@@ -548,12 +583,19 @@ class ModelLandscape:
                 f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another "
                 f"method of Hessian."
             ) from error
+        except RuntimeError as error:
+            if ran_out(error) or too_late(error):
+                raise
+            raise self._refused(error, number) from error
         except (Exception, SystemExit) as error:
-            line = " ".join(str(error).split())
-            raise LoadingError(
-                f"the model or its loss raised {type(error).__name__} on batch {number}: "
-                f"{line}{self._dtype_hint(line)}"
-            ) from error
+            raise self._refused(error, number) from error
+
+    def _refused(self, error: BaseException, number: int) -> LoadingError:
+        line = " ".join(str(error).split())
+        return LoadingError(
+            f"the model or its loss raised {type(error).__name__} on batch {number}: "
+            f"{line}{self._dtype_hint(line)}"
+        )
 
     def _dtype_hint(self, line: str) -> str:
         """What to do where a tensor was left in another dtype than the landscape's."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from landscape.core import Landscape
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.kept import kept
 
 
@@ -26,7 +27,7 @@ def require_own_loader(f: Landscape) -> None:
 @contextmanager
 def undisturbed(f: Landscape) -> Iterator[None]:
     """Evaluate f and leave every random state that a loop can feel as it was, and what its model
-    and loss keep (``kept``); autocast is off inside.
+    and loss keep (``kept``); the arithmetic is owned inside.
     """
     loader = _loader(f)
     parts = [
@@ -46,7 +47,7 @@ def undisturbed(f: Landscape) -> Iterator[None]:
     try:
         with (
             torch.random.fork_rng(devices=cuda, enabled=not own),
-            torch.autocast(f.device.type, enabled=False),
+            owned(),
             kept(getattr(f, "model", None), getattr(f, "loss", None)),
         ):
             yield

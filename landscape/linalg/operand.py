@@ -14,7 +14,8 @@ from landscape.core import Operator
 from landscape.errors import NumericalError
 
 FLOATS = (torch.float32, torch.float64)
-ROUNDING = 20.0  # a product is taken to be exact to this many eps ‖H‖
+# A product is taken to be exact to this many eps ‖H‖, unless an operator has measured more.
+ROUNDING = 20.0
 
 
 class Dense:
@@ -26,6 +27,19 @@ class Dense:
 
     def __matmul__(self, V: Tensor, /) -> Tensor:
         return self.matrix @ V
+
+
+def reference(H: Operator, V: Tensor) -> Tensor:
+    """H V in float64, for V (n,) or (n, k), from the finest products that the operator has."""
+    if hasattr(H, "reference"):
+        found: Tensor = H.reference(V)
+        return found
+    return (H @ V).double()
+
+
+def lost(H: Operator) -> float:
+    """What an operator has measured a product with a unit vector to be off by besides rounding."""
+    return float(getattr(H, "error", 0.0))
 
 
 def as_operator(H: Operator | Tensor) -> Operator:
@@ -91,7 +105,19 @@ def noise(H: Operator, scale: float) -> float:
     unit vector, ‖H‖ being ``scale``.
     """
     eps = getattr(H, "eps", torch.finfo(H.dtype).eps)
-    return float(ROUNDING * eps * scale + getattr(H, "error", 0.0))
+    return float(ROUNDING * eps * scale + lost(H))
+
+
+def finest(H: Operator, scale: float) -> float:
+    """The same for products by ``reference``."""
+    return noise(H, scale) - (lost(H) if is_coarse(H) else 0.0)
+
+
+def is_coarse(H: Operator) -> bool:
+    """Whether an operator's own products lose more than rounding, and those by ``reference`` do
+    not.
+    """
+    return bool(getattr(H, "coarse", False))
 
 
 def bad_product(number: int) -> NumericalError:

@@ -23,8 +23,10 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
+from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import DENSITY, budget
 from landscape.linalg.krylov import Array
-from landscape.linalg.operand import as_operator, bad_product, gaussian, noise
+from landscape.linalg.operand import as_operator, bad_product, finest, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, Result, result
 from landscape.results.statistics import form_mean
@@ -152,6 +154,7 @@ class SpectralDensity(Result):
         return self.diagonal.numpy(), self.offdiagonal.numpy()
 
 
+@owned()
 def spectral_density(
     H: Operator | Tensor,
     probes: int = 10,
@@ -183,7 +186,8 @@ def spectral_density(
     whole(2, probes=probes, steps=steps)
     steps = min(steps, n)
     seeds = np.random.SeedSequence(seed)
-    together = max(1, min(probes, MEMORY // (steps * n * A.dtype.itemsize)))
+    most = budget(A.device, DENSITY, MEMORY)
+    together = max(1, min(probes, most // (steps * n * A.dtype.itemsize)))
     rules: list[tuple[Array, Array]] = []
     complete, scale = True, 0.0
     for first in range(0, probes, together):
@@ -245,7 +249,7 @@ def _gauss_rules(
         if not fine.all():
             raise bad_product(spent + int(np.argmin(fine)) * count + p + 1)
         flat = np.flatnonzero(
-            betas[p] <= noise(A, float(max(np.abs(diagonals[p]).max(), betas[p].max())))
+            betas[p] <= finest(A, float(max(np.abs(diagonals[p]).max(), betas[p].max())))
         )
         m = int(flat[0]) + 1 if flat.size else steps
         nodes, S = eigh_tridiagonal(diagonals[p, :m], betas[p, : m - 1])

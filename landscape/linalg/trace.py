@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.linalg.operand import as_operator, bad_product, gaussian
+from landscape.landscapes.arithmetic import owned
+from landscape.linalg.operand import as_operator, bad_product, gaussian, is_coarse, reference
 from landscape.linalg.reductions import dots, norm, orthogonalise
 from landscape.results import Estimate
 from landscape.results.statistics import exact, form_mean
 
 
+@owned()
 def trace(
     H: Operator | Tensor, *, probes: int = 30, seed: int = 0, progress: Progress = silent
 ) -> Estimate:
@@ -85,7 +87,7 @@ def _exact(A: Operator, progress: Progress) -> Estimate:
 
 def _products(A: Operator, rows: Tensor, spent: int) -> Tensor:
     """H times each row, as rows."""
-    out = (A @ rows.T).T
+    out = (reference(A, rows.T).to(A.dtype) if is_coarse(A) else A @ rows.T).T
     finite = torch.isfinite(out.sum(1))
     if not bool(finite.all()):
         raise bad_product(spent + 1 + int(finite.int().argmin()))

@@ -410,7 +410,9 @@ class _Probe:
             y = self._values(x, "on a batch")
             (g,) = self._derivative(y.sum(), x, create_graph=True)
             h = (
-                self._derivative((g * torch.linspace(1, 2, self.f.dim, dtype=x.dtype)).sum(), x)[0]
+                self._derivative(
+                    (g * torch.linspace(1, 2, self.f.dim, dtype=x.dtype, device=x.device)).sum(), x
+                )[0]
                 if g.requires_grad
                 else 0 * g
             )

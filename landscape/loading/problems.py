@@ -22,6 +22,7 @@ from landscape.errors import LoadingError
 from landscape.files import FileReport, inspect_file
 from landscape.files.checkpoints import State, load_checkpoint, read_state
 from landscape.landscapes import losses
+from landscape.landscapes.arithmetic import require_supported
 from landscape.landscapes.batches import Batch, cut_again
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.landscapes.model import ModelLandscape
@@ -450,13 +451,14 @@ def device(name: str) -> torch.device:
     """The device of a name; "auto" is CUDA where there is one.
 
     Raises:
-        ValueError: it cannot be used here.
+        ValueError: it cannot be used here, or is neither a CPU nor a CUDA device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(name)
-        torch.zeros(1, device=found).item()
+        require_supported(found, f"--device {name}")
+        torch.zeros(1, device=found, dtype=torch.float32).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         there = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         reason = specs.one_line(error, 100)

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from landscape.core import Landscape
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import owned
 
 
 def leaf(f: Landscape, at: Tensor | Sequence[float] | None) -> Tensor:
     """The point as a new leaf that requires grad; None is where f stands."""
-    return f.locate(at).clone().requires_grad_(True)
+    with owned():
+        return f.locate(at).clone().requires_grad_(True)
 
 
 def vjp(output: Tensor, x: Tensor, v: Tensor, *, keep: bool) -> Tensor:

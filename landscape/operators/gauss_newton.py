@@ -1,5 +1,6 @@
 """The generalised Gauss-Newton matrix of a model's landscape at a point, known by its products."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -42,9 +43,21 @@ class GaussNewton(SymmetricOperator):
                 self.x
             )  # raises what it raises before any product is asked for
 
+    @property
+    def eps(self) -> float:
+        """The rounding unit of f's own arithmetic."""
+        return self.f.rounding(self.x.detach())
+
+    def _in_float64(self) -> SymmetricOperator | None:
+        if self.dtype == torch.float64 and self.f.precision == "full":
+            return None
+        finer = copy.copy(self.f.astype(torch.float64))
+        finer.precision = "full"
+        return GaussNewton(finer, self.x.detach().double())
+
     def _multiply(self, V: Tensor) -> Tensor:
         total = torch.zeros_like(V)
-        with self.f.evaluation(self.x), torch.enable_grad():
+        with self.f.evaluation(self.x, self.f.precision), torch.enable_grad():
             for term in self.f.output_terms():
                 total += self._term_product(term, V)
             for regulariser in (t for t in self.f.terms() if t.batch is None):

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import NumericalError
-from landscape.operators.base import BLOCK, SymmetricOperator
+from landscape.landscapes.arithmetic import ordinary, owned, require_precision
+from landscape.landscapes.memory import GRAPHS, budget, ran_out, release
+from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
 from landscape.operators.derivatives import leaf, require_second_derivative, vjp
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 # Steps of differences that are tried along a direction.
 LADDER = 6
-BUDGET = 2**30  # bytes of graph kept across products
 SMALL = (
     2**20
     # bytes of a term's graph up to which a vectorised block beats a loop: the time is Python's, not
@@ -38,10 +39,14 @@ class Hessian(SymmetricOperator):
             one of these; "forward-over-reverse" pushes a tangent through the backward pass;
             "finite-difference" takes central differences of the gradient, for kernels without a
             second derivative: its relative error is about eps^(2/3), 2e-5 in float32.
-        memory: bytes of graph that may be kept.
+        memory: bytes of graph that may be kept; None: 1 GiB on a CPU, 40 % of what is free on a
+            GPU.
+        precision: what products are computed in, "full", "tf32" or "bf16", see ``ModelLandscape``;
+            None: as f says.
 
     Raises:
-        ValueError: an unknown method, a point of another shape, no point for a formula.
+        ValueError: an unknown method or precision, a point of another shape, no point for a
+            formula.
         NumericalError: from a product, when a kernel has no second derivative.
 
     Cost of a product, in gradients: about 2 retained, 3 rebuilt, 4 forward over reverse, 2 finite
@@ -55,14 +60,20 @@ class Hessian(SymmetricOperator):
         at: Tensor | Sequence[float] | None = None,
         *,
         method: str = "auto",
-        memory: int = BUDGET,
+        memory: int | None = None,
+        precision: str | None = None,
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
         require_landscape(f, "Hessian")
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
-        self.method, self.memory = method, memory
+        self.method = method
+        self.memory = budget(self.device, GRAPHS) if memory is None else memory
+        # what was done otherwise than asked for, and why, in sentences
+        self.notes: list[str] = []
+        self.precision = f.precision if precision is None else precision
+        require_precision(self.precision)
         self._graphs: list[tuple[Tensor, int | None, float]] | None = (
             None  # (gradient of a term, its batch, its share)
         )
@@ -72,6 +83,7 @@ class Hessian(SymmetricOperator):
         # what differences were seen to be off by, and their step in units of |x| that served last
         self._error, self._step = 0.0, torch.finfo(self.dtype).eps ** (1 / 3)
         self.why = ""  # why products are differences though nobody asked for them
+        self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
 
     @property
@@ -90,13 +102,32 @@ class Hessian(SymmetricOperator):
 
     @property
     def error(self) -> float:
-        """What products by differences were seen to be off by, for a unit vector; else 0."""
-        return self._error
+        """What products were seen to be off by besides rounding, for a unit vector: by differences,
+        or by arithmetic coarser than their dtype.
+        """
+        return max(self._error, super().error)
+
+    def _in_float64(self) -> SymmetricOperator | None:
+        if self.dtype == torch.float64 and self.precision == "full":
+            return None
+        method = self.method if self.method == "finite-difference" else "auto"
+        f, x = self.f.astype(torch.float64), self.x.detach().double()
+        return Hessian(f, x, method=method, memory=0, precision="full")
+
+    def _probe(self) -> Tensor:
+        """A random vector and the gradient, which lies along the large eigenvalues for the most
+        part.
+        """
+        random, g = super()._probe(), self.f.gradient(self.x.detach()).detach()
+        size = g.double().norm()
+        if not bool(torch.isfinite(size) & (size > 0)):
+            return random
+        return torch.cat([random, (g.double() / size).to(g.dtype)[:, None]], dim=1)
 
     def _multiply(self, V: Tensor) -> Tensor:
         if self.method != "finite-difference":
             try:
-                return self._exact(V)
+                return self._within_memory(V)
             except NumericalError as error:
                 self._fall_back(error)
         return torch.stack([self._difference(v) for v in V.T], dim=1)
@@ -110,6 +141,35 @@ class Hessian(SymmetricOperator):
         self.release()
         self.method, self.why = "finite-difference", str(error)
 
+    def _within_memory(self, V: Tensor) -> Tensor:
+        """H V (n, k), with less kept and fewer columns at a time where memory runs out."""
+        try:
+            return self._exact(V)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error) or not self._give_way(V.shape[1]):
+                raise
+        release(self.device)
+        return torch.cat(
+            [self._within_memory(part) for part in torch.split(V, self._width, dim=1)], dim=1
+        )
+
+    def _give_way(self, columns: int) -> bool:
+        """Whether there is something to do with less memory: graphs rebuilt first, then half the
+        columns at a time. It is remembered, and said in ``notes``.
+        """
+        if self.memory > 0:
+            self.release()
+            self.memory, self._width = 0, columns
+            self.notes.append(
+                f"graphs did not fit the memory of {self.device} and are rebuilt at every product"
+            )
+            return True
+        if columns == 1:
+            return False
+        self._width, self._vectorise = (columns + 1) // 2, False
+        self.notes.append(f"{columns} products at once did not fit the memory of {self.device}")
+        return True
+
     def _exact(self, V: Tensor) -> Tensor:
         parts = (part for part, _, _ in self._parts(V))
         total = next(parts)
@@ -117,6 +177,7 @@ class Hessian(SymmetricOperator):
             total = total.add_(part)
         return total
 
+    @owned()
     def quadratic_forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
         """v'H_b v for every micro-batch b and column v of V (n, k): (B, k), float64, and the
         batches' shares of the data (B,).
@@ -125,12 +186,13 @@ class Hessian(SymmetricOperator):
         products.
         """
         self.products += V.shape[1]
+        V = ordinary(V.detach())
         if self.method != "finite-difference":
             try:
-                return self._forms(self._parts(V.detach()), V)
+                return self._forms(self._parts(V), V)
             except NumericalError as error:
                 self._fall_back(error)
-        return self._forms(self._part_differences(V.detach()), V)
+        return self._forms(self._part_differences(V), V)
 
     def _forms(
         self, parts: Iterator[tuple[Tensor, int | None, float]], V: Tensor
@@ -151,7 +213,7 @@ class Hessian(SymmetricOperator):
 
     def _parts(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
         """(H_t V, batch, share) of every term t."""
-        with self.f.evaluation(self.x), torch.enable_grad():
+        with self.f.evaluation(self.x, self.precision), torch.enable_grad():
             if self._vectorise is None and self.method != "forward-over-reverse":
                 self._prepare()
             if self._graphs is not None:
@@ -170,6 +232,8 @@ class Hessian(SymmetricOperator):
                     [torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1
                 ).detach()
             except RuntimeError as error:  # NotImplementedError among them
+                if ran_out(error):
+                    raise
                 line = str(error).splitlines()[0]
                 raise NumericalError(
                     f"a kernel has no forward derivative ({line}): use another method of Hessian."
@@ -197,7 +261,10 @@ class Hessian(SymmetricOperator):
         if self._vectorise and V.shape[1] > 1:
             try:
                 return self._vectorised(gradient, V)
-            except RuntimeError:  # an operation without a batching rule: a loop does the same
+            except RuntimeError as error:
+                if ran_out(error):
+                    raise
+                # an operation without a batching rule: a loop does the same
                 self._vectorise = False
         last = V.shape[1] - 1
         columns = [vjp(gradient, self.x, v, keep=keep or i < last) for i, v in enumerate(V.T)]
@@ -218,7 +285,7 @@ class Hessian(SymmetricOperator):
         needed = _graph_bytes(lambda: self._gradient(first.function))
         self._vectorise = needed <= SMALL
         fits = needed / (first.share or 1.0) <= self.memory
-        if self.method == "retained" or (self.method == "auto" and fits):
+        if self.memory > 0 and (self.method == "retained" or (self.method == "auto" and fits)):
             self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in self.f.terms()]
 
     def _difference(self, v: Tensor) -> Tensor:

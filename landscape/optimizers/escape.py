@@ -17,6 +17,7 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.core import Landscape, Progress, require_landscape, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.operators import noises
 from landscape.optimizers import predictions
 from landscape.optimizers.ensembles import Ensemble, require_fit
@@ -164,6 +165,7 @@ class Study(Result):
         return self.results[label]
 
 
+@owned()
 def escape(  # noqa: PLR0913
     f: Landscape,
     at: Tensor | Sequence[float],

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from landscape import rng
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.metrics import Metric
 from landscape.operators import noises
 from landscape.paths.curves import KINDS, Profile, profile, weights
@@ -56,6 +57,7 @@ class Connection(Result):
         return self.straight.barrier
 
 
+@owned()
 def connect(  # noqa: PLR0913
     f: Landscape,
     a: Tensor,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from landscape import rng
 from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Box, Sphere
 from landscape.paths.band import SAME, Band
 from landscape.points.classify import StationaryPoint, classify
@@ -82,6 +83,7 @@ class EnergyPath(Result):
         return self.stop in (Stop.CONVERGED, Stop.DOWNHILL)
 
 
+@owned()
 def minimum_energy_path(
     f: Landscape,
     a: Tensor,
@@ -187,7 +189,8 @@ def _settle(
         return x
     start = x
     if point.kind != "not-stationary":
-        sign = 1 if torch.rand((), generator=rng.generator(seed), device="cpu") < 0.5 else -1
+        coin = torch.rand((), generator=rng.generator(seed), dtype=torch.float32, device="cpu")
+        sign = 1 if coin < 0.5 else -1
         start = move(f.domain, x, 1e-2 * sign * reach * point.pairs.vectors[:, 0].to(x))
     end = follow(f, start, 0, 0.05 * reach, steps=200, seed=seed)
     moved = float(norms(end.x - x))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
@@ -119,6 +120,7 @@ class AnalysisReport(Result):
         return tuple(check for check in self.checks if check.status is Status.BROKEN)
 
 
+@owned()
 def analyze(  # noqa: PLR0913
     f: Landscape,
     at: Tensor | Sequence[float] | None = None,
@@ -267,6 +269,7 @@ class Spectrum(Result):
         return _reach(self.sampling_freedom)
 
 
+@owned()
 def spectrum(
     f: Landscape,
     at: Tensor | Sequence[float] | None = None,

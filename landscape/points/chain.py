@@ -67,8 +67,8 @@ def chain(look: Look, seed: int) -> Chain:
 
 
 def _double(f: Landscape) -> Landscape:
-    """The landscape in float64, where its device has it."""
-    return f if f.dtype == torch.float64 or f.device.type == "mps" else f.astype(torch.float64)
+    """The landscape in float64."""
+    return f if f.dtype == torch.float64 else f.astype(torch.float64)
 
 
 def _direction(g: Tensor, seed: int) -> Tensor:

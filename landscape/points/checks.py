@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from landscape.core import Landscape
 from landscape.errors import NumericalError
 from landscape.landscapes import kernels
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.hessian import Hessian
 from landscape.points.chain import chain
@@ -87,6 +88,7 @@ class Check:
     evidence: dict[str, float]
 
 
+@owned()
 def check(
     f: Landscape,
     at: Tensor | Sequence[float] | None = None,

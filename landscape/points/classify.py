@@ -29,6 +29,7 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.kinds import kind
 from landscape.linalg.lanczos import Eigenpairs
 from landscape.operators.base import Complement, SymmetricOperator
@@ -74,6 +75,7 @@ class StationaryPoint(Result):
     hits: int = 0  # how many starts of a census ended here
 
 
+@owned()
 def classify(  # noqa: PLR0913
     f: Landscape,
     x: Tensor | Sequence[float] | None = None,
@@ -113,7 +115,7 @@ def classify(  # noqa: PLR0913
         NumericalError: f, its gradient or a product is not finite at x.
 
     Cost: n products dense; else some tens plus what the negative end takes, and one or two
-    gradients.
+    gradients; in float32 a gradient and a few products in float64 beside them.
     """
     _check(method, largest, smallest, tol)
     look = Look(f, x, "classify") if look is None else look
@@ -130,14 +132,15 @@ def classify(  # noqa: PLR0913
     dense = method == "dense" or (method == "auto" and f.dim <= DENSE_VERDICT)
     ends = None if dense else Ends(A, wish)
     signs = all_signs(A, wish, hessian_error) if ends is None else ends.signs()
-    noise = gradient_noise(x, signs.scale, f.rounding(x)) + (signs.scale + hessian_error) * radius
+    noise = max(gradient_noise(x, signs.scale, f.rounding(x)), look.rounding)
+    noise += (signs.scale + hessian_error) * radius
     room = max(look.value - f.floor, 0.0)
     decrease = min(_predicted_decrease(A, g, noise, signs), room)
     moves, reason = _moves(size, noise, decrease, room, loss_noise(look.value, f.rounding(x)))
     if ends is not None and not moves:
         signs = ends.signs(settle=True)
     verdict = "not-stationary" if moves else _kind(signs)
-    reasons = [reason, *_curvature_reasons(signs, n, dense)]
+    reasons = [reason, *_curvature_reasons(signs, n, dense), *H.notes]
     if n < f.dim:
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
     if verdict in ("degenerate", "plateau"):

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from landscape.core import Progress, require_finite
 from landscape.linalg.lanczos import Certificate, Eigenpairs, Stop, certify_below, eigsh
-from landscape.linalg.operand import noise
+from landscape.linalg.operand import finest, noise
 from landscape.operators.base import SymmetricOperator
 
 # How far the negative end is followed before bounds are reported.
@@ -99,7 +99,7 @@ def all_signs(H: SymmetricOperator, wish: Wish, more: float) -> Signs:
     values = values.cpu()
     scale = float(values.abs().max())
     eigh = 4 * n**0.5 * torch.finfo(torch.float64).eps * scale
-    error = noise(H, scale) + eigh + _norm(A - A.T) + more
+    error = finest(H, scale) + eigh + _norm(A - A.T) + more
     errors = torch.full_like(values, error)
     negative, positive = int((values < -error).sum()), int((values > error).sum())
     wanted = [*range(smallest), *range(n - largest, n)]

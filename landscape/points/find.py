@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.reductions import norm
 from landscape.points import steps
 from landscape.points.classify import StationaryPoint, classify
@@ -44,6 +45,7 @@ class FoundPoint(StationaryPoint):
     gradients: int = 0  # gradients of the search
 
 
+@owned()
 def find_stationary(
     f: Landscape,
     start: Tensor | Sequence[float] | None = None,

@@ -37,6 +37,8 @@ class Provenance:
     created: str = ""  # ISO 8601, UTC
     config: dict[str, object] = dataclasses.field(default_factory=dict)  # the resolved options
     notes: tuple[str, ...] = ()  # what loading did: prefixes stripped, dtypes converted
+    # What products were computed in, and on a GPU the card, CUDA and cuDNN.
+    arithmetic: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes import metrics as cells
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.metrics import Cells, Metric
 from landscape.results import Provenance, provenance
 from landscape.specs import whole
@@ -32,6 +33,7 @@ class AnotherPlane(ValueError):  # noqa: N818  # what it is about
     """The known surface is of another landscape, centre or plane."""
 
 
+@owned()
 def surface(  # noqa: PLR0913
     f: Landscape,
     x: Tensor | Sequence[float],

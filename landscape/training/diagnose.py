@@ -9,6 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.states import undisturbed
 from landscape.results import Result, result
 from landscape.training.causes import REPORTED, Cause, surest
@@ -64,6 +65,7 @@ class DiagnosisReport(Result):
         return self.diagnosis.probes
 
 
+@owned()
 def diagnose(
     trace: Trace,
     probes: Probes | None = None,
