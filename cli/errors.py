@@ -1,10 +1,11 @@
 """One line for a user's mistake, and the exit status it deserves; decided here and nowhere else.
 
 0 done · 1 --expect not met · 2 usage · 3 model, checkpoint or data cannot be loaded · 4 numerical
-failure · 130 interrupted. An exception that is none of these is a bug of ours and keeps its
-traceback.
+failure · 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM. An exception that is none of these is a
+bug of ours and keeps its traceback.
 """
 
+import signal
 import sys
 import sysconfig
 import traceback
@@ -40,6 +41,7 @@ class OneLineGroup(click.Group):
         """
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, standalone_mode=False, **extra)
+        listen()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(
@@ -53,9 +55,10 @@ class OneLineGroup(click.Group):
         except click.ClickException as error:
             click.echo(f"Error: {one_line(error)}", err=True)
             sys.exit(error.exit_code)
-        except click.Abort:
-            click.echo("Error: interrupted.", err=True)
-            sys.exit(130)
+        except click.Abort as error:
+            ended = interrupted(error.__cause__, "nothing was written.")
+            click.echo(f"Error: {ended.message}", err=True)
+            sys.exit(ended.exit_code)
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -66,13 +69,42 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (click.ClickException, click.Abort, click.exceptions.Exit):
         raise
-    except KeyboardInterrupt:
-        raise OneLine("interrupted; nothing was written.", 130) from None
+    except KeyboardInterrupt as error:
+        raise interrupted(error, "nothing was written.") from None
     except (Exception, SystemExit) as error:
         known = judge(error)
         if known is None:
             raise
         raise known from error
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, which end a command as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def listen() -> None:
+    """Have SIGTERM and SIGHUP end a command as SIGINT does, unless the caller has said otherwise:
+    nohup has SIGHUP ignored.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: object) -> None:
+    raise Ended(number)
+
+
+def interrupted(error: BaseException | None, what: str) -> OneLine:
+    """A command that was ended from outside, and what is left of its work."""
+    number = error.number if isinstance(error, Ended) else signal.SIGINT
+    how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    return OneLine(f"{how}; {what}", 128 + number)
 
 
 def judge(error: BaseException) -> OneLine | None:

@@ -63,40 +63,58 @@ class Order:
     afresh: bool
 
 
-def draw(name: str, run: str, folder: Path, formats: Sequence[str]) -> None:
-    """Draw one figure of a stored result, or all of them, and print the names of the files."""
+def draw(name: str, run: str, out: str | None, formats: Sequence[str]) -> None:
+    """Draw one figure of a stored result, or all of them, and print the names of the files; without
+    ``out`` they join the run's own.
+    """
     recipes = landscape_figures.RECIPES
     if name != "all" and name not in recipes:
         raise OneLine(f"there is no figure {name!r}; there are {', '.join(recipes)}, and all.", 2)
-    result = runs.load(run)
-    if name != "all":
-        _draw_one(recipes[name], result, folder, formats)
-        return
-    lacking = []
-    for recipe in recipes.values():
-        forms = [form for form in formats or recipe.stored if recipe.can(form)]
-        try:
-            if forms:
-                _draw_one(recipe, result, folder, forms)
-        except landscape_figures.NothingToDraw:
-            lacking.append(recipe.name)
+    with runs.shown(run) as result:
+        if out is not None:
+            files, lacking = _drawn_of(name, result, Path(out), formats)
+        else:
+            with runs.adding(Path(run)) as staged:
+                files, lacking = _drawn_of(name, result, staged / "figures", formats)
+    for file in files:
+        click.echo(Path(out) / file if out is not None else Path(run) / "figures" / file)
     if lacking:
         kind, names = type(result).__name__, ", ".join(lacking)
         lacks = f"this {kind} does not have the numbers for the other figures"
         click.echo(f"Note: {lacks}: {names}.", err=True)
 
 
+def _drawn_of(
+    name: str, result: Result, folder: Path, formats: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Draw one figure, or all that there are; the names of the files, and of the figures that the
+    result has no numbers for.
+    """
+    recipes = landscape_figures.RECIPES
+    if name != "all":
+        return _draw_one(recipes[name], result, folder, formats), []
+    files: list[str] = []
+    lacking = []
+    for recipe in recipes.values():
+        forms = [form for form in formats or recipe.stored if recipe.can(form)]
+        try:
+            files += _draw_one(recipe, result, folder, forms) if forms else []
+        except landscape_figures.NothingToDraw:
+            lacking.append(recipe.name)
+    return files, lacking
+
+
 def _draw_one(
     recipe: landscape_figures.Recipe, result: Result, folder: Path, formats: Sequence[str]
-) -> None:
-    files = [folder / f"{recipe.name}.{form}" for form in formats or recipe.stored]
+) -> list[str]:
+    files = [f"{recipe.name}.{form}" for form in formats or recipe.stored]
     alt, origin = recipe.caption(result), result.provenance
     try:
         for file in files:
-            landscape_figures.write(recipe, result, file, alt=alt, provenance=origin)
+            landscape_figures.write(recipe, result, folder / file, alt=alt, provenance=origin)
     except OSError as error:
         raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None
-    click.echo("\n".join(map(str, files)))
+    return files
 
 
 def render(name: str, options: given.Render) -> list[Shown]:
