@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from . import config
+from .screens import say
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ class Setting(ParamType):
             self.fail(f"{value!r} is not of the form key=value.", param, ctx)
         try:
             return key, json.loads(text)
-        except json.JSONDecodeError as error:
+        except RecursionError:
+            self.fail(f"the value of {key} is nested too deeply.", param, ctx)
+        except ValueError as error:  # also an integer of too many digits
             if text[:1] in ("{", "[", '"'):
                 self.fail(f"the value of {key} is not JSON: {error}.", param, ctx)
             return key, text
@@ -136,7 +139,7 @@ class Expectation:
         if not self.holds(point):
             from landscape.points.words import verdict
 
-            click.echo(f"Expected {self}, found {verdict(point).lower()}.", err=True)
+            say(f"Expected {self}, found {verdict(point).lower()}.", err=True)
             ctx.exit(1)
 
 
@@ -313,6 +316,11 @@ run_options = _stack(
         "--resume",
         is_flag=True,
         help="Return the result in DIR if it is finished; else start afresh.",
+    ),
+    option(
+        "--trust",
+        is_flag=True,
+        help="Run Python that --config names, and that is not named on the command line.",
     ),
     click.option(
         "--config",

@@ -16,6 +16,7 @@ def bar() -> Iterator["Callback"]:
         yield _silent
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         Progress,
@@ -23,6 +24,8 @@ def bar() -> Iterator["Callback"]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+
+    from landscape.specs import visible
 
     columns = (
         TextColumn("{task.description}"),
@@ -40,6 +43,7 @@ def bar() -> Iterator["Callback"]:
         tasks: dict[str, int] = {}
 
         def callback(stage: str, done: int, total: int | None) -> None:
+            stage = escape(visible(stage))
             if stage not in tasks:
                 for task in progress.task_ids:
                     progress.update(task, visible=False)

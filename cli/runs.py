@@ -24,6 +24,7 @@ import click
 from . import config, given
 from .errors import OneLine, interrupted
 from .resume import NOTHING, Left, Resume, decide
+from .screens import say
 
 if TYPE_CHECKING:
     from landscape.results import Result
@@ -98,7 +99,7 @@ def claimed(target: Path) -> Claim:
     except OSError as error:
         raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
     if claim.left:
-        click.echo(f"Note: {claim.left}.", err=True)
+        say(f"Note: {claim.left}.", err=True)
     return claim
 
 
@@ -147,6 +148,7 @@ class Run:
     @classmethod
     def of(cls, ctx: click.Context, model: str, options: given.Run) -> Run:
         """The run of a command about ``model``; its folder is its own until the command ends."""
+        config.check(ctx)
         force, resume = options["force"], options["resume"]
         claim = place(options["out"], model, force=force, resume=resume)
         ctx.call_on_close(claim.release)
@@ -180,12 +182,36 @@ class Run:
             kind = type(stored).__name__
             raise OneLine(REFUSALS[chosen].format(target=self.target, kind=kind, what=what), 2)
         if chosen is Resume.FINISHED and left is not None and left.changed:
-            click.echo(
+            say(
                 f"Note: the stored run used a different {', '.join(sorted(left.changed))}. "
                 "Pass --force to run again.",
                 err=True,
             )
         return (begun if chosen is Resume.CONTINUE else stored), chosen is Resume.FINISHED
+
+    @contextmanager
+    def journal(self, settings: Mapping[str, object], free: AbstractSet[str]) -> Iterator[None]:
+        """Keep what is computed inside, so that --resume goes on from it.
+
+        Args:
+            settings: the options in force; other ones are refused by --resume.
+            free: those that may be others.
+        """
+        from landscape.results import journal
+        from landscape.results.provenance import versions
+
+        used = {k: str(v) for k, v in settings.items() if k not in {*free, "expect"}}
+        about = {"command": config.words(self.ctx), **used}
+        about |= {f"version of {name}": number for name, number in versions().items()}
+        if not self.resume:
+            shutil.rmtree(kept(self.target), ignore_errors=True)
+        try:
+            work = kept(self.target) / "work"
+            with journal.keeping(journal.Journal(work, about, resume=self.resume)):
+                yield
+        except journal.AnotherRun as error:
+            told = REFUSALS[Resume.REFUSE_BEGUN].format(target=self.target, what=error.what)
+            raise OneLine(told, 2) from None
 
     def keep(self, result: Result) -> None:
         """Store what this run has done so far, beside whatever is in its folder."""
@@ -291,7 +317,7 @@ def writing(target: Path) -> Iterator[Path]:
         raise _unwritten(target, error) from None
     if left_out:
         names = ", ".join(left_out)
-        click.echo(f"Note: {names} is not of a run and was left as it is.", err=True)
+        say(f"Note: {names} is not of a run and was left as it is.", err=True)
 
 
 @contextmanager

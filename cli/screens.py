@@ -22,6 +22,13 @@ VERDICTS = {
 }
 
 
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line; what a terminal would act on in it, in a file's name say, is escaped."""
+    from landscape.specs import visible
+
+    click.echo(visible(str(text)), err=err)
+
+
 def show(result: Result, folder: Path, json_wanted: bool) -> None:
     """Print what a result says and where it is written, or the result as JSON."""
     if json_wanted:
@@ -43,7 +50,7 @@ def as_json(value: object, **more: object) -> None:
     if isinstance(value, Result):
         more = {**more, "name": value.name}
     shown = {**more, **body} if isinstance(body, dict) else body
-    click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    say(json.dumps(shown, indent=2, ensure_ascii=False))
 
 
 def table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
@@ -58,8 +65,12 @@ def words(said: Words) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the command ends as others do
+
     width = None if sys.stdout.isatty() else 80
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    console = Screen(highlight=False, markup=False, emoji=False, width=width)
     for line in said.lines(console.width):
         text = Text.assemble(*((part, _style(part, role)) for part, role in line))
         text.rstrip()

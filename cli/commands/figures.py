@@ -86,4 +86,4 @@ def render(name: str, **options: Unpack[given.Render]) -> None:
     numbers = [row for exhibit in rows for row in job.numbers(exhibit)]
     if numbers:
         screens.table(job.COLUMNS, numbers)
-    click.echo("\n".join(path for exhibit in rows for path in exhibit["files"]))
+    screens.say("\n".join(path for exhibit in rows for path in exhibit["files"]))

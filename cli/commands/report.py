@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .. import runs
+from .. import runs, screens
 from ..errors import OneLine
 from ..options import option
 
@@ -29,4 +29,4 @@ def report(run: str, out: str | None) -> None:
                 file.write(html)
     except OSError as error:
         raise OneLine(f"{out} cannot be written: {error.strerror}.", 2) from None
-    click.echo(out or Path(run) / "report.html")
+    screens.say(out or Path(run) / "report.html")

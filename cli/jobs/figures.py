@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-import click
 import landscape_figures
 import torch
 from landscape_figures import film
@@ -18,7 +17,7 @@ from landscape_figures.gallery import FILMS, RECIPES, estimate, number
 from landscape import gallery
 from landscape.results import Result, atomic_write
 
-from .. import given, progress, runs
+from .. import given, progress, runs, screens
 from ..errors import OneLine
 
 COLUMNS = ("exhibit", "number", "published", "computed", "")
@@ -77,11 +76,11 @@ def draw(name: str, run: str, out: str | None, formats: Sequence[str]) -> None:
             with runs.adding(Path(run)) as staged:
                 files, lacking = _drawn_of(name, result, staged / "figures", formats)
     for file in files:
-        click.echo(Path(out) / file if out is not None else Path(run) / "figures" / file)
+        screens.say(Path(out) / file if out is not None else Path(run) / "figures" / file)
     if lacking:
         kind, names = type(result).__name__, ", ".join(lacking)
         lacks = f"this {kind} does not have the numbers for the other figures"
-        click.echo(f"Note: {lacks}: {names}.", err=True)
+        screens.say(f"Note: {lacks}: {names}.", err=True)
 
 
 def _drawn_of(
@@ -130,7 +129,7 @@ def render(name: str, options: given.Render) -> list[Shown]:
     workers = min(options["jobs"] or min(os.cpu_count() or 1, 8), len(chosen))
     ordered = _computed(chosen, order, workers)
     if earlier := [row["name"] for row in ordered if row["earlier"]]:
-        click.echo(
+        screens.say(
             "Note: an earlier state of this library has computed these exhibits, --afresh computes "
             f"them again: {', '.join(earlier)}.",
             err=True,

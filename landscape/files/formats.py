@@ -27,6 +27,7 @@ from landscape.results import Result, result
 _TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", b"L119547037146038801333356L\n"
 # bytes of JSON at the head of a .safetensors file, the format's own limit
 _HEADER_LIMIT = 100_000_000
+DEEPEST = 64  # levels of dicts and lists in a file
 
 
 @result("tensor-entry")
@@ -80,6 +81,7 @@ def file_format(path: Path) -> str:
         LoadingError: no such file, or it cannot be read, or is empty.
     """
     try:
+        _refuse_pipe(path)
         with path.open("rb") as file:
             head = file.read(512)
         size = path.stat().st_size
@@ -98,6 +100,12 @@ def file_format(path: Path) -> str:
     if kind == "unknown" and size > 1 and pickles.asked_globals(path):
         return "pickle"
     return kind
+
+
+def _refuse_pipe(path: Path) -> None:
+    """Raise for a pipe or a device, which may have no end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise LoadingError(f"{path} is no plain file: copy what it gives into one.")
 
 
 def _magic_format(head: bytes, size: int) -> str:
@@ -273,10 +281,17 @@ def _headers(path: Path) -> list[TensorEntry]:
         return []
 
 
-def _flatten(tree: object, name: str, tensors: list[TensorEntry], others: dict[str, str]) -> None:
+def _flatten(
+    tree: object, name: str, tensors: list[TensorEntry], others: dict[str, str], depth: int = 0
+) -> None:
+    if depth > DEEPEST:
+        raise LoadingError(
+            f"the file is nested more than {DEEPEST} levels deep, or holds itself: save the "
+            "weights alone, torch.save(model.state_dict(), 'weights.pt')."
+        )
     parts = _parts(tree)
     for key, value in parts.items():
-        _flatten(value, f"{name}.{key}" if name else str(key), tensors, others)
+        _flatten(value, f"{name}.{key}" if name else str(key), tensors, others, depth + 1)
     if isinstance(tree, Tensor):
         tensors.append(TensorEntry(name or "(the file)", tuple(tree.shape), dtype_name(tree)))
     elif not parts:

@@ -187,8 +187,12 @@ def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> 
 
 def _cut(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batch]:
     size = batch_size or min(LARGEST, math.ceil(count / BATCHES))
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")
-    return [_rows(whole, i) for i in torch.split(order, size)]
+    return [_rows(whole, i) for i in torch.split(order(count, seed), size)]
+
+
+def order(count: int, seed: int) -> Tensor:
+    """The seeded order of ``count`` samples, (count,) int64."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")
 
 
 def joined(parts: Sequence[Any]) -> Any:

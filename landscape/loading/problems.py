@@ -26,7 +26,7 @@ from landscape.landscapes.batches import Batch, cut_again
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.landscapes.model import ModelLandscape
 from landscape.loading import formulas, userfiles
-from landscape.loading.data import load_data
+from landscape.loading.data import load_data, require_fit
 from landscape.rng import seeded
 
 __all__ = [
@@ -171,6 +171,8 @@ def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Pro
         parts.pop("weight", None)  # how a batch counts belongs to the loss
     parts |= {option: value for option, value in chosen.items() if value is not None}
     landscape = ModelLandscape(**parts, device=where, seed=options.seed)
+    if options.data:
+        require_fit(landscape, options.data, options.seed)
     return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
 
 

@@ -15,6 +15,7 @@ from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import NumericalError
 from landscape.operators.base import BLOCK, SymmetricOperator
 from landscape.operators.derivatives import leaf, require_second_derivative, vjp
+from landscape.results import journal
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 # Steps of differences that are tried along a direction.
@@ -89,6 +90,35 @@ class Hessian(SymmetricOperator):
         return self._error
 
     def _multiply(self, V: Tensor) -> Tensor:
+        if not journal.active():
+            return self._multiplied(V)
+        product, *state = journal.recalled(
+            self._what("products"), [self.x, V], lambda: self._kept(V)
+        )
+        self._go_on(state)
+        return product
+
+    def _kept(self, V: Tensor) -> list[Tensor]:
+        """H V, and what products have told of how to be made."""
+        product = self._multiplied(V)
+        why = torch.tensor(list(self.why.encode()), dtype=torch.uint8, device="cpu")
+        numbers = [self._error, self._step, float(self.method == "finite-difference")]
+        return [product, torch.tensor(numbers, dtype=torch.float64, device="cpu"), why]
+
+    def _go_on(self, state: list[Tensor]) -> None:
+        """Take what products have told; after a product that was made here it is known."""
+        numbers, why = state
+        self._error, self._step, differences = numbers.tolist()
+        self.why = bytes(why.tolist()).decode()
+        if differences and self.method != "finite-difference":
+            self.release()
+            self.method = "finite-difference"
+
+    def _what(self, of: str) -> str:
+        """What a product depends on besides the point and the vectors."""
+        return f"{of} {self.method} {self._step!r} {journal.identity(self.f)}"
+
+    def _multiplied(self, V: Tensor) -> Tensor:
         if self.method != "finite-difference":
             try:
                 return self._exact(V)
@@ -114,6 +144,12 @@ class Hessian(SymmetricOperator):
         products.
         """
         self.products += V.shape[1]
+        forms, shares = journal.recalled(
+            self._what("forms"), [self.x, V], lambda: self._forms(V.detach())
+        )
+        return forms, shares
+
+    def _forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
         parts = self._parts(V.detach())
         if self.method == "finite-difference":
             parts = self._part_differences(V.detach())
