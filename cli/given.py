@@ -17,6 +17,7 @@ class Run(TypedDict):
     out: str | None
     force: bool
     resume: bool
+    trust: bool
     as_json: bool
     quiet: bool
     verbose: bool

@@ -14,6 +14,7 @@ import click
 
 from . import completion, config
 from .help import DATA, MODEL, NUMBERS, OUTPUT, Option
+from .screens import say
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ class Setting(ParamType):
             self.fail(f"{value!r} is not of the form key=value.", param, ctx)
         try:
             return key, json.loads(text)
-        except json.JSONDecodeError as error:
+        except RecursionError:
+            self.fail(f"the value of {key} is nested too deeply.", param, ctx)
+        except ValueError as error:  # also an integer of too many digits
             if text[:1] in ("{", "[", '"'):
                 self.fail(f"the value of {key} is not JSON: {error}.", param, ctx)
             return key, text
@@ -141,7 +144,7 @@ class Expectation:
         if not self.holds(point):
             from landscape.points.words import verdict
 
-            click.echo(f"Expected {self}, found {verdict(point).lower()}.", err=True)
+            say(f"Expected {self}, found {verdict(point).lower()}.", err=True)
             ctx.exit(1)
 
 
@@ -396,6 +399,11 @@ run_options = _stack(
         is_flag=True,
         help="Return the result in DIR if it is finished; else go on with what was kept, or start "
         "afresh.",
+    ),
+    option(
+        "--trust",
+        is_flag=True,
+        help="Run Python that --config names, and that is not named on the command line.",
     ),
     click.option(
         "--config",

@@ -24,6 +24,13 @@ VERDICTS = {
 }
 
 
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line; what a terminal would act on in it, in a file's name say, is escaped."""
+    from landscape.specs import visible
+
+    click.echo(visible(str(text)), err=err)
+
+
 def show(result: Result, folder: Path, options: given.Run) -> None:
     """Print what a result says and where it is written: as words, in one line, or as JSON."""
     if options["as_json"]:
@@ -33,7 +40,7 @@ def show(result: Result, folder: Path, options: given.Run) -> None:
 
     said = result.words(folder)
     if options["quiet"]:
-        click.echo(f"{result.name}: {said.brief} ({folder})")
+        say(f"{result.name}: {said.brief} ({folder})")
         return
     last = max(i for i, part in enumerate(said.parts) if isinstance(part, Fact))
     written = Fact("written", (str(folder),))
@@ -46,7 +53,7 @@ def as_json(value: object) -> None:
     """Print what is no result of a run, or is in JSON's own types, as JSON."""
     from landscape.results import plain
 
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    say(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
 def table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
@@ -61,8 +68,12 @@ def words(said: Words) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the command ends as others do
+
     width = None if sys.stdout.isatty() else 80
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    console = Screen(highlight=False, markup=False, emoji=False, width=width)
     for line in said.lines(console.width):
         text = Text.assemble(*((part, _style(part, role)) for part, role in line))
         text.rstrip()

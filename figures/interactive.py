@@ -6,8 +6,11 @@ It needs plotly, the extra ``interactive``; the page needs nothing, not even a n
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
+import re
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -31,7 +34,7 @@ document.getElementById('{plot_id}').on('plotly_click', function (event) {
 });
 """
 PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 1200px; padding: 0 1rem;
 color: #1b1f24; background: #fff; color-scheme: light dark; }}
 h1 {{ font-size: 1.2rem; }} figure {{ margin: 0; }} figcaption {{ color: #4a525b; }}
@@ -98,7 +101,7 @@ def page(result: Surface, alt: str) -> str:
                 y=where[:, 1],
                 z=z,
                 mode="lines+markers",
-                name=name,
+                name=html.escape(name),
                 text=text,
                 hoverinfo="text+name",
                 line={"color": colour, "width": 4},
@@ -132,11 +135,11 @@ def page(result: Surface, alt: str) -> str:
         legend={"orientation": "h", "y": 1.04},
     )
     spectra = {
-        name: np.round(np.asarray(walk.spectra, dtype=float), 8).tolist()
+        html.escape(name): np.round(np.asarray(walk.spectra, dtype=float), 8).tolist()
         for name, _, walk in levels.walks(surface)
         if walk.spectra is not None
     }
-    script = CLICK.replace("SPECTRA", json.dumps(spectra)) if spectra else None
+    script = CLICK.replace("SPECTRA", _json(spectra)) if spectra else None
     plots = fig.to_html(
         full_html=False, include_plotlyjs=True, div_id="surface", post_script=script, config=SHAPE
     )
@@ -144,7 +147,29 @@ def page(result: Surface, alt: str) -> str:
         plots += _spectrum(go, spectra)
     hint = " A click on a point of a trajectory shows the spectrum there." if spectra else ""
     title = f"Surface of {surface.provenance.name}"
-    return PAGE.format(title=html.escape(title), plots=plots, alt=html.escape(alt), hint=hint)
+    whole = PAGE.format(
+        title=html.escape(title), plots=plots, alt=html.escape(alt), hint=hint, policy="POLICY"
+    )
+    return whole.replace("POLICY", html.escape(_policy(whole)), 1)
+
+
+def _json(value: object) -> str:
+    """JSON that ends no script and begins no comment in a page."""
+    return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _policy(page: str) -> str:
+    """What a browser may do for a page: run the scripts that are in it now, and fetch nothing.
+
+    Plotly compiles the shaders of its surfaces, which is an "eval".
+    """
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in sorted(set(digests)))
+    return (
+        f"default-src 'none'; script-src 'unsafe-eval' {allowed}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; worker-src blob:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _spectrum(go: ModuleType, spectra: dict[str, list[list[float]]]) -> str:

@@ -40,9 +40,12 @@ def bar() -> Iterator["Progress"]:
     with the time passed, and the time left where the end is known.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
     from rich.progress import Progress as Bars
     from rich.text import Text
+
+    from landscape.specs import visible
 
     class Times(ProgressColumn):
         """``12 of 40, 9 s, about 21 s left``."""
@@ -60,6 +63,7 @@ def bar() -> Iterator["Progress"]:
         tasks: dict[str, int] = {}
 
         def callback(stage: str, done: int, total: int | None) -> None:
+            stage = escape(visible(stage))
             if stage not in tasks:
                 for task in progress.task_ids:
                     progress.update(task, visible=False)

@@ -1,6 +1,5 @@
 """`landscape figures list|render`: draw stored results, and the gallery."""
 
-from pathlib import Path
 from typing import Unpack
 
 import click
@@ -89,8 +88,7 @@ def render(name: str, **options: Unpack[given.Render]) -> None:
     from ..jobs import figures as job  # here, because matplotlib and torch take seconds
 
     if options["run"] is not None:
-        folder = Path(options["out"] or Path(options["run"]) / "figures")
-        job.draw(name, options["run"], folder, options["formats"])
+        job.draw(name, options["run"], options["out"], options["formats"])
         return
     rows = job.render(name, options)
     if options["as_json"]:
@@ -99,4 +97,4 @@ def render(name: str, **options: Unpack[given.Render]) -> None:
     numbers = [row for exhibit in rows for row in job.numbers(exhibit)]
     if numbers:
         screens.table(job.COLUMNS, numbers)
-    click.echo("\n".join(path for exhibit in rows for path in exhibit["files"]))
+    screens.say("\n".join(path for exhibit in rows for path in exhibit["files"]))

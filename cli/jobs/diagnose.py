@@ -16,6 +16,7 @@ from landscape.core import Landscape, Progress
 from landscape.errors import LoadingError
 from landscape.files import checkpoints
 from landscape.loading import userfiles
+from landscape.results import journal
 from landscape.training.continuation import going_on, made_by, on_copy
 from landscape.training.diagnose import DiagnosisReport
 from landscape.training.trace import Trace
@@ -130,6 +131,7 @@ def _stored(ctx: click.Context, options: given.Diagnose) -> Source:
 
     def source(options: given.Diagnose, bar: Progress) -> Scene:
         loaded, wrong = _traced_problem(options, name, trace)
+        journal.require(loaded.landscape, loaded.fingerprint)
         if wrong and options["model"] is None and not options["probe"]:  # nobody has asked for it
             return Scene(trace, how, (f"no remedies are tried: {wrong}",))
         if wrong:
@@ -232,6 +234,7 @@ def _built_in(options: given.Diagnose, bar: Progress) -> Scene:
 def _continued(options: given.Diagnose, bar: Progress) -> Scene:
     loaded = loading.problem(problem.asked(options, options["run"]))
     f, optimizer = loaded.landscape, str(options["optimizer"])
+    journal.require(f, loaded.fingerprint)
     state, notes = _state(options)
     _, _, more = _going_on(*on_copy(f, None), options, state)  # whether it fits
     run = ls.training.continuation(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-import click
 import landscape_figures
 import torch
 from landscape_figures import film
@@ -20,7 +19,7 @@ from landscape.results import Result, atomic_write
 from landscape.results.numbers import several
 from landscape.specs import closest
 
-from .. import given, progress, runs
+from .. import given, progress, runs, screens
 from ..errors import OneLine
 
 COLUMNS = ("exhibit", "number", "published", "computed", "")
@@ -65,39 +64,53 @@ class Order:
     afresh: bool
 
 
-def draw(name: str, run: str, folder: Path, formats: Sequence[str]) -> None:
-    """Draw one figure of a stored result, or all of them, and print the names of the files."""
+def draw(name: str, run: str, out: str | None, formats: Sequence[str]) -> None:
+    """Draw one figure of a stored result, or all of them, and print the names of the files; without
+    ``out`` they join the run's own.
+    """
     recipes = landscape_figures.RECIPES
     if name != "all" and name not in recipes:
         hint = closest(name, [*recipes, "all"])
         raise OneLine(f"there is no figure {name!r}.{hint} Known: {', '.join(recipes)}, all.", 2)
-    result = runs.load(run)
+    folder = Path(out) if out is not None else Path(run) / "figures"
+    with runs.shown(run) as result:
+        if out is not None:
+            files = _drawn_of(name, result, folder, formats)
+        else:
+            with runs.adding(Path(run)) as staged:
+                files = _drawn_of(name, result, staged / "figures", formats)
+    for file in files:
+        screens.say(folder / file)
+    if name == "all":
+        screens.say(f"{several(len(files), 'file')} written into {folder}.", err=True)
+
+
+def _drawn_of(name: str, result: Result, folder: Path, formats: Sequence[str]) -> list[str]:
+    """Draw one figure, or all that there are; the names of the files."""
+    recipes = landscape_figures.RECIPES
     if name != "all":
-        _draw_one(recipes[name], result, folder, formats)
-        return
-    drawn = 0
+        return _draw_one(recipes[name], result, folder, formats)
+    files: list[str] = []
     for recipe in recipes.values():
         forms = [form for form in formats or recipe.stored if recipe.can(form)]
         try:
-            if forms:
-                _draw_one(recipe, result, folder, forms)
-                drawn += 1
+            files += _draw_one(recipe, result, folder, forms) if forms else []
         except landscape_figures.NothingToDraw:
             continue
-    click.echo(f"{several(drawn, 'figure')} drawn into {folder}.", err=True)
+    return files
 
 
 def _draw_one(
     recipe: landscape_figures.Recipe, result: Result, folder: Path, formats: Sequence[str]
-) -> None:
-    files = [folder / f"{recipe.name}.{form}" for form in formats or recipe.stored]
+) -> list[str]:
+    files = [f"{recipe.name}.{form}" for form in formats or recipe.stored]
     alt, origin = recipe.caption(result), result.provenance
     try:
         for file in files:
-            landscape_figures.write(recipe, result, file, alt=alt, provenance=origin)
+            landscape_figures.write(recipe, result, folder / file, alt=alt, provenance=origin)
     except OSError as error:
         raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None
-    click.echo("\n".join(map(str, files)))
+    return files
 
 
 def render(name: str, options: given.Render) -> list[Shown]:
@@ -113,7 +126,7 @@ def render(name: str, options: given.Render) -> list[Shown]:
     workers = min(options["jobs"] or min(os.cpu_count() or 1, 8), len(chosen))
     ordered = _computed(chosen, order, workers)
     if earlier := [row["name"] for row in ordered if row["earlier"]]:
-        click.echo(
+        screens.say(
             "Note: an earlier state of this library has computed these exhibits, --afresh computes "
             f"them again: {', '.join(earlier)}.",
             err=True,

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from typing import TypeVar
 
@@ -13,9 +14,9 @@ from landscape.loading import point as points
 from landscape.points.analyze import AnalysisReport, Spectrum
 from landscape.points.analyze import analyze as analyze_point
 from landscape.points.analyze import spectrum as spectrum_at
-from landscape.results import Result
+from landscape.results import Result, journal
 
-from .. import config, given, progress, runs
+from .. import config, given, progress, resume, runs
 from ..errors import OneLine
 from ..runs import Run
 
@@ -67,8 +68,12 @@ def spectrum(run: Run, options: given.Spectrum) -> Spectrum:
     )
 
 
-def store(run: Run, work: Callable[[Progress], R]) -> R:
-    """The result of ``work(progress)``, stored in the run's folder with its figures."""
+def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resume.NOTHING) -> R:
+    """The result of ``work(progress)``, stored in the run's folder with its figures.
+
+    Args:
+        free: the options that may change when an interrupted run is gone on with.
+    """
     settings, asked_for = config.resolved(run.ctx), run.ctx.params
     # what users' own code prints is no result of ours: it goes to stderr
     with (
@@ -77,7 +82,7 @@ def store(run: Run, work: Callable[[Progress], R]) -> R:
         progress.bar(asked_for["quiet"]) as bar,
     ):
         bar(_first_stage(run), 0, None)
-        with results.origin(config=settings):
+        with run.journal(settings, free), results.origin(config=settings):
             result = work(bar)
         runs.fill(folder, result, settings, config.words(run.ctx))
         if asked_for["figures"]:
@@ -103,6 +108,7 @@ def loaded(options: given.Landscape) -> Iterator[loading.Problem]:
 
 def told(problem: loading.Problem) -> AbstractContextManager[None]:
     """Results made inside say that they are about this problem."""
+    journal.require(problem.landscape, problem.fingerprint)
     return results.origin(problem.name, notes=problem.notes, model_hash=problem.fingerprint)
 
 

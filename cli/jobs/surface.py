@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import click
 from torch import Tensor
 
 import landscape as ls
@@ -20,7 +19,7 @@ from landscape.surfaces.directions import reach
 from landscape.surfaces.grids import AnotherPlane
 from landscape.surfaces.result import Surface
 
-from .. import given
+from .. import given, screens
 from ..errors import OneLine
 from ..runs import Run, differing
 from . import problem
@@ -54,7 +53,7 @@ def surface(run: Run, options: given.Surface) -> Surface:
             check = ls.surfaces.check_picture(f, made, seed=options["seed"])
             return replace(made, check=check)
 
-    return problem.store(run, work)
+    return problem.store(run, work, EXTENDS)
 
 
 def connection(run: Run, options: given.Surface) -> Connection:
@@ -71,7 +70,7 @@ def connection(run: Run, options: given.Surface) -> Connection:
 def _connected(f: Landscape, goal: str, options: given.Surface, bar: Progress) -> Connection:
     fresh = options["batch_statistics"]
     if not fresh and borrowed(f):
-        click.echo(
+        screens.say(
             "Note: BatchNorm normalises along the whole curve with the statistics of the model at "
             "hand, at the other end too; --batch-statistics measures them at every point.",
             err=True,

@@ -32,6 +32,7 @@ _TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", b"L119547037146038801333356L\
 _HEADER_LIMIT = 100_000_000
 # the weights in an archive that stable-baselines3 has saved
 POLICY = "policy.pth"
+DEEPEST = 64  # levels of dicts and lists in a file
 
 
 @result("tensor-entry")
@@ -110,6 +111,7 @@ def file_format(path: Path) -> str:
         LoadingError: no such file, or it cannot be read, or is empty.
     """
     try:
+        _refuse_pipe(path)
         with path.open("rb") as file:
             head = file.read(512)
         size = path.stat().st_size
@@ -128,6 +130,12 @@ def file_format(path: Path) -> str:
     if kind == "unknown" and size > 1 and pickles.asked_globals(path):
         return "pickle"
     return kind
+
+
+def _refuse_pipe(path: Path) -> None:
+    """Raise for a pipe or a device, which may have no end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise LoadingError(f"{path} is no plain file: copy what it gives into one.")
 
 
 def _magic_format(head: bytes, size: int) -> str:
@@ -341,11 +349,22 @@ def _headers(path: Path) -> list[TensorEntry]:
         return []
 
 
-def flatten(tree: object, name: str, tensors: list[TensorEntry], others: dict[str, str]) -> None:
-    """Add the tensors of a tree, and what else it holds, by names dotted from its root."""
+def flatten(
+    tree: object, name: str, tensors: list[TensorEntry], others: dict[str, str], depth: int = 0
+) -> None:
+    """Add the tensors of a tree, and what else it holds, by names dotted from its root.
+
+    Raises:
+        LoadingError: it is nested too deeply, or holds itself.
+    """
+    if depth > DEEPEST:
+        raise LoadingError(
+            f"the file is nested more than {DEEPEST} levels deep, or holds itself: save the "
+            "weights alone, torch.save(model.state_dict(), 'weights.pt')."
+        )
     parts = _parts(tree)
     for key, value in parts.items():
-        flatten(value, f"{name}.{key}" if name else str(key), tensors, others)
+        flatten(value, f"{name}.{key}" if name else str(key), tensors, others, depth + 1)
     if isinstance(tree, Tensor):
         tensors.append(TensorEntry(name or "(the file)", tuple(tree.shape), dtype_name(tree)))
     elif not parts:

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -308,7 +309,7 @@ def recall(name: str, cache: Path, *, afresh: bool = False, progress: Progress =
             if isinstance(found, Exhibit):
                 return found
         except LoadingError:
-            pass
+            shutil.rmtree(folder, ignore_errors=True)
     made = compute(name, progress=progress)
     made.save(folder)
     return made

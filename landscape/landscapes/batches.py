@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from landscape import specs
+from landscape import rng, specs
 from landscape.landscapes.arithmetic import ordinary
 
 TARGETS = ("labels", "label", "targets", "target", "y")
@@ -190,10 +190,12 @@ def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> 
 def cut_rows(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batch]:
     """Micro-batches of one batch of ``count`` samples, in a seeded order."""
     size = batch_size or min(LARGEST, math.ceil(count / BATCHES))
-    order = torch.randperm(
-        count, generator=torch.Generator(device="cpu").manual_seed(seed), device="cpu"
-    )
-    return [_rows(whole, i) for i in torch.split(order, size)]
+    return [_rows(whole, i) for i in torch.split(order(count, seed), size)]
+
+
+def order(count: int, seed: int) -> Tensor:
+    """The seeded order of ``count`` samples, (count,) int64."""
+    return torch.randperm(count, generator=rng.generator(seed), device="cpu")
 
 
 def joined(parts: Sequence[Any]) -> Any:

@@ -44,6 +44,8 @@ from landscape.landscapes.objective import Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
+from landscape.results import journal
+from landscape.rng import host_seeded
 
 TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
 
@@ -151,6 +153,8 @@ class ModelLandscape:
         self._moved = Moved(self.device, self.dtype)
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
+        # Whether the model changes its inputs in place; None: not seen yet.
+        self._alters: bool | None = None
         self._differentiates = False  # whether the loss was seen to call autograd itself
         self.samples = sum(batching.samples(batch) for batch in self.batches)
         self._mean = self._stated_mean()
@@ -196,6 +200,11 @@ class ModelLandscape:
         the data per point.
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
+        what = f"values {journal.identity(self)}"
+        (values,) = journal.recalled(what, [x], lambda: [self._values(x)])
+        return values
+
+    def _values(self, x: Tensor) -> Tensor:
         with self.evaluation(), torch.no_grad():
             points = ordinary(x.detach()).reshape(-1, self.dim)
             total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
@@ -209,6 +218,11 @@ class ModelLandscape:
         data per point.
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
+        what = f"gradients {journal.identity(self)}"
+        (gradients,) = journal.recalled(what, [x], lambda: [self._gradients(x)])
+        return gradients
+
+    def _gradients(self, x: Tensor) -> Tensor:
         with self.evaluation(), torch.enable_grad():
             points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
             total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
@@ -317,6 +331,7 @@ class ModelLandscape:
         with ExitStack() as stack:
             stack.enter_context(owned(precision))
             stack.enter_context(torch.random.fork_rng(devices=cuda))
+            stack.enter_context(host_seeded(self.seed))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self.recurrent:
                 stack.enter_context(without_cudnn())
@@ -443,6 +458,17 @@ class ModelLandscape:
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
     # ---- inside ---------------------------------------------------------------------------------
+
+    def identity(self) -> str:
+        """What tells this landscape from another one of the same model and data: its options, and
+        what it holds besides a point.
+        """
+        held = hashlib.sha256()
+        for name, tensor in (*self._held.items(), *self.statistics.items()):
+            held.update(name.encode() + batching.raw(tensor))
+        options = (self.name, self.dtype, self.mode, self.masks, self.seed, self.reduction)
+        terms = (self.l2, self.l1, self._names)
+        return f"{options} {terms} {held.hexdigest()}"
 
     def _lay_out(self) -> dict[str, slice]:
         sizes = {k: p.numel() for k, p in own_parameters(self.model).items()}
@@ -573,7 +599,7 @@ class ModelLandscape:
     def _called(self, number: int, *args: Any) -> Any:
         try:
             with reduced(self.device, self._pass):
-                return self._objective(*args)
+                return self._unaltered(args)
         except (torch.OutOfMemoryError, MemoryError, LoadingError):
             raise
         except NotImplementedError as error:
@@ -596,6 +622,24 @@ class ModelLandscape:
             f"the model or its loss raised {type(error).__name__} on batch {number}: "
             f"{line}{self._dtype_hint(line)}"
         )
+
+    def _unaltered(self, args: tuple[Any, ...]) -> Any:
+        """The objective of a batch, whose tensors stay as they are: a model that changes its input
+        in place gets copies.
+        """
+        if self._alters is not False:
+            args = (batching.mapped(args[0], _copied), *args[1:])
+        given = [t for t in batching.tensors(args[0]) if not _is_wrapped(t)]
+        before = [t._version for t in given]
+        found = self._objective(*args)
+        altered = before != [t._version for t in given]
+        if altered and self._alters is False:
+            raise LoadingError(
+                "the model changes some of its inputs in place, and so the data: let forward begin "
+                "with x = x.clone()."
+            )
+        self._alters = altered or bool(self._alters)
+        return found
 
     def _dtype_hint(self, line: str) -> str:
         """What to do where a tensor was left in another dtype than the landscape's."""
@@ -701,6 +745,15 @@ def _unwrapped(t: Tensor) -> Tensor:
     while torch._C._functorch.is_batchedtensor(t):
         t = torch._C._functorch.get_unwrapped(t)
     return t
+
+
+def _is_wrapped(t: Tensor) -> bool:
+    """Whether it stands for others inside of vmap, and has no count of changes."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(t)) or t.is_inference()
+
+
+def _copied(t: Tensor) -> Tensor:
+    return t if _is_wrapped(t) else t.clone()
 
 
 def _require_objects(model: object, loss: object, batches: object) -> None:

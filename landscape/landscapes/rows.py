@@ -13,6 +13,7 @@ from torch.func import vmap
 
 from landscape.core import Landscape
 from landscape.errors import LoadingError
+from landscape.results import journal
 
 Leaves = list[Tensor]
 Function = Callable[..., Tensor]
@@ -32,13 +33,32 @@ class Rows:
 
     def values(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R,), summed in float64. Cost: one forward pass for all rows."""
-        with torch.no_grad():
-            return self._at(X.detach(), rest, _losses).to(X.dtype)
+
+        def compute() -> list[Tensor]:
+            with torch.no_grad():
+                return [self._at(X.detach(), rest, _losses).to(X.dtype)]
+
+        return self._recalled("values", X, rest, compute)
 
     def gradients(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R, n). Cost: one forward and one backward pass for all rows."""
-        with torch.enable_grad():
-            return self._at(X.detach(), rest, _slopes)
+
+        def compute() -> list[Tensor]:
+            with torch.enable_grad():
+                return [self._at(X.detach(), rest, _slopes)]
+
+        return self._recalled("gradients", X, rest, compute)
+
+    def _recalled(
+        self,
+        of: str,
+        X: Tensor,
+        rest: Sequence[Leaves],
+        compute: Callable[[], Sequence[Tensor]],
+    ) -> Tensor:
+        what = f"rows' {of} {journal.identity(self.f)}"
+        (found,) = journal.recalled(what, [X, *(t for leaves in rest for t in leaves)], compute)
+        return found
 
     def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure) -> Tensor:
         with self.f.evaluation():

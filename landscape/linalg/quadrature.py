@@ -136,6 +136,8 @@ class SpectralDensity(Result):
         if self.complete or len(a) == 1:
             nodes, weights = self.nodes.numpy(), self.weights.numpy()
             return float(weights[nodes < x].sum()), float(weights[nodes <= x].sum())
+        unit = 2.0 ** np.frexp(np.abs(a).max() + b.max())[1]  # squares stay in range
+        a, b, x = a / unit, b / unit, x / unit
         size = np.abs(a).max() + 2 * b.max()
         ratio = x - a[0]  # p_j+1(x) b_j / p_j(x)
         for j in range(1, len(a) - 1):
@@ -265,6 +267,8 @@ def _common(
     """
     P = len(rules)
     x = np.concatenate([nodes for nodes, _ in rules])
+    unit = 2.0 ** np.frexp(np.abs(x).max())[1]  # squares stay in range, and no bit changes
+    x, rounding = x / unit, rounding / unit
     start = np.sqrt(np.concatenate([weights for _, weights in rules]) / P)
     owner = np.repeat(np.arange(P), [len(nodes) for nodes, _ in rules])
     Q = [start / np.linalg.norm(start)]
@@ -286,7 +290,7 @@ def _common(
     shares = (np.stack(Q, 1) @ S) * start[:, None] * S[0]
     masses = np.zeros((P, len(nodes)))
     np.add.at(masses, owner, shares)
-    return np.array(a), np.array(b), nodes, P * masses
+    return unit * np.array(a), unit * np.array(b), unit * nodes, P * masses
 
 
 def _fewest(mass: float, n: int, probes: int) -> float:

@@ -7,6 +7,8 @@ and summed pairwise (what ``Tensor.sum`` does), and the slices' sums are added i
 of about eps |q| |w| / sqrt(n), without a float64 copy. Float64 needs none of this.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -26,7 +28,9 @@ def dots(Q: Tensor, w: Tensor) -> Tensor:
 def norm(v: Tensor) -> Tensor:
     """The Euclidean norm of v (n,): () float64."""
     if v.dtype == torch.float64:
-        return v.square().sum().sqrt()
+        plain = v.square().sum().sqrt()
+        if v.device.type != "cpu" or 1e-150 < float(plain) < math.inf:
+            return plain  # else squares may have left even float64's range
     low, high = torch.aminmax(v)
     # or the squares leave float32's range
     largest = torch.maximum(-low, high).clamp_min(torch.finfo(v.dtype).tiny)

@@ -27,7 +27,7 @@ from landscape.landscapes.batches import Batch, cut_again
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.landscapes.model import ModelLandscape
 from landscape.loading import formulas, huggingface, userfiles
-from landscape.loading.data import load_data
+from landscape.loading.data import load_data, require_fit
 from landscape.rng import seeded
 
 __all__ = [
@@ -184,6 +184,8 @@ def _problem(
     parts |= {option: value for option, value in chosen.items() if value is not None}
     landscape = ModelLandscape(**parts, device=where, seed=options.seed)
     notes += _halves(landscape)
+    if options.data:
+        require_fit(landscape, options.data, options.seed)
     return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
 
 

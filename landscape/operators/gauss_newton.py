@@ -10,6 +10,7 @@ from landscape.core import OutputTerm, Term
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.base import SymmetricOperator
 from landscape.operators.derivatives import leaf, vjp
+from landscape.results import journal
 
 
 class GaussNewton(SymmetricOperator):
@@ -56,6 +57,11 @@ class GaussNewton(SymmetricOperator):
         return GaussNewton(finer, self.x.detach().double())
 
     def _multiply(self, V: Tensor) -> Tensor:
+        what = f"Gauss-Newton products {journal.identity(self.f)}"
+        (product,) = journal.recalled(what, [self.x, V], lambda: [self._multiplied(V)])
+        return product
+
+    def _multiplied(self, V: Tensor) -> Tensor:
         total = torch.zeros_like(V)
         with self.f.evaluation(self.x, self.f.precision), torch.enable_grad():
             for term in self.f.output_terms():

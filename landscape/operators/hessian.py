@@ -17,6 +17,7 @@ from landscape.landscapes.arithmetic import ordinary, owned, require_precision
 from landscape.landscapes.memory import GRAPHS, budget, ran_out, release
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
 from landscape.operators.derivatives import leaf, require_second_derivative, vjp
+from landscape.results import journal
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 # Steps of differences that are tried along a direction.
@@ -125,6 +126,35 @@ class Hessian(SymmetricOperator):
         return torch.cat([random, (g.double() / size).to(g.dtype)[:, None]], dim=1)
 
     def _multiply(self, V: Tensor) -> Tensor:
+        if not journal.active():
+            return self._multiplied(V)
+        product, *state = journal.recalled(
+            self._what("products"), [self.x, V], lambda: self._kept(V)
+        )
+        self._go_on(state)
+        return product
+
+    def _kept(self, V: Tensor) -> list[Tensor]:
+        """H V, and what products have told of how to be made."""
+        product = self._multiplied(V)
+        why = torch.tensor(list(self.why.encode()), dtype=torch.uint8, device="cpu")
+        numbers = [self._error, self._step, float(self.method == "finite-difference")]
+        return [product, torch.tensor(numbers, dtype=torch.float64, device="cpu"), why]
+
+    def _go_on(self, state: list[Tensor]) -> None:
+        """Take what products have told; after a product that was made here it is known."""
+        numbers, why = state
+        self._error, self._step, differences = numbers.tolist()
+        self.why = bytes(why.tolist()).decode()
+        if differences and self.method != "finite-difference":
+            self.release()
+            self.method = "finite-difference"
+
+    def _what(self, of: str) -> str:
+        """What a product depends on besides the point and the vectors."""
+        return f"{of} {self.method} {self._step!r} {journal.identity(self.f)}"
+
+    def _multiplied(self, V: Tensor) -> Tensor:
         if self.method != "finite-difference":
             try:
                 return self._within_memory(V)
@@ -186,15 +216,20 @@ class Hessian(SymmetricOperator):
         products.
         """
         self.products += V.shape[1]
-        V = ordinary(V.detach())
+        forms, shares = journal.recalled(
+            self._what("forms"), [self.x, V], lambda: self._forms(ordinary(V.detach()))
+        )
+        return forms, shares
+
+    def _forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
         if self.method != "finite-difference":
             try:
-                return self._forms(self._parts(V), V)
+                return self._summed(self._parts(V), V)
             except NumericalError as error:
                 self._fall_back(error)
-        return self._forms(self._part_differences(V), V)
+        return self._summed(self._part_differences(V), V)
 
-    def _forms(
+    def _summed(
         self, parts: Iterator[tuple[Tensor, int | None, float]], V: Tensor
     ) -> tuple[Tensor, Tensor]:
         forms: dict[int, Tensor] = {}

@@ -7,9 +7,11 @@ steps after which the event first holds, 0 at the start. A run without the event
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from landscape.optimizers.predictions import INNER, Theory
 from landscape.optimizers.recording import Paths, Plane, Recorder, plane
 from landscape.optimizers.schedules import schedule_curve
 from landscape.results import Estimate, Result, provenance, result
+from landscape.results.journal import State, identity, paused
 from landscape.results.statistics import exponential_rate, kaplan_meier_median, median
 from landscape.specs import whole
 from landscape.specs.optimizers import Maker, Spec, as_makers
@@ -236,7 +239,12 @@ def escape(  # noqa: PLR0913
         recorder = Recorder(min(record, runs)) if record else None
         watchers: list[Watcher] = [w.add for w in (growth, recorder) if w is not None]
         told = partial(_tell, progress, label, steps)
-        last, over = _followed(ensemble, states, steps, schedule, watchers, told)
+        what = f"escape {label} {noise} {schedule} {steps} {event} {record} {identity(f)}"
+        stand = Stand(State(what, [X, at]), ensemble, states, seen, growth, recorder)
+        with paused():
+            last, over = _followed(
+                ensemble, states, steps, schedule, watchers, told, stand.resume, stand.keep
+            )
         paths = None if recorder is None else recorder.paths(f, last, states.points)
         results[label] = _escapes(states, growth, law, paths, over)
     origin = provenance(
@@ -292,6 +300,54 @@ def _model(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> predicti
     return predictions.model(f, at, event.radius, event.within)
 
 
+@dataclass
+class Stand:
+    """Where the runs of one optimiser stand, all that their next steps depend on."""
+
+    kept: State
+    ensemble: Ensemble
+    runs: "Runs"
+    noise: noises.Noise
+    growth: "_Growth | None"
+    recorder: Recorder | None
+
+    def keep(self, t: int) -> None:
+        """Keep the state after step t, where it is time to."""
+        if self.kept.due:
+            self.kept.keep(
+                {
+                    "t": t,
+                    "points": self.ensemble.points,
+                    "optimizers": [o.state_dict() for o in self.ensemble.optimizers],
+                    "runs": self.runs.state(),
+                    "noise": self.noise.state(),
+                    "growth": None if self.growth is None else [self.growth.step, self.growth.size],
+                    "recorder": None if self.recorder is None else self.recorder.state(),
+                }
+            )
+
+    def resume(self, schedules: list[Schedule]) -> int:
+        """Go on from the state that was kept; the step after which it was, 0: there is none."""
+        found: Any = self.kept.find()
+        if found is None:
+            return 0
+        device = self.runs.points.device
+        with warnings.catch_warnings(action="ignore"):  # that the optimiser has made no steps
+            for schedule in schedules:
+                for _ in range(found["t"]):
+                    schedule.step()
+        self.ensemble.put(found["points"].to(device))
+        for optimizer, state in zip(self.ensemble.optimizers, found["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.runs.restore(found["runs"])
+        self.noise.restore(found["noise"], device)
+        if self.growth is not None:
+            self.growth.step, self.growth.size = (v.to(device) for v in found["growth"])
+        if self.recorder is not None:
+            self.recorder.restore(found["recorder"], device)
+        return int(found["t"])
+
+
 class Runs:
     """Which runs of an ensemble are over, since when, and where all of them are.
 
@@ -329,6 +385,17 @@ class Runs:
         self.ended = torch.where(escaped | diverged, t, self.ended)
         return self.points
 
+    def state(self) -> list[Tensor]:
+        """All that changes from step to step."""
+        own = [self.points, self.escaped, self.diverged, self.time, self.ended, self.moved]
+        return [*own, *self._looks]
+
+    def restore(self, state: list[Tensor]) -> None:
+        """Go on from a state."""
+        moved = [t.to(self.points.device) for t in state]
+        self.points, self.escaped, self.diverged, self.time, self.ended, self.moved = moved[:6]
+        self._looks = (moved[6], moved[7])
+
     def look(self) -> bool:
         """Note which runs have moved since the look before the last; whether any is alive.
 
@@ -347,15 +414,19 @@ def _followed(
     schedule: str | None,
     watchers: list[Watcher],
     told: Callable[[int], None],
+    resumed: Callable[[list[Schedule]], int],
+    keep: Callable[[int], None],
 ) -> tuple[int, bool]:
     """Step the ensemble until every run is over; the last step, and whether rates ended at zero.
 
     Runs that are over stay where they are and disturb no other.
     """
     schedules = [] if schedule is None else _schedules(schedule, ensemble)
-    for watch in watchers:
-        watch(0, runs.points)
-    for t in range(1, steps + 1):
+    begun = resumed(schedules)
+    if not begun:
+        for watch in watchers:
+            watch(0, runs.points)
+    for t in range(begun + 1, steps + 1):
         ensemble.step()
         for s in schedules:
             s.step()
@@ -367,6 +438,7 @@ def _followed(
             told(t)
             if not runs.look():
                 break
+        keep(t)
     return t, bool(schedules) and _at_rest(ensemble)
 
 

@@ -437,7 +437,7 @@ def _moves(point: StationaryPoint) -> list[str]:
     smallest, size = float(point.eigenvalues[0]), float(point.eigenvalues.abs().max())
     moving, advice = point.kind == "not-stationary", []
     if moving:
-        gain = point.gradient_norm**2 / (2 * size) if size > 0 else float("inf")
+        gain = point.gradient_norm / (2 * size) * point.gradient_norm if size > 0 else float("inf")
         advice.append(
             f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the "
             "spectrum describes this point, not the minimum or saddle it may lead to"

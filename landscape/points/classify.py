@@ -32,6 +32,7 @@ from landscape.errors import NumericalError
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.kinds import kind
 from landscape.linalg.lanczos import Eigenpairs
+from landscape.linalg.reductions import norm as length
 from landscape.operators.base import Complement, SymmetricOperator
 from landscape.operators.hessian import Hessian
 from landscape.operators.limits import DENSE_VERDICT, gradient_noise, loss_noise
@@ -125,7 +126,7 @@ def classify(  # noqa: PLR0913
         raise NumericalError(f"the loss at the point ({look.value}) is not finite.")
     g = look.gradient
     require_finite(g, "the gradient at the point")
-    size = float(g.double().norm())
+    size = float(length(g.double()))
     A = _nontrivial(f, H)
     n = A.shape[0]
     wish = Wish(largest, smallest, tol, seed, max_products, progress)
@@ -198,13 +199,15 @@ def _predicted_decrease(A: SymmetricOperator, g: Tensor, noise: float, signs: Si
     c = (_lift(A, signs.vectors).to(g.device).T @ g.to(signs.vectors.dtype)).double().cpu()
     c = torch.where(c.abs() > noise, c, torch.zeros_like(c))
     curvature = torch.maximum(signs.values.abs(), signs.errors)
-    seen = float(torch.where(c == 0, 0.0, c.square() / (2 * curvature)).sum())
+    # c / curvature first: c^2 may be out of range
+    seen = float(torch.where(c == 0, 0.0, c / (2 * curvature) * c).sum())
     unseen = 0.0
     if len(c) < A.shape[0]:
-        unseen = max(float(g.double().square().sum()) - float(c.square().sum()), 0.0)
-    if unseen <= noise**2:
+        size, part = float(length(g.double())), float(length(c))
+        unseen = math.sqrt(max(1.0 - (part / size) ** 2, 0.0)) * size if size else 0.0
+    if unseen <= noise:
         return seen
-    return seen + (unseen / (2 * signs.scale) if signs.scale else float("inf"))
+    return seen + (unseen / (2 * signs.scale) * unseen if signs.scale else float("inf"))
 
 
 def _moves(

@@ -24,6 +24,8 @@ from landscape.linalg.minres import minres
 from landscape.operators.hessian import Hessian
 
 BASIS = 8  # null vectors probed one by one
+ROUNDED = 1e11  # times the rounding of an eigenvalue: a thousandth of the largest
+STEP = 1e-3  # of |x|, or 1: how far a kink is looked for
 COMBINATIONS = 16  # random combinations of them probed besides, where there are two or more
 
 
@@ -33,6 +35,13 @@ class Probe(NamedTuple):
     cubic: float  # T(u, u, u) / 6
     # q(u); NaN where T(u, u, .) reaches into a part of the null space that is not known
     quartic: float
+
+
+FLAT = Probe(0.0, 0.0)
+_KINK = (
+    "f changes along null directions although all its derivatives there vanish: the point lies on "
+    "a kink, as of abs or relu, where derivatives do not tell what f does"
+)
 
 
 def higher_order(
@@ -54,9 +63,32 @@ def higher_order(
     generic = _normal(f.dim, 1, seed + 1, null)[:, 0]
     try:
         probes = [_probe(f, H, u, null, uncertainty, generic) for u in directions.T]
+        flat = [u for u, p in zip(directions.T, probes, strict=True) if p == FLAT]
+        if any(_kinked(f, H, u, uncertainty) for u in flat):
+            return [_KINK]
     except (RuntimeError, LoadingError) as error:
         return [f"higher order is not known: {str(error).splitlines()[0]}"]
     return [_sentence(probes, others)]
+
+
+def _kinked(f: Landscape, H: Hessian, u: Tensor, uncertainty: float) -> bool:
+    """Whether f changes along u more slowly than t^4 where all its derivatives there vanish.
+
+    What the rounding of u or of the eigenvalues may add to a curvature is not seen.
+    """
+    x = H.x.detach()
+    size = STEP * max(1.0, float(x.double().norm()))
+    here = float(f.value(x))
+    eps = f.rounding(x) * abs(here)
+    changes = []
+    for t in (size, size / 2):
+        ends = [float(f.value(x + side * t * u)) - here for side in (1, -1)]
+        changes.append(max(map(abs, ends)))
+    far, near = changes
+    least = max(1e3 * eps, ROUNDED * uncertainty * size**2)
+    if not (math.isfinite(far) and near > least):
+        return False
+    return math.log2(far / near) < 3.5
 
 
 def _sentence(probes: list[Probe], others: int) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Term
+from landscape.results import journal
 from landscape.training.follow import Followed
 
 
@@ -88,7 +89,18 @@ class Mover:
 
     def _differentiate(self, terms: list[Term], whole: bool) -> float:
         """Write the gradient of the terms into the tensors; the value."""
-        x = self.point().requires_grad_(True)
+        batches = [(term.batch, whole or term.batch is None) for term in terms]
+        what = f"steps {batches} {journal.identity(self.f)}"
+        x = self.point()
+        gradient, total = journal.recalled(what, [x], lambda: self._slope(terms, whole, x))
+        for term in terms:
+            self.spent += 1.0 if term.batch is None and not self.data else term.share
+        self._hand_on(gradient)
+        return float(total)
+
+    def _slope(self, terms: list[Term], whole: bool, x: Tensor) -> list[Tensor]:
+        """The gradient (n,) of the terms at x, and their value."""
+        x = x.requires_grad_(True)
         gradient, total = torch.zeros_like(x), x.new_zeros(())
         with torch.enable_grad():
             for term in terms:
@@ -97,9 +109,7 @@ class Mover:
                 if value.requires_grad:
                     gradient += scale * torch.autograd.grad(value, x)[0]
                 total += scale * value.detach()
-                self.spent += 1.0 if term.batch is None and not self.data else term.share
-        self._hand_on(gradient)
-        return float(total)
+        return [gradient, total]
 
     def _hand_on(self, gradient: Tensor) -> None:
         """Give the tensors their parts of the gradient (n,), as the loop does."""

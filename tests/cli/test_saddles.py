@@ -64,7 +64,12 @@ def test_a_census_finds_the_three_points_and_says_so(here: Path, run: Run) -> No
     ):
         assert words in text
     assert "--census run --from 0 --to 1" in text  # what to do next
-    assert sorted(p.name for p in Path("run").iterdir()) == ["arrays", "config.toml", "result.json"]
+    assert sorted(p.name for p in Path("run").iterdir()) == [
+        "arrays",
+        "config.toml",
+        "manifest.json",
+        "result.json",
+    ]
 
 
 @pytest.mark.slow
