@@ -68,6 +68,8 @@ class Analyze(Spectrum):
 
     method: str
     polish: str | None
+    optimizer: str | None
+    optimizer_state: str | None
     layers: bool
     expect: Expectation | None
 

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
 
 from landscape import loading, results, zoo
 from landscape.core import Landscape, Progress
+from landscape.landscapes.model import require_model
 from landscape.loading import point as points
 from landscape.points.analyze import AnalysisReport, Spectrum
 from landscape.points.analyze import analyze as analyze_point
@@ -18,6 +20,7 @@ from landscape.results import Result
 from .. import config, given, progress, runs
 from ..errors import OneLine
 from ..runs import Run
+from . import optimiser
 
 R = TypeVar("R", bound=Result)
 SUBJECTS = (
@@ -30,10 +33,11 @@ SUBJECTS = (
 
 def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
     """The stored analysis with --resume where there is one, else a new one."""
-    return run.finished(AnalysisReport) or _solved(
-        run,
-        options,
-        lambda f, bar: analyze_point(
+
+    def work(f: Landscape, bar: Progress) -> AnalysisReport:
+        model = require_model(f, "analyze needs a model.")
+        optimizer, notes = optimiser.optimizer(model, options)
+        report = analyze_point(
             f,
             method=options["method"],
             largest=options["largest"],
@@ -44,9 +48,13 @@ def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
             layers=options["layers"],
             seed=options["seed"],
             polish=options["polish"],
+            optimizer=optimizer,
             progress=bar,
-        ),
-    )
+        )
+        origin = report.provenance
+        return replace(report, provenance=replace(origin, notes=(*origin.notes, *notes)))
+
+    return run.finished(AnalysisReport) or _solved(run, options, work)
 
 
 def spectrum(run: Run, options: given.Spectrum) -> Spectrum:

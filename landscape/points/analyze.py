@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.model import require_model
@@ -18,6 +19,8 @@ from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, search, settled
 from landscape.points.look import Look
+from landscape.points.room import Room
+from landscape.points.room import room as room_of
 from landscape.points.walk import Outcome, Walk
 from landscape.results import Bounded, Estimate, Result, provenance, result
 
@@ -100,6 +103,7 @@ class AnalysisReport(Result):
     products: int  # Hessian-vector products spent in all
     seconds: float
     polish: Polish | None = None  # None: the point is the one given
+    room: Room | None = None  # of the optimiser's rate; None: no optimiser was given
 
     @property
     def broken(self) -> tuple[Check, ...]:
@@ -121,6 +125,7 @@ def analyze(
     seed: int = 0,
     max_products: int = 600,
     polish: str | None = None,
+    optimizer: Optimizer | None = None,
     progress: Progress = silent,
 ) -> AnalysisReport:
     """Find out where in its landscape a point lies.
@@ -139,6 +144,8 @@ def analyze(
         polish: a method of ``find_stationary`` that needs no index, to move the point with first:
             the report is of where it ended and says how far that is. The landscape's model stays
             where it is.
+        optimizer: of f's parameters, or of [x] for a formula, with its state: the report then has
+            ``room``, by which factor its rate could grow and stay stable. It is not stepped.
         progress: called with the stage, how much of it is done, and the total.
 
     Raises:
@@ -148,7 +155,7 @@ def analyze(
         ValueError: a bad option, or no point for a formula.
 
     Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30
-    for the trace and 20 to 50 per layer.
+    for the trace and 20 to 50 per layer; what ``points.room`` says for an optimiser.
     """
     start = time.perf_counter()
     walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
@@ -175,6 +182,10 @@ def analyze(
     total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
     parts = _layers(look, matrix, point, seed, progress) if layers else ()
     slices = _slices(look, point, progress)
+    free = None
+    if optimizer is not None and not broken:
+        error = float(point.uncertainty.max())
+        free = room_of(look, optimizer, matrix, error=error, seed=seed, progress=progress)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -185,11 +196,12 @@ def analyze(
         layers=parts,
         slices=slices,
         checks=checks,
-        advice=_advice(point, sampling, checks),
+        advice=_advice(point, sampling, checks, free),
         products=H.products,
         seconds=time.perf_counter() - start,
         provenance=provenance(f, x, seed),
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
+        room=free,
     )
 
 
@@ -369,15 +381,12 @@ def _slices(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Sli
     return tuple(slices)
 
 
-def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...]) -> tuple[str, ...]:
+def _advice(
+    point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...], free: Room | None
+) -> tuple[str, ...]:
     """What to do next, most useful first."""
-    advice = [*_moves(point), *_doubts(point)]
-    largest, smallest = float(point.eigenvalues[-1]), float(point.eigenvalues[0])
-    if largest > 0:
-        advice.append(
-            f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = "
-            f"{2 / largest:.3g}"
-        )
+    advice = [*_rate(point, free), *_moves(point, free), *_doubts(point)]
+    smallest = float(point.eigenvalues[0])
     error = float(sampling[0]) if len(sampling) else float("nan")
     if float(point.uncertainty[0]) < abs(smallest) < 2 * error:
         advice.append(
@@ -388,15 +397,33 @@ def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...])
     return tuple(advice)
 
 
-def _moves(point: StationaryPoint) -> list[str]:
+def _rate(point: StationaryPoint, free: Room | None) -> list[str]:
+    """What to do with the rate of the user's own optimiser."""
+    if free is None:
+        return []
+    of = f"{free.optimizer}'s rate of {free.rate:.3g}"
+    if free.stable is False and not any("eps" in line for line in free.remarks):
+        return [f"lower {of} to {free.rate * free.low:.3g} or less: it is unstable here"]
+    if free.low > 2 and math.isfinite(free.low):
+        return [
+            f"{of} could be raised up to {free.rate * free.low:.3g} and stay stable here; go there "
+            "in steps, for sharpness changes with the rate"
+        ]
+    return []
+
+
+def _moves(point: StationaryPoint, free: Room | None) -> list[str]:
     """Where the loss still falls."""
     smallest, size = float(point.eigenvalues[0]), float(point.eigenvalues.abs().max())
     moving, advice = point.kind == "not-stationary", []
     if moving:
         gain = point.gradient_norm**2 / (2 * size) if size > 0 else float("inf")
+        how = f"a step lowers the loss by up to about {min(gain, abs(point.value)):.2g}; "
+        if free is not None and free.gain > 0:
+            how = f"{free.steps} steps of {free.optimizer} lower the loss by {free.gain:.2g}; "
         advice.append(
-            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the "
-            "spectrum describes this point, not the minimum or saddle it may lead to"
+            f"train on: {how}the spectrum describes this point, not the minimum or saddle it may "
+            "lead to"
         )
     if point.kind == "saddle" or (moving and smallest < -float(point.uncertainty[0])):
         advice.append(

@@ -73,6 +73,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "landscape.stationary.networks.NetworkCensus",
     ),
     "noise-exit": ("landscape.theory.noise", "landscape.theory.noise.NoiseExit"),
+    "optimizer-room": ("landscape.points.room", ""),
     "path-stop": ("landscape.paths.minimum_energy", "landscape.stationary.paths.Stop"),
     "picture-check": ("landscape.surfaces.result", "landscape.surfaces.checking.PictureCheck"),
     "probe": ("landscape.training.probes", "landscape.dynamics.probes.Probe"),
