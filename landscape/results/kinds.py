@@ -16,6 +16,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "census-picture": ("landscape.inventory.views", "landscape.stationary.picture.Picture"),
     "check": ("landscape.points.checks", "landscape.checks.Check"),
     "check-status": ("landscape.points.checks", "landscape.checks.Status"),
+    "checkpoints-compared": ("landscape.paths.compare", ""),
     "comparison": ("landscape.optimizers.studies", "landscape.dynamics.studies.Comparison"),
     "comparison-series": ("landscape.optimizers.studies", "landscape.dynamics.studies.Series"),
     "complexity-by-energy": (
