@@ -156,6 +156,15 @@ class Surface(Landscape):
     noise: str
 
 
+class Compare(Problem, Run):
+    """`landscape compare`."""
+
+    checkpoints: tuple[str, ...]
+    model: str | None
+    resolution: int
+    align: bool
+
+
 class Diagnose(Problem, Run):
     """`landscape diagnose`."""
 

@@ -97,36 +97,43 @@ def compare(
         progress(f"analysing {name}", len(reports), len(fs))
         reports.append(analyze(f, method=method, largest=TOP + 1, layers=False, seed=seed))
     families = matching.families(fs[0], seed) if align else []
-    k, t = len(fs), torch.linspace(0, 1, resolution, dtype=torch.float64, device="cpu")
-    table = {key: torch.zeros(k, k, dtype=torch.float64, device="cpu") for key in _MATRICES}
-    table["overlaps"].fill_diagonal_(1.0)
-    table["aligned_overlaps"].fill_diagonal_(1.0)
-    lines, aligned_lines = (
-        torch.stack([torch.full((k, resolution), r.point.value) for r in reports]).double()
-        for _ in range(2)
-    )
-    width = min(TOP, fs[0].dim - 1) if fs[0].dim > 1 else 1
-    angles = torch.zeros(k, k, width, dtype=torch.float64, device="cpu")
-    for i, j in combinations(range(k), 2):
-        progress(f"between {called[i]} and {called[j]}", 0, None)
-        pair = _Pair(fs[i], fs[j], reports[i], reports[j], families, width)
-        for key, value in pair.numbers(t).items():
-            table[key][i, j] = table[key][j, i] = value
-        for held, line in ((lines, pair.line), (aligned_lines, pair.aligned_line)):
-            held[i, j], held[j, i] = line, line.flip(0)
-        angles[i, j] = angles[j, i] = pair.angles
+    t = torch.linspace(0, 1, resolution, dtype=torch.float64, device="cpu")
     origin = provenance(fs[0], fs[0].point(), seed, names=called, resolution=resolution)
     return Compared(
         names=tuple(called),
         reports=tuple(reports),
-        **table,
-        angles=angles,
+        **_pairs(fs, reports, families, t, progress),
         t=t,
-        lines=lines,
-        aligned_lines=aligned_lines,
         families=len(families),
         provenance=replace(origin, name=" and ".join(called)),
     )
+
+
+def _pairs(
+    fs: Sequence[ModelLandscape],
+    reports: Sequence[AnalysisReport],
+    families: Sequence[matching.Family],
+    t: Tensor,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """What is known of all pairs, by the names of the fields of ``Compared``."""
+    k, width = len(fs), max(1, min(TOP, fs[0].dim - 1))
+    table = {key: torch.zeros(k, k, dtype=torch.float64, device="cpu") for key in _MATRICES}
+    table["angles"] = torch.zeros(k, k, width, dtype=torch.float64, device="cpu")
+    for key in ("lines", "aligned_lines"):
+        ends = torch.tensor([r.point.value for r in reports], dtype=torch.float64, device="cpu")
+        table[key] = ends[:, None, None].repeat(1, k, len(t))
+    for key in ("overlaps", "aligned_overlaps"):
+        table[key].fill_diagonal_(1.0)
+    for i, j in combinations(range(k), 2):
+        progress("between checkpoints", i, k)
+        pair = _Pair(fs[i], fs[j], reports[i], reports[j], families, width)
+        for key, value in pair.numbers(t).items():
+            table[key][i, j] = table[key][j, i] = value
+        for key, line in (("lines", pair.line), ("aligned_lines", pair.aligned_line)):
+            table[key][i, j], table[key][j, i] = line, line.flip(0)
+        table["angles"][i, j] = table["angles"][j, i] = pair.angles
+    return table
 
 
 _MATRICES = (

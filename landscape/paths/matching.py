@@ -13,6 +13,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,7 @@ ROUNDS = 100  # over all families
 CHANNELS_SECOND = (
     *(nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm),
     nn.modules.instancenorm._InstanceNorm,
+    nn.PReLU,
 )
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.PReLU)
 
@@ -205,35 +207,55 @@ def _descended(
 
 def _ports(module: nn.Module) -> _Ports | None:
     """What a module reads and writes; None where units are not told apart."""
-    weight = getattr(module, "weight", None)
-    if isinstance(module, NORMS):
-        held = ("weight", "bias", "running_mean", "running_var")
-        own = tuple((k, 0) for k in held if isinstance(getattr(module, k, None), Tensor))
-        size = getattr(module, own[0][0]).shape[0] if own else 0
-        one = size > 1 and all(getattr(module, k).ndim == 1 for k, _ in own)
-        return _Ports(size, size, own, own, True) if one else None
-    if isinstance(module, nn.MultiheadAttention):
-        d, out = module.embed_dim, (("out_proj.weight", 0), ("out_proj.bias", 0))
-        fused = module.in_proj_weight is not None
-        biased = module.out_proj.bias is not None
-        return _Ports(d, d, (("in_proj_weight", 1),), out[: 1 + biased]) if fused else None
-    if not isinstance(weight, Tensor) or weight.ndim < 2:
+    for kind, read in _KINDS:
+        if isinstance(module, kind):
+            return read(module)
+    return None
+
+
+def _norm_ports(module: nn.Module) -> _Ports | None:
+    held = ("weight", "bias", "running_mean", "running_var")
+    tensors = {k: t for k in held if isinstance(t := getattr(module, k, None), Tensor)}
+    sizes = {tuple(t.shape) for t in tensors.values()}
+    if len(sizes) != 1 or len(shape := sizes.pop()) != 1 or shape[0] == 1:
         return None
-    if isinstance(module, nn.Embedding):
-        return _Ports(0, weight.shape[1], (), (("weight", 1),))
-    back = isinstance(module, nn.modules.conv._ConvTransposeNd)
-    if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+    own = tuple((k, 0) for k in tensors)
+    return _Ports(shape[0], shape[0], own, own, True)
+
+
+def _attention_ports(module: Any) -> _Ports | None:
+    if module.in_proj_weight is None:
         return None
+    out = [("out_proj.weight", 0)]
+    out += [] if module.out_proj.bias is None else [("out_proj.bias", 0)]
+    return _Ports(module.embed_dim, module.embed_dim, (("in_proj_weight", 1),), tuple(out))
+
+
+def _embedding_ports(module: Any) -> _Ports:
+    return _Ports(0, module.embedding_dim, (), (("weight", 1),))
+
+
+def _layer_ports(module: Any) -> _Ports | None:
+    weight = module.weight
     biases = () if module.bias is None else (("bias", 0),)
-    first, second = (1, 0) if back else (0, 1)
+    back = isinstance(module, nn.modules.conv._ConvTransposeNd)
+    out, into = (1, 0) if back else (0, 1)
     groups = getattr(module, "groups", 1)
     if groups == 1:
-        outputs = (("weight", first), *biases)
-        return _Ports(weight.shape[second], weight.shape[first], (("weight", second),), outputs)
+        outputs = (("weight", out), *biases)
+        return _Ports(weight.shape[into], weight.shape[out], (("weight", into),), outputs)
     if groups == weight.shape[0] and weight.shape[1] == 1:
         own = (("weight", 0), *biases)
         return _Ports(groups, groups, own, own, True)
     return None
+
+
+_KINDS: tuple[tuple[Any, Callable[[Any], _Ports | None]], ...] = (
+    (NORMS, _norm_ports),
+    (nn.MultiheadAttention, _attention_ports),
+    (nn.Embedding, _embedding_ports),
+    ((nn.Linear, nn.modules.conv._ConvNd), _layer_ports),
+)
 
 
 def _linked(f: ModelLandscape, ports: Mapping[str, _Ports], seed: int) -> list[Family]:
@@ -388,18 +410,31 @@ def _supposed_heads(f: ModelLandscape, seed: int) -> list[Family]:
             if type(m) is nn.Linear
         }
         for writers, reader, before in _attention(children):
-            width = children[reader].in_features
-            for heads in (h for h in range(width, 1, -1) if width % h == 0):
-                axes = [Axis(f"{reader}.weight", 1, 1, width // heads)]
-                for name in writers:
-                    axes.append(Axis(f"{name}.weight", 0, before, width // heads))
-                    if children[name].bias is not None:
-                        axes.append(Axis(f"{name}.bias", 0, before, width // heads))
-                family = Family(heads, tuple(axes))
-                if _holds(f, family, seed):
-                    found.append(family)
-                    break
+            blocks = (
+                _blocks(children, writers, reader, before, h) for h in _divisors(children[reader])
+            )
+            held = (family for family in blocks if _holds(f, family, seed))
+            found += list(islice(held, 1))
     return found
+
+
+def _divisors(reader: nn.Linear) -> list[int]:
+    """Numbers of heads that a width allows, the largest first."""
+    width = reader.in_features
+    return [h for h in range(width, 1, -1) if width % h == 0]
+
+
+def _blocks(
+    children: Mapping[str, nn.Linear], writers: list[str], reader: str, before: int, heads: int
+) -> Family:
+    """The heads of these layers as a family."""
+    width = children[reader].in_features // heads
+    axes = [Axis(f"{reader}.weight", 1, 1, width)]
+    for name in writers:
+        biased = children[name].bias is not None
+        kinds = ("weight", "bias") if biased else ("weight",)
+        axes += [Axis(f"{name}.{kind}", 0, before, width) for kind in kinds]
+    return Family(heads, tuple(axes))
 
 
 def _attention(children: Mapping[str, nn.Linear]) -> Iterator[tuple[list[str], str, int]]:
@@ -410,8 +445,8 @@ def _attention(children: Mapping[str, nn.Linear]) -> Iterator[tuple[list[str], s
     for fused in names:
         width, left = divmod(children[fused].out_features, 3)
         readers = [k for k in names if k != fused and children[k].in_features == width]
-        if not left and len(readers) == 1:
-            yield [fused], readers[0], 3
+        if not left:
+            yield from (([fused], reader, 3) for reader in readers)
     if len(names) == 4:
         sizes = {children[k].out_features for k in names[:3]}
         if sizes == {children[names[3]].in_features}:
