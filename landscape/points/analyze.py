@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
-from landscape.landscapes.model import require_model
+from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
 from landscape.linalg.trace import trace
@@ -21,6 +21,7 @@ from landscape.points.find import distance, search, settled
 from landscape.points.look import Look
 from landscape.points.room import Room
 from landscape.points.room import room as room_of
+from landscape.points.symmetry import explained, listed, symmetries
 from landscape.points.walk import Outcome, Walk
 from landscape.results import Bounded, Estimate, Result, provenance, result
 
@@ -178,6 +179,8 @@ def analyze(
     point, broken = _believed(point, checks)
     layers = layers and not broken
     matrix = H.dense() if point.method == "dense" else None
+    if matrix is not None and point.kind == "not-stationary":
+        point = _along_orbits(f, point, matrix, seed)
     sampling, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
     total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
     parts = _layers(look, matrix, point, seed, progress) if layers else ()
@@ -220,8 +223,31 @@ def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[Statio
         uncertainty=torch.full_like(point.uncertainty, math.inf),
         pairs=replace(point.pairs, bounds=nothing, confidence=0.0),
         reasons=why,
+        flat={},
     )
     return bare, True
+
+
+def _along_orbits(
+    f: Landscape, point: StationaryPoint, matrix: Tensor, seed: int
+) -> StationaryPoint:
+    """The point with its symmetries, and what of the curvature is the gradient's along them.
+
+    Along an orbit x(t) f is constant: x'Hx = -g'x'', which vanishes with the gradient.
+    """
+    if not isinstance(f, ModelLandscape):
+        return point
+    found = symmetries(f, point.x, None, seed)
+    if not found:
+        return point
+    T = torch.cat([flat.tangents for flat in found], dim=1).to(matrix.device, torch.float64)
+    curvatures = torch.linalg.eigvalsh(T.T @ matrix.double() @ T)
+    told = (
+        f"along {T.shape[1]} directions the loss is constant by verified symmetries "
+        f"({listed(explained(found))}): their curvatures, {float(curvatures[0]):.3g} to "
+        f"{float(curvatures[-1]):.3g}, are the gradient's share, and vanish at a stationary point"
+    )
+    return replace(point, flat=explained(found), reasons=[*point.reasons, told])
 
 
 def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:

@@ -87,6 +87,8 @@ def verdict(point: StationaryPoint) -> dict[str, object]:
         "index": point.index,
         "index_bounds": point.index_bounds,
         "nullity": point.nullity,
+        "flat": point.flat,
+        "learning_coefficient": point.learning_coefficient,
         "confidence": point.confidence,
         "loss": point.value,
         "gradient_norm": point.gradient_norm,

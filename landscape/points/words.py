@@ -49,6 +49,7 @@ def analysis(report: AnalysisReport, folder: str) -> Words:
         *(() if report.room is None else room_facts(report.room, point.value)),
         Fact("verdict", (verdict(point),)),
         Fact("why", tuple(point.reasons)),
+        *_flat(point),
         Fact("loss", (plain(point.value),)),
         _gradient(point),
         *_ends(point.pairs, report.sampling_errors),
@@ -175,6 +176,7 @@ def verdict_facts(point: StationaryPoint) -> list[Fact]:
     return [
         Fact("verdict", (verdict(point),)),
         Fact("why", tuple(point.reasons)),
+        *_flat(point),
         Fact("value", (plain(point.value),)),
         _gradient(point),
         Fact("eigenvalues", (_eigenvalues(point),)),
@@ -184,6 +186,12 @@ def verdict_facts(point: StationaryPoint) -> list[Fact]:
 
 def verdict(point: StationaryPoint) -> str:
     """``SADDLE of index 3: curvature of both signs``."""
+    if point.kind == "minimum" and point.flat:
+        flat = several(sum(point.flat.values()), "flat direction")
+        return (
+            f"{point.kind.upper()}: every eigenvalue is positive but for {flat}, all of them of "
+            "symmetries"
+        )
     return f"{_kind(point, point.kind.upper())}: {VERDICTS.get(point.kind, '')}"
 
 
@@ -260,6 +268,19 @@ def _kind(point: StationaryPoint, word: str = "") -> str:
         return f"{word} of index {point.index}"
     vague = high - low > VAGUE * len(point.x)
     return f"{word} of index {low:,} {'or more' if vague else f'to {high:,}'}"
+
+
+def _flat(point: StationaryPoint) -> Iterator[Fact]:
+    """The symmetries that flat directions are of, and the learning coefficient of a minimum."""
+    yield Fact("flat", tuple(f"{count(m)} of {name}" for name, m in point.flat.items()))
+    if point.learning_coefficient is not None and point.method == "dense":
+        low, high = point.learning_coefficient
+        known = plain(low) if low == high else f"between {plain(low)} and {plain(high)}"
+        rank = len(point.x) - (point.nullity or 0)
+        yield Fact(
+            "learning",
+            (f"local learning coefficient {known}: half of {count(rank)} curved directions",),
+        )
 
 
 def _gradient(point: StationaryPoint) -> Fact:
