@@ -69,6 +69,8 @@ class Analyze(Spectrum):
 
     method: str
     polish: str | None
+    optimizer: str | None
+    optimizer_state: str | None
     layers: bool
     expect: Expectation | None
 
@@ -153,6 +155,15 @@ class Surface(Landscape):
     train_steps: int
     optimizer: str
     noise: str
+
+
+class Compare(Problem, Run):
+    """`landscape compare`."""
+
+    checkpoints: tuple[str, ...]
+    model: str | None
+    resolution: int
+    align: bool
 
 
 class Diagnose(Problem, Run):

@@ -9,6 +9,7 @@ import sys
 import click
 
 from .commands.analyze import analyze
+from .commands.compare import compare
 from .commands.diagnose import diagnose
 from .commands.doctor import doctor
 from .commands.escape import escape
@@ -58,7 +59,7 @@ def keep_freed_memory() -> None:
         mallopt(mmap_threshold, 2**25)  # the most it takes
 
 
-COMMANDS = (analyze, spectrum, surface, saddles, escape, diagnose)
+COMMANDS = (analyze, spectrum, compare, surface, saddles, escape, diagnose)
 for command in (*COMMANDS, inspect, zoo, figures, report, doctor):
     main.add_command(command)
 

@@ -332,6 +332,10 @@ landscape_options = _stack(
     _problem,
 )
 
+comparison_options = _stack(
+    click.argument("checkpoints", nargs=-1, required=True, metavar="A B [...]"), _problem
+)
+
 diagnosis_options = _stack(
     click.argument("run", envvar="LANDSCAPE_RUN", shell_complete=completion.of(completion.STUCK)),
     _problem,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from . import (
+    basins,
     comparison,
     complexity,
     connection,
@@ -127,6 +128,7 @@ _ALL = (
     Recipe.of(metrics, "other metrics on the plane, accuracy say"),
     Recipe.of(walks, "trajectories: their own values beside the plane's"),
     Recipe.of(line, "the values along a line or curve"),
+    Recipe.of(basins, "the loss between checkpoints, before and after matching their units"),
     Recipe.of(connection, "f along a curve between two networks"),
     Recipe.of(escape_times, "escape times by optimiser, censored runs apart"),
     Recipe.of(escape_sweep, "median escape times against a setting"),

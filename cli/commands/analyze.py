@@ -39,6 +39,18 @@ from ..runs import Run
     "follows), gradient-norm or saddle-free.",
 )
 @option(
+    "--optimizer",
+    metavar="NAME:KEY=VALUE,...",
+    help="Your own, a torch.optim class in any case such as adamw:lr=1e-3: is its rate stable "
+    "here, and how much room has it?",
+)
+@option(
+    "--optimizer-state",
+    metavar="FILE",
+    help="The saved state of your optimiser; default: the one in --checkpoint, if any; none: as at "
+    "the first step.",
+)
+@option(
     "--layers/--no-layers",
     default=True,
     show_default=True,

@@ -4,12 +4,14 @@ import sys
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
 
 from landscape import loading, results, zoo
 from landscape.core import Landscape, Progress
+from landscape.landscapes.model import require_model
 from landscape.loading import point as points
 from landscape.points.analyze import AnalysisReport, Spectrum
 from landscape.points.analyze import analyze as analyze_point
@@ -19,6 +21,7 @@ from landscape.results import Result, journal
 from .. import config, given, progress, resume, runs
 from ..errors import OneLine
 from ..runs import Run
+from . import optimiser
 
 R = TypeVar("R", bound=Result)
 SUBJECTS = (
@@ -31,10 +34,11 @@ SUBJECTS = (
 
 def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
     """The stored analysis with --resume where there is one, else a new one."""
-    return run.finished(AnalysisReport) or _solved(
-        run,
-        options,
-        lambda f, bar: analyze_point(
+
+    def work(f: Landscape, bar: Progress) -> AnalysisReport:
+        model = require_model(f, "analyze needs a model.")
+        optimizer, notes = optimiser.optimizer(model, options)
+        report = analyze_point(
             f,
             method=options["method"],
             largest=options["largest"],
@@ -45,9 +49,13 @@ def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
             layers=options["layers"],
             seed=options["seed"],
             polish=options["polish"],
+            optimizer=optimizer,
             progress=bar,
-        ),
-    )
+        )
+        origin = report.provenance
+        return replace(report, provenance=replace(origin, notes=(*origin.notes, *notes)))
+
+    return run.finished(AnalysisReport) or _solved(run, options, work)
 
 
 def spectrum(run: Run, options: given.Spectrum) -> Spectrum:

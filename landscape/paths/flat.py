@@ -1,9 +1,10 @@
 """What lies between two points, flat, for programs."""
 
+from landscape.paths.compare import Compared
 from landscape.paths.connect import Connection
 from landscape.paths.curves import Profile
 from landscape.paths.minimum_energy import EnergyPath
-from landscape.points.flat import verdict
+from landscape.points.flat import eigenvalues, verdict
 from landscape.results.flat import flat, listed
 
 
@@ -48,4 +49,33 @@ def profile(result: Profile) -> dict[str, object]:
         "arclength": result.arclength,
         "values": result.values,
         "metrics": result.metrics,
+    }
+
+
+@flat.register
+def compared(result: Compared) -> dict[str, object]:
+    """The matrices, row by row, and what is known of each checkpoint."""
+    every = range(len(result.names))
+    return {
+        "names": list(result.names),
+        "checkpoints": [
+            verdict(r.point) | {"eigenvalues": eigenvalues(r.point.pairs, r.sampling_errors)}
+            for r in result.reports
+        ],
+        "barriers": result.barriers.tolist(),
+        "barrier_errors": result.barrier_errors.tolist(),
+        "aligned": result.aligned.tolist(),
+        "aligned_errors": result.aligned_errors.tolist(),
+        "overlaps": result.overlaps.tolist(),
+        "aligned_overlaps": result.aligned_overlaps.tolist(),
+        "angles": result.angles.tolist(),
+        "angle_errors": result.angle_errors.tolist(),
+        "distances": result.distances.tolist(),
+        "aligned_distances": result.aligned_distances.tolist(),
+        "moved": result.moved.tolist(),
+        "families": result.families,
+        "same": [[result.same(i, j) for j in every] for i in every],
+        "t": result.t,
+        "lines": result.lines.tolist(),
+        "aligned_lines": result.aligned_lines.tolist(),
     }

@@ -8,3 +8,5 @@ from landscape.points.analyze import spectrum as spectrum
 from landscape.points.checks import Check as Check
 from landscape.points.classify import StationaryPoint as StationaryPoint
 from landscape.points.find import FoundPoint as FoundPoint
+from landscape.points.room import Room as Room
+from landscape.points.room import room as room

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.arithmetic import owned
-from landscape.landscapes.model import require_model
+from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
 from landscape.linalg.trace import trace
@@ -20,6 +21,9 @@ from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, search, settled
 from landscape.points.look import Look
+from landscape.points.room import Room
+from landscape.points.room import room as room_of
+from landscape.points.symmetry import explained, listed, symmetries
 from landscape.points.walk import Outcome, Walk
 from landscape.results import Bounded, Estimate, Result, provenance, result
 from landscape.results.statistics import student
@@ -106,6 +110,7 @@ class AnalysisReport(Result):
     polish: Polish | None = None  # None: the point is the one given
     # Of the sampling errors: batches less one; 0: not known.
     sampling_freedom: int = 0
+    room: Room | None = None  # of the optimiser's rate; None: no optimiser was given
 
     @property
     def sampling_reach(self) -> float:
@@ -135,6 +140,7 @@ def analyze(  # noqa: PLR0913
     seed: int = 0,
     max_products: int = 600,
     polish: str | None = None,
+    optimizer: Optimizer | None = None,
     progress: Progress = silent,
 ) -> AnalysisReport:
     """Find out where in its landscape a point lies.
@@ -153,6 +159,8 @@ def analyze(  # noqa: PLR0913
         polish: a method of ``find_stationary`` that needs no index, to move the point with first:
             the report is of where it ended and says how far that is. The landscape's model stays
             where it is.
+        optimizer: of f's parameters, or of [x] for a formula, with its state: the report then has
+            ``room``, by which factor its rate could grow and stay stable. It is not stepped.
         progress: called with the stage, how much of it is done, and the total.
 
     Raises:
@@ -162,7 +170,7 @@ def analyze(  # noqa: PLR0913
         ValueError: a bad option, or no point for a formula.
 
     Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30
-    for the trace and 20 to 50 per layer.
+    for the trace and 20 to 50 per layer; what ``points.room`` says for an optimiser.
     """
     start = time.perf_counter()
     walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
@@ -185,10 +193,16 @@ def analyze(  # noqa: PLR0913
     point, broken = _believed(point, checks)
     layers = layers and not broken
     matrix = H.dense() if point.method == "dense" else None
+    if matrix is not None and point.kind == "not-stationary":
+        point = _along_orbits(f, point, matrix, seed)
     sampling, freedom, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
     total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
     parts = _layers(look, matrix, point, seed, progress) if layers else ()
     slices = _slices(look, point, progress)
+    free = None
+    if optimizer is not None and not broken:
+        error = float(point.uncertainty.max())
+        free = room_of(look, optimizer, matrix, error=error, seed=seed, progress=progress)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -199,12 +213,13 @@ def analyze(  # noqa: PLR0913
         layers=parts,
         slices=slices,
         checks=checks,
-        advice=_advice(point, sampling, freedom, checks),
+        advice=_advice(point, sampling, freedom, checks, free),
         products=H.products,
         seconds=time.perf_counter() - start,
         provenance=provenance(f, x, seed),
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
         sampling_freedom=freedom,
+        room=free,
     )
 
 
@@ -223,8 +238,31 @@ def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[Statio
         uncertainty=torch.full_like(point.uncertainty, math.inf),
         pairs=replace(point.pairs, bounds=nothing, confidence=0.0),
         reasons=why,
+        flat={},
     )
     return bare, True
+
+
+def _along_orbits(
+    f: Landscape, point: StationaryPoint, matrix: Tensor, seed: int
+) -> StationaryPoint:
+    """The point with its symmetries, and what of the curvature is the gradient's along them.
+
+    Along an orbit x(t) f is constant: x'Hx = -g'x'', which vanishes with the gradient.
+    """
+    if not isinstance(f, ModelLandscape):
+        return point
+    found = symmetries(f, point.x, None, seed)
+    if not found:
+        return point
+    T = torch.cat([flat.tangents for flat in found], dim=1).to(matrix.device, torch.float64)
+    curvatures = torch.linalg.eigvalsh(T.T @ matrix.double() @ T)
+    told = (
+        f"along {T.shape[1]} directions the loss is constant by verified symmetries "
+        f"({listed(explained(found))}): their curvatures, {float(curvatures[0]):.3g} to "
+        f"{float(curvatures[-1]):.3g}, are the gradient's share, and vanish at a stationary point"
+    )
+    return replace(point, flat=explained(found), reasons=[*point.reasons, told])
 
 
 def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:
@@ -412,16 +450,15 @@ def _slices(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Sli
 
 
 def _advice(
-    point: StationaryPoint, sampling: Tensor, freedom: int, checks: tuple[Check, ...]
+    point: StationaryPoint,
+    sampling: Tensor,
+    freedom: int,
+    checks: tuple[Check, ...],
+    free: Room | None,
 ) -> tuple[str, ...]:
     """What to do next, most useful first."""
-    advice = [*_moves(point), *_doubts(point)]
-    largest, smallest = float(point.eigenvalues[-1]), float(point.eigenvalues[0])
-    if largest > 0:
-        advice.append(
-            f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = "
-            f"{2 / largest:.3g}"
-        )
+    advice = [*_rate(point, free), *_moves(point, free), *_doubts(point)]
+    smallest = float(point.eigenvalues[0])
     reach = _reach(freedom) * float(sampling[0]) if freedom else math.nan
     if float(point.uncertainty[0]) < abs(smallest) < reach:
         advice.append(
@@ -432,15 +469,33 @@ def _advice(
     return tuple(advice)
 
 
-def _moves(point: StationaryPoint) -> list[str]:
+def _rate(point: StationaryPoint, free: Room | None) -> list[str]:
+    """What to do with the rate of the user's own optimiser."""
+    if free is None:
+        return []
+    of = f"{free.optimizer}'s rate of {free.rate:.3g}"
+    if free.stable is False and not any("eps" in line for line in free.remarks):
+        return [f"lower {of} to {free.rate * free.low:.3g} or less: it is unstable here"]
+    if free.low > 2 and math.isfinite(free.low):
+        return [
+            f"{of} could be raised up to {free.rate * free.low:.3g} and stay stable here; go there "
+            "in steps, for sharpness changes with the rate"
+        ]
+    return []
+
+
+def _moves(point: StationaryPoint, free: Room | None) -> list[str]:
     """Where the loss still falls."""
     smallest, size = float(point.eigenvalues[0]), float(point.eigenvalues.abs().max())
     moving, advice = point.kind == "not-stationary", []
     if moving:
         gain = point.gradient_norm / (2 * size) * point.gradient_norm if size > 0 else float("inf")
+        how = f"a step lowers the loss by up to about {min(gain, abs(point.value)):.2g}; "
+        if free is not None and free.gain > 0:
+            how = f"{free.steps} steps of {free.optimizer} lower the loss by {free.gain:.2g}; "
         advice.append(
-            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the "
-            "spectrum describes this point, not the minimum or saddle it may lead to"
+            f"train on: {how}the spectrum describes this point, not the minimum or saddle it may "
+            "lead to"
         )
     if point.kind == "saddle" or (moving and smallest < -float(point.uncertainty[0])):
         advice.append(

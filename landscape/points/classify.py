@@ -6,7 +6,8 @@ its uncertainty: its solver's bound plus rounding at the scale of |H|. lambda is
 
 not-stationary  g is above its own rounding noise and a Newton-type prediction says that f still
                 falls by more than noise
-minimum         stationary, every lambda positive; maximum: every one negative
+minimum         stationary, every lambda positive, but for directions along which a verified
+                symmetry holds f constant; maximum: every one negative
 saddle          stationary, at least one lambda negative and one positive, zero ones allowed
 degenerate      stationary, some lambda zero and all others of one sign; the reasons give what
                 higher order says
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from landscape.core import Landscape, Progress, require_finite, silent
 from landscape.errors import NumericalError
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.kinds import kind
+from landscape.landscapes.model import ModelLandscape
 from landscape.linalg.lanczos import Eigenpairs
 from landscape.linalg.reductions import norm as length
 from landscape.operators.base import Complement, SymmetricOperator
@@ -39,6 +41,7 @@ from landscape.operators.limits import DENSE_VERDICT, gradient_noise, loss_noise
 from landscape.points.ends import Ends, Signs, Wish, all_signs
 from landscape.points.higher import higher_order
 from landscape.points.look import Look
+from landscape.points.symmetry import explained, listed, symmetries
 from landscape.results import Result, result
 from landscape.results.numbers import several
 from landscape.specs import whole
@@ -74,6 +77,23 @@ class StationaryPoint(Result):
     method: str  # "dense" or "lanczos"
     products: int  # Hessian-vector products spent
     hits: int = 0  # how many starts of a census ended here
+    # name -> dimension of the symmetries verified at x: flat directions, counted in nullity, that a
+    # minimum may have; away from stationary points directions along which f is constant
+    flat: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def learning_coefficient(self) -> tuple[float, float] | None:
+        """Bounds on the local learning coefficient of a minimum, r / 2 where r of the n eigenvalues
+        are positive and symmetries explain the others; None where x is no minimum.
+
+        f has r positive curvatures and is constant along its symmetries' orbits; were k zero
+        directions left, what remains would be of order 4 or more: [r / 2, r / 2 + k / 4], by the
+        splitting lemma.
+        """
+        if self.kind != "minimum" or self.nullity is None:
+            return None
+        rank, left = len(self.x) - self.nullity, self.nullity - sum(self.flat.values())
+        return rank / 2, rank / 2 + max(left, 0) / 4
 
 
 @owned()
@@ -144,8 +164,13 @@ def classify(  # noqa: PLR0913
     reasons = [reason, *_curvature_reasons(signs, n, dense), *H.notes]
     if n < f.dim:
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
+    null, flat = _null(f, A, H, signs), dict[str, int]()
+    if dense and not moves and null.shape[1] and isinstance(f, ModelLandscape):
+        verdict, flat, null = _modulo(f, H, signs, verdict, null, seed)
+        reasons.append(_told(flat, signs.zero or 0))
     if verdict in ("degenerate", "plateau"):
-        reasons += _null_reasons(f, H, A, signs, seed)
+        others = int(signs.positive > 0) - int(signs.negative[0] > 0)
+        reasons += higher_order(f, H, null.to(H.dtype), float(signs.errors.max()), others, seed)
     low, high = signs.negative
     return StationaryPoint(
         x=x,
@@ -164,6 +189,7 @@ def classify(  # noqa: PLR0913
         reasons=reasons,
         method="dense" if dense else "lanczos",
         products=H.products - before,
+        flat=flat,
     )
 
 
@@ -236,14 +262,40 @@ def _kind(signs: Signs) -> str:
     return verdict if signs.complete or verdict == "saddle" else "inconclusive"
 
 
-def _null_reasons(
-    f: Landscape, H: Hessian, A: SymmetricOperator, signs: Signs, seed: int
-) -> list[str]:
-    """What higher order says along the null directions."""
-    zero = (signs.values.abs() <= signs.errors).to(H.device)
-    others = int(signs.positive > 0) - int(signs.negative[0] > 0)
-    null = _lift(A, signs.vectors)[:, zero].to(H.dtype)
-    return higher_order(f, H, null, float(signs.errors.max()), others, seed)
+def _null(f: Landscape, A: SymmetricOperator, H: Hessian, signs: Signs) -> Tensor:
+    """The zero eigenvectors that are known, (n, z)."""
+    zero = (signs.values.abs() <= signs.errors).to(signs.vectors.device)
+    return _lift(A, signs.vectors[:, zero]).to(H.device)
+
+
+def _modulo(
+    f: ModelLandscape, H: Hessian, signs: Signs, verdict: str, null: Tensor, seed: int
+) -> tuple[str, dict[str, int], Tensor]:
+    """The verdict with what verified symmetries explain of the zero eigenvectors left out, these
+    symmetries, and the zero eigenvectors that stay.
+    """
+    found = symmetries(f, H.x.detach(), null, seed)
+    if not found:
+        return verdict, {}, null
+    T = torch.cat([flat.tangents for flat in found], dim=1).to(null.dtype)
+    left = null.shape[1] - T.shape[1]
+    if left <= 0:
+        return kind(signs.negative[0], 0, signs.positive), explained(found), null[:, :0]
+    rest = null - T @ (T.T @ null)
+    return verdict, explained(found), torch.linalg.svd(rest, full_matrices=False)[0][:, :left]
+
+
+def _told(flat: dict[str, int], zero: int) -> str:
+    """What symmetries explain of the zero eigenvalues, and what they do not."""
+    several = f"{zero} zero eigenvalue{'s' * (zero > 1)}"
+    if not flat:
+        return f"no symmetry that was verified explains the {several}"
+    known = sum(flat.values())
+    if known >= zero:
+        return f"verified symmetries explain all of the {several}: {listed(flat)}"
+    return (
+        f"verified symmetries explain {known} of the {several}, {zero - known} not: {listed(flat)}"
+    )
 
 
 def _curvature_reasons(signs: Signs, n: int, dense: bool) -> list[str]:

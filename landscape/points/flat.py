@@ -1,11 +1,14 @@
 """What is known of one point, flat, for programs."""
 
+import dataclasses
+
 from torch import Tensor
 
 from landscape.linalg.lanczos import Eigenpairs
 from landscape.points.analyze import AnalysisReport, Spectrum
 from landscape.points.classify import StationaryPoint
 from landscape.points.reports import SearchReport
+from landscape.points.room import Room
 from landscape.results import Estimate
 from landscape.results.flat import flat, listed
 
@@ -26,9 +29,17 @@ def analysis(report: AnalysisReport) -> dict[str, object]:
         "layers": list(report.layers),
         "advice": list(report.advice),
         "polish": report.polish,
+        "room": None if report.room is None else room(report.room),
         "products": report.products,
         "seconds": report.seconds,
     }
+
+
+@flat.register
+def room(result: Room) -> dict[str, object]:
+    """Whether the optimiser is stable, its room, and what the room rests on."""
+    names = (f.name for f in dataclasses.fields(result) if f.name != "provenance")
+    return {"stable": result.stable} | {name: getattr(result, name) for name in names}
 
 
 @flat.register
@@ -76,6 +87,8 @@ def verdict(point: StationaryPoint) -> dict[str, object]:
         "index": point.index,
         "index_bounds": point.index_bounds,
         "nullity": point.nullity,
+        "flat": point.flat,
+        "learning_coefficient": point.learning_coefficient,
         "confidence": point.confidence,
         "loss": point.value,
         "gradient_norm": point.gradient_norm,

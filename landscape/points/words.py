@@ -1,5 +1,6 @@
 """What is said of one point: an analysis, a spectrum, a verdict, a search."""
 
+import math
 import shlex
 from collections.abc import Iterator, Sequence
 
@@ -14,6 +15,7 @@ from landscape.points.classify import VAGUE, StationaryPoint
 from landscape.points.find import FoundPoint
 from landscape.points.flat import negative
 from landscape.points.reports import SearchReport
+from landscape.points.room import Room
 from landscape.results import Estimate, Result
 from landscape.results.numbers import bound, bounded, count, plain, several, share, uncertain
 from landscape.results.words import Fact, Table, Words, columns, said
@@ -44,8 +46,10 @@ def analysis(report: AnalysisReport, folder: str) -> Words:
     parts = [
         Fact("analysed", (analysed(report, report.parameters, report.samples),)),
         Fact("polished", tuple(_polished(report.polish))),
+        *(() if report.room is None else room_facts(report.room, point.value)),
         Fact("verdict", (verdict(point),)),
         Fact("why", tuple(point.reasons)),
+        *_flat(point),
         Fact("loss", (plain(point.value),)),
         _gradient(point),
         *_ends(point.pairs, report.sampling_errors),
@@ -70,6 +74,76 @@ def spectrum(result: Spectrum, folder: str) -> Words:
     ]
     values = several(len(result.pairs.values), "eigenvalue")
     return Words(f"{values}, {several(result.parameters, 'parameter')}", parts)
+
+
+@said.register
+def room(result: Room, folder: str) -> Words:
+    """Whether the optimiser is stable here, and how far its rate could grow."""
+    return Words(f"{result.optimizer}, {plain(result.value)}", room_facts(result))
+
+
+def room_facts(room: Room, loss: float = math.nan) -> list[Fact]:
+    """Stable or not, what the steps gain, and how many samples they should see."""
+    return [
+        Fact("optimiser", (_stability(room), *_felt(room), *room.remarks)),
+        Fact("further", tuple(_further(room, loss))),
+        Fact("batch", tuple(_batch(room))),
+    ]
+
+
+def _stability(room: Room) -> str:
+    rate = f"{room.optimizer} at a rate of {plain(room.rate)}"
+    stands = {
+        True: "is stable here",
+        False: "is unstable here",
+        None: "is at the edge of stability here, as far as the errors tell",
+    }[room.stable]
+    if room.value == math.inf:
+        return f"{rate} {stands}: no curvature limits it"
+    grown = f"{plain(room.value)} ({plain(room.low)} to {plain(room.high)} with 95% confidence)"
+    return f"{rate} {stands}: its room is a factor of {grown}"
+
+
+def _felt(room: Room) -> Iterator[str]:
+    if math.isfinite(room.edge):
+        felt = uncertain(room.sharpness.value, room.sharpness.error)
+        yield f"the sharpness that it feels is {felt}, its edge {plain(room.edge)}"
+    if math.isfinite(room.critical.value):
+        yield (
+            "along its own next update the loss rises again at "
+            f"{plain(room.critical.value)} times the rate, by forward passes "
+            f"({plain(room.along)} by one product)"
+        )
+
+
+def _further(room: Room, loss: float) -> Iterator[str]:
+    """What a person's own steps would still gain."""
+    if math.isfinite(room.gain):
+        part = f", {100 * abs(room.gain / loss):.2g} % of it" if loss else ""
+        change = "lower" if room.gain >= 0 else "raise"
+        yield (
+            f"{room.steps} more of its steps, a micro-batch each, {change} the loss by "
+            f"{plain(abs(room.gain))}{part}, tried on a copy"
+        )
+
+
+def _batch(room: Room) -> Iterator[str]:
+    """The critical batch size, raw and as the optimiser's steps see it."""
+    for scale, how in (
+        (room.noise_scale, "more samples a step than this save few steps"),
+        (room.preconditioned_noise_scale, "the same as its steps weigh the parameters"),
+    ):
+        if scale.value == math.inf:
+            yield (
+                f"critical batch size {count(scale.low)} or more: all these data do not tell the "
+                f"gradient from noise; {how}"
+            )
+        elif not math.isnan(scale.value):
+            high = "no limit" if scale.high == math.inf else plain(scale.high)
+            yield (
+                f"critical batch size {plain(scale.value)} ({plain(scale.low)} to {high} with 95% "
+                f"confidence): {how}"
+            )
 
 
 @said.register
@@ -104,6 +178,7 @@ def verdict_facts(point: StationaryPoint) -> list[Fact]:
     return [
         Fact("verdict", (verdict(point),)),
         Fact("why", tuple(point.reasons)),
+        *_flat(point),
         Fact("value", (plain(point.value),)),
         _gradient(point),
         Fact("eigenvalues", (_eigenvalues(point),)),
@@ -113,6 +188,12 @@ def verdict_facts(point: StationaryPoint) -> list[Fact]:
 
 def verdict(point: StationaryPoint) -> str:
     """``SADDLE of index 3: curvature of both signs``."""
+    if point.kind == "minimum" and point.flat:
+        flat = several(sum(point.flat.values()), "flat direction")
+        return (
+            f"{point.kind.upper()}: every eigenvalue is positive but for {flat}, all of them of "
+            "symmetries"
+        )
     return f"{_kind(point, point.kind.upper())}: {VERDICTS.get(point.kind, '')}"
 
 
@@ -189,6 +270,19 @@ def _kind(point: StationaryPoint, word: str = "") -> str:
         return f"{word} of index {point.index}"
     vague = high - low > VAGUE * len(point.x)
     return f"{word} of index {low:,} {'or more' if vague else f'to {high:,}'}"
+
+
+def _flat(point: StationaryPoint) -> Iterator[Fact]:
+    """The symmetries that flat directions are of, and the learning coefficient of a minimum."""
+    yield Fact("flat", tuple(f"{count(m)} of {name}" for name, m in point.flat.items()))
+    if point.learning_coefficient is not None and point.method == "dense":
+        low, high = point.learning_coefficient
+        known = plain(low) if low == high else f"between {plain(low)} and {plain(high)}"
+        rank = len(point.x) - (point.nullity or 0)
+        yield Fact(
+            "learning",
+            (f"local learning coefficient {known}: half of {count(rank)} curved directions",),
+        )
 
 
 def _gradient(point: StationaryPoint) -> Fact:

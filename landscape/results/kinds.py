@@ -16,6 +16,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "census-picture": ("landscape.inventory.views", "landscape.stationary.picture.Picture"),
     "check": ("landscape.points.checks", "landscape.checks.Check"),
     "check-status": ("landscape.points.checks", "landscape.checks.Status"),
+    "checkpoints-compared": ("landscape.paths.compare", ""),
     "comparison": ("landscape.optimizers.studies", "landscape.dynamics.studies.Comparison"),
     "comparison-series": ("landscape.optimizers.studies", "landscape.dynamics.studies.Series"),
     "complexity-by-energy": (
@@ -73,6 +74,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "landscape.stationary.networks.NetworkCensus",
     ),
     "noise-exit": ("landscape.theory.noise", "landscape.theory.noise.NoiseExit"),
+    "optimizer-room": ("landscape.points.room", ""),
     "path-stop": ("landscape.paths.minimum_energy", "landscape.stationary.paths.Stop"),
     "picture-check": ("landscape.surfaces.result", "landscape.surfaces.checking.PictureCheck"),
     "probe": ("landscape.training.probes", "landscape.dynamics.probes.Probe"),

@@ -182,10 +182,14 @@ def test_a_formula_is_analysed_too(dtype: torch.dtype, device: torch.device) -> 
 @pytest.mark.slow
 def test_advice_names_what_was_found() -> None:
     f, H, _ = dense_truth("relu-mlp", seed=0)
-    report = ls.analyze(f)
     stable = 2 / float(torch.linalg.eigvalsh(H)[-1])
-    assert report.advice[0].startswith("train on")
-    assert any(f"{stable:.3g}" in line for line in report.advice)
+    optimizer = torch.optim.SGD(f.model.parameters(), lr=10 * stable)
+    report = ls.analyze(f, optimizer=optimizer)
+    assert report.room is not None
+    assert report.room.value == pytest.approx(0.1, rel=1e-9)
+    lower = f"lower SGD's rate of {10 * stable:.3g} to {10 * stable * report.room.low:.3g}"
+    assert report.advice[0].startswith(lower)
+    assert report.advice[1].startswith("train on")
     assert any(line.startswith("kinks") for line in report.advice) == (
         {c.name: c.status for c in report.checks}["kinks"] is Status.WARNING
     )
