@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from .style import Array
 
@@ -63,9 +64,8 @@ def _points(steps: Array, height: Array, walks: Sequence[tuple[Array, Array]]) -
 def _hidden(points: Array, ground: Array, eye: Array) -> int:
     """How many points have ground between them and the eye."""
     sight = points[:, None] + STRIDES[:, None] * eye
-    cells = np.rint(sight[..., :2] * (len(ground) - 1)).astype(int)
-    inside: Array = np.all((cells >= 0) & (cells < len(ground)), axis=-1)
-    i, j = np.where(inside[..., None], cells, 0).transpose(2, 0, 1)
+    inside: Array = np.all((sight[..., :2] >= 0) & (sight[..., :2] <= 1), axis=-1)
+    cells = (sight[..., :2] * (len(ground) - 1)).transpose(2, 0, 1)
     with np.errstate(invalid="ignore"):
-        above = inside & (ground[i, j] > sight[..., 2])
-    return int(above.any(1).sum())
+        above = map_coordinates(ground, cells, order=1, mode="nearest") > sight[..., 2]
+    return int((inside & above).any(1).sum())
