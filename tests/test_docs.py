@@ -173,6 +173,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     for page, shown in (
         ("api.html", "check_picture"),
         ("cli.html", "--directions"),
-        ("gallery.html", "published"),
+        ("gallery.html", "expected"),
     ):
         assert shown in (tmp_path / page).read_text(encoding="utf-8")

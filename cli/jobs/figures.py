@@ -22,7 +22,7 @@ from landscape.specs import closest
 from .. import given, progress, runs, screens
 from ..errors import OneLine
 
-COLUMNS = ("exhibit", "number", "published", "computed", "")
+COLUMNS = ("exhibit", "number", "expected", "computed", "")
 DOTS = 240  # an inch, in pictures for screens
 
 
@@ -30,7 +30,8 @@ class Row(TypedDict):
     """What the manifest and ``--json`` say of a number."""
 
     what: str
-    published: str
+    expected: str
+    printed: bool  # whether the source prints this very number
     source: str
     found: str
     agrees: bool
@@ -151,7 +152,11 @@ def numbers(exhibit: Shown) -> Iterator[tuple[str, ...]]:
     """Rows of COLUMNS."""
     for m in exhibit["numbers"]:
         differs = "" if m["agrees"] else "DIFFERS"
-        yield exhibit["name"], m["what"], m["published"], m["found"], differs
+        yield exhibit["name"], m["what"], _expected(m), m["found"], differs
+
+
+def _expected(row: Row) -> str:
+    return f"{row['expected']} (printed)" if row["printed"] else row["expected"]
 
 
 def _check(name: str, chosen: list[str], formats: tuple[str, ...]) -> None:
@@ -223,7 +228,8 @@ def _drawn(exhibit: gallery.Exhibit, name: str, order: Order) -> list[Path]:
 def _number(match: gallery.Match) -> Row:
     return {
         "what": match.what,
-        "published": number(match.published),
+        "expected": number(match.expected),
+        "printed": match.printed,
         "source": match.source,
         "found": estimate(match.found),
         "agrees": match.agrees,

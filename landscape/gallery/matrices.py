@@ -149,6 +149,7 @@ def p_spin(progress: Progress) -> Computed:
             exact(t.e_index[0]),
             5e-4,
             "printed to three decimals",
+            printed=True,
         ),
         Match(
             "threshold E_inf", 2 * math.sqrt(2 / 3), "2 sqrt((p - 1) / p), the same", exact(t.e_inf)
