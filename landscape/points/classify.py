@@ -34,7 +34,7 @@ from landscape.operators.base import Complement, SymmetricOperator
 from landscape.operators.hessian import Hessian
 from landscape.operators.limits import DENSE_VERDICT, gradient_noise, loss_noise
 from landscape.points.ends import Ends, Signs, Wish, all_signs
-from landscape.points.higher import higher_order
+from landscape.points.higher import HigherOrder, higher_order
 from landscape.points.look import Look
 from landscape.results import Result, result
 from landscape.specs import whole
@@ -139,7 +139,9 @@ def classify(
     if n < f.dim:
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
     if verdict in ("degenerate", "plateau"):
-        reasons += _null_reasons(f, H, A, signs, seed)
+        higher = _along_null(f, H, A, signs, seed)
+        reasons.append(higher.reason)
+        verdict = "inconclusive" if higher.kink else verdict
     low, high = signs.negative
     return StationaryPoint(
         x=x,
@@ -228,9 +230,9 @@ def _kind(signs: Signs) -> str:
     return verdict if signs.complete or verdict == "saddle" else "inconclusive"
 
 
-def _null_reasons(
+def _along_null(
     f: Landscape, H: Hessian, A: SymmetricOperator, signs: Signs, seed: int
-) -> list[str]:
+) -> HigherOrder:
     """What higher order says along the null directions."""
     zero = (signs.values.abs() <= signs.errors).to(H.device)
     others = int(signs.positive > 0) - int(signs.negative[0] > 0)
