@@ -170,7 +170,10 @@ def classify(  # noqa: PLR0913
         reasons.append(_told(flat, signs.zero or 0))
     if verdict in ("degenerate", "plateau"):
         others = int(signs.positive > 0) - int(signs.negative[0] > 0)
-        reasons += higher_order(f, H, null.to(H.dtype), float(signs.errors.max()), others, seed)
+        error = float(signs.errors.max())
+        higher = higher_order(f, H, null.to(H.dtype), error, others, seed)
+        reasons.append(higher.reason)
+        verdict = "inconclusive" if higher.kink else verdict
     low, high = signs.negative
     return StationaryPoint(
         x=x,

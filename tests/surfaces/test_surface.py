@@ -294,6 +294,28 @@ def test_a_well_far_narrower_than_the_span_is_seen() -> None:
     assert float(check.measured[0]) == pytest.approx(1e6, rel=1e-6)
 
 
+ROUGH = {
+    "|x|^2.5": (lambda x: 3 + x[..., 0].abs() ** 2.5 + x[..., 1] ** 2, 0.0),
+    "|x|^2.2": (lambda x: 3 + x[..., 0].abs() ** 2.2 + x[..., 1] ** 2, 0.0),
+    "ripples": (lambda x: 1 + (x**2).sum(-1) + 1e-6 * torch.cos(1e4 * x[..., 0]), -98.0),
+    "finer ripples": (lambda x: (x**2).sum(-1) + 1e-3 * torch.cos(1e2 * x[..., 0]), -8.0),
+    "a kink": (lambda x: x[..., 0].abs() + x[..., 1] ** 2, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", ROUGH)
+def test_what_the_span_does_not_resolve_is_in_the_error(name: str) -> None:
+    """Second derivatives at 0 by hand; there the Hessian's is right, and the picture does not say otherwise."""
+    function, truth = ROUGH[name]
+    f, x = ls.FunctionLandscape(function, 2), torch.zeros(2, dtype=torch.float64)
+    surface = ls.surface(f, x, (torch.tensor([1.0, 0.0], dtype=torch.float64),), resolution=3)
+    check = ls.surfaces.check_picture(f, surface, ends=1, probes=2)
+    assert abs(float(check.measured[0]) - truth) <= float(check.error[0])
+    assert check.agrees
+    if "ripples" in name:
+        assert float(check.error[0]) < 1e-3 * abs(truth)
+
+
 @pytest.mark.slow
 def test_curvatures_by_chance_alike_are_not_taken_in_float32(device: torch.device) -> None:
     f = _sentences(torch.float32, device)
