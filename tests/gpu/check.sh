@@ -16,20 +16,21 @@ mkdir "$site/torch_landscape-0.dist-info"
 version=$(sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)
 printf 'Metadata-Version: 2.1\nName: torch-landscape\nVersion: %s\n' "$version" > "$site/torch_landscape-0.dist-info/METADATA"
 export PYTHONPATH=$site:$PWD/tests PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-simulated=()
+simulated=() workers=() patience=1
 if [ "${SIMULATED:-}" ]; then
     export LANDSCAPE_SIMULATED_CUDA=1
-    simulated=(--simulated-cuda)
+    simulated=(--simulated-cuda) patience=6
 else
     timeout 20 nvidia-smi > "$OUT/nvidia-smi.txt" 2>&1
 fi
-check() { timeout "$1" "$python" tests/gpu/check.py "$2" "$OUT"; }
+check() { timeout $(($1 * patience)) "$python" tests/gpu/check.py "$2" "$OUT"; }
 
 check 20 machine
 check 120 numerics
 check 40 verdicts
 check 40 errors
-timeout 110 "$python" -m pytest "${simulated[@]}" ${SIMULATED:+tests/gpu} -m gpu -q -p no:cacheprovider \
+"$python" -c "import xdist" 2> /dev/null && [ -z "${SIMULATED:-}" ] && workers=(-n 8)
+timeout $((110 * patience)) "$python" -m pytest "${simulated[@]}" "${workers[@]}" ${SIMULATED:+tests/gpu} -m gpu -q -p no:cacheprovider \
     > "$OUT/pytest.log" 2>&1
 "$python" tests/gpu/check.py tests "$OUT"
 check 120 speed
