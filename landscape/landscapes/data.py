@@ -105,34 +105,34 @@ class Moved:
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
-        self.kept: dict[int, tuple[list[tuple[torch.Tensor, int]], Batch]] = {}
-        self.size, self.most = 0, -1
+        # number of a batch -> its tensors and how often each was written into, the batch, its bytes
+        self.kept: dict[int, tuple[list[tuple[torch.Tensor, int]], Batch, int]] = {}
+        self.most = -1
 
     def __deepcopy__(self, memo: Any) -> "Moved":
         return Moved(self.device, self.dtype)
 
     def __call__(self, number: int, batch: Batch) -> Batch:
         """The batch with this number, moved."""
-        sources = batching.tensors(batch)
-        before, moved = self.kept.get(number, ([], None))
-        if len(before) == len(sources) and all(
-            t is s and _version(t) == v for t, (s, v) in zip(sources, before, strict=True)
-        ):
-            return batch if moved is None else moved
+        sources = [(t, _version(t)) for t in batching.tensors(batch)]
+        if number in self.kept:
+            before, moved, _ = self.kept[number]
+            same = len(before) == len(sources) and all(
+                t is s and version == now
+                for (t, version), (s, now) in zip(before, sources, strict=True)
+            )
+            if same:
+                return moved
+            del self.kept[number]
         moved = batching.move(batch, self.device, self.dtype)
-        self._keep(number, sources, moved)
-        return moved
-
-    def _keep(self, number: int, sources: list[torch.Tensor], moved: Batch) -> None:
+        own = {id(t) for t, _ in sources}
+        new = [t for t in batching.tensors(moved) if id(t) not in own]
+        size = sum(t.numel() * t.element_size() for t in new)
         if self.most < 0:
             self.most = budget(self.device, BATCHES)
-        new = [
-            t for t, s in zip(batching.tensors(moved), sources, strict=True) if t is not s
-        ]  # fmt: skip
-        size = sum(t.numel() * t.element_size() for t in new)
-        if new and self.size + size <= self.most:
-            self.kept[number] = [(t, _version(t)) for t in sources], moved
-            self.size += size
+        if new and size + sum(taken for _, _, taken in self.kept.values()) <= self.most:
+            self.kept[number] = sources, moved, size
+        return moved
 
 
 def _version(tensor: torch.Tensor) -> int:

@@ -552,7 +552,10 @@ class ModelLandscape:
         for i, batch in enumerate(self.batches):
             if weights[i] == 0:  # every target is ignored: a mean over nothing
                 continue
-            batch = self._moved(i, batch)
+            if self.batches.kept is None:  # read anew: every batch is another one
+                batch = batching.move(batch, self.device, self.dtype)
+            else:
+                batch = self._moved(i, batch)
             for mask in range(self.masks):
                 seed = int(
                     np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(

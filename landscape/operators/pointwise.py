@@ -48,6 +48,14 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
     return g.detach(), 0.5 * (H + H.mT)
 
 
+def eigenpairs(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (B, n), ascending, and eigenvectors (B, n, n) of small symmetric matrices, where
+    H is. They are computed on the CPU: on CUDA, matrices of a batch go one after another.
+    """
+    values, vectors = torch.linalg.eigh(H.cpu())
+    return values.to(H.device), vectors.to(H.device)
+
+
 def _slope(f: Landscape, x: Tensor) -> Tensor:
     """The gradients (B, n) at x, which requires grad, as functions of x; use inside
     ``f.evaluation()``.

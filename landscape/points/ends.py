@@ -132,18 +132,17 @@ def all_signs(H: SymmetricOperator, wish: Wish, more: float) -> Signs:
 
 def _norm(E: Tensor) -> float:
     """The 2-norm of a matrix by a few power iterations, from a start that is no eigenvector."""
-    unit, size = float(E.abs().max()), 0.0
+    unit = float(E.abs().max())
     if unit == 0.0:
         return 0.0
     E = E / unit  # whose squares neither overflow nor vanish
     v = torch.linspace(1.0, 2.0, len(E), dtype=E.dtype, device=E.device)
-    for _ in range(20):
+    size, tiny = v.new_zeros(()), torch.finfo(E.dtype).tiny
+    for _ in range(20):  # the host waits once, at the end
         w = E.T @ (E @ v)
-        size = float(w.norm() / v.norm()) ** 0.5
-        if size == 0.0:
-            return 0.0
-        v = w / w.norm()
-    return size * unit
+        size = w.norm() / v.norm().clamp_min(tiny)
+        v = w / w.norm().clamp_min(tiny)
+    return float(size) ** 0.5 * unit
 
 
 class Ends:

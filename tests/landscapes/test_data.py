@@ -19,7 +19,7 @@ from torch.utils.data import (
 )
 
 import landscape as ls
-from landscape.landscapes.data import Data
+from landscape.landscapes.data import Data, Moved
 
 GENERATOR = torch.Generator().manual_seed(1)
 X = torch.randn(30, 3, generator=GENERATOR, dtype=torch.float64)
@@ -166,3 +166,25 @@ def test_a_list_is_taken_as_it_is() -> None:
     batches = [(X, Y)]
     assert next(iter(Data(batches)))[0] is X
     assert Data(batches).kept is not batches
+
+
+def test_batches_in_another_dtype_are_converted_once_and_again_when_written_into() -> None:
+    x, y = torch.ones(4, 3), torch.zeros(4, 1)
+    moved = Moved(torch.device("cpu"), torch.float64)
+    first = moved(0, (x, y))
+    assert moved(0, (x, y)) is first
+    assert first[0].dtype == torch.float64
+    x += 1
+    again = moved(0, (x, y))
+    assert again is not first
+    assert torch.equal(again[0], x.double())
+    assert moved(0, (x.clone(), y)) is not again
+    moved.most = 0
+    assert moved(1, (x, y)) is not moved(1, (x, y))
+
+
+def test_batches_that_are_in_place_are_not_kept() -> None:
+    batch = (torch.ones(4, 3), torch.zeros(4, 1))
+    moved = Moved(torch.device("cpu"), torch.float32)
+    assert moved(0, batch)[0] is batch[0]
+    assert not moved.kept
