@@ -1,19 +1,27 @@
-"""How far a computation is, on stderr, where a person is watching: never in a pipe or a log."""
+"""How far a computation is, on stderr: a bar where a person is watching; in a pipe or a log one line
+a stage, once the command has gone on for a while.
+"""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .screens import say
+
 if TYPE_CHECKING:
     from landscape.core import Progress as Callback
+
+
+PATIENCE = 10.0  # seconds that a command may take without a word
 
 
 @contextmanager
 def bar() -> Iterator["Callback"]:
     """A progress callback ``(stage, done, total)`` that draws a bar with the time left."""
     if not sys.stderr.isatty():
-        yield _silent
+        yield Lines()
         return
     from rich.console import Console
     from rich.markup import escape
@@ -53,5 +61,33 @@ def bar() -> Iterator["Callback"]:
         yield callback
 
 
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """Nobody is watching."""
+class Lines:
+    """A line a stage, with the time that it will take; none in the first ``PATIENCE`` seconds."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.stage, self.since, self.told, self.first = "", self.begun, True, 0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if stage != self.stage:
+            self.stage, self.since, self.told, self.first = stage, now, False, done
+        if self.told or now - self.begun < PATIENCE or (total and now - self.since < 1.0):
+            return
+        self.told = True
+        say(f"{stage}{self._left(done, total, now)} ...", err=True)
+
+    def _left(self, done: int, total: int | None, now: float) -> str:
+        """How much is left, and how long that will take."""
+        if not total or done <= self.first:
+            return ""
+        seconds = (total - done) * (now - self.since) / (done - self.first)
+        return f": {done:,} of {total:,}, about {_time(seconds)} left"
+
+
+def _time(seconds: float) -> str:
+    """Seconds as people say them."""
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1.0, seconds):.0f} s"
