@@ -51,11 +51,11 @@ def bar() -> Iterator["Progress"]:
         """``12 of 40, 9 s, about 21 s left``."""
 
         def render(self, task: Task) -> Text:
-            parts = [_time(task.elapsed or 0.0)]
+            parts = [duration(task.elapsed or 0.0)]
             if task.total is not None:
                 parts.insert(0, f"{task.completed:.0f} of {task.total:.0f}")
                 if task.time_remaining is not None and not task.finished:
-                    parts.append(f"about {_time(task.time_remaining)} left")
+                    parts.append(f"about {duration(task.time_remaining)} left")
             return Text(", ".join(parts))
 
     columns = (TextColumn("{task.description}"), BarColumn(), Times())
@@ -73,7 +73,7 @@ def bar() -> Iterator["Progress"]:
         yield callback
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """``36 s``, ``4 min 05 s``, ``2 h 13 min``."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes == 0:

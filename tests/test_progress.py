@@ -44,4 +44,4 @@ def test_a_callback_is_called(capfd: pytest.CaptureFixture[str]) -> None:
     [(0, "0 s"), (36.2, "36 s"), (245, "4 min 05 s"), (7980, "2 h 13 min")],
 )
 def test_times_are_told_as_people_do(seconds: float, text: str) -> None:
-    assert progress._time(seconds) == text
+    assert progress.duration(seconds) == text

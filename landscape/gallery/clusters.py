@@ -25,8 +25,13 @@ def lennard_jones(progress: Progress) -> Computed:
             exact(min(minima)),
             5e-7,
             printed=True,
-            printed=True,
         ),
         Match("minima", 4.0, "Doye & Wales 2002", exact(float(len(minima))), printed=True),
-        Match("passes between them", 12.0, "Doye & Wales 2002", exact(float(found.counts[1])), 0.0),
+        Match(
+            "passes between them",
+            12.0,
+            "Doye & Wales 2002",
+            exact(float(found.counts[1])),
+            printed=True,
+        ),
     ]

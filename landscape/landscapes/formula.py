@@ -63,6 +63,13 @@ class FunctionLandscape:
         for all points.
         """
         self._check(x)
+        if x.requires_grad or not journal.active():
+            return self._value(x)
+        what = f"values {journal.identity(self)}"
+        (value,) = journal.recalled(what, [x], lambda: [self._value(x)])
+        return value
+
+    def _value(self, x: Tensor) -> Tensor:
         value = self.function(self.domain.chart(x))
         if value.shape != x.shape[:-1]:
             raise ValueError(
@@ -141,9 +148,7 @@ class FunctionLandscape:
 
     def values(self, X: Tensor) -> Tensor:
         """f at the rows of X (R, n): (R,), detached."""
-        what = f"values {journal.identity(self)}"
-        (values,) = journal.recalled(what, [X], lambda: [self.value(X).detach()])
-        return values
+        return self.value(X).detach()
 
     def gradients(self, X: Tensor) -> Tensor:
         """The gradients at the rows of X (R, n): (R, n)."""

@@ -26,14 +26,14 @@ _HEADERS = {
 def write(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays under their names; the same arrays give the same bytes."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
+        for name, numbers in arrays.items():
             info = zipfile.ZipInfo(f"{name}.npy")
             # 30 bytes of header, 20 of sizes beyond 4 GiB, 4 of the padding's own head
             start = file.tell() + 30 + len(info.filename.encode()) + 20 + 4
             padding = -start % ALIGNED
             info.extra = b"\xfe\xca" + padding.to_bytes(2, "little") + bytes(padding)
             with archive.open(info, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                np.lib.format.write_array(member, np.asanyarray(numbers), allow_pickle=False)
 
 
 def read(data: memoryview, path: Path) -> dict[str, np.ndarray]:
@@ -51,7 +51,7 @@ def read(data: memoryview, path: Path) -> dict[str, np.ndarray]:
         found = {}
         for info in members:
             where = ascii(info.filename)[:120]
-            found[info.filename.removesuffix(".npy")] = _array(_stored(data, info))
+            found[info.filename.removesuffix(".npy")] = array(_stored(data, info))
     # of many kinds: BadZipFile, struct.error, SyntaxError of a header, MemoryError, ...
     except Exception as error:
         why = f"{type(error).__name__}: {one_line(error, 120)}"
@@ -96,7 +96,12 @@ def _stored(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
     return data[start : start + info.file_size]
 
 
-def _array(member: memoryview) -> np.ndarray:
+def array(member: memoryview) -> np.ndarray:
+    """The array in the bytes of a ``.npy``, which has as many numbers as it says.
+
+    Raises:
+        ValueError: it is none, or holds Python objects; other kinds of error for a damaged header.
+    """
     file = _View(member)
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
@@ -108,5 +113,5 @@ def _array(member: memoryview) -> np.ndarray:
     if count * dtype.itemsize != len(member) - file.tell():
         raise ValueError(f"its shape {shape} does not fit its {len(member):,} bytes")
     flat = np.frombuffer(member, dtype, count, file.tell())
-    array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
-    return np.require(array, requirements=["ALIGNED"])
+    shaped = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+    return np.require(shaped, requirements=["ALIGNED"])

@@ -193,10 +193,18 @@ def settle(folder: Path, *, sweep: bool = True) -> str:
         _put(folder, ready)
         said = FINISHED.format(folder=folder)
     for path in folder.glob(f"{PREFIX}*") if sweep else ():
-        if path.name != KEPT:
+        if path.name != KEPT or _outlived(path, folder / NAME):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             said = said or SWEPT.format(folder=folder)
     return said
+
+
+def _outlived(kept: Path, finished: Path) -> bool:
+    """Whether what was kept is of a run that has finished since."""
+    if kept.is_symlink() or not finished.exists():
+        return False
+    times = [p.lstat().st_mtime_ns for p in kept.rglob("*") if not p.is_dir()]
+    return max(times, default=0) < finished.stat().st_mtime_ns
 
 
 def _put(folder: Path, ready: Path) -> None:

@@ -288,6 +288,8 @@ def _decode(value: object, arrays: Arrays, path: str) -> object:
             raise _Damage(f"{path}: a list stands where no list can be")
         return value
     kind = value.get("type")
+    if not isinstance(kind, str):
+        raise _Damage(f"{path}: an object has no type")
     if kind in _BUILT_IN:
         key, form = _BUILT_IN[kind]
         if type(value.get(key)) is not form:
@@ -295,7 +297,7 @@ def _decode(value: object, arrays: Arrays, path: str) -> object:
         return _built_in(kind, value[key], arrays, path)
     cls = _class(kind, path)
     if issubclass(cls, enum.Enum):
-        if value.get("name") not in cls.__members__:
+        if not isinstance(value.get("name"), str) or value["name"] not in cls.__members__:
             raise _Damage(f"{path}: {value.get('name')!a:.80} is no {kind}")
         return cls[value["name"]]
     if type(value.get("fields")) is not dict:
@@ -303,7 +305,12 @@ def _decode(value: object, arrays: Arrays, path: str) -> object:
     fields = _decode_entries(value["fields"], arrays, path)
     # What schema 1 stored under a former name may have had other fields.
     upgraded = getattr(cls, "upgraded", None) if kind in FORMER else None
-    return _made(cls, fields if upgraded is None else upgraded(fields), path)
+    if upgraded is not None:
+        try:
+            fields = upgraded(fields)
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            raise _Damage(f"{path}: {specs.one_line(error, 200)}") from None
+    return _made(cls, fields, path)
 
 
 # The kinds that are no classes of ours: the key of what they hold, and its type in JSON.
