@@ -16,8 +16,9 @@ from landscape.linalg.trace import trace
 from landscape.operators.hessian import Hessian
 from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
-from landscape.points.find import distance, search, settled
+from landscape.points.find import distance, settled
 from landscape.points.look import Look
+from landscape.points.polish import polish as polished
 from landscape.points.walk import Outcome, Walk
 from landscape.results import Bounded, Estimate, Result, provenance, result
 
@@ -136,7 +137,8 @@ def analyze(
         seed: of every random vector drawn here.
         max_products: where the search for the ends of the spectrum stops, if the spectrum is not
             computed whole.
-        polish: a method of ``find_stationary`` that needs no index, to move the point with first:
+        polish: a method of ``find_stationary`` that needs no index, to move the point with first;
+            where it does not get there, L-BFGS and Newton-MR are tried from the same start:
             the report is of where it ended and says how far that is. The landscape's model stays
             where it is.
         progress: called with the stage, how much of it is done, and the total.
@@ -151,7 +153,9 @@ def analyze(
     for the trace and 20 to 50 per layer.
     """
     start = time.perf_counter()
-    walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
+    walk = None
+    if polish is not None:
+        walk, polish = polished(f, at, polish, seed=seed, progress=progress)
     look = Look(f, at, "analyze") if walk is None else walk.place
     H, x = look.hessian, look.x
     progress("checks", 0, None)
