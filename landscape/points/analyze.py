@@ -19,8 +19,9 @@ from landscape.linalg.trace import trace
 from landscape.operators.hessian import Hessian
 from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
-from landscape.points.find import distance, search, settled
+from landscape.points.find import distance, settled
 from landscape.points.look import Look
+from landscape.points.polish import polish as polished
 from landscape.points.room import Room
 from landscape.points.room import room as room_of
 from landscape.points.symmetry import explained, listed, symmetries
@@ -156,7 +157,8 @@ def analyze(  # noqa: PLR0913
         seed: of every random vector drawn here.
         max_products: where the search for the ends of the spectrum stops, if the spectrum is not
             computed whole.
-        polish: a method of ``find_stationary`` that needs no index, to move the point with first:
+        polish: a method of ``find_stationary`` that needs no index, to move the point with first;
+            where it does not get there, L-BFGS and Newton-MR are tried from the same start:
             the report is of where it ended and says how far that is. The landscape's model stays
             where it is.
         optimizer: of f's parameters, or of [x] for a formula, with its state: the report then has
@@ -173,7 +175,9 @@ def analyze(  # noqa: PLR0913
     for the trace and 20 to 50 per layer; what ``points.room`` says for an optimiser.
     """
     start = time.perf_counter()
-    walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
+    walk = None
+    if polish is not None:
+        walk, polish = polished(f, at, polish, seed=seed, progress=progress)
     look = Look(f, at, "analyze") if walk is None else walk.place
     H, x = look.hessian, look.x
     progress("checks", 0, None)
