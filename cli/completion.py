@@ -30,7 +30,7 @@ LOSSES = (
     "asymmetric",
 )
 FIGURES = (
-    "basins",
+    *("basins", "survival"),
     *("all", "spectrum", "density", "slices", "layers", "contours", "value_index", "hits"),
     *("disconnectivity", "index_loss", "path_profile", "saddle_share", "minimum_chance"),
     *("index_counts", "index_energy", "index_width", "complexity", "run_loss", "run_curvature"),

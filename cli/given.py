@@ -166,6 +166,13 @@ class Compare(Problem, Run):
     align: bool
 
 
+class Survive(Problem, Run):
+    """`landscape survive`."""
+
+    model: str
+    change: str
+
+
 class Diagnose(Problem, Run):
     """`landscape diagnose`."""
 

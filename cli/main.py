@@ -19,6 +19,7 @@ from .commands.report import report
 from .commands.saddles import saddles
 from .commands.spectrum import spectrum
 from .commands.surface import surface
+from .commands.survive import survive
 from .commands.zoo import zoo
 from .errors import OneLineGroup
 
@@ -59,7 +60,7 @@ def keep_freed_memory() -> None:
         mallopt(mmap_threshold, 2**25)  # the most it takes
 
 
-COMMANDS = (analyze, spectrum, compare, surface, saddles, escape, diagnose)
+COMMANDS = (analyze, spectrum, compare, survive, surface, saddles, escape, diagnose)
 for command in (*COMMANDS, inspect, zoo, figures, report, doctor):
     main.add_command(command)
 

@@ -19,6 +19,7 @@ from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
 from landscape.paths import matching
 from landscape.points.analyze import AnalysisReport, analyze
+from landscape.points.survive import by_batch
 from landscape.results import Result, provenance, result
 from landscape.specs import whole
 
@@ -202,7 +203,7 @@ class _Pair:
         rows = []
         for s in t.tolist():
             mixed = {k: torch.lerp(a, b[k], s) for k, a in self.a.items()}
-            rows.append(_by_batch(*matching.at(self.f, mixed)))
+            rows.append(by_batch(*matching.at(self.f, mixed)))
         values = torch.stack([row.sum() for row in rows]).cpu()
         top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(t) - 1)
         risen, count = rows[top] - rows[end], len(rows[0])
@@ -210,20 +211,6 @@ class _Pair:
             return values, math.nan if count < 2 else 0.0
         spread = risen - self.f.weights.to(risen.device) * risen.sum()
         return values, float((spread.square().sum() * count / (count - 1)).sqrt())
-
-
-def _by_batch(f: ModelLandscape, x: Tensor) -> Tensor:
-    """What every micro-batch adds to f at x: (B,) float64, the regularisers shared out."""
-    values = torch.zeros(len(f.weights), dtype=torch.float64, device=f.device)
-    rest = values.new_zeros(())
-    with f.evaluation(), torch.no_grad():
-        for term in f.terms():
-            value = term.function(x).double()
-            if term.batch is None:
-                rest = rest + value
-            else:
-                values[term.batch] += value
-    return values + f.weights.to(f.device) * rest
 
 
 def _barrier(line: Tensor) -> float:

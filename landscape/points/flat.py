@@ -9,6 +9,7 @@ from landscape.points.analyze import AnalysisReport, Spectrum
 from landscape.points.classify import StationaryPoint
 from landscape.points.reports import SearchReport
 from landscape.points.room import Room
+from landscape.points.survive import Change, Survival
 from landscape.results import Estimate
 from landscape.results.flat import flat, listed
 
@@ -40,6 +41,26 @@ def room(result: Room) -> dict[str, object]:
     """Whether the optimiser is stable, its room, and what the room rests on."""
     names = (f.name for f in dataclasses.fields(result) if f.name != "provenance")
     return {"stable": result.stable} | {name: getattr(result, name) for name in names}
+
+
+@flat.register
+def survival(result: Survival) -> dict[str, object]:
+    """The change tensor by tensor and as a whole, predicted and measured, and what to keep."""
+    return {
+        "change": result.change,
+        "parameters": result.parameters,
+        "samples": result.samples,
+        "loss": result.loss,
+        "keep": list(result.keep),
+        "layers": [_changed(layer) for layer in result.layers],
+        "whole": _changed(result.whole),
+        "products": result.products,
+    }
+
+
+def _changed(change: Change) -> dict[str, object]:
+    names = (f.name for f in dataclasses.fields(change))
+    return {"holds": change.holds} | {name: getattr(change, name) for name in names}
 
 
 @flat.register

@@ -16,6 +16,7 @@ from landscape.points.find import FoundPoint
 from landscape.points.flat import negative
 from landscape.points.reports import SearchReport
 from landscape.points.room import Room
+from landscape.points.survive import Change, Survival
 from landscape.results import Estimate, Result
 from landscape.results.numbers import bound, bounded, count, plain, several, share, uncertain
 from landscape.results.words import Fact, Table, Words, columns, said
@@ -144,6 +145,64 @@ def _batch(room: Room) -> Iterator[str]:
                 f"critical batch size {plain(scale.value)} ({plain(scale.low)} to {high} with 95% "
                 f"confidence): {how}"
             )
+
+
+@said.register
+def survival(result: Survival, folder: str) -> Words:
+    """What the change does as a whole, what to keep, and layer by layer what was predicted."""
+    whole = result.whole
+    told = "as predicted" if whole.inside else "not as predicted"
+    wrong = [layer.name for layer in result.layers if not layer.holds]
+    kept = sum(layer.parameters for layer in result.layers if layer.name in result.keep)
+    changed = sum(layer.parameters for layer in result.layers)
+    parts: list[Fact | Table] = [
+        Fact("analysed", (analysed(result, result.parameters, result.samples),)),
+        Fact("change", (f"{result.change} of {several(len(result.layers), 'tensor')}",)),
+        Fact(
+            "loss",
+            (
+                f"{plain(result.loss)} before, {plain(result.loss + whole.measured.value)} "
+                f"after; {told}: {_predicted(whole)}",
+            ),
+        ),
+        Fact(
+            "keep",
+            (
+                f"{', '.join(result.keep)} in 16 bits ({share(kept, changed)} of what "
+                "changes): alone they make nine tenths of what the tensors one by one add",
+            )
+            if result.keep
+            else ("nothing: no tensor by itself raises the loss",),
+        ),
+        Fact(
+            "beyond",
+            (
+                f"second order does not reach as far as the change of "
+                f"{', '.join(wrong)}: trust what was measured",
+            )
+            if wrong
+            else (),
+        ),
+        Table(
+            ("tensor", "changed", "predicted", "measured", "holds", "HAWQ"),
+            tuple(_survived(layer) for layer in (*result.layers, whole)),
+            "Layers",
+        ),
+        Fact("notes", tuple(result.notes)),
+    ]
+    return Words(f"{result.change}: {plain(whole.measured.value)}", parts)
+
+
+def _predicted(change: Change) -> str:
+    low, high = plain(change.predicted.low), plain(change.predicted.high)
+    return f"{plain(change.predicted.value)} ({low} to {high})"
+
+
+def _survived(layer: Change) -> tuple[str, ...]:
+    measured = uncertain(layer.measured.value, layer.measured.error)
+    holds = "yes" if layer.holds else "too wide" if layer.inside else "no"
+    hawq = uncertain(layer.hawq.value, layer.hawq.error)
+    return layer.name, count(layer.parameters), _predicted(layer), measured, holds, hawq
 
 
 @said.register

@@ -96,6 +96,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "landscape.points.classify",
         "landscape.stationary.classify.StationaryPoint",
     ),
+    "survival": ("landscape.points.survive", ""),
     "surface": ("landscape.surfaces.result", "landscape.surfaces.grids.Surface"),
     "surface-walk": ("landscape.surfaces.walks", "landscape.surfaces.walks.Walk"),
     "target-information": ("landscape.training.information", ""),
@@ -106,6 +107,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "trace-reading": ("landscape.training.reading", ""),
     "tree-edge": ("landscape.inventory.views", "landscape.stationary.disconnectivity.Edge"),
     "tree-merge": ("landscape.inventory.views", "landscape.stationary.disconnectivity.Merge"),
+    "weight-change": ("landscape.points.survive", ""),
     "width-counts": ("landscape.inventory.widths", "landscape.stationary.widths.WidthCounts"),
     "width-study": ("landscape.inventory.widths", "landscape.stationary.widths.WidthStudy"),
 }

@@ -18,7 +18,7 @@ SCHEMA = json.loads(
 )
 FAST = ("--probes", "2", "--steps", "5", "--no-layers")
 COMMANDS = {
-    "analysis-report": ("analyze", "net.py", *FAST),
+    "analysis-report": ("analyze", "net.py", *FAST, "--optimizer", "sgd:lr=0.1"),
     "spectrum": ("spectrum", "net.py", *FAST[:-1]),
     "search-report": ("saddles", "find", "quadratic", "--start", "1,1"),
     "census": ("saddles", "census", "himmelblau", "--starts", "100"),
@@ -30,6 +30,8 @@ COMMANDS = {
         *("--steps", "9"),
     ),
     "surface": ("surface", "himmelblau", "--resolution", "5", "--check"),
+    "checkpoints-compared": ("compare", "net.py", "net.py:problem", "--resolution", "3"),
+    "survival": ("survive", "net.py", "--change", "int4"),
     "diagnosis-report": ("diagnose", "rate-decayed", "--no-probe"),
 }  # fmt: skip
 
