@@ -142,7 +142,8 @@ def _norm(E: Tensor) -> float:
         w = E.T @ (E @ v)
         size = w.norm() / v.norm().clamp_min(tiny)
         v = w / w.norm().clamp_min(tiny)
-    return float(size) ** 0.5 * unit
+    root: float = float(size) ** 0.5
+    return root * unit
 
 
 class Ends:

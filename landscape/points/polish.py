@@ -6,6 +6,8 @@ of |g|^2 holds up, and Newton-MR does the last steps; where that fails too, the 
 on. Of all ends the one with the smallest gradient is taken.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,7 +30,7 @@ Array = NDArray[np.float64]
 
 
 def polish(
-    f: Landscape, at: Tensor | None, method: str, *, seed: int, progress: Progress
+    f: Landscape, at: Tensor | Sequence[float] | None, method: str, *, seed: int, progress: Progress
 ) -> tuple[Walk, str]:
     """The search for a stationary point from ``at``, and by what it was made.
 
@@ -85,8 +87,8 @@ def _descent(f: Landscape, start: Tensor, progress: Progress) -> tuple[Tensor, i
         best = look if look.norm < best.norm else best
         return look.value, look.gradient.double().cpu().numpy()
 
-    options = {"maxiter": EVALUATIONS, "maxfun": EVALUATIONS, "maxcor": MEMORY}
-    options |= {"ftol": 0.0, "gtol": 0.0}
+    counts = {"maxiter": EVALUATIONS, "maxfun": EVALUATIONS, "maxcor": MEMORY}
+    options = counts | {"ftol": 0.0, "gtol": 0.0}
     at = start.double().cpu().numpy()
     found = minimize(looked, at, jac=True, method="L-BFGS-B", options=options)
     return best.x, int(found.nit), spent

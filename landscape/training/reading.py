@@ -281,12 +281,12 @@ def _constant(seen: Sequence[_Seen]) -> float:
     """
     first = seen[0].output
     shape = [1 if i != 1 else n for i, n in enumerate(first.shape)]
-    made = _MADE.get(seen[0].name, lambda c: c)
+    made: Callable[[Tensor], Tensor] = _MADE.get(seen[0].name, lambda c: c)
     start = torch.zeros(shape, dtype=first.dtype, device=first.device)
     least = [math.inf]
+    made_by: Callable[..., Optimizer] = torch.optim.LBFGS
     for begin in (start, start + _middle(seen) if seen[0].name not in _MADE else start):
         c = begin.clone().requires_grad_(True)
-        made_by: Callable[..., Optimizer] = torch.optim.LBFGS
         search = made_by([c], max_iter=40, line_search_fn="strong_wolfe")
 
         def closure(c: Tensor = c) -> float:
