@@ -185,18 +185,20 @@ def plain(value: object) -> Any:
     """
     if _is_record(value):
         return {f.name: plain(getattr(value, f.name)) for f in told(value)}
-    if isinstance(value, Tensor):
-        small = value.numel() <= 10_000 and value.ndim < 2
-        return plain(value.tolist()) if small else {"shape": list(value.shape)}
-    if isinstance(value, enum.Enum):
-        return value.name.lower()
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    if isinstance(value, Tensor):
+        small = value.numel() <= 10_000 and value.ndim < 2
+        return plain(value.tolist()) if small else {"shape": list(value.shape)}
+    return _plain_word(value)
+
+
+def _plain_word(value: object) -> object:
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
@@ -220,15 +222,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _encode(value: object, path: str, arrays: dict[str, np.ndarray]) -> Json:
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"type": "float", "value": repr(value)}
+    if isinstance(value, bool | int | str | float | enum.Enum | None):
+        return _encode_word(value)
     if isinstance(value, Tensor):
         arrays[path] = value.detach().cpu().numpy()
         return {"type": "tensor", "key": path}
-    if isinstance(value, enum.Enum):
-        return {"type": _registered(value), "name": value.name}
     if _is_record(value):
         fields = {f.name: getattr(value, f.name) for f in told(value)}
         return {"type": _registered(value), "fields": _encode_entries(fields, path, arrays)}
@@ -240,6 +238,14 @@ def _encode(value: object, path: str, arrays: dict[str, np.ndarray]) -> Json:
             "items": [_encode(v, f"{path}.{i}", arrays) for i, v in enumerate(value)],
         }
     raise TypeError(f"{path} is a {type(value).__name__}, which cannot be stored")
+
+
+def _encode_word(value: bool | int | str | float | enum.Enum | None) -> Json:
+    if isinstance(value, enum.Enum):
+        return {"type": _registered(value), "name": value.name}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"type": "float", "value": repr(value)}
+    return value
 
 
 def _encode_entries(
@@ -300,9 +306,14 @@ def _decode(value: object, arrays: Arrays, path: str) -> object:
         if not isinstance(value.get("name"), str) or value["name"] not in cls.__members__:
             raise _Damage(f"{path}: {value.get('name')!a:.80} is no {kind}")
         return cls[value["name"]]
-    if type(value.get("fields")) is not dict:
+    return _record(cls, kind, value.get("fields"), arrays, path)
+
+
+def _record(cls: type, kind: str, held: object, arrays: Arrays, path: str) -> object:
+    """An instance of a class from its stored fields."""
+    if not isinstance(held, dict):
         raise _Damage(f"{path}: a {kind} has no fields")
-    fields = _decode_entries(value["fields"], arrays, path)
+    fields = _decode_entries(held, arrays, path)
     # What schema 1 stored under a former name may have had other fields.
     upgraded = getattr(cls, "upgraded", None) if kind in FORMER else None
     if upgraded is not None:

@@ -136,7 +136,7 @@ class Leap(NamedTuple):
     words: str
 
 
-def probe(
+def probe(  # noqa: PLR0913
     f: Landscape,
     optimizer: Optimizer,
     *,
