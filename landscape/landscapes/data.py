@@ -116,13 +116,9 @@ class Moved:
         """The batch with this number, moved."""
         sources = [(t, _version(t)) for t in batching.tensors(batch)]
         if number in self.kept:
-            before, moved, _ = self.kept[number]
-            same = len(before) == len(sources) and all(
-                t is s and version == now
-                for (t, version), (s, now) in zip(before, sources, strict=True)
-            )
-            if same:
-                return moved
+            before, kept, _ = self.kept[number]
+            if _same(before, sources):
+                return kept
             del self.kept[number]
         moved = batching.move(batch, self.device, self.dtype)
         own = {id(t) for t, _ in sources}
@@ -133,6 +129,12 @@ class Moved:
         if new and size + sum(taken for _, _, taken in self.kept.values()) <= self.most:
             self.kept[number] = sources, moved, size
         return moved
+
+
+def _same(before: list[tuple[torch.Tensor, int]], now: list[tuple[torch.Tensor, int]]) -> bool:
+    """Whether these are the same tensors, not written into since."""
+    pairs = zip(before, now, strict=False)
+    return len(before) == len(now) and all(t is s and v == w for (t, v), (s, w) in pairs)
 
 
 def _version(tensor: torch.Tensor) -> int:

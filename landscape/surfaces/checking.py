@@ -141,8 +141,7 @@ def _second(f: Landscape, x: Tensor, d: Tensor, span: float) -> tuple[Tensor, Te
     best, reach = _Curvature(float("nan"), float("inf"), 0.0, False), span
     for halved in (span / 2**k for k in range(HALVINGS)):
         new = _curvature(f, x, d, halved)
-        enough = best.resolved and new.resolved and best.doubt <= 0.01 * abs(best.value)
-        if enough and new.doubt > best.doubt:
+        if _past(best, new):
             break
         if not best.resolved or (new.resolved and new.doubt < best.doubt):
             best, reach = new, halved
@@ -153,6 +152,12 @@ def _second(f: Landscape, x: Tensor, d: Tensor, span: float) -> tuple[Tensor, Te
         torch.tensor(v, dtype=x.dtype, device=x.device) for v in (best.value, best.doubt + drift)
     ]
     return made[0], made[1]
+
+
+def _past(best: _Curvature, new: _Curvature) -> bool:
+    """Whether the best span has been passed: a smaller one says it worse, and it was good."""
+    good = best.resolved and new.resolved and best.doubt <= 0.01 * abs(best.value)
+    return good and new.doubt > best.doubt
 
 
 def _drift(f: Landscape, x: Tensor, d: Tensor, best: _Curvature, reach: float) -> float:
