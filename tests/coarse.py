@@ -31,8 +31,8 @@ def always(product: bool) -> bool:
 def as_flagged(product: bool) -> bool:
     """A device that rounds as CUDA does: where torch's flags let it."""
     backends = torch.backends
-    owner = backends.cuda.matmul if product else backends.cudnn.conv
-    return owner.fp32_precision == "tf32"
+    owner = backends.cuda.matmul if product else getattr(backends.cudnn, "conv")  # noqa: B009
+    return bool(owner.fp32_precision == "tf32")
 
 
 class Coarse(TorchDispatchMode):

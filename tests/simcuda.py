@@ -13,6 +13,9 @@ Python attributes say cuda; torch's device guard of CUDA is replaced by one that
 every operation, those that make tensors on "cuda" among them, and runs it on the tensors inside.
 """
 
+# What torch's own types say of themselves does not hold here.
+# mypy: disable-error-code="assignment, override, misc, attr-defined, operator, method-assign, unused-ignore"
+
 import collections
 import contextlib
 import ctypes

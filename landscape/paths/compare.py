@@ -162,7 +162,7 @@ class _Pair:
         self.tops = [r.point.pairs.vectors[:, -width:].double() for r in (report, other_report)]
         self.angles = torch.arccos(_cosines(*self.tops).clamp(max=1.0)).sort().values.cpu()
         self.error = sum(_turned(r, width) for r in (report, other_report))
-        self.line = self.aligned_line = torch.empty(0)
+        self.line = self.aligned_line = torch.empty(0, dtype=torch.float32, device="cpu")
 
     def numbers(self, t: Tensor) -> dict[str, float]:
         """All that is one number a pair."""

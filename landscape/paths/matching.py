@@ -158,7 +158,9 @@ def _assigned(
         score = rows[0] @ rows[1].T + (0.0 if score is None else score)
     if score is None:
         return None
-    return torch.as_tensor(linear_sum_assignment(score.cpu().numpy(), maximize=True)[1])
+    return torch.as_tensor(
+        linear_sum_assignment(score.cpu().numpy(), maximize=True)[1], device="cpu"
+    )
 
 
 def _grown(a: State, b: State, families: Sequence[Family]) -> list[Tensor]:
@@ -273,7 +275,7 @@ def _linked(f: ModelLandscape, ports: Mapping[str, _Ports], seed: int) -> list[F
     for path, port in ports.items():
         if port.through:
             parent[root((path, "in"))] = root((path, "out"))
-        unit = int(torch.randint(port.writes, (), generator=draws))
+        unit = int(torch.randint(port.writes, (), generator=draws, device="cpu"))
         for reader, after in _readers(f, modules, ports, path, unit):
             parent[root((reader, "in"))] = root((path, "out"))
             wide[reader, "in"] = after
@@ -474,8 +476,8 @@ def _holds(f: ModelLandscape, family: Family, seed: int) -> bool:
     here = state(f)
     if any(axis.name not in here for axis in family.axes):
         return False
-    order = torch.randperm(family.size, generator=generator(seed))
-    if torch.equal(order, torch.arange(family.size)):
+    order = torch.randperm(family.size, generator=generator(seed), device="cpu")
+    if torch.equal(order, torch.arange(family.size, device="cpu")):
         order = order.roll(1)
     ours, x = at(f, permuted(here, [family], [order]))
     value, before = float(ours.value(x)), float(f.value(f.point()))

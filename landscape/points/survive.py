@@ -217,7 +217,7 @@ def _traces(look: Look, parts: dict[str, slice], seed: int) -> dict[str, tuple[f
     """
     draws = generator(seed)
     shape = (len(look.x), PROBES)
-    signs = torch.randint(0, 2, shape, generator=draws).to(look.x) * 2 - 1
+    signs = torch.randint(0, 2, shape, generator=draws, device="cpu").to(look.x) * 2 - 1
     product = signs.double() * (look.hessian @ signs).double()
     found = {}
     for name, where in parts.items():
@@ -309,7 +309,7 @@ def _noisy(share: float, seed: int) -> Callable[[Tensor], Tensor]:
     draws = generator(seed)
 
     def noisy(w: Tensor) -> Tensor:
-        noise = torch.randn(w.shape, generator=draws, dtype=torch.float64).to(w)
+        noise = torch.randn(w.shape, generator=draws, dtype=torch.float64, device="cpu").to(w)
         return w + share * w.square().mean().sqrt() * noise
 
     return noisy

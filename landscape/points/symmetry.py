@@ -160,7 +160,9 @@ class _Search:
         draws = generator(self.seed + len(thetas) + (1 if reach == FAR else 1000003))
         more = max(count - len(thetas), 0)
         if more:
-            noise = torch.randn(more, len(self.x), generator=draws, dtype=torch.float64)
+            noise = torch.randn(
+                more, len(self.x), generator=draws, dtype=torch.float64, device="cpu"
+            )
             new = self.x + reach * sizes * noise.to(self.x.device)
             thetas = torch.cat([thetas, new])
             gradients = torch.cat([gradients, *(self.f.gradient(t)[None] for t in new)])
@@ -206,7 +208,7 @@ class _Search:
         for _ in range(20):
             if not U.shape[1]:
                 return []
-            noise = torch.randn(U.shape[1], 4, generator=draws, dtype=torch.float64)
+            noise = torch.randn(U.shape[1], 4, generator=draws, dtype=torch.float64, device="cpu")
             steps = U @ (noise / noise.norm(dim=0)).to(U.device)
             gradients = torch.stack([self.f.gradient(self.x + length * v) for v in steps.T])
             seen = gradients @ U / self._steep()
@@ -268,7 +270,7 @@ class _Search:
             torch.stack(scales, -1),  # (d, J)
             lambda unit, j: moves[j].single(unit),
             [(i,) for i in range(size)],
-            torch.ones(len(moves), dtype=torch.bool),
+            torch.ones(len(moves), dtype=torch.bool, device="cpu"),
         )
 
     def _pairs(self, size: int, slots: "Sequence[_Slot]", reach: float) -> Iterator[Velocity]:
@@ -291,7 +293,7 @@ class _Search:
             for i, j in ((a, b), (b, a), (a, a), (b, b)):
                 columns.append(M[:, i, j])
                 scales.append(reachable[:, j].square().mean(0).sqrt())
-        mixing = torch.tensor([True, True, False, False] * len(full))
+        mixing = torch.tensor([True, True, False, False] * len(full), device="cpu")
 
         def move(pair: int, column: int) -> Move:
             slot, which = full[column // 4], column % 4
@@ -355,7 +357,9 @@ class _Search:
         on a smooth piece, of a thousandth.
         """
         draws = generator(self.seed + 7)
-        c = torch.randn(len(velocities), generator=draws, dtype=torch.float64).tolist()
+        c = torch.randn(
+            len(velocities), generator=draws, dtype=torch.float64, device="cpu"
+        ).tolist()
         first = sum(
             (w * v.at(self.x) for w, v in zip(c, velocities, strict=True)),
             torch.zeros_like(self.x),

@@ -344,7 +344,11 @@ def _unpacked(data: bytes, form: int) -> list[Tensor]:
             count *= length
         size = count * dtype.itemsize
         piece = bytearray(data[at : at + size])
-        flat = torch.frombuffer(piece, dtype=dtype) if count else torch.empty(0, dtype=dtype)
+        flat = (
+            torch.frombuffer(piece, dtype=dtype)
+            if count
+            else torch.empty(0, dtype=dtype, device="cpu")
+        )
         found.append(flat.reshape(shape))
         at += size
     return found

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,12 @@ def landscape_of(name: str, dtype: torch.dtype, device: str, precision: str = "f
 
     model, x = problems()[name]
     y = torch.randint(3, (len(x),), generator=torch.Generator().manual_seed(1))
-    options = {"dtype": dtype, "device": device, "l2": {"*": 1e-3}, "precision": precision}
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "device": device,
+        "l2": {"*": 1e-3},
+        "precision": precision,
+    }
     return ls.ModelLandscape(model.to(device), F.cross_entropy, [(x, y)], **options)
 
 
@@ -146,17 +152,22 @@ def numerics(store: Store) -> None:
         V /= V.norm(dim=0)
         exact, pairs = H @ V, ls.eigsh(H, 2, 2, tol=1e-7)
         for label, (dtype, precision, left_on) in PRECISIONS.items():
-            store.measure(
-                f"numerics, {name}, {label}",
-                lambda n=name, d=dtype, p=precision, on=left_on, V=V, e=exact, t=pairs: numbers(
-                    landscape_of(n, d, DEVICE, p), V, e, t, on
-                ),
-            )
+            job = partial(numbers, name, dtype, precision, left_on, V, exact, pairs)
+            store.measure(f"numerics, {name}, {label}", job)
 
 
-def numbers(f: Any, V: Tensor, exact: Tensor, truth: Any, left_on: str) -> dict[str, Any]:
+def numbers(
+    name: str,
+    dtype: torch.dtype,
+    precision: str,
+    left_on: str,
+    V: Tensor,
+    exact: Tensor,
+    truth: Any,
+) -> dict[str, Any]:
     import landscape as ls
 
+    f = landscape_of(name, dtype, DEVICE, precision)
     torch.set_float32_matmul_precision(left_on)
     try:
         A, W = ls.Hessian(f), V.to(DEVICE, f.dtype)
@@ -303,7 +314,8 @@ class Block(nn.Module):
         parts = (
             self.mix(self.first(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         )
-        mixed = F.scaled_dot_product_attention(*parts, is_causal=True)
+        q, k, v = parts
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
         return x + self.down(F.gelu(self.up(self.second(x))))
 
@@ -360,7 +372,7 @@ def speed(store: Store) -> None:
         }
 
     for precision in ("full", "tf32", "bf16"):
-        store.measure(f"speed, top 10 of GPT-2, {precision}", lambda p=precision: pairs(p))
+        store.measure(f"speed, top 10 of GPT-2, {precision}", partial(pairs, precision))
     store.measure("speed, escapes", escapes)
     store.measure("speed, census", census)
 

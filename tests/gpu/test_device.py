@@ -3,6 +3,8 @@
 Counts are those of the simulated device, ``pytest --simulated-cuda``; on a card the tests that count are skipped.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 import simcuda
@@ -44,7 +46,7 @@ def data(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor]]:
     ]
 
 
-def landscape(**options: object) -> ls.ModelLandscape:
+def landscape(**options: Any) -> ls.ModelLandscape:
     return ls.ModelLandscape(net(), F.cross_entropy, data(), **options)
 
 

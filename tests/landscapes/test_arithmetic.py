@@ -6,6 +6,7 @@ Truth is float64: the dense Hessian of the same function at the same point, in f
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from landscape.landscapes.arithmetic import owned, settings
 from landscape.loading.problems import device as loading_device
 
 F = nn.functional
+CUDNN: Any = torch.backends.cudnn
+MKLDNN: Any = torch.backends.mkldnn
 # Random cases under coarse arithmetic; LANDSCAPE_COARSE_CASES=1000 for the long run.
 CASES = int(os.environ.get("LANDSCAPE_COARSE_CASES", "6"))
 
@@ -25,9 +28,7 @@ CASES = int(os.environ.get("LANDSCAPE_COARSE_CASES", "6"))
 
 
 @contextmanager
-def setting(
-    read: Callable[[], object], write: Callable[[object], object], value: object
-) -> Iterator[None]:
+def setting(read: Callable[[], Any], write: Callable[[Any], object], value: Any) -> Iterator[None]:
     before = read()
     write(value)
     try:
@@ -54,10 +55,10 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
         torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"
     ),
     "cuda tf32, newer": lambda: attribute(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
-    "cudnn tf32, newer": lambda: attribute(torch.backends.cudnn.conv, "fp32_precision", "tf32"),
-    "cudnn ieee, newer": lambda: attribute(torch.backends.cudnn.conv, "fp32_precision", "ieee"),
+    "cudnn tf32, newer": lambda: attribute(CUDNN.conv, "fp32_precision", "tf32"),
+    "cudnn ieee, newer": lambda: attribute(CUDNN.conv, "fp32_precision", "ieee"),
     "all tf32, newer": lambda: attribute(torch.backends, "fp32_precision", "tf32"),
-    "mkldnn bf16": lambda: attribute(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+    "mkldnn bf16": lambda: attribute(MKLDNN.matmul, "fp32_precision", "bf16"),
     "benchmark": lambda: attribute(torch.backends.cudnn, "benchmark", True),
     "deterministic": lambda: setting(
         torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 2
@@ -224,10 +225,11 @@ def test_autocast_of_the_models_own_stays() -> None:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 return self.inner(x).float()
 
-    f = ls.ModelLandscape(Own(), F.cross_entropy, data())
+    own = Own()
+    f = ls.ModelLandscape(own, F.cross_entropy, data())
     x = f.point()
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        told = sum(len(y) * float(F.cross_entropy(f.model.inner(z).float(), y)) for z, y in data())
+        told = sum(len(y) * float(F.cross_entropy(own.inner(z).float(), y)) for z, y in data())
     assert float(f.value(x)) == pytest.approx(told / 24, rel=1e-6)
     in_full = ls.ModelLandscape(net(), F.cross_entropy, data())
     assert float(f.value(x)) != float(in_full.value(x))
