@@ -398,6 +398,13 @@ class ModelLandscape:
         chosen._held = {name: held.to(dtype) for name, held in self._held.items()}
         return chosen
 
+    def moved(self, device: torch.device) -> "ModelLandscape":
+        """The same landscape of the same model, computed on another device."""
+        chosen = copy.copy(self)
+        chosen.device = device
+        chosen._held = {name: held.to(device) for name, held in self._held.items()}
+        return chosen
+
     def rounding(self, x: Tensor) -> float:
         """The rounding unit of the coarsest floating-point dtype that a pass computes in: a model
         may convert inside.

@@ -16,7 +16,13 @@ from landscape.errors import NumericalError
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
 from landscape.landscapes.memory import GRAPHS, budget, ran_out, release
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
-from landscape.operators.derivatives import leaf, require_second_derivative, vjp
+from landscape.operators.derivatives import (
+    NO_SECOND_DERIVATIVE,
+    cut_off,
+    leaf,
+    require_second_derivative,
+    vjp,
+)
 from landscape.results import journal
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
@@ -279,12 +285,15 @@ class Hessian(SymmetricOperator):
         value = function(self.x)
         if not value.requires_grad:
             return torch.zeros_like(self.x, requires_grad=False)  # a constant
-        gradient = torch.autograd.grad(value, self.x, create_graph=True, allow_unused=True)[0]
-        if gradient is None:
-            return torch.zeros_like(self.x)
-        if not self._differentiable:
-            require_second_derivative(gradient)
-            self._differentiable = True
+        if self._differentiable:
+            return _slope_with_graph(value, self.x)
+        with cut_off(value) as lost:
+            gradient = _slope_with_graph(value, self.x)
+        require_second_derivative(gradient)
+        if lost:
+            what = f"the backward pass of {lost[0]} records nothing"
+            raise NumericalError(NO_SECOND_DERIVATIVE.format(what))
+        self._differentiable = True
         return gradient
 
     def _backward(self, gradient: Tensor, V: Tensor, *, keep: bool) -> Tensor:
@@ -367,6 +376,11 @@ class Hessian(SymmetricOperator):
                     high, low = (_slope_of(term.function, x + s * h * v) for s in (1, -1))
                     columns.append((high - low) / (2 * h))
                 yield torch.stack(columns, dim=1), term.batch, term.share
+
+
+def _slope_with_graph(value: Tensor, x: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(value, x, create_graph=True, allow_unused=True)
+    return torch.zeros_like(x) if gradient is None else gradient
 
 
 def _slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
