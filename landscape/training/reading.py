@@ -180,11 +180,13 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
     batches = [f.batches[i] for i in range(len(shares))]
     inputs = [_input(batch) for batch in batches]
     known = seen if len(seen) == len(shares) else []
+    with f.evaluation():
+        constant = _constant(known) / sum(shares) if known else math.nan
     targets = [s.target for s in known] or [_target(batch) for batch in batches]
     return Reading(
         samples=sum(batching.samples(batch) for batch in batches),
         loss=value / sum(shares),
-        constant=_constant(known) / sum(shares) if known else math.nan,
+        constant=constant,
         shapes=shapes,
         labels=information(inputs, targets),
         **_of_outputs(known)._asdict(),
@@ -281,7 +283,7 @@ def _constant(seen: Sequence[_Seen]) -> float:
     """
     first = seen[0].output
     shape = [1 if i != 1 else n for i, n in enumerate(first.shape)]
-    made = _MADE.get(seen[0].name, lambda c: c)
+    made: Callable[[Tensor], Tensor] = _MADE.get(seen[0].name, lambda c: c)
     start = torch.zeros(shape, dtype=first.dtype, device=first.device)
     least = [math.inf]
     for begin in (start, start + _middle(seen) if seen[0].name not in _MADE else start):

@@ -384,7 +384,7 @@ class Tracer:
         """
         columns, ended = self._columns(), seconds == seconds
         diverged = not bool(torch.isfinite(columns["loss"][columns["evaluated"].bool()]).all())
-        x = torch.empty(0)
+        x = torch.empty(0, device="cpu")
         last: StationaryPoint | None = None
         reading: Reading | None = None
         loop: Loop | None = None
@@ -419,7 +419,7 @@ class Tracer:
 
     def _columns(self) -> dict[str, Tensor]:
         """The records by the names of ``Trace``; none of them where they cannot be read."""
-        rows = torch.empty(0, self._widths(), dtype=torch.float64)
+        rows = torch.empty(0, self._widths(), dtype=torch.float64, device="cpu")
         with self._safely("reading the records"):
             assert self._records is not None
             rows = self._records.read()
