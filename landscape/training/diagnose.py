@@ -135,7 +135,7 @@ def diagnose(
         )
     if probes is not None:
         judged = _in_order(judged, probes)
-    return Diagnosis(_told(judged, tail), trace.phases, _stuck(tail), probes)
+    return Diagnosis(_falling(judged), trace.phases, _stuck(tail), probes)
 
 
 def _of_steps(trace: object) -> Trace:
@@ -268,14 +268,19 @@ def _in_order(judged: list[Cause], trials: Probes) -> list[Cause]:
     def order(cause: Cause) -> tuple[bool, bool, float]:
         winner = won.get(cause.name)
         gained = winner is not None and -winner.against_control.value * GAINS >= most
-        direct = cause.name in ("loop", "loss") and cause.confidence > SURE
-        return (
-            not (direct and (winner is not None or not cause.tried)),
-            not gained,
-            -cause.confidence,
-        )
+        return not _seen(cause), not gained, -cause.confidence
 
-    return [_after_trials(c, won.get(c.name), trials) for c in sorted(judged, key=order)]
+    weaker = 0.5 if won else 1.0  # where nothing wins, the evidence alone tells causes apart
+    ordered = sorted(judged, key=order)
+    return [_after_trials(c, won.get(c.name), trials, weaker) for c in ordered]
+
+
+def _seen(cause: Cause) -> bool:
+    """Whether a cause is seen itself, so that no trial is needed: a gradient that is not cleared or
+    not computed, a loss that is given what it is not made for.
+    """
+    sure = cause.name in ("loop", "loss") and cause.confidence > SURE
+    return sure and set(cause.tried) <= {"zero_grad and backward"}
 
 
 def _winner(cause: Cause, trials: Probes) -> Probe | None:
@@ -285,7 +290,7 @@ def _winner(cause: Cause, trials: Probes) -> Probe | None:
     return min(beat, key=lambda p: p.against_control.value, default=None)
 
 
-def _after_trials(cause: Cause, winner: Probe | None, trials: Probes) -> Cause:
+def _after_trials(cause: Cause, winner: Probe | None, trials: Probes, weaker: float) -> Cause:
     """The cause with what its remedy did; what did not win is not recommended."""
     if winner is not None:
         gain, until = winner.against_control, f"{trials.steps} steps, {trials.seeds} seeds"
@@ -296,14 +301,19 @@ def _after_trials(cause: Cause, winner: Probe | None, trials: Probes) -> Cause:
     of_it = [p.name for p in trials.probes if cause.tried and p.name.startswith(cause.tried)]
     if not of_it:
         return cause
-    told = f"None that was tried: {', '.join(of_it)} did not beat the unchanged run"
-    factors = cause.factors | {"its remedy beat the unchanged run": 0.5}
-    told = f"{told} within {trials.steps} steps."
-    return replace(cause, remedy=told, confidence=cause.confidence / 2, factors=factors)
+    within = f"did not beat the unchanged run within {trials.steps} steps"
+    if _seen(cause):
+        return replace(cause, remedy=f"{cause.remedy} From here that {within}: start again.")
+    return replace(
+        cause,
+        remedy=f"None that was tried: {', '.join(of_it)} {within}.",
+        confidence=cause.confidence * weaker,
+        factors=cause.factors | {"its remedy beat the unchanged run": weaker},
+    )
 
 
-def _told(judged: list[Cause], tail: Tail) -> list[Cause]:
-    """The causes, with the confidences in order where trials have changed that of the evidence."""
+def _falling(judged: list[Cause]) -> list[Cause]:
+    """The causes, none surer than the one before: trials may have changed their order."""
     least, ordered = math.inf, []
     for cause in judged:
         least = min(least, cause.confidence)

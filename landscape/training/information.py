@@ -82,11 +82,7 @@ def _fits(X: Tensor) -> Iterator[Tensor]:
     gram = X @ X.T
     squares = gram.diagonal()
     distances = (squares[:, None] + squares - 2 * gram).clamp(min=0.0)
-    middle = (
-        distances[distances > 0].median()
-        if bool((distances > 0).any())
-        else torch.tensor(1.0, dtype=torch.float32, device="cpu")
-    )
+    middle = distances[distances > 0].median() if bool((distances > 0).any()) else 1.0
     for K in (gram / X.shape[1], (-distances / middle).exp(), (-4 * distances / middle).exp()):
         centred = K - K.mean(0) - K.mean(1, keepdim=True) + K.mean()
         values, vectors = torch.linalg.eigh(centred)

@@ -600,7 +600,7 @@ MISTAKES = (
         "data",
         0.985,
         "units that die or saturate of such inputs are their consequence",
-        (unscaled_inputs, little_gained(0.6, 0.9)),
+        (unscaled_inputs, little_gained(0.85, 0.98)),
         _scales,
         "Standardise the inputs: subtract the mean of each column, divide by its standard "
         "deviation.",
@@ -612,7 +612,7 @@ MISTAKES = (
         "what few columns say may be enough",
         (
             Sign("inputs are constant", _still, 0.6, 0.95, f"their share, {_CALIBRATED}"),
-            little_gained(0.5, 0.9),
+            little_gained(0.7, 0.95),
         ),
         _dead_columns,
         "Look at the inputs as the model gets them: most of them are the same for all samples.",

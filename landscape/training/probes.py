@@ -25,7 +25,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -48,8 +48,9 @@ from landscape.rng import generator, words
 from landscape.training.follow import Followed
 from landscape.training.moving import NONE, Habits, Mover, slices
 from landscape.training.reading import standardised
-from landscape.training.units import rescale, revive, sick_units
+from landscape.training.units import rescale, revive, sick_units, started, zero_layers
 
+PRIOR = 4  # seeds that the usual spread of trials counts for
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 FACTORS = (0.1, 10.0, 100.0)  # of the learning rate
 ROUNDING = 64  # units of rounding of the loss that no gain is read from
@@ -66,8 +67,9 @@ class Probe:
 
     name: str
     change: Estimate  # the loss at the end less that at the start; negative is better
-    # The same less the control's, paired by seed; [low, high] hold for all remedies at once with
-    # 95 % (Bonferroni: Dunnett's own table is for trials that are not paired).
+    # The same less the control's, paired by seed; ``high`` is above the mean for all remedies at
+    # once with 95 %, and so is ``low`` below it (Bonferroni; Dunnett's test is for trials of one
+    # variance that are not paired).
     against_control: Estimate
     diverged: int  # seeds whose loss ended non-finite; the estimates are then infinite
     gradients: float  # passes over all the data spent on gradients, all seeds together
@@ -95,7 +97,7 @@ class Probes(Result):
     # ln(1 + lr |curvature|) for plain SGD at a negative curvature, else None.
     predicted_rate: float | None
     products: int  # Hessian-vector products spent
-    seconds: float = math.nan  # that the trials took
+    seconds: float = field(default=math.nan, compare=False)  # that the trials took
 
     def __getitem__(self, name: str) -> Probe:
         for probe in self.probes:
@@ -277,31 +279,44 @@ def _compare(
 ) -> list[Probe]:
     """A probe a trial, the largest mean gain over the control, the first trial, first."""
     control = [c if math.isfinite(c) else 0.0 for c in ends[0]]
+    apart = [mean([a - b for a, b in zip(row, control, strict=True)]) for row in ends]
     probes = [
         Probe(
             name=trial.name,
             change=mean(changes),
-            against_control=_at_once(
-                mean([a - b for a, b in zip(changes, control, strict=True)]),
-                len(changes),
-                len(trials) - 1,
-            ),
+            against_control=gain,
             diverged=sum(not math.isfinite(c) for c in changes),
             gradients=passes,
             rate=rate,
             setting=trial.setting,
         )
-        for trial, changes, passes, rate in zip(trials, ends, spent, rates, strict=True)
+        for trial, changes, gain, passes, rate in zip(
+            trials, ends, _at_once(apart, len(control)), spent, rates, strict=True
+        )
     ]
     return sorted(probes, key=lambda one: one.against_control.value)
 
 
-def _at_once(gain: Estimate, seeds: int, comparisons: int) -> Estimate:
-    """The estimate with an interval that holds together with those of the other comparisons."""
-    if not math.isfinite(gain.error) or gain.error == 0:
-        return gain
-    width = float(stats.t.ppf(1 - 0.025 / max(comparisons, 1), seeds - 1)) * gain.error
-    return replace(gain, low=gain.value - width, high=gain.value + width)
+def _at_once(gains: list[Estimate], seeds: int) -> list[Estimate]:
+    """The estimates with ends that each hold together with those of the other comparisons: whether
+    a remedy is better is asked on one side.
+
+    A few seeds tell little of a spread. It is taken as the median one of all the trials where that
+    is larger, and counts as known from PRIOR seeds more, as in moderated tests (Smyth 2004, SAGMB
+    3:3).
+    """
+    spreads = sorted(g.error for g in gains if math.isfinite(g.error))
+    usual = spreads[len(spreads) // 2] if spreads else 0.0
+    sure = 1 - 0.05 / max(len(gains) - 1, 1)  # the first is the control with itself
+    factor = float(stats.t.ppf(sure, seeds - 1 + PRIOR))
+    bounded = []
+    for gain in gains:
+        width = factor * max(gain.error, usual if gain.error > 0 else 0.0)
+        known = math.isfinite(width) and width > 0
+        bounded.append(
+            replace(gain, low=gain.value - width, high=gain.value + width) if known else gain
+        )
+    return bounded
 
 
 def _leap(f: Landscape, x: Tensor, v: Tensor, kick: float, seed: np.random.SeedSequence) -> Leap:
@@ -452,6 +467,8 @@ def _of_a_model(f: Landscape, stay: Start, same: Make) -> list[Trial]:
         trials.append(Trial("revive dead units", lambda x, draws: revive(f, x, dead, draws), same))
     if saturated:
         trials.append(Trial("rescale saturated units", lambda x, _: rescale(f, x, saturated), same))
+    if zero := zero_layers(f, f.point()):
+        trials.append(Trial("fresh layers", lambda x, draws: started(f, x, zero, draws), same))
     with f.evaluation():
         batches = sum(term.batch is not None for term in f.terms())
     if batches > 1:

@@ -180,11 +180,13 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
     batches = [f.batches[i] for i in range(len(shares))]
     inputs = [_input(batch) for batch in batches]
     known = seen if len(seen) == len(shares) else []
+    with f.evaluation():
+        constant = _constant(known) / sum(shares) if known else math.nan
     targets = [s.target for s in known] or [_target(batch) for batch in batches]
     return Reading(
         samples=sum(batching.samples(batch) for batch in batches),
         loss=value / sum(shares),
-        constant=_constant(known) / sum(shares) if known else math.nan,
+        constant=constant,
         shapes=shapes,
         labels=information(inputs, targets),
         **_of_outputs(known)._asdict(),

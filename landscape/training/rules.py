@@ -272,8 +272,8 @@ def nothing_traversed(tail: Tail) -> float:
 
 
 def much_left(tail: Tail) -> float:
-    """A Newton step gains a good part of the loss: 0.01 to 0.1, which flat land does not."""
-    return decades(tail.gain, -2.0, -1.0)
+    """A Newton step gains a good part of the loss: 0.003 to 0.03, which flat land does not."""
+    return decades(tail.gain, -2.5, -1.5)
 
 
 def gradient_matters(tail: Tail) -> float:
@@ -283,6 +283,24 @@ def gradient_matters(tail: Tail) -> float:
     """
     moved = tail.gradient * float(tail.trace.weight_norm[-1]) / tail.unit
     return decades(moved, -4.0, -2.0)
+
+
+def rate_within_reach(tail: Tail) -> float:
+    """The rate that traverses the steepest curvature is at most 1e7 to 1e9 times the run's.
+
+    Rates that are too small are so by a mistake of a few decades; beyond, the land is flat.
+    """
+    most = tail.rate * max(tail.along, tail.scale)
+    return 1 - decades(2 / most, 7.0, 9.0) if most > 0 else 0.0
+
+
+def no_larger_rate_would_do(tail: Tail) -> float:
+    """Flat land stays flat at a larger rate: against it speak ``much_left``, ``gradient_matters``
+    and ``much_room``.
+    """
+    room = max(much_room(tail), nothing_traversed(tail))
+    moved = gradient_matters(tail) * rate_within_reach(tail)
+    return 1 - 0.5 * much_left(tail) * moved * room
 
 
 def rate_tiny(tail: Tail) -> float:
@@ -637,7 +655,7 @@ NOISE = Rule(
 _LEAVE = "Step along the most negative eigenvector, either way, or add noise."
 # how the names of trials begin
 _ASIDE, _FASTER = ("eigenvector", "noise"), ("rate x10", "initial rate")
-_SCALED = ("adam", "sgd", "rate x10")
+_SCALED = ("adam", "sgd")
 
 RULES = (
     *MISTAKES,
@@ -719,7 +737,7 @@ RULES = (
         "learning rate",
         0.91,
         "flat land looks the same, but has less to gain",
-        (nothing_traversed, much_left, gradient_matters),
+        (nothing_traversed, much_left, gradient_matters, rate_within_reach),
         _crawls,
         _raise,
         _FASTER,
@@ -728,7 +746,14 @@ RULES = (
         "learning rate",
         0.9,
         "flat land looks the same, but has less to gain",
-        (much_left, gradient_matters, much_room, more_would_come, nothing_else_holds),
+        (
+            much_left,
+            gradient_matters,
+            much_room,
+            rate_within_reach,
+            more_would_come,
+            nothing_else_holds,
+        ),
         _too_small,
         _raise,
         _FASTER,
@@ -768,7 +793,7 @@ RULES = (
         (layers_zero_by_symmetry,),
         _symmetric,
         "Start these layers at random: equal units stay equal.",
-        _ASIDE,
+        ("fresh layers", *_ASIDE),
     ),
     Rule(
         "minimum",
@@ -782,13 +807,19 @@ RULES = (
         "flat",
         0.88,
         "nothing felt is no evidence",
-        (nothing_felt, loss_stands),
+        (nothing_felt, loss_stands, no_larger_rate_would_do),
         _flat,
         _rescale,
         _SCALED,
     ),
     Rule(
-        "flat", 0.88, "a slower valley looks alike", (valley, loss_stands), _flat, _rescale, _SCALED
+        "flat",
+        0.88,
+        "a slower valley looks alike",
+        (valley, loss_stands, no_larger_rate_would_do),
+        _flat,
+        _rescale,
+        _SCALED,
     ),
     Rule(
         "flat",

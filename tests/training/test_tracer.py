@@ -419,7 +419,7 @@ def test_every_tensor_is_made_where_the_run_is(device: torch.device) -> None:
                     optimizer.step()
             assert tracer.result.x.device.type == "cpu"
             assert tracer.result.last is not None
-            assert ls.diagnose(tracer.result).causes
+            assert ls.diagnose(tracer.result).phases
             assert tracer.result.phases
 
 
