@@ -49,6 +49,8 @@ from landscape.specs import whole
 # Bounds on an index that are further apart than this share of n say little: the lower one is
 # told alone.
 VAGUE = 0.1
+# Eigenvalues up to so many times their error, or the gradient, may be zero but for the gradient.
+FUZZY = 1e3
 
 
 @result("stationary-point")
@@ -160,18 +162,18 @@ def classify(  # noqa: PLR0913
     moves, reason = _moves(size, noise, decrease, room, loss_noise(look.value, f.rounding(x)))
     if ends is not None and not moves:
         signs = ends.signs(settle=True)
-    verdict = "not-stationary" if moves else _kind(signs)
-    reasons = [reason, *_curvature_reasons(signs, n, dense), *H.notes]
+    modulo = _Modulo(signs, _null(f, A, H, signs))
+    if dense and not moves and isinstance(f, ModelLandscape):
+        modulo = _modulo(f, H, signs, size, seed)
+        signs = modulo.signs
+    verdict = "not-stationary" if moves else _kind(signs, sum(modulo.flat.values()))
+    reasons = [reason, *_curvature_reasons(signs, n, dense), *modulo.told, *H.notes]
     if n < f.dim:
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
-    null, flat = _null(f, A, H, signs), dict[str, int]()
-    if dense and not moves and null.shape[1] and isinstance(f, ModelLandscape):
-        verdict, flat, null = _modulo(f, H, signs, verdict, null, seed)
-        reasons.append(_told(flat, signs.zero or 0))
     if verdict in ("degenerate", "plateau"):
         others = int(signs.positive > 0) - int(signs.negative[0] > 0)
         error = float(signs.errors.max())
-        higher = higher_order(f, H, null.to(H.dtype), error, others, seed)
+        higher = higher_order(f, H, modulo.null.to(H.dtype), error, others, seed)
         reasons.append(higher.reason)
         verdict = "inconclusive" if higher.kink else verdict
     low, high = signs.negative
@@ -192,7 +194,7 @@ def classify(  # noqa: PLR0913
         reasons=reasons,
         method="dense" if dense else "lanczos",
         products=H.products - before,
-        flat=flat,
+        flat=modulo.flat,
     )
 
 
@@ -256,13 +258,24 @@ def _moves(
     return True, f"the gradient norm {norm:.3g} is above its rounding noise {noise:.2g}, and {told}"
 
 
-def _kind(signs: Signs) -> str:
-    """The kind of a stationary point by the signs of its eigenvalues; inconclusive where they do
-    not decide it.
+def _kind(signs: Signs, flat: int) -> str:
+    """The kind of a stationary point by the signs of its eigenvalues, but for the zero ones of
+    ``flat`` directions of symmetries; inconclusive where they do not decide it.
     """
     # an unknown number of zero eigenvalues is not none
-    verdict = kind(signs.negative[0], 1 if signs.zero is None else signs.zero, signs.positive)
+    zero = 1 if signs.zero is None else signs.zero - flat
+    verdict = kind(signs.negative[0], zero, signs.positive)
     return verdict if signs.complete or verdict == "saddle" else "inconclusive"
+
+
+@dataclass(frozen=True, eq=False)
+class _Modulo:
+    """The signs of the curvature where the directions of verified symmetries count as zero."""
+
+    signs: Signs
+    null: Tensor  # (n, z) zero eigenvectors that no symmetry explains
+    flat: dict[str, int] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
 
 def _null(f: Landscape, A: SymmetricOperator, H: Hessian, signs: Signs) -> Tensor:
@@ -271,34 +284,49 @@ def _null(f: Landscape, A: SymmetricOperator, H: Hessian, signs: Signs) -> Tenso
     return _lift(A, signs.vectors[:, zero]).to(H.device)
 
 
-def _modulo(
-    f: ModelLandscape, H: Hessian, signs: Signs, verdict: str, null: Tensor, seed: int
-) -> tuple[str, dict[str, int], Tensor]:
-    """The verdict with what verified symmetries explain of the zero eigenvectors left out, these
-    symmetries, and the zero eigenvectors that stay.
+def _modulo(f: ModelLandscape, H: Hessian, signs: Signs, gradient: float, seed: int) -> _Modulo:
+    """What verified symmetries explain of the whole spectrum.
+
+    Along a symmetry's orbit the curvature is the gradient's, which is not quite zero: eigenvalues
+    are looked through that are small beside it, and the others counted with the tangents left out.
     """
-    found = symmetries(f, H.x.detach(), null, seed)
+    small = signs.values.abs() <= FUZZY * signs.errors.clamp_min(gradient)
+    where = small.to(signs.vectors.device)
+    zero = (signs.values.abs() <= signs.errors).to(signs.vectors.device)
+    plain = _Modulo(signs, signs.vectors[:, zero])
+    if not bool(small.any()):
+        return plain
+    found = symmetries(f, H.x.detach(), signs.vectors[:, where], seed)
     if not found:
-        return verdict, {}, null
-    T = torch.cat([flat.tangents for flat in found], dim=1).to(null.dtype)
-    left = null.shape[1] - T.shape[1]
-    if left <= 0:
-        return kind(signs.negative[0], 0, signs.positive), explained(found), null[:, :0]
-    rest = null - T @ (T.T @ null)
-    return verdict, explained(found), torch.linalg.svd(rest, full_matrices=False)[0][:, :left]
-
-
-def _told(flat: dict[str, int], zero: int) -> str:
-    """What symmetries explain of the zero eigenvalues, and what they do not."""
-    several = f"{zero} zero eigenvalue{'s' * (zero > 1)}"
-    if not flat:
-        return f"no symmetry that was verified explains the {several}"
-    known = sum(flat.values())
-    if known >= zero:
-        return f"verified symmetries explain all of the {several}: {listed(flat)}"
-    return (
-        f"verified symmetries explain {known} of the {several}, {zero - known} not: {listed(flat)}"
+        count = int(zero.sum())
+        told = f"no symmetry that was verified explains the {_several(count)}"
+        return replace(plain, told=(told,) if count else ())
+    T = torch.cat([flat.tangents for flat in found], dim=1).to(signs.vectors)
+    Q = torch.linalg.qr(T, mode="complete")[0][:, T.shape[1] :]
+    C = Q.T @ signs.vectors
+    values, vectors = torch.linalg.eigh((C * signs.values.to(C.device)) @ C.T)
+    error = float(signs.errors.max())
+    negative, positive = int((values < -error).sum()), int((values > error).sum())
+    left = len(values) - negative - positive
+    counted = replace(
+        signs, negative=(negative, negative), zero=left + T.shape[1], positive=positive
     )
+    null = Q @ vectors[:, values.abs() <= error]
+    dims = explained(found)
+    return _Modulo(counted, null, dims, (_told(dims, left),))
+
+
+def _several(count: int) -> str:
+    return f"{count} zero eigenvalue{'s' * (count != 1)}"
+
+
+def _told(flat: dict[str, int], left: int) -> str:
+    """What symmetries explain of the zero eigenvalues, and what they do not."""
+    known = sum(flat.values())
+    if not left:
+        return f"verified symmetries explain all of the {_several(known)}: {listed(flat)}"
+    of = f"{known} of the {_several(known + left)}, and {left} not"
+    return f"verified symmetries explain {of}: {listed(flat)}"
 
 
 def _curvature_reasons(signs: Signs, n: int, dense: bool) -> list[str]:

@@ -120,7 +120,8 @@ def _felt(room: Room) -> Iterator[str]:
 def _further(room: Room, loss: float) -> Iterator[str]:
     """What a person's own steps would still gain."""
     if math.isfinite(room.gain):
-        part = f", {100 * abs(room.gain / loss):.2g} % of it" if loss else ""
+        known = math.isfinite(loss) and loss != 0
+        part = f", {100 * abs(room.gain / loss):.2g} % of it" if known else ""
         change = "lower" if room.gain >= 0 else "raise"
         yield (
             f"{room.steps} more of its steps, a micro-batch each, {change} the loss by "
