@@ -72,7 +72,10 @@ class SpectralDensity(Result):
         powers, n = self.nodes**k, self.dimension
         value, square = float(self.weights @ powers), float(self.weights @ powers.square())
         size = (max(square - value**2, 0.0) / n) ** 0.5
-        found = form_mean(value, size, len(self.masses), self.products)
+        fourth = float(self.weights @ (powers - value) ** 4) / n**3
+        # How many equal eigenvalues are as unequal as these.
+        rank = size**4 / fourth if fourth > 0 else 1.0
+        found = form_mean(value, size, len(self.masses), self.products, rank=rank)
         if not self.complete:
             return found
         # One eigenvalue at least at every node that is no copy of another; all others at one end.

@@ -27,7 +27,7 @@ from landscape.points.room import room as room_of
 from landscape.points.symmetry import explained, listed, symmetries
 from landscape.points.walk import Outcome, Walk
 from landscape.results import Bounded, Estimate, Result, provenance, result
-from landscape.results.statistics import student
+from landscape.results.statistics import sampling_spread, student
 
 SLICE_STEPS = 20  # to each side
 
@@ -389,15 +389,7 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
 
 def _sampling(H: Hessian, pairs: Eigenpairs) -> tuple[Tensor, int]:
     """The sampling errors, and their degrees of freedom."""
-    forms, shares = H.quadratic_forms(pairs.vectors)
-    forms, shares = forms[shares > 0], shares[shares > 0]
-    freedom = len(forms) - 1
-    if freedom < 1:
-        nothing = torch.full((len(pairs.values),), math.nan, dtype=torch.float64, device="cpu")
-        return nothing, 0
-    weights = shares[:, None] / shares.sum()
-    spread = (forms - weights * forms.sum(0)).square() / weights
-    return (spread.sum(0) / freedom).sqrt().cpu(), freedom
+    return sampling_spread(*H.quadratic_forms(pairs.vectors))
 
 
 def _exact_trace(point: StationaryPoint) -> Estimate:

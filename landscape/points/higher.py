@@ -111,6 +111,22 @@ def _counted(probes: list[Probe]) -> str:
 def _sentence(probes: list[Probe], others: int, dimension: int) -> str:
     """What decides: no probe is flat unless another one rules the point out."""
     count = _counted(probes)
+    if told := _below_fourth(probes, count):
+        return told
+    quartics = [p.quartic for p in probes]
+    low, high = min(quartics), max(quartics)
+    # the signs that speak against a minimum, and those that speak against a maximum
+    if low < 0 and (high > 0 or others > 0):
+        return _neither("minimum", low, count)
+    if high > 0 and others < 0:
+        return _neither("maximum", high, count)
+    kind, change = ("minimum", low) if low > 0 else ("maximum", high)
+    where = "along every null direction" if dimension < 3 else f"along the {count}, no others"
+    return f"{kind} to fourth order: f changes as {change:.3g} t^4 or more {where}"
+
+
+def _below_fourth(probes: list[Probe], count: str) -> str:
+    """What third order says, or why fourth order is not known; empty where fourth order decides."""
     if any(math.isnan(p.cubic) for p in probes):
         return f"higher order is not known: a third or fourth derivative is not finite ({count})"
     cubic = max((abs(p.cubic) for p in probes), default=0.0)
@@ -119,18 +135,9 @@ def _sentence(probes: list[Probe], others: int, dimension: int) -> str:
             f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, "
             f"which falls to one side ({count})"
         )
-    quartics = [p.quartic for p in probes]
-    if any(map(math.isnan, quartics)):
+    if any(math.isnan(p.quartic) for p in probes):
         return f"higher order is not known: there are null directions beside those found ({count})"
-    rising, falling = [q for q in quartics if q > 0], [q for q in quartics if q < 0]
-    # the signs that speak against a minimum, and those that speak against a maximum
-    if falling and (rising or others > 0):
-        return _neither("minimum", min(falling), count)
-    if rising and others < 0:
-        return _neither("maximum", max(rising), count)
-    kind, change = "minimum" if rising else "maximum", min(rising + falling, key=abs)
-    where = "along every null direction" if dimension < 3 else f"along the {count}, no others"
-    return f"{kind} to fourth order: f changes as {change:.3g} t^4 or more {where}"
+    return ""
 
 
 def _neither(kind: str, change: float, count: str) -> str:
@@ -148,21 +155,18 @@ def _by_values(form: "_Form", u: Tensor, others: int, count: str) -> HigherOrder
     noise = 100 * loss_noise(before, f.rounding(x)) + form.uncertainty * t**2
     noise = noise + float(f.gradient(x).double().norm()) * t
     found = [p for side in sides if (p := _leading(np.array(side), noise, t)) is not None]
+    sign = others or 1
     silent = f"no order up to the fourth decides: f is flat to fourth order along {count}"
     for power, _ in found:
         if power < SMOOTH:
             told = f"f has a kink here: along a null direction it changes as t^{power:.2g}"
             return HigherOrder(f"{told}, which none of its derivatives says", True)
     for power, size in found:
-        if size * (others or 1) < 0:
-            kind = "minimum" if others >= 0 else "maximum"
+        if size * sign < 0:
+            kind = {1: "minimum", -1: "maximum"}[sign]
             change = f"f changes as {size:.3g} t^{power:.2g} along a null direction"
             return HigherOrder(f"no {kind}: by its values {change}; {silent}", False)
-    stays = (
-        "stays: a valley or a continuous family"
-        if not found
-        else ("rises" if others >= 0 else "falls")
-    )
+    stays = {1: "rises", -1: "falls"}[sign] if found else "stays: a valley or a continuous family"
     return HigherOrder(f"{silent}; by its values on the straight line it {stays}", False)
 
 

