@@ -446,7 +446,7 @@ def lstm() -> Family:
     )
 
 
-@family("convolutions with weight normalisation")
+@family("layers with weight normalisation")
 def weight_norm() -> Family:
     from torch.nn.utils.parametrizations import weight_norm as normed
 

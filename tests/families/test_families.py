@@ -14,7 +14,7 @@ QUICK = [
     "an LSTM of packed sequences",
     "ResNet with BatchNorm",
     "a transformer of torch",
-    "convolutions with weight normalisation",
+    "layers with weight normalisation",
     "a network with spectral normalisation",
 ]
 NAMES = list(run.FAMILIES) if os.environ.get("LANDSCAPE_FAMILIES") == "all" else QUICK
