@@ -67,6 +67,13 @@ class Counts:
         self.waits: collections.Counter[tuple[str, str]] = collections.Counter()
         self.copies: collections.Counter[tuple[str, str]] = collections.Counter()
 
+        self.forbidden = False  # as torch.cuda.set_sync_debug_mode("error") says
+
+    def wait(self, what: str, where: str) -> None:
+        self.waits[what, where] += 1
+        if self.forbidden:
+            raise RuntimeError(f"called a synchronizing CUDA operation: {what} (simulated)")
+
     def clear(self) -> None:
         for counter in (self.kernels, self.waits, self.copies):
             counter.clear()
@@ -310,7 +317,7 @@ def run(func: Any, args: Any, options: dict[str, Any]) -> Any:
     _check_devices(func, name, args, found, indices)
     _check_generator(options.get("generator"), place)
     if name in WAITS or (name == "repeat_interleave" and options.get("output_size") is None):
-        counts.waits[name, asker()] += 1
+        counts.wait(name, asker())
     if name == "_efficientzerotensor":  # it has no storage that could be pointed to
         func = torch.ops.aten.zeros.default
     inner = {
@@ -334,7 +341,10 @@ def _copied(name: str, func: Any, args: Any, options: dict[str, Any]) -> Any:
     counts.kernels[name] += 1
     if of != to:
         ends = tuple("host" if end is None else f"cuda:{end}" for end in (of, to))
-        (counts.waits if to is None else counts.copies)["{} to {}".format(*ends), asker()] += 1
+        if to is None:
+            counts.wait("{} to {}".format(*ends), asker())
+        else:
+            counts.copies["{} to {}".format(*ends), asker()] += 1
     if name == "copy_":
         unwrapped(target).copy_(unwrapped(source))
         return target
@@ -354,7 +364,7 @@ def _check_devices(
             )
         for t in args[1]:
             if t is not None and t.dtype in (torch.bool, torch.uint8):
-                counts.waits["a mask as index", asker()] += 1
+                counts.wait("a mask as index", asker())
             if t is not None and not isinstance(t, Simulated):
                 free.append(t)
                 counts.copies["host to cuda, an index", asker()] += 1
@@ -550,6 +560,7 @@ CUDA = {
     "manual_seed_all": _seed_all,
     "synchronize": lambda device=None: None,
     "empty_cache": lambda: None,
+    "set_sync_debug_mode": lambda mode: setattr(counts, "forbidden", mode in ("error", 2)),
     "get_rng_state": lambda device="cuda": _state_of(device).get_state(),
     "set_rng_state": lambda state, device="cuda": _state_of(device).set_state(state) and None,
     "get_device_name": lambda device=None: "simulated",
