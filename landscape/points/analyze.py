@@ -197,16 +197,12 @@ def analyze(  # noqa: PLR0913
     point, broken = _believed(point, checks)
     layers = layers and not broken
     matrix = H.dense() if point.method == "dense" else None
-    if matrix is not None and point.kind == "not-stationary":
-        point = _along_orbits(f, point, matrix, seed)
+    point = _along_orbits(f, point, matrix, seed)
     sampling, freedom, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
     total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
     parts = _layers(look, matrix, point, seed, progress) if layers else ()
     slices = _slices(look, point, progress)
-    free = None
-    if optimizer is not None and not broken:
-        error = float(point.uncertainty.max())
-        free = room_of(look, optimizer, matrix, error=error, seed=seed, progress=progress)
+    free = _free(look, optimizer if not broken else None, matrix, point, seed, progress)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -247,16 +243,32 @@ def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[Statio
     return bare, True
 
 
+def _free(
+    look: Look,
+    optimizer: Optimizer | None,
+    matrix: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    progress: Progress,
+) -> Room | None:
+    """The room of the optimiser's rate, where there is one."""
+    if optimizer is None:
+        return None
+    error = float(point.uncertainty.max())
+    return room_of(look, optimizer, matrix, error=error, seed=seed, progress=progress)
+
+
 def _along_orbits(
-    f: Landscape, point: StationaryPoint, matrix: Tensor, seed: int
+    f: Landscape, point: StationaryPoint, matrix: Tensor | None, seed: int
 ) -> StationaryPoint:
     """The point with its symmetries, and what of the curvature is the gradient's along them.
 
     Along an orbit x(t) f is constant: x'Hx = -g'x'', which vanishes with the gradient.
     """
-    if not isinstance(f, ModelLandscape):
+    sloping = point.kind == "not-stationary" and isinstance(f, ModelLandscape)
+    if matrix is None or not sloping:
         return point
-    found = symmetries(f, point.x, None, seed)
+    found = symmetries(require_model(f, "symmetries are a model's."), point.x, None, seed)
     if not found:
         return point
     T = torch.cat([flat.tangents for flat in found], dim=1).to(matrix.device, torch.float64)

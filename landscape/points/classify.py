@@ -163,19 +163,16 @@ def classify(  # noqa: PLR0913
     if ends is not None and not moves:
         signs = ends.signs(settle=True)
     modulo = _Modulo(signs, _null(f, A, H, signs))
-    if dense and not moves and isinstance(f, ModelLandscape):
-        modulo = _modulo(f, H, signs, size, seed)
-        signs = modulo.signs
+    if dense and not moves:
+        modulo = _modulo(f, H, modulo, size, seed)
+    signs = modulo.signs
     verdict = "not-stationary" if moves else _kind(signs, sum(modulo.flat.values()))
     reasons = [reason, *_curvature_reasons(signs, n, dense), *modulo.told, *H.notes]
     if n < f.dim:
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
     if verdict in ("degenerate", "plateau"):
-        others = int(signs.positive > 0) - int(signs.negative[0] > 0)
-        error = float(signs.errors.max())
-        higher = higher_order(f, H, modulo.null.to(H.dtype), error, others, seed)
-        reasons.append(higher.reason)
-        verdict = "inconclusive" if higher.kink else verdict
+        verdict, higher = _beyond(f, H, modulo, verdict, seed)
+        reasons.append(higher)
     low, high = signs.negative
     return StationaryPoint(
         x=x,
@@ -284,21 +281,29 @@ def _null(f: Landscape, A: SymmetricOperator, H: Hessian, signs: Signs) -> Tenso
     return _lift(A, signs.vectors[:, zero]).to(H.device)
 
 
-def _modulo(f: ModelLandscape, H: Hessian, signs: Signs, gradient: float, seed: int) -> _Modulo:
+def _beyond(f: Landscape, H: Hessian, modulo: _Modulo, verdict: str, seed: int) -> tuple[str, str]:
+    """The verdict with what higher order says along the zero eigenvectors that stay, and why."""
+    signs = modulo.signs
+    others = int(signs.positive > 0) - int(signs.negative[0] > 0)
+    error = float(signs.errors.max())
+    higher = higher_order(f, H, modulo.null.to(H.dtype), error, others, seed)
+    return "inconclusive" if higher.kink else verdict, higher.reason
+
+
+def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int) -> _Modulo:
     """What verified symmetries explain of the whole spectrum.
 
     Along a symmetry's orbit the curvature is the gradient's, which is not quite zero: eigenvalues
     are looked through that are small beside it, and the others counted with the tangents left out.
     """
+    signs = plain.signs
     small = signs.values.abs() <= FUZZY * signs.errors.clamp_min(gradient)
-    where = small.to(signs.vectors.device)
-    zero = (signs.values.abs() <= signs.errors).to(signs.vectors.device)
-    plain = _Modulo(signs, signs.vectors[:, zero])
-    if not bool(small.any()):
+    if not isinstance(f, ModelLandscape) or not bool(small.any()):
         return plain
+    where = small.to(signs.vectors.device)
     found = symmetries(f, H.x.detach(), signs.vectors[:, where], seed)
     if not found:
-        count = int(zero.sum())
+        count = plain.null.shape[1]
         told = f"no symmetry that was verified explains the {_several(count)}"
         return replace(plain, told=(told,) if count else ())
     T = torch.cat([flat.tangents for flat in found], dim=1).to(signs.vectors)

@@ -248,22 +248,36 @@ def _delta(f: Landscape, x: Tensor, change: str | Tensor, seed: int) -> Tensor:
 def _maker(change: str, seed: int) -> Callable[[Tensor], Tensor]:
     """A change of a weight (out, ...) from its name."""
     kind, _, option = change.partition(":")
+    makers = {"int8": _rounding, "int4": _rounding, "prune": _pruning, "noise": _noise}
     try:
-        if kind in ("int8", "int4") and option in ("", "symmetric", "asymmetric"):
-            bits, asymmetric = int(kind[3:]), option == "asymmetric"
-            return lambda w: rounded(w, bits, asymmetric=asymmetric)
-        if kind == "prune" and ":" in option:
-            kept, group = (int(number) for number in option.split(":"))
-            if 0 < kept < group:
-                return lambda w: pruned_in_groups(w, kept, group)
-        elif kind == "prune" and 0 < float(option) < 1:
-            share = float(option)
-            return lambda w: pruned(w, share)
-        elif kind == "noise" and 0 < float(option) < math.inf:
-            return _noisy(float(option), seed)
-    except ValueError:
-        pass
-    raise ValueError(f"no change is called {change!r}; there are {KINDS}.")
+        return makers[kind](change, option, seed)
+    except (KeyError, ValueError):
+        raise ValueError(f"no change is called {change!r}; there are {KINDS}.") from None
+
+
+def _rounding(change: str, option: str, seed: int) -> Callable[[Tensor], Tensor]:
+    asymmetric = {"": False, "symmetric": False, "asymmetric": True}[option]
+    bits = int(change[3])
+    return lambda w: rounded(w, bits, asymmetric=asymmetric)
+
+
+def _pruning(change: str, option: str, seed: int) -> Callable[[Tensor], Tensor]:
+    if ":" not in option:
+        share = _between(float(option), 1.0)
+        return lambda w: pruned(w, share)
+    kept, group = (int(number) for number in option.split(":"))
+    _between(kept, group)
+    return lambda w: pruned_in_groups(w, kept, group)
+
+
+def _noise(change: str, option: str, seed: int) -> Callable[[Tensor], Tensor]:
+    return _noisy(_between(float(option), math.inf), seed)
+
+
+def _between(number: float, most: float) -> float:
+    if not 0 < number < most:
+        raise ValueError(number)
+    return number
 
 
 def rounded(w: Tensor, bits: int, *, asymmetric: bool = False) -> Tensor:

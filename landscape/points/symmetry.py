@@ -445,23 +445,30 @@ class _Slot(NamedTuple):
 def _slots(f: ModelLandscape) -> dict[int, list[_Slot]]:
     """The slots of all tensors by their number of units."""
     found: dict[int, list[_Slot]] = {}
-    shapes = {k: tuple(s) for k, s in f.shapes.items()}
-    sizes = {d for shape in shapes.values() for d in shape}
-    channels = {shape[0] for shape in shapes.values() if len(shape) > 2}
+    shapes = [tuple(s) for s in f.shapes.values()]
+    sizes = {d for shape in shapes for d in shape}
+    channels = {shape[0] for shape in shapes if len(shape) > 2}
     for name, where in f.layout.items():
-        index = torch.arange(where.start, where.stop, device=f.device).view(shapes[name] or (1,))
-        found.setdefault(1, []).append(_Slot(name, index.reshape(1, -1)))
-        other, beside = _bias(f, name, index)
-        for dim in range(index.ndim):
-            flattened = channels if index.ndim == 2 and dim == 1 else set[int]()
-            reads = other is not None and dim == min(1, index.ndim - 1)
-            mates = _cuts(other if reads and other is not None else index, dim, sizes, flattened)
-            for (units, part), (_, mate) in zip(
-                _cuts(index, dim, sizes, flattened), mates, strict=True
-            ):
-                slot = _Slot(name, part, mate, beside) if reads else _Slot(name, part)
-                found.setdefault(units, []).append(slot)
+        entries = torch.arange(where.start, where.stop, device=f.device)
+        entries = entries.view(tuple(f.shapes[name]) or (1,))
+        found.setdefault(1, []).append(_Slot(name, entries.reshape(1, -1)))
+        for dim in range(entries.ndim):
+            flattened = channels if entries.ndim == 2 and dim == 1 else set[int]()
+            for slot in _along(f, name, entries, dim, sizes, flattened):
+                found.setdefault(len(slot.entries), []).append(slot)
     return found
+
+
+def _along(
+    f: ModelLandscape, name: str, entries: Tensor, dim: int, sizes: set[int], channels: set[int]
+) -> Iterator[_Slot]:
+    """The slots along one axis, with the bias beside them on the axis that a weight reads."""
+    other, beside = _bias(f, name, entries)
+    reads = other is not None and dim == min(1, entries.ndim - 1)
+    mates = _cuts(other if reads and other is not None else entries, dim, sizes, channels)
+    cuts = _cuts(entries, dim, sizes, channels)
+    for (_, part), (_, mate) in zip(cuts, mates, strict=True):
+        yield _Slot(name, part, mate, beside) if reads else _Slot(name, part)
 
 
 def _cuts(
