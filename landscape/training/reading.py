@@ -27,6 +27,8 @@ from landscape.training.information import Information, information
 SAMPLES = 2048
 # Columns of an input that are looked at.
 COLUMNS = 50_000
+# With fewer samples nothing is said of columns.
+FEWEST = 8
 # Functions that compare outputs with targets.
 COMPARING: dict[object, str] = {
     f: f.__name__
@@ -291,14 +293,19 @@ def _constant(seen: Sequence[_Seen]) -> float:
         c = begin.clone().requires_grad_(True)
         search = made_by([c], max_iter=40, line_search_fn="strong_wolfe")
 
-        def closure(c: Tensor = c) -> float:
+        slopes: list[float] = []
+
+        def closure(c: Tensor = c, slopes: list[float] = slopes) -> float:
             total = torch.stack([s.value(made(c).expand_as(s.output)) for s in seen]).sum()
             c.grad = torch.autograd.grad(total, c)[0]
             least[0] = min(least[0], float(total.detach()))
+            slopes.append(float(c.grad.norm()))
             return float(total.detach())
 
         with torch.enable_grad():
             search.step(closure)
+        if not seen[0].name and slopes[-1] > 0.5 * slopes[0] > 0:
+            return math.nan  # it falls for ever, and compares with nothing
     return least[0] if math.isfinite(least[0]) else math.nan
 
 
@@ -379,7 +386,7 @@ def _columns(inputs: Sequence[Tensor]) -> _Columns:
     shapes = {i.shape[1:] for i in inputs if i.is_floating_point() and i.ndim > 1}
     if len(shapes) != 1 or not all(i.is_floating_point() for i in inputs):
         return none
-    if inputs[0][0].numel() > COLUMNS:
+    if inputs[0][0].numel() > COLUMNS or sum(len(i) for i in inputs) < FEWEST:
         return none
     rows = torch.cat([i.reshape(len(i), -1) for i in inputs])[:SAMPLES].double().cpu()
     means, deviations = rows.mean(0), rows.std(0, correction=0)
