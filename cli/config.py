@@ -26,8 +26,8 @@ IGNORED = frozenset({"out", "force"})
 PYTHON = frozenset({"model", "landscape", "family", "run", "data", "loss", "metrics"})
 FROM_FILE = click.core.ParameterSource.DEFAULT_MAP
 HEADER = (
-    "# Again with `landscape {command} --config {name}`; paths are relative to the folder that "
-    "runs in.\n"
+    "# Again with `landscape {command} --config {name}`, and --trust where it names Python; paths "
+    "are relative to\n# the folder that runs in.\n"
 )
 
 

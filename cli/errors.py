@@ -19,6 +19,10 @@ import click
 
 from .screens import say
 
+FULL = (
+    "out of memory ({:.200}): pass a smaller --batch-size, --resolution or --runs, or fewer "
+    "--largest and --smallest."
+)
 BROKEN_PIPE = 141  # what a shell says of a process that SIGPIPE has ended
 OURS = ("landscape", "landscape_cli", "landscape_figures")
 
@@ -148,18 +152,14 @@ def judge(error: BaseException) -> OneLine | None:
     if isinstance(code, int):  # LoadingError and NumericalError carry their own
         return OneLine(str(error), code)
     frames = _frames(error)
+    if _memory_is_full(error):
+        return OneLine(FULL.format(" ".join(str(error).split()) or "no more is given"), 4)
     ours = bool(frames) and _is_ours(frames[-1][0])
     if ours and isinstance(error, ValueError | TypeError):
         return OneLine(str(error), 2)
     theirs = _users_frame(frames)
     if theirs is not None:
         return OneLine(f"{theirs} raised {type(error).__name__}: {error}", 3)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return OneLine(
-            f"out of memory ({error}): try a smaller --batch-size, or fewer --largest and "
-            f"--smallest.",
-            4,
-        )
     return _of_the_system(error, frames) if isinstance(error, OSError) else None
 
 
@@ -169,6 +169,12 @@ def _of_the_system(error: OSError, frames: list[tuple[str, str, int]]) -> OneLin
         _close_quietly()
         return OneLine(f"stdout cannot be written: {error.strerror}.", 2)
     return OneLine(f"{error.filename or 'a file'}: {error.strerror or error}.", 2)
+
+
+def _memory_is_full(error: BaseException) -> bool:
+    from landscape.errors import memory_is_full
+
+    return memory_is_full(error)
 
 
 def _is_of_stdout(frames: list[tuple[str, str, int]]) -> bool:

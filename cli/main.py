@@ -27,7 +27,8 @@ EPILOG = (
     "MODEL is a built-in name (`landscape zoo`), path/to/file.py:attr, or pkg.mod:attr: a torch "
     "Module, a class or a factory; a file.py alone may define problem(). Options come from the "
     "command line, else LANDSCAPE_* variables, else --config FILE. Exit status: 0 done, 1 --expect "
-    "not met, 2 usage, 3 cannot be loaded, 4 numerical failure, 130 interrupted."
+    "not met, 2 usage, 3 cannot be loaded, 4 numerical failure, 130 interrupted; 129 and 143 by "
+    "SIGHUP and SIGTERM."
 )
 
 

@@ -269,7 +269,7 @@ _problem = _stack(
     option(
         "--masks",
         group=MODEL,
-        type=click.IntRange(1),
+        type=click.IntRange(1, 100_000),
         help="Dropout masks to average over in train mode.",
     ),
     option(
@@ -369,7 +369,7 @@ spectrum_options = _stack(
     option(
         "--probes",
         group=NUMBERS,
-        type=click.IntRange(2),
+        type=click.IntRange(2, 100_000),
         default=3,
         show_default=True,
         help="Random vectors for the density.",
@@ -377,7 +377,7 @@ spectrum_options = _stack(
     option(
         "--steps",
         group=NUMBERS,
-        type=click.IntRange(2),
+        type=click.IntRange(2, 100_000),
         default=50,
         show_default=True,
         help="Lanczos steps a probe.",

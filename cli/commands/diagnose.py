@@ -70,7 +70,7 @@ from ..runs import Run
 )
 @option(
     "--trials",
-    type=click.IntRange(2),
+    type=click.IntRange(2, 10_000),
     default=8,
     show_default=True,
     help="Trials of each remedy, by seed.",

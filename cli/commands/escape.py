@@ -37,14 +37,14 @@ from ..runs import Run
 )
 @option(
     "--runs",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**12),
     default=256,
     show_default=True,
     help="Starts, the same for each optimiser.",
 )
 @option(
     "--steps",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**12),
     default=10_000,
     show_default=True,
     help="Give a run up after so many steps.",
@@ -83,7 +83,7 @@ from ..runs import Run
 )
 @option(
     "--record",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1000),
     help="Record the paths of so many runs for figures; default: 4, for a model 0.",
 )
 @run_options

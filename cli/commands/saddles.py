@@ -93,7 +93,7 @@ def find(ctx: click.Context, /, **options: Unpack[given.Find]) -> None:
 @landscape_options
 @option(
     "--starts",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**12),
     default=10_000,
     show_default=True,
     help="Searches from random points; for a network, from points along training paths, 360 unless "
@@ -207,7 +207,7 @@ def count(ctx: click.Context, /, **options: Unpack[given.Count]) -> None:
 @option("--census", metavar="RUN", help="A and B are the numbers of minima in this stored census.")
 @option(
     "--images",
-    type=click.IntRange(5),
+    type=click.IntRange(5, 10_000),
     help="Points of the first path; default: the library's.",
 )
 @option(

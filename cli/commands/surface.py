@@ -82,7 +82,11 @@ class Span(ParamType):
     "trajectories go.",
 )
 @option(
-    "--resolution", type=click.IntRange(2), default=51, show_default=True, help="Steps each way."
+    "--resolution",
+    type=click.IntRange(2, 10**9),
+    default=51,
+    show_default=True,
+    help="Steps each way.",
 )
 @option(
     "--metric",
@@ -107,7 +111,7 @@ class Span(ParamType):
 )
 @option(
     "--spectra",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1000),
     default=0,
     help="Eigenvalues of each end, at every point of a trajectory.",
 )
@@ -135,14 +139,14 @@ class Span(ParamType):
 )
 @option(
     "--bends",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
     help="Trained points of the curve.",
 )
 @option(
     "--train-steps",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**9),
     default=500,
     show_default=True,
     help="Steps of the curve's training.",

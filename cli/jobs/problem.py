@@ -18,7 +18,7 @@ from landscape.points.analyze import analyze as analyze_point
 from landscape.points.analyze import spectrum as spectrum_at
 from landscape.results import Result, journal
 
-from .. import config, given, progress, resume, runs
+from .. import config, given, memory, progress, resume, runs
 from ..errors import OneLine
 from ..runs import Run
 from . import optimiser
@@ -169,9 +169,25 @@ def asked(
     )
 
 
+def _require_memory(f: Landscape, options: given.Spectrum) -> None:
+    """Refuse eigenvectors, or a dense Hessian, that do not fit."""
+    n, size = f.dim, f.dtype.itemsize
+    if f.device.type != "cpu":
+        return  # the device says itself
+    if options.get("method") == "dense":
+        memory.require(
+            4.0 * n * n * 8, f"the dense Hessian of {n:,} parameters", "--method lanczos"
+        )
+        return
+    vectors = options["largest"] + options["smallest"] + options["steps"]
+    what = f"the spectrum of {n:,} parameters"
+    memory.require(1.0 * n * size * vectors, what, "fewer --largest, --smallest and --steps")
+
+
 def _solved(run: Run, options: given.Spectrum, compute: Callable[[Landscape, Progress], R]) -> R:
     def work(bar: Progress) -> R:
         problem = loading.problem(asked(options, options["model"]))
+        _require_memory(problem.landscape, options)
         with told(problem):
             return compute(problem.landscape, bar)
 

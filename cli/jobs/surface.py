@@ -1,5 +1,7 @@
 """From the options of `landscape surface` to a stored surface or connection."""
 
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,18 +16,20 @@ from landscape.landscapes.metrics import NAMES, Metric, borrowed
 from landscape.loading import point as points
 from landscape.loading import userfiles
 from landscape.paths.connect import Connection
+from landscape.results import large
 from landscape.surfaces.connection import connection_plane
 from landscape.surfaces.directions import reach
 from landscape.surfaces.grids import AnotherPlane
 from landscape.surfaces.result import Surface
 
-from .. import given, screens
+from .. import given, memory, screens
 from ..errors import OneLine
 from ..runs import Run, differing
 from . import problem
 
 EXTENDS = frozenset({"resolution", "span"})  # a finished surface is taken further in these
 STATES = ("optimizer", "optimizer_state_dict", "optimizer_state")
+BASE = 2**29  # bytes that any grid needs besides: points and their values, one part at a time
 Directions = str | tuple[Tensor, ...]
 
 
@@ -42,6 +46,7 @@ def surface(run: Run, options: given.Surface) -> Surface:
     def work(bar: Progress) -> Surface:
         with problem.loaded(options) as loaded:
             f = loaded.landscape
+            _require_memory(f, options)
             try:
                 made = _surface(f, options, known, run, bar)
             except AnotherPlane as error:
@@ -127,6 +132,21 @@ def _surface(
         keep=run.keep,
         progress=bar,
     )
+
+
+def _require_memory(f: Landscape, options: given.Surface) -> None:
+    """Refuse a grid that does not fit: its values beyond a size lie in a file."""
+    line = options["dimensions"] == 1 or len(options["toward"]) == 1
+    r = options["resolution"]
+    cells = r if line else r * r
+    values = cells * f.dtype.itemsize * (1 + len(options["metrics"]))
+    held = 3 * values if values < large.LARGE else 0
+    what = f"a grid of {r:,}{'' if line else f' by {r:,}'} cells"
+    memory.require(cells + held + BASE, what, "a smaller --resolution")
+    if held == 0 and 3 * values > shutil.disk_usage(tempfile.gettempdir()).free:
+        raise OneLine(
+            f"{what} needs more than is free on the disk: pass a smaller --resolution.", 2
+        )
 
 
 def _directions(f: Landscape, x: Tensor, options: given.Surface, walks: bool) -> Directions:

@@ -109,13 +109,13 @@ def require_pair(x: Tensor, y: Tensor, source: str) -> None:
     require_finite(y, f"y of {source}")
 
 
-def require_fit(f: ModelLandscape, spec: str, seed: int) -> None:
+def require_fit(f: ModelLandscape, spec: str | None, seed: int) -> None:
     """Raise a LoadingError that names the data, and the sample where there is one, unless the model
-    takes their inputs and has an output for each of their labels.
+    takes their inputs and has an output for each of their labels; ``spec`` None: its own.
 
     Cost: a forward pass of the first batch.
     """
-    if isinstance(f.loss, LABELLED) or f.loss in (F.cross_entropy, F.nll_loss):
+    if spec and (isinstance(f.loss, LABELLED) or f.loss in (F.cross_entropy, F.nll_loss)):
         ignored = getattr(f.loss, "ignore_index", losses.IGNORED)
         try:
             with f.evaluation(), torch.no_grad():

@@ -184,8 +184,7 @@ def _problem(
     parts |= {option: value for option, value in chosen.items() if value is not None}
     landscape = ModelLandscape(**parts, device=where, seed=options.seed)
     notes += _halves(landscape)
-    if options.data:
-        require_fit(landscape, options.data, options.seed)
+    require_fit(landscape, options.data, options.seed)
     return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
 
 

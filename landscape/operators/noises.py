@@ -60,7 +60,7 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
         return Noise(f.many().gradients)
     kind, _, text = spec.partition(":")
     size = specs.literal(text)
-    random = generator(seed, f.device if kind == "minibatch" else device)
+    random = generator(seed, device)
     if kind == "isotropic" and _is_size(size):
         return Noise(isotropic(f.many().gradients, float(size), random, device), random=random)
     if kind == "minibatch" and text.isdigit():

@@ -35,6 +35,7 @@ from landscape.specs.schedules import Schedule
 
 # What is shown all points (R, n) after every step t.
 Watcher = Callable[[int, Tensor], None]
+BLOCK = 2**18  # runs that are stepped together; more go block by block
 CHECK = 64  # steps between two looks at whether all runs are over: a look waits for the device
 
 
@@ -230,23 +231,24 @@ def escape(  # noqa: PLR0913
     results = {}
     model = _model(f, at, event) if theory else "not asked for"
     for (label, make), child in zip(makers.items(), children, strict=True):
-        seen = noises.noise(f, noise, child, at.device)
-        ensemble = Ensemble(X, make, seen.gradients, f.value, seen.move, f)
-        law = predictions.predict(make, X - at, model, noise, schedule, steps)
-        # The ensemble moves its own points.
-        states = Runs(ensemble.points.clone(), event.holds(f, at), steps)
-        growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
-        recorder = Recorder(min(record, runs)) if record else None
-        watchers: list[Watcher] = [w.add for w in (growth, recorder) if w is not None]
         told = partial(_tell, progress, label, steps)
         what = f"escape {label} {noise} {schedule} {steps} {event} {record} {identity(f)}"
-        stand = Stand(State(what, [X, at]), ensemble, states, seen, growth, recorder)
-        with paused():
-            last, over = _followed(
-                ensemble, states, steps, schedule, watchers, told, stand.resume, stand.keep
-            )
-        paths = None if recorder is None else recorder.paths(f, last, states.points)
-        results[label] = _escapes(states, growth, law, paths, over)
+        blocks = torch.split(X, BLOCK)
+        seeds = [child] if len(blocks) == 1 else child.spawn(len(blocks))
+        done: list[Block] = []
+        paths: Paths | None = None
+        for block, own in zip(blocks, seeds, strict=True):
+            seen = noises.noise(f, noise, own, at.device)
+            ensemble = Ensemble(block, make, seen.gradients, f.value, seen.move, f)
+            recorder = Recorder(min(record, len(block))) if record and not done else None
+            kept = State(what, [block, at])
+            stand = Stand.at_start(kept, f, at, event, ensemble, seen, recorder, steps)
+            with paused():
+                last, over = stand.follow(steps, schedule, told)
+            paths = paths if recorder is None else recorder.paths(f, last, stand.runs.points)
+            done.append(Block.of(stand.runs, stand.growth, over))
+        law = predictions.predict(make, X - at, model, noise, schedule, steps)
+        results[label] = _escapes(done, law, paths)
     origin = provenance(
         f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event)
     )
@@ -310,6 +312,58 @@ class Stand:
     noise: noises.Noise
     growth: "_Growth | None"
     recorder: Recorder | None
+
+    @classmethod
+    def at_start(
+        cls,
+        kept: State,
+        f: Landscape,
+        at: Tensor,
+        event: LeavesBall | FallsBelow,
+        ensemble: Ensemble,
+        noise: noises.Noise,
+        recorder: Recorder | None,
+        steps: int,
+    ) -> "Stand":
+        """Before the first step; the ensemble moves its own points."""
+        X = ensemble.points.clone()
+        growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
+        return cls(kept, ensemble, Runs(X, event.holds(f, at), steps), noise, growth, recorder)
+
+    @property
+    def watchers(self) -> list[Watcher]:
+        """What is shown the points of all runs."""
+        return [w.add for w in (self.growth, self.recorder) if w is not None]
+
+    def follow(
+        self, steps: int, schedule: str | None, told: Callable[[int], None]
+    ) -> tuple[int, bool]:
+        """Step the ensemble until every run is over; the last step, and whether rates ended at
+        zero.
+
+        Runs that are over stay where they are and disturb no other.
+        """
+        ensemble, runs = self.ensemble, self.runs
+        watchers = self.watchers
+        schedules = [] if schedule is None else _schedules(schedule, ensemble)
+        begun = self.resume(schedules)
+        if not begun:
+            for watch in watchers:
+                watch(0, runs.points)
+        for t in range(begun + 1, steps + 1):
+            ensemble.step()
+            for s in schedules:
+                s.step()
+            X = runs.take(t, ensemble.points)
+            ensemble.put(X)
+            for watch in watchers:
+                watch(t, X)
+            if t % CHECK == 0 or t == steps:
+                told(t)
+                if not runs.look():
+                    break
+            self.keep(t)
+        return t, bool(schedules) and _at_rest(ensemble)
 
     def keep(self, t: int) -> None:
         """Keep the state after step t, where it is time to."""
@@ -407,41 +461,6 @@ class Runs:
         return bool(self.alive.any())
 
 
-def _followed(
-    ensemble: Ensemble,
-    runs: Runs,
-    steps: int,
-    schedule: str | None,
-    watchers: list[Watcher],
-    told: Callable[[int], None],
-    resumed: Callable[[list[Schedule]], int],
-    keep: Callable[[int], None],
-) -> tuple[int, bool]:
-    """Step the ensemble until every run is over; the last step, and whether rates ended at zero.
-
-    Runs that are over stay where they are and disturb no other.
-    """
-    schedules = [] if schedule is None else _schedules(schedule, ensemble)
-    begun = resumed(schedules)
-    if not begun:
-        for watch in watchers:
-            watch(0, runs.points)
-    for t in range(begun + 1, steps + 1):
-        ensemble.step()
-        for s in schedules:
-            s.step()
-        X = runs.take(t, ensemble.points)
-        ensemble.put(X)
-        for watch in watchers:
-            watch(t, X)
-        if t % CHECK == 0 or t == steps:
-            told(t)
-            if not runs.look():
-                break
-        keep(t)
-    return t, bool(schedules) and _at_rest(ensemble)
-
-
 def _schedules(spec: str, ensemble: Ensemble) -> list[Schedule]:
     schedules = [Schedule(spec, optimizer) for optimizer in ensemble.optimizers]
     if any(s.needs_loss for s in schedules):
@@ -473,13 +492,39 @@ class _Growth:
         new = (self.step < 0) & (self.inner < D)
         self.step, self.size = torch.where(new, t, self.step), torch.where(new, D, self.size)
 
-    def median(self, runs: Runs) -> Estimate | None:
-        """Over the runs that escaped; None where none did in more than one step."""
+    def folds(self, runs: Runs) -> Tensor:
+        """E-folds a step (m,) of the runs that escaped in more than one step, on the CPU."""
         measured = runs.escaped & (self.step >= 0) & (runs.ended > self.step)
-        if not bool(measured.any()):
-            return None
         folds = (self.distances(runs.points) / self.size).log() / (runs.ended - self.step)
-        return median(folds[measured].cpu().numpy())
+        return folds[measured].cpu()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some of the runs of one optimiser at their end, on the CPU."""
+
+    time: Tensor
+    escaped: Tensor
+    diverged: Tensor
+    stalled: Tensor
+    ended: Tensor
+    points: Tensor
+    folds: Tensor | None
+    over: bool  # whether rates ended at zero
+
+    @classmethod
+    def of(cls, runs: Runs, growth: "_Growth | None", over: bool) -> "Block":
+        """What is left of runs that are over."""
+        return cls(
+            runs.time.cpu(),
+            runs.escaped.cpu(),
+            runs.diverged.cpu(),
+            runs.stalled.cpu(),
+            runs.ended.cpu(),
+            runs.points.cpu(),
+            None if growth is None else growth.folds(runs),
+            over,
+        )
 
 
 def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
@@ -496,22 +541,27 @@ def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
     ]
 
 
-def _escapes(
-    runs: Runs, growth: _Growth | None, law: Theory, paths: Paths | None, over: bool
-) -> Escapes:
-    seen, left = runs.ended.cpu(), runs.escaped.cpu()
-    stalled = runs.stalled.cpu()
+def _escapes(blocks: list[Block], law: Theory, paths: Paths | None) -> Escapes:
+    """The runs of all blocks, in their order."""
+
+    def joined(name: str) -> Tensor:
+        parts = [getattr(block, name) for block in blocks]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    seen, left, stalled = joined("ended"), joined("escaped"), joined("stalled")
+    folds = None if blocks[0].folds is None else joined("folds")
+    ends = joined("points")
     return Escapes(
-        steps=runs.time.cpu(),
+        steps=joined("time"),
         escaped=left,
-        diverged=runs.diverged.cpu(),
+        diverged=joined("diverged"),
         stalled=stalled,
         ended=seen,
-        ends=runs.points.cpu(),
+        ends=ends,
         median=kaplan_meier_median(seen.numpy(), left.numpy()),
-        notes=_notes(stalled, runs.points.dtype, over),
+        notes=_notes(stalled, ends.dtype, all(block.over for block in blocks)),
         rate=exponential_rate(seen.numpy(), left.numpy()),
-        growth=None if growth is None else growth.median(runs),
+        growth=None if folds is None or not len(folds) else median(folds.numpy()),
         theory=law,
         paths=paths,
     )

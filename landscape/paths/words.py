@@ -12,6 +12,7 @@ from landscape.paths.connect import Connection
 from landscape.paths.curves import Profile
 from landscape.paths.minimum_energy import EnergyPath
 from landscape.points.words import coordinates, searched, verdict, verdict_facts
+from landscape.results import large
 from landscape.results.numbers import bounded, count, plain, several, uncertain
 from landscape.results.words import Fact, Table, Words, columns, said
 
@@ -65,11 +66,13 @@ def profile(result: Profile, folder: str) -> Words:
 
 def reach(values: Tensor) -> str:
     """``0.1 to 2``, and how many values are not finite."""
-    finite = values[values.isfinite()]
-    lost = values.numel() - finite.numel()
-    shown = "none is finite"
-    if finite.numel():
-        shown = f"{float(finite.min()):.6g} to {float(finite.max()):.6g}"
+    low, high, lost = math.inf, -math.inf, 0
+    for part in large.pieces(values):
+        finite = part[part.isfinite()]
+        lost += part.numel() - finite.numel()
+        if finite.numel():
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    shown = f"{low:.6g} to {high:.6g}" if low <= high else "none is finite"
     return shown + (f"; {lost} {'is' if lost == 1 else 'are'} not finite" if lost else "")
 
 

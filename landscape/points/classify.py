@@ -227,8 +227,9 @@ def _predicted_decrease(A: SymmetricOperator, g: Tensor, noise: float, signs: Si
     c = (_lift(A, signs.vectors).to(g.device).T @ g.to(signs.vectors.dtype)).double().cpu()
     c = torch.where(c.abs() > noise, c, torch.zeros_like(c))
     curvature = torch.maximum(signs.values.abs(), signs.errors)
-    # c / curvature first: c^2 may be out of range
-    seen = float(torch.where(c == 0, 0.0, c / (2 * curvature) * c).sum())
+    seen = float(torch.where(c == 0, 0.0, c.square() / (2 * curvature)).sum())
+    if not 0 < seen < math.inf:  # c^2 may be out of range
+        seen = float(torch.where(c == 0, 0.0, c / (2 * curvature) * c).sum())
     unseen = 0.0
     if len(c) < A.shape[0]:
         size, part = float(length(g.double())), float(length(c))

@@ -8,11 +8,13 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
+import torch
 
 from landscape.errors import LoadingError
+from landscape.results import large
 from landscape.specs import one_line
 
 ALIGNED = 64
@@ -33,7 +35,17 @@ def write(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
             padding = -start % ALIGNED
             info.extra = b"\xfe\xca" + padding.to_bytes(2, "little") + bytes(padding)
             with archive.open(info, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(numbers), allow_pickle=False)
+                _write(member, np.asanyarray(numbers))
+
+
+def _write(member: IO[bytes], numbers: np.ndarray) -> None:
+    """One array; a large one in pieces, whose memory is let go of."""
+    if numbers.nbytes < large.LARGE or not numbers.flags.c_contiguous:
+        np.lib.format.write_array(member, numbers, allow_pickle=False)
+        return
+    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(numbers))
+    for part in large.pieces(torch.from_numpy(numbers)):
+        member.write(part.numpy().tobytes())
 
 
 def read(data: memoryview, path: Path) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ checksum is another one counts as missing. Nothing in it is executed.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import struct
@@ -328,30 +329,34 @@ def _wrapped(t: Tensor) -> bool:
 
 
 def _packed(key: bytes, values: Sequence[Tensor]) -> bytes:
-    form = [[str(t.dtype).removeprefix("torch."), list(t.shape)] for t in values]
-    told = json.dumps(form).encode()
-    body = told + b"".join(_raw(t) for t in values)
+    orders = [_order(t) for t in values]
+    kinds = [[str(t.dtype).removeprefix("torch."), list(t.shape)] for t in values]
+    told = json.dumps([[*k, o] for k, o in zip(kinds, orders, strict=True)]).encode()
+    body = told + b"".join(_raw(t.permute(o)) for t, o in zip(values, orders, strict=True))
     checksum = hashlib.sha256(body).digest()[:16]
     return _HEAD.pack(key, checksum, len(told), len(body) - len(told)) + body
 
 
 def _unpacked(data: bytes, form: int) -> list[Tensor]:
     found, at = [], form
-    for name, shape in json.loads(data[:form]):
+    for name, shape, order in json.loads(data[:form]):
         dtype = DTYPES[name]
-        count = 1
-        for length in shape:
-            count *= length
+        count = math.prod(shape)
         size = count * dtype.itemsize
-        piece = bytearray(data[at : at + size])
-        flat = (
-            torch.frombuffer(piece, dtype=dtype)
-            if count
-            else torch.empty(0, dtype=dtype, device="cpu")
-        )
-        found.append(flat.reshape(shape))
+        flat = torch.empty(count, dtype=dtype, device="cpu")  # aligned as torch aligns
+        if count:
+            flat.copy_(torch.frombuffer(bytearray(data[at : at + size]), dtype=dtype))
+        lain = flat.reshape([shape[i] for i in order])
+        found.append(lain.permute([order.index(i) for i in range(len(order))]))
         at += size
     return found
+
+
+def _order(t: Tensor) -> list[int]:
+    """The dimensions in the order in which they lie in memory: sums that follow go by it, and so do
+    their last bits.
+    """
+    return sorted(range(t.ndim), key=lambda i: -t.stride()[i])
 
 
 def _cut(tree: object, tensors: list[Tensor]) -> object:

@@ -151,7 +151,8 @@ def _load(folder: Path) -> Any:
     if not isinstance(name, str) or not manifest.MAY_BE.fullmatch(name):
         raise LoadingError(f"{path} is damaged at arrays: {name!a:.80} is no name of its arrays.")
     packed = manifest.contents(folder, name, files)
-    if not hashlib.sha256(packed).hexdigest().startswith(Path(name).stem):
+    digest = hashlib.sha256(packed).hexdigest() if files is None else files[name].sha256
+    if not digest.startswith(Path(name).stem):
         raise LoadingError(f"{folder / name} is damaged: its SHA-256 is not in its name.")
     arrays = archives.read(packed, manifest.place(folder, name))
     try:
@@ -303,9 +304,7 @@ def _decode(value: object, arrays: Arrays, path: str) -> object:
         return _built_in(kind, value[key], arrays, path)
     cls = _class(kind, path)
     if issubclass(cls, enum.Enum):
-        if not isinstance(value.get("name"), str) or value["name"] not in cls.__members__:
-            raise _Damage(f"{path}: {value.get('name')!a:.80} is no {kind}")
-        return cls[value["name"]]
+        return _member(cls, value.get("name"), path)
     return _record(cls, kind, value.get("fields"), arrays, path)
 
 
@@ -322,6 +321,12 @@ def _record(cls: type, kind: str, held: object, arrays: Arrays, path: str) -> ob
         except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise _Damage(f"{path}: {specs.one_line(error, 200)}") from None
     return _made(cls, fields, path)
+
+
+def _member(cls: type[enum.Enum], name: object, path: str) -> enum.Enum:
+    if not isinstance(name, str) or name not in cls.__members__:
+        raise _Damage(f"{path}: {name!a:.80} is no {cls.__name__}")
+    return cls[name]
 
 
 # The kinds that are no classes of ours: the key of what they hold, and its type in JSON.
