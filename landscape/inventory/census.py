@@ -33,6 +33,7 @@ from landscape.landscapes.domains import Box, Space
 from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
+from landscape.progress import watched
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import unmet, unseen
 from landscape.specs import whole
@@ -96,6 +97,7 @@ class Census(Result):
 
 
 @owned()
+@watched
 def census(
     f: FunctionLandscape,
     starts: int = 10_000,

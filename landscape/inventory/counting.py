@@ -24,6 +24,7 @@ from landscape.inventory.energies import Complexity, IndexByEnergy, complexity, 
 from landscape.inventory.families import ExpectedCounts, Family
 from landscape.inventory.realisations import Tally, tallies
 from landscape.landscapes.formula import FunctionLandscape
+from landscape.progress import watched
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import count_mean, share
 from landscape.rng import seeded
@@ -178,6 +179,7 @@ class SaddleCounts(Result):
         )
 
 
+@watched
 def count_saddles(
     family: str | Family | Callable[[int, int], FunctionLandscape],
     dims: int | Iterable[int],

@@ -25,6 +25,7 @@ from landscape.linalg.operand import ROUNDING
 from landscape.operators.pointwise import derivatives
 from landscape.points.many import STATIONARY, End, search
 from landscape.points.walk import Outcome
+from landscape.progress import watched
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import student
 from landscape.specs import whole
@@ -116,6 +117,7 @@ class NetworkCensus(Result):
         return len(keys)
 
 
+@watched
 def critical_points(
     f: Landscape,
     starts: Tensor | Sequence[Tensor],

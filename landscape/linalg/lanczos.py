@@ -34,6 +34,7 @@ from landscape.linalg.operand import (
 )
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
+from landscape.progress import watched
 from landscape.results import Result, result
 from landscape.specs import whole
 
@@ -139,6 +140,7 @@ class Eigenpairs(Result):
 
 
 @owned()
+@watched
 def eigsh(  # noqa: PLR0913
     H: Operator | Tensor,
     largest: int = 10,

@@ -28,6 +28,7 @@ from landscape.landscapes.memory import DENSITY, budget
 from landscape.linalg.krylov import Array
 from landscape.linalg.operand import as_operator, bad_product, finest, gaussian, noise
 from landscape.linalg.reductions import norm, orthogonalise
+from landscape.progress import watched
 from landscape.results import Estimate, Result, result
 from landscape.results.statistics import form_mean
 from landscape.specs import whole
@@ -160,6 +161,7 @@ class SpectralDensity(Result):
 
 
 @owned()
+@watched
 def spectral_density(
     H: Operator | Tensor,
     probes: int = 10,

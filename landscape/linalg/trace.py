@@ -15,11 +15,13 @@ from landscape.core import Operator, Progress, silent
 from landscape.landscapes.arithmetic import owned
 from landscape.linalg.operand import as_operator, bad_product, gaussian, is_coarse, reference
 from landscape.linalg.reductions import dots, norm, orthogonalise
+from landscape.progress import watched
 from landscape.results import Estimate
 from landscape.results.statistics import exact, form_mean
 
 
 @owned()
+@watched
 def trace(
     H: Operator | Tensor, *, probes: int = 30, seed: int = 0, progress: Progress = silent
 ) -> Estimate:

@@ -26,6 +26,7 @@ from landscape.optimizers.ensembles import Ensemble, require_fit
 from landscape.optimizers.predictions import INNER, Theory
 from landscape.optimizers.recording import Paths, Plane, Recorder, plane
 from landscape.optimizers.schedules import schedule_curve
+from landscape.progress import watched
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.journal import State, identity, paused
 from landscape.results.statistics import exponential_rate, kaplan_meier_median, median
@@ -170,6 +171,7 @@ class Study(Result):
 
 
 @owned()
+@watched
 def escape(  # noqa: PLR0913
     f: Landscape,
     at: Tensor | Sequence[float],

@@ -15,6 +15,7 @@ from torch import Tensor
 from landscape import specs
 from landscape.core import Landscape, Progress, require_landscape, silent
 from landscape.optimizers.escape import LeavesBall, Study, escape
+from landscape.progress import watched
 from landscape.results import Result, result
 from landscape.rng import words
 from landscape.specs.grammar import Options
@@ -44,6 +45,7 @@ class Sweep(Result):
         return list(self.studies[0].results)
 
 
+@watched
 def sweep(
     f: Landscape | Problem,
     at: Tensor | Sequence[float] | None,

@@ -24,6 +24,7 @@ from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.metrics import Metric
 from landscape.operators import noises
 from landscape.paths.curves import KINDS, Profile, profile, weights
+from landscape.progress import watched
 from landscape.results import Result, provenance, result
 from landscape.specs import optimizers as makers
 from landscape.specs import whole
@@ -58,6 +59,7 @@ class Connection(Result):
 
 
 @owned()
+@watched
 def connect(  # noqa: PLR0913
     f: Landscape,
     a: Tensor,

@@ -21,6 +21,7 @@ from landscape.landscapes.domains import Box, Sphere
 from landscape.paths.band import SAME, Band
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.descent import follow, move, norms, tangent
+from landscape.progress import watched
 from landscape.results import Result, provenance, result
 from landscape.specs import whole
 
@@ -84,6 +85,7 @@ class EnergyPath(Result):
 
 
 @owned()
+@watched
 def minimum_energy_path(
     f: Landscape,
     a: Tensor,

@@ -26,6 +26,7 @@ from landscape.points.room import Room
 from landscape.points.room import room as room_of
 from landscape.points.symmetry import explained, listed, symmetries
 from landscape.points.walk import Outcome, Walk
+from landscape.progress import watched
 from landscape.results import Bounded, Estimate, Result, provenance, result
 from landscape.results.statistics import sampling_spread, student
 
@@ -127,6 +128,7 @@ class AnalysisReport(Result):
 
 
 @owned()
+@watched
 def analyze(  # noqa: PLR0913
     f: Landscape,
     at: Tensor | Sequence[float] | None = None,
@@ -324,6 +326,7 @@ class Spectrum(Result):
 
 
 @owned()
+@watched
 def spectrum(
     f: Landscape,
     at: Tensor | Sequence[float] | None = None,

@@ -42,6 +42,7 @@ from landscape.points.ends import Ends, Signs, Wish, all_signs
 from landscape.points.higher import higher_order
 from landscape.points.look import Look
 from landscape.points.symmetry import explained, listed, symmetries
+from landscape.progress import watched
 from landscape.results import Result, result
 from landscape.results.numbers import several
 from landscape.specs import whole
@@ -99,6 +100,7 @@ class StationaryPoint(Result):
 
 
 @owned()
+@watched
 def classify(  # noqa: PLR0913
     f: Landscape,
     x: Tensor | Sequence[float] | None = None,

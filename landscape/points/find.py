@@ -20,6 +20,7 @@ from landscape.linalg.reductions import norm
 from landscape.points import steps
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.walk import Outcome, Walk
+from landscape.progress import watched
 from landscape.results import result
 from landscape.specs import whole
 
@@ -46,6 +47,7 @@ class FoundPoint(StationaryPoint):
 
 
 @owned()
+@watched
 def find_stationary(
     f: Landscape,
     start: Tensor | Sequence[float] | None = None,

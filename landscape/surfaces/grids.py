@@ -18,6 +18,7 @@ from landscape.errors import memory_is_full
 from landscape.landscapes import metrics as cells
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.metrics import Cells, Metric
+from landscape.progress import watched
 from landscape.results import Provenance, large, provenance
 from landscape.specs import whole
 from landscape.surfaces.planes import Directions, Plane, Trajectory, plane, trajectories
@@ -35,6 +36,7 @@ class AnotherPlane(ValueError):  # noqa: N818  # what it is about
 
 
 @owned()
+@watched
 def surface(  # noqa: PLR0913
     f: Landscape,
     x: Tensor | Sequence[float],

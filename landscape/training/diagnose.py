@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.states import undisturbed
+from landscape.progress import watched
 from landscape.results import Result, result
 from landscape.training.causes import REPORTED, Cause, surest
 from landscape.training.evidence import Tail
@@ -66,6 +67,7 @@ class DiagnosisReport(Result):
 
 
 @owned()
+@watched
 def diagnose(
     trace: Trace,
     probes: Probes | None = None,
