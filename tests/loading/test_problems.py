@@ -790,7 +790,7 @@ def test_bad_options(options, kind, words, user):
         (
             {"x": np.zeros((6, 2), np.float32), "y": np.array([0, 0, 0, 0, 0, 1])},
             "cross-entropy",
-            "label 1 is out of",
+            "the label of sample 6 is 1",
         ),
         (
             {"x": np.zeros((6, 2), np.float32), "y": np.zeros(6, np.float32)},
