@@ -1,11 +1,10 @@
-import traceback
-
 """Truth: spectra that are given (diagonal operators), in closed form (path Laplacian) or by LAPACK in float64.
 
 Solvers never see that an operator is diagonal: their random starts prefer no direction. A repeated eigenvalue is what
 one Krylov space cannot see, so most spectra here repeat something; a bound must hold and be worth having.
 """
 
+import traceback
 from dataclasses import replace
 from typing import Any
 

@@ -810,8 +810,8 @@ def test_bad_options(options, kind, words, user):
     ],
 )
 def test_data_that_do_not_fit_the_loss_or_the_model(arrays, loss, words, user):
-    f = module_problem(data=put(user / "d.npz", **arrays), loss=loss).landscape
     with pytest.raises(LoadingError) as error:
+        f = module_problem(data=put(user / "d.npz", **arrays), loss=loss).landscape
         f.gradient(f.point())
     assert words in str(error.value)
 
