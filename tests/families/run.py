@@ -151,7 +151,8 @@ def wav2vec2() -> tuple[nn.Module, dict[str, Tensor]]:
 
     config = configured(
         "Wav2Vec2", **SMALL, conv_dim=(8,), conv_stride=(4,), conv_kernel=(8,),
-        num_feat_extract_layers=1, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, ctc_loss_reduction="mean",
+        num_feat_extract_layers=1, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+        ctc_loss_reduction="mean",
         hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0,
         final_dropout=0.0, layerdrop=0.0, mask_time_prob=0.0, ctc_zero_infinity=True,
     )  # fmt: skip
