@@ -810,9 +810,12 @@ def test_bad_options(options, kind, words, user):
     ],
 )
 def test_data_that_do_not_fit_the_loss_or_the_model(arrays, loss, words, user):
-    with pytest.raises(LoadingError) as error:
+    def sloped():
         f = module_problem(data=put(user / "d.npz", **arrays), loss=loss).landscape
-        f.gradient(f.point())
+        return f.gradient(f.point())
+
+    with pytest.raises(LoadingError) as error:
+        sloped()
     assert words in str(error.value)
 
 
