@@ -172,7 +172,7 @@ def classify(  # noqa: PLR0913
     reasons = [reason, *_curvature_reasons(signs, n, dense), *modulo.told, *H.notes]
     if n < f.dim:
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
-    if verdict in ("degenerate", "plateau"):
+    if verdict in ("degenerate", "plateau") and modulo.null.shape[1]:
         verdict, higher = _beyond(f, H, modulo, verdict, seed)
         reasons.append(higher)
     low, high = signs.negative
@@ -260,10 +260,12 @@ def _moves(
 
 def _kind(signs: Signs, flat: int) -> str:
     """The kind of a stationary point by the signs of its eigenvalues, but for the zero ones of
-    ``flat`` directions of symmetries; inconclusive where they do not decide it.
+    ``flat`` directions of symmetries where there are others; inconclusive where they do not decide
+    it.
     """
+    curved = bool(signs.negative[0] or signs.positive)
     # an unknown number of zero eigenvalues is not none
-    zero = 1 if signs.zero is None else signs.zero - flat
+    zero = 1 if signs.zero is None else signs.zero - flat * curved
     verdict = kind(signs.negative[0], zero, signs.positive)
     return verdict if signs.complete or verdict == "saddle" else "inconclusive"
 
