@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from . import ranks
+
 OURS = ("landscape", "landscape_cli", "landscape_figures")
 
 
@@ -40,6 +42,7 @@ class OneLineGroup(click.Group):
         """
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, standalone_mode=False, **extra)
+        ranks.begin()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(
@@ -51,11 +54,9 @@ class OneLineGroup(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except click.ClickException as error:
-            click.echo(f"Error: {one_line(error)}", err=True)
-            sys.exit(error.exit_code)
+            ranks.end(f"Error: {one_line(error)}", error.exit_code)
         except click.Abort:
-            click.echo("Error: interrupted.", err=True)
-            sys.exit(130)
+            ranks.end("Error: interrupted.", 130)
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -66,8 +67,8 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (click.ClickException, click.Abort, click.exceptions.Exit):
         raise
-    except KeyboardInterrupt:
-        raise OneLine("interrupted; nothing was written.", 130) from None
+    except KeyboardInterrupt as error:
+        raise OneLine(str(error) or "interrupted; nothing was written.", 130) from None
     except (Exception, SystemExit) as error:
         known = judge(error)
         if known is None:

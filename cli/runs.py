@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from . import config, given
+from . import config, given, ranks
 from .errors import OneLine
 from .resume import NOTHING, Left, Resume, decide
 
@@ -91,7 +91,8 @@ class Run:
     def of(cls, ctx: click.Context, model: str, options: given.Run) -> Run:
         """The run of a command about ``model``."""
         force, resume = options["force"], options["resume"]
-        return cls(ctx, place(options["out"], model, force=force, resume=resume), resume)
+        target = ranks.lead(lambda: place(options["out"], model, force=force, resume=resume))
+        return cls(ctx, target, resume)
 
     def finished(self, kind: type[T]) -> T | None:
         """The stored result with --resume, where there is one."""
@@ -112,8 +113,8 @@ class Run:
         """
         if not self.resume:
             return None, False
-        stored = _stored(self.target, kinds)
-        begun = _stored(self.target / KEPT, kinds) if free else None
+        stored = ranks.lead(lambda: _stored(self.target, kinds))
+        begun = ranks.lead(lambda: _stored(self.target / KEPT, kinds)) if free else None
         left, half = (self._left(result, enough) for result in (stored, begun))
         chosen = decide(left, half, free)
         what = ", ".join(sorted((half or left or Left()).changed - free))
@@ -130,7 +131,8 @@ class Run:
 
     def keep(self, result: Result) -> None:
         """Store what this run has done so far, beside whatever is in its folder."""
-        result.save(self.target / KEPT)
+        if ranks.first():
+            result.save(self.target / KEPT)
 
     def _left(self, result: T | None, enough: Callable[[T], bool]) -> Left | None:
         if result is None:
@@ -179,6 +181,10 @@ def writing(target: Path) -> Iterator[Path]:
 
     While it is there ``target`` is not empty: a second run at the same time goes elsewhere.
     """
+    if not ranks.first():
+        with tempfile.TemporaryDirectory() as nowhere, _interrupted(target):
+            yield Path(nowhere)
+        return
     made = [p for p in (target, *target.parents) if not p.exists()]
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -189,15 +195,10 @@ def writing(target: Path) -> Iterator[Path]:
     try:
         staged = folder / "new"
         staged.mkdir()
-        yield staged
-        _move(staged, target, folder / "old")
-        shutil.rmtree(target / KEPT, ignore_errors=True)
-    except KeyboardInterrupt:
-        if (target / KEPT).exists():
-            raise OneLine(
-                f"interrupted; what was done is kept: go on with --resume --out {target}.", 130
-            ) from None
-        raise
+        with _interrupted(target):
+            yield staged
+            _move(staged, target, folder / "old")
+            shutil.rmtree(target / KEPT, ignore_errors=True)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # these name no file
         if not full and not str(error.filename or "").startswith(str(target)):
@@ -208,8 +209,23 @@ def writing(target: Path) -> Iterator[Path]:
         _remove_empty(made)
 
 
+@contextmanager
+def _interrupted(target: Path) -> Iterator[None]:
+    """Say of a run that is interrupted where what it has done is kept, if it is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (target / KEPT).exists():
+            raise OneLine(
+                f"interrupted; what was done is kept: go on with --resume --out {target}.", 130
+            ) from None
+        raise
+
+
 def fill(folder: Path, result: Result, options: Mapping[str, object], command: str) -> None:
-    """Store a result with its configuration and its figures."""
+    """Store a result with its configuration and its figures, on the first rank."""
+    if not ranks.first():
+        return
     import landscape_figures as figures
 
     result.save(folder)

@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
 
+import landscape as ls
 from landscape import loading, results
 from landscape.core import Landscape, Progress
 from landscape.loading import point as points
@@ -90,7 +92,12 @@ def told(problem: loading.Problem) -> AbstractContextManager[None]:
 def landscape(options: given.Landscape) -> loading.Problem:
     """The landscape that the options describe, a model or a formula."""
     about = asked(options, options["landscape"], options["dim"], options["domain"])
-    return loading.landscape(about)
+    return over_ranks(loading.landscape(about))
+
+
+def over_ranks(problem: loading.Problem) -> loading.Problem:
+    """The problem shared by all processes that torchrun has started."""
+    return replace(problem, landscape=ls.over_ranks(problem.landscape))
 
 
 def at(f: Landscape, options: given.Escape | given.Surface) -> torch.Tensor:
@@ -138,7 +145,7 @@ def asked(
 
 def _solved(run: Run, options: given.Spectrum, compute: Callable[[Landscape, Progress], R]) -> R:
     def work(bar: Progress) -> R:
-        problem = loading.problem(asked(options, options["model"]))
+        problem = over_ranks(loading.problem(asked(options, options["model"])))
         with told(problem):
             return compute(problem.landscape, bar)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from landscape.core import Landscape
-from landscape.errors import LoadingError
+from landscape.errors import LoadingError, RanksError
+from landscape.ranks import ALONE, Ranks
 
 Leaves = list[Tensor]
 Function = Callable[..., Tensor]
@@ -27,34 +28,42 @@ class Rows:
     Memory: one function's graph at a time, of all rows.
     """
 
-    def __init__(self, f: Landscape, functions: Callable[[], Iterable[Function]]) -> None:
-        self.f, self.functions, self.vectorised = f, functions, True
+    def __init__(
+        self,
+        f: Landscape,
+        functions: Callable[[], Iterable[Function]],
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.f, self.functions, self.ranks, self.vectorised = f, functions, ranks, True
 
     def values(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R,), summed in float64. Cost: one forward pass for all rows."""
         with torch.no_grad():
-            return self._at(X.detach(), rest, _losses).to(X.dtype)
+            return self._at(X.detach(), rest, _losses, X.new_zeros(len(X)).double()).to(X.dtype)
 
     def gradients(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R, n). Cost: one forward and one backward pass for all rows."""
         with torch.enable_grad():
-            return self._at(X.detach(), rest, _slopes)
+            return self._at(X.detach(), rest, _slopes, torch.zeros_like(X))
 
-    def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure) -> Tensor:
+    def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure, zero: Tensor) -> Tensor:
         with self.f.evaluation():
             if self.vectorised:
                 try:
-                    return self._sum(partial(_together, measure), X, rest)
+                    return self._sum(partial(_together, measure), X, rest, zero)
+                except RanksError:
+                    raise
                 except (RuntimeError, LoadingError):  # a model's own errors come again below
                     self.vectorised = False
-            return self._sum(partial(_one_by_one, measure), X, rest)
+            return self._sum(partial(_one_by_one, measure), X, rest, zero)
 
-    def _sum(self, measure: Measure, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
-        parts = (measure(function, X, rest) for function in self.functions())
-        total = next(parts)
-        for part in parts:
-            total = total + part
-        return total
+    def _sum(self, measure: Measure, X: Tensor, rest: Sequence[Leaves], zero: Tensor) -> Tensor:
+        with self.ranks.together():
+            parts = (measure(function, X, rest) for function in self.functions())
+            total = next(parts, zero)  # a rank may have nothing to evaluate
+            for part in parts:
+                total = total + part
+        return self.ranks.total(total)
 
 
 def _together(measure: Measure, function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:

@@ -2,12 +2,13 @@
 restarted thickly.
 
 Q: (rows, n), orthonormal rows: L, the locked vectors (l, n), then the Krylov basis (m, n), then the
-next unit vector q. P projects out L. C = Q H Qᵀ: measured coefficients, float64, its upper triangle
-filled as products come. T (m, m) is the part of C on the Krylov basis, B (l, m) its coupling to L.
-Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to rounding, also after restarts, and a Ritz pair (theta,
-Qₘᵀ s) has the residual (‖B s‖² + (beta s_m)²)^½. Once Ritz vectors V are locked, the same identity
-keeps their products, H V = Lᵀ P + Zᵀ R: P (l, l) on the locked vectors, R (t, l) on Z (t, n), the
-tails: next vectors, and vectors that were locked once.
+next unit vector q; over ranks each holds some of the coordinates. P projects out L. C = Q H Qᵀ:
+measured coefficients, float64, its upper triangle filled as products come. T (m, m) is the part of
+C on the Krylov basis, B (l, m) its coupling to L. Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to
+rounding, also after restarts, and a Ritz pair (theta, Qₘᵀ s) has the residual
+(‖B s‖² + (beta s_m)²)^½. Once Ritz vectors V are locked, the same identity keeps their products,
+H V = Lᵀ P + Zᵀ R: P (l, l) on the locked vectors, R (t, l) on Z (t, n), the tails: next vectors,
+and vectors that were locked once.
 Sources: Wu & Simon 2000, SIMAX 22:602 (thick restart); Kuczynski & Wozniakowski 1992, SIMAX 13:1094
 (random starts); Szegö 1939, Orthogonal Polynomials, 3.41 (the Christoffel function bounds a mass at
 a point from 2m moments).
@@ -21,7 +22,7 @@ from scipy.special import betainc
 from torch import Tensor
 
 from landscape.core import Operator
-from landscape.linalg.operand import bad_product, gaussian, noise
+from landscape.linalg.operand import bad_product, gaussian, noise, space
 from landscape.linalg.reductions import combine, norm, orthogonalise
 
 Array = np.ndarray
@@ -45,9 +46,10 @@ class Basis:
     """
 
     def __init__(self, H: Operator, rows: int, seeds: np.random.SeedSequence) -> None:
-        n = H.shape[0]
-        self.H, self.n, self.rows, self.seeds = H, n, rows, seeds
-        self.Q = torch.empty(rows + 1, n, dtype=H.dtype, device=H.device)
+        self.H, self.n, self.rows, self.seeds = H, H.shape[0], rows, seeds
+        self.space = space(H)
+        self.ranks = self.space.ranks
+        self.Q = torch.empty(rows + 1, self.space.local, dtype=H.dtype, device=H.device)
         self.C = torch.zeros(rows, rows, dtype=torch.float64, device=H.device)
         self.betas = torch.zeros(rows, dtype=torch.float64, device=H.device)
         self.locked = self.size = self.seen = (
@@ -76,16 +78,17 @@ class Basis:
         """
         self.size = self.seen = 0
         self.restarted = False
-        _, z = orthogonalise(gaussian((self.n,), self.seeds, self.H), self.Q[: self.locked])
-        _, z = orthogonalise(z / norm(z).to(z.dtype), self.Q[: self.locked])
-        self.Q[self.locked] = z / norm(z).to(z.dtype)
+        held = self.Q[: self.locked]
+        _, z = orthogonalise(gaussian(1, self.seeds, self.H)[0], held, self.ranks)
+        _, z = orthogonalise(z / norm(z, self.ranks).to(z.dtype), held, self.ranks)
+        self.Q[self.locked] = z / norm(z, self.ranks).to(z.dtype)
 
     def grow(self, steps: int) -> None:
         """``steps`` products, each a new vector; nothing is copied to the host."""
         tiny = torch.finfo(self.H.dtype).tiny
         for i in range(self.locked + self.size, self.locked + self.size + steps):
-            c, w = orthogonalise(self.H @ self.Q[i], self.Q[: i + 1])
-            beta = norm(w)
+            c, w = orthogonalise(self.H @ self.Q[i], self.Q[: i + 1], self.ranks)
+            beta = norm(w, self.ranks)
             self.C[: i + 1, i] = c
             self.betas[i] = beta
             # after a breakdown this is normalised rounding, which ritz cuts off

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.operand import as_operator, bad_product, noise, signs
+from landscape.linalg.operand import as_operator, bad_product, noise, signs, space
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
 from landscape.results import Result, result
@@ -175,7 +175,7 @@ def eigsh(
     """
     A = as_operator(H)
     n = A.shape[0]
-    _check(largest, smallest, tol, probes, max_products, max_basis, known, n)
+    _check(A, largest, smallest, tol, probes, max_products, max_basis, known)
     largest = min(largest, n)
     smallest = min(smallest, n - largest)
     k = largest + smallest
@@ -185,7 +185,8 @@ def eigsh(
     rows = max(2 * max(k, held) + 20, min(ROWS + 4 * k, MEMORY // (n * A.dtype.itemsize)))
     basis = Basis(A, min(n, rows if max_basis is None else max_basis), _fresh_seeds(seed, known))
     if known is not None:
-        basis.adopt(known.vectors.to(A.device, A.dtype), known.values.numpy(), known.bounds.numpy())
+        vectors = basis.space.taken(known.vectors.to(A.device, A.dtype))
+        basis.adopt(vectors, known.values.numpy(), known.bounds.numpy())
     budget = 10 * n + 1000 if max_products is None else max_products
     search = Search(basis, largest, smallest, tol, budget - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
@@ -239,11 +240,7 @@ def certify_below(
     """
     A = as_operator(H)
     n, held = A.shape[0], known.vectors.shape[1]
-    if known.vectors.shape[0] != n:
-        raise ValueError(
-            f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the "
-            f"same H."
-        )
+    _require_same(A, known)
     whole(1, max_products=1 if max_products is None else max_products)
     if not np.isfinite(level):
         raise ValueError(f"level must be finite, got {level}.")
@@ -253,7 +250,7 @@ def certify_below(
     most = min(n - held, most if max_products is None else min(most, max_products))
     basis = Basis(A, held + most, _fresh_seeds(seed, known, 0))
     theta, r = known.values.numpy(), known.residuals.numpy()
-    basis.adopt(known.vectors.to(A.device, A.dtype), theta, r)
+    basis.adopt(basis.space.taken(known.vectors.to(A.device, A.dtype)), theta, r)
     above = theta > level + r
     hidden = float((r[above] ** 2 / (theta[above] - level)).sum())  # see Search.spare
     basis.start()
@@ -310,7 +307,7 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     theta, residuals = theta[order], residuals[order] + rounding
     return Eigenpairs(
         values=torch.as_tensor(theta, device="cpu"),
-        vectors=V[torch.as_tensor(order, device=A.device)].T,
+        vectors=basis.space.given(V[torch.as_tensor(order, device=A.device)].T),
         bounds=torch.as_tensor(_bounds(theta, residuals, drift, search), device="cpu"),
         residuals=torch.as_tensor(residuals, device="cpu"),
         products=basis.products,
@@ -344,7 +341,7 @@ def _verify(basis: Basis, checked: Array, more: int, progress: Progress) -> floa
     basis.Z = z.new_empty(0, len(z))
     if not len(checked):
         return 0.0
-    error = float(norm(basis.H @ z - predicted))
+    error = float(norm(basis.H @ z - predicted, basis.ranks))
     basis.products += 1
     if not np.isfinite(error):
         raise bad_product(basis.products)
@@ -401,10 +398,10 @@ def _recompute(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> t
     for i in range(0, len(rows), BLOCK):
         V = rows[i : i + BLOCK]
         for v, w in zip(V, (A @ V.T).T, strict=True):
-            square = dots(v[None], v)[0]
-            value = dots(v[None], w)[0] / square
+            square = dots(v[None], v, basis.ranks)[0]
+            value = dots(v[None], w, basis.ranks)[0] / square
             values.append(value)
-            residuals.append(norm(w - value.to(w.dtype) * v) / square.sqrt())
+            residuals.append(norm(w - value.to(w.dtype) * v, basis.ranks) / square.sqrt())
         basis.products += len(V)
         progress("residuals", basis.products, spent + len(rows))
     theta, found = (torch.stack(t).cpu().numpy() for t in (values, residuals))
@@ -415,12 +412,12 @@ def _recompute(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> t
 
 def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progress) -> Eigenpairs:
     """All of a small matrix, formed from n products and decomposed in float64."""
-    n = A.shape[0]
+    n, lie = A.shape[0], space(A)
     columns = []
     for i in range(0, n, DENSE):
         unit = torch.zeros(n, min(DENSE, n - i), dtype=A.dtype, device=A.device)
         unit[i : i + DENSE].fill_diagonal_(1)
-        columns.append((A @ unit).to(torch.float64))
+        columns.append(lie.whole(A @ lie.own(unit)).to(torch.float64))
         progress("matrix", i + unit.shape[1], n)
     M = torch.cat(columns, 1).cpu()
     finite = torch.isfinite(M).all(0)
@@ -437,7 +434,7 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
     rounding = noise(A, scale)
     return Eigenpairs(
         values=theta[wanted],
-        vectors=V.to(A.device),
+        vectors=lie.given(lie.own(V.to(A.device))),
         bounds=residuals + rounding,
         residuals=residuals + rounding,
         products=n,
@@ -454,6 +451,7 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
 
 
 def _check(
+    A: Operator,
     largest: int,
     smallest: int,
     tol: float,
@@ -461,8 +459,8 @@ def _check(
     max_products: int | None,
     max_basis: int | None,
     known: Eigenpairs | None,
-    n: int,
 ) -> None:
+    n = A.shape[0]
     whole(0, largest=largest, smallest=smallest, probes=probes)
     k = min(n, largest + smallest)
     if not k:
@@ -479,8 +477,14 @@ def _check(
         raise ValueError(
             f"max_basis must be at least k + 3 = {k + 3} for k = {k}, got {max_basis}."
         )
-    if known is not None and known.vectors.shape[0] != n:
-        size = known.vectors.shape[0]
+    if known is not None:
+        _require_same(A, known)
+
+
+def _require_same(A: Operator, known: Eigenpairs) -> None:
+    size, lie = known.vectors.shape[0], space(A)
+    wanted = lie.local if lie.sharded else lie.dim
+    if size != wanted:
         raise ValueError(
-            f"known has vectors of {size} entries, H has {n}: pass pairs of the same operator."
+            f"known has vectors of {size} entries, H has {wanted}: pass pairs of the same operator."
         )

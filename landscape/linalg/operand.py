@@ -3,6 +3,9 @@
 An operand is an ``Operator`` or a dense symmetric tensor, which is wrapped into one. Random vectors
 are drawn on the CPU by a generator made here and then moved, so that every device starts from the
 same ones; the global state is left alone.
+
+Over several ranks a solver holds its rank's part of every vector: ``as_operator`` gives an operand
+whose products take and give parts, and ``space`` says how the parts lie.
 """
 
 import numpy as np
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from landscape.core import Operator
 from landscape.errors import NumericalError
+from landscape.ranks import Ranks, Space
 
 FLOATS = (torch.float32, torch.float64)
 ROUNDING = 20.0  # a product is taken to be exact to this many eps ‖H‖
@@ -28,7 +32,7 @@ class Dense:
 
 
 def as_operator(H: Operator | Tensor) -> Operator:
-    """H itself, or a dense tensor wrapped.
+    """H itself, or a dense tensor wrapped; of an operator over ranks, the one on parts of vectors.
 
     Raises:
         TypeError: H is no operator, a landscape say.
@@ -53,7 +57,7 @@ def as_operator(H: Operator | Tensor) -> Operator:
             f"at."
         )
     if not isinstance(H, Tensor):
-        return H
+        return _on_parts(H)
     H = H.detach()
     largest = H.abs().amax()
     if not bool(torch.isfinite(largest)):
@@ -70,15 +74,35 @@ def as_operator(H: Operator | Tensor) -> Operator:
     return Dense(H)
 
 
-def gaussian(shape: tuple[int, ...], seeds: np.random.SeedSequence, H: Operator) -> Tensor:
-    """Standard normal numbers from the next child of ``seeds``, in the dtype and on the device of
-    H.
+def _on_parts(H: Operator) -> Operator:
+    parts: Operator | None = getattr(H, "parts", None)
+    return H if parts is None else parts
+
+
+def space(H: Operator) -> Space:
+    """How the vectors that H takes lie on the ranks."""
+    found: Space | None = getattr(H, "space", None)
+    return Space([H.shape[0]]) if found is None else found
+
+
+def ranks(H: Operator) -> Ranks:
+    """The ranks that hold the vectors of H: reductions sum over them."""
+    return space(H).ranks
+
+
+def gaussian(count: int, seeds: np.random.SeedSequence, H: Operator) -> Tensor:
+    """``count`` vectors (count, n) of standard normal numbers from the next child of ``seeds``, in
+    the dtype and on the device of H; over ranks this rank's part of them, (count, local).
     """
     (child,) = seeds.spawn(1)
     generator = torch.Generator(device="cpu").manual_seed(
         int(child.generate_state(1, np.uint64)[0] >> np.uint64(1))
     )
-    return torch.randn(shape, generator=generator, dtype=H.dtype, device="cpu").to(H.device)
+
+    def draw(number: int) -> Tensor:
+        return torch.randn(number, generator=generator, dtype=H.dtype, device="cpu")
+
+    return space(H).drawn(count, draw).to(H.device)
 
 
 def signs(count: int, seeds: np.random.SeedSequence) -> np.ndarray:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.krylov import Array
-from landscape.linalg.operand import as_operator, bad_product, gaussian, noise
+from landscape.linalg.operand import as_operator, bad_product, gaussian, noise, space
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, Result, result
 from landscape.results.statistics import interval
@@ -203,17 +203,17 @@ def _gauss_rules(
     """The nodes and weights that ``count`` random vectors see, and whether that is all; run side by
     side, read once.
     """
-    n, tiny = A.shape[0], torch.finfo(A.dtype).tiny
-    Q = torch.empty(count, steps + 1, n, dtype=A.dtype, device=A.device)
+    n, tiny, lie = A.shape[0], torch.finfo(A.dtype).tiny, space(A)
+    Q = torch.empty(count, steps + 1, lie.local, dtype=A.dtype, device=A.device)
     a, b = torch.zeros(2, count, steps, dtype=torch.float64, device=A.device)
     for p in range(count):
-        z = gaussian((n,), seeds, A)
-        Q[p, 0] = z / norm(z).to(z.dtype)
+        (z,) = gaussian(1, seeds, A)
+        Q[p, 0] = z / norm(z, lie.ranks).to(z.dtype)
     for j in range(steps):
         W = (A @ Q[:, j].T).T if count > 1 else (A @ Q[0, j])[None]
         for p in range(count):
-            c, w = orthogonalise(W[p], Q[p, : j + 1])
-            beta = norm(w)
+            c, w = orthogonalise(W[p], Q[p, : j + 1], lie.ranks)
+            beta = norm(w, lie.ranks)
             a[p, j], b[p, j] = c[-1], beta
             torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=Q[p, j + 1])
         tell(j + 1)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.linalg.operand import as_operator, bad_product, gaussian
+from landscape.linalg.operand import as_operator, bad_product, gaussian, ranks, space
 from landscape.linalg.reductions import dots, norm, orthogonalise
+from landscape.ranks import Ranks
 from landscape.results import Estimate
 from landscape.results.statistics import exact, interval
 
@@ -45,7 +46,7 @@ def trace(
         P‖_F², c its mean diagonal.
     """
     A = as_operator(H)
-    n = A.shape[0]
+    n, over = A.shape[0], ranks(A)
     if probes < 6:
         raise ValueError(
             f"probes must be at least 6, got {probes}: a third are samples, one has no standard "
@@ -56,13 +57,13 @@ def trace(
     seeds = np.random.SeedSequence(seed)
     sketch = probes // 3
     samples = probes - 2 * sketch
-    G = gaussian((sketch, n), seeds, A)
-    Q = _orthonormal(_products(A, G, 0))
+    G = gaussian(sketch, seeds, A)
+    Q = _orthonormal(_products(A, G, 0), over)
     progress("trace", sketch, probes)
-    inside = _quadratic(Q, _products(A, Q, sketch))
+    inside = _quadratic(Q, _products(A, Q, sketch), over)
     progress("trace", sketch + len(Q), probes)
-    Z = torch.stack([_in_complement(z, Q) for z in gaussian((samples, n), seeds, A)])
-    rest = (n - len(Q)) * _quadratic(Z, _products(A, Z, sketch + len(Q)))
+    Z = torch.stack([_in_complement(z, Q, over) for z in gaussian(samples, seeds, A)])
+    rest = (n - len(Q)) * _quadratic(Z, _products(A, Z, sketch + len(Q)), over)
     progress("trace", probes, probes)
     value = float(inside.sum() + rest.mean())
     rounding = float(torch.finfo(A.dtype).eps) * float(inside.abs().sum() + rest.abs().mean())
@@ -72,8 +73,8 @@ def trace(
 
 def _exact(A: Operator, progress: Progress) -> Estimate:
     n = A.shape[0]
-    unit = torch.eye(n, dtype=A.dtype, device=A.device)
-    value = float(_products(A, unit, 0).diagonal().sum(dtype=torch.float64))
+    unit = space(A).own(torch.eye(n, dtype=A.dtype, device=A.device)).T
+    value = float(_quadratic(unit, _products(A, unit, 0), ranks(A)).sum())
     progress("trace", n, n)
     return exact(value, n)
 
@@ -81,35 +82,35 @@ def _exact(A: Operator, progress: Progress) -> Estimate:
 def _products(A: Operator, rows: Tensor, spent: int) -> Tensor:
     """H times each row, as rows."""
     out = (A @ rows.T).T
-    finite = torch.isfinite(out.sum(1))
+    finite = torch.isfinite(ranks(A).total(out.sum(1, dtype=torch.float64)))
     if not bool(finite.all()):
         raise bad_product(spent + 1 + int(finite.int().argmin()))
     return out
 
 
-def _quadratic(V: Tensor, W: Tensor) -> Tensor:
+def _quadratic(V: Tensor, W: Tensor, over: Ranks) -> Tensor:
     """v·w row by row, float64."""
     if not len(V):
         return torch.zeros(0, dtype=torch.float64, device=V.device)
-    return torch.stack([dots(v[None], w)[0] for v, w in zip(V, W, strict=True)])
+    return torch.stack([dots(v[None], w, over)[0] for v, w in zip(V, W, strict=True)])
 
 
-def _orthonormal(Y: Tensor) -> Tensor:
+def _orthonormal(Y: Tensor, over: Ranks) -> Tensor:
     """Orthonormal rows that span those of Y, which it overwrites; a row that depends on the others
     is left out.
     """
-    size, kept = float(torch.stack([norm(y) for y in Y]).max()), 0
+    size, kept = float(torch.stack([norm(y, over) for y in Y]).max()), 0
     for y in Y:
-        _, w = orthogonalise(y, Y[:kept])
-        length = norm(w)
+        _, w = orthogonalise(y, Y[:kept], over)
+        length = norm(w, over)
         if float(length) > 100 * torch.finfo(Y.dtype).eps * size:
             w = w / length.to(w.dtype)
-            _, w = orthogonalise(w, Y[:kept])
-            Y[kept] = w / norm(w).to(w.dtype)
+            _, w = orthogonalise(w, Y[:kept], over)
+            Y[kept] = w / norm(w, over).to(w.dtype)
             kept += 1
     return Y[:kept]
 
 
-def _in_complement(z: Tensor, Q: Tensor) -> Tensor:
-    _, z = orthogonalise(z, Q)
-    return z / norm(z).to(z.dtype)
+def _in_complement(z: Tensor, Q: Tensor, over: Ranks) -> Tensor:
+    _, z = orthogonalise(z, Q, over)
+    return z / norm(z, over).to(z.dtype)

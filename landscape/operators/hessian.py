@@ -15,6 +15,7 @@ from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import NumericalError
 from landscape.operators.base import BLOCK, SymmetricOperator
 from landscape.operators.derivatives import leaf, require_second_derivative, vjp
+from landscape.ranks import Space
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 # Steps of differences that are tried along a direction.
@@ -88,22 +89,41 @@ class Hessian(SymmetricOperator):
         """What products by differences were seen to be off by, for a unit vector; else 0."""
         return self._error
 
+    @property
+    def parts(self) -> "Parts | None":
+        """The same operator on vectors whose coordinates are shared over the ranks of f; None where
+        there is one rank.
+        """
+        return None if self.f.ranks.count == 1 else Parts(self)
+
     def _multiply(self, V: Tensor) -> Tensor:
+        return self.product(V, self.f.ranks.total, lambda whole: whole)
+
+    def product(
+        self, V: Tensor, reduce: Callable[[Tensor], Tensor], cut: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """H V as ``reduce`` makes it of what the terms of every rank give, or ``cut`` of the whole
+        of it, which differences of gradients give.
+        """
         if self.method != "finite-difference":
             try:
-                return self._exact(V)
+                return reduce(self._dealt(V))
             except NumericalError as error:
                 if self.method != "auto" or "second derivative" not in str(error):
                     raise
                 self.release()
                 self.method, self.why = "finite-difference", str(error)
-        return torch.stack([self._difference(v) for v in V.T], dim=1)
+        return cut(torch.stack([self._difference(v) for v in V.T], dim=1))
 
-    def _exact(self, V: Tensor) -> Tensor:
-        parts = (part for part, _, _ in self._parts(V))
-        total = next(parts)
-        for part in parts:
-            total = total.add_(part)
+    def _dealt(self, V: Tensor) -> Tensor:
+        """What the terms of this rank make of V (n, k); the sum over the ranks is H V."""
+        with self.f.ranks.together():
+            parts = (part for part, _, _ in self._parts(V))
+            total = next(parts, None)
+            if total is None:  # a rank may have no term
+                return torch.zeros_like(V)
+            for part in parts:
+                total = total.add_(part)
         return total
 
     def quadratic_forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,18 +137,19 @@ class Hessian(SymmetricOperator):
         parts = self._parts(V.detach())
         if self.method == "finite-difference":
             parts = self._part_differences(V.detach())
-        forms: dict[int, Tensor] = {}
-        shares: dict[int, float] = {}
-        for part, batch, share in parts:
-            if batch is not None:
-                forms[batch] = forms.get(batch, 0.0) + (part * V).sum(0, dtype=torch.float64)
-                shares[batch] = shares.get(batch, 0.0) + share
-        if not forms:
-            return V.new_zeros(0, V.shape[1], dtype=torch.float64), V.new_zeros(
-                0, dtype=torch.float64
-            )
-        return torch.stack(list(forms.values())), torch.tensor(
-            list(shares.values()), dtype=torch.float64, device=V.device
+        mine: dict[int, tuple[Tensor, float]] = {}
+        nothing = V.new_zeros(V.shape[1], dtype=torch.float64)
+        with self.f.ranks.together():
+            for part, batch, share in parts:
+                if batch is not None:
+                    form, before = mine.get(batch, (nothing, 0.0))
+                    mine[batch] = form + (part * V).sum(0, dtype=torch.float64), before + share
+        every = {b: one for dealt in self.f.ranks.objects(mine) for b, one in dealt.items()}
+        forms = [every[b][0].to(V.device) for b in sorted(every)]
+        shares = [every[b][1] for b in sorted(every)]
+        empty = V.new_zeros(0, V.shape[1], dtype=torch.float64)
+        return torch.stack(forms) if forms else empty, torch.tensor(
+            shares, dtype=torch.float64, device=V.device
         )
 
     def _parts(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
@@ -140,7 +161,7 @@ class Hessian(SymmetricOperator):
                 for gradient, batch, share in self._graphs:
                     yield self._backward(gradient, V, keep=True), batch, share
                 return
-            for term in self.f.terms():
+            for term in self.f.dealt_terms():
                 yield self._term_product(term, V), term.batch, term.share
 
     def _term_product(self, term: Term, V: Tensor) -> Tensor:
@@ -196,12 +217,17 @@ class Hessian(SymmetricOperator):
 
     def _prepare(self) -> None:
         """Weigh the first term's graph; keep every term's graph if all will fit."""
-        first = next(iter(self.f.terms()))
+        shares = [term.share for term in self.f.dealt_terms()]
+        if not shares:
+            self._vectorise, self._graphs = False, []
+            return
+        first = next(iter(self.f.dealt_terms()))
         needed = _graph_bytes(lambda: self._gradient(first.function))
         self._vectorise = needed <= SMALL
-        fits = needed / (first.share or 1.0) <= self.memory
+        fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
         if self.method == "retained" or (self.method == "auto" and fits):
-            self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in self.f.terms()]
+            terms = self.f.dealt_terms()
+            self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in terms]
 
     def _difference(self, v: Tensor) -> Tensor:
         """H v by central differences of the gradient, at the step along v at which two differences
@@ -240,13 +266,42 @@ class Hessian(SymmetricOperator):
         x = self.x.detach()
         length = max(float(x.double().norm()), 1.0)
         with self.f.evaluation(), torch.enable_grad():
-            for term in self.f.terms():
+            for term in self.f.dealt_terms():
                 columns = []
                 for v in V.T:
                     h = self._step * length / (float(v.double().norm()) or 1.0)
                     high, low = (_slope_of(term.function, x + s * h * v) for s in (1, -1))
                     columns.append((high - low) / (2 * h))
                 yield torch.stack(columns, dim=1), term.batch, term.share
+
+
+class Parts:
+    """A Hessian over ranks as solvers see it: each rank holds a part of the coordinates of every
+    vector, so that bases and what is done with them are divided by the number of ranks.
+
+    A product gathers the vector, sums what the ranks make of it, and leaves each its part.
+    """
+
+    def __init__(self, H: Hessian) -> None:
+        self.H, self.shape, self.dtype, self.device = H, H.shape, H.dtype, H.device
+        self.space = Space([H.shape[0]], H.f.ranks)
+
+    @property
+    def eps(self) -> float:
+        return self.H.eps
+
+    @property
+    def error(self) -> float:
+        return self.H.error
+
+    def __matmul__(self, Q: Tensor, /) -> Tensor:
+        columns = Q if Q.ndim == 2 else Q[:, None]
+        self.H.products += columns.shape[1]
+        blocks = [self._block(block) for block in torch.split(columns, BLOCK, dim=1)]
+        return torch.cat(blocks, dim=1).view(Q.shape)
+
+    def _block(self, Q: Tensor) -> Tensor:
+        return self.H.product(self.space.whole(Q), self.space.summed, self.space.own)
 
 
 def _slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from landscape.optimizers.ensembles import Ensemble, require_fit
 from landscape.optimizers.predictions import INNER, Theory
 from landscape.optimizers.recording import Paths, Plane, Recorder, plane
 from landscape.optimizers.schedules import schedule_curve
+from landscape.ranks import ALONE
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import exponential_rate, kaplan_meier_median, median
 from landscape.specs import whole
@@ -31,6 +32,7 @@ from landscape.specs.schedules import Schedule
 
 # What is shown all points (R, n) after every step t.
 Watcher = Callable[[int, Tensor], None]
+TOGETHER = 1024  # runs that are stepped side by side, on one rank, with noise of their own
 CHECK = 64  # steps between two looks at whether all runs are over: a look waits for the device
 
 
@@ -215,6 +217,7 @@ def escape(
     """
     whole(1, runs=runs, steps=steps)
     whole(0, record=record)
+    f, ranks = f.over(ALONE), f.ranks
     at = _stationary(f, at, event)
     makers = as_makers(optimizers)
     for make in makers.values():
@@ -224,19 +227,17 @@ def escape(
     noises.noise(f, noise, first, at.device)  # a wrong one is named before anything runs
     results = {}
     model = _model(f, at, event) if theory else "not asked for"
+    setting = Setting(f, at, event, noise, schedule, steps, progress)
+    tasks, blocks = [], torch.split(X, TOGETHER)
     for (label, make), child in zip(makers.items(), children, strict=True):
-        seen = noises.noise(f, noise, child, at.device)
-        ensemble = Ensemble(X, make, seen.gradients, f.value, seen.move, f)
+        for number, block in enumerate(blocks):
+            recorded = 0 if number else min(record, len(block))
+            own = _child(child, number)
+            tasks.append(partial(setting.runs, label, make, block, own, recorded))
+    done = iter(ranks.deal(tasks))
+    for label, make in makers.items():
         law = predictions.predict(make, X - at, model, noise, schedule, steps)
-        # The ensemble moves its own points.
-        states = Runs(ensemble.points.clone(), event.holds(f, at), steps)
-        growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
-        recorder = Recorder(min(record, runs)) if record else None
-        watchers: list[Watcher] = [w.add for w in (growth, recorder) if w is not None]
-        told = partial(_tell, progress, label, steps)
-        last, over = _followed(ensemble, states, steps, schedule, watchers, told)
-        paths = None if recorder is None else recorder.paths(f, last, states.points)
-        results[label] = _escapes(states, growth, law, paths, over)
+        results[label] = _escapes([next(done) for _ in blocks], law)
     origin = provenance(
         f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event)
     )
@@ -247,6 +248,68 @@ def escape(
     return Study(
         at.cpu(), X.cpu(), event, noise, schedule, steps, results, picture, rates, provenance=origin
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """What runs that were stepped side by side did; tensors are on the CPU."""
+
+    points: Tensor  # (R, n)
+    time: Tensor  # (R,) int64
+    ended: Tensor  # (R,) int64
+    escaped: Tensor  # (R,) bool
+    diverged: Tensor  # (R,) bool
+    stalled: Tensor  # (R,) bool
+    folds: Tensor | None  # e-folds of the distance a step, of the runs where they were seen
+    paths: Paths | None
+    over: bool  # whether the schedule ended at a rate of zero
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all runs of a study share."""
+
+    f: Landscape
+    at: Tensor
+    event: LeavesBall | FallsBelow
+    noise: str
+    schedule: str | None
+    steps: int
+    progress: Progress
+
+    def runs(
+        self, label: str, make: Maker, X: Tensor, seed: np.random.SeedSequence, record: int
+    ) -> Block:
+        """Runs from the rows of X (R, n) until each is over: a function of these arguments alone,
+        whichever rank makes them.
+        """
+        f, at, event = self.f, self.at, self.event
+        seen = noises.noise(f, self.noise, seed, at.device)
+        ensemble = Ensemble(X, make, seen.gradients, f.value, seen.move, f)
+        # The ensemble moves its own points.
+        states = Runs(ensemble.points.clone(), event.holds(f, at), self.steps)
+        growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
+        recorder = Recorder(record) if record else None
+        watchers: list[Watcher] = [w.add for w in (growth, recorder) if w is not None]
+        told = partial(_tell, self.progress, label, self.steps)
+        last, over = _followed(ensemble, states, self.steps, self.schedule, watchers, told)
+        return Block(
+            points=states.points.cpu(),
+            time=states.time.cpu(),
+            ended=states.ended.cpu(),
+            escaped=states.escaped.cpu(),
+            diverged=states.diverged.cpu(),
+            stalled=states.stalled.cpu(),
+            folds=None if growth is None else growth.folds(states),
+            paths=None if recorder is None else recorder.paths(f, last, states.points),
+            over=over,
+        )
+
+
+def _child(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
+    """The seed of the noise of a block of runs; of the first the seed itself."""
+    key = (*seed.spawn_key, number) if number else seed.spawn_key
+    return np.random.SeedSequence(seed.entropy, spawn_key=key)
 
 
 def _stationary(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> Tensor:
@@ -397,13 +460,11 @@ class _Growth:
         new = (self.step < 0) & (self.inner < D)
         self.step, self.size = torch.where(new, t, self.step), torch.where(new, D, self.size)
 
-    def median(self, runs: Runs) -> Estimate | None:
-        """Over the runs that escaped; None where none did in more than one step."""
+    def folds(self, runs: Runs) -> Tensor:
+        """Of the runs that escaped in more than one step."""
         measured = runs.escaped & (self.step >= 0) & (runs.ended > self.step)
-        if not bool(measured.any()):
-            return None
         folds = (self.distances(runs.points) / self.size).log() / (runs.ended - self.step)
-        return median(folds[measured].cpu().numpy())
+        return folds[measured].cpu()
 
 
 def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
@@ -420,22 +481,26 @@ def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
     ]
 
 
-def _escapes(
-    runs: Runs, growth: _Growth | None, law: Theory, paths: Paths | None, over: bool
-) -> Escapes:
-    seen, left = runs.ended.cpu(), runs.escaped.cpu()
-    stalled = runs.stalled.cpu()
+def _escapes(blocks: Sequence[Block], law: Theory) -> Escapes:
+    """The runs of one optimiser, in the order of their starts."""
+
+    def joined(name: str) -> Tensor:
+        return torch.cat([getattr(block, name) for block in blocks])
+
+    seen, left, stalled = joined("ended"), joined("escaped"), joined("stalled")
+    folds = [block.folds for block in blocks if block.folds is not None and len(block.folds)]
+    ends = joined("points")
     return Escapes(
-        steps=runs.time.cpu(),
+        steps=joined("time"),
         escaped=left,
-        diverged=runs.diverged.cpu(),
+        diverged=joined("diverged"),
         stalled=stalled,
         ended=seen,
-        ends=runs.points.cpu(),
+        ends=ends,
         median=kaplan_meier_median(seen.numpy(), left.numpy()),
-        notes=_notes(stalled, runs.points.dtype, over),
+        notes=_notes(stalled, ends.dtype, any(block.over for block in blocks)),
         rate=exponential_rate(seen.numpy(), left.numpy()),
-        growth=None if growth is None else growth.median(runs),
+        growth=median(torch.cat(folds).numpy()) if folds else None,
         theory=law,
-        paths=paths,
+        paths=blocks[0].paths,
     )

@@ -82,7 +82,7 @@ def _moments(
         A = (H @ torch.eye(n, dtype=H.dtype, device=H.device)).double()
         total, squares = float(A.trace()), float(A.square().sum())
         return Estimate(total, 0.0, total, total, n), Estimate(squares, 0.0, squares, squares, n)
-    Z = gaussian((n, probes), np.random.SeedSequence(seed), H)
+    Z = gaussian(probes, np.random.SeedSequence(seed), H).view(n, probes)
     Z = Z - vectors @ (vectors.T @ Z)
     HZ = (H @ Z).double()
     known = values.double()
