@@ -66,6 +66,8 @@ class Analyze(Spectrum):
     method: str
     polish: str | None
     layers: bool
+    budget: float | None
+    estimate: bool
     expect: Expectation | None
 
 

@@ -35,6 +35,14 @@ def show(result: Result, folder: Path, json_wanted: bool) -> None:
     words(Words(said.brief, [*said.parts[: last + 1], written, *said.parts[last + 1 :]]))
 
 
+def alone(result: Result, json_wanted: bool) -> None:
+    """Print what a result says that is written nowhere."""
+    if json_wanted:
+        as_json(result)
+    else:
+        words(result.words())
+
+
 def as_json(value: object, **more: object) -> None:
     """Print a result as JSON, with ``more`` keys in front."""
     from landscape.results import Result, plain

@@ -6,7 +6,14 @@ import click
 
 from .. import given, screens
 from ..errors import OneLine
-from ..options import ExpectationType, option, problem_options, run_options, spectrum_options
+from ..options import (
+    Duration,
+    ExpectationType,
+    option,
+    problem_options,
+    run_options,
+    spectrum_options,
+)
 from ..runs import Run
 
 
@@ -36,6 +43,17 @@ from ..runs import Run
     help="Look at each layer's own block of the Hessian.",
 )
 @option(
+    "--budget",
+    type=Duration(),
+    help="Time it may take, 60s, 5m or 1h: the best honest answer by then and what it leaves open; "
+    "--resume goes on from there.",
+)
+@option(
+    "--estimate",
+    is_flag=True,
+    help="Only say what it would take, from one gradient and two products.",
+)
+@option(
     "--expect",
     type=ExpectationType(),
     help="Exit with 1 unless the point is a minimum, saddle, saddle:K or plateau.",
@@ -44,6 +62,11 @@ from ..runs import Run
 @click.pass_context
 def analyze(ctx: click.Context, /, **options: Unpack[given.Analyze]) -> None:
     """Say where MODEL is in its loss landscape: verdict, spectrum, error bars."""
+    if options["estimate"]:
+        from ..jobs import problem
+
+        screens.alone(problem.forecast(options), options["as_json"])
+        return
     run = Run.of(ctx, options["model"], options)
     from ..jobs import problem  # here, because torch takes seconds and --help must not
 

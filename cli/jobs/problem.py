@@ -1,6 +1,7 @@
 """From the options of a command to a problem, and from a problem to a result in its folder."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import replace
@@ -15,21 +16,30 @@ from landscape.loading import point as points
 from landscape.points.analyze import AnalysisReport, Spectrum
 from landscape.points.analyze import analyze as analyze_point
 from landscape.points.analyze import spectrum as spectrum_at
+from landscape.points.budget import Forecast
+from landscape.points.budget import forecast as forecast_of
 from landscape.results import Result
 
-from .. import config, given, progress, runs
+from .. import BEGUN, config, given, progress, runs
 from ..errors import OneLine
 from ..runs import Run
 
 R = TypeVar("R", bound=Result)
 
 
+FREE = frozenset({"budget"})  # the option that may change when an analysis is gone on with
+
+
 def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
-    """The stored analysis with --resume where there is one, else a new one."""
-    return run.finished(AnalysisReport) or _solved(
-        run,
-        options,
-        lambda f, bar: analyze_point(
+    """The stored analysis with --resume where there is one that left nothing open; else one that
+    goes on from what is there, or a new one.
+    """
+    known, done = run.earlier((AnalysisReport,), FREE, lambda report: not report.unfinished)
+    if done and known is not None:
+        return known
+
+    def compute(f: Landscape, bar: Progress) -> AnalysisReport:
+        return analyze_point(
             f,
             method=options["method"],
             largest=options["largest"],
@@ -40,9 +50,34 @@ def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
             layers=options["layers"],
             seed=options["seed"],
             polish=options["polish"],
+            budget=_left(options["budget"]),
+            known=known,
             progress=bar,
-        ),
-    )
+        )
+
+    return _solved(run, options, compute)
+
+
+def _left(budget: float | None) -> float | None:
+    """The seconds of a budget that loading has left, a second at least."""
+    return None if budget is None else max(1.0, budget - (time.monotonic() - BEGUN))
+
+
+def forecast(options: given.Analyze) -> Forecast:
+    """What an analysis would take."""
+    with redirect_stdout(sys.stderr):
+        problem = over_ranks(loading.problem(asked(options, options["model"])))
+        with told(problem):
+            return forecast_of(
+                problem.landscape,
+                method=options["method"],
+                largest=options["largest"],
+                smallest=options["smallest"],
+                probes=options["probes"],
+                steps=options["steps"],
+                layers=options["layers"],
+                seed=options["seed"],
+            )
 
 
 def spectrum(run: Run, options: given.Spectrum) -> Spectrum:

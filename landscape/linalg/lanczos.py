@@ -20,7 +20,14 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.operand import as_operator, bad_product, noise, signs, space
+from landscape.linalg.operand import (
+    as_operator,
+    bad_product,
+    granted,
+    noise,
+    signs,
+    space,
+)
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
 from landscape.results import Result, result
@@ -262,7 +269,7 @@ def certify_below(
         if ritz.theta[0] < level - noise(A, basis.scale):
             return Certificate(False, 1.0, basis.products)
         doubt = _doubt(basis, ritz, level + hidden)
-        if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room:
+        if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room or granted(A) < 1:
             return Certificate(True, 1.0 - doubt, basis.products)
         steps = pace.next(basis.products, doubt, DOUBT / 10)
 

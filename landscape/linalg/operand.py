@@ -8,6 +8,9 @@ Over several ranks a solver holds its rank's part of every vector: ``as_operator
 whose products take and give parts, and ``space`` says how the parts lie.
 """
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -83,6 +86,12 @@ def space(H: Operator) -> Space:
     """How the vectors that H takes lie on the ranks."""
     found: Space | None = getattr(H, "space", None)
     return Space([H.shape[0]]) if found is None else found
+
+
+def granted(H: Operator) -> float:
+    """How many more products of H whoever limits its time grants; infinite where nobody does."""
+    grant: Callable[[], int] | None = getattr(H, "granted", None)
+    return math.inf if grant is None else grant()
 
 
 def ranks(H: Operator) -> Ranks:

@@ -3,6 +3,8 @@
 H: (n, n), v: (n,), V: (n, k) one vector a column. A product is one H v; a block of k costs k.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator
@@ -26,6 +28,8 @@ class SymmetricOperator:
     def __init__(self, dim: int, dtype: torch.dtype, device: torch.device) -> None:
         self.shape, self.dtype, self.device, self.products = (dim, dim), dtype, device, 0
         self._matrix: Tensor | None = None
+        # how many more products a limit of time leaves; None: there is none
+        self.granted: Callable[[], int] | None = None
 
     @property
     def eps(self) -> float:
@@ -170,7 +174,7 @@ class Complement(SymmetricOperator):
     def __init__(self, whole: SymmetricOperator, directions: Tensor) -> None:
         n, self.left_out = directions.shape
         super().__init__(n - self.left_out, whole.dtype, whole.device)
-        self.whole = whole
+        self.whole, self.granted = whole, whole.granted
         self.reflectors, self.scales = torch.geqrf(directions)
 
     @property

@@ -284,7 +284,7 @@ class Parts:
 
     def __init__(self, H: Hessian) -> None:
         self.H, self.shape, self.dtype, self.device = H, H.shape, H.dtype, H.device
-        self.space = Space([H.shape[0]], H.f.ranks)
+        self.space, self.granted = Space([H.shape[0]], H.f.ranks), H.granted
 
     @property
     def eps(self) -> float:

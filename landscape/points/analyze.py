@@ -2,18 +2,34 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
-from landscape.landscapes.model import require_model
+from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
 from landscape.linalg.trace import trace
 from landscape.operators.hessian import Hessian
+from landscape.operators.limits import DENSE_VERDICT
+from landscape.points.budget import (
+    CHECKS,
+    LAYER,
+    LEAST_DENSITY,
+    LEAST_TRACE,
+    SEARCH,
+    SLICES,
+    TRACE,
+    Clock,
+    Stage,
+    modules,
+    sample,
+)
 from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, search, settled
@@ -22,6 +38,11 @@ from landscape.points.walk import Outcome, Walk
 from landscape.results import Bounded, Estimate, Result, provenance, result
 
 SLICE_STEPS = 20  # to each side
+UNTESTED = (
+    "checks: the numbers hold only if value, gradient and products are those of one function, "
+    "which was not tested"
+)
+ENDS = 0.6  # of the time that is left, what the ends of the spectrum may take
 
 
 @result("analysis-layer")
@@ -91,8 +112,10 @@ class AnalysisReport(Result):
     point: StationaryPoint
     # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
     sampling_errors: Tensor
-    density: SpectralDensity
-    trace: Estimate  # of a dense spectrum: error is the sum of bounds, and low and high are certain
+    density: SpectralDensity | None  # None: the budget did not reach so far; see unfinished
+    trace: (
+        Estimate | None
+    )  # of a dense spectrum: error is the sum of bounds, and low and high are certain
     layers: tuple[Layer, ...]  # empty for a formula
     slices: tuple[Slice, ...]
     checks: tuple[Check, ...]
@@ -100,6 +123,9 @@ class AnalysisReport(Result):
     products: int  # Hessian-vector products spent in all
     seconds: float
     polish: Polish | None = None  # None: the point is the one given
+    stages: tuple[Stage, ...] = ()  # what each part took; () in results of earlier versions
+    # what the budget left open, and about what it would take; empty: nothing
+    unfinished: tuple[str, ...] = ()
 
     @property
     def broken(self) -> tuple[Check, ...]:
@@ -121,6 +147,8 @@ def analyze(
     seed: int = 0,
     max_products: int = 600,
     polish: str | None = None,
+    budget: float | None = None,
+    known: AnalysisReport | None = None,
     progress: Progress = silent,
 ) -> AnalysisReport:
     """Find out where in its landscape a point lies.
@@ -139,42 +167,56 @@ def analyze(
         polish: a method of ``find_stationary`` that needs no index, to move the point with first:
             the report is of where it ended and says how far that is. The landscape's model stays
             where it is.
+        budget: seconds that the analysis may take, polishing apart; what was left out stands in
+            ``unfinished``, and everything else holds as it would without a budget. Both ends of the
+            spectrum come first, fewer pairs where time is short; a gradient and a few products are
+            spent in any case. None: no limit.
+        known: a report of the same point with the same options whose budget ran out: what it has
+            is taken over.
         progress: called with the stage, how much of it is done, and the total.
 
     Raises:
         NumericalError: parameters, loss, gradient or a product are not finite, or a kernel has no
             second derivative.
         LoadingError: the model or its loss raises on the data.
-        ValueError: a bad option, or no point for a formula.
+        ValueError: a bad option, no point for a formula, or ``known`` is of another point.
 
     Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30
-    for the trace and 20 to 50 per layer.
+    for the trace and 20 to 50 per layer. ``forecast`` tells it beforehand.
     """
     start = time.perf_counter()
     walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
     look = Look(f, at, "analyze") if walk is None else walk.place
     H, x = look.hessian, look.x
-    progress("checks", 0, None)
-    checks = check(f, seed=seed, look=look)
-    point = classify(
+    have = _Known(known, x)
+    clock = Clock(budget, H)
+    checks = _early_checks(look, clock, have, seed, progress)
+    wanted = _affordable(clock, largest, smallest)
+    verdict = partial(
+        classify,
         f,
         x,
-        method,
-        largest=largest,
-        smallest=smallest,
+        _route(method, f.dim, clock),
+        largest=wanted[0],
+        smallest=wanted[1],
         tol=tol,
         seed=seed,
         max_products=max_products,
         look=look,
         progress=progress,
     )
+    with clock.stage("ends", ENDS):
+        point = have.point(verdict)
+    _note_ends(clock, point, min(f.dim, largest + smallest), tol)
+    checks = _checks(look, clock, have, seed, progress, done=checks)
     point, broken = _believed(point, checks)
-    layers = layers and not broken
     matrix = H.dense() if point.method == "dense" else None
-    sampling, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
-    total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
-    parts = _layers(look, matrix, point, seed, progress) if layers else ()
-    slices = _slices(look, point, progress)
+    sampling = _sampled(clock, have, point.pairs)
+    density = _density(clock, have, matrix, (probes, steps), seed, progress)
+    total = _trace(clock, have, matrix, point, seed, progress)
+    chosen = layers and not broken
+    parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
+    slices = _slices(look, point, clock, have, progress)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -190,7 +232,185 @@ def analyze(
         seconds=time.perf_counter() - start,
         provenance=provenance(f, x, seed),
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
+        stages=tuple(clock.stages),
+        unfinished=tuple(clock.open),
     )
+
+
+class _Known:
+    """What an earlier report of the same point has, stage by stage; nothing where it left a stage
+    open, or where there is none.
+    """
+
+    def __init__(self, report: AnalysisReport | None, x: Tensor) -> None:
+        if report is not None and not torch.equal(report.point.x.to(x), x):
+            raise ValueError("known is a report of another point: leave it out.")
+        self.report = report
+
+    def _closed(self, *stages: str) -> AnalysisReport | None:
+        report = self.report
+        if report is None or any(line.startswith(stages) for line in report.unfinished):
+            return None
+        return report
+
+    def checks(self) -> tuple[Check, ...]:
+        report = self._closed("checks")
+        return () if report is None else report.checks
+
+    def point(self, verdict: Callable[[], StationaryPoint]) -> StationaryPoint:
+        report = self._closed("eigenvalues", "checks")
+        return verdict() if report is None else report.point
+
+    def sampling(self) -> Tensor | None:
+        report = self._closed("eigenvalues", "checks", "sampling")
+        return None if report is None else report.sampling_errors
+
+    def density(self) -> SpectralDensity | None:
+        report = self._closed("density")
+        return None if report is None else report.density
+
+    def trace(self) -> Estimate | None:
+        report = self._closed("trace")
+        return None if report is None else report.trace
+
+    def layers(self) -> tuple[Layer, ...]:
+        report = self._closed("layers")
+        return () if report is None else report.layers
+
+    def slices(self) -> tuple[Slice, ...]:
+        report = self._closed("eigenvalues", "checks", "slices")
+        return () if report is None else report.slices
+
+
+def _early_checks(
+    look: Look, clock: Clock, have: _Known, seed: int, progress: Progress
+) -> tuple[Check, ...]:
+    """The checks, where they leave most of the time to the ends. Before them one gradient and one
+    product say how long everything takes.
+    """
+    if clock.limited:
+        progress("first product", 0, None)
+        with clock.stage("first product"):
+            _ = look.hessian @ sample(look, dense=look.f.dim <= DENSE_VERDICT)
+    return _checked(look, clock, have, seed, progress) if clock.fits(4 * CHECKS) else ()
+
+
+def _checks(
+    look: Look,
+    clock: Clock,
+    have: _Known,
+    seed: int,
+    progress: Progress,
+    *,
+    done: tuple[Check, ...],
+) -> tuple[Check, ...]:
+    """The checks where they are not done yet and there is time for them."""
+    if done or clock.fits(CHECKS):
+        return done or _checked(look, clock, have, seed, progress)
+    clock.leave_open(UNTESTED, CHECKS)
+    return ()
+
+
+def _checked(
+    look: Look, clock: Clock, have: _Known, seed: int, progress: Progress
+) -> tuple[Check, ...]:
+    if have.checks():
+        return have.checks()
+    progress("checks", 0, None)
+    with clock.stage("checks"):
+        return check(look.f, seed=seed, look=look)
+
+
+def _affordable(clock: Clock, largest: int, smallest: int) -> tuple[int, int]:
+    """How many pairs of each end there is time for, at least one."""
+    full = 2 * (largest + smallest) + SEARCH
+    products = clock.affordable(full, ENDS)
+    if products >= full:
+        return largest, smallest
+    each = max(1, (products - SEARCH // 2) // 4)
+    return min(largest, each), min(smallest, each)
+
+
+def _route(method: str, n: int, clock: Clock) -> str:
+    """The dense route only where there is time for n products."""
+    return "lanczos" if method == "auto" and not clock.fits(n / ENDS) else method
+
+
+def _note_ends(clock: Clock, point: StationaryPoint, asked: int, tol: float) -> None:
+    """Say which eigenvalues the budget has left open."""
+    pairs = point.pairs
+    if not clock.limited or (pairs.converged and len(pairs.values) >= asked):
+        return
+    known = int((pairs.residuals <= 1.01 * tol * pairs.scale).sum())
+    found = f"eigenvalues: {known} of {asked} pairs are known within tol"
+    clock.leave_open(found, max(2 * asked + SEARCH - pairs.products, asked))
+
+
+def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> Tensor:
+    """The sampling errors of as many pairs as there is time for, the outermost first; NaN of the
+    others.
+    """
+    earlier = have.sampling()
+    if earlier is not None:
+        return earlier
+    H, k = clock.H, len(pairs.values)
+    order = sorted(range(k), key=lambda i: (min(i, k - 1 - i), -i))
+    chosen = sorted(order[: clock.affordable(k)])
+    errors = torch.full((k,), float("nan"), dtype=torch.float64, device="cpu")
+    if chosen:
+        with clock.stage("sampling errors"):
+            errors[chosen] = _data_errors(H, pairs.vectors[:, chosen])
+    if len(chosen) < k and H.f.samples:
+        clock.leave_open(f"sampling errors: {len(chosen)} of {k}", k - len(chosen))
+    return errors
+
+
+def _density(
+    clock: Clock,
+    have: _Known,
+    matrix: Tensor | None,
+    size: tuple[int, int],
+    seed: int,
+    progress: Progress,
+) -> SpectralDensity | None:
+    """Of the matrix where it was formed; else by as many products as there is time for."""
+    if have.density() is not None:
+        return have.density()
+    probes, steps = size
+    most = 0 if matrix is not None else probes * min(steps, clock.H.shape[0])
+    products = clock.affordable(most, 0.7)
+    if products < min(most, LEAST_DENSITY):
+        clock.leave_open("density", most)
+        return None
+    if products < most:
+        probes = 2
+        steps = products // 2
+        clock.leave_open(f"density: with {products} of {most} products", most)
+    with clock.stage("density"):
+        H = clock.H if matrix is None else matrix
+        return spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
+
+
+def _trace(
+    clock: Clock,
+    have: _Known,
+    matrix: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    progress: Progress,
+) -> Estimate | None:
+    if have.trace() is not None:
+        return have.trace()
+    if matrix is not None:
+        return _exact_trace(point)
+    products = clock.affordable(TRACE, 0.8)
+    if products < LEAST_TRACE:
+        clock.leave_open("trace", TRACE)
+        return None
+    if products < min(TRACE, clock.H.shape[0]):
+        clock.leave_open(f"trace: with {products} of {TRACE} products", TRACE)
+    with clock.stage("trace"):
+        return trace(clock.H, probes=products, seed=seed, progress=progress)
 
 
 def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[StationaryPoint, bool]:
@@ -268,7 +488,8 @@ def spectrum(
     look = Look(f, at, "spectrum")
     H = look.hessian
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
-    errors, density = _spread(H, None, pairs, probes, steps, seed, progress)
+    density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
+    errors = sampling_errors(H, pairs)
     return Spectrum(
         parameters=f.dim,
         samples=f.samples,
@@ -281,24 +502,6 @@ def spectrum(
     )
 
 
-def _spread(
-    H: Hessian,
-    matrix: Tensor | None,
-    pairs: Eigenpairs,
-    probes: int,
-    steps: int,
-    seed: int,
-    progress: Progress,
-) -> tuple[Tensor, SpectralDensity]:
-    """The sampling errors of the pairs, and the density of H, from its matrix where that was
-    formed.
-    """
-    density = spectral_density(
-        H if matrix is None else matrix, probes=probes, steps=steps, seed=seed, progress=progress
-    )
-    return sampling_errors(H, pairs), density
-
-
 def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another
     sample of the same size.
@@ -308,10 +511,15 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     data must be independent samples.
     Cost: one product a pair.
     """
-    forms, shares = H.quadratic_forms(pairs.vectors)
+    return _data_errors(H, pairs.vectors)
+
+
+def _data_errors(H: Hessian, vectors: Tensor) -> Tensor:
+    """Of the eigenvalues whose eigenvectors are the columns of ``vectors`` (n, k)."""
+    forms, shares = H.quadratic_forms(vectors)
     count = len(forms)
     if count < 2:
-        return torch.full((len(pairs.values),), float("nan"), dtype=torch.float64, device="cpu")
+        return torch.full((vectors.shape[1],), float("nan"), dtype=torch.float64, device="cpu")
     spread = forms - shares[:, None] * forms.sum(0)
     return (spread.square().sum(0) * count / (count - 1)).sqrt().cpu()
 
@@ -322,37 +530,79 @@ def _exact_trace(point: StationaryPoint) -> Estimate:
 
 
 def _layers(
-    look: Look, matrix: Tensor | None, point: StationaryPoint, seed: int, progress: Progress
+    look: Look,
+    matrix: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    clock: Clock,
+    have: _Known,
+    progress: Progress,
 ) -> tuple[Layer, ...]:
-    if not look.f.layout:
-        return ()
+    if not look.f.layout or have.layers():
+        return have.layers()
     f = require_model(look.f, "layers are a model's.")
-    H, gradient = look.hessian, look.gradient.double()
-    names: dict[str, list[str]] = {}
-    for name in f.layout:
-        names.setdefault(name.rpartition(".")[0] or "(top)", []).append(name)
-    H.release()  # a layer's graphs take their place
-    layers = []
-    for i, (name, own) in enumerate(names.items()):
-        progress("layers", i, len(names))
-        slices = [f.layout[k] for k in own]
-        where = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
-        if matrix is not None:
-            error = float(point.uncertainty.max())
-            values = torch.linalg.eigvalsh(matrix[where][:, where].double())
-            low, high = (Bounded(float(v), error) for v in (values[0], values[-1]))
-        else:
-            part = f.part(own, H.x)
-            block = Hessian(part, at=look.x[where], method=H.method, memory=H.memory)
-            pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
-            H.products += block.products
-            low, high = (Bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
-        layers.append(Layer(name, len(where), float(gradient[where].norm()), high, low))
+    names = modules(f)
+    cost = LAYER if matrix is None else 0
+    if not clock.fits(cost):
+        clock.leave_open("layers", cost * len(names))
+        return ()
+    look.hessian.release()  # a layer's graphs take their place
+    layers: list[Layer] = []
+    with clock.stage("layers"):
+        for i, (name, own) in enumerate(names.items()):
+            progress("layers", i, len(names))
+            if not clock.fits(cost):
+                clock.leave_open(f"layers: {i} of {len(names)}", cost * (len(names) - i))
+                break
+            layers.append(_layer(f, look, matrix, point, seed, name, own))
     return tuple(layers)
 
 
-def _slices(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
+def _layer(
+    f: ModelLandscape,
+    look: Look,
+    matrix: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    name: str,
+    own: list[str],
+) -> Layer:
+    """The module with this name and these parameters of its own."""
+    H, gradient = look.hessian, look.gradient.double()
+    slices = [f.layout[k] for k in own]
+    where = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
+    if matrix is not None:
+        error = float(point.uncertainty.max())
+        values = torch.linalg.eigvalsh(matrix[where][:, where].double())
+        low, high = (Bounded(float(v), error) for v in (values[0], values[-1]))
+    else:
+        low, high = _block_ends(f.part(own, H.x), look.x[where], H, seed)
+    return Layer(name, len(where), float(gradient[where].norm()), high, low)
+
+
+def _block_ends(part: Landscape, x: Tensor, H: Hessian, seed: int) -> tuple[Bounded, Bounded]:
+    """The smallest and the largest eigenvalue of a layer's own block."""
+    block = Hessian(part, at=x, method=H.method, memory=H.memory)
+    pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
+    H.products += block.products
+    low, high = (Bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
+    return low, high
+
+
+def _slices(
+    look: Look, point: StationaryPoint, clock: Clock, have: _Known, progress: Progress
+) -> tuple[Slice, ...]:
     """Along the eigenvectors of both ends, as far as the parabola changes f by its own size."""
+    if have.slices():
+        return have.slices()
+    if not clock.fits(SLICES):
+        clock.leave_open("slices", SLICES)
+        return ()
+    with clock.stage("slices"):
+        return _sliced(look, point, progress)
+
+
+def _sliced(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
     x, pairs, slices = look.x, point.pairs, []
     longest = 0.5 * max(float(x.double().norm()), 1.0)
     steps = torch.arange(-SLICE_STEPS, SLICE_STEPS + 1, dtype=torch.float64, device="cpu")
