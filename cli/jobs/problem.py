@@ -59,8 +59,8 @@ def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
 
 
 def _left(budget: float | None) -> float | None:
-    """The seconds of a budget that loading has left, a second at least."""
-    return None if budget is None else max(1.0, budget - (time.monotonic() - BEGUN))
+    """The seconds of a budget that loading has left; where it has left none, next to none."""
+    return None if budget is None else max(1e-3, budget - (time.monotonic() - BEGUN))
 
 
 def forecast(options: given.Analyze) -> Forecast:
