@@ -66,6 +66,9 @@ class Basis:
             0  # the most Ritz values beyond rounding on either side of 0, on one basis
         )
         self.restarted = False
+        # diagonal and off-diagonal of T for the first start, one of nothing locked: what a probe of
+        # the spectral density sees
+        self.first: tuple[Array, Array] | None = None
 
     @property
     def room(self) -> int:
@@ -141,6 +144,7 @@ class Basis:
     def restart(self, ritz: Ritz, keep: Array) -> None:
         """Thick restart: keep the Ritz pairs with these indices and the next vector."""
         self.count_signs()
+        self._remember()
         held, m, p = self.locked, self.size, len(keep)
         W = np.zeros((held + m, held + p))
         W[:held, :held], W[held:, held:] = np.eye(held), ritz.S[:, keep]
@@ -152,6 +156,7 @@ class Basis:
     def lock(self, ritz: Ritz, old: Array, new: Array) -> None:
         """End this Krylov space: keep these of the locked vectors, and lock these Ritz vectors."""
         self.count_signs()
+        self._remember()
         held, m = self.locked, self.size
         W = np.zeros((held + m, len(old) + len(new)))
         W[old, np.arange(len(old))] = 1
@@ -162,6 +167,12 @@ class Basis:
         self.residuals = np.concatenate([self.residuals[old], ritz.residuals[new]])
         self.adopted = np.concatenate([self.adopted[old], np.zeros(len(new), bool)])
         self.locked, self.size, self.seen = W.shape[1], 0, 0
+
+    def _remember(self) -> None:
+        """Keep what the first start has seen, before its basis is turned."""
+        if self.first is None and not self.locked and not self.restarted:
+            a, b = self.C.diagonal()[: self.size], self.betas[: self.size]
+            self.first = a.cpu().numpy().copy(), b.cpu().numpy().copy()
 
     def adopt(self, vectors: Tensor, values: Array, residuals: Array) -> None:
         """Lock columns known to be orthonormal Ritz vectors."""

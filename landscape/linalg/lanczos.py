@@ -80,6 +80,12 @@ class Eigenpairs(Result):
     # (k,) float64, on the CPU: at least ‖H v - theta v‖, verified by a fresh product, its rounding
     # included
     residuals: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
+    # what the first random start saw, for the spectral density: the diagonal (m,) and what stands
+    # beside it (m,) of its tridiagonal matrix, float64, on the CPU; empty where it is not known
+    diagonal: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
+    offdiagonal: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
+    seed: int = 0  # of the random starts
+    dimension: int = 0  # n of the operator that was searched, 0 where it is not known
 
     def __post_init__(self) -> None:
         if len(self.residuals) != len(self.bounds):  # not given: bounds are never less
@@ -110,6 +116,10 @@ class Eigenpairs(Result):
             finer,
             values=torch.cat([part.values for part in parts]),
             vectors=torch.cat([part.vectors for part in parts], 1),
+            diagonal=self.diagonal,
+            offdiagonal=self.offdiagonal,
+            seed=self.seed,
+            dimension=self.dimension,
             bounds=torch.cat([part.bounds for part in parts]),
             residuals=torch.cat([part.residuals for part in parts]),
             products=self.products + finer.products,
@@ -197,7 +207,7 @@ def eigsh(
     budget = 10 * n + 1000 if max_products is None else max_products
     search = Search(basis, largest, smallest, tol, budget - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
-    return _finish(search, stop, tol)
+    return replace(_finish(search, stop, tol), seed=seed, dimension=n)
 
 
 @result("eigsh-certificate")
@@ -307,6 +317,7 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         rows = V[torch.as_tensor(fresh, device=A.device)]
         theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
     drift = _drift(basis, wanted)
+    first = (np.zeros(0), np.zeros(0)) if basis.first is None else basis.first
     scale = max(basis.scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
         stop = Stop.INEXACT
@@ -325,6 +336,8 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         confidence=search.confidence,
         negative_at_least=basis.negative,
         positive_at_least=basis.positive,
+        diagonal=torch.as_tensor(first[0], device="cpu"),
+        offdiagonal=torch.as_tensor(first[1], device="cpu"),
     )
 
 

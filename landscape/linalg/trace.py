@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
+from landscape.linalg.lanczos import Eigenpairs
 from landscape.linalg.operand import as_operator, bad_product, gaussian, ranks, space
 from landscape.linalg.reductions import dots, norm, orthogonalise
 from landscape.ranks import Ranks
@@ -20,7 +21,12 @@ from landscape.results.statistics import exact, interval
 
 
 def trace(
-    H: Operator | Tensor, *, probes: int = 30, seed: int = 0, progress: Progress = silent
+    H: Operator | Tensor,
+    *,
+    probes: int = 30,
+    seed: int = 0,
+    known: Eigenpairs | None = None,
+    progress: Progress = silent,
 ) -> Estimate:
     """Estimate the trace of a symmetric operator.
 
@@ -30,6 +36,8 @@ def trace(
         probes: products to spend, at least 6: a third of them are independent samples, and one has
             no standard error.
         seed: of generators made here; the global random state is neither read nor moved.
+        known: eigenpairs of the same operator: their sum is the trace on what they span, and all
+            products are samples of the rest. No sketch is needed then.
 
     Returns:
         ``value`` with ``error``, one standard error, and the 95 % interval, in the units of H. When
@@ -54,6 +62,8 @@ def trace(
         )
     if n <= probes:
         return _exact(A, progress)
+    if known is not None:
+        return _beside(A, known, probes, seed, progress)
     seeds = np.random.SeedSequence(seed)
     sketch = probes // 3
     samples = probes - 2 * sketch
@@ -69,6 +79,22 @@ def trace(
     rounding = float(torch.finfo(A.dtype).eps) * float(inside.abs().sum() + rest.abs().mean())
     error = max(float(rest.std()) / samples**0.5, rounding)
     return interval(value, error, samples - 1, sketch + len(Q) + samples)
+
+
+def _beside(A: Operator, known: Eigenpairs, probes: int, seed: int, progress: Progress) -> Estimate:
+    """The sum of the known eigenvalues and ``probes`` samples of the trace on their complement."""
+    lie = space(A)
+    Q = lie.taken(known.vectors.to(A.device, A.dtype)).T.contiguous()
+    # other vectors than those that the search for the pairs began with
+    seeds = np.random.SeedSequence(seed, spawn_key=(len(Q),))
+    Z = torch.stack([_in_complement(z, Q, lie.ranks) for z in gaussian(probes, seeds, A)])
+    rest = (A.shape[0] - len(Q)) * _quadratic(Z, _products(A, Z, 0), lie.ranks)
+    progress("trace", probes, probes)
+    inside = known.values
+    eps = float(torch.finfo(A.dtype).eps)
+    rounding = eps * float(inside.abs().sum() + rest.abs().mean().cpu())
+    error = max(float(rest.std()) / probes**0.5, rounding)
+    return interval(float(inside.sum()) + float(rest.mean()), error, probes - 1, probes)
 
 
 def _exact(A: Operator, progress: Progress) -> Estimate:

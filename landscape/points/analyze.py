@@ -181,8 +181,8 @@ def analyze(
         LoadingError: the model or its loss raises on the data.
         ValueError: a bad option, no point for a formula, or ``known`` is of another point.
 
-    Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30
-    for the trace and 20 to 50 per layer. ``forecast`` tells it beforehand.
+    Cost: n products up to n = 3,000; else about 50 to 120 for the ends, (probes - 1) * steps for
+    the density, 12 for the trace and 20 to 50 per layer. ``forecast`` tells it beforehand.
     """
     start = time.perf_counter()
     walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
@@ -212,7 +212,7 @@ def analyze(
     point, broken = _believed(point, checks)
     matrix = H.dense() if point.method == "dense" else None
     sampling = _sampled(clock, have, point.pairs)
-    density = _density(clock, have, matrix, (probes, steps), seed, progress)
+    density = _density(clock, have, matrix, point.pairs, (probes, steps), seed, progress)
     total = _trace(clock, have, matrix, point, seed, progress)
     chosen = layers and not broken
     parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
@@ -369,6 +369,7 @@ def _density(
     clock: Clock,
     have: _Known,
     matrix: Tensor | None,
+    pairs: Eigenpairs,
     size: tuple[int, int],
     seed: int,
     progress: Progress,
@@ -377,7 +378,7 @@ def _density(
     if have.density() is not None:
         return have.density()
     probes, steps = size
-    most = 0 if matrix is not None else probes * min(steps, clock.H.shape[0])
+    most = 0 if matrix is not None else (probes - 1) * min(steps, clock.H.shape[0])
     products = clock.affordable(most, 0.7)
     if products < min(most, LEAST_DENSITY):
         clock.leave_open("density", most)
@@ -388,7 +389,9 @@ def _density(
         clock.leave_open(f"density: with {products} of {most} products", most)
     with clock.stage("density"):
         H = clock.H if matrix is None else matrix
-        return spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
+        return spectral_density(
+            H, probes=probes, steps=steps, seed=seed, known=pairs, progress=progress
+        )
 
 
 def _trace(
@@ -410,7 +413,7 @@ def _trace(
     if products < min(TRACE, clock.H.shape[0]):
         clock.leave_open(f"trace: with {products} of {TRACE} products", TRACE)
     with clock.stage("trace"):
-        return trace(clock.H, probes=products, seed=seed, progress=progress)
+        return trace(clock.H, probes=products, seed=seed, known=point.pairs, progress=progress)
 
 
 def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[StationaryPoint, bool]:

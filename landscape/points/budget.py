@@ -21,7 +21,7 @@ from landscape.points.look import Look
 from landscape.results import Result, provenance, result
 
 # Products of a stage, where they do not follow from what is asked for: passes count as their share.
-CHECKS, SLICES, TRACE, LAYER = 12, 15, 30, 35
+CHECKS, SLICES, TRACE, LAYER = 12, 15, 12, 35
 # Steps of Lanczos beside two for each pair, seen on networks from 1e3 to 1e6 parameters.
 SEARCH = 45
 WIDE = 16  # vectors of a block that is timed
@@ -160,7 +160,7 @@ def forecast(
     counts["ends"] = f.dim if dense else 2 * k + SEARCH
     counts["sampling errors"] = k if f.samples else 0
     if not dense:
-        counts |= {"density": probes * min(steps, f.dim), "trace": min(TRACE, f.dim)}
+        counts |= {"density": (probes - 1) * min(steps, f.dim), "trace": min(TRACE, f.dim)}
     if layers and isinstance(f, ModelLandscape) and not dense:
         counts["layers"] = LAYER * len(modules(f))
     counts["slices"] = SLICES
