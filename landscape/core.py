@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import NumericalError
-from landscape.ranks import Ranks
+from landscape.ranks import Ranks, Spread
 
 
 class Term(NamedTuple):
@@ -248,6 +248,11 @@ class Landscape(Protocol):
 
     def terms(self) -> Iterator[Term]:
         """The terms whose sum is f, in a fixed order."""
+        ...
+
+    @property
+    def spread(self) -> Spread:
+        """How points and gradients lie on the ranks."""
         ...
 
     def over(self, ranks: Ranks) -> Landscape:

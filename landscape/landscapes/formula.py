@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape.core import Domain, Symmetry, Term, vector
 from landscape.landscapes.domains import Space
-from landscape.ranks import ALONE, Ranks
+from landscape.ranks import ALONE, Ranks, Spread
 
 Formula = TypeVar("Formula", bound="FunctionLandscape")
 
@@ -91,6 +91,11 @@ class FunctionLandscape:
     def dealt_terms(self) -> Iterator[Term]:
         """The formula itself: every rank evaluates it, and only searches and runs are dealt."""
         return self.terms()
+
+    @property
+    def spread(self) -> Spread:
+        """How points lie on the ranks: whole on each."""
+        return Spread([self.dim])
 
     def over(self, ranks: Ranks) -> "FunctionLandscape":
         """The same formula, whose searches and runs are dealt over ranks."""

@@ -34,7 +34,7 @@ from landscape.landscapes.objective import Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
-from landscape.ranks import ALONE, Ranks
+from landscape.ranks import ALONE, Ranks, Spread
 
 TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
 
@@ -238,6 +238,11 @@ class ModelLandscape:
             yield Term(partial(self._batch_loss, batch, share, i, seed), i, share)
         if self.ranks.first and (self.l2 or self.l1):
             yield Term(self._regulariser, None, 0.0)
+
+    @property
+    def spread(self) -> Spread:
+        """How points lie on the ranks: whole on each."""
+        return Spread([self.dim])
 
     def over(self, ranks: Ranks) -> "ModelLandscape":
         """The same landscape as a sum over ranks, each of which evaluates its part of the
@@ -522,16 +527,18 @@ class ModelLandscape:
                 )
                 yield i, weights[i] / self.masks, batch, seed
 
+    def _owners(self) -> list[int]:
+        """Which rank evaluates each batch: the heaviest first, each to the rank with the least."""
+        weights = self.weights.tolist()
+        load, owners = [0.0] * self.ranks.count, [0] * len(weights)
+        for i in sorted(range(len(weights)), key=lambda i: -weights[i]):
+            owners[i] = load.index(min(load))
+            load[owners[i]] += weights[i]
+        return owners
+
     def _dealt(self) -> Set[int]:
         """The numbers of the batches that this rank evaluates."""
-        load, mine = [0.0] * self.ranks.count, set[int]()
-        weights = self.weights.tolist()
-        for i in sorted(range(len(weights)), key=lambda i: -weights[i]):
-            owner = load.index(min(load))
-            load[owner] += weights[i]
-            if owner == self.ranks.rank:
-                mine.add(i)
-        return mine
+        return {i for i, owner in enumerate(self._owners()) if owner == self.ranks.rank}
 
     def _given(self, x: Tensor) -> dict[str, Tensor]:
         """What stands in the place of the parameters at x, by name: the point's own, and what a

@@ -22,7 +22,7 @@ from scipy.special import betainc
 from torch import Tensor
 
 from landscape.core import Operator
-from landscape.linalg.operand import bad_product, gaussian, noise, space
+from landscape.linalg.operand import bad_product, gaussian, noise, spread
 from landscape.linalg.reductions import combine, norm, orthogonalise
 
 Array = np.ndarray
@@ -47,9 +47,9 @@ class Basis:
 
     def __init__(self, H: Operator, rows: int, seeds: np.random.SeedSequence) -> None:
         self.H, self.n, self.rows, self.seeds = H, H.shape[0], rows, seeds
-        self.space = space(H)
-        self.ranks = self.space.ranks
-        self.Q = torch.empty(rows + 1, self.space.local, dtype=H.dtype, device=H.device)
+        self.spread = spread(H)
+        self.ranks = self.spread.ranks
+        self.Q = torch.empty(rows + 1, self.spread.local, dtype=H.dtype, device=H.device)
         self.C = torch.zeros(rows, rows, dtype=torch.float64, device=H.device)
         self.betas = torch.zeros(rows, dtype=torch.float64, device=H.device)
         self.locked = self.size = self.seen = (

@@ -26,7 +26,7 @@ from landscape.linalg.operand import (
     granted,
     noise,
     signs,
-    space,
+    spread,
 )
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
@@ -202,7 +202,7 @@ def eigsh(
     rows = max(2 * max(k, held) + 20, min(ROWS + 4 * k, MEMORY // (n * A.dtype.itemsize)))
     basis = Basis(A, min(n, rows if max_basis is None else max_basis), _fresh_seeds(seed, known))
     if known is not None:
-        vectors = basis.space.taken(known.vectors.to(A.device, A.dtype))
+        vectors = basis.spread.taken(known.vectors.to(A.device, A.dtype))
         basis.adopt(vectors, known.values.numpy(), known.bounds.numpy())
     budget = 10 * n + 1000 if max_products is None else max_products
     search = Search(basis, largest, smallest, tol, budget - k - 1, progress)
@@ -267,7 +267,7 @@ def certify_below(
     most = min(n - held, most if max_products is None else min(most, max_products))
     basis = Basis(A, held + most, _fresh_seeds(seed, known, 0))
     theta, r = known.values.numpy(), known.residuals.numpy()
-    basis.adopt(basis.space.taken(known.vectors.to(A.device, A.dtype)), theta, r)
+    basis.adopt(basis.spread.taken(known.vectors.to(A.device, A.dtype)), theta, r)
     above = theta > level + r
     hidden = float((r[above] ** 2 / (theta[above] - level)).sum())  # see Search.spare
     basis.start()
@@ -325,7 +325,7 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     theta, residuals = theta[order], residuals[order] + rounding
     return Eigenpairs(
         values=torch.as_tensor(theta, device="cpu"),
-        vectors=basis.space.given(V[torch.as_tensor(order, device=A.device)].T),
+        vectors=basis.spread.given(V[torch.as_tensor(order, device=A.device)].T),
         bounds=torch.as_tensor(_bounds(theta, residuals, drift, search), device="cpu"),
         residuals=torch.as_tensor(residuals, device="cpu"),
         products=basis.products,
@@ -432,7 +432,7 @@ def _recompute(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> t
 
 def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progress) -> Eigenpairs:
     """All of a small matrix, formed from n products and decomposed in float64."""
-    n, lie = A.shape[0], space(A)
+    n, lie = A.shape[0], spread(A)
     columns = []
     for i in range(0, n, DENSE):
         unit = torch.zeros(n, min(DENSE, n - i), dtype=A.dtype, device=A.device)
@@ -502,7 +502,7 @@ def _check(
 
 
 def _require_same(A: Operator, known: Eigenpairs) -> None:
-    size, lie = known.vectors.shape[0], space(A)
+    size, lie = known.vectors.shape[0], spread(A)
     wanted = lie.local if lie.sharded else lie.dim
     if size != wanted:
         raise ValueError(

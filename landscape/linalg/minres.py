@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.linalg.operand import as_operator, bad_product, ranks, space
+from landscape.linalg.operand import as_operator, bad_product, ranks, spread
 from landscape.linalg.reductions import dots, norm
 from landscape.results import Result, result
 from landscape.specs import whole
@@ -215,7 +215,7 @@ class _Recurrence:
 
 def _finish(A: Operator, b: Tensor, steps: _Recurrence, tol: float) -> Solution:
     """Residuals from fresh products; the lift of a least-squares solution."""
-    x, spent, over, given = steps.x, steps.taken, steps.over, space(A).given
+    x, spent, over, given = steps.x, steps.taken, steps.over, spread(A).given
     r = b.clone()
     if spent:
         r = b - A @ x
@@ -237,7 +237,7 @@ def _finish(A: Operator, b: Tensor, steps: _Recurrence, tol: float) -> Solution:
 
 def _checked(A: Operator, b: Tensor, tol: float, flat: float | None, most: int) -> Tensor:
     """This rank's part of b; all of it where there is one rank."""
-    lie = space(A)
+    lie = spread(A)
     wanted = lie.local if lie.sharded else lie.dim
     if tuple(b.shape) != (wanted,):
         raise ValueError(f"b must have shape ({wanted},), got {tuple(b.shape)}.")

@@ -5,7 +5,7 @@ are drawn on the CPU by a generator made here and then moved, so that every devi
 same ones; the global state is left alone.
 
 Over several ranks a solver holds its rank's part of every vector: ``as_operator`` gives an operand
-whose products take and give parts, and ``space`` says how the parts lie.
+whose products take and give parts, and ``spread`` says how the parts lie.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from landscape.core import Operator
 from landscape.errors import NumericalError
-from landscape.ranks import Ranks, Space
+from landscape.ranks import Ranks, Spread
 
 FLOATS = (torch.float32, torch.float64)
 ROUNDING = 20.0  # a product is taken to be exact to this many eps ‖H‖
@@ -82,10 +82,10 @@ def _on_parts(H: Operator) -> Operator:
     return H if parts is None else parts
 
 
-def space(H: Operator) -> Space:
+def spread(H: Operator) -> Spread:
     """How the vectors that H takes lie on the ranks."""
-    found: Space | None = getattr(H, "space", None)
-    return Space([H.shape[0]]) if found is None else found
+    found: Spread | None = getattr(H, "spread", None)
+    return Spread([H.shape[0]]) if found is None else found
 
 
 def granted(H: Operator) -> float:
@@ -96,7 +96,7 @@ def granted(H: Operator) -> float:
 
 def ranks(H: Operator) -> Ranks:
     """The ranks that hold the vectors of H: reductions sum over them."""
-    return space(H).ranks
+    return spread(H).ranks
 
 
 def gaussian(count: int, seeds: np.random.SeedSequence, H: Operator) -> Tensor:
@@ -111,7 +111,7 @@ def gaussian(count: int, seeds: np.random.SeedSequence, H: Operator) -> Tensor:
     def draw(number: int) -> Tensor:
         return torch.randn(number, generator=generator, dtype=H.dtype, device="cpu")
 
-    return space(H).drawn(count, draw).to(H.device)
+    return spread(H).drawn(count, draw).to(H.device)
 
 
 def signs(count: int, seeds: np.random.SeedSequence) -> np.ndarray:

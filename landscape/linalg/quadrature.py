@@ -24,7 +24,7 @@ from torch import Tensor
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.krylov import Array
 from landscape.linalg.lanczos import Eigenpairs
-from landscape.linalg.operand import as_operator, bad_product, gaussian, noise, space
+from landscape.linalg.operand import as_operator, bad_product, gaussian, noise, spread
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.results import Estimate, Result, result
 from landscape.results.statistics import interval
@@ -213,7 +213,7 @@ def _gauss_rules(
     """The nodes and weights that ``count`` random vectors see, and whether that is all; run side by
     side, read once.
     """
-    tiny, lie = torch.finfo(A.dtype).tiny, space(A)
+    tiny, lie = torch.finfo(A.dtype).tiny, spread(A)
     Q = torch.empty(count, steps + 1, lie.local, dtype=A.dtype, device=A.device)
     a, b = torch.zeros(2, count, steps, dtype=torch.float64, device=A.device)
     for p in range(count):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.linalg.lanczos import Eigenpairs
-from landscape.linalg.operand import as_operator, bad_product, gaussian, ranks, space
+from landscape.linalg.operand import as_operator, bad_product, gaussian, ranks, spread
 from landscape.linalg.reductions import dots, norm, orthogonalise
 from landscape.ranks import Ranks
 from landscape.results import Estimate
@@ -83,7 +83,7 @@ def trace(
 
 def _beside(A: Operator, known: Eigenpairs, probes: int, seed: int, progress: Progress) -> Estimate:
     """The sum of the known eigenvalues and ``probes`` samples of the trace on their complement."""
-    lie = space(A)
+    lie = spread(A)
     Q = lie.taken(known.vectors.to(A.device, A.dtype)).T.contiguous()
     # other vectors than those that the search for the pairs began with
     seeds = np.random.SeedSequence(seed, spawn_key=(len(Q),))
@@ -99,7 +99,7 @@ def _beside(A: Operator, known: Eigenpairs, probes: int, seed: int, progress: Pr
 
 def _exact(A: Operator, progress: Progress) -> Estimate:
     n = A.shape[0]
-    unit = space(A).own(torch.eye(n, dtype=A.dtype, device=A.device)).T
+    unit = spread(A).own(torch.eye(n, dtype=A.dtype, device=A.device)).T
     value = float(_quadratic(unit, _products(A, unit, 0), ranks(A)).sum())
     progress("trace", n, n)
     return exact(value, n)

@@ -27,6 +27,7 @@ class SymmetricOperator:
 
     def __init__(self, dim: int, dtype: torch.dtype, device: torch.device) -> None:
         self.shape, self.dtype, self.device, self.products = (dim, dim), dtype, device, 0
+        self.rows = dim  # of a vector as it is taken and given: over ranks a part of it
         self._matrix: Tensor | None = None
         # how many more products a limit of time leaves; None: there is none
         self.granted: Callable[[], int] | None = None
@@ -43,10 +44,10 @@ class SymmetricOperator:
 
     def __matmul__(self, V: Tensor) -> Tensor:
         """H v (n,) or H V (n, k). Cost: one product a column."""
-        if V.ndim not in (1, 2) or V.shape[0] != self.shape[0]:
+        if V.ndim not in (1, 2) or V.shape[0] != self.rows:
             raise ValueError(
-                f"this operator is {self.shape}, it takes ({self.shape[0]},) or ({self.shape[0]}, "
-                f"k), got {tuple(V.shape)}."
+                f"this operator is {self.shape}, it takes ({self.rows},) or ({self.rows}, k), got "
+                f"{tuple(V.shape)}."
             )
         if V.dtype != self.dtype or V.device.type != self.device.type:
             raise ValueError(
@@ -54,7 +55,7 @@ class SymmetricOperator:
                 f"move the vector."
             )
         self.products += 1 if V.ndim == 1 else V.shape[1]
-        columns = V.detach().reshape(self.shape[0], -1)
+        columns = V.detach().reshape(self.rows, -1)
         width = max(8, NUMBERS // self.shape[0])
         blocks = [self._multiply(block) for block in torch.split(columns, width, dim=1)]
         return (blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)).reshape(V.shape)

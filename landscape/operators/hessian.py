@@ -7,6 +7,7 @@ Neural Computation 6:147, by double backward).
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import NumericalError
 from landscape.operators.base import BLOCK, SymmetricOperator
 from landscape.operators.derivatives import leaf, require_second_derivative, vjp
-from landscape.ranks import Space
+from landscape.ranks import Spread
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 # Steps of differences that are tried along a direction.
@@ -58,6 +59,8 @@ class Hessian(SymmetricOperator):
         require_landscape(f, "Hessian")
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
+        self.rows, self.sharded = len(self.x), f.spread.sharded
+        self.spread = f.spread
         self.method, self.memory = method, memory
         self._graphs: list[tuple[Tensor, int | None, float]] | None = (
             None  # (gradient of a term, its batch, its share)
@@ -94,10 +97,14 @@ class Hessian(SymmetricOperator):
         """The same operator on vectors whose coordinates are shared over the ranks of f; None where
         there is one rank.
         """
-        return None if self.f.ranks.count == 1 else Parts(self)
+        return None if self.f.ranks.count == 1 or self.sharded else Parts(self)
 
     def _multiply(self, V: Tensor) -> Tensor:
-        return self.product(V, self.f.ranks.total, lambda whole: whole)
+        return self.product(V, self._total, lambda whole: whole)
+
+    def _total(self, t: Tensor) -> Tensor:
+        """What the terms of all ranks make; where points are sharded, passes have summed it."""
+        return t if self.sharded else self.f.ranks.total(t)
 
     def product(
         self, V: Tensor, reduce: Callable[[Tensor], Tensor], cut: Callable[[Tensor], Tensor]
@@ -117,7 +124,7 @@ class Hessian(SymmetricOperator):
 
     def _dealt(self, V: Tensor) -> Tensor:
         """What the terms of this rank make of V (n, k); the sum over the ranks is H V."""
-        with self.f.ranks.together():
+        with nullcontext() if self.sharded else self.f.ranks.together():
             parts = (part for part, _, _ in self._parts(V))
             total = next(parts, None)
             if total is None:  # a rank may have no term
@@ -137,6 +144,8 @@ class Hessian(SymmetricOperator):
         parts = self._parts(V.detach())
         if self.method == "finite-difference":
             parts = self._part_differences(V.detach())
+        if self.sharded:
+            return self._group_forms(V.detach())
         mine: dict[int, tuple[Tensor, float]] = {}
         nothing = V.new_zeros(V.shape[1], dtype=torch.float64)
         with self.f.ranks.together():
@@ -151,6 +160,17 @@ class Hessian(SymmetricOperator):
         return torch.stack(forms) if forms else empty, torch.tensor(
             shares, dtype=torch.float64, device=V.device
         )
+
+    def _group_forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``quadratic_forms``, of the batches that all ranks evaluate at the same time."""
+        ranks, forms, shares = self.f.ranks, [], []
+        for part, _, share in self._parts(V):
+            total = float(ranks.total(torch.tensor(share, dtype=torch.float64)))
+            form = ranks.total((part * V).sum(0, dtype=torch.float64))
+            if total > 0:
+                forms.append(form)
+                shares.append(total)
+        return torch.stack(forms), torch.tensor(shares, dtype=torch.float64, device=V.device)
 
     def _parts(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
         """(H_t V, batch, share) of every term t."""
@@ -223,7 +243,11 @@ class Hessian(SymmetricOperator):
             return
         first = next(iter(self.f.dealt_terms()))
         needed = _graph_bytes(lambda: self._gradient(first.function))
-        self._vectorise = needed <= SMALL
+        if self.sharded:  # exchanges follow the graphs: all ranks do the same
+            needed = max(self.f.ranks.objects(needed))
+            shares = [float(len(shares))]
+            first = Term(first.function, None, 1.0)
+        self._vectorise = needed <= SMALL and not self.sharded
         fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
         if self.method == "retained" or (self.method == "auto" and fits):
             terms = self.f.dealt_terms()
@@ -284,7 +308,7 @@ class Parts:
 
     def __init__(self, H: Hessian) -> None:
         self.H, self.shape, self.dtype, self.device = H, H.shape, H.dtype, H.device
-        self.space, self.granted = Space([H.shape[0]], H.f.ranks), H.granted
+        self.spread, self.granted = Spread([H.shape[0]], H.f.ranks), H.granted
 
     @property
     def eps(self) -> float:
@@ -301,7 +325,7 @@ class Parts:
         return torch.cat(blocks, dim=1).view(Q.shape)
 
     def _block(self, Q: Tensor) -> Tensor:
-        return self.H.product(self.space.whole(Q), self.space.summed, self.space.own)
+        return self.H.product(self.spread.whole(Q), self.spread.summed, self.spread.own)
 
 
 def _slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -316,7 +340,7 @@ def _graph_bytes(build: Callable[[], Tensor]) -> int:
 
     def pack(tensor: Tensor) -> Tensor:
         seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+        return tensor.detach()  # or the graph would hold itself, and never go
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         build()

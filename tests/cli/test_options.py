@@ -155,7 +155,6 @@ def test_defaults_are_those_of_the_library() -> None:
     library = inspect.signature(analyze).parameters
     shared = sorted((set(options) & set(library)) - {"budget", "config", "polish"})
     assert shared == [
-        "budget",
         "largest",
         "layers",
         "method",

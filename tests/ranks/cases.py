@@ -149,3 +149,72 @@ def death(rank: int) -> None:
         v = H @ v
         v = v / v.norm()
         time.sleep(0.001)
+
+
+class Block(nn.Module):
+    """Causal self-attention and an MLP, pre-normalised."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width, bias=False)
+        self.up, self.down = nn.Linear(width, 2 * width + 1), nn.Linear(2 * width + 1, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
+        hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        scores = (q @ k.mT / x.shape[-1] ** 0.5).masked_fill(hidden, float("-inf"))
+        x = x + self.mix(scores.softmax(-1) @ v)
+        return x + self.down(torch.tanh(self.up(self.norm2(x))))
+
+
+class GPT(nn.Module):
+    """Embedding and output share their weight, which is read outside of its module too."""
+
+    def __init__(self, vocabulary: int = 31, width: int = 12, layers: int = 2) -> None:
+        super().__init__()
+        self.token, self.place = nn.Embedding(vocabulary, width), nn.Embedding(9, width)
+        self.layers = nn.Sequential(*[Block(width) for _ in range(layers)])
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.token(tokens) + self.place.weight[: tokens.shape[1]]
+        return (self.norm(self.layers(x)) @ self.token.weight.T).flatten(0, 1)
+
+
+def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(output, target.reshape(-1))
+
+
+def gpt(dtype: torch.dtype = torch.float64, batches: int = 3) -> ls.ModelLandscape:
+    torch.manual_seed(0)
+    model = GPT().to(dtype)
+    data = [(torch.randint(31, (2, 9)), torch.randint(31, (2, 9))) for _ in range(batches)]
+    return ls.ModelLandscape(model, cross_entropy, data, l2={"*.weight": 1e-2}, l1={"place*": 1e-4})
+
+
+def sharded(dtype: torch.dtype, method: str, small: int) -> dict[str, Any]:
+    """Products and pairs of a point that no rank holds whole, as one process would hold them."""
+    from landscape.landscapes import sharded as module
+
+    module.SMALL = small
+    f = gpt(dtype)
+    g = ls.over_ranks(f, shard=True)
+    V, lie = vectors(f), g.spread
+    x = g.point()
+    H = ls.Hessian(g, method=method)
+    pairs = ls.eigsh(H, 2, 1, tol=1e-4)
+    forms, shares = H.quadratic_forms(pairs.vectors)
+    return {
+        "local": x.numel(),
+        "point": lie.whole(x),
+        "value": g.value(x),
+        "gradient": lie.whole(g.gradient(x)),
+        "product": lie.whole(H @ lie.own(V)),
+        "values": pairs.values,
+        "bounds": pairs.bounds,
+        "vectors": lie.whole(pairs.vectors),
+        "forms": forms,
+        "shares": shares,
+        "kept": sum(not o.storage.expired() for o in g._gathered.values()),
+    }

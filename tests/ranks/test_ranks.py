@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import landscape as ls
-from landscape.ranks import Ranks, Space
+from landscape.ranks import Ranks, Spread
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cases
@@ -108,7 +108,7 @@ def test_parts_of_vectors(sizes: list[int], count: int) -> None:
     """Every coordinate is on one rank; parts are drawn as the whole is."""
     n = sum(sizes)
     V = torch.randn(n, 2, dtype=torch.float64)
-    spaces = [Space(sizes, Pretend(rank, count)) for rank in range(count)]
+    spaces = [Spread(sizes, Pretend(rank, count)) for rank in range(count)]
     parts = [space.own(V) for space in spaces]
     assert {len(part) for part in parts} == {spaces[0].local}
     assert float(sum(part.square().sum() for part in parts)) == pytest.approx(
@@ -127,7 +127,7 @@ def test_parts_of_vectors(sizes: list[int], count: int) -> None:
 def test_numbers_drawn_in_parts_are_those_drawn_at_once(
     monkeypatch: pytest.MonkeyPatch, n: int, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr("landscape.ranks.spaces.DRAWN", 64)
+    monkeypatch.setattr("landscape.ranks.spread.DRAWN", 64)
 
     def draw() -> object:
         generator = torch.Generator().manual_seed(3)
@@ -135,5 +135,45 @@ def test_numbers_drawn_in_parts_are_those_drawn_at_once(
 
     at_once = draw()(2 * n).view(2, n)  # type: ignore[operator]
     for rank in range(3):
-        space = Space([n], Pretend(rank, 3))
+        space = Spread([n], Pretend(rank, 3))
         assert torch.equal(space.drawn(2, draw()), space.own(at_once.T).T)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("count", "method", "small"),
+    [(2, "retained", 100), (3, "rebuilt", 0)],
+    ids=["2 ranks, graphs kept", "3 ranks, rebuilt, nothing bucketed"],
+)
+def test_sharded_points_have_exact_products(
+    tmp_path: Path, count: int, method: str, small: int
+) -> None:
+    """A tied GPT of 3,745 parameters, uneven parts, more batches than ranks or as many."""
+    f = cases.gpt()
+    H, x = ls.Hessian(f), f.point()
+    V = cases.vectors(f)
+    found = together.run(count, tmp_path, cases.sharded, torch.float64, method, small)
+    spectrum = torch.linalg.eigvalsh(H.dense())
+    for one in found:
+        assert one["local"] < f.dim / count + 40
+        assert torch.equal(one["point"], x)
+        assert float((one["value"] - f.value(x)).abs()) <= 1e-12
+        for name, truth in (("gradient", f.gradient(x)), ("product", H @ V)):
+            assert float((one[name] - truth).norm()) <= 1e-12 * float(truth.norm()), name
+        truth = spectrum[[0, -2, -1]]
+        assert bool(((one["values"] - truth).abs() <= one["bounds"] + 1e-12).all())
+        assert torch.equal(one["values"], found[0]["values"])
+        W = one["vectors"]
+        residuals = (H @ W - W * one["values"]).norm(dim=0)
+        assert bool((residuals <= one["bounds"] + 1e-12).all())
+        assert float(one["shares"].sum()) == pytest.approx(1.0, abs=1e-12)
+        assert one["kept"] == 0  # none outlives the pass, graphs kept or not
+
+
+@pytest.mark.slow
+def test_sharded_bounds_hold_in_single_precision(tmp_path: Path) -> None:
+    f = cases.gpt()
+    truth = torch.linalg.eigvalsh(ls.Hessian(f).dense())[[0, -2, -1]]
+    for one in together.run(2, tmp_path, cases.sharded, torch.float32, "auto", 100):
+        assert bool(((one["values"] - truth).abs() <= one["bounds"]).all())
+        assert float(one["bounds"].max()) <= 1e-3 * float(truth.abs().max())

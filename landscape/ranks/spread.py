@@ -16,7 +16,7 @@ from landscape.ranks.group import ALONE, Ranks
 DRAWN = 2**20  # coordinates drawn at a time; a multiple of 16, which torch draws together
 
 
-class Space:
+class Spread:
     """Vectors (n,) of which each rank holds a part.
 
     Args:
@@ -58,9 +58,9 @@ class Space:
         if self.ranks.count == 1:
             return V
         beside = V.shape[1:]
-        pieces = zip(torch.split(V, self.widths), self.sizes, strict=True)
-        wide = [self.ranks.gather(part.reshape(-1)).view(-1, *beside)[:s] for part, s in pieces]
-        return wide[0] if len(wide) == 1 else torch.cat(wide)
+        rows = self.ranks.gather(V.reshape(-1)).view(self.ranks.count, self.local, *beside)
+        pieces = zip(torch.split(rows, self.widths, dim=1), self.sizes, strict=True)
+        return torch.cat([piece.reshape(-1, *beside)[:size] for piece, size in pieces])
 
     def taken(self, V: Tensor) -> Tensor:
         """This rank's part of vectors as a caller passes them."""
@@ -74,12 +74,14 @@ class Space:
         """This rank's part (local, ...) of the sum over the ranks of V (n, ...)."""
         if self.ranks.count == 1:
             return V
-        parts, beside = [], V.shape[1:]
-        for piece, width in zip(torch.split(V, self.sizes), self.widths, strict=True):
-            full = V.new_zeros(width * self.ranks.count, *beside)
+        count, beside = self.ranks.count, V.shape[1:]
+        rows = V.new_zeros(count, self.local, *beside)
+        spread = torch.split(rows, self.widths, dim=1)
+        for piece, into, width in zip(torch.split(V, self.sizes), spread, self.widths, strict=True):
+            full = V.new_zeros(count * width, *beside)
             full[: len(piece)] = piece
-            parts.append(self.ranks.scatter(full.view(-1)).view(width, *beside))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+            into.copy_(full.view(count, width, *beside))
+        return self.ranks.scatter(rows.view(-1)).view(self.local, *beside)
 
     def drawn(self, count: int, draw: Callable[[int], Tensor]) -> Tensor:
         """This rank's part (count, local) of ``count`` vectors that ``draw(m)`` gives coordinate by
