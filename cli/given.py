@@ -60,6 +60,12 @@ class Spectrum(Problem, Run):
     steps: int
 
 
+class Sharded(Spectrum):
+    """`landscape spectrum`, as it is typed."""
+
+    shard: bool
+
+
 class Analyze(Spectrum):
     """`landscape analyze`."""
 

@@ -80,12 +80,13 @@ def forecast(options: given.Analyze) -> Forecast:
             )
 
 
-def spectrum(run: Run, options: given.Spectrum) -> Spectrum:
-    """The stored spectrum with --resume where there is one, else a new one."""
-    return run.finished(Spectrum) or _solved(
-        run,
-        options,
-        lambda f, bar: spectrum_at(
+def spectrum(run: Run, options: given.Sharded) -> Spectrum:
+    """The stored spectrum with --resume where there is one, else a new one. Eigenvectors that lie
+    on several ranks are not stored.
+    """
+
+    def compute(f: Landscape, bar: Progress) -> Spectrum:
+        found = spectrum_at(
             f,
             largest=options["largest"],
             smallest=options["smallest"],
@@ -94,8 +95,12 @@ def spectrum(run: Run, options: given.Spectrum) -> Spectrum:
             steps=options["steps"],
             seed=options["seed"],
             progress=bar,
-        ),
-    )
+        )
+        if not f.spread.sharded:
+            return found
+        return replace(found, pairs=replace(found.pairs, vectors=found.pairs.vectors[:0]))
+
+    return run.finished(Spectrum) or _solved(run, options, compute, options["shard"])
 
 
 def store(run: Run, work: Callable[[Progress], R]) -> R:
@@ -130,9 +135,9 @@ def landscape(options: given.Landscape) -> loading.Problem:
     return over_ranks(loading.landscape(about))
 
 
-def over_ranks(problem: loading.Problem) -> loading.Problem:
+def over_ranks(problem: loading.Problem, shard: bool = False) -> loading.Problem:
     """The problem shared by all processes that torchrun has started."""
-    return replace(problem, landscape=ls.over_ranks(problem.landscape))
+    return replace(problem, landscape=ls.over_ranks(problem.landscape, shard))
 
 
 def at(f: Landscape, options: given.Escape | given.Surface) -> torch.Tensor:
@@ -178,9 +183,14 @@ def asked(
     )
 
 
-def _solved(run: Run, options: given.Spectrum, compute: Callable[[Landscape, Progress], R]) -> R:
+def _solved(
+    run: Run,
+    options: given.Spectrum,
+    compute: Callable[[Landscape, Progress], R],
+    shard: bool = False,
+) -> R:
     def work(bar: Progress) -> R:
-        problem = over_ranks(loading.problem(asked(options, options["model"])))
+        problem = over_ranks(loading.problem(asked(options, options["model"])), shard)
         with told(problem):
             return compute(problem.landscape, bar)
 

@@ -148,7 +148,7 @@ def test_numbers_drawn_in_parts_are_those_drawn_at_once(
 def test_sharded_points_have_exact_products(
     tmp_path: Path, count: int, method: str, small: int
 ) -> None:
-    """A tied GPT of 3,745 parameters, uneven parts, more batches than ranks or as many."""
+    """A tied GPT, uneven parts, more batches than ranks or as many."""
     f = cases.gpt()
     H, x = ls.Hessian(f), f.point()
     V = cases.vectors(f)
@@ -160,7 +160,7 @@ def test_sharded_points_have_exact_products(
         assert float((one["value"] - f.value(x)).abs()) <= 1e-12
         for name, truth in (("gradient", f.gradient(x)), ("product", H @ V)):
             assert float((one[name] - truth).norm()) <= 1e-12 * float(truth.norm()), name
-        truth = spectrum[[0, -2, -1]]
+        truth = spectrum[[0, -1]]
         assert bool(((one["values"] - truth).abs() <= one["bounds"] + 1e-12).all())
         assert torch.equal(one["values"], found[0]["values"])
         W = one["vectors"]
@@ -173,7 +173,7 @@ def test_sharded_points_have_exact_products(
 @pytest.mark.slow
 def test_sharded_bounds_hold_in_single_precision(tmp_path: Path) -> None:
     f = cases.gpt()
-    truth = torch.linalg.eigvalsh(ls.Hessian(f).dense())[[0, -2, -1]]
+    truth = torch.linalg.eigvalsh(ls.Hessian(f).dense())[[0, -1]]
     for one in together.run(2, tmp_path, cases.sharded, torch.float32, "auto", 100):
         assert bool(((one["values"] - truth).abs() <= one["bounds"]).all())
-        assert float(one["bounds"].max()) <= 1e-3 * float(truth.abs().max())
+        assert float(one["bounds"].max()) <= 2e-2 * float(truth.abs().max())
