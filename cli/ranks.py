@@ -82,13 +82,11 @@ def end(line: str, code: int) -> NoReturn:
 
 
 def _may_speak() -> bool:
-    """The first to ask; before the ranks have met, each has the same to say, and the first says
-    it.
+    """The first to ask. Where torch is not there yet, each has the same to say, and the first rank
+    says it.
     """
-    if "torch" in sys.modules:
-        from landscape.ranks import joined_already
+    if "torch.distributed" not in sys.modules or "landscape.ranks" not in sys.modules:
+        return first()
+    from landscape.ranks import may_speak
 
-        ranks = joined_already()
-        if ranks.count > 1:
-            return ranks.may_speak()
-    return first()
+    return may_speak()

@@ -9,11 +9,13 @@ a word breaks its connections, and the next exchange raises a ``RanksError`` on 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import distributed_c10d
 
 from landscape.errors import LoadingError, NumericalError, RanksError
 
@@ -144,16 +146,6 @@ class Ranks:
         name, message = next(one for one in told if one is not None)
         raise KINDS.get(name, RuntimeError)(message)
 
-    def may_speak(self) -> bool:
-        """Whether no other rank has said yet why the run ends: the first to ask may."""
-        if self.count == 1:
-            return True
-        try:
-            store = dist.distributed_c10d._get_default_store()
-            return bool(store.add(KEY, 1) == 1)
-        except (RuntimeError, ValueError):  # the process that held it has ended
-            return True
-
     def _exchange(self, collective: Callable[[], object]) -> None:
         try:
             collective()
@@ -185,6 +177,28 @@ def joined_already() -> Ranks:
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return ALONE
     return Ranks(dist.get_rank(), dist.get_world_size(), _group())
+
+
+def may_speak() -> bool:
+    """Whether no other rank has said yet why the run ends: the first to ask may.
+
+    Torchrun keeps a store for its processes from the start, before they have met.
+    """
+    if not started():
+        return True
+    try:
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            store: Any = dist.TCPStore(  # type: ignore[attr-defined]  # torch does not say so
+                *place, is_master=False, timeout=timedelta(seconds=5)
+            )
+        elif dist.is_initialized():
+            store = distributed_c10d._get_default_store()
+        else:
+            return os.environ["RANK"] == "0"
+        return bool(store.add(KEY, 1) == 1)
+    except (RuntimeError, ValueError):  # the process that held it has ended
+        return True
 
 
 def started() -> bool:
