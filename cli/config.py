@@ -15,13 +15,19 @@ from pathlib import Path
 import click
 
 from .errors import OneLine
+from .screens import say
 
 UNSAVED = frozenset(
-    {"config", "out", "force", "resume", "as_json"}
+    {"config", "out", "force", "resume", "as_json", "quiet", "verbose", "figures", "trust"}
 )  # where and how to print: not what was computed
+# What a file may not decide: where a result goes, and whether another one goes for it.
+IGNORED = frozenset({"out", "force"})
+# Options whose values may name Python, which is then run.
+PYTHON = frozenset({"model", "landscape", "family", "run", "data", "loss", "metrics"})
+FROM_FILE = click.core.ParameterSource.DEFAULT_MAP
 HEADER = (
-    "# Again with `landscape {command} --config {name}`; paths are relative to the folder that "
-    "runs in.\n"
+    "# Again with `landscape {command} --config {name}`, and --trust where it names Python; paths "
+    "are relative to\n# the folder that runs in.\n"
 )
 
 
@@ -34,6 +40,9 @@ def read(ctx: click.Context, param: click.Parameter, path: str | None) -> str | 
     ctx.default_map = {}
     for key, value in _parse(path).items():
         option = known.get(key.replace("_", "-"))
+        if option is not None and option.name in IGNORED:
+            say(f"Note: {key} in {path} is ignored: pass --{key} on the command line.", err=True)
+            continue
         if option is None:
             close = difflib.get_close_matches(key.replace("_", "-"), known, 1)
             hint = (
@@ -42,6 +51,50 @@ def read(ctx: click.Context, param: click.Parameter, path: str | None) -> str | 
             raise OneLine(f"{path}: unknown key {key!r} for `{ctx.command.name}`; {hint}", 2)
         ctx.default_map[str(option.name)] = _value(option, value, f"{path}: {key}")
     return path
+
+
+def check(ctx: click.Context) -> None:
+    """Refuse options that are empty, and Python that a file names and the user does not.
+
+    A configuration file may come from anyone. What its options would import is run only with
+    --trust, or where it is in the very file or module that the user has named elsewhere.
+    """
+    texts = {param: _texts(ctx.params.get(str(param.name))) for param in ctx.command.params}
+    for param, values in texts.items():
+        if any(not text.strip() for text in values):
+            raise OneLine(f"{_key(param)} is empty: leave it out, or say what it is.", 2)
+    _require_trust(ctx, {str(param.name): values for param, values in texts.items()})
+
+
+def _require_trust(ctx: click.Context, texts: Mapping[str, list[str]]) -> None:
+    named: list[str] = []
+    foreign: list[str] = []
+    for name in PYTHON & texts.keys():
+        from_file = ctx.get_parameter_source(name) is FROM_FILE
+        sources = [_source(text) for text in texts[name] if _may_be_python(text)]
+        (foreign if from_file else named).extend(sources)
+    wanted = sorted(set(foreign) - set(named))
+    if wanted and not ctx.params.get("trust"):
+        raise OneLine(
+            f"{ctx.meta['landscape.config']} names Python, {wanted[0]}, which would be run: pass "
+            "--trust if you know where it comes from, or name it on the command line.",
+            2,
+        )
+
+
+def _texts(value: object) -> list[str]:
+    """The texts that an option has been given."""
+    return [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, str)]
+
+
+def _may_be_python(text: str) -> bool:
+    return ":" in text or text.endswith(".py")
+
+
+def _source(text: str) -> str:
+    """The file or module of ``file.py:attr``."""
+    source = text if text.endswith(".py") else text.rpartition(":")[0]
+    return str(Path(source).resolve()) if source.endswith(".py") else source
 
 
 def resolved(ctx: click.Context) -> dict[str, object]:
@@ -83,6 +136,8 @@ def _parse(path: str) -> dict[str, object]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OneLine(f"{path} is not TOML: {error}.", 2) from None
+    except RecursionError:
+        raise OneLine(f"{path} is not TOML of ours: it is nested too deeply.", 2) from None
 
 
 def _value(option: click.Parameter, value: object, where: str) -> object:

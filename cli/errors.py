@@ -1,21 +1,29 @@
 """One line for a user's mistake, and the exit status it deserves; decided here and nowhere else.
 
 0 done · 1 --expect not met · 2 usage · 3 model, checkpoint or data cannot be loaded · 4 numerical
-failure · 130 interrupted. An exception that is none of these is a bug of ours and keeps its
-traceback.
+failure · 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM. An exception that is none of these is a
+bug of ours and keeps its traceback.
 """
 
+import contextlib
+import os
+import signal
 import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from . import ranks
 
+FULL = (
+    "out of memory ({:.200}): pass a smaller --batch-size, --resolution or --runs, or fewer "
+    "--largest and --smallest."
+)
+BROKEN_PIPE = 141  # what a shell says of a process that SIGPIPE has ended
 OURS = ("landscape", "landscape_cli", "landscape_figures")
 
 
@@ -31,7 +39,7 @@ class OneLineGroup(click.Group):
     """A group whose commands report every mistake of the user in one line on stderr."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with one_line_errors():
+        with one_line_errors(), _no_way_out():
             return super().invoke(ctx)
 
     def main(  # type: ignore[override]  # click's overloads say the same in more words
@@ -43,6 +51,7 @@ class OneLineGroup(click.Group):
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, standalone_mode=False, **extra)
         ranks.begin()
+        listen()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(
@@ -50,14 +59,45 @@ class OneLineGroup(click.Group):
                 )  # a terminal without Unicode shows ? and does not fail
         try:
             code = super().main(args, prog_name, standalone_mode=False, **extra)
+            with one_line_errors():
+                sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             sys.exit(error.exit_code)
         except click.ClickException as error:
             ranks.end(f"Error: {one_line(error)}", error.exit_code)
-        except click.Abort:
-            ranks.end("Error: interrupted.", 130)
+        except click.Abort as error:
+            ended = interrupted(error.__cause__, "nothing was written.")
+            ranks.end(f"Error: {ended.message}", ended.exit_code)
+        except BrokenPipeError:
+            _close_quietly()
+            sys.exit(BROKEN_PIPE)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _close_quietly() -> None:
+    """Have what is still to be printed go nowhere: nobody reads it any more."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _no_way_out() -> Iterator[None]:
+    """Have ``os._exit`` of the user's code raise: it would end the command with a status that is
+    not ours. Processes that are forked meanwhile end as they do.
+    """
+    leave, own = os._exit, os.getpid()
+
+    def refused(status: int = 0) -> NoReturn:
+        if os.getpid() != own:
+            leave(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refused
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 @contextmanager
@@ -65,15 +105,44 @@ def one_line_errors() -> Iterator[None]:
     """Turn every mistake of the user raised inside into a OneLine with its exit status."""
     try:
         yield
-    except (click.ClickException, click.Abort, click.exceptions.Exit):
+    except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
         raise
     except KeyboardInterrupt as error:
-        raise OneLine(str(error) or "interrupted; nothing was written.", 130) from None
+        raise interrupted(error, "nothing was written.") from None
     except (Exception, SystemExit) as error:
         known = judge(error)
         if known is None:
             raise
         raise known from error
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, which end a command as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def listen() -> None:
+    """Have SIGTERM and SIGHUP end a command as SIGINT does, unless the caller has said otherwise:
+    nohup has SIGHUP ignored.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: object) -> None:
+    raise Ended(number)
+
+
+def interrupted(error: BaseException | None, what: str) -> OneLine:
+    """A command that was ended from outside, and what is left of its work."""
+    number = error.number if isinstance(error, Ended) else signal.SIGINT
+    how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    return OneLine(f"{how}; {what}", 128 + number)
 
 
 def judge(error: BaseException) -> OneLine | None:
@@ -82,21 +151,34 @@ def judge(error: BaseException) -> OneLine | None:
     if isinstance(code, int):  # LoadingError and NumericalError carry their own
         return OneLine(str(error), code)
     frames = _frames(error)
+    if _memory_is_full(error):
+        return OneLine(FULL.format(" ".join(str(error).split()) or "no more is given"), 4)
     ours = bool(frames) and _is_ours(frames[-1][0])
     if ours and isinstance(error, ValueError | TypeError):
         return OneLine(str(error), 2)
     theirs = _users_frame(frames)
     if theirs is not None:
         return OneLine(f"{theirs} raised {type(error).__name__}: {error}", 3)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return OneLine(
-            f"out of memory ({error}): try a smaller --batch-size, or fewer --largest and "
-            f"--smallest.",
-            4,
-        )
-    if isinstance(error, OSError):
-        return OneLine(f"{error.filename or 'a file'}: {error.strerror or error}.", 2)
-    return None
+    return _of_the_system(error, frames) if isinstance(error, OSError) else None
+
+
+def _of_the_system(error: OSError, frames: list[tuple[str, str, int]]) -> OneLine:
+    """What an error of the operating system is about: a file, or what is printed."""
+    if error.filename is None and _is_of_stdout(frames):
+        _close_quietly()
+        return OneLine(f"stdout cannot be written: {error.strerror}.", 2)
+    return OneLine(f"{error.filename or 'a file'}: {error.strerror or error}.", 2)
+
+
+def _memory_is_full(error: BaseException) -> bool:
+    from landscape.errors import memory_is_full
+
+    return memory_is_full(error)
+
+
+def _is_of_stdout(frames: list[tuple[str, str, int]]) -> bool:
+    """Whether the deepest call was one that prints."""
+    return bool(frames) and frames[-1][0].partition(".")[0] in ("click", "rich", "landscape_cli")
 
 
 def _frames(error: BaseException) -> list[tuple[str, str, int]]:
@@ -108,7 +190,9 @@ def _frames(error: BaseException) -> list[tuple[str, str, int]]:
 
 
 def one_line(error: click.ClickException) -> str:
-    """The message without line breaks, and where a bad value came from unless it was typed."""
+    """The message without line breaks, where a bad value came from unless it was typed, and where
+    the options are explained.
+    """
     message = " ".join(error.format_message().split())
     ctx, param = getattr(error, "ctx", None), getattr(error, "param", None)
     if ctx is not None and param is not None and param.name:
@@ -117,6 +201,8 @@ def one_line(error: click.ClickException) -> str:
             message += f" (from the environment variable {param.envvar})"
         elif source is click.core.ParameterSource.DEFAULT_MAP:
             message += f" (from {ctx.meta.get('landscape.config', 'the configuration file')})"
+    if ctx is not None and isinstance(error, click.UsageError):
+        message += f" Try '{ctx.command_path} --help'."
     return message
 
 

@@ -17,7 +17,11 @@ class Run(TypedDict):
     out: str | None
     force: bool
     resume: bool
+    trust: bool
     as_json: bool
+    quiet: bool
+    verbose: bool
+    figures: bool
 
 
 class Problem(TypedDict):
@@ -71,6 +75,8 @@ class Analyze(Spectrum):
 
     method: str
     polish: str | None
+    optimizer: str | None
+    optimizer_state: str | None
     layers: bool
     budget: float | None
     estimate: bool
@@ -157,6 +163,22 @@ class Surface(Landscape):
     train_steps: int
     optimizer: str
     noise: str
+
+
+class Compare(Problem, Run):
+    """`landscape compare`."""
+
+    checkpoints: tuple[str, ...]
+    model: str | None
+    resolution: int
+    align: bool
+
+
+class Survive(Problem, Run):
+    """`landscape survive`."""
+
+    model: str
+    change: str
 
 
 class Diagnose(Problem, Run):

@@ -9,6 +9,7 @@ import sys
 import click
 
 from .commands.analyze import analyze
+from .commands.compare import compare
 from .commands.diagnose import diagnose
 from .commands.doctor import doctor
 from .commands.escape import escape
@@ -18,6 +19,7 @@ from .commands.report import report
 from .commands.saddles import saddles
 from .commands.spectrum import spectrum
 from .commands.surface import surface
+from .commands.survive import survive
 from .commands.zoo import zoo
 from .errors import OneLineGroup
 
@@ -25,7 +27,8 @@ EPILOG = (
     "MODEL is a built-in name (`landscape zoo`), path/to/file.py:attr, or pkg.mod:attr: a torch "
     "Module, a class or a factory; a file.py alone may define problem(). Options come from the "
     "command line, else LANDSCAPE_* variables, else --config FILE. Exit status: 0 done, 1 --expect "
-    "not met, 2 usage, 3 cannot be loaded, 4 numerical failure, 130 interrupted."
+    "not met, 2 usage, 3 cannot be loaded, 4 numerical failure, 130 interrupted; 129 and 143 by "
+    "SIGHUP and SIGTERM."
 )
 
 
@@ -58,7 +61,7 @@ def keep_freed_memory() -> None:
         mallopt(mmap_threshold, 2**25)  # the most it takes
 
 
-COMMANDS = (analyze, spectrum, surface, saddles, escape, diagnose)
+COMMANDS = (analyze, spectrum, compare, survive, surface, saddles, escape, diagnose)
 for command in (*COMMANDS, inspect, zoo, figures, report, doctor):
     main.add_command(command)
 

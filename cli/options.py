@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from . import config
+from . import completion, config
+from .help import DATA, MODEL, NUMBERS, OUTPUT, Option
+from .screens import say
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ else:
     ParamType = click.ParamType  # older releases of click cannot be subscripted
 
 SEEDS = click.IntRange(0, 2**63 - 1)
+KINDS = (
+    *("minimum", "maximum", "saddle", "degenerate", "plateau", "not-stationary"),
+    "inconclusive",
+)
 
 
 class Positive(ParamType):
@@ -104,7 +110,9 @@ class Setting(ParamType):
             self.fail(f"{value!r} is not of the form key=value.", param, ctx)
         try:
             return key, json.loads(text)
-        except json.JSONDecodeError as error:
+        except RecursionError:
+            self.fail(f"the value of {key} is nested too deeply.", param, ctx)
+        except ValueError as error:  # also an integer of too many digits
             if text[:1] in ("{", "[", '"'):
                 self.fail(f"the value of {key} is not JSON: {error}.", param, ctx)
             return key, text
@@ -153,12 +161,12 @@ class Expectation:
         if not self.holds(point):
             from landscape.points.words import verdict
 
-            click.echo(f"Expected {self}, found {verdict(point).lower()}.", err=True)
+            say(f"Expected {self}, found {verdict(point).lower()}.", err=True)
             ctx.exit(1)
 
 
 class ExpectationType(ParamType):
-    """``minimum``, ``saddle``, ``saddle:K`` or ``plateau``."""
+    """One of ``KINDS``, or ``saddle:K``."""
 
     name = "kind"
 
@@ -168,12 +176,12 @@ class ExpectationType(ParamType):
         if isinstance(value, Expectation):
             return value
         kind, separator, index = str(value).partition(":")
-        if kind in ("minimum", "saddle", "plateau") and not separator:
+        if kind in KINDS and not separator:
             return Expectation(kind)
         if kind == "saddle" and index.isascii() and index.isdigit() and int(index) > 0:
             return Expectation(kind, int(index))
         return self.fail(
-            f"{value!r} is none of minimum, saddle, saddle:K with K at least 1, plateau.",
+            f"{value!r} is none of {', '.join(KINDS)}, or saddle:K with K at least 1.",
             param,
             ctx,
         )
@@ -183,7 +191,7 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:
     """A click option that also reads LANDSCAPE_NAME."""
     long = next(n for n in names if n.startswith("--")).partition("/")[0]
     settings.setdefault("envvar", "LANDSCAPE_" + long[2:].upper().replace("-", "_"))
-    return click.option(*names, **settings)
+    return click.option(*names, cls=Option, **settings)
 
 
 def _stack(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
@@ -193,85 +201,147 @@ def _stack(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 json_option = option(
-    "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and nothing else."
+    "--json",
+    "as_json",
+    group=OUTPUT,
+    is_flag=True,
+    help="Print the result as JSON on stdout, and nothing else.",
 )
 
 _problem = _stack(
     option(
         "--set",
         "settings",
+        group=MODEL,
         type=Setting(),
         multiple=True,
         help="A keyword argument of the factory or formula, its value in JSON.",
     ),
     option(
         "--checkpoint",
+        group=MODEL,
         metavar="FILE",
-        help="Weights: .safetensors, .pt, .pth, .bin, .ckpt or .npz; or a folder that "
-        "save_pretrained() wrote.",
+        help="Weights: .safetensors, .pt, .pth, .bin, .ckpt, .npz or .zip; or a folder that "
+        "save_pretrained() or torch.distributed.checkpoint wrote.",
     ),
     option(
         "--checkpoint-key",
+        group=MODEL,
         metavar="KEY",
         help="Where in the checkpoint the weights are, dots for nesting.",
     ),
     option(
         "--strip",
+        group=MODEL,
         metavar="PREFIX",
-        help="What names in the checkpoint begin with: cut off; other names are left out.",
+        help="Take the tensors whose names begin with PREFIX, and cut it off their names.",
     ),
-    option("--data", metavar="SPEC", help="Data: pkg.mod:attr, file.py:attr, or a file of arrays."),
-    option("--loss", metavar="NAME", help="A loss by name, or pkg.mod:function."),
+    option(
+        "--data",
+        group=DATA,
+        metavar="SPEC",
+        help="digits, a .csv, .npz, .safetensors or .pt file of arrays, file.py:attr or "
+        "pkg.mod:attr.",
+    ),
+    option(
+        "--loss",
+        group=DATA,
+        metavar="NAME",
+        help=", ".join(completion.LOSSES) + ", file.py:function or pkg.mod:function.",
+    ),
     option(
         "--l2",
+        group=DATA,
         type=Coefficient(),
         multiple=True,
         help="Add VALUE/2 |w|^2 over the parameters that match GLOB.",
     ),
     option(
         "--l1",
+        group=DATA,
         type=Coefficient(),
         multiple=True,
         help="Add VALUE |w|_1 over the parameters that match GLOB.",
     ),
     option(
-        "--include", metavar="GLOB", multiple=True, help="Analyse only the parameters that match."
+        "--include",
+        group=MODEL,
+        metavar="GLOB",
+        multiple=True,
+        help="Analyse only the parameters that match.",
     ),
     option(
         "--exclude",
+        group=MODEL,
         metavar="GLOB",
         multiple=True,
-        help="Hold the parameters that match where they are.",
+        help="Keep the parameters that match fixed.",
     ),
     option(
         "--mode",
+        group=MODEL,
         type=click.Choice(["eval", "train"]),
         help="Run dropout and BatchNorm in this mode (default: eval, or what problem() sets).",
     ),
-    option("--masks", type=click.IntRange(1), help="Dropout masks to average over in train mode."),
-    option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+    option(
+        "--masks",
+        group=MODEL,
+        type=click.IntRange(1, 100_000),
+        help="Dropout masks to average over in train mode.",
+    ),
+    option(
+        "--device",
+        group=NUMBERS,
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda or cuda:1.",
+    ),
     option(
         "--dtype",
+        group=NUMBERS,
         type=click.Choice(["float32", "float64"]),
-        help="Compute in this; else in the parameters' own.",
+        help="Compute in this precision; default: the parameters' own.",
     ),
     option(
         "--batch-size",
+        group=DATA,
         type=click.IntRange(1),
-        help="Samples a micro-batch; it changes memory and speed, not the answer.",
+        help="Samples in a micro-batch. Sampling errors need at least two batches; the mean over "
+        "the data is the same.",
     ),
     option(
-        "--seed", type=SEEDS, default=0, show_default=True, help="Seed for every random choice."
+        "--seed",
+        group=NUMBERS,
+        type=SEEDS,
+        default=0,
+        show_default=True,
+        help="Seed for every random choice.",
     ),
 )
 
-problem_options = _stack(click.argument("model", envvar="LANDSCAPE_MODEL"), _problem)
+problem_options = _stack(
+    click.argument(
+        "model", envvar="LANDSCAPE_MODEL", shell_complete=completion.of(completion.MODELS)
+    ),
+    _problem,
+)
 
 landscape_options = _stack(
-    click.argument("landscape", envvar="LANDSCAPE_LANDSCAPE"),
-    option("--dim", type=click.IntRange(1), metavar="N", help="Coordinates of a formula fn(x)."),
+    click.argument(
+        "landscape",
+        envvar="LANDSCAPE_LANDSCAPE",
+        shell_complete=completion.of(completion.MODELS, completion.FORMULAS),
+    ),
+    option(
+        "--dim",
+        group=MODEL,
+        type=click.IntRange(1),
+        metavar="N",
+        help="Coordinates of a formula fn(x).",
+    ),
     option(
         "--domain",
+        group=MODEL,
         metavar="SPEC",
         help="Where a formula lives: space, box:LOW,HIGH, 'box:LOW,HIGH;LOW,HIGH', torus:PERIOD, "
         "sphere:RADIUS.",
@@ -279,11 +349,19 @@ landscape_options = _stack(
     _problem,
 )
 
-diagnosis_options = _stack(click.argument("run", envvar="LANDSCAPE_RUN"), _problem)
+comparison_options = _stack(
+    click.argument("checkpoints", nargs=-1, required=True, metavar="A B [...]"), _problem
+)
+
+diagnosis_options = _stack(
+    click.argument("run", envvar="LANDSCAPE_RUN", shell_complete=completion.of(completion.STUCK)),
+    _problem,
+)
 
 spectrum_options = _stack(
     option(
         "--largest",
+        group=NUMBERS,
         type=click.IntRange(1),
         default=10,
         show_default=True,
@@ -291,6 +369,7 @@ spectrum_options = _stack(
     ),
     option(
         "--smallest",
+        group=NUMBERS,
         type=click.IntRange(1),
         default=10,
         show_default=True,
@@ -298,6 +377,7 @@ spectrum_options = _stack(
     ),
     option(
         "--tol",
+        group=NUMBERS,
         type=Positive(),
         default=1e-4,
         show_default=True,
@@ -305,14 +385,16 @@ spectrum_options = _stack(
     ),
     option(
         "--probes",
-        type=click.IntRange(2),
+        group=NUMBERS,
+        type=click.IntRange(2, 100_000),
         default=3,
         show_default=True,
         help="Random vectors for the density.",
     ),
     option(
         "--steps",
-        type=click.IntRange(2),
+        group=NUMBERS,
+        type=click.IntRange(2, 100_000),
         default=50,
         show_default=True,
         help="Lanczos steps a probe.",
@@ -320,25 +402,61 @@ spectrum_options = _stack(
 )
 
 run_options = _stack(
-    option("--out", metavar="DIR", help="The run folder; default: a fresh one under runs/."),
+    option(
+        "--out",
+        group=OUTPUT,
+        metavar="DIR",
+        help="The run folder; default: a fresh one under runs/.",
+    ),
     option(
         "--force",
+        group=OUTPUT,
         is_flag=True,
         help="Replace the results in a non-empty DIR, once the new ones are there.",
     ),
     option(
         "--resume",
+        group=OUTPUT,
         is_flag=True,
-        help="Return the result in DIR if it is finished; else start afresh.",
+        help="Return the result in DIR if it is finished; else go on with what was kept, or start "
+        "afresh.",
+    ),
+    option(
+        "--trust",
+        is_flag=True,
+        help="Run Python that --config names, and that is not named on the command line.",
     ),
     click.option(
         "--config",
+        cls=Option,
+        group=OUTPUT,
         metavar="FILE",
         is_eager=True,
         expose_value=False,
         callback=config.read,
         help="Options as TOML.",
         envvar="LANDSCAPE_CONFIG",
+    ),
+    option(
+        "--figures/--no-figures",
+        group=OUTPUT,
+        default=True,
+        show_default=True,
+        help="Draw the figures of the result into DIR/figures.",
+    ),
+    option(
+        "-q",
+        "--quiet",
+        group=OUTPUT,
+        is_flag=True,
+        help="Print the result in one line, and no progress.",
+    ),
+    option(
+        "-v",
+        "--verbose",
+        group=OUTPUT,
+        is_flag=True,
+        help="Print the tables behind the result too.",
     ),
     json_option,
 )

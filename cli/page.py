@@ -160,8 +160,8 @@ def _diagnosis(result: DiagnosisReport, facts: dict[str, Fact]) -> Iterator[Sect
     """The first cause as the verdict, what was tried, the other causes, the phases."""
     diagnosis = result.diagnosis
     head, _, tail = facts["cause"].lines[0].partition(": ")
-    why = (*facts["evidence"].lines, *facts["remedy"].lines)
-    good = diagnosis.causes[0].name == "minimum" or not diagnosis.stuck
+    why = (*facts["evidence"].lines, *facts["remedy"].lines) if diagnosis.causes else ()
+    good = not diagnosis.stuck or diagnosis.causes[0].name == "minimum"
     yield Section("verdict", "Cause", why, head, tail, "good" if good else "doubt")
     yield from _bullets(facts, "tried")
     for table in result.words().tables:

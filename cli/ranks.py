@@ -11,6 +11,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
+from .screens import say
+
 T = TypeVar("T")
 
 
@@ -24,27 +26,18 @@ def first() -> bool:
     return not several() or os.environ["RANK"] == "0"
 
 
-def begin() -> None:
-    """Have the ranks beside the first say nothing, and torchrun's SIGTERM end each as Ctrl-C
-    does.
-    """
+def here() -> float:
+    """Which part of all ranks this machine has: 1 where they are all on it."""
     if not several():
-        return
-    signal.signal(signal.SIGTERM, _stopped)
-    if not first():
+        return 1.0
+    count = os.environ["WORLD_SIZE"]
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count)) / int(count)
+
+
+def begin() -> None:
+    """Have the ranks beside the first say nothing."""
+    if several() and not first():
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-
-
-class Stopped(KeyboardInterrupt):
-    """The launcher stops this process, because another has ended or because it was told to."""
-
-
-def _stopped(number: int, frame: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-    raise Stopped(
-        "stopped by the launcher: another process of this run has ended, or the run was to stop; "
-        "nothing was written."
-    )
 
 
 def lead(compute: Callable[[], T]) -> T:
@@ -70,14 +63,16 @@ def lead(compute: Callable[[], T]) -> T:
 def end(line: str, code: int) -> NoReturn:
     """Leave with one line on stderr, said by one of the ranks; the others need not have noticed."""
     if several():
+        from landscape.specs import visible
+
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if _may_speak():
-            print(line, file=sys.__stderr__)
+            print(visible(line), file=sys.__stderr__)
         for stream in (sys.stdout, sys.__stdout__, sys.__stderr__):
             if stream is not None:
                 stream.flush()
         os._exit(code)  # without waiting for exchanges that nobody will answer
-    click.echo(line, err=True)
+    say(line, err=True)
     sys.exit(code)
 
 

@@ -1,14 +1,15 @@
-"""Run folders: ``result.json``, ``config.toml``, ``arrays/`` and ``figures/``, complete or not
-there at all.
+"""Run folders: ``result.json``, ``config.toml``, ``arrays/``, ``figures/`` and the
+``manifest.json`` that lists them, complete or not there at all.
 
-A run writes into a hidden folder inside its own and moves everything into place when it has
-succeeded. Of a folder that is taken, ``--force`` replaces what a run owns and leaves every other
-file alone; until then nothing of it is touched.
+A run is staged in a hidden folder inside its own and comes to stand by one rename when it has
+succeeded. Of a folder that is taken, ``--force`` replaces the files that its manifest lists and no
+other; until then nothing of it is touched. While a run is under way, no other one writes there.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import tempfile
@@ -22,41 +23,99 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from . import config, given, ranks
-from .errors import OneLine
+from .errors import OneLine, interrupted
 from .resume import NOTHING, Left, Resume, decide
+from .screens import say
 
 if TYPE_CHECKING:
     from landscape.results import Result
+    from landscape.results.exchange import Claim
 
-OWNED = ("result.json", "config.toml", "arrays", "figures", "report.html")
-STAGING = ".landscape-"
-KEPT = f"{STAGING}kept"  # what an unfinished run has done so far, for --resume
+PREFIX = ".landscape-"
+KEPT = f"{PREFIX}kept"  # what an unfinished run has done so far, for --resume
+# What a run always writes, and so must not find there as a file of someone else's.
+RESERVED = ("result.json", "config.toml", "manifest.json")
+NOT_EMPTY = (
+    "the folder {target} is not empty: pass --force to replace its results, --resume, or another "
+    "--out."
+)
 T = TypeVar("T", bound="Result")
 
 
-def place(out: str | None, model: str, *, force: bool, resume: bool) -> Path:
+def place(out: str | None, model: str, *, force: bool, resume: bool) -> Claim:
     """Where the run goes: --out, which must be empty or new, else runs/NAME or the next free
-    runs/NAME-2, -3, ...
+    runs/NAME-2, -3, ...; nobody else writes there until the claim is released.
     """
     if force and resume:
         raise OneLine("--force replaces the result and --resume returns it: pass one of them.", 2)
     if out is not None:
-        target = Path(out)
-        if not (force or resume) and _taken(target):
-            raise OneLine(
-                f"the folder {target} is not empty: pass --force to replace its results, --resume, "
-                f"or another --out.",
-                2,
-            )
-        _taken(target)
-        return target
+        return _claimed(Path(out), force=force, resume=resume)
     first = Path("runs") / slug(model)
-    if force or resume or not _taken(first):
-        return first
-    number = 2
-    while _taken(fresh := first.with_name(f"{first.name}-{number}")):
+    if force or resume:
+        return _claimed(first, force=force, resume=resume)
+    number = 1
+    while True:
+        fresh = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        if not _taken(fresh, swept=True):
+            try:
+                return _claimed(fresh)
+            except Taken:
+                pass  # by another process, just now
         number += 1
-    return fresh
+
+
+class Taken(OneLine):
+    """A folder holds something already, or another process writes there."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 2)
+
+
+def _claimed(target: Path, *, force: bool = False, resume: bool = False) -> Claim:
+    free = force or resume
+    if _taken(target, swept=True) and not free:  # a mistake is told before torch is imported
+        raise Taken(NOT_EMPTY.format(target=target))
+    claim = claimed(target)
+    try:
+        if _taken(target) and not free:
+            raise Taken(NOT_EMPTY.format(target=target))
+        if force:
+            _require_free(target)
+        return claim
+    except BaseException:
+        claim.release()
+        raise
+
+
+def claimed(target: Path) -> Claim:
+    """The right to write into a folder; what a killed run has left there is settled, and said."""
+    from landscape.results.exchange import Claim
+
+    try:
+        claim = Claim(target)
+    except BlockingIOError:
+        raise Taken(
+            f"another process is writing into {target}: wait for it, or pass another --out."
+        ) from None
+    except OSError as error:
+        raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
+    if claim.left:
+        say(f"Note: {claim.left}.", err=True)
+    return claim
+
+
+def _require_free(target: Path) -> None:
+    """Refuse a folder where the run would replace what no run has written."""
+    from landscape.results.exchange import require_free
+
+    try:
+        require_free(target, RESERVED)
+    except FileExistsError as error:
+        raise OneLine(
+            f"the folder {target} is no run's: {error.strerror}. --force replaces only what a "
+            "run has written: pass another --out.",
+            2,
+        ) from None
 
 
 def slug(model: str) -> str:
@@ -89,10 +148,16 @@ class Run:
 
     @classmethod
     def of(cls, ctx: click.Context, model: str, options: given.Run) -> Run:
-        """The run of a command about ``model``."""
+        """The run of a command about ``model``; its folder is its own until the command ends."""
+        config.check(ctx)
         force, resume = options["force"], options["resume"]
-        target = ranks.lead(lambda: place(options["out"], model, force=force, resume=resume))
-        return cls(ctx, target, resume)
+
+        def claimed_here() -> Path:
+            claim = place(options["out"], model, force=force, resume=resume)
+            ctx.call_on_close(claim.release)
+            return claim.folder
+
+        return cls(ctx, ranks.lead(claimed_here), resume)
 
     def finished(self, kind: type[T]) -> T | None:
         """The stored result with --resume, where there is one."""
@@ -114,7 +179,7 @@ class Run:
         if not self.resume:
             return None, False
         stored = ranks.lead(lambda: _stored(self.target, kinds))
-        begun = ranks.lead(lambda: _stored(self.target / KEPT, kinds)) if free else None
+        begun = ranks.lead(lambda: self._begun(kinds)) if free else None
         left, half = (self._left(result, enough) for result in (stored, begun))
         chosen = decide(left, half, free)
         what = ", ".join(sorted((half or left or Left()).changed - free))
@@ -122,17 +187,53 @@ class Run:
             kind = type(stored).__name__
             raise OneLine(REFUSALS[chosen].format(target=self.target, kind=kind, what=what), 2)
         if chosen is Resume.FINISHED and left is not None and left.changed:
-            click.echo(
+            say(
                 f"Note: the stored run used a different {', '.join(sorted(left.changed))}. "
                 "Pass --force to run again.",
                 err=True,
             )
         return (begun if chosen is Resume.CONTINUE else stored), chosen is Resume.FINISHED
 
+    @contextmanager
+    def journal(self, settings: Mapping[str, object], free: AbstractSet[str]) -> Iterator[None]:
+        """Keep what is computed inside, so that --resume goes on from it. Over several ranks
+        nothing is kept, and nothing that was kept is used: what one rank recalls the others would
+        wait for.
+
+        Args:
+            settings: the options in force; other ones are refused by --resume.
+            free: those that may be others.
+        """
+        from landscape.results import journal
+        from landscape.results.provenance import versions
+
+        used = {k: str(v) for k, v in settings.items() if k not in {*free, "expect"}}
+        about = {"command": config.words(self.ctx), **used}
+        about |= {f"version of {name}": number for name, number in versions().items()}
+        if not self.resume and ranks.first():
+            shutil.rmtree(kept(self.target), ignore_errors=True)
+        if ranks.several():
+            yield
+            return
+        try:
+            work = kept(self.target) / "work"
+            with journal.keeping(journal.Journal(work, about, resume=self.resume)):
+                yield
+        except journal.AnotherRun as error:
+            told = REFUSALS[Resume.REFUSE_BEGUN].format(target=self.target, what=error.what)
+            raise OneLine(told, 2) from None
+
     def keep(self, result: Result) -> None:
         """Store what this run has done so far, beside whatever is in its folder."""
         if ranks.first():
-            result.save(self.target / KEPT)
+            result.save(kept(self.target))
+
+    def _begun(self, kinds: tuple[type[T], ...]) -> T | None:
+        """The unfinished result that an interrupted run has kept."""
+        from landscape.results import manifest
+
+        there = os.path.lexists(manifest.place(kept(self.target), "result.json"))
+        return _stored(self.target / KEPT, kinds) if there else None
 
     def _left(self, result: T | None, enough: Callable[[T], bool]) -> Left | None:
         if result is None:
@@ -146,9 +247,17 @@ def differing(result: Result, ctx: click.Context) -> list[str]:
     return [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
 
 
+def kept(target: Path) -> Path:
+    """Where a run keeps what it has done so far."""
+    folder = target / KEPT
+    if folder.is_symlink():
+        raise OneLine(f"{folder} is a link: remove it, or pass another --out.", 2)
+    return folder
+
+
 def _stored(target: Path, kinds: tuple[type[T], ...]) -> T | None:
     """The result in a folder, None where there is no run yet."""
-    if not _taken(target) or all(p.name.startswith(STAGING) for p in target.iterdir()):
+    if not _taken(target) or all(p.name == KEPT for p in target.iterdir()):
         return None  # nothing there, or what a run that was killed has left
     if not (target / "result.json").exists():
         raise OneLine(
@@ -175,38 +284,80 @@ def load(folder: str | Path) -> Result:
 
 
 @contextmanager
-def writing(target: Path) -> Iterator[Path]:
-    """A hidden folder inside ``target`` to write into: its contents take their place when the block
-    ends, and go when it raises.
+def shown(folder: str | Path) -> Iterator[Result]:
+    """The result stored in ``folder``, to be shown: where its numbers do not fit together, so that
+    words or figures fail, the folder is named.
+    """
+    from landscape.errors import LoadingError
 
-    While it is there ``target`` is not empty: a second run at the same time goes elsewhere.
+    result = load(folder)
+    try:
+        yield result
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as e:
+        if _known(e):
+            raise
+        why = " ".join(f"{type(e).__name__}: {e}".split())
+        raise LoadingError(f"{folder} holds numbers that do not fit together ({why}).") from e
+
+
+def _known(error: BaseException) -> bool:
+    """Whether it says itself what is wrong."""
+    from landscape_figures import NothingToDraw
+
+    return isinstance(error, NothingToDraw | click.ClickException) or hasattr(error, "exit_code")
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """A hidden folder inside the claimed ``target`` to write a run into: it comes to stand when the
+    block ends, and goes when it raises.
     """
     if not ranks.first():
         with tempfile.TemporaryDirectory() as nowhere, _interrupted(target):
             yield Path(nowhere)
         return
-    made = [p for p in (target, *target.parents) if not p.exists()]
+    from landscape.results.exchange import replacing
+
+    left_out: list[str] = []
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=target))
-    except OSError as error:
-        _remove_empty(made)
-        raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
-    try:
-        staged = folder / "new"
-        staged.mkdir()
-        with _interrupted(target):
+        with _interrupted(target), replacing(target, left_out=left_out) as staged:
             yield staged
-            _move(staged, target, folder / "old")
-            shutil.rmtree(target / KEPT, ignore_errors=True)
+        shutil.rmtree(target / KEPT, ignore_errors=True)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # these name no file
-        if not full and not str(error.filename or "").startswith(str(target)):
-            raise
-        raise OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2) from None
+        raise _unwritten(target, error) from None
+    if left_out:
+        names = ", ".join(left_out)
+        say(f"Note: {names} is not of a run and was left as it is.", err=True)
+
+
+@contextmanager
+def adding(run: Path) -> Iterator[Path]:
+    """A hidden folder inside a run's own to write figures and pages into, which join its files when
+    the block ends.
+    """
+    from landscape.results.exchange import replacing
+
+    claim = claimed(run)
+    left_out: list[str] = []
+    try:
+        with replacing(run, keeping=".*", left_out=left_out) as staged:
+            yield staged
+    except OSError as error:
+        raise _unwritten(run, error) from None
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        _remove_empty(made)
+        claim.release()
+    if left_out:
+        raise OneLine(f"{run / left_out[0]} is there, and no run has written it: pass --out.", 2)
+
+
+def _unwritten(target: Path, error: OSError) -> OSError | OneLine:
+    """What becomes of an error while a run is written: of the folder, or of something else."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # these name no file
+    if not full and not str(error.filename or "").startswith(str(target)):
+        return error
+    if error.errno == errno.EEXIST:
+        return OneLine(f"{target} is left as it is: {error.strerror}. Pass another --out.", 2)
+    return OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2)
 
 
 @contextmanager
@@ -214,28 +365,35 @@ def _interrupted(target: Path) -> Iterator[None]:
     """Say of a run that is interrupted where what it has done is kept, if it is."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if (target / KEPT).exists():
-            raise OneLine(
-                f"interrupted; what was done is kept: go on with --resume --out {target}.", 130
-            ) from None
+            what = f"what was done is kept: go on with --resume --out {target}."
+            raise interrupted(error, what) from None
         raise
 
 
 def fill(folder: Path, result: Result, options: Mapping[str, object], command: str) -> None:
-    """Store a result with its configuration and its figures, on the first rank."""
+    """Write a result with its configuration into a hidden folder, on the first rank."""
+    if not ranks.first():
+        return
+    from landscape.results import store
+
+    store.write(result, folder)
+    (folder / "config.toml").write_text(
+        config.dump(options, command, "config.toml"), encoding="utf-8"
+    )
+
+
+def draw(folder: Path, result: Result) -> None:
+    """Draw every figure that the result has the numbers for, on the first rank."""
     if not ranks.first():
         return
     import landscape_figures as figures
 
-    result.save(folder)
-    (folder / "config.toml").write_text(
-        config.dump(options, command, "config.toml"), encoding="utf-8"
-    )
     for name, recipe in figures.RECIPES.items():
         try:
             for form in recipe.stored:
-                path = folder / "figures" / f"{name}.{form}"
+                path = folder / f"{name}.{form}"
                 figures.write(
                     recipe, result, path, alt=recipe.caption(result), provenance=result.provenance
                 )
@@ -243,40 +401,17 @@ def fill(folder: Path, result: Result, options: Mapping[str, object], command: s
             continue
 
 
-def _move(staged: Path, target: Path, backup: Path) -> None:
-    """Exchange what a run owns in ``target`` for what is in ``staged``; undone when anything fails
-    halfway.
+def _taken(target: Path, *, swept: bool = False) -> bool:
+    """Whether ``target`` holds anything; a file in its place is an error.
+
+    Args:
+        swept: what a killed run has left and nobody goes on with counts as nothing.
     """
-    backup.mkdir()
-    done: list[tuple[Path, Path]] = []
-    try:
-        for source, goal in [
-            *((target / name, backup / name) for name in OWNED if (target / name).exists()),
-            *((path, target / path.name) for path in sorted(staged.iterdir())),
-        ]:
-            source.rename(goal)
-            done.append((source, goal))
-    except BaseException:
-        for source, goal in reversed(done):
-            goal.rename(source)
-        raise
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove these folders, innermost first, as far as they are empty."""
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-
-
-def _taken(target: Path) -> bool:
-    """Whether ``target`` holds anything; a file in its place is an error."""
     if target.is_symlink() and not target.exists():
         raise OneLine(f"{target} is a link to nothing: pass another --out.", 2)
     try:
-        return target.exists() and any(True for _ in target.iterdir())
+        names = {p.name for p in target.iterdir()} if target.exists() else set()
+        return any(not (swept and n.startswith(PREFIX) and n != KEPT) for n in names)
     except NotADirectoryError:
         raise OneLine(f"{target} is a file, not a folder: pass another --out.", 2) from None
     except OSError as error:

@@ -13,6 +13,8 @@ import click
 if TYPE_CHECKING:
     from landscape.results import Result, Words
 
+    from . import given
+
 STYLES = {"label": "dim", "quiet": "dim", "head": "bold", "value": "bold"}
 VERDICTS = {
     "MINIMUM": "bold green",
@@ -22,36 +24,46 @@ VERDICTS = {
 }
 
 
-def show(result: Result, folder: Path, json_wanted: bool) -> None:
-    """Print what a result says and where it is written, or the result as JSON."""
-    if json_wanted:
-        as_json(result, folder=str(folder))
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line; what a terminal would act on in it, in a file's name say, is escaped."""
+    from landscape.specs import visible
+
+    click.echo(visible(str(text)), err=err)
+
+
+def show(result: Result, folder: Path, options: given.Run) -> None:
+    """Print what a result says and where it is written: as words, in one line, or as JSON."""
+    if options["as_json"]:
+        as_json({"run": str(folder)} | result.to_dict())
         return
-    from landscape.results.words import Fact, Words
+    from landscape.results.words import Fact, Words, behind
 
     said = result.words(folder)
+    if options["quiet"]:
+        say(f"{result.name}: {said.brief} ({folder})")
+        return
     last = max(i for i, part in enumerate(said.parts) if isinstance(part, Fact))
     written = Fact("written", (str(folder),))
     words(Words(said.brief, [*said.parts[: last + 1], written, *said.parts[last + 1 :]]))
+    if options["verbose"]:
+        words(Words("", [behind(result)]))
 
 
-def alone(result: Result, json_wanted: bool) -> None:
+def alone(result: Result, options: given.Run) -> None:
     """Print what a result says that is written nowhere."""
-    if json_wanted:
-        as_json(result)
+    if options["as_json"]:
+        as_json(result.to_dict())
+    elif options["quiet"]:
+        say(f"{result.name}: {result.words().brief}")
     else:
         words(result.words())
 
 
-def as_json(value: object, **more: object) -> None:
-    """Print a result as JSON, with ``more`` keys in front."""
-    from landscape.results import Result, plain
+def as_json(value: object) -> None:
+    """Print what is no result of a run, or is in JSON's own types, as JSON."""
+    from landscape.results import plain
 
-    body = plain(value)
-    if isinstance(value, Result):
-        more = {**more, "name": value.name}
-    shown = {**more, **body} if isinstance(body, dict) else body
-    click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    say(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
 def table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
@@ -66,8 +78,12 @@ def words(said: Words) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the command ends as others do
+
     width = None if sys.stdout.isatty() else 80
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    console = Screen(highlight=False, markup=False, emoji=False, width=width)
     for line in said.lines(console.width):
         text = Text.assemble(*((part, _style(part, role)) for part, role in line))
         text.rstrip()

@@ -186,8 +186,10 @@ def gallery():
         "of them from nothing in some",
         "minutes, and from what it keeps in a cache in seconds; `landscape figures render NAME "
         "--format pdf` makes one. Each prints",
-        "the published numbers beside those found; errors are one standard error, numbers without "
-        "one are exact to rounding. Two are",
+        "the numbers that the source or its mathematics has beside those found: *printed* stands where "
+        "a paper prints the very number.",
+        "Errors are one standard error, of the edge of stability a spread; numbers without one are "
+        "exact to rounding. Two are",
         "films: `--format mp4` makes them for a talk.",
         "",
         "```sh",
@@ -205,14 +207,13 @@ def gallery():
         parts += [f"## {row['title']}", "", f"![{alt}](../figures/gallery/{shown})", ""]
         parts += [f"After {row['reproduces']}. Here: {row['setting']}.", ""]
         if row["numbers"]:
-            parts += ["| number | published | found | source |", "|---|---|---|---|"]
+            parts += ["| number | expected | found | source |", "|---|---|---|---|"]
             for n in row["numbers"]:
                 note = "; ".join(
                     p for p in (n["source"], n["note"], "" if n["agrees"] else "**differs**") if p
                 )
                 cells = [
-                    text.replace("|", "\\|")
-                    for text in (n["what"], n["published"], n["found"], note)
+                    text.replace("|", "\\|") for text in (n["what"], expected(n), n["found"], note)
                 ]
                 parts.append(f"| {' | '.join(cells)} |")
             parts.append("")
@@ -220,6 +221,11 @@ def gallery():
             parts += ["The paper prints no number that would apply here.", ""]
         parts += [f"`{row['command']}`, computed by `{row['computed_by']}`.", ""]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def expected(number):
+    """A number as the source has it, marked where a paper prints it."""
+    return f"{number['expected']}, *printed*" if number["printed"] else number["expected"]
 
 
 if __name__ == "__main__":

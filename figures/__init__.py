@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from . import (
+    basins,
     comparison,
     complexity,
     connection,
@@ -52,6 +53,7 @@ from . import (
     spectrum,
     surface,
     surface_3d,
+    survival,
     svg,
     value_index,
     walks,
@@ -104,6 +106,7 @@ _ALL = (
     Recipe.of(density, "the whole spectrum as shares on a log scale, with errors"),
     Recipe.of(slices, "the loss measured along eigenvectors, over the parabola predicted"),
     Recipe.of(layers, "gradient and curvature of each layer's own parameters"),
+    Recipe.of(survival, "what a change of the weights does, predicted beside measured"),
     Recipe.of(contours, "the stationary points of a census on the values of f"),
     Recipe.of(value_index, "value against index of the stationary points"),
     Recipe.of(hits, "how often each stationary point was found, by rank"),
@@ -127,6 +130,7 @@ _ALL = (
     Recipe.of(metrics, "other metrics on the plane, accuracy say"),
     Recipe.of(walks, "trajectories: their own values beside the plane's"),
     Recipe.of(line, "the values along a line or curve"),
+    Recipe.of(basins, "the loss between checkpoints, before and after matching their units"),
     Recipe.of(connection, "f along a curve between two networks"),
     Recipe.of(escape_times, "escape times by optimiser, censored runs apart"),
     Recipe.of(escape_sweep, "median escape times against a setting"),

@@ -1,5 +1,5 @@
-"""The whole spectrum: shares of eigenvalues at the quadrature's nodes, on a log scale, nothing
-smoothed.
+"""The whole spectrum on a log scale: a histogram where every eigenvalue is known, else the shares
+at the quadrature's nodes as they are, with a smoothed line behind them for the eye.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import style
@@ -18,20 +19,64 @@ if TYPE_CHECKING:
     from .style import Array
 
 FLOOR = 0.03  # of one eigenvalue's share: nodes with less are copies that rounding makes, and noise
+BINS = 60  # of a histogram
+WIDTH = 0.012  # of the smoothed line's kernel, as a share of the axis
 
 
 @style.styled
 def draw(result: AnalysisReport) -> Figure:
-    """Weights (m,) at nodes (m,) of ``result.density``, with one standard error; weights of zero
-    have no logarithm.
+    """A histogram of all eigenvalues of ``result.point``; else weights (m,) at nodes (m,) of
+    ``result.density``, with one standard error; weights of zero have no logarithm.
     """
-    density = _density(result)
-    nodes, weights, errors = (
-        np.asarray(v) for v in (density.nodes, density.weights, density.errors)
-    )
+    density, exact = _density(result), _exact(result)
+    nodes, weights = np.asarray(density.nodes), np.asarray(density.weights)
+    if exact is not None:
+        nodes, weights = exact, np.full(len(exact), 1 / len(exact))
     fig = Figure(figsize=(style.COLUMN, 2.5), layout="constrained")
     ax = fig.subplots()
     style.zero_line(ax, vertical=True)
+    extent, bulk = np.abs(nodes).max(), _bulk(nodes, weights)
+    ax.set_xlim(*_limits(nodes))
+    if extent > 30 * bulk:
+        style.symlog(ax, nodes.min(), nodes.max(), linear=max(bulk, extent / 1e3), most=3)
+    if exact is not None:
+        _histogram(ax, exact)
+    else:
+        _nodes(ax, nodes, weights, np.asarray(density.errors))
+    ax.axhline(
+        1 / density.dimension,
+        color=style.QUIET,
+        linewidth=0.7,
+        linestyle=":",
+        zorder=0,
+        label="one eigenvalue",
+    )
+    ax.set(xlabel="eigenvalue of the Hessian", ylabel="share of the spectrum")
+    ax.set_yscale("log", nonpositive="clip")  # bars that reach down to zero are cut at the frame
+    ax.set_ylim(FLOOR / density.dimension if exact is None else 0.5 / len(exact), 2)
+    fig.legend(loc="outside upper left", ncols=4, handletextpad=0.2, columnspacing=1)
+    return fig
+
+
+def _histogram(ax: Axes, values: Array) -> None:
+    """Shares of all eigenvalues in bins that are equally wide on the axis."""
+    edges = _across(ax, BINS + 1)
+    for label, colour, sign in (
+        ("negative", style.NEGATIVE, values < 0),
+        ("positive", style.POSITIVE, values >= 0),
+    ):
+        if sign.any():
+            counts, _ = np.histogram(values[sign], edges)
+            ax.stairs(counts / len(values), edges, color=colour, fill=True, alpha=0.75, label=label)
+
+
+def _nodes(ax: Axes, nodes: Array, weights: Array, errors: Array) -> None:
+    """The shares at the nodes with their errors, before a line that is smoothed for the eye."""
+    line = _across(ax, 400)
+    places, at = (ax.xaxis.get_transform().transform(v) for v in (nodes, line))
+    width = WIDTH * (at[-1] - at[0])
+    kernel = np.exp(-(((at[:, None] - places) / width) ** 2) / 2)
+    ax.plot(line, kernel @ weights, color=style.QUIET, linewidth=0.9, label="smoothed", zorder=1)
     for label, colour, marker, mask in (
         ("negative", style.NEGATIVE, "v", nodes < 0),
         ("positive", style.POSITIVE, "o", nodes >= 0),
@@ -50,28 +95,31 @@ def draw(result: AnalysisReport) -> Figure:
                 elinewidth=0.6,
                 alpha=0.85,
             )
-    ax.axhline(
-        1 / density.dimension,
-        color=style.QUIET,
-        linewidth=0.7,
-        linestyle=":",
-        zorder=0,
-        label="one eigenvalue",
-    )
-    ax.set(xlabel="eigenvalue of the Hessian", ylabel="share of the spectrum")
-    ax.set_yscale("log", nonpositive="clip")  # bars that reach down to zero are cut at the frame
-    ax.set_ylim(FLOOR / density.dimension, 2)
-    extent = np.abs(nodes).max()
-    bulk = _bulk(nodes, weights)
-    if extent > 30 * bulk:
-        style.symlog(ax, nodes.min(), nodes.max(), linear=max(bulk, extent / 1e3), most=3)
-    fig.legend(loc="outside upper left", ncols=3, handletextpad=0.2, columnspacing=1)
-    return fig
+
+
+def _limits(nodes: Array) -> tuple[float, float]:
+    """The ends of the axis: those of the spectrum and a twentieth more."""
+    low, high = min(float(nodes.min()), 0.0), max(float(nodes.max()), 0.0)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _across(ax: Axes, count: int) -> Array:
+    """So many places that are equally far apart on the axis."""
+    transform = ax.xaxis.get_transform()
+    low, high = transform.transform(np.array(ax.get_xlim()))
+    return np.asarray(transform.inverted().transform(np.linspace(low, high, count)))
 
 
 def caption(result: AnalysisReport) -> str:
     """What the figure shows, in words."""
-    density = _density(result)
+    density, exact = _density(result), _exact(result)
+    if exact is not None:
+        return (
+            f"All {len(exact):,} eigenvalues of the Hessian, from {exact.min():.3g} to "
+            f"{exact.max():.3g}, in {BINS} bins; share of the spectrum on a log scale, the dotted "
+            f"line is the share of a single eigenvalue."
+        )
     nodes, weights = np.asarray(density.nodes), np.asarray(density.weights)
     below = int((weights < FLOOR / density.dimension).sum())
     hidden = (
@@ -83,7 +131,7 @@ def caption(result: AnalysisReport) -> str:
         f"Spectral density of the Hessian at {nodes.size} quadrature nodes from {nodes.min():.3g} "
         f"to {nodes.max():.3g}; "
         "share of the eigenvalues on a log scale, bars are one standard error between probes, "
-        "nothing is smoothed, the dotted "
+        "the grey line is smoothed for the eye, the dotted "
         f"line is the share of a single eigenvalue.{hidden}"
     )
 
@@ -93,6 +141,14 @@ def _density(result: AnalysisReport) -> SpectralDensity:
     field = "" if hasattr(result, "nodes") else "density"
     density: SpectralDensity = style.need(result, field, "nodes", why=why)
     return density
+
+
+def _exact(result: AnalysisReport) -> Array | None:
+    """All eigenvalues (n,), where the whole spectrum was computed."""
+    values = getattr(getattr(result, "point", None), "eigenvalues", None)
+    if values is None or len(values) != _density(result).dimension:
+        return None
+    return np.asarray(values)
 
 
 def _bulk(nodes: Array, weights: Array) -> float:

@@ -16,6 +16,7 @@ from . import optimisers, style
 if TYPE_CHECKING:
     from landscape.optimizers.escape import Escapes, Study
 
+SHOWN = 20_000  # runs of an optimiser that are drawn one by one; of more, one in so many
 SPAN = 30  # ratio of the longest to the shortest time from which steps are on a log scale
 
 
@@ -67,8 +68,15 @@ def _row(ax: Axes, row: int, k: int, runs: Escapes, limit: int) -> None:
     times, left, diverged = (np.asarray(v) for v in (runs.ended, runs.escaped, runs.diverged))
     order = np.argsort(np.argsort(times, kind="stable"))
     height = row + 0.2 * ((order * 0.6180339887) % 1 - 0.5)  # spread evenly whatever the number
+    some = slice(None, None, -(-len(times) // SHOWN))
     ax.plot(
-        times[left], height[left], ".", color=colour, markersize=2.6, alpha=0.5, markeredgewidth=0
+        times[left][some],
+        height[left][some],
+        ".",
+        color=colour,
+        markersize=2.6,
+        alpha=0.5,
+        markeredgewidth=0,
     )
     for gone, marker, words in ((~left & ~diverged, ">", "given up"), (diverged, "x", "diverged")):
         if gone.any():

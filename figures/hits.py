@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -13,7 +12,6 @@ from . import style
 if TYPE_CHECKING:
     from landscape.inventory.census import Census
     from landscape.points.classify import StationaryPoint
-    from landscape.results import Estimate
 
 
 @style.styled
@@ -47,7 +45,7 @@ def draw(result: Census) -> Figure:
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     ax.set_xlim(0.4 - 0.01 * len(points), 1.02 * len(points) + 0.6)
     ax.set(xlabel="rank of the point", ylabel="how often it was found")
-    ax.set_title(_unseen(result.unseen))
+    ax.set_title(_unseen(result))
     fig.legend(loc="outside upper left", ncols=4, handletextpad=0.2, columnspacing=1)
     return fig
 
@@ -59,17 +57,15 @@ def caption(result: Census) -> str:
     return (
         f"How often each of {len(points)} stationary points of {result.name} was found in "
         f"{result.starts} searches, by rank; "
-        f"{once} were found once. {_unseen(result.unseen)} (Chao 1984, from the points found once "
-        f"and twice)."
+        f"{once} were found once. {_unseen(result)} "
+        f"with 95 % (Good 1953, from the points found once and twice)."
     )
 
 
-def _unseen(unseen: Estimate) -> str:
-    if not np.isfinite(unseen.value):
-        return "Not found yet: no estimate"
-    return (
-        f"Not found yet: {unseen.value:.3g} (95 %: {max(unseen.low, 0):.3g} to {unseen.high:.3g})"
-    )
+def _unseen(result: Census) -> str:
+    number = result.unseen.value
+    known = f"{number:.3g} or more" if number >= 0.5 else "unknown"
+    return f"Not found yet: {known}; less than {100 * result.unmet:.2g} % of starts lead there"
 
 
 def _found(result: Census) -> list[StationaryPoint]:

@@ -27,7 +27,7 @@ def draw(result: AnalysisReport) -> Figure:
     rows = np.arange(len(layers))
     fig = Figure(figsize=(style.COLUMN, 0.19 * len(layers) + 1.0), layout="constrained")
     left, right = fig.subplots(1, 2, sharey=True, width_ratios=(1, 1.25))
-    _gradients(left, layers, rows)
+    _gradients(left, layers, rows, result.point.gradient_noise)
     _block_ends(right, layers, rows)
     left.set_yticks(rows, [short(layer.name) for layer in layers])
     left.set_ylim(len(layers) - 0.4, -0.6)
@@ -44,10 +44,10 @@ def draw(result: AnalysisReport) -> Figure:
     return fig
 
 
-def _gradients(ax: Axes, layers: Sequence[Layer], rows: np.ndarray) -> None:
-    """The norms of the layers' shares of the gradient."""
+def _gradients(ax: Axes, layers: Sequence[Layer], rows: np.ndarray, noise: float) -> None:
+    """The norms of the layers' shares of the gradient; within its rounding ``noise`` it is 0."""
     gradient = np.array([layer.gradient_norm for layer in layers])
-    shown = gradient > 0
+    shown = gradient > noise
     ax.plot(gradient[shown], rows[shown], "D", color=style.INK, markersize=3)
     ax.set_xlabel("|gradient|")
     for row in rows[~shown]:  # zero has no logarithm
@@ -98,12 +98,16 @@ def caption(result: AnalysisReport) -> str:
     layers = _layers(result)
     steep = max(layers, key=lambda layer: layer.gradient_norm)
     sharp = max(layers, key=lambda layer: layer.largest.value)
+    still = steep.gradient_norm <= result.point.gradient_noise
+    slope = (
+        "gradients are zero within rounding"
+        if still
+        else f"layer {steep.name} has the largest gradient ({steep.gradient_norm:.3g})"
+    )
     return (
         f"Gradient norm and largest and smallest eigenvalue of each of {len(layers)} layers' own "
-        f"block of the Hessian; "
-        f"the gradient is largest in {steep.name} ({steep.gradient_norm:.3g}), the curvature in "
-        f"{sharp.name} "
-        f"({sharp.largest.value:.3g})."
+        f"block of the Hessian. Layer {sharp.name} has the largest curvature "
+        f"({sharp.largest.value:.3g}); {slope}."
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # of the largest to the smallest value, all positive, from which levels are spaced evenly in log f
 RATIO = 30.0
+SHOWN = 2_001  # values each way in a picture
 MOST = 1e200  # matplotlib takes values from 1e250 for beyond all levels
 DEEP = LinearSegmentedColormap.from_list(
     "deep", ["#0b3c5d", "#3f87b5", "#a9c9dc", "#f3ead3"]
@@ -68,8 +69,16 @@ def plane_of(result: Result) -> Surface:
 
 
 def arrays(surface: Surface) -> tuple[Array, Array]:
-    """Steps (r,) and values (r, r)."""
-    return np.asarray(surface.steps, dtype=float), np.asarray(surface.values, dtype=float)
+    """Steps (r,) and values (r, r) as they are drawn: of a finer grid every k-th."""
+    some = thin(surface)
+    shown = surface.values[some, some] if surface.values.ndim == 2 else surface.values
+    steps = surface.steps[some] if surface.values.ndim == 2 else surface.steps
+    return np.asarray(steps, dtype=float), np.asarray(shown, dtype=float)
+
+
+def thin(surface: Surface) -> slice:
+    """Which steps of a plane are drawn: no picture shows more than ``SHOWN``."""
+    return slice(None, None, -(-len(surface.steps) // SHOWN))
 
 
 def logarithmic(values: Array) -> bool:
@@ -111,15 +120,17 @@ def walks(surface: Surface) -> list[tuple[str, str, Walk]]:
 
 def words(surface: Surface) -> str:
     """Where the values are, in words."""
-    steps, values = arrays(surface)
-    size = " by ".join([str(len(steps))] * values.ndim)
+    _, values = arrays(surface)
+    size = " by ".join([str(len(surface.steps))] * values.ndim)
     what = "plane of two" if values.ndim == 2 else "line along one of"
     lost = int((~np.isfinite(values)).sum())
     text = (
         f"Values of {surface.provenance.name} on the {what} {PLANES[surface.chosen]}, "
         f"{HOW[surface.normalize]}, on a grid of {size} "
-        f"with steps from {steps[0]:g} to {steps[-1]:g}."
+        f"with steps from {float(surface.steps[0]):g} to {float(surface.steps[-1]):g}."
     )
+    every = thin(surface).step if values.ndim == 2 else 1
+    text += f" One in {every} each way is drawn." if every > 1 else ""
     return text + (
         f" {lost} values that are not finite are {'hatched' if values.ndim == 2 else 'left out'}."
         if lost

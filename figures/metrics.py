@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def draw(result: Surface) -> Figure:
     """Contours of each metric; cells that are not finite are hatched."""
     surface, found = _metrics(result)
-    steps = np.asarray(surface.steps, dtype=float)
+    steps = np.asarray(surface.steps[levels.thin(surface)], dtype=float)
     fig = Figure(figsize=(style.COLUMN, 2.9 * len(found)), layout="constrained")
     for ax, (name, values) in zip(
         fig.subplots(len(found), 1, squeeze=False)[:, 0], found.items(), strict=True
@@ -48,4 +48,5 @@ def _metrics(result: Surface) -> tuple[Surface, dict[str, Array]]:
         raise style.NothingToDraw(
             "this result has no other metric on a plane; pass one to `landscape surface --metric`."
         )
-    return result, {name: np.asarray(values, dtype=float) for name, values in found.items()}
+    some = levels.thin(result)
+    return result, {name: np.asarray(v[some, some], dtype=float) for name, v in found.items()}

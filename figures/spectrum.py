@@ -34,6 +34,7 @@ def draw(result: AnalysisReport) -> Figure:
     for ax, (title, colour, marker, chosen) in zip(axes, parts, strict=True):
         _panel(ax, values[chosen], bounds[chosen], errors[chosen], colour, marker)
         ax.set_title(title)
+    _shade(axes[-1], result, values, bounds, split)
     axes[-1].set_xlabel("rank from the end")
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper left", ncols=len(labels), handlelength=1.2)
@@ -73,6 +74,17 @@ def _panel(ax: Axes, values: Array, bounds: Array, errors: Array, colour: str, m
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlim(0.4, len(values) + 0.6)
+
+
+def _shade(ax: Axes, result: AnalysisReport, values: Array, bounds: Array, split: int) -> None:
+    """The smallest eigenvalues that are zero, where verified symmetries make directions flat."""
+    flat = getattr(getattr(result, "point", result), "flat", {})
+    zero = np.flatnonzero(np.abs(values[:split]) <= bounds[:split])
+    if flat and len(zero):
+        told = f"zero; {sum(flat.values())} flat directions are of symmetries"
+        ends = zero.min() + 0.5, zero.max() + 1.5
+        ax.axvspan(*ends, color=style.QUIET, alpha=0.18, linewidth=0, label=told)
+        ax.legend(loc="lower right")
 
 
 def caption(result: AnalysisReport) -> str:

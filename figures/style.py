@@ -188,7 +188,7 @@ def space(ax: Axes3D) -> None:
         axis._axinfo["grid"].update(color="#dde2e7", linewidth=0.5)
         axis.line.set(color=QUIET, linewidth=0.6)
     ax.tick_params(pad=-2, labelsize=6.5)
-    ax.view_init(elev=32, azim=-58)
+    turn(ax, 32, -58)
     ax.set_box_aspect((1, 1, 0.72), zoom=0.98)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from . import levels, style
+from . import levels, style, views
 
 if TYPE_CHECKING:
     from landscape.surfaces.result import Surface
@@ -83,6 +83,7 @@ def draw(result: Surface) -> Figure:
         if len(levels.walks(surface)) > 1:
             fig.legend(loc="upper left", ncols=2, handlelength=1.6)
     style.space(ax)
+    style.turn(ax, *views.chosen(steps, height, _walks(surface, log)))
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_major_locator(MaxNLocator(4))
     across, up = ("u", "v")
@@ -118,6 +119,14 @@ def number(height: float) -> str:
         if height == round(height)
         else ""
     )
+
+
+def _walks(surface: Surface, log: bool) -> list[tuple[Array, Array]]:
+    """Coordinates and heights of every walk."""
+    return [
+        (np.asarray(walk.where), _height(np.asarray(walk.values, dtype=float), log))
+        for _, _, walk in levels.walks(surface)
+    ]
 
 
 def _height(values: Array, log: bool) -> Array:

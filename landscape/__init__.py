@@ -15,7 +15,7 @@ A landscape, its Hessian, what solvers make of it
 The questions, each with a namespace for what belongs to it
     What is this point?            analyze, classify, check, find_stationary     ls.points
     Which points are there?        census                                        ls.inventory
-    What lies between two?         minimum_energy_path                           ls.paths
+    What lies between two?         minimum_energy_path, compare                  ls.paths
     What does it look like?        surface                                       ls.surfaces
     Why is my training stuck?      Tracer, diagnose                              ls.training
     How do optimisers move?        escape, LeavesBall, FallsBelow, schedule_curve   ls.optimizers

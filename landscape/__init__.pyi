@@ -28,6 +28,7 @@ from .optimizers.escape import FallsBelow as FallsBelow
 from .optimizers.escape import LeavesBall as LeavesBall
 from .optimizers.escape import escape as escape
 from .optimizers.schedules import schedule_curve as schedule_curve
+from .paths.compare import compare as compare
 from .paths.minimum_energy import minimum_energy_path as minimum_energy_path
 from .points.analyze import analyze as analyze
 from .points.checks import check as check

@@ -220,6 +220,11 @@ class Landscape(Protocol):
         ...
 
     @property
+    def precision(self) -> str:
+        """What Hessian-vector products are computed in: "full", "tf32" or "bf16"."""
+        ...
+
+    @property
     def floor(self) -> float:
         """What f never falls below; -infinity where nothing is known of that."""
         ...
@@ -269,11 +274,14 @@ class Landscape(Protocol):
         """
         ...
 
-    def evaluation(self, at: Tensor | None = None) -> AbstractContextManager[object]:
+    def evaluation(
+        self, at: Tensor | None = None, precision: str = "full"
+    ) -> AbstractContextManager[object]:
         """Entered around every evaluation of a term, with the point ``at`` in place for graphs kept
-        earlier.
+        earlier; passes are in ``precision``.
 
-        It leaves the user's world as it was.
+        Torch's arithmetic is owned inside (``landscapes.arithmetic``), and the user's world is left
+        as it was.
         """
         ...
 

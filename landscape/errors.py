@@ -13,6 +13,16 @@ class LoadingError(Exception):
     exit_code = 3
 
 
+def memory_is_full(error: BaseException) -> bool:
+    """Whether an allocation failed: torch says so by several kinds of error."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "DefaultCPUAllocator" in text or "not enough memory" in text or "out of memory" in text
+    )
+
+
 class NumericalError(ArithmeticError):
     """A value, gradient or product is NaN or infinite, or a kernel has no second derivative."""
 

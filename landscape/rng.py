@@ -38,13 +38,19 @@ def generator(seed: Seed, device: torch.device | str = "cpu") -> torch.Generator
 def seeded(seed: int) -> Iterator[None]:
     """Seed the global random states of torch, numpy and Python inside; leave them as they were."""
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=cuda), host_seeded(seed):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def host_seeded(seed: int) -> Iterator[None]:
+    """The same for numpy and Python alone."""
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=cuda):
-        try:
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+    try:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -17,10 +17,39 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's backgro
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--simulated-cuda",
+        action="store_true",
+        help="run the tests marked gpu on a simulated device, see tests/simcuda.py",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--simulated-cuda"):
+        import simcuda
+
+        simcuda.install()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Forward derivatives of tensors that are wrappers fail inside torch."""
+    gap = pytest.mark.skip(reason="the simulated device has no forward derivatives")
+    for item in items if config.getoption("--simulated-cuda") else ():
+        if item.get_closest_marker("gpu") and "forward-over-reverse" in item.name:
+            item.add_marker(gap)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """The same random numbers in every run; nothing asserted may hang on which."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _not_to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here outlives a power cut: a busy disk takes longer than all the tests."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

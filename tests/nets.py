@@ -28,7 +28,9 @@ class Net(NamedTuple):
 
 
 class Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.RNNBase], hidden: int = 5, **options: Any) -> None:
+    def __init__(
+        self, kind: type[nn.RNN | nn.LSTM | nn.GRU], hidden: int = 5, **options: Any
+    ) -> None:
         super().__init__()
         self.rnn, self.head = kind(3, hidden, batch_first=True, **options), nn.Linear(hidden, 3)
 
@@ -147,6 +149,7 @@ KINDS = tuple(_BUILD)
 
 def problem(kind: str, seed: int = 0) -> Net:
     """A network of one kind in float64; the global random state is left as it was."""
+    loss: Callable[..., Tensor]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _BUILD[kind]().double()
@@ -167,7 +170,12 @@ def problem(kind: str, seed: int = 0) -> Net:
         y, loss = torch.randint(0, 7 if kind == "tied" else 3, (SAMPLES,)), F.cross_entropy
         if kind in ("regression", "asymmetric", "huber"):
             y = _vectors(2)
-            loss = {"regression": F.mse_loss, "asymmetric": asymmetric, "huber": F.huber_loss}[kind]
+            losses: dict[str, Callable[..., Tensor]] = {
+                "regression": F.mse_loss,
+                "asymmetric": asymmetric,
+                "huber": F.huber_loss,
+            }
+            loss = losses[kind]
         elif kind == "tied-autoencoder":
             y, loss = x.clone(), F.mse_loss
     model = (
@@ -219,6 +227,7 @@ def _plain(model: nn.Module) -> nn.Module:
     """The model with ordinary linear layers in place of parametrised ones."""
     if not any("parametrizations" in k for k, _ in model.named_parameters()):
         return model
+    assert isinstance(model, nn.Sequential)
     layers = [
         nn.Linear(m.in_features, m.out_features).double() if isinstance(m, nn.Linear) else m
         for m in model

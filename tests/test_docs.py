@@ -1,7 +1,7 @@
-"""What the pages of docs/ show works: their Python runs and prints what the page says, their command lines parse.
+"""What the pages of docs/ show works: their Python and their commands run and print what the page says.
 
-A page's Python blocks run in order in one namespace, in an empty folder; a ``text`` block right after one is what it prints.
-A block that begins with ``# name.py`` is a file of that name.
+A page's blocks run in order in one namespace and one folder, empty at first; a ``text`` block right after one is what it
+prints. A block that begins with ``# name.py`` is a file of that name.
 """
 
 import contextlib
@@ -17,6 +17,8 @@ from typing import Any
 import pages
 import pytest
 import torch
+from click.testing import CliRunner
+from landscape_cli.main import main
 
 import landscape as ls
 
@@ -25,22 +27,42 @@ PAGES = sorted(DOCS.rglob("*.md"))
 NAMES = [str(page.relative_to(DOCS)) for page in PAGES]
 
 
+# minutes; the tests of the gallery draw each exhibit
+LONG = {"figures render all --out gallery", "figures render kramers --format svg"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_the_python_prints_what_the_page_says(
+def test_a_page_typed_from_the_top_prints_what_it_says(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    namespace = {"__name__": "page"}
-    for code, shown in pages.snippets(page.read_text(encoding="utf-8")):
-        if name := re.match(r"# (\w+\.py)\n", code):
-            (tmp_path / name[1]).write_text(code)
-            continue
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), torch.random.fork_rng():
-            exec(compile(code, page.name, "exec"), namespace)
-        assert shown is None or out.getvalue().rstrip() == shown.rstrip()
+    before = set(sys.modules)
+    namespace: dict[str, Any] = {"__name__": "page"}
+    for language, body, shown in pages.steps(page.read_text(encoding="utf-8")):
+        if language == "sh":
+            printed = "".join(map(typed, pages.commands(f"```sh\n{body}```")))
+            assert shown is None or pages.missing(shown, printed) == []
+        elif name := re.match(r"# (\w+\.py)\n", body):
+            (tmp_path / name[1]).write_text(body)
+        else:
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out), torch.random.fork_rng():
+                exec(compile(body, page.name, "exec"), namespace)
+            assert shown is None or out.getvalue().rstrip() == shown.rstrip()
+    for module in set(sys.modules) - before:
+        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[module]
+
+
+def typed(line: list[str]) -> str:
+    """What a command prints; it must succeed."""
+    if " ".join(line) in LONG:
+        return ""
+    result = CliRunner().invoke(main, line)
+    assert result.exit_code == 0, (line, result.output)
+    return result.stdout
 
 
 @pytest.mark.parametrize(
@@ -151,6 +173,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     for page, shown in (
         ("api.html", "check_picture"),
         ("cli.html", "--directions"),
-        ("gallery.html", "published"),
+        ("gallery.html", "expected"),
     ):
         assert shown in (tmp_path / page).read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import landscape as ls
 ROOT = Path(__file__).parents[1]
 # An import points to the left, or stays in its room.
 FLOW = [
-    "errors", "rng", "specs", "ranks", "core", "results", "landscapes", "theory", "operators", "linalg", "files", "zoo",
+    "errors", "rng", "specs", "ranks", "core", "progress", "results", "landscapes", "theory", "operators", "linalg", "files", "zoo",
     "points", "inventory", "paths", "surfaces", "training", "optimizers", "loading", "gallery",
 ]  # fmt: skip
 
@@ -97,7 +97,13 @@ def test_no_folder_has_the_name_of_a_public_function(folder: str) -> None:
 
 
 def test_tests_mirror_the_rooms() -> None:
-    held = {"core", "errors", "rng", "gallery"}  # through the others, and through the figures
+    held = {
+        "core",
+        "errors",
+        "rng",
+        "progress",
+        "gallery",
+    }  # through the others, and through the figures
     there = {p.name for p in (ROOT / "tests").iterdir() if p.is_dir()}
     assert {room(name) for name in modules()} - held <= there
 
@@ -112,6 +118,31 @@ def test_the_library_prints_nothing() -> None:
         assert not any(
             isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls
         ), path
+
+
+# Of torch: what makes a tensor where, and in what dtype, the caller's defaults say.
+FACTORIES = {
+    "zeros", "ones", "empty", "full", "arange", "linspace", "logspace", "eye", "tensor", "as_tensor", "rand", "randn",
+    "randint", "randperm", "normal", "tril_indices", "triu_indices", "scalar_tensor", "Generator",
+}  # fmt: skip
+IN_DEFAULT_DTYPE = {"zeros", "ones", "empty", "linspace", "logspace", "eye", "rand", "randn"}
+
+
+def test_no_tensor_is_made_by_the_callers_defaults() -> None:
+    """``torch.set_default_device`` and ``set_default_dtype`` are the user's own."""
+    found = []
+    for path in (ROOT / "landscape").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not ast.unparse(node.func).startswith("torch."):
+                continue
+            name = ast.unparse(node.func).removeprefix("torch.")
+            given = {k.arg for k in node.keywords}
+            placed = "device" in given or (name == "Generator" and node.args)
+            if name in FACTORIES and not placed:
+                found.append(f"{path.name}:{node.lineno} {name} without device=")
+            if name in IN_DEFAULT_DTYPE and "dtype" not in given:
+                found.append(f"{path.name}:{node.lineno} {name} without dtype=")
+    assert not found
 
 
 def test_architecture_names_every_module_of_the_library() -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import warnings
 from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +14,14 @@ import landscape as ls
 
 BOWL = ls.FunctionLandscape(lambda x: (x**2).sum(-1), 2, name="bowl")
 ORIGIN = torch.zeros(2, dtype=torch.float64)
+PUBLIC: list[str] = vars(ls)["__all__"]
+PLACES: dict[str, str] = vars(ls)["_PLACES"]
+wrong: Any = ls  # to be called with what no type allows
 
 
 def test_the_list_is_short_and_every_name_is_there_and_told() -> None:
-    assert len(ls.__all__) <= 40
-    for name in ls.__all__:
+    assert len(PUBLIC) <= 40
+    for name in PUBLIC:
         assert (getattr(ls, name).__doc__ or "").strip(), name
         assert name in (ls.__doc__ or ""), f"help(landscape) leaves {name} out"
 
@@ -27,9 +31,9 @@ def test_importing_it_imports_neither_torch_nor_matplotlib() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", sorted(ls._PLACES))
+@pytest.mark.parametrize("name", sorted(PLACES))
 def test_a_name_that_has_moved_works_and_says_where_it_is(name: str) -> None:
-    place = f"landscape.{ls._PLACES[name]}"
+    place = f"landscape.{PLACES[name]}"
     with pytest.warns(DeprecationWarning, match=rf"landscape\.{name} is {place}\.{name} now"):
         found = getattr(ls, name)
     assert found is getattr(import_module(place), name)
@@ -44,39 +48,39 @@ def test_the_warning_points_at_the_users_line() -> None:
 
 MISTAKES = {
     "a module for a landscape": (
-        lambda: ls.analyze(nn.Linear(2, 1)),
+        lambda: wrong.analyze(nn.Linear(2, 1)),
         TypeError,
         "ls.ModelLandscape(model, loss",
     ),
     "its Hessian": (
-        lambda: ls.Hessian(nn.Linear(2, 1)),
+        lambda: wrong.Hessian(nn.Linear(2, 1)),
         TypeError,
         "ls.ModelLandscape(model, loss, batches)",
     ),
     "a function for a landscape": (
-        lambda: ls.classify(lambda x: x, ORIGIN),
+        lambda: wrong.classify(lambda x: x, ORIGIN),
         TypeError,
         "ls.FunctionLandscape(",
     ),
-    "a landscape for an operator": (lambda: ls.eigsh(BOWL), TypeError, "pass ls.Hessian(f"),
-    "a landscape's trace": (lambda: ls.trace(BOWL), TypeError, "pass ls.Hessian(f"),
+    "a landscape for an operator": (lambda: wrong.eigsh(BOWL), TypeError, "pass ls.Hessian(f"),
+    "a landscape's trace": (lambda: wrong.trace(BOWL), TypeError, "pass ls.Hessian(f"),
     "an operator for a landscape": (
-        lambda: ls.analyze(ls.Hessian(BOWL, ORIGIN)),
+        lambda: wrong.analyze(ls.Hessian(BOWL, ORIGIN)),
         TypeError,
         "needs a landscape",
     ),
     "half a pair": (
-        lambda: ls.eigsh(ls.Hessian(BOWL, ORIGIN), largest=2.5),
+        lambda: wrong.eigsh(ls.Hessian(BOWL, ORIGIN), largest=2.5),
         ValueError,
         "largest must be a whole",
     ),
     "half a start": (
-        lambda: ls.census(BOWL, starts=10.5),
+        lambda: wrong.census(BOWL, starts=10.5),
         ValueError,
         "starts must be a whole number",
     ),
     "half a run": (
-        lambda: ls.escape(BOWL, ORIGIN, ["sgd:lr=0.1"], runs=2.5),
+        lambda: wrong.escape(BOWL, ORIGIN, ["sgd:lr=0.1"], runs=2.5),
         ValueError,
         "runs must be a whole",
     ),
@@ -85,7 +89,11 @@ MISTAKES = {
         ValueError,
         "formula, which has no current point",
     ),
-    "words for a point": (lambda: ls.classify(BOWL, "origin"), ValueError, "a list of 2 numbers"),
+    "words for a point": (
+        lambda: wrong.classify(BOWL, "origin"),
+        ValueError,
+        "a list of 2 numbers",
+    ),
     "a point too long": (
         lambda: ls.classify(BOWL, [0.0, 0.0, 0.0]),
         ValueError,

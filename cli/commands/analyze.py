@@ -6,6 +6,7 @@ import click
 
 from .. import given, screens
 from ..errors import OneLine
+from ..help import Command
 from ..options import (
     Duration,
     ExpectationType,
@@ -17,7 +18,15 @@ from ..options import (
 from ..runs import Run
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Is it a minimum, a saddle or a plateau?",
+    examples=(
+        "analyze digits-mlp",
+        "analyze net.py:build --checkpoint net.pt --data data.npz --loss cross-entropy",
+        "analyze net.py --polish --expect minimum --json",
+    ),
+)
 @problem_options
 @spectrum_options
 @option(
@@ -35,6 +44,18 @@ from ..runs import Run
     metavar="[METHOD]",
     help="Move to the stationary point nearby first, and say how far: newton-mr (where no METHOD "
     "follows), gradient-norm or saddle-free.",
+)
+@option(
+    "--optimizer",
+    metavar="NAME:KEY=VALUE,...",
+    help="Your own, a torch.optim class in any case such as adamw:lr=1e-3: is its rate stable "
+    "here, and how much room has it?",
+)
+@option(
+    "--optimizer-state",
+    metavar="FILE",
+    help="The saved state of your optimiser; default: the one in --checkpoint, if any; none: as at "
+    "the first step.",
 )
 @option(
     "--layers/--no-layers",
@@ -56,7 +77,7 @@ from ..runs import Run
 @option(
     "--expect",
     type=ExpectationType(),
-    help="Exit with 1 unless the point is a minimum, saddle, saddle:K or plateau.",
+    help="Exit with 1 unless the verdict is KIND: a word of the verdicts, or saddle:K.",
 )
 @run_options
 @click.pass_context
@@ -65,13 +86,13 @@ def analyze(ctx: click.Context, /, **options: Unpack[given.Analyze]) -> None:
     if options["estimate"]:
         from ..jobs import problem
 
-        screens.alone(problem.forecast(options), options["as_json"])
+        screens.alone(problem.forecast(options), options)
         return
     run = Run.of(ctx, options["model"], options)
     from ..jobs import problem  # here, because torch takes seconds and --help must not
 
     report = problem.analyze(run, options)
-    screens.show(report, run.target, options["as_json"])
+    screens.show(report, run.target, options)
     if report.broken:
         named = ", ".join(check.name for check in report.broken)
         raise OneLine(f"a check broke ({named}): the numbers are of no one function.", 4)

@@ -5,13 +5,20 @@ from typing import Unpack
 import click
 
 from .. import given, screens
+from ..help import Command
 from ..options import diagnosis_options, option, run_options
 from ..runs import Run
 
-SHOWN = ("name", "parameters", "how", "notes", "seconds")
 
-
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Why is my training stuck?",
+    examples=(
+        "diagnose zero-tanh",
+        "diagnose runs/traced",
+        "diagnose net.py --checkpoint net.pt --optimizer adam:lr=1e-3 --batch-size 32",
+    ),
+)
 @diagnosis_options
 @option(
     "--model",
@@ -63,7 +70,7 @@ SHOWN = ("name", "parameters", "how", "notes", "seconds")
 )
 @option(
     "--trials",
-    type=click.IntRange(2),
+    type=click.IntRange(2, 10_000),
     default=8,
     show_default=True,
     help="Trials of each remedy, by seed.",
@@ -81,9 +88,4 @@ def diagnose(ctx: click.Context, /, **options: Unpack[given.Diagnose]) -> None:
     run = Run.of(ctx, options["run"], options)
     from ..jobs import diagnose as job  # here, because torch takes seconds and --help must not
 
-    report = job.diagnose(run, options)
-    if options["as_json"]:
-        more = {key: getattr(report, key) for key in SHOWN}
-        screens.as_json(report.diagnosis, folder=str(run.target), **more)
-    else:
-        screens.show(report, run.target, False)
+    screens.show(job.diagnose(run, options), run.target, options)

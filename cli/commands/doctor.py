@@ -3,10 +3,15 @@
 import click
 
 from .. import screens
+from ..help import Command
 from ..options import json_option
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Is this machine ready? What is missing?",
+    examples=("doctor", "doctor --json"),
+)
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:

@@ -5,11 +5,20 @@ from typing import Unpack
 import click
 
 from .. import given, screens
+from ..help import Command
 from ..options import landscape_options, option, run_options
 from ..runs import Run
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="How long do optimisers stay at a saddle?",
+    examples=(
+        "escape strict-saddle --optimizer sgd:lr=0.1 --optimizer adam:lr=0.01",
+        "escape tanh-net --optimizer sgd:lr=0.05,momentum=0.9 --event ball:0.5",
+        "escape double-well --optimizer sgd:lr=0.01 --noise isotropic:1.0 --sweep noise=1.0,2.0",
+    ),
+)
 @landscape_options
 @option(
     "--at",
@@ -28,14 +37,14 @@ from ..runs import Run
 )
 @option(
     "--runs",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**12),
     default=256,
     show_default=True,
     help="Starts, the same for each optimiser.",
 )
 @option(
     "--steps",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**12),
     default=10_000,
     show_default=True,
     help="Give a run up after so many steps.",
@@ -74,7 +83,7 @@ from ..runs import Run
 )
 @option(
     "--record",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1000),
     help="Record the paths of so many runs for figures; default: 4, for a model 0.",
 )
 @run_options
@@ -84,4 +93,4 @@ def escape(ctx: click.Context, /, **options: Unpack[given.Escape]) -> None:
     run = Run.of(ctx, options["landscape"], options)
     from ..jobs import escape as job  # here, because torch takes seconds and --help must not
 
-    screens.show(job.escape(run, options), run.target, options["as_json"])
+    screens.show(job.escape(run, options), run.target, options)

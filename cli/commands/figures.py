@@ -1,22 +1,22 @@
 """`landscape figures list|render`: draw stored results, and the gallery."""
 
-from pathlib import Path
 from typing import Unpack
 
 import click
 
-from .. import given, screens
+from .. import completion, given, screens
+from ..help import Command, Option
 from ..options import json_option
 
 FORMATS = ("png", "svg", "pdf", "gif", "mp4", "html")
 
 
-@click.group(short_help="Draw the figures of a stored result, or the gallery.")
+@click.group(short_help="Draw figures of results, or the gallery.")
 def figures() -> None:
     """Draw the figures of a stored result, or the gallery of known figures computed again."""
 
 
-@figures.command("list")
+@figures.command("list", short_help="The figures by name.")
 @json_option
 def list_(as_json: bool) -> None:
     """List the figures of results and the gallery by name."""
@@ -35,8 +35,16 @@ def list_(as_json: bool) -> None:
     screens.table(("in the gallery", "what it shows", "after"), exhibits)
 
 
-@figures.command()
-@click.argument("name")
+@figures.command(
+    cls=Command,
+    short_help="Draw a figure, or all of them.",
+    examples=(
+        "figures render spectrum --from runs/digits-mlp --format pdf",
+        "figures render all --from runs/digits-mlp",
+        "figures render kramers --out gallery",
+    ),
+)
+@click.argument("name", shell_complete=completion.of(completion.FIGURES, completion.EXHIBITS))
 @click.option(
     "--from",
     "run",
@@ -64,6 +72,8 @@ def list_(as_json: bool) -> None:
 @click.option("--afresh", is_flag=True, help="Compute stored exhibits again.")
 @click.option(
     "--jobs",
+    metavar="N",
+    cls=Option,
     type=click.IntRange(1),
     help="Exhibits computed side by side; default: one a core, eight at most.",
 )
@@ -72,14 +82,13 @@ def render(name: str, **options: Unpack[given.Render]) -> None:
     """Draw NAME, or all, from a run or of the gallery.
 
     Files of the same name are replaced, others left alone. An exhibit of the gallery is computed
-    when it is drawn first, which takes up to three minutes, and stored. The published numbers are
+    when it is drawn first, which takes up to three minutes, and stored. The expected numbers are
     printed beside those computed here.
     """
     from ..jobs import figures as job  # here, because matplotlib and torch take seconds
 
     if options["run"] is not None:
-        folder = Path(options["out"] or Path(options["run"]) / "figures")
-        job.draw(name, options["run"], folder, options["formats"])
+        job.draw(name, options["run"], options["out"], options["formats"])
         return
     rows = job.render(name, options)
     if options["as_json"]:
@@ -88,4 +97,4 @@ def render(name: str, **options: Unpack[given.Render]) -> None:
     numbers = [row for exhibit in rows for row in job.numbers(exhibit)]
     if numbers:
         screens.table(job.COLUMNS, numbers)
-    click.echo("\n".join(path for exhibit in rows for path in exhibit["files"]))
+    screens.say("\n".join(path for exhibit in rows for path in exhibit["files"]))

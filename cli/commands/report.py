@@ -4,12 +4,17 @@ from pathlib import Path
 
 import click
 
-from .. import runs
+from .. import runs, screens
 from ..errors import OneLine
+from ..help import Command
 from ..options import option
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Make one HTML page of a result.",
+    examples=("report runs/digits-mlp", "report runs/digits-mlp --out page.html"),
+)
 @click.argument("run")
 @option("--out", metavar="FILE", help="Where the page goes; default: RUN/report.html.")
 def report(run: str, out: str | None) -> None:
@@ -18,11 +23,15 @@ def report(run: str, out: str | None) -> None:
 
     from .. import page
 
-    path = Path(out) if out else Path(run) / "report.html"
-    html = page.build(runs.load(run))
+    with runs.shown(run) as result:
+        html = page.build(result).encode()
     try:
-        with atomic_write(path) as file:
-            file.write(html.encode())
+        if out is None:
+            with runs.adding(Path(run)) as folder:
+                (folder / "report.html").write_bytes(html)
+        else:
+            with atomic_write(out) as file:
+                file.write(html)
     except OSError as error:
-        raise OneLine(f"{path} cannot be written: {error.strerror}.", 2) from None
-    click.echo(path)
+        raise OneLine(f"{out} cannot be written: {error.strerror}.", 2) from None
+    screens.say(out or Path(run) / "report.html")

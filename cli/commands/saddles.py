@@ -4,7 +4,8 @@ from typing import Unpack
 
 import click
 
-from .. import given, screens
+from .. import completion, given, screens
+from ..help import Command
 from ..options import (
     SEEDS,
     Dimensions,
@@ -20,7 +21,7 @@ from ..runs import Run
 METHODS = ("newton-mr", "gradient-norm", "saddle-free", "eigenvector-following")
 
 
-@click.group(short_help="Find stationary points: one, all, or the saddle between two minima.")
+@click.group(short_help="Find stationary points, or count them.")
 def saddles() -> None:
     """Find stationary points: one, all, or the saddle between two minima.
 
@@ -30,7 +31,15 @@ def saddles() -> None:
     """
 
 
-@saddles.command()
+@saddles.command(
+    cls=Command,
+    short_help="Go to one stationary point.",
+    examples=(
+        "saddles find himmelblau --start 0,0",
+        "saddles find digits-tiny --method gradient-norm",
+        "saddles find formulas.py:wells --dim 2 --index 1 --expect saddle:1",
+    ),
+)
 @landscape_options
 @option(
     "--start",
@@ -57,7 +66,7 @@ def saddles() -> None:
 @option(
     "--expect",
     type=ExpectationType(),
-    help="Exit with 1 unless the search ends at a point of this kind.",
+    help="Exit with 1 unless the verdict is KIND: a word of the verdicts, or saddle:K.",
 )
 @run_options
 @click.pass_context
@@ -67,16 +76,24 @@ def find(ctx: click.Context, /, **options: Unpack[given.Find]) -> None:
     from ..jobs import saddles as job  # here, because torch takes seconds and --help must not
 
     report = job.find(run, options)
-    screens.show(report, run.target, options["as_json"])
+    screens.show(report, run.target, options)
     if options["expect"] is not None:
         options["expect"].require(ctx, report.found)
 
 
-@saddles.command()
+@saddles.command(
+    cls=Command,
+    short_help="Search for all stationary points.",
+    examples=(
+        "saddles census himmelblau",
+        "saddles census formulas.py:wells --dim 2 --domain box:-3,3 --starts 500",
+        "saddles census himmelblau --starts 20000 --resume --out runs/himmelblau",
+    ),
+)
 @landscape_options
 @option(
     "--starts",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**12),
     default=10_000,
     show_default=True,
     help="Searches from random points; for a network, from points along training paths, 360 unless "
@@ -100,11 +117,21 @@ def census(ctx: click.Context, /, **options: Unpack[given.Census]) -> None:
     run = Run.of(ctx, options["landscape"], options)
     from ..jobs import saddles as job  # here, because torch takes seconds and --help must not
 
-    screens.show(job.census(run, options), run.target, options["as_json"])
+    screens.show(job.census(run, options), run.target, options)
 
 
-@saddles.command()
-@click.argument("family", envvar="LANDSCAPE_FAMILY")
+@saddles.command(
+    cls=Command,
+    short_help="Count saddles against dimension.",
+    examples=(
+        "saddles count isotropic-waves --dims 1:4",
+        "saddles count p-spin --dims 4,6,8 --realisations 50",
+        "saddles count families.py:mine --dims 2:6 --out runs/mine",
+    ),
+)
+@click.argument(
+    "family", envvar="LANDSCAPE_FAMILY", shell_complete=completion.of(completion.FAMILIES)
+)
 @option(
     "--dims",
     type=Dimensions(),
@@ -154,19 +181,20 @@ def count(ctx: click.Context, /, **options: Unpack[given.Count]) -> None:
     --resume goes on where a run was interrupted, and extends a finished one.
     """
     run = Run.of(ctx, options["family"], options)
-    from landscape.inventory.words import summary
-    from landscape.results import plain
-
     from ..jobs import count as job  # here, because torch takes seconds and --help must not
 
-    counts = job.count(run, options)
-    if options["as_json"]:
-        screens.as_json(counts, folder=str(run.target), summary=plain(summary(counts)))
-    else:
-        screens.show(counts, run.target, False)
+    screens.show(job.count(run, options), run.target, options)
 
 
-@saddles.command()
+@saddles.command(
+    cls=Command,
+    short_help="The pass between two minima.",
+    examples=(
+        "saddles path himmelblau --from 3,2 --to 3.584,-1.848",
+        "saddles path himmelblau --census runs/himmelblau --from 0 --to 1",
+        "saddles path formulas.py:wells --dim 2 --from=-1,0 --to 1,0 --images 21",
+    ),
+)
 @landscape_options
 @option(
     "--from",
@@ -179,7 +207,7 @@ def count(ctx: click.Context, /, **options: Unpack[given.Count]) -> None:
 @option("--census", metavar="RUN", help="A and B are the numbers of minima in this stored census.")
 @option(
     "--images",
-    type=click.IntRange(5),
+    type=click.IntRange(5, 10_000),
     help="Points of the first path; default: the library's.",
 )
 @option(
@@ -195,4 +223,4 @@ def path(ctx: click.Context, /, **options: Unpack[given.Path]) -> None:
     run = Run.of(ctx, options["landscape"], options)
     from ..jobs import saddles as job  # here, because torch takes seconds and --help must not
 
-    screens.show(job.path(run, options), run.target, options["as_json"])
+    screens.show(job.path(run, options), run.target, options)

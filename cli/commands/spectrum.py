@@ -5,11 +5,20 @@ from typing import Unpack
 import click
 
 from .. import given, screens
+from ..help import Command
 from ..options import option, problem_options, run_options, spectrum_options
 from ..runs import Run
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Both ends of the Hessian's spectrum.",
+    examples=(
+        "spectrum digits-mlp",
+        "spectrum net.py --checkpoint net.pt --largest 20 --tol 1e-6",
+        "spectrum net.py --device cuda --dtype float64 --out runs/spectrum",
+    ),
+)
 @problem_options
 @spectrum_options
 @option(
@@ -25,4 +34,4 @@ def spectrum(ctx: click.Context, /, **options: Unpack[given.Sharded]) -> None:
     run = Run.of(ctx, options["model"], options)
     from ..jobs import problem  # here, because torch takes seconds and a mistake must not wait
 
-    screens.show(problem.spectrum(run, options), run.target, options["as_json"])
+    screens.show(problem.spectrum(run, options), run.target, options)

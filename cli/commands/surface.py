@@ -5,6 +5,7 @@ from typing import Unpack
 import click
 
 from .. import given, screens
+from ..help import Command
 from ..options import ParamType, Positive, landscape_options, option, run_options
 from ..runs import Run
 
@@ -29,7 +30,15 @@ class Span(ParamType):
         return f"{low!r},{high!r}"
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="What does the landscape look like?",
+    examples=(
+        "surface digits-mlp --check",
+        "surface net.py --checkpoint net.pt --directions pca --trajectory checkpoints",
+        "surface net.py --checkpoint net.pt --connect other.pt",
+    ),
+)
 @landscape_options
 @option(
     "--at",
@@ -73,7 +82,11 @@ class Span(ParamType):
     "trajectories go.",
 )
 @option(
-    "--resolution", type=click.IntRange(2), default=51, show_default=True, help="Steps each way."
+    "--resolution",
+    type=click.IntRange(2, 10**9),
+    default=51,
+    show_default=True,
+    help="Steps each way.",
 )
 @option(
     "--metric",
@@ -98,7 +111,7 @@ class Span(ParamType):
 )
 @option(
     "--spectra",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1000),
     default=0,
     help="Eigenvalues of each end, at every point of a trajectory.",
 )
@@ -126,14 +139,14 @@ class Span(ParamType):
 )
 @option(
     "--bends",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
     help="Trained points of the curve.",
 )
 @option(
     "--train-steps",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**9),
     default=500,
     show_default=True,
     help="Steps of the curve's training.",
@@ -163,4 +176,4 @@ def surface(ctx: click.Context, /, **options: Unpack[given.Surface]) -> None:
     from ..jobs import surface as job  # here, because torch takes seconds and mistakes do not wait
 
     work = job.connection if options["connect"] else job.surface
-    screens.show(work(run, options), run.target, options["as_json"])
+    screens.show(work(run, options), run.target, options)

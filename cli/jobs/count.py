@@ -58,4 +58,4 @@ def count(run: Run, options: given.Count) -> SaddleCounts:
             keep=run.keep,
         )
 
-    return problem.store(run, work)
+    return problem.store(run, work, GROWS)

@@ -14,8 +14,8 @@ import landscape as ls
 from landscape import loading, specs, zoo
 from landscape.core import Landscape, Progress
 from landscape.errors import LoadingError
-from landscape.files import checkpoints
 from landscape.loading import userfiles
+from landscape.results import journal
 from landscape.training.continuation import going_on, made_by, on_copy
 from landscape.training.diagnose import DiagnosisReport
 from landscape.training.trace import Trace
@@ -25,6 +25,7 @@ from .. import config, given, runs
 from ..errors import OneLine
 from ..runs import Run
 from . import problem
+from .optimiser import State, saved
 
 ABOUT_A_MODEL = (
     *("checkpoint", "checkpoint_key", "strip", "data", "loss", "l2", "l1"),
@@ -130,6 +131,7 @@ def _stored(ctx: click.Context, options: given.Diagnose) -> Source:
 
     def source(options: given.Diagnose, bar: Progress) -> Scene:
         loaded, wrong = _traced_problem(options, name, trace)
+        journal.require(loaded.landscape, loaded.fingerprint)
         if wrong and options["model"] is None and not options["probe"]:  # nobody has asked for it
             return Scene(trace, how, (f"no remedies are tried: {wrong}",))
         if wrong:
@@ -154,7 +156,7 @@ def _tried_on(loaded: loading.Problem, options: given.Diagnose, scene: Scene) ->
     ours, parameters = on_copy(f, x)
     # a checkpoint of another time has a state of another time
     there = bool(f.layout) and torch.equal(f.locate(None), x)
-    state, notes = _state(options, there=there)
+    state, notes = saved(options, there=there)
     optimizer, restored, more = _going_on(ours, parameters, options, state)
     how = f"{scene.how}, tried {restored}"
     notes = (*loaded.notes, *notes, *more)
@@ -232,7 +234,8 @@ def _built_in(options: given.Diagnose, bar: Progress) -> Scene:
 def _continued(options: given.Diagnose, bar: Progress) -> Scene:
     loaded = loading.problem(problem.asked(options, options["run"]))
     f, optimizer = loaded.landscape, str(options["optimizer"])
-    state, notes = _state(options)
+    journal.require(f, loaded.fingerprint)
+    state, notes = saved(options)
     _, _, more = _going_on(*on_copy(f, None), options, state)  # whether it fits
     run = ls.training.continuation(
         f,
@@ -249,26 +252,6 @@ def _continued(options: given.Diagnose, bar: Progress) -> Scene:
     way = f"{options['steps']} steps of {trace.optimizer} from the checkpoint on, on a copy"
     how = f"{way}, {run.restored or ANEW}"
     return Scene(trace, how, (*loaded.notes, *notes, *more), run.f, run.optimizer)
-
-
-State = dict[str, object]
-
-
-def _state(options: given.Diagnose, there: bool = True) -> tuple[State | None, tuple[str, ...]]:
-    """The saved state of the run's optimiser and where it was read from; None: there is none."""
-    stated = options["optimizer_state"]
-    path = stated or (options["checkpoint"] if there else None)
-    if stated == "none" or path is None:
-        return None, ()
-    found = checkpoints.read_optimizer(path)
-    if found is not None:
-        return found[0], (f"optimiser's state read from {found[1]}",)
-    if stated is None:
-        return None, ()
-    raise LoadingError(
-        f"{path} holds no optimiser's state: save optimizer.state_dict() under 'optimizer', or by "
-        "itself."
-    )
 
 
 def _going_on(

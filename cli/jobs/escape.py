@@ -7,11 +7,12 @@ from torch import Tensor
 import landscape as ls
 from landscape import specs
 from landscape.core import Landscape, Progress
-from landscape.optimizers.escape import FallsBelow, LeavesBall, event
+from landscape.optimizers.escape import BLOCK, FallsBelow, LeavesBall, event
 from landscape.results import origin
+from landscape.results.numbers import several
 from landscape.specs.optimizers import maker
 
-from .. import given
+from .. import given, memory
 from ..errors import OneLine
 from ..runs import Run
 from . import problem
@@ -41,6 +42,7 @@ def _study(
 ) -> ls.optimizers.Study:
     with problem.loaded(options) as loaded:
         f = loaded.landscape
+        _require_memory(f, options)
         return ls.escape(
             f,
             problem.at(f, options),
@@ -55,6 +57,15 @@ def _study(
             record=_record(f, options),
             progress=bar,
         )
+
+
+def _require_memory(f: Landscape, options: given.Escape) -> None:
+    """Refuse more runs than fit: starts and ends of all of them are kept, and some numbers each."""
+    optimizers = len(options["optimizers"])
+    each = 8 * f.dim * (3 + optimizers) + 64 * optimizers
+    at_once = min(options["runs"], BLOCK) * f.dim * 8 * 16
+    what = f"a study of {options['runs']:,} runs of {several(optimizers, 'optimiser')}"
+    memory.require(options["runs"] * each + at_once, what, "fewer --runs")
 
 
 def _sweep(

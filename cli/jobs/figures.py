@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-import click
 import landscape_figures
 import torch
 from landscape_figures import film
@@ -17,11 +16,13 @@ from landscape_figures.gallery import FILMS, RECIPES, estimate, number
 
 from landscape import gallery
 from landscape.results import Result, atomic_write
+from landscape.results.numbers import several
+from landscape.specs import closest
 
-from .. import given, progress, runs
+from .. import given, progress, runs, screens
 from ..errors import OneLine
 
-COLUMNS = ("exhibit", "number", "published", "computed", "")
+COLUMNS = ("exhibit", "number", "expected", "computed", "")
 DOTS = 240  # an inch, in pictures for screens
 
 
@@ -29,7 +30,8 @@ class Row(TypedDict):
     """What the manifest and ``--json`` say of a number."""
 
     what: str
-    published: str
+    expected: str
+    printed: bool  # whether the source prints this very number
     source: str
     found: str
     agrees: bool
@@ -63,40 +65,53 @@ class Order:
     afresh: bool
 
 
-def draw(name: str, run: str, folder: Path, formats: Sequence[str]) -> None:
-    """Draw one figure of a stored result, or all of them, and print the names of the files."""
+def draw(name: str, run: str, out: str | None, formats: Sequence[str]) -> None:
+    """Draw one figure of a stored result, or all of them, and print the names of the files; without
+    ``out`` they join the run's own.
+    """
     recipes = landscape_figures.RECIPES
     if name != "all" and name not in recipes:
-        raise OneLine(f"there is no figure {name!r}; there are {', '.join(recipes)}, and all.", 2)
-    result = runs.load(run)
+        hint = closest(name, [*recipes, "all"])
+        raise OneLine(f"there is no figure {name!r}.{hint} Known: {', '.join(recipes)}, all.", 2)
+    folder = Path(out) if out is not None else Path(run) / "figures"
+    with runs.shown(run) as result:
+        if out is not None:
+            files = _drawn_of(name, result, folder, formats)
+        else:
+            with runs.adding(Path(run)) as staged:
+                files = _drawn_of(name, result, staged / "figures", formats)
+    for file in files:
+        screens.say(folder / file)
+    if name == "all":
+        screens.say(f"{several(len(files), 'file')} written into {folder}.", err=True)
+
+
+def _drawn_of(name: str, result: Result, folder: Path, formats: Sequence[str]) -> list[str]:
+    """Draw one figure, or all that there are; the names of the files."""
+    recipes = landscape_figures.RECIPES
     if name != "all":
-        _draw_one(recipes[name], result, folder, formats)
-        return
-    lacking = []
+        return _draw_one(recipes[name], result, folder, formats)
+    files: list[str] = []
     for recipe in recipes.values():
         forms = [form for form in formats or recipe.stored if recipe.can(form)]
         try:
-            if forms:
-                _draw_one(recipe, result, folder, forms)
+            files += _draw_one(recipe, result, folder, forms) if forms else []
         except landscape_figures.NothingToDraw:
-            lacking.append(recipe.name)
-    if lacking:
-        kind, names = type(result).__name__, ", ".join(lacking)
-        lacks = f"this {kind} does not have the numbers for the other figures"
-        click.echo(f"Note: {lacks}: {names}.", err=True)
+            continue
+    return files
 
 
 def _draw_one(
     recipe: landscape_figures.Recipe, result: Result, folder: Path, formats: Sequence[str]
-) -> None:
-    files = [folder / f"{recipe.name}.{form}" for form in formats or recipe.stored]
+) -> list[str]:
+    files = [f"{recipe.name}.{form}" for form in formats or recipe.stored]
     alt, origin = recipe.caption(result), result.provenance
     try:
         for file in files:
-            landscape_figures.write(recipe, result, file, alt=alt, provenance=origin)
+            landscape_figures.write(recipe, result, folder / file, alt=alt, provenance=origin)
     except OSError as error:
         raise OneLine(f"the folder {folder} cannot be written: {error.strerror}.", 2) from None
-    click.echo("\n".join(map(str, files)))
+    return files
 
 
 def render(name: str, options: given.Render) -> list[Shown]:
@@ -112,7 +127,7 @@ def render(name: str, options: given.Render) -> list[Shown]:
     workers = min(options["jobs"] or min(os.cpu_count() or 1, 8), len(chosen))
     ordered = _computed(chosen, order, workers)
     if earlier := [row["name"] for row in ordered if row["earlier"]]:
-        click.echo(
+        screens.say(
             "Note: an earlier state of this library has computed these exhibits, --afresh computes "
             f"them again: {', '.join(earlier)}.",
             err=True,
@@ -137,7 +152,11 @@ def numbers(exhibit: Shown) -> Iterator[tuple[str, ...]]:
     """Rows of COLUMNS."""
     for m in exhibit["numbers"]:
         differs = "" if m["agrees"] else "DIFFERS"
-        yield exhibit["name"], m["what"], m["published"], m["found"], differs
+        yield exhibit["name"], m["what"], _expected(m), m["found"], differs
+
+
+def _expected(row: Row) -> str:
+    return f"{row['expected']} (printed)" if row["printed"] else row["expected"]
 
 
 def _check(name: str, chosen: list[str], formats: tuple[str, ...]) -> None:
@@ -209,7 +228,8 @@ def _drawn(exhibit: gallery.Exhibit, name: str, order: Order) -> list[Path]:
 def _number(match: gallery.Match) -> Row:
     return {
         "what": match.what,
-        "published": number(match.published),
+        "expected": number(match.expected),
+        "printed": match.printed,
         "source": match.source,
         "found": estimate(match.found),
         "agrees": match.agrees,

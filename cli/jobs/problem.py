@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import replace
 from typing import TypeVar
@@ -10,21 +11,29 @@ from typing import TypeVar
 import torch
 
 import landscape as ls
-from landscape import loading, results
+from landscape import loading, results, zoo
 from landscape.core import Landscape, Progress
+from landscape.landscapes.model import require_model
 from landscape.loading import point as points
 from landscape.points.analyze import AnalysisReport, Spectrum
 from landscape.points.analyze import analyze as analyze_point
 from landscape.points.analyze import spectrum as spectrum_at
 from landscape.points.budget import Forecast
 from landscape.points.budget import forecast as forecast_of
-from landscape.results import Result
+from landscape.results import Result, journal
 
-from .. import BEGUN, config, given, progress, runs
+from .. import BEGUN, config, given, memory, progress, ranks, resume, runs
 from ..errors import OneLine
 from ..runs import Run
+from . import optimiser
 
 R = TypeVar("R", bound=Result)
+SUBJECTS = (
+    "model",
+    "landscape",
+    "run",
+    "family",
+)  # the arguments that name what a command is about
 
 
 FREE = frozenset({"budget"})  # the option that may change when an analysis is gone on with
@@ -39,7 +48,9 @@ def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
         return known
 
     def compute(f: Landscape, bar: Progress) -> AnalysisReport:
-        return analyze_point(
+        model = require_model(f, "analyze needs a model.")
+        optimizer, notes = optimiser.optimizer(model, options)
+        report = analyze_point(
             f,
             method=options["method"],
             largest=options["largest"],
@@ -50,12 +61,15 @@ def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
             layers=options["layers"],
             seed=options["seed"],
             polish=options["polish"],
+            optimizer=optimizer,
             budget=_left(options["budget"]),
             known=known,
             progress=bar,
         )
+        origin = report.provenance
+        return replace(report, provenance=replace(origin, notes=(*origin.notes, *notes)))
 
-    return _solved(run, options, compute)
+    return _solved(run, options, compute, free=FREE)
 
 
 def _left(budget: float | None) -> float | None:
@@ -100,20 +114,37 @@ def spectrum(run: Run, options: given.Sharded) -> Spectrum:
             return found
         return replace(found, pairs=replace(found.pairs, vectors=found.pairs.vectors[:0]))
 
-    return run.finished(Spectrum) or _solved(run, options, compute, options["shard"])
+    return run.finished(Spectrum) or _solved(run, options, compute, shard=options["shard"])
 
 
-def store(run: Run, work: Callable[[Progress], R]) -> R:
-    """The result of ``work(progress)``, stored in the run's folder with its figures."""
-    settings = config.resolved(run.ctx)
+def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resume.NOTHING) -> R:
+    """The result of ``work(progress)``, stored in the run's folder with its figures.
+
+    Args:
+        free: the options that may change when an interrupted run is gone on with.
+    """
+    settings, asked_for = config.resolved(run.ctx), run.ctx.params
     # what users' own code prints is no result of ours: it goes to stderr
-    with redirect_stdout(sys.stderr), runs.writing(run.target) as folder, progress.bar() as bar:
-        bar("loading", 0, None)
-        with results.origin(config=settings):
+    with (
+        redirect_stdout(sys.stderr),
+        runs.writing(run.target) as folder,
+        progress.bar(asked_for["quiet"]) as bar,
+    ):
+        bar(_first_stage(run), 0, None)
+        with run.journal(settings, free), results.origin(config=settings):
             result = work(bar)
-        bar("figures", 0, None)
         runs.fill(folder, result, settings, config.words(run.ctx))
+        if asked_for["figures"]:
+            bar("drawing", 0, None)
+            runs.draw(folder / "figures", result)
     return result
+
+
+def _first_stage(run: Run) -> str:
+    """What happens before a solver begins, in words."""
+    asked_for = run.ctx.params
+    about = next((str(asked_for[key]) for key in SUBJECTS if asked_for.get(key)), "")
+    return f"{'training' if zoo.is_trained_here(about) else 'loading'} {about}"
 
 
 @contextmanager
@@ -126,6 +157,7 @@ def loaded(options: given.Landscape) -> Iterator[loading.Problem]:
 
 def told(problem: loading.Problem) -> AbstractContextManager[None]:
     """Results made inside say that they are about this problem."""
+    journal.require(problem.landscape, problem.fingerprint)
     return results.origin(problem.name, notes=problem.notes, model_hash=problem.fingerprint)
 
 
@@ -183,15 +215,34 @@ def asked(
     )
 
 
+def _require_memory(f: Landscape, options: given.Spectrum) -> None:
+    """Refuse eigenvectors, or a dense Hessian, that do not fit."""
+    n, size = f.dim, f.dtype.itemsize
+    if f.device.type != "cpu":
+        return  # the device says itself
+    if options.get("method") == "dense":
+        memory.require(
+            4.0 * n * n * 8, f"the dense Hessian of {n:,} parameters", "--method lanczos"
+        )
+        return
+    vectors = options["largest"] + options["smallest"] + options["steps"]
+    what = f"the spectrum of {n:,} parameters"
+    needed = 1.0 * n * size * vectors * ranks.here()
+    memory.require(needed, what, "fewer --largest, --smallest and --steps")
+
+
 def _solved(
     run: Run,
     options: given.Spectrum,
     compute: Callable[[Landscape, Progress], R],
+    *,
     shard: bool = False,
+    free: AbstractSet[str] = resume.NOTHING,
 ) -> R:
     def work(bar: Progress) -> R:
         problem = over_ranks(loading.problem(asked(options, options["model"])), shard)
+        _require_memory(problem.landscape, options)
         with told(problem):
             return compute(problem.landscape, bar)
 
-    return store(run, work)
+    return store(run, work, free)

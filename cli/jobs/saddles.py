@@ -17,9 +17,9 @@ from landscape.landscapes.model import require_model
 from landscape.loading import point as points
 from landscape.paths.minimum_energy import EnergyPath
 from landscape.points.reports import SearchReport
-from landscape.results import provenance
+from landscape.results import journal, provenance
 
-from .. import given, runs
+from .. import given, runs, screens
 from ..errors import OneLine
 from ..runs import Run
 from . import problem
@@ -79,9 +79,10 @@ def census(run: Run, options: given.Census) -> Found:
         with problem.loaded(options) as loaded:
             if loaded.landscape.layout:
                 return _of_network(run, loaded, options, known, bar)
-            return _of_formula(run, loaded, options, known, bar)
+            with journal.paused():  # a census keeps itself
+                return _of_formula(run, loaded, options, known, bar)
 
-    return problem.store(run, work)
+    return problem.store(run, work, frozenset({"starts"}))
 
 
 def _of_network(
@@ -234,7 +235,7 @@ def _require_same(census: Census, loaded: loading.Problem, run: str) -> None:
             f"{run} is a census in {census.dim} dimensions, and {loaded.name} has {dim}.", 2
         )
     if not _same(census, loaded):
-        click.echo(
+        screens.say(
             f"Note: {run} is a census of another landscape, or {loaded.name} has changed since.",
             err=True,
         )

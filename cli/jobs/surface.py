@@ -1,10 +1,11 @@
 """From the options of `landscape surface` to a stored surface or connection."""
 
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import click
 from torch import Tensor
 
 import landscape as ls
@@ -15,18 +16,20 @@ from landscape.landscapes.metrics import NAMES, Metric, borrowed
 from landscape.loading import point as points
 from landscape.loading import userfiles
 from landscape.paths.connect import Connection
+from landscape.results import large
 from landscape.surfaces.connection import connection_plane
 from landscape.surfaces.directions import reach
 from landscape.surfaces.grids import AnotherPlane
 from landscape.surfaces.result import Surface
 
-from .. import given
+from .. import given, memory, screens
 from ..errors import OneLine
 from ..runs import Run, differing
 from . import problem
 
 EXTENDS = frozenset({"resolution", "span"})  # a finished surface is taken further in these
 STATES = ("optimizer", "optimizer_state_dict", "optimizer_state")
+BASE = 2**29  # bytes that any grid needs besides: points and their values, one part at a time
 Directions = str | tuple[Tensor, ...]
 
 
@@ -43,6 +46,7 @@ def surface(run: Run, options: given.Surface) -> Surface:
     def work(bar: Progress) -> Surface:
         with problem.loaded(options) as loaded:
             f = loaded.landscape
+            _require_memory(f, options)
             try:
                 made = _surface(f, options, known, run, bar)
             except AnotherPlane as error:
@@ -54,7 +58,7 @@ def surface(run: Run, options: given.Surface) -> Surface:
             check = ls.surfaces.check_picture(f, made, seed=options["seed"])
             return replace(made, check=check)
 
-    return problem.store(run, work)
+    return problem.store(run, work, EXTENDS)
 
 
 def connection(run: Run, options: given.Surface) -> Connection:
@@ -71,7 +75,7 @@ def connection(run: Run, options: given.Surface) -> Connection:
 def _connected(f: Landscape, goal: str, options: given.Surface, bar: Progress) -> Connection:
     fresh = options["batch_statistics"]
     if not fresh and borrowed(f):
-        click.echo(
+        screens.say(
             "Note: BatchNorm normalises along the whole curve with the statistics of the model at "
             "hand, at the other end too; --batch-statistics measures them at every point.",
             err=True,
@@ -128,6 +132,21 @@ def _surface(
         keep=run.keep,
         progress=bar,
     )
+
+
+def _require_memory(f: Landscape, options: given.Surface) -> None:
+    """Refuse a grid that does not fit: its values beyond a size lie in a file."""
+    line = options["dimensions"] == 1 or len(options["toward"]) == 1
+    r = options["resolution"]
+    cells = r if line else r * r
+    values = cells * f.dtype.itemsize * (1 + len(options["metrics"]))
+    held = 3 * values if values < large.LARGE else 0
+    what = f"a grid of {r:,}{'' if line else f' by {r:,}'} cells"
+    memory.require(cells + held + BASE, what, "a smaller --resolution")
+    if held == 0 and 3 * values > shutil.disk_usage(tempfile.gettempdir()).free:
+        raise OneLine(
+            f"{what} needs more than is free on the disk: pass a smaller --resolution.", 2
+        )
 
 
 def _directions(f: Landscape, x: Tensor, options: given.Surface, walks: bool) -> Directions:

@@ -51,9 +51,9 @@ FILMS: dict[str, Callable[[Any], Film]] = {
 
 
 def caption(exhibit: Exhibit) -> str:
-    """What the figure shows, with the published numbers beside those found."""
+    """What the figure shows, with the expected numbers beside those found."""
     numbers = "; ".join(
-        f"{m.what}: {number(m.published)} published, {estimate(m.found)} found"
+        f"{m.what}: {number(m.expected)} expected, {estimate(m.found)} found"
         for m in exhibit.matches
     )
     told = f" {numbers}." if numbers else ""

@@ -7,5 +7,7 @@ from landscape.files.formats import dtype_name as dtype_name
 from landscape.files.formats import few as few
 from landscape.files.formats import file_format as file_format
 from landscape.files.formats import inspect_file as inspect_file
+from landscape.files.formats import named_tensors as named_tensors
+from landscape.files.formats import read as read
 from landscape.files.formats import read_tree as read_tree
 from landscape.files.formats import tensor_of as tensor_of

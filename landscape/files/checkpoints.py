@@ -14,7 +14,8 @@ from torch.nn.parameter import is_lazy
 
 from landscape import files, specs
 from landscape.errors import LoadingError
-from landscape.files import folders
+from landscape.files import adapters, folders
+from landscape.files.formats import conversions
 
 # where training loops put the weights, the usual first
 STATE_KEYS = (
@@ -27,6 +28,7 @@ STATE_KEYS = (
     "module",
     "weights",
     "params",
+    "policy",
 )
 OPTIMIZER_KEYS = (
     "optimizer",
@@ -36,6 +38,7 @@ OPTIMIZER_KEYS = (
     "optimizers",
     "optim",
     "opt",
+    "policy.optimizer",
 )
 PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
 
@@ -54,9 +57,9 @@ def read_state(
     """The weights in a checkpoint.
 
     Args:
-        path: .safetensors, .pt, .pth, .bin, .ckpt or .npz, the first bytes decide, not the suffix;
-            or a folder as Hugging Face's ``save_pretrained`` writes it, its weights in one file or
-            in shards.
+        path: .safetensors, .pt, .pth, .bin, .ckpt, .npz or a .zip of stable-baselines3, the first
+            bytes decide, not the suffix; or a folder as Hugging Face's ``save_pretrained`` writes
+            it, its weights in one file or in shards, or as ``torch.distributed.checkpoint`` does.
         key: the entry that holds the weights, dotted where nested; None looks for the usual ones.
         strip: what the names of the wanted weights begin with there; it is cut off, and weights of
             other names are left out.
@@ -72,14 +75,16 @@ def read_state(
         tree, where = folders.read_weights(path)
         notes.append(where)
     else:
-        tree = files.read_tree(path)
+        content = files.read(path)
+        tree = content.tree
+        notes += content.notes
     if key is None:
         tree, entries = _weights(tree)
         notes += [f"weights read from the entry {name!r} of {path.name}" for name in entries]
     else:
         tree = entry(tree, key, path)
     found = tree if isinstance(tree, dict) else {}
-    tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
+    tensors = files.named_tensors(found)
     if not tensors:
         where = f"the entry {key!r} of {path}" if key else str(path)
         raise LoadingError(
@@ -163,6 +168,8 @@ def load_checkpoint(
         LoadingError: the file does not load or does not fit; the model is then as it was.
     """
     state = read_state(path, key, strip)
+    if Path(path).is_dir() and folders.adapter(Path(path)):
+        return [*state.notes, *adapters.put(model, state.tensors, Path(path))]
     notes = list(state.notes)
     live = model.state_dict()
     variants = [(cut, _with_tied(tensors, live)) for cut, tensors in _variants(state.tensors)]
@@ -185,7 +192,7 @@ def load_checkpoint(
         tied = [k for k in tensors if not any(k == s.removeprefix(prefix) for s in state.tensors)]
         if tied:
             notes.append(f"tied to others in the model, and so saved once: {files.few(tied)}")
-        return notes + _conversions(tensors, saved)
+        return notes + conversions(tensors, saved)
     best = min((_misfit(tensors, saved) for _, tensors in variants), key=lambda misfit: misfit[0])
     raise LoadingError(f"{path} does not fit the model: {best[1] or specs.one_line(failure)}.")
 
@@ -240,15 +247,6 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
     if is_lazy(tensor) or tensor.is_meta or not tensor.numel():
         return (id(tensor),)
     return tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()
-
-
-def _conversions(tensors: dict[str, Tensor], saved: dict[str, Tensor]) -> list[str]:
-    changes: dict[tuple[str, str], int] = {}
-    for name, value in tensors.items():
-        if name in saved and value.dtype != saved[name].dtype:
-            change = (files.dtype_name(value), files.dtype_name(saved[name]))
-            changes[change] = changes.get(change, 0) + 1
-    return [f"{count} tensors converted from {a} to {b}" for (a, b), count in changes.items()]
 
 
 def _misfit(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[int, str]:

@@ -1,44 +1,75 @@
-"""Weights in a folder, as Hugging Face's libraries save a model: one file, or shards and an index
-of which tensor is in which.
+"""Weights in a folder: as Hugging Face's libraries save a model, one file, or shards and an index
+of which tensor is in which; an adapter of PEFT; or what ``torch.distributed.checkpoint`` saves.
 
 Only the files that are named here or by the index are read, and an index can name files of its own
 folder only.
 """
 
 import json
+import os
 from pathlib import Path
 
 from torch import Tensor
 
 from landscape.errors import LoadingError
-from landscape.files import formats
+from landscape.files import distributed, formats, pickles
+from landscape.files.formats import FileReport, TensorEntry
 
 # the first that is there is read: safetensors before pickles
-NAMES = ("model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin")
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+NAMES = (
+    "model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "pytorch_model.bin",
+    *ADAPTERS,
+)
 INDEX = ".index.json"
+# files of a folder that are listed
+MOST_FILES = 1_000
 # what the Trainer of transformers saves beside the weights
 OPTIMIZER = "optimizer.pt"
 
 
-def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a folder by name, and in words where they were.
+def adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter of PEFT, and no weights beside it."""
+    return _first(folder) in ADAPTERS
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds weights that ``read_weights`` reads."""
+    return _first(folder) is not None or (folder / distributed.METADATA).is_file()
+
+
+def _first(folder: Path) -> str | None:
+    """The file of weights, or the index, that is read."""
+    names = [n for name in NAMES for n in (name, name + INDEX)]
+    return next((name for name in names if (folder / name).is_file()), None)
+
+
+def read_weights(folder: Path) -> tuple[dict[str, object], str]:
+    """The tensors of a folder by name, and in words where they were. They are nested where
+    ``torch.distributed.checkpoint`` has saved them so.
 
     Raises:
         LoadingError: there is no file of weights, an index does not fit its files, or a file cannot
             be read or is refused.
     """
-    for name in NAMES:
-        if (folder / name).is_file():
-            return _tensors(folder / name), f"weights read from {name} in {folder}"
-        if (folder / (name + INDEX)).is_file():
-            return _sharded(folder, name + INDEX)
+    name = _first(folder)
+    if name is not None and name.endswith(INDEX):
+        return _sharded(folder, name)
+    if name is not None:
+        return dict(_tensors(folder / name)), f"weights read from {name} in {folder}"
+    if (folder / distributed.METADATA).is_file():
+        told = f"weights read from the chunks that {distributed.METADATA} in {folder} lists"
+        return distributed.read_tree(folder), told
     raise LoadingError(
         f"{folder} is a folder without {', '.join(NAMES)} or an index of them: name a file of "
-        f"weights in it, or a folder that save_pretrained() has written."
+        f"weights in it, or a folder that save_pretrained() or torch.distributed.checkpoint has "
+        f"written."
     )
 
 
-def _sharded(folder: Path, index: str) -> tuple[dict[str, Tensor], str]:
+def _sharded(folder: Path, index: str) -> tuple[dict[str, object], str]:
     places = _places(folder / index)
     shards = {shard: _tensors(folder / shard) for shard in sorted(set(places.values()))}
     absent = [name for name, shard in places.items() if name not in shards[shard]]
@@ -47,7 +78,7 @@ def _sharded(folder: Path, index: str) -> tuple[dict[str, Tensor], str]:
             f"{folder / index} lists {len(absent)} tensors that its files do not hold: "
             f"{formats.few(absent)}. Copy the folder again."
         )
-    found = {name: shards[shard][name] for name, shard in places.items()}
+    found: dict[str, object] = {name: shards[shard][name] for name, shard in places.items()}
     return found, f"weights read from {len(shards)} files that {index} in {folder} lists"
 
 
@@ -61,7 +92,7 @@ def _places(path: Path) -> dict[str, str]:
             f"{path} is no index of weights: it must hold a weight_map of tensors to files "
             f"({type(error).__name__}: {error})."
         ) from None
-    outside = sorted({s for s in named.values() if Path(s).name != s or s in ("", ".", "..")})
+    outside = formats.outside(sorted(set(named.values())))
     if outside:
         raise LoadingError(f"{path} names files outside its folder: {formats.few(outside)}.")
     return named
@@ -71,4 +102,41 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     tree = formats.read_tree(path)
     if not isinstance(tree, dict):
         raise LoadingError(f"{path} holds no weights, but {formats.describe(tree)}.")
-    return {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
+    return formats.named_tensors(tree)
+
+
+def inspect(path: str | os.PathLike[str]) -> FileReport:
+    """What is in a checkpoint, a file or a folder, safe to load or not; executes nothing.
+
+    Raises:
+        LoadingError: the file cannot be read at all. A folder whose weights are refused, or that
+            has none, gives a report of its files with the reason.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return formats.inspect_file(folder)
+    tensors: list[TensorEntry] = []
+    reason, asks_for = "", list[str]()
+    try:
+        formats.flatten(read_weights(folder)[0], "", tensors, {})
+    except LoadingError as error:
+        reason = str(error)
+    others = {}
+    for file in sorted(folder.iterdir())[:MOST_FILES]:
+        others[file.name], asked = _told(file)
+        asks_for += asked
+    asks = tuple(dict.fromkeys(asks_for))
+    return FileReport(str(path), "folder", not reason, reason, tuple(tensors), others, asks)
+
+
+def _told(file: Path) -> tuple[str, list[str]]:
+    """What a file of a folder is, in words, and the globals that its pickles ask for."""
+    if file.is_dir():
+        return "a folder", []
+    try:
+        kind = formats.file_format(file)
+    except LoadingError as error:
+        return str(error), []
+    asked = [] if kind in ("safetensors", "unknown") else pickles.asked_globals(file)
+    size = f"{file.stat().st_size:,} bytes"
+    return (size if kind == "unknown" else f"{kind}, {size}"), asked

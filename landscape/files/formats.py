@@ -2,14 +2,17 @@
 weights-only reader.
 
 The format is told by the first bytes, not by the suffix: a pickle that is called .safetensors is a
-pickle. Nothing in a file is ever run. One that asks for more than plain tensors is refused, and the
-refusal lists what it asked for.
+pickle. Nothing in a file is ever run. Beside tensors and plain values a PyTorch file may hold
+objects of any class, which stay names (``closed``). One that asks for functions of Python's own
+library, or has no tensors beside its objects, is refused, and the refusal lists what it asked for.
 A tree is what a file holds: dicts, lists, tensors and plain values.
 """
 
+import io
 import os
 import warnings
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +23,16 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.errors import LoadingError
-from landscape.files import pickles
+from landscape.files import closed, pickles
 from landscape.results import Result, result
 
 # of files before PyTorch 1.6
 _TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", b"L119547037146038801333356L\n"
 # bytes of JSON at the head of a .safetensors file, the format's own limit
 _HEADER_LIMIT = 100_000_000
+# the weights in an archive that stable-baselines3 has saved
+POLICY = "policy.pth"
+DEEPEST = 64  # levels of dicts and lists in a file
 
 
 @result("tensor-entry")
@@ -55,17 +61,42 @@ class FileReport(Result):
     asks_for: tuple[str, ...]  # module.name of every global that its pickles import
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a file holds, and the classes in it that stayed names."""
+
+    tree: object
+    names: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out, in words."""
+        if not self.names:
+            return []
+        return [
+            f"tensors and plain values read; of other objects in it the names alone, and nothing "
+            f"was run: {few(list(self.names))}"
+        ]
+
+
 def read_tree(path: Path) -> object:
     """What a file holds; tensors of PyTorch's zip format are memory maps of it.
 
     Raises:
         LoadingError: it cannot be read, or is refused.
     """
+    return read(path).tree
+
+
+def read(path: Path) -> Content:
+    """As ``read_tree``, with the classes that stayed names."""
     kind = file_format(path)
     if kind == "safetensors":
-        return _read_safetensors(path)
+        return Content(_read_safetensors(path))
     if kind == "npz":
-        return _read_npz(path)
+        return Content(_read_npz(path))
+    if kind == "stable-baselines3":
+        return Content(_read_policy(path))
     if kind in ("torch zip", "torch legacy"):
         return _read_torch(path, kind)
     raise _refusal(path, kind, "")
@@ -74,12 +105,13 @@ def read_tree(path: Path) -> object:
 def file_format(path: Path) -> str:
     """The format of a file by its bytes,
     ``safetensors``, ``npz``, ``npy``, ``torch zip``, ``torch legacy``, ``torch tar``,
-    ``torchscript``, ``pickle``, ``zip`` or ``unknown``.
+    ``torchscript``, ``stable-baselines3``, ``pickle``, ``zip`` or ``unknown``.
 
     Raises:
         LoadingError: no such file, or it cannot be read, or is empty.
     """
     try:
+        _refuse_pipe(path)
         with path.open("rb") as file:
             head = file.read(512)
         size = path.stat().st_size
@@ -100,6 +132,12 @@ def file_format(path: Path) -> str:
     return kind
 
 
+def _refuse_pipe(path: Path) -> None:
+    """Raise for a pipe or a device, which may have no end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise LoadingError(f"{path} is no plain file: copy what it gives into one.")
+
+
 def _magic_format(head: bytes, size: int) -> str:
     """The format of a file that is no zip, by its first bytes and its size."""
     if head[257:262] == b"ustar":
@@ -117,8 +155,10 @@ def _magic_format(head: bytes, size: int) -> str:
 def _zip_format(names: list[str]) -> str:
     if any(n.endswith("/constants.pkl") or "/code/" in n for n in names):
         return "torchscript"
-    if any(n == "data.pkl" or n.endswith("/data.pkl") for n in names):
+    if any(f"/{n}".endswith("/data.pkl") for n in names):
         return "torch zip"
+    if POLICY in names and "data" in names:
+        return "stable-baselines3"
     return "npz" if names and all(n.endswith(".npy") for n in names) else "zip"
 
 
@@ -130,19 +170,55 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise _damaged(path, error) from None
 
 
-def _read_torch(path: Path, kind: str) -> object:
+def _read_torch(path: Path, kind: str) -> Content:
     _refuse_bomb(path)
     try:
         mapped = kind == "torch zip" and _is_stored(path)
         with warnings.catch_warnings(
             action="ignore"
         ):  # about pickle protocols; what matters raises
-            return torch.load(
-                path, map_location="cpu", weights_only=True, mmap=True if mapped else None
+            return Content(
+                torch.load(
+                    path, map_location="cpu", weights_only=True, mmap=True if mapped else None
+                )
             )
     # of many kinds: UnpicklingError, RuntimeError, EOFError, KeyError, struct.error, ...
     except Exception as error:
-        raise _refusal(path, kind, specs.one_line(error)) from None
+        found = _read_closed(path) if kind == "torch zip" else None
+        if found is None:
+            raise _refusal(path, kind, specs.one_line(error)) from None
+        return found
+
+
+def _read_closed(path: Path) -> Content | None:
+    """What a PyTorch file holds beside objects of classes, which stay names; None: no tensors, or
+    what it asks for is meant to run.
+    """
+    tensors: list[TensorEntry] = []
+    try:
+        tree, names = closed.read_zip(path)
+        flatten(tree, "", tensors, {})
+    except Exception:  # of many kinds, as unpicklers raise them
+        return None
+    return Content(tree, tuple(names)) if tensors else None
+
+
+def _read_policy(path: Path) -> dict[str, object]:
+    """The .pth files in an archive of stable-baselines3 by their names; its settings, which are
+    pickled, are left alone.
+    """
+    _refuse_bomb(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {
+                name.removesuffix(".pth"): torch.load(
+                    io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True
+                )
+                for name in archive.namelist()
+                if name.endswith(".pth")
+            }
+    except Exception as error:
+        raise _refusal(path, "stable-baselines3", specs.one_line(error)) from None
 
 
 def _is_stored(path: Path) -> bool:
@@ -218,7 +294,7 @@ def _refusal(path: Path, kind: str, error: str) -> LoadingError:
         return LoadingError(
             f"{path} is no checkpoint: a file of format {kind} has no names for the weights."
         )
-    if kind in ("torch zip", "torch legacy") and not strange:
+    if kind in ("torch zip", "torch legacy", "stable-baselines3") and not strange:
         return _damaged(path, error)
     asks = f"It asks for {few(strange or asked, 12)}" if asked else "It names no globals"
     return LoadingError(
@@ -259,7 +335,7 @@ def inspect_file(path: str | os.PathLike[str]) -> FileReport:
     try:
         if kind == "npz":
             tensors = _headers(path)
-        _flatten(read_tree(path), "", tensors if kind != "npz" else [], others)
+        flatten(read_tree(path), "", tensors if kind != "npz" else [], others)
     except LoadingError as error:
         reason = str(error)
     asks_for = () if kind == "safetensors" else tuple(pickles.asked_globals(path))
@@ -273,10 +349,22 @@ def _headers(path: Path) -> list[TensorEntry]:
         return []
 
 
-def _flatten(tree: object, name: str, tensors: list[TensorEntry], others: dict[str, str]) -> None:
+def flatten(
+    tree: object, name: str, tensors: list[TensorEntry], others: dict[str, str], depth: int = 0
+) -> None:
+    """Add the tensors of a tree, and what else it holds, by names dotted from its root.
+
+    Raises:
+        LoadingError: it is nested too deeply, or holds itself.
+    """
+    if depth > DEEPEST:
+        raise LoadingError(
+            f"the file is nested more than {DEEPEST} levels deep, or holds itself: save the "
+            "weights alone, torch.save(model.state_dict(), 'weights.pt')."
+        )
     parts = _parts(tree)
     for key, value in parts.items():
-        _flatten(value, f"{name}.{key}" if name else str(key), tensors, others)
+        flatten(value, f"{name}.{key}" if name else str(key), tensors, others, depth + 1)
     if isinstance(tree, Tensor):
         tensors.append(TensorEntry(name or "(the file)", tuple(tree.shape), dtype_name(tree)))
     elif not parts:
@@ -298,6 +386,27 @@ def few(names: list[str], most: int = 4) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def named_tensors(tree: object) -> dict[str, Tensor]:
+    """The tensors among the entries of a tree that is a dict, by name; of another, none."""
+    entries = tree.items() if isinstance(tree, dict) else ()
+    return {str(name): value for name, value in entries if isinstance(value, Tensor)}
+
+
+def outside(files: list[str]) -> list[str]:
+    """Those of a list of file names that are no plain names, and so may lead out of a folder."""
+    return [file for file in files if Path(file).name != file or file in ("", ".", "..")]
+
+
 def dtype_name(value: Tensor) -> str:
     """``float32`` for a tensor of torch.float32."""
     return str(value.dtype).removeprefix("torch.")
+
+
+def conversions(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str]:
+    """In words, how many tensors change their dtype where they take the place of those saved."""
+    changes: dict[tuple[str, str], int] = {}
+    for name, value in tensors.items():
+        if name in saved and value.dtype != saved[name].dtype:
+            change = (dtype_name(value), dtype_name(saved[name]))
+            changes[change] = changes.get(change, 0) + 1
+    return [f"{count} tensors converted from {a} to {b}" for (a, b), count in changes.items()]

@@ -79,7 +79,8 @@ def _streams(file: BinaryIO) -> Iterator[bytes]:
         yield _after_npy_header(file.read(MOST_BYTES))
 
 
-def _zip_members(file: BinaryIO) -> Iterator[bytes]:
+def _zip_members(file: BinaryIO, *, within: bool = False) -> Iterator[bytes]:
+    """The members of an archive, and those of archives among them, but no deeper."""
     try:
         with zipfile.ZipFile(file) as archive:
             spent = 0
@@ -90,7 +91,8 @@ def _zip_members(file: BinaryIO) -> Iterator[bytes]:
                 if not info.is_dir() and not numbers and spent < 4 * MOST_BYTES:
                     data = _read_zip_member(archive, info)
                     spent += len(data)
-                    yield data
+                    nested = data.startswith(b"PK\x03\x04") and not within
+                    yield from _zip_members(io.BytesIO(data), within=True) if nested else (data,)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return
 

@@ -1,4 +1,4 @@
-"""The gallery: well-known figures of the literature, computed again, each with published numbers
+"""The gallery: well-known figures of the literature, computed again, each with expected numbers
 beside those found.
 
 An entry names what it reproduces and the function that computes it, ``compute(progress) -> (data,
@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,23 +30,30 @@ from landscape.results.statistics import mean as mean
 @result("gallery-match")
 @dataclass(frozen=True)
 class Match:
-    """A published number beside the one found."""
+    """A number that a paper, or mathematics, has beside the one found."""
 
     what: str
-    published: float
+    expected: float
     source: str  # paper, and where in it
     found: Estimate  # its error is one standard error; 0 where the number is exact to rounding
     # what the two may differ by beside the error: rounding of the printed number, a limit not
     # reached
     within: float = 0.0
     note: str = ""  # why, if they need not be equal
+    printed: bool = False  # whether the source prints this very number
+
+    @classmethod
+    def upgraded(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields as earlier versions stored them."""
+        former = fields.pop("published", None)
+        return fields if former is None else fields | {"expected": former}
 
     @property
     def agrees(self) -> bool:
         """Whether they differ by no more than three standard errors and ``within``."""
-        rounding = 1e-12 * abs(self.published)
+        rounding = 1e-12 * abs(self.expected)
         return (
-            abs(self.found.value - self.published) <= 3 * self.found.error + self.within + rounding
+            abs(self.found.value - self.expected) <= 3 * self.found.error + self.within + rounding
         )
 
 
@@ -308,7 +316,7 @@ def recall(name: str, cache: Path, *, afresh: bool = False, progress: Progress =
             if isinstance(found, Exhibit):
                 return found
         except LoadingError:
-            pass
+            shutil.rmtree(folder, ignore_errors=True)
     made = compute(name, progress=progress)
     made.save(folder)
     return made

@@ -24,7 +24,14 @@ def lennard_jones(progress: Progress) -> Computed:
             "Hoare & Pal 1971, Adv. Phys. 20:161; Doye & Wales 2002",
             exact(min(minima)),
             5e-7,
+            printed=True,
         ),
-        Match("minima", 4.0, "Doye & Wales 2002", exact(float(len(minima)))),
-        Match("passes between them", 12.0, "Doye & Wales 2002", exact(float(found.counts[1])), 0.0),
+        Match("minima", 4.0, "Doye & Wales 2002", exact(float(len(minima))), printed=True),
+        Match(
+            "passes between them",
+            12.0,
+            "Doye & Wales 2002",
+            exact(float(found.counts[1])),
+            printed=True,
+        ),
     ]

@@ -45,8 +45,8 @@ def saxe(progress: Progress) -> Computed:
         "t": t[keep],
         "modes": track[keep],
         "theory": curves[keep],
-        "loss": torch.tensor(losses, dtype=torch.float64)[keep],
-        "strengths": torch.tensor(STRENGTHS, dtype=torch.float64),
+        "loss": torch.tensor(losses, dtype=torch.float64, device="cpu")[keep],
+        "strengths": torch.tensor(STRENGTHS, dtype=torch.float64, device="cpu"),
     }
     return data, [
         Match(
@@ -111,9 +111,9 @@ def kramers(progress: Progress) -> Computed:
         for v in temperatures.tolist()
     ]
     data = {
-        "measured": torch.tensor(rows, dtype=torch.float64),
+        "measured": torch.tensor(rows, dtype=torch.float64, device="cpu"),
         "T": temperatures,
-        "curves": torch.tensor(curves, dtype=torch.float64),
+        "curves": torch.tensor(curves, dtype=torch.float64, device="cpu"),
     }
     bare, better = theory.kramers(0.25, 0.02, 2.0, -1.0, (-6.0, 0.0), (6.0, 6.0))
     ratio = theory.double_well_passage(0.02) / bare
@@ -159,8 +159,8 @@ def schedules(progress: Progress) -> Computed:
             V = (1 - rate) ** 2 * V + rate**2
             law.append(V)
             seen.append(float(parameter.detach().square().mean()))
-        rates[name], exactly[name] = h, torch.tensor(law, dtype=torch.float64)
-        measured[name] = torch.tensor(seen, dtype=torch.float64)
+        rates[name], exactly[name] = h, torch.tensor(law, dtype=torch.float64, device="cpu")
+        measured[name] = torch.tensor(seen, dtype=torch.float64, device="cpu")
         if name == "constant":
             late = parameter.detach().square()
     found = mean(late.tolist())

@@ -64,7 +64,10 @@ def _net() -> ModelLandscape:
         for p in net.parameters():
             fan = p.shape[1] if p.ndim > 1 else p.shape[0]
             p.copy_(
-                (2 * torch.rand(p.shape, generator=generator, dtype=torch.float64) - 1)
+                (
+                    2 * torch.rand(p.shape, generator=generator, dtype=torch.float64, device="cpu")
+                    - 1
+                )
                 / math.sqrt(fan)
             )
     x = torch.linspace(-1, 1, 20, dtype=torch.float64, device="cpu")[:, None]

@@ -39,9 +39,9 @@ def coin_toss(progress: Progress) -> Computed:
     pick = {k: Estimate(found[k - 1], errors[k - 1], 0.0, 1.0) for k in (2, 3)}
     data = {
         "sizes": sizes,
-        "sampled": torch.tensor(found, dtype=torch.float64),
-        "errors": torch.tensor(errors, dtype=torch.float64),
-        "exact": torch.tensor(exactly, dtype=torch.float64),
+        "sampled": torch.tensor(found, dtype=torch.float64, device="cpu"),
+        "errors": torch.tensor(errors, dtype=torch.float64, device="cpu"),
+        "exact": torch.tensor(exactly, dtype=torch.float64, device="cpu"),
     }
     return data, [
         Match(
@@ -91,10 +91,12 @@ def bray_dean(progress: Progress) -> Computed:
         theory.index_fraction(0.15, spins - 1) - theory.index_fraction(-0.15, spins - 1)
     ) / 0.3
     data = {
-        "levels": torch.tensor(levels),
-        "limit": torch.tensor(limit, dtype=torch.float64),
-        "curves": {n: torch.tensor(v, dtype=torch.float64) for n, v in curves.items()},
-        "measured": torch.tensor(np.array(rows)),
+        "levels": torch.tensor(levels, dtype=torch.float64, device="cpu"),
+        "limit": torch.tensor(limit, dtype=torch.float64, device="cpu"),
+        "curves": {
+            n: torch.tensor(v, dtype=torch.float64, device="cpu") for n, v in curves.items()
+        },
+        "measured": torch.tensor(np.array(rows), device="cpu"),
         "points": len(w),
         "spins": spins,
         "landscapes": seeds,
@@ -129,12 +131,14 @@ def p_spin(progress: Progress) -> Computed:
     last, logs = sizes[-3:], np.log(totals[-3:]) - np.log(sizes[-3:]) / 2
     slope = float(np.linalg.solve(np.stack([last, np.ones(3), 1 / last], axis=1), logs)[0])
     data = {
-        "energies": torch.tensor(energies),
-        "curves": {k: torch.tensor(v, dtype=torch.float64) for k, v in curves.items()},
+        "energies": torch.tensor(energies, dtype=torch.float64, device="cpu"),
+        "curves": {
+            k: torch.tensor(v, dtype=torch.float64, device="cpu") for k, v in curves.items()
+        },
         "e_inf": t.e_inf,
-        "levels": torch.tensor(t.e_index, dtype=torch.float64),
-        "sizes": torch.tensor(sizes),
-        "totals": torch.tensor([math.log(v) for v in totals], dtype=torch.float64),
+        "levels": torch.tensor(t.e_index, dtype=torch.float64, device="cpu"),
+        "sizes": torch.tensor(sizes, device="cpu"),
+        "totals": torch.tensor([math.log(v) for v in totals], dtype=torch.float64, device="cpu"),
         "total": t.total,
     }
     return data, [
@@ -145,6 +149,7 @@ def p_spin(progress: Progress) -> Computed:
             exact(t.e_index[0]),
             5e-4,
             "printed to three decimals",
+            printed=True,
         ),
         Match(
             "threshold E_inf", 2 * math.sqrt(2 / 3), "2 sqrt((p - 1) / p), the same", exact(t.e_inf)

@@ -196,7 +196,7 @@ def _train(
     optimizer = make(model.parameters())
     for epoch in range(epochs):
         with torch.enable_grad():
-            for i in torch.split(torch.randperm(len(x)), batch):
+            for i in torch.split(torch.randperm(len(x), device="cpu"), batch):
                 optimizer.zero_grad()
                 torch.autograd.backward(F.cross_entropy(model(x[i]), y[i]))
                 optimizer.step()

@@ -133,6 +133,7 @@ def styblinski_tang(progress: Progress) -> Computed:
             exact(low),
             1e-9,
             "test-function lists print -78.33233 and, wrongly, -78.33198",
+            printed=True,
         ),
         Match(
             "stationary points",

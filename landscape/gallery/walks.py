@@ -14,7 +14,7 @@ def random_walk(progress: Progress) -> Computed:
     """Shares of variance of the first axes; the projections are cosines, whatever the walk."""
     generator = torch.Generator("cpu").manual_seed(0)
     shares = []
-    first = torch.empty(0)
+    first = torch.empty(0, dtype=torch.float32, device="cpu")
     for walk in range(WALKS):
         progress("walks", walk, WALKS)
         X = torch.randn(STEPS, DIM, generator=generator, dtype=torch.float64, device="cpu").cumsum(

@@ -1,10 +1,10 @@
-"""What is said of an exhibit: the published numbers beside those computed here."""
+"""What is said of an exhibit: the expected numbers beside those computed here."""
 
 from landscape.gallery import Exhibit
 from landscape.results.numbers import several, uncertain
 from landscape.results.words import Fact, Table, Words, said
 
-COLUMNS = ("number", "published", "computed", "")
+COLUMNS = ("number", "expected", "computed", "")
 
 
 @said.register
@@ -13,7 +13,7 @@ def exhibit(result: Exhibit, folder: str) -> Words:
     rows = tuple(
         (
             match.what,
-            f"{match.published:.7g}",
+            f"{match.expected:.7g}" + (" (printed)" if match.printed else ""),
             uncertain(match.found.value, match.found.error),
             "" if match.agrees else "DIFFERS",
         )
@@ -25,4 +25,4 @@ def exhibit(result: Exhibit, folder: str) -> Words:
         Fact("here", (result.setting,)),
         Table(COLUMNS, rows),
     ]
-    return Words(several(len(rows), "published number"), parts)
+    return Words(several(len(rows), "expected number"), parts)

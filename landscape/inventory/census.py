@@ -13,7 +13,6 @@ when what lies between them is stationary too.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,18 +23,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import rng
 from landscape.core import Progress, silent
 from landscape.errors import NumericalError
 from landscape.inventory import topology
 from landscape.inventory.collection import Collection
 from landscape.inventory.views import Picture, Tree
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Box, Space
 from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
+from landscape.progress import watched
 from landscape.ranks import ALONE
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.statistics import unseen
+from landscape.results.statistics import unmet, unseen
 from landscape.specs import whole
 
 ROUND = 2000  # starts a round
@@ -64,7 +66,9 @@ class Census(Result):
     )
     euler_expected: int | None  # what the domain demands; None where it is not known
     euler_reason: str  # where euler_expected comes from
-    unseen: Estimate  # points not yet found, by Chao1
+    # Points not yet found: a lower estimate (Chao1, and what the Euler sum shows to be missing).
+    # [low, high]: from the latter to infinity, since nothing bounds the number of rare points.
+    unseen: Estimate
     tolerance: float  # points nearer than this, in units of the domain's size, are one
     reasons: list[str]  # what the list's completeness rests on, in words
     seed: int
@@ -74,6 +78,14 @@ class Census(Result):
     high: list[float] = field(default_factory=list)
     picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
     tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``
+
+    @property
+    def unmet(self) -> float:
+        """The share of starts that lead, all together, to points not found: at most this (95 %).
+
+        The starts are such as were made here, aimed ones among them.
+        """
+        return unmet([p.hits for p in self.points], self.starts)
 
     @property
     def counts(self) -> dict[int, int]:
@@ -87,6 +99,8 @@ class Census(Result):
         return sum(p.nullity != 0 for p in self.points)
 
 
+@owned()
+@watched
 def census(
     f: FunctionLandscape,
     starts: int = 10_000,
@@ -121,8 +135,7 @@ def census(
 
     Cost: n + 1 products a step of a search, 10 to 30 steps each; n products for the verdict on each
     point found. Completeness is reported, never claimed: the Euler sum against what the domain
-    demands, and the estimated number of points that no search has met (Chao 1984, Scand. J. Stat.
-    11:265).
+    demands, and the share of starts that can lead to points which none has met (``unmet``).
     """
     _require(f, starts, method, known)
     _require_formula(f)
@@ -182,9 +195,9 @@ def _report(
         euler=euler,
         euler_expected=expected,
         euler_reason=why,
-        unseen=unseen([p.hits for p in points]),
+        unseen=unseen([p.hits for p in points], 0 if expected is None else abs(expected - euler)),
         tolerance=tolerance,
-        reasons=_completeness(points, euler, expected, why),
+        reasons=_completeness(points, euler, expected, why, done),
         seed=seed,
         rounds=rounds,
         low=low,
@@ -238,9 +251,7 @@ def _require_formula(f: FunctionLandscape) -> None:
 
 def _child(seed: int, number: int) -> int:
     """The seed of round ``number``."""
-    return int(
-        np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1)
-    )
+    return rng.number(np.random.SeedSequence([seed, number]))
 
 
 def _searches(
@@ -266,7 +277,14 @@ def _searches(
             else f.domain.sample(count, f.dim, generator)
         )
         index = collection.rare_indices(count, generator)
-        ends = torch.tensor(SHARES).cumsum(0).mul(count).round().int().tolist()
+        ends = (
+            torch.tensor(SHARES, dtype=torch.float32, device="cpu")
+            .cumsum(0)
+            .mul(count)
+            .round()
+            .int()
+            .tolist()
+        )
         slices = {name: slice(a, b) for name, a, b in zip(METHODS, [0, *ends], ends, strict=False)}
         slices = slices if method == "auto" else {method: slice(None)}
         parts = [(X[rows], name, index[rows]) for name, rows in slices.items()]
@@ -327,7 +345,7 @@ def _verdicts(
 
 def _euler(
     f: FunctionLandscape, points: list[StationaryPoint], families: list[int], tolerance: float
-) -> tuple[int | None, int | None, str]:
+) -> tuple[int, int | None, str]:
     """The sum of the points' signs, what it should be, and why."""
     expected, why = topology.expected_sum(f)
     total = sum((-1) ** p.index for p in points if p.nullity == 0 and p.index is not None)
@@ -347,7 +365,7 @@ def _euler(
 def _view(f: FunctionLandscape) -> tuple[list[float], list[float]]:
     """What a picture of the domain shows."""
     if isinstance(f.domain, Box):
-        low = torch.as_tensor(f.domain.low, dtype=torch.float64).expand(f.dim)
+        low = torch.as_tensor(f.domain.low, dtype=torch.float64, device="cpu").expand(f.dim)
         return low.tolist(), (low + f.domain.size(f.dim)).tolist()
     if isinstance(f.domain, Space):
         return [], []
@@ -355,7 +373,7 @@ def _view(f: FunctionLandscape) -> tuple[list[float], list[float]]:
 
 
 def _completeness(
-    points: list[StationaryPoint], euler: int | None, expected: int | None, why: str
+    points: list[StationaryPoint], euler: int, expected: int | None, why: str, starts: int
 ) -> list[str]:
     """What the list's completeness rests on."""
     reasons = []
@@ -366,23 +384,20 @@ def _completeness(
     else:
         reasons.append(
             f"INCOMPLETE: the Euler sum is {euler} and must be {expected} ({why}): points are "
-            f"missing"
+            f"missing, {abs(expected - euler)} at least"
         )
     hits = [p.hits for p in points]
-    if hits:
-        reasons.append(_met(hits))
-    return reasons
-
-
-def _met(hits: list[int]) -> str:
-    """What the numbers of times that the points were met say of those that were not met."""
-    once, fewest = hits.count(1), min(hits)
-    if once:
-        return f"{once} of {len(hits)} points were met once: more starts will find more"
-    return (
-        f"every point was met at least {fewest} times: one as rare as the rarest is missed with "
-        f"probability {max(math.exp(-fewest), 1e-12):.0e} or less"
+    if hits.count(1):
+        reasons.append(
+            f"{hits.count(1)} of {len(hits)} points were met once: more starts will find more"
+        )
+    elif hits:
+        reasons.append(f"every point was met at least {min(hits)} times")
+    reasons.append(
+        f"points that no start has met, if there are any, hold together less than "
+        f"{unmet(hits, starts):.2g} of such starts (95 %); how many they are is not known"
     )
+    return reasons
 
 
 _ENDS = list(End)

@@ -67,14 +67,14 @@ class Collection:
     def restore(self, points: Iterable[StationaryPoint]) -> None:
         """Take in the points of a stored census with their hits."""
         for point in points:
-            self.add(point.x[None].double(), torch.tensor([point.hits]))
+            self.add(point.x[None].double(), torch.tensor([point.hits], device="cpu"))
 
     def add(self, X: Tensor, hits: Tensor | None = None) -> None:
         """Take in stationary points (B, n): new ones join, the others count as hits."""
         if not len(X):
             return
         X = X.cpu()
-        hits = torch.ones(len(X), dtype=torch.long) if hits is None else hits
+        hits = torch.ones(len(X), dtype=torch.long, device="cpu") if hits is None else hits
         label = torch.from_numpy(self._labels(torch.cat([self.x, X])))
         m = len(self.x)
         self.hits = self.hits + torch.zeros_like(self.hits).index_add_(
@@ -82,12 +82,14 @@ class Collection:
         )
         fresh = ~torch.isin(label[m:], label[:m])
         groups, where = torch.unique(label[m:][fresh], return_inverse=True)
-        first = torch.full((len(groups),), len(where)).scatter_reduce_(
-            0, where, torch.arange(len(where)), "amin"
+        first = torch.full((len(groups),), len(where), device="cpu").scatter_reduce_(
+            0, where, torch.arange(len(where), device="cpu"), "amin"
         )
         self._append(
             X[fresh][first],
-            torch.zeros(len(groups), dtype=torch.long).index_add_(0, where, hits[fresh]),
+            torch.zeros(len(groups), dtype=torch.long, device="cpu").index_add_(
+                0, where, hits[fresh]
+            ),
         )
 
     def rare_indices(self, count: int, generator: torch.Generator) -> Tensor:
@@ -95,18 +97,20 @@ class Collection:
         to one above the highest known.
         """
         known = torch.bincount(self._indices())
-        weight = torch.cat([1.0 / (1.0 + known.double()), torch.ones(1, dtype=torch.float64)])[
-            : self.f.dim + 1
-        ]
+        weight = torch.cat(
+            [1.0 / (1.0 + known.double()), torch.ones(1, dtype=torch.float64, device="cpu")]
+        )[: self.f.dim + 1]
         if len(self.x) == 0:
-            weight = torch.ones(self.f.dim + 1, dtype=torch.float64)
+            weight = torch.ones(self.f.dim + 1, dtype=torch.float64, device="cpu")
         return torch.multinomial(weight, count, replacement=True, generator=generator)
 
     def around(self, count: int, generator: torch.Generator) -> Tensor:
         """Starts (count, n) on shells around known points and on lines through two of them."""
 
         def normal(k: int) -> Tensor:
-            return torch.randn(k, self.f.dim, generator=generator, dtype=torch.float64)
+            return torch.randn(
+                k, self.f.dim, generator=generator, dtype=torch.float64, device="cpu"
+            )
 
         shells, lines = count // 2, count - count // 2
         direction = normal(shells)
@@ -115,10 +119,12 @@ class Collection:
             self.x[self._rare(shells, generator)] + _distances(shells, generator) * unit * self.size
         )
         a, b = (self.x[self._rare(lines, generator)] for _ in range(2))
-        part = 2 * torch.rand(lines, 1, generator=generator, dtype=torch.float64) - 0.5
+        part = (
+            2 * torch.rand(lines, 1, generator=generator, dtype=torch.float64, device="cpu") - 0.5
+        )
         between = a + part * self.domain.difference(a, b) + 0.02 * normal(lines) * self.size
         X = self.domain.wrap(torch.cat([near, between]))
-        return self._inside(X[torch.randperm(count, generator=generator)], generator)
+        return self._inside(X[torch.randperm(count, generator=generator, device="cpu")], generator)
 
     def escapes(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Starts (count, n) off known points along one of their eigenvectors, and the index
@@ -135,7 +141,7 @@ class Collection:
         up = alive & (values > 0)
         weights = torch.where(up, 1.0 / up.cumsum(1).clamp(min=1), (alive & (values < 0)).double())
         column = torch.multinomial(weights + 1e-9, 1, generator=generator)[:, 0]
-        sign = torch.randint(2, (count, 1), generator=generator) * 2 - 1
+        sign = torch.randint(2, (count, 1), generator=generator, device="cpu") * 2 - 1
         X = (
             self.x[row]
             + sign * _distances(count, generator) * self.vectors[row, :, column] * self.size
@@ -150,7 +156,7 @@ class Collection:
     def _rare(self, count: int, generator: torch.Generator) -> Tensor:
         """Rows of known points (count,), rare ones more often."""
         if count == 0:
-            return torch.zeros(0, dtype=torch.long)
+            return torch.zeros(0, dtype=torch.long, device="cpu")
         return torch.multinomial(
             1.0 / self.hits.double(), count, replacement=True, generator=generator
         )
@@ -165,7 +171,10 @@ class Collection:
         known points first: near another point where a landscape has weakly coupled parts.
         """
         tries = 8 * count
-        coin = torch.rand(tries, self.f.dim, generator=generator, dtype=torch.float64) < 0.5
+        coin = (
+            torch.rand(tries, self.f.dim, generator=generator, dtype=torch.float64, device="cpu")
+            < 0.5
+        )
         a, b = (self.x[self._rare(tries, generator)] for _ in range(2))
         X = self.domain.wrap(torch.where(coin, a, b))
         keys = self._keys(X).numpy()
@@ -227,9 +236,13 @@ class Collection:
         match = (
             (label[:m][order][place] == label[m:])
             if m
-            else torch.zeros(len(label), dtype=torch.bool)
+            else torch.zeros(len(label), dtype=torch.bool, device="cpu")
         )
-        return (order[place[match]], hits[match]) if m else (torch.zeros(0, dtype=torch.long),) * 2
+        return (
+            (order[place[match]], hits[match])
+            if m
+            else (torch.zeros(0, dtype=torch.long, device="cpu"),) * 2
+        )
 
     def _append(self, X: Tensor, hits: Tensor) -> None:
         if not len(X):
@@ -237,12 +250,15 @@ class Collection:
         X = polish(self.f, X)
         g, H = derivatives(self.f, X)
         nudge = torch.randn(
-            X.shape, generator=torch.Generator(device="cpu").manual_seed(0), dtype=X.dtype
+            X.shape,
+            generator=torch.Generator(device="cpu").manual_seed(0),
+            dtype=X.dtype,
+            device="cpu",
         )
         _, near = derivatives(self.f, X + self.radius * nudge / nudge.norm(dim=1, keepdim=True))
         self.changes = torch.cat([self.changes, (near - H).norm(dim=(1, 2))])
         values, vectors = torch.linalg.eigh(H)
-        trivial = torch.tensor([self.f.trivial_directions(x).shape[1] for x in X])
+        trivial = torch.tensor([self.f.trivial_directions(x).shape[1] for x in X], device="cpu")
         self.x, self.hits = torch.cat([self.x, X]), torch.cat([self.hits, hits])
         self.steepness = torch.cat([self.steepness, g.norm(dim=1)])
         self.values = torch.cat([self.values, self.f.value(X).detach()])
@@ -315,7 +331,9 @@ class Collection:
 
 def _distances(count: int, generator: torch.Generator) -> Tensor:
     """Lengths (count, 1) from 0.003 to 0.6 of the domain's size, uniform in their logarithm."""
-    return 10 ** (-2.5 + 2.3 * torch.rand(count, 1, generator=generator, dtype=torch.float64))
+    return 10 ** (
+        -2.5 + 2.3 * torch.rand(count, 1, generator=generator, dtype=torch.float64, device="cpu")
+    )
 
 
 def _components(count: int, pairs: Rows) -> Rows:

@@ -25,9 +25,10 @@ from landscape.inventory.energies import Complexity, IndexByEnergy, complexity, 
 from landscape.inventory.families import ExpectedCounts, Family
 from landscape.inventory.realisations import Tally, tallies
 from landscape.landscapes.formula import FunctionLandscape
+from landscape.progress import watched
 from landscape.ranks import ALONE, Ranks
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.statistics import mean, share
+from landscape.results.statistics import count_mean, share
 from landscape.rng import seeded
 from landscape.specs import whole
 
@@ -91,12 +92,12 @@ class DimensionCounts:
     @property
     def total(self) -> Estimate:
         """The mean number of points of a realisation."""
-        return mean(self.counts.sum(1), random=self.random)
+        return count_mean(self.counts.sum(1), random=self.random)
 
     @property
     def means(self) -> list[Estimate]:
         """The mean number of points of each index."""
-        return [mean(column, random=self.random) for column in self.counts.T]
+        return [count_mean(column, random=self.random) for column in self.counts.T]
 
     @property
     def minima(self) -> Estimate:
@@ -180,6 +181,7 @@ class SaddleCounts(Result):
         )
 
 
+@watched
 def count_saddles(
     family: str | Family | Callable[[int, int], FunctionLandscape],
     dims: int | Iterable[int],
@@ -405,8 +407,7 @@ def theory_lines(most: int) -> list[TheoryLine]:
         return TheoryLine(name, n, minima, [max(1 - 2 * p, 0.0) for p in minima])
 
     def positive(n: int) -> float:
-        log_chance = theory.goe_positive(n, method="exact", log=True)
-        return math.exp(log_chance if isinstance(log_chance, float) else log_chance.value)
+        return math.exp(theory.goe_positive(n, method="exact", log=True))
 
     def field_(n: int) -> float:
         counts = theory.isotropic_counts(n)

@@ -155,7 +155,7 @@ def waves(of: Callable[[int], tuple[Tensor, Tensor | None]], *, name: str = "wav
         v = (
             torch.ones(len(k), dtype=k.dtype, device="cpu")
             if v is None
-            else torch.as_tensor(v, dtype=k.dtype)
+            else torch.as_tensor(v, dtype=k.dtype, device="cpu")
         )
         if v.shape != (len(k),) or not bool(((v > 0) & torch.isfinite(v)).all()):
             raise ValueError(f"{name}: {len(k)} waves need as many positive variances.")

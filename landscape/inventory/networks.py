@@ -26,8 +26,10 @@ from landscape.linalg.operand import ROUNDING
 from landscape.operators.pointwise import derivatives
 from landscape.points.many import STATIONARY, End, search
 from landscape.points.walk import Outcome
+from landscape.progress import watched
 from landscape.ranks import ALONE
 from landscape.results import Estimate, Result, provenance, result
+from landscape.results.statistics import student
 from landscape.specs import whole
 
 LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
@@ -117,6 +119,7 @@ class NetworkCensus(Result):
         return len(keys)
 
 
+@watched
 def critical_points(
     f: Landscape,
     starts: Tensor | Sequence[Tensor],
@@ -146,8 +149,8 @@ def critical_points(
 
     Returns:
         All ends with their outcomes. The error of the correlation is a bootstrap's over paths, or
-        over starts where there are fewer than five paths, and its interval the bootstrap's 95 %;
-        NaN with fewer than three stationary ends or no spread among them.
+        over starts where they are of one path, and its interval Student's on the scale of artanh;
+        it is NaN in [-1, 1] with fewer than three stationary ends or no spread among them.
 
     Raises:
         ValueError: an argument is out of range.
@@ -223,7 +226,7 @@ def _census(
         dim=f.dim,
         starts=X.cpu(),
         runs=runs,
-        start_losses=torch.zeros(0, device="cpu"),
+        start_losses=torch.zeros(0, device="cpu", dtype=torch.float32),
         gradient_scale=scale,
         tol=tol,
         outcomes=outcomes,
@@ -282,23 +285,29 @@ def _outcome(end: End, small: bool) -> Outcome:
 def _correlation(
     losses: np.ndarray, fractions: np.ndarray, runs: np.ndarray, seed: int
 ) -> Estimate:
-    """Pearson's, with the standard error and the interval of a bootstrap over runs, or over points
-    where runs are few.
+    """Pearson's, with the standard error of a bootstrap over runs, and Student's interval of its
+    artanh with as many degrees of freedom as there are runs less one; of one run its points count.
     """
     value = _pearson(losses, fractions)
     random = np.random.default_rng(seed)
     groups = [np.flatnonzero(runs == run) for run in np.unique(runs)]
-    if len(groups) < 5:
+    if len(groups) < 2:
         groups = [np.array([i]) for i in range(len(losses))]
     if not np.isfinite(value):
-        return Estimate(value, float("nan"), float("nan"), float("nan"))
+        return Estimate(value, float("nan"), -1.0, 1.0)
+    count = len(groups)
     drawn = (
-        np.concatenate([groups[i] for i in random.integers(len(groups), size=len(groups))])
+        np.concatenate([groups[i] for i in random.integers(count, size=count)])
         for _ in range(RESAMPLES)
     )
     sample = np.array([_pearson(losses[rows], fractions[rows]) for rows in drawn])
     sample = sample[np.isfinite(sample)]
-    low, high = (float(q) for q in np.quantile(sample, [0.025, 0.975]))
+    # A resample of as many runs has less spread than the runs.
+    spread = (count / (count - 1)) ** 0.5
+    scale = np.arctanh(sample.clip(-1 + 1e-12, 1 - 1e-12)).std(ddof=1)
+    middle = np.arctanh(np.clip(value, -1 + 1e-12, 1 - 1e-12))
+    reach = student(count - 1) * spread * scale
+    low, high = float(np.tanh(middle - reach)), float(np.tanh(middle + reach))
     return Estimate(value, float(sample.std(ddof=1)), low, high)
 
 

@@ -56,7 +56,7 @@ def _frame(f: FunctionLandscape, census: Census) -> tuple[list[float], list[floa
     X = (
         torch.stack([p.x for p in census.points]).double().cpu()
         if census.points
-        else torch.zeros(1, f.dim, device="cpu")
+        else torch.zeros(1, f.dim, device="cpu", dtype=torch.float32)
     )
     low, high = X.min(0).values, X.max(0).values
     margin = 0.25 * torch.where(high > low, high - low, (high - low).max().clamp_min(4.0))

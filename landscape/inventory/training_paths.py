@@ -3,6 +3,7 @@ stationary points starts.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.func import grad, vmap
 
 from landscape.core import Term
 from landscape.landscapes.model import ModelLandscape
+from landscape.results import journal
 from landscape.specs import whole
 
 Slope = Callable[[Tensor], Tensor]
@@ -60,7 +62,11 @@ def training_paths(
         slopes = _slopes(f)
         for i, name in enumerate(optimizers[:runs]):
             own = list(range(i, runs, len(optimizers)))
-            for run, path in zip(own, _train(slopes, X[own], name, kept, generator), strict=True):
+            trained = partial(_trained, slopes, X[own], name, kept, generator)
+            what = f"training paths {name} {kept} {journal.identity(f)}"
+            found, state = journal.recalled(what, [X[own], generator.get_state()], trained)
+            generator.set_state(state.cpu())
+            for run, path in zip(own, found, strict=True):
                 paths[run] = path
     return paths
 
@@ -97,6 +103,13 @@ def _slopes(f: ModelLandscape) -> list[Slope]:
         return vmap(grad(value), randomness="same")
 
     return [slope(term) for term in terms if term.share]
+
+
+def _trained(
+    slopes: list[Slope], X: Tensor, name: str, kept: list[int], generator: torch.Generator
+) -> list[Tensor]:
+    """What ``_train`` gives, and the state of the generator after it."""
+    return [_train(slopes, X, name, kept, generator), generator.get_state()]
 
 
 def _train(

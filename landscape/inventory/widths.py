@@ -23,6 +23,7 @@ from landscape.core import Progress, silent
 from landscape.inventory.networks import NetworkCensus, critical_points
 from landscape.inventory.training_paths import training_paths
 from landscape.landscapes.model import ModelLandscape, require_model
+from landscape.progress import watched
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import share
 
@@ -76,6 +77,7 @@ class WidthStudy(Result):
     networks: list[WidthCounts]
 
 
+@watched
 def index_by_width(
     build: Callable[[int], ModelLandscape],
     widths: Sequence[int],

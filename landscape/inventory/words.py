@@ -36,7 +36,7 @@ def census(result: Census, folder: str) -> Words:
         Fact("degenerate", (f"{result.degenerate}{continuous}",) if result.degenerate else ()),
         Fact("values", (f"{plain(min(values))} to {plain(max(values))}",) if values else ()),
         Fact("Euler sum", (_euler(result),)),
-        Fact("unseen", (_unseen(result.unseen),)),
+        Fact("unseen", (_unseen(result),)),
         Fact("failures", tuple(_failures(result))),
         Fact("why", tuple(result.reasons)),
         Fact("next", tuple(_after(result, folder))),
@@ -134,18 +134,6 @@ def tree(result: Tree, folder: str) -> Words:
     return Words(minima, parts)
 
 
-def summary(result: SaddleCounts) -> list[dict[str, object]]:
-    """For programs: of every dimension means, shares and what is expected of them."""
-    keys = (
-        *("dim", "directions", "realisations", "right", "total", "means", "minima", "saddles"),
-        *("expected", "deviations", "expected_minima", "expected_saddles"),
-    )
-    return [
-        {key: getattr(d, key) for key in keys} | {"incomplete": int(d.incomplete.sum())}
-        for d in result.dimensions
-    ]
-
-
 @columns.register
 def _census_columns(result: Census) -> dict[str, Sequence[object]]:
     """One row a point."""
@@ -225,9 +213,12 @@ def _euler(found: Census) -> str:
     return f"{found.euler}, {word}: {found.euler_reason}"
 
 
-def _unseen(unseen: Estimate) -> str:
-    about = f"about {uncertain(unseen.value, unseen.error)} points not found yet"
-    return f"{about}, at most {unseen.high:.3g} with 95 % confidence"
+def _unseen(found: Census) -> str:
+    number = found.unseen.value
+    known = "how many points were not met is not known"
+    if number >= 0.5:
+        known = f"{several(round(number), 'point')} or more not found yet"
+    return f"{known}; less than {100 * found.unmet:.2g} % of the starts lead to them (95 %)"
 
 
 def _failures(found: Census) -> Iterator[str]:
@@ -242,7 +233,7 @@ def _after(found: Census, folder: str) -> Iterator[str]:
     more = f"--config {folder}/config.toml --out {folder} --resume --starts {10 * found.starts}"
     if wrong:
         yield f"points are missing, or degenerate ones count: landscape saddles census {more}"
-    elif found.unseen.high >= 1 or not found.points:
+    elif found.unseen.value >= 0.5 or not found.points:
         yield f"for a more complete list: landscape saddles census {more}"
     if 2 * sum(found.failures.values()) > found.starts:
         yield "most searches failed: another --domain would spend them better"

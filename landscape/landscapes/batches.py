@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from landscape import specs
+from landscape import rng, specs
+from landscape.landscapes.arithmetic import ordinary
 
 TARGETS = ("labels", "label", "targets", "target", "y")
 Batch = Any
@@ -26,7 +27,8 @@ def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
     """
 
     def moved(tensor: Tensor) -> Tensor:
-        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
+        kept = dtype if tensor.is_floating_point() else tensor.dtype
+        return ordinary(tensor.to(device=device, dtype=kept))
 
     return mapped(batch, moved)
 
@@ -165,7 +167,7 @@ LARGEST = 256
 
 def cut(x: Tensor, y: Tensor, batch_size: int | None, seed: int) -> list[Batch]:
     """Micro-batches of (x, y) in a seeded order."""
-    return _cut((x, y), len(y), batch_size, seed)
+    return cut_rows((x, y), len(y), batch_size, seed)
 
 
 def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> list[Batch]:
@@ -178,17 +180,22 @@ def cut_again(batches: list[Batch], batch_size: int, seed: int, source: str) -> 
     if batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {batch_size}.")
     try:
-        return _cut(joined(batches), sum(samples(batch) for batch in batches), batch_size, seed)
+        return cut_rows(joined(batches), sum(samples(batch) for batch in batches), batch_size, seed)
     except (RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise ValueError(
             f"--batch-size cannot cut the batches of {source} again: {specs.one_line(error, 120)}."
         ) from None
 
 
-def _cut(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batch]:
+def cut_rows(whole: Any, count: int, batch_size: int | None, seed: int) -> list[Batch]:
+    """Micro-batches of one batch of ``count`` samples, in a seeded order."""
     size = batch_size or min(LARGEST, math.ceil(count / BATCHES))
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed), device="cpu")
-    return [_rows(whole, i) for i in torch.split(order, size)]
+    return [_rows(whole, i) for i in torch.split(order(count, seed), size)]
+
+
+def order(count: int, seed: int) -> Tensor:
+    """The seeded order of ``count`` samples, (count,) int64."""
+    return torch.randperm(count, generator=rng.generator(seed), device="cpu")
 
 
 def joined(parts: Sequence[Any]) -> Any:

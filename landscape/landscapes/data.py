@@ -18,6 +18,7 @@ import torch
 from landscape.errors import LoadingError
 from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
+from landscape.landscapes.memory import BATCHES, budget
 from landscape.rng import seeded
 
 # Bytes of batches that are kept in host memory.
@@ -94,6 +95,51 @@ class Data:
                 f"on a later pass: "
                 "every Hessian-vector product reads all the data. Pass batches=list(batches)."
             )
+
+
+class Moved:
+    """Batches on the device and in the dtype of a landscape, moved once and kept while they fit.
+
+    A batch whose tensors were written into, or are others, is moved anew.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        # number of a batch -> its tensors and how often each was written into, the batch, its bytes
+        self.kept: dict[int, tuple[list[tuple[torch.Tensor, int]], Batch, int]] = {}
+        self.most = -1
+
+    def __deepcopy__(self, memo: Any) -> "Moved":
+        return Moved(self.device, self.dtype)
+
+    def __call__(self, number: int, batch: Batch) -> Batch:
+        """The batch with this number, moved."""
+        sources = [(t, _version(t)) for t in batching.tensors(batch)]
+        if number in self.kept:
+            before, kept, _ = self.kept[number]
+            if _same(before, sources):
+                return kept
+            del self.kept[number]
+        moved = batching.move(batch, self.device, self.dtype)
+        own = {id(t) for t, _ in sources}
+        new = [t for t in batching.tensors(moved) if id(t) not in own]
+        size = sum(t.numel() * t.element_size() for t in new)
+        if self.most < 0:
+            self.most = budget(self.device, BATCHES)
+        if new and size + sum(taken for _, _, taken in self.kept.values()) <= self.most:
+            self.kept[number] = sources, moved, size
+        return moved
+
+
+def _same(before: list[tuple[torch.Tensor, int]], now: list[tuple[torch.Tensor, int]]) -> bool:
+    """Whether these are the same tensors, not written into since."""
+    pairs = zip(before, now, strict=False)
+    return len(before) == len(now) and all(t is s and v == w for (t, v), (s, w) in pairs)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often a tensor was written into; of one made in inference mode that is not counted."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def pinned(source: Iterable[Batch], seed: int) -> Data:

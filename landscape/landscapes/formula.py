@@ -3,15 +3,17 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from landscape.core import Domain, Symmetry, Term, vector
+from landscape.landscapes.arithmetic import ordinary, owned, require_supported
 from landscape.landscapes.domains import Space
 from landscape.ranks import ALONE, Ranks, Spread
+from landscape.results import journal
 
 Formula = TypeVar("Formula", bound="FunctionLandscape")
 
@@ -56,11 +58,21 @@ class FunctionLandscape:
         self.samples, self.layout, self.shapes = 0, dict[str, slice](), dict[str, torch.Size]()
         self.name: str = name or str(getattr(function, "__name__", "formula"))
 
+    precision = "full"
+
+    @owned()
     def value(self, x: Tensor) -> Tensor:
         """f at points (..., n) -> (...), in the dtype and on the device of x. Cost: one evaluation
         for all points.
         """
         self._check(x)
+        if x.requires_grad or not journal.active():
+            return self._value(x)
+        what = f"values {journal.identity(self)}"
+        (value,) = journal.recalled(what, [x], lambda: [self._value(x)])
+        return value
+
+    def _value(self, x: Tensor) -> Tensor:
         value = self.function(self.domain.chart(x))
         if value.shape != x.shape[:-1]:
             raise ValueError(
@@ -72,11 +84,17 @@ class FunctionLandscape:
             raise ValueError(f"{self.name} gave {value.dtype}, a landscape is floating-point.")
         return value
 
+    @owned()
     def gradient(self, x: Tensor) -> Tensor:
         """The gradient at points (..., n) -> (..., n). Cost: one forward and one backward pass for
         all points.
         """
-        x = x.detach().requires_grad_(True)
+        what = f"gradients {journal.identity(self)}"
+        (gradients,) = journal.recalled(what, [x], lambda: [self._gradients(x)])
+        return gradients
+
+    def _gradients(self, x: Tensor) -> Tensor:
+        x = ordinary(x.detach()).requires_grad_(True)
         with torch.enable_grad():
             value = self.value(x).sum()
             if not value.requires_grad:
@@ -115,9 +133,11 @@ class FunctionLandscape:
         )
         return _orthonormal(torch.cat(parts, dim=1))
 
-    def evaluation(self, at: Tensor | None = None) -> AbstractContextManager[Any]:
-        """Nothing to guard: a formula has no state."""
-        return nullcontext()
+    def evaluation(
+        self, at: Tensor | None = None, precision: str = "full"
+    ) -> AbstractContextManager[Any]:
+        """The arithmetic alone: a formula has no state."""
+        return owned(precision)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Empty: a formula has no tensors of its own."""
@@ -162,7 +182,9 @@ class FunctionLandscape:
             raise ValueError(
                 f"{self.name} is a formula, which has no current point: pass a point ({self.dim},)."
             )
-        return vector(at, self.dim)
+        x = vector(at, self.dim)
+        require_supported(x.device, f"the point of {self.name}")
+        return x
 
     def fingerprint(self) -> tuple[str, str]:
         """Empty: a formula has nothing to hash but its source, which only the caller knows."""

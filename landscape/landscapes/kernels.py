@@ -4,6 +4,7 @@ with the same values.
 torch._weight_norm      its second derivative holds the norms constant
 F.embedding_bag         its backward pass has no derivative
 F.embedding, sparse     its gradient is a sparse tensor, which cannot be differentiated again
+F.grouped_mm            the experts of transformers: it is there for single precision only
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +20,12 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+GROUPED = [
+    getattr(module, name)
+    for module, name in ((F, "grouped_mm"), (torch, "_grouped_mm"))
+    if hasattr(module, name)
+]
+
 
 class Elementary(TorchFunctionMode):
     """Inside, these operations are made of elementary ones."""
@@ -32,6 +39,8 @@ class Elementary(TorchFunctionMode):
             return _embedding_bag(*args, **kwargs)
         if func is F.embedding:
             return _embedding(*args, **kwargs)
+        if func in GROUPED:
+            return _grouped(*args, **kwargs)
         return func(*args, **kwargs)
 
 
@@ -44,6 +53,10 @@ def replaced(model: nn.Module) -> list[str]:
         or any(isinstance(h, WeightNorm) for h in hooks),
         "bags of embeddings": any(isinstance(m, nn.EmbeddingBag) for m in modules),
         "sparse embeddings": any(isinstance(m, nn.Embedding) and m.sparse for m in modules),
+        "experts": any(
+            getattr(getattr(m, "config", None), "_experts_implementation", None) == "grouped_mm"
+            for m in modules
+        ),
     }
     return [name for name, there in found.items() if there]
 
@@ -60,7 +73,7 @@ def _embedding(
     return F.embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, False)
 
 
-def _embedding_bag(
+def _embedding_bag(  # noqa: PLR0913
     input: Tensor,
     weight: Tensor,
     offsets: Tensor | None = None,
@@ -99,6 +112,19 @@ def _embedding_bag(
     if mode == "sum":
         return total
     return total / torch.bincount(bag, minlength=len(offsets)).clamp(min=1)[:, None]
+
+
+def _grouped(mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, **_: Any) -> Tensor:
+    """Rows (N, k) that end at the offsets (E,), each group by a matrix of its own (E, k, m) ->
+    (N, m); of rows beyond the last group 0.
+    """
+    if offs is None or mat_a.ndim != 2 or mat_b.ndim != 3:
+        raise NotImplementedError("grouped_mm of other shapes than rows by matrices.")
+    ends = offs.tolist()
+    groups = zip([0, *ends[:-1]], ends, mat_b, strict=True)
+    parts = [mat_a[start:end] @ matrix for start, end, matrix in groups]
+    rest = mat_a.new_zeros(len(mat_a) - ends[-1], mat_b.shape[-1])
+    return torch.cat([*parts, rest])
 
 
 class Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -113,8 +113,7 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
     values = _values(batches)
     ways = [_ways(batch, values) for batch in batches]
     samples = [float(batching.samples(batch)) for batch in batches]
-    largest = sorted(range(len(batches)), key=lambda i: -samples[i])[:2]
-    tried = [batches[i] for i in largest]
+    tried = [batches[i] for i in _telling(ways, samples)]
     with suppress(RuntimeError, TypeError, ValueError, KeyError):  # of other shapes: each alone
         tried.append(batching.joined(tried))
     try:
@@ -174,7 +173,9 @@ def _along(judge: Judge, batch: Batch, eps: float) -> str:
     length, whole = target.shape[1], judge(batch, None)
     cut = length // 3
     try:
-        losses = [judge(batch, torch.arange(a, b), 1) for a, b in ((0, cut), (cut, length))]
+        losses = [
+            judge(batch, torch.arange(a, b, device="cpu"), 1) for a, b in ((0, cut), (cut, length))
+        ]
     except Exception:  # a user's loss may refuse any part of a batch
         return ""
     least = ROUNDING * eps * max(abs(whole), *map(abs, losses))
@@ -195,7 +196,10 @@ def _chosen(alive: set[str], ways: Sequence[Mapping[str, Tensor]], samples: list
     if not left:
         return Mean(samples, "samples", "coupled")
     counts = {k: [float(way[k].sum()) for way in ways] for k in left}
-    shares = {k: torch.tensor(v).double() / (sum(v) or 1.0) for k, v in counts.items()}
+    shares = {
+        k: torch.tensor(v, dtype=torch.float64, device="cpu") / (sum(v) or 1.0)
+        for k, v in counts.items()
+    }
     first = left[0]
     agree = all(torch.allclose(shares[k], shares[first], atol=1e-9) for k in left)
     return Mean(counts[first], first, "measured" if agree else "assumed")
@@ -229,15 +233,43 @@ def _ways(batch: Batch, values: Sequence[int]) -> dict[str, Tensor]:
     """The ways of counting that are thought of -> what each sample counts, (n,) float64."""
     target = _target(batch)
     if target is None:
-        return {"samples": torch.ones(batching.samples(batch), dtype=torch.float64)}
+        return {"samples": torch.ones(batching.samples(batch), dtype=torch.float64, device="cpu")}
     rows = target.detach().cpu().reshape(len(target), -1)
     found = {
-        "samples": torch.ones(len(rows)),
-        "entries": torch.full((len(rows),), float(rows.shape[1])),
+        "samples": torch.ones(len(rows), dtype=torch.float64, device="cpu"),
+        "entries": torch.full(
+            (len(rows),), float(rows.shape[1]), dtype=torch.float64, device="cpu"
+        ),
     }
     if not rows.is_floating_point():
         found |= {f"targets other than {value}": (rows != value).sum(1) for value in values}
+    if not rows.is_floating_point() and rows.shape[1] > 1:  # shifted: what follows each token
+        found |= {
+            f"targets but a row's first, other than {value}": (rows[:, 1:] != value).sum(1)
+            for value in values
+        }
     return {key: count.double() for key, count in found.items()}
+
+
+def _telling(ways: Sequence[Mapping[str, Tensor]], samples: Sequence[float]) -> list[int]:
+    """The two batches on which, and between which, the ways differ most; the larger where alike."""
+
+    def apart(i: int) -> float:
+        """How much the ways differ in what share they give to this batch and to the first."""
+        pairs = [(float(n.sum()), float(ways[first][k].sum())) for k, n in ways[i].items()]
+        shares = [a / ((a + b) or 1.0) for a, b in pairs]
+        return round(max(shares) - min(shares), 9)
+
+    places = range(len(samples))
+    first = max(places, key=lambda i: (_spread(ways[i]), samples[i]))
+    rest = [i for i in places if i != first]
+    return [first, max(rest, key=lambda i: (apart(i), samples[i]))] if rest else [first]
+
+
+def _spread(ways: Mapping[str, Tensor]) -> float:
+    """How much the ways differ in what share of a batch they give to each of its samples."""
+    shares = torch.stack([count / count.sum().clamp(min=1e-9) for count in ways.values()])
+    return round(float((shares - shares[0]).abs().sum()), 9)
 
 
 def _cuts(ways: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -250,7 +282,7 @@ def _cuts(ways: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     order = torch.argsort(
         torch.stack([c / c.sum().clamp(min=1e-9) for c in ways.values()]).sum(0), stable=True
     )
-    mixed = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    mixed = torch.randperm(n, generator=torch.Generator(device="cpu").manual_seed(0), device="cpu")
     third, half = max(1, n // 3), n // 2
     return [(order[:third], order[third:]), (mixed[:half], mixed[half:])]
 
@@ -278,7 +310,7 @@ def _class_weights(judge: Judge, batches: Sequence[Batch], eps: float) -> dict[i
     weights = _from_pairs(judge, batch, target, eps)
     if not weights:
         return None
-    counts = torch.tensor([weights[int(c)] for c in target], dtype=torch.float64)
+    counts = torch.tensor([weights[int(c)] for c in target], dtype=torch.float64, device="cpu")
     whole = judge(batch, None)
     agrees = all(
         abs(_mean(counts, parts, [judge(batch, p) for p in parts]) - whole)
@@ -298,9 +330,9 @@ def _from_pairs(judge: Judge, batch: Batch, target: Tensor, eps: float) -> dict[
         return {}
     base, at = next(iter(places.items()))
     weights = {base: 1.0}
-    single = {c: judge(batch, torch.tensor([i])) for c, i in places.items()}
+    single = {c: judge(batch, torch.tensor([i], device="cpu")) for c, i in places.items()}
     for c, i in list(places.items())[1:]:
-        pair = judge(batch, torch.tensor([at, i]))
+        pair = judge(batch, torch.tensor([at, i], device="cpu"))
         if abs(pair - single[c]) <= ROUNDING * eps * abs(pair):
             return {}
         weights[c] = (single[base] - pair) / (pair - single[c])

@@ -25,16 +25,28 @@ from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
 from landscape.landscapes import kernels, losses, means, selection
+from landscape.landscapes.arithmetic import (
+    ordinary,
+    owned,
+    reduced,
+    require_precision,
+    require_supported,
+    too_late,
+    without_cudnn,
+)
 from landscape.landscapes.batches import Batch
-from landscape.landscapes.data import pinned
+from landscape.landscapes.data import Moved, pinned
 from landscape.landscapes.domains import Space
 from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
+from landscape.landscapes.memory import ran_out
 from landscape.landscapes.objective import Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
 from landscape.ranks import ALONE, Ranks, Spread
+from landscape.results import journal
+from landscape.rng import host_seeded
 
 TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
 
@@ -64,6 +76,11 @@ class ModelLandscape:
         masks: number of dropout masks per batch to average over, in train mode.
         weight: batch -> how much it counts in the mean; None: what the loss divides by is known or
             measured, see ``mean``.
+        precision: what Hessian-vector products are computed in: "full", all bits of ``dtype``;
+            "tf32", matrix products and convolutions of 10 bits where a CUDA device has them;
+            "bf16", forward passes in bfloat16 by autocast. What that loses is measured with
+            products in full and is in every bound. Values, gradients and dense Hessians are always
+            in full.
 
     Raises:
         TypeError: model is no nn.Module or loss is not callable.
@@ -78,7 +95,7 @@ class ModelLandscape:
     domain = Space()  # parameters fill R^n
     symmetry = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         model: nn.Module,
         loss: Callable[..., Any] | None,
@@ -96,8 +113,10 @@ class ModelLandscape:
         seed: int = 0,
         masks: int = 1,
         weight: Callable[[Batch], float] | None = None,
+        precision: str = "full",
     ) -> None:
         _require_objects(model, loss, batches)
+        require_precision(precision)
         _require_options(loss, mode, reduction, masks)
         self.model, self.loss, self.batches = model, loss, pinned(batches, seed)
         self.include, self.exclude, self.weight = include, exclude, weight
@@ -127,16 +146,32 @@ class ModelLandscape:
         self.device = (
             torch.device(device) if device is not None else parameters[self._names[0]].device
         )
+        self._require_one_device()
+        self.precision, self._pass = precision, "full"
         self._objective = Objective(model, loss)
         # By name, used in the place of the model's own buffers.
         self.statistics: dict[str, Tensor] = {}
+        self._moved = Moved(self.device, self.dtype)
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
+        # Whether the model changes its inputs in place; None: not seen yet.
+        self._alters: bool | None = None
         self._differentiates = False  # whether the loss was seen to call autograd itself
         self.samples = sum(batching.samples(batch) for batch in self.batches)
         self._mean = self._stated_mean()
         self.ranks = ALONE
         self._eps: float | None = None
+
+    def _require_one_device(self) -> None:
+        """Parameters on one device, of a kind that is supported, and nothing waits to be loaded."""
+        places = {p.device for p in own_parameters(self.model).values()}
+        if len(places) > 1:
+            listed = ", ".join(sorted(map(str, places)))
+            raise ValueError(
+                f"the parameters of {self.name} are split over {listed}, and a landscape is "
+                f"computed on one device: move the model, with model.to('cuda:0') say."
+            )
+        require_supported(self.device, f"the landscape of {self.name}")
 
     # ---- points ---------------------------------------------------------------------------------
 
@@ -167,7 +202,12 @@ class ModelLandscape:
         the data per point.
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
-        points = x.detach().reshape(-1, self.dim)
+        what = f"values {journal.identity(self)}"
+        (values,) = journal.recalled(what, [x], lambda: [self._values(x)])
+        return values
+
+    def _values(self, x: Tensor) -> Tensor:
+        points = ordinary(x.detach()).reshape(-1, self.dim)
         total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
         with self.ranks.together(), self.evaluation(), torch.no_grad():
             for term in self.dealt_terms():
@@ -180,9 +220,14 @@ class ModelLandscape:
         data per point.
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
-        points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
-        total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
+        what = f"gradients {journal.identity(self)}"
+        (gradients,) = journal.recalled(what, [x], lambda: [self._gradients(x)])
+        return gradients
+
+    def _gradients(self, x: Tensor) -> Tensor:
         with self.ranks.together(), self.evaluation(), torch.enable_grad():
+            points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
+            total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
             for term in self.dealt_terms():
                 for i, point in enumerate(points):
                     value = term.function(point)
@@ -289,9 +334,9 @@ class ModelLandscape:
         return x.new_zeros(self.dim, 0)
 
     @contextmanager
-    def evaluation(self, at: Tensor | None = None) -> Iterator[None]:
-        """Parameters, mode, kernels and random state for an evaluation, put back afterwards
-        whatever happens.
+    def evaluation(self, at: Tensor | None = None, precision: str = "full") -> Iterator[None]:
+        """Parameters, mode, arithmetic, kernels and random state for an evaluation, put back
+        afterwards whatever happens.
 
         The point of the last term that was called stays in place in the model until the next one or
         the end, so that backward passes which look at the model again see it; ``at`` puts one in
@@ -308,16 +353,19 @@ class ModelLandscape:
         cuda = [self.device.index or 0] if self.device.type == "cuda" else []
         fastpath = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
+            stack.enter_context(owned(precision))
             stack.enter_context(torch.random.fork_rng(devices=cuda))
+            stack.enter_context(host_seeded(self.seed))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self.recurrent:
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(without_cudnn())
             if kernels.replaced(self.model):
                 stack.enter_context(kernels.Elementary())
             if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(unsaved())
             earlier, self._placed = self._placed, Placed(self._objective, self.device, self.dtype)
+            outer, self._pass = self._pass, precision
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
                 for module, was in training:
@@ -330,7 +378,7 @@ class ModelLandscape:
                 yield
             # of a backward pass: what the model itself raises is a LoadingError already
             except TORCHS as error:
-                if type(error) not in TORCHS:  # the caller's own
+                if type(error) not in TORCHS or ran_out(error):  # the caller's own, or no memory
                     raise
                 line = " ".join(str(error).split())
                 raise LoadingError(
@@ -338,7 +386,7 @@ class ModelLandscape:
                 ) from error
             finally:
                 self._placed.restore()
-                self._placed = earlier
+                self._placed, self._pass = earlier, outer
                 torch.backends.mha.set_fastpath_enabled(fastpath)
                 for module, was in training:
                     if module.training != was:
@@ -370,7 +418,15 @@ class ModelLandscape:
         """The same landscape of the same model, computed in another dtype."""
         chosen = copy.copy(self)
         chosen.dtype, chosen._eps = dtype, None
+        chosen._moved = Moved(self.device, dtype)
         chosen._held = {name: held.to(dtype) for name, held in self._held.items()}
+        return chosen
+
+    def moved(self, device: torch.device) -> "ModelLandscape":
+        """The same landscape of the same model, computed on another device."""
+        chosen = copy.copy(self)
+        chosen.device = device
+        chosen._held = {name: held.to(device) for name, held in self._held.items()}
         return chosen
 
     def rounding(self, x: Tensor) -> float:
@@ -433,6 +489,17 @@ class ModelLandscape:
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
     # ---- inside ---------------------------------------------------------------------------------
+
+    def identity(self) -> str:
+        """What tells this landscape from another one of the same model and data: its options, and
+        what it holds besides a point.
+        """
+        held = hashlib.sha256()
+        for name, tensor in (*self._held.items(), *self.statistics.items()):
+            held.update(name.encode() + batching.raw(tensor))
+        options = (self.name, self.dtype, self.mode, self.masks, self.seed, self.reduction)
+        terms = (self.l2, self.l1, self._names)
+        return f"{options} {terms} {held.hexdigest()}"
 
     def _lay_out(self) -> dict[str, slice]:
         sizes = {k: p.numel() for k, p in own_parameters(self.model).items()}
@@ -518,7 +585,10 @@ class ModelLandscape:
                 continue
             if weights[i] == 0:  # every target is ignored: a mean over nothing
                 continue
-            batch = batching.move(batch, self.device, self.dtype)
+            if self.batches.kept is None:  # read anew: every batch is another one
+                batch = batching.move(batch, self.device, self.dtype)
+            else:
+                batch = self._moved(i, batch)
             for mask in range(self.masks):
                 seed = int(
                     np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(
@@ -577,7 +647,8 @@ class ModelLandscape:
 
     def _called(self, number: int, *args: Any) -> Any:
         try:
-            return self._objective(*args)
+            with reduced(self.device, self._pass):
+                return self._unaltered(args)
         except (torch.OutOfMemoryError, MemoryError, LoadingError):
             raise
         except NotImplementedError as error:
@@ -587,12 +658,37 @@ class ModelLandscape:
                 f"a kernel has no forward derivative ({str(error).splitlines()[0]}): use another "
                 f"method of Hessian."
             ) from error
+        except RuntimeError as error:
+            if ran_out(error) or too_late(error):
+                raise
+            raise self._refused(error, number) from error
         except (Exception, SystemExit) as error:
-            line = " ".join(str(error).split())
+            raise self._refused(error, number) from error
+
+    def _refused(self, error: BaseException, number: int) -> LoadingError:
+        line = " ".join(str(error).split())
+        return LoadingError(
+            f"the model or its loss raised {type(error).__name__} on batch {number}: "
+            f"{line}{self._dtype_hint(line)}"
+        )
+
+    def _unaltered(self, args: tuple[Any, ...]) -> Any:
+        """The objective of a batch, whose tensors stay as they are: a model that changes its input
+        in place gets copies.
+        """
+        if self._alters is not False:
+            args = (batching.mapped(args[0], _copied), *args[1:])
+        given = [t for t in batching.tensors(args[0]) if not _is_wrapped(t)]
+        before = [t._version for t in given]
+        found = self._objective(*args)
+        altered = before != [t._version for t in given]
+        if altered and self._alters is False:
             raise LoadingError(
-                f"the model or its loss raised {type(error).__name__} on batch {number}: "
-                f"{line}{self._dtype_hint(line)}"
-            ) from error
+                "the model changes some of its inputs in place, and so the data: let forward begin "
+                "with x = x.clone()."
+            )
+        self._alters = altered or bool(self._alters)
+        return found
 
     def _dtype_hint(self, line: str) -> str:
         """What to do where a tensor was left in another dtype than the landscape's."""
@@ -698,6 +794,15 @@ def _unwrapped(t: Tensor) -> Tensor:
     while torch._C._functorch.is_batchedtensor(t):
         t = torch._C._functorch.get_unwrapped(t)
     return t
+
+
+def _is_wrapped(t: Tensor) -> bool:
+    """Whether it stands for others inside of vmap, and has no count of changes."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(t)) or t.is_inference()
+
+
+def _copied(t: Tensor) -> Tensor:
+    return t if _is_wrapped(t) else t.clone()
 
 
 def _require_objects(model: object, loss: object, batches: object) -> None:

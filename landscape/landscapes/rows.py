@@ -14,6 +14,7 @@ from torch.func import vmap
 from landscape.core import Landscape
 from landscape.errors import LoadingError, RanksError
 from landscape.ranks import ALONE, Ranks
+from landscape.results import journal
 
 Leaves = list[Tensor]
 Function = Callable[..., Tensor]
@@ -38,13 +39,33 @@ class Rows:
 
     def values(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R,), summed in float64. Cost: one forward pass for all rows."""
-        with torch.no_grad():
-            return self._at(X.detach(), rest, _losses, X.new_zeros(len(X)).double()).to(X.dtype)
+
+        def compute() -> list[Tensor]:
+            with torch.no_grad():
+                zero = X.new_zeros(len(X)).double()
+                return [self._at(X.detach(), rest, _losses, zero).to(X.dtype)]
+
+        return self._recalled("values", X, rest, compute)
 
     def gradients(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R, n). Cost: one forward and one backward pass for all rows."""
-        with torch.enable_grad():
-            return self._at(X.detach(), rest, _slopes, torch.zeros_like(X))
+
+        def compute() -> list[Tensor]:
+            with torch.enable_grad():
+                return [self._at(X.detach(), rest, _slopes, torch.zeros_like(X))]
+
+        return self._recalled("gradients", X, rest, compute)
+
+    def _recalled(
+        self,
+        of: str,
+        X: Tensor,
+        rest: Sequence[Leaves],
+        compute: Callable[[], Sequence[Tensor]],
+    ) -> Tensor:
+        what = f"rows' {of} {journal.identity(self.f)}"
+        (found,) = journal.recalled(what, [X, *(t for leaves in rest for t in leaves)], compute)
+        return found
 
     def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure, zero: Tensor) -> Tensor:
         with self.f.evaluation():

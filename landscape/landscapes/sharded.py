@@ -122,9 +122,9 @@ class Sharded(ModelLandscape):
             yield Term(self._own_regulariser, None, 0.0)
 
     @contextmanager
-    def evaluation(self, at: Tensor | None = None) -> Iterator[None]:
+    def evaluation(self, at: Tensor | None = None, precision: str = "full") -> Iterator[None]:
         """As a model's landscape, and what a graph keeps of gathered tensors is gathered again."""
-        with saved_tensors_hooks(self._pack, self._unpack), super().evaluation(at):
+        with saved_tensors_hooks(self._pack, self._unpack), super().evaluation(at, precision):
             yield
 
     # ---- inside ---------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-"""What a pass over a landscape's data may disturb in a loop that runs beside it: random states, and
-a loader's one iterator.
+"""What a pass over a landscape's data may disturb in a loop that runs beside it: random states, a
+loader's one iterator, and what the model keeps and logs in its steps.
 """
 
 import random
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from landscape.core import Landscape
+from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.kept import kept
 
 
 def require_own_loader(f: Landscape) -> None:
@@ -24,8 +26,8 @@ def require_own_loader(f: Landscape) -> None:
 
 @contextmanager
 def undisturbed(f: Landscape) -> Iterator[None]:
-    """Evaluate f and leave every random state that a loop can feel as it was; autocast is off
-    inside.
+    """Evaluate f and leave every random state that a loop can feel as it was, and what its model
+    and loss keep (``kept``); the arithmetic is owned inside.
     """
     loader = _loader(f)
     parts = [
@@ -45,7 +47,8 @@ def undisturbed(f: Landscape) -> Iterator[None]:
     try:
         with (
             torch.random.fork_rng(devices=cuda, enabled=not own),
-            torch.autocast(f.device.type, enabled=False),
+            owned(),
+            kept(getattr(f, "model", None), getattr(f, "loss", None)),
         ):
             yield
     finally:

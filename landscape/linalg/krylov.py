@@ -22,7 +22,7 @@ from scipy.special import betainc
 from torch import Tensor
 
 from landscape.core import Operator
-from landscape.linalg.operand import bad_product, gaussian, noise, spread
+from landscape.linalg.operand import bad_product, finest, gaussian, noise, spread
 from landscape.linalg.reductions import combine, norm, orthogonalise
 
 Array = np.ndarray
@@ -118,7 +118,7 @@ class Basis:
             float(np.abs(np.diag(C)).max()),
             float(betas[self.seen :].max(initial=0.0)) / 2,
         )
-        flat = np.flatnonzero(betas[self.seen :] <= noise(self.H, scale))
+        flat = np.flatnonzero(betas[self.seen :] <= finest(self.H, scale))
         exhausted = bool(flat.size) or end == self.n
         if flat.size:
             self.size = self.seen + int(flat[0]) + 1

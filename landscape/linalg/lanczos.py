@@ -19,25 +19,34 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
+from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import BASIS, ran_out, release
 from landscape.linalg.krylov import Array, Basis, Ritz
 from landscape.linalg.operand import (
     as_operator,
     bad_product,
+    finest,
     granted,
+    held,
+    is_coarse,
+    lost,
     noise,
+    ranks,
+    reference,
     signs,
     spread,
 )
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
+from landscape.progress import watched
 from landscape.results import Result, result
 from landscape.specs import whole
 
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
-MEMORY = 2**30  # bytes the basis may take beyond what the wanted pairs need
 FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
-BLOCK = 16  # vectors multiplied at a time when residuals are computed
+BLOCK = 16  # vectors multiplied at a time when residuals are computed,
+NUMBERS = 2**26  # and numbers
 
 
 @result("eigsh-stop")
@@ -79,11 +88,17 @@ class Eigenpairs(Result):
     positive_at_least: int
     # (k,) float64, on the CPU: at least ‖H v - theta v‖, verified by a fresh product, its rounding
     # included
-    residuals: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
+    residuals: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float32)
+    )
     # what the first random start saw, for the spectral density: the diagonal (m,) and what stands
     # beside it (m,) of its tridiagonal matrix, float64, on the CPU; empty where it is not known
-    diagonal: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
-    offdiagonal: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
+    diagonal: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
+    )
+    offdiagonal: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
+    )
     seed: int = 0  # of the random starts
     dimension: int = 0  # n of the operator that was searched, 0 where it is not known
 
@@ -142,7 +157,9 @@ class Eigenpairs(Result):
         )
 
 
-def eigsh(
+@owned()
+@watched
+def eigsh(  # noqa: PLR0913
     H: Operator | Tensor,
     largest: int = 10,
     smallest: int = 0,
@@ -171,8 +188,8 @@ def eigsh(
             pairs, never more than the search did. 0 trusts one Krylov space, which sees a repeated
             eigenvalue once.
         max_products: stop there, the final check included. By default 10 n + 1000.
-        max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, and at least 2 k +
-            20.
+        max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, on a GPU 40 % of
+            what is free, and at least 2 k + 20; fewer where memory runs out.
         known: pairs of the same operator to extend; their search is not repeated, only their
             residuals are recomputed.
         exact: up to this n the matrix is formed; less than the default where products are dear.
@@ -198,16 +215,30 @@ def eigsh(
     k = largest + smallest
     if n <= exact or 3 * k >= n:
         return _dense(A, largest, smallest, tol, progress)
-    held = 0 if known is None else known.vectors.shape[1]
-    rows = max(2 * max(k, held) + 20, min(ROWS + 4 * k, MEMORY // (n * A.dtype.itemsize)))
-    basis = Basis(A, min(n, rows if max_basis is None else max_basis), _fresh_seeds(seed, known))
+    more = max(k, 0 if known is None else known.vectors.shape[1])
+    rows = max(2 * more + 20, min(ROWS + 4 * k, held(A, BASIS)))
+    rows = min(n, rows if max_basis is None else max_basis)
+    basis = _basis(A, rows, min(n, more + 20), _fresh_seeds(seed, known))
     if known is not None:
         vectors = basis.spread.taken(known.vectors.to(A.device, A.dtype))
         basis.adopt(vectors, known.values.numpy(), known.bounds.numpy())
-    budget = 10 * n + 1000 if max_products is None else max_products
-    search = Search(basis, largest, smallest, tol, budget - k - 1, progress)
+    most = 10 * n + 1000 if max_products is None else max_products
+    search = Search(basis, largest, smallest, tol, most - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
     return replace(_finish(search, stop, tol), seed=seed, dimension=n)
+
+
+def _basis(A: Operator, rows: int, least: int, seeds: np.random.SeedSequence) -> Basis:
+    """A basis of ``rows`` vectors, or of fewer where memory runs out, down to ``least``."""
+    while True:
+        try:
+            with ranks(A).together():
+                return Basis(A, rows, seeds)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error) or rows <= least:
+                raise
+        release(A.device)
+        rows = max(least, rows // 2)
 
 
 @result("eigsh-certificate")
@@ -220,6 +251,7 @@ class Certificate(Result):
     products: int
 
 
+@owned()
 def certify_below(
     H: Operator | Tensor,
     known: Eigenpairs,
@@ -256,16 +288,16 @@ def certify_below(
     probability.
     """
     A = as_operator(H)
-    n, held = A.shape[0], known.vectors.shape[1]
+    n, count = A.shape[0], known.vectors.shape[1]
     _require_same(A, known)
     whole(1, max_products=1 if max_products is None else max_products)
     if not np.isfinite(level):
         raise ValueError(f"level must be finite, got {level}.")
-    if held == n:
+    if count == n:
         return Certificate(True, 1.0, 0)
-    most = max(20, min(1000, MEMORY // (n * A.dtype.itemsize) - held))
-    most = min(n - held, most if max_products is None else min(most, max_products))
-    basis = Basis(A, held + most, _fresh_seeds(seed, known, 0))
+    most = max(20, min(1000, held(A, BASIS) - count))
+    most = min(n - count, most if max_products is None else min(most, max_products))
+    basis = Basis(A, count + most, _fresh_seeds(seed, known, 0))
     theta, r = known.values.numpy(), known.residuals.numpy()
     basis.adopt(basis.spread.taken(known.vectors.to(A.device, A.dtype)), theta, r)
     above = theta > level + r
@@ -278,7 +310,7 @@ def certify_below(
         ritz = basis.ritz()
         if ritz.theta[0] < level - noise(A, basis.scale):
             return Certificate(False, 1.0, basis.products)
-        doubt = _doubt(basis, ritz, level + hidden)
+        doubt = _doubt(basis, ritz, level + hidden + lost(A))
         if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room or granted(A) < 1:
             return Certificate(True, 1.0 - doubt, basis.products)
         steps = pace.next(basis.products, doubt, DOUBT / 10)
@@ -304,7 +336,7 @@ def _fresh_seeds(seed: int, known: Eigenpairs | None, *purpose: int) -> np.rando
 def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     """The wanted pairs, with residuals that a fresh product has verified."""
     basis = search.basis
-    A, rounding = basis.H, noise(basis.H, basis.scale)
+    A, rounding = basis.H, finest(basis.H, basis.scale)
     wanted = np.flatnonzero(search.wanted())
     theta, residuals = basis.values[wanted], basis.residuals[wanted]
     V = basis.Q[torch.as_tensor(wanted, device=A.device)]
@@ -312,7 +344,8 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     error = _verify(basis, wanted[~fresh], int(fresh.sum()), search.progress)
     residuals = residuals + FOLD * error
     if error > rounding / 2:
-        fresh[:] = True
+        # products are not those of a matrix to rounding: of them nothing is counted
+        fresh[:], basis.negative, basis.positive = True, 0, 0
     if fresh.any():
         rows = V[torch.as_tensor(fresh, device=A.device)]
         theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
@@ -334,8 +367,8 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         smallest=search.smallest,
         scale=scale,
         confidence=search.confidence,
-        negative_at_least=basis.negative,
-        positive_at_least=basis.positive,
+        negative_at_least=max(basis.negative, int((theta < -residuals).sum())),
+        positive_at_least=max(basis.positive, int((theta > residuals).sum())),
         diagonal=torch.as_tensor(first[0], device="cpu"),
         offdiagonal=torch.as_tensor(first[1], device="cpu"),
     )
@@ -361,7 +394,7 @@ def _verify(basis: Basis, checked: Array, more: int, progress: Progress) -> floa
     basis.Z = z.new_empty(0, len(z))
     if not len(checked):
         return 0.0
-    error = float(norm(basis.H @ z - predicted, basis.ranks))
+    error = float(norm(reference(basis.H, z) - predicted.double(), basis.ranks))
     basis.products += 1
     if not np.isfinite(error):
         raise bad_product(basis.products)
@@ -385,7 +418,8 @@ def _bounds(theta: Array, residuals: Array, drift: Array, search: Search) -> Arr
     where the residuals are, for the probes leave no more open than that. Near the cut it is taken
     to be tol ‖H‖ at least, since an eigenvalue that the probes leave open shifts the order there.
     """
-    margin = search.margin
+    # the probes' own products are off by what is lost
+    margin = search.margin + lost(search.basis.H)
     bounds: Array = np.minimum(residuals + drift, np.maximum(residuals, margin))
     near = _near_the_cut(theta, residuals, search)
     bounds[near] = np.maximum(bounds[near], margin)
@@ -415,13 +449,14 @@ def _near_the_cut(theta: Array, residuals: Array, search: Search) -> Array:
 def _recompute(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> tuple[Array, Array]:
     """Rayleigh quotients and residuals of the rows, from fresh products."""
     values, residuals, spent = [], [], basis.products
-    for i in range(0, len(rows), BLOCK):
-        V = rows[i : i + BLOCK]
-        for v, w in zip(V, (A @ V.T).T, strict=True):
+    width = max(1, min(BLOCK, NUMBERS // rows.shape[1]))
+    for i in range(0, len(rows), width):
+        V = rows[i : i + width]
+        for v, w in zip(V.double(), reference(A, V.T).T, strict=True):
             square = dots(v[None], v, basis.ranks)[0]
             value = dots(v[None], w, basis.ranks)[0] / square
             values.append(value)
-            residuals.append(norm(w - value.to(w.dtype) * v, basis.ranks) / square.sqrt())
+            residuals.append(norm(w - value * v, basis.ranks) / square.sqrt())
         basis.products += len(V)
         progress("residuals", basis.products, spent + len(rows))
     theta, found = (torch.stack(t).cpu().numpy() for t in (values, residuals))
@@ -437,7 +472,10 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
     for i in range(0, n, DENSE):
         unit = torch.zeros(n, min(DENSE, n - i), dtype=A.dtype, device=A.device)
         unit[i : i + DENSE].fill_diagonal_(1)
-        columns.append(lie.whole(A @ lie.own(unit)).to(torch.float64))
+        # where products are coarse, the matrix is made of those that are not
+        mine = lie.own(unit)
+        product = reference(A, mine) if is_coarse(A) else A @ mine
+        columns.append(lie.whole(product).to(torch.float64))
         progress("matrix", i + unit.shape[1], n)
     M = torch.cat(columns, 1).cpu()
     finite = torch.isfinite(M).all(0)
@@ -451,7 +489,7 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
     V = S[:, wanted].to(A.dtype)
     exact = V.to(torch.float64)
     residuals = torch.linalg.vector_norm(M @ exact - exact * theta[wanted], dim=0)
-    rounding = noise(A, scale)
+    rounding = finest(A, scale)
     return Eigenpairs(
         values=theta[wanted],
         vectors=lie.given(lie.own(V.to(A.device))),

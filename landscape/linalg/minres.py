@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.operand import as_operator, bad_product, ranks, spread
 from landscape.linalg.reductions import dots, norm
 from landscape.results import Result, result
@@ -74,6 +75,7 @@ class Solution(Result):
         return self.stop in (Stop.CONVERGED, Stop.LEAST_SQUARES)
 
 
+@owned()
 def minres(
     A: Operator | Tensor,
     b: Tensor,

@@ -15,12 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import rng
 from landscape.core import Operator
 from landscape.errors import NumericalError
+from landscape.landscapes.memory import HOST, budget
 from landscape.ranks import Ranks, Spread
 
 FLOATS = (torch.float32, torch.float64)
-ROUNDING = 20.0  # a product is taken to be exact to this many eps ‖H‖
+# A product is taken to be exact to this many eps ‖H‖, unless an operator has measured more.
+ROUNDING = 20.0
 
 
 class Dense:
@@ -32,6 +35,19 @@ class Dense:
 
     def __matmul__(self, V: Tensor, /) -> Tensor:
         return self.matrix @ V
+
+
+def reference(H: Operator, V: Tensor) -> Tensor:
+    """H V in float64, for V (n,) or (n, k), from the finest products that the operator has."""
+    if hasattr(H, "reference"):
+        found: Tensor = H.reference(V)
+        return found
+    return (H @ V).double()
+
+
+def lost(H: Operator) -> float:
+    """What an operator has measured a product with a unit vector to be off by besides rounding."""
+    return float(getattr(H, "error", 0.0))
 
 
 def as_operator(H: Operator | Tensor) -> Operator:
@@ -94,6 +110,13 @@ def granted(H: Operator) -> float:
     return math.inf if grant is None else grant()
 
 
+def held(H: Operator, share: float, host: int = HOST) -> int:
+    """How many vectors of H a budget of memory holds: the same number on every rank."""
+    lie = spread(H)
+    size = min(lie.ranks.objects(budget(H.device, share, host)))
+    return size // (lie.local * H.dtype.itemsize)
+
+
 def ranks(H: Operator) -> Ranks:
     """The ranks that hold the vectors of H: reductions sum over them."""
     return spread(H).ranks
@@ -104,9 +127,7 @@ def gaussian(count: int, seeds: np.random.SeedSequence, H: Operator) -> Tensor:
     the dtype and on the device of H; over ranks this rank's part of them, (count, local).
     """
     (child,) = seeds.spawn(1)
-    generator = torch.Generator(device="cpu").manual_seed(
-        int(child.generate_state(1, np.uint64)[0] >> np.uint64(1))
-    )
+    generator = rng.generator(child)
 
     def draw(number: int) -> Tensor:
         return torch.randn(number, generator=generator, dtype=H.dtype, device="cpu")
@@ -125,7 +146,19 @@ def noise(H: Operator, scale: float) -> float:
     unit vector, ‖H‖ being ``scale``.
     """
     eps = getattr(H, "eps", torch.finfo(H.dtype).eps)
-    return float(ROUNDING * eps * scale + getattr(H, "error", 0.0))
+    return float(ROUNDING * eps * scale + lost(H))
+
+
+def finest(H: Operator, scale: float) -> float:
+    """The same for products by ``reference``."""
+    return noise(H, scale) - (lost(H) if is_coarse(H) else 0.0)
+
+
+def is_coarse(H: Operator) -> bool:
+    """Whether an operator's own products lose more than rounding, and those by ``reference`` do
+    not.
+    """
+    return bool(getattr(H, "coarse", False))
 
 
 def bad_product(number: int) -> NumericalError:

@@ -10,8 +10,9 @@ Tchebycheff Systems, ch. IV (Chebyshev-Markov-Stieltjes inequalities: the mass b
 the moments alone).
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,16 +23,29 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
+from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import DENSITY
 from landscape.linalg.krylov import Array
 from landscape.linalg.lanczos import Eigenpairs
-from landscape.linalg.operand import as_operator, bad_product, gaussian, noise, spread
+from landscape.linalg.operand import (
+    as_operator,
+    bad_product,
+    finest,
+    gaussian,
+    held,
+    noise,
+    spread,
+)
 from landscape.linalg.reductions import norm, orthogonalise
+from landscape.progress import watched
 from landscape.results import Estimate, Result, result
-from landscape.results.statistics import interval
+from landscape.results.statistics import form_mean
 from landscape.specs import whole
 
 MEMORY = 2**25  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
+# Nodes that are nearer than this, in units of the largest, may be copies of one eigenvalue.
+COPIES = 1e-6
 
 
 @result("spectral-density")
@@ -58,12 +72,33 @@ class SpectralDensity(Result):
     def moment(self, k: int) -> Estimate:
         """The mean of lambda^k over the spectrum, k = 0, 1, ...; for k < m all of the error is the
         probes'.
+
+        It is the mean of forms z'H^k z, whose spread follows from the moments k and 2k: [``low``,
+        ``high``] is that of ``form_mean``, and where the nodes are all eigenvalues there are, no
+        more than one of each demands and allows.
         """
         if k < 0:
             raise ValueError(f"k must be 0 or more, got {k}.")
-        samples = (self.masses @ self.nodes**k).numpy()
-        error = float(samples.std(ddof=1) / np.sqrt(len(samples)))
-        return interval(float(samples.mean()), error, len(samples) - 1, self.products)
+        powers, n = self.nodes**k, self.dimension
+        value, square = float(self.weights @ powers), float(self.weights @ powers.square())
+        size = (max(square - value**2, 0.0) / n) ** 0.5
+        fourth = float(self.weights @ (powers - value) ** 4) / n**3
+        # How many equal eigenvalues are as unequal as these.
+        rank = size**4 / fourth if fourth > 0 else 1.0
+        found = form_mean(value, size, len(self.masses), self.products, rank=rank)
+        if not self.complete:
+            return found
+        # One eigenvalue at least at every node that is no copy of another; all others at one end.
+        near = COPIES * float(self.nodes.abs().max())
+        apart = (self.nodes.diff(prepend=self.nodes[:1] - math.inf) > near) & (
+            self.weights > SUMS / n
+        )
+        each, others = float(powers[apart].sum()) / n, max(1 - int(apart.sum()) / n, 0.0)
+        doubt = k * self.rounding * float(self.nodes.abs().max()) ** max(k - 1, 0)
+        least = each + others * float(powers.min()) - doubt
+        most = each + others * float(powers.max()) + doubt
+        low, value, high = (min(max(x, least), most) for x in (found.low, value, found.high))
+        return replace(found, value=value, low=low, high=high)
 
     def count(self, lo: float, hi: float) -> Estimate:
         """How many eigenvalues lie in [lo, hi]; either may be infinite.
@@ -114,6 +149,8 @@ class SpectralDensity(Result):
         if self.complete or len(a) == 1:
             nodes, weights = self.nodes.numpy(), self.weights.numpy()
             return float(weights[nodes < x].sum()), float(weights[nodes <= x].sum())
+        unit = 2.0 ** np.frexp(np.abs(a).max() + b.max())[1]  # squares stay in range
+        a, b, x = a / unit, b / unit, x / unit
         size = np.abs(a).max() + 2 * b.max()
         ratio = x - a[0]  # p_j+1(x) b_j / p_j(x)
         for j in range(1, len(a) - 1):
@@ -132,6 +169,8 @@ class SpectralDensity(Result):
         return self.diagonal.numpy(), self.offdiagonal.numpy()
 
 
+@owned()
+@watched
 def spectral_density(
     H: Operator | Tensor,
     probes: int = 10,
@@ -166,7 +205,7 @@ def spectral_density(
     whole(2, probes=probes, steps=steps)
     steps = min(steps, n)
     seeds = np.random.SeedSequence(seed)
-    together = max(1, min(probes, MEMORY // (steps * n * A.dtype.itemsize)))
+    together = max(1, min(probes, held(A, DENSITY, MEMORY) // steps))
     rules: list[tuple[Array, Array]] = []
     complete, scale = True, 0.0
     seen = _seen(A, known, steps, seed)
@@ -242,7 +281,7 @@ def _rule(A: Operator, diagonal: Array, betas: Array) -> tuple[Array, Array, boo
     Krylov space is invariant.
     """
     size = float(max(np.abs(diagonal).max(), betas.max()))
-    flat = np.flatnonzero(betas <= noise(A, size))
+    flat = np.flatnonzero(betas <= finest(A, size))
     m = int(flat[0]) + 1 if flat.size else len(diagonal)
     nodes, S = eigh_tridiagonal(diagonal[:m], betas[: m - 1])
     return nodes, S[0] ** 2, bool(flat.size) or m == A.shape[0]
@@ -269,6 +308,8 @@ def _common(
     """
     P = len(rules)
     x = np.concatenate([nodes for nodes, _ in rules])
+    unit = 2.0 ** np.frexp(np.abs(x).max())[1]  # squares stay in range, and no bit changes
+    x, rounding = x / unit, rounding / unit
     start = np.sqrt(np.concatenate([weights for _, weights in rules]) / P)
     owner = np.repeat(np.arange(P), [len(nodes) for nodes, _ in rules])
     Q = [start / np.linalg.norm(start)]
@@ -290,7 +331,7 @@ def _common(
     shares = (np.stack(Q, 1) @ S) * start[:, None] * S[0]
     masses = np.zeros((P, len(nodes)))
     np.add.at(masses, owner, shares)
-    return np.array(a), np.array(b), nodes, P * masses
+    return unit * np.array(a), unit * np.array(b), unit * nodes, P * masses
 
 
 def _fewest(mass: float, n: int, probes: int) -> float:

@@ -10,6 +10,8 @@ Of vectors whose coordinates lie on several ranks each rank passes its part, and
 over all of them, in float64, and every rank holds the same bits.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,9 @@ def norm(v: Tensor, ranks: Ranks = ALONE) -> Tensor:
     if ranks.count > 1:
         return ranks.total(norm(v).square()).sqrt()
     if v.dtype == torch.float64:
-        return v.square().sum().sqrt()
+        plain = v.square().sum().sqrt()
+        if v.device.type != "cpu" or 1e-150 < float(plain) < math.inf:
+            return plain  # else squares may have left even float64's range
     low, high = torch.aminmax(v)
     # or the squares leave float32's range
     largest = torch.maximum(-low, high).clamp_min(torch.finfo(v.dtype).tiny)

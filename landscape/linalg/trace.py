@@ -3,8 +3,8 @@ honest error.
 
 A third of the products sketches the range of H (Y = H G, Q its orthonormal basis), a third gives
 tr(QᵀHQ) exactly, a third estimates the rest: z' H z for independent z on the sphere of radius
-sqrt(n - q) in the complement of Q. These samples are independent, so their spread is the standard
-error, and Student's t makes it an interval.
+sqrt(n - q) in the complement of Q. How much such forms spread is known from |PHz|^2, P the
+projection onto the complement: a few samples say it better than their own spread does.
 """
 
 import numpy as np
@@ -12,14 +12,26 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.lanczos import Eigenpairs
-from landscape.linalg.operand import as_operator, bad_product, gaussian, ranks, spread
+from landscape.linalg.operand import (
+    as_operator,
+    bad_product,
+    gaussian,
+    is_coarse,
+    ranks,
+    reference,
+    spread,
+)
 from landscape.linalg.reductions import dots, norm, orthogonalise
+from landscape.progress import watched
 from landscape.ranks import Ranks
 from landscape.results import Estimate
-from landscape.results.statistics import exact, interval
+from landscape.results.statistics import exact, form_mean
 
 
+@owned()
+@watched
 def trace(
     H: Operator | Tensor,
     *,
@@ -72,29 +84,38 @@ def trace(
     progress("trace", sketch, probes)
     inside = _quadratic(Q, _products(A, Q, sketch), over)
     progress("trace", sketch + len(Q), probes)
-    Z = torch.stack([_in_complement(z, Q, over) for z in gaussian(samples, seeds, A)])
-    rest = (n - len(Q)) * _quadratic(Z, _products(A, Z, sketch + len(Q)), over)
+    found = _completed(A, Q, inside, gaussian(samples, seeds, A), sketch + len(Q))
     progress("trace", probes, probes)
-    value = float(inside.sum() + rest.mean())
-    rounding = float(torch.finfo(A.dtype).eps) * float(inside.abs().sum() + rest.abs().mean())
-    error = max(float(rest.std()) / samples**0.5, rounding)
-    return interval(value, error, samples - 1, sketch + len(Q) + samples)
+    return found
 
 
 def _beside(A: Operator, known: Eigenpairs, probes: int, seed: int, progress: Progress) -> Estimate:
     """The sum of the known eigenvalues and ``probes`` samples of the trace on their complement."""
-    lie = spread(A)
-    Q = lie.taken(known.vectors.to(A.device, A.dtype)).T.contiguous()
+    Q = spread(A).taken(known.vectors.to(A.device, A.dtype)).T.contiguous()
     # other vectors than those that the search for the pairs began with
     seeds = np.random.SeedSequence(seed, spawn_key=(len(Q),))
-    Z = torch.stack([_in_complement(z, Q, lie.ranks) for z in gaussian(probes, seeds, A)])
-    rest = (A.shape[0] - len(Q)) * _quadratic(Z, _products(A, Z, 0), lie.ranks)
+    inside = known.values.to(A.device)
+    found = _completed(A, Q, inside, gaussian(probes, seeds, A), 0)
     progress("trace", probes, probes)
-    inside = known.values
-    eps = float(torch.finfo(A.dtype).eps)
-    rounding = eps * float(inside.abs().sum() + rest.abs().mean().cpu())
-    error = max(float(rest.std()) / probes**0.5, rounding)
-    return interval(float(inside.sum()) + float(rest.mean()), error, probes - 1, probes)
+    return found
+
+
+def _completed(A: Operator, Q: Tensor, inside: Tensor, drawn: Tensor, spent: int) -> Estimate:
+    """The trace from its terms ``inside`` (q,) on the orthonormal rows Q, and samples of the rest
+    at random vectors ``drawn`` (samples, n).
+    """
+    over, samples, left = ranks(A), len(drawn), A.shape[0] - len(Q)
+    Z = torch.stack([_unit(_complement(z, Q, over), over) for z in drawn])
+    W = _products(A, Z, spent)
+    rest = _quadratic(Z, W, over)
+    W = torch.stack([_complement(w, Q, over) for w in W])
+    square = float(_quadratic(W, W, over).mean()) - float(rest.mean()) ** 2
+    value = float(inside.sum() + left * rest.mean())
+    rounding = float(torch.finfo(A.dtype).eps) * float(
+        inside.abs().sum() + left * rest.abs().mean()
+    )
+    size = max((left * max(square, 0.0)) ** 0.5, rounding)
+    return form_mean(value, size, samples, spent + samples)
 
 
 def _exact(A: Operator, progress: Progress) -> Estimate:
@@ -107,7 +128,7 @@ def _exact(A: Operator, progress: Progress) -> Estimate:
 
 def _products(A: Operator, rows: Tensor, spent: int) -> Tensor:
     """H times each row, as rows."""
-    out = (A @ rows.T).T
+    out = (reference(A, rows.T).to(A.dtype) if is_coarse(A) else A @ rows.T).T
     finite = torch.isfinite(ranks(A).total(out.sum(1, dtype=torch.float64)))
     if not bool(finite.all()):
         raise bad_product(spent + 1 + int(finite.int().argmin()))
@@ -137,6 +158,10 @@ def _orthonormal(Y: Tensor, over: Ranks) -> Tensor:
     return Y[:kept]
 
 
-def _in_complement(z: Tensor, Q: Tensor, over: Ranks) -> Tensor:
+def _complement(z: Tensor, Q: Tensor, over: Ranks) -> Tensor:
     _, z = orthogonalise(z, Q, over)
+    return z
+
+
+def _unit(z: Tensor, over: Ranks) -> Tensor:
     return z / norm(z, over).to(z.dtype)

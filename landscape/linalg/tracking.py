@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, require_finite
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.operand import gaussian
 
 
@@ -30,6 +31,7 @@ class Ends:
     negative_share: float
 
 
+@owned()
 def refresh(
     H: Operator, known: Tensor | None, gradient: Tensor | None, rounds: int, tol: float = 1e-3
 ) -> Ends:

@@ -15,13 +15,16 @@ from typing import TypeGuard
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from landscape import files, specs
+from landscape import files, rng, specs
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
+from landscape.landscapes import losses
 from landscape.landscapes.batches import Batch
+from landscape.landscapes.model import ModelLandscape
 from landscape.loading import userfiles
 from landscape.rng import seeded
 from landscape.zoo import packaged
@@ -35,6 +38,9 @@ PAIRS = (
     ("data", "target"),
 )
 Pair = Sequence[Tensor | np.ndarray]  # (x, y)
+UNSIGNED = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)
+LABELLED = (losses.CrossEntropy, losses.NegativeLogLikelihood, nn.CrossEntropyLoss, nn.NLLLoss)
+MOST = 2.0**53  # from here on float64 does not tell whole numbers apart
 SUFFIXES = (".npz", ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".csv")
 
 
@@ -71,8 +77,19 @@ def load_data(spec: str, batch_size: int | None = None, seed: int = 0) -> list[B
         if name.endswith(".csv")
         else _from_arrays(Path(name), options)
     )
+    y = _labels(y, name)
     require_pair(x, y, name)
     return batching.cut(x, y, batch_size, seed)
+
+
+def _labels(y: Tensor, source: str) -> Tensor:
+    """Targets as losses take them: labels without a sign become int64."""
+    if y.dtype not in UNSIGNED:
+        return y
+    if y.numel() and y.dtype == torch.uint64 and bool((y.view(torch.int64) < 0).any()):
+        row = int((y.view(torch.int64) < 0).reshape(len(y), -1).any(dim=1).nonzero()[0])
+        raise LoadingError(f"{source}: the label of sample {row + 1} is 2**63 or more.")
+    return y.to(torch.int64)
 
 
 def require_pair(x: Tensor, y: Tensor, source: str) -> None:
@@ -90,6 +107,52 @@ def require_pair(x: Tensor, y: Tensor, source: str) -> None:
         raise LoadingError(f"{source} is empty: it has no samples.")
     require_finite(x, f"x of {source}")
     require_finite(y, f"y of {source}")
+
+
+def require_fit(f: ModelLandscape, spec: str | None, seed: int) -> None:
+    """Raise a LoadingError that names the data, and the sample where there is one, unless the model
+    takes their inputs and has an output for each of their labels; ``spec`` None: its own.
+
+    Cost: a forward pass of the first batch.
+    """
+    if spec and (isinstance(f.loss, LABELLED) or f.loss in (F.cross_entropy, F.nll_loss)):
+        ignored = getattr(f.loss, "ignore_index", losses.IGNORED)
+        try:
+            with f.evaluation(), torch.no_grad():
+                output = next(f.output_terms()).output(f.point())
+        except LoadingError as error:
+            raise LoadingError(f"{spec} does not fit the model: {error}") from error
+        except (ValueError, StopIteration):  # an output that is no tensor: the loss will say
+            return
+        if output.ndim > 1:
+            _require_labels(f, output.shape[1], ignored, spec, seed)
+
+
+def _require_labels(f: ModelLandscape, classes: int, ignored: int, spec: str, seed: int) -> None:
+    """Raise for the first label, in the order of the batches, that names no output."""
+    seen = 0
+    for number, batch in enumerate(f.batches):
+        y = batching.split(batch)[1]
+        if not isinstance(y, Tensor) or y.is_floating_point() or y.ndim == 0:
+            return
+        flat = y.reshape(len(y), -1).long()
+        wrong = (((flat < 0) | (flat >= classes)) & (flat != ignored)).nonzero()
+        if len(wrong):
+            row, place = wrong[0].tolist()
+            where = _sample(f, spec, seed, seen + row) or f"sample {row} of batch {number}"
+            raise LoadingError(
+                f"{spec}: the label of {where} is {int(flat[row, place])}, and the model has "
+                f"{classes} outputs: labels go from 0 to {classes - 1}."
+            )
+        seen += len(y)
+
+
+def _sample(f: ModelLandscape, spec: str, seed: int, position: int) -> str:
+    """The sample that a seeded order has put at a position, where the order was made here."""
+    if userfiles.is_python(spec):
+        return ""
+    order = batching.order(f.samples, seed)
+    return f"sample {int(order[position]) + 1}" if position < len(order) else ""
 
 
 def require_finite(tensor: Tensor, name: str) -> None:
@@ -127,8 +190,7 @@ def _from_arrays(path: Path, options: specs.Options) -> tuple[Tensor, Tensor]:
         if option not in ("x", "y"):
             raise ValueError(f"data file {path} has no option {option!r}: x and y name its arrays.")
     tree = files.read_tree(path)
-    entries = tree if isinstance(tree, dict) else {}
-    found = {str(k): v for k, v in entries.items() if isinstance(v, Tensor)}
+    found = files.named_tensors(tree)
     pair = next((p for p in PAIRS if found.keys() >= set(p)), ("x", "y"))
     names = (str(options.get("x", pair[0])), str(options.get("y", pair[1])))
     for option, name in zip(("x", "y"), names, strict=True):
@@ -167,6 +229,7 @@ def _from_csv(path: Path, options: specs.Options) -> tuple[Tensor, Tensor]:
     if not rows:
         raise LoadingError(f"{path} is empty: it has no samples.")
     table = np.array([_numbers(path, line, row, len(rows[0][1]), header) for line, row in rows])
+    _require_room(path, rows, table)
     if table.shape[1] < 2:
         raise LoadingError(f"{path} has one column: inputs and a target need two or more.")
     column = _column(path, options.get("target"), header, table.shape[1])
@@ -174,6 +237,17 @@ def _from_csv(path: Path, options: specs.Options) -> tuple[Tensor, Tensor]:
     whole = bool(np.isfinite(target).all()) and bool((target == np.round(target)).all())
     y = torch.from_numpy(target.astype(np.int64) if whole else target.astype(np.float32))
     return torch.from_numpy(inputs.astype(np.float32)), y
+
+
+def _require_room(path: Path, rows: list[tuple[int, list[str]]], table: np.ndarray) -> None:
+    """Raise for the first number that float32, or a whole one that float64, cannot hold."""
+    beyond = np.isfinite(table) & (np.abs(table) > MOST)
+    if beyond.any():
+        row, column = (int(i) for i in np.argwhere(beyond)[0])
+        raise LoadingError(
+            f"{path}:{rows[row][0]}: {table[row, column]:g} in column {column + 1} is neither a "
+            "class nor within the precision of the model's numbers: scale the column."
+        )
 
 
 def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -263,6 +337,7 @@ def _from_pair(found: Pair, batch_size: int | None, seed: int, spec: str) -> lis
     x, y = (files.tensor_of(v) if isinstance(v, np.ndarray) else v.detach() for v in found)
     if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
         raise LoadingError(f"{spec} has an array that is not numeric.")
+    y = _labels(y, spec)
     require_pair(x, y, spec)
     return batching.cut(x, y, batch_size, seed)
 
@@ -278,7 +353,7 @@ def _from_dataset(
         if isinstance(found, Sized)
         else batching.LARGEST
     )
-    generator = torch.Generator().manual_seed(seed)
+    generator = rng.generator(seed)
     batches = list(DataLoader(found, size, shuffle=isinstance(found, Sized), generator=generator))
     _require_finite_batches(batches, spec)
     return batches

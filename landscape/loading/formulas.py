@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from landscape import specs
+from landscape import rng, specs
 from landscape.core import Domain
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.domains import Bounds, Box, Space, Sphere, Torus
@@ -285,7 +285,7 @@ class _Probe:
         count = max(8, min(SAMPLES, COORDINATES // f.dim))
         space = f.domain
         with userfiles.guarded(source):
-            self.x = space.sample(count, f.dim, torch.Generator("cpu").manual_seed(seed), f.dtype)
+            self.x = space.sample(count, f.dim, rng.generator(seed), f.dtype)
         self.few = self.x[
             : 5 if f.dim == 4 else 4
         ]  # as many points as coordinates would hide a wrong axis
@@ -410,7 +410,9 @@ class _Probe:
             y = self._values(x, "on a batch")
             (g,) = self._derivative(y.sum(), x, create_graph=True)
             h = (
-                self._derivative((g * torch.linspace(1, 2, self.f.dim, dtype=x.dtype)).sum(), x)[0]
+                self._derivative(
+                    (g * torch.linspace(1, 2, self.f.dim, dtype=x.dtype, device=x.device)).sum(), x
+                )[0]
                 if g.requires_grad
                 else 0 * g
             )

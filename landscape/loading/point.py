@@ -9,17 +9,17 @@ is its analysed parameters, and the model stays as it was.
 import re
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from landscape import files, results, specs
+from landscape import files, results, rng, specs
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.files.checkpoints import load_checkpoint
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.loading.formulas import number
 from landscape.points.classify import StationaryPoint
+from landscape.results import archives
 
 
 def read(spec: str, f: Landscape, what: str = "the point") -> Tensor:
@@ -66,7 +66,7 @@ def draw(f: Landscape, seed: int) -> Tensor:
         NumericalError: a hundred draws gave none.
     """
     domain = f.domain
-    x = domain.sample(100, f.dim, torch.Generator("cpu").manual_seed(seed), f.dtype)
+    x = domain.sample(100, f.dim, rng.generator(seed), f.dtype)
     with torch.no_grad():
         finite = torch.isfinite(f.value(x))
     if not bool(finite.any()):
@@ -142,8 +142,8 @@ def _from_file(path: Path) -> Tensor:
         found = next(iter(arrays.values()))
     else:
         try:
-            found = files.tensor_of(np.load(path, allow_pickle=False))
-        except (OSError, ValueError, EOFError):
+            found = files.tensor_of(archives.array(memoryview(bytearray(path.read_bytes()))))
+        except Exception:  # of many kinds: a header is read as Python's literals are
             raise LoadingError(f"{path} is no array of numbers: write it by numpy.save.") from None
     if not isinstance(found, Tensor) or found.is_complex():
         raise LoadingError(f"{path} does not hold real numbers.")

@@ -9,7 +9,7 @@ LoadingError, a NaN a NumericalError: exit codes 2, 3 and 4.
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape import specs, zoo
+from landscape import files, specs, zoo
 from landscape.errors import LoadingError
 from landscape.files import FileReport, inspect_file
 from landscape.files.checkpoints import State, load_checkpoint, read_state
 from landscape.landscapes import losses
+from landscape.landscapes.arithmetic import require_supported
 from landscape.landscapes.batches import Batch, cut_again
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.landscapes.model import ModelLandscape
-from landscape.loading import formulas, userfiles
-from landscape.loading.data import load_data
+from landscape.loading import formulas, huggingface, userfiles
+from landscape.loading.data import load_data, require_fit
 from landscape.rng import seeded
 
 __all__ = [
@@ -57,7 +58,8 @@ class ProblemOptions:
     model's own problem.
     """
 
-    model: str  # a built-in name, pkg.mod:attr, file.py:attr, or file.py with problem()
+    # a built-in name, pkg.mod:attr, file.py:attr, file.py with problem(), or hf:FOLDER
+    model: str
     # --set: arguments of the class or factory
     settings: Mapping[str, object] = field(default_factory=dict)
     checkpoint: str | os.PathLike[str] | None = None
@@ -107,6 +109,12 @@ def problem(options: ProblemOptions) -> Problem:
         LoadingError: a model, checkpoint, data set or loss that cannot be loaded or does not fit.
         NumericalError: a NaN or infinity in the data.
     """
+    if options.model.startswith(huggingface.PREFIX):
+        weights = options.checkpoint is None
+        model, notes = huggingface.build(
+            options.model, options.settings, options.seed, weights=weights
+        )
+        return _problem(options, model, notes)
     return _problem(options, _load(options))
 
 
@@ -122,13 +130,12 @@ def landscape(options: LandscapeOptions) -> Problem:
         NumericalError: a NaN or infinity in the data, or a formula that is nowhere finite or has no
             second derivative.
     """
+    if options.model.startswith(huggingface.PREFIX):
+        _refuse_formulas(options)
+        return problem(options)
     found, source = _find(options)
     if not isinstance(found, FunctionLandscape):
-        for option, value in (("--dim", options.dim), ("--domain", options.domain)):
-            if value is not None:
-                raise ValueError(
-                    f"{option} is about a formula fn(x), and {options.model} is a model."
-                )
+        _refuse_formulas(options)
         return _problem(options, found)
     _refuse(options, _MODELS_ONLY, "is about models, and {} is a formula")
     notes = formulas.probe(found, source, options.seed) if source else []
@@ -139,22 +146,27 @@ def landscape(options: LandscapeOptions) -> Problem:
     return Problem(found, str(name), tuple(notes), _formula_config(options, found), mark)
 
 
-def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Problem:
-    """A model, or a landscape of one, with the options applied."""
+def _refuse_formulas(options: LandscapeOptions) -> None:
+    """Raise where an option is given that is about formulas."""
+    for option, value in (("--dim", options.dim), ("--domain", options.domain)):
+        if value is not None:
+            raise ValueError(f"{option} is about a formula fn(x), and {options.model} is a model.")
+
+
+def _problem(
+    options: ProblemOptions, loaded: nn.Module | ModelLandscape, notes: Sequence[str] = ()
+) -> Problem:
+    """A model, or a landscape of one, with the options applied; ``notes`` tell how it was made."""
     where, dtype = device(options.device), _dtype(options.dtype)
     loss = load_loss(options.loss) if options.loss else None
-    own = isinstance(loaded, ModelLandscape)
-    parts: Parts = _parts(loaded) if own else {"model": loaded, "name": _name(options.model)}
-    if not own:
-        _require_parts(options)
+    parts = _parts(loaded) if isinstance(loaded, ModelLandscape) else _alone(options, loaded)
     # no name given: the user's word says more than the class
-    elif parts["name"] == type(parts["model"]).__name__:
+    if parts["name"] == type(parts["model"]).__name__:
         parts["name"] = _name(options.model)
-    notes = (
-        load_checkpoint(parts["model"], options.checkpoint, options.checkpoint_key, options.strip)
-        if options.checkpoint
-        else []
-    )
+    notes = list(notes)
+    if options.checkpoint:
+        key, strip = options.checkpoint_key, options.strip
+        notes += load_checkpoint(parts["model"], options.checkpoint, key, strip)
     chosen: Parts = {
         "loss": loss,
         "reduction": "mean" if loss else None,
@@ -171,7 +183,20 @@ def _problem(options: ProblemOptions, loaded: nn.Module | ModelLandscape) -> Pro
         parts.pop("weight", None)  # how a batch counts belongs to the loss
     parts |= {option: value for option, value in chosen.items() if value is not None}
     landscape = ModelLandscape(**parts, device=where, seed=options.seed)
+    notes += _halves(landscape)
+    require_fit(landscape, options.data, options.seed)
     return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
+
+
+def _halves(f: ModelLandscape) -> list[str]:
+    """In words, which parameters are stored more coarsely than the landscape computes."""
+    own = f.parameters()
+    small = [files.dtype_name(own[k]) for k in f.layout if own[k].dtype.itemsize < 4]
+    to = str(f.dtype).removeprefix("torch.")
+    return [
+        f"{small.count(name)} parameter tensors are {name} in the model and analysed in {to}"
+        for name in sorted(set(small))
+    ]
 
 
 def load_model(
@@ -257,6 +282,10 @@ def _load(options: ProblemOptions) -> nn.Module | ModelLandscape:
 
 def _batches(options: ProblemOptions, parts: Parts) -> list[Batch] | None:
     """The batches that the options ask for; None leaves the problem's own."""
+    own = options.model.startswith(huggingface.PREFIX) and not options.loss
+    if own and options.data and huggingface.is_data(options.data):
+        model, size = parts["model"], options.batch_size
+        return huggingface.batches(model, options.model, options.data, size, options.seed)
     if options.data:
         return load_data(options.data, options.batch_size, options.seed)
     if options.batch_size is None:
@@ -284,21 +313,27 @@ def _parts(landscape: object) -> Parts:
     return {name: getattr(landscape, name) for name in names if hasattr(landscape, name)}
 
 
-def _require_parts(options: ProblemOptions) -> None:
-    """A Module alone says neither what it should do nor on which data."""
+def _alone(options: ProblemOptions, model: nn.Module) -> Parts:
+    """A Module alone says neither what it should do nor on which data; one of transformers has a
+    loss of its own.
+    """
+    own = options.model.startswith(huggingface.PREFIX)
     for option, value, example in (
-        ("--data", options.data, "digits"),
-        ("--loss", options.loss, "cross-entropy"),
+        ("--data", options.data, "book.txt" if own else "digits"),
+        ("--loss", options.loss or own, "cross-entropy"),
     ):
-        if value is None:
+        if not value:
             raise ValueError(
                 f"{options.model} is a Module and needs {option}, {example} say; or write a "
                 f"file.py whose problem() "
                 "returns a ModelLandscape."
             )
+    return {"model": model, "name": _name(options.model)} | ({"loss": None} if own else {})
 
 
 def _name(spec: str) -> str:
+    if spec.startswith(huggingface.PREFIX):
+        return Path(spec.removeprefix(huggingface.PREFIX)).resolve().name
     source, _, attr = spec.rpartition(":")
     return Path(attr).stem if attr.endswith(".py") or not source else attr
 
@@ -417,13 +452,14 @@ def device(name: str) -> torch.device:
     """The device of a name; "auto" is CUDA where there is one.
 
     Raises:
-        ValueError: it cannot be used here.
+        ValueError: it cannot be used here, or is neither a CPU nor a CUDA device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(name)
-        torch.zeros(1, device=found).item()
+        require_supported(found, f"--device {name}")
+        torch.zeros(1, device=found, dtype=torch.float32).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         there = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         reason = specs.one_line(error, 100)

@@ -3,6 +3,8 @@
 H: (n, n), v: (n,), V: (n, k) one vector a column. A product is one H v; a block of k costs k.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
@@ -11,11 +13,18 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from landscape.core import Progress, silent
+from landscape.errors import LoadingError, NumericalError, RanksError
+from landscape.landscapes.arithmetic import ordinary, owned
 
 NUMBERS = 2**20  # most numbers in a block of vectors multiplied at once
 
 
 BLOCK = 64  # most vectors in one vectorised backward pass
+# Products are exact to so many eps ‖H‖, as far as any product in float64 has shown: a few vectors
+# can show that rounding is more, and not that it is less.
+ULPS = 20.0
+# By how much the loss along the few vectors it was measured on is taken to fall short.
+FOLD = 4.0
 
 
 class SymmetricOperator:
@@ -31,6 +40,10 @@ class SymmetricOperator:
         self._matrix: Tensor | None = None
         # how many more products a limit of time leaves; None: there is none
         self.granted: Callable[[], int] | None = None
+        # the same operator in float64, where there may be one; what products were seen to lose
+        self._finer: SymmetricOperator | None = None
+        self._has_finer = True
+        self._lost: float | None = None
 
     @property
     def eps(self) -> float:
@@ -39,9 +52,76 @@ class SymmetricOperator:
 
     @property
     def error(self) -> float:
-        """What a product with a unit vector may be off by besides rounding."""
-        return 0.0
+        """What a product with a unit vector may be off by besides ``ULPS`` eps ‖H‖: measured once,
+        with two products in float64, where the arithmetic was found to be coarser than that.
+        """
+        if self._lost is None:
+            self._lost = self._measured_loss()
+        return self._lost
 
+    @property
+    def coarse(self) -> bool:
+        """Whether products lose more than rounding, and there are others that do not."""
+        return self.error > 0 and self._has_finer
+
+    @owned()
+    def reference(self, V: Tensor) -> Tensor:
+        """H V in float64, for V (n,) or (n, k), from products in float64 where they are to be had,
+        else from this operator's own.
+
+        Cost: a product a column, in float64, with graphs rebuilt.
+        """
+        columns = ordinary(V.detach()).reshape(self.rows, -1)
+        self.products += columns.shape[1]
+        found = self._finer_product(columns)
+        if found is None:
+            found = self._multiply(columns.to(self.dtype)).to(torch.float64)
+        shaped: Tensor = found.reshape(V.shape)
+        return shaped
+
+    def _finer_product(self, V: Tensor) -> Tensor | None:
+        """H V (n, k) by the operator in float64; None where there is none, or it fails once."""
+        if not self._look_for_finer():
+            return None
+        assert self._finer is not None
+        try:
+            return self._finer._multiply(V.to(torch.float64))
+        except RanksError:
+            raise
+        except (RuntimeError, LoadingError, NumericalError):  # no memory, no such kernel, ...
+            self._finer, self._has_finer = None, False
+            return None
+
+    def _look_for_finer(self) -> bool:
+        if self._finer is None and self._has_finer:
+            self._finer = self._in_float64()
+            self._has_finer = self._finer is not None
+        return self._has_finer
+
+    def _in_float64(self) -> SymmetricOperator | None:
+        """The same operator in float64 and in full precision; None where this is that already."""
+        return None
+
+    def _probe(self) -> Tensor:
+        """Vectors (n, k) of length 1 along which rounding is measured."""
+        draws = torch.Generator(device="cpu").manual_seed(0)
+        shape = (self.shape[0], 1)
+        v = torch.randn(shape, generator=draws, dtype=torch.float64, device="cpu")
+        unit: Tensor = (v / v.norm()).to(self.device, self.dtype)
+        return unit
+
+    def _measured_loss(self) -> float:
+        if not self._look_for_finer():
+            return 0.0
+        V = self._probe()
+        exact = self._finer_product(V)
+        if exact is None:
+            return 0.0
+        lost = float((self._multiply(V).double() - exact).norm(dim=0).max())
+        rounding = ULPS * self.eps * float(exact.norm(dim=0).max())
+        return 0.0 if FOLD * lost <= rounding else FOLD * lost
+
+    @owned()
     def __matmul__(self, V: Tensor) -> Tensor:
         """H v (n,) or H V (n, k). Cost: one product a column."""
         if V.ndim not in (1, 2) or V.shape[0] != self.rows:
@@ -55,7 +135,7 @@ class SymmetricOperator:
                 f"move the vector."
             )
         self.products += 1 if V.ndim == 1 else V.shape[1]
-        columns = V.detach().reshape(self.rows, -1)
+        columns = ordinary(V.detach()).reshape(self.rows, -1)
         width = max(8, NUMBERS // self.shape[0])
         blocks = [self._multiply(block) for block in torch.split(columns, width, dim=1)]
         return (blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)).reshape(V.shape)
@@ -63,6 +143,7 @@ class SymmetricOperator:
     def _multiply(self, V: Tensor) -> Tensor:
         raise NotImplementedError
 
+    @owned()
     def dense(self, *, symmetric: bool = True, progress: Progress = silent) -> Tensor:
         """The matrix (n, n), made symmetric unless told otherwise: its antisymmetric part is
         rounding.
@@ -72,23 +153,25 @@ class SymmetricOperator:
         if self._matrix is None:
             n = self.shape[0]
             matrix = torch.empty(n, n, dtype=self.dtype, device=self.device)
+            # where products are coarse, the matrix is made of those that are not
+            product = self.reference if self.coarse else self.__matmul__
             for start in range(0, n, BLOCK):
                 end = min(start + BLOCK, n)
                 unit = torch.zeros(n, end - start, dtype=self.dtype, device=self.device)
                 unit[start:end].fill_diagonal_(1.0)
-                matrix[:, start:end] = self @ unit
+                matrix[:, start:end] = product(unit)
                 progress("dense Hessian", end, n)
             self._matrix = matrix
         return 0.5 * (self._matrix + self._matrix.T) if symmetric else self._matrix.clone()
 
-    def block(self, where: Tensor | slice) -> "SymmetricOperator":
+    def block(self, where: Tensor | slice) -> SymmetricOperator:
         """The diagonal block of the coordinates ``where`` (indices or a slice), as an operator.
 
         Cost of its products: one of this operator's each.
         """
         return _Block(self, where)
 
-    def without(self, directions: Tensor) -> "Complement":
+    def without(self, directions: Tensor) -> Complement:
         """This operator on the orthogonal complement of the orthonormal columns of ``directions``
         (n, m): (n - m, n - m).
         """
@@ -116,10 +199,10 @@ class SymmetricOperator:
             dtype=dtype,
         )
 
-    def __add__(self, other: "SymmetricOperator") -> "SymmetricOperator":
+    def __add__(self, other: SymmetricOperator) -> SymmetricOperator:
         return _Sum(self, other, 1.0)
 
-    def __sub__(self, other: "SymmetricOperator") -> "SymmetricOperator":
+    def __sub__(self, other: SymmetricOperator) -> SymmetricOperator:
         return _Sum(self, other, -1.0)
 
 
@@ -141,6 +224,13 @@ class _Sum(SymmetricOperator):
     def error(self) -> float:
         return self.a.error + self.b.error
 
+    @property
+    def coarse(self) -> bool:
+        return self.a.coarse or self.b.coarse
+
+    def _finer_product(self, V: Tensor) -> Tensor:
+        return self.a.reference(V) + self.sign * self.b.reference(V)
+
     def _multiply(self, V: Tensor) -> Tensor:
         return self.a @ V + self.sign * (self.b @ V)
 
@@ -161,10 +251,20 @@ class _Block(SymmetricOperator):
     def error(self) -> float:
         return self.whole.error
 
-    def _multiply(self, V: Tensor) -> Tensor:
+    @property
+    def coarse(self) -> bool:
+        return self.whole.coarse
+
+    def _padded(self, V: Tensor) -> Tensor:
         padded = V.new_zeros(self.whole.shape[0], V.shape[1])
         padded[self.where] = V
-        return (self.whole @ padded)[self.where]
+        return padded
+
+    def _finer_product(self, V: Tensor) -> Tensor:
+        return self.whole.reference(self._padded(V))[self.where]
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        return (self.whole @ self._padded(V))[self.where]
 
 
 class Complement(SymmetricOperator):
@@ -186,6 +286,10 @@ class Complement(SymmetricOperator):
     def error(self) -> float:
         return self.whole.error
 
+    @property
+    def coarse(self) -> bool:
+        return self.whole.coarse
+
     def lift(self, V: Tensor) -> Tensor:
         """Q V: vectors (n - m, k) of the complement as vectors (n, k), in the dtype of V."""
         padded = torch.cat([V.new_zeros(self.left_out, V.shape[1]), V])
@@ -200,10 +304,15 @@ class Complement(SymmetricOperator):
         directions is dropped.
         """
         return (
-            torch.ormqr(self.reflectors, self.scales, V, transpose=True)[self.left_out :]
+            torch.ormqr(self.reflectors.to(V.dtype), self.scales.to(V.dtype), V, transpose=True)[
+                self.left_out :
+            ]
             if self.left_out
             else V
         )
+
+    def _finer_product(self, V: Tensor) -> Tensor:
+        return self.restrict(self.whole.reference(self.lift(V.double())))
 
     def _multiply(self, V: Tensor) -> Tensor:
         return self.restrict(self.whole @ self.lift(V))

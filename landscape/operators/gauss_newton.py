@@ -1,5 +1,8 @@
 """The generalised Gauss-Newton matrix of a model's landscape at a point, known by its products."""
 
+import copy
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -7,6 +10,7 @@ from landscape.core import OutputTerm, Term
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.base import SymmetricOperator
 from landscape.operators.derivatives import leaf, vjp
+from landscape.results import journal
 
 
 class GaussNewton(SymmetricOperator):
@@ -28,7 +32,7 @@ class GaussNewton(SymmetricOperator):
     Cost of a product: about 4 gradients; graphs are rebuilt for every block of vectors.
     """
 
-    def __init__(self, f: ModelLandscape, at: Tensor | None = None) -> None:
+    def __init__(self, f: ModelLandscape, at: Tensor | Sequence[float] | None = None) -> None:
         needs = (
             "the Gauss-Newton matrix needs a ModelLandscape, whose loss has an output to stop at"
         )
@@ -40,14 +44,31 @@ class GaussNewton(SymmetricOperator):
                 self.x
             )  # raises what it raises before any product is asked for
 
+    @property
+    def eps(self) -> float:
+        """The rounding unit of f's own arithmetic."""
+        return self.f.rounding(self.x.detach())
+
+    def _in_float64(self) -> SymmetricOperator | None:
+        if self.dtype == torch.float64 and self.f.precision == "full":
+            return None
+        finer = copy.copy(self.f.astype(torch.float64))
+        finer.precision = "full"
+        return GaussNewton(finer, self.x.detach().double())
+
     def _multiply(self, V: Tensor) -> Tensor:
-        total, ranks = torch.zeros_like(V), self.f.ranks
-        with ranks.together(), self.f.evaluation(self.x), torch.enable_grad():
-            for term in self.f.output_terms(dealt=True):
+        what = f"Gauss-Newton products {journal.identity(self.f)}"
+        (product,) = journal.recalled(what, [self.x, V], lambda: [self._multiplied(V)])
+        return product
+
+    def _multiplied(self, V: Tensor) -> Tensor:
+        total, f = torch.zeros_like(V), self.f
+        with f.ranks.together(), f.evaluation(self.x, f.precision), torch.enable_grad():
+            for term in f.output_terms(dealt=True):
                 total += self._term_product(term, V)
-            for regulariser in (t for t in self.f.dealt_terms() if t.batch is None):
+            for regulariser in (t for t in f.dealt_terms() if t.batch is None):
                 total += self._regulariser_product(regulariser, V)
-        return ranks.total(total)
+        return f.ranks.total(total)
 
     def _term_product(self, term: OutputTerm, V: Tensor) -> Tensor:
         output = term.output(self.x)

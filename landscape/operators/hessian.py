@@ -6,7 +6,7 @@ micro-batch's graph, except where all of them fit a memory budget and are kept (
 Neural Computation 6:147, by double backward).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -14,14 +14,22 @@ from torch import Tensor
 
 from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import NumericalError
-from landscape.operators.base import BLOCK, SymmetricOperator
-from landscape.operators.derivatives import leaf, require_second_derivative, vjp
+from landscape.landscapes.arithmetic import ordinary, owned, require_precision
+from landscape.landscapes.memory import GRAPHS, budget, ran_out, release
+from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
+from landscape.operators.derivatives import (
+    NO_SECOND_DERIVATIVE,
+    cut_off,
+    leaf,
+    require_second_derivative,
+    vjp,
+)
 from landscape.ranks import Spread
+from landscape.results import journal
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 # Steps of differences that are tried along a direction.
 LADDER = 6
-BUDGET = 2**30  # bytes of graph kept across products
 SMALL = (
     2**20
     # bytes of a term's graph up to which a vectorised block beats a loop: the time is Python's, not
@@ -40,10 +48,14 @@ class Hessian(SymmetricOperator):
             one of these; "forward-over-reverse" pushes a tangent through the backward pass;
             "finite-difference" takes central differences of the gradient, for kernels without a
             second derivative: its relative error is about eps^(2/3), 2e-5 in float32.
-        memory: bytes of graph that may be kept.
+        memory: bytes of graph that may be kept; None: 1 GiB on a CPU, 40 % of what is free on a
+            GPU.
+        precision: what products are computed in, "full", "tf32" or "bf16", see ``ModelLandscape``;
+            None: as f says.
 
     Raises:
-        ValueError: an unknown method, a point of another shape, no point for a formula.
+        ValueError: an unknown method or precision, a point of another shape, no point for a
+            formula.
         NumericalError: from a product, when a kernel has no second derivative.
 
     Cost of a product, in gradients: about 2 retained, 3 rebuilt, 4 forward over reverse, 2 finite
@@ -52,7 +64,13 @@ class Hessian(SymmetricOperator):
     """
 
     def __init__(
-        self, f: Landscape, at: Tensor | None = None, *, method: str = "auto", memory: int = BUDGET
+        self,
+        f: Landscape,
+        at: Tensor | Sequence[float] | None = None,
+        *,
+        method: str = "auto",
+        memory: int | None = None,
+        precision: str | None = None,
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
@@ -61,7 +79,13 @@ class Hessian(SymmetricOperator):
         super().__init__(f.dim, self.x.dtype, self.x.device)
         self.rows, self.sharded = len(self.x), f.spread.sharded
         self.spread = f.spread
-        self.method, self.memory = method, memory
+        self.method = method
+        self.memory = budget(self.device, GRAPHS) if memory is None else memory
+        # what was done otherwise than asked for, and why, in sentences
+        self.notes: list[str] = []
+        self.precision = f.precision if precision is None else precision
+        require_precision(self.precision)
+        self._require_whole()
         self._graphs: list[tuple[Tensor, int | None, float]] | None = (
             None  # (gradient of a term, its batch, its share)
         )
@@ -71,7 +95,22 @@ class Hessian(SymmetricOperator):
         # what differences were seen to be off by, and their step in units of |x| that served last
         self._error, self._step = 0.0, torch.finfo(self.dtype).eps ** (1 / 3)
         self.why = ""  # why products are differences though nobody asked for them
+        self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
+
+    def _require_whole(self) -> None:
+        """Refuse what is not known of points that lie on several ranks by parts."""
+        if not self.sharded:
+            return
+        if self.method == "finite-difference":
+            raise ValueError(
+                'method="finite-difference" is for points that a rank keeps whole: leave shard out.'
+            )
+        if self.precision != "full":
+            raise ValueError(
+                f"precision must be full where points are sharded, got {self.precision}: what it "
+                f"loses is measured with products in float64, for which there is no room."
+            )
 
     @property
     def retained(self) -> bool:
@@ -89,8 +128,27 @@ class Hessian(SymmetricOperator):
 
     @property
     def error(self) -> float:
-        """What products by differences were seen to be off by, for a unit vector; else 0."""
-        return self._error
+        """What products were seen to be off by besides rounding, for a unit vector: by differences,
+        or by arithmetic coarser than their dtype.
+        """
+        return max(self._error, super().error)
+
+    def _in_float64(self) -> SymmetricOperator | None:
+        if (self.dtype == torch.float64 and self.precision == "full") or self.sharded:
+            return None  # of a sharded point float64 would take the room that sharding spares
+        method = self.method if self.method == "finite-difference" else "auto"
+        f, x = self.f.astype(torch.float64), self.x.detach().double()
+        return Hessian(f, x, method=method, memory=0, precision="full")
+
+    def _probe(self) -> Tensor:
+        """A random vector and the gradient, which lies along the large eigenvalues for the most
+        part.
+        """
+        random, g = super()._probe(), self.f.gradient(self.x.detach()).detach()
+        size = g.double().norm()
+        if not bool(torch.isfinite(size) & (size > 0)):
+            return random
+        return torch.cat([random, (g.double() / size).to(g.dtype)[:, None]], dim=1)
 
     @property
     def parts(self) -> "Parts | None":
@@ -100,6 +158,35 @@ class Hessian(SymmetricOperator):
         return None if self.f.ranks.count == 1 or self.sharded else Parts(self)
 
     def _multiply(self, V: Tensor) -> Tensor:
+        if not journal.active():
+            return self._multiplied(V)
+        product, *state = journal.recalled(
+            self._what("products"), [self.x, V], lambda: self._kept(V)
+        )
+        self._go_on(state)
+        return product
+
+    def _kept(self, V: Tensor) -> list[Tensor]:
+        """H V, and what products have told of how to be made."""
+        product = self._multiplied(V)
+        why = torch.tensor(list(self.why.encode()), dtype=torch.uint8, device="cpu")
+        numbers = [self._error, self._step, float(self.method == "finite-difference")]
+        return [product, torch.tensor(numbers, dtype=torch.float64, device="cpu"), why]
+
+    def _go_on(self, state: list[Tensor]) -> None:
+        """Take what products have told; after a product that was made here it is known."""
+        numbers, why = state
+        self._error, self._step, differences = numbers.tolist()
+        self.why = bytes(why.tolist()).decode()
+        if differences and self.method != "finite-difference":
+            self.release()
+            self.method = "finite-difference"
+
+    def _what(self, of: str) -> str:
+        """What a product depends on besides the point and the vectors."""
+        return f"{of} {self.method} {self._step!r} {journal.identity(self.f)}"
+
+    def _multiplied(self, V: Tensor) -> Tensor:
         return self.product(V, self._total, lambda whole: whole)
 
     def _total(self, t: Tensor) -> Tensor:
@@ -114,13 +201,48 @@ class Hessian(SymmetricOperator):
         """
         if self.method != "finite-difference":
             try:
-                return reduce(self._dealt(V))
+                return self._within_memory(V, reduce)
             except NumericalError as error:
-                if self.method != "auto" or "second derivative" not in str(error):
-                    raise
-                self.release()
-                self.method, self.why = "finite-difference", str(error)
+                self._fall_back(error)
         return cut(torch.stack([self._difference(v) for v in V.T], dim=1))
+
+    def _fall_back(self, error: NumericalError) -> None:
+        """Go on by differences where a kernel has no second derivative and the method was left
+        open; else raise.
+        """
+        if self.method != "auto" or self.sharded or "second derivative" not in str(error):
+            raise error
+        self.release()
+        self.method, self.why = "finite-difference", str(error)
+
+    def _within_memory(self, V: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """H V, with less kept and fewer columns at a time where memory runs out on a rank."""
+        try:
+            return reduce(self._dealt(V))
+        except (RuntimeError, MemoryError) as error:
+            # where points are sharded the other ranks wait in an exchange, and end with this one
+            if self.sharded or not ran_out(error) or not self._give_way(V.shape[1]):
+                raise
+        release(self.device)
+        parts = torch.split(V, self._width, dim=1)
+        return torch.cat([self._within_memory(part, reduce) for part in parts], dim=1)
+
+    def _give_way(self, columns: int) -> bool:
+        """Whether there is something to do with less memory: graphs rebuilt first, then half the
+        columns at a time. It is remembered, and said in ``notes``.
+        """
+        if self.memory > 0:
+            self.release()
+            self.memory, self._width = 0, columns
+            self.notes.append(
+                f"graphs did not fit the memory of {self.device} and are rebuilt at every product"
+            )
+            return True
+        if columns == 1:
+            return False
+        self._width, self._vectorise = (columns + 1) // 2, False
+        self.notes.append(f"{columns} products at once did not fit the memory of {self.device}")
+        return True
 
     def _dealt(self, V: Tensor) -> Tensor:
         """What the terms of this rank make of V (n, k); the sum over the ranks is H V."""
@@ -133,6 +255,7 @@ class Hessian(SymmetricOperator):
                 total = total.add_(part)
         return total
 
+    @owned()
     def quadratic_forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
         """v'H_b v for every micro-batch b and column v of V (n, k): (B, k), float64, and the
         batches' shares of the data (B,).
@@ -141,11 +264,24 @@ class Hessian(SymmetricOperator):
         products.
         """
         self.products += V.shape[1]
-        parts = self._parts(V.detach())
-        if self.method == "finite-difference":
-            parts = self._part_differences(V.detach())
+        forms, shares = journal.recalled(
+            self._what("forms"), [self.x, V], lambda: self._forms(ordinary(V.detach()))
+        )
+        return forms, shares
+
+    def _forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
         if self.sharded:
-            return self._group_forms(V.detach())
+            return self._group_forms(V)
+        if self.method != "finite-difference":
+            try:
+                return self._summed(self._parts(V), V)
+            except NumericalError as error:
+                self._fall_back(error)
+        return self._summed(self._part_differences(V), V)
+
+    def _summed(
+        self, parts: Iterator[tuple[Tensor, int | None, float]], V: Tensor
+    ) -> tuple[Tensor, Tensor]:
         mine: dict[int, tuple[Tensor, float]] = {}
         nothing = V.new_zeros(V.shape[1], dtype=torch.float64)
         with self.f.ranks.together():
@@ -165,7 +301,7 @@ class Hessian(SymmetricOperator):
         """As ``quadratic_forms``, of the batches that all ranks evaluate at the same time."""
         ranks, forms, shares = self.f.ranks, [], []
         for part, _, share in self._parts(V):
-            total = float(ranks.total(torch.tensor(share, dtype=torch.float64)))
+            total = float(ranks.total(torch.tensor(share, dtype=torch.float64, device="cpu")))
             form = ranks.total((part * V).sum(0, dtype=torch.float64))
             if total > 0:
                 forms.append(form)
@@ -174,7 +310,7 @@ class Hessian(SymmetricOperator):
 
     def _parts(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
         """(H_t V, batch, share) of every term t."""
-        with self.f.evaluation(self.x), torch.enable_grad():
+        with self.f.evaluation(self.x, self.precision), torch.enable_grad():
             if self._vectorise is None and self.method != "forward-over-reverse":
                 self._prepare()
             if self._graphs is not None:
@@ -193,6 +329,8 @@ class Hessian(SymmetricOperator):
                     [torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1
                 ).detach()
             except RuntimeError as error:  # NotImplementedError among them
+                if ran_out(error):
+                    raise
                 line = str(error).splitlines()[0]
                 raise NumericalError(
                     f"a kernel has no forward derivative ({line}): use another method of Hessian."
@@ -203,12 +341,15 @@ class Hessian(SymmetricOperator):
         value = function(self.x)
         if not value.requires_grad:
             return torch.zeros_like(self.x, requires_grad=False)  # a constant
-        gradient = torch.autograd.grad(value, self.x, create_graph=True, allow_unused=True)[0]
-        if gradient is None:
-            return torch.zeros_like(self.x)
-        if not self._differentiable:
-            require_second_derivative(gradient)
-            self._differentiable = True
+        if self._differentiable:
+            return _slope_with_graph(value, self.x)
+        with cut_off(value) as lost:
+            gradient = _slope_with_graph(value, self.x)
+        require_second_derivative(gradient)
+        if lost:
+            what = f"the backward pass of {lost[0]} records nothing"
+            raise NumericalError(NO_SECOND_DERIVATIVE.format(what))
+        self._differentiable = True
         return gradient
 
     def _backward(self, gradient: Tensor, V: Tensor, *, keep: bool) -> Tensor:
@@ -220,7 +361,10 @@ class Hessian(SymmetricOperator):
         if self._vectorise and V.shape[1] > 1:
             try:
                 return self._vectorised(gradient, V)
-            except RuntimeError:  # an operation without a batching rule: a loop does the same
+            except RuntimeError as error:
+                if ran_out(error):
+                    raise
+                # an operation without a batching rule: a loop does the same
                 self._vectorise = False
         last = V.shape[1] - 1
         columns = [vjp(gradient, self.x, v, keep=keep or i < last) for i, v in enumerate(V.T)]
@@ -245,11 +389,12 @@ class Hessian(SymmetricOperator):
         needed = _graph_bytes(lambda: self._gradient(first.function))
         if self.sharded:  # exchanges follow the graphs: all ranks do the same
             needed = max(self.f.ranks.objects(needed))
+            self.memory = min(self.f.ranks.objects(self.memory))
             shares = [float(len(shares))]
             first = Term(first.function, None, 1.0)
         self._vectorise = needed <= SMALL and not self.sharded
         fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
-        if self.method == "retained" or (self.method == "auto" and fits):
+        if self.memory > 0 and (self.method == "retained" or (self.method == "auto" and fits)):
             terms = self.f.dealt_terms()
             self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in terms]
 
@@ -318,6 +463,14 @@ class Parts:
     def error(self) -> float:
         return self.H.error
 
+    @property
+    def coarse(self) -> bool:
+        return self.H.coarse
+
+    def reference(self, Q: Tensor) -> Tensor:
+        """H Q in float64, of which each rank takes and gets its part."""
+        return self.spread.own(self.H.reference(self.spread.whole(Q)))
+
     def __matmul__(self, Q: Tensor, /) -> Tensor:
         columns = Q if Q.ndim == 2 else Q[:, None]
         self.H.products += columns.shape[1]
@@ -326,6 +479,11 @@ class Parts:
 
     def _block(self, Q: Tensor) -> Tensor:
         return self.H.product(self.spread.whole(Q), self.spread.summed, self.spread.own)
+
+
+def _slope_with_graph(value: Tensor, x: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(value, x, create_graph=True, allow_unused=True)
+    return torch.zeros_like(x) if gradient is None else gradient
 
 
 def _slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

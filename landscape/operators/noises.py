@@ -4,7 +4,7 @@ X: (R, n), one run a row. Rows draw their own noise from one generator, made her
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -24,6 +24,7 @@ from landscape.rng import generator
 KINDS = ("none", "isotropic", "minibatch", "hessian", "perturbed")
 DENSE = 64  # variables up to which every run's Hessian is formed at every step
 Rowwise = Callable[[Tensor], Tensor]  # (R, n) -> (R, n)
+Source = np.random.SeedSequence | torch.Generator  # of random numbers
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,20 @@ class Noise:
 
     gradients: Rowwise
     move: Rowwise | None = None  # what happens to the points before every step
+    random: torch.Generator | None = None  # what rows draw from
+
+    def state(self) -> dict[str, Tensor | None]:
+        """Where the noise stands: ``restore`` goes on from there to the same bits."""
+        since = self.move.since if isinstance(self.move, Perturbation) else None
+        return {"random": None if self.random is None else self.random.get_state(), "since": since}
+
+    def restore(self, state: Mapping[str, Tensor | None], device: torch.device) -> None:
+        """Go on from a state."""
+        drawn, since = state["random"], state["since"]
+        if self.random is not None and drawn is not None:
+            self.random.set_state(drawn)
+        if isinstance(self.move, Perturbation):
+            self.move.since = None if since is None else since.to(device)
 
 
 def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device) -> Noise:
@@ -45,14 +60,15 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
         return Noise(f.many().gradients)
     kind, _, text = spec.partition(":")
     size = specs.literal(text)
+    random = generator(seed, device)
     if kind == "isotropic" and _is_size(size):
-        return Noise(isotropic(f.many().gradients, float(size), seed, device))
+        return Noise(isotropic(f.many().gradients, float(size), random, device), random=random)
     if kind == "minibatch" and text.isdigit():
-        return Noise(minibatch(f, int(text), seed))
+        return Noise(minibatch(f, int(text), random), random=random)
     if kind == "hessian" and _is_size(size) and size > 0:
-        return Noise(hessian(f, float(size), seed, device))
+        return Noise(hessian(f, float(size), random, device), random=random)
     if kind == "perturbed":
-        return _perturbed(f, spec, seed, device)
+        return _perturbed(f, spec, random)
     hint = "" if kind in KINDS else specs.closest(kind, KINDS)
     raise ValueError(
         "noise must be 'none', 'isotropic:SIGMA', 'minibatch:SIZE', 'hessian:SIZE' or "
@@ -71,11 +87,11 @@ def _is_size(value: object) -> TypeGuard[int | float]:
 def isotropic(
     base: Callable[[Tensor], Tensor],
     scale: float,
-    seed: np.random.SeedSequence,
+    seed: Source,
     device: torch.device,
 ) -> Callable[[Tensor], Tensor]:
     """Gradients with ``scale`` N(0, I) added to each."""
-    random = generator(seed, device)
+    random = _random(seed, device)
 
     def noisy(X: Tensor) -> Tensor:
         return base(X) + scale * torch.randn(
@@ -85,9 +101,7 @@ def isotropic(
     return noisy
 
 
-def hessian(
-    f: Landscape, size: float, seed: np.random.SeedSequence, device: torch.device
-) -> Rowwise:
+def hessian(f: Landscape, size: float, seed: Source, device: torch.device) -> Rowwise:
     """Gradients with noise N(0, |H| / ``size``) added, as mini-batches of this size make it.
 
     |H| is the Hessian at the run's own point without its signs. This is what mini-batches do near
@@ -104,7 +118,7 @@ def hessian(
             f"noise 'hessian' forms the Hessian at every step: up to {DENSE} variables, this has "
             f"{f.dim:,}."
         )
-    random = generator(seed, device)
+    random = _random(seed, device)
 
     def noisy(X: Tensor) -> Tensor:
         G, H = derivatives(f, X)
@@ -118,7 +132,7 @@ def hessian(
     return noisy
 
 
-def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable[[Tensor], Tensor]:
+def minibatch(f: Landscape, size: int, seed: Source) -> Callable[[Tensor], Tensor]:
     """Gradients of fresh mini-batches.
 
     Every run draws its own ``size`` samples, without replacement, at every step.
@@ -136,7 +150,7 @@ def minibatch(f: Landscape, size: int, seed: np.random.SeedSequence) -> Callable
             f"a mini-batch has 1 to {f.samples} samples, the size of the data, got {size}."
         )
     data, shape = _joined(f)
-    random = generator(seed, f.device)
+    random = _random(seed, f.device)
 
     def value(x: Tensor, leaves: list[Tensor]) -> Tensor:
         return f.batch_value(x, pytree.tree_unflatten(leaves, shape))
@@ -190,9 +204,11 @@ def _joined(f: ModelLandscape) -> tuple[list[Tensor], pytree.TreeSpec]:
     return joined, pytree.tree_structure(batches[-1])
 
 
-def _perturbed(
-    f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.device
-) -> Noise:
+def _random(source: Source, device: torch.device) -> torch.Generator:
+    return source if isinstance(source, torch.Generator) else generator(source, device)
+
+
+def _perturbed(f: Landscape, spec: str, random: torch.Generator) -> Noise:
     given = specs.options(spec.partition(":")[2], spec)
     known = ("radius", "threshold", "interval")
     for key in given:
@@ -217,8 +233,9 @@ def _perturbed(
             given["radius"],
             given["threshold"],
             int(given["interval"]),
-            generator(seed, device),
+            random,
         ),
+        random,
     )
 
 

@@ -9,6 +9,8 @@ from torch.func import grad, vmap
 
 from landscape.core import Landscape
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import ran_out
 from landscape.operators.derivatives import require_second_derivative
 
 MANY = 32  # columns of a Hessian in one vectorised backward pass, from so many on
@@ -19,6 +21,7 @@ NO_SECOND_DERIVATIVE = (
 )
 
 
+@owned()
 def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients (B, n) and Hessians (B, n, n) at points X (B, n). Cost: n products a point, one
     backward pass a column for all.
@@ -39,8 +42,18 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
         try:
             H = _jacobian(g, x)
         except RuntimeError as error:
+            if ran_out(error):
+                raise
             raise NumericalError(NO_SECOND_DERIVATIVE.format(str(error).splitlines()[0])) from error
     return g.detach(), 0.5 * (H + H.mT)
+
+
+def eigenpairs(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (B, n), ascending, and eigenvectors (B, n, n) of small symmetric matrices, where
+    H is. They are computed on the CPU: on CUDA, matrices of a batch go one after another.
+    """
+    values, vectors = torch.linalg.eigh(H.cpu())
+    return values.to(H.device), vectors.to(H.device)
 
 
 def _slope(f: Landscape, x: Tensor) -> Tensor:

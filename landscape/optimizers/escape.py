@@ -7,9 +7,11 @@ steps after which the event first holds, 0 at the start. A run without the event
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +19,17 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.core import Landscape, Progress, require_landscape, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.operators import noises
 from landscape.optimizers import predictions
 from landscape.optimizers.ensembles import Ensemble, require_fit
 from landscape.optimizers.predictions import INNER, Theory
 from landscape.optimizers.recording import Paths, Plane, Recorder, plane
 from landscape.optimizers.schedules import schedule_curve
+from landscape.progress import watched
 from landscape.ranks import ALONE
 from landscape.results import Estimate, Result, provenance, result
+from landscape.results.journal import State, identity, paused
 from landscape.results.statistics import exponential_rate, kaplan_meier_median, median
 from landscape.specs import whole
 from landscape.specs.optimizers import Maker, Spec, as_makers
@@ -32,7 +37,9 @@ from landscape.specs.schedules import Schedule
 
 # What is shown all points (R, n) after every step t.
 Watcher = Callable[[int, Tensor], None]
-TOGETHER = 1024  # runs that are stepped side by side, on one rank, with noise of their own
+# Runs that are stepped together, as one task of a rank: TOGETHER or more, at most BLOCK, and DEALT
+# tasks where there are many; their noise, and so what they do, does not hang on the ranks.
+TOGETHER, BLOCK, DEALT = 1024, 2**18, 16
 CHECK = 64  # steps between two looks at whether all runs are over: a look waits for the device
 
 
@@ -133,8 +140,8 @@ class Escapes:
     stalled: Tensor
     ended: Tensor  # (runs,) int64, the last step at which the run was observed
     ends: Tensor  # (runs, n) the last finite point; of an escaped run the first outside
-    # Kaplan-Meier's, in steps; infinite where fewer than half escape. [low, high]: Brookmeyer &
-    # Crowley's interval.
+    # Kaplan-Meier's, in steps; infinite where fewer than half escape. Below 6 events an end of
+    # [low, high] is open: 0 or infinite.
     median: Estimate
     notes: list[str]
     # Escapes a run and step, as of an exponential law: events over all steps seen, with its 95 %
@@ -166,9 +173,11 @@ class Study(Result):
         return self.results[label]
 
 
-def escape(
+@owned()
+@watched
+def escape(  # noqa: PLR0913
     f: Landscape,
-    at: Tensor,
+    at: Tensor | Sequence[float],
     optimizers: Sequence[str] | dict[str, Maker],
     runs: int = 256,
     steps: int = 10_000,
@@ -217,6 +226,7 @@ def escape(
     """
     whole(1, runs=runs, steps=steps)
     whole(0, record=record)
+    require_landscape(f, "escape")
     f, ranks = f.over(ALONE), f.ranks
     at = _stationary(f, at, event)
     makers = as_makers(optimizers)
@@ -228,7 +238,7 @@ def escape(
     results = {}
     model = _model(f, at, event) if theory else "not asked for"
     setting = Setting(f, at, event, noise, schedule, steps, progress)
-    tasks, blocks = [], torch.split(X, TOGETHER)
+    tasks, blocks = [], torch.split(X, min(BLOCK, max(TOGETHER, runs // DEALT)))
     for (label, make), child in zip(makers.items(), children, strict=True):
         for number, block in enumerate(blocks):
             recorded = 0 if number else min(record, len(block))
@@ -251,21 +261,6 @@ def escape(
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """What runs that were stepped side by side did; tensors are on the CPU."""
-
-    points: Tensor  # (R, n)
-    time: Tensor  # (R,) int64
-    ended: Tensor  # (R,) int64
-    escaped: Tensor  # (R,) bool
-    diverged: Tensor  # (R,) bool
-    stalled: Tensor  # (R,) bool
-    folds: Tensor | None  # e-folds of the distance a step, of the runs where they were seen
-    paths: Paths | None
-    over: bool  # whether the schedule ended at a rate of zero
-
-
-@dataclass(frozen=True, eq=False)
 class Setting:
     """What all runs of a study share."""
 
@@ -279,31 +274,22 @@ class Setting:
 
     def runs(
         self, label: str, make: Maker, X: Tensor, seed: np.random.SeedSequence, record: int
-    ) -> Block:
+    ) -> "Block":
         """Runs from the rows of X (R, n) until each is over: a function of these arguments alone,
         whichever rank makes them.
         """
-        f, at, event = self.f, self.at, self.event
+        f, at, steps = self.f, self.at, self.steps
         seen = noises.noise(f, self.noise, seed, at.device)
         ensemble = Ensemble(X, make, seen.gradients, f.value, seen.move, f)
-        # The ensemble moves its own points.
-        states = Runs(ensemble.points.clone(), event.holds(f, at), self.steps)
-        growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
         recorder = Recorder(record) if record else None
-        watchers: list[Watcher] = [w.add for w in (growth, recorder) if w is not None]
-        told = partial(_tell, self.progress, label, self.steps)
-        last, over = _followed(ensemble, states, self.steps, self.schedule, watchers, told)
-        return Block(
-            points=states.points.cpu(),
-            time=states.time.cpu(),
-            ended=states.ended.cpu(),
-            escaped=states.escaped.cpu(),
-            diverged=states.diverged.cpu(),
-            stalled=states.stalled.cpu(),
-            folds=None if growth is None else growth.folds(states),
-            paths=None if recorder is None else recorder.paths(f, last, states.points),
-            over=over,
-        )
+        about = f"{self.noise} {self.schedule} {steps} {self.event} {record} {identity(f)}"
+        kept = State(f"escape {label} {about}", [X, at])
+        stand = Stand.at_start(kept, f, at, self.event, ensemble, seen, recorder, steps)
+        with paused():
+            told = partial(_tell, self.progress, label, steps)
+            last, over = stand.follow(steps, self.schedule, told)
+        paths = None if recorder is None else recorder.paths(f, last, stand.runs.points)
+        return Block.of(stand.runs, stand.growth, paths, over)
 
 
 def _child(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
@@ -312,9 +298,10 @@ def _child(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed.entropy, spawn_key=key)
 
 
-def _stationary(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> Tensor:
+def _stationary(
+    f: Landscape, at: Tensor | Sequence[float], event: LeavesBall | FallsBelow
+) -> Tensor:
     """The point that runs leave, checked."""
-    require_landscape(f, "escape")
     if not isinstance(event, LeavesBall | FallsBelow):
         raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
     at = f.locate(at)
@@ -349,6 +336,106 @@ def _model(f: Landscape, at: Tensor, event: LeavesBall | FallsBelow) -> predicti
     if isinstance(event, FallsBelow):
         return "no law for a fall in value"
     return predictions.model(f, at, event.radius, event.within)
+
+
+@dataclass
+class Stand:
+    """Where the runs of one optimiser stand, all that their next steps depend on."""
+
+    kept: State
+    ensemble: Ensemble
+    runs: "Runs"
+    noise: noises.Noise
+    growth: "_Growth | None"
+    recorder: Recorder | None
+
+    @classmethod
+    def at_start(
+        cls,
+        kept: State,
+        f: Landscape,
+        at: Tensor,
+        event: LeavesBall | FallsBelow,
+        ensemble: Ensemble,
+        noise: noises.Noise,
+        recorder: Recorder | None,
+        steps: int,
+    ) -> "Stand":
+        """Before the first step; the ensemble moves its own points."""
+        X = ensemble.points.clone()
+        growth = _Growth(event, at, X) if isinstance(event, LeavesBall) else None
+        return cls(kept, ensemble, Runs(X, event.holds(f, at), steps), noise, growth, recorder)
+
+    @property
+    def watchers(self) -> list[Watcher]:
+        """What is shown the points of all runs."""
+        return [w.add for w in (self.growth, self.recorder) if w is not None]
+
+    def follow(
+        self, steps: int, schedule: str | None, told: Callable[[int], None]
+    ) -> tuple[int, bool]:
+        """Step the ensemble until every run is over; the last step, and whether rates ended at
+        zero.
+
+        Runs that are over stay where they are and disturb no other.
+        """
+        ensemble, runs = self.ensemble, self.runs
+        watchers = self.watchers
+        schedules = [] if schedule is None else _schedules(schedule, ensemble)
+        begun = self.resume(schedules)
+        if not begun:
+            for watch in watchers:
+                watch(0, runs.points)
+        for t in range(begun + 1, steps + 1):
+            ensemble.step()
+            for s in schedules:
+                s.step()
+            X = runs.take(t, ensemble.points)
+            ensemble.put(X)
+            for watch in watchers:
+                watch(t, X)
+            if t % CHECK == 0 or t == steps:
+                told(t)
+                if not runs.look():
+                    break
+            self.keep(t)
+        return t, bool(schedules) and _at_rest(ensemble)
+
+    def keep(self, t: int) -> None:
+        """Keep the state after step t, where it is time to."""
+        if self.kept.due:
+            self.kept.keep(
+                {
+                    "t": t,
+                    "points": self.ensemble.points,
+                    "optimizers": [o.state_dict() for o in self.ensemble.optimizers],
+                    "runs": self.runs.state(),
+                    "noise": self.noise.state(),
+                    "growth": None if self.growth is None else [self.growth.step, self.growth.size],
+                    "recorder": None if self.recorder is None else self.recorder.state(),
+                }
+            )
+
+    def resume(self, schedules: list[Schedule]) -> int:
+        """Go on from the state that was kept; the step after which it was, 0: there is none."""
+        found: Any = self.kept.find()
+        if found is None:
+            return 0
+        device = self.runs.points.device
+        with warnings.catch_warnings(action="ignore"):  # that the optimiser has made no steps
+            for schedule in schedules:
+                for _ in range(found["t"]):
+                    schedule.step()
+        self.ensemble.put(found["points"].to(device))
+        for optimizer, state in zip(self.ensemble.optimizers, found["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.runs.restore(found["runs"])
+        self.noise.restore(found["noise"], device)
+        if self.growth is not None:
+            self.growth.step, self.growth.size = (v.to(device) for v in found["growth"])
+        if self.recorder is not None:
+            self.recorder.restore(found["recorder"], device)
+        return int(found["t"])
 
 
 class Runs:
@@ -388,6 +475,17 @@ class Runs:
         self.ended = torch.where(escaped | diverged, t, self.ended)
         return self.points
 
+    def state(self) -> list[Tensor]:
+        """All that changes from step to step."""
+        own = [self.points, self.escaped, self.diverged, self.time, self.ended, self.moved]
+        return [*own, *self._looks]
+
+    def restore(self, state: list[Tensor]) -> None:
+        """Go on from a state."""
+        moved = [t.to(self.points.device) for t in state]
+        self.points, self.escaped, self.diverged, self.time, self.ended, self.moved = moved[:6]
+        self._looks = (moved[6], moved[7])
+
     def look(self) -> bool:
         """Note which runs have moved since the look before the last; whether any is alive.
 
@@ -397,36 +495,6 @@ class Runs:
         self.moved = (before != self.points).any(dim=1)
         self._looks = (last, self.points)
         return bool(self.alive.any())
-
-
-def _followed(
-    ensemble: Ensemble,
-    runs: Runs,
-    steps: int,
-    schedule: str | None,
-    watchers: list[Watcher],
-    told: Callable[[int], None],
-) -> tuple[int, bool]:
-    """Step the ensemble until every run is over; the last step, and whether rates ended at zero.
-
-    Runs that are over stay where they are and disturb no other.
-    """
-    schedules = [] if schedule is None else _schedules(schedule, ensemble)
-    for watch in watchers:
-        watch(0, runs.points)
-    for t in range(1, steps + 1):
-        ensemble.step()
-        for s in schedules:
-            s.step()
-        X = runs.take(t, ensemble.points)
-        ensemble.put(X)
-        for watch in watchers:
-            watch(t, X)
-        if t % CHECK == 0 or t == steps:
-            told(t)
-            if not runs.look():
-                break
-    return t, bool(schedules) and _at_rest(ensemble)
 
 
 def _schedules(spec: str, ensemble: Ensemble) -> list[Schedule]:
@@ -461,10 +529,40 @@ class _Growth:
         self.step, self.size = torch.where(new, t, self.step), torch.where(new, D, self.size)
 
     def folds(self, runs: Runs) -> Tensor:
-        """Of the runs that escaped in more than one step."""
+        """E-folds a step (m,) of the runs that escaped in more than one step, on the CPU."""
         measured = runs.escaped & (self.step >= 0) & (runs.ended > self.step)
         folds = (self.distances(runs.points) / self.size).log() / (runs.ended - self.step)
         return folds[measured].cpu()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some of the runs of one optimiser at their end, on the CPU."""
+
+    time: Tensor  # (R,) int64
+    escaped: Tensor  # (R,) bool
+    diverged: Tensor  # (R,) bool
+    stalled: Tensor  # (R,) bool
+    ended: Tensor  # (R,) int64
+    points: Tensor  # (R, n)
+    folds: Tensor | None  # e-folds of the distance a step, of the runs where they were seen
+    paths: Paths | None  # of the first runs
+    over: bool  # whether rates ended at zero
+
+    @classmethod
+    def of(cls, runs: Runs, growth: "_Growth | None", paths: Paths | None, over: bool) -> "Block":
+        """What is left of runs that are over."""
+        return cls(
+            runs.time.cpu(),
+            runs.escaped.cpu(),
+            runs.diverged.cpu(),
+            runs.stalled.cpu(),
+            runs.ended.cpu(),
+            runs.points.cpu(),
+            None if growth is None else growth.folds(runs),
+            paths,
+            over,
+        )
 
 
 def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
@@ -485,11 +583,13 @@ def _escapes(blocks: Sequence[Block], law: Theory) -> Escapes:
     """The runs of one optimiser, in the order of their starts."""
 
     def joined(name: str) -> Tensor:
-        return torch.cat([getattr(block, name) for block in blocks])
+        parts = [getattr(block, name) for block in blocks]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     seen, left, stalled = joined("ended"), joined("escaped"), joined("stalled")
-    folds = [block.folds for block in blocks if block.folds is not None and len(block.folds)]
+    folds = None if blocks[0].folds is None else joined("folds")
     ends = joined("points")
+    over = all(block.over for block in blocks if bool(block.stalled.any()))
     return Escapes(
         steps=joined("time"),
         escaped=left,
@@ -498,9 +598,9 @@ def _escapes(blocks: Sequence[Block], law: Theory) -> Escapes:
         ended=seen,
         ends=ends,
         median=kaplan_meier_median(seen.numpy(), left.numpy()),
-        notes=_notes(stalled, ends.dtype, any(block.over for block in blocks)),
+        notes=_notes(stalled, ends.dtype, over),
         rate=exponential_rate(seen.numpy(), left.numpy()),
-        growth=median(torch.cat(folds).numpy()) if folds else None,
+        growth=None if folds is None or not len(folds) else median(folds.numpy()),
         theory=law,
         paths=blocks[0].paths,
     )

@@ -65,6 +65,17 @@ class Recorder:
             self.every *= 2
             self.moments = [(s, x) for s, x in self.moments if s % self.every == 0]
 
+    def state(self) -> list[object]:
+        """What was kept so far."""
+        return [self.every, self.moments]
+
+    def restore(self, state: Sequence[object], device: torch.device) -> None:
+        """Go on from a state."""
+        every, moments = state
+        assert isinstance(every, int)
+        assert isinstance(moments, list)
+        self.every, self.moments = every, [(s, x.to(device)) for s, x in moments]
+
     def paths(self, f: Landscape, t: int, X: Tensor) -> Paths:
         """What was kept, and the last step t. Cost: a value of f a point kept."""
         if self.moments[-1][0] != t:

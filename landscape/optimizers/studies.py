@@ -149,6 +149,9 @@ def origin_of(first: Provenance | None, seed: int, **config: object) -> Provenan
 
 def mean_steps(rate: Estimate) -> Estimate:
     """The mean of an exponential waiting time from its rate; infinite where nothing has left."""
+    if math.isinf(rate.value):
+        # All left before the first step.
+        return Estimate(0.0, math.inf, 0.0, math.inf)
     if rate.value > 0:
         return Estimate(1 / rate.value, rate.error / rate.value**2, 1 / rate.high, 1 / rate.low)
     return Estimate(math.inf, math.inf, 1 / rate.high, math.inf)

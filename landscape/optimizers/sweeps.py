@@ -15,6 +15,7 @@ from torch import Tensor
 from landscape import specs
 from landscape.core import Landscape, Progress, require_landscape, silent
 from landscape.optimizers.escape import LeavesBall, Study, escape
+from landscape.progress import watched
 from landscape.results import Result, result
 from landscape.rng import words
 from landscape.specs.grammar import Options
@@ -44,9 +45,10 @@ class Sweep(Result):
         return list(self.studies[0].results)
 
 
+@watched
 def sweep(
     f: Landscape | Problem,
-    at: Tensor | None,
+    at: Tensor | Sequence[float] | None,
     optimizers: Sequence[str] | Mapping[str, Maker],
     over: str,
     values: Sequence[float],
@@ -97,12 +99,12 @@ def sweep(
 
 def _varied(
     f: Landscape | Problem,
-    at: Tensor | None,
+    at: Tensor | Sequence[float] | None,
     makers: dict[str, Maker],
     over: str,
     value: float,
     options: Options,
-) -> tuple[Landscape, Tensor, dict[str, Maker], Options]:
+) -> tuple[Landscape, Tensor | Sequence[float], dict[str, Maker], Options]:
     """Landscape, point, optimisers and options with ``over`` at ``value``."""
     if callable(f):
         g, point = f(value)

@@ -1,5 +1,6 @@
 """What lies between two points? Passes, curves of low loss, and the tree of minima."""
 
+from landscape.paths.compare import Compared as Compared
 from landscape.paths.connect import Connection as Connection
 from landscape.paths.connect import connect as connect
 from landscape.paths.curves import Profile as Profile

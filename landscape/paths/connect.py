@@ -17,11 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape import rng
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.metrics import Metric
 from landscape.operators import noises
 from landscape.paths.curves import KINDS, Profile, profile, weights
+from landscape.progress import watched
 from landscape.results import Result, provenance, result
 from landscape.specs import optimizers as makers
 from landscape.specs import whole
@@ -55,7 +58,9 @@ class Connection(Result):
         return self.straight.barrier
 
 
-def connect(
+@owned()
+@watched
+def connect(  # noqa: PLR0913
     f: Landscape,
     a: Tensor,
     b: Tensor,
@@ -98,9 +103,7 @@ def connect(
     C = a + ends * (b - a)
     C[-1] = b
     children = np.random.SeedSequence(seed).spawn(2)
-    generator = torch.Generator("cpu").manual_seed(
-        int(children[0].generate_state(1, np.uint64)[0] >> np.uint64(1))
-    )
+    generator = rng.generator(children[0])
     seen = noises.noise(f, noise, children[1], a.device)
     if seen.move is not None:
         raise ValueError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from landscape.core import Landscape
 from landscape.inventory.census import Census
 from landscape.inventory.views import Edge, Merge, Tree
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Space
 from landscape.points.classify import StationaryPoint
 from landscape.points.descent import flow, move, norms
@@ -25,6 +26,7 @@ NUDGE = (
 SAME = 1e-4
 
 
+@owned()
 def disconnectivity(f: Landscape, census: Census) -> Tree:
     """The disconnectivity tree of the minima and index-1 saddles of a census of f.
 

@@ -14,11 +14,14 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from landscape import rng
 from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Box, Sphere
 from landscape.paths.band import SAME, Band
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.descent import follow, move, norms, tangent
+from landscape.progress import watched
 from landscape.results import Result, provenance, result
 from landscape.specs import whole
 
@@ -81,6 +84,8 @@ class EnergyPath(Result):
         return self.stop in (Stop.CONVERGED, Stop.DOWNHILL)
 
 
+@owned()
+@watched
 def minimum_energy_path(
     f: Landscape,
     a: Tensor,
@@ -186,11 +191,8 @@ def _settle(
         return x
     start = x
     if point.kind != "not-stationary":
-        sign = (
-            1
-            if torch.rand((), generator=torch.Generator().manual_seed(seed), device="cpu") < 0.5
-            else -1
-        )
+        coin = torch.rand((), generator=rng.generator(seed), dtype=torch.float32, device="cpu")
+        sign = 1 if coin < 0.5 else -1
         start = move(f.domain, x, 1e-2 * sign * reach * point.pairs.vectors[:, 0].to(x))
     end = follow(f, start, 0, 0.05 * reach, steps=200, seed=seed)
     moved = float(norms(end.x - x))
@@ -221,9 +223,7 @@ def _straight(f: Landscape, a: Tensor, b: Tensor, images: int, seed: int) -> Ten
     """Images (m, n) by the shortest way from a to b, on a slight random arc."""
     domain = f.domain
     t = torch.linspace(0, 1, images, dtype=a.dtype, device=a.device)[:, None]
-    arc = torch.randn(
-        f.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, device="cpu"
-    ).to(a)
+    arc = torch.randn(f.dim, generator=rng.generator(seed), dtype=torch.float64, device="cpu").to(a)
     if isinstance(domain, Sphere):
         a, b = domain.wrap(a), domain.wrap(b)
         r = domain.radius

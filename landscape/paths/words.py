@@ -1,16 +1,20 @@
 """What is said of ways between points: a minimum-energy path, a trained curve, a profile."""
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 from torch import Tensor
 
 from landscape.inventory.words import COORDINATES, LISTED
+from landscape.paths.compare import Compared
 from landscape.paths.connect import Connection
 from landscape.paths.curves import Profile
 from landscape.paths.minimum_energy import EnergyPath
-from landscape.points.words import coordinates, searched, verdict_facts
-from landscape.results.numbers import count, plain, several
-from landscape.results.words import Fact, Words, columns, said
+from landscape.points.words import coordinates, searched, verdict, verdict_facts
+from landscape.results import large
+from landscape.results.numbers import bounded, count, plain, several, uncertain
+from landscape.results.words import Fact, Table, Words, columns, said
 
 
 @said.register
@@ -62,11 +66,13 @@ def profile(result: Profile, folder: str) -> Words:
 
 def reach(values: Tensor) -> str:
     """``0.1 to 2``, and how many values are not finite."""
-    finite = values[values.isfinite()]
-    lost = values.numel() - finite.numel()
-    shown = "none is finite"
-    if finite.numel():
-        shown = f"{float(finite.min()):.6g} to {float(finite.max()):.6g}"
+    low, high, lost = math.inf, -math.inf, 0
+    for part in large.pieces(values):
+        finite = part[part.isfinite()]
+        lost += part.numel() - finite.numel()
+        if finite.numel():
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    shown = f"{low:.6g} to {high:.6g}" if low <= high else "none is finite"
     return shown + (f"; {lost} {'is' if lost == 1 else 'are'} not finite" if lost else "")
 
 
@@ -106,3 +112,78 @@ def _stations(path: EnergyPath) -> Iterator[str]:
         yield f"{point.kind} {plain(point.value)} at {coordinates(point.x, COORDINATES)}"
     if len(path.stations) > LISTED:
         yield f"{count(len(path.stations) - LISTED)} more in result.json"
+
+
+@said.register
+def compared(result: Compared, folder: str) -> Words:
+    """Same basin or not, then the checkpoints beside each other, then what lies between them."""
+    names = result.names
+    pairs = list(combinations(range(len(names)), 2))
+    moved = several(result.families, "group") + " of hidden units can be permuted"
+    parts: list[Fact | Table] = [
+        Fact("basin", tuple(_basin(result, i, j) for i, j in pairs)),
+        Fact("alignment", (f"{moved}, each verified",) if result.families else ()),
+        Table(
+            ("checkpoint", "loss", "verdict", "|gradient|", "largest", "smallest"),
+            tuple(_checkpoint(result, i) for i in range(len(names))),
+            "Checkpoints",
+        ),
+        Table(
+            ("between", "distance", "barrier", "aligned distance", "aligned barrier", "overlap"),
+            tuple(_between(result, i, j) for i, j in pairs),
+            "Between them",
+        ),
+        Fact("angles", tuple(_angles(result, i, j) for i, j in pairs)),
+    ]
+    return Words(f"{len(names)} checkpoints, {_same(result, pairs)} in one basin", parts)
+
+
+def _same(result: Compared, pairs: Sequence[tuple[int, int]]) -> str:
+    return f"{sum(result.same(i, j) is True for i, j in pairs)} of {several(len(pairs), 'pair')}"
+
+
+def _basin(result: Compared, i: int, j: int) -> str:
+    a, b = result.names[i], result.names[j]
+    moved = int(result.moved[i, j])
+    after = f" after {several(moved, 'unit')} changed places" if moved else ""
+    height = _height(result.aligned[i, j], result.aligned_errors[i, j])
+    return {
+        True: f"{a} and {b} are in one basin{after}: the straight line has no barrier beyond its "
+        f"error ({height})",
+        False: f"{a} and {b} are in different basins as far as the straight line tells: its "
+        f"barrier is {height}{after}",
+        None: f"{a} and {b} have a barrier of {height} between them{after}; with one batch its "
+        "sampling error is not known",
+    }[result.same(i, j)]
+
+
+def _height(barrier: Tensor, error: Tensor) -> str:
+    return uncertain(float(barrier), None if math.isnan(float(error)) else float(error))
+
+
+def _checkpoint(result: Compared, i: int) -> tuple[str, ...]:
+    report = result.reports[i]
+    point, pairs = report.point, report.point.pairs
+    ends = [uncertain(float(pairs.values[k]), float(report.sampling_errors[k])) for k in (-1, 0)]
+    word = verdict(point).partition(":")[0].lower()
+    return result.names[i], plain(point.value), word, plain(point.gradient_norm), *ends
+
+
+def _between(result: Compared, i: int, j: int) -> tuple[str, ...]:
+    return (
+        f"{result.names[i]}, {result.names[j]}",
+        plain(float(result.distances[i, j])),
+        _height(result.barriers[i, j], result.barrier_errors[i, j]),
+        plain(float(result.aligned_distances[i, j])),
+        _height(result.aligned[i, j], result.aligned_errors[i, j]),
+        f"{plain(float(result.overlaps[i, j]))}, aligned "
+        f"{plain(float(result.aligned_overlaps[i, j]))}",
+    )
+
+
+def _angles(result: Compared, i: int, j: int) -> str:
+    """The principal angles of a pair in degrees."""
+    found = [math.degrees(a) for a in result.angles[i, j].tolist()]
+    error = math.degrees(float(result.angle_errors[i, j]))
+    ends = f"{bounded(found[0], error)} to {bounded(found[-1], error)} degrees"
+    return f"top {len(found)} directions of {result.names[i]} and {result.names[j]}: {ends}"

@@ -10,3 +10,7 @@ from landscape.points.budget import forecast as forecast
 from landscape.points.checks import Check as Check
 from landscape.points.classify import StationaryPoint as StationaryPoint
 from landscape.points.find import FoundPoint as FoundPoint
+from landscape.points.room import Room as Room
+from landscape.points.room import room as room
+from landscape.points.survive import Survival as Survival
+from landscape.points.survive import survive as survive

@@ -2,15 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
@@ -22,6 +24,7 @@ from landscape.points.budget import (
     LAYER,
     LEAST_DENSITY,
     LEAST_TRACE,
+    ROOM,
     SEARCH,
     SLICES,
     TRACE,
@@ -32,10 +35,16 @@ from landscape.points.budget import (
 )
 from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
-from landscape.points.find import distance, search, settled
+from landscape.points.find import distance, settled
 from landscape.points.look import Look
+from landscape.points.polish import polish as polished
+from landscape.points.room import Room
+from landscape.points.room import room as room_of
+from landscape.points.symmetry import explained, listed, symmetries
 from landscape.points.walk import Outcome, Walk
+from landscape.progress import watched
 from landscape.results import Bounded, Estimate, Result, provenance, result
+from landscape.results.statistics import sampling_spread, student
 
 SLICE_STEPS = 20  # to each side
 UNTESTED = (
@@ -110,7 +119,8 @@ class AnalysisReport(Result):
     parameters: int
     samples: int  # 0 for a formula
     point: StationaryPoint
-    # (k,) one data-sampling standard error per value of point.pairs; NaN: fewer than two batches
+    # (k,) one data-sampling standard error per value of point.pairs, of that value as an estimate
+    # of the population's; NaN: fewer than two batches
     sampling_errors: Tensor
     density: SpectralDensity | None  # None: the budget did not reach so far; see unfinished
     trace: (
@@ -123,9 +133,19 @@ class AnalysisReport(Result):
     products: int  # Hessian-vector products spent in all
     seconds: float
     polish: Polish | None = None  # None: the point is the one given
+    # Of the sampling errors: batches less one; 0: not known.
+    sampling_freedom: int = 0
+    room: Room | None = None  # of the optimiser's rate; None: no optimiser was given
     stages: tuple[Stage, ...] = ()  # what each part took; () in results of earlier versions
     # what the budget left open, and about what it would take; empty: nothing
     unfinished: tuple[str, ...] = ()
+
+    @property
+    def sampling_reach(self) -> float:
+        """How many sampling errors reach to an end of the 95 % interval, by Student's law; infinite
+        where that is not known.
+        """
+        return _reach(self.sampling_freedom)
 
     @property
     def broken(self) -> tuple[Check, ...]:
@@ -133,9 +153,11 @@ class AnalysisReport(Result):
         return tuple(check for check in self.checks if check.status is Status.BROKEN)
 
 
-def analyze(
+@owned()
+@watched
+def analyze(  # noqa: PLR0913
     f: Landscape,
-    at: Tensor | None = None,
+    at: Tensor | Sequence[float] | None = None,
     *,
     method: str = "auto",
     largest: int = 10,
@@ -147,6 +169,7 @@ def analyze(
     seed: int = 0,
     max_products: int = 600,
     polish: str | None = None,
+    optimizer: Optimizer | None = None,
     budget: float | None = None,
     known: AnalysisReport | None = None,
     progress: Progress = silent,
@@ -164,9 +187,12 @@ def analyze(
         seed: of every random vector drawn here.
         max_products: where the search for the ends of the spectrum stops, if the spectrum is not
             computed whole.
-        polish: a method of ``find_stationary`` that needs no index, to move the point with first:
+        polish: a method of ``find_stationary`` that needs no index, to move the point with first;
+            where it does not get there, L-BFGS and Newton-MR are tried from the same start:
             the report is of where it ended and says how far that is. The landscape's model stays
             where it is.
+        optimizer: of f's parameters, or of [x] for a formula, with its state: the report then has
+            ``room``, by which factor its rate could grow and stay stable. It is not stepped.
         budget: seconds that the analysis may take, polishing apart; what was left out stands in
             ``unfinished``, and everything else holds as it would without a budget. Both ends of the
             spectrum come first, fewer pairs where time is short; a gradient and a few products are
@@ -182,10 +208,13 @@ def analyze(
         ValueError: a bad option, no point for a formula, or ``known`` is of another point.
 
     Cost: n products up to n = 3,000; else about 50 to 120 for the ends, (probes - 1) * steps for
-    the density, 12 for the trace and 20 to 50 per layer. ``forecast`` tells it beforehand.
+    the density, 12 for the trace and 20 to 50 per layer, and what ``points.room`` says for an
+    optimiser. ``forecast`` tells it beforehand.
     """
     start = time.perf_counter()
-    walk = None if polish is None else search(f, at, polish, seed=seed, progress=progress)
+    walk = None
+    if polish is not None:
+        walk, polish = polished(f, at, polish, seed=seed, progress=progress)
     look = Look(f, at, "analyze") if walk is None else walk.place
     H, x = look.hessian, look.x
     have = _Known(known, x)
@@ -211,12 +240,14 @@ def analyze(
     checks = _checks(look, clock, have, seed, progress, done=checks)
     point, broken = _believed(point, checks)
     matrix = H.dense() if point.method == "dense" else None
-    sampling = _sampled(clock, have, point.pairs)
+    point = _along_orbits(f, point, matrix, seed)
+    sampling, freedom = _sampled(clock, have, point.pairs)
     density = _density(clock, have, matrix, point.pairs, (probes, steps), seed, progress)
     total = _trace(clock, have, matrix, point, seed, progress)
     chosen = layers and not broken
     parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
     slices = _slices(look, point, clock, have, progress)
+    free = _free(look, clock, have, None if broken else optimizer, matrix, point, seed, progress)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -227,11 +258,13 @@ def analyze(
         layers=parts,
         slices=slices,
         checks=checks,
-        advice=_advice(point, sampling, checks),
+        advice=_advice(point, sampling, freedom, checks, free),
         products=H.products,
         seconds=time.perf_counter() - start,
         provenance=provenance(f, x, seed),
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
+        sampling_freedom=freedom,
+        room=free,
         stages=tuple(clock.stages),
         unfinished=tuple(clock.open),
     )
@@ -261,9 +294,9 @@ class _Known:
         report = self._closed("eigenvalues", "checks")
         return verdict() if report is None else report.point
 
-    def sampling(self) -> Tensor | None:
+    def sampling(self) -> tuple[Tensor, int] | None:
         report = self._closed("eigenvalues", "checks", "sampling")
-        return None if report is None else report.sampling_errors
+        return None if report is None else (report.sampling_errors, report.sampling_freedom)
 
     def density(self) -> SpectralDensity | None:
         report = self._closed("density")
@@ -280,6 +313,10 @@ class _Known:
     def slices(self) -> tuple[Slice, ...]:
         report = self._closed("eigenvalues", "checks", "slices")
         return () if report is None else report.slices
+
+    def room(self) -> Room | None:
+        report = self._closed("eigenvalues", "checks", "room")
+        return None if report is None else report.room
 
 
 def _early_checks(
@@ -346,9 +383,9 @@ def _note_ends(clock: Clock, point: StationaryPoint, asked: int, tol: float) -> 
     clock.leave_open(found, max(2 * asked + SEARCH - pairs.products, asked))
 
 
-def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> Tensor:
-    """The sampling errors of as many pairs as there is time for, the outermost first; NaN of the
-    others.
+def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> tuple[Tensor, int]:
+    """The sampling errors of as many pairs as there is time for, the outermost first, NaN of the
+    others; and their degrees of freedom.
     """
     earlier = have.sampling()
     if earlier is not None:
@@ -356,13 +393,13 @@ def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> Tensor:
     H, k = clock.H, len(pairs.values)
     order = sorted(range(k), key=lambda i: (min(i, k - 1 - i), -i))
     chosen = sorted(order[: clock.affordable(k)])
-    errors = torch.full((k,), float("nan"), dtype=torch.float64, device="cpu")
+    errors, freedom = torch.full((k,), float("nan"), dtype=torch.float64, device="cpu"), 0
     if chosen:
         with clock.stage("sampling errors"):
-            errors[chosen] = _data_errors(H, pairs.vectors[:, chosen])
+            errors[chosen], freedom = _sampling(H, pairs.vectors[:, chosen])
     if len(chosen) < k and H.f.samples:
         clock.leave_open(f"sampling errors: {len(chosen)} of {k}", k - len(chosen))
-    return errors
+    return errors, freedom
 
 
 def _density(
@@ -431,8 +468,53 @@ def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[Statio
         uncertainty=torch.full_like(point.uncertainty, math.inf),
         pairs=replace(point.pairs, bounds=nothing, confidence=0.0),
         reasons=why,
+        flat={},
     )
     return bare, True
+
+
+def _free(
+    look: Look,
+    clock: Clock,
+    have: _Known,
+    optimizer: Optimizer | None,
+    matrix: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    progress: Progress,
+) -> Room | None:
+    """The room of the optimiser's rate, where there is one."""
+    if optimizer is None or have.room() is not None:
+        return None if optimizer is None else have.room()
+    if not clock.fits(ROOM):
+        clock.leave_open("room of the rate", ROOM)
+        return None
+    error = float(point.uncertainty.max())
+    with clock.stage("room"):
+        return room_of(look, optimizer, matrix, error=error, seed=seed, progress=progress)
+
+
+def _along_orbits(
+    f: Landscape, point: StationaryPoint, matrix: Tensor | None, seed: int
+) -> StationaryPoint:
+    """The point with its symmetries, and what of the curvature is the gradient's along them.
+
+    Along an orbit x(t) f is constant: x'Hx = -g'x'', which vanishes with the gradient.
+    """
+    sloping = point.kind == "not-stationary" and isinstance(f, ModelLandscape)
+    if matrix is None or not sloping:
+        return point
+    found = symmetries(require_model(f, "symmetries are a model's."), point.x, None, seed)
+    if not found:
+        return point
+    T = torch.cat([flat.tangents for flat in found], dim=1).to(matrix.device, torch.float64)
+    curvatures = torch.linalg.eigvalsh(T.T @ matrix.double() @ T)
+    told = (
+        f"along {T.shape[1]} directions the loss is constant by verified symmetries "
+        f"({listed(explained(found))}): their curvatures, {float(curvatures[0]):.3g} to "
+        f"{float(curvatures[-1]):.3g}, are the gradient's share, and vanish at a stationary point"
+    )
+    return replace(point, flat=explained(found), reasons=[*point.reasons, told])
 
 
 def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:
@@ -462,16 +544,26 @@ class Spectrum(Result):
     parameters: int
     samples: int  # 0 for a formula
     pairs: Eigenpairs
-    # (k,) one data-sampling standard error per value; NaN: fewer than two batches
+    # (k,) one data-sampling standard error per value, as in ``AnalysisReport``
     sampling_errors: Tensor
     density: SpectralDensity
     products: int  # Hessian-vector products spent in all
     seconds: float
+    sampling_freedom: int = 0  # batches less one; 0: not known
+
+    @property
+    def sampling_reach(self) -> float:
+        """How many sampling errors reach to an end of the 95 % interval, by Student's law; infinite
+        where that is not known.
+        """
+        return _reach(self.sampling_freedom)
 
 
+@owned()
+@watched
 def spectrum(
     f: Landscape,
-    at: Tensor | None = None,
+    at: Tensor | Sequence[float] | None = None,
     *,
     largest: int = 10,
     smallest: int = 10,
@@ -492,7 +584,7 @@ def spectrum(
     H = look.hessian
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
     density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
-    errors = sampling_errors(H, pairs)
+    errors, freedom = _sampling(H, pairs.vectors)
     return Spectrum(
         parameters=f.dim,
         samples=f.samples,
@@ -501,30 +593,37 @@ def spectrum(
         density=density,
         products=H.products,
         seconds=time.perf_counter() - start,
+        sampling_freedom=freedom,
         provenance=provenance(f, look.x, seed),
     )
 
 
-def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
-    """One data-sampling standard error per eigenvalue (k,): how far lambda would move with another
-    sample of the same size.
+def _reach(freedom: int) -> float:
+    return student(freedom) if freedom > 0 else math.inf
 
-    First order: d lambda = v' dH v, from the spread of v'H_b v over the micro-batches; for shares
-    w_b of the data, B/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2. NaN with fewer than two batches. The
-    data must be independent samples.
+
+def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
+    """One data-sampling standard error per eigenvalue (k,).
+
+    lambda estimates the eigenvalue of the population that the data are from, at this point, with
+    this error; that of another data set of the same size is another estimate, and their difference
+    is sqrt 2 times as wide. First order: d lambda = v' dH v, from the spread of v'H_b v over the B
+    micro-batches; for shares w_b of the data, 1/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2 / w_b, of B
+    - 1 degrees of freedom. NaN with fewer than two batches.
+
+    The data must be independent samples. Where eigenvalues are nearer than their errors they repel
+    each other and spread less than this. At a point that was trained on these very data fresh data
+    bring a bias of about an error besides, which is not in it: small eigenvalues are smaller there.
     Cost: one product a pair.
     """
-    return _data_errors(H, pairs.vectors)
+    return _sampling(H, pairs.vectors)[0]
 
 
-def _data_errors(H: Hessian, vectors: Tensor) -> Tensor:
-    """Of the eigenvalues whose eigenvectors are the columns of ``vectors`` (n, k)."""
-    forms, shares = H.quadratic_forms(vectors)
-    count = len(forms)
-    if count < 2:
-        return torch.full((vectors.shape[1],), float("nan"), dtype=torch.float64, device="cpu")
-    spread = forms - shares[:, None] * forms.sum(0)
-    return (spread.square().sum(0) * count / (count - 1)).sqrt().cpu()
+def _sampling(H: Hessian, vectors: Tensor) -> tuple[Tensor, int]:
+    """The sampling errors of the eigenvalues whose eigenvectors are the columns of ``vectors`` (n,
+    k), and their degrees of freedom.
+    """
+    return sampling_spread(*H.quadratic_forms(vectors))
 
 
 def _exact_trace(point: StationaryPoint) -> Estimate:
@@ -622,34 +721,53 @@ def _sliced(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Sli
     return tuple(slices)
 
 
-def _advice(point: StationaryPoint, sampling: Tensor, checks: tuple[Check, ...]) -> tuple[str, ...]:
+def _advice(
+    point: StationaryPoint,
+    sampling: Tensor,
+    freedom: int,
+    checks: tuple[Check, ...],
+    free: Room | None,
+) -> tuple[str, ...]:
     """What to do next, most useful first."""
-    advice = [*_moves(point), *_doubts(point)]
-    largest, smallest = float(point.eigenvalues[-1]), float(point.eigenvalues[0])
-    if largest > 0:
+    advice = [*_rate(point, free), *_moves(point, free), *_doubts(point)]
+    smallest = float(point.eigenvalues[0])
+    reach = _reach(freedom) * float(sampling[0]) if freedom else math.nan
+    if float(point.uncertainty[0]) < abs(smallest) < reach:
         advice.append(
-            f"plain gradient descent is stable here up to a learning rate of 2 / lambda_max = "
-            f"{2 / largest:.3g}"
-        )
-    error = float(sampling[0]) if len(sampling) else float("nan")
-    if float(point.uncertainty[0]) < abs(smallest) < 2 * error:
-        advice.append(
-            f"more data would help: the smallest eigenvalue {smallest:.2g} is within two sampling "
-            f"errors ({error:.2g}) of zero"
+            f"more data would help: the smallest eigenvalue {smallest:.2g} ± {reach:.2g} (95 %, "
+            f"from {freedom + 1} batches) may be of either sign in the population"
         )
     advice += [f"{c.name}: {c.message}" for c in checks if c.status is Status.WARNING]
     return tuple(advice)
 
 
-def _moves(point: StationaryPoint) -> list[str]:
+def _rate(point: StationaryPoint, free: Room | None) -> list[str]:
+    """What to do with the rate of the user's own optimiser."""
+    if free is None:
+        return []
+    of = f"{free.optimizer}'s rate of {free.rate:.3g}"
+    if free.stable is False and not any("eps" in line for line in free.remarks):
+        return [f"lower {of} to {free.rate * free.low:.3g} or less: it is unstable here"]
+    if free.low > 2 and math.isfinite(free.low):
+        return [
+            f"{of} could be raised up to {free.rate * free.low:.3g} and stay stable here; go there "
+            "in steps, for sharpness changes with the rate"
+        ]
+    return []
+
+
+def _moves(point: StationaryPoint, free: Room | None) -> list[str]:
     """Where the loss still falls."""
     smallest, size = float(point.eigenvalues[0]), float(point.eigenvalues.abs().max())
     moving, advice = point.kind == "not-stationary", []
     if moving:
-        gain = point.gradient_norm**2 / (2 * size) if size > 0 else float("inf")
+        gain = point.gradient_norm / (2 * size) * point.gradient_norm if size > 0 else float("inf")
+        how = f"a step lowers the loss by up to about {min(gain, abs(point.value)):.2g}; "
+        if free is not None and free.gain > 0:
+            how = f"{free.steps} steps of {free.optimizer} lower the loss by {free.gain:.2g}; "
         advice.append(
-            f"train on: a full-batch gradient step lowers the loss by up to about {gain:.2g}; the "
-            "spectrum describes this point, not the minimum or saddle it may lead to"
+            f"train on: {how}the spectrum describes this point, not the minimum or saddle it may "
+            "lead to"
         )
     if point.kind == "saddle" or (moving and smallest < -float(point.uncertainty[0])):
         advice.append(

@@ -21,7 +21,7 @@ from landscape.points.look import Look
 from landscape.results import Result, provenance, result
 
 # Products of a stage, where they do not follow from what is asked for: passes count as their share.
-CHECKS, SLICES, TRACE, LAYER = 12, 15, 12, 35
+CHECKS, SLICES, TRACE, LAYER, ROOM = 12, 15, 12, 35, 60
 # Steps of Lanczos beside two for each pair, seen on networks from 1e3 to 1e6 parameters.
 SEARCH = 45
 WIDE = 16  # vectors of a block that is timed

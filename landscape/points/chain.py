@@ -9,6 +9,7 @@ detached, or a backward pass of one's own gives another derivative. Kinks differ
 make the differences disagree with each other.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,16 +17,20 @@ from torch import Tensor
 
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
+from landscape.landscapes.model import ModelLandscape
+from landscape.operators.derivatives import functions, name_of
 from landscape.points.look import Look
 
 # In units of the longer one of |x| and 1.
 STEPS = (1e-5, 1e-6, 1e-7)
 # A link is broken by more than this share of what it joins ...
-SHARE = 0.01
+SHARE = 1e-4
 # ... and by more than so many times what the differences disagree by, rounding included.
 TIMES = 8.0
 # Rounding of a value and of a gradient, in units of eps times their sizes.
 ULPS = 64.0
+# The test of a link along a direction (n,): its gap, and whether it is broken.
+Link = Callable[[Look, Tensor], tuple[float, bool]]
 
 
 @dataclass(frozen=True)
@@ -37,38 +42,74 @@ class Chain:
     broken: str  # "gradient", "product" or "": what is not the derivative of what stands before it
     functions: tuple[str, ...]  # autograd Functions of the user's own in the graph, by name
     untested: str  # why it could not be tested, "" where it was
+    where: str = ""  # the last module along whose own parameters the broken link is broken
 
 
 def chain(look: Look, seed: int) -> Chain:
     """Test both links at a point.
 
     Cost: a gradient, a product and a value, and two more values and gradients where the first step
-    shows that all is well, else up to six; all in float64.
+    shows that all is well, else up to six; all in float64. Where a link is broken as much again for
+    each of log2(modules) tests that look for the module.
     """
-    f = _double(look.f)
-    x = look.x.double()
+    f, x = _in_double(look.f, look.x)
     look = look if f is look.f and look.x.dtype == x.dtype else Look(f, x, "check")
     try:
         with f.evaluation():
-            functions = _functions(f, x)
+            own = _functions(f, x)
         g = look.gradient
         u = _direction(g, seed)
-        length = max(float(x.norm()), 1.0)
-        first = _value_link(look, u, float(g @ u), length)
+        first = _value_link(look, u)
         if first[1]:
-            return Chain(first[0], float("nan"), "gradient", functions, "")
-        product = look.rebuilt @ u
-        if look.rebuilt.why:
-            return Chain(first[0], float("nan"), "", functions, look.rebuilt.why)
-        second = _product_link(look, u, product, length)
+            where = _last_broken(look, _value_link, u)
+            return Chain(first[0], float("nan"), "gradient", own, "", where)
+        second = _product_link(look, u)
+        if look.rebuilt.why:  # products are differences themselves
+            return Chain(first[0], float("nan"), "", own, look.rebuilt.why)
+        where = _last_broken(look, _product_link, u) if second[1] else ""
     except (LoadingError, NumericalError) as error:
         return Chain(float("nan"), float("nan"), "", (), str(error))
-    return Chain(first[0], second[0], "product" if second[1] else "", functions, "")
+    return Chain(first[0], second[0], "product" if second[1] else "", own, "", where)
 
 
-def _double(f: Landscape) -> Landscape:
-    """The landscape in float64, where its device has it."""
-    return f if f.dtype == torch.float64 or f.device.type == "mps" else f.astype(torch.float64)
+def _in_double(f: Landscape, x: Tensor) -> tuple[Landscape, Tensor]:
+    """The landscape and a point of it in float64, on the host where their device has none."""
+    try:
+        torch.zeros(1, dtype=torch.float64, device=x.device)
+        x = x.double()
+    except (TypeError, RuntimeError):  # Apple's
+        x = x.cpu().double()
+    f = f if f.dtype == torch.float64 else f.astype(torch.float64)
+    if isinstance(f, ModelLandscape) and f.device != x.device:
+        return f.moved(x.device), x
+    return f, x
+
+
+def _last_broken(look: Look, link: Link, u: Tensor) -> str:
+    """The last module, in the order of ``named_parameters``, along whose own parameters a link is
+    broken, by bisection; "" where the modules show no such order.
+
+    A gradient is wrong for what lies before the fault and right for what lies behind it.
+    """
+    places: dict[str, list[slice]] = {}
+    for name, where in look.f.layout.items():
+        places.setdefault(name.rpartition(".")[0], []).append(where)
+    names = list(places)
+
+    def broken(i: int) -> bool:
+        part = torch.zeros_like(u)
+        for where in places[names[i]]:
+            part[where] = u[where]
+        size = float(part.norm())
+        return bool(size) and link(look, part / size)[1]
+
+    low, high = 0, len(names)
+    if not names or not broken(0):
+        return ""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if broken(middle) else (low, middle)
+    return names[low]
 
 
 def _direction(g: Tensor, seed: int) -> Tensor:
@@ -81,9 +122,9 @@ def _direction(g: Tensor, seed: int) -> Tensor:
     return unit
 
 
-def _value_link(look: Look, u: Tensor, slope: float, length: float) -> tuple[float, bool]:
-    f, x = look.f, look.x
-    told = torch.tensor(slope, dtype=torch.float64, device="cpu")
+def _value_link(look: Look, u: Tensor) -> tuple[float, bool]:
+    f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
+    told = torch.tensor(float(look.gradient @ u), dtype=torch.float64, device="cpu")
     values = _Sides(torch.tensor(look.value, dtype=torch.float64, device="cpu"), told)
     for step in STEPS:
         if values.fit():
@@ -94,8 +135,9 @@ def _value_link(look: Look, u: Tensor, slope: float, length: float) -> tuple[flo
     return values.judged()
 
 
-def _product_link(look: Look, u: Tensor, product: Tensor, length: float) -> tuple[float, bool]:
-    f, x = look.f, look.x
+def _product_link(look: Look, u: Tensor) -> tuple[float, bool]:
+    f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
+    product = look.rebuilt @ u
     gradients = _Sides(look.gradient, product)
     scale = float(product.norm()) * length
     for step in STEPS:
@@ -152,13 +194,4 @@ def _functions(f: Landscape, x: Tensor) -> tuple[str, ...]:
     """The autograd Functions that are written in Python, in the graph of the first term."""
     with torch.enable_grad():
         value = next(iter(f.terms())).function(x.clone().requires_grad_(True))
-    found, seen, todo = dict[str, None](), set(), [value.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            found[type(node).__name__.removesuffix("Backward")] = None
-        todo += [parent for parent, _ in node.next_functions]
-    return tuple(found)
+    return tuple(dict.fromkeys(map(name_of, functions(value))))

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from landscape.core import Landscape
 from landscape.errors import NumericalError
 from landscape.landscapes import kernels
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.hessian import Hessian
 from landscape.points.chain import chain
@@ -87,6 +88,7 @@ class Check:
     evidence: dict[str, float]
 
 
+@owned()
 def check(
     f: Landscape,
     at: Tensor | Sequence[float] | None = None,
@@ -280,13 +282,20 @@ def _chain(look: Look, seed: int) -> Check:
         message = f"it could not be tested in float64: {found.untested}"
         return Check("chain", Status.NOTE, message, {})
     own = ", ".join(found.functions)
+    last = ""
+    if found.where:
+        last = (
+            f" The last module whose own parameters feel it is {found.where}: look there and at "
+            "what comes after it."
+        )
+        evidence[f"last module: {found.where}"] = 1.0
     if found.broken == "gradient":
         suspects = f"the autograd function {own}, " if own else ""
         message = (
             f"the gradient is not the loss's: along a direction the loss changes by "
             f"{found.value_gap:.1%} more or less than the gradient says, however short the step. "
             f"Suspect {suspects}a .detach() or no_grad on the way to the loss, or a "
-            "straight-through estimator; what is differentiated is another function"
+            f"straight-through estimator; what is differentiated is another function.{last}"
         )
         return Check("chain", Status.BROKEN, message, evidence)
     if found.broken == "product":
@@ -298,7 +307,7 @@ def _chain(look: Look, seed: int) -> Check:
         message = (
             f"Hessian-vector products are not the gradient's slope: they differ by "
             f"{found.gradient_gap:.1%}, however short the step. {suspects}; make it of elementary "
-            'operations, or pass method="finite-difference" to Hessian'
+            f'operations, or pass method="finite-difference" to Hessian.{last}'
         )
         return Check("chain", Status.BROKEN, message, evidence)
     message = "value, gradient and products are those of one function"

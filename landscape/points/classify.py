@@ -6,7 +6,8 @@ its uncertainty: its solver's bound plus rounding at the scale of |H|. lambda is
 
 not-stationary  g is above its own rounding noise and a Newton-type prediction says that f still
                 falls by more than noise
-minimum         stationary, every lambda positive; maximum: every one negative
+minimum         stationary, every lambda positive, but for directions along which a verified
+                symmetry holds f constant; maximum: every one negative
 saddle          stationary, at least one lambda negative and one positive, zero ones allowed
 degenerate      stationary, some lambda zero and all others of one sign; the reasons give what
                 higher order says
@@ -21,27 +22,36 @@ counted.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.kinds import kind
+from landscape.landscapes.model import ModelLandscape
 from landscape.linalg.lanczos import Eigenpairs
+from landscape.linalg.reductions import norm as length
 from landscape.operators.base import Complement, SymmetricOperator
 from landscape.operators.hessian import Hessian
 from landscape.operators.limits import DENSE_VERDICT, gradient_noise, loss_noise
 from landscape.points.ends import Ends, Signs, Wish, all_signs
 from landscape.points.higher import higher_order
 from landscape.points.look import Look
+from landscape.points.symmetry import explained, listed, symmetries
+from landscape.progress import watched
 from landscape.results import Result, result
+from landscape.results.numbers import several
 from landscape.specs import whole
 
 # Bounds on an index that are further apart than this share of n say little: the lower one is
 # told alone.
 VAGUE = 0.1
+# Eigenvalues up to so many times their error, or the gradient, may be zero but for the gradient.
+FUZZY = 1e3
 
 
 @result("stationary-point")
@@ -70,11 +80,30 @@ class StationaryPoint(Result):
     method: str  # "dense" or "lanczos"
     products: int  # Hessian-vector products spent
     hits: int = 0  # how many starts of a census ended here
+    # name -> dimension of the symmetries verified at x: flat directions, counted in nullity, that a
+    # minimum may have; away from stationary points directions along which f is constant
+    flat: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def learning_coefficient(self) -> tuple[float, float] | None:
+        """Bounds on the local learning coefficient of a minimum, r / 2 where r of the n eigenvalues
+        are positive and symmetries explain the others; None where x is no minimum.
+
+        f has r positive curvatures and is constant along its symmetries' orbits; were k zero
+        directions left, what remains would be of order 4 or more: [r / 2, r / 2 + k / 4], by the
+        splitting lemma.
+        """
+        if self.kind != "minimum" or self.nullity is None:
+            return None
+        rank, left = len(self.x) - self.nullity, self.nullity - sum(self.flat.values())
+        return rank / 2, rank / 2 + max(left, 0) / 4
 
 
-def classify(
+@owned()
+@watched
+def classify(  # noqa: PLR0913
     f: Landscape,
-    x: Tensor | None = None,
+    x: Tensor | Sequence[float] | None = None,
     method: str = "auto",
     *,
     largest: int = 10,
@@ -111,7 +140,7 @@ def classify(
         NumericalError: f, its gradient or a product is not finite at x.
 
     Cost: n products dense; else some tens plus what the negative end takes, and one or two
-    gradients.
+    gradients; in float32 a gradient and a few products in float64 beside them.
     """
     _check(method, largest, smallest, tol)
     look = Look(f, x, "classify") if look is None else look
@@ -121,25 +150,31 @@ def classify(
         raise NumericalError(f"the loss at the point ({look.value}) is not finite.")
     g = look.gradient
     require_finite(g, "the gradient at the point")
-    size = float(g.double().norm())
+    size = float(length(g.double()))
     A = _nontrivial(f, H)
     n = A.shape[0]
     wish = Wish(largest, smallest, tol, seed, max_products, progress)
     dense = method == "dense" or (method == "auto" and f.dim <= DENSE_VERDICT)
     ends = None if dense else Ends(A, wish)
     signs = all_signs(A, wish, hessian_error) if ends is None else ends.signs()
-    noise = gradient_noise(x, signs.scale, f.rounding(x)) + (signs.scale + hessian_error) * radius
+    noise = max(gradient_noise(x, signs.scale, f.rounding(x)), look.rounding)
+    noise += (signs.scale + hessian_error) * radius
     room = max(look.value - f.floor, 0.0)
     decrease = min(_predicted_decrease(A, g, noise, signs), room)
     moves, reason = _moves(size, noise, decrease, room, loss_noise(look.value, f.rounding(x)))
     if ends is not None and not moves:
         signs = ends.signs(settle=True)
-    verdict = "not-stationary" if moves else _kind(signs)
-    reasons = [reason, *_curvature_reasons(signs, n, dense)]
+    modulo = _Modulo(signs, _null(f, A, H, signs))
+    if dense and not moves:
+        modulo = _modulo(f, H, modulo, size, seed)
+    signs = modulo.signs
+    verdict = "not-stationary" if moves else _kind(signs, sum(modulo.flat.values()))
+    reasons = [reason, *_curvature_reasons(signs, n, dense), *modulo.told, *H.notes]
     if n < f.dim:
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
     if verdict in ("degenerate", "plateau"):
-        reasons += _null_reasons(f, H, A, signs, seed)
+        verdict, higher = _beyond(f, H, modulo, verdict, seed)
+        reasons.append(higher)
     low, high = signs.negative
     return StationaryPoint(
         x=x,
@@ -158,6 +193,7 @@ def classify(
         reasons=reasons,
         method="dense" if dense else "lanczos",
         products=H.products - before,
+        flat=modulo.flat,
     )
 
 
@@ -194,12 +230,15 @@ def _predicted_decrease(A: SymmetricOperator, g: Tensor, noise: float, signs: Si
     c = torch.where(c.abs() > noise, c, torch.zeros_like(c))
     curvature = torch.maximum(signs.values.abs(), signs.errors)
     seen = float(torch.where(c == 0, 0.0, c.square() / (2 * curvature)).sum())
+    if not 0 < seen < math.inf:  # c^2 may be out of range
+        seen = float(torch.where(c == 0, 0.0, c / (2 * curvature) * c).sum())
     unseen = 0.0
     if len(c) < A.shape[0]:
-        unseen = max(float(g.double().square().sum()) - float(c.square().sum()), 0.0)
-    if unseen <= noise**2:
+        size, part = float(length(g.double())), float(length(c))
+        unseen = math.sqrt(max(1.0 - (part / size) ** 2, 0.0)) * size if size else 0.0
+    if unseen <= noise:
         return seen
-    return seen + (unseen / (2 * signs.scale) if signs.scale else float("inf"))
+    return seen + (unseen / (2 * signs.scale) * unseen if signs.scale else float("inf"))
 
 
 def _moves(
@@ -219,42 +258,104 @@ def _moves(
     return True, f"the gradient norm {norm:.3g} is above its rounding noise {noise:.2g}, and {told}"
 
 
-def _kind(signs: Signs) -> str:
-    """The kind of a stationary point by the signs of its eigenvalues; inconclusive where they do
-    not decide it.
+def _kind(signs: Signs, flat: int) -> str:
+    """The kind of a stationary point by the signs of its eigenvalues, but for the zero ones of
+    ``flat`` directions of symmetries; inconclusive where they do not decide it.
     """
     # an unknown number of zero eigenvalues is not none
-    verdict = kind(signs.negative[0], 1 if signs.zero is None else signs.zero, signs.positive)
+    zero = 1 if signs.zero is None else signs.zero - flat
+    verdict = kind(signs.negative[0], zero, signs.positive)
     return verdict if signs.complete or verdict == "saddle" else "inconclusive"
 
 
-def _null_reasons(
-    f: Landscape, H: Hessian, A: SymmetricOperator, signs: Signs, seed: int
-) -> list[str]:
-    """What higher order says along the null directions."""
-    zero = (signs.values.abs() <= signs.errors).to(H.device)
+@dataclass(frozen=True, eq=False)
+class _Modulo:
+    """The signs of the curvature where the directions of verified symmetries count as zero."""
+
+    signs: Signs
+    null: Tensor  # (n, z) zero eigenvectors that no symmetry explains
+    flat: dict[str, int] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+
+
+def _null(f: Landscape, A: SymmetricOperator, H: Hessian, signs: Signs) -> Tensor:
+    """The zero eigenvectors that are known, (n, z)."""
+    zero = (signs.values.abs() <= signs.errors).to(signs.vectors.device)
+    return _lift(A, signs.vectors[:, zero]).to(H.device)
+
+
+def _beyond(f: Landscape, H: Hessian, modulo: _Modulo, verdict: str, seed: int) -> tuple[str, str]:
+    """The verdict with what higher order says along the zero eigenvectors that stay, and why."""
+    signs = modulo.signs
     others = int(signs.positive > 0) - int(signs.negative[0] > 0)
-    null = _lift(A, signs.vectors)[:, zero].to(H.dtype)
-    return higher_order(f, H, null, float(signs.errors.max()), others, seed)
+    error = float(signs.errors.max())
+    higher = higher_order(f, H, modulo.null.to(H.dtype), error, others, seed)
+    return "inconclusive" if higher.kink else verdict, higher.reason
+
+
+def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int) -> _Modulo:
+    """What verified symmetries explain of the whole spectrum.
+
+    Along a symmetry's orbit the curvature is the gradient's, which is not quite zero: eigenvalues
+    are looked through that are small beside it, and the others counted with the tangents left out.
+    """
+    signs = plain.signs
+    small = signs.values.abs() <= FUZZY * signs.errors.clamp_min(gradient)
+    if not isinstance(f, ModelLandscape) or not bool(small.any()):
+        return plain
+    where = small.to(signs.vectors.device)
+    found = symmetries(f, H.x.detach(), signs.vectors[:, where], seed)
+    if not found:
+        count = plain.null.shape[1]
+        told = f"no symmetry that was verified explains the {_several(count)}"
+        return replace(plain, told=(told,) if count else ())
+    T = torch.cat([flat.tangents for flat in found], dim=1).to(signs.vectors)
+    Q = torch.linalg.qr(T, mode="complete")[0][:, T.shape[1] :]
+    C = Q.T @ signs.vectors
+    values, vectors = torch.linalg.eigh((C * signs.values.to(C.device)) @ C.T)
+    error = float(signs.errors.max())
+    negative, positive = int((values < -error).sum()), int((values > error).sum())
+    left = len(values) - negative - positive
+    counted = replace(
+        signs, negative=(negative, negative), zero=left + T.shape[1], positive=positive
+    )
+    null = Q @ vectors[:, values.abs() <= error]
+    dims = explained(found)
+    return _Modulo(counted, null, dims, (_told(dims, left),))
+
+
+def _several(count: int) -> str:
+    return f"{count} zero eigenvalue{'s' * (count != 1)}"
+
+
+def _told(flat: dict[str, int], left: int) -> str:
+    """What symmetries explain of the zero eigenvalues, and what they do not."""
+    known = sum(flat.values())
+    if not left:
+        return f"verified symmetries explain all of the {_several(known)}: {listed(flat)}"
+    of = f"{known} of the {_several(known + left)}, and {left} not"
+    return f"verified symmetries explain {of}: {listed(flat)}"
 
 
 def _curvature_reasons(signs: Signs, n: int, dense: bool) -> list[str]:
     low, high = signs.negative
     if dense:
         return [
-            f"the whole spectrum was computed: {low} eigenvalues are negative, {signs.zero} zero, "
-            f"{signs.positive} "
-            f"positive, each known to {float(signs.errors.max()):.1e}; "
+            f"the whole spectrum was computed: {low} negative, {signs.zero} zero and "
+            f"{several(signs.positive, 'positive eigenvalue')}, each within "
+            f"{float(signs.errors.max()):.1e}; "
             f"largest {signs.values[-1]:.4g}, smallest {signs.values[0]:.4g}"
         ]
     ends = f"largest eigenvalue {signs.values[-1]:.4g}, smallest {signs.values[0]:.4g}"
     if low == high:
         reasons = [
-            f"{low} of {n} eigenvalues are negative with confidence {signs.confidence:.6g}; {ends}"
+            f"{low} of {n} eigenvalues {'is' if low == 1 else 'are'} negative with confidence "
+            f"{signs.confidence:.6g}; {ends}"
         ]
     else:
         told = f"between {low:,} and {high:,}" if high - low <= VAGUE * n else f"at least {low:,}"
-        reasons = [f"{told} of {n:,} eigenvalues are negative, certain by interlacing; {ends}"]
+        are = "is" if told == "at least 1" else "are"
+        reasons = [f"{told} of {n:,} eigenvalues {are} negative, certain by interlacing; {ends}"]
     if signs.complete and signs.zero is None:
         reasons.append(
             "how many eigenvalues are zero is not known: there may be more of them than were "

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from landscape.core import Progress, require_finite
 from landscape.linalg.lanczos import Certificate, Eigenpairs, Stop, certify_below, eigsh
-from landscape.linalg.operand import granted, noise
+from landscape.linalg.operand import finest, granted, noise
 from landscape.operators.base import SymmetricOperator
 
 # How far the negative end is followed before bounds are reported.
@@ -99,7 +99,7 @@ def all_signs(H: SymmetricOperator, wish: Wish, more: float) -> Signs:
     values = values.cpu()
     scale = float(values.abs().max())
     eigh = 4 * n**0.5 * torch.finfo(torch.float64).eps * scale
-    error = noise(H, scale) + eigh + _norm(A - A.T) + more
+    error = finest(H, scale) + eigh + _norm(A - A.T) + more
     errors = torch.full_like(values, error)
     negative, positive = int((values < -error).sum()), int((values > error).sum())
     wanted = [*range(smallest), *range(n - largest, n)]
@@ -132,18 +132,18 @@ def all_signs(H: SymmetricOperator, wish: Wish, more: float) -> Signs:
 
 def _norm(E: Tensor) -> float:
     """The 2-norm of a matrix by a few power iterations, from a start that is no eigenvector."""
-    unit, size = float(E.abs().max()), 0.0
+    unit = float(E.abs().max())
     if unit == 0.0:
         return 0.0
     E = E / unit  # whose squares neither overflow nor vanish
     v = torch.linspace(1.0, 2.0, len(E), dtype=E.dtype, device=E.device)
-    for _ in range(20):
+    size, tiny = v.new_zeros(()), torch.finfo(E.dtype).tiny
+    for _ in range(20):  # the host waits once, at the end
         w = E.T @ (E @ v)
-        size = float(w.norm() / v.norm()) ** 0.5
-        if size == 0.0:
-            return 0.0
-        v = w / w.norm()
-    return size * unit
+        size = w.norm() / v.norm().clamp_min(tiny)
+        v = w / w.norm().clamp_min(tiny)
+    root: float = float(size) ** 0.5
+    return root * unit
 
 
 class Ends:

@@ -8,16 +8,19 @@ the index asked for. Whether the point reached is stationary is for ``classify``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.reductions import norm
 from landscape.points import steps
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.walk import Outcome, Walk
+from landscape.progress import watched
 from landscape.results import result
 from landscape.specs import whole
 
@@ -43,9 +46,11 @@ class FoundPoint(StationaryPoint):
     gradients: int = 0  # gradients of the search
 
 
+@owned()
+@watched
 def find_stationary(
     f: Landscape,
-    start: Tensor | None = None,
+    start: Tensor | Sequence[float] | None = None,
     method: str = "newton-mr",
     *,
     index: int | None = None,
@@ -111,7 +116,7 @@ def find_stationary(
 
 def search(
     f: Landscape,
-    start: Tensor | None = None,
+    start: Tensor | Sequence[float] | None = None,
     method: str = "newton-mr",
     *,
     index: int | None = None,
@@ -165,7 +170,7 @@ def _reasons(walk: Walk, outcome: Outcome) -> list[str]:
     return reasons
 
 
-def _start(f: Landscape, start: Tensor | None) -> Tensor:
+def _start(f: Landscape, start: Tensor | Sequence[float] | None) -> Tensor:
     x = f.locate(start)
     if not bool(torch.isfinite(x).all()):
         raise ValueError("start has a NaN or inf.")

@@ -8,37 +8,62 @@ u'Hu, is the third derivative contracted twice. A minimum needs T(u, u, u) = 0 f
 
 is the fourth-order coefficient along the valley floor x + t u + O(t^2), not along the straight
 line: Peano's surface (y - x^2)(y - 2 x^2) rises along every line and is no minimum (Peano 1884;
-Cushing 1975, Amer. Math. Monthly 82:977). All derivatives are exact, by nested reverse-mode
+Cushing 1975, Aequationes Math. 13:89). All derivatives are exact, by nested reverse-mode
 differentiation.
+
+q is a form of degree four in u. Of two null vectors it is a trigonometric polynomial of the angle
+and is minimised exactly; of three and more it is minimised plane by plane from the lowest probe,
+and what is said holds along the directions probed. Where q vanishes no order up to the fourth
+decides: f itself is then looked at on the straight line through x, at distances DISTANCES.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.core import Landscape, Term
 from landscape.errors import LoadingError
 from landscape.linalg.minres import minres
 from landscape.operators.hessian import Hessian
+from landscape.operators.limits import loss_noise
 
 BASIS = 8  # null vectors probed one by one
-COMBINATIONS = 16  # random combinations of them probed besides, where there are two or more
+COMBINATIONS = 16  # random combinations of them probed besides, where there are three or more
+ANGLES = 8  # of half a turn: a form of degree four has five coefficients
+ROUNDS = 3  # through the planes of the basis, for three null vectors and more
+SMOOTH = 2.5  # f that changes with a smaller power of the distance has a kink
+# Where f is looked at, in units of |x|, at least 1; each twice as far as the one before.
+DISTANCES = tuple(2.0**-k for k in range(12, 1, -1))
+
+Array: TypeAlias = NDArray[np.float64]
 
 
 class Probe(NamedTuple):
     """Derivatives along one null direction; a number within its rounding is given as 0."""
 
+    u: Tensor  # (n,)
     cubic: float  # T(u, u, u) / 6
     # q(u); NaN where T(u, u, .) reaches into a part of the null space that is not known
     quartic: float
+    exact: float  # q(u), its rounding included
+
+
+class HigherOrder(NamedTuple):
+    """What f does along the null directions."""
+
+    reason: str  # a sentence
+    # f has a kink at the point: none of its derivatives, the Hessian among them, describes it
+    kink: bool
 
 
 def higher_order(
     f: Landscape, H: Hessian, null: Tensor, uncertainty: float, others: int, seed: int = 0
-) -> list[str]:
-    """Sentences on what f does along its null directions at H.x.
+) -> HigherOrder:
+    """What f does along its null directions at H.x.
 
     Args:
         f: the landscape.
@@ -48,43 +73,71 @@ def higher_order(
         others: sign of the other eigenvalues: 1, -1, or 0 when there are none.
         seed: of the random combinations.
 
-    Cost: per direction derivatives of order four (about 30 gradients) and a MINRES solve.
+    Cost: per direction derivatives of order four (about 30 gradients) and a MINRES solve: 1
+    direction of one null vector, 9 or 10 of two, up to some hundred of three and more; 22 values
+    where no order decides.
     """
-    directions = _directions(null, seed)
-    generic = _normal(f.dim, 1, seed + 1, null)[:, 0]
+    form = _Form(f, H, null, uncertainty, _normal(f.dim, 1, seed + 1, null)[:, 0])
     try:
-        probes = [_probe(f, H, u, null, uncertainty, generic) for u in directions.T]
+        probes = [form(u) for u in _directions(null, seed).T]
+        if _undecided(probes, others):
+            probes += _lowest(form, probes, others or _sign(probes))
     except (RuntimeError, LoadingError) as error:
-        return [f"higher order is not known: {str(error).splitlines()[0]}"]
-    return [_sentence(probes, others)]
+        return HigherOrder(f"higher order is not known: {str(error).splitlines()[0]}", False)
+    flat = [p.u for p in probes if p.quartic == 0]
+    if not _undecided(probes, others) or not flat:
+        return HigherOrder(_sentence(probes, others, null.shape[1]), False)
+    return _by_values(form, flat[-1], others, f"{len(flat)} of the {_counted(probes)}")
 
 
-def _sentence(probes: list[Probe], others: int) -> str:
-    """What the derivatives along the null directions say."""
-    count = f"{len(probes)} null direction{'s' * (len(probes) > 1)} probed"
+def _undecided(probes: list[Probe], others: int) -> bool:
+    """Whether no probe rules out a minimum (a maximum where the other curvatures are negative)."""
+    if any(p.cubic or math.isnan(p.quartic) for p in probes):
+        return False
+    signs = {math.copysign(1, p.quartic) for p in probes if p.quartic} | ({others} - {0})
+    return len(signs) < 2
+
+
+def _sign(probes: list[Probe]) -> int:
+    """-1 where q falls along a probe and rises along none, else 1."""
+    quartics = [p.quartic for p in probes]
+    return -1 if min(quartics) < 0 and max(quartics) <= 0 else 1
+
+
+def _counted(probes: list[Probe]) -> str:
+    return f"{len(probes)} null direction{'s' * (len(probes) > 1)} probed"
+
+
+def _sentence(probes: list[Probe], others: int, dimension: int) -> str:
+    """What decides: no probe is flat unless another one rules the point out."""
+    count = _counted(probes)
+    if told := _below_fourth(probes, count):
+        return told
+    quartics = [p.quartic for p in probes]
+    low, high = min(quartics), max(quartics)
+    # the signs that speak against a minimum, and those that speak against a maximum
+    if low < 0 and (high > 0 or others > 0):
+        return _neither("minimum", low, count)
+    if high > 0 and others < 0:
+        return _neither("maximum", high, count)
+    kind, change = ("minimum", low) if low > 0 else ("maximum", high)
+    where = "along every null direction" if dimension < 3 else f"along the {count}, no others"
+    return f"{kind} to fourth order: f changes as {change:.3g} t^4 or more {where}"
+
+
+def _below_fourth(probes: list[Probe], count: str) -> str:
+    """What third order says, or why fourth order is not known; empty where fourth order decides."""
+    if any(math.isnan(p.cubic) for p in probes):
+        return f"higher order is not known: a third or fourth derivative is not finite ({count})"
     cubic = max((abs(p.cubic) for p in probes), default=0.0)
     if cubic > 0:
         return (
             f"no minimum and no maximum: along a null direction u, f changes as {cubic:.3g} t^3, "
             f"which falls to one side ({count})"
         )
-    quartics = [p.quartic for p in probes]
-    if any(map(math.isnan, quartics)):
+    if any(math.isnan(p.quartic) for p in probes):
         return f"higher order is not known: there are null directions beside those found ({count})"
-    rising, falling = [q for q in quartics if q > 0], [q for q in quartics if q < 0]
-    flat = len(quartics) - len(rising) - len(falling)
-    # the signs that speak against a minimum, and those that speak against a maximum
-    if falling and (rising or others > 0):
-        return _neither("minimum", min(falling), count)
-    if rising and others < 0:
-        return _neither("maximum", max(rising), count)
-    if flat:
-        return (
-            f"flat to fourth order along {flat} of the {count}: a valley or a continuous family of "
-            "stationary points, as far as can be seen"
-        )
-    kind, change = "minimum" if rising else "maximum", min(rising + falling, key=abs)
-    return f"{kind} to fourth order: f changes as {change:.3g} t^4 or more ({count})"
+    return ""
 
 
 def _neither(kind: str, change: float, count: str) -> str:
@@ -93,9 +146,89 @@ def _neither(kind: str, change: float, count: str) -> str:
     )
 
 
+def _by_values(form: "_Form", u: Tensor, others: int, count: str) -> HigherOrder:
+    """What values on the line along u say, where derivatives up to the fourth are silent."""
+    x, f = form.H.x.detach(), form.f
+    t = max(float(x.norm()), 1.0) * np.array(DISTANCES)
+    before = float(f.value(x))
+    sides = [[float(f.value(x + s * side * u)) - before for s in t] for side in (1, -1)]
+    noise = 100 * loss_noise(before, f.rounding(x)) + form.uncertainty * t**2
+    noise = noise + float(f.gradient(x).double().norm()) * t
+    found = [p for side in sides if (p := _leading(np.array(side), noise, t)) is not None]
+    sign = others or 1
+    silent = f"no order up to the fourth decides: f is flat to fourth order along {count}"
+    for power, _ in found:
+        if power < SMOOTH:
+            told = f"f has a kink here: along a null direction it changes as t^{power:.2g}"
+            return HigherOrder(f"{told}, which none of its derivatives says", True)
+    for power, size in found:
+        if size * sign < 0:
+            kind = {1: "minimum", -1: "maximum"}[sign]
+            change = f"f changes as {size:.3g} t^{power:.2g} along a null direction"
+            return HigherOrder(f"no {kind}: by its values {change}; {silent}", False)
+    stays = {1: "rises", -1: "falls"}[sign] if found else "stays: a valley or a continuous family"
+    return HigherOrder(f"{silent}; by its values on the straight line it {stays}", False)
+
+
+def _leading(changes: Array, noise: Array, t: Array) -> tuple[float, float] | None:
+    """(p, c) where changes at the distances t are c t^p, nearest to 0; None where they are not, or
+    within noise.
+    """
+    seen = np.abs(changes) > noise
+    for i in range(len(t) - 3):
+        here = slice(i, i + 4)
+        if not seen[here].all() or len(set(np.sign(changes[here]))) > 1:
+            continue
+        powers = np.diff(np.log2(np.abs(changes[here])))
+        if np.ptp(powers) < 0.1:
+            return float(powers[0]), float(changes[i] / t[i] ** powers[0])
+    return None
+
+
+def _lowest(form: "_Form", probes: list[Probe], sign: int) -> list[Probe]:
+    """Probes where sign q is least: exactly of two null vectors, plane by plane of more."""
+    null = form.null
+    if null.shape[1] < 2:
+        return []
+    best = min(probes, key=lambda p: sign * p.quartic)
+    if null.shape[1] == 2:
+        return [_in_plane(form, null[:, 0], null[:, 1], sign)]
+    found = [best]
+    for _ in range(ROUNDS):
+        before = sign * found[-1].quartic
+        for v in null[:, :BASIS].T:
+            v = v - (v @ found[-1].u) * found[-1].u
+            if float(v.norm()) < 1e-3:
+                continue
+            new = _in_plane(form, found[-1].u, v / v.norm(), sign)
+            found += [new] if sign * new.quartic < sign * found[-1].quartic else []
+        if sign * found[-1].quartic >= before * (1 - 1e-3 * math.copysign(1, before)):
+            break
+    return found[1:]
+
+
+def _in_plane(form: "_Form", a: Tensor, b: Tensor, sign: int) -> Probe:
+    """The probe where sign q is least among cos(s) a + sin(s) b, a and b orthonormal.
+
+    q = c_0 + 2 Re(c_1 z + c_2 z^2), z = e^{2is}, whose derivative is a polynomial in z.
+    """
+    angles = math.pi * np.arange(ANGLES) / ANGLES
+    probes = [form(math.cos(s) * a + math.sin(s) * b) for s in angles]
+    values = np.array([p.exact for p in probes])
+    if not np.isfinite(values).all():
+        return probes[int(np.argmin(np.isfinite(values)))]
+    c = np.fft.fft(values) / ANGLES
+    roots = np.roots([2 * c[2], c[1], 0, -c[1].conj(), -2 * c[2].conj()])
+    candidates = np.append(np.angle(roots) / 2, angles)
+    z = np.exp(2j * candidates)
+    heights = c[0].real + 2 * (c[1] * z + c[2] * z**2).real
+    s = candidates[int(np.argmin(sign * heights))]
+    return form(math.cos(s) * a + math.sin(s) * b)
+
+
 def _directions(null: Tensor, seed: int) -> Tensor:
     basis = null[:, :BASIS]
-    if null.shape[1] < 2:
+    if null.shape[1] < 3:
         return basis
     combined = null @ _normal(null.shape[1], COMBINATIONS, seed, null)
     return torch.cat([basis, combined / combined.norm(dim=0)], dim=1)
@@ -109,28 +242,42 @@ def _normal(n: int, k: int, seed: int, like: Tensor) -> Tensor:
     )
 
 
-def _probe(
-    f: Landscape, H: Hessian, u: Tensor, null: Tensor, uncertainty: float, v: Tensor
-) -> Probe:
-    third, fourth, sizes, w = 0.0, 0.0, [0.0, 0.0], torch.zeros_like(u)
-    with f.evaluation(), torch.enable_grad():
-        for term in f.terms():
-            found = _derivatives(term, H.x.detach(), u, v)
-            third, fourth, w = third + found.third, fourth + found.fourth, w + found.bend
-            sizes = [a + b for a, b in zip(sizes, found.sizes, strict=True)]
-    eps = torch.finfo(u.dtype).eps
-    # u is a null vector up to rounding, which mixes other directions in
-    rounding = [1e3 * eps * size for size in sizes]
-    rounding[0] += 10 * eps * float(H.x.detach().norm()) * sizes[1]  # x has a rounding too
-    # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the third
-    # derivative by fourth d
-    noise = (2 * uncertainty * abs(fourth)) ** 0.5 + rounding[0]
-    bend = _bend(H, w, null, rounding[0]) / 8
-    quartic = fourth / 24 - bend
-    small = eps**0.5 * (abs(fourth) / 24 + abs(bend)) + rounding[1] / 24
-    return Probe(
-        third / 6 if abs(third) > noise else 0.0, 0.0 if abs(quartic) <= small else quartic
-    )
+class _Form:
+    """Derivatives along null directions u: (n,) -> Probe; v: (n,), generic, which measures how
+    large derivatives are.
+    """
+
+    def __init__(
+        self, f: Landscape, H: Hessian, null: Tensor, uncertainty: float, v: Tensor
+    ) -> None:
+        self.f, self.H, self.null, self.uncertainty, self.v = f, H, null, uncertainty, v
+
+    def __call__(self, u: Tensor) -> Probe:
+        H, x = self.H, self.H.x.detach()
+        third, fourth, sizes, w = 0.0, 0.0, [0.0, 0.0], torch.zeros_like(u)
+        with self.f.evaluation(), torch.enable_grad():
+            for term in self.f.terms():
+                found = _derivatives(term, x, u, self.v)
+                third, fourth, w = third + found.third, fourth + found.fourth, w + found.bend
+                sizes = [a + b for a, b in zip(sizes, found.sizes, strict=True)]
+        if not math.isfinite(third) or not math.isfinite(fourth):
+            return Probe(u, math.nan, math.nan, math.nan)
+        eps = torch.finfo(u.dtype).eps
+        # u is a null vector up to rounding, which mixes other directions in
+        rounding = [1e3 * eps * size for size in sizes]
+        rounding[0] += 10 * eps * float(x.norm()) * sizes[1]  # x has a rounding too
+        # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the
+        # third derivative by fourth d
+        noise = (2 * self.uncertainty * abs(fourth)) ** 0.5 + rounding[0]
+        bend = _bend(H, w, self.null, rounding[0]) / 8
+        quartic = fourth / 24 - bend
+        small = eps**0.5 * (abs(fourth) / 24 + abs(bend)) + rounding[1] / 24
+        return Probe(
+            u,
+            third / 6 if abs(third) > noise else 0.0,
+            0.0 if abs(quartic) <= small else quartic,
+            quartic,
+        )
 
 
 class _Derivatives(NamedTuple):

@@ -4,12 +4,16 @@ twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from landscape.core import Landscape, require_landscape
+from landscape.errors import LoadingError
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.reductions import norm
 from landscape.operators.hessian import Hessian
 
@@ -31,7 +35,8 @@ class Look:
     def __init__(self, f: Landscape, at: Tensor | Sequence[float] | None, caller: str) -> None:
         require_landscape(f, caller)
         # a tensor of its own: the caller may move theirs
-        self.f, self.x = f, f.locate(at).clone()
+        with owned():
+            self.f, self.x = f, f.locate(at).clone()
 
     @cached_property
     def value(self) -> float:
@@ -42,6 +47,20 @@ class Look:
     def gradient(self) -> Tensor:
         """The gradient (n,) at x, detached; it may have entries that are not finite."""
         return self.f.gradient(self.x).detach()
+
+    @cached_property
+    def rounding(self) -> float:
+        """What a gradient in float64 shows this one to be off by; 0 where it is in float64, or f
+        cannot be computed so.
+        """
+        if self.x.dtype == torch.float64:
+            return 0.0
+        try:
+            finer = self.f.astype(torch.float64).gradient(self.x.double()).detach()
+        except (RuntimeError, LoadingError):
+            return 0.0
+        off = float((self.gradient.double() - finer).norm())
+        return off if math.isfinite(off) else 0.0
 
     @cached_property
     def norm(self) -> float:

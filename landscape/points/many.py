@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Domain, Landscape
-from landscape.operators.pointwise import derivatives
+from landscape.operators.pointwise import derivatives, eigenpairs
 from landscape.points.steps import eigenvector_step
 
 # The most numbers in the Hessians of one batch.
@@ -281,7 +281,7 @@ class _Searches:
         """Up the lowest ``index`` eigenvectors, down the others; zero modes stay."""
         assert self.index is not None
         g, H = self.local
-        values, vectors = torch.linalg.eigh(H)
+        values, vectors = eigenpairs(H)
         along = (vectors.mT @ g[:, :, None])[:, :, 0]
         size = values.abs()
         alive = size > IDLE * size.amax(1, keepdim=True)
@@ -337,7 +337,7 @@ class _Searches:
         step[~finite] = 0.0
         if not bool(near.any()):
             return step
-        values, vectors = torch.linalg.eigh(H[near])
+        values, vectors = eigenpairs(H[near])
         along = (vectors.mT @ g[near][:, :, None])[:, :, 0]
         size = values.abs()
         scale = size.amax(1, keepdim=True)

@@ -5,6 +5,7 @@ trivial directions, p: (N,) a step there. Steps never leave the complement, and 
 wrapped into the domain.
 """
 
+import math
 from enum import Enum
 
 import torch
@@ -96,7 +97,7 @@ class Walk:
         self.largest = 0.0  # |H| met so far
         self.place = self.start = self.at(self.domain.wrap(start.detach()))
         for what, number in (("loss", self.start.value), ("gradient norm", self.start.norm)):
-            if not torch.isfinite(torch.tensor(number, device="cpu")):
+            if not math.isfinite(number):
                 raise NumericalError(f"the {what} at the start is not finite ({number}).")
         size = float(norm(self.domain.size(f.dim)))
         self.reach = (

@@ -1,5 +1,6 @@
 """What is said of one point: an analysis, a spectrum, a verdict, a search."""
 
+import math
 import shlex
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +14,10 @@ from landscape.points.budget import Forecast, Stage, seconds
 from landscape.points.checks import Check
 from landscape.points.classify import VAGUE, StationaryPoint
 from landscape.points.find import FoundPoint
+from landscape.points.flat import negative
 from landscape.points.reports import SearchReport
+from landscape.points.room import Room
+from landscape.points.survive import Change, Survival
 from landscape.results import Estimate, Result
 from landscape.results.numbers import bound, bounded, count, plain, several, share, uncertain
 from landscape.results.words import Fact, Table, Words, columns, said
@@ -44,11 +48,14 @@ def analysis(report: AnalysisReport, folder: str) -> Words:
     parts = [
         Fact("analysed", (analysed(report, report.parameters, report.samples),)),
         Fact("polished", tuple(_polished(report.polish))),
+        *(() if report.room is None else room_facts(report.room, point.value)),
         Fact("verdict", (verdict(point),)),
         Fact("why", tuple(point.reasons)),
+        *_flat(point),
         Fact("loss", (plain(point.value),)),
         _gradient(point),
         *_ends(point.pairs, report.sampling_errors),
+        Fact("sampling", tuple(_sampling(report, report.point.kind != "not-stationary"))),
         Fact("negative", (_negative(report),)),
         *(() if report.trace is None else (Fact("trace", (_trace(report.trace),)),)),
         Fact("checks", tuple(_checks(report.checks))),
@@ -66,10 +73,140 @@ def spectrum(result: Spectrum, folder: str) -> Words:
     parts = [
         Fact("analysed", (analysed(result, result.parameters, result.samples),)),
         *_ends(result.pairs, result.sampling_errors),
+        Fact("sampling", tuple(_sampling(result))),
         Fact("notes", tuple(result.notes)),
     ]
     values = several(len(result.pairs.values), "eigenvalue")
     return Words(f"{values}, {several(result.parameters, 'parameter')}", parts)
+
+
+@said.register
+def room(result: Room, folder: str) -> Words:
+    """Whether the optimiser is stable here, and how far its rate could grow."""
+    return Words(f"{result.optimizer}, {plain(result.value)}", room_facts(result))
+
+
+def room_facts(room: Room, loss: float = math.nan) -> list[Fact]:
+    """Stable or not, what the steps gain, and how many samples they should see."""
+    return [
+        Fact("optimiser", (_stability(room), *_felt(room), *room.remarks)),
+        Fact("further", tuple(_further(room, loss))),
+        Fact("batch", tuple(_batch(room))),
+    ]
+
+
+def _stability(room: Room) -> str:
+    rate = f"{room.optimizer} at a rate of {plain(room.rate)}"
+    stands = {
+        True: "is stable here",
+        False: "is unstable here",
+        None: "is at the edge of stability here, as far as the errors tell",
+    }[room.stable]
+    if room.value == math.inf:
+        return f"{rate} {stands}: no curvature limits it"
+    grown = f"{plain(room.value)} ({plain(room.low)} to {plain(room.high)} with 95% confidence)"
+    return f"{rate} {stands}: its room is a factor of {grown}"
+
+
+def _felt(room: Room) -> Iterator[str]:
+    if math.isfinite(room.edge):
+        felt = uncertain(room.sharpness.value, room.sharpness.error)
+        yield f"the sharpness that it feels is {felt}, its edge {plain(room.edge)}"
+    if math.isfinite(room.critical.value):
+        yield (
+            "along its own next update the loss rises again at "
+            f"{plain(room.critical.value)} times the rate, by forward passes "
+            f"({plain(room.along)} by one product)"
+        )
+
+
+def _further(room: Room, loss: float) -> Iterator[str]:
+    """What a person's own steps would still gain."""
+    if math.isfinite(room.gain):
+        known = math.isfinite(loss) and loss != 0
+        part = f", {100 * abs(room.gain / loss):.2g} % of it" if known else ""
+        change = "lower" if room.gain >= 0 else "raise"
+        yield (
+            f"{room.steps} more of its steps, a micro-batch each, {change} the loss by "
+            f"{plain(abs(room.gain))}{part}, tried on a copy"
+        )
+
+
+def _batch(room: Room) -> Iterator[str]:
+    """The critical batch size, raw and as the optimiser's steps see it."""
+    for scale, how in (
+        (room.noise_scale, "more samples a step than this save few steps"),
+        (room.preconditioned_noise_scale, "the same as its steps weigh the parameters"),
+    ):
+        if scale.value == math.inf:
+            yield (
+                f"critical batch size {count(scale.low)} or more: all these data do not tell the "
+                f"gradient from noise; {how}"
+            )
+        elif not math.isnan(scale.value):
+            high = "no limit" if scale.high == math.inf else plain(scale.high)
+            yield (
+                f"critical batch size {plain(scale.value)} ({plain(scale.low)} to {high} with 95% "
+                f"confidence): {how}"
+            )
+
+
+@said.register
+def survival(result: Survival, folder: str) -> Words:
+    """What the change does as a whole, what to keep, and layer by layer what was predicted."""
+    whole = result.whole
+    told = "as predicted" if whole.inside else "not as predicted"
+    wrong = [layer.name for layer in result.layers if not layer.holds]
+    kept = sum(layer.parameters for layer in result.layers if layer.name in result.keep)
+    changed = sum(layer.parameters for layer in result.layers)
+    parts: list[Fact | Table] = [
+        Fact("analysed", (analysed(result, result.parameters, result.samples),)),
+        Fact("change", (f"{result.change} of {several(len(result.layers), 'tensor')}",)),
+        Fact(
+            "loss",
+            (
+                f"{plain(result.loss)} before, {plain(result.loss + whole.measured.value)} "
+                f"after; {told}: {_predicted(whole)}",
+            ),
+        ),
+        Fact(
+            "keep",
+            (
+                f"{', '.join(result.keep)} in 16 bits ({share(kept, changed)} of what "
+                "changes): alone they make nine tenths of what the tensors one by one add",
+            )
+            if result.keep
+            else ("nothing: no tensor by itself raises the loss",),
+        ),
+        Fact(
+            "beyond",
+            (
+                f"second order does not reach as far as the change of "
+                f"{', '.join(wrong)}: trust what was measured",
+            )
+            if wrong
+            else (),
+        ),
+        Table(
+            ("tensor", "changed", "predicted", "measured", "holds", "HAWQ"),
+            tuple(_survived(layer) for layer in (*result.layers, whole)),
+            "Layers",
+        ),
+        Fact("notes", tuple(result.notes)),
+    ]
+    return Words(f"{result.change}: {plain(whole.measured.value)}", parts)
+
+
+def _predicted(change: Change) -> str:
+    low, high = plain(change.predicted.low), plain(change.predicted.high)
+    return f"{plain(change.predicted.value)} ({low} to {high})"
+
+
+def _survived(layer: Change) -> tuple[str, ...]:
+    measured = uncertain(layer.measured.value, layer.measured.error)
+    holds = "yes" if layer.holds else "too wide" if layer.inside else "no"
+    hawq = uncertain(layer.hawq.value, layer.hawq.error)
+    return layer.name, count(layer.parameters), _predicted(layer), measured, holds, hawq
 
 
 @said.register
@@ -123,6 +260,7 @@ def verdict_facts(point: StationaryPoint) -> list[Fact]:
     return [
         Fact("verdict", (verdict(point),)),
         Fact("why", tuple(point.reasons)),
+        *_flat(point),
         Fact("value", (plain(point.value),)),
         _gradient(point),
         Fact("eigenvalues", (_eigenvalues(point),)),
@@ -132,6 +270,12 @@ def verdict_facts(point: StationaryPoint) -> list[Fact]:
 
 def verdict(point: StationaryPoint) -> str:
     """``SADDLE of index 3: curvature of both signs``."""
+    if point.kind == "minimum" and point.flat:
+        flat = several(sum(point.flat.values()), "flat direction")
+        return (
+            f"{point.kind.upper()}: every eigenvalue is positive but for {flat}, all of them of "
+            "symmetries"
+        )
     return f"{_kind(point, point.kind.upper())}: {VERDICTS.get(point.kind, '')}"
 
 
@@ -210,6 +354,19 @@ def _kind(point: StationaryPoint, word: str = "") -> str:
     return f"{word} of index {low:,} {'or more' if vague else f'to {high:,}'}"
 
 
+def _flat(point: StationaryPoint) -> Iterator[Fact]:
+    """The symmetries that flat directions are of, and the learning coefficient of a minimum."""
+    yield Fact("flat", tuple(f"{count(m)} of {name}" for name, m in point.flat.items()))
+    if point.learning_coefficient is not None and point.method == "dense":
+        low, high = point.learning_coefficient
+        known = plain(low) if low == high else f"between {plain(low)} and {plain(high)}"
+        rank = len(point.x) - (point.nullity or 0)
+        yield Fact(
+            "learning",
+            (f"local learning coefficient {known}: half of {count(rank)} curved directions",),
+        )
+
+
 def _gradient(point: StationaryPoint) -> Fact:
     alone = f"(rounding alone: {bound(point.gradient_noise)})"
     return Fact("|gradient|", (f"{plain(point.gradient_norm)} {alone}",))
@@ -235,6 +392,18 @@ def _ends(pairs: Eigenpairs, errors: Tensor) -> Iterator[Fact]:
         yield Fact(label, more, shown, head)
 
 
+def _sampling(result: AnalysisReport | Spectrum, fitted: bool = False) -> Iterator[str]:
+    """What the sampling errors are of, and how much they say."""
+    if result.sampling_freedom:
+        yield (
+            "errors of these values as estimates of the population's, one standard error each from "
+            f"{result.sampling_freedom + 1} batches: 95 % reach {result.sampling_reach:.3g} times "
+            "as far"
+        )
+        if fitted:
+            yield "the point fits these data: fresh data at it bring a bias of about an error more"
+
+
 def _polished(polish: Polish | None) -> Iterator[str]:
     """How far the point was moved before it was analysed, and whether it became stationary."""
     if polish is None:
@@ -256,10 +425,9 @@ def _negative(report: AnalysisReport) -> str:
         sure = f"confidence {100 * point.confidence:.3g} %"
         known = "the whole spectrum" if point.method == "dense" else sure
         return f"{count(point.index)} of {_whole(n)} ({share(point.index, n)}), {known}"
-    if report.density is None:
+    floor, estimate = -float(point.uncertainty.max()), negative(report)
+    if estimate is None:
         return f"{count(point.index_bounds[0])} or more for certain"
-    floor = -float(point.uncertainty.max())
-    estimate = report.density.count(float("-inf"), floor)
     about = f"about {count(estimate.value)} of {_whole(n)} ({share(estimate.value, n)})"
     return (
         f"{count(point.index_bounds[0])} or more for certain; by the density "

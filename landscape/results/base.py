@@ -2,12 +2,13 @@
 
 import dataclasses
 import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landscape.results import store
+from landscape.results import flat, store
 from landscape.results import words as says
 from landscape.results.store import result
 from landscape.results.words import Words
@@ -36,6 +37,8 @@ class Provenance:
     created: str = ""  # ISO 8601, UTC
     config: dict[str, object] = dataclasses.field(default_factory=dict)  # the resolved options
     notes: tuple[str, ...] = ()  # what loading did: prefixes stripped, dtypes converted
+    # What products were computed in, and on a GPU the card, CUDA and cuDNN.
+    arithmetic: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,7 +71,7 @@ class Result:
         Args:
             folder: where it is stored, for the commands among its words that go on from it.
         """
-        self._import_words()
+        self._import("words")
         return says.said(self, str(folder))
 
     def __str__(self) -> str:
@@ -102,7 +105,7 @@ class Result:
             ImportError: pandas is not installed.
             TypeError: this kind of result is no table.
         """
-        self._import_words()
+        self._import("words")
         table = says.columns(self)
         try:
             pandas = importlib.import_module("pandas")
@@ -112,12 +115,25 @@ class Result:
             ) from None
         return pandas.DataFrame(table)
 
-    def _import_words(self) -> None:
-        """Import the module ``words`` of every room that a class of this comes from."""
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers of this under plain names, in JSON's own types: what ``--json`` prints.
+
+        ``docs/json.md`` lists the names of each kind. An estimate is ``{"value", "error", "low",
+        "high"}``, a number with a certain bound ``{"value", "bound"}``, NaN and infinity are null.
+        """
+        self._import("flat")
+        about = {"result": store.kind_of(self), "name": self.name}
+        numbers: dict[str, Any] = store.plain(about | flat.flat(self) | {"notes": self.notes})
+        return numbers
+
+    def _import(self, module: str) -> None:
+        """Import this module, ``words`` or ``flat``, of every room that a class of this comes
+        from.
+        """
         for cls in type(self).__mro__:
             room = sys.modules[cls.__module__].__package__ or ""
-            if room.startswith("landscape."):
-                importlib.import_module(f"{room}.words")
+            if room.startswith("landscape.") and importlib.util.find_spec(f"{room}.{module}"):
+                importlib.import_module(f"{room}.{module}")
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Store in ``folder``, made if missing; ``landscape.load`` reads it back.

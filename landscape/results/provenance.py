@@ -95,12 +95,25 @@ def provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=config | {key: value for key, value in told.config.items() if value is not None},
         notes=told.notes,
+        arithmetic=arithmetic(f, x),
     )
 
 
 def _identity(f: Landscape | None) -> tuple[str, torch.dtype, str, str]:
     """Name, dtype, and hashes of model and data."""
     return ("", torch.float64, "", "") if f is None else (f.name, f.dtype, *f.fingerprint())
+
+
+def arithmetic(f: Landscape | None, x: Tensor | None) -> dict[str, str]:
+    """What products are computed in, and on a GPU the card, CUDA and cuDNN."""
+    found = {} if f is None else {"precision": f.precision}
+    if x is not None and x.is_cuda:
+        found |= {
+            "card": torch.cuda.get_device_name(x.device),
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+        }
+    return found
 
 
 def versions() -> dict[str, str]:

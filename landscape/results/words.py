@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 
 from landscape.results.estimate import Estimate
+from landscape.specs import visible
 
 WIDTH = 80
 GAP = "   "
@@ -52,12 +53,13 @@ class Words:
 
     Args:
         brief: a few words, which stand behind the name in ``repr(result)``.
-        parts: facts and tables in the order in which they are read; empty ones are left out.
+        parts: facts and tables in the order in which they are read; empty ones are left out. What a
+            terminal would act on in their texts, which may come from a file, is escaped.
     """
 
     def __init__(self, brief: str, parts: Iterable[Fact | Table]) -> None:
         self.brief = brief
-        self.parts = tuple(part for part in parts if part)
+        self.parts = tuple(_visible(part) for part in parts if part)
 
     @property
     def facts(self) -> dict[str, Fact]:
@@ -100,6 +102,16 @@ class Words:
         return "".join(_html(block) for block in self.blocks())
 
 
+def _visible(part: Fact | Table) -> Fact | Table:
+    """The part with every character shown and none acted on."""
+    if isinstance(part, Fact):
+        return dataclasses.replace(
+            part, label=visible(part.label), lines=tuple(map(visible, part.lines))
+        )
+    rows = tuple(tuple(map(visible, row)) for row in part.rows)
+    return dataclasses.replace(part, rows=rows, title=visible(part.title))
+
+
 @singledispatch
 def said(result: object, folder: str) -> Words:
     """What ``result`` says; ``folder``: where it is stored, for commands that go on from it.
@@ -123,6 +135,16 @@ def columns(result: object) -> dict[str, Sequence[object]]:
         TypeError: it is none.
     """
     raise TypeError(f"{type(result).__name__} is no table; its fields are numbers and tensors.")
+
+
+def behind(result: object) -> Table:
+    """The rows that ``columns`` has of a result, as a table; empty where it is none."""
+    try:
+        found = columns(result)
+    except TypeError:
+        return Table((), ())
+    rows = zip(*found.values(), strict=True)
+    return Table(tuple(found), tuple(tuple(map(_value, row)) for row in rows))
 
 
 def _value(value: object) -> str:

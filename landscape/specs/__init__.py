@@ -8,3 +8,4 @@ from landscape.specs.grammar import literal as literal
 from landscape.specs.grammar import one_line as one_line
 from landscape.specs.grammar import options as options
 from landscape.specs.grammar import split as split
+from landscape.specs.grammar import visible as visible

@@ -73,7 +73,19 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
+# What a terminal acts on and does not show: C0 but tab and line feed, DEL, C1, marks that turn the
+# direction of writing, line separators, halves of characters.
+_ACTING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    r"""``text`` with each character that a terminal would act on as an escape, ``\u009b``."""
+    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def one_line(text: object, limit: int = 300) -> str:
     """``text`` without line breaks and control characters, cut at ``limit`` characters."""
-    line = re.sub(r"[\x00-\x20\x7f-\x9f\s]+", " ", str(text)).strip()
+    line = visible(re.sub(r"[\x00-\x20\x7f-\x9f\s]+", " ", str(text)).strip())
     return line if len(line) <= limit else line[: limit - 1] + "…"

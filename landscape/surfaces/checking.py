@@ -4,6 +4,8 @@ H: (n, n), the Hessian at the centre; U: (n, k), an orthonormal basis of the pla
 plane's share of the trace is tr(U'HU) / tr(H), of the Frobenius norm |U'HU|_F^2 / |H|_F^2.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.polynomial import chebyshev
@@ -13,8 +15,9 @@ from landscape.core import Landscape
 from landscape.linalg.lanczos import eigsh
 from landscape.linalg.operand import gaussian
 from landscape.operators.hessian import Hessian
+from landscape.operators.limits import loss_noise
 from landscape.results import Estimate
-from landscape.results.statistics import interval
+from landscape.results.statistics import exact, form_mean
 from landscape.surfaces.result import PictureCheck, Surface
 
 NODES, DEGREES = (
@@ -24,6 +27,8 @@ NODES, DEGREES = (
     # their
     # error
 )
+HALVINGS = 24  # of the span, at most
+SETTLES = 0.95  # second derivatives that move by more from one halving to the next have no limit
 
 
 def check_picture(
@@ -34,14 +39,17 @@ def check_picture(
 
     Args:
         ends: eigenvalues computed at each end of the spectrum.
-        probes: random products for the trace and the Frobenius norm of the rest of the spectrum, at
-            least 2.
+        probes: random vectors for the trace and the Frobenius norm of the rest of the spectrum, two
+            products each, at least 2.
 
-    Cost: 2k products, an ``eigsh``, ``probes`` products, and about 100 evaluations a direction, 300
-    at most. The second derivatives are those of polynomials of degree 10 fitted to f at 25
+    Cost: 2k products, an ``eigsh``, 2 ``probes`` products, and about 150 evaluations a direction,
+    600 at most. The second derivatives are those of polynomials of degree 10 fitted to f at 25
     Chebyshev nodes within the span, or half of it, and so on: many points far apart average the
     rounding of float32. Their ``error`` is the distance to the fit of degree 6 and twice the
-    standard error that the residuals make; the span is taken where it is least. The shares' errors
+    standard error that the residuals make; the span is taken where it is least, among those at
+    which the polynomial leaves no more than rounding: ripples below the span are no noise. What
+    smaller spans would move is added, and where no span resolves f the error is infinite. The
+    shares' errors
     come from the probes; up to n = ``probes`` they are exact.
     """
     if probes < 2:
@@ -80,19 +88,24 @@ def _moments(
     n = H.shape[0]
     if n <= probes:
         A = (H @ torch.eye(n, dtype=H.dtype, device=H.device)).double()
-        total, squares = float(A.trace()), float(A.square().sum())
-        return Estimate(total, 0.0, total, total, n), Estimate(squares, 0.0, squares, squares, n)
+        return exact(float(A.trace()), n), exact(float(A.square().sum()), n)
     Z = gaussian(probes, np.random.SeedSequence(seed), H).view(n, probes)
-    Z = Z - vectors @ (vectors.T @ Z)
-    HZ = (H @ Z).double()
-    known = values.double()
-    samples = ((Z.double() * HZ).sum(dim=0), HZ.square().sum(dim=0))
-    parts = (float(known.sum()), float(known.square().sum()))
-    made = []
-    for part, sample in zip(parts, samples, strict=True):
-        value, error = part + float(sample.mean()), float(sample.std()) / probes**0.5
-        made.append(interval(value, error, probes - 1, probes))
-    return made[0], made[1]
+
+    def rest(V: Tensor) -> Tensor:
+        """V without what the known vectors hold of it."""
+        return V - vectors @ (vectors.T @ V)
+
+    Z = rest(Z)
+    HZ = rest(H @ Z)
+    HHZ = rest(H @ HZ).double()
+    HZ, known = HZ.double(), values.double()
+    forms, squares = (Z.double() * HZ).sum(dim=0).mean(), HZ.square().sum(dim=0).mean()
+    trace = float(known.sum() + forms)
+    square = float(known.square().sum() + squares)
+    return (
+        form_mean(trace, float(squares) ** 0.5, probes, probes),
+        form_mean(square, float(HHZ.square().sum(dim=0).mean()) ** 0.5, probes, 2 * probes),
+    )
 
 
 def _share(inside: float, total: Estimate) -> Estimate:
@@ -114,31 +127,69 @@ def _anything(products: int) -> Estimate:
     return Estimate(float("nan"), float("inf"), -float("inf"), float("inf"), products)
 
 
+class _Curvature(NamedTuple):
+    """A second derivative as values over one span say it."""
+
+    value: float
+    doubt: float  # noise, and the distance of two polynomials
+    noise: float  # what rounding and scatter make
+    resolved: bool  # whether the polynomial leaves no more than rounding of the values
+
+
 def _second(f: Landscape, x: Tensor, d: Tensor, span: float) -> tuple[Tensor, Tensor]:
-    """The second derivative along d and its error, both ()."""
+    """The second derivative along d and its error, both (); infinite where no span resolves f."""
+    best, reach = _Curvature(float("nan"), float("inf"), 0.0, False), span
+    for halved in (span / 2**k for k in range(HALVINGS)):
+        new = _curvature(f, x, d, halved)
+        if _past(best, new):
+            break
+        if not best.resolved or (new.resolved and new.doubt < best.doubt):
+            best, reach = new, halved
+        if best.resolved and best.doubt <= 1e-7 * abs(best.value):
+            break
+    drift = _drift(f, x, d, best, min(reach, span / 4)) if best.resolved else float("inf")
+    made = [
+        torch.tensor(v, dtype=x.dtype, device=x.device) for v in (best.value, best.doubt + drift)
+    ]
+    return made[0], made[1]
+
+
+def _past(best: _Curvature, new: _Curvature) -> bool:
+    """Whether the best span has been passed: a smaller one says it worse, and it was good."""
+    good = best.resolved and new.resolved and best.doubt <= 0.01 * abs(best.value)
+    return good and new.doubt > best.doubt
+
+
+def _drift(f: Landscape, x: Tensor, d: Tensor, best: _Curvature, reach: float) -> float:
+    """How far the second derivative goes on to move as the span shrinks, as a geometric series
+    beyond noise: that of |x|^2.5 falls to 0 as the root of the span.
+    """
+    seen = [_curvature(f, x, d, reach * k) for k in (4, 2, 1)]
+    first, second, last = (
+        max(abs(a.value - b.value) - a.noise - b.noise, 0.0)
+        for a, b in ((seen[0], seen[1]), (seen[1], seen[2]), (seen[2], best))
+    )
+    if not first > 0 or not second > 0:
+        return last
+    ratio = second / first
+    return last + second * ratio / (1 - ratio) if ratio < SETTLES else float("inf")
+
+
+def _curvature(f: Landscape, x: Tensor, d: Tensor, reach: float) -> _Curvature:
+    """By polynomials through values at nodes up to ``reach`` from x."""
     nodes = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
     (low, _), (high, left) = (_fit(nodes, degree) for degree in DEGREES)
-    best, error = float("nan"), float("inf")
-    for reach in (span / 2**k for k in range(12)):
-        steps = torch.as_tensor(reach * nodes, dtype=x.dtype, device=x.device)
-        values = f.value(x + steps[:, None] * d).double().cpu().numpy()
-        if not np.isfinite(values).all():
-            continue
-        found = float(high @ values) / reach**2
-        scatter = np.linalg.norm(left @ values) / (NODES - DEGREES[1] - 1) ** 0.5
-        # where all values are one, nothing scatters
-        rounding = torch.finfo(x.dtype).eps * np.abs(values).max() / 4
-        apart = abs(float(low @ values) / reach**2 - found)
-        doubt = apart + 2 * float(max(scatter, rounding) * np.linalg.norm(high)) / reach**2
-        if doubt > error and error <= 0.01 * abs(best):
-            break
-        if doubt < error:
-            best, error = found, doubt
-        if error <= 1e-7 * abs(best):
-            break
-    return torch.tensor(best, dtype=x.dtype, device=x.device), torch.tensor(
-        error, dtype=x.dtype, device=x.device
-    )
+    steps = torch.as_tensor(reach * nodes, dtype=x.dtype, device=x.device)
+    values = f.value(x + steps[:, None] * d).double().cpu().numpy()
+    if not np.isfinite(values).all():
+        return _Curvature(float("nan"), float("inf"), float("inf"), False)
+    found, size = float(high @ values) / reach**2, float(np.abs(values).max())
+    scatter = float(np.linalg.norm(left @ values)) / (NODES - DEGREES[1] - 1) ** 0.5
+    # where all values are one, nothing scatters
+    rounding = torch.finfo(x.dtype).eps * size / 4
+    apart = abs(float(low @ values) / reach**2 - found)
+    noise = 2 * max(scatter, rounding) * float(np.linalg.norm(high)) / reach**2
+    return _Curvature(found, apart + noise, noise, scatter <= 10 * loss_noise(size, f.rounding(x)))
 
 
 def _fit(nodes: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,16 +7,19 @@ f(x + a[i] u + a[j] v).
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
+from landscape.errors import memory_is_full
 from landscape.landscapes import metrics as cells
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.metrics import Cells, Metric
-from landscape.results import Provenance, provenance
+from landscape.progress import watched
+from landscape.results import Provenance, large, provenance
 from landscape.specs import whole
 from landscape.surfaces.planes import Directions, Plane, Trajectory, plane, trajectories
 from landscape.surfaces.result import Surface
@@ -32,9 +35,11 @@ class AnotherPlane(ValueError):  # noqa: N818  # what it is about
     """The known surface is of another landscape, centre or plane."""
 
 
-def surface(
+@owned()
+@watched
+def surface(  # noqa: PLR0913
     f: Landscape,
-    x: Tensor,
+    x: Tensor | Sequence[float],
     directions: Directions | Plane = "random",
     normalize: str | None = "filter",
     span: float | tuple[float, float] = 1.0,
@@ -96,21 +101,20 @@ def surface(
     walks = _walks(f, measure, size, directions, paths, spectra, seed, progress)
     first = next(iter(walks.values()), None)
     shape = (resolution,) * len(directions.directions)
-    empty = torch.full(shape, torch.nan, dtype=x.dtype, device=x.device)
     blank = Surface(
         x=directions.x,
         directions=directions.directions,
         steps=torch.linspace(low, high, resolution, dtype=x.dtype, device=x.device),
-        values=empty,
+        values=large.empty(shape, x),
         chosen=directions.chosen,
         normalize=directions.normalize,
         reused=0,
         trajectory=None if first is None else first.where,
         outside=None if first is None else first.outside,
-        metrics={key: empty.clone() for key in named},
+        metrics={key: large.empty(shape, x) for key in named},
         walks=walks,
         batch_statistics=batch_statistics,
-        done=torch.zeros_like(empty, dtype=torch.bool),
+        done=torch.zeros(shape, dtype=torch.bool, device=x.device),
         provenance=provenance(
             f,
             directions.x,
@@ -221,23 +225,45 @@ def _fill(
     progress: Progress,
 ) -> Surface:
     """The surface with all its cells computed, in place."""
-    done = started.done
-    assert done is not None
-    wanted = (~done).nonzero()
-    last = time.monotonic()
+    assert started.done is not None
+    done = started.done.reshape(-1)
+    shape, total = started.done.shape, len(done)
+    last, pause = time.monotonic(), EVERY
     try:
-        for start in range(0, len(wanted), size):
-            progress("surface", start, len(wanted))
-            where = tuple(wanted[start : start + size].T)
-            for key, values in measure(plane.points(started.steps, where)).items():
-                (started.values if key == "loss" else started.metrics[key])[where] = values
-            done[where] = True
-            if keep is not None and time.monotonic() - last > EVERY:
+        for start in range(0, total, size):
+            progress("surface", start, total)
+            cells = (~done[start : start + size]).nonzero()[:, 0] + start
+            if not len(cells):
+                continue
+            where = torch.unravel_index(cells, shape)
+            for key, values in _measured(measure, plane, started.steps, where).items():
+                target = started.values if key == "loss" else started.metrics[key]
+                target[where] = values
+                large.release(target)
+            done[cells] = True
+            if keep is not None and time.monotonic() - last > pause:
+                begun = time.monotonic()
                 keep(started)
                 last = time.monotonic()
+                pause = max(EVERY, 20 * (last - begun))
     except BaseException:
         if keep is not None:
             keep(started)
         raise
-    progress("surface", len(wanted), len(wanted))
+    progress("surface", total, total)
     return started
+
+
+def _measured(measure: Cells, plane: Plane, steps: Tensor, where: Places) -> dict[str, Tensor]:
+    """The numbers of some cells, in two halves where the memory does not hold them at once."""
+    count = len(where[0])
+    try:
+        return measure(plane.points(steps, where))
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        if count < 2 or not memory_is_full(error):
+            raise
+    halves = [
+        _measured(measure, plane, steps, tuple(i[part] for i in where))
+        for part in (slice(count // 2), slice(count // 2, None))
+    ]
+    return {key: torch.cat([half[key] for half in halves]) for key in halves[0]}

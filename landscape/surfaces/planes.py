@@ -5,7 +5,7 @@ x: (n,), the centre; directions: k of them, each (n,), k = 1 for a line or 2 for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,7 +64,7 @@ class Plane:
 
 def plane(
     f: Landscape,
-    x: Tensor | None,
+    x: Tensor | Sequence[float] | None,
     directions: Directions = "random",
     normalize: str | None = "filter",
     *,

@@ -32,9 +32,9 @@ class Walk:
     # the share of the whole trajectory's squared distances from the centre that is outside the
     # plane
     lost: float
-    spectra: Tensor | None = (
-        None  # (t, e), outermost eigenvalues of the Hessian at the points, ascending
-    )
+    # (t, e), outermost eigenvalues of the Hessian at the points, ascending
+    spectra: Tensor | None = None
+    bounds: Tensor | None = None  # (t, e), the solver's bound on each of them
 
     @property
     def gap(self) -> Tensor:
@@ -48,12 +48,16 @@ def with_spectra(
     """The walk with ``ends`` eigenvalues of each end of the spectrum at its ``points`` (t, n).
     Cost: an ``eigsh`` a point.
     """
-    rows = []
+    found = []
     for i, x in enumerate(points):
         progress("spectra", i, len(points))
-        rows.append(eigsh(Hessian(f, x), largest=ends, smallest=ends, tol=1e-3, seed=seed).values)
+        found.append(eigsh(Hessian(f, x), largest=ends, smallest=ends, tol=1e-3, seed=seed))
     progress("spectra", len(points), len(points))
-    return replace(walk, spectra=torch.stack(rows))
+    return replace(
+        walk,
+        spectra=torch.stack([pairs.values for pairs in found]),
+        bounds=torch.stack([pairs.bounds for pairs in found]),
+    )
 
 
 def project(

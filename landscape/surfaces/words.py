@@ -1,5 +1,6 @@
 """What is said of a surface and of a check of it."""
 
+import math
 from collections.abc import Iterator
 
 from landscape.paths.words import reach
@@ -46,13 +47,18 @@ def _walks(surface: Surface, what: str) -> Iterator[str]:
 
 
 def _checked(check: PictureCheck, what: str) -> list[str]:
-    pairs = zip(check.measured.tolist(), check.predicted.tolist(), strict=True)
-    curves = ", ".join(f"{m:.5g} measured, {p:.5g} by the Hessian" for m, p in pairs)
+    found = (check.measured.tolist(), check.predicted.tolist(), check.error.tolist())
+    curves = ", ".join(
+        f"{f'{m:.5g} measured' if math.isfinite(e) else 'too rough to measure'}, {p:.5g} by the "
+        "Hessian"
+        for m, p, e in zip(*found, strict=True)
+    )
     shares = [(check.trace_share, "trace"), (check.frobenius_share, "squared Frobenius norm")]
+    right = "yes, its curvature is" if check.agrees else "NO, its curvature is not"
     return [
-        f"curvature at the centre: {curves}" + ("" if check.agrees else "; THESE DIFFER"),
+        f"right: {right} the Hessian's at the centre: {curves}",
         *(
-            f"the {what} holds {uncertain(s.value, s.error)} of the Hessian's {of}"
+            f"the {what} holds {uncertain(s.value, s.error)} of the Hessian's {of}, 1 is all"
             for s, of in shares
         ),
     ]

@@ -37,4 +37,5 @@ from landscape.theory.pspin import pspin_complexity as pspin_complexity
 from landscape.theory.pspin import pspin_counts as pspin_counts
 from landscape.theory.pspin import pspin_thresholds as pspin_thresholds
 from landscape.theory.stability import adam_limit as adam_limit
+from landscape.theory.stability import rmsprop_limit as rmsprop_limit
 from landscape.theory.stability import sgd_limit as sgd_limit

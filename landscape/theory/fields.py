@@ -13,6 +13,7 @@ import mpmath as mp
 import numpy as np
 
 from landscape.results import Estimate
+from landscape.results.statistics import rare_mean
 from landscape.specs import whole
 from landscape.theory.pfaffian import at_precision, floats, mean_abs_det
 
@@ -111,6 +112,9 @@ def torus_counts_sampled(
         samples: Hessians drawn, in pairs H, -H; time is proportional to d^3 times this.
         seed: of the sampler.
 
+    Returns:
+        One number an index with its 95 % interval; of an index that no draw had it is not [0, 0].
+
     Raises:
         ValueError: the waves don't span all directions, or an argument is out of range.
     """
@@ -137,7 +141,7 @@ def torus_counts_sampled(
     rng, half = np.random.default_rng(seed), samples // 2
     a, b = np.triu_indices(d)
     roots = k[:, a] * k[:, b] * np.sqrt(v)[:, None]
-    total, square = np.zeros(d + 1), np.zeros(d + 1)
+    total, square, most = np.zeros(d + 1), np.zeros(d + 1), 0.0
     for size in [CHUNK] * (half // CHUNK) + [half % CHUNK]:
         H = np.zeros((size, d, d))
         H[:, a, b] = rng.standard_normal((size, len(k))) @ roots
@@ -146,13 +150,12 @@ def torus_counts_sampled(
         for j in range(d + 1):
             pair = weight * (0.5 * (index == j) + 0.5 * (index == d - j))  # H and -H
             total[j], square[j] = total[j] + pair.sum(), square[j] + (pair**2).sum()
-    mean = total / half
-    error = np.sqrt(np.maximum(square / half - mean**2, 0) / (half - 1))
-    rows = zip(scale * mean, scale * error, strict=True)
-    return [
-        Estimate(float(m), float(e), max(float(m - 1.96 * e), 0.0), float(m + 1.96 * e))
-        for m, e in rows
-    ]
+        most = max(most, float(weight.max()))
+    mean = scale * total / half
+    error = np.sqrt(np.maximum(scale**2 * square / half - mean**2, 0) / (half - 1))
+    # A pair H, -H of one index each counts half.
+    unit = 0.5 * scale * most / half
+    return [rare_mean(m, e, unit) for m, e in zip(mean.tolist(), error.tolist(), strict=True)]
 
 
 def isotropic_counts(dim: int) -> list[float]:

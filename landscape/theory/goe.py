@@ -11,6 +11,7 @@ in which all densities are smooth.
 
 import math
 from functools import lru_cache
+from typing import Literal, overload
 
 import numpy as np
 from scipy.special import logsumexp
@@ -22,6 +23,18 @@ EXACT_TO = 12  # the largest n for which goe_positive integrates unless told oth
 SMALLEST = math.log(np.finfo(float).tiny)
 
 
+@overload
+def goe_positive(
+    n: int, seed: int = 0, *, method: Literal["exact"], samples: int = ..., log: bool = ...
+) -> float: ...
+@overload
+def goe_positive(
+    n: int, seed: int = 0, *, method: Literal["sample"], samples: int = ..., log: bool = ...
+) -> Estimate: ...
+@overload
+def goe_positive(
+    n: int, seed: int = 0, *, method: str = ..., samples: int = ..., log: bool = ...
+) -> float | Estimate: ...
 def goe_positive(
     n: int, seed: int = 0, *, method: str = "auto", samples: int = 20_000, log: bool = False
 ) -> float | Estimate:

@@ -7,14 +7,19 @@ Methods, chapter 5).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape.theory.exits import Floats
 
 PANELS, NODES = 600, 12
-MOST = 3_000  # nodes on either side of a joint
+FINE = 50  # pieces of a panel that are looked at first: 360,000 nodes on either side of the start
+CLOSE = 1e-9  # between a panel's polynomial and V / T at other nodes
+SPLITS = 45  # halvings, down to rounding
+MOST_NODES = 3_000  # on either side of a joint
+MOST = 200_000  # rough panels
 
 
 def mean_passage(
@@ -23,39 +28,43 @@ def mean_passage(
     start: float,
     target: float,
     left: float | None = None,
+    *,
+    points: Sequence[float] = (),
 ) -> float:
-    """The exact mean time from ``start`` to ``target``, for a smooth potential; 1e-9 and better
-    where 600 panels resolve it.
+    """The exact mean time from ``start`` to ``target``, 1e-9 and better for a smooth potential.
+
+    The potential is looked at 360,000 points on either side of the start, and panels are halved
+    until a polynomial of degree 11 holds it on each. What is narrower than some millionths of a
+    side may be missed, unless ``points`` tell where it is.
 
     Args:
         potential: V on arrays; it must grow to the left.
         temperature: T.
         start, target: a < b.
         left: where the integral over all x below begins; None: where e^{-V/T} has fallen by e^-60.
+        points: where the potential has narrow features or kinks, as for ``scipy.integrate.quad``.
 
     Raises:
-        ValueError: temperature is not positive, start is not below target, or the potential does
-            not grow to the left.
+        ValueError: temperature is not positive, start is not below target, the potential does not
+            grow to the left, or it is rough on every scale, so that no panels resolve it.
     """
     if not 0 < temperature < math.inf or not start < target:
         raise ValueError(
             f"need temperature > 0 and start < target, got {temperature!r}, {start!r}, {target!r}."
         )
     lowest = _bottom(potential, temperature, start, target) if left is None else left
-    edges = np.concatenate(
-        [np.linspace(lowest, start, PANELS + 1), np.linspace(start, target, PANELS + 1)[1:]]
-    )
+    edges, first = _panels(potential, temperature, (lowest, start, target), points)
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     half = np.diff(edges)[:, None] / 2
     y = edges[:-1, None] + half * (nodes + 1)
     U = np.asarray(potential(y), dtype=np.float64) / temperature
-    floor, top = float(U.min()), float(U[PANELS:].max())
+    floor, top = float(U.min()), float(U[first:].max())
     density = np.exp(floor - U)
     within = density @ _antiderivative(nodes).T * half
     panels = (density * weights).sum(1, keepdims=True) * half
     mass = np.cumsum(panels)[:, None] - panels + within  # int up to each node
     outer = np.exp(U - top) * mass * weights * half
-    total = math.log(float(outer[PANELS:].sum())) + top - floor - math.log(temperature)
+    total = math.log(float(outer[first:].sum())) + top - floor - math.log(temperature)
     return math.exp(total) if total < 709 else math.inf
 
 
@@ -147,7 +156,7 @@ def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top:
 
     Raises:
         ValueError: an option out of range, a time beyond 1e11 or so of the small times inside,
-            which rounding hides, or steps too small for ``MOST`` nodes a side, as with lr well
+            which rounding hides, or steps too small for ``MOST_NODES`` a side, as with lr well
             below 7e-5 or so.
     """
     if not (0 < lr * well < 1 and batch > 0 > top and barrier > 0):
@@ -165,7 +174,7 @@ def parabolas_passage(barrier: float, lr: float, batch: float, well: float, top:
     for low, high, step in ((left, joint, steps[0]), (joint, end, steps[1])):
         narrow = min(steps) if low == left else step
         needed = 40 + math.ceil(3 * (high - low) / narrow)
-        if needed > MOST:
+        if needed > MOST_NODES:
             raise ValueError(
                 f"steps of lr = {lr:g} are too small to sum over: sgd_escape_time has their limit, "
                 f"up to its prefactor."
@@ -204,6 +213,65 @@ def _bottom(
         "the potential does not grow to the left of start, so that the mean time is infinite; give "
         "left."
     )
+
+
+def _panels(
+    potential: Callable[[Floats], Floats],
+    temperature: float,
+    ends: tuple[float, float, float],
+    points: Sequence[float],
+) -> tuple[Floats, int]:
+    """Edges of panels on each of which a polynomial holds V / T, and the first panel from the
+    start on.
+    """
+    lowest, start, target = ends
+    sides = [np.linspace(lowest, start, PANELS + 1), np.linspace(start, target, PANELS + 1)]
+    known = [float(p) for p in points if lowest < p < target]
+    edges = np.unique(np.concatenate([*sides, known]))
+    low, high = edges[:-1], edges[1:]
+    done = [low[:0]]
+    for parts in (FINE, *[2] * SPLITS):
+        rough = _rough(potential, temperature, low, high, parts)
+        rough &= high - low > 1e-13 * (target - lowest)
+        done.append(low[~rough])
+        if not rough.any():
+            lows = np.sort(np.concatenate(done))
+            return np.append(lows, target), int(np.searchsorted(lows, start))
+        if rough.sum() * parts > MOST:
+            break
+        pieces = np.linspace(low[rough], high[rough], parts + 1)
+        low, high = pieces[:-1].ravel(), pieces[1:].ravel()
+    raise ValueError(
+        "the potential is rough on every scale looked at, so that no panels resolve it: smooth it, "
+        "or name its kinks by points."
+    )
+
+
+def _rough(
+    potential: Callable[[Floats], Floats],
+    temperature: float,
+    low: Floats,
+    high: Floats,
+    parts: int,
+) -> NDArray[np.bool_]:
+    """On which panels from low to high (m,) V / T is none of the polynomial through its nodes, as
+    the nodes of ``parts`` pieces of each see it.
+    """
+    nodes, _ = np.polynomial.legendre.leggauss(NODES)
+    edges = np.linspace(-1, 1, parts + 1)
+    looked = ((edges[:-1, None] + edges[1:, None]) / 2 + nodes / parts).ravel()
+    half, middle = (high - low)[:, None] / 2, (high + low)[:, None] / 2
+    U, V = (
+        np.asarray(potential(middle + half * at), dtype=np.float64) / temperature
+        for at in (nodes, looked)
+    )
+    legendre = np.polynomial.legendre
+    through = legendre.legvander(looked, NODES - 1) @ np.linalg.inv(
+        legendre.legvander(nodes, NODES - 1)
+    )
+    apart = np.abs(U @ through.T - V).max(1)
+    rough: NDArray[np.bool_] = ~(apart <= CLOSE * np.maximum(1.0, np.abs(V).max(1)))
+    return rough
 
 
 def _antiderivative(nodes: Floats) -> Floats:

@@ -52,24 +52,36 @@ def sigmoid_time(start: float, end: float = 0.0) -> float:
     """The time of w from ``start`` to ``end`` on (sigmoid(w) - 1)^2 / 2: e^-w and then some, w far
     below 0.
 
+    The integral of 1 / (p (1 - p)^2) = e^-w + 3 + 3 e^w + e^2w, p = sigmoid(w), as a sum of
+    positive terms: exact to rounding however near the ends are, and infinite where it is beyond
+    1e308.
+
     Raises:
         ValueError: start is above end.
     """
-    if start > end:
+    if not start <= end:
         raise ValueError(f"start must not be above end, got {start!r} and {end!r}.")
-    return _sigmoid(end) - _sigmoid(start)
+    if start == end:
+        return 0.0
+    d = end - start
+    with np.errstate(over="ignore", under="ignore"):
+        first, *rest = (float(c * np.exp(w)) for c, w in ((1, -start), (3, end), (0.5, 2 * end)))
+    return -first * math.expm1(-d) + 3 * d - rest[0] * math.expm1(-d) - rest[1] * math.expm1(-2 * d)
 
 
 def gaussian_well_time(start: float, end: float = 1.0) -> float:
     """The time of x from ``start`` to ``end`` on 1 - exp(-x^2 / 2): about e^{x^2 / 2} / x^2, x far
-    out.
+    out; infinite from 37.6 on, where it is beyond 1e308.
 
     Raises:
         ValueError: not 0 < end <= start.
     """
     if not 0 < end <= start:
         raise ValueError(f"need 0 < end <= start, got {start!r} and {end!r}.")
-    return float(expi(start**2 / 2) - expi(end**2 / 2)) / 2
+    if start == end:
+        return 0.0
+    far = float(expi(start**2 / 2))
+    return (far - float(expi(end**2 / 2))) / 2 if math.isfinite(far) else math.inf
 
 
 def octopus_growth(L: float, gamma: float, lr: float) -> float:
@@ -149,10 +161,3 @@ def _octopus(L: float, gamma: float, lr: float) -> None:
         raise ValueError(
             f"need 0 < gamma <= L and 0 < lr < 1 / (2 L), got {gamma!r}, {L!r} and lr={lr!r}."
         )
-
-
-def _sigmoid(w: float) -> float:
-    """The antiderivative of 1 / (p (1 - p)^2 p') at p = sigmoid(w)."""
-    e = float(np.exp(-abs(w)))
-    p, q = (1 / (1 + e), e / (1 + e)) if w >= 0 else (e / (1 + e), 1 / (1 + e))
-    return -1 / p + 3 * w + 2 / q + 0.5 / q**2

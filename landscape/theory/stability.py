@@ -42,16 +42,41 @@ def sgd_limit(
     return (2 + 2 * momentum) / (share * lr) - weight_decay
 
 
-def adam_limit(lr: float, beta1: float = 0.9) -> float:
+def adam_limit(lr: float, beta1: float = 0.9, *, weight_decay: float = 0.0) -> float:
     """The largest stable eigenvalue of P^-1 H, P = sqrt(v) + eps the frozen preconditioner: 38 / lr
     at beta1 = 0.9.
 
-    For Adam, AdamW, and RMSprop with beta1 = 0. The first moment is an average, heavy ball with
-    dampening = momentum.
+    For Adam and AdamW; RMSprop has ``rmsprop_limit``. The first moment is an average, heavy ball
+    with dampening = momentum.
+
+    Args:
+        lr, beta1: as of torch.optim.Adam.
+        weight_decay: AdamW's, which shrinks x by 1 - lr weight_decay a step beside the gradient's
+            step and leaves (2 - lr weight_decay)(1 + beta1) / ((1 - beta1) lr). Adam's own goes
+            into the gradient: the limit is then of P^-1 (H + weight_decay).
 
     Raises:
-        ValueError: lr not positive or beta1 not in [0, 1).
+        ValueError: lr not positive, beta1 not in [0, 1), or lr weight_decay of 2 and more: then
+            nothing shrinks.
     """
     if not 0 < lr < math.inf or not 0 <= beta1 < 1:
         raise ValueError(f"lr must be positive and beta1 in [0, 1), got {lr!r}, {beta1!r}.")
-    return sgd_limit(lr, beta1, beta1)
+    if not 0 <= lr * weight_decay < 2:
+        raise ValueError(f"lr weight_decay must be from 0 to below 2, got {lr * weight_decay!r}.")
+    return (2 - lr * weight_decay) * (1 + beta1) / ((1 - beta1) * lr)
+
+
+def rmsprop_limit(lr: float, momentum: float = 0.0) -> float:
+    """The largest stable eigenvalue of P^-1 H for RMSprop, P = sqrt(v) + eps frozen: (2 + 2 m) /
+    lr.
+
+    Its momentum is a sum as SGD's, no average as Adam's. torch's weight decay goes into the
+    gradient: the limit is then of P^-1 (H + weight_decay).
+
+    Args:
+        lr, momentum: as of torch.optim.RMSprop, momentum below 1.
+
+    Raises:
+        ValueError: lr not positive, or momentum not in [0, 1): then nothing shrinks.
+    """
+    return sgd_limit(lr, momentum)

@@ -8,7 +8,9 @@ starts, around the optimisers that the trainer has made by then, and left when i
 """
 
 import os
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Protocol, TypedDict, Unpack
 
@@ -16,6 +18,7 @@ import torch
 from torch import nn
 
 from landscape.landscapes.model import ModelLandscape
+from landscape.training.logs import Log
 from landscape.training.trace import Trace
 from landscape.training.tracer import Tracer
 
@@ -31,6 +34,7 @@ class Options(TypedDict, total=False):
     last_look: bool
     folder: str | os.PathLike[str] | None
     resume: bool
+    log: Log | None
 
 
 class Trainer(Protocol):
@@ -55,18 +59,27 @@ class _Traced:
         self.f, self.every, self.options = f, every, options
         self.tracer: Tracer | None = None
         self.entered = False
+        self.failure = ""
 
     @property
     def result(self) -> Trace:
+        if self.failure:
+            raise RuntimeError(f"the training was not traced: {self.failure}")
         if self.tracer is None:
             raise RuntimeError("nothing is traced yet: the trainer has not started.")
         return self.tracer.result
 
     def begin(self, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> None:
-        f = self.f(model) if callable(self.f) else self.f
-        self.tracer = Tracer(optimizers, f, self.every, **self.options)
-        self.tracer.__enter__()
-        self.entered = True
+        """Trace from here; what is wrong with it must not end the training, and is told."""
+        try:
+            f = self.f(model) if callable(self.f) else self.f
+            self.tracer = Tracer(optimizers, f, self.every, **self.options)
+            self.tracer.__enter__()
+            self.entered = True
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            with suppress(Exception):  # where warnings are errors
+                warnings.warn(f"the training is not traced: {self.failure}", stacklevel=3)
 
     def end(self, error: BaseException | None = None) -> None:
         if self.tracer is not None and self.entered:

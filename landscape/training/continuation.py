@@ -1,5 +1,6 @@
 """A stuck checkpoint without a trace: a short traced run from there, on a copy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def continuation(
     optimizer: str | Maker,
     *,
     state: Saved | None = None,
-    at: Tensor | None = None,
+    at: Tensor | Sequence[float] | None = None,
     schedule: str | None = None,
     steps: int = 100,
     every: int | None = None,
@@ -110,7 +111,9 @@ def going_on(
     return made, restore(made, named, state, None if spec is None else spec.options)
 
 
-def on_copy(f: Landscape, at: Tensor | None) -> tuple[Landscape, list[nn.Parameter]]:
+def on_copy(
+    f: Landscape, at: Tensor | Sequence[float] | None
+) -> tuple[Landscape, list[nn.Parameter]]:
     """The landscape of a copy of f's model, moved to ``at``, and the parameters that an optimiser
     steps.
 

@@ -1,16 +1,24 @@
 """Why a run is stuck: ``rules`` reads the causes from its trace, ``probes`` tries the remedies."""
 
+import math
+import time
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.states import undisturbed
+from landscape.progress import watched
 from landscape.results import Result, result
+from landscape.training.causes import REPORTED, Cause, surest
 from landscape.training.evidence import Tail
 from landscape.training.follow import Followed
-from landscape.training.probes import Probe, Probes, probe
-from landscape.training.rules import REPORTED, Cause, causes
+from landscape.training.mistakes import MISTAKES, habits
+from landscape.training.probes import Probe, Probes, probe, wins
+from landscape.training.rules import causes
 from landscape.training.trace import Phase, Trace
 
 
@@ -58,18 +66,25 @@ class DiagnosisReport(Result):
         return self.diagnosis.probes
 
 
+@owned()
+@watched
 def diagnose(
     trace: Trace,
     probes: Probes | None = None,
     *,
     f: Landscape | None = None,
     optimizer: Optimizer | None = None,
-    steps: int = 50,
-    seeds: int = 8,
+    steps: int | None = None,
+    seeds: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Diagnosis:
     """Name the causes of a stuck run and, with f and its optimiser, try remedies on copies.
+
+    Without trials the order is that of the evidence in the trace. With trials a cause goes first
+    whose remedy beat the unchanged run, the one that gained most ahead; gains within GAINS of the
+    largest are told apart by the evidence. A remedy that was tried and did not win is not
+    recommended.
 
     Args:
         trace: made by ``Tracer``; a loaded one will do. A diverged run has no last look, and only
@@ -78,7 +93,12 @@ def diagnose(
         f, optimizer: those of the traced run, where the trace ended. ``probe`` is run from there,
             with the fall of the loss over the run as its scale. A diverged run is not probed:
             nothing finite is left to start from.
-        steps, seeds, seed: passed on to ``probe``.
+        steps, seeds: passed on to ``probe``; None: as many as take SHARE of the run's own time, at
+            most 50 and 8, at least 20 and 3. Where that is short, only the remedies of the causes
+            that the trace speaks for are tried.
+        seed: passed on to ``probe``.
+        progress: is told beforehand what the trials will cost, then how far they are; ``print``
+            will do.
 
     Raises:
         TypeError: trace is no Trace.
@@ -87,29 +107,103 @@ def diagnose(
 
     Cost: none without f; with it the cost of ``probe``.
     """
-    if not isinstance(trace, Trace):
-        given = type(trace).__name__
-        raise TypeError(f"diagnose reads a Trace, tracer.result or ls.load(folder), got {given}.")
-    trace = trace.of_f()
-    if len(trace.steps) < 2:
-        raise ValueError(
-            "the trace has one record only: no step was traced, so nothing can be said of a run."
-        )
+    trace = _of_steps(trace)
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
         raise ValueError(
             "pass f and optimizer together to run probes, or the probes of an earlier run, not "
             "both."
         )
 
-    if trace.diverged:
-        return Diagnosis([_diverged(trace)], trace.phases, True, probes)
     tail = Tail(trace)
+    if trace.diverged:
+        found = sorted([*surest(MISTAKES, tail), _diverged(trace)], key=lambda c: -c.confidence)
+        return Diagnosis(found, trace.phases, True, probes)
+    judged = _causes(tail)
     if f is not None and optimizer is not None:
         _require_end(trace, f, optimizer)
+        plan = _planned(tail, f, optimizer, steps, seeds)
+        only = None if plan.all else _remedies(judged)
+        progress(plan.told, 0, None)
         probes = probe(
-            f, optimizer, steps=steps, seeds=seeds, seed=seed, scale=tail.unit, progress=progress
+            f,
+            optimizer,
+            steps=plan.steps,
+            seeds=plan.seeds,
+            seed=seed,
+            scale=tail.unit,
+            habits=habits(tail),
+            only=only,
+            progress=progress,
         )
-    return Diagnosis(_causes(tail), trace.phases, _stuck(tail), probes)
+    if probes is not None:
+        judged = _in_order(judged, probes)
+    return Diagnosis(_falling(judged), trace.phases, _stuck(tail), probes)
+
+
+def _of_steps(trace: object) -> Trace:
+    """The records at which f was evaluated, where a step was taken."""
+    if not isinstance(trace, Trace):
+        given = type(trace).__name__
+        raise TypeError(f"diagnose reads a Trace, tracer.result or ls.load(folder), got {given}.")
+    trace = trace.of_f()
+    if len(trace.steps) < 2:
+        notes = f" The tracer has noted: {'; '.join(trace.notes)}." if trace.notes else ""
+        raise ValueError(
+            "the trace has one record only: no step was traced, so nothing can be said of a run. "
+            f"Does the loop call optimizer.step(), and of this optimiser?{notes}"
+        )
+    return trace
+
+
+# Of the run's own time, what trials take where nothing else is said.
+SHARE = 0.25
+# Gains within this factor of the largest are told apart by the evidence.
+GAINS = 2.0
+MOST, LEAST = (50, 8), (20, 3)  # steps and seeds
+TRIALS = 9  # as many as are usual
+
+
+class _Plan(NamedTuple):
+    steps: int
+    seeds: int
+    all: bool  # whether all remedies are tried
+    told: str  # what it will cost, in words
+
+
+def _planned(
+    tail: Tail, f: Landscape, optimizer: Optimizer, steps: int | None, seeds: int | None
+) -> _Plan:
+    """How many steps and seeds the trials may have."""
+    each = _seconds_a_step(f, optimizer)
+    loop = tail.trace.loop
+    allowed = SHARE * loop.seconds if loop is not None and loop.seconds > 0 else math.inf
+    ways = [MOST, (50, 4), (30, 4), LEAST]
+    if steps is not None or seeds is not None:
+        ways, allowed = [(steps or MOST[0], seeds or MOST[1])], math.inf
+    fits = [way for way in ways if TRIALS * way[0] * way[1] * each <= allowed]
+    whole = bool(fits)
+    chosen = fits[0] if fits else LEAST
+    trials = TRIALS if whole else 3
+    took = trials * chosen[0] * chosen[1] * each
+    about = "all remedies" if whole else "the remedies that the trace speaks for"
+    return _Plan(
+        *chosen, whole, f"{about}, {chosen[1]} seeds, {chosen[0]} steps each: about {took:.1g} s"
+    )
+
+
+def _seconds_a_step(f: Landscape, optimizer: Optimizer) -> float:
+    """What a step of a trial takes, by a gradient of one term."""
+    begun = time.perf_counter()
+    x = Followed(optimizer, f).point()
+    with undisturbed(f), f.evaluation(), torch.enable_grad():
+        for term in f.terms():
+            begun = time.perf_counter()
+            point = x.clone().requires_grad_(True)
+            value = term.function(point)
+            if value.requires_grad:
+                torch.autograd.grad(value, point)
+            break
+    return 2 * (time.perf_counter() - begun)  # the optimiser's own part, and what is around it
 
 
 def _require_end(trace: Trace, f: Landscape, optimizer: Optimizer) -> None:
@@ -122,26 +216,111 @@ def _require_end(trace: Trace, f: Landscape, optimizer: Optimizer) -> None:
         )
 
 
+# A run that is rid of this share of a constant prediction's loss is not called stuck.
+DONE = 0.9
+# A run that is above its start by this share of the loss's unit is stuck, however it moves.
+RISEN = 0.5
+# What is told of a run that is not stuck must be as sure as this.
+SURE = 0.75
+
+
 def _stuck(tail: Tail) -> bool:
-    """Whether the late part lost little, and gradients that are followed promise little."""
+    """Whether the late part lost little, gradients that are followed promise little, and a good
+    part of what a constant prediction costs is still there; or the loss is far above its start.
+    """
+    if tail.progress > DONE or tail.risen > RISEN:
+        return tail.risen > RISEN
     return not (tail.falling or (tail.efficiency > 0.3 and tail.promised > 0.1 * tail.unit))
 
 
 def _causes(tail: Tail) -> list[Cause]:
-    """What ``rules`` finds, half as sure where the loss was still falling; at least one cause."""
+    """What ``rules`` finds. Where the run is not stuck, what is sure only, half as sure unless it
+    is a mistake of loop or loss; else at least one cause.
+    """
     judged = causes(tail)
-    if not judged:
-        evidence = (
-            f"no cause stands out: gradient {tail.gradient:.3g}, curvature along it "
-            f"{tail.along:.3g}"
-        )
-        remedy = "Trace for longer, or over more of the data."
-        judged = [Cause("flat", REPORTED, [evidence], remedy)]
-    if _stuck(tail):
+    if not _stuck(tail):
+        sure = [c for c in judged if c.confidence >= SURE]
+        return sorted((_halved(c) for c in sure), key=lambda c: -c.confidence)
+    if judged:
         return judged
-    return [
-        replace(c, confidence=c.confidence / 2, factors=c.factors | {"stuck": 0.5}) for c in judged
-    ]
+    evidence = (
+        f"no cause stands out: gradient {tail.gradient:.3g}, curvature along it {tail.along:.3g}"
+    )
+    remedy = "Trace for longer, or over more of the data."
+    return [Cause("flat", REPORTED, [evidence], remedy)]
+
+
+def _halved(cause: Cause) -> Cause:
+    if cause.name in ("loop", "loss"):
+        return cause
+    signs = cause.factors | {"the run is stuck": 0.5}
+    return replace(cause, confidence=cause.confidence / 2, factors=signs)
+
+
+def _remedies(judged: list[Cause]) -> set[str]:
+    """How the names of the trials begin that apply the remedies of the first three causes."""
+    return {name for cause in judged[:3] for name in cause.tried}
+
+
+def _in_order(judged: list[Cause], trials: Probes) -> list[Cause]:
+    """The causes by what their remedies did, each remedy with what was tried of it."""
+    won = {c.name: best for c in judged if (best := _winner(c, trials)) is not None}
+    most = max((-p.against_control.value for p in won.values()), default=0.0)
+
+    def order(cause: Cause) -> tuple[bool, bool, float]:
+        winner = won.get(cause.name)
+        gained = winner is not None and -winner.against_control.value * GAINS >= most
+        return not _seen(cause), not gained, -cause.confidence
+
+    weaker = 0.5 if won else 1.0  # where nothing wins, the evidence alone tells causes apart
+    ordered = sorted(judged, key=order)
+    return [_after_trials(c, won.get(c.name), trials, weaker) for c in ordered]
+
+
+def _seen(cause: Cause) -> bool:
+    """Whether a cause is seen itself, so that no trial is needed: a gradient that is not cleared or
+    not computed, a loss that is given what it is not made for.
+    """
+    sure = cause.name in ("loop", "loss") and cause.confidence > SURE
+    return sure and set(cause.tried) <= {"zero_grad and backward"}
+
+
+def _winner(cause: Cause, trials: Probes) -> Probe | None:
+    """The best trial of a cause's remedies that beat the control."""
+    of_it = [p for p in trials.probes if cause.tried and p.name.startswith(tuple(cause.tried))]
+    beat = [p for p in of_it if wins(p, trials.negligible)]
+    return min(beat, key=lambda p: p.against_control.value, default=None)
+
+
+def _after_trials(cause: Cause, winner: Probe | None, trials: Probes, weaker: float) -> Cause:
+    """The cause with what its remedy did; what did not win is not recommended."""
+    if winner is not None:
+        gain, until = winner.against_control, f"{trials.steps} steps, {trials.seeds} seeds"
+        set_to = f", {winner.setting}" if winner.setting else ""
+        how = f"gains {-gain.value:.3g} [{-gain.high:.3g}, {-gain.low:.3g}] more than the unchanged"
+        told = f"{cause.remedy} Tried: {winner.name}{set_to}, {how} run within {until}."
+        return replace(cause, remedy=told)
+    of_it = [p.name for p in trials.probes if cause.tried and p.name.startswith(cause.tried)]
+    if not of_it:
+        return cause
+    within = f"did not beat the unchanged run within {trials.steps} steps"
+    if _seen(cause):
+        return replace(cause, remedy=f"{cause.remedy} From here that {within}: start again.")
+    return replace(
+        cause,
+        remedy=f"None that was tried: {', '.join(of_it)} {within}.",
+        confidence=cause.confidence * weaker,
+        factors=cause.factors | {"its remedy beat the unchanged run": weaker},
+    )
+
+
+def _falling(judged: list[Cause]) -> list[Cause]:
+    """The causes, none surer than the one before: trials may have changed their order."""
+    least, ordered = math.inf, []
+    for cause in judged:
+        least = min(least, cause.confidence)
+        ordered.append(cause if cause.confidence == least else replace(cause, confidence=least))
+    return ordered
 
 
 def _diverged(trace: Trace) -> Cause:

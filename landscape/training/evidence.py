@@ -15,6 +15,8 @@ from landscape.training.trace import Trace
 
 # The share of a run that is judged.
 LATE = 0.25
+# Weights by root mean square, and gradients by the run's largest, up to these are next to zero.
+ZERO, SMALL = 1e-4, 1e-3
 # A run still falls while its late part loses this share of the loss from one half to the other.
 FALLING = 0.1
 
@@ -98,8 +100,14 @@ class Tail:
 
     @cached_property
     def unit(self) -> float:
-        """What shares of the loss are shares of: its size, or its fall over the run if larger."""
-        return max(self.first - float(self.trace.loss.min()), abs(self.loss), 1e-300)
+        """What shares of the loss are shares of: its size, or its fall over the run if larger.
+
+        Above what a constant prediction costs its size is no measure, and that cost is taken.
+        """
+        size = abs(self.loss)
+        if self.constant > 0:
+            size = min(size, self.constant)
+        return max(self.first - float(self.trace.loss.min()), size, 1e-300)
 
     @cached_property
     def fall(self) -> float:
@@ -111,8 +119,27 @@ class Tail:
         return float(losses[:middle].mean()) - float(losses[middle:].mean())
 
     @cached_property
+    def constant(self) -> float:
+        """What a constant prediction costs; NaN where it is not known."""
+        return math.nan if self.trace.reading is None else self.trace.reading.constant
+
+    @cached_property
+    def progress(self) -> float:
+        """The share of the loss of a constant prediction that is gone, below 0 where f is above
+        it; NaN where that loss is not known.
+        """
+        reading = self.trace.reading
+        if reading is None or not abs(self.constant) > 0 or not math.isfinite(reading.loss):
+            return math.nan
+        return (self.constant - reading.loss) / abs(self.constant)
+
+    @cached_property
     def fallen(self) -> float:
-        """The share of the first loss that is gone."""
+        """The share of the loss of a constant prediction that is gone, or of the first loss where
+        that is not known.
+        """
+        if not math.isnan(self.progress):
+            return max(self.progress, 0.0)
         if not self.first > self.loss or self.first == 0:
             return 0.0
         return (self.first - self.loss) / abs(self.first)
@@ -236,6 +263,12 @@ class Tail:
         shares = self.trace.dead
         return float(shares[0].nan_to_num(0.0).max()) if shares.shape[1] else 0.0
 
+    @cached_property
+    def saturated_at_first(self) -> float:
+        """The largest share of saturated outputs at the start."""
+        shares = self.trace.saturated
+        return float(shares[0].nan_to_num(0.0).max()) if shares.shape[1] else 0.0
+
     def _worst(self, shares: Tensor) -> tuple[float, str]:
         last = shares[-1].nan_to_num(-1.0)
         if not len(last) or float(last.max()) <= 0:
@@ -257,6 +290,15 @@ class Tail:
 
     @cached_property
     def zeros(self) -> list[str]:
-        """Parameter tensors that are zero, as are their gradients."""
+        """Parameter tensors that are zero, as are their gradients; or next to it, beside
+        the other layers' gradients in the run.
+        """
         ends = self.trace.layer_weight[-1], self.trace.layer_gradient[-1]
-        return [k for k, w, g in zip(self.trace.layers, *ends, strict=True) if w == g == 0]
+        sizes = self.trace.loop.sizes if self.trace.loop else [1] * len(self.trace.layers)
+        gradients = self.trace.layer_gradient[self.trace.layer_gradient.isfinite()]
+        least = SMALL * float(gradients.max()) if len(gradients) else 0.0
+        return [
+            k
+            for k, w, g, n in zip(self.trace.layers, *ends, sizes, strict=True)
+            if w <= ZERO * math.sqrt(n) and g <= least
+        ]

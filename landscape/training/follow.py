@@ -42,8 +42,27 @@ class Followed:
         self.optimizers = _optimizers(optimizer)
         require_landscape(f, "a traced run")
         self.f = f
-        moved = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        moved = self.moved()
         self.parameters, self.layout = _of_model(f, moved) if f.layout else _of_formula(f, moved)
+
+    def moved(self) -> list[Tensor]:
+        """The parameters in the optimisers' groups, as these are now."""
+        return [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
+
+    def unmoved(self) -> tuple[set[str], set[str]]:
+        """Names of f's parameters that no group holds, and of those in groups whose rate is 0 while
+        another's is not.
+        """
+        rates = {
+            id(p): float(g.get("lr", 1.0))
+            for o in self.optimizers
+            for g in o.param_groups
+            for p in g["params"]
+        }
+        named = dict(zip(self.layout, self.parameters, strict=True))
+        outside = {k for k, p in named.items() if id(p) not in rates}
+        moving = any(rate > 0 for rate in rates.values())
+        return outside, {k for k, p in named.items() if moving and rates.get(id(p)) == 0}
 
     def point(self) -> Tensor:
         """The parameters as f's point, a new tensor (n,)."""
@@ -133,7 +152,8 @@ def _of_model(f: Landscape, moved: list[Tensor]) -> tuple[list[Tensor], dict[str
     if not {id(p) for p in moved} & {id(p) for p in parameters}:
         raise ValueError(
             f"the optimiser moves no parameter of {f.name}: build f from the model that is "
-            f"trained, not from a copy."
+            f"trained, not from a copy. If it is that model, the optimiser was made of another "
+            f"one's parameters, and the loop does not train it: make it of model.parameters()."
         )
     require_own_loader(f)
     return parameters, dict(f.layout)

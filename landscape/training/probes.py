@@ -23,29 +23,35 @@ Gradient descent at rate a leaves a strict saddle along v by a factor
 import copy
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
 from landscape.landscapes.model import require_model
+from landscape.landscapes.states import undisturbed
 from landscape.linalg.lanczos import eigsh
 from landscape.operators.hessian import Hessian
 from landscape.results import Estimate, Result, result
 from landscape.results.statistics import mean
 from landscape.rng import generator, words
 from landscape.training.follow import Followed
-from landscape.training.moving import Mover, slices
-from landscape.training.units import rescale, revive, sick_units
+from landscape.training.moving import NONE, Habits, Mover, slices
+from landscape.training.reading import standardised
+from landscape.training.units import rescale, revive, sick_units, started, zero_layers
 
+PRIOR = 4  # seeds that the usual spread of trials counts for
+PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 FACTORS = (0.1, 10.0, 100.0)  # of the learning rate
 ROUNDING = 64  # units of rounding of the loss that no gain is read from
 RAY = 100.0  # how many kicks a ray goes
@@ -61,11 +67,15 @@ class Probe:
 
     name: str
     change: Estimate  # the loss at the end less that at the start; negative is better
-    against_control: Estimate  # the same less the control's, paired by seed
+    # The same less the control's, paired by seed; ``high`` is above the mean for all remedies at
+    # once with 95 %, and so is ``low`` below it (Bonferroni; Dunnett's test is for trials of one
+    # variance that are not paired).
+    against_control: Estimate
     diverged: int  # seeds whose loss ended non-finite; the estimates are then infinite
     gradients: float  # passes over all the data spent on gradients, all seeds together
     # ln of the growth along v a step of a small displacement; None for other remedies.
     rate: float | None
+    setting: str = ""  # what was set, in the optimiser's own unit: "lr=0.01"
 
 
 @result("probes")
@@ -87,6 +97,7 @@ class Probes(Result):
     # ln(1 + lr |curvature|) for plain SGD at a negative curvature, else None.
     predicted_rate: float | None
     products: int  # Hessian-vector products spent
+    seconds: float = field(default=math.nan, compare=False)  # that the trials took
 
     def __getitem__(self, name: str) -> Probe:
         for probe in self.probes:
@@ -111,6 +122,9 @@ class Trial:
     start: Start
     optimizer: Make
     full: bool = False  # gradients over all the data
+    habits: Habits = NONE  # what its loop does with gradients
+    f: Landscape | None = None  # the landscape whose gradients it takes; None: the run's
+    setting: str = ""
     # A trial that starts from a step along ``direction`` has its growth along it measured.
     direction: Tensor | None = None
     sign: int = 1
@@ -124,7 +138,7 @@ class Leap(NamedTuple):
     words: str
 
 
-def probe(
+def probe(  # noqa: PLR0913
     f: Landscape,
     optimizer: Optimizer,
     *,
@@ -134,6 +148,8 @@ def probe(
     kick: float | None = None,
     matters: float = 1e-3,
     scale: float = 0.0,
+    habits: Habits = NONE,
+    only: Collection[str] | None = None,
     progress: Progress = silent,
 ) -> Probes:
     """Try remedies on copies of a stuck run, beside the unchanged run.
@@ -150,6 +166,9 @@ def probe(
         matters: the smallest gain worth having, as a share of the loss's unit; see the module.
         scale: a change of the loss that is large in this problem, in its units, such as its fall
             over the run.
+        habits: what the run's loop does with gradients; the control does so too, and remedies of
+            the loop are trials without.
+        only: how the names of the trials begin that are run beside the control; None: all.
 
     Raises:
         TypeError: an argument is of another kind.
@@ -165,26 +184,27 @@ def probe(
         raise ValueError(
             f"probes need at least 2 seeds and 1 step, got seeds={seeds}, steps={steps}."
         )
+    begun = time.perf_counter()
     followed = Followed(optimizer, f)
     x = followed.point()
-    loss = float(f.value(x))
-    if not math.isfinite(loss):
-        raise NumericalError(
-            "the loss is not finite where the probes start: go back to an earlier checkpoint."
-        )
-    run = _Runner(followed, x, steps)
-    pairs = eigsh(Hessian(f, x), largest=0, smallest=1, seed=seed)
-    lowest, v = float(pairs.values[0]), pairs.vectors[:, 0]
-    kick = max(0.1, 0.1 * float(x.double().norm())) if kick is None else kick
-    trials = _trials(f, optimizer, lowest, v, kick)
-    *children, rays = np.random.SeedSequence(seed).spawn(seeds + 1)
-    ends, spent = _run_all(run, trials, children, progress)
+    with undisturbed(f):
+        loss = float(f.value(x))
+        if not math.isfinite(loss):
+            raise NumericalError(
+                "the loss is not finite where the probes start: go back to an earlier checkpoint."
+            )
+        run = _Runner(followed, x, steps)
+        pairs = eigsh(Hessian(f, x), largest=0, smallest=1, seed=seed, max_products=PRODUCTS)
+        lowest, v = float(pairs.values[0]), pairs.vectors[:, 0]
+        kick = max(0.1, 0.1 * float(x.double().norm())) if kick is None else kick
+        trials = _chosen(_trials(followed, lowest, v, kick, habits), only)
+        *children, rays = np.random.SeedSequence(seed).spawn(seeds + 1)
+        ends, spent = _run_all(run, trials, children, progress)
+        rates = [run.rate(trial, kick, optimizer) for trial in trials]
+        leap = _leap(f, x, v, kick, rays)
     changes = [[end - loss for end in row] for row in ends]
-    rates = [run.rate(trial, kick, optimizer) for trial in trials]
     probes = _compare(trials, changes, spent, rates)
-    leap = _leap(f, x, v, kick, rays)
-    lowered = min(loss + c for c in chain([0.0], *changes) if math.isfinite(c))
-    unit = max(loss - min(leap.loss, lowered), abs(loss), scale)
+    unit = max(loss - min(leap.loss, _lowest(loss, ends)), abs(loss), scale)
     negligible = max(matters * unit, ROUNDING * torch.finfo(x.dtype).eps * abs(loss))
     best = _best(probes, negligible)
     leaps = best == "control" and loss - leap.loss > negligible
@@ -200,7 +220,20 @@ def probe(
         curvature=lowest,
         predicted_rate=_predicted_rate(optimizer, lowest),
         products=pairs.products,
+        seconds=time.perf_counter() - begun,
     )
+
+
+def _lowest(loss: float, ends: Sequence[Sequence[float]]) -> float:
+    """The lowest loss seen at the start and at the ends of trials."""
+    return min(end for end in chain([loss], *ends) if math.isfinite(end))
+
+
+def _chosen(trials: list[Trial], only: Collection[str] | None) -> list[Trial]:
+    """The control, and of the others those whose names begin so."""
+    if only is None:
+        return trials
+    return [trials[0], *(t for t in trials[1:] if t.name.startswith(tuple(only)))]
 
 
 def _run_all(
@@ -223,11 +256,12 @@ def _run_all(
 
 def _best(probes: list[Probe], negligible: float) -> str:
     """The first probe that certainly beats the control, and by more than is negligible."""
-    for one in probes:
-        gain = one.against_control
-        if gain.high < 0 and gain.value < -negligible:
-            return one.name
-    return "control"
+    return next((one.name for one in probes if wins(one, negligible)), "control")
+
+
+def wins(one: Probe, negligible: float) -> bool:
+    """Whether a trial certainly beats the control, and by more than is negligible."""
+    return one.against_control.high < 0 and one.against_control.value < -negligible
 
 
 def _predicted_rate(optimizer: Optimizer, lowest: float) -> float | None:
@@ -245,18 +279,44 @@ def _compare(
 ) -> list[Probe]:
     """A probe a trial, the largest mean gain over the control, the first trial, first."""
     control = [c if math.isfinite(c) else 0.0 for c in ends[0]]
+    apart = [mean([a - b for a, b in zip(row, control, strict=True)]) for row in ends]
     probes = [
         Probe(
             name=trial.name,
             change=mean(changes),
-            against_control=mean([a - b for a, b in zip(changes, control, strict=True)]),
+            against_control=gain,
             diverged=sum(not math.isfinite(c) for c in changes),
             gradients=passes,
             rate=rate,
+            setting=trial.setting,
         )
-        for trial, changes, passes, rate in zip(trials, ends, spent, rates, strict=True)
+        for trial, changes, gain, passes, rate in zip(
+            trials, ends, _at_once(apart, len(control)), spent, rates, strict=True
+        )
     ]
     return sorted(probes, key=lambda one: one.against_control.value)
+
+
+def _at_once(gains: list[Estimate], seeds: int) -> list[Estimate]:
+    """The estimates with ends that each hold together with those of the other comparisons: whether
+    a remedy is better is asked on one side.
+
+    A few seeds tell little of a spread. It is taken as the median one of all the trials where that
+    is larger, and counts as known from PRIOR seeds more, as in moderated tests (Smyth 2004, SAGMB
+    3:3).
+    """
+    spreads = sorted(g.error for g in gains if math.isfinite(g.error))
+    usual = spreads[len(spreads) // 2] if spreads else 0.0
+    sure = 1 - 0.05 / max(len(gains) - 1, 1)  # the first is the control with itself
+    factor = float(stats.t.ppf(sure, seeds - 1 + PRIOR))
+    bounded = []
+    for gain in gains:
+        width = factor * max(gain.error, usual if gain.error > 0 else 0.0)
+        known = math.isfinite(width) and width > 0
+        bounded.append(
+            replace(gain, low=gain.value - width, high=gain.value + width) if known else gain
+        )
+    return bounded
 
 
 def _leap(f: Landscape, x: Tensor, v: Tensor, kick: float, seed: np.random.SeedSequence) -> Leap:
@@ -299,17 +359,24 @@ class _Runner:
     def __init__(self, followed: Followed, x: Tensor, steps: int) -> None:
         self.f, self.x, self.steps = followed.f, x, steps
         self.originals, self.slices = slices(followed)
+        # those that no group holds come last
+        held = {id(p) for p in self.originals}
+        for p, where in zip(followed.parameters, followed.layout.values(), strict=True):
+            if id(p) not in held:
+                self.originals.append(p)
+                self.slices.append(where)
 
     def __call__(self, trial: Trial, seed: np.random.SeedSequence) -> tuple[float, float]:
         """The loss at the end, and the gradients spent."""
         draws, batches = (generator(s) for s in words(seed, 2))
         copies = [p.detach().clone() for p in self.originals]
-        mover = Mover(self.f, copies, self.slices, self.x)
+        f = self.f if trial.f is None else trial.f
+        mover = Mover(f, copies, self.slices, self.x, trial.habits)
         mover.write(trial.start(self.x, draws))
         optimizer = trial.optimizer(copies)
         for _ in range(self.steps):
             mover.step(optimizer, None if trial.full else batches)
-        return float(self.f.value(mover.point())), mover.spent
+        return float(f.value(mover.point())), mover.spent
 
     def rate(self, trial: Trial, kick: float, optimizer: Optimizer) -> float | None:
         """ln of the growth a step of a small displacement along the trial's direction, if it has
@@ -337,8 +404,10 @@ class _Runner:
 
 
 def _trials(
-    f: Landscape, optimizer: Optimizer, lowest: float, v: Tensor, kick: float
+    followed: Followed, lowest: float, v: Tensor, kick: float, habits: Habits
 ) -> list[Trial]:
+    f, optimizer = followed.f, followed.optimizers[0]
+
     def stay(x: Tensor, _: torch.Generator) -> Tensor:
         return x.clone()
 
@@ -350,21 +419,47 @@ def _trials(
     def same(copies: list[Tensor]) -> Optimizer:
         return _copy(optimizer, copies)
 
+    lr = float(optimizer.param_groups[0].get("lr", math.nan))
     trials = [Trial("control", stay, same)]
-    trials += [Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c)) for c in FACTORS]
+    trials += [
+        Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c), setting=f"lr={c * lr:.3g}")
+        for c in FACTORS
+    ]
+    first = max(float(g.get("initial_lr", 0.0)) for g in optimizer.param_groups)
     if any(g.get("initial_lr", 0.0) > 2 * g["lr"] for g in optimizer.param_groups):
-        trials.append(Trial("initial rate", stay, partial(_copy, optimizer, initial=True)))
+        initial = partial(_copy, optimizer, initial=True)
+        trials.append(Trial("initial rate", stay, initial, setting=f"lr={first:.3g}"))
     if lowest < 0:
         trials += [_aside(v, kick, sign, same) for sign in (1, -1)]
     trials.append(Trial("noise", noise, same))
-    adaptive = isinstance(optimizer, Adam)
-    another = ("sgd:lr=0.01,momentum=0.9", _momentum) if adaptive else ("adam:lr=0.01", _adam)
+    # what scales its steps is no remedy for what scales them already
+    scales = any(k in optimizer.param_groups[0] for k in ("betas", "alpha"))
+    another = ("sgd:lr=0.01,momentum=0.9", _momentum) if scales else ("adam:lr=0.01", _adam)
     trials.append(Trial(another[0], stay, another[1]))
-    return trials + _of_a_model(f, stay, same) if f.layout else trials
+    trials += _of_a_model(f, stay, same) if f.layout else []
+    trials = [replace(trial, habits=habits) for trial in trials]
+    return trials + _of_a_loop(followed, stay, same, habits)
+
+
+def _of_a_loop(followed: Followed, stay: Start, same: Make, habits: Habits) -> list[Trial]:
+    """Remedies for what the loop does with gradients, and for parameters that it leaves out."""
+    trials = []
+    if habits.adds_up or habits.gives_none:
+        cleared = replace(habits, adds_up=False, gives_none=False)
+        trials.append(Trial("zero_grad and backward", stay, same, habits=cleared))
+    if habits.clip < math.inf:
+        trials.append(Trial("no clipping", stay, same, habits=replace(habits, clip=math.inf)))
+    if habits.one_batch:
+        fresh = replace(habits, one_batch=False)
+        trials.append(Trial("new batches", stay, same, habits=fresh))
+    if followed.f.layout and followed.unmoved()[0]:
+        added = partial(_copy, followed.optimizers[0], every=True)
+        trials.append(Trial("all parameters", stay, added, habits=habits))
+    return trials
 
 
 def _of_a_model(f: Landscape, stay: Start, same: Make) -> list[Trial]:
-    """Remedies for the units of a model, and all of its data at once."""
+    """Remedies for the units of a model and for its inputs, and all of its data at once."""
     f = require_model(f, "units are a model's.")
     dead, saturated = sick_units(f)
     trials = []
@@ -372,10 +467,15 @@ def _of_a_model(f: Landscape, stay: Start, same: Make) -> list[Trial]:
         trials.append(Trial("revive dead units", lambda x, draws: revive(f, x, dead, draws), same))
     if saturated:
         trials.append(Trial("rescale saturated units", lambda x, _: rescale(f, x, saturated), same))
+    if zero := zero_layers(f, f.point()):
+        trials.append(Trial("fresh layers", lambda x, draws: started(f, x, zero, draws), same))
     with f.evaluation():
         batches = sum(term.batch is not None for term in f.terms())
     if batches > 1:
         trials.append(Trial("full batch", stay, same, full=True))
+    scaled = standardised(f)
+    if scaled is not None:
+        trials.append(Trial("standardised inputs", stay, same, f=scaled))
     return trials
 
 
@@ -397,11 +497,16 @@ def _aside(v: Tensor, kick: float, sign: int, same: Make) -> Trial:
 
 
 def _copy(
-    optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0, initial: bool = False
+    optimizer: Optimizer,
+    copies: list[Tensor],
+    factor: float = 1.0,
+    initial: bool = False,
+    every: bool = False,
 ) -> Optimizer:
     """An optimiser of the same class, options and state over the copies, without its hooks.
 
-    Its rates are multiplied by ``factor``, or are those before its schedule began.
+    Its rates are multiplied by ``factor``, or are those before its schedule began. With ``every``
+    copies that are in no group join, with the options of the first.
     """
     remaining = iter(copies)
     groups: list[dict[str, object]] = [
@@ -418,4 +523,8 @@ def _copy(
         group["lr"] = (
             group["initial_lr"] if initial and "initial_lr" in group else group["lr"] * factor
         )
+    left = list(remaining)
+    if every and left:
+        options = {k: v for k, v in clone.param_groups[0].items() if k in clone.defaults}
+        clone.add_param_group({**options, "params": left})
     return clone

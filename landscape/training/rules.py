@@ -20,77 +20,24 @@ probabilities. Ceilings rank causes that hold together: what lies behind another
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
 
-from landscape.results import result
+from landscape.training.causes import NAMES as NAMES
+from landscape.training.causes import REPORTED as REPORTED
+from landscape.training.causes import Cause as Cause
+from landscape.training.causes import Rule, decades, ramp, surest
 from landscape.training.evidence import Tail
+from landscape.training.mistakes import MISTAKES
 
-NAMES = ("saddle", "flat", "saturated", "dead", "vanishing", "learning rate", "noise", "minimum")
 # A predicted gain below this share of the loss is near a stationary point.
 NEAR = 1e-3
-# Causes that are less sure are left out.
-REPORTED = 0.05
-
-
-@result("diagnosis-cause")
-@dataclass(frozen=True)
-class Cause:
-    """One reason why a run is stuck."""
-
-    name: str  # one of NAMES
-    confidence: float  # 0 to 1, how clear the evidence is
-    evidence: list[str]
-    remedy: str
-    # What the confidence is made of, by sign: 1 speaks for the cause, 0 against it. Empty in
-    # runs that an earlier version has stored.
-    factors: dict[str, float] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        text = f"{self.name} ({self.confidence:.2f}): {'; '.join(self.evidence)}. {self.remedy}"
-        weak = [f"{sign} {value:.2f}" for sign, value in self.factors.items() if value < 0.995]
-        return f"{text} Weak signs (1 is clear): {', '.join(weak)}." if weak else text
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One way in which a run can be stuck."""
-
-    name: str  # one of NAMES; the surest rule of a name speaks for it
-    ceiling: float  # the confidence where every sign is there
-    because: str  # why the ceiling is where it is
-    factors: tuple[Callable[[Tail], float], ...]
-    evidence: Callable[[Tail], list[str]]
-    remedy: str
-
-    def weigh(self, tail: Tail) -> tuple[float, dict[str, float]]:
-        """The confidence, and each factor by its name in words."""
-        factors = {factor.__name__.replace("_", " "): factor(tail) for factor in self.factors}
-        return math.prod(factors.values(), start=self.ceiling), factors
 
 
 def causes(tail: Tail) -> list[Cause]:
     """A cause for each name that a rule speaks for, the surest first."""
-    surest: dict[str, Cause] = {}
-    for rule in RULES:
-        sure, factors = rule.weigh(tail)
-        if sure >= REPORTED and (rule.name not in surest or sure > surest[rule.name].confidence):
-            evidence = rule.evidence(tail)
-            surest[rule.name] = Cause(rule.name, sure, evidence, rule.remedy, factors)
-    return sorted(surest.values(), key=lambda cause: -cause.confidence)
-
-
-def ramp(x: float, low: float, high: float) -> float:
-    """0 at low, 1 at high, straight between and level beyond; 0 for NaN. low may be above high."""
-    return min(1.0, max(0.0, (x - low) / (high - low))) if not math.isnan(x) else 0.0
-
-
-def decades(x: float, low: float, high: float) -> float:
-    """``ramp`` in the decades of x: 0 at 10^low, 1 at 10^high."""
-    return ramp(math.log10(max(x, 1e-300)), low, high)
+    return surest(RULES, tail)
 
 
 # ---- signs that several rules share
@@ -190,6 +137,16 @@ def outputs_saturated(tail: Tail) -> float:
     return ramp(tail.saturated[0], 0.5, 0.95)
 
 
+def not_of_long_steps(tail: Tail) -> float:
+    """Units were saturated at the start, or the loss is not above it.
+
+    Where 0.3 to 0.6 of the outputs became saturated in the run, and the loss is 0.05 to 0.2 of its
+    unit above its start, steps that were too long are the cause behind.
+    """
+    became = ramp(tail.saturated[0] - tail.saturated_at_first, 0.3, 0.6)
+    return 1 - 0.5 * became * ramp(tail.risen, 0.05, 0.2)
+
+
 def units_dead(tail: Tail) -> float:
     """0.6 to 0.98 of an activation's units are zero on every sample.
 
@@ -219,6 +176,11 @@ def gradients_shrink_steadily(tail: Tail) -> float:
     return ramp(sum(shrinks) / len(shrinks), 0.4, 0.8) if shrinks else 0.0
 
 
+def layers_not_zero(tail: Tail) -> float:
+    """No layers are next to zero: gradients through such are those of a saddle."""
+    return float(len(tail.zeros) <= 1)
+
+
 def first_layer_still(tail: Tail) -> float:
     """The run moved the first module by at most a tenth to 1/300 of its norm.
 
@@ -238,13 +200,16 @@ def rate_decayed(tail: Tail) -> float:
     return decades(tail.decayed, -0.7, -1.5)
 
 
-def gradient_direction_felt(tail: Tail) -> float:
-    """At its largest the rate did traverse the gradient's direction.
+def rate_did_matter(tail: Tail) -> float:
+    """At its largest the rate moved the run, or it fell so far that no schedule means it.
 
-    N times that rate times |g'Hg| / g'g of 0.01 to 0.3, as in ``curvature_felt``.
+    N times that rate times |g'Hg| / g'g of 0.01 to 0.3, as in ``curvature_felt``; or the loss fell
+    by 0.01 to 0.05 of its unit; or the rate fell to 1e-3 to 1e-6 of what it was.
     """
     best = float(tail.trace.learning_rate.max())
-    return decades(tail.steps * best * tail.along, -2.0, -0.5)
+    felt = decades(tail.steps * best * tail.along, -2.0, -0.5)
+    fell = ramp((tail.first - tail.loss) / tail.unit, 0.01, 0.05)
+    return max(felt, fell, decades(tail.decayed, -3.0, -6.0))
 
 
 def promise_broken(tail: Tail) -> float:
@@ -306,6 +271,38 @@ def nothing_traversed(tail: Tail) -> float:
     return float(_idle(tail))
 
 
+def much_left(tail: Tail) -> float:
+    """A Newton step gains a good part of the loss: 0.003 to 0.03, which flat land does not."""
+    return decades(tail.gain, -2.5, -1.5)
+
+
+def gradient_matters(tail: Tail) -> float:
+    """A move by the size of the weights along the gradient changes the loss by 1e-4 to 1e-2 of it.
+
+    Far from a well it is 1e-8; nets that are started as usual have 0.1 and more.
+    """
+    moved = tail.gradient * float(tail.trace.weight_norm[-1]) / tail.unit
+    return decades(moved, -4.0, -2.0)
+
+
+def rate_within_reach(tail: Tail) -> float:
+    """The rate that traverses the steepest curvature is at most 1e7 to 1e9 times the run's.
+
+    Rates that are too small are so by a mistake of a few decades; beyond, the land is flat.
+    """
+    most = tail.rate * max(tail.along, tail.scale)
+    return 1 - decades(2 / most, 7.0, 9.0) if most > 0 else 0.0
+
+
+def no_larger_rate_would_do(tail: Tail) -> float:
+    """Flat land stays flat at a larger rate: against it speak ``much_left``, ``gradient_matters``
+    and ``much_room``.
+    """
+    room = max(much_room(tail), nothing_traversed(tail))
+    moved = gradient_matters(tail) * rate_within_reach(tail)
+    return 1 - 0.5 * much_left(tail) * moved * room
+
+
 def rate_tiny(tail: Tail) -> float:
     """A rate below 1e-5, a hundredth of the least that is usual, with a gain of NEAR to be had."""
     return float(tail.rate < 1e-5 and tail.gain > NEAR)
@@ -325,6 +322,12 @@ def room_for_more(tail: Tail) -> float:
     if _idle(tail) or _decaying(tail) or not 1 < room < math.inf:
         return 0.0
     return decades(room, 0.5, 1.5)
+
+
+def much_room(tail: Tail) -> float:
+    """A rate 100 to 1000 times as large would be stable, and its noise below what is left."""
+    room = _room(tail)
+    return 0.0 if _decaying(tail) or not 1 < room < math.inf else decades(room, 2.0, 3.0)
 
 
 def more_would_come(tail: Tail) -> float:
@@ -356,8 +359,10 @@ def gradients_noisy(tail: Tail) -> float:
 
 
 def no_saddle(tail: Tail) -> float:
-    """Noise near a ``deep`` saddle is the smaller matter: in the end it leaves the saddle."""
-    return 1 - 0.7 * deep(tail)
+    """Noise near a saddle, ``deep`` or of layers at zero, is the smaller matter: in the end it
+    leaves the saddle.
+    """
+    return 1 - 0.7 * max(deep(tail), layers_zero_by_symmetry(tail))
 
 
 def noise_keeps_up_the_loss(tail: Tail) -> float:
@@ -380,13 +385,13 @@ def _growth(tail: Tail) -> float:
 
 def _by_symmetry(tail: Tail) -> bool:
     """Several layers are zero with their gradients, and second order sees no way out."""
-    least = max(tail.doubt, NEAR * tail.scale)
+    least = max(tail.doubt, 0.05 * tail.scale)
     return len(tail.zeros) > 1 and -tail.lowest <= least
 
 
 def layers_zero_by_symmetry(tail: Tail) -> float:
-    """Several layers are zero, so are their gradients, and second order sees no way out."""
-    return float(_by_symmetry(tail))
+    """Several layers are zero, so are their gradients, and no curvature holds the run there."""
+    return float(len(tail.zeros) > 1 and tail.lowest <= max(tail.doubt, 0.05 * tail.scale))
 
 
 def way_out_felt(tail: Tail) -> float:
@@ -560,10 +565,11 @@ def _saddle(tail: Tail) -> list[str]:
 
 
 def _symmetric(tail: Tail) -> list[str]:
+    order = "the saddle is of higher order, by symmetry"
+    why = order if _by_symmetry(tail) else "equal units stay equal"
     return [
         *_saddle(tail),
-        f"{', '.join(tail.zeros[:3])} are zero and so are their gradients: the saddle is of higher "
-        f"order, by symmetry",
+        f"{', '.join(tail.zeros[:3])} are zero or nearly, and so are their gradients: {why}",
     ]
 
 
@@ -581,6 +587,50 @@ def _flat(tail: Tail) -> list[str]:
     ]
 
 
+# ---- remedies in words, rates in the optimiser's own unit
+
+
+def _lr(tail: Tail, factor: float) -> str:
+    rate = float(tail.trace.learning_rate[-1])
+    return f"lr={rate * factor:.3g} in the place of {rate:.3g}, {factor:g} times as much"
+
+
+def _again(tail: Tail) -> str:
+    return f"Lower the rate, {_lr(tail, 0.1)}, and start again, or warm up."
+
+
+def _raise(tail: Tail) -> str:
+    return f"Raise the rate, {_lr(tail, 10.0)} or {_lr(tail, 100.0)}: the landscape bears more."
+
+
+def _lower(tail: Tail) -> str:
+    return f"Lower the rate, {_lr(tail, 0.1)}: the step is longer than the curvature allows."
+
+
+def _quieter(tail: Tail) -> str:
+    return f"Lower the rate, {_lr(tail, 0.1)}, take larger batches, or average the weights."
+
+
+def _adaptive(tail: Tail) -> bool:
+    """Whether the optimiser scales its steps already."""
+    return bool((tail.trace.second_moment_norm > 0).any())
+
+
+def _rescale(tail: Tail) -> str:
+    scaled = "" if _adaptive(tail) else "Use an optimiser that scales steps (Adam), momentum, or "
+    return (
+        f"{scaled}start elsewhere." if scaled else f"Start elsewhere, or raise {_lr(tail, 10.0)}."
+    )
+
+
+def _deeper(tail: Tail) -> str:
+    scaled = "" if _adaptive(tail) else ", or Adam"
+    return (
+        "Start the first layers with larger weights, use other activations, normalisation or "
+        f"shortcuts{scaled}."
+    )
+
+
 # ---- the rules
 
 OVERSHOOTS = Rule(
@@ -589,7 +639,8 @@ OVERSHOOTS = Rule(
     "the broken promise is measured, and explains a flat or noisy look",
     (promise_broken, gradients_exact, swing_matters),
     _overshoots,
-    "Lower it: the step is longer than the curvature allows.",
+    _lower,
+    ("rate x0.1",),
 )
 NOISE = Rule(
     "noise",
@@ -597,56 +648,63 @@ NOISE = Rule(
     "a rate that is too large looks the same where few batches are seen",
     (promise_lost, gradients_noisy, no_saddle, noise_keeps_up_the_loss),
     _noise,
-    "Lower the rate, take larger batches, or average the weights.",
+    _quieter,
+    ("full batch", "rate x0.1"),
 )
-_AGAIN = "Lower it and start again, or warm up."
-_RAISE = "Raise it: the landscape would bear much more."
+
 _LEAVE = "Step along the most negative eigenvector, either way, or add noise."
-_RESCALE = "Use an optimiser that scales steps (Adam), momentum, or start elsewhere."
+# how the names of trials begin
+_ASIDE, _FASTER = ("eigenvector", "noise"), ("rate x10", "initial rate")
+_SCALED = ("adam", "sgd")
 
 RULES = (
+    *MISTAKES,
     Rule(
         "saturated",
-        0.97,
+        0.965,
         "what is saturated also looks flat or like a minimum: the cause behind goes first",
-        (outputs_saturated, not_arrived),
+        (outputs_saturated, not_arrived, not_of_long_steps),
         _saturated,
         "Scale down the weights into these units (or normalise their inputs), or use an "
         "unsaturated activation.",
+        ("rescale saturated units", *_ASIDE),
     ),
     Rule(
         "dead",
-        0.98,
+        0.97,
         "what is dead has no gradient at all, whatever else it looks like",
         (units_dead, not_arrived),
         _dead,
         "Re-initialise these units, or use a leaky activation and a lower rate.",
+        ("revive dead units",),
     ),
     Rule(
         "vanishing",
         0.95,
         "saturated and dead units make gradients vanish too, and go first",
-        (gradients_vanish, gradients_shrink_steadily, first_layer_still),
+        (gradients_vanish, gradients_shrink_steadily, first_layer_still, layers_not_zero),
         _vanishing,
-        "Start the first layers with larger weights, use other activations, normalisation or "
-        "shortcuts, or Adam.",
+        _deeper,
+        ("adam", "sgd"),
     ),
     Rule(
         "learning rate",
         0.95,
         "the schedule is a fact, and a run without steps looks flat",
-        (rate_decayed, something_left, gradient_direction_felt),
+        (rate_decayed, something_left, rate_did_matter),
         _decayed,
         "Raise it again: the schedule ended before the descent did.",
+        _FASTER,
     ),
     OVERSHOOTS,
     Rule(
         "learning rate",
-        0.985,
+        0.96,
         "a loss above its start has no other cause than its steps",
         (above_start, gradients_quiet),
         _risen,
-        _AGAIN,
+        _again,
+        ("rate x0.1",),
     ),
     Rule(
         "learning rate",
@@ -654,15 +712,17 @@ RULES = (
         "noise may raise a loss as far",
         (peaked, gradients_quiet, not_come_back),
         _peaked,
-        _AGAIN,
+        _again,
+        ("rate x0.1",),
     ),
     Rule(
         "learning rate",
-        0.985,
+        0.96,
         "nothing but steps raises a loss so far",
         (peaked_high, not_come_back),
         _peaked,
-        _AGAIN,
+        _again,
+        ("rate x0.1",),
     ),
     Rule(
         "learning rate",
@@ -670,15 +730,33 @@ RULES = (
         "flat land looks the same, but nobody chooses such a rate for it",
         (nothing_traversed, rate_tiny),
         _crawls,
-        _RAISE,
+        _raise,
+        _FASTER,
     ),
     Rule(
         "learning rate",
-        0.3,
-        "flat land looks the same, and is the likelier cause",
-        (nothing_traversed, something_left),
+        0.91,
+        "flat land looks the same, but has less to gain",
+        (nothing_traversed, much_left, gradient_matters, rate_within_reach),
         _crawls,
-        _RAISE,
+        _raise,
+        _FASTER,
+    ),
+    Rule(
+        "learning rate",
+        0.9,
+        "flat land looks the same, but has less to gain",
+        (
+            much_left,
+            gradient_matters,
+            much_room,
+            rate_within_reach,
+            more_would_come,
+            nothing_else_holds,
+        ),
+        _too_small,
+        _raise,
+        _FASTER,
     ),
     Rule(
         "learning rate",
@@ -686,7 +764,8 @@ RULES = (
         "the gain at a larger rate is extrapolated",
         (curvature_felt, something_left, room_for_more, more_would_come, nothing_else_holds),
         _too_small,
-        "Raise it, ten times say: the landscape would bear more.",
+        _raise,
+        _FASTER,
     ),
     NOISE,
     Rule(
@@ -696,6 +775,7 @@ RULES = (
         (near_stationary, way_out_felt, curvature_stays, curvature_negative, not_shallow),
         _saddle,
         _LEAVE,
+        _ASIDE,
     ),
     Rule(
         "saddle",
@@ -704,6 +784,7 @@ RULES = (
         (deep_saddle, noise_shakes, little_left),
         _saddle,
         _LEAVE,
+        _ASIDE,
     ),
     Rule(
         "saddle",
@@ -712,6 +793,7 @@ RULES = (
         (layers_zero_by_symmetry,),
         _symmetric,
         "Start these layers at random: equal units stay equal.",
+        ("fresh layers", *_ASIDE),
     ),
     Rule(
         "minimum",
@@ -721,7 +803,31 @@ RULES = (
         _minimum,
         "Nothing is left to gain here: stop, or change model, data or loss.",
     ),
-    Rule("flat", 0.88, "nothing felt is no evidence", (nothing_felt, loss_stands), _flat, _RESCALE),
-    Rule("flat", 0.88, "a slower valley looks alike", (valley, loss_stands), _flat, _RESCALE),
-    Rule("flat", 0.88, "the far end is not seen", (plateau_bends, loss_stands), _flat, _RESCALE),
+    Rule(
+        "flat",
+        0.88,
+        "nothing felt is no evidence",
+        (nothing_felt, loss_stands, no_larger_rate_would_do),
+        _flat,
+        _rescale,
+        _SCALED,
+    ),
+    Rule(
+        "flat",
+        0.88,
+        "a slower valley looks alike",
+        (valley, loss_stands, no_larger_rate_would_do),
+        _flat,
+        _rescale,
+        _SCALED,
+    ),
+    Rule(
+        "flat",
+        0.88,
+        "the far end is not seen",
+        (plateau_bends, loss_stands),
+        _flat,
+        _rescale,
+        _SCALED,
+    ),
 )

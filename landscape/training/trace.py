@@ -16,6 +16,8 @@ from torch import Tensor
 from landscape.errors import LoadingError
 from landscape.points.classify import StationaryPoint
 from landscape.results import Result, load, result
+from landscape.training.loop import Loop
+from landscape.training.reading import Reading
 
 # What separates the phases of a run. "Slow" is measured against the run's own fall of the loss a
 # step, "sharp" against the.
@@ -89,6 +91,10 @@ class Trace(Result):
     x: Tensor  # (n,) the end point, on the CPU in the landscape's dtype
     # The last thorough look at x; None where it failed or was not asked for.
     last: StationaryPoint | None
+    # What was seen of the loop, and what outputs, loss and data say at its end; None in traces of
+    # an earlier version, and the reading where f is no model's.
+    loop: Loop | None = None
+    reading: Reading | None = None
 
     @property
     def noise_scale(self) -> Tensor:

@@ -9,13 +9,20 @@ vectors, both ends of its Hessian's spectrum are evaluated where the parameters 
 ``evaluate=m`` at every m-th of these records only, and the others hold what the optimiser itself
 tells. Between, nothing is done but counting. Records go to a file in blocks, so that memory does
 not grow with the run.
+
+A tracer never costs the run: what fails in it, once the loop has begun, is a note of the trace and
+a warning, and the loop goes on.
 """
 
 import os
 import shutil
 import tempfile
+import time
+import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,10 +36,13 @@ from landscape.landscapes.states import undisturbed
 from landscape.linalg.tracking import Ends, refresh
 from landscape.operators.hessian import Hessian
 from landscape.points.classify import StationaryPoint, classify
-from landscape.results import provenance
+from landscape.results import Provenance, provenance
 from landscape.specs.optimizers import spec_of
 from landscape.training.activity import Activity
 from landscape.training.follow import Followed
+from landscape.training.logs import Log, writer
+from landscape.training.loop import Loop, Watch
+from landscape.training.reading import Reading, read
 from landscape.training.records import COLUMNS, LAYERED, UNITS, Records
 from landscape.training.trace import Trace
 
@@ -40,6 +50,7 @@ LAST_DENSE = 600  # up to this n the last look computes the whole spectrum
 LAST_PRODUCTS = 400  # and above it spends at most so many products
 ENDS = ("largest", "smallest", "largest_bound", "smallest_bound", "rayleigh", "negative_share")
 NAN = float("nan")  # not measured
+FAILURES = 3  # of records in a row; then no more are made
 
 
 class Tracer:
@@ -63,6 +74,9 @@ class Tracer:
         resume: go on from the records in ``folder``, whose landscape and ``every`` must be the
             same; steps are counted from the last record on, and the distances from where the run
             goes on.
+        log: where the numbers of every record go too, as "landscape/loss" and so on: a TensorBoard
+            ``SummaryWriter``, ``wandb`` or a run of it, ``mlflow`` or any logger with
+            ``log_metrics``, or a function of the step and a dict of numbers, such as ``print``.
 
     Attributes:
         result: the ``Trace``, after the block; during it, what has been seen so far, without the
@@ -97,6 +111,7 @@ class Tracer:
         last_look: bool = True,
         folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        log: Log | None = None,
     ) -> None:
         if min(every, evaluate, rounds) < 1 or curvature < 0:
             raise ValueError(
@@ -114,6 +129,13 @@ class Tracer:
         if folder is None:
             weakref.finalize(self, shutil.rmtree, self._folder, True)
         self._resume = resume
+        self._log = None if log is None else writer(log)
+        self._watch = Watch(self._followed)
+        self._notes: list[str] = []
+        self._inside = False  # whether the tracer is at work
+        self._failed = 0  # records in a row that could not be made
+        self._begun = self._spent = 0.0  # when the loop began, and seconds that the tracer took
+        self._activities: list[str] = []
         self._records: Records | None = None
         self._hooks: list[Callable[[], None]] = []
         self._steps = self._seen = self._products = 0
@@ -127,26 +149,41 @@ class Tracer:
         self._result: Trace | None = None
 
     def __enter__(self) -> "Tracer":
-        if self._records is not None:
+        if self._begun:
             raise RuntimeError("a Tracer traces one run: make a new one.")
-        self._start = self._last = self._followed.point()
-        row = self._measure(None)
-        self._records = Records(self._folder, self._widths(), self._header(), self._resume)
+        self._begun = time.perf_counter()
+        row: Tensor | None = None
+        with self._safely("the first record"):
+            self._start = self._last = self._followed.point()
+            row = self._measure(None)
+        with self._safely("the file of the records", ValueError):
+            self._records = Records(self._folder, self._widths(), self._header(), self._resume)
+        if row is not None and self._records is not None:
+            with self._safely("the first record"):
+                self._begin(row)
+            with self._safely("the hooks of the optimiser"):
+                self._put_hooks()
+                self._look_ahead()
+        self._begun, self._spent = time.perf_counter(), 0.0
+        return self
+
+    def _begin(self, row: Tensor) -> None:
+        """The first record, or where the records of an earlier part of the run have ended."""
+        assert self._records is not None
         earlier = self._records.last()
         if earlier is None:
-            self._records.add(row)
-        else:
-            self._steps = self._seen = int(earlier[0])
-            self._whole = bool(earlier[COLUMNS.index("evaluated")])
-            self._travelled = float(earlier[COLUMNS.index("travelled")])
+            self._keep(row)
+            return
+        self._steps = self._seen = int(earlier[0])
+        self._whole = bool(earlier[COLUMNS.index("evaluated")])
+        self._travelled = float(earlier[COLUMNS.index("travelled")])
+
+    def _put_hooks(self) -> None:
         first, last = self._followed.optimizers[0], self._followed.optimizers[-1]
         apart: Callable[[Callable[..., None]], Callable[..., None]] = torch.compiler.disable
-        self._hooks = [
-            # a compiled step calls them and does not compile them
-            first.register_step_pre_hook(apart(self._before_step)).remove,
-            last.register_step_post_hook(apart(self._after_step)).remove,
-        ]
-        return self
+        # a compiled step calls them and does not compile them
+        self._hooks.append(first.register_step_pre_hook(apart(self._before_step)).remove)
+        self._hooks.append(last.register_step_post_hook(apart(self._after_step)).remove)
 
     def __exit__(
         self,
@@ -154,13 +191,19 @@ class Tracer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for remove in self._hooks:
-            remove()
-        if self._records is not None:
-            if kind is None and not (self._whole and self._steps == self._seen):
+        seconds = time.perf_counter() - self._begun - self._spent
+        with self._safely("taking the hooks down"):
+            for remove in self._hooks:
+                remove()
+            self._watch.close()
+        if kind is None and not (self._whole and self._steps == self._seen) and self._going:
+            with self._safely("the last record"):
                 self._record(None, True)
-            self._result = self._build(look=self.last_look and kind is None)
-            self._records.close()
+        with self._safely("closing the records"):
+            if self._records is not None:
+                self._records.close()
+        with self._safely("the trace"):
+            self._result = self._build(look=self.last_look and kind is None, seconds=seconds)
 
     @property
     def result(self) -> Trace:
@@ -169,23 +212,70 @@ class Tracer:
         Raises:
             RuntimeError: the tracer has not been entered.
         """
-        if self._records is None:
+        if not self._begun:
             raise RuntimeError(
                 "nothing is traced yet: use the tracer as a context manager around the loop."
             )
         return self._result if self._result is not None else self._build(look=False)
 
+    # ---- what fails
+
+    @contextmanager
+    def _safely(self, what: str, *told: type[Exception]) -> Iterator[None]:
+        """Time the tracer's own work, and make a note and a warning of what fails in it; what is
+        ``told`` is the caller's own mistake.
+        """
+        begun, inner, self._inside = time.perf_counter(), self._inside, True
+        try:
+            yield
+        except told:
+            raise
+        except Exception as error:
+            line = " ".join(str(error).split())
+            self._note(f"{what} failed: {type(error).__name__}: {line}"[:300])
+        finally:
+            self._inside = inner
+            if not inner:
+                self._spent += time.perf_counter() - begun
+
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
+            with suppress(Exception):  # where warnings are errors, the note must do
+                warnings.warn(f"the tracer goes on without: {text}", stacklevel=4)
+
+    @property
+    def _going(self) -> bool:
+        """Whether records can be made."""
+        begun = self._start is not None and self._records is not None
+        return begun and self._failed < FAILURES
+
     # ---- hooks
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
-        if (self._steps + 1) % self.every == 0:
-            self._before = self._followed.point()
+        if (self._steps + 1) % self.every == 0 and self._going:
+            with self._safely("a record"):
+                self._before = self._followed.point()
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         self._steps += 1
-        if self._steps % self.every == 0:
+        if self._steps % self.every == 0 and self._going:
             before, self._before = self._before, None
-            self._record(before, self._steps // self.every % self.evaluate == 0)
+            self._failed += 1
+            with self._safely("a record"):
+                self._watch.close()
+                self._record(before, self._steps // self.every % self.evaluate == 0)
+                self._failed = 0
+        if self._watch.opened or self._steps % self.every >= self.every - 2:
+            with self._safely("a look at the loop"):
+                self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Look at the loop in the last two steps before a record."""
+        if self._watch.opened:
+            self._watch.stepped()
+        elif self.every - self._steps % self.every <= 2:
+            self._watch.open()
 
     # ---- a record
 
@@ -195,8 +285,15 @@ class Tracer:
         if self._seen == self._steps:  # the last record, made without f, is completed
             self._records.complete(row)
         else:
-            self._records.add(row)
+            self._keep(row)
         self._seen, self._whole = self._steps, evaluate
+
+    def _keep(self, row: Tensor) -> None:
+        assert self._records is not None
+        self._records.add(row)
+        if self._log is not None:
+            with self._safely("the log"):
+                self._log(self._steps, dict(zip(COLUMNS, row.tolist(), strict=False)))
 
     def _measure(self, before: Tensor | None, evaluate: bool = True) -> Tensor:
         """One row, float64, on the device: COLUMNS, then LAYERED for every layer, then UNITS for
@@ -237,9 +334,11 @@ class Tracer:
         with undisturbed(self.f):
             value, gradient, noise, activity = _evaluate(self.f, x)
             due = self.curvature and self._steps // self.every % self.curvature == 0
-            ends, sharpness = (
-                self._ends(x, gradient) if due and _finite(value, gradient) else (None, NAN)
-            )
+            ends: Ends | None = None
+            sharpness = NAN
+            if due and _finite(value, gradient):
+                with self._safely("the curvature"):
+                    ends, sharpness = self._ends(x, gradient)
         row |= {"loss": value, "noise_trace": noise, "sharpness": sharpness}
         if ends is not None:
             row |= {name: getattr(ends, name) for name in ENDS}
@@ -279,32 +378,29 @@ class Tracer:
             "every": self.every,
         }
 
-    def _build(self, look: bool) -> Trace:
-        assert self._records is not None
-        rows = self._records.read()
-        at = len(COLUMNS)
-        columns = {name: rows[:, i].clone() for i, name in enumerate(COLUMNS)}
-        for names, width in ((LAYERED, len(self._followed.layout)), (UNITS, len(self._activities))):
-            for name in names:
-                columns[name] = rows[:, at : at + width].clone()
-                at += width
-        columns["steps"], columns["evaluated"] = (
-            columns["steps"].to(torch.int64),
-            columns["evaluated"].bool(),
-        )
-        diverged = not bool(torch.isfinite(columns["loss"][columns["evaluated"]]).all())
-        x = self._followed.point()
-        with undisturbed(self.f):
-            last = self._look(x) if look and not diverged else None
-            config: dict[str, Any] = {
-                name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
-            }
-            if (
-                len(self._followed.optimizers) == 1
-                and (spec := spec_of(self._followed.optimizers[0])) is not None
-            ):
-                config["optimizer"] = spec
-            source = provenance(self.f, x, **config)
+    def _build(self, look: bool, seconds: float = NAN) -> Trace:
+        """The trace of the records; at the end of the run, ``seconds`` of the loop, with what loop,
+        loss and data say.
+        """
+        columns, ended = self._columns(), seconds == seconds
+        diverged = not bool(torch.isfinite(columns["loss"][columns["evaluated"].bool()]).all())
+        x = torch.empty(0, dtype=torch.float32, device="cpu")
+        last: StationaryPoint | None = None
+        reading: Reading | None = None
+        loop: Loop | None = None
+        source = Provenance()
+        with self._safely("the point at the end"):
+            x = self._followed.point()
+        if ended:
+            with self._safely("what was seen of the loop"):
+                loop = self._watch.seen(seconds)
+            with self._safely("the reading of loss and data"), undisturbed(self.f):
+                reading = read(self.f, x)
+        if look and not diverged:
+            with self._safely("the last look"), undisturbed(self.f):
+                last = self._look(x)
+        with self._safely("where the trace comes from"), undisturbed(self.f):
+            source = provenance(self.f, x, **self._config())
         return Trace(
             **columns,
             layers=list(self._followed.layout),
@@ -316,8 +412,36 @@ class Tracer:
             momentum=self._followed.momentum(),
             x=x.cpu(),
             last=last,
-            provenance=source,
+            loop=loop,
+            reading=reading,
+            provenance=replace(source, notes=(*source.notes, *self._notes)),
         )
+
+    def _columns(self) -> dict[str, Tensor]:
+        """The records by the names of ``Trace``; none of them where they cannot be read."""
+        rows = torch.empty(0, self._widths(), dtype=torch.float64, device="cpu")
+        with self._safely("reading the records"):
+            assert self._records is not None
+            rows = self._records.read()
+        at = len(COLUMNS)
+        columns = {name: rows[:, i].clone() for i, name in enumerate(COLUMNS)}
+        for names, width in ((LAYERED, len(self._followed.layout)), (UNITS, len(self._activities))):
+            for name in names:
+                columns[name] = rows[:, at : at + width].clone()
+                at += width
+        columns["steps"] = columns["steps"].to(torch.int64)
+        columns["evaluated"] = columns["evaluated"].bool()
+        return columns
+
+    def _config(self) -> dict[str, Any]:
+        """How this was traced."""
+        config: dict[str, Any] = {
+            name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
+        }
+        optimizers = self._followed.optimizers
+        if len(optimizers) == 1 and (spec := spec_of(optimizers[0])) is not None:
+            config["optimizer"] = spec
+        return config
 
     def _look(self, x: Tensor) -> StationaryPoint | None:
         try:

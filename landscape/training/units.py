@@ -100,3 +100,26 @@ def rescale(f: ModelLandscape, x: Tensor, saturated: Sick) -> Tensor:
                 rows = x[where].view(len(units), -1)
                 rows[units] /= size[units, None].to(rows)
     return x
+
+
+# Weights whose root mean square is at most this are next to zero.
+ZERO = 1e-4
+
+
+def zero_layers(f: ModelLandscape, x: Tensor) -> list[str]:
+    """Names of f's weight matrices and kernels that are next to zero at x."""
+    return [
+        name
+        for name, where in f.layout.items()
+        if len(f.shapes[name]) > 1 and float(x[where].double().square().mean()) <= ZERO**2
+    ]
+
+
+def started(f: ModelLandscape, x: Tensor, names: list[str], draws: torch.Generator) -> Tensor:
+    """x with fresh weights, normal of variance 1 / inputs, in the layers of these names."""
+    x = x.clone()
+    for name in names:
+        shape = f.shapes[name]
+        fresh = torch.randn(shape, generator=draws, dtype=torch.float64, device="cpu")
+        x[f.layout[name]] = (fresh / math.sqrt(shape[1:].numel())).reshape(-1).to(x)
+    return x

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from landscape.results.numbers import count, plain, several
 from landscape.results.words import Fact, Table, Words, columns, said
+from landscape.training.causes import Cause
 from landscape.training.diagnose import Diagnosis, DiagnosisReport
 from landscape.training.probes import Probe, Probes
-from landscape.training.rules import Cause
 from landscape.training.trace import Phase, Trace
 
 FELT = 0.01  # e-folds of a displacement in a trial: with fewer nothing is measured
 TRIALS = ("remedy", "change of the loss", "against the unchanged run", "95 %")
-FALLING = "the loss was still falling when the trace ended; if anything"
+FALLING = "the loss was still falling, or nearly gone, when the trace ended; if anything"
 
 
 @said.register
@@ -90,13 +90,16 @@ def _probe_columns(result: Probes) -> dict[str, Sequence[object]]:
 
 def headline(diagnosis: Diagnosis) -> str:
     """``SADDLE: confidence 0.92``."""
+    if not diagnosis.causes:
+        return "NOT STUCK: no cause is sure"
     first = diagnosis.causes[0]
     named = f"{first.name.upper()}: confidence {first.confidence:.2f}"
     return named if diagnosis.stuck else f"NOT STUCK: {FALLING} {named}"
 
 
 def _brief(diagnosis: Diagnosis) -> str:
-    return diagnosis.causes[0].name if diagnosis.stuck else "not stuck"
+    named = diagnosis.stuck and diagnosis.causes
+    return diagnosis.causes[0].name if named else "not stuck"
 
 
 def _records(trace: Trace) -> str:
@@ -118,14 +121,17 @@ def _phases(phases: Sequence[Phase]) -> Fact:
 
 
 def _causes(diagnosis: Diagnosis) -> list[Fact]:
-    first, *others = diagnosis.causes
+    first, *others = [*diagnosis.causes, *([] if diagnosis.causes else [NOTHING])]
     return [
         Fact("cause", (headline(diagnosis),)),
-        Fact("evidence", tuple(first.evidence)),
-        Fact("remedy", (first.remedy,)),
+        Fact("evidence", (*first.evidence, *first.signs())),
+        Fact("remedy", (first.remedy,) if first.remedy else ()),
         Fact("also", tuple(_other(cause) for cause in others)),
         _phases(diagnosis.phases),
     ]
+
+
+NOTHING = Cause("", 0.0, [], "")
 
 
 def _other(cause: Cause) -> str:
@@ -164,4 +170,5 @@ def _row(probe: Probe) -> tuple[str, ...]:
     gain, change = probe.against_control, f"{probe.change.value:+.3g}"
     if probe.name == "control":
         return f"{probe.name} (unchanged)", change, "", ""
-    return probe.name, change, f"{gain.value:+.3g}", f"± {gain.high - gain.value:.1g}"
+    name = f"{probe.name} ({probe.setting})" if probe.setting else probe.name
+    return name, change, f"{gain.value:+.3g}", f"± {gain.high - gain.value:.1g}"

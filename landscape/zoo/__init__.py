@@ -4,12 +4,25 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_type_hints
+from typing import Literal, get_type_hints, overload
 
 from landscape import specs
 from landscape.landscapes.formula import require_formula
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.zoo.known import KnownLandscape
+
+# The names of ``_ENTRIES`` by what ``load`` returns, for whoever reads types.
+ModelName = Literal[
+    "digits-mlp", "digits-cnn", "pnet", "rnet", "g2p", "digits-tiny"
+]  # fmt: skip
+FormulaName = Literal[
+    "quadratic", "strict-saddle", "monkey-saddle", "x4-minus-y4", "x4-plus-y4", "minus-x4-y4",
+    "x2-plus-y3", "x2-plus-y4", "cubic-inflection", "crossed-valleys", "peano", "himmelblau",
+    "beale", "rosenbrock", "styblinski-tang", "rastrigin", "xy-ring", "phi4-ring",
+    "lennard-jones", "trigonometric", "p-spin", "octopus", "double-well", "gaussian-well",
+    "deep-linear", "factorisation", "phase-retrieval", "xor-net", "student-teacher", "tanh-net",
+    "sigmoid-net",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -17,6 +30,7 @@ class _Entry:
     module: str
     function: str
     text: str  # one line for a list
+    trained: bool = False  # whether it is trained whenever it is built
 
 
 _ENTRIES = {
@@ -24,11 +38,13 @@ _ENTRIES = {
         "digits",
         "mlp",
         "tanh network, 1,200 parameters, trained to a minimum on handwritten digits",
+        trained=True,
     ),
     "digits-cnn": _Entry(
         "digits",
         "cnn",
         "convolutions with BatchNorm and ReLU, 3,742 parameters, on the same digits",
+        trained=True,
     ),
     "pnet": _Entry(
         "faces",
@@ -117,7 +133,10 @@ _ENTRIES = {
         "zeros", "sigmoid_net", "sigmoid network around its saddle at zero, index and nullity known"
     ),
     "digits-tiny": _Entry(
-        "digits", "tiny", "tanh network, 310 parameters, on 100 digits: for a census of its saddles"
+        "digits",
+        "tiny",
+        "tanh network, 310 parameters, on 100 digits: for a census of its saddles",
+        trained=True,
     ),
 }
 
@@ -125,6 +144,11 @@ _ENTRIES = {
 def names() -> list[str]:
     """The names that ``load`` knows."""
     return list(_ENTRIES)
+
+
+def is_trained_here(name: str) -> bool:
+    """Whether this is a built-in model that is trained whenever it is built, for seconds."""
+    return name in _ENTRIES and _ENTRIES[name].trained
 
 
 def describe(name: str) -> str:
@@ -154,6 +178,12 @@ def options(name: str) -> dict[str, object]:
     return {k: p.default for k, p in inspect.signature(_builder(name)).parameters.items()}
 
 
+@overload
+def load(name: ModelName, **chosen: object) -> ModelLandscape: ...
+@overload
+def load(name: FormulaName, **chosen: object) -> KnownLandscape: ...
+@overload
+def load(name: str, **chosen: object) -> ModelLandscape | KnownLandscape: ...
 def load(name: str, **chosen: object) -> ModelLandscape | KnownLandscape:
     """The landscape of a name: a model with its loss, data and weight decay, or a formula with what
     is known of it.

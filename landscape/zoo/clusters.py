@@ -73,7 +73,9 @@ class Cluster(Space):
         dim), centred.
         """
         lines = 0.125 if dim <= 3 * CHAIN else 0.0
-        shares = torch.tensor([lines, 0.375, 0.5], device="cpu")  # of lines, discs, balls
+        shares = torch.tensor(
+            [lines, 0.375, 0.5], device="cpu", dtype=torch.float32
+        )  # of lines, discs, balls
         axes = 1 + torch.multinomial(shares, count, replacement=True, generator=generator)
         atoms = self._draw(axes, generator)[:, None]
         for _ in range(dim // 3 - 1):

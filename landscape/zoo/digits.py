@@ -148,7 +148,7 @@ def _train_as_usual(model: nn.Module, x: Tensor, y: Tensor, decay: float, epochs
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1))
     for _ in range(epochs):
-        for i in torch.split(torch.randperm(len(x)), 64):
+        for i in torch.split(torch.randperm(len(x), device="cpu"), 64):
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(model(x[i]), y[i]))
             optimizer.step()

@@ -98,7 +98,7 @@ def images(side: int) -> tuple[Tensor, Tensor]:
         )
     small = F.interpolate(255 * grey[:, None], size=(side, side), mode="area")
     prepared = ((small - 127.5) / 128).expand(-1, 3, -1, -1)
-    order = torch.arange(2 * FACES).view(2, FACES).T.flatten()
+    order = torch.arange(2 * FACES, device="cpu").view(2, FACES).T.flatten()
     return prepared[order].contiguous(), (order < FACES).long()
 
 

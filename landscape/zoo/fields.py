@@ -8,6 +8,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from landscape import rng
 from landscape.landscapes.domains import Sphere, Torus
 from landscape.specs import whole
 from landscape.zoo.known import KnownLandscape, KnownPoint, known_point
@@ -132,7 +133,7 @@ def wave_amplitudes(count: int, seed: int) -> Tensor:
     """Independent normal amplitudes of the cosines and sines of ``count`` waves, of variance 1 /
     count: (2, count).
     """
-    generator = torch.Generator(device="cpu").manual_seed(seed)
+    generator = rng.generator(seed)
     amplitudes: Tensor = (
         torch.randn(2, count, generator=generator, dtype=torch.float64, device="cpu") / count**0.5
     )
@@ -143,7 +144,7 @@ def spin_couplings(spins: int, order: int, seed: int) -> Tensor:
     """The couplings J of ``p_spin`` over n^((p-1)/2), one for every tuple of indices:
     (spins^order,).
     """
-    generator = torch.Generator(device="cpu").manual_seed(seed)
+    generator = rng.generator(seed)
     couplings: Tensor = torch.randn(
         spins**order, generator=generator, dtype=torch.float64, device="cpu"
     )

@@ -44,6 +44,7 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor
 
+from landscape import rng
 from landscape.landscapes.kinds import kind
 from landscape.specs import whole
 from landscape.zoo.known import KnownLandscape, KnownPoint
@@ -75,7 +76,7 @@ def deep_linear(
     d, *widths, p = sizes
     layers = len(sizes) - 1
     dim = sum(a * b for a, b in pairwise(sizes))
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = rng.generator(seed)
     U, V = _orthonormal(p, q, generator), _orthonormal(d, q, generator)
     Y = (U * torch.tensor(s, dtype=torch.float64, device="cpu")) @ V.T
 
@@ -158,7 +159,7 @@ def factorisation(
     if min(values) < 0:
         raise ValueError(f"eigenvalues must not be negative, got {eigenvalues}.")
     whole(1, rank=rank)
-    Q = _orthonormal(n, n, torch.Generator("cpu").manual_seed(seed))
+    Q = _orthonormal(n, n, rng.generator(seed))
     M = (Q * torch.tensor(values, dtype=torch.float64, device="cpu")) @ Q.T
 
     def function(x: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ import math
 import torch
 from torch import Tensor
 
+from landscape import rng
 from landscape.core import Symmetry
 from landscape.landscapes.kinds import kind
 from landscape.specs import whole
@@ -139,7 +140,7 @@ def student_teacher(width: int = 6) -> KnownLandscape:
     generic = torch.randn(
         k,
         2 * k + 1,
-        generator=torch.Generator("cpu").manual_seed(0),
+        generator=rng.generator(0),
         dtype=torch.float64,
         device="cpu",
     )

@@ -332,7 +332,7 @@ RUNS = {
             "L. Lu et al. 2019, arXiv:1903.06733",
             _dead,
         ),
-        StuckRun("zero-tanh", "saddle", (*_EIGEN,), _HERE, _zero_tanh),
+        StuckRun("zero-tanh", "saddle", (*_EIGEN, "fresh layers"), _HERE, _zero_tanh),
         StuckRun("rate-decayed", "learning rate", ("initial rate", *_RATES), _HERE, _decayed),
         StuckRun("rate-too-large", "learning rate", ("rate x0.1",), _HERE, _too_large),
         StuckRun(

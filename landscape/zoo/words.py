@@ -130,5 +130,5 @@ def encode(words: list[tuple[str, list[str]]]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _padded(rows: list[list[int]], value: int) -> Tensor:
-    tensors = [torch.tensor(row) for row in rows]
+    tensors = [torch.tensor(row, device="cpu") for row in rows]
     return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

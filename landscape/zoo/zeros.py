@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from landscape import rng
 from landscape.landscapes.kinds import kind
 from landscape.specs import number, whole
 from landscape.zoo.known import KnownLandscape, KnownPoint
@@ -138,7 +139,7 @@ def _samples(s: list[float], d: int, seed: int) -> tuple[Tensor, Tensor]:
     values s.
     """
     m, p = 2 * d + 2, len(s)
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = rng.generator(seed)
     drawn = torch.randn(m, d, generator=generator, dtype=torch.float64, device="cpu")
     x = math.sqrt(m) * torch.linalg.qr(drawn - drawn.mean(0)).Q
     U, V = (

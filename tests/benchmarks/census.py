@@ -10,6 +10,7 @@ these starts, which is as much as patience allows. Rates are starts a second, ra
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def main() -> None:
     )
     rates = {}
     for method in ("minimise", "newton"):
-        found, seconds = timed(lambda method=method: search(f, X, method))
+        found, seconds = timed(partial(search, f, X, method))
         rates[method] = len(X) / seconds
         print(
             f"{method}: {seconds:.2f} s, {rates[method]:.0f} starts a second, {int((found.ends == 0).sum())} arrived"
@@ -55,12 +56,11 @@ def main() -> None:
     def by_numpy(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return 2 * x**3 - 16 * x + 2.5, np.diag(6 * x**2 - 16)
 
+    def by_scipy(function: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> list[Any]:
+        return [root(function, x, jac=True) for x in X[: options.loop].numpy()]
+
     for name, function in (("torch", by_torch), ("numpy", by_numpy)):
-        solved, seconds = timed(
-            lambda function=function: [
-                root(function, x, jac=True) for x in X[: options.loop].numpy()
-            ]
-        )
+        solved, seconds = timed(partial(by_scipy, function))
         rate = len(solved) / seconds
         ratios = ", ".join(f"{method} {rates[method] / rate:.0f} times" for method in rates)
         print(

@@ -12,6 +12,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ from landscape.inventory.families import Family
 TRUTH = Path(__file__).parents[1] / "truth" / "random-matrices"
 
 
-def table(name: str) -> dict:
+def table(name: str) -> dict[str, Any]:
     return json.loads((TRUTH / f"{name}.json").read_text())["values"]
 
 
@@ -31,10 +32,16 @@ def every() -> list[tuple[str, Family, int, list[float]]]:
     found = []
     for name, row in table("torus_d1_d2").items():
         k, v = (torch.tensor(row[key], dtype=torch.float64) for key in ("K", "sigma2"))
+
+        def these(
+            dim: int, k: torch.Tensor = k, v: torch.Tensor = v
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            return k, v
+
         found.append(
             (
                 name,
-                families.waves(lambda dim, k=k, v=v: (k, v), name=name),
+                families.waves(these, name=name),
                 row["d"],
                 row["E_by_index"],
             )

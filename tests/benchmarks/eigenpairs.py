@@ -211,11 +211,11 @@ def compare(name: str, tools: list[str], rounds: int) -> None:
         for tool, s in seconds.items()
         if tool != "landscape"
     }
-    products = {
+    prices = {
         f"{method} product in gradients": round(spent[method] / gradient, 2)
         for method in ("retained", "rebuilt")
     }
-    print(json.dumps({"workload": name, "rounds": rounds, **ratios, **products}), flush=True)
+    print(json.dumps({"workload": name, "rounds": rounds, **ratios, **prices}), flush=True)
 
 
 if __name__ == "__main__":

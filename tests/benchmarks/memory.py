@@ -27,7 +27,7 @@ def status(key: str) -> float:
 def measure(name: str, task: str, products: int) -> float:
     """Growth of the peak in MiB."""
     torch.set_num_threads(1)
-    f = ls.zoo.load(name)
+    f = ls.zoo.model(name)
     x = f.point()
     f.value(x)
     ctypes.CDLL(None).malloc_trim(0)

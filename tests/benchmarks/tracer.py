@@ -79,8 +79,8 @@ def overhead() -> None:
         times: dict[tuple[int, int, int, int], list[float]] = {setting: [] for setting in SETTINGS}
         for _ in range(ROUNDS):
             bare.append(block(plain))
-            for setting, (optimizer, _) in traced.items():
-                times[setting].append(block(optimizer))
+            for setting, (stepped, _) in traced.items():
+                times[setting].append(block(stepped))
         products = {
             setting: tracer.result.products - before[setting]
             for setting, (_, tracer) in traced.items()

@@ -5,6 +5,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import landscape_figures
 import numpy as np
@@ -205,14 +206,15 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "imports.py").write_text("import a_module_that_is_not_there\n")
     (folder / "nothing.py").write_text("x = 1\n")
     (folder / "odd.py").write_text("def problem():\n    return 5\n")
-    weights = {
+    weights: dict[str, Any] = {
         "0.weight": np.ones((3, 2)),
         "0.bias": np.ones(3),
         "2.weight": np.ones((2, 3)),
         "2.bias": np.ones(2),
     }
     np.savez(folder / "good.npz", **weights)
-    np.savez(folder / "keys.npz", **{"first.weight": np.ones((3, 2))})
+    renamed: dict[str, Any] = {"first.weight": np.ones((3, 2))}
+    np.savez(folder / "keys.npz", **renamed)
     np.savez(folder / "shapes.npz", **(weights | {"0.weight": np.ones((5, 2))}))
     np.savez(folder / "nan.npz", **(weights | {"0.bias": np.array([0.0, np.nan, 0.0])}))
     np.savez(folder / "xy.npz", x=np.zeros((4, 2)), y=np.zeros(4, dtype=np.int64))

@@ -64,11 +64,8 @@ def test_json_is_the_result_and_nothing_else(here: Path, run: Run) -> None:
     body = json.loads(result.stdout)
     report = ls.load("run")
     assert result.stderr == ""
-    assert body["folder"] == "run"
-    assert body["point"]["kind"] == report.point.kind
-    assert body["point"]["pairs"]["values"] == report.point.pairs.values.tolist()
-    assert body["point"]["value"] == report.point.value
-    assert body["provenance"]["seed"] == 0
+    assert body == {"run": "run"} | report.to_dict()
+    assert body["verdict"] == report.point.kind
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -207,10 +204,10 @@ def test_spectrum_gives_the_eigenvalues_and_the_density(here: Path, run: Run) ->
     result = run("spectrum", "net.py", "--out", "spec", "--json", *arguments)
     body = json.loads(result.stdout)
     truth = ls.load("runs/earlier").point.eigenvalues
-    assert body["pairs"]["values"] == pytest.approx(
+    assert [row["value"] for row in body["eigenvalues"]] == pytest.approx(
         [*truth[:2].tolist(), *truth[-3:].tolist()], abs=1e-3
     )
-    assert "kind" not in body
+    assert "verdict" not in body
     assert sum(body["density"]["weights"]) == pytest.approx(1.0)
     assert sorted(p.name for p in Path("spec/figures").iterdir()) == ["density.png", "spectrum.png"]
     table = flat(run("spectrum", "net.py", "--out", "spec2", *arguments).stdout)
@@ -326,10 +323,14 @@ def test_doctor_finds_second_derivatives(run: Run) -> None:
 
 def test_zoo_lists_what_analyze_knows(run: Run) -> None:
     names = json.loads(run("zoo", "--json").stdout)
-    assert names["digits-mlp"]["kind"] == "model"
-    assert names["himmelblau"]["kind"] == "formula"
-    assert all(entry["text"] for entry in names.values())
-    assert all(name in run("zoo").stdout for name in ("digits-mlp", "himmelblau"))
+    assert list(names) == ["models", "formulas", "stuck runs", "families"]
+    assert "digits-mlp" in names["models"]
+    assert "himmelblau" in names["formulas"]
+    assert names["stuck runs"]["zero-tanh"] == "saddle"
+    assert "isotropic-waves" in names["families"]
+    shown = run("zoo").stdout
+    for room in names.values():
+        assert all(text and name in shown for name, text in room.items())
 
 
 @pytest.mark.slow

@@ -100,13 +100,13 @@ def test_the_table_holds_what_was_measured_and_what_is_expected(here: Path, run:
         assert words in flat(result.stdout)
 
 
-def test_json_has_a_summary(here: Path, run: Run) -> None:
+def test_json_has_a_row_of_each_dimension(here: Path, run: Run) -> None:
     result = run("saddles", "count", "styblinski-tang", "--dims", "1,3", "--json", "--out", "run")
     body = json.loads(result.stdout)
-    assert [row["dim"] for row in body["summary"]] == [1, 3]
-    assert [m["value"] for m in body["summary"][1]["means"]] == [8, 12, 6, 1]
-    assert body["summary"][1]["expected"]["counts"] == [8, 12, 6, 1]
-    assert body["summary"][1]["incomplete"] == 0
+    assert [row["dim"] for row in body["dimensions"]] == [1, 3]
+    assert [m["value"] for m in body["dimensions"][1]["means"]] == [8, 12, 6, 1]
+    assert body["dimensions"][1]["expected"]["counts"] == [8, 12, 6, 1]
+    assert body["dimensions"][1]["incomplete"] == 0
     assert body["name"] == "styblinski-tang"
 
 
@@ -122,7 +122,7 @@ def test_a_family_from_a_file(folder: Path, run: Run) -> None:
             "saddles", "count", spec, "--dims", "1:2", "--realisations", "3", *settings, "--json"
         )
         assert result.exit_code == 0, result.stderr
-        found.append([row["means"] for row in json.loads(result.stdout)["summary"]])
+        found.append([row["means"] for row in json.loads(result.stdout)["dimensions"]])
         assert [m["value"] for m in found[-1][1]] == [4, 4, 1]
     assert found[0] == found[1]
     again = run(

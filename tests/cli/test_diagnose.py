@@ -55,7 +55,7 @@ def run(*line: object) -> tuple[int, str, str]:
 
 def traced(folder: Path, steps: int = 60) -> ls.training.Trace:
     """A run from next to the saddle, 60 steps of which e-fold a displacement less than ten times."""
-    namespace: dict[str, Callable[..., object]] = {}
+    namespace: dict[str, Callable[..., Any]] = {}
     exec(OWN, namespace)
     model, (x, y) = namespace["net"](), namespace["data"]()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
@@ -77,7 +77,7 @@ def test_a_trace_is_diagnosed_and_its_model_probed(desk: Path, undrawn: None) ->
     found = json.loads(out)
     assert found["causes"][0]["name"] == ls.diagnose(trace).causes[0].name == "saddle"
     assert found["trials"] is None
-    stored = ls.load(found["folder"])
+    stored = ls.load(found["run"])
     assert isinstance(stored, ls.training.DiagnosisReport)
     assert stored.diagnosis == ls.diagnose(trace)
     assert torch.equal(stored.trace.loss, trace.loss)
@@ -186,7 +186,7 @@ def test_a_checkpoint_is_continued_on_a_copy(desk: Path, undrawn: None) -> None:
 
 @pytest.mark.slow
 def test_the_optimiser_of_a_checkpoint_goes_on(desk: Path, undrawn: None) -> None:
-    namespace: dict[str, Callable[..., object]] = {}
+    namespace: dict[str, Callable[..., Any]] = {}
     exec(OWN, namespace)
     model, (x, y) = namespace["net"](), namespace["data"]()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)

@@ -2,6 +2,7 @@
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -38,11 +39,11 @@ def test_our_errors_carry_their_status(error: Exception, code: int) -> None:
 def test_what_the_users_code_raises_below_ours_is_loading(tmp_path: Path) -> None:
     file = tmp_path / "theirs.py"
     code = compile("def formula(x):\n    raise IndexError('out of luck')\n", str(file), "exec")
-    names: dict[str, object] = {"__name__": "theirs"}
+    names: dict[str, Any] = {"__name__": "theirs"}
     exec(code, names)
     known = judged(
         ls.FunctionLandscape(names["formula"], dim=2).value, __import__("torch").zeros(2)
-    )  # type: ignore[arg-type]
+    )
     assert known is not None
     assert known.exit_code == 3
     assert known.message == f"{file}, line 2, raised IndexError: out of luck"

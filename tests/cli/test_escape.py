@@ -51,7 +51,7 @@ def test_the_run_holds_the_times(desk: Path) -> None:
     falling = study.starts[:, 1].abs()
     for start, steps in zip(falling.tolist(), study["sgd:lr=0.2"].steps.tolist(), strict=True):
         assert abs(steps - math.log(1 / start) / math.log(1.1)) <= 1
-    assert json.loads(out)["results"]["sgd:lr=0.2"]["steps"] == study["sgd:lr=0.2"].steps.tolist()
+    assert json.loads(out)["optimizers"][0]["steps"] == study["sgd:lr=0.2"].steps.tolist()
     code, again, _ = run(*line, "--out", "run", "--json", "--resume")
     assert (code, again) == (0, out)
     code, shown, _ = run(*line, "--out", "other")

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
@@ -32,7 +33,7 @@ def app() -> None:
 @spectrum_options
 @run_options
 @click.pass_context
-def tell(ctx: click.Context, **options: object) -> None:
+def tell(ctx: click.Context, /, **options: object) -> None:
     """Print the options and their form in a configuration file."""
     click.echo(json.dumps({"options": options, "resolved": config.resolved(ctx)}, default=str))
 
@@ -81,7 +82,8 @@ def test_a_glob_may_hold_an_equals_sign() -> None:
 def test_expectations(text: str, kind: str, index: int | None, holds: bool) -> None:
     expectation = ExpectationType().convert(text, None, None)
     assert str(expectation) == text
-    assert expectation.holds(SimpleNamespace(kind=kind, index=index)) is holds
+    point: Any = SimpleNamespace(kind=kind, index=index)
+    assert expectation.holds(point) is holds
     assert isinstance(expectation, Expectation)
 
 

@@ -64,7 +64,12 @@ def test_a_census_finds_the_three_points_and_says_so(here: Path, run: Run) -> No
     ):
         assert words in text
     assert "--census run --from 0 --to 1" in text  # what to do next
-    assert sorted(p.name for p in Path("run").iterdir()) == ["arrays", "config.toml", "result.json"]
+    assert sorted(p.name for p in Path("run").iterdir()) == [
+        "arrays",
+        "config.toml",
+        "manifest.json",
+        "result.json",
+    ]
 
 
 @pytest.mark.slow
@@ -88,18 +93,19 @@ def test_a_network_is_searched_along_its_training(run: Run) -> None:
     assert "2 starts on 1 training path, seed 0" in flat(result.stdout)
     assert f"{int(census.stationary.sum())} searches became stationary" in flat(result.stdout)
     again = run(*arguments, "--resume", "--json")
-    assert json.loads(again.stdout)["dim"] == 310
+    assert json.loads(again.stdout)["parameters"] == 310
     assert run("report", "run").exit_code == 0
 
 
 def test_a_census_as_json_is_the_result(here: Path, run: Run) -> None:
     result = run("saddles", "census", *WELL, "--starts", "100", "--out", "run", "--json")
     body, census = json.loads(result.stdout), ls.load("run")
-    assert body["folder"] == "run"
-    assert [p["value"] for p in body["points"]] == [p.value for p in census.points]
-    assert body["provenance"]["config"]["domain"] == "box:-3,3"
-    assert body["provenance"]["dtype"] == "float64"
-    assert len(body["provenance"]["model_hash"]) == 16
+    assert body["run"] == "run"
+    assert [p["loss"] for p in body["points"]] == [p.value for p in census.points]
+    assert [p["x"] for p in body["points"]] == [p.x.tolist() for p in census.points]
+    assert census.provenance.config["domain"] == "box:-3,3"
+    assert census.provenance.dtype == "float64"
+    assert len(census.provenance.model_hash) == 16
 
 
 def test_the_written_configuration_repeats_a_census(here: Path, run: Run) -> None:
@@ -370,7 +376,7 @@ def test_a_path_in_a_changed_formula_is_told(here: Path, run: Run) -> None:
 
 def test_what_a_formula_prints_goes_to_stderr(here: Path, run: Run) -> None:
     result = run("saddles", "find", "formulas.py:talking", *WELL[1:], "--start", "0.1,0", "--json")
-    assert json.loads(result.stdout)["found"]["kind"] == "saddle"
+    assert json.loads(result.stdout)["verdict"] == "saddle"
     assert "hello from the formula" in result.stderr
 
 

@@ -189,7 +189,7 @@ def test_a_curve_of_a_model_with_batch_normalisation_says_whose_statistics(desk:
         "    return ls.ModelLandscape(model, nn.MSELoss(), [(torch.ones(4, 2), torch.zeros(4, 1))])\n"
     )
     other = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
-    nn.init.zeros_(other[0].weight)
+    nn.init.zeros_(other.get_parameter("0.weight"))
     torch.save(other.state_dict(), desk / "other.pt")
     line = ["normed.py", "--connect", "other.pt", "--train-steps", "1", "--resolution", "3"]
     code, _, err = run(*line)

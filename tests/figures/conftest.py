@@ -201,7 +201,7 @@ def diverged(diagnosed: Any) -> Any:
         values[-2:] = float("nan")
     first = dataclasses.replace(
         trials.probes[-1],
-        against_control=ls.Estimate(*[float("inf")] * 2, float("-inf"), float("inf")),
+        against_control=ls.Estimate(float("inf"), float("inf"), float("-inf"), float("inf")),
         diverged=3,
     )
     told = dataclasses.replace(

@@ -67,13 +67,14 @@ def test_no_minimum_is_an_arrow_and_no_mark(glasses: Any) -> None:
 def test_every_index_of_every_dimension_has_its_bar(glasses: Any) -> None:
     fig = index_counts.draw(glasses)
     for ax, d in zip(fig.axes, glasses.dimensions, strict=True):
-        assert [patch.get_height() for patch in ax.patches] == [m.value for m in d.means]
+        rectangles: Any = ax.patches
+        assert [patch.get_height() for patch in rectangles] == [m.value for m in d.means]
         _, ends = measured(ax)
         np.testing.assert_allclose(ends, [(m.value - m.error, m.value + m.error) for m in d.means])
         (line,) = [
             line
             for line in ax.lines
-            if line.get_marker() == "_" and len(line.get_ydata()) == len(d.means)
+            if line.get_marker() == "_" and len(np.asarray(line.get_ydata())) == len(d.means)
         ][-1:]
         np.testing.assert_array_equal(line.get_ydata(), d.expected.counts)
     assert f"{glasses[4].total.value:.4g} in dim 4" in index_counts.caption(glasses)
@@ -99,7 +100,9 @@ def test_complexity_with_its_thresholds(glasses: Any) -> None:
             many.lines[k].get_xydata(), np.column_stack([found.energies, limit])
         )
         np.testing.assert_array_equal(few.lines[k].get_ydata(), found.measured[k])
-    at = {float(line.get_xdata()[0]) for line in many.lines if line.get_linestyle() == ":"}
+    at = {
+        float(np.asarray(line.get_xdata())[0]) for line in many.lines if line.get_linestyle() == ":"
+    }
     assert at == {-found.thresholds.e_inf, *(-e for e in found.thresholds.e_index[:3])}
     with pytest.raises(NothingToDraw, match="p-spin"):
         complexity.draw(dataclasses.replace(glasses, complexity=None))
@@ -111,7 +114,7 @@ def test_index_by_width(widths: Any) -> None:
     for ax, net in zip(axes, widths.networks, strict=True):
         (marks,) = ax.collections
         np.testing.assert_allclose(
-            marks.get_offsets(), np.column_stack([net.losses, net.fractions])
+            np.asarray(marks.get_offsets()), np.column_stack([net.losses, net.fractions])
         )
         assert ax.get_title(loc="left") == f"width {net.width}, n = {net.dim}"
         assert [line.get_color() for line in ax.lines] == [style.PREDICTED] * bool(net.law.losses)

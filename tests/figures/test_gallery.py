@@ -1,4 +1,4 @@
-"""The gallery: every entry is drawn, exhibits are kept, the same result gives the same bytes, numbers stand beside published ones."""
+"""The gallery: every entry is drawn, exhibits are kept, the same result gives the same bytes, numbers stand beside those expected."""
 
 import io
 import json
@@ -161,7 +161,7 @@ def test_a_race_is_drawn_beside_its_film(
         assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
     axes = DRAWN["plateau-race"](exhibit).axes
     ends = [
-        line.get_xydata()[-1]
+        np.asarray(line.get_xydata())[-1]
         for line in axes[0].lines
         if line.get_marker() in ("o", "s", "D", "^", "v")
     ]
@@ -275,7 +275,7 @@ def test_the_command_draws_and_tells_the_numbers(
     ]
     rows = json.loads((tmp_path / "manifest.json").read_text())
     assert [row["name"] for row in rows] == list(QUICK)
-    assert rows[0]["numbers"][0]["published"] == "\u22122"
+    assert rows[0]["numbers"][0]["expected"] == "\u22122"
     assert rows[0]["command"] == "landscape figures render monkey-saddle"
     before = (tmp_path / "monkey-saddle.svg").read_bytes()
     assert CliRunner().invoke(main, line).exit_code == 0
@@ -325,7 +325,7 @@ def test_the_committed_gallery_is_whole() -> None:
             entry.setting,
         )
         for number in row["numbers"]:
-            assert number["published"]
+            assert number["expected"]
             assert number["source"]
 
 

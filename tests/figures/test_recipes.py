@@ -1,5 +1,6 @@
 """What a figure draws are the result's numbers, all of them and nothing else."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,8 @@ from landscape_figures import (
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
+from mpl_toolkits.mplot3d.art3d import Line3D
 
 import landscape as ls
 from landscape.linalg.words import lower_end
@@ -49,7 +52,7 @@ def test_the_spectrum_shows_every_pair_with_both_errors(report: Any) -> None:
     split = report.point.pairs.smallest
     top, bottom = fig.axes
     for ax, chosen in ((top, slice(None, split - 1, -1)), (bottom, slice(0, split))):
-        (line,) = [line for line in ax.lines if line.get_marker() in "ov"]
+        (line,) = [line for line in ax.lines if line.get_marker() in ("o", "v")]
         np.testing.assert_array_equal(line.get_ydata(), values[chosen])
         np.testing.assert_array_equal(line.get_xdata(), np.arange(1, len(values[chosen]) + 1))
         sampling, solver = bars(ax)
@@ -62,7 +65,7 @@ def test_the_spectrum_shows_every_pair_with_both_errors(report: Any) -> None:
 
 
 def test_unknown_sampling_errors_are_not_drawn_as_zero(report: Any) -> None:
-    unknown = SimpleNamespace(
+    unknown: Any = SimpleNamespace(
         point=report.point,
         parameters=report.parameters,
         sampling_errors=report.sampling_errors * float("nan"),
@@ -82,11 +85,12 @@ def test_where_the_ends_meet_each_pair_is_shown_once(
         torch.arange(float(largest + smallest)),
         torch.zeros(total, largest + smallest),
     )
-    pairs = SimpleNamespace(values=values, vectors=vectors, largest=largest, smallest=smallest)
+    pairs: Any = SimpleNamespace(values=values, vectors=vectors, largest=largest, smallest=smallest)
     assert lower_end(pairs) == split
 
 
 def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> None:
+    report = dataclasses.replace(report, point=dataclasses.replace(report.point, eigenvalues=report.point.eigenvalues[:3]))  # fmt: skip
     (ax,) = density.draw(report).axes
     drawn = np.concatenate([np.column_stack(c[0].get_data()) for c in ax.containers])
     nodes, weights = report.density.nodes.numpy(), report.density.weights.numpy()
@@ -101,6 +105,21 @@ def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> Non
     left, right = ax.get_xlim()
     assert left < nodes.min()
     assert right > nodes.max()
+
+
+def test_a_spectrum_that_is_known_whole_is_a_histogram(report: Any) -> None:
+    values = report.point.eigenvalues.numpy()
+    assert len(values) == report.parameters
+    (ax,) = density.draw(report).axes
+    shares = np.zeros(density.BINS)
+    for stairs in ax.patches:
+        assert isinstance(stairs, StepPatch)
+        heights, edges, _ = stairs.get_data()
+        shares += heights
+    counts, _ = np.histogram(values, edges)
+    np.testing.assert_allclose(shares, counts / len(values))
+    assert counts.sum() == len(values)
+    assert f"All {len(values)} eigenvalues" in density.caption(report)
 
 
 def test_a_slice_shows_what_was_measured_over_what_was_predicted(report: Any) -> None:
@@ -120,7 +139,7 @@ def test_a_slice_shows_what_was_measured_over_what_was_predicted(report: Any) ->
 def test_values_that_are_not_finite_are_masked_and_marked(broken: Any) -> None:
     ax = slices.draw(broken).axes[0]
     lines = {line.get_label(): line for line in ax.lines}
-    assert np.isnan(lines["measured"].get_ydata()[-3:]).all()
+    assert np.isnan(np.asarray(lines["measured"].get_ydata())[-3:]).all()
     np.testing.assert_array_equal(lines["not finite"].get_xdata(), broken.slices[0].t[-3:])
     assert "3 points" in slices.caption(broken)
 
@@ -189,7 +208,7 @@ def test_files_hold_their_provenance_and_alt_text_and_no_date(
 def test_surfaces_show_their_values(plane: Any, line: Any, joined: Any) -> None:
     ax = RECIPES["surface"].draw(plane).axes[0]
     (one, two) = [drawn for drawn in ax.lines if drawn.get_label() in ("one", "two")]
-    np.testing.assert_allclose(one.get_xydata(), plane.walks["one"].where)
+    np.testing.assert_allclose(np.asarray(one.get_xydata()), plane.walks["one"].where)
     assert two.get_label() == "two"
     assert [c.get_hatch() for c in ax.collections].count("////") == 1
     lost = int((~plane.values.isfinite()).sum())
@@ -255,7 +274,7 @@ def test_the_users_matplotlib_is_left_alone(name: str, drawn: Any) -> None:
         before = dict(mpl.rcParams)
         fig = RECIPES[name].draw(report)
         assert dict(mpl.rcParams) == before
-        assert fig.axes[0].xaxis.label.get_size() < 10
+        assert float(fig.axes[0].xaxis.label.get_fontsize()) < 10
 
 
 @pytest.mark.slow
@@ -295,8 +314,9 @@ def test_no_scale_makes_labels_collide(largest: float, smallest: float, bulk: fl
         )
         for i in range(2)
     )
-    assert_readable(density.draw(SimpleNamespace(density=spread)))
-    assert_readable(layers.draw(SimpleNamespace(layers=rows)))
+    report: Any = SimpleNamespace(density=spread, layers=rows)
+    assert_readable(density.draw(report))
+    assert_readable(layers.draw(report))
 
 
 def assert_readable(fig: Figure) -> None:
@@ -400,6 +420,7 @@ def test_a_trajectory_is_drawn_where_the_surface_is() -> None:
         for line in RECIPES["surface_3d"].draw(result).axes[0].lines
         if line.get_label() == "run"
     ]
+    assert isinstance(run, Line3D)
     assert np.isfinite(np.asarray(run.get_data_3d()[2], dtype=float)).tolist() == [
         True,
         True,

@@ -37,7 +37,7 @@ def test_a_census_finds_exactly_the_known_points(
     name: str, options: dict[str, Any], truth: str, starts: int
 ) -> None:
     known = table(truth)
-    f = ls.zoo.load(name, **options)
+    f = ls.zoo.formula(name, **options)
     census = ls.census(f, starts=starts)
     assert census.counts == {int(k): v for k, v in known["counts_by_index"].items()}
     assert len(census.points) == len(known["points"])
@@ -150,7 +150,7 @@ def test_coordinates_of_very_different_size() -> None:
 def test_degenerate_points_are_one_and_count_by_the_gradient_around_them(
     name: str, kind: str, local: int
 ) -> None:
-    census = ls.census(ls.zoo.load(name), starts=2000)
+    census = ls.census(ls.zoo.formula(name), starts=2000)
     assert len(census.points) == census.degenerate == 1
     assert census.counts == {}
     assert census.families == []
@@ -332,9 +332,27 @@ def test_bad_arguments_are_named() -> None:
         ls.census(f, method="bisect")
     with pytest.raises(ValueError, match="dimensions"):
         ls.census(f, known=ls.census(ls.zoo.load("styblinski-tang", dim=3), starts=10))
+    wrong: Any = ls.ModelLandscape(
+        torch.nn.Linear(1, 1), torch.nn.MSELoss(), [(torch.ones(2, 1), torch.ones(2, 1))]
+    )
     with pytest.raises(TypeError, match="formula"):
-        ls.census(
-            ls.ModelLandscape(
-                torch.nn.Linear(1, 1), torch.nn.MSELoss(), [(torch.ones(2, 1), torch.ones(2, 1))]
-            )
-        )  # type: ignore[arg-type]
+        ls.census(wrong)
+
+
+def test_a_census_promises_no_more_than_starts_can_say() -> None:
+    """A well a thousandth as wide as its domain: the sum shows that it or its saddle is missing, or nothing does."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        a = x[..., 0]
+        return (a**2 - 1) ** 2 - 0.2 * torch.exp(-(((a - 1.7) / 2e-3) ** 2) / 2)
+
+    f = ls.FunctionLandscape(function, 1, domain=ls.Box(-3, 3))
+    for seed in range(3):
+        made = ls.census(f, 200, seed)
+        found = len(made.points)
+        assert found + made.unseen.low <= 5 <= found + made.unseen.high
+        missing = abs(made.euler_expected - made.euler)
+        assert made.unseen.low == missing
+        assert made.unseen.value >= missing
+        assert 3 / 201 < made.unmet < 0.1
+        assert any("INCOMPLETE" in reason for reason in made.reasons) == (missing > 0)

@@ -19,7 +19,7 @@ from torch.utils.data import (
 )
 
 import landscape as ls
-from landscape.landscapes.data import Data
+from landscape.landscapes.data import Data, Moved
 
 GENERATOR = torch.Generator().manual_seed(1)
 X = torch.randn(30, 3, generator=GENERATOR, dtype=torch.float64)
@@ -89,7 +89,11 @@ def net() -> nn.Module:
 @pytest.mark.parametrize("source", SOURCES)
 def test_value_gradient_and_products_are_of_the_same_samples(source: str, loss: Any) -> None:
     f = ls.ModelLandscape(net(), loss, SOURCES[source]())
-    states = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+    states = (
+        torch.random.get_rng_state(),
+        np.random.get_state(legacy=False)["state"]["key"].tolist(),
+        random.getstate(),
+    )
     x = f.point().requires_grad_(True)
     batches = list(f.batches)
     inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
@@ -109,7 +113,7 @@ def test_value_gradient_and_products_are_of_the_same_samples(source: str, loss: 
             ls.Hessian(f, x, method=method).dense(), H, rtol=1e-9, atol=1e-12
         )
     assert torch.equal(torch.random.get_rng_state(), states[0])
-    assert np.random.get_state()[1].tolist() == states[1]  # type: ignore[index]
+    assert np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]
     assert random.getstate() == states[2]
 
 
@@ -162,3 +166,25 @@ def test_a_list_is_taken_as_it_is() -> None:
     batches = [(X, Y)]
     assert next(iter(Data(batches)))[0] is X
     assert Data(batches).kept is not batches
+
+
+def test_batches_in_another_dtype_are_converted_once_and_again_when_written_into() -> None:
+    x, y = torch.ones(4, 3), torch.zeros(4, 1)
+    moved = Moved(torch.device("cpu"), torch.float64)
+    first = moved(0, (x, y))
+    assert moved(0, (x, y)) is first
+    assert first[0].dtype == torch.float64
+    x += 1
+    again = moved(0, (x, y))
+    assert again is not first
+    assert torch.equal(again[0], x.double())
+    assert moved(0, (x.clone(), y)) is not again
+    moved.most = 0
+    assert moved(1, (x, y)) is not moved(1, (x, y))
+
+
+def test_batches_that_are_in_place_are_not_kept() -> None:
+    batch = (torch.ones(4, 3), torch.zeros(4, 1))
+    moved = Moved(torch.device("cpu"), torch.float32)
+    assert moved(0, batch)[0] is batch[0]
+    assert not moved.kept

@@ -1,5 +1,6 @@
 """Layers whose fused kernels have no second derivative: against torch's own values and gradients, and differences of these."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,7 +119,8 @@ def test_compiled_models_are_run_uncompiled() -> None:
     plain = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
     batches = [(torch.randn(5, 2, dtype=torch.float64), torch.randn(5, 1, dtype=torch.float64))]
     expected = ls.Hessian(ls.ModelLandscape(plain, F.mse_loss, batches)).dense()
-    compiled = ls.ModelLandscape(torch.compile(plain, backend="aot_eager"), F.mse_loss, batches)
+    whole: Any = torch.compile(plain, backend="aot_eager")
+    compiled = ls.ModelLandscape(whole, F.mse_loss, batches)
     torch.testing.assert_close(ls.Hessian(compiled).dense(), expected, rtol=1e-14, atol=0)
 
 
@@ -194,8 +196,41 @@ def test_rows_that_are_rescaled_and_tied(include: str) -> None:
 
 
 def test_bags_without_offsets_are_named() -> None:
-    bag = nn.EmbeddingBag(7, 3)
-    bag.forward = lambda tokens: F.embedding_bag(tokens[:, 0], bag.weight)  # type: ignore[method-assign,assignment]
+    bag: Any = nn.EmbeddingBag(7, 3)
+    bag.forward = lambda tokens: F.embedding_bag(tokens[:, 0], bag.weight)
     f = ls.ModelLandscape(bag, F.cross_entropy, [(TOKENS, LABELS)])
     with pytest.raises(ls.LoadingError, match="needs offsets"):
         f.value(f.point())
+
+
+class Experts(nn.Module):
+    """Rows in groups, each group by a matrix of its own, as the mixtures of transformers do it."""
+
+    def __init__(self, fused: bool, ends: list[int]) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.matrices = nn.Parameter(torch.randn(len(ends), 3, 2, dtype=torch.float64))
+        self.config = SimpleNamespace(_experts_implementation="grouped_mm")
+        self.fused, self.ends = fused, ends
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fused:
+            offsets = torch.tensor(self.ends, dtype=torch.int32)
+            return F.grouped_mm(x, self.matrices, offs=offsets).tanh()
+        starts = [0, *self.ends[:-1]]
+        parts = [x[a:b] @ m for a, b, m in zip(starts, self.ends, self.matrices, strict=True)]
+        return torch.cat([*parts, x.new_zeros(len(x) - self.ends[-1], 2)]).tanh()
+
+
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="this torch has no grouped_mm")
+@pytest.mark.parametrize("ends", [[3, 6], [2, 2, 6], [0, 4, 5], [1, 4], [6]])
+def test_experts_in_double_precision(ends: list[int]) -> None:
+    x, y = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+    fused, plain = (
+        ls.ModelLandscape(Experts(kind, ends), F.mse_loss, [(x, y)]) for kind in (True, False)
+    )
+    point = plain.point()
+    assert torch.equal(fused.value(point), plain.value(point))
+    assert torch.allclose(fused.gradient(point), plain.gradient(point), rtol=1e-13)
+    truth = ls.Hessian(plain).dense()
+    assert torch.allclose(ls.Hessian(fused).dense(), truth, rtol=1e-12, atol=1e-14)

@@ -232,3 +232,30 @@ def test_a_loss_that_fails_says_so_and_is_not_measured() -> None:
     f = ls.ModelLandscape(linear(4), lambda o, t: 1 / 0, rows(X, CLASSES, [10, 30]))
     with pytest.raises(ls.LoadingError, match="ZeroDivisionError"):
         f.value(f.point())
+
+
+class Next(nn.Module):
+    """A language model whose own loss compares each token with what is said of it before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.table = nn.Embedding(7, 7).double()
+
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        scores = self.table(input_ids)[:, :-1].flatten(0, 1)
+        return F.cross_entropy(scores, labels[:, 1:].flatten())
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("lengths", [[6] * 9, [6] * 8 + [1], [6] * 8 + [3], list(range(1, 7))])
+def test_tokens_that_follow_others(lengths: list[int], size: int) -> None:
+    """Each row's first token is compared with nothing, so that rows of other lengths count one fewer."""
+    ids = torch.randint(0, 7, (len(lengths), 6), generator=torch.Generator().manual_seed(5))
+    keep = torch.arange(6) < torch.tensor(lengths)[:, None]
+    labels, model = ids.where(keep, torch.tensor(-100)), Next()
+    rows = zip(ids.split(size), labels.split(size), strict=True)
+    batches = [{"input_ids": i, "labels": t} for i, t in rows]
+    f = ls.ModelLandscape(model, None, batches)
+    truth = float(model(ids, labels).detach())
+    assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -81,9 +82,11 @@ def test_classes_are_the_second_dimension_or_the_last_where_the_target_says_so()
 
 def test_metrics_that_are_none_are_named() -> None:
     f = _net(torch.float64, torch.device("cpu"))
+    loss = f.loss
+    assert loss is not None
     hidden = ls.ModelLandscape(
-        f.model, lambda model, batch: f.loss(model(batch[0]), batch[1]), f.batches
-    )  # type: ignore[misc]
+        f.model, lambda model, batch: loss(model(batch[0]), batch[1]), f.batches
+    )
     for landscape, metrics, named in (
         (f, {"loss": margin}, "called .loss."),
         (f, [3], "callable"),
@@ -106,7 +109,7 @@ def test_metrics_of_a_formula_are_functions_of_points() -> None:
     torch.testing.assert_close(s.metrics["slope"], 2 * s.values.sqrt())
     for wrong in (["accuracy"], ["acuracy"], {"sum": lambda x: x}):
         with pytest.raises(ValueError, match=r"accuracy|metric"):
-            ls.surface(f, x, resolution=3, metrics=wrong)  # type: ignore[arg-type]
+            ls.surface(f, x, resolution=3, metrics=wrong)
 
 
 def test_statistics_are_measured_anew(device: torch.device) -> None:
@@ -118,12 +121,12 @@ def test_statistics_are_measured_anew(device: torch.device) -> None:
     for i, j in ((0, 0), (1, 1), (2, 1)):
         point = x + s.steps[i] * s.directions[0] + s.steps[j] * s.directions[1]
         hidden = [nn.functional.linear(a.flatten(1), *_parts(f, point)) for a, _ in f.batches]
-        mean = sum(len(h) * h.mean(0) for h in hidden) / 11  # type: ignore[arg-type]
-        var = sum(len(h) * h.var(0) for h in hidden) / 11  # type: ignore[arg-type]
+        mean = sum(len(h) * h.mean(0) for h in hidden) / 11
+        var = sum(len(h) * h.var(0) for h in hidden) / 11
         model = copy.deepcopy(f.model)
         nn.utils.vector_to_parameters(point, model.parameters())
-        model[2].running_mean.copy_(mean)
-        model[2].running_var.copy_(var)
+        model.get_buffer("2.running_mean").copy_(torch.as_tensor(mean))
+        model.get_buffer("2.running_var").copy_(torch.as_tensor(var))
         truth = ls.ModelLandscape(model, f.loss, f.batches, l2=f.l2).value(point)
         torch.testing.assert_close(s.values[i, j], truth)
         assert abs(float(plain.values[i, j] - truth)) > 1e-3
@@ -160,14 +163,14 @@ def test_a_layer_used_twice_has_the_mean_of_both_uses() -> None:
     model = copy.deepcopy(f.model)
     means, variances = [], []
     for inputs, _ in f.batches:
-        h = model.first(inputs.flatten(1))
+        h = model.get_submodule("first")(inputs.flatten(1))
         for values in (h, torch.tanh((h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt())):
             means.append(len(h) * values.mean(0))
             variances.append(len(h) * values.var(0))
     with fresh_statistics(f, x):
         torch.testing.assert_close(f.statistics["norm.running_mean"], sum(means) / 22)
         torch.testing.assert_close(f.statistics["norm.running_var"], sum(variances) / 22)
-    inputs, target = f.batches[0]  # type: ignore[index]
+    inputs, target = f.batches[0]
     single = ls.ModelLandscape(f.model, f.loss, [(inputs, target), (inputs[:1], target[:1])])
     with pytest.raises(ls.LoadingError, match="batch 1 has one value a channel at norm"):
         ls.surface(single, x, resolution=2, batch_statistics=True)
@@ -256,11 +259,12 @@ def test_adams_moments_are_directions() -> None:
         f, f.point(), "moments", None, optimizer=ordered.state_dict()
     ).directions
     torch.testing.assert_close(again, mean)
-    for wrong in (
+    others: tuple[Any, ...] = (
         torch.optim.Adam(f.model.parameters()),
         torch.optim.SGD(f.model.parameters()),
         {"state": {}},
-    ):
+    )
+    for wrong in others:
         with pytest.raises(ValueError, match="optimiser"):
             ls.surfaces.plane(f, f.point(), "moments", optimizer=wrong)
 

@@ -146,17 +146,18 @@ def test_every_form_of_batch_and_loss_agrees() -> None:
 
 def test_layout_of_tied_and_frozen_parameters() -> None:
     net = problem("tied")
-    net.model.mix.bias.requires_grad_(False)
+    net.model.get_parameter("mix.bias").requires_grad_(False)
     f = landscape(net)
     assert list(f.layout) == ["embedding.weight", "mix.weight"]
     assert f.layout["mix.weight"] == slice(35, 60)
     assert f.dim == 60
     x = f.point()
     assert torch.equal(
-        x[f.layout["embedding.weight"]], net.model.embedding.weight.detach().flatten()
+        x[f.layout["embedding.weight"]],
+        net.model.get_parameter("embedding.weight").detach().flatten(),
     )
     expected = torch.autograd.grad(
-        net.loss(net.model(net.batch[0]), net.batch[1]), net.model.head.weight
+        net.loss(net.model(net.batch[0]), net.batch[1]), net.model.get_parameter("head.weight")
     )[0]
     torch.testing.assert_close(
         f.gradient(x)[:35], expected.flatten()
@@ -220,7 +221,7 @@ def test_dropout_is_frozen_by_seed_and_averaged_over_masks() -> None:
     batches = [(torch.randn(6, 4), torch.randint(0, 3, (6,))) for _ in range(3)]
     x = ls.ModelLandscape(model, F.cross_entropy, batches).point()
 
-    def train(**options: int) -> ls.ModelLandscape:
+    def train(**options: Any) -> ls.ModelLandscape:
         return ls.ModelLandscape(model, F.cross_entropy, batches, mode="train", **options)
 
     assert train(seed=1).value(x) == train(seed=1).value(x) != train(seed=2).value(x)
@@ -291,7 +292,7 @@ def test_load_writes_the_point_and_training_moves_it() -> None:
     f.load(x)
     assert torch.equal(f.point(), x)
     with torch.no_grad():
-        net.model.head.bias += 1
+        net.model.get_parameter("head.bias").add_(1)
     assert torch.equal(f.point()[f.layout["head.bias"]], x[f.layout["head.bias"]] + 1)
 
 
@@ -484,6 +485,9 @@ def test_parts_are_of_parameters_that_exist(names: Any) -> None:
 def test_what_cannot_be_a_landscape_is_refused(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    given = {"model": nn.Linear(2, 1), "batches": [(torch.ones(3, 2), torch.ones(3, 1))]} | options
+    given: dict[str, Any] = {
+        "model": nn.Linear(2, 1),
+        "batches": [(torch.ones(3, 2), torch.ones(3, 1))],
+    } | options
     with pytest.raises(error, match=message):
         ls.ModelLandscape(loss=F.mse_loss, **given)

@@ -96,7 +96,7 @@ def test_code_in_a_backward_pass_sees_the_point(
     f = ls.ModelLandscape(saving, F.cross_entropy, batches)
     x = f.point() + away * torch.randn(f.dim, dtype=dtype)
     gradient, H = truth(plain, x)
-    close = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 2e-6}
+    close: dict[str, Any] = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 2e-6}
     torch.testing.assert_close(f.gradient(x), gradient, **close)
     found = ls.Hessian(f, x, method=method)
     one, two = (found.dense() if method == "rebuilt" else torch.stack([found @ e for e in torch.eye(f.dim, dtype=dtype)])

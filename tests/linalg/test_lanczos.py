@@ -5,6 +5,7 @@ one Krylov space cannot see, so most spectra here repeat something; a bound must
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -253,7 +254,7 @@ def test_budget_keeps_what_there_is(diagonal):
     assert (nearest <= pairs.bounds).all()
 
 
-def test_tol_below_rounding_says_so(diagonal):
+def test_tol_below_rounding_says_so(diagonal: Any):
     d = torch.cat([uniform(1000), torch.tensor([2.0, 3.0], dtype=F)])
     H = diagonal(d.float())
     noise = torch.randn(1002, generator=torch.Generator().manual_seed(0))
@@ -417,7 +418,7 @@ def test_bounds_are_matched_by_index_in_clusters_at_the_cut(width, diagonal):
 
 
 @DTYPES
-def test_residuals_cost_one_product_unless_it_disagrees(dtype, diagonal):
+def test_residuals_cost_one_product_unless_it_disagrees(dtype, diagonal: Any):
     d = torch.cat([uniform(400), torch.linspace(2, 3, 10, dtype=F)]).to(dtype)
     calls = []
     eigsh(diagonal(d), 5, progress=lambda *args: calls.append(args))

@@ -50,13 +50,32 @@ def test_a_domain_that_is_none(spec: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def one(x: Tensor) -> Tensor: ...
-def scaled(x: Tensor, a: float = 1.0) -> Tensor: ...
-def needs(x: Tensor, a: float) -> Tensor: ...
-def factory(a: float = 1.0) -> ls.FunctionLandscape: ...
-def bare() -> ls.FunctionLandscape: ...
-def sized(dim: int) -> ls.FunctionLandscape: ...
-def sized_formula(x: Tensor, dim: int) -> Tensor: ...
+def one(x: Tensor) -> Tensor:
+    raise NotImplementedError
+
+
+def scaled(x: Tensor, a: float = 1.0) -> Tensor:
+    raise NotImplementedError
+
+
+def needs(x: Tensor, a: float) -> Tensor:
+    raise NotImplementedError
+
+
+def factory(a: float = 1.0) -> ls.FunctionLandscape:
+    raise NotImplementedError
+
+
+def bare() -> ls.FunctionLandscape:
+    raise NotImplementedError
+
+
+def sized(dim: int) -> ls.FunctionLandscape:
+    raise NotImplementedError
+
+
+def sized_formula(x: Tensor, dim: int) -> Tensor:
+    raise NotImplementedError
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 import copy
 import csv
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -553,6 +554,8 @@ def test_batches_of_any_structure_are_cut_again(user):
     assert rows([(b["input"], b["labels"]) for b in batches]) == rows(load_data("user.py:pair"))
     found = problem(ProblemOptions("user.py", batch_size=5, device="cpu")).landscape
     whole = problem(ProblemOptions("user.py", device="cpu")).landscape
+    assert isinstance(found, ls.ModelLandscape)
+    assert isinstance(whole, ls.ModelLandscape)
     assert [len(y) for _, y in found.batches] == [5, 5, 2]
     torch.testing.assert_close(
         found.gradient(found.point()), whole.gradient(whole.point()), rtol=1e-5, atol=1e-7
@@ -562,11 +565,18 @@ def test_batches_of_any_structure_are_cut_again(user):
 # ---- models
 
 
+def weight(layer: str, *spec: Any, **options: Any) -> torch.Tensor:
+    """A layer's weight in the module that ``load_model`` gives."""
+    model = load_model(*spec, **options)
+    assert isinstance(model, nn.Module)
+    return model.get_parameter(f"{layer}.weight")
+
+
 def test_a_file_gives_instances_classes_factories_and_problems(user):
     assert isinstance(load_model("user.py:ready"), nn.Module)
     assert load_model("user.py:holder.net") is load_model("user.py:ready")  # the file ran once
-    assert load_model("user.py:Net", {"width": 5, "bias": False}).b.weight.shape == (1, 5)
-    assert load_model("user.py:make", {"width": 2}).a.weight.shape == (2, 2)
+    assert weight("b", "user.py:Net", {"width": 5, "bias": False}).shape == (1, 5)
+    assert weight("a", "user.py:make", {"width": 2}).shape == (2, 2)
     assert load_model("user.py").l2 == {"a.weight": 0.5}
     assert load_model("user.py", {"decay": 2.0}).l2 == {"a.weight": 2.0}
     assert isinstance(
@@ -584,12 +594,12 @@ def test_a_file_may_import_its_neighbour(user):
 
 
 def test_models_are_drawn_by_the_seed_and_the_global_state_stays(user):
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    a, b, c = (load_model("user.py:make", seed=s).a.weight for s in (0, 0, 1))
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].copy()
+    a, b, c = (weight("a", "user.py:make", seed=s) for s in (0, 0, 1))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(before[0], torch.get_rng_state())
-    assert (before[1] == np.random.get_state()[1]).all()
+    assert (before[1] == np.random.get_state(legacy=False)["state"]["key"]).all()
 
 
 @pytest.mark.parametrize(
@@ -646,12 +656,18 @@ def test_ctrl_c_in_a_users_file_is_ctrl_c(user):
         load_model("user.py:interrupts")
 
 
+def lost(spec: str, output: torch.Tensor, target: torch.Tensor) -> float:
+    value = load_loss(spec)(output, target)
+    assert isinstance(value, torch.Tensor)
+    return value.item()
+
+
 def test_losses_by_name_function_and_class(user):
     out, y = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0])
-    assert load_loss("huber:delta=1")(out, y).item() == 1.5
-    assert load_loss("user.py:loss")(out, y).item() == 14
-    assert load_loss("torch.nn:MSELoss")(out, y).item() == 5
-    assert load_loss("torch.nn.functional:l1_loss")(out, y).item() == 2
+    assert lost("huber:delta=1", out, y) == 1.5
+    assert lost("user.py:loss", out, y) == 14
+    assert lost("torch.nn:MSELoss", out, y) == 5
+    assert lost("torch.nn.functional:l1_loss", out, y) == 2
     with pytest.raises(LoadingError, match="a loss is a function"):
         load_loss("user.py:number")
     with pytest.raises(ValueError, match="Did you mean 'mse'"):
@@ -676,6 +692,7 @@ def test_a_module_problem_is_the_one_put_together_by_hand(user):
         settings={"width": 4}, l2={"*.weight": 0.1}, batch_size=5, dtype="float64", exclude="b.*"
     )
     model = load_model("user.py:make", {"width": 4})
+    assert isinstance(model, nn.Module)
     g = torch.Generator().manual_seed(0)
     whole = [(torch.randn(12, 2, generator=g), torch.randn(12, 1, generator=g))]
     loss = nn.functional.mse_loss
@@ -701,6 +718,7 @@ def test_the_resolved_configuration_gives_the_same_again(user):
 
 def test_parts_of_a_users_problem_are_replaced_one_by_one(user):
     own = problem(ProblemOptions("user.py", device="cpu"))
+    assert isinstance(own.landscape, ls.ModelLandscape)
     assert own.name == "mine"
     assert own.landscape.l2 == {"a.weight": 0.5}
     changed = problem(
@@ -708,6 +726,7 @@ def test_parts_of_a_users_problem_are_replaced_one_by_one(user):
             "user.py", loss="l1", l2={"*": 0.1}, include="a.*", data="user.py:pair", device="cpu"
         )
     )
+    assert isinstance(changed.landscape, ls.ModelLandscape)
     assert changed.landscape.l2 == {"*": 0.1}
     assert set(changed.landscape.layout) == {"a.weight", "a.bias"}
     assert changed.landscape.loss == losses.get("l1")
@@ -715,9 +734,12 @@ def test_parts_of_a_users_problem_are_replaced_one_by_one(user):
 
 def test_a_checkpoint_goes_into_the_problem_and_is_said(user):
     source = load_model("user.py:make", seed=9)
+    assert isinstance(source, nn.Module)
     save({f"module.{k}": v for k, v in source.state_dict().items()}, user / "w.pt")
     found = module_problem(checkpoint=str(user / "w.pt"))
-    assert torch.equal(found.landscape.model.a.weight, source.a.weight)
+    assert torch.equal(
+        found.landscape.model.get_parameter("a.weight"), source.get_parameter("a.weight")
+    )
     assert "'module.'" in found.notes[0]
 
 
@@ -727,6 +749,7 @@ def test_a_built_in_name_takes_settings_and_overrides():
         "digits-mlp", settings={"hidden": 3, "steps": 0}, l2={"*": 0.5}, device="cpu", seed=4
     )
     found = problem(options)
+    assert isinstance(found.landscape, ls.ModelLandscape)
     assert found.landscape.dim == 75 * 3
     assert found.landscape.l2 == {"*": 0.5}
     assert found.landscape.dtype == torch.float64

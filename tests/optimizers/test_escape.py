@@ -136,8 +136,8 @@ def test_a_row_is_the_run_alone(name: str, dtype: torch.dtype, device: torch.dev
     for _ in range(60):
         ensemble.step()
         for p, optimizer in zip(alone, own, strict=True):
-
-            def closure(p: nn.Parameter = p, optimizer: Any = optimizer) -> Tensor:
+            # A tensor is what users give back; torch's types ask for a float.
+            def closure(p: nn.Parameter = p, optimizer: Any = optimizer) -> Any:
                 optimizer.zero_grad()
                 loss = rosenbrock(p)
                 loss.backward()

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,24 +168,25 @@ def test_medians_cover() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("over", ["lr", "noise", "start", "curvature", "dim"])
 def test_sweeps_follow_the_theory(over: str, tmp_path: Path) -> None:
-    values = {
+    choices: dict[str, list[float]] = {
         "lr": [0.03, 0.3],
         "noise": [0.001, 0.1],
         "start": [1e-8, 1e-2],
         "curvature": [0.2, 1.5],
         "dim": [2, 9],
-    }[over]
+    }
+    values = choices[over]
 
     def problem(value: float) -> tuple[ls.FunctionLandscape, Tensor]:
         lam = [-1.0, *[1.0] * (int(value) - 1)] if over == "dim" else [-value, 1.0]
         return quadratic(lam), origin(len(lam))
 
-    given = (
+    given: dict[str, Any] = (
         {"f": problem, "at": None}
         if over in ("curvature", "dim")
         else {"f": quadratic([-1.0, 1.0]), "at": origin(2)}
     )
-    more = {"noise": "isotropic", "start": 0.0} if over == "noise" else {}
+    more: dict[str, Any] = {"noise": "isotropic", "start": 0.0} if over == "noise" else {}
     found = ls.optimizers.sweep(
         **given, optimizers=["sgd:lr=0.1"], over=over, values=values, runs=100, steps=2_000, **more
     )

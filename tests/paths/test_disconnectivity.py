@@ -99,7 +99,7 @@ def test_a_chain_of_wells_is_joined_by_rising_barriers() -> None:
     for edge in tree.edges:
         assert edge.minimum is not None
         assert edge.other is not None
-        k = zeros.index(pytest.approx(place[edge.saddle]))
+        (k,) = (i for i, z in enumerate(zeros) if z == pytest.approx(place[edge.saddle]))
         assert sorted([place[edge.minimum], place[edge.other]]) == pytest.approx(
             [zeros[k - 1], zeros[k + 1]]
         )

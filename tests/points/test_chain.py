@@ -259,9 +259,78 @@ def test_differences_take_over_with_their_error_in_every_bound(
     assert float(report.point.uncertainty.max()) < (
         1e-5 if dtype == torch.float64 else 0.05
     ) * float(truth.abs().max())
+    forms, shares = ls.Hessian(f).quadratic_forms(
+        torch.eye(f.dim, dtype=dtype)
+    )  # the very first call
+    scale = float(truth.abs().max())
+    assert float(shares.sum()) == pytest.approx(1.0)
+    assert float((forms.sum(0) - H.diagonal()).abs().max()) < 1e-2 * scale
     product = ls.Hessian(f)
     _ = product @ torch.ones(f.dim, dtype=dtype)
     assert product.method == "finite-difference"
     assert "no second derivative" in product.why
     with pytest.raises(ls.NumericalError, match="no second derivative"):
         _ = ls.Hessian(f, method="retained") @ torch.ones(f.dim, dtype=dtype)
+
+
+class Deep(nn.Module):
+    """Five layers, one of them followed by something that is not what it seems."""
+
+    def __init__(self, wrong: Callable[[Tensor], Tensor], after: int) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layers = nn.ModuleList(nn.Linear(3, 3).double() for _ in range(5))
+        self.wrong, self.after = wrong, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            x = torch.tanh(layer(x))
+            x = self.wrong(x) if i == self.after else x
+        return x
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wrong", "after"),
+    [(Swish.apply, 0), (Swish.apply, 2), (Cube.apply, 3), (Round.apply, 1), (Doubled.apply, 2)],
+)
+def test_the_module_before_a_broken_link_is_named(
+    wrong: Callable[[Tensor], Tensor], after: int
+) -> None:
+    """What lies behind the fault has the right derivatives, what lies before it has not."""
+    f = ls.ModelLandscape(Deep(wrong, after), F.cross_entropy, [(X, Y)])
+    found = chain(f)
+    assert found.status is Status.BROKEN
+    assert f"feel it is layers.{after}:" in found.message
+    assert f"last module: layers.{after}" in found.evidence
+
+
+class Unrecorded(torch.autograd.Function):
+    """x^3, whose backward pass runs without recording, as an adjoint solver's does."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        with torch.no_grad():
+            return 3 * ctx.saved_tensors[0] ** 2 * slopes[0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+@pytest.mark.parametrize("loss", [F.cross_entropy, lambda o, t: o.square().mean()])
+def test_a_backward_pass_that_records_nothing_has_differences(
+    loss: Callable[..., Tensor], scale: float
+) -> None:
+    f, exact = (
+        net(between, lambda o, t: scale * loss(o, t), torch.float64)
+        for between in (Unrecorded.apply, lambda h: h**3)
+    )
+    H = ls.Hessian(f)
+    v = torch.ones(f.dim, dtype=torch.float64)
+    truth = ls.Hessian(exact) @ v
+    assert float((H @ v - truth).norm() / truth.norm()) < 1e-5
+    assert "Unrecorded" in H.why
+    assert chain(f).status is Status.NOTE

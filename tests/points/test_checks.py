@@ -105,7 +105,7 @@ def test_kinks_of_networks() -> None:
     assert "ReLU" in found(relu)["kinks"].message
     leaky = nn.Sequential(nn.Linear(4, 2), nn.LeakyReLU(), nn.Linear(2, 3)).double()
     with torch.no_grad():
-        leaky[0].bias += 50  # far from its kinks
+        leaky.get_parameter("0.bias").add_(50)  # far from its kinks
     assert found(leaky)["kinks"].status is Status.NOTE
 
 
@@ -179,14 +179,15 @@ def test_not_finite_names_the_batch_or_the_parameter() -> None:
     with pytest.raises(ls.NumericalError, match="nan on batch 2 of 4"):
         found(nn.Linear(4, 3), batches=bad)
     model = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3))
-    model[1].bias.data[0] = float("inf")
+    model.get_parameter("1.bias").data[0] = float("inf")
     with pytest.raises(ls.NumericalError, match=r"parameter 1\.bias has 1 value"):
         found(model)
     model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
-    model[1].running_mean[0] = float("nan")
+    model.get_buffer("1.running_mean")[0] = float("nan")
     with pytest.raises(ls.NumericalError, match=r"buffer 1\.running_mean"):
         found(model)
-    model[1].running_mean[0], model[1].running_var[0] = 0.0, float("inf")
+    model.get_buffer("1.running_mean")[0] = 0.0
+    model.get_buffer("1.running_var")[0] = float("inf")
     with pytest.raises(ls.NumericalError, match=r"buffer 1\.running_var"):
         found(model)
     masked = nn.Linear(4, 3)

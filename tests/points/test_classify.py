@@ -293,8 +293,13 @@ def test_higher_order_in_any_coordinates(
         Q = torch.linalg.qr(
             torch.randn(2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         )[0]
-        turned = ls.FunctionLandscape(lambda x, Q=Q: scale * formula(x @ Q.T), 2)
-        found = ls.classify(turned, Q.T @ torch.tensor(point, dtype=torch.float64))
+
+        def turned(x: Tensor, Q: Tensor = Q) -> Tensor:
+            return scale * formula(x @ Q.T)
+
+        found = ls.classify(
+            ls.FunctionLandscape(turned, 2), Q.T @ torch.tensor(point, dtype=torch.float64)
+        )
         assert found.kind == "degenerate"
         assert words in found.reasons[-1]
 
@@ -342,3 +347,89 @@ def test_no_step_lowers_a_loss_below_what_it_can_reach(
     else:
         assert f.floor == -math.inf
         assert "it can fall" not in point.reasons[0]
+
+
+def cone(x: Tensor) -> Tensor:
+    """-0.01 r^4 along (0.37, 1), and above 0 along most directions."""
+    r = X(x) ** 2 + Y(x) ** 2
+    return (X(x) - 0.37 * Y(x)) ** 2 * r - 0.01 * r**2 + x[..., 2] ** 2
+
+
+def spike(x: Tensor) -> Tensor:
+    """r^4 - 1.05 (v'x)^4 of three null directions: falls in a cone of 12 degrees around v alone."""
+    v = torch.tensor([1.0, 0.3, -0.7], dtype=x.dtype) / (1 + 0.09 + 0.49) ** 0.5
+    return (x[..., :3] ** 2).sum(-1) ** 2 - 1.05 * (x[..., :3] @ v) ** 4 + x[..., 3] ** 2
+
+
+HIGHER = {
+    "a narrow cone": (cone, 3, "degenerate", "no minimum: to fourth order f changes as -0.01 t^4"),
+    "a narrower one": (
+        spike,
+        4,
+        "degenerate",
+        "no minimum: to fourth order f changes as -0.05 t^4",
+    ),
+    "four at once": (
+        lambda x: (x[..., :4] ** 4).sum(-1) + x[..., 4] ** 2,
+        5,
+        "degenerate",
+        "minimum to fourth order: f changes as 0.25 t^4 or more along the",
+    ),
+    "-x^6 + y^2": (
+        lambda x: Y(x) ** 2 - X(x) ** 6,
+        2,
+        "degenerate",
+        "no minimum: by its values f changes as -1 t^6",
+    ),
+    "x^6 + y^2": (
+        lambda x: Y(x) ** 2 + X(x) ** 6,
+        2,
+        "degenerate",
+        "no order up to the fourth decides",
+    ),
+    "y^2": (
+        lambda x: Y(x) ** 2 + 0 * X(x),
+        2,
+        "degenerate",
+        "it stays: a valley or a continuous family",
+    ),
+    "|x|": (
+        lambda x: x.abs().sum(-1),
+        2,
+        "inconclusive",
+        "f has a kink here: along a null direction it changes as t^1",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HIGHER)
+def test_higher_order_says_what_it_probed(name: str) -> None:
+    function, dim, kind, said = HIGHER[name]
+    point = ls.classify(ls.FunctionLandscape(function, dim), torch.zeros(dim, dtype=torch.float64))
+    assert point.kind == kind
+    assert said in point.reasons[-1]
+
+
+@pytest.mark.slow
+def test_two_null_directions_are_minimised_exactly() -> None:
+    """Quartic forms of two variables, whose least value on the circle a fine grid knows."""
+    random = torch.Generator().manual_seed(3)
+    s = torch.linspace(0, math.pi, 20_001, dtype=torch.float64)
+    circle = torch.stack([s.cos(), s.sin()], -1)
+    for _ in range(8):
+        c = torch.randn(5, generator=random, dtype=torch.float64)
+
+        def form(x: Tensor, c: Tensor = c) -> Tensor:
+            return (
+                sum(c[k] * X(x) ** k * Y(x) ** (4 - k) for k in range(5)) + 2 * (x**2).sum(-1) ** 2
+            )
+
+        least = float(form(circle).min())
+        said = ls.classify(
+            ls.FunctionLandscape(form, 2), torch.zeros(2, dtype=torch.float64)
+        ).reasons[-1]
+        if least > 0:
+            assert f"minimum to fourth order: f changes as {least:.3g} t^4" in said
+        else:
+            assert f"f changes as {least:.3g} t^4" in said or "(2 null directions probed)" in said

@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -299,7 +300,7 @@ def test_a_found_point_is_a_stationary_point_and_is_stored(tmp_path: Path) -> No
 def test_bad_arguments_are_told_in_a_line() -> None:
     f = ls.FunctionLandscape(himmelblau, 2)
     x = torch.tensor([2.0, 2.0], dtype=torch.float64)
-    for match, arguments in {
+    mistakes: dict[str, dict[str, Any]] = {
         "method must be one of": {"method": "newton"},
         "needs index=": {"method": "eigenvector-following"},
         "index is for": {"index": 1},
@@ -311,7 +312,8 @@ def test_bad_arguments_are_told_in_a_line() -> None:
         "shape": {"start": torch.zeros(3)},
         "float32 or float64": {"start": torch.zeros(2, dtype=torch.int64)},
         "NaN": {"start": x * float("nan")},
-    }.items():
+    }
+    for match, arguments in mistakes.items():
         with pytest.raises(ValueError, match=match) as error:
             ls.find_stationary(f, **({"start": x} | arguments))
         assert "\n" not in str(error.value)

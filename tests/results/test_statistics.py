@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from landscape.results import statistics
+from landscape.results import Estimate, statistics
 
 
 def test_the_mean_has_students_interval() -> None:
@@ -61,18 +61,26 @@ def test_the_median_lies_between_order_statistics(count: int) -> None:
 
 
 EDGES = {
-    "all censored": ([5, 5, 5], [False] * 3, math.inf, math.inf, math.inf),
-    "one run that left": ([4], [True], 4, 4, 4),
-    "one run that stayed": ([4], [False], math.inf, math.inf, math.inf),
-    "all left at once": ([3, 3, 3], [True] * 3, 3, 3, 3),
-    "all left at the start": ([0, 0], [True] * 2, 0, 0, 0),
-    "one in two left": ([2, 9], [True, False], 2, 2, math.inf),
+    "all censored": ([5, 5, 5], [False] * 3, math.inf, 0, math.inf),
+    "many censored": ([5] * 6, [False] * 6, math.inf, 5, math.inf),
+    "one run that left": ([79], [True], 79, 0, math.inf),
+    "one run that stayed": ([4], [False], math.inf, 0, math.inf),
+    "five left at once": ([3] * 5, [True] * 5, 3, 0, math.inf),
+    "six left at once": ([3] * 6, [True] * 6, 3, 3, 3),
+    "all left at the start": ([0] * 9, [True] * 9, 0, 0, 0),
+    "three of a hundred left": (
+        [1, 2, 3] + [9] * 97,
+        [True] * 3 + [False] * 97,
+        math.inf,
+        9,
+        math.inf,
+    ),
 }
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_the_survival_has_an_answer_at_its_ends(edge: str) -> None:
-    """Where all survive, or none does, Greenwood's formula divides by zero; survival is certain there."""
+def test_the_median_has_open_ends_where_few_runs_left(edge: str) -> None:
+    """By the binomial law 2 * 2^-5 is more than 5 % and 2 * 2^-6 is not; what is censored comes later."""
     times, observed, value, low, high = EDGES[edge]
     found = statistics.kaplan_meier_median(np.array(times), np.array(observed))
     assert (found.value, found.low, found.high) == (value, low, high)
@@ -87,21 +95,120 @@ def test_kaplan_meier_is_the_product_over_events() -> None:
             random.integers(0, 12, count),
             random.random(count) < random.choice([0.2, 0.6, 1.0]),
         )
-        survival, variance, median, ends = 1.0, 0.0, math.inf, [math.inf, math.inf]
+        survival, median = 1.0, math.inf
         for t in sorted(set(times[observed].tolist())):
             risk, dead = int((times >= t).sum()), int((observed & (times == t)).sum())
             survival *= 1 - dead / risk
-            variance += dead / (risk * (risk - dead)) if risk > dead else math.inf
-            wide = (
-                math.exp(1.959963984540054 * math.sqrt(variance) / -math.log(survival))
-                if survival > 0
-                else 1.0
-            )
-            limits = (survival**wide, survival ** (1 / wide))
             median = t if survival <= 0.5 + 1e-12 and median == math.inf else median
-            ends = [
-                t if c <= 0.5 + 1e-12 and e == math.inf else e
-                for c, e in zip(limits, ends, strict=True)
-            ]
-        found = statistics.kaplan_meier_median(times, observed)
-        assert (found.value, found.low, found.high) == (median, *ends)
+        assert statistics.kaplan_meier_median(times, observed).value == median
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 17, 100])
+def test_without_censoring_the_limits_are_those_of_order_statistics(count: int) -> None:
+    times = np.random.default_rng(count).exponential(size=count)
+    found = statistics.kaplan_meier_median(times, np.ones(count, bool))
+    exact = statistics.median(times)
+    assert (found.low, found.high) == (max(exact.low, 0.0), exact.high)
+
+
+def test_the_median_of_censored_times_is_held() -> None:
+    """Exponential times beside exponential censoring, the median known: 95 % and not all of them."""
+    random, truth = np.random.default_rng(5), math.log(2)
+    for count, least in ((3, 0.95), (30, 0.95), (100, 0.94)):
+        inside = 0
+        for _ in range(400):
+            times, limits = random.exponential(1, count), random.exponential(1.5, count)
+            found = statistics.kaplan_meier_median(np.minimum(times, limits), times <= limits)
+            inside += found.low <= truth <= found.high
+        assert inside / 400 >= least - 0.02
+
+
+def test_rates_without_events_have_a_width() -> None:
+    none = statistics.exponential_rate(np.array([10, 20]), np.zeros(2, bool))
+    assert (none.value, none.low) == (0.0, 0.0)
+    # P(no event in 30 steps) is 2.5 % at the upper end
+    assert math.exp(-30 * none.high) == pytest.approx(0.025)
+    assert none.error > 0
+    at_once = statistics.exponential_rate(np.zeros(3), np.ones(3, bool))
+    assert (at_once.value, at_once.low, at_once.high) == (math.inf, 0.0, math.inf)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 200])
+def test_alike_realisations_have_a_width(count: int) -> None:
+    """Where all of R are alike, others may be a share p of all as long as (1 - p)^R is 2.5 %."""
+    p = 1 - 0.025 ** (1 / count)
+    none = statistics.share(torch.zeros(count), torch.full((count,), 7))
+    clopper = stats.binomtest(0, count).proportion_ci(0.95)
+    assert (none.low, none.high) == pytest.approx((clopper.low, clopper.high), abs=1e-12)
+    same = statistics.share(torch.full((count,), 2), torch.full((count,), 8))
+    assert (same.low, same.high) == pytest.approx((0.25 * (1 - p), 0.25 + 0.75 * p))
+    assert none.error > 0 < same.error
+    never = statistics.count_mean(torch.zeros(count))
+    assert (never.low, never.high) == pytest.approx((0, -math.log(0.025) / count))
+    assert statistics.count_mean(torch.full((count,), 8)).high > 8
+    assert statistics.count_mean(torch.full((count,), 8), random=False) == statistics.exact(8.0)
+
+
+def test_rare_counts_have_poissons_interval() -> None:
+    """Of m draws with weight 1 each k times: Garwood's limits."""
+    for k, m in ((0, 50), (1, 50), (7, 1000)):
+        found = statistics.rare_mean(k / m, k**0.5 / m, 1 / m)
+        low = stats.chi2.ppf(0.025, 2 * k) / 2 if k else 0.0
+        assert (m * found.low, m * found.high) == pytest.approx(
+            (low, stats.chi2.ppf(0.975, 2 * k + 2) / 2), rel=1e-6
+        )
+
+
+def test_the_mean_of_forms_is_exact_for_one_eigenvalue() -> None:
+    """X = chi^2 / P: |X - 1| <= q sqrt(X) has 95 % and what is left of the upper tail."""
+    for probes in (1, 2, 5, 30):
+        X = np.random.default_rng(probes).chisquare(probes, 40_000) / probes
+        held = [abs(x - 1) <= statistics.form_mean(0.0, x**0.5, probes).high for x in X[:200]]
+        q = statistics.form_mean(0.0, 1.0, probes).high
+        inside = np.abs(X - 1) <= q * np.sqrt(X)
+        assert held == inside[:200].tolist()
+        assert 0.95 <= inside.mean() <= 0.98
+
+
+def test_nothing_bounds_the_number_of_kinds_not_met() -> None:
+    assert statistics.unseen([9, 9, 9]) == ls_estimate(0.0, 0.0)
+    assert statistics.unseen([1, 1, 2, 5], 1) == ls_estimate(2.0, 1.0)
+    assert statistics.unseen([9, 9, 9], 3) == ls_estimate(3.0, 3.0)
+    assert statistics.unmet([9, 9, 9], 300) == pytest.approx(-math.log(0.05) / 300)
+    assert statistics.unmet([], 2) == 1.0
+
+
+def ls_estimate(value: float, low: float) -> Estimate:
+    return Estimate(value, math.inf, low, math.inf)
+
+
+@pytest.mark.parametrize("law", ["alike", "zipf", "one rare", "two sizes"])
+def test_the_unmet_hold_no_more_than_is_said(law: str) -> None:
+    """The share of all draws that the kinds not met hold is known where the law is: 95 % are below."""
+    kinds = np.arange(1.0, 301)
+    weights = {
+        "alike": np.ones(300),
+        "zipf": 1 / kinds,
+        "one rare": np.r_[np.ones(9), 0.02],
+        "two sizes": np.r_[np.full(20, 10.0), np.full(200, 0.1)],
+    }[law]
+    p, random, wrong = weights / weights.sum(), np.random.default_rng(7), 0
+    for _ in range(500):
+        met = random.multinomial(400, p)
+        wrong += p[met == 0].sum() > statistics.unmet(met[met > 0].tolist(), 400)
+    assert wrong <= stats.binom.ppf(0.999, 500, 0.05)
+
+
+def test_remedies_without_effect_win_in_one_study_of_twenty() -> None:
+    """All eight intervals hold zero at once, whatever the spread of each and the pairing."""
+    random = np.random.default_rng(3)
+    spreads = np.array([0.01, 0.1, 1, 1, 1, 2, 10, 100])
+    wrong = 0
+    for _ in range(400):
+        control = random.normal(size=8)
+        samples = control + spreads[:, None] * random.normal(size=(8, 8))
+        found = statistics.against_control([*torch.from_numpy(samples)], torch.from_numpy(control))
+        wrong += not all(one.low <= 0 <= one.high for one in found)
+    assert wrong <= stats.binom.ppf(0.999, 400, 0.05)
+    alone = statistics.against_control([torch.tensor([3.0, 5.0, 4.0])], torch.ones(3))
+    assert alone == [statistics.mean([2.0, 4.0, 3.0])]

@@ -1,6 +1,7 @@
 """Adaptive optimisers at saddles: tables of another implementation, torch at random settings, laws of small steps."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,22 @@ def test_laws_of_small_steps():
     assert theory.adaptive_law("rmsprop", 1.0, 1e-5, alpha=alpha)[0] == pytest.approx(
         float(measured), rel=0.05
     )
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_adams_law_knows_where_it_holds(beta1):
+    """Between its two memories it is within 15 % of the rule itself, and elsewhere it says nothing."""
+    h, known = 1e-4, {}
+    for n in (2.0, 30.0, 300.0, 1000.0, 10_000.0):
+        law, where = theory.adaptive_law("adam", n * h, h, beta1=beta1)
+        known[n] = not math.isnan(law)
+        assert known[n] != ("only" in where)
+        if known[n]:
+            exact = theory.adaptive_exit(
+                "adam", [-1.0], [1e-9], n * h, lr=h, betas=(beta1, 0.999), eps=1e-30
+            )
+            assert law == pytest.approx(float(exact[0]), rel=0.15)
+    assert known == {2.0: False, 30.0: beta1 == 0, 300.0: True, 1000.0: True, 10_000.0: False}
 
 
 def test_predictions_beside_measured_steps():

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -14,7 +15,7 @@ from landscape.theory.goe import log_positive
 TRUTH = Path(__file__).parents[1] / "truth" / "random-matrices"
 
 
-def table(name: str) -> dict:
+def table(name: str) -> dict[str, Any]:
     return json.loads((TRUTH / f"{name}.json").read_text())["values"]
 
 
@@ -137,3 +138,14 @@ def test_precision_of_mpmath_is_left_alone():
 def test_faults_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_rare_indices_have_a_width() -> None:
+    """The waves of one torus: few of 100 sampled Hessians in six dimensions are definite, and none need be."""
+    waves = [[int(i == j) for j in range(6)] for i in range(6)] + [[1] * 6]
+    few = ls.theory.torus_counts_sampled(waves, samples=100)
+    many = ls.theory.torus_counts_sampled(waves, samples=40_000, seed=1)
+    for sampled, known in zip(few, many, strict=True):
+        assert 0 < sampled.error < math.inf
+        assert sampled.low < sampled.high
+        assert sampled.low - 4 * known.error <= known.value <= sampled.high + 4 * known.error

@@ -116,7 +116,7 @@ def test_exit_where_formats_end():
 def test_growth_is_the_spectral_radius():
     rng = np.random.default_rng(0)
     for form in range(4):
-        chosen = {
+        chosen: dict[str, Any] = {
             "lr": 0.3,
             "momentum": [0.0, 0.9, 0.5, 0.9][form],
             "nesterov": form == 2,
@@ -136,7 +136,7 @@ def test_growth_is_the_spectral_radius():
                 scale = float(x.detach().abs()) + (0.0 if state is None else float(state.abs()))
                 size += math.log(scale)
                 with torch.no_grad():
-                    x /= scale
+                    x.div_(scale)
                     if state is not None:
                         state /= scale
                 peak.append(size)
@@ -162,6 +162,40 @@ def test_adam_limit():
     assert ls.theory.adam_limit(1e-3) == pytest.approx(38e3)
     assert ls.theory.adam_limit(0.1, 0.0) == pytest.approx(20)
     assert ls.theory.sgd_limit(0.1, 0.9, dampening=1.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "limit"),
+    [
+        (torch.optim.RMSprop, {"momentum": 0.9}, ls.theory.rmsprop_limit(0.1, 0.9)),
+        (torch.optim.RMSprop, {}, ls.theory.rmsprop_limit(0.1)),
+        (torch.optim.Adam, {"betas": (0.9, 0.999)}, ls.theory.adam_limit(0.1)),
+        (
+            torch.optim.AdamW,
+            {"betas": (0.5, 0.999), "weight_decay": 1.0},
+            ls.theory.adam_limit(0.1, 0.5, weight_decay=1.0),
+        ),
+        (
+            torch.optim.AdamW,
+            {"betas": (0.9, 0.999), "weight_decay": 5.0},
+            ls.theory.adam_limit(0.1, weight_decay=5.0),
+        ),
+    ],
+)
+def test_adaptive_limits_are_those_of_torch(optimizer, options, limit) -> None:
+    """With eps far above the gradients the preconditioner is frozen at P = eps."""
+    for factor in (0.95, 1.05):
+        x = torch.tensor([1e-60], dtype=torch.float64, requires_grad=True)
+        steps = optimizer([x], lr=0.1, eps=1e8, **options)
+        for _ in range(3000):
+            x.grad = factor * limit * 1e8 * x.detach()
+            steps.step()
+            if abs(x.item()) > 1e-5:
+                break
+        # Adam's first steps, whose averages are still short, make it grow whatever the limit.
+        assert (abs(x.item()) < 1e-50) == (factor < 1)
+    with pytest.raises(ValueError, match="weight_decay"):
+        ls.theory.adam_limit(1.0, weight_decay=2.0)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,52 @@ def test_sigmoid_plateau(row):
     )
 
 
+def test_plateaus_at_their_ends() -> None:
+    for start, end in ((-800, 0), (0, 800), (-math.inf, 0), (0, math.inf)):
+        assert theory.sigmoid_time(start, end) == math.inf
+    assert theory.sigmoid_time(-7.0, -7.0) == 0.0
+    # near ends: the integrand 1 / (p (1 - p)^2 p') times their distance
+    p = 1 / (1 + math.exp(3))
+    slope = 1 / (p * (1 - p) ** 2)
+    near = -3.0 + 1e-9
+    assert theory.sigmoid_time(-3.0, near) == pytest.approx((near + 3.0) * slope, rel=1e-8)
+    assert theory.gaussian_well_time(50.0, 40.0) == math.inf
+    assert theory.gaussian_well_time(50.0, 50.0) == 0.0
+
+
+@pytest.mark.parametrize("width", [1e-3, 1e-5])
+@pytest.mark.parametrize("at", [0.5, 0.123456, -0.3])
+def test_a_narrow_barrier_is_not_missed(width: float, at: float) -> None:
+    """V = x^2 / 2 + a hat of half-width w: of a narrow one only the integral of e^{+-V/T} - 1 counts."""
+    T, height = 0.1, 0.6
+
+    def hat(x):
+        return height * np.maximum(0.0, 1 - np.abs(x - at) / width)
+
+    base = theory.mean_passage(lambda x: x**2 / 2, T, 0.0, 1.0)
+    found = theory.mean_passage(lambda x: x**2 / 2 + hat(x), T, 0.0, 1.0)
+    named = theory.mean_passage(
+        lambda x: x**2 / 2 + hat(x), T, 0.0, 1.0, points=[at - width, at, at + width]
+    )
+    assert found == pytest.approx(named, rel=1e-8)
+    ratio = height / T
+    above = 2 * width * (math.expm1(ratio) / ratio - 1)
+    below = 2 * width * (-math.expm1(-ratio) / ratio - 1)
+    mass, _ = quad(lambda z: math.exp(-(z**2) / 2 / T), -3, at, points=[0], epsabs=0)
+    rise, _ = quad(lambda y: math.exp(y**2 / 2 / T), max(at, 0.0), 1, epsabs=0)
+    there = math.exp(at**2 / 2 / T)
+    shift = (above * there * mass * (at > 0) + below / there * rise) / T
+    assert found - base == pytest.approx(shift, rel=0.02 if width < 1e-4 else 0.2)
+
+
+def test_a_rough_potential_is_refused() -> None:
+    noise = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="rough on every scale"):
+        theory.mean_passage(
+            lambda x: x**2 + noise.normal(size=np.shape(x)), 0.1, 0.0, 1.0, left=-1.0
+        )
+
+
 @pytest.mark.parametrize(
     "row", rows("t8_plateaus", "gaussian_well"), ids=lambda r: f"{r['x0']}-{r['lr']}"
 )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,9 @@ def train(
     generator = torch.Generator().manual_seed(0)
     dtype = next(model.parameters()).dtype
     x = torch.randn(96, 5, generator=generator, dtype=torch.float64).to(dtype)
-    outputs = list(model.modules())[-1].out_features
+    last = list(model.modules())[-1]
+    assert isinstance(last, nn.Linear)
+    outputs = last.out_features
     y = x[:, :outputs] + noise * torch.randn(
         96, outputs, generator=generator, dtype=torch.float64
     ).to(dtype)
@@ -224,9 +227,11 @@ def test_units_of_the_loss_change_no_cause(scale: float) -> None:
         (bowl, [1.0, 1.0], 2.0, 200),
     ):
         plain = ls.diagnose(along(formula, start, sgd(lr), steps))
-        scaled = ls.diagnose(
-            along(lambda x, f=formula: scale * f(x), start, sgd(lr / scale), steps)
-        )
+
+        def stretched(x: Tensor, f: Callable[[Tensor], Tensor] = formula) -> Tensor:
+            return scale * f(x)
+
+        scaled = ls.diagnose(along(stretched, start, sgd(lr / scale), steps))
         assert plain.causes[0].name == scaled.causes[0].name
 
 
@@ -266,8 +271,9 @@ def test_phases_name_the_edge_and_divergence() -> None:
 def test_a_trace_without_a_step_is_refused() -> None:
     with pytest.raises(ValueError, match="no step was traced"):
         ls.diagnose(along(bowl, [1.0, 1.0], sgd(0.1), 0))
+    wrong: Any = "runs/trace"
     with pytest.raises(TypeError, match=r"tracer\.result"):
-        ls.diagnose("runs/trace")
+        ls.diagnose(wrong)
 
 
 @pytest.mark.slow
@@ -297,7 +303,9 @@ def test_remedies_are_tried_where_the_trace_ended() -> None:
     before = w.detach().clone()
     found = ls.diagnose(tracer.result, f=f, optimizer=optimizer, steps=40, seeds=2)
     assert torch.equal(w, before)
-    assert found.causes == ls.diagnose(tracer.result).causes
+    alone = ls.diagnose(tracer.result).causes
+    assert found.causes[0].name == alone[0].name == "saddle"
+    assert f"Tried: {found.trials.best}" in found.causes[0].remedy
     assert found.trials is not None
     assert found.trials.best.startswith("eigenvector")
     assert found.probes == found.trials.probes

@@ -1,6 +1,7 @@
 """Loops of every kind: each ends in the same bits traced and untraced, and its steps are seen."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -84,7 +85,7 @@ def thawed(model: nn.Sequential) -> Loop:
 
 
 def inside_backward(model: nn.Sequential) -> Loop:
-    optimizers = {p: SGD([p], lr=0.05) for p in model.parameters()}
+    optimizers: dict[Tensor, SGD] = {p: SGD([p], lr=0.05) for p in model.parameters()}
 
     def hook(p: Tensor) -> None:
         optimizers[p].step()
@@ -126,7 +127,7 @@ def run(
     optimizer, step = LOOPS[name](model)
     trace = None
     if traced:
-        own = torch.compile(model, backend="aot_eager") if name == "compiled" else model
+        own: Any = torch.compile(model, backend="aot_eager") if name == "compiled" else model
         f = ls.ModelLandscape(own, F.cross_entropy, [(X[:24], Y[:24]), (X[24:], Y[24:])])
         with ls.Tracer(optimizer, f, every=3, evaluate=evaluate) as tracer:
             for i in range(9):

@@ -1,7 +1,9 @@
 """Probes: the cure known from how a run was built wins, and nothing of the user's moves."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +50,7 @@ def test_a_well_that_the_gradient_does_not_point_to_is_found(variant: int, seed:
 def test_a_gain_counts_by_the_unit_of_the_loss() -> None:
     """f = c x^2 / 2 at x = 1: the gain of a tenfold rate is known; negligible is a share of the loss, or of what the caller says."""
 
-    def run(c: float, **options: float) -> ls.training.Probes:
+    def run(c: float, **options: Any) -> ls.training.Probes:
         model = stuck.Point(
             torch.ones(1, dtype=torch.float64), lambda x: 0.5 * c * x.square().sum()
         )
@@ -93,7 +95,7 @@ def test_escape_follows_the_predicted_rate() -> None:
 def small_run(
     device: torch.device,
     dtype: torch.dtype,
-    optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     mode: str = "train",
 ) -> tuple[ls.ModelLandscape, torch.optim.Optimizer]:
     """A net with batch normalisation and dropout in two batches, some steps on its way, its gradients and optimiser state filled."""
@@ -131,12 +133,15 @@ def bits(value: object) -> object:
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD, torch.optim.RMSprop])
 def test_nothing_of_the_user_moves(
-    optimizer: type[torch.optim.Optimizer], mode: str, device: torch.device, dtype: torch.dtype
+    optimizer: Callable[..., torch.optim.Optimizer],
+    mode: str,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> None:
     """Parameters, gradients, buffers, modes, hooks, the optimiser's state, options and the random state, to the bit."""
     f, opt = small_run(device, dtype, optimizer, mode)
     model = f.model
-    model[1].eval()  # a mode of its own, which must come back
+    model.get_submodule("1").eval()  # a mode of its own, which must come back
 
     def everything() -> object:
         return bits(

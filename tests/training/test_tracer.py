@@ -67,8 +67,8 @@ def train(
     def loop() -> None:
         for _ in range(2):
             for x, y in loader:
-
-                def closure(x: Tensor = x, y: Tensor = y) -> Tensor:
+                # A tensor is what users give back; torch's types ask for a float.
+                def closure(x: Tensor = x, y: Tensor = y) -> Any:
                     optimizer.zero_grad()
                     loss = F.cross_entropy(model(x), y)
                     loss.backward()
@@ -93,7 +93,7 @@ def train(
         weights,
         torch.get_rng_state(),
         random.getstate(),
-        np.random.get_state()[1].tolist(),
+        np.random.get_state(legacy=False)["state"]["key"].tolist(),
         trace,
     )
 
@@ -222,8 +222,8 @@ def test_stuck_units_are_counted() -> None:
         nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 5), nn.Sigmoid(), nn.Linear(5, 3)
     ).double()
     with torch.no_grad():
-        model[0].bias[:4] = -1e3
-        model[2].bias[:2] = torch.tensor([1e3, -1e3])
+        model.get_parameter("0.bias")[:4] = -1e3
+        model.get_parameter("2.bias")[:2] = torch.tensor([1e3, -1e3])
     x, y = data().tensors
     f = ls.ModelLandscape(model, F.cross_entropy, [(x[:20], y[:20]), (x[20:], y[20:])])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
@@ -256,7 +256,11 @@ def plateaus() -> list[Any]:
         )
     for row in json.loads((TRUTH / "t5_linear_net.json").read_text())["rows"]:
         s, depth, u0 = row["s"], row["layers"], row["u0"]
-        f = ls.FunctionLandscape(lambda w, s=s: 0.5 * (s - w.prod(-1)) ** 2, dim=depth)
+
+        def net_loss(w: Tensor, s: float = s) -> Tensor:
+            return 0.5 * (s - w.prod(-1)) ** 2
+
+        f = ls.FunctionLandscape(net_loss, dim=depth)
         events = {row["gd_steps_to_half"]: s**2 / 8}
         name = f"linear net of {depth}, s = {s:g}, from {u0:g}"
         found.append(pytest.param(f, [u0 ** (1 / depth)] * depth, row["lr"], events, id=name))
@@ -381,8 +385,8 @@ def test_two_optimisers_step_together() -> None:
     x, y = data().tensors
     f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)])
     pair = [
-        torch.optim.SGD(model[0].parameters(), lr=0.1),
-        torch.optim.Adam(model[6].parameters(), lr=1e-2),
+        torch.optim.SGD(model.get_submodule("0").parameters(), lr=0.1),
+        torch.optim.Adam(model.get_submodule("6").parameters(), lr=1e-2),
     ]
     with ls.Tracer(pair, f, every=2) as tracer:
         for _ in range(4):
@@ -415,7 +419,7 @@ def test_every_tensor_is_made_where_the_run_is(device: torch.device) -> None:
                     optimizer.step()
             assert tracer.result.x.device.type == "cpu"
             assert tracer.result.last is not None
-            assert ls.diagnose(tracer.result).causes
+            assert ls.diagnose(tracer.result).phases
             assert tracer.result.phases
 
 
@@ -425,8 +429,9 @@ def test_what_cannot_be_followed_is_named() -> None:
     f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)])
     with pytest.raises(ValueError, match="not from a copy"):
         ls.Tracer(torch.optim.SGD(other.parameters(), lr=0.1), f)
+    wrong: Any = model
     with pytest.raises(TypeError, match="optimizer must be"):
-        ls.Tracer(model, f)
+        ls.Tracer(wrong, f)
     g = ls.FunctionLandscape(lambda x: x.sum(-1), dim=3)
     with pytest.raises(ValueError, match="dimension 3"):
         ls.Tracer(torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1), g)

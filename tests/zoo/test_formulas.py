@@ -1,7 +1,7 @@
 """Formulas against tables of their stationary points that were computed by other means (tests/truth/landscapes)."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -200,6 +200,7 @@ def test_circles_of_the_xy_ring(sites: int) -> None:
     circles = [p for p in points if p.nullity == 1]
     assert len(circles) == math.comb(sites, sites // 2) // 2
     assert sum(p.nullity == sites - 1 for p in points) == 2
+    assert f.counts is not None
     assert len(points) == len(circles) + 2 + sum(f.counts.values())
     for p in circles[:5]:
         point = ls.classify(f, p.x)
@@ -210,6 +211,7 @@ def test_xy_ring_counts_what_it_lists() -> None:
     for sites in (7, 9, 10):
         points = load("xy-ring", {"sites": sites}).stationary_points()
         f = load("xy-ring", {"sites": sites})
+        assert f.counts is not None
         assert f.counts == {k: sum(p.index == k for p in points) for k in f.counts}
         assert len(points) == sum(f.counts.values())
         assert sum((-1) ** k * count for k, count in f.counts.items()) == 0  # the torus
@@ -228,6 +230,7 @@ def test_phi4_ring_beyond_the_tables() -> None:
     for image in (-X, X.roll(1, -1), X.flip(-1)):
         nearest = torch.cdist(X, image, compute_mode="donot_use_mm_for_euclid_dist").min(1).values
         assert (nearest < 1e-12).all()
+    assert f.counts is not None
     assert sum((-1) ** k * count for k, count in f.counts.items()) == 1
     with pytest.raises(ValueError, match="some merge"):
         load("phi4-ring", {"sites": 4, "coupling": 0.4}).stationary_points()
@@ -242,7 +245,7 @@ def test_rows_are_independent(
     x = exact.to(device, dtype)
     value, gradient = f.value(x), f.gradient(x)
     assert (value.dtype, value.device.type) == (dtype, device.type)
-    tolerance = (
+    tolerance: dict[str, Any] = (
         {"rtol": 2e-3, "atol": 1e-3} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
     )
     torch.testing.assert_close(value.cpu().double(), f.value(x.cpu().double()), **tolerance)
@@ -286,6 +289,7 @@ def test_gradients_and_hessians_are_those_of_the_values(name: str, options: dict
 def test_invariants_see_structures_and_nothing_else(particles: int) -> None:
     f = load("lennard-jones", {"particles": particles})
     x = rows(table(f"lennard_jones_{particles}")["points"])
+    assert f.symmetry is not None
     same = f.symmetry.invariants(x)
     for seed, mirror in ((0, False), (1, True)):
         torch.testing.assert_close(
@@ -420,6 +424,11 @@ def test_names_and_kinds() -> None:
             text and "\n" not in text for text in (f.formula, f.source, ls.zoo.describe(name))
         )
     assert ls.zoo.load("styblinski-tang", dim=4).dim == 4
+
+
+def test_types_know_which_names_are_formulas() -> None:
+    assert list(get_args(ls.zoo.FormulaName)) == [n for n in ls.zoo.names() if ls.zoo.is_formula(n)]
+    assert {*get_args(ls.zoo.ModelName), *get_args(ls.zoo.FormulaName)} == set(ls.zoo.names())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from landscape.zoo.known import KnownLandscape, KnownPoint
 
 TRUTH = Path(__file__).parents[1] / "truth" / "landscapes"
 SIX = [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "3-3-3": {},
     "bottleneck": {"hidden": 1},
     "wide": {"hidden": 5},
@@ -27,7 +28,7 @@ NETWORKS = {
     "three layers": {"singular_values": [3, 2, 1], "hidden": [3, 3]},
     "four layers": {"singular_values": [2, 2, 1], "hidden": [3, 2, 4], "inputs": 4},
 }
-MATRICES = {
+MATRICES: dict[str, dict[str, Any]] = {
     "4 x 2": {},
     "one column": {"eigenvalues": [3, 2, 1], "rank": 1},
     "more columns than rows": {"eigenvalues": [2, 1], "rank": 3},
@@ -36,7 +37,7 @@ MATRICES = {
 }
 
 
-def sizes_of(q: int, options: dict) -> list[int]:
+def sizes_of(q: int, options: dict[str, Any]) -> list[int]:
     hidden = options.get("hidden", q)
     return [
         options.get("inputs", q),
@@ -257,11 +258,11 @@ def test_verdicts_on_six_eigenvalues() -> None:
         ("factorisation", "factorisation", {}),
     ],
 )
-def test_exact_spectra(file: str, name: str, options: dict) -> None:
+def test_exact_spectra(file: str, name: str, options: dict[str, Any]) -> None:
     truth = json.loads((TRUTH / f"{file}.json").read_text())["points"]
-    f = zoo.load(name, **options)
+    f = zoo.formula(name, **options)
 
-    def key(value: float, index: int, nullity: int, eigenvalues: list[float]) -> tuple:
+    def key(value: float, index: int, nullity: int, eigenvalues: list[float]) -> tuple[Any, ...]:
         return round(value, 9), index, nullity, tuple(round(x, 9) + 0.0 for x in eigenvalues)
 
     found = [
@@ -298,6 +299,6 @@ def test_rows_are_independent(name: str, dtype: torch.dtype, device: torch.devic
         ("factorisation", {"rank": 0}, "rank must be a whole number of at least 1"),
     ],
 )
-def test_bad_options(name: str, options: dict, message: str) -> None:
+def test_bad_options(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.load(name, **options)

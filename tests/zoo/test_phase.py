@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +79,6 @@ def test_rows_are_independent(dtype: torch.dtype, device: torch.device) -> None:
         {"signal": [1, 2, float("inf")]},
     ],
 )
-def test_bad_options(options: dict) -> None:
+def test_bad_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"at least 1|must be . finite numbers"):
         zoo.load("phase-retrieval", **options)

@@ -59,6 +59,7 @@ def activations(scene: Scene) -> list[tuple[type[nn.Module], Tensor]]:
     """Every activation's kind and output (all samples, units), first layer first."""
     h = torch.cat([x for x, _ in scene.f.batches])
     found = []
+    assert isinstance(scene.f.model, nn.Sequential)
     for layer in scene.f.model:
         h = layer(h)
         if not isinstance(layer, nn.Linear):

@@ -46,6 +46,7 @@ def test_known_points_are_what_they_say(name, options):
             0,
             ls.classify(f, p.x).kind,
         )
+    assert f.counts is not None
     assert f.counts == {k: sum(p.index == k for p in points) for k in f.counts}
 
 

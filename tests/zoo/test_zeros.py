@@ -15,7 +15,9 @@ CASES = [((2.0, 1.0), 3, 3), ((1.5,), 1, 1), ((3.0, 2.0, 0.5), 4, 5)]
 def test_the_saddle_at_zero(
     activation: str, strengths: tuple[float, ...], hidden: int, inputs: int
 ) -> None:
-    f = ls.zoo.load(f"{activation}-net", strengths=strengths, hidden=hidden, inputs=inputs, seed=3)
+    f = ls.zoo.formula(
+        f"{activation}-net", strengths=strengths, hidden=hidden, inputs=inputs, seed=3
+    )
     (point,) = f.stationary_points()
     x, y = _samples(list(strengths), inputs, 3)
     act = nn.Tanh() if activation == "tanh" else nn.Sigmoid()

@@ -1,0 +1,253 @@
+"""Two or more checkpoints of one network beside each other: are they in the same basin?
+
+x_i: (n,) the point of landscape i, V_i: (n, k) its top eigenvectors. The straight line from i to j
+is evaluated on the data of i, parameters and buffers alike between their ends; the barrier is how
+far the highest loss on it lies above the higher end. Principal angles are between the spans of V_i
+and V_j: cos theta are the singular values of V_i'V_j.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from landscape.core import Progress, silent
+from landscape.landscapes.model import ModelLandscape, require_model
+from landscape.operators.limits import loss_noise
+from landscape.paths import matching
+from landscape.points.analyze import AnalysisReport, analyze
+from landscape.points.survive import by_batch
+from landscape.results import Result, provenance, result
+from landscape.specs import whole
+
+TOP = 10  # pairs of a top subspace
+
+
+@result("checkpoints-compared")
+@dataclass(frozen=True, eq=False)
+class Compared(Result):
+    """Checkpoints beside each other; matrices are (k, k), row and column in the order of
+    ``names``, float64, on the CPU.
+    """
+
+    names: tuple[str, ...]
+    reports: tuple[AnalysisReport, ...]
+    barriers: Tensor  # the highest loss on the straight line above the higher end
+    aligned: Tensor  # the same after the column's units were permuted to match the row's
+    barrier_errors: Tensor  # one standard error from the data, of ``barriers``; NaN: one batch
+    aligned_errors: Tensor
+    overlaps: Tensor  # share of the row's top subspace that lies in the column's, 0 to 1
+    aligned_overlaps: Tensor
+    angles: Tensor  # (k, k, m) principal angles in radians, ascending
+    # (k, k) how far any of the angles may be off: residuals over gaps (Davis & Kahan 1970)
+    angle_errors: Tensor
+    distances: Tensor  # |x_i - x_j|
+    aligned_distances: Tensor
+    moved: Tensor  # units that alignment moved
+    t: Tensor  # (r,) places on the line, 0 the row's point, 1 the column's
+    lines: Tensor  # (k, k, r) the loss there
+    aligned_lines: Tensor  # (k, k, r)
+    families: int = 0  # groups of hidden units that could be permuted
+
+    def same(self, i: int, j: int) -> bool | None:
+        """Whether i and j, aligned, are in one basin: no barrier beyond rounding and two sampling
+        errors of it; None where the data's error is not known and a barrier is seen.
+        """
+        height, error = float(self.aligned[i, j]), float(self.aligned_errors[i, j])
+        ends = max(abs(float(self.aligned_lines[i, j, e])) for e in (0, -1))
+        if height <= loss_noise(ends, 1e-7 if "32" in self.provenance.dtype else 1e-15):
+            return True
+        return None if math.isnan(error) else height <= 2 * error
+
+
+def compare(
+    landscapes: Sequence[ModelLandscape],
+    names: Sequence[str] | None = None,
+    *,
+    resolution: int = 25,
+    align: bool = True,
+    method: str = "auto",
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Compared:
+    """Set checkpoints of one network beside each other: verdicts, spectra, and what lies between.
+
+    Args:
+        landscapes: two or more, each of a model of its own, with the same parameters by name and
+            shape, and best the same data.
+        names: what they are called; None: "1", "2", ...
+        resolution: points of each straight line, both ends among them.
+        align: whether to permute hidden units first, see ``paths.matching``.
+        method: of the spectra, see ``classify``.
+        seed: of every random choice.
+
+    Raises:
+        TypeError: one is no landscape of a model.
+        ValueError: fewer than two, names that are not as many, or networks that differ.
+
+    Cost: an ``analyze`` each, and 2 ``resolution`` passes over the data a pair.
+    """
+    fs = [require_model(f, "compare needs landscapes of models.", TypeError) for f in landscapes]
+    called = [str(i + 1) for i in range(len(fs))] if names is None else [str(n) for n in names]
+    _check(fs, called, resolution)
+    reports: list[AnalysisReport] = []
+    for name, f in zip(called, fs, strict=True):
+        progress(f"analysing {name}", len(reports), len(fs))
+        reports.append(analyze(f, method=method, largest=TOP + 1, layers=False, seed=seed))
+    families = matching.families(fs[0], seed) if align else []
+    t = torch.linspace(0, 1, resolution, dtype=torch.float64, device="cpu")
+    origin = provenance(fs[0], fs[0].point(), seed, names=called, resolution=resolution)
+    return Compared(
+        names=tuple(called),
+        reports=tuple(reports),
+        **_pairs(fs, reports, families, t, progress),
+        t=t,
+        families=len(families),
+        provenance=replace(origin, name=" and ".join(called)),
+    )
+
+
+def _pairs(
+    fs: Sequence[ModelLandscape],
+    reports: Sequence[AnalysisReport],
+    families: Sequence[matching.Family],
+    t: Tensor,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """What is known of all pairs, by the names of the fields of ``Compared``."""
+    k, width = len(fs), max(1, min(TOP, fs[0].dim - 1))
+    table = {key: torch.zeros(k, k, dtype=torch.float64, device="cpu") for key in _MATRICES}
+    table["angles"] = torch.zeros(k, k, width, dtype=torch.float64, device="cpu")
+    for key in ("lines", "aligned_lines"):
+        ends = torch.tensor([r.point.value for r in reports], dtype=torch.float64, device="cpu")
+        table[key] = ends[:, None, None].repeat(1, k, len(t))
+    for key in ("overlaps", "aligned_overlaps"):
+        table[key].fill_diagonal_(1.0)
+    for i, j in combinations(range(k), 2):
+        progress("between checkpoints", i, k)
+        pair = _Pair(fs[i], fs[j], reports[i], reports[j], families, width)
+        for key, value in pair.numbers(t).items():
+            table[key][i, j] = table[key][j, i] = value
+        for key, line in (("lines", pair.line), ("aligned_lines", pair.aligned_line)):
+            table[key][i, j], table[key][j, i] = line, line.flip(0)
+        table["angles"][i, j] = table["angles"][j, i] = pair.angles
+    return table
+
+
+_MATRICES = (
+    *("barriers", "aligned", "barrier_errors", "aligned_errors", "overlaps", "aligned_overlaps"),
+    *("angle_errors", "distances", "aligned_distances", "moved"),
+)
+
+
+class _Pair:
+    """Two checkpoints, the second one also with its units permuted to match the first one's."""
+
+    def __init__(
+        self,
+        f: ModelLandscape,
+        other: ModelLandscape,
+        report: AnalysisReport,
+        other_report: AnalysisReport,
+        families: Sequence[matching.Family],
+        width: int,
+    ) -> None:
+        self.f, self.families = f, families
+        self.a, self.b = matching.state(f), matching.state(other)
+        self.orders = matching.matched(self.a, self.b, families)
+        self.moved = matching.permuted(self.b, families, self.orders)
+        self.tops = [r.point.pairs.vectors[:, -width:].double() for r in (report, other_report)]
+        self.angles = torch.arccos(_cosines(*self.tops).clamp(max=1.0)).sort().values.cpu()
+        self.error = sum(_turned(r, width) for r in (report, other_report))
+        self.line = self.aligned_line = torch.empty(0, dtype=torch.float32, device="cpu")
+
+    def numbers(self, t: Tensor) -> dict[str, float]:
+        """All that is one number a pair."""
+        self.line, error = self._between(self.b, t)
+        self.aligned_line, aligned_error = self.line, error
+        if any(not torch.equal(order, order.sort().values) for order in self.orders):
+            self.aligned_line, aligned_error = self._between(self.moved, t)
+        return {
+            "barriers": _barrier(self.line),
+            "aligned": _barrier(self.aligned_line),
+            "barrier_errors": error,
+            "aligned_errors": aligned_error,
+            "overlaps": float(_cosines(*self.tops).square().mean()),
+            "aligned_overlaps": float(_cosines(self.tops[0], self._permuted_top()).square().mean()),
+            "angle_errors": self.error,
+            "distances": self._distance(self.b),
+            "aligned_distances": self._distance(self.moved),
+            "moved": float(sum(int((o != o.sort().values).sum()) for o in self.orders)),
+        }
+
+    def _permuted_top(self) -> Tensor:
+        """The second one's top vectors in the coordinates of its permuted units."""
+        columns = []
+        for v in self.tops[1].T:
+            parts = {k: v[s].view(self.f.shapes[k]) for k, s in self.f.layout.items()}
+            tensors = {**{k: torch.zeros_like(t) for k, t in self.b.items()}, **parts}
+            columns.append(self._point(matching.permuted(tensors, self.families, self.orders)))
+        return torch.stack(columns, dim=1)
+
+    def _point(self, tensors: matching.State) -> Tensor:
+        return torch.cat([tensors[k].reshape(-1) for k in self.f.layout])
+
+    def _distance(self, b: matching.State) -> float:
+        return float((self._point(self.a) - self._point(b)).norm())
+
+    def _between(self, b: matching.State, t: Tensor) -> tuple[Tensor, float]:
+        """The loss on the line to b (r,), and one standard error of its barrier from the data."""
+        rows = []
+        for s in t.tolist():
+            mixed = {k: torch.lerp(a, b[k], s) for k, a in self.a.items()}
+            rows.append(by_batch(*matching.at(self.f, mixed)))
+        values = torch.stack([row.sum() for row in rows]).cpu()
+        top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(t) - 1)
+        risen, count = rows[top] - rows[end], len(rows[0])
+        if count < 2 or top == end:
+            return values, math.nan if count < 2 else 0.0
+        spread = risen - self.f.weights.to(risen.device) * risen.sum()
+        return values, float((spread.square().sum() * count / (count - 1)).sqrt())
+
+
+def _barrier(line: Tensor) -> float:
+    return float(line.max() - torch.maximum(line[0], line[-1]))
+
+
+def _cosines(V: Tensor, W: Tensor) -> Tensor:
+    """The cosines of the principal angles between two spans."""
+    found: Tensor = torch.linalg.svdvals(V.T @ W.to(V.device))
+    return found
+
+
+def _turned(report: AnalysisReport, width: int) -> float:
+    """How far a top subspace may be turned by what the solver left: |residuals| / gap."""
+    pairs = report.point.pairs
+    values, residuals = pairs.values, pairs.residuals
+    if len(values) <= width:
+        return math.pi / 2
+    gap = float(values[-width] - values[-width - 1])
+    size = float(residuals[-width:].square().sum().sqrt())
+    return math.asin(min(size / gap, 1.0)) if gap > 0 else math.pi / 2
+
+
+def _check(fs: Sequence[ModelLandscape], names: Sequence[str], resolution: int) -> None:
+    whole(3, resolution=resolution)
+    if len(fs) < 2:
+        raise ValueError(f"compare needs two landscapes or more, got {len(fs)}.")
+    if len(names) != len(fs):
+        raise ValueError(f"names must be as many as the landscapes, {len(fs)}, got {len(names)}.")
+    for name, f in zip(names[1:], fs[1:], strict=True):
+        if f.shapes != fs[0].shapes or list(f.layout) != list(fs[0].layout):
+            raise ValueError(
+                f"{name} is another network than {names[0]}: their parameters differ in name or "
+                f"shape."
+            )
+        if f.model is fs[0].model:
+            raise ValueError(
+                f"{name} and {names[0]} hold the same model object: load each checkpoint into a "
+                f"model of its own."
+            )

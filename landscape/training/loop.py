@@ -1,0 +1,167 @@
+"""What a tracer sees of the loop itself, between the steps that it records.
+
+Looks are at the last two steps before a record. At each, the gradients that the optimiser is given
+are compared with those left over from the step before, and the inputs of forward passes with one
+another. Hooks stand only for the time of a look; nothing that the loop computes goes through them.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from landscape.landscapes.batches import tensors
+from landscape.results import result
+from landscape.training.follow import Followed
+
+# At most so many parameter tensors, evenly spread over the optimisers', are watched.
+WATCHED = 8
+# Looks and forward passes after these are not kept.
+LOOKS, PASSES = 256, 32
+# Entries of an input by which it is told from another.
+ENTRIES = 4096
+
+
+@result("trace-loop")
+@dataclass(frozen=True)
+class Loop:
+    """The loop as it was seen."""
+
+    # Of each look: the norm of the gradient that an earlier step had left over, over that of the
+    # gradient given; 0 where the loop has cleared it.
+    carried: list[float]
+    passes: int  # forward passes with gradients that were seen
+    batches: int  # different inputs among them
+    rows: int  # of the largest input
+    outside: list[str]  # parameters of f that no group of the optimisers holds
+    still: list[str]  # parameters in groups whose rate is 0 while another's is not
+    sizes: list[int]  # entries of each parameter tensor of f
+    seconds: float  # of the loop, without the tracer's own
+
+
+class Watch:
+    """Looks at a loop; ``open`` before the steps that are looked at, ``close`` after."""
+
+    def __init__(self, followed: Followed) -> None:
+        self.followed = followed
+        self.carried: list[Tensor] = []
+        self.marks: list[tuple[int, Tensor]] = []
+        self.rows = 0
+        self._hooks: list[Callable[[], None]] = []
+        self._watched: list[Tensor] = []
+        self._left: dict[int, Tensor] = {}
+
+    @property
+    def opened(self) -> bool:
+        """Whether hooks stand."""
+        return bool(self._hooks)
+
+    def open(self) -> None:
+        """Put up the hooks."""
+        moved = [p for p in self.followed.moved() if p.requires_grad]
+        self._watched = moved[:: max(1, -(-len(moved) // WATCHED))]
+        if len(self.carried) < LOOKS:
+            self._hooks += [_hooked(p, self._on_gradient(i)) for i, p in enumerate(self._watched)]
+        if len(self.marks) < PASSES:
+            self._hooks += [
+                m.register_forward_pre_hook(self._on_pass(i), with_kwargs=True).remove
+                for i, m in enumerate(_entrances(self.followed))
+            ]
+
+    def stepped(self) -> None:
+        """A step was taken: what is left over from now on is that step's."""
+        self._left = {}
+
+    def close(self) -> None:
+        """Take the hooks down and keep what was seen."""
+        for remove in self._hooks:
+            remove()
+        self._hooks = []
+        left, self._left = self._left, {}
+        given = {i: p.grad for i, p in enumerate(self._watched) if p.grad is not None}
+        both = [i for i in left if i in given]
+        if both:
+            before = torch.stack([left[i].to(left[both[0]].device) for i in both]).norm()
+            now = torch.stack([_size(given[i]).to(before.device) for i in both]).norm()
+            self.carried.append(before / now)
+
+    def seen(self, seconds: float) -> Loop:
+        """All that was seen; the optimisers are asked for their groups as they are now."""
+        marks = [tuple(mark.tolist()) for i, mark in self.marks if i == 0]
+        marks = marks or [tuple(mark.tolist()) for _, mark in self.marks]
+        names, shares = self.followed.layout, self.followed.layout.values()
+        outside, still = self.followed.unmoved()
+        ratios = torch.stack(self.carried).tolist() if self.carried else []
+        return Loop(
+            carried=ratios,
+            passes=len(marks),
+            batches=len(set(marks)),
+            rows=self.rows,
+            outside=[k for k in names if k in outside],
+            still=[k for k in names if k in still],
+            sizes=[s.stop - s.start for s in shares],
+            seconds=seconds,
+        )
+
+    def _on_gradient(self, i: int) -> Callable[[Tensor], None]:
+        def hook(fresh: Tensor) -> None:
+            grad = self._watched[i].grad
+            none = torch.zeros((), dtype=torch.float64, device=fresh.device)
+            left = none if grad is None else _size(grad)
+            # the least since the last step: a gradient may be cleared before any of the passes
+            self._left[i] = torch.minimum(self._left[i], left) if i in self._left else left
+
+        return _quiet(hook)
+
+    def _on_pass(self, i: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+            given = tensors([*args, *kwargs.values()])
+            if torch.is_grad_enabled() and given and len(self.marks) < PASSES:
+                self.marks.append((i, _mark(given[0])))
+                self.rows = max(self.rows, len(given[0]) if given[0].ndim else 1)
+
+        return _quiet(hook)
+
+
+def _quiet(hook: Callable[..., None]) -> Callable[..., None]:
+    """The hook, which stays out of compiled graphs and raises nothing into the loop."""
+
+    def quiet(*args: object) -> None:
+        with suppress(Exception):  # what cannot be seen is not seen
+            hook(*args)
+
+    apart: Callable[[Callable[..., None]], Callable[..., None]] = torch.compiler.disable
+    return apart(quiet)
+
+
+def _hooked(p: Tensor, hook: Callable[..., None]) -> Callable[[], None]:
+    """Put a hook on a tensor's gradient; what takes it down."""
+    put: Callable[[Callable[..., None]], RemovableHandle] = p.register_hook
+    return put(hook).remove
+
+
+def _entrances(followed: Followed) -> list[nn.Module]:
+    """Where a batch enters: the model, and the module of its first parameter, since trainers call
+    parts of a model.
+    """
+    model = getattr(followed.f, "model", None)
+    if not isinstance(model, nn.Module):
+        return []
+    first = next(iter(followed.layout)).rpartition(".")[0]
+    return [model, *([model.get_submodule(first)] if first else [])]
+
+
+def _size(gradient: Tensor) -> Tensor:
+    values = gradient.detach().coalesce().values() if gradient.is_sparse else gradient.detach()
+    size: Tensor = torch.linalg.vector_norm(values, dtype=torch.float64)
+    return size
+
+
+def _mark(x: Tensor) -> Tensor:
+    """Two numbers by which a tensor is told from another of the same shape."""
+    values = x.detach().reshape(-1)[:ENTRIES].double()
+    waves = torch.arange(len(values), dtype=torch.float64, device=values.device).cos()
+    return torch.stack([(values * waves).sum(), values.sum()])

@@ -1,0 +1,639 @@
+"""Rules for what is no landscape's fault: the loop, the loss, the data. They are looked at first.
+
+Each is read from what ``loop`` saw between steps and from what ``reading`` says at the end. Their
+signs compare with numbers that follow from arithmetic where there are such, and else lie between
+the runs of ``tests/benchmarks/causes.py`` that have the mistake and those that have not.
+"""
+
+import math
+import statistics
+
+from landscape.training.causes import Rule, Sign
+from landscape.training.evidence import Tail
+from landscape.training.moving import Habits
+
+_CALIBRATED = "between the runs of the calibration with and without the mistake"
+
+
+def little_gained(low: float, high: float, unknown: float = 1.0) -> Sign:
+    """f is still near what a constant prediction costs."""
+    return Sign(
+        "little of what a constant prediction costs is gone",
+        lambda tail: tail.progress,
+        high,
+        low,
+        f"the share that is gone, {_CALIBRATED}",
+        unknown=unknown,
+    )
+
+
+def shown(names: list[str]) -> str:
+    """Some of the names."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
+
+
+# ---- the loop
+
+
+def _left_over(tail: Tail) -> float:
+    loop = tail.trace.loop
+    known = [min(r, 1.0) for r in loop.carried if math.isfinite(r)] if loop else []
+    return statistics.fmean(known) if known else math.nan
+
+
+def _adds_up(tail: Tail) -> list[str]:
+    return [
+        f"before backward() the gradient of the last step is still there: it is "
+        f"{_left_over(tail):.0%} of the one that the optimiser is then given, so gradients add up",
+        f"the gradients given have {math.sqrt(tail.noise):.3g} times the norm of f's own",
+    ]
+
+
+def _without(tail: Tail) -> float:
+    given = tail.trace.batch_gradient_norm[1:]
+    return float((~(given > 0)).double().mean()) if len(given) else math.nan
+
+
+def _own_gradient(tail: Tail) -> float:
+    """What a move by the size of the weights would change by the gradient, over the loss's unit."""
+    return tail.gradient * float(tail.trace.weight_norm[-1]) / tail.unit
+
+
+def _none_given(tail: Tail) -> list[str]:
+    count = int((~(tail.trace.batch_gradient_norm[1:] > 0)).sum())
+    moved = float(tail.trace.from_start[-1])
+    return [
+        f"in {count} of {len(tail.trace.steps) - 1} recorded steps the optimiser was given no "
+        f"gradient, None or zero, where f's own has norm {tail.gradient:.3g}",
+        f"the parameters have moved by {moved:.3g} in {tail.steps} steps",
+    ]
+
+
+def _share(tail: Tail, names: list[str]) -> float:
+    """The share of |g|^2 that is in these parameters, over the run."""
+    trace = tail.trace
+    squares = trace.layer_gradient.square()
+    squares = squares[squares.isfinite().all(1)]
+    total = float(squares.sum())
+    where = [i for i, k in enumerate(trace.layers) if k in set(names)]
+    return float(squares[:, where].sum()) / total if total > 0 else math.nan
+
+
+def _unmoved(tail: Tail) -> list[str]:
+    loop = tail.trace.loop
+    return [] if loop is None else [*loop.outside, *loop.still]
+
+
+def _held_back(tail: Tail) -> list[str]:
+    loop = tail.trace.loop
+    assert loop is not None
+    sizes = dict(zip(tail.trace.layers, loop.sizes, strict=True))
+    words = []
+    for names, why in (
+        (loop.outside, "are in no group of the optimiser"),
+        (loop.still, "are in a group whose rate is 0"),
+    ):
+        if names:
+            count = sum(sizes[k] for k in names)
+            words.append(
+                f"{shown(names)}, {count:,} of its {sum(sizes.values()):,} parameters, {why}: they "
+                f"have {_share(tail, names):.0%} of the squared gradient"
+            )
+    return words
+
+
+def _one_batch(tail: Tail) -> float:
+    loop = tail.trace.loop
+    if loop is None or loop.passes < 3:
+        return math.nan
+    return float(loop.batches == 1)
+
+
+def _part(tail: Tail) -> float:
+    """The rows of a batch, as a share of f's samples."""
+    loop, reading = tail.trace.loop, tail.trace.reading
+    return math.nan if loop is None or reading is None else loop.rows / max(reading.samples, 1)
+
+
+def _inputs_differ(tail: Tail) -> float:
+    """The share of the inputs that differ between samples; NaN where they are no numbers."""
+    reading = tail.trace.reading
+    return math.nan if reading is None or not reading.columns else 1 - reading.still
+
+
+DIFFER = Sign(
+    "inputs differ", _inputs_differ, 0.0, 1e-4, "where all are the same so is a batch", unknown=1.0
+)
+
+
+def _same_batch(tail: Tail) -> list[str]:
+    loop = tail.trace.loop
+    assert loop is not None
+    return [
+        f"all {loop.passes} passes that were looked at had the same {loop.rows} rows, which are "
+        f"{_part(tail):.0%} of f's samples"
+    ]
+
+
+def _given(tail: Tail) -> float:
+    """Norm of the gradients given over that of f's own: less than 1 only if something shrinks it,
+    since the mean square of a mini-batch's gradient is at least that of the mean gradient.
+    """
+    return math.sqrt(tail.noise) if tail.noise >= 0 else math.nan
+
+
+def _level(tail: Tail) -> float:
+    """How much the norms of the gradients given differ, over their mean."""
+    norms = tail.trace.batch_gradient_norm[tail.late]
+    norms = norms[norms.isfinite()]
+    return float(norms.std(correction=0) / norms.mean()) if len(norms) > 1 else math.nan
+
+
+def _unscaled_steps(tail: Tail) -> float:
+    """1 where a step is as long as its gradient says: not in Adam and its like."""
+    return float(not bool((tail.trace.second_moment_norm > 0).any()))
+
+
+def _clipped(tail: Tail) -> list[str]:
+    norms = tail.trace.batch_gradient_norm[tail.late]
+    norm = float(norms[norms.isfinite()].mean())
+    return [
+        f"the gradients that the optimiser is given all have norm {norm:.3g}, {_given(tail):.2g} "
+        f"of f's own: they are clipped to it, and so is every step"
+    ]
+
+
+def habits(tail: Tail) -> Habits:
+    """What the loop does with gradients, as far as it was seen."""
+    norms = tail.trace.batch_gradient_norm[tail.late]
+    clips = _given(tail) < 0.7 and _level(tail) < 0.05
+    return Habits(
+        adds_up=_left_over(tail) > 0.25,
+        gives_none=_without(tail) > 0.9,
+        clip=float(norms[norms.isfinite()].mean()) if clips else math.inf,
+        one_batch=_one_batch(tail) == 1 and _part(tail) < 0.95 and DIFFER(tail) == 1,
+    )
+
+
+# ---- the loss
+
+
+def _criterion(tail: Tail, *names: str) -> bool:
+    reading = tail.trace.reading
+    return reading is not None and reading.criterion in names
+
+
+def _last(tail: Tail, *names: str) -> bool:
+    reading = tail.trace.reading
+    return reading is not None and reading.last in names
+
+
+def _off(tail: Tail, over: str, *criteria: str) -> float:
+    """How far outputs, or their exponentials, are from a sum of 1."""
+    reading = tail.trace.reading
+    if reading is None or reading.criterion not in criteria:
+        return math.nan
+    return float(getattr(reading, over))
+
+
+def softmax_floor(classes: int) -> float:
+    """The least cross-entropy of outputs that are probabilities: log(1 + (classes - 1) / e)."""
+    return math.log1p((classes - 1) / math.e)
+
+
+def _probabilities(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    floor = softmax_floor(reading.classes)
+    how = f" (the model ends in {reading.last})" if reading.last else ""
+    return [
+        f"the outputs are probabilities: never negative, with a sum of 1 in every sample{how}, and "
+        f"cross-entropy takes their softmax again",
+        f"of such outputs over {reading.classes} classes the loss cannot fall below {floor:.4f}, "
+        f"its floor; it is {reading.loss:.4f}",
+    ]
+
+
+def _over_batch(tail: Tail) -> list[str]:
+    return [
+        "the outputs of a class have a sum of 1 over the samples of a batch: a softmax was taken "
+        "along the wrong dimension"
+    ]
+
+
+def _bounded(tail: Tail) -> float:
+    squashed = _criterion(tail, "cross_entropy") and _last(tail, "sigmoid", "tanh")
+    return float(squashed)
+
+
+def _squashed(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    low, high = (0, 1) if reading.last == "sigmoid" else (-1, 1)
+    floor = math.log1p((reading.classes - 1) * math.exp(low - high))
+    return [
+        f"the model ends in {reading.last}, so its outputs lie between {low} and {high}, and "
+        f"cross-entropy takes their softmax: the loss cannot fall below {floor:.4f}, its floor; it "
+        f"is {reading.loss:.4f}"
+    ]
+
+
+def _no_logits(tail: Tail) -> float:
+    reading = tail.trace.reading
+    if reading is None or reading.criterion != "binary_cross_entropy_with_logits":
+        return 0.0
+    return float(reading.last in ("sigmoid", "softmax"))
+
+
+def _sigmoid_twice(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    return [
+        f"the outputs lie between {reading.low:.3g} and {reading.high:.3g} (the model ends in "
+        f"{reading.last}): they are probabilities, and binary_cross_entropy_with_logits takes "
+        f"their sigmoid again, which lies between 0.5 and 0.731",
+        f"where the target is 0 the loss cannot fall below {math.log(2):.4f}, and where it is 1 "
+        f"not below {math.log1p(math.exp(-1)):.4f}",
+    ]
+
+
+def _not_log(tail: Tail) -> float:
+    """How far exponentials of what nll_loss takes are from probabilities."""
+    return _off(tail, "off_log", "nll_loss")
+
+
+def _no_log(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    what = "probabilities" if reading.low >= 0 and reading.off_one < 1e-2 else "no logarithms"
+    return [
+        f"nll_loss takes log-probabilities, and the outputs are {what}: they lie between "
+        f"{reading.low:.3g} and {reading.high:.3g}, and their exponentials miss a sum of 1 by up "
+        f"to {reading.off_log:.2g}"
+    ]
+
+
+def _log_twice(tail: Tail) -> list[str]:
+    return [
+        "the outputs are log-probabilities already, and cross-entropy takes their log-softmax once "
+        "more: this changes no value and no gradient, but one of the two is meant to go"
+    ]
+
+
+def _shapes(tail: Tail) -> float:
+    reading = tail.trace.reading
+    return float(reading is not None and bool(reading.shapes))
+
+
+def _broadcast(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    return [
+        f"{reading.shapes} broadcast: every output is compared with every target, so that the best "
+        f"output is their mean"
+    ]
+
+
+def _beyond(tail: Tail) -> float:
+    reading = tail.trace.reading
+    return math.nan if reading is None else reading.beyond
+
+
+def _out_of_reach(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    return [
+        f"the model ends in {reading.last}, and {reading.beyond:.0%} of the targets lie outside of "
+        f"what that can give: the loss has a floor above 0"
+    ]
+
+
+# ---- the data
+
+
+def _p(tail: Tail) -> float:
+    reading = tail.trace.reading
+    return math.nan if reading is None else reading.labels.p
+
+
+def _against_constant(tail: Tail) -> str:
+    reading = tail.trace.reading
+    assert reading is not None
+    return (
+        f"the loss is {reading.loss:.4g}, and one prediction for all samples costs "
+        f"{reading.constant:.4g}"
+    )
+
+
+def _no_information(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    labels = reading.labels
+    return [
+        f"nothing tells the targets from the inputs: of {labels.rows} samples, each left out of "
+        f"kernel fits of the others, these tell {max(labels.told, 0.0):.1%} of the targets' "
+        f"variance, and as much or more of shuffled targets with probability {labels.p:.2f}",
+        _against_constant(tail),
+    ]
+
+
+def _still(tail: Tail) -> float:
+    reading = tail.trace.reading
+    return math.nan if reading is None or not reading.columns else reading.still
+
+
+def _dead_columns(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    return [
+        f"{reading.still:.0%} of the {reading.columns:,} inputs are the same for all samples, and "
+        f"so say nothing",
+        _against_constant(tail),
+    ]
+
+
+def _size(tail: Tail) -> float:
+    """The larger of the inputs' root mean square and its inverse."""
+    reading = tail.trace.reading
+    if reading is None or not reading.size > 0:
+        return math.nan
+    return max(reading.size, 1 / reading.size)
+
+
+def _unscaled(tail: Tail) -> float:
+    """The clearest of three ways in which inputs are unscaled."""
+    reading = tail.trace.reading
+    if reading is None or not reading.columns:
+        return 0.0
+    return max(sign(tail) for sign in (LARGE, UNEVEN, OFFSET))
+
+
+LARGE = Sign(
+    "inputs far from size 1",
+    _size,
+    20.0,
+    60.0,
+    "root mean square; images of bytes have 80 and more, standardised inputs 1",
+    decades=True,
+)
+UNEVEN = Sign(
+    "one input far larger than the others",
+    lambda tail: tail.trace.reading.uneven if tail.trace.reading else math.nan,
+    30.0,
+    200.0,
+    "largest root mean square of a column over the median one: scikit-learn's digits have 3",
+    decades=True,
+)
+OFFSET = Sign(
+    "inputs far from mean 0",
+    lambda tail: tail.trace.reading.offset if tail.trace.reading else math.nan,
+    10.0,
+    50.0,
+    "median |mean| over standard deviation: digits have 1, years of birth 100",
+    decades=True,
+)
+
+
+def unscaled_inputs(tail: Tail) -> float:
+    """Inputs are far from size 1, from mean 0 or from one another: see LARGE, UNEVEN, OFFSET."""
+    return _unscaled(tail)
+
+
+def _scales(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    return [
+        f"the inputs have root mean square {reading.size:.3g}, the largest column "
+        f"{reading.uneven:.3g} times that of the median one, and means of {reading.offset:.2g} "
+        f"standard deviations",
+        _against_constant(tail),
+    ]
+
+
+def _gained(tail: Tail) -> list[str]:
+    return [f"{_against_constant(tail)}: the outputs say no more than that one prediction does"]
+
+
+MISTAKES = (
+    Rule(
+        "loop",
+        0.99,
+        "it is seen directly, and nobody means it",
+        (Sign("gradients are left over", _left_over, 0.1, 0.4, "a cleared gradient leaves 0"),),
+        _adds_up,
+        "Call optimizer.zero_grad() in every step, before backward().",
+        ("zero_grad and backward",),
+    ),
+    Rule(
+        "loop",
+        0.99,
+        "it is seen directly; f's own gradient tells it from a stationary point",
+        (
+            Sign("no gradients are given", _without, 0.5, 0.9, "of the recorded steps; else 0"),
+            Sign(
+                "f has a gradient",
+                _own_gradient,
+                1e-8,
+                1e-6,
+                "above rounding, below any run that moves",
+                decades=True,
+            ),
+        ),
+        _none_given,
+        "Call loss.backward() in every step, before optimizer.step(), with zero_grad() not between "
+        "the two.",
+        ("zero_grad and backward",),
+    ),
+    Rule(
+        "loop",
+        0.97,
+        "layers may be left out on purpose",
+        (
+            Sign(
+                "the gradient is in parameters that do not move",
+                lambda tail: _share(tail, _unmoved(tail)),
+                0.2,
+                0.6,
+                f"share of |g|^2, {_CALIBRATED}",
+            ),
+            little_gained(0.5, 0.9),
+        ),
+        _held_back,
+        "Make the optimiser of all parameters that are to be trained, or add them with "
+        "optimizer.add_param_group.",
+        ("all parameters",),
+    ),
+    Rule(
+        "loop",
+        0.985,
+        "it is seen directly, and f's loss shows that it is not meant",
+        (
+            Sign("all passes see one batch", _one_batch, 0.0, 1.0, "the inputs are compared"),
+            DIFFER,
+            Sign("a batch is a part of the data", _part, 0.95, 0.7, "all of it is full batch"),
+            little_gained(0.9, 0.99),
+        ),
+        _same_batch,
+        "Draw a new batch in every step: next(iter(loader)) in the loop starts the loader anew.",
+        ("new batches",),
+    ),
+    Rule(
+        "loop",
+        0.96,
+        "what shrinks the gradients is not seen, only that they are shrunk to one norm",
+        (
+            Sign("gradients given are short", _given, 0.7, 0.3, "of f's own; 1 at least", True),
+            Sign("they have one norm", _level, 0.2, 0.05, "clipped ones differ by rounding"),
+            Sign("the optimiser does not scale", _unscaled_steps, 0.0, 1.0, "Adam undoes it"),
+            little_gained(0.7, 0.95),
+        ),
+        _clipped,
+        "Clip at a larger norm, above that of most gradients, or not at all.",
+        ("no clipping",),
+    ),
+    Rule(
+        "loss",
+        0.98,
+        "it is seen in the outputs themselves",
+        (
+            Sign(
+                "outputs are probabilities",
+                lambda tail: _off(tail, "off_one", "cross_entropy"),
+                1e-2,
+                1e-3,
+                "distance of their sum from 1; float32 rounding is 1e-6",
+                decades=True,
+            ),
+        ),
+        _probabilities,
+        "Give cross_entropy the outputs before the softmax: leave the softmax out of the model.",
+    ),
+    Rule(
+        "loss",
+        0.97,
+        "it is seen in the outputs themselves",
+        (
+            Sign(
+                "outputs sum to 1 over the batch",
+                lambda tail: _off(tail, "off_one_batch", "cross_entropy", "nll_loss"),
+                1e-2,
+                1e-3,
+                "as for probabilities",
+                decades=True,
+            ),
+        ),
+        _over_batch,
+        "Take the softmax along the classes, dim=1; for cross_entropy take none.",
+    ),
+    Rule(
+        "loss",
+        0.97,
+        "the last operation bounds the outputs",
+        (Sign("outputs are bounded", _bounded, 0.0, 1.0, "the last operation"),),
+        _squashed,
+        "Give cross_entropy outputs without bounds: leave out the last activation.",
+    ),
+    Rule(
+        "loss",
+        0.98,
+        "the last operation is known",
+        (Sign("outputs are no logits", _no_logits, 0.0, 1.0, "the last operation"),),
+        _sigmoid_twice,
+        "Leave the sigmoid out of the model, or use binary_cross_entropy.",
+    ),
+    Rule(
+        "loss",
+        0.97,
+        "it is seen in the outputs themselves",
+        (
+            Sign(
+                "outputs are no log-probabilities",
+                _not_log,
+                1e-3,
+                1e-2,
+                "distance of the sum of exponentials from 1; rounding is 1e-6",
+                decades=True,
+            ),
+        ),
+        _no_log,
+        "Give nll_loss log_softmax(outputs, 1), or give the outputs to cross_entropy.",
+    ),
+    Rule(
+        "loss",
+        0.5,
+        "it costs nothing by itself",
+        (
+            Sign(
+                "outputs are log-probabilities",
+                lambda tail: _off(tail, "off_log", "cross_entropy"),
+                1e-2,
+                1e-3,
+                "distance of the sum of exponentials from 1",
+                decades=True,
+            ),
+            little_gained(0.2, 0.5),
+        ),
+        _log_twice,
+        "Give cross_entropy the outputs before log_softmax, or use nll_loss.",
+    ),
+    Rule(
+        "loss",
+        0.98,
+        "it is seen in the shapes",
+        (Sign("shapes broadcast", _shapes, 0.0, 1.0, "the shapes that are compared"),),
+        _broadcast,
+        "Give both one shape: target.unsqueeze(1), or output.squeeze(1).",
+    ),
+    Rule(
+        "loss",
+        0.95,
+        "a few targets may be out of reach on purpose",
+        (
+            Sign("targets are out of reach", _beyond, 0.05, 0.3, f"their share, {_CALIBRATED}"),
+            little_gained(0.8, 0.98),
+        ),
+        _out_of_reach,
+        "Leave out the last activation, or scale the targets into its range.",
+    ),
+    Rule(
+        "data",
+        0.985,
+        "units that die or saturate of such inputs are their consequence",
+        (unscaled_inputs, little_gained(0.85, 0.98)),
+        _scales,
+        "Standardise the inputs: subtract the mean of each column, divide by its standard "
+        "deviation.",
+        ("standardised inputs",),
+    ),
+    Rule(
+        "data",
+        0.96,
+        "what few columns say may be enough",
+        (
+            Sign("inputs are constant", _still, 0.6, 0.95, f"their share, {_CALIBRATED}"),
+            little_gained(0.7, 0.95),
+        ),
+        _dead_columns,
+        "Look at the inputs as the model gets them: most of them are the same for all samples.",
+    ),
+    Rule(
+        "data",
+        0.94,
+        "other fits might tell the targets",
+        (
+            Sign("labels say nothing", _p, 0.018, 0.05, "one in twenty true ones is missed"),
+            little_gained(0.3, 0.7),
+        ),
+        _no_information,
+        "Look at pairs of inputs and targets: are they shuffled against each other, or wrong?",
+    ),
+    Rule(
+        "data",
+        0.45,
+        "what holds the run there is mostly something else",
+        (little_gained(0.02, 0.06, unknown=0.0),),
+        _gained,
+        "Look at what holds it there: the other causes, the balance of the targets, the inputs.",
+    ),
+)

@@ -1,0 +1,126 @@
+"""Does what a diagnosis recommends get the real run going?
+
+    python tests/benchmarks/remedies.py
+
+The twelve built-in stuck runs and ten of ``causes.py``: each is trained until it is stuck and
+diagnosed with trials. The remedy that stands first is then applied to the run itself, in plain
+torch, and both it and the untouched run go on for as many steps as they had. Prints a table.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+
+import causes
+import torch
+from torch import Tensor
+
+import landscape as ls
+from landscape.training.reading import standardised
+from landscape.training.units import rescale, revive, sick_units
+from landscape.zoo import stuck
+
+OWN = (
+    *("zero_grad missing", "backward missing", "parameters outside", "same batch", "clipping"),
+    *("schedule", "unscaled", "too small", "dead", "vanishing"),
+)
+
+
+class Case:
+    """A stuck run in the hand: it can go on as it was, or with a remedy applied."""
+
+    def __init__(self, name: str, p: causes.Plan) -> None:
+        self.name, self.p = name, p
+        self.trace, self.f, self.optimizer = causes.run(p)
+
+    def go_on(self, remedy: str) -> float:
+        """The loss after as many steps again."""
+        p, f = copy.deepcopy((self.p, self.f))
+        p.model = f.model
+        p.steps = max(p.steps, 200)
+        parameters = list(p.model.parameters())
+        lr = self.optimizer.param_groups[0]["lr"]
+        clean = remedy in ("zero_grad and backward", "no clipping", "new batches", "all parameters")
+        if clean:
+            p.cleared, p.backward, p.clip, p.fixed, p.moved = "before", True, math.inf, False, None
+        if remedy == "standardised inputs":
+            p.x = (p.x - p.x.mean(0)) / p.x.std(0).clamp(min=1e-6)
+            f = standardised(f) or f
+            f.model = p.model
+        if remedy.startswith("rate x"):
+            lr *= float(remedy.removeprefix("rate x"))
+        if remedy == "initial rate":
+            lr = p.lr
+        moved(f, remedy)
+        optimizer = causes.made(
+            p.optimizer, parameters if p.moved is None else p.moved(p.model), lr
+        )
+        if remedy == "control":
+            optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
+        if remedy.startswith("adam"):
+            optimizer = torch.optim.Adam(parameters, lr=0.01)
+        if remedy.startswith("sgd"):
+            optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
+        if remedy == "full batch":
+            p.batch = len(p.x)
+        causes.loop(p, optimizer)
+        with torch.no_grad():
+            return float(p.loss(p.model(p.x), p.y))
+
+
+def moved(f: ls.ModelLandscape, remedy: str) -> None:
+    """Move f's model as a remedy does."""
+    x = f.point()
+    kick = max(0.1, 0.1 * float(x.norm()))
+    draws = torch.Generator().manual_seed(0)
+    if remedy.startswith("eigenvector"):
+        v = ls.eigsh(ls.Hessian(f, x), largest=0, smallest=1).vectors[:, 0]
+        f.load(x + (kick if remedy.endswith("+") else -kick) * v)
+    elif remedy == "noise":
+        u = torch.randn(x.shape, generator=draws, dtype=torch.float64).to(x)
+        f.load(x + kick * u / u.norm())
+    elif remedy == "revive dead units":
+        f.load(revive(f, x, sick_units(f)[0], draws))
+    elif remedy == "rescale saturated units":
+        f.load(rescale(f, x, sick_units(f)[1]))
+
+
+def built_in(name: str) -> Case:
+    """A run of ``landscape.zoo.stuck`` as a plan."""
+    scene = stuck.get(name).build(0, 1)
+    x = torch.cat([b[0] for b in scene.f.batches])
+    y = torch.cat([b[1] for b in scene.f.batches])
+    loss: Callable[[Tensor, Tensor], Tensor] = scene.f.loss
+    p = causes.Plan(
+        x, y, scene.f.model, loss, "SGD", scene.optimizer.param_groups[0]["lr"],
+        len(scene.f.batches[0][0]), scene.steps, "numbers", torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    if scene.schedule is not None:
+        p.schedule = lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.8)
+    return Case(name, p)
+
+
+def recommended(case: Case) -> tuple[str, str]:
+    """The first cause, and the trial that stands as its remedy; "control" where none does."""
+    found = ls.diagnose(case.trace, f=case.f, optimizer=case.optimizer, steps=50, seeds=4)
+    first = found.causes[0]
+    if found.trials is None or "Tried: " not in first.remedy:
+        return first.name, "control"
+    return first.name, first.remedy.split("Tried: ")[1].split(",")[0].split(" gains")[0]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print("| run | first cause | remedy | loss when stuck | untouched | with the remedy |")
+    print("|---|---|---|---|---|---|")
+    for name in (*stuck.names(), *OWN):
+        case = built_in(name) if name in stuck.names() else Case(name, causes.KINDS[name][1](1))
+        cause, remedy = recommended(case)
+        before = float(case.trace.loss[-1])
+        ends = [case.go_on("control"), case.go_on(remedy)]
+        numbers = " | ".join(f"{v:.4g}" for v in (before, *ends))
+        print(f"| {name} | {cause} | {remedy} | {numbers} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""How often intervals hold the truth: ``python tests/coverage_table.py`` prints the table of docs/intervals.md.
+
+A case draws samples from a problem whose truth is known and returns the interval's ends and that truth.
+``--repeats`` says how often (400 by default), ``--write`` puts the table into the page. A cell is the
+share of intervals that held the truth, in per cent; - where the interval says nothing.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import landscape as ls
+from landscape.inventory import networks
+from landscape.results import Estimate, statistics
+
+PAGE = Path(__file__).parents[1] / "docs" / "intervals.md"
+BEGIN, END = "<!-- coverage -->\n", "<!-- end of coverage -->"
+SAMPLES = (1, 2, 3, 5, 10, 30, 200)
+
+# (number of samples, random numbers) -> (low, high, truth); None: it says nothing
+Draw = Callable[[int, np.random.Generator], tuple[float, float, float] | None]
+Random = np.random.Generator
+
+
+def _held(found: Estimate, truth: float) -> tuple[float, float, float]:
+    return found.low, found.high, truth
+
+
+def _median(times: Callable[[int, Random], np.ndarray], truth: float, limit: float) -> Draw:
+    def draw(count: int, random: Random) -> tuple[float, float, float]:
+        t = times(count, random)
+        seen = np.minimum(t, limit)
+        return _held(statistics.kaplan_meier_median(seen, t <= limit), truth)
+
+    return draw
+
+
+def _rate(rate: float, limit: float) -> Draw:
+    def draw(count: int, random: Random) -> tuple[float, float, float]:
+        t = random.exponential(1 / rate, count)
+        return _held(statistics.exponential_rate(np.minimum(t, limit), t <= limit), rate)
+
+    return draw
+
+
+def _counts(counts: Callable[[int, Random], np.ndarray], truth: float) -> Draw:
+    return lambda count, random: _held(
+        statistics.count_mean(torch.from_numpy(np.asarray(counts(count, random)))), truth
+    )
+
+
+def _share(points: Callable[[int, Random], tuple[np.ndarray, np.ndarray]], truth: float) -> Draw:
+    return lambda count, random: _held(
+        statistics.share(*map(torch.from_numpy, points(count, random))), truth
+    )
+
+
+def _lattice(count: int, random: Random) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a torus: 8, 12 or 16, and nearly always a quarter of them minima."""
+    b = random.choice([8, 12, 16], count, p=[0.4, 0.4, 0.2])
+    return b // 4 + (random.random(count) < 0.2) * random.choice([-1, 1], count), b
+
+
+def _rare(count: int, random: Random) -> tuple[np.ndarray, np.ndarray]:
+    b = np.full(count, 20)
+    return random.binomial(b, 0.005), b
+
+
+def _clusters(count: int, random: Random) -> tuple[np.ndarray, np.ndarray]:
+    """A realisation has a share of its own."""
+    b = np.full(count, 12)
+    return random.binomial(b, random.beta(2, 4, count)), b
+
+
+def _sampling(inputs: Callable[[int, Random], np.ndarray], truth: float, tail: int) -> Draw:
+    """The Hessian 2 mean x^2 of least squares with one weight; a batch is a sample."""
+
+    def draw(count: int, random: Random) -> tuple[float, float, float] | None:
+        if count < 2:
+            return None
+        sizes = np.array([20] * (count - 1) + [tail])
+        x, shares = inputs(int(sizes.sum()), random), torch.from_numpy(sizes / sizes.sum())
+        sums = np.add.reduceat(2 * x**2, np.cumsum(sizes) - sizes)
+        forms = torch.from_numpy(sums / sizes.sum())[:, None]
+        errors, freedom = statistics.sampling_spread(forms, shares)
+        value, reach = float(forms.sum()), statistics.student(freedom) * float(errors[0])
+        return value - reach, value + reach, truth
+
+    return draw
+
+
+SPECTRA = {
+    "semicircle": np.random.default_rng(0).standard_normal(80),
+    "1 / i": 1 / np.arange(1, 81.0),
+    "few large": np.r_[np.zeros(77), 1.0, 5.0, 100.0],
+}
+
+
+def _spectrum(name: str, ask: Callable[[torch.Tensor, int, int], Estimate], truth: float) -> Draw:
+    H = torch.from_numpy(np.diag(SPECTRA[name]))
+
+    def draw(count: int, random: Random) -> tuple[float, float, float] | None:
+        if count < 2:
+            return None
+        low, high, _ = _held(ask(H, count, int(random.integers(2**31))), truth)
+        rounding = 1e-9 * max(abs(truth), 1.0)
+        return low - rounding, high + rounding, truth
+
+    return draw
+
+
+def _moment(H: torch.Tensor, probes: int, seed: int) -> Estimate:
+    return ls.spectral_density(H, probes=probes, steps=4, seed=seed).moment(1)
+
+
+def _count(H: torch.Tensor, probes: int, seed: int) -> Estimate:
+    return ls.spectral_density(H, probes=probes, steps=4, seed=seed).count(0.5, math.inf)
+
+
+def _trace(H: torch.Tensor, samples: int, seed: int) -> Estimate:
+    return ls.trace(H, probes=3 * samples, seed=seed)
+
+
+def _correlation(shared: float, heavy: bool) -> Draw:
+    """Pairs of correlation 0.8, ten on each path, which have the variance ``shared`` in common."""
+
+    def draw(count: int, random: Random) -> tuple[float, float, float] | None:
+        if count < 2:
+            return None
+
+        def numbers() -> np.ndarray:
+            common, own = random.standard_normal((count, 1)), random.standard_normal((count, 10))
+            return shared**0.5 * common + (1 - shared) ** 0.5 * own
+
+        size = random.choice([0.5, 1.5], (count, 1)) if heavy else 1.0
+        x, y = size * numbers(), size * numbers()
+        runs = np.repeat(np.arange(count), 10)
+        found = networks._correlation(x.ravel(), (0.8 * x + 0.6 * y).ravel(), runs, 0)
+        return _held(found, 0.8)
+
+    return draw
+
+
+def _slope(noise: Callable[[int, Random], np.ndarray]) -> Draw:
+    def draw(count: int, random: Random) -> tuple[float, float, float] | None:
+        if count < 3:
+            return None
+        x = np.linspace(0, 1, count)
+        return _held(statistics.slope(x, 2 * x + noise(count, random)), 2.0)
+
+    return draw
+
+
+def _unmet(weights: np.ndarray) -> Draw:
+    p = weights / weights.sum()
+
+    def draw(count: int, random: Random) -> tuple[float, float, float]:
+        met = random.multinomial(count, p)
+        return 0.0, statistics.unmet(met[met > 0].tolist(), count), float(p[met == 0].sum())
+
+    return draw
+
+
+CASES: dict[str, dict[str, Draw]] = {
+    "sampling errors": {
+        "normal inputs, equal batches": _sampling(lambda n, r: r.standard_normal(n), 2.0, 20),
+        "normal inputs, a tail of one": _sampling(lambda n, r: r.standard_normal(n), 2.0, 1),
+        "inputs of Laplace's law": _sampling(lambda n, r: r.laplace(size=n), 4.0, 20),
+    },
+    "median of runs": {
+        "exponential": _median(lambda n, r: r.exponential(1, n), math.log(2), math.inf),
+        "half are censored early": _median(lambda n, r: r.exponential(1, n), math.log(2), 0.8),
+        "log-normal, sigma 2": _median(lambda n, r: np.exp(2 * r.standard_normal(n)), 1.0, 5.0),
+    },
+    "rate": {
+        "all seen": _rate(0.01, math.inf),
+        "most seen": _rate(0.01, 150.0),
+        "1 in 20 seen": _rate(0.01, 5.0),
+    },
+    "mean of counts": {
+        "8 or, rarely, 12": _counts(lambda n, r: 8 + 4 * (r.random(n) < 0.15), 8.6),
+        "Poisson, mean 8": _counts(lambda n, r: r.poisson(8, n), 8.0),
+        "rare: mean 0.02": _counts(lambda n, r: r.poisson(0.02, n), 0.02),
+    },
+    "share": {
+        "nearly always 1/4": _share(_lattice, 0.25),
+        "rare: 0.005": _share(_rare, 0.005),
+        "a realisation has its own": _share(_clusters, 1 / 3),
+    },
+    "moments of the spectrum": {
+        name: _spectrum(name, _moment, float(values.mean())) for name, values in SPECTRA.items()
+    },
+    "counts of eigenvalues": {
+        name: _spectrum(name, _count, float((values > 0.5).sum()))
+        for name, values in SPECTRA.items()
+    },
+    "trace": {
+        name: _spectrum(name, _trace, float(values.sum())) for name, values in SPECTRA.items()
+    },
+    "correlation": {
+        "independent ends": _correlation(0.0, False),
+        "ends of a path alike": _correlation(0.5, False),
+        "paths of two sizes": _correlation(0.5, True),
+    },
+    "slope": {
+        "normal": _slope(lambda n, r: r.standard_normal(n)),
+        "uniform": _slope(lambda n, r: r.random(n) - 0.5),
+        "Student's, 3 degrees": _slope(lambda n, r: r.standard_t(3, n)),
+    },
+    "share of draws not met": {
+        "300 alike": _unmet(np.ones(300)),
+        "1 / i": _unmet(1 / np.arange(1, 301.0)),
+        "nine alike and a rare one": _unmet(np.r_[np.ones(9), 0.02]),
+    },
+}
+
+
+def coverage(draw: Draw, count: int, repeats: int) -> float:
+    """The share of intervals that hold the truth; NaN where they say nothing."""
+    held = 0
+    for seed in np.random.SeedSequence(count).spawn(repeats):
+        found = draw(count, np.random.default_rng(seed))
+        if found is None:
+            return math.nan
+        held += found[0] <= found[2] <= found[1]
+    return held / repeats
+
+
+def rows(repeats: int) -> Iterator[str]:
+    """The table, line by line."""
+    yield "| interval | problem | " + " | ".join(map(str, SAMPLES)) + " |\n"
+    yield "|---|---|" + "---:|" * len(SAMPLES) + "\n"
+    for name, problems in CASES.items():
+        for problem, draw in problems.items():
+            found = [coverage(draw, count, repeats) for count in SAMPLES]
+            cells = ["-" if math.isnan(c) else f"{100 * c:.1f}" for c in found]
+            yield f"| {name} | {problem} | {' | '.join(cells)} |\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=400)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/intervals.md")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    networks.RESAMPLES = 300
+    table = []
+    for row in rows(given.repeats):
+        print(row, end="", flush=True)
+        table.append(row)
+    if given.write:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        _, _, after = rest.partition(END)
+        PAGE.write_text(
+            before + BEGIN + "\n" + "".join(table) + "\n" + END + after, encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""What a GPU must not be made to do: wait, copy, start kernels for nothing; and what is done when its memory runs out.
+
+Counts are those of the simulated device, ``pytest --simulated-cuda``; on a card the tests that count are skipped.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import simcuda
+import torch
+from torch import nn
+
+import landscape as ls
+from landscape.linalg.krylov import Basis
+
+F = nn.functional
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def _there() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
+@pytest.fixture
+def counts() -> simcuda.Counts:
+    if not simcuda.installed():
+        pytest.skip("waits and copies are counted on the simulated device")
+    return simcuda.counts
+
+
+def net(width: int = 16) -> nn.Module:
+    torch.manual_seed(0)
+    parts = [nn.Linear(6, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()]
+    return nn.Sequential(*parts, nn.Linear(width, 3)).to("cuda")
+
+
+def data(count: int = 3) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """On the host, where loaders leave them."""
+    draws = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(16, 6, generator=draws), torch.randint(3, (16,), generator=draws))
+        for _ in range(count)
+    ]
+
+
+def landscape(**options: Any) -> ls.ModelLandscape:
+    return ls.ModelLandscape(net(), F.cross_entropy, data(), **options)
+
+
+METHODS = ("retained", "rebuilt")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_second_product_neither_waits_nor_copies(method: str, counts: simcuda.Counts) -> None:
+    f = landscape()
+    H, v = ls.Hessian(f, method=method), f.point()
+    H @ v
+    counts.clear()
+    H @ v
+    assert not counts.waits
+    assert not counts.copies
+
+
+def test_kernels_of_a_product(counts: simcuda.Counts) -> None:
+    """About what two gradients start, with graphs kept, and three and a half without."""
+    f = landscape()
+    v = f.point()
+    f.gradient(v)
+    counts.clear()
+    f.gradient(v)
+    gradient = counts.kernels.total()
+    started = {}
+    for method in METHODS:
+        H = ls.Hessian(f, method=method)
+        H @ v
+        counts.clear()
+        H @ v
+        started[method] = counts.kernels.total()
+    assert started["retained"] <= 2.05 * gradient
+    assert started["rebuilt"] <= 3.5 * gradient
+
+
+def test_lanczos_waits_only_when_the_host_looks(counts: simcuda.Counts) -> None:
+    basis = Basis(ls.Hessian(landscape()), 30, np.random.SeedSequence(0))
+    basis.start()
+    basis.grow(2)
+    basis.ritz()
+    counts.clear()
+    basis.grow(10)
+    assert not counts.waits
+    assert not counts.copies
+    basis.ritz()
+    assert counts.waits.total() <= 2
+
+
+def test_waits_of_a_search_for_eigenpairs(counts: simcuda.Counts) -> None:
+    """At most one wait a product, the checks at the end included."""
+    H = ls.Hessian(landscape())
+    pairs = ls.eigsh(H, 3, 2)
+    assert pairs.converged
+    assert counts.waits.total() <= pairs.products
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_an_ensemble_never_waits(rows: int, counts: simcuda.Counts) -> None:
+    f = ls.FunctionLandscape(lambda x: (x**2).sum(-1), dim=3)
+    X = torch.ones(rows, 3, dtype=torch.float64, device="cuda")
+    counts.clear()
+    f.gradients(X)
+    assert not counts.waits
+
+
+def test_values_are_those_of_the_cpu() -> None:
+    there = landscape(dtype=torch.float64)
+    here = ls.ModelLandscape(net().cpu(), F.cross_entropy, data(), dtype=torch.float64)
+    at, mine = ls.classify(there, method="lanczos"), ls.classify(here, method="lanczos")
+    assert at.kind == mine.kind
+    gap = (at.eigenvalues - mine.eigenvalues).abs()
+    assert (gap <= at.uncertainty + mine.uncertainty).all()
+
+
+def test_data_written_into_are_copied_again() -> None:
+    batches = data(2)
+    f = ls.ModelLandscape(net(), F.cross_entropy, batches)
+    before = f.value(f.point())
+    batches[0][0].mul_(2.0)
+    fresh = ls.ModelLandscape(net(), F.cross_entropy, batches)
+    assert f.value(f.point()) != before
+    assert f.value(f.point()) == fresh.value(fresh.point())
+
+
+def test_a_model_split_over_devices_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(6, 4).to("cuda"), nn.Linear(4, 3))
+    with pytest.raises(
+        ValueError, match="split over cpu, cuda:0, and a landscape is computed on one"
+    ):
+        ls.ModelLandscape(model, F.cross_entropy, data())
+
+
+def test_provenance_names_the_card() -> None:
+    told = ls.points.spectrum(landscape(), largest=2, smallest=0).provenance.arithmetic
+    assert told["card"] == torch.cuda.get_device_name()
+    assert set(told) == {"precision", "card", "cuda", "cudnn"}
+
+
+# ---- memory -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(counts: simcuda.Counts) -> ls.ModelLandscape:
+    """Whose graphs take far more than its parameters."""
+    draws = torch.Generator().manual_seed(1)
+    batches = [
+        (torch.randn(256, 6, generator=draws), torch.randint(3, (256,), generator=draws))
+        for _ in range(8)
+    ]
+    return ls.ModelLandscape(net(), F.cross_entropy, batches)
+
+
+def test_out_of_memory_falls_back_to_graphs_rebuilt_and_says_so(small: ls.ModelLandscape) -> None:
+    v = small.point()
+    truth = ls.Hessian(small, method="rebuilt") @ v
+    H = ls.Hessian(small, memory=2**30)
+    with simcuda.limited(600_000):
+        product = H @ v
+    assert torch.allclose(product, truth, atol=1e-6)
+    assert not H.retained
+    assert "rebuilt at every product" in H.notes[0]
+    assert not H.why  # which is of kernels without a second derivative
+    plenty = ls.Hessian(small, memory=2**30)
+    plenty @ v
+    assert plenty.retained
+    assert not plenty.notes
+
+
+def test_out_of_memory_is_never_a_missing_derivative(small: ls.ModelLandscape) -> None:
+    v = small.point()
+    for method in ("auto", "rebuilt"):
+        H = ls.Hessian(small, method=method)
+        with simcuda.limited(1000), pytest.raises(torch.OutOfMemoryError):
+            H @ v
+        assert H.method == method
+
+
+def test_budgets_are_shares_of_free_memory(counts: simcuda.Counts) -> None:
+    f = landscape()
+    assert ls.Hessian(f).memory == int(0.4 * simcuda.memory.total)
+    with simcuda.limited(10**6):
+        assert ls.Hessian(f).memory <= 0.4 * 10**6
+
+
+# ---- errors that come late --------------------------------------------------------------------------
+
+
+def test_an_assert_on_the_device_is_one_line() -> None:
+    """As CUDA tells it: from any later operation, with no name of the kernel."""
+
+    def late(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with ...")
+
+    f = ls.ModelLandscape(net(), late, data())
+    with pytest.raises(ls.LoadingError, match=r"refused its input on the GPU: a label may be out"):
+        f.gradient(f.point())

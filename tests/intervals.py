@@ -1,0 +1,228 @@
+"""Every interval of every result class: what it covers, from how few samples, and the test that holds it.
+
+``found`` asks the classes themselves; ``COVERS`` must have a row for each that it finds, and no other.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import re
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from landscape.results import Bounded, Estimate, store
+from landscape.results.kinds import KINDS
+
+# Tensors and numbers that are half-widths or limits by their name.
+WIDTHS = re.compile(r"(^|_)(errors?|bounds?|uncertainty|spread|residuals|unmet)$")
+# Pairs that are an interval, and not a point or an option.
+PAIRS = [tuple[float, float], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one interval promises."""
+
+    covers: str
+    fewest: str  # the fewest samples with which it says anything
+    # of tests/, file::function; or ``coverage: NAME``, a name in ``coverage_table.CASES``
+    test: str
+
+
+def _interval(hint: object) -> bool:
+    if hint in (Estimate, Bounded) or hint in PAIRS:
+        return True
+    return any(_interval(part) for part in typing.get_args(hint))
+
+
+def _of_class(cls: type) -> Iterator[str]:
+    if cls in (Estimate, Bounded):
+        return
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if _interval(hints[field.name]) or WIDTHS.search(field.name):
+            yield field.name
+    for name, member in vars(cls).items():
+        function = member.fget if isinstance(member, property) else member
+        if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        if WIDTHS.search(name) or _interval(typing.get_type_hints(function).get("return")):
+            yield name
+
+
+def found() -> set[str]:
+    """``Class.name`` of every field, property and method of a stored result that is an interval."""
+    for module, _ in KINDS.values():
+        importlib.import_module(module)
+    classes = [cls for cls in store._CLASSES.values() if dataclasses.is_dataclass(cls)]
+    return {f"{cls.__name__}.{name}" for cls in classes for name in _of_class(cls)}
+
+
+_CERTAIN = "certain: rounding and the solver's own error"
+_SHARE = "the share among all points of all realisations"
+_CORRELATION = "the correlation among the ends of all paths; a path is a sample"
+_SAMPLING = "one standard error; ± sampling_reach of them hold the population's value at this point"
+
+COVERS: dict[str, Row] = {
+    "AnalysisReport.sampling_errors": Row(_SAMPLING, "2 batches", "coverage: sampling errors"),
+    "Spectrum.sampling_errors": Row(_SAMPLING, "2 batches", "coverage: sampling errors"),
+    "AnalysisReport.trace": Row("the trace of H", "6 products", "coverage: trace"),
+    "Census.unseen": Row(
+        "how many points were not met: from what the Euler sum shows to infinity",
+        "1 start",
+        "inventory/test_census.py::test_a_census_promises_no_more_than_starts_can_say",
+    ),
+    "Census.unmet": Row(
+        "the share of starts that all points not met hold together, at most",
+        "1 start",
+        "coverage: share of draws not met",
+    ),
+    "Comparison.fits": Row(
+        "the slope of a line through points with normal errors", "3 points", "coverage: slope"
+    ),
+    "Series.measured": Row(
+        "a median or mean of runs, as its series says", "1 run", "coverage: median of runs"
+    ),
+    "DimensionCounts.means": Row(
+        "the mean number of points of an index of all realisations",
+        "1 realisation",
+        "coverage: mean of counts",
+    ),
+    "DimensionCounts.total": Row(
+        "the mean number of points of all realisations", "1 realisation", "coverage: mean of counts"
+    ),
+    "DimensionCounts.minima": Row(_SHARE, "1 realisation", "coverage: share"),
+    "DimensionCounts.saddles": Row(_SHARE, "1 realisation", "coverage: share"),
+    "DimensionCounts.share": Row(_SHARE, "1 realisation", "coverage: share"),
+    "IndexByEnergy.shares": Row(_SHARE, "1 realisation", "coverage: share"),
+    "WidthCounts.minimum_share": Row(
+        "the share of minima among the ends of all paths", "1 path", "coverage: share"
+    ),
+    "WidthCounts.correlation": Row(_CORRELATION, "3 ends", "coverage: correlation"),
+    "NetworkCensus.correlation": Row(_CORRELATION, "3 ends", "coverage: correlation"),
+    "ExpectedCounts.errors": Row(
+        "one standard error of a sampled mean number, never 0",
+        "100 samples",
+        "theory/test_counts.py::test_rare_indices_have_a_width",
+    ),
+    "EdgeRun.spread": Row(
+        "half the range of the sharpness in the late steps of this run; no confidence",
+        "1 step",
+        "optimizers/test_studies.py",
+    ),
+    "Eigenpairs.bounds": Row(_CERTAIN, "1 product", "linalg/test_lanczos.py"),
+    "Eigenpairs.residuals": Row(_CERTAIN, "1 product", "linalg/test_lanczos.py"),
+    "Escapes.median": Row(
+        "the median of all runs; open ends below 6 events", "1 run", "coverage: median of runs"
+    ),
+    "Escapes.rate": Row(
+        "events a run and step, if waiting times are exponential", "1 run", "coverage: rate"
+    ),
+    "Escapes.growth": Row(
+        "the median over all runs that escape", "6 runs that escaped", "coverage: median of runs"
+    ),
+    "StationaryPoint.index_bounds": Row(
+        "the number of negative eigenvalues, with probability ``confidence``",
+        "1 product",
+        "points/test_classify.py",
+    ),
+    "FoundPoint.index_bounds": Row(
+        "the number of negative eigenvalues, with probability ``confidence``",
+        "1 product",
+        "points/test_find.py",
+    ),
+    "StationaryPoint.uncertainty": Row(_CERTAIN, "1 product", "points/test_classify.py"),
+    "FoundPoint.uncertainty": Row(_CERTAIN, "1 product", "points/test_find.py"),
+    "Layer.largest": Row(_CERTAIN, "1 product", "points/test_analyze.py"),
+    "Layer.smallest": Row(_CERTAIN, "1 product", "points/test_analyze.py"),
+    "LossLaw.spread": Row(
+        "no interval: the scale of the fitted law", "5 points", "inventory/test_widths.py"
+    ),
+    "Match.found": Row(
+        "one standard error of the number found, 0 where exact; two make its ends",
+        "1 run",
+        "figures/test_gallery.py",
+    ),
+    "PictureCheck.error": Row(
+        "the second derivative along a direction, unless no span resolves f",
+        "25 values",
+        "surfaces/test_surface.py::test_what_the_span_does_not_resolve_is_in_the_error",
+    ),
+    "PictureCheck.trace_share": Row("the plane's share of tr H", "2 probes", "coverage: trace"),
+    "PictureCheck.frobenius_share": Row(
+        "the plane's share of the squared Frobenius norm",
+        "2 probes",
+        "coverage: moments of the spectrum",
+    ),
+    "Probe.change": Row(
+        "the mean change over all seeds, if changes are nearly normal",
+        "2 seeds",
+        "results/test_statistics.py::test_the_mean_has_students_interval",
+    ),
+    "Probe.against_control": Row(
+        "the mean difference over all seeds, if differences are nearly normal",
+        "2 seeds",
+        "results/test_statistics.py::test_the_mean_has_students_interval",
+    ),
+    "SpectralDensity.count": Row(
+        "the number of eigenvalues in an interval", "2 probes", "coverage: counts of eigenvalues"
+    ),
+    "SpectralDensity.moment": Row(
+        "the mean of lambda^k over the spectrum", "2 probes", "coverage: moments of the spectrum"
+    ),
+    "SpectralDensity.errors": Row(
+        "one standard error of a weight, from the spread of probes",
+        "2 probes",
+        "linalg/test_quadrature.py",
+    ),
+    "Trace.largest_bound": Row(_CERTAIN, "1 product", "training/test_tracer.py"),
+    "Trace.smallest_bound": Row(_CERTAIN, "1 product", "training/test_tracer.py"),
+    "Change.predicted": Row(
+        "the change of the loss by second order, its error the next order's",
+        "1 product",
+        "points/test_survive.py",
+    ),
+    "Change.measured": Row(
+        "the change of the loss; one standard error from the data",
+        "2 batches",
+        "points/test_survive.py",
+    ),
+    "Change.hawq": Row(
+        "HAWQ's estimate of the change, with its trace's error",
+        "6 products",
+        "points/test_survive.py",
+    ),
+    "Compared.barrier_errors": Row(
+        "one standard error of a barrier from the data", "2 batches", "paths/test_compare.py"
+    ),
+    "Compared.aligned_errors": Row(
+        "one standard error of a barrier from the data", "2 batches", "paths/test_compare.py"
+    ),
+    "Compared.angle_errors": Row(
+        "certain: how far an angle may be off, residuals over gaps",
+        "1 product",
+        "paths/test_compare.py",
+    ),
+    "Reading.spread": Row(
+        "no interval: the size of the outputs over samples", "1 sample", "training/test_diagnose.py"
+    ),
+    "Room.sharpness": Row(_CERTAIN, "1 product", "points/test_room.py"),
+    "Room.critical": Row(
+        "the factor at which the loss rises again along the update", "1 pass", "points/test_room.py"
+    ),
+    "Room.noise_scale": Row(
+        "tr Sigma over the squared gradient norm", "2 batches", "points/test_room.py"
+    ),
+    "Room.preconditioned_noise_scale": Row(
+        "tr Sigma over the squared gradient norm as the optimiser steps",
+        "2 batches",
+        "points/test_room.py",
+    ),
+    "StationaryPoint.learning_coefficient": Row(
+        "the local learning coefficient, certain at a minimum of an analytic loss",
+        "n products",
+        "points/test_symmetry.py",
+    ),
+    "Walk.bounds": Row(_CERTAIN, "1 product", "surfaces/test_surface.py"),
+}

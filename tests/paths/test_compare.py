@@ -1,0 +1,221 @@
+"""Checkpoints beside each other: permuted copies, known barriers, known angles between subspaces."""
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import landscape_figures
+import pytest
+import torch
+from torch import Tensor, nn
+
+import landscape as ls
+from landscape.paths import matching
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.head = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.up, self.down, self.norm = nn.Linear(6, 9), nn.Linear(9, 6), nn.LayerNorm(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.read(x)
+        return self.head(x + self.down(torch.tanh(self.up(self.norm(x)))))
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(11, 8), nn.Linear(8, 3)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, dropout=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.embed(x)).mean(1))
+
+
+class Heads(nn.Module):
+    """Attention written out, with one layer for queries, keys and values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out, self.head = nn.Linear(6, 18), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(-1, (3, 2)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
+        mixed = torch.softmax(q @ k.transpose(-1, -2), -1) @ v
+        return self.head(self.out(mixed.transpose(1, 2).flatten(2)).mean(1))
+
+
+def convolutional() -> nn.Module:
+    net = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4)),
+        *(nn.Conv2d(4, 5, 1), nn.PReLU(5), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(5, 3)),
+    )
+    for _ in range(3):
+        net(torch.randn(8, 1, 6, 6))
+    return net
+
+
+# the network, its input, and the sizes of the families of units that may be permuted
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[int]]] = {
+    "mlp": (
+        lambda: nn.Sequential(
+            *(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 3))
+        ),
+        (4,),
+        [7, 8],
+    ),
+    "conv": (convolutional, (1, 6, 6), [4, 5]),
+    "flattened": (
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)),
+        (1, 6, 6),
+        [4],
+    ),
+    "residual": (Residual, (4,), [6, 9]),
+    "encoder": (Encoder, (), [2, 8, 12]),
+    "heads": (Heads, (5, 6), [3, 6]),
+}
+
+
+def landscape(net: nn.Module, shape: tuple[int, ...]) -> ls.ModelLandscape:
+    draws = torch.Generator().manual_seed(3)
+    x = torch.randn(40, *shape, generator=draws, dtype=torch.float64)
+    x = x if shape else torch.randint(0, 11, (40, 5), generator=draws)
+    y = torch.randint(0, 3, (40,), generator=draws)
+    batches = list(zip(x.split(10), y.split(10), strict=True))
+    return ls.ModelLandscape(net, nn.functional.cross_entropy, batches)
+
+
+def built(kind: str, seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NETS[kind][0]().double().eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", NETS)
+def test_a_permuted_copy_is_the_same_network(kind: str) -> None:
+    net = built(kind)
+    f = landscape(net, NETS[kind][1])
+    families = matching.families(f)
+    assert sorted(family.size for family in families) == NETS[kind][2]
+    draws = torch.Generator().manual_seed(5)
+    orders = [torch.randperm(family.size, generator=draws) for family in families]
+    moved = matching.permuted(matching.state(f), families, orders)
+    other = copy.deepcopy(net)
+    other.load_state_dict({k: moved.get(k, t) for k, t in net.state_dict().items()})
+    g = landscape(other, NETS[kind][1])
+    assert float(g.value(g.point())) == pytest.approx(float(f.value(f.point())), abs=1e-12)
+    both = ls.compare([f, g], names=["a", "b"])
+    assert float(both.distances[0, 1]) > 0.5
+    assert float(both.aligned_distances[0, 1]) < 1e-12
+    assert float(both.aligned[0, 1]) < 1e-12
+    assert float(both.aligned_overlaps[0, 1]) == pytest.approx(1.0, abs=1e-9)
+    assert both.same(0, 1)
+
+
+def regression(w: Tensor, x: Tensor, y: Tensor) -> ls.ModelLandscape:
+    net = nn.Linear(len(w), 1, bias=False, dtype=torch.float64)
+    net.weight.data[:] = w
+    batches = list(zip(x.split(20), y.split(20), strict=True))
+    return ls.ModelLandscape(net, nn.functional.mse_loss, batches)
+
+
+def test_a_convex_loss_has_no_barrier_and_one_subspace() -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 12, generator=draws, dtype=torch.float64)
+    y = torch.randn(60, 1, generator=draws, dtype=torch.float64)
+    ends = torch.randn(3, 12, generator=draws, dtype=torch.float64)
+    table = ls.compare([regression(w, x, y) for w in ends])
+    assert table.names == ("1", "2", "3")
+    assert torch.equal(table.barriers, torch.zeros(3, 3, dtype=torch.float64))
+    torch.testing.assert_close(table.overlaps, torch.ones(3, 3, dtype=torch.float64))
+    assert float(table.angles.max()) < 1e-6
+    for i in range(3):
+        for j in range(3):
+            assert float(table.distances[i, j]) == pytest.approx(float((ends[i] - ends[j]).norm()))
+
+
+class Well(nn.Module):
+    """(w^2 - 1)^2, whose two minima are 1 apart in height of the pass between them."""
+
+    def __init__(self, w: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([w, 0.0], dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * ((self.w[0] ** 2 - 1) ** 2 + self.w[1] ** 2)
+
+
+def test_the_barrier_of_two_wells_and_its_error_from_the_data() -> None:
+    """f = mean(x) ((w^2 - 1)^2 + v^2): barrier mean(x), standard error std(batch means) / sqrt(B)."""
+    x = torch.linspace(0.5, 1.5, 40, dtype=torch.float64)[
+        torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    ]
+    batches = [(part, part) for part in x.split(5)]
+    wells = [
+        ls.ModelLandscape(Well(w), lambda out, target: out.mean(), batches) for w in (-1.0, 1.0)
+    ]
+    both = ls.compare(wells, names=["left", "right"])
+    assert float(both.barriers[0, 1]) == pytest.approx(float(x.mean()))
+    means = torch.stack([part.mean() for part in x.split(5)])
+    assert float(both.barrier_errors[0, 1]) == pytest.approx(float(means.std()) / math.sqrt(8))
+    assert both.same(0, 1) is False
+    assert "different basins" in str(both)
+
+
+def test_angles_between_subspaces_that_are_turned_by_a_known_angle() -> None:
+    """A quadratic of two steep directions out of four; at the other point they are turned by theta."""
+    theta = 0.3
+
+    class Turned(nn.Module):
+        def __init__(self, angle: float) -> None:
+            super().__init__()
+            self.x = nn.Parameter(torch.zeros(12, dtype=torch.float64))
+            turn = torch.eye(12, dtype=torch.float64)
+            c, s = math.cos(angle), math.sin(angle)
+            turn[9, 9], turn[9, 0], turn[0, 9], turn[0, 0] = c, -s, s, c
+            steep = torch.diag(torch.tensor([1e-3] * 2 + [1.0 + i for i in range(10)]).double())
+            self.register_buffer("H", turn @ steep @ turn.T)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * (self.x @ self.H @ self.x)
+
+    data = [(torch.ones(2, dtype=torch.float64),) * 2]
+    fs = [ls.ModelLandscape(Turned(a), lambda out, t: out.mean(), data) for a in (0.0, theta)]
+    both = ls.compare(fs, align=False)
+    angles = both.angles[0, 1]
+    assert float(angles[-1]) == pytest.approx(theta, abs=1e-6)
+    assert float(angles[:-1].max()) < 1e-6
+    truth = (9 + math.cos(theta) ** 2) / 10
+    assert float(both.overlaps[0, 1]) == pytest.approx(truth, abs=1e-9)
+    assert float(both.angle_errors[0, 1]) < 1e-6
+
+
+def test_it_is_stored_drawn_and_said(tmp_path: Path) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 4, generator=draws, dtype=torch.float64)
+    ends = torch.randn(2, 4, generator=draws, dtype=torch.float64)
+    both = ls.compare([regression(w, x, x[:, :1]) for w in ends], names=["before", "after"])
+    back = ls.load(both.save(tmp_path / "run"))
+    assert torch.equal(back.barriers, both.barriers)
+    assert str(back) == str(both)
+    assert "before and after are in one basin" in " ".join(str(both).split())
+    recipe = landscape_figures.RECIPES["basins"]
+    assert "barriers" in recipe.caption(back)
+    assert recipe.draw(back).axes
+
+
+def test_mistakes_are_named() -> None:
+    x = torch.randn(40, 3, dtype=torch.float64)
+    f = regression(torch.ones(3), x, x[:, :1])
+    with pytest.raises(ValueError, match="two landscapes or more"):
+        ls.compare([f])
+    with pytest.raises(ValueError, match="another network"):
+        ls.compare([f, regression(torch.ones(2), x[:, :2], x[:, :1])])
+    with pytest.raises(ValueError, match="same model object"):
+        ls.compare([f, f])
+    with pytest.raises(TypeError, match="landscapes of models"):
+        ls.compare([f, ls.FunctionLandscape(lambda x: x.sum(-1), 3)])  # type: ignore[list-item]

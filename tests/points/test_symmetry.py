@@ -1,0 +1,304 @@
+"""Flat directions against closed-form counts: at stationary points the Hessian has as many zero eigenvalues, elsewhere f is constant along as many."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import landscape_figures
+import pytest
+import torch
+from torch import Tensor, nn
+
+import landscape as ls
+from landscape.points.symmetry import explained, symmetries
+
+L = nn.Linear
+F = nn.functional
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int, size: int, bias: bool) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (L(width, heads * size, bias=bias) for _ in range(3))
+        self.o, self.heads = L(heads * size, width, bias=bias), heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = (self.q, self.k, self.v)
+        q, k, v = (m(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m in layers)
+        mixed = torch.softmax(q @ k.transpose(-1, -2), -1) @ v
+        return self.o(mixed.transpose(1, 2).flatten(2))
+
+
+class Stream(nn.Module):
+    """A residual stream that is read through RMSNorm without weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.head = L(5, 4, bias=False), L(4, 3)
+        self.up, self.down = L(4, 6), L(6, 4, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.read(x)
+        x = x + self.down(torch.tanh(self.up(F.rms_norm(x, (4,)))))
+        return self.head(F.rms_norm(x, (4,)))
+
+
+class Gated(nn.Module):
+    """up * silu(gate), then down: each unit of up may be scaled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.gate, self.down = L(5, 6, bias=False), L(5, 6), L(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.up(x) * F.silu(self.gate(x)))
+
+
+class TwoReaders(nn.Module):
+    """One ReLU layer read by two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.a, self.b = L(5, 7), L(7, 2), L(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.hidden(x))
+        return torch.cat([self.a(h), self.b(h)], -1)
+
+
+class Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.spare = L(5, 3), L(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x)
+
+
+def dead() -> nn.Module:
+    """One ReLU unit of six is never active: all that it reads and all that it writes is flat."""
+    net = nn.Sequential(L(5, 6), nn.ReLU(), L(6, 3))
+    net[0].bias.data[:] = 0.5
+    net[0].bias.data[2] = -50.0
+    return net
+
+
+def normed(mode: str) -> nn.Module:
+    net = nn.Sequential(L(5, 6), nn.BatchNorm1d(6, eps=1e-30), nn.ReLU(), L(6, 2))
+    net.train()
+    for _ in range(3):
+        net(torch.randn(50, 5))
+    return net.train(mode == "train")
+
+
+# network, shape of a sample, whether it ends in softmax, and the closed-form count
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool, int]] = {
+    "softmax regression, d + 1": (lambda: L(5, 4), (5,), True, 6),
+    "one a ReLU unit, and softmax": (
+        lambda: nn.Sequential(L(5, 8), nn.ReLU(), L(8, 4)),
+        (5,),
+        True,
+        8 + 9,
+    ),
+    "leaky units of two layers": (
+        lambda: nn.Sequential(L(5, 6), nn.LeakyReLU(), L(6, 4), nn.LeakyReLU(), L(4, 2)),
+        (5,),
+        False,
+        10,
+    ),
+    "r^2 between linear layers, and r of the bias": (
+        lambda: nn.Sequential(L(5, 3), L(3, 4)),
+        (5,),
+        False,
+        9 + 3,
+    ),
+    "r^2 without biases": (
+        lambda: nn.Sequential(L(5, 3, bias=False), L(3, 4, bias=False)),
+        (5,),
+        False,
+        9,
+    ),
+    "2 d^2 a head": (lambda: Attention(4, 2, 2, False), (4, 4), False, 16),
+    "the same with biases, of the key all, of the value through": (
+        lambda: Attention(4, 2, 2, True),
+        (4, 4),
+        False,
+        16 + 4 + 4,
+    ),
+    "torch's own attention": (
+        lambda: nn.Sequential(Own()),
+        (4, 4),
+        False,
+        16 + 4 + 4,
+    ),
+    "rotations and the scale that RMSNorm leaves": (Stream, (5,), False, 6 + 1),
+    "units that gate": (Gated, (5,), False, 6),
+    "two readers": (TwoReaders, (5,), False, 7),
+    "weight normalisation": (
+        lambda: nn.Sequential(
+            nn.utils.parametrizations.weight_norm(L(5, 6)), nn.Softplus(), L(6, 2)
+        ),
+        (5,),
+        False,
+        6,
+    ),
+    "before BatchNorm: scale and bias, and after it": (
+        lambda: normed("train"),
+        (5,),
+        False,
+        6 + 6 + 6,
+    ),
+    "BatchNorm that stands": (lambda: normed("eval"), (5,), False, 18),
+    "unused parameters": (Unused, (5,), False, 10),
+    "a dead unit": (dead, (5,), False, 5 + 6 + 3),
+    "channels, pooled and flattened": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), L(16, 3))
+        ),
+        (1, 6, 6),
+        False,
+        4,
+    ),
+    "no symmetry": (lambda: nn.Sequential(L(5, 6), nn.Tanh(), L(6, 2)), (5,), False, 0),
+}
+
+
+class Own(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.attention(x, x, x, need_weights=False)[0]
+        return found
+
+
+def teacher(name: str, samples: int = 200, l2: float = 0.0) -> ls.ModelLandscape:
+    """A net whose targets are its own outputs: a minimum where it stands."""
+    build, shape, softmax, _ = NETS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        net = build().double()
+        for parameter in net.parameters():  # no biases at zero, no scales at one
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        x = torch.randn(samples, *shape, dtype=torch.float64)
+    mode = "train" if "before BatchNorm" in name else "eval"
+    net.train(mode == "train")
+    with torch.no_grad():
+        y = net(x)
+    y = torch.softmax(y, -1) if softmax else y
+    loss = F.cross_entropy if softmax else F.mse_loss
+    return ls.ModelLandscape(net.eval(), loss, [(x, y)], mode=mode, l2={"*": l2} if l2 else None)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_at_a_minimum_symmetries_explain_every_zero_eigenvalue(name: str) -> None:
+    f = teacher(name)
+    point = ls.classify(f)
+    count = NETS[name][3]
+    assert point.nullity == sum(point.flat.values()) == count
+    assert point.kind == "minimum"
+    rank = f.dim - count
+    assert point.learning_coefficient == (rank / 2, rank / 2)
+    spectrum = torch.linalg.eigvalsh(ls.Hessian(f).dense()).abs().sort().values
+    if count:
+        assert float(spectrum[count - 1]) < 1e-4 * float(spectrum[count])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in NETS if "dead" not in name and "unused" not in name],
+)
+def test_elsewhere_the_loss_is_constant_along_as_many_directions(name: str) -> None:
+    """A random point, where the gradient is orthogonal to every orbit, with targets of its own."""
+    f = teacher(name, samples=40)
+    draws = torch.Generator().manual_seed(9)
+    x = f.point() + 0.2 * torch.randn(f.dim, generator=draws, dtype=torch.float64)
+    found = symmetries(f, x)
+    assert sum(explained(found).values()) == NETS[name][3]
+    g = f.gradient(x)
+    for flat in found:
+        assert float((flat.tangents.T @ g).norm()) < 1e-10 * float(g.norm())
+
+
+@pytest.mark.parametrize("name", list(NETS)[:5])
+def test_a_regulariser_breaks_them(name: str) -> None:
+    f = teacher(name, l2=1e-2)
+    x = f.point()
+    dims = explained(symmetries(f, x))
+    # |w|^2 is left by rotations alone, of the linear maps between
+    rotations = 3 if "r^2" in name else 0
+    assert sum(dims.values()) == rotations
+
+
+def test_an_accidental_zero_is_no_symmetry() -> None:
+    """(a b - 1)^2 + c^4: GL(1) of a and b is one, the zero of c is not, and the verdict stays open."""
+
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = (
+                nn.Parameter(torch.tensor([v], dtype=torch.float64)) for v in (2.0, 0.5, 0.0)
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * ((self.a * self.b - 1) ** 2 + self.c**4)
+
+    data = [(torch.ones(4, 1, dtype=torch.float64),) * 2]
+    point = ls.classify(ls.ModelLandscape(Product(), lambda out, t: out.mean(), data))
+    assert point.kind == "degenerate"
+    assert point.nullity == 2
+    assert sum(point.flat.values()) == 1
+    assert any("1 of the 2 zero eigenvalues" in reason for reason in point.reasons)
+    assert any("minimum to fourth order" in reason for reason in point.reasons)
+
+
+def test_a_valley_that_is_flat_to_second_order_only_stays_open() -> None:
+    """y^2 - 3 x^2 y is constant along y = 0 and falls beside it: a straight way is not enough."""
+
+    class Peano(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.p = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * (self.p[1] ** 2 - 3 * self.p[0] ** 2 * self.p[1])
+
+    data = [(torch.ones(4, 1, dtype=torch.float64),) * 2]
+    point = ls.classify(ls.ModelLandscape(Peano(), lambda out, t: out.mean(), data))
+    assert point.kind == "degenerate"
+    assert point.flat == {}
+
+
+@pytest.mark.slow
+def test_a_report_says_and_draws_it(tmp_path: Path) -> None:
+    f = teacher("2 d^2 a head")
+    report = ls.analyze(f)
+    text = " ".join(str(report).split())
+    assert "MINIMUM: every eigenvalue is positive but for 16 flat directions" in text
+    assert "8 of 2 x GL(2) of q, k" in text
+    assert "local learning coefficient 24" in text
+    back = ls.load(report.save(tmp_path / "run"))
+    assert back.point.flat == report.point.flat
+    assert landscape_figures.RECIPES["spectrum"].draw(back).axes
+
+
+@pytest.mark.slow
+def test_where_the_loss_slopes_the_gradients_share_is_told() -> None:
+    f = teacher("one a ReLU unit, and softmax", samples=40)
+    x = f.point() + 0.3 * torch.randn(
+        f.dim, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
+    report = ls.analyze(f, x)
+    assert report.point.kind == "not-stationary"
+    assert sum(report.point.flat.values()) == 17
+    assert any("are the gradient's share" in reason for reason in report.point.reasons)
+
+
+@pytest.mark.slow
+def test_polish_finds_a_minimum_modulo_symmetry() -> None:
+    f = teacher("the same with biases, of the key all, of the value through", samples=100)
+    draws = torch.Generator().manual_seed(1)
+    start = f.point() + 1e-3 * torch.randn(f.dim, generator=draws, dtype=torch.float64)
+    point = ls.find_stationary(f, start)
+    assert point.kind == "minimum"
+    assert point.nullity == sum(point.flat.values()) == 24

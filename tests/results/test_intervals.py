@@ -1,0 +1,62 @@
+"""The table of intervals: it names each one that a result class has, and its coverages hold.
+
+``LANDSCAPE_COVERAGE=400 pytest tests/results/test_intervals.py`` is the long way, of minutes.
+"""
+
+import math
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS))
+
+import coverage_table  # noqa: E402
+import intervals  # noqa: E402
+
+REPEATS = int(os.environ.get("LANDSCAPE_COVERAGE", "0"))
+PAGE = coverage_table.PAGE.read_text(encoding="utf-8")
+
+
+def test_every_interval_of_every_result_is_in_the_table() -> None:
+    assert intervals.found() == set(intervals.COVERS)
+
+
+@pytest.mark.parametrize("name", intervals.COVERS)
+def test_what_holds_an_interval_exists_and_is_documented(name: str) -> None:
+    row = intervals.COVERS[name]
+    assert f"| `{name}` | {row.covers} | {row.fewest} |" in PAGE
+    kind, _, case = row.test.partition(": ")
+    if kind == "coverage":
+        assert len(coverage_table.CASES[case]) >= 3
+        return
+    file, _, function = row.test.partition("::")
+    text = (TESTS / file).read_text(encoding="utf-8")
+    assert f"def {function}(" in text if function else "def test_" in text
+
+
+@pytest.mark.parametrize("name", coverage_table.CASES)
+def test_the_coverages_of_the_page_are_right(name: str) -> None:
+    """95 % are meant; what 400 repeats may miss of 93 % by chance is allowed."""
+    lines = [line for line in PAGE.splitlines() if line.startswith(f"| {name} | ")]
+    assert len(lines) == len(coverage_table.CASES[name])
+    cells = [cell.strip() for line in lines for cell in line.split("|")[3:-1]]
+    assert (
+        min(float(cell) for cell in cells if cell != "-")
+        >= 100 * stats.binom.ppf(0.01, 400, 0.93) / 400
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", coverage_table.CASES)
+def test_intervals_hold_the_truth(name: str) -> None:
+    """As often as they say, up to what chance allows: a short look unless asked for more."""
+    for problem, draw in coverage_table.CASES[name].items():
+        for count in coverage_table.SAMPLES if REPEATS else (2, 5, 30):
+            repeats = REPEATS or 40
+            found = coverage_table.coverage(draw, count, repeats)
+            least = stats.binom.ppf(1e-4, repeats, 0.93) / repeats
+            assert math.isnan(found) or found >= least, (problem, count)

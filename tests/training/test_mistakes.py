@@ -1,0 +1,178 @@
+"""What is no landscape's fault is named first, from the trace alone, and not where it is not there."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import landscape as ls
+from landscape.training.information import information
+from landscape.training.mistakes import softmax_floor
+from landscape.training.reading import read
+
+X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
+LABELS = (X @ torch.randn(6, 4, generator=torch.Generator().manual_seed(1))).argmax(1)
+NUMBERS = X[:, :1] - X[:, 1:2]
+
+
+def net(outputs: int = 4, *last: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, outputs), *last)
+
+
+def traced(
+    model: nn.Module,
+    loss: Callable[..., Tensor] = F.cross_entropy,
+    x: Tensor = X,
+    y: Tensor = LABELS,
+    *,
+    lr: float = 0.1,
+    moved: Callable[[nn.Module], object] = nn.Module.parameters,
+    rows: Callable[[int, torch.Generator], Tensor] | None = None,
+    before: bool = True,
+    backward: bool = True,
+    between: Callable[[torch.optim.Optimizer, nn.Module], object] = lambda optimizer, model: None,
+) -> ls.training.Diagnosis:
+    optimizer = torch.optim.SGD(moved(model), lr=lr)
+    f = ls.ModelLandscape(model, loss, [(x[:48], y[:48]), (x[48:], y[48:])])
+    draws = torch.Generator().manual_seed(2)
+    with ls.Tracer(optimizer, f, every=8, curvature=0, last_look=False) as tracer:
+        for step in range(64):
+            i = torch.randint(len(x), (16,), generator=draws) if rows is None else rows(step, draws)
+            if before:
+                optimizer.zero_grad()
+            value = loss(model(x[i]), y[i])
+            if backward:
+                value.backward()
+            between(optimizer, model)
+            optimizer.step()
+    return ls.diagnose(tracer.result)
+
+
+def first(found: ls.training.Diagnosis) -> tuple[str, str]:
+    return found.causes[0].name, str(found.causes[0])
+
+
+def test_gradients_that_add_up() -> None:
+    assert "zero_grad" in first(traced(net(), before=False))[1]
+    # accumulated over two passes and then cleared: nothing adds up between steps
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    f = ls.ModelLandscape(model, F.cross_entropy, [(X, LABELS)])
+    with ls.Tracer(optimizer, f, every=4, curvature=0, last_look=False) as tracer:
+        for _ in range(16):
+            for half in (slice(0, 48), slice(48, 96)):
+                (F.cross_entropy(model(X[half]), LABELS[half]) / 2).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=False)
+    assert tracer.result.loop.carried == [0.0] * 4
+
+
+@pytest.mark.parametrize("way", ["no backward", "cleared after"])
+def test_no_gradient_is_given(way: str) -> None:
+    if way == "no backward":
+        found = traced(net(), backward=False)
+    else:
+        found = traced(net(), between=lambda optimizer, model: optimizer.zero_grad())
+    name, text = first(found)
+    assert name == "loop"
+    assert "backward()" in text
+
+
+def test_parameters_in_no_group() -> None:
+    name, text = first(traced(net(), moved=lambda model: [model[2].bias]))
+    assert name == "loop"
+    assert "no group" in text
+    assert "0.weight, 0.bias, 2.weight, 176 of its 180 parameters" in text
+
+
+def test_the_same_batch() -> None:
+    fixed = torch.arange(6)
+    name, text = first(traced(net(), rows=lambda step, draws: fixed))
+    assert name == "loop"
+    assert "same 6 rows" in text
+    assert "same" not in "".join(map(str, traced(net()).causes))
+
+
+def test_clipping() -> None:
+    def clip(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), 1e-4)
+
+    name, text = first(traced(net(), between=clip))
+    assert name == "loop"
+    assert "clipped" in text
+    assert "norm 0.0001" in text
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "y", "said"),
+    [
+        (nn.Softmax(1), F.cross_entropy, LABELS, f"{softmax_floor(4):.4f}"),
+        (nn.Softmax(1), nn.CrossEntropyLoss(), LABELS, "before the softmax"),
+        (nn.Softmax(0), F.cross_entropy, LABELS, "wrong dimension"),
+        (nn.Softmax(1), F.nll_loss, LABELS, "log_softmax"),
+        (nn.Sigmoid(), F.cross_entropy, LABELS, "sigmoid"),
+        (nn.Sigmoid(), F.binary_cross_entropy_with_logits, F.one_hot(LABELS).float(), "sigmoid"),
+        (nn.Flatten(0), F.mse_loss, NUMBERS, "broadcast"),
+        (nn.Identity(), lambda o, t: ((o - t) ** 2).mean(), NUMBERS[:, 0], "broadcast"),
+        (nn.Sigmoid(), F.mse_loss, 5 * NUMBERS, "targets lie outside"),
+    ],
+    ids=["softmax", "module", "dim 0", "nll", "sigmoid", "bce", "mse", "own", "reach"],
+)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_mistakes_in_the_loss(
+    last: nn.Module, loss: Callable[..., Tensor], y: Tensor, said: str
+) -> None:
+    outputs = 4 if y.shape == (96, 4) or not y.is_floating_point() else 1
+    name, text = first(traced(net(outputs, last), loss, y=y))
+    assert name == "loss"
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "said"),
+    [
+        (500 * X, LABELS, "Standardise"),
+        (X + 300, LABELS, "Standardise"),
+        (torch.cat([X[:1].expand(96, 6)]), LABELS, "the same for all samples"),
+        (X, LABELS[torch.randperm(96, generator=torch.Generator().manual_seed(3))], "shuffled"),
+    ],
+    ids=["large", "offset", "constant", "shuffled"],
+)
+def test_mistakes_in_the_data(x: Tensor, y: Tensor, said: str) -> None:
+    found = traced(net(), x=x, y=y)
+    assert "data" in [cause.name for cause in found.causes], str(found)
+    assert said in next(str(c) for c in found.causes if c.name == "data")
+
+
+@pytest.mark.parametrize(("loss", "y"), [(F.cross_entropy, LABELS), (F.mse_loss, NUMBERS)])
+def test_a_loop_without_a_mistake_has_none(loss: Callable[..., Tensor], y: Tensor) -> None:
+    found = traced(net(1 if y.is_floating_point() else 4), loss, y=y)
+    assert not {"loop", "loss", "data"} & {c.name for c in found.causes if c.confidence > 0.5}
+
+
+def test_a_constant_prediction_costs_the_entropy_or_the_variance() -> None:
+    counts = torch.bincount(LABELS).double() / 96
+    found = read(f := ls.ModelLandscape(net(), F.cross_entropy, [(X, LABELS)]), f.point())
+    assert found is not None
+    assert found.constant == pytest.approx(-float((counts * counts.log()).sum()), rel=1e-4)
+    found = read(f := ls.ModelLandscape(net(1), F.mse_loss, [(X, NUMBERS)]), f.point())
+    assert found is not None
+    assert found.constant == pytest.approx(float(NUMBERS.var(correction=0)), rel=1e-4)
+    assert found.loss == pytest.approx(float(f.value(f.point())), rel=1e-5)
+
+
+def test_information_is_told_from_chance() -> None:
+    """R^2 left out is near 1 for a linear target, and p is uniform for shuffled ones."""
+    assert information([X], [NUMBERS]).told > 0.95
+    assert information([X], [NUMBERS]).p == pytest.approx(1 / 60)
+    draws = torch.Generator().manual_seed(5)
+    chances = [
+        information([X], [NUMBERS[torch.randperm(96, generator=draws)]]).p for _ in range(20)
+    ]
+    assert sum(p < 0.05 for p in chances) <= 4  # 20 tosses of 1 in 20: more than 4 once in 400
+    assert sum(p > 0.5 for p in chances) >= 4
+    assert math.isnan(information([X[:8]], [NUMBERS[:8]]).p)
