@@ -320,7 +320,10 @@ def _key(what: str, inputs: Sequence[Tensor]) -> bytes:
 
 def _raw(t: Tensor) -> bytes:
     flat = t.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    if not flat.numel():
+        return b""
+    # one number alone counts as contiguous whatever its stride
+    return flat.as_strided(flat.shape, (1,)).view(torch.uint8).numpy().tobytes()
 
 
 def _wrapped(t: Tensor) -> bool:

@@ -26,7 +26,9 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     with tempfile.TemporaryFile() as file:
         file.truncate(size)
         mapped = mmap.mmap(file.fileno(), size)
-    array = np.frombuffer(mapped, dtype=torch.empty(0, dtype=like.dtype).numpy().dtype)
+    array = np.frombuffer(
+        mapped, dtype=torch.empty(0, dtype=like.dtype, device="cpu").numpy().dtype
+    )
     made = torch.from_numpy(array).reshape(shape)
     _MAPS[made.data_ptr()] = mapped
     return made

@@ -178,7 +178,8 @@ def gradients_shrink_steadily(tail: Tail) -> float:
 
 def layers_not_zero(tail: Tail) -> float:
     """No layers are next to zero: gradients through such are those of a saddle."""
-    return float(len(tail.zeros) <= 1)
+    weights = [name for name in tail.zeros if not name.endswith("bias")]
+    return float(len(weights) <= 1)
 
 
 def first_layer_still(tail: Tail) -> float:
