@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ import landscape as ls
 # What is planted and leaves less than a tenth of a constant prediction's loss is a control.
 HARMLESS = 0.9
 Loss = Callable[[Tensor, Tensor], Tensor]
+T = TypeVar("T")
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Plan:
         """A number, evenly in its decades."""
         return low * (high / low) ** float(torch.rand((), generator=self.draws))
 
-    def choice(self, *options: object) -> object:
+    def choice(self, *options: T) -> T:
         return options[int(torch.randint(len(options), (), generator=self.draws))]
 
 
@@ -119,15 +121,15 @@ def plan(seed: int) -> Plan:
     torch.manual_seed(seed)
     task, x, y, outputs = data(draws)
     model = network(draws, x.shape[1], outputs)
-    loss: Loss = {
+    losses: dict[str, Loss] = {
         "classes": F.cross_entropy,
         "numbers": F.mse_loss,
         "yes or no": F.binary_cross_entropy_with_logits,
-    }[task]
+    }
     name = list(LR)[int(torch.randint(len(LR), (), generator=draws))]
     batch = [16, 32, 64][int(torch.randint(3, (), generator=draws))]
     steps = int(torch.randint(300, 600, (), generator=draws))
-    return Plan(x, y, model, loss, name, LR[name], batch, steps, task, draws)
+    return Plan(x, y, model, losses[task], name, LR[name], batch, steps, task, draws)
 
 
 def classes(seed: int) -> Plan:
@@ -181,6 +183,12 @@ def loop(p: Plan, optimizer: torch.optim.Optimizer) -> None:
 # ---- what is done to a plan
 
 
+def stack(p: Plan) -> nn.Sequential:
+    """The layers of a plan's network."""
+    assert isinstance(p.model, nn.Sequential)
+    return p.model
+
+
 def zero_grad(seed: int) -> Plan:
     p = plan(seed)
     p.cleared = "never"
@@ -225,26 +233,26 @@ def schedule(seed: int) -> Plan:
 
 def softmax_twice(seed: int) -> Plan:
     p = classes(seed)
-    p.model.append(nn.Softmax(1))
+    stack(p).append(nn.Softmax(1))
     return p
 
 
 def probabilities_as_logs(seed: int) -> Plan:
     p = classes(seed)
-    p.model.append(nn.Softmax(1))
+    stack(p).append(nn.Softmax(1))
     p.loss = F.nll_loss
     return p
 
 
 def softmax_over_batch(seed: int) -> Plan:
     p = classes(seed)
-    p.model.append(nn.Softmax(0))
+    stack(p).append(nn.Softmax(0))
     return p
 
 
 def sigmoid_twice(seed: int) -> Plan:
     p = task(seed, "yes or no")
-    p.model.append(nn.Sigmoid())
+    stack(p).append(nn.Sigmoid())
     return p
 
 
@@ -289,15 +297,16 @@ def shuffled(seed: int) -> Plan:
     return p
 
 
-def linears(model: nn.Module) -> list[nn.Module]:
+def linears(model: nn.Module) -> list[Any]:
     return [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
 
 
 def activated(p: Plan, act: type[nn.Module]) -> None:
     """Exchange the activations of a plan."""
-    for i, module in enumerate(p.model):
+    layers = stack(p)
+    for i, module in enumerate(layers):
         if isinstance(module, nn.ReLU | nn.Tanh | nn.GELU):
-            p.model[i] = act()
+            layers[i] = act()
 
 
 def dead(seed: int) -> Plan:

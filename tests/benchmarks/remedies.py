@@ -9,11 +9,9 @@ torch, and both it and the untouched run go on for as many steps as they had. Pr
 
 import copy
 import math
-from collections.abc import Callable
 
 import causes
 import torch
-from torch import Tensor
 
 import landscape as ls
 from landscape.training.reading import standardised
@@ -90,7 +88,8 @@ def built_in(name: str) -> Case:
     scene = stuck.get(name).build(0, 1)
     x = torch.cat([b[0] for b in scene.f.batches])
     y = torch.cat([b[1] for b in scene.f.batches])
-    loss: Callable[[Tensor, Tensor], Tensor] = scene.f.loss
+    loss = scene.f.loss
+    assert loss is not None
     p = causes.Plan(
         x, y, scene.f.model, loss, "SGD", scene.optimizer.param_groups[0]["lr"],
         len(scene.f.batches[0][0]), scene.steps, "numbers", torch.Generator().manual_seed(0),

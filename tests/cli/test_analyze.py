@@ -83,7 +83,7 @@ def test_the_written_configuration_repeats_the_run(here: Path, run: Run) -> None
         "analyze", "net.py:build", "--data", "net.py:data", "--loss", "cross-entropy", "--set", "hidden=2", "--l2", "*.weight=0.01",
         "--seed", "5", "--batch-size", "7", "--largest", "2", "--out", "one", *FAST,
     )  # fmt: skip
-    second = run("analyze", "--config", "one/config.toml", "--out", "two")
+    second = run("analyze", "--config", "one/config.toml", "--out", "two", "--trust")
     assert (first.exit_code, second.exit_code) == (0, 0)
     one, two = ls.load("one"), ls.load("two")
     assert one.point.pairs.values.tolist() == two.point.pairs.values.tolist()
@@ -346,7 +346,7 @@ def test_polish_says_how_far_it_went(here: Path, run: Run) -> None:
     assert f"|gradient| {polish.gradient_norm_before:.4g} before" in text
     assert "did not become stationary" not in text
     assert tomllib.loads(Path("moved/config.toml").read_text())["polish"] == "newton-mr"
-    again = run("analyze", "--config", "moved/config.toml", "--out", "again", "--json")
+    again = run("analyze", "--config", "moved/config.toml", "--out", "again", "--json", "--trust")
     assert json.loads(again.stdout)["polish"]["distance"] == polish.distance
     assert json.loads(again.stdout)["polish"]["outcome"] == "stationary"
     assert run("report", "moved").exit_code == 0

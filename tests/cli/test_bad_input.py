@@ -177,7 +177,6 @@ CASES: list[tuple[str, list[str], int, str]] = [
     ("figure-lacks-numbers", ["figures", "render", "layers", "--from", "runs/earlier"], 2, "layers"),
     ("figure-out-a-file", ["figures", "render", "density", "--from", "runs/earlier", "--out", "a_file"], 2, "a_file"),
     ("inspect-missing", ["inspect", "nowhere.pt"], 3, "nowhere.pt"),
-    ("inspect-folder", ["inspect", "occupied"], 3, "occupied"),
     ("inspect-nothing", ["inspect"], 2, "FILE"),
     ("analyze-formula", ["analyze", "himmelblau"], 2, "Use `landscape saddles census himmelblau`"),
     ("zoo-extra-argument", ["zoo", "digits-mlp"], 2, "digits-mlp"),

@@ -179,7 +179,7 @@ def test_a_checkpoint_is_continued_on_a_copy(desk: Path, undrawn: None) -> None:
     assert stored.diagnosis.trials.predicted_rate == pytest.approx(
         next(p.rate for p in stored.probes if p.rate is not None), rel=1e-3
     )
-    code, _, err = run("--config", "run/config.toml", "--out", "again", "--json")
+    code, _, err = run("--config", "run/config.toml", "--out", "again", "--json", "--trust")
     assert code == 0, err
     assert ls.load(desk / "again").diagnosis == stored.diagnosis
 
@@ -255,7 +255,7 @@ def test_built_in_runs_need_no_files(name: str, desk: Path, undrawn: None) -> No
     assert stored.causes[0].name == known.cause
     assert known.cause.upper() in out
     assert stored.diagnosis.trials.best in known.remedies
-    code, _, err = run("--config", "run/config.toml", "--out", "again", "--json")
+    code, _, err = run("--config", "run/config.toml", "--out", "again", "--json", "--trust")
     assert (code, err) == (0, "")
 
 

@@ -122,7 +122,10 @@ def test_the_written_configuration_repeats_a_census(here: Path, run: Run) -> Non
         "--out",
         "one",
     )
-    second = run("saddles", "census", "--config", "one/config.toml", "--out", "two")
+    refused = run("saddles", "census", "--config", "one/config.toml", "--out", "two")
+    assert refused.exit_code == 2
+    assert "--trust" in refused.stderr
+    second = run("saddles", "census", "--config", "one/config.toml", "--out", "two", "--trust")
     assert (first.exit_code, second.exit_code) == (0, 0)
     one, two = ls.load("one"), ls.load("two")
     assert [p.x.tolist() for p in one.points] == [p.x.tolist() for p in two.points]

@@ -76,8 +76,9 @@ def cut(whole: dict[str, Tensor], sizes: list[int]) -> list[dict[str, Tensor]]:
 
 # ---- transformers
 
-SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 11}
-SMALL |= {"intermediate_size": 12, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+SMALL: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL |= {"vocab_size": 11, "intermediate_size": 12}
+SMALL |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 def tokens(n: int = 5, length: int = 6) -> dict[str, Tensor]:
@@ -85,10 +86,16 @@ def tokens(n: int = 5, length: int = 6) -> dict[str, Tensor]:
     return {"input_ids": ids, "labels": ids.clone()}
 
 
+def configured(kind: str, **options: Any) -> Any:
+    import transformers as t
+
+    return getattr(t, f"{kind}Config")(**options)
+
+
 def causal(kind: str, **options: Any) -> tuple[nn.Module, dict[str, Tensor]]:
     import transformers as t
 
-    config = getattr(t, f"{kind}Config")(**options)
+    config = configured(kind, **options)
     head = "LMHeadModel" if kind == "GPT2" else "ForCausalLM"
     return getattr(t, kind + head)(config), tokens()
 
@@ -115,7 +122,7 @@ def mamba() -> tuple[nn.Module, dict[str, Tensor]]:
 def bert() -> tuple[nn.Module, dict[str, Tensor]]:
     import transformers as t
 
-    model = t.BertForMaskedLM(t.BertConfig(**SMALL, max_position_embeddings=8))
+    model = t.BertForMaskedLM(configured("Bert", **SMALL, max_position_embeddings=8))
     data = tokens()
     data["labels"] = data["labels"].where(torch.rand(5, 6) < 0.5, torch.tensor(-100))
     return model, data
@@ -124,7 +131,7 @@ def bert() -> tuple[nn.Module, dict[str, Tensor]]:
 def vit() -> tuple[nn.Module, dict[str, Tensor]]:
     import transformers as t
 
-    config = t.ViTConfig(**SMALL, image_size=4, patch_size=2, num_labels=3)
+    config = configured("ViT", **SMALL, image_size=4, patch_size=2, num_labels=3)
     data = {"pixel_values": torch.randn(5, 3, 4, 4).double(), "labels": torch.arange(5) % 3}
     return t.ViTForImageClassification(config), data
 
@@ -132,9 +139,9 @@ def vit() -> tuple[nn.Module, dict[str, Tensor]]:
 def t5() -> tuple[nn.Module, dict[str, Tensor]]:
     import transformers as t
 
-    config = t.T5Config(
-        d_model=8, d_kv=4, d_ff=12, num_layers=2, num_heads=2, vocab_size=11, dropout_rate=0.0,
-        decoder_start_token_id=0,
+    config = configured(
+        "T5", d_model=8, d_kv=4, d_ff=12, num_layers=2, num_heads=2, vocab_size=11,
+        dropout_rate=0.0, decoder_start_token_id=0,
     )  # fmt: skip
     return t.T5ForConditionalGeneration(config), {**tokens(), "labels": tokens(5, 4)["labels"]}
 
@@ -142,9 +149,10 @@ def t5() -> tuple[nn.Module, dict[str, Tensor]]:
 def wav2vec2() -> tuple[nn.Module, dict[str, Tensor]]:
     import transformers as t
 
-    config = t.Wav2Vec2Config(
-        **SMALL, conv_dim=(8,), conv_stride=(4,), conv_kernel=(8,), num_feat_extract_layers=1,
-        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, ctc_loss_reduction="mean",
+    config = configured(
+        "Wav2Vec2", **SMALL, conv_dim=(8,), conv_stride=(4,), conv_kernel=(8,),
+        num_feat_extract_layers=1, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+        ctc_loss_reduction="mean",
         hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0,
         final_dropout=0.0, layerdrop=0.0, mask_time_prob=0.0, ctc_zero_infinity=True,
     )  # fmt: skip
@@ -341,7 +349,7 @@ def parallel() -> Family:
     import torch.distributed as dist
 
     if not dist.is_initialized():
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     net = mlp()
     return of_pairs(nn.parallel.DistributedDataParallel(net), net)
 

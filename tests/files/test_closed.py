@@ -13,6 +13,7 @@ import random
 import zipfile
 from collections import OrderedDict, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,14 +116,15 @@ DTYPES += [torch.uint8, torch.complex64, torch.uint16, torch.float8_e4m3fn]
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_tensors_of_every_kind_are_those_of_torch(dtype: torch.dtype, tmp_path: Path) -> None:
     whole = torch.arange(24).reshape(4, 6).to(dtype)
-    saved = {
+    lists: dict[str, Any] = defaultdict(list, b=whole[2])
+    saved: dict[str, Any] = {
         "whole": whole,
         "turned": whole.T,
         "rows": whole[1:3],
         "strided": whole[:, ::2],
         "scalar": torch.tensor(1.0),
         "empty": torch.empty(0, 3),
-        "nested": OrderedDict(a=[whole[0], (whole[1], defaultdict(list, b=whole[2]))]),
+        "nested": OrderedDict(a=[whole[0], (whole[1], lists)]),
         "parameter": nn.Parameter(torch.ones(2)),
         "other": Settings,
     }
@@ -163,9 +165,10 @@ class Attack:
         self.call = (function, arguments)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return self.call  # type: ignore[return-value]
+        return self.call
 
 
+COPYREG: Any = copyreg  # whose types leave out what begins with an underscore
 ATTACKS = {
     "system": lambda m: Attack(os.system, f"touch {m}"),
     "eval": lambda m: Attack(eval, f"open({str(m)!r}, 'w')"),
@@ -173,7 +176,7 @@ ATTACKS = {
     "open": lambda m: Attack(open, str(m), "w"),
     "a partial of system": lambda m: functools.partial(os.system, f"touch {m}"),
     "import": lambda m: Attack(__import__, "antigravity"),
-    "reconstructor of copyreg": lambda m: Attack(copyreg._reconstructor, os._wrap_close, object, 0),
+    "reconstructor of copyreg": lambda m: Attack(COPYREG._reconstructor, os._wrap_close, object, 0),
 }
 
 

@@ -351,6 +351,8 @@ def test_a_census_promises_no_more_than_starts_can_say() -> None:
         made = ls.census(f, 200, seed)
         found = len(made.points)
         assert found + made.unseen.low <= 5 <= found + made.unseen.high
+        assert made.euler_expected is not None
+        assert made.euler is not None
         missing = abs(made.euler_expected - made.euler)
         assert made.unseen.low == missing
         assert made.unseen.value >= missing

@@ -1,6 +1,7 @@
 """Passes of a landscape leave what a model's steps keep and log as it was."""
 
 from collections import Counter, deque
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,11 +78,12 @@ def test_lists_counts_meters_and_logs_are_left_alone() -> None:
     assert not model.confusion.any()
     assert model.steps == 0
     assert not hasattr(model, "extra")
-    assert model.log.__func__ is Net.log
+    log: Any = model.log
+    assert log.__func__ is Net.log
 
 
 def test_long_lists_lose_only_what_was_appended() -> None:
-    model = nn.Linear(1, 1)
+    model: Any = nn.Linear(1, 1)
     model.history = list(range(20_000))
     with kept(model):
         model.history.extend([0, 0])

@@ -171,6 +171,8 @@ def test_angles_between_subspaces_that_are_turned_by_a_known_angle() -> None:
     theta = 0.3
 
     class Turned(nn.Module):
+        H: Tensor
+
         def __init__(self, angle: float) -> None:
             super().__init__()
             self.x = nn.Parameter(torch.zeros(12, dtype=torch.float64))

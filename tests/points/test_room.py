@@ -174,7 +174,7 @@ def test_a_long_run_diverges_above_the_room_and_not_below(name: str) -> None:
     assert largest(0.98 * room.value) < 1e-7 < 1e-5 < largest(1.02 * room.value)
 
 
-def model(rows: int = 60, sizes: tuple[int, ...] = (10,) * 6) -> tuple[nn.Module, Any, Any]:
+def model(rows: int = 60, sizes: tuple[int, ...] = (10,) * 6) -> tuple[nn.Linear, Any, Any]:
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(rows, 4, generator=generator, dtype=torch.float64)
     y = x @ torch.tensor([1.0, -2.0, 0.5, 0.0], dtype=torch.float64)[:, None]

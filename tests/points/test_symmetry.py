@@ -76,9 +76,10 @@ class Unused(nn.Module):
 
 def dead() -> nn.Module:
     """One ReLU unit of six is never active: all that it reads and all that it writes is flat."""
-    net = nn.Sequential(L(5, 6), nn.ReLU(), L(6, 3))
-    net[0].bias.data[:] = 0.5
-    net[0].bias.data[2] = -50.0
+    first = L(5, 6)
+    net = nn.Sequential(first, nn.ReLU(), L(6, 3))
+    first.bias.data[:] = 0.5
+    first.bias.data[2] = -50.0
     return net
 
 

@@ -20,6 +20,8 @@ RUNS = sorted(
 COMMANDS = [run for run in RUNS if (run / "config.toml").exists()]
 MOVED = {"name", "notes"}  # since then said once, in the provenance
 
+RENAMED = {"published": "expected"}  # fields that have another name today
+
 
 def numbers(stored: Any, found: Any, arrays: Any, path: str = "") -> int:
     """Hold what JSON and arrays say against a loaded result; how many values were compared."""
@@ -57,7 +59,7 @@ def numbers(stored: Any, found: Any, arrays: Any, path: str = "") -> int:
                 list(value) if isinstance(value, str) else [*value["items"]]
             ), path
             continue
-        count += numbers(value, getattr(found, key), arrays, f"{path}.{key}")
+        count += numbers(value, getattr(found, RENAMED.get(key, key)), arrays, f"{path}.{key}")
     return count
 
 

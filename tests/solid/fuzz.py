@@ -14,7 +14,9 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -38,11 +40,14 @@ ODD = (
 )  # fmt: skip
 
 
+T = TypeVar("T")
+
+
 class Slow(Exception):  # noqa: N818
     """A reading that does not end."""
 
 
-def bounded(read: Callable[[], object]) -> object:
+def bounded(read: Callable[[], T]) -> T:
     """What ``read`` gives, within LIMIT seconds."""
 
     def stop(number: int, frame: object) -> None:
@@ -122,9 +127,9 @@ def read_run(run: Path, before: object, listed: bool, page: bool) -> str:
     assert not (listed and what == "other"), f"{run} differs silently"
     if page:
         for command in (["report", str(run), "--out", f"{run}.html"], ["figures", "render", "density", "--from", str(run), "--out", f"{run}-drawn"]):  # fmt: skip
-            done = bounded(lambda c=command: CliRunner().invoke(main, c))  # type: ignore[misc]
-            assert done.exit_code in (0, 2, 3), (run, done.output)  # type: ignore[attr-defined]
-            assert isinstance(done.exception, SystemExit | None), done.exception  # type: ignore[attr-defined]
+            done = bounded(partial(CliRunner().invoke, main, command))
+            assert done.exit_code in (0, 2, 3), (run, done.output)
+            assert isinstance(done.exception, SystemExit | None), done.exception
     return what
 
 
@@ -153,19 +158,22 @@ def kept(count: int, seed: int = 1) -> Counter[str]:
     draw, seen = random.Random(seed), Counter[str]()
     x = torch.arange(6.0)
 
+    def times(k: int) -> list[torch.Tensor]:
+        return [x * k]
+
     def work(folder: Path, resume: bool) -> tuple[list[list[float]], object]:
         written = journal.Journal(folder, {"model": "a"}, resume=resume)
         with journal.keeping(written):
             numbers = [
-                journal.recalled(str(k), [x], lambda k=k: [x * k])[0].tolist() for k in range(5)
-            ]  # type: ignore[misc]
+                journal.recalled(str(k), [x], partial(times, k))[0].tolist() for k in range(5)
+            ]
             state = journal.State("loop", [x])
             found = state.find()
             state.keep({"t": 3, "x": x, "more": [None, (1, 2.5)]})
             written.flush()
         return numbers, found
 
-    long, journal.LONG = journal.LONG, 0.0  # type: ignore[misc]
+    long, journal.LONG = journal.LONG, 0.0
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "run" / "kept" / "work"
@@ -176,7 +184,7 @@ def kept(count: int, seed: int = 1) -> Counter[str]:
                 path = draw.choice(sorted(good))
                 path.write_bytes(damage(good[path], draw))
                 try:
-                    numbers, found = bounded(lambda: work(folder, True))  # type: ignore[misc]
+                    numbers, found = bounded(lambda: work(folder, True))
                     assert numbers == expected
                     assert found is None or repr(found) == repr(state)
                     seen["same"] += 1
@@ -185,7 +193,7 @@ def kept(count: int, seed: int = 1) -> Counter[str]:
                 for p, data in good.items():
                     p.write_bytes(data)
     finally:
-        journal.LONG = long  # type: ignore[misc]
+        journal.LONG = long
     return seen
 
 

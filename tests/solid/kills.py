@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from click.testing import CliRunner
@@ -129,8 +130,8 @@ def child(act: Callable[[], None], root: Path, stop: int) -> tuple[int, int]:
         elif event in CALLS:
             call()
 
-    def synced(descriptor: int) -> None:
-        call(descriptor)
+    def synced(fd: Any) -> None:
+        call(fd)
 
     try:
         os.fsync = synced
@@ -148,7 +149,7 @@ def child(act: Callable[[], None], root: Path, stop: int) -> tuple[int, int]:
 def acting(scene: Scene, new: object) -> Callable[[], None]:
     def act() -> None:
         if scene.keeps:
-            journal.LONG, journal.EVERY, grids.EVERY = 0.0, 0.0, 0.0  # type: ignore[misc]
+            journal.LONG, journal.EVERY, grids.EVERY = 0.0, 0.0, 0.0
         if scene.save:
             new.save("run")  # type: ignore[attr-defined]
             return

@@ -305,8 +305,8 @@ def test_remedies_are_tried_where_the_trace_ended() -> None:
     assert torch.equal(w, before)
     alone = ls.diagnose(tracer.result).causes
     assert found.causes[0].name == alone[0].name == "saddle"
-    assert f"Tried: {found.trials.best}" in found.causes[0].remedy
     assert found.trials is not None
+    assert f"Tried: {found.trials.best}" in found.causes[0].remedy
     assert found.trials.best.startswith("eigenvector")
     assert found.probes == found.trials.probes
     rates = [p.rate for p in found.probes if p.rate is not None]

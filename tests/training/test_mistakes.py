@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def traced(
     y: Tensor = LABELS,
     *,
     lr: float = 0.1,
-    moved: Callable[[nn.Module], object] = nn.Module.parameters,
+    moved: Callable[[nn.Module], Any] = nn.Module.parameters,
     rows: Callable[[int, torch.Generator], Tensor] | None = None,
     before: bool = True,
     backward: bool = True,
@@ -68,6 +69,7 @@ def test_gradients_that_add_up() -> None:
                 (F.cross_entropy(model(X[half]), LABELS[half]) / 2).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=False)
+    assert tracer.result.loop is not None
     assert tracer.result.loop.carried == [0.0] * 4
 
 
@@ -83,7 +85,7 @@ def test_no_gradient_is_given(way: str) -> None:
 
 
 def test_parameters_in_no_group() -> None:
-    name, text = first(traced(net(), moved=lambda model: [model[2].bias]))
+    name, text = first(traced(net(), moved=lambda model: [model.get_submodule("2").bias]))
     assert name == "loop"
     assert "no group" in text
     assert "0.weight, 0.bias, 2.weight, 176 of its 180 parameters" in text

@@ -68,7 +68,10 @@ PLACES = {
 }
 
 
-def train(traced: Callable[[torch.optim.Optimizer, nn.Module], object]) -> tuple[Tensor, Tensor]:
+Traced = Callable[[torch.optim.Optimizer, ls.ModelLandscape], ls.Tracer | None]
+
+
+def train(traced: Traced) -> tuple[Tensor, Tensor]:
     """Weights and random state after a loop with dropout."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))

@@ -7,6 +7,7 @@ import torch
 
 import landscape as ls
 from landscape.training import rules
+from landscape.training.causes import decades, ramp
 
 
 @pytest.mark.parametrize(
@@ -23,13 +24,13 @@ from landscape.training import rules
 def test_a_ramp_is_straight_between_its_numbers(
     x: float, low: float, high: float, expected: float
 ) -> None:
-    assert rules.ramp(x, low, high) == expected
+    assert ramp(x, low, high) == expected
 
 
 def test_decades_count_from_power_to_power() -> None:
-    assert rules.decades(1e-2, -3.0, -1.0) == pytest.approx(0.5)
-    assert rules.decades(1e-2, -1.0, -3.0) == pytest.approx(0.5)
-    assert [rules.decades(x, -3.0, -1.0) for x in (0.0, -1.0, math.inf, math.nan)] == [
+    assert decades(1e-2, -3.0, -1.0) == pytest.approx(0.5)
+    assert decades(1e-2, -1.0, -3.0) == pytest.approx(0.5)
+    assert [decades(x, -3.0, -1.0) for x in (0.0, -1.0, math.inf, math.nan)] == [
         0.0,
         0.0,
         1.0,
