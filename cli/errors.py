@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
-from .screens import say
+from . import ranks
 
 FULL = (
     "out of memory ({:.200}): pass a smaller --batch-size, --resolution or --runs, or fewer "
@@ -50,6 +50,7 @@ class OneLineGroup(click.Group):
         """
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, standalone_mode=False, **extra)
+        ranks.begin()
         listen()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
@@ -64,12 +65,10 @@ class OneLineGroup(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except click.ClickException as error:
-            say(f"Error: {one_line(error)}", err=True)
-            sys.exit(error.exit_code)
+            ranks.end(f"Error: {one_line(error)}", error.exit_code)
         except click.Abort as error:
             ended = interrupted(error.__cause__, "nothing was written.")
-            say(f"Error: {ended.message}", err=True)
-            sys.exit(ended.exit_code)
+            ranks.end(f"Error: {ended.message}", ended.exit_code)
         except BrokenPipeError:
             _close_quietly()
             sys.exit(BROKEN_PIPE)

@@ -64,6 +64,12 @@ class Spectrum(Problem, Run):
     steps: int
 
 
+class Sharded(Spectrum):
+    """`landscape spectrum`, as it is typed."""
+
+    shard: bool
+
+
 class Analyze(Spectrum):
     """`landscape analyze`."""
 
@@ -72,6 +78,8 @@ class Analyze(Spectrum):
     optimizer: str | None
     optimizer_state: str | None
     layers: bool
+    budget: float | None
+    estimate: bool
     expect: Expectation | None
 
 

@@ -48,6 +48,23 @@ class Positive(ParamType):
         return number
 
 
+POSITIVE = Positive()
+
+
+class Duration(ParamType):
+    """Seconds: ``60``, ``60s``, ``5m``, ``1.5h``."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = str(value).strip()
+        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], 0.0)
+        number = POSITIVE.convert(text[:-1] if unit else text, param, ctx)
+        return number * (unit or 1.0)
+
+
 class Dimensions(ParamType):
     """``1:12``, both included, ``1:12:2`` in steps, ``2,3,5``, or one number."""
 

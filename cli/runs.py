@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from . import config, given
+from . import config, given, ranks
 from .errors import OneLine, interrupted
 from .resume import NOTHING, Left, Resume, decide
 from .screens import say
@@ -150,9 +151,13 @@ class Run:
         """The run of a command about ``model``; its folder is its own until the command ends."""
         config.check(ctx)
         force, resume = options["force"], options["resume"]
-        claim = place(options["out"], model, force=force, resume=resume)
-        ctx.call_on_close(claim.release)
-        return cls(ctx, claim.folder, resume)
+
+        def claimed_here() -> Path:
+            claim = place(options["out"], model, force=force, resume=resume)
+            ctx.call_on_close(claim.release)
+            return claim.folder
+
+        return cls(ctx, ranks.lead(claimed_here), resume)
 
     def finished(self, kind: type[T]) -> T | None:
         """The stored result with --resume, where there is one."""
@@ -173,8 +178,8 @@ class Run:
         """
         if not self.resume:
             return None, False
-        stored = _stored(self.target, kinds)
-        begun = self._begun(kinds) if free else None
+        stored = ranks.lead(lambda: _stored(self.target, kinds))
+        begun = ranks.lead(lambda: self._begun(kinds)) if free else None
         left, half = (self._left(result, enough) for result in (stored, begun))
         chosen = decide(left, half, free)
         what = ", ".join(sorted((half or left or Left()).changed - free))
@@ -191,7 +196,9 @@ class Run:
 
     @contextmanager
     def journal(self, settings: Mapping[str, object], free: AbstractSet[str]) -> Iterator[None]:
-        """Keep what is computed inside, so that --resume goes on from it.
+        """Keep what is computed inside, so that --resume goes on from it. Over several ranks
+        nothing is kept, and nothing that was kept is used: what one rank recalls the others would
+        wait for.
 
         Args:
             settings: the options in force; other ones are refused by --resume.
@@ -203,8 +210,11 @@ class Run:
         used = {k: str(v) for k, v in settings.items() if k not in {*free, "expect"}}
         about = {"command": config.words(self.ctx), **used}
         about |= {f"version of {name}": number for name, number in versions().items()}
-        if not self.resume:
+        if not self.resume and ranks.first():
             shutil.rmtree(kept(self.target), ignore_errors=True)
+        if ranks.several():
+            yield
+            return
         try:
             work = kept(self.target) / "work"
             with journal.keeping(journal.Journal(work, about, resume=self.resume)):
@@ -215,7 +225,8 @@ class Run:
 
     def keep(self, result: Result) -> None:
         """Store what this run has done so far, beside whatever is in its folder."""
-        result.save(kept(self.target))
+        if ranks.first():
+            result.save(kept(self.target))
 
     def _begun(self, kinds: tuple[type[T], ...]) -> T | None:
         """The unfinished result that an interrupted run has kept."""
@@ -301,18 +312,17 @@ def writing(target: Path) -> Iterator[Path]:
     """A hidden folder inside the claimed ``target`` to write a run into: it comes to stand when the
     block ends, and goes when it raises.
     """
+    if not ranks.first():
+        with tempfile.TemporaryDirectory() as nowhere, _interrupted(target):
+            yield Path(nowhere)
+        return
     from landscape.results.exchange import replacing
 
     left_out: list[str] = []
     try:
-        with replacing(target, left_out=left_out) as staged:
+        with _interrupted(target), replacing(target, left_out=left_out) as staged:
             yield staged
         shutil.rmtree(target / KEPT, ignore_errors=True)
-    except KeyboardInterrupt as error:
-        if (target / KEPT).exists():
-            what = f"what was done is kept: go on with --resume --out {target}."
-            raise interrupted(error, what) from None
-        raise
     except OSError as error:
         raise _unwritten(target, error) from None
     if left_out:
@@ -350,8 +360,22 @@ def _unwritten(target: Path, error: OSError) -> OSError | OneLine:
     return OneLine(f"the folder {target} cannot be written: {error.strerror}.", 2)
 
 
+@contextmanager
+def _interrupted(target: Path) -> Iterator[None]:
+    """Say of a run that is interrupted where what it has done is kept, if it is."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if (target / KEPT).exists():
+            what = f"what was done is kept: go on with --resume --out {target}."
+            raise interrupted(error, what) from None
+        raise
+
+
 def fill(folder: Path, result: Result, options: Mapping[str, object], command: str) -> None:
-    """Write a result with its configuration into a hidden folder."""
+    """Write a result with its configuration into a hidden folder, on the first rank."""
+    if not ranks.first():
+        return
     from landscape.results import store
 
     store.write(result, folder)
@@ -361,7 +385,9 @@ def fill(folder: Path, result: Result, options: Mapping[str, object], command: s
 
 
 def draw(folder: Path, result: Result) -> None:
-    """Draw every figure that the result has the numbers for."""
+    """Draw every figure that the result has the numbers for, on the first rank."""
+    if not ranks.first():
+        return
     import landscape_figures as figures
 
     for name, recipe in figures.RECIPES.items():

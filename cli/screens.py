@@ -49,6 +49,16 @@ def show(result: Result, folder: Path, options: given.Run) -> None:
         words(Words("", [behind(result)]))
 
 
+def alone(result: Result, options: given.Run) -> None:
+    """Print what a result says that is written nowhere."""
+    if options["as_json"]:
+        as_json(result.to_dict())
+    elif options["quiet"]:
+        say(f"{result.name}: {result.words().brief}")
+    else:
+        words(result.words())
+
+
 def as_json(value: object) -> None:
     """Print what is no result of a run, or is in JSON's own types, as JSON."""
     from landscape.results import plain

@@ -8,6 +8,7 @@
 
 A landscape, its Hessian, what solvers make of it
     ModelLandscape, FunctionLandscape, Box, Torus, Sphere, losses, zoo
+    over_ranks: the same, by all processes that torchrun has started
     Hessian, GaussNewton
     eigsh, spectral_density, trace, and ls.linalg
 
@@ -35,7 +36,7 @@ _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = import_module("importlib.metadata").version("torch-landscape")
 
 # Rooms that are there to import from and stand in no list.
-_ROOMS = ("landscapes", "loading", "operators", "results")
+_ROOMS = ("landscapes", "loading", "operators", "ranks", "results")
 
 # Names that stood at the top until version 0.1, by the namespace that has them now.
 _MOVED = {

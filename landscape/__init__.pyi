@@ -18,6 +18,7 @@ from .landscapes.domains import Sphere as Sphere
 from .landscapes.domains import Torus as Torus
 from .landscapes.formula import FunctionLandscape as FunctionLandscape
 from .landscapes.model import ModelLandscape as ModelLandscape
+from .landscapes.over import over_ranks as over_ranks
 from .linalg.lanczos import eigsh as eigsh
 from .linalg.quadrature import spectral_density as spectral_density
 from .linalg.trace import trace as trace

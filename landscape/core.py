@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import NumericalError
+from landscape.ranks import Ranks, Spread
 
 
 class Term(NamedTuple):
@@ -214,6 +215,11 @@ class Landscape(Protocol):
         ...
 
     @property
+    def ranks(self) -> Ranks:
+        """The processes that f's terms, or searches and runs on it, are dealt over."""
+        ...
+
+    @property
     def precision(self) -> str:
         """What Hessian-vector products are computed in: "full", "tf32" or "bf16"."""
         ...
@@ -247,6 +253,19 @@ class Landscape(Protocol):
 
     def terms(self) -> Iterator[Term]:
         """The terms whose sum is f, in a fixed order."""
+        ...
+
+    @property
+    def spread(self) -> Spread:
+        """How points and gradients lie on the ranks."""
+        ...
+
+    def over(self, ranks: Ranks) -> Landscape:
+        """The same landscape, dealt over ranks; over ``ALONE`` this process does all of it."""
+        ...
+
+    def dealt_terms(self) -> Iterator[Term]:
+        """The terms that this rank evaluates: those of all ranks are ``terms``."""
         ...
 
     def trivial_directions(self, x: Tensor) -> Tensor:

@@ -27,3 +27,9 @@ class NumericalError(ArithmeticError):
     """A value, gradient or product is NaN or infinite, or a kernel has no second derivative."""
 
     exit_code = 4
+
+
+class RanksError(RuntimeError):
+    """Another process of a run over several ranks has ended before its time."""
+
+    exit_code = 4

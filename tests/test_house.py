@@ -12,7 +12,7 @@ import landscape as ls
 ROOT = Path(__file__).parents[1]
 # An import points to the left, or stays in its room.
 FLOW = [
-    "errors", "rng", "specs", "core", "progress", "results", "landscapes", "theory", "operators", "linalg", "files", "zoo",
+    "errors", "rng", "specs", "ranks", "core", "progress", "results", "landscapes", "theory", "operators", "linalg", "files", "zoo",
     "points", "inventory", "paths", "surfaces", "training", "optimizers", "loading", "gallery",
 ]  # fmt: skip
 

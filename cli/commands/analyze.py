@@ -7,7 +7,14 @@ import click
 from .. import given, screens
 from ..errors import OneLine
 from ..help import Command
-from ..options import ExpectationType, option, problem_options, run_options, spectrum_options
+from ..options import (
+    Duration,
+    ExpectationType,
+    option,
+    problem_options,
+    run_options,
+    spectrum_options,
+)
 from ..runs import Run
 
 
@@ -57,6 +64,17 @@ from ..runs import Run
     help="Look at each layer's own block of the Hessian.",
 )
 @option(
+    "--budget",
+    type=Duration(),
+    help="Time it may take, 60s, 5m or 1h: the best honest answer by then and what it leaves open; "
+    "--resume goes on from there.",
+)
+@option(
+    "--estimate",
+    is_flag=True,
+    help="Only say what it would take, from one gradient and two products.",
+)
+@option(
     "--expect",
     type=ExpectationType(),
     help="Exit with 1 unless the verdict is KIND: a word of the verdicts, or saddle:K.",
@@ -65,6 +83,11 @@ from ..runs import Run
 @click.pass_context
 def analyze(ctx: click.Context, /, **options: Unpack[given.Analyze]) -> None:
     """Say where MODEL is in its loss landscape: verdict, spectrum, error bars."""
+    if options["estimate"]:
+        from ..jobs import problem
+
+        screens.alone(problem.forecast(options), options)
+        return
     run = Run.of(ctx, options["model"], options)
     from ..jobs import problem  # here, because torch takes seconds and --help must not
 

@@ -6,7 +6,7 @@ import click
 
 from .. import given, screens
 from ..help import Command
-from ..options import problem_options, run_options, spectrum_options
+from ..options import option, problem_options, run_options, spectrum_options
 from ..runs import Run
 
 
@@ -21,9 +21,15 @@ from ..runs import Run
 )
 @problem_options
 @spectrum_options
+@option(
+    "--shard",
+    is_flag=True,
+    help="Under torchrun: points, vectors and eigenvectors lie on the ranks by parts, and weights "
+    "are gathered only while they are used.",
+)
 @run_options
 @click.pass_context
-def spectrum(ctx: click.Context, /, **options: Unpack[given.Spectrum]) -> None:
+def spectrum(ctx: click.Context, /, **options: Unpack[given.Sharded]) -> None:
     """Compute both ends of MODEL's Hessian spectrum and its density, without a verdict."""
     run = Run.of(ctx, options["model"], options)
     from ..jobs import problem  # here, because torch takes seconds and a mistake must not wait

@@ -8,6 +8,7 @@ from landscape import loading
 from landscape.core import Progress
 from landscape.inventory.counting import SaddleCounts, count_saddles
 from landscape.loading.families import named
+from landscape.ranks import joined
 
 from .. import given
 from ..errors import OneLine
@@ -52,6 +53,7 @@ def count(run: Run, options: given.Count) -> SaddleCounts:
             starts=options["starts"],
             known=known,
             device=loading.device(options["device"]),
+            ranks=joined(),
             progress=bar,
             keep=run.keep,
         )

@@ -1,6 +1,7 @@
 """From the options of a command to a problem, and from a problem to a result in its folder."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 import torch
 
+import landscape as ls
 from landscape import loading, results, zoo
 from landscape.core import Landscape, Progress
 from landscape.landscapes.model import require_model
@@ -16,9 +18,11 @@ from landscape.loading import point as points
 from landscape.points.analyze import AnalysisReport, Spectrum
 from landscape.points.analyze import analyze as analyze_point
 from landscape.points.analyze import spectrum as spectrum_at
+from landscape.points.budget import Forecast
+from landscape.points.budget import forecast as forecast_of
 from landscape.results import Result, journal
 
-from .. import config, given, memory, progress, resume, runs
+from .. import BEGUN, config, given, memory, progress, ranks, resume, runs
 from ..errors import OneLine
 from ..runs import Run
 from . import optimiser
@@ -32,10 +36,18 @@ SUBJECTS = (
 )  # the arguments that name what a command is about
 
 
-def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
-    """The stored analysis with --resume where there is one, else a new one."""
+FREE = frozenset({"budget"})  # the option that may change when an analysis is gone on with
 
-    def work(f: Landscape, bar: Progress) -> AnalysisReport:
+
+def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
+    """The stored analysis with --resume where there is one that left nothing open; else one that
+    goes on from what is there, or a new one.
+    """
+    known, done = run.earlier((AnalysisReport,), FREE, lambda report: not report.unfinished)
+    if done and known is not None:
+        return known
+
+    def compute(f: Landscape, bar: Progress) -> AnalysisReport:
         model = require_model(f, "analyze needs a model.")
         optimizer, notes = optimiser.optimizer(model, options)
         report = analyze_point(
@@ -50,20 +62,45 @@ def analyze(run: Run, options: given.Analyze) -> AnalysisReport:
             seed=options["seed"],
             polish=options["polish"],
             optimizer=optimizer,
+            budget=_left(options["budget"]),
+            known=known,
             progress=bar,
         )
         origin = report.provenance
         return replace(report, provenance=replace(origin, notes=(*origin.notes, *notes)))
 
-    return run.finished(AnalysisReport) or _solved(run, options, work)
+    return _solved(run, options, compute, free=FREE)
 
 
-def spectrum(run: Run, options: given.Spectrum) -> Spectrum:
-    """The stored spectrum with --resume where there is one, else a new one."""
-    return run.finished(Spectrum) or _solved(
-        run,
-        options,
-        lambda f, bar: spectrum_at(
+def _left(budget: float | None) -> float | None:
+    """The seconds of a budget that loading has left; where it has left none, next to none."""
+    return None if budget is None else max(1e-3, budget - (time.monotonic() - BEGUN))
+
+
+def forecast(options: given.Analyze) -> Forecast:
+    """What an analysis would take."""
+    with redirect_stdout(sys.stderr):
+        problem = over_ranks(loading.problem(asked(options, options["model"])))
+        with told(problem):
+            return forecast_of(
+                problem.landscape,
+                method=options["method"],
+                largest=options["largest"],
+                smallest=options["smallest"],
+                probes=options["probes"],
+                steps=options["steps"],
+                layers=options["layers"],
+                seed=options["seed"],
+            )
+
+
+def spectrum(run: Run, options: given.Sharded) -> Spectrum:
+    """The stored spectrum with --resume where there is one, else a new one. Eigenvectors that lie
+    on several ranks are not stored.
+    """
+
+    def compute(f: Landscape, bar: Progress) -> Spectrum:
+        found = spectrum_at(
             f,
             largest=options["largest"],
             smallest=options["smallest"],
@@ -72,8 +109,12 @@ def spectrum(run: Run, options: given.Spectrum) -> Spectrum:
             steps=options["steps"],
             seed=options["seed"],
             progress=bar,
-        ),
-    )
+        )
+        if not f.spread.sharded:
+            return found
+        return replace(found, pairs=replace(found.pairs, vectors=found.pairs.vectors[:0]))
+
+    return run.finished(Spectrum) or _solved(run, options, compute, shard=options["shard"])
 
 
 def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resume.NOTHING) -> R:
@@ -123,7 +164,12 @@ def told(problem: loading.Problem) -> AbstractContextManager[None]:
 def landscape(options: given.Landscape) -> loading.Problem:
     """The landscape that the options describe, a model or a formula."""
     about = asked(options, options["landscape"], options["dim"], options["domain"])
-    return loading.landscape(about)
+    return over_ranks(loading.landscape(about))
+
+
+def over_ranks(problem: loading.Problem, shard: bool = False) -> loading.Problem:
+    """The problem shared by all processes that torchrun has started."""
+    return replace(problem, landscape=ls.over_ranks(problem.landscape, shard))
 
 
 def at(f: Landscape, options: given.Escape | given.Surface) -> torch.Tensor:
@@ -181,14 +227,22 @@ def _require_memory(f: Landscape, options: given.Spectrum) -> None:
         return
     vectors = options["largest"] + options["smallest"] + options["steps"]
     what = f"the spectrum of {n:,} parameters"
-    memory.require(1.0 * n * size * vectors, what, "fewer --largest, --smallest and --steps")
+    needed = 1.0 * n * size * vectors * ranks.here()
+    memory.require(needed, what, "fewer --largest, --smallest and --steps")
 
 
-def _solved(run: Run, options: given.Spectrum, compute: Callable[[Landscape, Progress], R]) -> R:
+def _solved(
+    run: Run,
+    options: given.Spectrum,
+    compute: Callable[[Landscape, Progress], R],
+    *,
+    shard: bool = False,
+    free: AbstractSet[str] = resume.NOTHING,
+) -> R:
     def work(bar: Progress) -> R:
-        problem = loading.problem(asked(options, options["model"]))
+        problem = over_ranks(loading.problem(asked(options, options["model"])), shard)
         _require_memory(problem.landscape, options)
         with told(problem):
             return compute(problem.landscape, bar)
 
-    return store(run, work)
+    return store(run, work, free)

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,11 +35,13 @@ from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
 from landscape.progress import watched
+from landscape.ranks import ALONE
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import unmet, unseen
 from landscape.specs import whole
 
 ROUND = 2000  # starts a round
+BLOCK = 500  # starts searched together, on one rank: what they find does not hang on other blocks
 KEEP = 30.0  # seconds of work that may be lost
 METHODS = ("minimise", "newton", "follow")
 SHARES = (0.65, 0.25, 0.1)  # of the searches of a round
@@ -136,6 +139,7 @@ def census(
     """
     _require(f, starts, method, known)
     _require_formula(f)
+    f, ranks = f.over(ALONE), f.ranks
     collection = Collection(f, tolerance)
     failures: Counter[str] = Counter()
     done, rounds = 0, 0
@@ -151,13 +155,14 @@ def census(
     while done < starts:
         count = min(ROUND, starts - done)
         generator = torch.Generator(device="cpu").manual_seed(_child(seed, rounds))
-        for X, how, index in _searches(collection, count, rounds, method, generator):
-            found = search(f, X.to(device), how, index=None if index is None else index.to(device))
-            collection.add(found.points[found.ends == STATIONARY])
-            failures.update(_reason(end) for end in found.ends.tolist() if end != STATIONARY)
+        searches = _blocks(_searches(collection, count, rounds, method, generator))
+        for found, ends in ranks.deal([partial(_found, f, device, *one) for one in searches]):
+            collection.add(found)
+            failures.update(_reason(end) for end in ends.tolist() if end != STATIONARY)
         done, rounds = done + count, rounds + 1
         progress("searches", done, starts)
-        if keep is not None and done < starts and time.monotonic() - kept > KEEP:
+        due = time.monotonic() - kept > KEEP
+        if keep is not None and done < starts and ranks.agreed(due):
             keep(so_far())
             kept = time.monotonic()
     if not len(collection.x) and failures[End.NONFINITE.value] == done:
@@ -284,6 +289,27 @@ def _searches(
         slices = slices if method == "auto" else {method: slice(None)}
         parts = [(X[rows], name, index[rows]) for name, rows in slices.items()]
     yield from (part for part in parts if len(part[0]))
+
+
+def _blocks(
+    searches: Iterator[tuple[Tensor, str, Tensor | None]],
+) -> Iterator[tuple[Tensor, str, Tensor | None]]:
+    """Searches in blocks of at most ``BLOCK``, whatever the number of ranks."""
+    for X, how, index in searches:
+        for i in range(0, len(X), BLOCK):
+            yield X[i : i + BLOCK], how, None if index is None else index[i : i + BLOCK]
+
+
+def _found(
+    f: FunctionLandscape,
+    device: torch.device | str,
+    X: Tensor,
+    how: str,
+    index: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The stationary points that searches from X have found, and how each search ended."""
+    found = search(f, X.to(device), how, index=None if index is None else index.to(device))
+    return found.points[found.ends == STATIONARY].cpu(), found.ends.cpu()
 
 
 def _reason(end: int) -> str:

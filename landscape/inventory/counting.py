@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from landscape.inventory.families import ExpectedCounts, Family
 from landscape.inventory.realisations import Tally, tallies
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.progress import watched
+from landscape.ranks import ALONE, Ranks
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import count_mean, share
 from landscape.rng import seeded
@@ -189,6 +191,7 @@ def count_saddles(
     starts: int | None = None,
     known: SaddleCounts | None = None,
     device: torch.device | str = "cpu",
+    ranks: Ranks = ALONE,
     progress: Progress = silent,
     keep: Callable[[SaddleCounts], None] | None = None,
 ) -> SaddleCounts:
@@ -204,6 +207,8 @@ def count_saddles(
             the Euler sum is right and every point was met three times, up to 64 times the first.
         known: counts of the same family and seed, finished or not, which are taken further.
         device: where the searches run, in float64.
+        ranks: the processes that realisations are dealt over, ``landscape.ranks.joined()`` under
+            torchrun; the counts do not hang on how many there are.
         progress: told the realisations done.
         keep: called with the counts so far, every some tens of realisations.
 
@@ -233,11 +238,9 @@ def count_saddles(
         blocks = [] if kept is None else _whole(kept, count, block)
         while (have := sum(part.realisations for part in blocks)) < count:
             progress("realisations", over + have, total)
-            numbers = range(have, min(have + block, count))
-            pairs = [_children(seed, dim, number) for number in numbers]
-            with seeded(seed):
-                made = tallies(chosen, dim, pairs, rounds, ROUNDS * rounds, device)
-            blocks.append(_pack(dim, made, expected, chosen.random))
+            made = partial(_block, chosen, seed, dim, rounds, device, expected)
+            firsts = range(have, min(have + block * ranks.count, count), block)
+            blocks += ranks.deal([partial(made, i, min(i + block, count)) for i in firsts])
             done[dim] = _joined(blocks)
             if keep is not None:
                 made_so_far = _ordered(done)
@@ -250,6 +253,23 @@ def count_saddles(
         seed, _ordered(done), realisations, starts, finished=True, provenance=origin
     )
     return _beside_theory(counted, chosen)
+
+
+def _block(
+    family: Family,
+    seed: int,
+    dim: int,
+    starts: int,
+    device: torch.device | str,
+    expected: ExpectedCounts | None,
+    first: int,
+    end: int,
+) -> DimensionCounts:
+    """The counts of realisations ``first`` to ``end``: a function of the arguments alone."""
+    pairs = [_children(seed, dim, number) for number in range(first, end)]
+    with seeded(seed):
+        made = tallies(family, dim, pairs, starts, ROUNDS * starts, device)
+    return _pack(dim, made, expected, family.random)
 
 
 def _family(family: str | Family | Callable[[int, int], FunctionLandscape]) -> Family:

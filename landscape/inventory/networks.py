@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from landscape.operators.pointwise import derivatives
 from landscape.points.many import STATIONARY, End, search
 from landscape.points.walk import Outcome
 from landscape.progress import watched
+from landscape.ranks import ALONE
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import student
 from landscape.specs import whole
@@ -157,6 +159,7 @@ def critical_points(
     Cost: a Hessian an accepted step, some tens a start.
     """
     begun = time.perf_counter()
+    f, ranks = f.over(ALONE), f.ranks
     paths = [starts] if isinstance(starts, Tensor) else list(starts)
     _check(f, paths, tol, iterations)
     X = torch.cat([p.detach() for p in paths]).to(f.device, f.dtype)
@@ -173,8 +176,10 @@ def critical_points(
         return replace(census, start_losses=start_losses[:done], seconds=seconds)
 
     while done < len(X):
-        parts.append(_ends(f, X[done : done + GROUP], iterations))
-        done += len(parts[-1]["points"])
+        groups = torch.split(X[done:], GROUP)[: ranks.count]
+        found = ranks.deal([partial(_ends, f, group, iterations) for group in groups])
+        parts += found
+        done += sum(map(len, groups))
         progress("searches", done, len(X))
         if keep is not None and done < len(X):
             keep(so_far())

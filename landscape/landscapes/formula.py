@@ -1,5 +1,6 @@
 """A landscape from a formula: any torch function of points."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ from torch import Tensor
 from landscape.core import Domain, Symmetry, Term, vector
 from landscape.landscapes.arithmetic import ordinary, owned, require_supported
 from landscape.landscapes.domains import Space
+from landscape.ranks import ALONE, Ranks, Spread
 from landscape.results import journal
 
 Formula = TypeVar("Formula", bound="FunctionLandscape")
@@ -52,6 +54,7 @@ class FunctionLandscape:
         self.domain: Domain = Space() if domain is None else domain
         self.symmetry = symmetry
         self.device = torch.device("cpu")
+        self.ranks = ALONE
         self.samples, self.layout, self.shapes = 0, dict[str, slice](), dict[str, torch.Size]()
         self.name: str = name or str(getattr(function, "__name__", "formula"))
 
@@ -102,6 +105,21 @@ class FunctionLandscape:
     def terms(self) -> Iterator[Term]:
         """The formula itself, one term."""
         yield Term(self.value, None, 0.0)
+
+    def dealt_terms(self) -> Iterator[Term]:
+        """The formula itself: every rank evaluates it, and only searches and runs are dealt."""
+        return self.terms()
+
+    @property
+    def spread(self) -> Spread:
+        """How points lie on the ranks: whole on each."""
+        return Spread([self.dim])
+
+    def over(self, ranks: Ranks) -> "FunctionLandscape":
+        """The same formula, whose searches and runs are dealt over ranks."""
+        ours = copy.copy(self)
+        ours.ranks = ranks
+        return ours
 
     def trivial_directions(self, x: Tensor) -> Tensor:
         """Orthonormal directions (n, m) at x (n,): out of the domain, and along the continuous

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
@@ -44,6 +44,7 @@ from landscape.landscapes.objective import Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
+from landscape.ranks import ALONE, Ranks, Spread
 from landscape.results import journal
 from landscape.rng import host_seeded
 
@@ -158,6 +159,7 @@ class ModelLandscape:
         self._differentiates = False  # whether the loss was seen to call autograd itself
         self.samples = sum(batching.samples(batch) for batch in self.batches)
         self._mean = self._stated_mean()
+        self.ranks = ALONE
         self._eps: float | None = None
 
     def _require_one_device(self) -> None:
@@ -205,13 +207,13 @@ class ModelLandscape:
         return values
 
     def _values(self, x: Tensor) -> Tensor:
-        with self.evaluation(), torch.no_grad():
-            points = ordinary(x.detach()).reshape(-1, self.dim)
-            total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
-            for term in self.terms():
+        points = ordinary(x.detach()).reshape(-1, self.dim)
+        total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
+        with self.ranks.together(), self.evaluation(), torch.no_grad():
+            for term in self.dealt_terms():
                 for i, point in enumerate(points):
                     total[i] += term.function(point)
-            return total.to(self.dtype).reshape(x.shape[:-1])
+        return self.ranks.total(total).to(self.dtype).reshape(x.shape[:-1])
 
     def gradient(self, x: Tensor) -> Tensor:
         """The gradient at points (..., n) -> (..., n). Cost: a forward and a backward pass over the
@@ -223,15 +225,15 @@ class ModelLandscape:
         return gradients
 
     def _gradients(self, x: Tensor) -> Tensor:
-        with self.evaluation(), torch.enable_grad():
+        with self.ranks.together(), self.evaluation(), torch.enable_grad():
             points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.dim)]
             total = torch.zeros(len(points), self.dim, dtype=self.dtype, device=self.device)
-            for term in self.terms():
+            for term in self.dealt_terms():
                 for i, point in enumerate(points):
                     value = term.function(point)
                     if value.requires_grad:
                         total[i] += torch.autograd.grad(value, point)[0]
-            return total.reshape(x.shape)
+        return self.ranks.total(total).reshape(x.shape)
 
     def part(self, names: Sequence[str], x: Tensor) -> "ModelLandscape":
         """f as a function of some of its parameters, the others held where the point x (n,) has
@@ -273,6 +275,28 @@ class ModelLandscape:
         if self.l2 or self.l1:
             yield Term(self._regulariser, None, 0.0)
 
+    def dealt_terms(self) -> Iterator[Term]:
+        """The terms that this rank evaluates, all of them where there is one: batches are dealt by
+        what they count, the heaviest first, each to the rank with the least so far.
+        """
+        for i, share, batch, seed in self._passes(self._dealt()):
+            yield Term(partial(self._batch_loss, batch, share, i, seed), i, share)
+        if self.ranks.first and (self.l2 or self.l1):
+            yield Term(self._regulariser, None, 0.0)
+
+    @property
+    def spread(self) -> Spread:
+        """How points lie on the ranks: whole on each."""
+        return Spread([self.dim])
+
+    def over(self, ranks: Ranks) -> "ModelLandscape":
+        """The same landscape as a sum over ranks, each of which evaluates its part of the
+        batches.
+        """
+        ours = copy.copy(self)
+        ours.ranks = ranks
+        return ours
+
     def batch_value(self, x: Tensor, batch: Batch) -> Tensor:
         """What one batch says of f at x (n,) -> (): its mean, or for a sum its sum times samples /
         its samples, plus the regularisers.
@@ -286,9 +310,9 @@ class ModelLandscape:
             value = value * (self.masks * self.samples / batching.samples(batch))
         return value + self._regulariser(x) if self.l2 or self.l1 else value
 
-    def output_terms(self) -> Iterator[OutputTerm]:
+    def output_terms(self, *, dealt: bool = False) -> Iterator[OutputTerm]:
         """Like ``terms``, with each loss taken apart into x -> output and output -> loss, for the
-        Gauss-Newton matrix and for metrics.
+        Gauss-Newton matrix and for metrics; ``dealt``: those that this rank evaluates.
 
         Raises:
             ValueError: the loss is loss(model, batch), which hides the output.
@@ -298,7 +322,7 @@ class ModelLandscape:
                 "the Gauss-Newton matrix and metrics need loss(output, target): loss(model, batch) "
                 "hides the model's output."
             )
-        for i, share, batch, seed in self._passes():
+        for i, share, batch, seed in self._passes(self._dealt() if dealt else None):
             output, criterion = (
                 partial(self._output, batch, i, seed),
                 partial(self._criterion, batch, share, i),
@@ -429,7 +453,7 @@ class ModelLandscape:
         """This landscape at many points: all rows in one pass by vmap, or one by one where a module
         does not allow that.
         """
-        return Rows(self, lambda: (term.function for term in self.terms()))
+        return Rows(self, lambda: (term.function for term in self.dealt_terms()), self.ranks)
 
     def locate(self, at: Tensor | Sequence[float] | None) -> Tensor:
         """``at`` as a point (n,), None the model's parameters; a list of numbers becomes a tensor
@@ -551,12 +575,14 @@ class ModelLandscape:
 
         return judge
 
-    def _passes(self) -> Iterator[tuple[int, float, Batch, int]]:
+    def _passes(self, mine: Set[int] | None = None) -> Iterator[tuple[int, float, Batch, int]]:
         """(number, share of the total, batch on the device, seed) for every micro-batch
-        and mask.
+        and mask; ``mine``: only for batches of these numbers.
         """
         weights = self.weights.tolist()
         for i, batch in enumerate(self.batches):
+            if mine is not None and i not in mine:
+                continue
             if weights[i] == 0:  # every target is ignored: a mean over nothing
                 continue
             if self.batches.kept is None:  # read anew: every batch is another one
@@ -570,6 +596,19 @@ class ModelLandscape:
                     )[0]
                 )
                 yield i, weights[i] / self.masks, batch, seed
+
+    def _owners(self) -> list[int]:
+        """Which rank evaluates each batch: the heaviest first, each to the rank with the least."""
+        weights = self.weights.tolist()
+        load, owners = [0.0] * self.ranks.count, [0] * len(weights)
+        for i in sorted(range(len(weights)), key=lambda i: -weights[i]):
+            owners[i] = load.index(min(load))
+            load[owners[i]] += weights[i]
+        return owners
+
+    def _dealt(self) -> Set[int]:
+        """The numbers of the batches that this rank evaluates."""
+        return {i for i, owner in enumerate(self._owners()) if owner == self.ranks.rank}
 
     def _given(self, x: Tensor) -> dict[str, Tensor]:
         """What stands in the place of the parameters at x, by name: the point's own, and what a

@@ -6,14 +6,17 @@ parameters, buffers, and the plain attributes that hooks compute from parameters
 weight normalisation) or that a forward pass leaves behind.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from landscape.landscapes import batches as batching
+
+NONE: Mapping[int, Callable[[], Tensor]] = MappingProxyType({})
 
 # module -> its own parameters by name, for modules in which others stand in their place
 _OWN: "WeakKeyDictionary[nn.Module, dict[str, nn.Parameter | None]]" = WeakKeyDictionary()
@@ -57,16 +60,25 @@ class Placed:
             _OWN[state.module] = _own(state.module)
             state.move(device, dtype)
 
-    def put(self, given: Mapping[int, Tensor], statistics: Mapping[str, Tensor]) -> None:
+    def put(
+        self,
+        given: Mapping[int, Tensor],
+        statistics: Mapping[str, Tensor],
+        makers: Mapping[int, Callable[[], Tensor]] = NONE,
+    ) -> None:
         """Exchange the tensors.
 
         Args:
             given: id of a parameter -> what takes its place; the others keep their values.
             statistics: dotted name of a buffer -> what takes its place; buffers are copies, which a
                 pass may change.
+            makers: id of a parameter -> what makes a tensor in its place whenever it is asked for.
         """
         there = dict(given)
         for slot in self.slots:
+            if id(slot.parameter) in makers:
+                slot.made(makers[id(slot.parameter)])
+                continue
             tensor = there.get(id(slot.parameter))
             if tensor is None:
                 tensor = self._fixed(slot.parameter)
@@ -98,10 +110,30 @@ class _Slot:
     """A place for a parameter: the dict and the name under which a module finds it."""
 
     def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-        self.holder: Any = module._parameters
+        self.module, self.holder = module, cast(Any, module._parameters)
         self.name, self.parameter = name, parameter
         embedding = isinstance(module, nn.Embedding | nn.EmbeddingBag)
         self.rescaled = embedding and module.max_norm is not None
+
+    def made(self, make: Callable[[], Tensor]) -> None:
+        """Have the tensor made whenever the module asks for it."""
+        if not isinstance(self.holder, _Made):
+            now = self.module._parameters
+            self.holder = now if isinstance(now, _Made) else _Made(now)
+            vars(self.module)["_parameters"] = self.holder
+        self.holder.makers[self.name] = make
+
+
+class _Made(dict[str, Any]):
+    """The parameters of a module, some of them made when they are asked for."""
+
+    def __init__(self, before: Mapping[str, Any]) -> None:
+        super().__init__(before)
+        self.makers: dict[str, Callable[[], Tensor]] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        make = self.makers.get(name)
+        return super().__getitem__(name) if make is None else make()
 
 
 class _Before:

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from landscape.core import Landscape
-from landscape.errors import LoadingError
+from landscape.errors import LoadingError, RanksError
+from landscape.ranks import ALONE, Ranks
 from landscape.results import journal
 
 Leaves = list[Tensor]
@@ -28,15 +29,21 @@ class Rows:
     Memory: one function's graph at a time, of all rows.
     """
 
-    def __init__(self, f: Landscape, functions: Callable[[], Iterable[Function]]) -> None:
-        self.f, self.functions, self.vectorised = f, functions, True
+    def __init__(
+        self,
+        f: Landscape,
+        functions: Callable[[], Iterable[Function]],
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.f, self.functions, self.ranks, self.vectorised = f, functions, ranks, True
 
     def values(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R,), summed in float64. Cost: one forward pass for all rows."""
 
         def compute() -> list[Tensor]:
             with torch.no_grad():
-                return [self._at(X.detach(), rest, _losses).to(X.dtype)]
+                zero = X.new_zeros(len(X)).double()
+                return [self._at(X.detach(), rest, _losses, zero).to(X.dtype)]
 
         return self._recalled("values", X, rest, compute)
 
@@ -45,7 +52,7 @@ class Rows:
 
         def compute() -> list[Tensor]:
             with torch.enable_grad():
-                return [self._at(X.detach(), rest, _slopes)]
+                return [self._at(X.detach(), rest, _slopes, torch.zeros_like(X))]
 
         return self._recalled("gradients", X, rest, compute)
 
@@ -60,21 +67,24 @@ class Rows:
         (found,) = journal.recalled(what, [X, *(t for leaves in rest for t in leaves)], compute)
         return found
 
-    def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure) -> Tensor:
+    def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure, zero: Tensor) -> Tensor:
         with self.f.evaluation():
             if self.vectorised:
                 try:
-                    return self._sum(partial(_together, measure), X, rest)
+                    return self._sum(partial(_together, measure), X, rest, zero)
+                except RanksError:
+                    raise
                 except (RuntimeError, LoadingError):  # a model's own errors come again below
                     self.vectorised = False
-            return self._sum(partial(_one_by_one, measure), X, rest)
+            return self._sum(partial(_one_by_one, measure), X, rest, zero)
 
-    def _sum(self, measure: Measure, X: Tensor, rest: Sequence[Leaves]) -> Tensor:
-        parts = (measure(function, X, rest) for function in self.functions())
-        total = next(parts)
-        for part in parts:
-            total = total + part
-        return total
+    def _sum(self, measure: Measure, X: Tensor, rest: Sequence[Leaves], zero: Tensor) -> Tensor:
+        with self.ranks.together():
+            parts = (measure(function, X, rest) for function in self.functions())
+            total = next(parts, zero)  # a rank may have nothing to evaluate
+            for part in parts:
+                total = total + part
+        return self.ranks.total(total)
 
 
 def _together(measure: Measure, function: Function, X: Tensor, rest: Sequence[Leaves]) -> Tensor:

@@ -2,12 +2,13 @@
 restarted thickly.
 
 Q: (rows, n), orthonormal rows: L, the locked vectors (l, n), then the Krylov basis (m, n), then the
-next unit vector q. P projects out L. C = Q H Qᵀ: measured coefficients, float64, its upper triangle
-filled as products come. T (m, m) is the part of C on the Krylov basis, B (l, m) its coupling to L.
-Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to rounding, also after restarts, and a Ritz pair (theta,
-Qₘᵀ s) has the residual (‖B s‖² + (beta s_m)²)^½. Once Ritz vectors V are locked, the same identity
-keeps their products, H V = Lᵀ P + Zᵀ R: P (l, l) on the locked vectors, R (t, l) on Z (t, n), the
-tails: next vectors, and vectors that were locked once.
+next unit vector q; over ranks each holds some of the coordinates. P projects out L. C = Q H Qᵀ:
+measured coefficients, float64, its upper triangle filled as products come. T (m, m) is the part of
+C on the Krylov basis, B (l, m) its coupling to L. Then H Qₘᵀ = Lᵀ B + Qₘᵀ T + beta q eₘᵀ up to
+rounding, also after restarts, and a Ritz pair (theta, Qₘᵀ s) has the residual
+(‖B s‖² + (beta s_m)²)^½. Once Ritz vectors V are locked, the same identity keeps their products,
+H V = Lᵀ P + Zᵀ R: P (l, l) on the locked vectors, R (t, l) on Z (t, n), the tails: next vectors,
+and vectors that were locked once.
 Sources: Wu & Simon 2000, SIMAX 22:602 (thick restart); Kuczynski & Wozniakowski 1992, SIMAX 13:1094
 (random starts); Szegö 1939, Orthogonal Polynomials, 3.41 (the Christoffel function bounds a mass at
 a point from 2m moments).
@@ -21,7 +22,7 @@ from scipy.special import betainc
 from torch import Tensor
 
 from landscape.core import Operator
-from landscape.linalg.operand import bad_product, finest, gaussian, noise
+from landscape.linalg.operand import bad_product, finest, gaussian, noise, spread
 from landscape.linalg.reductions import combine, norm, orthogonalise
 
 Array = np.ndarray
@@ -45,9 +46,10 @@ class Basis:
     """
 
     def __init__(self, H: Operator, rows: int, seeds: np.random.SeedSequence) -> None:
-        n = H.shape[0]
-        self.H, self.n, self.rows, self.seeds = H, n, rows, seeds
-        self.Q = torch.empty(rows + 1, n, dtype=H.dtype, device=H.device)
+        self.H, self.n, self.rows, self.seeds = H, H.shape[0], rows, seeds
+        self.spread = spread(H)
+        self.ranks = self.spread.ranks
+        self.Q = torch.empty(rows + 1, self.spread.local, dtype=H.dtype, device=H.device)
         self.C = torch.zeros(rows, rows, dtype=torch.float64, device=H.device)
         self.betas = torch.zeros(rows, dtype=torch.float64, device=H.device)
         self.locked = self.size = self.seen = (
@@ -64,6 +66,9 @@ class Basis:
             0  # the most Ritz values beyond rounding on either side of 0, on one basis
         )
         self.restarted = False
+        # diagonal and off-diagonal of T for the first start, one of nothing locked: what a probe of
+        # the spectral density sees
+        self.first: tuple[Array, Array] | None = None
 
     @property
     def room(self) -> int:
@@ -76,16 +81,17 @@ class Basis:
         """
         self.size = self.seen = 0
         self.restarted = False
-        _, z = orthogonalise(gaussian((self.n,), self.seeds, self.H), self.Q[: self.locked])
-        _, z = orthogonalise(z / norm(z).to(z.dtype), self.Q[: self.locked])
-        self.Q[self.locked] = z / norm(z).to(z.dtype)
+        held = self.Q[: self.locked]
+        _, z = orthogonalise(gaussian(1, self.seeds, self.H)[0], held, self.ranks)
+        _, z = orthogonalise(z / norm(z, self.ranks).to(z.dtype), held, self.ranks)
+        self.Q[self.locked] = z / norm(z, self.ranks).to(z.dtype)
 
     def grow(self, steps: int) -> None:
         """``steps`` products, each a new vector; nothing is copied to the host."""
         tiny = torch.finfo(self.H.dtype).tiny
         for i in range(self.locked + self.size, self.locked + self.size + steps):
-            c, w = orthogonalise(self.H @ self.Q[i], self.Q[: i + 1])
-            beta = norm(w)
+            c, w = orthogonalise(self.H @ self.Q[i], self.Q[: i + 1], self.ranks)
+            beta = norm(w, self.ranks)
             self.C[: i + 1, i] = c
             self.betas[i] = beta
             # after a breakdown this is normalised rounding, which ritz cuts off
@@ -138,6 +144,7 @@ class Basis:
     def restart(self, ritz: Ritz, keep: Array) -> None:
         """Thick restart: keep the Ritz pairs with these indices and the next vector."""
         self.count_signs()
+        self._remember()
         held, m, p = self.locked, self.size, len(keep)
         W = np.zeros((held + m, held + p))
         W[:held, :held], W[held:, held:] = np.eye(held), ritz.S[:, keep]
@@ -149,6 +156,7 @@ class Basis:
     def lock(self, ritz: Ritz, old: Array, new: Array) -> None:
         """End this Krylov space: keep these of the locked vectors, and lock these Ritz vectors."""
         self.count_signs()
+        self._remember()
         held, m = self.locked, self.size
         W = np.zeros((held + m, len(old) + len(new)))
         W[old, np.arange(len(old))] = 1
@@ -159,6 +167,12 @@ class Basis:
         self.residuals = np.concatenate([self.residuals[old], ritz.residuals[new]])
         self.adopted = np.concatenate([self.adopted[old], np.zeros(len(new), bool)])
         self.locked, self.size, self.seen = W.shape[1], 0, 0
+
+    def _remember(self) -> None:
+        """Keep what the first start has seen, before its basis is turned."""
+        if self.first is None and not self.locked and not self.restarted:
+            a, b = self.C.diagonal()[: self.size], self.betas[: self.size]
+            self.first = a.cpu().numpy().copy(), b.cpu().numpy().copy()
 
     def adopt(self, vectors: Tensor, values: Array, residuals: Array) -> None:
         """Lock columns known to be orthonormal Ritz vectors."""

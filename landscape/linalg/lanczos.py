@@ -20,17 +20,21 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.landscapes.arithmetic import owned
-from landscape.landscapes.memory import BASIS, budget, ran_out, release
+from landscape.landscapes.memory import BASIS, ran_out, release
 from landscape.linalg.krylov import Array, Basis, Ritz
 from landscape.linalg.operand import (
     as_operator,
     bad_product,
     finest,
+    granted,
+    held,
     is_coarse,
     lost,
     noise,
+    ranks,
     reference,
     signs,
+    spread,
 )
 from landscape.linalg.reductions import combine, dots, norm
 from landscape.linalg.sweeps import DOUBT, Pace, Search
@@ -87,6 +91,16 @@ class Eigenpairs(Result):
     residuals: Tensor = field(
         default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float32)
     )
+    # what the first random start saw, for the spectral density: the diagonal (m,) and what stands
+    # beside it (m,) of its tridiagonal matrix, float64, on the CPU; empty where it is not known
+    diagonal: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
+    )
+    offdiagonal: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
+    )
+    seed: int = 0  # of the random starts
+    dimension: int = 0  # n of the operator that was searched, 0 where it is not known
 
     def __post_init__(self) -> None:
         if len(self.residuals) != len(self.bounds):  # not given: bounds are never less
@@ -117,6 +131,10 @@ class Eigenpairs(Result):
             finer,
             values=torch.cat([part.values for part in parts]),
             vectors=torch.cat([part.vectors for part in parts], 1),
+            diagonal=self.diagonal,
+            offdiagonal=self.offdiagonal,
+            seed=self.seed,
+            dimension=self.dimension,
             bounds=torch.cat([part.bounds for part in parts]),
             residuals=torch.cat([part.residuals for part in parts]),
             products=self.products + finer.products,
@@ -191,30 +209,31 @@ def eigsh(  # noqa: PLR0913
     """
     A = as_operator(H)
     n = A.shape[0]
-    _check(largest, smallest, tol, probes, max_products, max_basis, known, n)
+    _check(A, largest, smallest, tol, probes, max_products, max_basis, known)
     largest = min(largest, n)
     smallest = min(smallest, n - largest)
     k = largest + smallest
     if n <= exact or 3 * k >= n:
         return _dense(A, largest, smallest, tol, progress)
-    held = 0 if known is None else known.vectors.shape[1]
-    fits = budget(A.device, BASIS) // (n * A.dtype.itemsize)
-    rows = max(2 * max(k, held) + 20, min(ROWS + 4 * k, fits))
+    more = max(k, 0 if known is None else known.vectors.shape[1])
+    rows = max(2 * more + 20, min(ROWS + 4 * k, held(A, BASIS)))
     rows = min(n, rows if max_basis is None else max_basis)
-    basis = _basis(A, rows, min(n, max(k, held) + 20), _fresh_seeds(seed, known))
+    basis = _basis(A, rows, min(n, more + 20), _fresh_seeds(seed, known))
     if known is not None:
-        basis.adopt(known.vectors.to(A.device, A.dtype), known.values.numpy(), known.bounds.numpy())
+        vectors = basis.spread.taken(known.vectors.to(A.device, A.dtype))
+        basis.adopt(vectors, known.values.numpy(), known.bounds.numpy())
     most = 10 * n + 1000 if max_products is None else max_products
     search = Search(basis, largest, smallest, tol, most - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
-    return _finish(search, stop, tol)
+    return replace(_finish(search, stop, tol), seed=seed, dimension=n)
 
 
 def _basis(A: Operator, rows: int, least: int, seeds: np.random.SeedSequence) -> Basis:
     """A basis of ``rows`` vectors, or of fewer where memory runs out, down to ``least``."""
     while True:
         try:
-            return Basis(A, rows, seeds)
+            with ranks(A).together():
+                return Basis(A, rows, seeds)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error) or rows <= least:
                 raise
@@ -269,22 +288,18 @@ def certify_below(
     probability.
     """
     A = as_operator(H)
-    n, held = A.shape[0], known.vectors.shape[1]
-    if known.vectors.shape[0] != n:
-        raise ValueError(
-            f"known has vectors of {known.vectors.shape[0]} entries, H has {n}: pass pairs of the "
-            f"same H."
-        )
+    n, count = A.shape[0], known.vectors.shape[1]
+    _require_same(A, known)
     whole(1, max_products=1 if max_products is None else max_products)
     if not np.isfinite(level):
         raise ValueError(f"level must be finite, got {level}.")
-    if held == n:
+    if count == n:
         return Certificate(True, 1.0, 0)
-    most = max(20, min(1000, budget(A.device, BASIS) // (n * A.dtype.itemsize) - held))
-    most = min(n - held, most if max_products is None else min(most, max_products))
-    basis = Basis(A, held + most, _fresh_seeds(seed, known, 0))
+    most = max(20, min(1000, held(A, BASIS) - count))
+    most = min(n - count, most if max_products is None else min(most, max_products))
+    basis = Basis(A, count + most, _fresh_seeds(seed, known, 0))
     theta, r = known.values.numpy(), known.residuals.numpy()
-    basis.adopt(known.vectors.to(A.device, A.dtype), theta, r)
+    basis.adopt(basis.spread.taken(known.vectors.to(A.device, A.dtype)), theta, r)
     above = theta > level + r
     hidden = float((r[above] ** 2 / (theta[above] - level)).sum())  # see Search.spare
     basis.start()
@@ -296,7 +311,7 @@ def certify_below(
         if ritz.theta[0] < level - noise(A, basis.scale):
             return Certificate(False, 1.0, basis.products)
         doubt = _doubt(basis, ritz, level + hidden + lost(A))
-        if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room:
+        if doubt <= DOUBT / 10 or ritz.exhausted or not basis.room or granted(A) < 1:
             return Certificate(True, 1.0 - doubt, basis.products)
         steps = pace.next(basis.products, doubt, DOUBT / 10)
 
@@ -335,6 +350,7 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         rows = V[torch.as_tensor(fresh, device=A.device)]
         theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
     drift = _drift(basis, wanted)
+    first = (np.zeros(0), np.zeros(0)) if basis.first is None else basis.first
     scale = max(basis.scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
         stop = Stop.INEXACT
@@ -342,7 +358,7 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     theta, residuals = theta[order], residuals[order] + rounding
     return Eigenpairs(
         values=torch.as_tensor(theta, device="cpu"),
-        vectors=V[torch.as_tensor(order, device=A.device)].T,
+        vectors=basis.spread.given(V[torch.as_tensor(order, device=A.device)].T),
         bounds=torch.as_tensor(_bounds(theta, residuals, drift, search), device="cpu"),
         residuals=torch.as_tensor(residuals, device="cpu"),
         products=basis.products,
@@ -353,6 +369,8 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         confidence=search.confidence,
         negative_at_least=max(basis.negative, int((theta < -residuals).sum())),
         positive_at_least=max(basis.positive, int((theta > residuals).sum())),
+        diagonal=torch.as_tensor(first[0], device="cpu"),
+        offdiagonal=torch.as_tensor(first[1], device="cpu"),
     )
 
 
@@ -376,7 +394,7 @@ def _verify(basis: Basis, checked: Array, more: int, progress: Progress) -> floa
     basis.Z = z.new_empty(0, len(z))
     if not len(checked):
         return 0.0
-    error = float(norm(reference(basis.H, z) - predicted.double()))
+    error = float(norm(reference(basis.H, z) - predicted.double(), basis.ranks))
     basis.products += 1
     if not np.isfinite(error):
         raise bad_product(basis.products)
@@ -435,10 +453,10 @@ def _recompute(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> t
     for i in range(0, len(rows), width):
         V = rows[i : i + width]
         for v, w in zip(V.double(), reference(A, V.T).T, strict=True):
-            square = dots(v[None], v)[0]
-            value = dots(v[None], w)[0] / square
+            square = dots(v[None], v, basis.ranks)[0]
+            value = dots(v[None], w, basis.ranks)[0] / square
             values.append(value)
-            residuals.append(norm(w - value * v) / square.sqrt())
+            residuals.append(norm(w - value * v, basis.ranks) / square.sqrt())
         basis.products += len(V)
         progress("residuals", basis.products, spent + len(rows))
     theta, found = (torch.stack(t).cpu().numpy() for t in (values, residuals))
@@ -449,14 +467,15 @@ def _recompute(A: Operator, rows: Tensor, basis: Basis, progress: Progress) -> t
 
 def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progress) -> Eigenpairs:
     """All of a small matrix, formed from n products and decomposed in float64."""
-    n = A.shape[0]
+    n, lie = A.shape[0], spread(A)
     columns = []
     for i in range(0, n, DENSE):
         unit = torch.zeros(n, min(DENSE, n - i), dtype=A.dtype, device=A.device)
         unit[i : i + DENSE].fill_diagonal_(1)
         # where products are coarse, the matrix is made of those that are not
-        product = reference(A, unit) if is_coarse(A) else A @ unit
-        columns.append(product.to(torch.float64))
+        mine = lie.own(unit)
+        product = reference(A, mine) if is_coarse(A) else A @ mine
+        columns.append(lie.whole(product).to(torch.float64))
         progress("matrix", i + unit.shape[1], n)
     M = torch.cat(columns, 1).cpu()
     finite = torch.isfinite(M).all(0)
@@ -473,7 +492,7 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
     rounding = finest(A, scale)
     return Eigenpairs(
         values=theta[wanted],
-        vectors=V.to(A.device),
+        vectors=lie.given(lie.own(V.to(A.device))),
         bounds=residuals + rounding,
         residuals=residuals + rounding,
         products=n,
@@ -490,6 +509,7 @@ def _dense(A: Operator, largest: int, smallest: int, tol: float, progress: Progr
 
 
 def _check(
+    A: Operator,
     largest: int,
     smallest: int,
     tol: float,
@@ -497,8 +517,8 @@ def _check(
     max_products: int | None,
     max_basis: int | None,
     known: Eigenpairs | None,
-    n: int,
 ) -> None:
+    n = A.shape[0]
     whole(0, largest=largest, smallest=smallest, probes=probes)
     k = min(n, largest + smallest)
     if not k:
@@ -515,8 +535,14 @@ def _check(
         raise ValueError(
             f"max_basis must be at least k + 3 = {k + 3} for k = {k}, got {max_basis}."
         )
-    if known is not None and known.vectors.shape[0] != n:
-        size = known.vectors.shape[0]
+    if known is not None:
+        _require_same(A, known)
+
+
+def _require_same(A: Operator, known: Eigenpairs) -> None:
+    size, lie = known.vectors.shape[0], spread(A)
+    wanted = lie.local if lie.sharded else lie.dim
+    if size != wanted:
         raise ValueError(
-            f"known has vectors of {size} entries, H has {n}: pass pairs of the same operator."
+            f"known has vectors of {size} entries, H has {wanted}: pass pairs of the same operator."
         )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.landscapes.arithmetic import owned
-from landscape.linalg.operand import as_operator, bad_product
+from landscape.linalg.operand import as_operator, bad_product, ranks, spread
 from landscape.linalg.reductions import dots, norm
 from landscape.results import Result, result
 from landscape.specs import whole
@@ -112,7 +112,7 @@ def minres(
     A = as_operator(A)
     n = A.shape[0]
     most = 5 * n + 50 if max_products is None else max_products
-    _check(A, b, tol, flat, most)
+    b = _checked(A, b, tol, flat, most)
     steps = _Recurrence(A, b, tol, tol if flat is None else flat, curvature)
     ahead = 1 if A.device.type == "cpu" else AHEAD
     while steps.stop is None and steps.taken + 2 < most:
@@ -131,7 +131,8 @@ class _Recurrence:
     def __init__(self, A: Operator, b: Tensor, tol: float, flat: float, curvature: bool) -> None:
         self.A, self.tol, self.flat, self.watch = A, tol, flat, curvature
         zero, one = (torch.full((), c, dtype=torch.float64, device=b.device) for c in (0.0, 1.0))
-        self.size = norm(b)
+        self.over = ranks(A)
+        self.size = norm(b, self.over)
         self.v, self.before = (
             b / self.size.clamp_min(torch.finfo(b.dtype).tiny).to(b.dtype),
             torch.zeros_like(b),
@@ -153,9 +154,9 @@ class _Recurrence:
         """
         eps = torch.finfo(self.v.dtype).eps
         w = self.A @ self.v
-        alpha = dots(self.v[None], w)[0]
+        alpha = dots(self.v[None], w, self.over)[0]
         w = w - alpha.to(w.dtype) * self.v - self.beta.to(w.dtype) * self.before
-        beta = norm(w)
+        beta = norm(w, self.over)
         scale = torch.maximum(
             self.scale, (alpha.square() + beta.square() + self.beta.square()).sqrt()
         )
@@ -178,7 +179,7 @@ class _Recurrence:
         flat = flat | (
             (s > 1 - IDLE)
             & (steep <= eps**0.4 * scale)
-            & (norm(step) > norm(self.x))
+            & (norm(step, self.over) > norm(self.x, self.over))
             & (self.taken > 0)
         )
         over = torch.where(finite, torch.where(bent, 3.0, torch.where(flat, 2.0, 0.0)), 4.0)
@@ -192,7 +193,7 @@ class _Recurrence:
         )
         self.phi = torch.where(moves, phi, self.phi)
         enough = self.tol * self.size + torch.minimum(
-            eps * scale * norm(self.x), eps**0.5 * self.size
+            eps * scale * norm(self.x, self.over), eps**0.5 * self.size
         )
         self.end = torch.where(moves & (self.phi <= enough), 1.0, self.end)
         self.older, self.d, self.before, self.v = self.d, d, self.v, following
@@ -216,29 +217,32 @@ class _Recurrence:
 
 def _finish(A: Operator, b: Tensor, steps: _Recurrence, tol: float) -> Solution:
     """Residuals from fresh products; the lift of a least-squares solution."""
-    x, spent = steps.x, steps.taken
+    x, spent, over, given = steps.x, steps.taken, steps.over, spread(A).given
     r = b.clone()
     if spent:
         r = b - A @ x
         spent += 1
-    length, size, scale = float(norm(r)), float(steps.size), float(steps.scale)
+    length, size, scale = float(norm(r, over)), float(steps.size), float(steps.scale)
     stop = steps.stop or Stop.BUDGET
     normal = bend = None
-    rounding = torch.finfo(b.dtype).eps * scale * float(norm(x))
+    rounding = torch.finfo(b.dtype).eps * scale * float(norm(x, over))
     if stop is Stop.CONVERGED and length > SLACK * (tol * size + rounding):
         stop = Stop.INEXACT
     if stop in (Stop.CURVATURE, Stop.LEAST_SQUARES) and length > 0:
         w = A @ r
         spent += 1
-        normal, bend = float(norm(w)), float(dots(r[None], w)[0]) / length**2
+        normal, bend = float(norm(w, over)), float(dots(r[None], w, over)[0]) / length**2
     if stop is Stop.LEAST_SQUARES and length > 0:
-        x = x - (dots(r[None], x)[0] / length**2).to(x.dtype) * r
-    return Solution(x, r, length, normal, bend, scale, spent, stop)
+        x = x - (dots(r[None], x, over)[0] / length**2).to(x.dtype) * r
+    return Solution(given(x), given(r), length, normal, bend, scale, spent, stop)
 
 
-def _check(A: Operator, b: Tensor, tol: float, flat: float | None, most: int) -> None:
-    if tuple(b.shape) != (A.shape[0],):
-        raise ValueError(f"b must have shape ({A.shape[0]},), got {tuple(b.shape)}.")
+def _checked(A: Operator, b: Tensor, tol: float, flat: float | None, most: int) -> Tensor:
+    """This rank's part of b; all of it where there is one rank."""
+    lie = spread(A)
+    wanted = lie.local if lie.sharded else lie.dim
+    if tuple(b.shape) != (wanted,):
+        raise ValueError(f"b must have shape ({wanted},), got {tuple(b.shape)}.")
     if b.dtype != A.dtype or b.device.type != A.device.type:
         raise ValueError(f"b is {b.dtype} on {b.device}, A {A.dtype} on {A.device}: move b.")
     if not 0 <= tol < 1:
@@ -246,5 +250,7 @@ def _check(A: Operator, b: Tensor, tol: float, flat: float | None, most: int) ->
     if flat is not None and not 0 <= flat < 1:
         raise ValueError(f"flat must be at least 0 and below 1, got {flat}.")
     whole(3, max_products=most)
-    if not bool(torch.isfinite(b).all()):
+    b = lie.taken(b)
+    if not bool(torch.isfinite(norm(b, lie.ranks))):
         raise ValueError("b has a NaN or inf.")
+    return b

@@ -3,7 +3,13 @@
 An operand is an ``Operator`` or a dense symmetric tensor, which is wrapped into one. Random vectors
 are drawn on the CPU by a generator made here and then moved, so that every device starts from the
 same ones; the global state is left alone.
+
+Over several ranks a solver holds its rank's part of every vector: ``as_operator`` gives an operand
+whose products take and give parts, and ``spread`` says how the parts lie.
 """
+
+import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,6 +18,8 @@ from torch import Tensor
 from landscape import rng
 from landscape.core import Operator
 from landscape.errors import NumericalError
+from landscape.landscapes.memory import HOST, budget
+from landscape.ranks import Ranks, Spread
 
 FLOATS = (torch.float32, torch.float64)
 # A product is taken to be exact to this many eps ‖H‖, unless an operator has measured more.
@@ -43,7 +51,7 @@ def lost(H: Operator) -> float:
 
 
 def as_operator(H: Operator | Tensor) -> Operator:
-    """H itself, or a dense tensor wrapped.
+    """H itself, or a dense tensor wrapped; of an operator over ranks, the one on parts of vectors.
 
     Raises:
         TypeError: H is no operator, a landscape say.
@@ -68,7 +76,7 @@ def as_operator(H: Operator | Tensor) -> Operator:
             f"at."
         )
     if not isinstance(H, Tensor):
-        return H
+        return _on_parts(H)
     H = H.detach()
     largest = H.abs().amax()
     if not bool(torch.isfinite(largest)):
@@ -85,13 +93,46 @@ def as_operator(H: Operator | Tensor) -> Operator:
     return Dense(H)
 
 
-def gaussian(shape: tuple[int, ...], seeds: np.random.SeedSequence, H: Operator) -> Tensor:
-    """Standard normal numbers from the next child of ``seeds``, in the dtype and on the device of
-    H.
+def _on_parts(H: Operator) -> Operator:
+    parts: Operator | None = getattr(H, "parts", None)
+    return H if parts is None else parts
+
+
+def spread(H: Operator) -> Spread:
+    """How the vectors that H takes lie on the ranks."""
+    found: Spread | None = getattr(H, "spread", None)
+    return Spread([H.shape[0]]) if found is None else found
+
+
+def granted(H: Operator) -> float:
+    """How many more products of H whoever limits its time grants; infinite where nobody does."""
+    grant: Callable[[], int] | None = getattr(H, "granted", None)
+    return math.inf if grant is None else grant()
+
+
+def held(H: Operator, share: float, host: int = HOST) -> int:
+    """How many vectors of H a budget of memory holds: the same number on every rank."""
+    lie = spread(H)
+    size = min(lie.ranks.objects(budget(H.device, share, host)))
+    return size // (lie.local * H.dtype.itemsize)
+
+
+def ranks(H: Operator) -> Ranks:
+    """The ranks that hold the vectors of H: reductions sum over them."""
+    return spread(H).ranks
+
+
+def gaussian(count: int, seeds: np.random.SeedSequence, H: Operator) -> Tensor:
+    """``count`` vectors (count, n) of standard normal numbers from the next child of ``seeds``, in
+    the dtype and on the device of H; over ranks this rank's part of them, (count, local).
     """
     (child,) = seeds.spawn(1)
-    drawn = torch.randn(shape, generator=rng.generator(child), dtype=H.dtype, device="cpu")
-    return drawn.to(H.device)
+    generator = rng.generator(child)
+
+    def draw(number: int) -> Tensor:
+        return torch.randn(number, generator=generator, dtype=H.dtype, device="cpu")
+
+    return spread(H).drawn(count, draw).to(H.device)
 
 
 def signs(count: int, seeds: np.random.SeedSequence) -> np.ndarray:

@@ -24,9 +24,18 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.landscapes.arithmetic import owned
-from landscape.landscapes.memory import DENSITY, budget
+from landscape.landscapes.memory import DENSITY
 from landscape.linalg.krylov import Array
-from landscape.linalg.operand import as_operator, bad_product, finest, gaussian, noise
+from landscape.linalg.lanczos import Eigenpairs
+from landscape.linalg.operand import (
+    as_operator,
+    bad_product,
+    finest,
+    gaussian,
+    held,
+    noise,
+    spread,
+)
 from landscape.linalg.reductions import norm, orthogonalise
 from landscape.progress import watched
 from landscape.results import Estimate, Result, result
@@ -168,6 +177,7 @@ def spectral_density(
     steps: int = 80,
     seed: int = 0,
     *,
+    known: Eigenpairs | None = None,
     progress: Progress = silent,
 ) -> SpectralDensity:
     """Estimate the distribution of all eigenvalues of a symmetric operator.
@@ -178,26 +188,33 @@ def spectral_density(
         symmetric tensor. probes: independent random vectors, at least 2: one has no standard error.
         steps: products for each, at least 2 (n are enough): how finely the spectrum is resolved.
         seed: of generators made here; the global random state is neither read nor moved.
+        known: pairs that ``eigsh`` found of the same operator with the same seed: its first random
+            start is the first probe here, whose products are not made again.
 
     Raises:
         ValueError: fewer than 2 probes or steps, or H is not square, of another dtype, or a tensor
             that is not
         symmetric. NumericalError: a product has a NaN or inf.
 
-    Cost: ``probes`` x ``steps`` products, side by side in blocks while their bases fit 32 MiB; else
-    a basis of
-        ``steps`` vectors. The standard error of a weight w is about sqrt(2 w / (n probes)).
+    Cost: ``probes`` x ``steps`` products, those of one probe less with ``known``, side by side in
+        blocks while their bases fit 32 MiB; else a basis of ``steps`` vectors. The standard error
+        of a weight w is about sqrt(2 w / (n probes)).
     """
     A = as_operator(H)
     n = A.shape[0]
     whole(2, probes=probes, steps=steps)
     steps = min(steps, n)
     seeds = np.random.SeedSequence(seed)
-    most = budget(A.device, DENSITY, MEMORY)
-    together = max(1, min(probes, most // (steps * n * A.dtype.itemsize)))
+    together = max(1, min(probes, held(A, DENSITY, MEMORY) // steps))
     rules: list[tuple[Array, Array]] = []
     complete, scale = True, 0.0
-    for first in range(0, probes, together):
+    seen = _seen(A, known, steps, seed)
+    for nodes, weights, invariant in seen:
+        seeds.spawn(1)  # the start that these were seen from
+        rules.append((nodes, weights))
+        complete &= invariant
+        scale = float(np.abs(nodes).max())
+    for first in range(len(seen), probes, together):
         count = min(together, probes - first)
 
         def tell(step: int, first: int = first, count: int = count) -> None:
@@ -218,7 +235,7 @@ def spectral_density(
         diagonal=torch.from_numpy(a),
         offdiagonal=torch.from_numpy(b),
         dimension=n,
-        products=probes * steps,
+        products=(probes - len(seen)) * steps,
         rounding=rounding,
         complete=complete,
     )
@@ -235,17 +252,17 @@ def _gauss_rules(
     """The nodes and weights that ``count`` random vectors see, and whether that is all; run side by
     side, read once.
     """
-    n, tiny = A.shape[0], torch.finfo(A.dtype).tiny
-    Q = torch.empty(count, steps + 1, n, dtype=A.dtype, device=A.device)
+    tiny, lie = torch.finfo(A.dtype).tiny, spread(A)
+    Q = torch.empty(count, steps + 1, lie.local, dtype=A.dtype, device=A.device)
     a, b = torch.zeros(2, count, steps, dtype=torch.float64, device=A.device)
     for p in range(count):
-        z = gaussian((n,), seeds, A)
-        Q[p, 0] = z / norm(z).to(z.dtype)
+        (z,) = gaussian(1, seeds, A)
+        Q[p, 0] = z / norm(z, lie.ranks).to(z.dtype)
     for j in range(steps):
         W = (A @ Q[:, j].T).T if count > 1 else (A @ Q[0, j])[None]
         for p in range(count):
-            c, w = orthogonalise(W[p], Q[p, : j + 1])
-            beta = norm(w)
+            c, w = orthogonalise(W[p], Q[p, : j + 1], lie.ranks)
+            beta = norm(w, lie.ranks)
             a[p, j], b[p, j] = c[-1], beta
             torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=Q[p, j + 1])
         tell(j + 1)
@@ -255,13 +272,32 @@ def _gauss_rules(
         fine = np.isfinite(diagonals[p]) & np.isfinite(betas[p])
         if not fine.all():
             raise bad_product(spent + int(np.argmin(fine)) * count + p + 1)
-        flat = np.flatnonzero(
-            betas[p] <= finest(A, float(max(np.abs(diagonals[p]).max(), betas[p].max())))
-        )
-        m = int(flat[0]) + 1 if flat.size else steps
-        nodes, S = eigh_tridiagonal(diagonals[p, :m], betas[p, : m - 1])
-        rules.append((nodes, S[0] ** 2, bool(flat.size) or m == n))
+        rules.append(_rule(A, diagonals[p], betas[p]))
     return rules
+
+
+def _rule(A: Operator, diagonal: Array, betas: Array) -> tuple[Array, Array, bool]:
+    """Nodes and weights of a tridiagonal matrix (m, m) of the starting vector, and whether its
+    Krylov space is invariant.
+    """
+    size = float(max(np.abs(diagonal).max(), betas.max()))
+    flat = np.flatnonzero(betas <= finest(A, size))
+    m = int(flat[0]) + 1 if flat.size else len(diagonal)
+    nodes, S = eigh_tridiagonal(diagonal[:m], betas[: m - 1])
+    return nodes, S[0] ** 2, bool(flat.size) or m == A.shape[0]
+
+
+def _seen(
+    A: Operator, known: Eigenpairs | None, steps: int, seed: int
+) -> list[tuple[Array, Array, bool]]:
+    """The rule that the first start of a search for the same seed saw, if it took steps enough."""
+    if known is None or known.seed != seed or known.dimension != A.shape[0]:
+        return []
+    diagonal, betas = known.diagonal.numpy()[:steps], known.offdiagonal.numpy()[:steps]
+    if not len(diagonal):
+        return []
+    rule = _rule(A, diagonal, betas)
+    return [rule] if rule[2] or len(diagonal) == steps else []
 
 
 def _common(

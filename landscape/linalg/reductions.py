@@ -5,6 +5,9 @@ their input. A float32 matrix-vector product on a CPU adds its n terms one after
 a dot is off by 6e-4 and a norm by 3e-4. Here each slice of a vector is multiplied in its own dtype
 and summed pairwise (what ``Tensor.sum`` does), and the slices' sums are added in float64: an error
 of about eps |q| |w| / sqrt(n), without a float64 copy. Float64 needs none of this.
+
+Of vectors whose coordinates lie on several ranks each rank passes its part, and ``ranks``: sums go
+over all of them, in float64, and every rank holds the same bits.
 """
 
 import math
@@ -12,21 +15,25 @@ import math
 import torch
 from torch import Tensor
 
+from landscape.ranks import ALONE, Ranks
+
 CACHED = 2**18  # entries of a slice's products that stay in a CPU core's cache
 RESIDENT = 2**24  # on an accelerator: fewer, larger kernels
 
 
-def dots(Q: Tensor, w: Tensor) -> Tensor:
+def dots(Q: Tensor, w: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """The dot of each row of Q (m, n) with w (n,): (m,) float64."""
     if w.dtype == torch.float64:
-        return Q @ w
+        return ranks.total(Q @ w)
     width = _width(Q)
     parts = [(Q[:, i : i + width] * w[i : i + width]).sum(1) for i in range(0, w.shape[0], width)]
-    return torch.stack(parts).sum(0, dtype=torch.float64)
+    return ranks.total(torch.stack(parts).sum(0, dtype=torch.float64))
 
 
-def norm(v: Tensor) -> Tensor:
+def norm(v: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """The Euclidean norm of v (n,): () float64."""
+    if ranks.count > 1:
+        return ranks.total(norm(v).square()).sqrt()
     if v.dtype == torch.float64:
         plain = v.square().sum().sqrt()
         if v.device.type != "cpu" or 1e-150 < float(plain) < math.inf:
@@ -39,15 +46,15 @@ def norm(v: Tensor) -> Tensor:
     return torch.stack(parts).sum(dtype=torch.float64).sqrt() * largest
 
 
-def orthogonalise(w: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
+def orthogonalise(w: Tensor, Q: Tensor, ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:
     """Coefficients (m,) of w (n,) in the rows of Q, and the part of w orthogonal to them (a new
     tensor).
     """
     if not Q.shape[0]:
         return w.new_zeros(0, dtype=torch.float64), w.clone()
-    c = dots(Q, w)
+    c = dots(Q, w, ranks)
     w = torch.addmv(w, Q.T, c.to(w.dtype), alpha=-1)
-    d = dots(Q, w)  # twice is enough, once is not: Giraud et al. 2005, Numer. Math. 101:87
+    d = dots(Q, w, ranks)  # twice is enough, once is not: Giraud et al. 2005, Numer. Math. 101:87
     return c + d, torch.addmv(w, Q.T, d.to(w.dtype), alpha=-1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape.core import Progress
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.operand import noise
+from landscape.linalg.operand import granted, noise
 
 # a probe stops when anything beyond the cut would have hidden from it with at most this probability
 DOUBT = 1e-2
@@ -27,9 +27,17 @@ class Search:
             smallest,
             largest + smallest,
         )
-        self.tol, self.budget, self.progress = tol, budget, progress
+        self.tol, self.most, self.progress = tol, budget, progress
+        # enough to have as many pairs as are wanted, however rough, whatever the time
+        self.least = max(0, self.k - basis.locked) + 4
         self.longest = 20  # products of the longest sweep that found something
         self.confidence = 0.0
+
+    @property
+    def budget(self) -> int:
+        """How many products may be spent in all, those of the residuals apart."""
+        grant = self.basis.products + granted(self.basis.H) - self.k - 1
+        return int(min(self.most, max(grant, self.least)))
 
     @property
     def margin(self) -> float:

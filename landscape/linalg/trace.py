@@ -13,9 +13,19 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.landscapes.arithmetic import owned
-from landscape.linalg.operand import as_operator, bad_product, gaussian, is_coarse, reference
+from landscape.linalg.lanczos import Eigenpairs
+from landscape.linalg.operand import (
+    as_operator,
+    bad_product,
+    gaussian,
+    is_coarse,
+    ranks,
+    reference,
+    spread,
+)
 from landscape.linalg.reductions import dots, norm, orthogonalise
 from landscape.progress import watched
+from landscape.ranks import Ranks
 from landscape.results import Estimate
 from landscape.results.statistics import exact, form_mean
 
@@ -23,7 +33,12 @@ from landscape.results.statistics import exact, form_mean
 @owned()
 @watched
 def trace(
-    H: Operator | Tensor, *, probes: int = 30, seed: int = 0, progress: Progress = silent
+    H: Operator | Tensor,
+    *,
+    probes: int = 30,
+    seed: int = 0,
+    known: Eigenpairs | None = None,
+    progress: Progress = silent,
 ) -> Estimate:
     """Estimate the trace of a symmetric operator.
 
@@ -33,6 +48,8 @@ def trace(
         probes: products to spend, at least 6: a third of them are independent samples, and one has
             no standard error.
         seed: of generators made here; the global random state is neither read nor moved.
+        known: eigenpairs of the same operator: their sum is the trace on what they span, and all
+            products are samples of the rest. No sketch is needed then.
 
     Returns:
         ``value`` with ``error``, one standard error, and the 95 % interval, in the units of H. When
@@ -49,7 +66,7 @@ def trace(
         P‖_F², c its mean diagonal.
     """
     A = as_operator(H)
-    n = A.shape[0]
+    n, over = A.shape[0], ranks(A)
     if probes < 6:
         raise ValueError(
             f"probes must be at least 6, got {probes}: a third are samples, one has no standard "
@@ -57,32 +74,54 @@ def trace(
         )
     if n <= probes:
         return _exact(A, progress)
+    if known is not None:
+        return _beside(A, known, probes, seed, progress)
     seeds = np.random.SeedSequence(seed)
     sketch = probes // 3
     samples = probes - 2 * sketch
-    G = gaussian((sketch, n), seeds, A)
-    Q = _orthonormal(_products(A, G, 0))
+    G = gaussian(sketch, seeds, A)
+    Q = _orthonormal(_products(A, G, 0), over)
     progress("trace", sketch, probes)
-    inside = _quadratic(Q, _products(A, Q, sketch))
+    inside = _quadratic(Q, _products(A, Q, sketch), over)
     progress("trace", sketch + len(Q), probes)
-    Z = torch.stack([_unit(_complement(z, Q)) for z in gaussian((samples, n), seeds, A)])
-    W = _products(A, Z, sketch + len(Q))
+    found = _completed(A, Q, inside, gaussian(samples, seeds, A), sketch + len(Q))
     progress("trace", probes, probes)
-    rest, left = _quadratic(Z, W), n - len(Q)
-    W = torch.stack([_complement(w, Q) for w in W])
-    square = float(_quadratic(W, W).mean()) - float(rest.mean()) ** 2
+    return found
+
+
+def _beside(A: Operator, known: Eigenpairs, probes: int, seed: int, progress: Progress) -> Estimate:
+    """The sum of the known eigenvalues and ``probes`` samples of the trace on their complement."""
+    Q = spread(A).taken(known.vectors.to(A.device, A.dtype)).T.contiguous()
+    # other vectors than those that the search for the pairs began with
+    seeds = np.random.SeedSequence(seed, spawn_key=(len(Q),))
+    inside = known.values.to(A.device)
+    found = _completed(A, Q, inside, gaussian(probes, seeds, A), 0)
+    progress("trace", probes, probes)
+    return found
+
+
+def _completed(A: Operator, Q: Tensor, inside: Tensor, drawn: Tensor, spent: int) -> Estimate:
+    """The trace from its terms ``inside`` (q,) on the orthonormal rows Q, and samples of the rest
+    at random vectors ``drawn`` (samples, n).
+    """
+    over, samples, left = ranks(A), len(drawn), A.shape[0] - len(Q)
+    Z = torch.stack([_unit(_complement(z, Q, over), over) for z in drawn])
+    W = _products(A, Z, spent)
+    rest = _quadratic(Z, W, over)
+    W = torch.stack([_complement(w, Q, over) for w in W])
+    square = float(_quadratic(W, W, over).mean()) - float(rest.mean()) ** 2
     value = float(inside.sum() + left * rest.mean())
     rounding = float(torch.finfo(A.dtype).eps) * float(
         inside.abs().sum() + left * rest.abs().mean()
     )
     size = max((left * max(square, 0.0)) ** 0.5, rounding)
-    return form_mean(value, size, samples, sketch + len(Q) + samples)
+    return form_mean(value, size, samples, spent + samples)
 
 
 def _exact(A: Operator, progress: Progress) -> Estimate:
     n = A.shape[0]
-    unit = torch.eye(n, dtype=A.dtype, device=A.device)
-    value = float(_products(A, unit, 0).diagonal().sum(dtype=torch.float64))
+    unit = spread(A).own(torch.eye(n, dtype=A.dtype, device=A.device)).T
+    value = float(_quadratic(unit, _products(A, unit, 0), ranks(A)).sum())
     progress("trace", n, n)
     return exact(value, n)
 
@@ -90,39 +129,39 @@ def _exact(A: Operator, progress: Progress) -> Estimate:
 def _products(A: Operator, rows: Tensor, spent: int) -> Tensor:
     """H times each row, as rows."""
     out = (reference(A, rows.T).to(A.dtype) if is_coarse(A) else A @ rows.T).T
-    finite = torch.isfinite(out.sum(1))
+    finite = torch.isfinite(ranks(A).total(out.sum(1, dtype=torch.float64)))
     if not bool(finite.all()):
         raise bad_product(spent + 1 + int(finite.int().argmin()))
     return out
 
 
-def _quadratic(V: Tensor, W: Tensor) -> Tensor:
+def _quadratic(V: Tensor, W: Tensor, over: Ranks) -> Tensor:
     """v·w row by row, float64."""
     if not len(V):
         return torch.zeros(0, dtype=torch.float64, device=V.device)
-    return torch.stack([dots(v[None], w)[0] for v, w in zip(V, W, strict=True)])
+    return torch.stack([dots(v[None], w, over)[0] for v, w in zip(V, W, strict=True)])
 
 
-def _orthonormal(Y: Tensor) -> Tensor:
+def _orthonormal(Y: Tensor, over: Ranks) -> Tensor:
     """Orthonormal rows that span those of Y, which it overwrites; a row that depends on the others
     is left out.
     """
-    size, kept = float(torch.stack([norm(y) for y in Y]).max()), 0
+    size, kept = float(torch.stack([norm(y, over) for y in Y]).max()), 0
     for y in Y:
-        _, w = orthogonalise(y, Y[:kept])
-        length = norm(w)
+        _, w = orthogonalise(y, Y[:kept], over)
+        length = norm(w, over)
         if float(length) > 100 * torch.finfo(Y.dtype).eps * size:
             w = w / length.to(w.dtype)
-            _, w = orthogonalise(w, Y[:kept])
-            Y[kept] = w / norm(w).to(w.dtype)
+            _, w = orthogonalise(w, Y[:kept], over)
+            Y[kept] = w / norm(w, over).to(w.dtype)
             kept += 1
     return Y[:kept]
 
 
-def _complement(z: Tensor, Q: Tensor) -> Tensor:
-    _, z = orthogonalise(z, Q)
+def _complement(z: Tensor, Q: Tensor, over: Ranks) -> Tensor:
+    _, z = orthogonalise(z, Q, over)
     return z
 
 
-def _unit(z: Tensor) -> Tensor:
-    return z / norm(z).to(z.dtype)
+def _unit(z: Tensor, over: Ranks) -> Tensor:
+    return z / norm(z, over).to(z.dtype)

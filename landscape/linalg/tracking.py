@@ -43,7 +43,7 @@ def refresh(
     Cost: at most 3 + 2 rounds products, ten times the rounds at the first call; at most n in all.
     """
     n = H.shape[0]
-    start = known if known is not None else gaussian((n, 2), np.random.SeedSequence(0), H)
+    start = known if known is not None else _start(H)
     g = _unit(gradient)
     block = start if g is None else torch.cat([g[:, None], start], dim=1)
     S, HS = _grow(start[:, :0], start[:, :0], block, H)
@@ -73,6 +73,10 @@ def refresh(
         rayleigh,
         share,
     )
+
+
+def _start(H: Operator) -> Tensor:
+    return gaussian(2, np.random.SeedSequence(0), H).view(-1, 2)
 
 
 def _unit(gradient: Tensor | None) -> Tensor | None:

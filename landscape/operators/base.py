@@ -5,13 +5,15 @@ H: (n, n), v: (n,), V: (n, k) one vector a column. A product is one H v; a block
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from landscape.core import Progress, silent
-from landscape.errors import LoadingError, NumericalError
+from landscape.errors import LoadingError, NumericalError, RanksError
 from landscape.landscapes.arithmetic import ordinary, owned
 
 NUMBERS = 2**20  # most numbers in a block of vectors multiplied at once
@@ -34,7 +36,10 @@ class SymmetricOperator:
 
     def __init__(self, dim: int, dtype: torch.dtype, device: torch.device) -> None:
         self.shape, self.dtype, self.device, self.products = (dim, dim), dtype, device, 0
+        self.rows = dim  # of a vector as it is taken and given: over ranks a part of it
         self._matrix: Tensor | None = None
+        # how many more products a limit of time leaves; None: there is none
+        self.granted: Callable[[], int] | None = None
         # the same operator in float64, where there may be one; what products were seen to lose
         self._finer: SymmetricOperator | None = None
         self._has_finer = True
@@ -66,7 +71,7 @@ class SymmetricOperator:
 
         Cost: a product a column, in float64, with graphs rebuilt.
         """
-        columns = ordinary(V.detach()).reshape(self.shape[0], -1)
+        columns = ordinary(V.detach()).reshape(self.rows, -1)
         self.products += columns.shape[1]
         found = self._finer_product(columns)
         if found is None:
@@ -81,6 +86,8 @@ class SymmetricOperator:
         assert self._finer is not None
         try:
             return self._finer._multiply(V.to(torch.float64))
+        except RanksError:
+            raise
         except (RuntimeError, LoadingError, NumericalError):  # no memory, no such kernel, ...
             self._finer, self._has_finer = None, False
             return None
@@ -117,10 +124,10 @@ class SymmetricOperator:
     @owned()
     def __matmul__(self, V: Tensor) -> Tensor:
         """H v (n,) or H V (n, k). Cost: one product a column."""
-        if V.ndim not in (1, 2) or V.shape[0] != self.shape[0]:
+        if V.ndim not in (1, 2) or V.shape[0] != self.rows:
             raise ValueError(
-                f"this operator is {self.shape}, it takes ({self.shape[0]},) or ({self.shape[0]}, "
-                f"k), got {tuple(V.shape)}."
+                f"this operator is {self.shape}, it takes ({self.rows},) or ({self.rows}, k), got "
+                f"{tuple(V.shape)}."
             )
         if V.dtype != self.dtype or V.device.type != self.device.type:
             raise ValueError(
@@ -128,7 +135,7 @@ class SymmetricOperator:
                 f"move the vector."
             )
         self.products += 1 if V.ndim == 1 else V.shape[1]
-        columns = ordinary(V.detach()).reshape(self.shape[0], -1)
+        columns = ordinary(V.detach()).reshape(self.rows, -1)
         width = max(8, NUMBERS // self.shape[0])
         blocks = [self._multiply(block) for block in torch.split(columns, width, dim=1)]
         return (blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)).reshape(V.shape)
@@ -268,7 +275,7 @@ class Complement(SymmetricOperator):
     def __init__(self, whole: SymmetricOperator, directions: Tensor) -> None:
         n, self.left_out = directions.shape
         super().__init__(n - self.left_out, whole.dtype, whole.device)
-        self.whole = whole
+        self.whole, self.granted = whole, whole.granted
         self.reflectors, self.scales = torch.geqrf(directions)
 
     @property

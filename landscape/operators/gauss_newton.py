@@ -39,7 +39,7 @@ class GaussNewton(SymmetricOperator):
         require_model(f, f"{needs}, got {type(f).__name__}.", TypeError)
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
-        with f.evaluation(), torch.no_grad():
+        with f.ranks.together(), f.evaluation(), torch.no_grad():
             next(iter(f.output_terms())).output(
                 self.x
             )  # raises what it raises before any product is asked for
@@ -62,13 +62,13 @@ class GaussNewton(SymmetricOperator):
         return product
 
     def _multiplied(self, V: Tensor) -> Tensor:
-        total = torch.zeros_like(V)
-        with self.f.evaluation(self.x, self.f.precision), torch.enable_grad():
-            for term in self.f.output_terms():
+        total, f = torch.zeros_like(V), self.f
+        with f.ranks.together(), f.evaluation(self.x, f.precision), torch.enable_grad():
+            for term in f.output_terms(dealt=True):
                 total += self._term_product(term, V)
-            for regulariser in (t for t in self.f.terms() if t.batch is None):
+            for regulariser in (t for t in f.dealt_terms() if t.batch is None):
                 total += self._regulariser_product(regulariser, V)
-        return total
+        return f.ranks.total(total)
 
     def _term_product(self, term: OutputTerm, V: Tensor) -> Tensor:
         output = term.output(self.x)

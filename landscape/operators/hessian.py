@@ -7,6 +7,7 @@ Neural Computation 6:147, by double backward).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from landscape.operators.derivatives import (
     require_second_derivative,
     vjp,
 )
+from landscape.ranks import Spread
 from landscape.results import journal
 
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
@@ -75,12 +77,15 @@ class Hessian(SymmetricOperator):
         require_landscape(f, "Hessian")
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
+        self.rows, self.sharded = len(self.x), f.spread.sharded
+        self.spread = f.spread
         self.method = method
         self.memory = budget(self.device, GRAPHS) if memory is None else memory
         # what was done otherwise than asked for, and why, in sentences
         self.notes: list[str] = []
         self.precision = f.precision if precision is None else precision
         require_precision(self.precision)
+        self._require_whole()
         self._graphs: list[tuple[Tensor, int | None, float]] | None = (
             None  # (gradient of a term, its batch, its share)
         )
@@ -92,6 +97,20 @@ class Hessian(SymmetricOperator):
         self.why = ""  # why products are differences though nobody asked for them
         self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
+
+    def _require_whole(self) -> None:
+        """Refuse what is not known of points that lie on several ranks by parts."""
+        if not self.sharded:
+            return
+        if self.method == "finite-difference":
+            raise ValueError(
+                'method="finite-difference" is for points that a rank keeps whole: leave shard out.'
+            )
+        if self.precision != "full":
+            raise ValueError(
+                f"precision must be full where points are sharded, got {self.precision}: what it "
+                f"loses is measured with products in float64, for which there is no room."
+            )
 
     @property
     def retained(self) -> bool:
@@ -115,8 +134,8 @@ class Hessian(SymmetricOperator):
         return max(self._error, super().error)
 
     def _in_float64(self) -> SymmetricOperator | None:
-        if self.dtype == torch.float64 and self.precision == "full":
-            return None
+        if (self.dtype == torch.float64 and self.precision == "full") or self.sharded:
+            return None  # of a sharded point float64 would take the room that sharding spares
         method = self.method if self.method == "finite-difference" else "auto"
         f, x = self.f.astype(torch.float64), self.x.detach().double()
         return Hessian(f, x, method=method, memory=0, precision="full")
@@ -130,6 +149,13 @@ class Hessian(SymmetricOperator):
         if not bool(torch.isfinite(size) & (size > 0)):
             return random
         return torch.cat([random, (g.double() / size).to(g.dtype)[:, None]], dim=1)
+
+    @property
+    def parts(self) -> "Parts | None":
+        """The same operator on vectors whose coordinates are shared over the ranks of f; None where
+        there is one rank.
+        """
+        return None if self.f.ranks.count == 1 or self.sharded else Parts(self)
 
     def _multiply(self, V: Tensor) -> Tensor:
         if not journal.active():
@@ -161,33 +187,45 @@ class Hessian(SymmetricOperator):
         return f"{of} {self.method} {self._step!r} {journal.identity(self.f)}"
 
     def _multiplied(self, V: Tensor) -> Tensor:
+        return self.product(V, self._total, lambda whole: whole)
+
+    def _total(self, t: Tensor) -> Tensor:
+        """What the terms of all ranks make; where points are sharded, passes have summed it."""
+        return t if self.sharded else self.f.ranks.total(t)
+
+    def product(
+        self, V: Tensor, reduce: Callable[[Tensor], Tensor], cut: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """H V as ``reduce`` makes it of what the terms of every rank give, or ``cut`` of the whole
+        of it, which differences of gradients give.
+        """
         if self.method != "finite-difference":
             try:
-                return self._within_memory(V)
+                return self._within_memory(V, reduce)
             except NumericalError as error:
                 self._fall_back(error)
-        return torch.stack([self._difference(v) for v in V.T], dim=1)
+        return cut(torch.stack([self._difference(v) for v in V.T], dim=1))
 
     def _fall_back(self, error: NumericalError) -> None:
         """Go on by differences where a kernel has no second derivative and the method was left
         open; else raise.
         """
-        if self.method != "auto" or "second derivative" not in str(error):
+        if self.method != "auto" or self.sharded or "second derivative" not in str(error):
             raise error
         self.release()
         self.method, self.why = "finite-difference", str(error)
 
-    def _within_memory(self, V: Tensor) -> Tensor:
-        """H V (n, k), with less kept and fewer columns at a time where memory runs out."""
+    def _within_memory(self, V: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """H V, with less kept and fewer columns at a time where memory runs out on a rank."""
         try:
-            return self._exact(V)
+            return reduce(self._dealt(V))
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error) or not self._give_way(V.shape[1]):
+            # where points are sharded the other ranks wait in an exchange, and end with this one
+            if self.sharded or not ran_out(error) or not self._give_way(V.shape[1]):
                 raise
         release(self.device)
-        return torch.cat(
-            [self._within_memory(part) for part in torch.split(V, self._width, dim=1)], dim=1
-        )
+        parts = torch.split(V, self._width, dim=1)
+        return torch.cat([self._within_memory(part, reduce) for part in parts], dim=1)
 
     def _give_way(self, columns: int) -> bool:
         """Whether there is something to do with less memory: graphs rebuilt first, then half the
@@ -206,11 +244,15 @@ class Hessian(SymmetricOperator):
         self.notes.append(f"{columns} products at once did not fit the memory of {self.device}")
         return True
 
-    def _exact(self, V: Tensor) -> Tensor:
-        parts = (part for part, _, _ in self._parts(V))
-        total = next(parts)
-        for part in parts:
-            total = total.add_(part)
+    def _dealt(self, V: Tensor) -> Tensor:
+        """What the terms of this rank make of V (n, k); the sum over the ranks is H V."""
+        with nullcontext() if self.sharded else self.f.ranks.together():
+            parts = (part for part, _, _ in self._parts(V))
+            total = next(parts, None)
+            if total is None:  # a rank may have no term
+                return torch.zeros_like(V)
+            for part in parts:
+                total = total.add_(part)
         return total
 
     @owned()
@@ -228,6 +270,8 @@ class Hessian(SymmetricOperator):
         return forms, shares
 
     def _forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
+        if self.sharded:
+            return self._group_forms(V)
         if self.method != "finite-difference":
             try:
                 return self._summed(self._parts(V), V)
@@ -238,19 +282,31 @@ class Hessian(SymmetricOperator):
     def _summed(
         self, parts: Iterator[tuple[Tensor, int | None, float]], V: Tensor
     ) -> tuple[Tensor, Tensor]:
-        forms: dict[int, Tensor] = {}
-        shares: dict[int, float] = {}
-        for part, batch, share in parts:
-            if batch is not None:
-                forms[batch] = forms.get(batch, 0.0) + (part * V).sum(0, dtype=torch.float64)
-                shares[batch] = shares.get(batch, 0.0) + share
-        if not forms:
-            return V.new_zeros(0, V.shape[1], dtype=torch.float64), V.new_zeros(
-                0, dtype=torch.float64
-            )
-        return torch.stack(list(forms.values())), torch.tensor(
-            list(shares.values()), dtype=torch.float64, device=V.device
+        mine: dict[int, tuple[Tensor, float]] = {}
+        nothing = V.new_zeros(V.shape[1], dtype=torch.float64)
+        with self.f.ranks.together():
+            for part, batch, share in parts:
+                if batch is not None:
+                    form, before = mine.get(batch, (nothing, 0.0))
+                    mine[batch] = form + (part * V).sum(0, dtype=torch.float64), before + share
+        every = {b: one for dealt in self.f.ranks.objects(mine) for b, one in dealt.items()}
+        forms = [every[b][0].to(V.device) for b in sorted(every)]
+        shares = [every[b][1] for b in sorted(every)]
+        empty = V.new_zeros(0, V.shape[1], dtype=torch.float64)
+        return torch.stack(forms) if forms else empty, torch.tensor(
+            shares, dtype=torch.float64, device=V.device
         )
+
+    def _group_forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``quadratic_forms``, of the batches that all ranks evaluate at the same time."""
+        ranks, forms, shares = self.f.ranks, [], []
+        for part, _, share in self._parts(V):
+            total = float(ranks.total(torch.tensor(share, dtype=torch.float64, device="cpu")))
+            form = ranks.total((part * V).sum(0, dtype=torch.float64))
+            if total > 0:
+                forms.append(form)
+                shares.append(total)
+        return torch.stack(forms), torch.tensor(shares, dtype=torch.float64, device=V.device)
 
     def _parts(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
         """(H_t V, batch, share) of every term t."""
@@ -261,7 +317,7 @@ class Hessian(SymmetricOperator):
                 for gradient, batch, share in self._graphs:
                     yield self._backward(gradient, V, keep=True), batch, share
                 return
-            for term in self.f.terms():
+            for term in self.f.dealt_terms():
                 yield self._term_product(term, V), term.batch, term.share
 
     def _term_product(self, term: Term, V: Tensor) -> Tensor:
@@ -325,12 +381,22 @@ class Hessian(SymmetricOperator):
 
     def _prepare(self) -> None:
         """Weigh the first term's graph; keep every term's graph if all will fit."""
-        first = next(iter(self.f.terms()))
+        shares = [term.share for term in self.f.dealt_terms()]
+        if not shares:
+            self._vectorise, self._graphs = False, []
+            return
+        first = next(iter(self.f.dealt_terms()))
         needed = _graph_bytes(lambda: self._gradient(first.function))
-        self._vectorise = needed <= SMALL
-        fits = needed / (first.share or 1.0) <= self.memory
+        if self.sharded:  # exchanges follow the graphs: all ranks do the same
+            needed = max(self.f.ranks.objects(needed))
+            self.memory = min(self.f.ranks.objects(self.memory))
+            shares = [float(len(shares))]
+            first = Term(first.function, None, 1.0)
+        self._vectorise = needed <= SMALL and not self.sharded
+        fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
         if self.memory > 0 and (self.method == "retained" or (self.method == "auto" and fits)):
-            self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in self.f.terms()]
+            terms = self.f.dealt_terms()
+            self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in terms]
 
     def _difference(self, v: Tensor) -> Tensor:
         """H v by central differences of the gradient, at the step along v at which two differences
@@ -369,13 +435,50 @@ class Hessian(SymmetricOperator):
         x = self.x.detach()
         length = max(float(x.double().norm()), 1.0)
         with self.f.evaluation(), torch.enable_grad():
-            for term in self.f.terms():
+            for term in self.f.dealt_terms():
                 columns = []
                 for v in V.T:
                     h = self._step * length / (float(v.double().norm()) or 1.0)
                     high, low = (_slope_of(term.function, x + s * h * v) for s in (1, -1))
                     columns.append((high - low) / (2 * h))
                 yield torch.stack(columns, dim=1), term.batch, term.share
+
+
+class Parts:
+    """A Hessian over ranks as solvers see it: each rank holds a part of the coordinates of every
+    vector, so that bases and what is done with them are divided by the number of ranks.
+
+    A product gathers the vector, sums what the ranks make of it, and leaves each its part.
+    """
+
+    def __init__(self, H: Hessian) -> None:
+        self.H, self.shape, self.dtype, self.device = H, H.shape, H.dtype, H.device
+        self.spread, self.granted = Spread([H.shape[0]], H.f.ranks), H.granted
+
+    @property
+    def eps(self) -> float:
+        return self.H.eps
+
+    @property
+    def error(self) -> float:
+        return self.H.error
+
+    @property
+    def coarse(self) -> bool:
+        return self.H.coarse
+
+    def reference(self, Q: Tensor) -> Tensor:
+        """H Q in float64, of which each rank takes and gets its part."""
+        return self.spread.own(self.H.reference(self.spread.whole(Q)))
+
+    def __matmul__(self, Q: Tensor, /) -> Tensor:
+        columns = Q if Q.ndim == 2 else Q[:, None]
+        self.H.products += columns.shape[1]
+        blocks = [self._block(block) for block in torch.split(columns, BLOCK, dim=1)]
+        return torch.cat(blocks, dim=1).view(Q.shape)
+
+    def _block(self, Q: Tensor) -> Tensor:
+        return self.H.product(self.spread.whole(Q), self.spread.summed, self.spread.own)
 
 
 def _slope_with_graph(value: Tensor, x: Tensor) -> Tensor:
@@ -395,7 +498,7 @@ def _graph_bytes(build: Callable[[], Tensor]) -> int:
 
     def pack(tensor: Tensor) -> Tensor:
         seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+        return tensor.detach()  # or the graph would hold itself, and never go
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         build()

@@ -27,6 +27,7 @@ from landscape.optimizers.predictions import INNER, Theory
 from landscape.optimizers.recording import Paths, Plane, Recorder, plane
 from landscape.optimizers.schedules import schedule_curve
 from landscape.progress import watched
+from landscape.ranks import ALONE
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.journal import State, identity, paused
 from landscape.results.statistics import exponential_rate, kaplan_meier_median, median
@@ -36,7 +37,9 @@ from landscape.specs.schedules import Schedule
 
 # What is shown all points (R, n) after every step t.
 Watcher = Callable[[int, Tensor], None]
-BLOCK = 2**18  # runs that are stepped together; more go block by block
+# Runs that are stepped together, as one task of a rank: TOGETHER or more, at most BLOCK, and DEALT
+# tasks where there are many; their noise, and so what they do, does not hang on the ranks.
+TOGETHER, BLOCK, DEALT = 1024, 2**18, 16
 CHECK = 64  # steps between two looks at whether all runs are over: a look waits for the device
 
 
@@ -223,6 +226,8 @@ def escape(  # noqa: PLR0913
     """
     whole(1, runs=runs, steps=steps)
     whole(0, record=record)
+    require_landscape(f, "escape")
+    f, ranks = f.over(ALONE), f.ranks
     at = _stationary(f, at, event)
     makers = as_makers(optimizers)
     for make in makers.values():
@@ -232,25 +237,17 @@ def escape(  # noqa: PLR0913
     noises.noise(f, noise, first, at.device)  # a wrong one is named before anything runs
     results = {}
     model = _model(f, at, event) if theory else "not asked for"
+    setting = Setting(f, at, event, noise, schedule, steps, progress)
+    tasks, blocks = [], torch.split(X, min(BLOCK, max(TOGETHER, runs // DEALT)))
     for (label, make), child in zip(makers.items(), children, strict=True):
-        told = partial(_tell, progress, label, steps)
-        what = f"escape {label} {noise} {schedule} {steps} {event} {record} {identity(f)}"
-        blocks = torch.split(X, BLOCK)
-        seeds = [child] if len(blocks) == 1 else child.spawn(len(blocks))
-        done: list[Block] = []
-        paths: Paths | None = None
-        for block, own in zip(blocks, seeds, strict=True):
-            seen = noises.noise(f, noise, own, at.device)
-            ensemble = Ensemble(block, make, seen.gradients, f.value, seen.move, f)
-            recorder = Recorder(min(record, len(block))) if record and not done else None
-            kept = State(what, [block, at])
-            stand = Stand.at_start(kept, f, at, event, ensemble, seen, recorder, steps)
-            with paused():
-                last, over = stand.follow(steps, schedule, told)
-            paths = paths if recorder is None else recorder.paths(f, last, stand.runs.points)
-            done.append(Block.of(stand.runs, stand.growth, over))
+        for number, block in enumerate(blocks):
+            recorded = 0 if number else min(record, len(block))
+            own = _child(child, number)
+            tasks.append(partial(setting.runs, label, make, block, own, recorded))
+    done = iter(ranks.deal(tasks))
+    for label, make in makers.items():
         law = predictions.predict(make, X - at, model, noise, schedule, steps)
-        results[label] = _escapes(done, law, paths)
+        results[label] = _escapes([next(done) for _ in blocks], law)
     origin = provenance(
         f, at, seed, noise=noise, schedule=schedule, runs=runs, steps=steps, event=str(event)
     )
@@ -263,11 +260,48 @@ def escape(  # noqa: PLR0913
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all runs of a study share."""
+
+    f: Landscape
+    at: Tensor
+    event: LeavesBall | FallsBelow
+    noise: str
+    schedule: str | None
+    steps: int
+    progress: Progress
+
+    def runs(
+        self, label: str, make: Maker, X: Tensor, seed: np.random.SeedSequence, record: int
+    ) -> "Block":
+        """Runs from the rows of X (R, n) until each is over: a function of these arguments alone,
+        whichever rank makes them.
+        """
+        f, at, steps = self.f, self.at, self.steps
+        seen = noises.noise(f, self.noise, seed, at.device)
+        ensemble = Ensemble(X, make, seen.gradients, f.value, seen.move, f)
+        recorder = Recorder(record) if record else None
+        about = f"{self.noise} {self.schedule} {steps} {self.event} {record} {identity(f)}"
+        kept = State(f"escape {label} {about}", [X, at])
+        stand = Stand.at_start(kept, f, at, self.event, ensemble, seen, recorder, steps)
+        with paused():
+            told = partial(_tell, self.progress, label, steps)
+            last, over = stand.follow(steps, self.schedule, told)
+        paths = None if recorder is None else recorder.paths(f, last, stand.runs.points)
+        return Block.of(stand.runs, stand.growth, paths, over)
+
+
+def _child(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
+    """The seed of the noise of a block of runs; of the first the seed itself."""
+    key = (*seed.spawn_key, number) if number else seed.spawn_key
+    return np.random.SeedSequence(seed.entropy, spawn_key=key)
+
+
 def _stationary(
     f: Landscape, at: Tensor | Sequence[float], event: LeavesBall | FallsBelow
 ) -> Tensor:
     """The point that runs leave, checked."""
-    require_landscape(f, "escape")
     if not isinstance(event, LeavesBall | FallsBelow):
         raise ValueError(f"event must be LeavesBall(radius) or FallsBelow(margin), got {event!r}.")
     at = f.locate(at)
@@ -505,17 +539,18 @@ class _Growth:
 class Block:
     """Some of the runs of one optimiser at their end, on the CPU."""
 
-    time: Tensor
-    escaped: Tensor
-    diverged: Tensor
-    stalled: Tensor
-    ended: Tensor
-    points: Tensor
-    folds: Tensor | None
+    time: Tensor  # (R,) int64
+    escaped: Tensor  # (R,) bool
+    diverged: Tensor  # (R,) bool
+    stalled: Tensor  # (R,) bool
+    ended: Tensor  # (R,) int64
+    points: Tensor  # (R, n)
+    folds: Tensor | None  # e-folds of the distance a step, of the runs where they were seen
+    paths: Paths | None  # of the first runs
     over: bool  # whether rates ended at zero
 
     @classmethod
-    def of(cls, runs: Runs, growth: "_Growth | None", over: bool) -> "Block":
+    def of(cls, runs: Runs, growth: "_Growth | None", paths: Paths | None, over: bool) -> "Block":
         """What is left of runs that are over."""
         return cls(
             runs.time.cpu(),
@@ -525,6 +560,7 @@ class Block:
             runs.ended.cpu(),
             runs.points.cpu(),
             None if growth is None else growth.folds(runs),
+            paths,
             over,
         )
 
@@ -543,8 +579,8 @@ def _notes(stalled: Tensor, dtype: torch.dtype, over: bool) -> list[str]:
     ]
 
 
-def _escapes(blocks: list[Block], law: Theory, paths: Paths | None) -> Escapes:
-    """The runs of all blocks, in their order."""
+def _escapes(blocks: Sequence[Block], law: Theory) -> Escapes:
+    """The runs of one optimiser, in the order of their starts."""
 
     def joined(name: str) -> Tensor:
         parts = [getattr(block, name) for block in blocks]
@@ -553,6 +589,7 @@ def _escapes(blocks: list[Block], law: Theory, paths: Paths | None) -> Escapes:
     seen, left, stalled = joined("ended"), joined("escaped"), joined("stalled")
     folds = None if blocks[0].folds is None else joined("folds")
     ends = joined("points")
+    over = all(block.over for block in blocks if bool(block.stalled.any()))
     return Escapes(
         steps=joined("time"),
         escaped=left,
@@ -561,9 +598,9 @@ def _escapes(blocks: list[Block], law: Theory, paths: Paths | None) -> Escapes:
         ended=seen,
         ends=ends,
         median=kaplan_meier_median(seen.numpy(), left.numpy()),
-        notes=_notes(stalled, ends.dtype, all(block.over for block in blocks)),
+        notes=_notes(stalled, ends.dtype, over),
         rate=exponential_rate(seen.numpy(), left.numpy()),
         growth=None if folds is None or not len(folds) else median(folds.numpy()),
         theory=law,
-        paths=paths,
+        paths=blocks[0].paths,
     )

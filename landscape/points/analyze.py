@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,21 @@ from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.linalg.quadrature import SpectralDensity, spectral_density
 from landscape.linalg.trace import trace
 from landscape.operators.hessian import Hessian
+from landscape.operators.limits import DENSE_VERDICT
+from landscape.points.budget import (
+    CHECKS,
+    LAYER,
+    LEAST_DENSITY,
+    LEAST_TRACE,
+    ROOM,
+    SEARCH,
+    SLICES,
+    TRACE,
+    Clock,
+    Stage,
+    modules,
+    sample,
+)
 from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, settled
@@ -31,6 +47,11 @@ from landscape.results import Bounded, Estimate, Result, provenance, result
 from landscape.results.statistics import sampling_spread, student
 
 SLICE_STEPS = 20  # to each side
+UNTESTED = (
+    "checks: the numbers hold only if value, gradient and products are those of one function, "
+    "which was not tested"
+)
+ENDS = 0.6  # of the time that is left, what the ends of the spectrum may take
 
 
 @result("analysis-layer")
@@ -101,8 +122,10 @@ class AnalysisReport(Result):
     # (k,) one data-sampling standard error per value of point.pairs, of that value as an estimate
     # of the population's; NaN: fewer than two batches
     sampling_errors: Tensor
-    density: SpectralDensity
-    trace: Estimate  # of a dense spectrum: error is the sum of bounds, and low and high are certain
+    density: SpectralDensity | None  # None: the budget did not reach so far; see unfinished
+    trace: (
+        Estimate | None
+    )  # of a dense spectrum: error is the sum of bounds, and low and high are certain
     layers: tuple[Layer, ...]  # empty for a formula
     slices: tuple[Slice, ...]
     checks: tuple[Check, ...]
@@ -113,6 +136,9 @@ class AnalysisReport(Result):
     # Of the sampling errors: batches less one; 0: not known.
     sampling_freedom: int = 0
     room: Room | None = None  # of the optimiser's rate; None: no optimiser was given
+    stages: tuple[Stage, ...] = ()  # what each part took; () in results of earlier versions
+    # what the budget left open, and about what it would take; empty: nothing
+    unfinished: tuple[str, ...] = ()
 
     @property
     def sampling_reach(self) -> float:
@@ -144,6 +170,8 @@ def analyze(  # noqa: PLR0913
     max_products: int = 600,
     polish: str | None = None,
     optimizer: Optimizer | None = None,
+    budget: float | None = None,
+    known: AnalysisReport | None = None,
     progress: Progress = silent,
 ) -> AnalysisReport:
     """Find out where in its landscape a point lies.
@@ -165,16 +193,23 @@ def analyze(  # noqa: PLR0913
             where it is.
         optimizer: of f's parameters, or of [x] for a formula, with its state: the report then has
             ``room``, by which factor its rate could grow and stay stable. It is not stepped.
+        budget: seconds that the analysis may take, polishing apart; what was left out stands in
+            ``unfinished``, and everything else holds as it would without a budget. Both ends of the
+            spectrum come first, fewer pairs where time is short; a gradient and a few products are
+            spent in any case. None: no limit.
+        known: a report of the same point with the same options whose budget ran out: what it has
+            is taken over.
         progress: called with the stage, how much of it is done, and the total.
 
     Raises:
         NumericalError: parameters, loss, gradient or a product are not finite, or a kernel has no
             second derivative.
         LoadingError: the model or its loss raises on the data.
-        ValueError: a bad option, or no point for a formula.
+        ValueError: a bad option, no point for a formula, or ``known`` is of another point.
 
-    Cost: n products up to n = 3,000; else about 50 for the ends, probes * steps for the density, 30
-    for the trace and 20 to 50 per layer; what ``points.room`` says for an optimiser.
+    Cost: n products up to n = 3,000; else about 50 to 120 for the ends, (probes - 1) * steps for
+    the density, 12 for the trace and 20 to 50 per layer, and what ``points.room`` says for an
+    optimiser. ``forecast`` tells it beforehand.
     """
     start = time.perf_counter()
     walk = None
@@ -182,29 +217,37 @@ def analyze(  # noqa: PLR0913
         walk, polish = polished(f, at, polish, seed=seed, progress=progress)
     look = Look(f, at, "analyze") if walk is None else walk.place
     H, x = look.hessian, look.x
-    progress("checks", 0, None)
-    checks = check(f, seed=seed, look=look)
-    point = classify(
+    have = _Known(known, x)
+    clock = Clock(budget, H)
+    checks = _early_checks(look, clock, have, seed, progress)
+    wanted = _affordable(clock, largest, smallest)
+    verdict = partial(
+        classify,
         f,
         x,
-        method,
-        largest=largest,
-        smallest=smallest,
+        _route(method, f.dim, clock),
+        largest=wanted[0],
+        smallest=wanted[1],
         tol=tol,
         seed=seed,
         max_products=max_products,
         look=look,
         progress=progress,
     )
+    with clock.stage("ends", ENDS):
+        point = have.point(verdict)
+    _note_ends(clock, point, min(f.dim, largest + smallest), tol)
+    checks = _checks(look, clock, have, seed, progress, done=checks)
     point, broken = _believed(point, checks)
-    layers = layers and not broken
     matrix = H.dense() if point.method == "dense" else None
     point = _along_orbits(f, point, matrix, seed)
-    sampling, freedom, density = _spread(H, matrix, point.pairs, probes, steps, seed, progress)
-    total = _exact_trace(point) if matrix is not None else trace(H, seed=seed, progress=progress)
-    parts = _layers(look, matrix, point, seed, progress) if layers else ()
-    slices = _slices(look, point, progress)
-    free = _free(look, optimizer if not broken else None, matrix, point, seed, progress)
+    sampling, freedom = _sampled(clock, have, point.pairs)
+    density = _density(clock, have, matrix, point.pairs, (probes, steps), seed, progress)
+    total = _trace(clock, have, matrix, point, seed, progress)
+    chosen = layers and not broken
+    parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
+    slices = _slices(look, point, clock, have, progress)
+    free = _free(look, clock, have, None if broken else optimizer, matrix, point, seed, progress)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -222,7 +265,192 @@ def analyze(  # noqa: PLR0913
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
         sampling_freedom=freedom,
         room=free,
+        stages=tuple(clock.stages),
+        unfinished=tuple(clock.open),
     )
+
+
+class _Known:
+    """What an earlier report of the same point has, stage by stage; nothing where it left a stage
+    open, or where there is none.
+    """
+
+    def __init__(self, report: AnalysisReport | None, x: Tensor) -> None:
+        if report is not None and not torch.equal(report.point.x.to(x), x):
+            raise ValueError("known is a report of another point: leave it out.")
+        self.report = report
+
+    def _closed(self, *stages: str) -> AnalysisReport | None:
+        report = self.report
+        if report is None or any(line.startswith(stages) for line in report.unfinished):
+            return None
+        return report
+
+    def checks(self) -> tuple[Check, ...]:
+        report = self._closed("checks")
+        return () if report is None else report.checks
+
+    def point(self, verdict: Callable[[], StationaryPoint]) -> StationaryPoint:
+        report = self._closed("eigenvalues", "checks")
+        return verdict() if report is None else report.point
+
+    def sampling(self) -> tuple[Tensor, int] | None:
+        report = self._closed("eigenvalues", "checks", "sampling")
+        return None if report is None else (report.sampling_errors, report.sampling_freedom)
+
+    def density(self) -> SpectralDensity | None:
+        report = self._closed("density")
+        return None if report is None else report.density
+
+    def trace(self) -> Estimate | None:
+        report = self._closed("trace")
+        return None if report is None else report.trace
+
+    def layers(self) -> tuple[Layer, ...]:
+        report = self._closed("layers")
+        return () if report is None else report.layers
+
+    def slices(self) -> tuple[Slice, ...]:
+        report = self._closed("eigenvalues", "checks", "slices")
+        return () if report is None else report.slices
+
+    def room(self) -> Room | None:
+        report = self._closed("eigenvalues", "checks", "room")
+        return None if report is None else report.room
+
+
+def _early_checks(
+    look: Look, clock: Clock, have: _Known, seed: int, progress: Progress
+) -> tuple[Check, ...]:
+    """The checks, where they leave most of the time to the ends. Before them one gradient and one
+    product say how long everything takes.
+    """
+    if clock.limited:
+        progress("first product", 0, None)
+        with clock.stage("first product"):
+            _ = look.hessian @ sample(look, dense=look.f.dim <= DENSE_VERDICT)
+    return _checked(look, clock, have, seed, progress) if clock.fits(4 * CHECKS) else ()
+
+
+def _checks(
+    look: Look,
+    clock: Clock,
+    have: _Known,
+    seed: int,
+    progress: Progress,
+    *,
+    done: tuple[Check, ...],
+) -> tuple[Check, ...]:
+    """The checks where they are not done yet and there is time for them."""
+    if done or clock.fits(CHECKS):
+        return done or _checked(look, clock, have, seed, progress)
+    clock.leave_open(UNTESTED, CHECKS)
+    return ()
+
+
+def _checked(
+    look: Look, clock: Clock, have: _Known, seed: int, progress: Progress
+) -> tuple[Check, ...]:
+    if have.checks():
+        return have.checks()
+    progress("checks", 0, None)
+    with clock.stage("checks"):
+        return check(look.f, seed=seed, look=look)
+
+
+def _affordable(clock: Clock, largest: int, smallest: int) -> tuple[int, int]:
+    """How many pairs of each end there is time for, at least one."""
+    full = 2 * (largest + smallest) + SEARCH
+    products = clock.affordable(full, ENDS)
+    if products >= full:
+        return largest, smallest
+    each = max(1, (products - SEARCH // 2) // 4)
+    return min(largest, each), min(smallest, each)
+
+
+def _route(method: str, n: int, clock: Clock) -> str:
+    """The dense route only where there is time for n products."""
+    return "lanczos" if method == "auto" and not clock.fits(n / ENDS) else method
+
+
+def _note_ends(clock: Clock, point: StationaryPoint, asked: int, tol: float) -> None:
+    """Say which eigenvalues the budget has left open."""
+    pairs = point.pairs
+    if not clock.limited or (pairs.converged and len(pairs.values) >= asked):
+        return
+    known = int((pairs.residuals <= 1.01 * tol * pairs.scale).sum())
+    found = f"eigenvalues: {known} of {asked} pairs are known within tol"
+    clock.leave_open(found, max(2 * asked + SEARCH - pairs.products, asked))
+
+
+def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> tuple[Tensor, int]:
+    """The sampling errors of as many pairs as there is time for, the outermost first, NaN of the
+    others; and their degrees of freedom.
+    """
+    earlier = have.sampling()
+    if earlier is not None:
+        return earlier
+    H, k = clock.H, len(pairs.values)
+    order = sorted(range(k), key=lambda i: (min(i, k - 1 - i), -i))
+    chosen = sorted(order[: clock.affordable(k)])
+    errors, freedom = torch.full((k,), float("nan"), dtype=torch.float64, device="cpu"), 0
+    if chosen:
+        with clock.stage("sampling errors"):
+            errors[chosen], freedom = _sampling(H, pairs.vectors[:, chosen])
+    if len(chosen) < k and H.f.samples:
+        clock.leave_open(f"sampling errors: {len(chosen)} of {k}", k - len(chosen))
+    return errors, freedom
+
+
+def _density(
+    clock: Clock,
+    have: _Known,
+    matrix: Tensor | None,
+    pairs: Eigenpairs,
+    size: tuple[int, int],
+    seed: int,
+    progress: Progress,
+) -> SpectralDensity | None:
+    """Of the matrix where it was formed; else by as many products as there is time for."""
+    if have.density() is not None:
+        return have.density()
+    probes, steps = size
+    most = 0 if matrix is not None else (probes - 1) * min(steps, clock.H.shape[0])
+    products = clock.affordable(most, 0.7)
+    if products < min(most, LEAST_DENSITY):
+        clock.leave_open("density", most)
+        return None
+    if products < most:
+        probes = 2
+        steps = products // 2
+        clock.leave_open(f"density: with {products} of {most} products", most)
+    with clock.stage("density"):
+        H = clock.H if matrix is None else matrix
+        return spectral_density(
+            H, probes=probes, steps=steps, seed=seed, known=pairs, progress=progress
+        )
+
+
+def _trace(
+    clock: Clock,
+    have: _Known,
+    matrix: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    progress: Progress,
+) -> Estimate | None:
+    if have.trace() is not None:
+        return have.trace()
+    if matrix is not None:
+        return _exact_trace(point)
+    products = clock.affordable(TRACE, 0.8)
+    if products < LEAST_TRACE:
+        clock.leave_open("trace", TRACE)
+        return None
+    if products < min(TRACE, clock.H.shape[0]):
+        clock.leave_open(f"trace: with {products} of {TRACE} products", TRACE)
+    with clock.stage("trace"):
+        return trace(clock.H, probes=products, seed=seed, known=point.pairs, progress=progress)
 
 
 def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[StationaryPoint, bool]:
@@ -247,6 +475,8 @@ def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[Statio
 
 def _free(
     look: Look,
+    clock: Clock,
+    have: _Known,
     optimizer: Optimizer | None,
     matrix: Tensor | None,
     point: StationaryPoint,
@@ -254,10 +484,14 @@ def _free(
     progress: Progress,
 ) -> Room | None:
     """The room of the optimiser's rate, where there is one."""
-    if optimizer is None:
+    if optimizer is None or have.room() is not None:
+        return None if optimizer is None else have.room()
+    if not clock.fits(ROOM):
+        clock.leave_open("room of the rate", ROOM)
         return None
     error = float(point.uncertainty.max())
-    return room_of(look, optimizer, matrix, error=error, seed=seed, progress=progress)
+    with clock.stage("room"):
+        return room_of(look, optimizer, matrix, error=error, seed=seed, progress=progress)
 
 
 def _along_orbits(
@@ -349,7 +583,8 @@ def spectrum(
     look = Look(f, at, "spectrum")
     H = look.hessian
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
-    errors, freedom, density = _spread(H, None, pairs, probes, steps, seed, progress)
+    density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
+    errors, freedom = _sampling(H, pairs.vectors)
     return Spectrum(
         parameters=f.dim,
         samples=f.samples,
@@ -367,24 +602,6 @@ def _reach(freedom: int) -> float:
     return student(freedom) if freedom > 0 else math.inf
 
 
-def _spread(
-    H: Hessian,
-    matrix: Tensor | None,
-    pairs: Eigenpairs,
-    probes: int,
-    steps: int,
-    seed: int,
-    progress: Progress,
-) -> tuple[Tensor, int, SpectralDensity]:
-    """The sampling errors of the pairs with their degrees of freedom, and the density of H, from
-    its matrix where that was formed.
-    """
-    density = spectral_density(
-        H if matrix is None else matrix, probes=probes, steps=steps, seed=seed, progress=progress
-    )
-    return *_sampling(H, pairs), density
-
-
 def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     """One data-sampling standard error per eigenvalue (k,).
 
@@ -399,12 +616,14 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     bring a bias of about an error besides, which is not in it: small eigenvalues are smaller there.
     Cost: one product a pair.
     """
-    return _sampling(H, pairs)[0]
+    return _sampling(H, pairs.vectors)[0]
 
 
-def _sampling(H: Hessian, pairs: Eigenpairs) -> tuple[Tensor, int]:
-    """The sampling errors, and their degrees of freedom."""
-    return sampling_spread(*H.quadratic_forms(pairs.vectors))
+def _sampling(H: Hessian, vectors: Tensor) -> tuple[Tensor, int]:
+    """The sampling errors of the eigenvalues whose eigenvectors are the columns of ``vectors`` (n,
+    k), and their degrees of freedom.
+    """
+    return sampling_spread(*H.quadratic_forms(vectors))
 
 
 def _exact_trace(point: StationaryPoint) -> Estimate:
@@ -413,37 +632,79 @@ def _exact_trace(point: StationaryPoint) -> Estimate:
 
 
 def _layers(
-    look: Look, matrix: Tensor | None, point: StationaryPoint, seed: int, progress: Progress
+    look: Look,
+    matrix: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    clock: Clock,
+    have: _Known,
+    progress: Progress,
 ) -> tuple[Layer, ...]:
-    if not look.f.layout:
-        return ()
+    if not look.f.layout or have.layers():
+        return have.layers()
     f = require_model(look.f, "layers are a model's.")
-    H, gradient = look.hessian, look.gradient.double()
-    names: dict[str, list[str]] = {}
-    for name in f.layout:
-        names.setdefault(name.rpartition(".")[0] or "(top)", []).append(name)
-    H.release()  # a layer's graphs take their place
-    layers = []
-    for i, (name, own) in enumerate(names.items()):
-        progress("layers", i, len(names))
-        slices = [f.layout[k] for k in own]
-        where = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
-        if matrix is not None:
-            error = float(point.uncertainty.max())
-            values = torch.linalg.eigvalsh(matrix[where][:, where].double())
-            low, high = (Bounded(float(v), error) for v in (values[0], values[-1]))
-        else:
-            part = f.part(own, H.x)
-            block = Hessian(part, at=look.x[where], method=H.method, memory=H.memory)
-            pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
-            H.products += block.products
-            low, high = (Bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
-        layers.append(Layer(name, len(where), float(gradient[where].norm()), high, low))
+    names = modules(f)
+    cost = LAYER if matrix is None else 0
+    if not clock.fits(cost):
+        clock.leave_open("layers", cost * len(names))
+        return ()
+    look.hessian.release()  # a layer's graphs take their place
+    layers: list[Layer] = []
+    with clock.stage("layers"):
+        for i, (name, own) in enumerate(names.items()):
+            progress("layers", i, len(names))
+            if not clock.fits(cost):
+                clock.leave_open(f"layers: {i} of {len(names)}", cost * (len(names) - i))
+                break
+            layers.append(_layer(f, look, matrix, point, seed, name, own))
     return tuple(layers)
 
 
-def _slices(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
+def _layer(
+    f: ModelLandscape,
+    look: Look,
+    matrix: Tensor | None,
+    point: StationaryPoint,
+    seed: int,
+    name: str,
+    own: list[str],
+) -> Layer:
+    """The module with this name and these parameters of its own."""
+    H, gradient = look.hessian, look.gradient.double()
+    slices = [f.layout[k] for k in own]
+    where = torch.cat([torch.arange(s.start, s.stop, device=gradient.device) for s in slices])
+    if matrix is not None:
+        error = float(point.uncertainty.max())
+        values = torch.linalg.eigvalsh(matrix[where][:, where].double())
+        low, high = (Bounded(float(v), error) for v in (values[0], values[-1]))
+    else:
+        low, high = _block_ends(f.part(own, H.x), look.x[where], H, seed)
+    return Layer(name, len(where), float(gradient[where].norm()), high, low)
+
+
+def _block_ends(part: Landscape, x: Tensor, H: Hessian, seed: int) -> tuple[Bounded, Bounded]:
+    """The smallest and the largest eigenvalue of a layer's own block."""
+    block = Hessian(part, at=x, method=H.method, memory=H.memory)
+    pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
+    H.products += block.products
+    low, high = (Bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
+    return low, high
+
+
+def _slices(
+    look: Look, point: StationaryPoint, clock: Clock, have: _Known, progress: Progress
+) -> tuple[Slice, ...]:
     """Along the eigenvectors of both ends, as far as the parabola changes f by its own size."""
+    if have.slices():
+        return have.slices()
+    if not clock.fits(SLICES):
+        clock.leave_open("slices", SLICES)
+        return ()
+    with clock.stage("slices"):
+        return _sliced(look, point, progress)
+
+
+def _sliced(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:
     x, pairs, slices = look.x, point.pairs, []
     longest = 0.5 * max(float(x.double().norm()), 1.0)
     steps = torch.arange(-SLICE_STEPS, SLICE_STEPS + 1, dtype=torch.float64, device="cpu")

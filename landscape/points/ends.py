@@ -28,7 +28,7 @@ from torch import Tensor
 
 from landscape.core import Progress, require_finite
 from landscape.linalg.lanczos import Certificate, Eigenpairs, Stop, certify_below, eigsh
-from landscape.linalg.operand import finest, noise
+from landscape.linalg.operand import finest, granted, noise
 from landscape.operators.base import SymmetricOperator
 
 # How far the negative end is followed before bounds are reported.
@@ -249,7 +249,7 @@ class Ends:
 
     def _spent(self) -> bool:
         pairs = self.pairs
-        out = pairs.stop is Stop.BUDGET or self.H.products >= self.budget
+        out = pairs.stop is Stop.BUDGET or self.H.products >= self.budget or granted(self.H) < 1
         return out or len(pairs.values) == self.H.shape[0]
 
     def _grow(self) -> bool:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from landscape.linalg.lanczos import Eigenpairs
 from landscape.points.analyze import AnalysisReport, Spectrum
+from landscape.points.budget import Forecast
 from landscape.points.classify import StationaryPoint
 from landscape.points.reports import SearchReport
 from landscape.points.room import Room
@@ -31,9 +32,18 @@ def analysis(report: AnalysisReport) -> dict[str, object]:
         "advice": list(report.advice),
         "polish": report.polish,
         "room": None if report.room is None else room(report.room),
+        "unfinished": list(report.unfinished),
         "products": report.products,
         "seconds": report.seconds,
     }
+
+
+@flat.register
+def forecast(result: Forecast) -> dict[str, object]:
+    """What an analysis would take, stage by stage."""
+    names = (f.name for f in dataclasses.fields(result) if f.name != "provenance")
+    known = {name: getattr(result, name) for name in names}
+    return known | {"products": result.products, "seconds": result.seconds}
 
 
 @flat.register
@@ -93,11 +103,15 @@ def search(report: SearchReport) -> dict[str, object]:
     return point(report.found) | {"start": report.start, "seconds": report.seconds}
 
 
-def negative(report: AnalysisReport) -> Estimate:
-    """How many eigenvalues are negative: exactly where the index is known, else by the density."""
+def negative(report: AnalysisReport) -> Estimate | None:
+    """How many eigenvalues are negative: exactly where the index is known, else by the density;
+    None where there is none.
+    """
     point = report.point
     if point.index is not None:
         return Estimate(point.index, 0.0, point.index, point.index)
+    if report.density is None:
+        return None
     return report.density.count(float("-inf"), -float(point.uncertainty.max()))
 
 

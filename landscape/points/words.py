@@ -10,6 +10,7 @@ from landscape.linalg.lanczos import Eigenpairs
 from landscape.linalg.words import lower_end
 from landscape.linalg.words import pairs as eigenvalues
 from landscape.points.analyze import AnalysisReport, Layer, Polish, Spectrum
+from landscape.points.budget import Forecast, Stage, seconds
 from landscape.points.checks import Check
 from landscape.points.classify import VAGUE, StationaryPoint
 from landscape.points.find import FoundPoint
@@ -56,10 +57,12 @@ def analysis(report: AnalysisReport, folder: str) -> Words:
         *_ends(point.pairs, report.sampling_errors),
         Fact("sampling", tuple(_sampling(report, report.point.kind != "not-stationary"))),
         Fact("negative", (_negative(report),)),
-        Fact("trace", (_trace(report.trace),)),
+        *(() if report.trace is None else (Fact("trace", (_trace(report.trace),)),)),
         Fact("checks", tuple(_checks(report.checks))),
         Fact("notes", tuple(report.notes)),
+        Fact("unfinished", report.unfinished),
         Fact("next", tuple(line for line in report.advice if line not in checked)),
+        Fact("took", tuple(_stages(report.stages))),
     ]
     return Words(f"{_kind(point)}, {several(report.parameters, 'parameter')}", parts)
 
@@ -233,6 +236,25 @@ def search(report: SearchReport, folder: str) -> Words:
     return Words(f"{_kind(result)}, {several(report.dim, 'coordinate')}", parts)
 
 
+@said.register
+def forecast(result: Forecast, folder: str) -> Words:
+    """What an analysis will take."""
+    whole = f"about {several(result.products, 'product')}, {seconds(result.seconds)}"
+    parts = [
+        Fact("analysis", (f"{whole}, within a factor of 2",)),
+        Fact("one gradient", (seconds(result.gradient),)),
+        Fact("one product", (seconds(result.product),)),
+        Fact("stages", tuple(_stages(result.stages))),
+    ]
+    return Words(f"{whole}, {several(result.parameters, 'parameter')}", parts)
+
+
+def _stages(stages: Sequence[Stage]) -> Iterator[str]:
+    for stage in stages:
+        spent = f", {several(stage.products, 'product')}" if stage.products else ""
+        yield f"{stage.name}: {seconds(stage.seconds)}{spent}"
+
+
 def verdict_facts(point: StationaryPoint) -> list[Fact]:
     """The verdict on a point and what it rests on."""
     return [
@@ -404,6 +426,8 @@ def _negative(report: AnalysisReport) -> str:
         known = "the whole spectrum" if point.method == "dense" else sure
         return f"{count(point.index)} of {_whole(n)} ({share(point.index, n)}), {known}"
     floor, estimate = -float(point.uncertainty.max()), negative(report)
+    if estimate is None:
+        return f"{count(point.index_bounds[0])} or more for certain"
     about = f"about {count(estimate.value)} of {_whole(n)} ({share(estimate.value, n)})"
     return (
         f"{count(point.index_bounds[0])} or more for certain; by the density "

@@ -7,10 +7,12 @@ column changes then.
 
 # kind: (the module that has its class, the name that version 0.1.0 stored in its place, if it did)
 KINDS: dict[str, tuple[str, str]] = {
+    "analysis-forecast": ("landscape.points.budget", ""),
     "analysis-layer": ("landscape.points.analyze", "landscape.analysis.Layer"),
     "analysis-polish": ("landscape.points.analyze", "landscape.analysis.Polish"),
     "analysis-report": ("landscape.points.analyze", "landscape.analysis.AnalysisReport"),
     "analysis-slice": ("landscape.points.analyze", "landscape.analysis.Slice"),
+    "analysis-stage": ("landscape.points.budget", ""),
     "bounded": ("landscape.results.estimate", ""),
     "census": ("landscape.inventory.census", "landscape.stationary.census.Census"),
     "census-picture": ("landscape.inventory.views", "landscape.stationary.picture.Picture"),

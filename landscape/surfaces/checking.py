@@ -89,7 +89,7 @@ def _moments(
     if n <= probes:
         A = (H @ torch.eye(n, dtype=H.dtype, device=H.device)).double()
         return exact(float(A.trace()), n), exact(float(A.square().sum()), n)
-    Z = gaussian((n, probes), np.random.SeedSequence(seed), H)
+    Z = gaussian(probes, np.random.SeedSequence(seed), H).view(n, probes)
 
     def rest(V: Tensor) -> Tensor:
         """V without what the known vectors hold of it."""

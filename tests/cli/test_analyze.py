@@ -378,3 +378,29 @@ def test_polish_takes_a_method_by_name(here: Path, run: Run) -> None:
     wrong = run("analyze", "net.py:build", *arguments, "--polish", "magic")
     assert wrong.exit_code == 2
     assert "newton-mr" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_budget_leaves_something_open_and_resume_closes_it(here: Path, run: Run) -> None:
+    short = run(
+        "analyze", "net.py", "--out", "run", *FAST, "--method", "lanczos", "--budget", "0.001s"
+    )
+    assert short.exit_code == 0
+    assert "unfinished" in short.stdout
+    assert ls.load("run").unfinished
+    whole = run("analyze", "net.py", "--out", "run", *FAST, "--method", "lanczos", "--resume")
+    assert whole.exit_code == 0
+    assert "unfinished" not in whole.stdout
+    assert ls.load("run").unfinished == ()
+    assert run("analyze", "net.py", "--out", "run", *FAST, "--budget", "soon").exit_code == 2
+
+
+@pytest.mark.slow
+def test_an_estimate_writes_nothing(here: Path, run: Run) -> None:
+    result = run("analyze", "net.py", "--estimate", "--out", "run")
+    assert result.exit_code == 0
+    assert "within a factor of 2" in flat(result.stdout)
+    assert not Path("run").exists()
+    told = json.loads(run("analyze", "net.py", "--estimate", "--json").stdout)
+    assert told["product"] > 0
+    assert [stage["name"] for stage in told["stages"]][:2] == ["checks", "ends"]

@@ -56,7 +56,26 @@ def test_a_command_prints_what_its_schema_says(here: Path, run: Run, kind: str) 
 
 def test_every_result_with_a_schema_is_tried_or_needs_minutes() -> None:
     known = {branch["properties"]["result"]["const"] for branch in SCHEMA["oneOf"]}
-    assert known - set(COMMANDS) == {"network-census", "connection"}  # elsewhere, marked slow
+    elsewhere = {"network-census", "connection"}  # marked slow
+    assert known - set(COMMANDS) == elsewhere | {"analysis-forecast"}  # which is stored nowhere
+
+
+def test_an_estimate_prints_what_its_schema_says(here: Path, run: Run) -> None:
+    done = run("analyze", "net.py", "--estimate", "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    kinds = {b["properties"]["result"]["const"]: b for b in SCHEMA["oneOf"]}
+    jsonschema.validate(found, kinds["analysis-forecast"] | {"$defs": SCHEMA["$defs"]})
+    assert found["products"] == sum(stage["products"] for stage in found["stages"])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_that_a_budget_cut_short_fits_its_schema(here: Path, run: Run) -> None:
+    found = body("analysis-report", run, "--budget", "0.001s", "--method", "lanczos")
+    assert found["unfinished"]
+    assert found["trace"] is None
+    kinds = {b["properties"]["result"]["const"]: b for b in SCHEMA["oneOf"]}
+    jsonschema.validate(found, kinds["analysis-report"] | {"$defs": SCHEMA["$defs"]})
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -155,7 +155,8 @@ def test_defaults_are_those_of_the_library() -> None:
 
     options = {param.name: param.default for param in main.commands["analyze"].params}
     library = inspect.signature(analyze).parameters
-    shared = sorted((set(options) & set(library)) - {"config", "polish", "optimizer"})
+    own = {"budget", "config", "optimizer", "polish"}
+    shared = sorted((set(options) & set(library)) - own)
     assert shared == ["largest", "layers", "method", "probes", "seed", "smallest", "steps", "tol"]
     for name in shared:
         assert options[name] == library[name].default, name

@@ -1,0 +1,252 @@
+"""A model's landscape whose points lie on several ranks: exact derivatives of weights that no rank
+keeps whole.
+
+Every parameter tensor is a piece of the point, of which each rank holds a part (``Spread``). A pass
+gathers a large tensor when the model asks for it, and small ones together at its start. Gathering
+and the sum over ranks of what each makes of a whole tensor are each other's derivative, so that
+gradients, products and any further derivative are exact. What autograd would keep of a gathered
+tensor for a backward pass is gathered again there, in the first one and in the second.
+
+Exchanges follow the graph and nothing else, and the ranks' graphs must be alike: each evaluates as
+many batches as any other, where it has fewer one of them again with weight zero. A model must use
+its parameters in an order that does not hang on the data.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from landscape.core import Term
+from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.placed import own_parameters
+from landscape.ranks import Ranks, Spread
+
+SMALL = 2**14  # entries of a tensor up to which it is gathered with others
+
+
+class Sharded(ModelLandscape):
+    """The landscape of a model over ranks, each of which holds a part of every point.
+
+    Points and gradients are this rank's parts (local,), values whole. Made by ``over_ranks(f,
+    shard=True)``.
+    """
+
+    def __init__(self, f: ModelLandscape, ranks: Ranks) -> None:
+        if f.recurrent:
+            raise ValueError(
+                f"{f.name} has recurrent layers, which keep their weights in a list of their own: "
+                "it cannot be sharded. Leave shard out: batches and bases are shared all the same."
+            )
+        _ = f.weights  # measured on the whole model, where that is needed
+        self.__dict__.update(f.__dict__)
+        self.ranks = ranks
+        self._spread = Spread([s.stop - s.start for s in f.layout.values()], ranks, sharded=True)
+        self._gathered: dict[int, _Origin] = {}  # by address
+
+    @property
+    def spread(self) -> Spread:
+        """How points lie on the ranks."""
+        return self._spread
+
+    def point(self) -> Tensor:
+        """This rank's part (local,) of the model's current parameters."""
+        own = own_parameters(self.model)
+        parts = []
+        for name, size in zip(self.layout, self.spread.sizes, strict=True):
+            whole = own[name].detach().reshape(-1).to(self.device, self.dtype)
+            parts.append(Spread([size], self.ranks).own(whole))
+        return torch.cat(parts)
+
+    def load(self, x: Tensor) -> None:
+        """Write the point of which x (local,) is this rank's part into the model, on every rank."""
+        self._require(x)
+        own = own_parameters(self.model)
+        pieces = torch.split(x, self.spread.widths)
+        with torch.no_grad():
+            for name, size, piece in zip(self.layout, self.spread.sizes, pieces, strict=True):
+                own[name].copy_(self.ranks.gather(piece)[:size].view_as(own[name]))
+
+    def value(self, x: Tensor) -> Tensor:
+        """f at the points of which x (..., local) are this rank's parts -> (...)."""
+        self._require(x)
+        points = x.detach().reshape(-1, self.spread.local)
+        total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
+        with self.evaluation(), torch.no_grad():
+            for term in self.dealt_terms():
+                for i, point in enumerate(points):
+                    total[i] += term.function(point)
+        return self.ranks.total(total).to(self.dtype).reshape(x.shape[:-1])
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """This rank's parts (..., local) of the gradients there; summed over the ranks on the way
+        back.
+        """
+        self._require(x)
+        points = [p.detach().clone().requires_grad_(True) for p in x.reshape(-1, self.spread.local)]
+        total = torch.zeros(len(points), self.spread.local, dtype=self.dtype, device=self.device)
+        with self.evaluation(), torch.enable_grad():
+            for term in self.dealt_terms():
+                for i, point in enumerate(points):
+                    total[i] += torch.autograd.grad(term.function(point), point)[0]
+        return total.reshape(x.shape)
+
+    def locate(self, at: Any) -> Tensor:
+        """This rank's part of a point; None is where the model stands."""
+        if at is None:
+            return self.point()
+        self._require(at)
+        x: Tensor = at.detach()
+        return x
+
+    def terms(self) -> Iterator[Term]:
+        """The terms that this rank evaluates: no rank can evaluate another's alone."""
+        return self.dealt_terms()
+
+    def dealt_terms(self) -> Iterator[Term]:
+        """As many terms on every rank, then the regulariser of the part that this rank holds."""
+        for term in super().dealt_terms():
+            if term.batch is not None:
+                yield term
+        for _ in range(self._missing()):
+            again = next(iter(super().terms()))
+            yield Term(partial(_nothing, again), None, 0.0)
+        if self.l2 or self.l1:
+            yield Term(self._own_regulariser, None, 0.0)
+
+    @contextmanager
+    def evaluation(self, at: Tensor | None = None, precision: str = "full") -> Iterator[None]:
+        """As a model's landscape, and what a graph keeps of gathered tensors is gathered again."""
+        with saved_tensors_hooks(self._pack, self._unpack), super().evaluation(at, precision):
+            yield
+
+    # ---- inside ---------------------------------------------------------------------------------
+
+    def _require(self, x: Tensor) -> None:
+        fits = x.shape[-1:] == (self.spread.local,)
+        self._check(x, f"(..., {self.spread.local}) on this rank, a part of (..., n)", fits)
+
+    def _missing(self) -> int:
+        """How many terms the rank with the most batches has more than this one."""
+        weights = self.weights.tolist()
+        owners = [rank for rank, w in zip(self._owners(), weights, strict=True) if w > 0]
+        counts = [owners.count(rank) for rank in range(self.ranks.count)]
+        return self.masks * (max(counts) - counts[self.ranks.rank])
+
+    def _put(self, x: Tensor) -> None:
+        """Have the model's tensors gathered when it asks for them."""
+        assert self._placed is not None, "terms are called inside evaluation()"
+        own = own_parameters(self.model)
+        pieces = dict(zip(self.layout, torch.split(x, self.spread.widths), strict=True))
+        small = {name: piece for name, piece in pieces.items() if own[name].numel() <= SMALL}
+        ready = self._together(small)
+        makers = {
+            id(own[name]): partial(_ready, ready[name])
+            if name in ready
+            else partial(self._whole, piece, own[name].shape)
+            for name, piece in pieces.items()
+        }
+        self._placed.put({}, {}, makers)
+
+    def _together(self, pieces: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Small tensors, gathered in one exchange."""
+        if not pieces:
+            return {}
+        own = own_parameters(self.model)
+        gathered = _Gather.apply(torch.cat(list(pieces.values())), self.ranks)  # type: ignore[no-untyped-call]
+        rows = gathered.view(self.ranks.count, -1)
+        parts = torch.split(rows, [len(piece) for piece in pieces.values()], dim=1)
+        return {
+            name: part.reshape(-1)[: own[name].numel()].view(own[name].shape)
+            for name, part in zip(pieces, parts, strict=True)
+        }
+
+    def _whole(self, piece: Tensor, shape: torch.Size) -> Tensor:
+        gathered: Tensor = _Gather.apply(piece, self.ranks)  # type: ignore[no-untyped-call]
+        self._note(gathered, piece.detach())
+        return gathered[: shape.numel()].view(shape)
+
+    def _note(self, gathered: Tensor, piece: Tensor) -> None:
+        storage = gathered.untyped_storage()
+        self._gathered[storage.data_ptr()] = _Origin(StorageWeakRef(storage), piece)  # type: ignore[no-untyped-call]
+
+    def _pack(self, t: Tensor) -> "Tensor | _Handle":
+        origin = self._gathered.get(t.untyped_storage().data_ptr())
+        if origin is None or origin.storage.expired():  # type: ignore[no-untyped-call]  # another tensor at the same address  # type: ignore[no-untyped-call]
+            return t.detach()  # or the graph would hold itself, and never go
+        return _Handle(origin.piece, t.size(), t.stride(), int(t.storage_offset()))
+
+    def _unpack(self, kept: "Tensor | _Handle") -> Tensor:
+        if isinstance(kept, Tensor):
+            return kept
+        gathered = self.ranks.gather(kept.piece)
+        self._note(gathered, kept.piece)
+        return gathered.as_strided(kept.size, kept.stride, kept.offset)
+
+    def _own_regulariser(self, x: Tensor) -> Tensor:
+        total = 0.0 * x[0]
+        for name, w in zip(self.layout, torch.split(x, self.spread.widths), strict=True):
+            c2 = sum(c for glob, c in self.l2.items() if fnmatchcase(name, glob))
+            c1 = sum(c for glob, c in self.l1.items() if fnmatchcase(name, glob))
+            total = total + 0.5 * c2 * w.square().sum() + c1 * w.abs().sum()
+        return total
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a gathered tensor was made of, for as long as its storage lives."""
+
+    storage: StorageWeakRef
+    piece: Tensor
+
+
+@dataclass(frozen=True)
+class _Handle:
+    """What is kept in the place of a gathered tensor or a view of one."""
+
+    piece: Tensor
+    size: torch.Size
+    stride: tuple[int, ...]
+    offset: int
+
+
+class _Gather(torch.autograd.Function):
+    """A rank's part (m,) -> the whole (count m,)."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        return ranks.gather(part.detach())
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return _Scatter.apply(slopes[0], ctx.ranks), None  # type: ignore[no-untyped-call]
+
+
+class _Scatter(torch.autograd.Function):
+    """What every rank makes of the whole (count m,) -> a rank's part (m,) of the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        return ranks.scatter(whole)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return _Gather.apply(slopes[0], ctx.ranks), None  # type: ignore[no-untyped-call]
+
+
+def _ready(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _nothing(term: Term, x: Tensor) -> Tensor:
+    """A term that takes part in the exchanges and counts nothing."""
+    return 0.0 * term.function(x)

@@ -1,0 +1,111 @@
+"""A budget of seconds: what is said by then holds, what is left out is named, and the rest goes on from there."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import landscape as ls
+from landscape.points.analyze import AnalysisReport
+
+
+def net(width: int = 16) -> ls.ModelLandscape:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 3)).double()
+    x, y = torch.randn(40, 5, dtype=torch.float64), torch.randint(3, (40,))
+    return ls.ModelLandscape(
+        model, nn.functional.cross_entropy, list(zip(x.split(10), y.split(10), strict=True))
+    )
+
+
+class Slow(nn.Module):
+    """A layer that takes its time, so that a budget of parts of a second says little."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.004)
+        return x
+
+
+def slow(width: int = 16) -> ls.ModelLandscape:
+    f = net(width)
+    model = nn.Sequential(Slow(), f.model)
+    return ls.ModelLandscape(model, f.loss, list(f.batches), name="slow")
+
+
+def test_without_a_budget_nothing_is_open_and_every_stage_is_told() -> None:
+    report = ls.analyze(net(), method="lanczos", largest=2, smallest=2, probes=2, steps=5)
+    assert report.unfinished == ()
+    assert [stage.name for stage in report.stages] == [
+        *("checks", "ends", "sampling errors", "density", "trace", "layers", "slices")
+    ]
+    assert sum(stage.products for stage in report.stages) == report.products
+    assert sum(stage.seconds for stage in report.stages) <= report.seconds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", [0.05, 0.6, 1.5])
+def test_what_is_said_by_then_holds(budget: float) -> None:
+    f = slow()
+    values = torch.linalg.eigvalsh(ls.Hessian(net()).dense())
+    begun = time.perf_counter()
+    report = ls.analyze(f, budget=budget)
+    took = time.perf_counter() - begun
+    pairs = report.point.pairs
+    for value, bound in zip(pairs.values, pairs.residuals, strict=True):
+        assert float((values - value).abs().min()) <= float(bound) + 1e-12
+    assert float(pairs.values[-1] - pairs.residuals[-1]) <= float(values[-1]) + 1e-12
+    low, high = report.point.index_bounds
+    assert low <= int((values < 0).sum()) <= high
+    # a gradient, a block that says how fast products are, and a few products are spent in any case
+    assert took <= 3 * budget + 3.0
+    assert report.unfinished
+    assert all("more)" in line for line in report.unfinished)
+
+
+def test_too_little_time_for_the_checks_is_said() -> None:
+    report = ls.analyze(net(), method="lanczos", largest=2, smallest=1, budget=1e-3)
+    assert report.checks == ()
+    assert any(line.startswith("checks: the numbers hold only if") for line in report.unfinished)
+    assert report.density is None
+    assert report.trace is None
+    assert "unfinished" in str(report)
+    loaded = replace(report)
+    assert loaded.unfinished == report.unfinished
+
+
+def test_it_goes_on_from_what_is_known(tmp_path: object) -> None:
+    f = net()
+    options = {"method": "lanczos", "largest": 2, "smallest": 2, "probes": 2, "steps": 5}
+    whole = ls.analyze(f, **options)
+    begun = replace(whole, density=None, trace=None, unfinished=("density (9 s more)",))
+    again = ls.analyze(f, **options, known=begun)
+    assert again.point is whole.point
+    assert again.unfinished == ()
+    assert again.density is not None
+    assert whole.density is not None
+    assert torch.equal(again.density.nodes, whole.density.nodes)
+    assert [stage.name for stage in again.stages if stage.products] == ["density", "trace"]
+    with pytest.raises(ValueError, match="another point"):
+        ls.analyze(f, f.point() + 1, known=begun)
+
+
+def test_a_budget_is_a_number_of_seconds() -> None:
+    with pytest.raises(ValueError, match="budget must be a number of seconds above 0"):
+        ls.analyze(net(), budget=0)
+
+
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_a_forecast_names_the_stages_and_their_products(method: str) -> None:
+    f = net(8)
+    told = ls.points.forecast(f, method=method, largest=2, smallest=2, probes=2, steps=5)
+    report: AnalysisReport = ls.analyze(f, method=method, largest=2, smallest=2, probes=2, steps=5)
+    products = {stage.name: stage.products for stage in told.stages}
+    spent = {stage.name: stage.products for stage in report.stages}
+    assert products["sampling errors"] == spent["sampling errors"]
+    assert products.get("density", 0) == spent["density"]
+    assert products["ends"] / 2 <= spent["ends"] <= 2 * products["ends"]
+    assert told.seconds == pytest.approx(sum(stage.seconds for stage in told.stages))
+    assert told.product > 0
+    assert "within a factor of 2" in str(told)

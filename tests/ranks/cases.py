@@ -1,0 +1,220 @@
+"""What the ranks of ``test_ranks.py`` compute; ``alone`` says what one process gives."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import landscape as ls
+
+
+def net(dtype: torch.dtype = torch.float64, rows: int = 50, width: int = 8) -> ls.ModelLandscape:
+    """A small classifier with 503 parameters and batches of unlike size."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 15), nn.Tanh(), nn.Linear(15, 3)
+    ).to(dtype)
+    x, y = torch.randn(rows, 6, dtype=dtype), torch.randint(3, (rows,))
+    batches = list(zip(x.split(width), y.split(width), strict=True))
+    return ls.ModelLandscape(model, nn.functional.cross_entropy, batches, l2={"*": 1e-3})
+
+
+def vectors(f: ls.ModelLandscape) -> Tensor:
+    return torch.randn(f.dim, 3, generator=torch.Generator().manual_seed(1), dtype=f.dtype)
+
+
+def numbers(f: ls.ModelLandscape) -> dict[str, Any]:
+    """What is made of f by the operators and the solvers."""
+    x = f.point()
+    H, G, V = ls.Hessian(f, x), ls.GaussNewton(f, x), vectors(f)
+    pairs = ls.eigsh(H, 2, 1, tol=1e-6)
+    density = ls.spectral_density(H, 2, 5)
+    forms, shares = H.quadratic_forms(V)
+    return {
+        "value": f.value(x),
+        "gradient": f.gradient(x),
+        "many": f.many().values(torch.stack([x, 2 * x])),
+        "product": H @ V,
+        "gauss-newton": G @ V,
+        "forms": forms,
+        "shares": shares,
+        "eigenvalues": pairs.values,
+        "vectors": pairs.vectors.abs(),
+        "bounds": pairs.bounds,
+        "moments": torch.tensor([density.moment(k).value for k in range(4)]),
+        "trace": torch.tensor(ls.trace(H, probes=6).value),
+        "solution": ls.linalg.minres(H, V[:, 0], max_products=8).x,
+    }
+
+
+def products(rows: int, width: int) -> dict[str, Any]:
+    f = ls.over_ranks(net(rows=rows, width=width))
+    return numbers(f) | {"ranks": f.ranks.count, "basis": basis_bytes(f)}
+
+
+def basis_bytes(f: ls.ModelLandscape) -> int:
+    import numpy as np
+
+    from landscape.linalg.krylov import Basis
+    from landscape.linalg.operand import as_operator
+
+    basis = Basis(as_operator(ls.Hessian(f)), 20, np.random.SeedSequence(0))
+    return basis.Q.numel()
+
+
+def report() -> tuple[str, Tensor, Tensor, int, list[str]]:
+    found = ls.analyze(
+        ls.over_ranks(net()),
+        method="lanczos",
+        largest=2,
+        smallest=2,
+        probes=2,
+        steps=5,
+        layers=False,
+    )
+    point = found.point
+    return (
+        point.kind,
+        point.pairs.values,
+        found.sampling_errors,
+        found.products,
+        [c.name for c in found.checks],
+    )
+
+
+def wrapped() -> Tensor:
+    """A product of a model that DistributedDataParallel has taken."""
+    f = net()
+    ours = ls.ModelLandscape(
+        nn.parallel.DistributedDataParallel(f.model), f.loss, list(f.batches), l2={"*": 1e-3}
+    )
+    return ls.Hessian(ls.over_ranks(ours)) @ vectors(f)
+
+
+def searches() -> dict[str, Any]:
+    """What starts and runs find that are dealt over the ranks."""
+    g = ls.over_ranks(ls.zoo.load("himmelblau"))
+    census = ls.census(g, starts=1200, seed=1)
+    h = ls.over_ranks(ls.zoo.load("strict-saddle", dim=3))
+    at = torch.zeros(3, dtype=torch.float64)
+    lines = ["sgd:lr=0.1", "adam:lr=0.01"]
+    study = ls.escape(h, at, lines, 1100, 60, 1e-2, ls.LeavesBall(0.5), noise="isotropic:0.001")
+    counts = ls.inventory.count_saddles("isotropic-waves", [1, 2], 40, seed=2, ranks=g.ranks)
+    w = ls.FunctionLandscape(lambda x: (x**4).sum(-1) / 4 - (x**2).sum(-1) / 2, 2)
+    starts = torch.randn(70, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points = ls.inventory.critical_points(ls.over_ranks(w), starts)
+    return {
+        "points": torch.stack([p.x for p in census.points]),
+        "hits": [p.hits for p in census.points],
+        "failures": census.failures,
+        "ends": torch.stack([study[line].ends for line in lines]),
+        "steps": torch.stack([study[line].steps for line in lines]),
+        "values": torch.cat([d.values for d in counts.dimensions]),
+        "counts": torch.cat([d.counts.reshape(-1) for d in counts.dimensions]),
+        "critical": points.points,
+    }
+
+
+class Fails(nn.Module):
+    """A loss that raises on one batch, which one rank has."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        if len(target) == 2:  # the last batch, the smallest
+            raise KeyError("no such label")
+        return nn.functional.cross_entropy(output, target)
+
+
+def failure() -> str:
+    f = net()
+    g = ls.over_ranks(
+        ls.ModelLandscape(f.model, Fails(), list(f.batches), weight=lambda b: len(b[1]))
+    )
+    try:
+        ls.Hessian(g) @ vectors(f)
+    except ls.LoadingError as error:
+        return str(error)
+    return "nothing was raised"
+
+
+def death(rank: int) -> None:
+    """Products without end; after some of them one rank is killed."""
+    f = ls.over_ranks(net())
+    H, v = ls.Hessian(f), vectors(f)
+    for i in range(10**6):
+        if i == 20 and f.ranks.rank == rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        v = H @ v
+        v = v / v.norm()
+        time.sleep(0.001)
+
+
+class Block(nn.Module):
+    """Causal self-attention and an MLP, pre-normalised."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width, bias=False)
+        self.up, self.down = nn.Linear(width, 2 * width + 1), nn.Linear(2 * width + 1, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).chunk(3, -1)
+        hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        scores = (q @ k.mT / x.shape[-1] ** 0.5).masked_fill(hidden, float("-inf"))
+        x = x + self.mix(scores.softmax(-1) @ v)
+        return x + self.down(torch.tanh(self.up(self.norm2(x))))
+
+
+class GPT(nn.Module):
+    """Embedding and output share their weight, which is read outside of its module too."""
+
+    def __init__(self, vocabulary: int = 31, width: int = 12, layers: int = 1) -> None:
+        super().__init__()
+        self.token, self.place = nn.Embedding(vocabulary, width), nn.Embedding(9, width)
+        self.layers = nn.Sequential(*[Block(width) for _ in range(layers)])
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.token(tokens) + self.place.weight[: tokens.shape[1]]
+        return (self.norm(self.layers(x)) @ self.token.weight.T).flatten(0, 1)
+
+
+def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(output, target.reshape(-1))
+
+
+def gpt(dtype: torch.dtype = torch.float64, batches: int = 3) -> ls.ModelLandscape:
+    torch.manual_seed(0)
+    model = GPT().to(dtype)
+    data = [(torch.randint(31, (2, 9)), torch.randint(31, (2, 9))) for _ in range(batches)]
+    return ls.ModelLandscape(model, cross_entropy, data, l2={"*.weight": 1e-2}, l1={"place*": 1e-4})
+
+
+def sharded(dtype: torch.dtype, method: str, small: int) -> dict[str, Any]:
+    """Products and pairs of a point that no rank holds whole, as one process would hold them."""
+    from landscape.landscapes import sharded as module
+
+    module.SMALL = small
+    f = gpt(dtype)
+    g = ls.over_ranks(f, shard=True)
+    V, lie = vectors(f), g.spread
+    x = g.point()
+    H = ls.Hessian(g, method=method)
+    pairs = ls.eigsh(H, 1, 1, tol=1e-2, probes=0)
+    forms, shares = H.quadratic_forms(pairs.vectors)
+    return {
+        "local": x.numel(),
+        "point": lie.whole(x),
+        "value": g.value(x),
+        "gradient": lie.whole(g.gradient(x)),
+        "product": lie.whole(H @ lie.own(V)),
+        "values": pairs.values,
+        "bounds": pairs.bounds,
+        "vectors": lie.whole(pairs.vectors),
+        "forms": forms,
+        "shares": shares,
+        "kept": sum(not o.storage.expired() for o in g._gathered.values()),
+    }
