@@ -172,9 +172,9 @@ def classify(  # noqa: PLR0913
     reasons = [reason, *_curvature_reasons(signs, n, dense), *modulo.told, *H.notes]
     if n < f.dim:
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
-    if verdict in ("degenerate", "plateau") and modulo.null.shape[1]:
+    if verdict in ("degenerate", "plateau"):
         verdict, higher = _beyond(f, H, modulo, verdict, seed)
-        reasons.append(higher)
+        reasons += higher
     low, high = signs.negative
     return StationaryPoint(
         x=x,
@@ -286,13 +286,17 @@ def _null(f: Landscape, A: SymmetricOperator, H: Hessian, signs: Signs) -> Tenso
     return _lift(A, signs.vectors[:, zero]).to(H.device)
 
 
-def _beyond(f: Landscape, H: Hessian, modulo: _Modulo, verdict: str, seed: int) -> tuple[str, str]:
+def _beyond(
+    f: Landscape, H: Hessian, modulo: _Modulo, verdict: str, seed: int
+) -> tuple[str, list[str]]:
     """The verdict with what higher order says along the zero eigenvectors that stay, and why."""
+    if not modulo.null.shape[1]:
+        return verdict, []
     signs = modulo.signs
     others = int(signs.positive > 0) - int(signs.negative[0] > 0)
     error = float(signs.errors.max())
     higher = higher_order(f, H, modulo.null.to(H.dtype), error, others, seed)
-    return "inconclusive" if higher.kink else verdict, higher.reason
+    return "inconclusive" if higher.kink else verdict, [higher.reason]
 
 
 def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int) -> _Modulo:
