@@ -146,6 +146,7 @@ def jobs() -> dict[str, Callable[[], object]]:
 
     def report() -> object:
         found = ls.analyze(of())
+        assert found.trace is not None
         return found.point.kind, found.trace.value, [(c.name, c.status.name) for c in found.checks]
 
     def traced() -> object:

@@ -39,6 +39,8 @@ def test_the_report_against_dense_linear_algebra(method: str) -> None:
     assert (point.pairs.values[-4:] - values[-4:]).abs().max() <= point.pairs.bounds[-4:].max()
     assert (point.pairs.values[:3] - values[:3]).abs().max() <= point.pairs.bounds[:3].max()
     truth = float(H.trace())
+    assert report.trace is not None
+    assert report.density is not None
     assert (
         report.trace.low <= truth <= report.trace.high
         or abs(report.trace.value - truth) <= 3 * report.trace.error
@@ -136,6 +138,8 @@ def test_a_report_is_stored_and_comes_back(tmp_path: Path) -> None:
     assert isinstance(loaded, ls.points.AnalysisReport)
     assert loaded.point.kind == report.point.kind
     assert torch.equal(loaded.point.pairs.vectors, report.point.pairs.vectors)
+    assert loaded.density is not None
+    assert report.density is not None
     assert torch.equal(loaded.density.nodes, report.density.nodes)
     assert loaded.density.count(0, 1) == report.density.count(0, 1)
     assert loaded.checks == report.checks
@@ -151,6 +155,7 @@ def test_a_report_is_stored_and_comes_back(tmp_path: Path) -> None:
     assert torch.equal(
         again.point.eigenvalues, report.point.eigenvalues
     )  # the same seed, the same numbers
+    assert again.density is not None
     assert again.density.nodes.tolist() == report.density.nodes.tolist()
 
 

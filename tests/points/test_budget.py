@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -77,10 +78,10 @@ def test_too_little_time_for_the_checks_is_said() -> None:
 
 def test_it_goes_on_from_what_is_known(tmp_path: object) -> None:
     f = net()
-    options = {"method": "lanczos", "largest": 2, "smallest": 2, "probes": 2, "steps": 5}
-    whole = ls.analyze(f, **options)
+    analyze = partial(ls.analyze, method="lanczos", largest=2, smallest=2, probes=2, steps=5)
+    whole = analyze(f)
     begun = replace(whole, density=None, trace=None, unfinished=("density (9 s more)",))
-    again = ls.analyze(f, **options, known=begun)
+    again = analyze(f, known=begun)
     assert again.point is whole.point
     assert again.unfinished == ()
     assert again.density is not None

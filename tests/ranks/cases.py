@@ -200,6 +200,7 @@ def sharded(dtype: torch.dtype, method: str, small: int) -> dict[str, Any]:
     module.SMALL = small
     f = gpt(dtype)
     g = ls.over_ranks(f, shard=True)
+    assert isinstance(g, module.Sharded)
     V, lie = vectors(f), g.spread
     x = g.point()
     H = ls.Hessian(g, method=method)

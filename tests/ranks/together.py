@@ -23,7 +23,7 @@ def start(count: int, folder: Path, case: Callable[..., Any], *given: object) ->
     """The processes that run ``case(*given)``; each leaves what it returns, or raises, in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
-    processes = [
+    processes: list[BaseProcess] = [
         FORK.Process(target=_rank, args=(rank, count, port, folder, case, given))
         for rank in range(count)
     ]

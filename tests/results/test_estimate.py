@@ -32,6 +32,7 @@ def test_a_bounded_number_comes_back(tmp_path: Path) -> None:
 def test_an_exact_trace_has_the_error_that_its_interval_has() -> None:
     g = ls.FunctionLandscape(lambda x: (x**2).sum(-1) + x.prod(-1), dim=3)
     trace = ls.analyze(g, torch.tensor([0.3, 0.1, -0.2], dtype=torch.float64)).trace
+    assert trace is not None
     assert trace.low <= 6 <= trace.high
     assert 0 < trace.error < 1e-10
     assert trace.high - trace.value == pytest.approx(trace.error, rel=1e-2)
