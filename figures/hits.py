@@ -65,7 +65,7 @@ def caption(result: Census) -> str:
 def _unseen(result: Census) -> str:
     number = result.unseen.value
     known = f"{number:.3g} or more" if number >= 0.5 else "unknown"
-    return f"Not found yet: {known}; less than {100 * result.unmet:.2g} % of starts lead there"
+    return f"Not found yet: {known}; under {100 * result.unmet:.2g} % of starts"
 
 
 def _found(result: Census) -> list[StationaryPoint]:

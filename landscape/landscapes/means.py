@@ -30,6 +30,8 @@ CLASSES = 64
 # What two ways of counting must differ by to be told apart, in units of the loss: rounding is below
 # it.
 ROUNDING = 2**12
+CLOSE = 4.0  # in the same units: what rounding alone makes a right way miss by
+FAR = 16.0  # times the best way's miss: what a right way does not reach
 ENTRIES = (
     nn.MSELoss,
     nn.L1Loss,
@@ -137,29 +139,36 @@ def _left(
 ) -> tuple[set[str], bool]:
     """The ways that no cut of any of the batches rules out, and whether a sum explains all cuts.
 
+    Where losses are nearly equal all ways are within rounding; those that miss by far more than the
+    best of them are ruled out then.
+
     Raises:
         ValueError: no batch can be cut.
     """
     held = [_held(judge, batch, _ways(batch, values), eps) for batch in tried]
     if not any(cuts for _, _, cuts in held):
         raise ValueError("no batch has two samples to cut between.")
-    return set.intersection(*(left for left, _, _ in held)), all(sums for _, sums, _ in held)
+    alive = set.intersection(*(set(left) for left, _, _ in held))
+    missed = {k: max(left[k] for left, _, _ in held) for k in alive}
+    best = max(min(missed.values(), default=0.0), CLOSE * eps)
+    return {k for k in alive if missed[k] <= FAR * best}, all(sums for _, sums, _ in held)
 
 
 def _held(
     judge: Judge, batch: Batch, ways: Mapping[str, Tensor], eps: float
-) -> tuple[set[str], bool, int]:
-    """The ways that cuts of a batch leave, whether a sum over its parts explains it too, and the
-    number of cuts.
+) -> tuple[dict[str, float], bool, int]:
+    """The ways that cuts of a batch leave, with the most by which they miss its loss, relative to
+    the losses; whether a sum over its parts explains it too; and the number of cuts.
     """
-    alive, total = set(ways), True
+    alive, total = dict.fromkeys(ways, 0.0), True
     cuts = _cuts(ways)
     whole = judge(batch, None) if cuts else 0.0
     for parts in cuts:
         losses = [judge(batch, part) for part in parts]
-        least = ROUNDING * eps * max(abs(whole), *map(abs, losses))
-        alive = {k for k in alive if abs(_mean(ways[k], parts, losses) - whole) <= least}
-        total = total and abs(sum(losses) - whole) <= least
+        size = max(abs(whole), *map(abs, losses)) or 1.0
+        missed = {k: abs(_mean(ways[k], parts, losses) - whole) / size for k in alive}
+        alive = {k: max(alive[k], miss) for k, miss in missed.items() if miss <= ROUNDING * eps}
+        total = total and abs(sum(losses) - whole) <= ROUNDING * eps * size
     return alive, total, len(cuts)
 
 

@@ -174,7 +174,7 @@ def classify(  # noqa: PLR0913
         reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
     if verdict in ("degenerate", "plateau"):
         verdict, higher = _beyond(f, H, modulo, verdict, seed)
-        reasons.append(higher)
+        reasons += higher
     low, high = signs.negative
     return StationaryPoint(
         x=x,
@@ -260,10 +260,12 @@ def _moves(
 
 def _kind(signs: Signs, flat: int) -> str:
     """The kind of a stationary point by the signs of its eigenvalues, but for the zero ones of
-    ``flat`` directions of symmetries; inconclusive where they do not decide it.
+    ``flat`` directions of symmetries where there are others; inconclusive where they do not decide
+    it.
     """
+    curved = bool(signs.negative[0] or signs.positive)
     # an unknown number of zero eigenvalues is not none
-    zero = 1 if signs.zero is None else signs.zero - flat
+    zero = 1 if signs.zero is None else signs.zero - flat * curved
     verdict = kind(signs.negative[0], zero, signs.positive)
     return verdict if signs.complete or verdict == "saddle" else "inconclusive"
 
@@ -284,13 +286,17 @@ def _null(f: Landscape, A: SymmetricOperator, H: Hessian, signs: Signs) -> Tenso
     return _lift(A, signs.vectors[:, zero]).to(H.device)
 
 
-def _beyond(f: Landscape, H: Hessian, modulo: _Modulo, verdict: str, seed: int) -> tuple[str, str]:
+def _beyond(
+    f: Landscape, H: Hessian, modulo: _Modulo, verdict: str, seed: int
+) -> tuple[str, list[str]]:
     """The verdict with what higher order says along the zero eigenvectors that stay, and why."""
+    if not modulo.null.shape[1]:
+        return verdict, []
     signs = modulo.signs
     others = int(signs.positive > 0) - int(signs.negative[0] > 0)
     error = float(signs.errors.max())
     higher = higher_order(f, H, modulo.null.to(H.dtype), error, others, seed)
-    return "inconclusive" if higher.kink else verdict, higher.reason
+    return "inconclusive" if higher.kink else verdict, [higher.reason]
 
 
 def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int) -> _Modulo:

@@ -89,7 +89,9 @@ def test_the_table_holds_what_was_measured_and_what_is_expected(here: Path, run:
     }
     assert float(rows["2"][1].split("±")[0]) == pytest.approx(counts[2].total.value, abs=0.006)
     assert rows["2"][2] == "4.837"  # 8 pi / (3 sqrt 3)
-    assert rows["2"][3:7] == ["50", "50", rows["2"][5], "25"]
+    # the same in every realisation, which is no proof of the next one
+    assert rows["2"][3].startswith("50.0±")
+    assert [rows["2"][4], rows["2"][6]] == ["50", "25"]
     assert rows["3"][-1] == ["100", "%"][-1]
     for words in (
         "20 realisations a dimension, seed 0",

@@ -105,6 +105,6 @@ def test_no_figures_leaves_the_figures_out(here: Path, run: Run) -> None:
     assert run("analyze", "net.py", *FAST, "--out", "run", "--no-figures").exit_code == 0
     assert not Path("run/figures").exists()
     done = run("figures", "render", "all", "--from", "run")
-    assert "3 figures drawn into run/figures." in done.stderr
+    assert "3 files written into run/figures." in done.stderr
     missed = run("figures", "render", "spectrm", "--from", "run")
     assert "Did you mean 'spectrum'?" in missed.stderr

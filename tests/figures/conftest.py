@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import landscape as ls
+from landscape.points.survive import survive
 from landscape.surfaces.connection import connection_plane
 
 
@@ -133,6 +134,34 @@ def joined() -> Any:
     return dataclasses.replace(made, plane=connection_plane(f, made, 15))
 
 
+def trained(seed: int) -> ls.ModelLandscape:
+    """A small net with two layers after some steps of training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    x = torch.randn(24, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    y = (x[:, 0] * x[:, 1] > 0).long()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    loss = nn.functional.cross_entropy
+    return ls.ModelLandscape(model, loss, [(x[:12], y[:12]), (x[12:], y[12:])], name="xor")
+
+
+@pytest.fixture(scope="session")
+def changed() -> Any:
+    """What rounding does to a small net."""
+    return survive(trained(0), "int4")
+
+
+@pytest.fixture(scope="session")
+def beside() -> Any:
+    """Three trainings of one net beside each other."""
+    return ls.compare([trained(seed) for seed in range(3)], ["a", "b", "c"], resolution=9)
+
+
 @pytest.fixture
 def drawn(request: pytest.FixtureRequest) -> Any:
     """Recipe -> a result that it draws."""
@@ -154,6 +183,8 @@ def drawn(request: pytest.FixtureRequest) -> Any:
             return request.getfixturevalue("diverged" if broken else "diagnosed")
         if name in ("surface", "surface_3d", "metrics", "walks"):
             return request.getfixturevalue("plane")
+        if name in ("survival", "basins"):
+            return request.getfixturevalue("changed" if name == "survival" else "beside")
         if name in ("line", "connection"):
             return request.getfixturevalue("line" if name == "line" else "joined")
         which = (

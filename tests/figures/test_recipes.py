@@ -314,7 +314,8 @@ def test_no_scale_makes_labels_collide(largest: float, smallest: float, bulk: fl
         )
         for i in range(2)
     )
-    report: Any = SimpleNamespace(density=spread, layers=rows)
+    point = SimpleNamespace(gradient_noise=0.0, eigenvalues=())
+    report: Any = SimpleNamespace(density=spread, layers=rows, point=point)
     assert_readable(density.draw(report))
     assert_readable(layers.draw(report))
 
