@@ -32,6 +32,7 @@ from landscape.points.budget import (
     Stage,
     modules,
     sample,
+    timed,
 )
 from landscape.points.checks import Check, Status, check
 from landscape.points.classify import StationaryPoint, classify
@@ -697,11 +698,23 @@ def _slices(
     """Along the eigenvectors of both ends, as far as the parabola changes f by its own size."""
     if have.slices():
         return have.slices()
-    if not clock.fits(SLICES):
-        clock.leave_open("slices", SLICES)
+    cost = _slice_cost(look, clock)
+    if not clock.fits(cost):
+        clock.leave_open("slices", cost)
         return ()
     with clock.stage("slices"):
         return _sliced(look, point, progress)
+
+
+def _slice_cost(look: Look, clock: Clock) -> float:
+    """What the values of both slices take, in products: where graphs are kept a product takes less
+    than a value, which is timed.
+    """
+    if not clock.limited:
+        return SLICES
+    _, each = timed(lambda: float(look.f.value(look.x)))
+    values = 2 * (2 * SLICE_STEPS + 1)
+    return values * look.f.ranks.agreed(each) / clock.product
 
 
 def _sliced(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Slice, ...]:

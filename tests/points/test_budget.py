@@ -58,7 +58,8 @@ def test_what_is_said_by_then_holds(budget: float) -> None:
         assert float((values - value).abs().min()) <= float(bound) + 1e-12
     assert float(pairs.values[-1] - pairs.residuals[-1]) <= float(values[-1]) + 1e-12
     low, high = report.point.index_bounds
-    assert low <= int((values < 0).sum()) <= high
+    # 17 are zero but for rounding: a shift of all logits changes no loss
+    assert low <= int((values < -1e-12).sum()) <= high
     # a gradient, a block that says how fast products are, and a few products are spent in any case
     assert took <= 3 * budget + 3.0
     assert report.unfinished
