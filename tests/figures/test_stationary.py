@@ -118,7 +118,7 @@ def test_hits_by_rank_with_what_is_unseen(counted: Any) -> None:
     drawn = sorted(tuple(row) for kind in style.KINDS.values() for row in marks(ax, kind[1]))
     assert [n for _, n in drawn] == sorted((p.hits for p in counted.points), reverse=True)
     assert [k for k, _ in drawn] == list(range(1, 10))
-    said = f"less than {100 * counted.unmet:.2g} % of starts lead there"
+    said = f"under {100 * counted.unmet:.2g} % of starts"
     assert said in ax.get_title(loc="left")
     assert said in hits.caption(counted)
 
