@@ -28,7 +28,11 @@ NAMES = [str(page.relative_to(DOCS)) for page in PAGES]
 
 
 # minutes; the tests of the gallery draw each exhibit
-LONG = {"figures render all --out gallery", "figures render kramers --format svg"}
+LONG = {
+    "figures render all --out gallery",
+    "figures render kramers --format svg",
+    "analyze digits-cnn --optimizer sgd:lr=0.1,momentum=0.9",
+}
 
 
 @pytest.mark.slow
