@@ -20,10 +20,12 @@ PATIENCE = 10.0  # seconds that a command may take without a word
 @contextmanager
 def bar(quiet: bool = False) -> Iterator["Progress"]:
     """The library's bar where stderr is a terminal, else a line a stage; nothing if ``quiet``."""
-    if quiet or not sys.stderr.isatty():
-        yield _silent if quiet else Lines()
-        return
+    from landscape.core import silent
     from landscape.progress import bar as shown
+
+    if quiet or not sys.stderr.isatty():
+        yield silent if quiet else Lines()
+        return
 
     with shown() as callback:
         yield callback
@@ -53,7 +55,3 @@ class Lines:
 
         seconds = (total - done) * (now - self.since) / (done - self.first)
         return f": {done:,} of {total:,}, about {duration(max(1.0, seconds))} left"
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    """Nothing was asked for."""

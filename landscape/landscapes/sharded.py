@@ -179,7 +179,8 @@ class Sharded(ModelLandscape):
 
     def _pack(self, t: Tensor) -> "Tensor | _Handle":
         origin = self._gathered.get(t.untyped_storage().data_ptr())
-        if origin is None or origin.storage.expired():  # type: ignore[no-untyped-call]  # another tensor at the same address  # type: ignore[no-untyped-call]
+        # an expired one: another tensor lies at the same address now
+        if origin is None or origin.storage.expired():  # type: ignore[no-untyped-call]
             return t.detach()  # or the graph would hold itself, and never go
         return _Handle(origin.piece, t.size(), t.stride(), int(t.storage_offset()))
 
