@@ -74,6 +74,76 @@ class Unused(nn.Module):
         return self.used(x)
 
 
+class Heads(nn.Module):
+    """Attention of 4 heads of 2 on 6 channels: all in one Linear head by head, keys and values shared
+    by pairs of heads, a tensor with an axis of heads, or turned by rotary positions."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form, shared = form, form == "grouped"
+        wide = {"one": 24, "grouped": 16, "rotary": 24, "axes": 24}[form]
+        self.o = L(8, 6, bias=False)
+        if form == "axes":
+            self.qkv = nn.ParameterList(0.5 * torch.randn(4, 6, 2) for _ in range(3))
+        else:
+            self.all = L(6, wide, bias=False) if form == "one" else None
+            if form != "one":
+                kept = 4 if shared else 8
+                self.q, self.k, self.v = (L(6, d, bias=False) for d in (8, kept, kept))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.form == "one":
+            assert self.all is not None
+            q, k, v = self.all(x).unflatten(-1, (4, 3, 2)).permute(3, 0, 2, 1, 4)
+        elif self.form == "axes":
+            q, k, v = (torch.einsum("btw,hwd->bhtd", x, p) for p in self.qkv)
+        else:
+            parts = (m(x).unflatten(-1, (-1, 2)).transpose(1, 2) for m in (self.q, self.k, self.v))
+            q, k, v = (t.repeat_interleave(4 // t.shape[1], 1) for t in parts)
+        if self.form == "rotary":
+            q, k = turned(q), turned(k)
+        mixed = torch.softmax(q @ k.transpose(-1, -2), -1) @ v
+        return self.o(mixed.transpose(1, 2).flatten(2))
+
+
+def turned(t: Tensor) -> Tensor:
+    angle = torch.arange(t.shape[-2], dtype=t.dtype)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([cos * t[..., 0] - sin * t[..., 1], sin * t[..., 0] + cos * t[..., 1]], -1)
+
+
+class Normed(nn.Module):
+    """A residual stream of 4 that is read through LayerNorms with weights and biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.head = L(5, 4), L(4, 3)
+        self.norm, self.last = (nn.LayerNorm(4, eps=0.0) for _ in range(2))
+        self.up, self.down = L(4, 6), L(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.read(x)
+        x = x + self.down(torch.tanh(self.up(self.norm(x))))
+        return self.head(self.last(x))
+
+
+class Adapted(nn.Module):
+    """W + B A with all three trained: A and B are free, as W makes up for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.a, self.b = (
+            nn.Parameter(0.5 * torch.randn(*s)) for s in ((4, 5), (2, 5), (4, 2))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.w + self.b @ self.a).T
+
+
+def layer() -> nn.Module:
+    return nn.TransformerEncoderLayer(4, 2, 6, 0.0, layer_norm_eps=0.0, batch_first=True)
+
+
 def dead() -> nn.Module:
     """One ReLU unit of six is never active: all that it reads and all that it writes is flat."""
     first = L(5, 6)
@@ -159,6 +229,27 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool, int]] = {
         False,
         4,
     ),
+    "heads in one Linear, head by head": (lambda: Heads("one"), (5, 6), False, 32),
+    "keys and values of pairs of heads": (lambda: Heads("grouped"), (5, 6), False, 16),
+    "an axis of heads": (lambda: Heads("axes"), (5, 6), False, 32),
+    # of queries and keys the complex numbers, which commute with rotations
+    "rotary positions": (lambda: Heads("rotary"), (5, 6), False, 4 * 2 + 4 * 4),
+    # the stream: rotations that leave the mean, scale, means of what is written; each norm's weights
+    # and biases, and the mean that what reads it does not see
+    "a stream through LayerNorms": (Normed, (5,), False, 3 + 1 + 14 - 1 + 2 * 8 + 6 + 3),
+    # linear2 and out_proj into norms: means; between: weights and bias of norm1, blind readers, units
+    "torch's own layer": (layer, (5, 4), False, 24 + 7 + 5 + 4 + 6 + 6 + 1),
+    "a grouped convolution": (
+        lambda: nn.Sequential(
+            *(nn.Conv1d(3, 6, 2), nn.ReLU(), nn.Conv1d(6, 4, 3, groups=2), nn.ReLU()),
+            *(nn.Conv1d(4, 2, 1), nn.Flatten()),
+        ),
+        (3, 7),
+        False,
+        10,
+    ),
+    # B, A and what W does for them; maps that are found where the point is stationary only
+    "an adapter whose base is trained": (Adapted, (5,), False, 8 + 10),
     "no symmetry": (lambda: nn.Sequential(L(5, 6), nn.Tanh(), L(6, 2)), (5,), False, 0),
 }
 
@@ -191,7 +282,17 @@ def teacher(name: str, samples: int = 200, l2: float = 0.0) -> ls.ModelLandscape
     return ls.ModelLandscape(net.eval(), loss, [(x, y)], mode=mode, l2={"*": l2} if l2 else None)
 
 
-@pytest.mark.parametrize("name", NETS)
+def named(*without: str) -> list[object]:
+    """The nets but for some; those that take long are slow."""
+    names = [name for name in NETS if not any(word in name for word in without)]
+    long = ("heads", "rotary", "stream", "torch's own layer", "grouped")
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] * any(word in name for word in long))
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize("name", named())
 def test_at_a_minimum_symmetries_explain_every_zero_eigenvalue(name: str) -> None:
     f = teacher(name)
     point = ls.classify(f)
@@ -205,10 +306,7 @@ def test_at_a_minimum_symmetries_explain_every_zero_eigenvalue(name: str) -> Non
         assert float(spectrum[count - 1]) < 1e-4 * float(spectrum[count])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name in NETS if "dead" not in name and "unused" not in name],
-)
+@pytest.mark.parametrize("name", named("dead", "unused", "adapter"))
 def test_elsewhere_the_loss_is_constant_along_as_many_directions(name: str) -> None:
     """A random point, where the gradient is orthogonal to every orbit, with targets of its own."""
     f = teacher(name, samples=40)
@@ -229,6 +327,20 @@ def test_a_regulariser_breaks_them(name: str) -> None:
     # |w|^2 is left by rotations alone, of the linear maps between
     rotations = 3 if "r^2" in name else 0
     assert sum(dims.values()) == rotations
+
+
+def test_what_few_samples_leave_open_is_no_symmetry() -> None:
+    """Of 66 parameters 5 samples of 3 outputs see 15 directions; rescaling explains 7 others."""
+    net = nn.Sequential(L(5, 7), nn.LeakyReLU(0.5), L(7, 3)).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        x = torch.randn(5, 5, dtype=torch.float64)
+    point = ls.classify(ls.ModelLandscape(net, F.mse_loss, [(x, net(x).detach())]))
+    assert point.nullity == len(point.x) - 15
+    assert sum(count for name, count in point.flat.items() if "rescaling" in name) == 7
+    # what no sample sees anywhere: the first layer's weights and bias read 5 samples of 6 columns
+    assert sum(point.flat.values()) <= 7 + 7
+    assert point.kind == "degenerate"
 
 
 def test_an_accidental_zero_is_no_symmetry() -> None:
