@@ -424,9 +424,9 @@ def _other_room(
     why = (
         f"the steps of {type(optimizer).__name__} do not shrink with the gradient: at this rate "
         f"the loss falls until the gradient's {ball.dual} norm is "
-        f"{sharpest / (2 * rate):.3g} or less (here {dual / rate:.3g}), and then hovers. Only a "
-        "schedule brings it further; the sharpness is the generalized one of arXiv:2603.05002, "
-        "from below"
+        f"{sharpest / (2 * rate):.3g} or less (here {dual / rate:.3g}), and then hovers, up to a "
+        "few times as far. Only a schedule brings it further; the sharpness is the generalized one "
+        "of arXiv:2603.05002, from below"
     )
     return room, sharpness, 2 * dual / rate**2, (why,)
 

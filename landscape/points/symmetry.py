@@ -224,7 +224,7 @@ class _Search:
         every = torch.arange(len(self.x), device=self.x.device)
         part = torch.cat([every[self.f.layout[name]] for name in names])
         U, sizes, _ = torch.linalg.svd(self.null[part], full_matrices=False)
-        basis = torch.zeros(len(self.x), int((sizes > 1 - 1e-8).sum())).to(self.x)
+        basis = self.x.new_zeros(len(self.x), int((sizes > 1 - 1e-8).sum()))
         basis[part] = U[:, : basis.shape[1]]
         return basis
 
@@ -256,7 +256,9 @@ class _Search:
 
         def other(t: Tensor) -> Tensor:
             if not t.is_floating_point():
-                return t.flatten()[torch.randperm(t.numel(), generator=draws)].view(t.shape)
+                return t.flatten()[
+                    torch.randperm(t.numel(), generator=draws, device="cpu").to(t.device)
+                ].view(t.shape)
             noise = torch.randn(t.shape, generator=draws, dtype=torch.float64, device="cpu")
             return t + FAR * (float(t.double().std()) if t.numel() > 1 else 1.0) * noise.to(t)
 
