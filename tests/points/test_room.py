@@ -363,8 +363,9 @@ def test_steps_of_one_length_hover_where_they_are_told_to(make: Any, rate: float
         sizes.append(float(p.grad.abs().sum()))
         optimizer.step()
     hovering = sizes[len(sizes) // 2 :]
-    assert min(sizes) < told < sum(hovering) / len(hovering) < 3 * told
-    assert max(hovering) < 5 * told < 0.1 * sizes[0]
+    assert min(sizes) < told
+    assert 0.3 * told < sum(hovering) / len(hovering) < 1.5 * told
+    assert max(hovering) < 3 * told < 0.1 * sizes[0]
 
 
 @pytest.mark.skipif(not hasattr(optim, "Muon"), reason="this torch has no Muon")
