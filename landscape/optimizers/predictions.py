@@ -146,7 +146,8 @@ def _quiet(
     steps = np.array(law.steps)
     if (steps < 0).all() and math.isnan(model.misfit):
         return Theory("no law: nothing falls in the second-order model")
-    growth = _crossing(name, options, x, model, int(steps.max()), growth)
+    last = int(steps.max())
+    growth = _crossing(name, options, x, model, last, growth) if last >= 0 else None
     seen = np.where(steps < 0, limit, steps)
     rate = float((steps >= 0).sum() / seen.sum()) if seen.sum() else None
     return Theory(law.law, _conditions(model), torch.from_numpy(steps), law.median, rate, growth)

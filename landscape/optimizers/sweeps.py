@@ -16,7 +16,7 @@ from landscape import specs
 from landscape.core import Landscape, Progress, require_landscape, silent
 from landscape.optimizers.escape import LeavesBall, Study, escape
 from landscape.progress import watched
-from landscape.results import Result, result
+from landscape.results import Result, journal, result
 from landscape.rng import words
 from landscape.specs.grammar import Options
 from landscape.specs.optimizers import Maker, Spec, as_makers
@@ -86,7 +86,8 @@ def sweep(
         def told(stage: str, done: int, total: int | None, value: float = value) -> None:
             progress(f"{over} = {value:g}, {stage}", done, total)
 
-        studies.append(escape(g, point, chosen, seed=words(child)[0], progress=told, **given))
+        with journal.part(f"{over} {value!r}"):
+            studies.append(escape(g, point, chosen, seed=words(child)[0], progress=told, **given))
     first = studies[0].provenance
     config = first.config | {"over": over, "values": [float(v) for v in values]}
     return Sweep(

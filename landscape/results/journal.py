@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -165,16 +165,21 @@ class Journal:
         if self._file is None:
             self._open()
 
+    @property
+    def worth(self) -> bool:
+        """Whether more than a little would be lost."""
+        return time.monotonic() - self._begun > SHORT or self._file is not None
+
     def close(self, error: BaseException | None) -> None:
         """End: where the work was interrupted, what waits is written unless little is lost."""
-        worth = time.monotonic() - self._begun > SHORT or self._file is not None
-        if isinstance(error, KeyboardInterrupt) and worth:
+        if isinstance(error, KeyboardInterrupt) and self.worth:
             self.flush()
         if self._file is not None:
             self._file.close()
 
 
 _JOURNAL: ContextVar[Journal | None] = ContextVar("journal", default=None)
+_PART: ContextVar[str] = ContextVar("part", default="")
 
 
 @contextmanager
@@ -200,6 +205,18 @@ def paused() -> Iterator[None]:
         yield
     finally:
         _JOURNAL.reset(token)
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Tell what is computed inside from all that has another name: a study of a sweep, whose
+    landscapes may be called alike.
+    """
+    token = _PART.set(f"{_PART.get()} {name}")
+    try:
+        yield
+    finally:
+        _PART.reset(token)
 
 
 def require(f: Landscape, mark: str = "") -> None:
@@ -253,23 +270,32 @@ def identity(f: object) -> str:
 
 
 class State:
-    """Where a long loop stands, kept every few seconds in the place of the earlier state.
+    """Where a long loop stands, kept every few seconds in the place of the earlier state, and what
+    it came to.
 
     Args:
         what: everything besides the inputs that the loop depends on.
         inputs: tensors, hashed whole.
-        every: seconds between two looks at the clock that find it due.
     """
 
-    def __init__(self, what: str, inputs: Sequence[Tensor] = (), every: float = EVERY) -> None:
-        self.journal, self.every = _JOURNAL.get(), every
+    def __init__(self, what: str, inputs: Sequence[Tensor] = ()) -> None:
+        self.journal = _JOURNAL.get()
         self._kept = time.monotonic()
         self._path: Path | None = None
         if self.journal is not None:
             self._path = self.journal.folder / f"{_key(what, inputs).hex()[:32]}.bin"
 
     def find(self) -> object | None:
-        """The state that an interrupted run has kept, tensors on the CPU."""
+        """The state that an interrupted run has kept, tensors on the CPU; None at its end."""
+        found = self._found()
+        return None if found is None or "end" in found else found["state"]
+
+    def find_end(self) -> object | None:
+        """What the loop came to in an interrupted run."""
+        found = self._found()
+        return None if found is None or "end" not in found else found["end"]
+
+    def _found(self) -> dict[str, Any] | None:
         if self._path is None or not self._path.exists():
             return None
         with manifest.open_plain(self._path, self._path.parent) as file:
@@ -281,15 +307,23 @@ class State:
         if len(body) != form + size or hashlib.sha256(body).digest()[:16] != checksum:
             return None
         *tensors, skeleton = _unpacked(body, form)
-        return _planted(json.loads(bytes(skeleton.numpy())), tensors)
+        return dict(_planted(json.loads(bytes(skeleton.numpy())), tensors))
 
     @property
     def due(self) -> bool:
         """Whether it is time to keep the state again."""
-        return self._path is not None and time.monotonic() - self._kept > self.every
+        return self._path is not None and time.monotonic() - self._kept > EVERY
 
     def keep(self, tree: object) -> None:
         """Keep a state: dicts, lists, tuples, numbers, strings, None and tensors."""
+        self._keep({"state": tree})
+
+    def keep_end(self, tree: object) -> None:
+        """Keep what the loop came to, unless little would be lost."""
+        if self.journal is not None and self.journal.worth:
+            self._keep({"end": tree})
+
+    def _keep(self, tree: Mapping[str, object]) -> None:
         self._kept = time.monotonic()
         if self._path is None or self.journal is None:
             return
@@ -304,14 +338,9 @@ class State:
             new.write_bytes(record)
             new.replace(self._path)
 
-    def drop(self) -> None:
-        """The loop is over."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
 
 def _key(what: str, inputs: Sequence[Tensor]) -> bytes:
-    digest = hashlib.sha256(what.encode())
+    digest = hashlib.sha256(f"{_PART.get()} {what}".encode())
     for t in inputs:
         digest.update(f"{tuple(t.shape)}{t.dtype}".encode())
         digest.update(_raw(t))
@@ -374,7 +403,7 @@ def _cut(tree: object, tensors: list[Tensor]) -> object:
     return tree
 
 
-def _planted(skeleton: object, tensors: list[Tensor]) -> object:
+def _planted(skeleton: object, tensors: list[Tensor]) -> Any:
     if not isinstance(skeleton, dict):
         return skeleton
     ((kind, held),) = skeleton.items()

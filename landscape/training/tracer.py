@@ -218,6 +218,11 @@ class Tracer:
             )
         return self._result if self._result is not None else self._build(look=False)
 
+    @property
+    def looking(self) -> bool:
+        """Whether the next step and its passes are looked at."""
+        return self._watch.opened
+
     # ---- what fails
 
     @contextmanager

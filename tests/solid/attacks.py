@@ -1,9 +1,10 @@
 """Files of a stranger that try to run code, to reach other files, or to write to a terminal or a page.
 
-``python tests/solid/attacks.py`` tries each kind, a test tries them too. Nothing may run, nothing outside
+``python tests/solid/attacks.py --log FILE`` tries each kind, a test tries them too. Nothing may run, nothing outside
 may be read or changed, nothing may end in a traceback or never; what is shown is shown escaped.
 """
 
+import argparse
 import hashlib
 import io
 import json
@@ -11,9 +12,11 @@ import os
 import pickle
 import shutil
 import struct
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,9 @@ from landscape_cli.main import main
 
 import landscape as ls
 from landscape.results import journal, manifest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from solid.log import Log
 
 ESC = "\x1b]0;owned\x07\x1b[2J"
 HOSTILE = {"escape": ESC, "C1": "\x9b31m", "bell": "\x07", "right to left": "\u202egnp.exe", "isolate": "\u2066a\u2069", "line": "\u2028b"}  # fmt: skip
@@ -434,7 +440,7 @@ def attacks() -> dict[str, Attack]:
     }  # fmt: skip
 
 
-def attempt(attack: Attack) -> None:
+def attempt(attack: Attack) -> str:
     """One attack in a folder of its own, beside files of the user's."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
@@ -449,14 +455,16 @@ def attempt(attack: Attack) -> None:
             assert not Path("OWNED").exists(), "code of a stranger has run"
             home = {p.name: p.read_text() for p in Path("home").iterdir()}
             assert home == {"thesis.tex": "mine", "density.png": "mine"}, home
+            return "nothing ran and nothing was reached"
         finally:
             os.chdir(here)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--log", type=Path)
     torch.set_num_threads(1)
-    kinds = attacks()
-    for kind, attack in kinds.items():
-        print(kind, flush=True)
-        attempt(attack)
-    print(len(kinds), "kinds of attack: nothing ran, nothing was reached")
+    log = Log(parser.parse_args().log)
+    for kind, attack in attacks().items():
+        log.run(kind, partial(attempt, attack))
+    log.end()

@@ -1,0 +1,128 @@
+"""A command that is killed in the middle goes on with --resume to the bits of one that was not."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from landscape_cli.main import main
+from solid import fuzz, kills
+
+import landscape as ls
+from landscape.results import journal
+from landscape.surfaces import grids
+
+NET = """
+import landscape as ls, torch
+from torch import nn
+
+def problem(width=2):
+    torch.manual_seed(0)
+    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(1)).double()
+    y = torch.arange(8) % 2
+    model = nn.Sequential(nn.Linear(2, int(width)), nn.Tanh(), nn.Linear(int(width), 2)).double()
+    return ls.ModelLandscape(model, nn.functional.cross_entropy, [(x[:4], y[:4]), (x[4:], y[4:])])
+
+def wells(x):
+    return (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2 + 0.3 * x[..., 0] * x[..., 1]
+
+def saddle(x, a=1.0):
+    return a * x[..., 0] ** 2 - x[..., 1] ** 2
+"""
+SADDLE = ["net.py:saddle", "--dim", "2", "--steps", "40", "--optimizer", "sgd:lr=0.02"]
+COMMANDS = {
+    "analyze": ["analyze", "net.py", "--probes", "2", "--steps", "4"],
+    "lanczos": ["analyze", "net.py", "--method", "lanczos", "--largest", "2", "--smallest", "1"],
+    "polish": ["analyze", "net.py", "--polish", "--probes", "2", "--steps", "4"],
+    "spectrum": ["spectrum", "net.py", "--probes", "2", "--steps", "4"],
+    "escape": ["escape", *SADDLE, "--optimizer", "adam:lr=0.01", "--runs", "4"],
+    "noise": ["escape", *SADDLE, "--runs", "2050", "--start", "0", "--noise", "isotropic:1"],
+    "rates": ["escape", *SADDLE, "--runs", "4", "--start", "0.01", "--sweep", "lr=0.01,0.03"],
+    "settings": ["escape", *SADDLE, "--runs", "4", "--sweep", "a=1,2,4"],
+    "diagnose": ["diagnose", "net.py", "--optimizer", "sgd:lr=0.1", "--steps", "10", "--trials", "2", "--probe-steps", "2"],
+    "stuck": ["diagnose", "saturated-sigmoids", "--trials", "2", "--probe-steps", "2"],
+    "find": ["saddles", "find", "net.py", "--max-products", "60"],
+    "formula": ["saddles", "find", "net.py:wells", "--dim", "2", "--start", "0.3,0.3"],
+    "path": ["saddles", "path", "net.py:wells", "--dim", "2", "--from=-1,0", "--to=1,0"],
+    "surface": ["surface", "net.py", "--resolution", "6", "--directions", "eigen", "--check"],
+    "network": ["saddles", "census", "net.py", "--set", "width=1", "--starts", "1"],
+    "compare": ["compare", "a.pt", "b.pt", "--model", "net.py"],
+    "survive": ["survive", "net.py", "--change", "int8"],
+    "connect": ["surface", "net.py", "--connect", "b.pt", "--train-steps", "10"],
+}  # fmt: skip
+MEASURED = {"seconds", "provenance", "stages", "reused", "budget", "unfinished"}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET)
+    torch.manual_seed(5)
+    for name in ("a.pt", "b.pt"):
+        model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 2))
+        torch.save(model.double().state_dict(), name)
+    torch.set_num_threads(1)
+    return tmp_path
+
+
+def timeless(value: object) -> object:
+    """All that a result says, but how long it took."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if k not in MEASURED}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def said(folder: str) -> str:
+    return json.dumps(timeless(fuzz.full(ls.load(folder))))
+
+
+def invoke(command: list[str], out: str, *more: str, code: int = 0) -> str:
+    done = CliRunner().invoke(main, [*command, "--no-figures", "--quiet", "--out", out, *more])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def keeping(command: list[str]) -> Callable[[], None]:
+    def act() -> None:
+        journal.LONG, journal.EVERY, grids.EVERY = 0.0, 0.0, 0.0
+        invoke(command, "run")
+
+    return act
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_killed_command_goes_on_to_the_same_bits(
+    name: str, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = COMMANDS[name]
+    invoke(command, "whole")
+    status, calls = kills.child(keeping(command), desk, 0)
+    assert status == 0
+    shutil.rmtree("run")
+    status, _ = kills.child(keeping(command), desk, int(0.6 * calls))
+    assert status == kills.KILLED
+    seen = recalls(monkeypatch)
+    invoke(command, "run", "--resume")
+    assert sum(seen) > 0, "it started afresh"
+    assert said("run") == said("whole")
+
+
+def recalls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is found of an earlier run from now on, a 1 for each."""
+    seen: list[int] = []
+    for owner, method in ((journal.Journal, "find"), (journal.State, "find")):
+        original = getattr(owner, method)
+
+        def find(self: object, *key: bytes, original: Callable[..., object] = original) -> object:
+            found = original(self, *key)
+            seen.append(int(found is not None))
+            return found
+
+        monkeypatch.setattr(owner, method, find)
+    return seen
