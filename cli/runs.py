@@ -225,7 +225,10 @@ class Run:
 
     def keep(self, result: Result) -> None:
         """Store what this run has done so far, beside whatever is in its folder."""
+        from landscape.results import journal
+
         if ranks.first():
+            journal.begin()
             result.save(kept(self.target))
 
     def _begun(self, kinds: tuple[type[T], ...]) -> T | None:
@@ -257,9 +260,11 @@ def kept(target: Path) -> Path:
 
 def _stored(target: Path, kinds: tuple[type[T], ...]) -> T | None:
     """The result in a folder, None where there is no run yet."""
+    from landscape.results import manifest
+
     if not _taken(target) or all(p.name == KEPT for p in target.iterdir()):
         return None  # nothing there, or what a run that was killed has left
-    if not (target / "result.json").exists():
+    if not os.path.lexists(manifest.place(target, "result.json")):
         raise OneLine(
             f"the folder {target} is not empty and holds no finished run: pass another --out, or "
             "--force.",

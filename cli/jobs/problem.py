@@ -167,6 +167,13 @@ def landscape(options: given.Landscape) -> loading.Problem:
     return over_ranks(loading.landscape(about))
 
 
+def known(options: given.Landscape) -> Landscape:
+    """One landscape of several, which --resume finds again."""
+    found = landscape(options)
+    journal.require(found.landscape, found.fingerprint)
+    return found.landscape
+
+
 def over_ranks(problem: loading.Problem, shard: bool = False) -> loading.Problem:
     """The problem shared by all processes that torchrun has started."""
     return replace(problem, landscape=ls.over_ranks(problem.landscape, shard))

@@ -81,12 +81,12 @@ def sweep(
     children = np.random.SeedSequence(seed).spawn(len(values))
     studies = []
     for value, child in zip(values, children, strict=True):
-        g, point, chosen, given = _varied(f, at, makers, over, value, options)
 
         def told(stage: str, done: int, total: int | None, value: float = value) -> None:
             progress(f"{over} = {value:g}, {stage}", done, total)
 
         with journal.part(f"{over} {value!r}"):
+            g, point, chosen, given = _varied(f, at, makers, over, value, options)
             studies.append(escape(g, point, chosen, seed=words(child)[0], progress=told, **given))
     first = studies[0].provenance
     config = first.config | {"over": over, "values": [float(v) for v in values]}

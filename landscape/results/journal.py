@@ -36,6 +36,7 @@ EVERY = 5.0  # seconds of work that may be lost
 SHORT = 2.0  # seconds up to which a run is not worth going on with
 SHARE = 0.5  # of the free disk that a journal may take
 HELD = 2**26  # bytes that wait to be written
+VALUE, NEAR = "landscape, by its value", 1e-5  # relative; another order of sums is the same
 WORK, ABOUT = "work.bin", "about.json"
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -73,12 +74,14 @@ class Journal:
         self._held, self._size, self._end = 0, 0, 0
         self._begun = self._flushed = time.monotonic()
         self._room = 0
-        self._known: dict[str, str] = {}
+        self._known: dict[str, str] = {}  # of the interrupted run
+        self._written: dict[str, str] = {}
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
         elif (folder / ABOUT).exists():
-            self._known = _about(folder / ABOUT)
+            self._known = self._written = _about(folder / ABOUT)
             self.require(about)
+            self.about = self._known | self.about
             self._open()
 
     def require(self, about: Mapping[str, str]) -> None:
@@ -87,10 +90,12 @@ class Journal:
         Raises:
             AnotherRun: what was kept depends on something else.
         """
-        other = sorted(k for k, v in about.items() if self._known.get(k, v) != v)
+        other = sorted(k for k, v in about.items() if _differ(k, self._known.get(k, v), v))
         if other:
             raise AnotherRun(", ".join(other))
         self.about |= about
+        if self._file is not None:
+            self._tell()
 
     def find(self, key: bytes) -> list[Tensor] | None:
         """What was computed from the inputs of a key, on the CPU."""
@@ -141,10 +146,18 @@ class Journal:
             manifest.open_plain(path, self.folder).close()
         else:
             path.touch()
-        (self.folder / ABOUT).write_text(_told(self.about), encoding="utf-8")
+        self._tell()
         self._file = path.open("r+b")
         self._room = int(SHARE * shutil.disk_usage(self.folder).free)
         self._scan()
+
+    def _tell(self) -> None:
+        """Write what the work depends on, where that is not there yet."""
+        if self.about != self._written:
+            new = self.folder / f"{ABOUT}.new"
+            new.write_text(_told(self.about), encoding="utf-8")
+            new.replace(self.folder / ABOUT)
+            self._written = dict(self.about)
 
     def _scan(self) -> None:
         """Find the records that are whole; what follows the last one is written over."""
@@ -224,12 +237,42 @@ def require(f: Landscape, mark: str = "") -> None:
 
     Args:
         mark: a hash of its source, for one that has no fingerprint of its own.
+
+    Cost: one value, for what neither a hash of numbers nor one of a file sees: a loss, a layer.
     """
     journal = _JOURNAL.get()
     if journal is not None:
         model, data = f.fingerprint()
         parts = {"content of the model": mark or model, "content of the data set": data}
-        journal.require({**parts, "kind of device": str(f.device)})
+        parts |= {"kind of device": str(f.device), VALUE: _value(f)}
+        where = f" ({_PART.get().strip()})" if _PART.get() else ""
+        journal.require({f"{key}{where}": told for key, told in parts.items()})
+
+
+def _value(f: Landscape) -> str:
+    """f near the point of a model, or near the origin; "" where there is none."""
+    try:
+        at = f.locate(None) if f.layout else torch.zeros(f.dim, dtype=f.dtype, device=f.device)
+        random = torch.Generator(device="cpu").manual_seed(0)
+        shift = 0.1 * torch.randn(f.dim, generator=random, dtype=f.dtype, device="cpu")
+        with paused():
+            return repr(float(f.value(at + shift.to(f.device))))
+    except Exception:  # of the user's code, which says so when it is asked in earnest
+        return ""
+
+
+def _differ(key: str, a: str, b: str) -> bool:
+    """Whether two runs were about something else."""
+    if not key.startswith(VALUE) or not a or not b:
+        return a != b
+    return a != b and not math.isclose(float(a), float(b), rel_tol=NEAR)
+
+
+def begin() -> None:
+    """Have the journal in force say what it is about, before anything of this run is stored."""
+    journal = _JOURNAL.get()
+    if journal is not None:
+        journal.begin()
 
 
 def active() -> bool:

@@ -196,9 +196,9 @@ def _reuse(blank: Surface, plane: Plane, known: Surface, measure: Cells) -> Surf
         filled[key][new] = values
     done = torch.zeros_like(blank.values, dtype=torch.bool)
     done[new] = True
-    return replace(
-        blank, values=filled.pop("loss"), metrics=filled, done=done, reused=int(done.sum())
-    )
+    # what an interrupted computation has done is its own
+    reused = int(done.sum()) if known.done is None else known.reused
+    return replace(blank, values=filled.pop("loss"), metrics=filled, done=done, reused=reused)
 
 
 def _in_common(blank: Surface, known: Surface) -> tuple[Places, Places]:

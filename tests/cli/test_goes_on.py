@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +57,11 @@ COMMANDS = {
     "survive": ["survive", "net.py", "--change", "int8"],
     "connect": ["surface", "net.py", "--connect", "b.pt", "--train-steps", "10"],
 }  # fmt: skip
-MEASURED = {"seconds", "provenance", "stages", "reused", "budget", "unfinished"}
+OTHERS = {
+    "model": NET.replace("Tanh", "Sigmoid").replace("x[..., 1] **", "1.1 * x[..., 1] **"),
+    "data": NET.replace("manual_seed(1)", "manual_seed(3)").replace("x[..., 0] **", "1.1 * x[..., 0] **"),
+}  # fmt: skip
+MEASURED = {"seconds", "provenance", "stages", "budget", "unfinished"}
 
 
 @pytest.fixture
@@ -107,9 +114,79 @@ def test_a_killed_command_goes_on_to_the_same_bits(
     shutil.rmtree("run")
     status, _ = kills.child(keeping(command), desk, int(0.6 * calls))
     assert status == kills.KILLED
+    for kind, other in OTHERS.items():
+        if "net.py" in str(command):
+            Path("net.py").write_text(other)
+            told = " ".join(invoke(command, "run", "--resume", code=2).split())
+            assert re.search("different|of another", told), (kind, told)
+    Path("net.py").write_text(NET)
+    assert "a different seed" in invoke(command, "run", "--resume", "--seed", "7", code=2)
     seen = recalls(monkeypatch)
     invoke(command, "run", "--resume")
     assert sum(seen) > 0, "it started afresh"
+    assert said("run") == said("whole")
+
+
+LOUD = NET.replace(
+    "def problem",
+    """
+import os
+passes = []
+def loss(output, target):
+    passes.append(0)
+    if len(passes) == 45 and "SIGNAL" in os.environ:
+        os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+    return nn.functional.cross_entropy(output, target)
+
+def problem""",
+).replace("nn.functional.cross_entropy, [", "loss, [")
+
+
+def ended(command: list[str], number: int) -> tuple[int, str]:
+    """The status of a command in a fork that sends itself a signal, and what it says on stderr."""
+    pid = os.fork()
+    if not pid:
+        journal.LONG, journal.SHORT = 0.0, 0.0
+        os.environ["SIGNAL"] = str(number)
+        signal.signal(
+            number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler
+        )
+        for path, descriptor in (("out", 1), ("err", 2)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        try:
+            main([*command, "--no-figures", "--out", "run"], prog_name="landscape")
+        except SystemExit as end:
+            sys.stderr.flush()
+            os._exit(int(str(end.code)))
+        finally:
+            os._exit(70)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), Path("err").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.parametrize(
+    ("name", "code", "how"),
+    [
+        ("SIGINT", 130, "interrupted"),
+        ("SIGHUP", 129, "ended by SIGHUP"),
+        ("SIGTERM", 143, "ended by SIGTERM"),
+    ],
+)
+def test_a_signal_ends_in_one_line_and_keeps_what_was_done(
+    name: str, code: int, how: str, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("net.py").write_text(LOUD)
+    command = COMMANDS["find"]
+    status, told = ended(command, getattr(signal, name))
+    assert status == code
+    assert told == f"Error: {how}; what was done is kept: go on with --resume --out run.\n"
+    assert Path("out").read_text() == ""
+    seen = recalls(monkeypatch)
+    invoke(command, "run", "--resume")
+    assert sum(seen) > 0
+    invoke(command, "whole")
     assert said("run") == said("whole")
 
 
