@@ -134,7 +134,7 @@ def read_run(run: Path, before: object, listed: bool, page: bool) -> str:
     if page:
         for command in (["report", str(run), "--out", f"{run}.html"], ["figures", "render", "density", "--from", str(run), "--out", f"{run}-drawn"]):  # fmt: skip
             done = bounded(partial(CliRunner().invoke, main, command))
-            assert done.exit_code in (0, 2, 3), (run, done.output)
+            assert done.exit_code in (0, 2, 3), (run, done.exception, done.output)
             assert isinstance(done.exception, SystemExit | None), done.exception
     return what
 
@@ -242,7 +242,7 @@ def originals(folder: Path) -> dict[Path, Callable[[Path], object]]:
         done = CliRunner().invoke(
             main, [*words, "--resolution", "3", "--out", str(folder / "out"), "--force"]
         )
-        assert done.exit_code in (0, 2, 3, 4), done.output
+        assert done.exit_code in (0, 2, 3, 4), (done.exception, done.output)
         assert isinstance(done.exception, SystemExit | None), done.exception
         return done
 
