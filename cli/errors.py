@@ -11,6 +11,7 @@ import signal
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from . import ranks
+from .screens import say
 
 FULL = (
     "out of memory ({:.200}): pass a smaller --batch-size, --resolution or --runs, or fewer "
@@ -39,7 +41,7 @@ class OneLineGroup(click.Group):
     """A group whose commands report every mistake of the user in one line on stderr."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with one_line_errors(), _no_way_out():
+        with one_line_errors(), _no_way_out(), _notes():
             return super().invoke(ctx)
 
     def main(  # type: ignore[override]  # click's overloads say the same in more words
@@ -98,6 +100,24 @@ def _no_way_out() -> Iterator[None]:
         yield
     finally:
         os._exit = leave
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Have what the library warns of a stored result appear as a note."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if category.__name__ != "NotChecked":
+                usual(message, category, *place)
+            elif str(message) not in told:
+                told.add(str(message))
+                say(f"Note: {message}.", err=True)
+
+        told: set[str] = set()
+        warnings.showwarning = shown
+        yield
 
 
 @contextmanager

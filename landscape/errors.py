@@ -13,6 +13,10 @@ class LoadingError(Exception):
     exit_code = 3
 
 
+class NotChecked(UserWarning):
+    """A stored result has no checksums, so that damage to it may not be seen."""
+
+
 def memory_is_full(error: BaseException) -> bool:
     """Whether an allocation failed: torch says so by several kinds of error."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
