@@ -17,7 +17,7 @@ from landscape.landscapes.model import require_model
 from landscape.loading import point as points
 from landscape.paths.minimum_energy import EnergyPath
 from landscape.points.reports import SearchReport
-from landscape.results import journal, provenance
+from landscape.results import provenance
 
 from .. import given, runs, screens
 from ..errors import OneLine
@@ -79,8 +79,7 @@ def census(run: Run, options: given.Census) -> Found:
         with problem.loaded(options) as loaded:
             if loaded.landscape.layout:
                 return _of_network(run, loaded, options, known, bar)
-            with journal.paused():  # a census keeps itself
-                return _of_formula(run, loaded, options, known, bar)
+            return _of_formula(run, loaded, options, known, bar)
 
     return problem.store(run, work, frozenset({"starts"}))
 

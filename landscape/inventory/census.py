@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
 from landscape.progress import watched
 from landscape.ranks import ALONE
-from landscape.results import Estimate, Result, provenance, result
+from landscape.results import Estimate, Result, journal, provenance, result
 from landscape.results.statistics import unmet, unseen
 from landscape.specs import whole
 
@@ -141,12 +142,8 @@ def census(
     _require_formula(f)
     f, ranks = f.over(ALONE), f.ranks
     collection = Collection(f, tolerance)
-    failures: Counter[str] = Counter()
-    done, rounds = 0, 0
-    if known is not None:
-        collection.restore(known.points)
-        failures.update(known.failures)
-        done, rounds = known.starts, known.rounds
+    state = journal.State(f"census {seed} {tolerance} {method} {journal.identity(f)}")
+    failures, done, rounds = _begun(collection, known, state.find(), starts)
 
     def so_far() -> Census:
         return _report(f, collection, failures, done, rounds, tolerance, seed, progress)
@@ -156,13 +153,15 @@ def census(
         count = min(ROUND, starts - done)
         generator = torch.Generator(device="cpu").manual_seed(_child(seed, rounds))
         searches = _blocks(_searches(collection, count, rounds, method, generator))
-        for found, ends in ranks.deal([partial(_found, f, device, *one) for one in searches]):
-            collection.add(found)
-            failures.update(_reason(end) for end in ends.tolist() if end != STATIONARY)
+        with journal.paused():
+            for found, ends in ranks.deal([partial(_found, f, device, *one) for one in searches]):
+                collection.add(found)
+                failures.update(_reason(end) for end in ends.tolist() if end != STATIONARY)
         done, rounds = done + count, rounds + 1
         progress("searches", done, starts)
         due = time.monotonic() - kept > KEEP
         if keep is not None and done < starts and ranks.agreed(due):
+            state.keep([done, rounds, dict(failures), collection.state()])
             keep(so_far())
             kept = time.monotonic()
     if not len(collection.x) and failures[End.NONFINITE.value] == done:
@@ -170,6 +169,24 @@ def census(
             f"{f.name} or its derivatives are not finite at any of {done} starts in its domain."
         )
     return so_far()
+
+
+def _begun(
+    collection: Collection, known: Census | None, kept: Any, starts: int
+) -> tuple[Counter[str], int, int]:
+    """The failures, searches and rounds so far; what they have met goes into the collection.
+
+    kept: where an interrupted census stood to the bit, which goes before what it has told.
+    """
+    least = 0 if known is None else known.starts
+    if kept is not None and least <= kept[0] <= starts:
+        done, rounds, failures, found = kept
+        collection.go_on(found)
+        return Counter(failures), done, rounds
+    if known is None:
+        return Counter(), 0, 0
+    collection.restore(known.points)
+    return Counter(known.failures), known.starts, known.rounds
 
 
 def _report(

@@ -16,6 +16,7 @@ from landscape_cli.main import main
 from solid import fuzz, kills
 
 import landscape as ls
+from landscape.inventory import census as censuses
 from landscape.results import journal
 from landscape.surfaces import grids
 
@@ -52,6 +53,7 @@ COMMANDS = {
     "formula": ["saddles", "find", "net.py:wells", "--dim", "2", "--start", "0.3,0.3"],
     "path": ["saddles", "path", "net.py:wells", "--dim", "2", "--from=-1,0", "--to=1,0"],
     "surface": ["surface", "net.py", "--resolution", "6", "--directions", "eigen", "--check"],
+    "census": ["saddles", "census", "net.py:wells", "--dim", "2", "--domain", "box:-3,3", "--starts", "8000"],
     "network": ["saddles", "census", "net.py", "--set", "width=1", "--starts", "1"],
     "compare": ["compare", "a.pt", "b.pt", "--model", "net.py"],
     "survive": ["survive", "net.py", "--change", "int8"],
@@ -95,7 +97,7 @@ def invoke(command: list[str], out: str, *more: str, code: int = 0) -> str:
 
 def keeping(command: list[str]) -> Callable[[], None]:
     def act() -> None:
-        journal.LONG, journal.EVERY, grids.EVERY = 0.0, 0.0, 0.0
+        journal.LONG, journal.EVERY, grids.EVERY, censuses.KEEP = 0.0, 0.0, 0.0, 0.0
         invoke(command, "run")
 
     return act
