@@ -25,6 +25,7 @@ FULL = (
     "out of memory ({:.200}): pass a smaller --batch-size, --resolution or --runs, or fewer "
     "--largest and --smallest."
 )
+MOST = 2000  # characters of a message
 BROKEN_PIPE = 141  # what a shell says of a process that SIGPIPE has ended
 OURS = ("landscape", "landscape_cli", "landscape_figures")
 
@@ -52,6 +53,7 @@ class OneLineGroup(click.Group):
         """
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, standalone_mode=False, **extra)
+        _open_streams()
         ranks.begin()
         listen()
         for stream in (sys.stdout, sys.stderr):
@@ -60,8 +62,8 @@ class OneLineGroup(click.Group):
                     errors="replace"
                 )  # a terminal without Unicode shows ? and does not fail
         try:
-            code = super().main(args, prog_name, standalone_mode=False, **extra)
             with one_line_errors():
+                code = super().main(args, prog_name, standalone_mode=False, **extra)
                 sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
@@ -75,6 +77,20 @@ class OneLineGroup(click.Group):
             _close_quietly()
             sys.exit(BROKEN_PIPE)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_streams() -> None:
+    """Have what the caller has closed (``>&-``) go nowhere: the next file that is opened would take
+    its place, and what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            stream = os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
 
 
 def _close_quietly() -> None:
@@ -210,10 +226,11 @@ def _frames(error: BaseException) -> list[tuple[str, str, int]]:
 
 
 def one_line(error: click.ClickException) -> str:
-    """The message without line breaks, where a bad value came from unless it was typed, and where
-    the options are explained.
+    """The message without line breaks, cut after MOST characters, where a bad value came from
+    unless it was typed, and where the options are explained.
     """
     message = " ".join(error.format_message().split())
+    message = message if len(message) <= MOST else f"{message[:MOST]}..."
     ctx, param = getattr(error, "ctx", None), getattr(error, "param", None)
     if ctx is not None and param is not None and param.name:
         source = ctx.get_parameter_source(param.name)

@@ -131,7 +131,7 @@ def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resu
         progress.bar(asked_for["quiet"]) as bar,
     ):
         bar(_first_stage(run), 0, None)
-        with run.journal(settings, free), results.origin(config=settings):
+        with runs.staying(), run.journal(settings, free), results.origin(config=settings):
             result = work(bar)
         runs.fill(folder, result, settings, config.words(run.ctx))
         if asked_for["figures"]:

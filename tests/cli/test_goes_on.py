@@ -205,3 +205,59 @@ def recalls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         monkeypatch.setattr(owner, method, find)
     return seen
+
+
+ELSEWHERE = NET.replace(
+    "def problem",
+    """
+import os
+os.makedirs("elsewhere", exist_ok=True)
+os.chdir("elsewhere")
+
+def problem""",
+)
+
+
+@pytest.mark.slow
+def test_a_model_that_goes_to_another_folder_takes_nothing_along(desk: Path) -> None:
+    """Neither the run nor what is kept of it follows."""
+    Path("net.py").write_text(ELSEWHERE)
+    invoke(COMMANDS["network"], "run")
+    assert Path.cwd() == desk
+    assert sorted(p.name for p in Path("run").iterdir()) == [
+        *("arrays", "config.toml", "manifest.json", "result.json")
+    ]
+    assert list(Path("elsewhere").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_figure_that_cannot_be_drawn_does_not_cost_the_result(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import landscape_figures as figures
+
+    def fails(*given: object, **more: object) -> None:
+        raise ValueError("Axis limits cannot be NaN or Inf")
+
+    monkeypatch.setattr(figures, "write", fails)
+    surface = ["surface", "net.py:wells", "--dim", "2", "--resolution", "3", "--out", "run"]
+    done = CliRunner().invoke(main, surface)
+    assert done.exit_code == 0
+    assert "Note: the figure surface cannot be drawn (ValueError: Axis limits" in done.stderr
+    assert ls.load("run").values.shape == (3, 3)
+
+
+@pytest.mark.slow
+def test_steps_as_long_as_numbers_go_are_no_picture(desk: Path) -> None:
+    surface = ["surface", "net.py:wells", "--dim", "2", "--resolution", "3", "--span", "1e308"]
+    assert CliRunner().invoke(main, [*surface, "--out", "run"]).exit_code == 0
+    done = CliRunner().invoke(main, ["report", "run"])
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_in_a_users_code_is_told(desk: Path) -> None:
+    Path("net.py").write_text(NET.replace("return ls", "torch.empty(2**58)\n    return ls"))
+    told = invoke(["spectrum", "net.py"], "run", code=4)
+    assert told.startswith("Error: out of memory (")
+    assert "pass a smaller --batch-size" in told

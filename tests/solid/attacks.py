@@ -147,6 +147,34 @@ def pipe() -> None:
     refused("pipe.pt")
 
 
+def endless(path: str, kind: str) -> None:
+    """What is read for ever, or to the last bit of memory, or more deeply than Python goes."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        Path(path).symlink_to("/dev/zero")
+    else:
+        Path(path).write_text("[" * 100_000)
+
+
+def folder_of_weights(kind: str) -> Attack:
+    def attack() -> None:
+        Path("weights").mkdir()
+        for name in ("model.safetensors.index.json", "config.json", ".metadata"):
+            endless(f"weights/{name}", kind)
+        refused("weights")
+
+    return attack
+
+
+def table(kind: str) -> Attack:
+    def attack() -> None:
+        endless("t.csv", kind)
+        run("analyze", "net.py", "--data", "t.csv", "--out", "out", code=(3,))
+
+    return attack
+
+
 def names_of_tensors(text: str) -> Attack:
     def attack() -> None:
         torch.save({text: torch.zeros(2), "k": text}, "n.pt")
@@ -397,6 +425,14 @@ def names_of_walks() -> None:
 # ---- configurations
 
 
+def no_file(kind: str) -> Attack:
+    def attack() -> None:
+        endless("config.toml", kind)
+        run("analyze", "--config", "config.toml", code=(2,))
+
+    return attack
+
+
 def config(text: str, *words: str) -> Attack:
     def attack() -> None:
         Path("config.toml").write_text(text)
@@ -435,6 +471,9 @@ def attacks() -> dict[str, Attack]:
         "config: module as run": config('run = "evil:fn"\noptimizer = "sgd:lr=0.1"\n', "diagnose"),
         "config: module as family": config('family = "evil:fn"\ndims = "1"\n', "saddles", "count"),
         "config: out and force": config('out = "home"\nforce = true\nresolution = 3\n', "surface", "himmelblau"),
+        **{f"config: {kind}": no_file(kind) for kind in ("pipe", "device")},
+        **{f"folder of weights: {kind}": folder_of_weights(kind) for kind in ("pipe", "device", "deep")},
+        **{f"table: {kind}": table(kind) for kind in ("pipe", "device", "deep")},
         "config: deep": config(f"a = {'[' * 5000}{']' * 5000}\n"),
         "config: hostile key": config(f'"{ESC.encode("unicode_escape").decode().replace("x1b", "u001b").replace("x07", "u0007")}" = 1\n'),
     }  # fmt: skip
