@@ -158,14 +158,18 @@ def _load(folder: Path) -> Any:
     if not digest.startswith(Path(name).stem):
         raise LoadingError(f"{folder / name} is damaged: its SHA-256 is not in its name.")
     arrays = archives.read(packed, manifest.place(folder, name))
-    if files is None:
-        warnings.warn(NO_CHECKSUMS.format(folder=folder), NotChecked, stacklevel=3)
+    _warn(folder, files)
     try:
         return _decode(body["result"], arrays, "result")
     except _Damage as damage:
         raise LoadingError(f"{path} is damaged at {damage}. {manifest.ANEW}") from None
     except RecursionError:
         raise LoadingError(f"{path} is damaged: it is nested too deeply. {manifest.ANEW}") from None
+
+
+def _warn(folder: Path, files: manifest.Files | None) -> None:
+    if files is None:
+        warnings.warn(NO_CHECKSUMS.format(folder=folder), NotChecked, stacklevel=4)
 
 
 def _body(data: memoryview, path: Path) -> dict[str, Any]:

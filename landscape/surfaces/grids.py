@@ -90,7 +90,7 @@ def surface(  # noqa: PLR0913
     """
     low, high = _ends(span)
     whole(2, resolution=resolution)
-    x = f.locate(x)
+    x = _centre(f, x)
     paths = trajectories(x, trajectory)
     named = cells.metrics(metrics)
     if not isinstance(directions, Plane):
@@ -128,6 +128,13 @@ def surface(  # noqa: PLR0913
     )
     started = blank if known is None else _reuse(blank, directions, known, measure)
     return replace(_fill(started, directions, measure, size, keep, progress), done=None)
+
+
+def _centre(f: Landscape, x: Tensor | Sequence[float]) -> Tensor:
+    x = f.locate(x)
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("x has values that are not finite: pass the centre of the surface.")
+    return x
 
 
 def _ends(span: float | tuple[float, float]) -> tuple[float, float]:
