@@ -194,11 +194,11 @@ def plot(result: Result) -> Figure:
 def inline(result: Result) -> str:
     """The main figure as SVG for a notebook, with its caption; nothing where there is none."""
     try:
-        recipe, _ = _main(result)
+        recipe, figure = _main(result)
     except NothingToDraw:
         return ""
     alt = html.escape(recipe.caption(result))
-    return f"<figure>{svg.plain(recipe, result)}<figcaption>{alt}</figcaption></figure>"
+    return f"<figure>{svg.plain(recipe, result, figure)}<figcaption>{alt}</figcaption></figure>"
 
 
 def _main(result: Result) -> tuple[Recipe, Figure]:
