@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from . import (
     basins,
+    blocks,
     comparison,
     complexity,
     connection,
@@ -106,6 +107,7 @@ _ALL = (
     Recipe.of(density, "the whole spectrum as shares on a log scale, with errors"),
     Recipe.of(slices, "the loss measured along eigenvectors, over the parabola predicted"),
     Recipe.of(layers, "gradient and curvature of each layer's own parameters"),
+    Recipe.of(blocks, "the sizes of the Hessian's entries, layer by layer"),
     Recipe.of(survival, "what a change of the weights does, predicted beside measured"),
     Recipe.of(contours, "the stationary points of a census on the values of f"),
     Recipe.of(value_index, "value against index of the stationary points"),

@@ -47,6 +47,11 @@ def test_the_warning_points_at_the_users_line() -> None:
 
 
 MISTAKES = {
+    "a number for noise": (
+        lambda: wrong.escape(BOWL, [0.0, 0.0], ["sgd:lr=0.1"], noise=0.01),
+        TypeError,
+        "noise is written on one line, 'name:value', got 0.01",
+    ),
     "a module for a landscape": (
         lambda: wrong.analyze(nn.Linear(2, 1)),
         TypeError,
@@ -115,3 +120,10 @@ def test_a_list_of_numbers_is_a_point() -> None:
     assert ls.classify(BOWL, [0.0, 0.0]).kind == "minimum"
     assert torch.equal(ls.Hessian(BOWL, [0.0, 0.0]).dense(), 2 * torch.eye(2, dtype=torch.float64))
     assert ls.find_stationary(BOWL, [0.3, 0.4]).kind == "minimum"
+    well = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, 2)
+    path = ls.minimum_energy_path(well, [-1.0, 0.0], [1.0, 0.0])
+    assert path.values.max() == pytest.approx(1.0, abs=1e-6)
+    curve = ls.paths.connect(well, [-1.0, 0.0], [1.0, 0.0], steps=5)
+    assert curve.straight_barrier == pytest.approx(1.0, abs=1e-3)
+    assert ls.surface(well, [0.0, 0.0], resolution=3).values.shape == (3, 3)
+    assert ls.spectral_density(ls.Hessian(well, [1.0, 0.0])).nodes.max() == pytest.approx(8.0)

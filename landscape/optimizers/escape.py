@@ -112,8 +112,8 @@ def event(spec: str) -> LeavesBall | FallsBelow:
     Raises:
         ValueError: it is neither.
     """
-    name, _, text = spec.partition(":")
-    value = specs.literal(text)
+    given = specs.line(spec, "an event")
+    name, value = given.name, given.value
     kinds: dict[str, type[LeavesBall] | type[FallsBelow]] = {
         "ball": LeavesBall,
         "falls": FallsBelow,

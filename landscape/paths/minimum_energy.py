@@ -8,6 +8,7 @@ For networks: Draxler et al. 2018, arXiv:1803.00885; Garipov et al. 2018, arXiv:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -88,8 +89,8 @@ class EnergyPath(Result):
 @watched
 def minimum_energy_path(
     f: Landscape,
-    a: Tensor,
-    b: Tensor,
+    a: Tensor | Sequence[float],
+    b: Tensor | Sequence[float],
     *,
     images: int = 17,
     tol: float = 1e-3,
@@ -127,8 +128,8 @@ def minimum_energy_path(
     Cost: ``images`` gradients a step, in one batch for a formula; then, per stationary point, some
     dense Hessians up to n = 500 or some tens of Lanczos steps above that, and a verdict.
     """
+    a, b = f.locate(a).detach(), f.locate(b).detach()
     _check(f, a, b, images, tol, max_steps, spring)
-    a, b = a.detach(), b.detach()
     reasons: list[str] = []
     b = _nearest(f, a, b, reasons)
     reach = float(norms(f.domain.difference(a, b)))
@@ -148,8 +149,6 @@ def _check(
     f: Landscape, a: Tensor, b: Tensor, images: int, tol: float, max_steps: int, spring: float
 ) -> None:
     for name, x in (("a", a), ("b", b)):
-        if x.shape != (f.dim,):
-            raise ValueError(f"{name} must have shape ({f.dim},), got {tuple(x.shape)}.")
         require_finite(x, f"the end {name}")
     if a.dtype != b.dtype or a.device != b.device:
         raise ValueError(

@@ -63,6 +63,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "found-point": ("landscape.points.find", "landscape.stationary.search.FoundPoint"),
     "gallery-exhibit": ("landscape.gallery", "landscape.gallery.Exhibit"),
     "gallery-match": ("landscape.gallery", "landscape.gallery.Match"),
+    "hessian-blocks": ("landscape.points.blocks", ""),
     "index-by-energy": (
         "landscape.inventory.energies",
         "landscape.stationary.energies.IndexByEnergy",
