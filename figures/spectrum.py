@@ -70,7 +70,8 @@ def _panel(ax: Axes, values: Array, bounds: Array, errors: Array, colour: str, m
     (line,) = ax.plot(
         rank, values, marker, color=colour, markersize=3.6, markeredgewidth=0, zorder=4
     )
-    style.tell(line, map(_told, rank, values, bounds, errors))
+    columns = (v.tolist() for v in (rank, values, bounds, errors))
+    style.tell(line, map(_told, *columns))
     low, high = values.min(), values.max()
     if low <= 0 <= high or min(abs(low), abs(high)) < 0.5 * (high - low):
         style.zero_line(ax)

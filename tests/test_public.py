@@ -1,9 +1,12 @@
 """The public surface: one short list, typed for editors; names that have moved say where to; mistakes get one sentence."""
 
+import doctest
+import io
 import subprocess
 import sys
 import warnings
 from importlib import import_module
+from inspect import ismodule
 from typing import Any
 
 import pytest
@@ -114,6 +117,25 @@ def test_a_mistake_gets_one_sentence_that_says_what_to_do(mistake: str) -> None:
         call()
     assert words in str(told.value)
     assert "\n" not in str(told.value)
+
+
+LONG = ("FallsBelow", "LeavesBall", "compare", "diagnose", "escape")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
+        for name in sorted(n for n in PUBLIC if not ismodule(getattr(ls, n)))
+    ],
+)
+def test_the_example_of_a_public_name_shows_what_it_prints(name: str) -> None:
+    runner = doctest.DocTestRunner(optionflags=doctest.REPORT_ONLY_FIRST_FAILURE)
+    found = doctest.DocTestFinder(recurse=False).find(getattr(ls, name), name, globs={})
+    assert [len(test.examples) > 1 for test in found] == [True], f"{name} has no example"
+    told = io.StringIO()
+    runner.run(found[0], out=told.write)
+    assert runner.failures == 0, told.getvalue()
 
 
 def test_a_list_of_numbers_is_a_point() -> None:

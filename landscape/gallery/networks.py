@@ -146,7 +146,7 @@ def block_structure(progress: Progress) -> Computed:
     linear = nn.Linear(64, CLASSES, bias=False).double()
     nn.init.zeros_(linear.weight)
     H = Hessian(ModelLandscape(linear, F.cross_entropy, [(x, y)])).dense()
-    norms = H.cpu().unflatten(0, (CLASSES, 64)).unflatten(2, (CLASSES, 64)).norm(dim=(1, 3))
+    norms = H.cpu().view(CLASSES, 64, CLASSES, 64).norm(dim=(1, 3))
     own, other = norms.diagonal().mean(), norms.fill_diagonal_(0).sum() / CLASSES / (CLASSES - 1)
     return {"blocks": seen}, [
         Match(

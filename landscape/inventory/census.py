@@ -136,6 +136,14 @@ def census(
     Cost: n + 1 products a step of a search, 10 to 30 steps each; n products for the verdict on each
     point found. Completeness is reported, never claimed: the Euler sum against what the domain
     demands, and the share of starts that can lead to points which none has met (``unmet``).
+
+    Examples:
+        >>> import landscape as ls
+        >>> torus = ls.Torus(6.283185307179586)
+        >>> f = ls.FunctionLandscape(lambda x: x.cos().sum(-1), 2, domain=torus)
+        >>> found = ls.census(f, starts=200)
+        >>> found.counts
+        {0: 1, 1: 2, 2: 1}
     """
     _require(f, starts, method, known)
     _require_formula(f)

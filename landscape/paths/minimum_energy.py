@@ -127,6 +127,13 @@ def minimum_energy_path(
 
     Cost: ``images`` gradients a step, in one batch for a formula; then, per stationary point, some
     dense Hessians up to n = 500 or some tens of Lanczos steps above that, and a verdict.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> path = ls.minimum_energy_path(f, [-1.0, 0.0], [1.0, 0.0])
+        >>> round(path.barrier, 6)
+        1.0
     """
     a, b = f.locate(a).detach(), f.locate(b).detach()
     _check(f, a, b, images, tol, max_steps, spring)
