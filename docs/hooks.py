@@ -167,7 +167,7 @@ def commands():
 
 
 def library():
-    """The library's pages: a list of all public names, then a page for each and for each namespace."""
+    """The library's pages: a list of all public names, then a page for each."""
     import landscape
 
     found = {name: getattr(landscape, name) for name in sorted(landscape.__all__, key=str.lower)}
@@ -175,7 +175,13 @@ def library():
     pages = {f"api/{name}.md": _page(name, it) for name, it in found.items() if name not in rooms}
     rows = [_row(name, it) for name, it in found.items() if name not in rooms]
     head = ["# Library", "", "`import landscape as ls`, and then:", "", "| name | |", "|---|---|"]
-    listed = [*head, *rows, "", "Names of a namespace are `ls.points.StationaryPoint` and so on.", ""]
+    listed = [
+        *head,
+        *rows,
+        "",
+        "Names of a namespace are `ls.points.StationaryPoint` and so on.",
+        "",
+    ]
     listed += ["| namespace | |", "|---|---|"]
     for name, room in rooms.items():
         parts = [f"# ls.{name}", "", _first(room), ""]
@@ -205,7 +211,9 @@ def _public(module):
         for k, v in vars(module).items()
         if not k.startswith("_") and (inspect.isclass(v) or inspect.isfunction(v))
     }
-    return {k: v for k, v in own.items() if v.__module__.startswith("landscape.")}
+    return {
+        k: v for k, v in own.items() if v.__module__.startswith(("landscape.", "landscape_figures"))
+    }
 
 
 def _entry(name, found):

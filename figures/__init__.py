@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from landscape.specs import closest
+
 from . import (
     basins,
     blocks,
@@ -64,7 +66,7 @@ from .style import NothingToDraw, save, store
 if TYPE_CHECKING:
     from landscape.results import Provenance, Result
 
-__all__ = ["RECIPES", "NothingToDraw", "Recipe", "save", "write"]
+__all__ = ["RECIPES", "NothingToDraw", "Recipe", "draw", "plot", "save", "write"]
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,20 @@ def write(
             )
         return store(path, recipe.page(result, alt).encode())
     return save(recipe.draw(result), path, alt=alt, provenance=provenance, dpi=dpi)
+
+
+def draw(name: str, result: Result) -> Figure:
+    """The figure of this name of a result, as ``landscape figures render`` draws it.
+
+    Raises:
+        ValueError: no figure is called so.
+        NothingToDraw: the result lacks the numbers.
+    """
+    if name not in RECIPES:
+        raise ValueError(
+            f"no figure is called {name!r}.{closest(name, RECIPES)} There are {', '.join(RECIPES)}."
+        )
+    return RECIPES[name].draw(result)
 
 
 def plot(result: Result) -> Figure:

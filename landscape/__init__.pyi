@@ -1,5 +1,7 @@
 """The public names of ``landscape``: ``__init__.py`` imports each when it is first used."""
 
+import landscape_figures as figures  # noqa: F401  # public too
+
 from . import inventory as inventory
 from . import linalg as linalg
 from . import optimizers as optimizers

@@ -463,3 +463,14 @@ def test_alt_text_of_odd_names_is_valid_xml(tmp_path: Path) -> None:
         provenance=result.provenance,
     )
     assert "distances of a b from" in " ".join(ElementTree.parse(path).getroot().itertext())
+
+
+def test_python_draws_by_name_as_the_command_does(report: Any) -> None:
+    assert ls.figures.RECIPES is RECIPES
+    assert "figures" in dir(ls)
+    drawn, again = ls.figures.draw("spectrum", report), spectrum.draw(report)
+    assert [ax.get_title() for ax in drawn.axes] == [ax.get_title() for ax in again.axes]
+    with pytest.raises(
+        ValueError, match=r"no figure is called 'spectra'\. Did you mean 'spectrum'\?"
+    ):
+        ls.figures.draw("spectra", report)
