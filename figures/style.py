@@ -266,7 +266,9 @@ def render(
 
 
 def tell(artist: Artist, labels: Iterable[str]) -> None:
-    """Give each marker of a line, in order, words that an SVG shows where a pointer rests."""
+    """Give each marker of a line that is drawn, in order, words that an SVG shows where a pointer
+    rests.
+    """
     artist.set_gid(TOLD + "|".join(label.replace("|", "/") for label in labels))
 
 

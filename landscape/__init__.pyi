@@ -1,6 +1,6 @@
 """The public names of ``landscape``: ``__init__.py`` imports each when it is first used."""
 
-import landscape_figures as figures  # noqa: F401  # public too
+import landscape_figures
 
 from . import inventory as inventory
 from . import linalg as linalg
@@ -42,4 +42,5 @@ from .surfaces.grids import surface as surface
 from .training.diagnose import diagnose as diagnose
 from .training.tracer import Tracer as Tracer
 
+figures = landscape_figures
 __version__: str

@@ -28,10 +28,11 @@ from landscape.core import Progress, silent
 from landscape.errors import NumericalError
 from landscape.inventory import topology
 from landscape.inventory.collection import Collection
-from landscape.inventory.views import Picture, Tree
+from landscape.inventory.tree import Tree
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Box, Space
 from landscape.landscapes.formula import FunctionLandscape, require_formula
+from landscape.landscapes.grid import Grid
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
 from landscape.progress import watched
@@ -76,7 +77,7 @@ class Census(Result):
     # of what a picture shows, per coordinate; empty: all of R^n
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
-    picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
+    picture: Grid | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
     tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``
 
     @property
