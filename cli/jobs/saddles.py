@@ -13,6 +13,7 @@ from landscape.core import Progress
 from landscape.inventory.census import Census
 from landscape.inventory.networks import NetworkCensus
 from landscape.landscapes.formula import FunctionLandscape, require_formula
+from landscape.landscapes.grid import Grid
 from landscape.landscapes.model import require_model
 from landscape.loading import point as points
 from landscape.paths.minimum_energy import EnergyPath
@@ -125,7 +126,7 @@ def _of_formula(
     return replace(found, reasons=[*found.reasons, *notes])
 
 
-def _picture(f: FunctionLandscape, found: Census) -> ls.inventory.Picture | None:
+def _picture(f: FunctionLandscape, found: Census) -> Grid | None:
     """Values for the figure of a census, where there can be one."""
     flat = f.dim <= 2 and not isinstance(f.domain, ls.Sphere)
     return ls.inventory.picture(f, found) if flat else None

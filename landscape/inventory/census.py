@@ -29,10 +29,11 @@ from landscape.core import Progress, silent
 from landscape.errors import NumericalError
 from landscape.inventory import topology
 from landscape.inventory.collection import Collection
-from landscape.inventory.views import Picture, Tree
+from landscape.inventory.tree import Tree
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Box, Space
 from landscape.landscapes.formula import FunctionLandscape, require_formula
+from landscape.landscapes.grid import Grid
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
 from landscape.progress import watched
@@ -77,7 +78,7 @@ class Census(Result):
     # of what a picture shows, per coordinate; empty: all of R^n
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
-    picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
+    picture: Grid | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
     tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``
 
     @property
@@ -137,6 +138,14 @@ def census(
     Cost: n + 1 products a step of a search, 10 to 30 steps each; n products for the verdict on each
     point found. Completeness is reported, never claimed: the Euler sum against what the domain
     demands, and the share of starts that can lead to points which none has met (``unmet``).
+
+    Examples:
+        >>> import landscape as ls
+        >>> torus = ls.Torus(6.283185307179586)
+        >>> f = ls.FunctionLandscape(lambda x: x.cos().sum(-1), 2, domain=torus)
+        >>> found = ls.census(f, starts=200)
+        >>> found.counts
+        {0: 1, 1: 2, 2: 1}
     """
     _require(f, starts, method, known)
     _require_formula(f)

@@ -38,6 +38,12 @@ class FunctionLandscape:
             not batched.
         NumericalError: the gradient at a point does not exist because the formula is detached from
             its input.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2, dim=2)
+        >>> f.gradient(torch.tensor([1.0, 2.0], dtype=torch.float64)).tolist()
+        [2.0, -4.0]
     """
 
     def __init__(

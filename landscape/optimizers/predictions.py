@@ -122,7 +122,8 @@ def predict(
     if schedule is not None:
         return Theory("no law with a schedule")
     name, options = make.kind.__name__.lower(), dict(make.options)
-    kind, _, text = noise.partition(":")
+    given = specs.line(noise, "noise")
+    kind, text = given.name, given.text
     x = _numpy(starts)[: max(8, WORK // starts.shape[1])]
     if kind == "isotropic" and float(text) > 0:
         return _noisy(name, options, x, model, float(text), limit)

@@ -136,6 +136,6 @@ def _setting(over: str, value: float, options: Options) -> Options:
         return {"start": float(value)}
     if over == "radius":
         return {"event": replace(options.get("event", LeavesBall(1.0)), radius=float(value))}
-    kind = str(options.get("noise", "isotropic")).partition(":")[0]
+    kind = specs.line(options.get("noise", "isotropic"), "noise").name
     sizes = {"minibatch": f"minibatch:{int(value)}", "hessian": f"hessian:{float(value)!r}"}
     return {"noise": sizes.get(kind, f"isotropic:{float(value)!r}")}

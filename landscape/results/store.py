@@ -110,6 +110,15 @@ def load(folder: str | os.PathLike[str]) -> Any:
     Raises:
         LoadingError: nothing is stored there, or it is damaged, or written by a newer version; the
             message names the file and the place.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = ls.classify(f, [0.0, 0.0]).save(folder)
+        ...     ls.load(folder).kind
+        'saddle'
     """
     folder = Path(folder)
     for _ in range(TRIES):

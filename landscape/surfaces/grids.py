@@ -87,6 +87,13 @@ def surface(  # noqa: PLR0913
 
     Cost: one evaluation a cell, r^k in all less those known, and two a point of a trajectory; at
     most 64 MiB of points, or one, at once, of a model at most 64 points.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> plane = ls.surface(f, [0.0, 0.0], span=1.0, resolution=5)
+        >>> plane.values.shape
+        torch.Size([5, 5])
     """
     low, high = _ends(span)
     whole(2, resolution=resolution)

@@ -47,7 +47,7 @@ def numbers(stored: Any, found: Any, arrays: Any, path: str = "") -> int:
         ends = (found.value, found.bound, found.low, found.high)
         assert ends == tuple(fields[k] for k in ("value", "error", "low", "high")), path
         return 4
-    assert type(found).__name__ == kind.rpartition(".")[2], path
+    assert type(found).__module__ == kinds.KINDS[kinds.FORMER[kind]][0], path
     if "fields" not in stored:
         assert found.name == stored["name"], path
         return 1
