@@ -1,11 +1,14 @@
 """How often intervals hold the truth: ``python tests/coverage_table.py`` prints the table of docs/intervals.md.
 
 A case draws samples from a problem whose truth is known and returns the interval's ends and that truth.
-``--repeats`` says how often (400 by default), ``--write`` puts the table into the page. A cell is the
-share of intervals that held the truth, in per cent; - where the interval says nothing.
+``--repeats`` says how often (400 by default), ``--write`` puts the table into the page, ``--only NAME``
+measures the rows of one interval. A cell is the share of intervals that held the truth, in per cent; -
+where the interval says nothing. ``--kept FILE`` keeps every cell that is measured, a line each, and
+measures none that is in the file: delete the lines of what has changed.
 """
 
 import argparse
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +17,6 @@ import numpy as np
 import torch
 
 import landscape as ls
-from landscape.inventory import networks
 from landscape.results import Estimate, statistics
 
 PAGE = Path(__file__).parents[1] / "docs" / "intervals.md"
@@ -86,8 +88,8 @@ def _sampling(inputs: Callable[[int, Random], np.ndarray], truth: float, tail: i
         x, shares = inputs(int(sizes.sum()), random), torch.from_numpy(sizes / sizes.sum())
         sums = np.add.reduceat(2 * x**2, np.cumsum(sizes) - sizes)
         forms = torch.from_numpy(sums / sizes.sum())[:, None]
-        errors, freedom = statistics.sampling_spread(forms, shares)
-        value, reach = float(forms.sum()), statistics.student(freedom) * float(errors[0])
+        spread = statistics.sampling_spread(forms, shares)
+        value, reach = float(forms.sum()), spread.reach * float(spread.errors)
         return value - reach, value + reach, truth
 
     return draw
@@ -139,7 +141,7 @@ def _correlation(shared: float, heavy: bool) -> Draw:
         size = random.choice([0.5, 1.5], (count, 1)) if heavy else 1.0
         x, y = size * numbers(), size * numbers()
         runs = np.repeat(np.arange(count), 10)
-        found = networks._correlation(x.ravel(), (0.8 * x + 0.6 * y).ravel(), runs, 0)
+        found = statistics.correlation(x.ravel(), (0.8 * x + 0.6 * y).ravel(), runs)
         return _held(found, 0.8)
 
     return draw
@@ -230,13 +232,32 @@ def coverage(draw: Draw, count: int, repeats: int) -> float:
     return held / repeats
 
 
-def rows(repeats: int) -> Iterator[str]:
+class Kept:
+    """Cells that were measured before, in a file of one line each, or nowhere."""
+
+    def __init__(self, path: Path | None, repeats: int) -> None:
+        self.path, self.repeats = path, repeats
+        lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+        self.cells = {tuple(key): value for *key, value in map(json.loads, lines)}
+
+    def cell(self, name: str, problem: str, count: int) -> float:
+        """The coverage, measured where it is not kept."""
+        key = (name, problem, count, self.repeats)
+        if key not in self.cells:
+            self.cells[key] = coverage(CASES[name][problem], count, self.repeats)
+            if self.path:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps([*key, self.cells[key]]) + "\n")
+        return self.cells[key]
+
+
+def rows(kept: Kept, names: list[str]) -> Iterator[str]:
     """The table, line by line."""
     yield "| interval | problem | " + " | ".join(map(str, SAMPLES)) + " |\n"
     yield "|---|---|" + "---:|" * len(SAMPLES) + "\n"
-    for name, problems in CASES.items():
-        for problem, draw in problems.items():
-            found = [coverage(draw, count, repeats) for count in SAMPLES]
+    for name in names:
+        for problem in CASES[name]:
+            found = [kept.cell(name, problem, count) for count in SAMPLES]
             cells = ["-" if math.isnan(c) else f"{100 * c:.1f}" for c in found]
             yield f"| {name} | {problem} | {' | '.join(cells)} |\n"
 
@@ -244,12 +265,13 @@ def rows(repeats: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=400)
+    parser.add_argument("--only", choices=CASES, action="append", help="the rows of this interval")
+    parser.add_argument("--kept", type=Path, help="a file of cells, read and added to")
     parser.add_argument("--write", action="store_true", help="put the table into docs/intervals.md")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    networks.RESAMPLES = 300
     table = []
-    for row in rows(given.repeats):
+    for row in rows(Kept(given.kept, given.repeats), given.only or list(CASES)):
         print(row, end="", flush=True)
         table.append(row)
     if given.write:

@@ -21,6 +21,7 @@ from landscape.paths import matching
 from landscape.points.analyze import AnalysisReport, analyze
 from landscape.points.survive import by_batch
 from landscape.results import Result, provenance, result
+from landscape.results.statistics import sampling_spread
 from landscape.specs import whole
 
 TOP = 10  # pairs of a top subspace
@@ -206,11 +207,9 @@ class _Pair:
             rows.append(by_batch(*matching.at(self.f, mixed)))
         values = torch.stack([row.sum() for row in rows]).cpu()
         top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(t) - 1)
-        risen, count = rows[top] - rows[end], len(rows[0])
-        if count < 2 or top == end:
-            return values, math.nan if count < 2 else 0.0
-        spread = risen - self.f.weights.to(risen.device) * risen.sum()
-        return values, float((spread.square().sum() * count / (count - 1)).sqrt())
+        risen = rows[top] - rows[end]
+        spread = sampling_spread(risen[:, None], self.f.weights.to(risen.device))
+        return values, 0.0 if top == end and spread.freedom else float(spread.errors)
 
 
 def _barrier(line: Tensor) -> float:

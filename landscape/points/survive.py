@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
@@ -19,6 +18,7 @@ from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
 from landscape.points.look import Look
 from landscape.results import Estimate, Result, provenance, result
+from landscape.results.statistics import sampling_spread
 from landscape.rng import generator
 
 PROBES = 16  # of the traces
@@ -185,14 +185,12 @@ def _change(look: Look, name: str, d: Tensor, before: Tensor) -> Change:
 
 def _paired(before: Tensor, after: Tensor, shares: Tensor) -> Estimate:
     """The change of the loss, with its sampling error from the change in every micro-batch."""
-    risen, count = after - before, len(after)
-    value = float(risen.sum())
-    if count < 2:
+    risen = after - before
+    value, spread = float(risen.sum()), sampling_spread(risen[:, None], shares)
+    error = float(spread.errors)
+    if not spread.freedom:
         return Estimate(value, math.nan, math.nan, math.nan)
-    spread = risen - shares * risen.sum()
-    error = float((spread.square().sum() * count / (count - 1)).sqrt())
-    reach = float(stats.t.ppf(0.975, count - 1)) * error
-    return Estimate(value, error, value - reach, value + reach)
+    return Estimate(value, error, value - spread.reach * error, value + spread.reach * error)
 
 
 def by_batch(f: ModelLandscape, x: Tensor) -> Tensor:
