@@ -329,6 +329,38 @@ def test_a_regulariser_breaks_them(name: str) -> None:
     assert sum(dims.values()) == rotations
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["leaky units of two layers", pytest.param("torch's own attention", marks=pytest.mark.slow)],
+)
+def test_a_search_from_both_ends_leaves_them_out(name: str) -> None:
+    f = teacher(name)
+    whole = torch.linalg.eigvalsh(ls.Hessian(f).dense())
+    point = ls.classify(f, method="lanczos", smallest=4)
+    count = NETS[name][3]
+    assert (point.kind, point.index, point.nullity) == ("minimum", 0, count)
+    assert sum(point.flat.values()) == count
+    assert float(point.eigenvalues[0]) == pytest.approx(float(whole[count]), rel=1e-6)
+    assert any("left out of the search" in reason for reason in point.reasons)
+
+
+@pytest.mark.slow
+def test_above_3000_parameters_against_the_dense_spectrum() -> None:
+    """3,024 parameters, 60 units: the smallest curvature is the 61st of the whole spectrum."""
+    net = nn.Sequential(L(25, 60), nn.LeakyReLU(0.3), L(60, 24)).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        x = torch.randn(600, 25, dtype=torch.float64)
+        for parameter in net.parameters():
+            parameter.data = 0.3 * torch.randn_like(parameter)
+    f = ls.ModelLandscape(net, F.mse_loss, [(x, net(x).detach())])
+    point = ls.classify(f, max_products=2000)
+    assert (point.method, point.kind, point.nullity) == ("lanczos", "minimum", 60)
+    assert sum(point.flat.values()) == 60
+    whole = torch.linalg.eigvalsh(ls.Hessian(f).dense())
+    assert float(point.eigenvalues[0]) == pytest.approx(float(whole[60]), rel=1e-4)
+
+
 def test_what_few_samples_leave_open_is_no_symmetry() -> None:
     """Of 66 parameters 5 samples of 3 outputs see 15 directions; rescaling explains 7 others."""
     net = nn.Sequential(L(5, 7), nn.LeakyReLU(0.5), L(7, 3)).double()
