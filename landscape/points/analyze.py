@@ -527,8 +527,8 @@ def _along_orbits(
     curvatures = torch.linalg.eigvalsh(T.T @ matrix.double() @ T)
     told = (
         f"along {T.shape[1]} directions the loss is constant by verified symmetries: their "
-        f"curvatures, {float(curvatures[0]):.3g} to {float(curvatures[-1]):.3g}, are the gradient's "
-        "share, and vanish at a stationary point"
+        f"curvatures, {float(curvatures[0]):.3g} to {float(curvatures[-1]):.3g}, are the "
+        "gradient's share, and vanish at a stationary point"
     )
     return replace(point, flat=explained(found), reasons=[*point.reasons, told])
 
