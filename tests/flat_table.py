@@ -1,4 +1,4 @@
-"""What symmetries explain at points that polishing made stationary: ``python tests/points/flat_table.py`` prints the table of docs/acting.md.
+"""What symmetries explain at points that polishing made stationary: ``python tests/flat_table.py`` prints the table of docs/acting.md.
 
 Every checkpoint is a net that learned the outputs of another one of its kind for 300 steps of Adam, from
 a start beside it; ``--write`` puts the table into the page, ``--kept FILE`` keeps every row that is measured
@@ -9,17 +9,16 @@ import argparse
 from pathlib import Path
 
 import torch
-from test_symmetry import NETS, teacher
+from symmetric import NETS, teacher
 
 import landscape as ls
 
-
-PAGE = Path(__file__).parents[2] / "docs" / "acting.md"
+PAGE = Path(__file__).parents[1] / "docs" / "acting.md"
 BEGIN, END = "<!-- flat -->\n", "<!-- end of flat -->"
 HEAD = """| checkpoint | parameters | gradient | after polishing | verdict | zero eigenvalues | explained | closed form |
 |---|---|---|---|---|---|---|---|
 """
-# architecture, net of tests/points/test_symmetry.py, seed
+# architecture, net of tests/symmetric.py, seed
 CHECKPOINTS = [
     ("ReLU, softmax", "one a ReLU unit, and softmax", 0),
     ("ReLU, softmax", "one a ReLU unit, and softmax", 1),
