@@ -785,8 +785,8 @@ def _moves(point: StationaryPoint, free: Room | None) -> list[str]:
     moving, advice = point.kind == "not-stationary", []
     if moving:
         how = (
-            f"the quadratic here foretells a loss lower by {point.predicted_decrease:.2g}, and an "
-            "optimiser given (--optimizer) what its own steps gain; "
+            f"the quadratic here foretells a loss lower by {point.predicted_decrease:.2g}; with "
+            "--optimizer the report tells what your own steps gain; "
         )
         if free is not None:
             how = ""
