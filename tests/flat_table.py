@@ -28,8 +28,8 @@ CHECKPOINTS = [
     ("attention", "keys and values of pairs of heads", 0),
     ("stream, RMSNorm", "rotations and the scale that RMSNorm leaves", 0),
     ("stream, LayerNorm", "a stream through LayerNorms", 0),
-    ("weight norm", "weight normalisation", 0),
     ("gated", "units that gate", 0),
+    ("softmax regression", "softmax regression, d + 1", 0),
 ]
 
 
