@@ -86,6 +86,13 @@ class Tail:
         sharp = float(self.trace.sharpness[-1])
         return float(self.trace.edge[-1] / self.trace.sharpness[-1]) if sharp > 0 else math.nan
 
+    @cached_property
+    def stride(self) -> float:
+        """The length of a late step over that of the weights, the median one; NaN if unknown."""
+        strides = (self.trace.update_norm / self.trace.weight_norm)[self.late]
+        strides = strides[strides.isfinite()]
+        return float(strides.median()) if len(strides) else math.nan
+
     # ---- the loss ----
 
     @cached_property
@@ -268,6 +275,29 @@ class Tail:
         """The largest share of saturated outputs at the start."""
         shares = self.trace.saturated
         return float(shares[0].nan_to_num(0.0).max()) if shares.shape[1] else 0.0
+
+    @cached_property
+    def broken(self) -> float:
+        """The share of an activation's units that died in the run, or of its outputs that became
+        saturated, the larger.
+        """
+        return max(
+            self.dead[0] - self.dead_at_first, self.saturated[0] - self.saturated_at_first, 0.0
+        )
+
+    @cached_property
+    def cut_off(self) -> list[str]:
+        """Parameter tensors whose gradient was exactly zero at every record, where others' was not,
+        and the layers are neither zero nor dead nor saturated.
+        """
+        sizes = self.trace.layer_gradient
+        sizes = sizes[sizes.isfinite().all(1)]
+        if not len(sizes) or not bool((sizes > 0).any()) or self.zeros:
+            return []
+        if max(self.dead[0], self.saturated[0]) > 0.5:
+            return []
+        none = (sizes == 0).all(0).tolist()
+        return [k for k, still in zip(self.trace.layers, none, strict=True) if still]
 
     def _worst(self, shares: Tensor) -> tuple[float, str]:
         last = shares[-1].nan_to_num(-1.0)

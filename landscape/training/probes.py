@@ -48,7 +48,14 @@ from landscape.rng import generator, words
 from landscape.training.follow import Followed
 from landscape.training.moving import NONE, Habits, Mover, slices
 from landscape.training.reading import standardised
-from landscape.training.units import rescale, revive, sick_units, started, zero_layers
+from landscape.training.units import (
+    equal_layers,
+    rescale,
+    revive,
+    sick_units,
+    started,
+    zero_layers,
+)
 
 PRIOR = 4  # seeds that the usual spread of trials counts for
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
@@ -452,6 +459,9 @@ def _of_a_loop(followed: Followed, stay: Start, same: Make, habits: Habits) -> l
     if habits.one_batch:
         fresh = replace(habits, one_batch=False)
         trials.append(Trial("new batches", stay, same, habits=fresh))
+    if followed.decay() > 0:
+        free = partial(_copy, followed.optimizers[0], decay=False)
+        trials.append(Trial("no weight decay", stay, free, habits=habits))
     if followed.f.layout and followed.unmoved()[0]:
         added = partial(_copy, followed.optimizers[0], every=True)
         trials.append(Trial("all parameters", stay, added, habits=habits))
@@ -467,8 +477,9 @@ def _of_a_model(f: Landscape, stay: Start, same: Make) -> list[Trial]:
         trials.append(Trial("revive dead units", lambda x, draws: revive(f, x, dead, draws), same))
     if saturated:
         trials.append(Trial("rescale saturated units", lambda x, _: rescale(f, x, saturated), same))
-    if zero := zero_layers(f, f.point()):
-        trials.append(Trial("fresh layers", lambda x, draws: started(f, x, zero, draws), same))
+    x = f.point()
+    if stiff := sorted({*zero_layers(f, x), *equal_layers(f, x)}):
+        trials.append(Trial("fresh layers", lambda x, draws: started(f, x, stiff, draws), same))
     with f.evaluation():
         batches = sum(term.batch is not None for term in f.terms())
     if batches > 1:
@@ -502,11 +513,13 @@ def _copy(
     factor: float = 1.0,
     initial: bool = False,
     every: bool = False,
+    decay: bool = True,
 ) -> Optimizer:
     """An optimiser of the same class, options and state over the copies, without its hooks.
 
     Its rates are multiplied by ``factor``, or are those before its schedule began. With ``every``
-    copies that are in no group join, with the options of the first.
+    copies that are in no group join, with the options of the first. Without ``decay`` weights are
+    not pulled to zero.
     """
     remaining = iter(copies)
     groups: list[dict[str, object]] = [
@@ -523,6 +536,8 @@ def _copy(
         group["lr"] = (
             group["initial_lr"] if initial and "initial_lr" in group else group["lr"] * factor
         )
+        if not decay and "weight_decay" in group:
+            group["weight_decay"] = 0.0
     left = list(remaining)
     if every and left:
         options = {k: v for k, v in clone.param_groups[0].items() if k in clone.defaults}

@@ -6,6 +6,7 @@ only changes shapes), what a constant output would cost, and whether the targets
 the inputs.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
@@ -23,6 +24,7 @@ from landscape.landscapes.data import pinned
 from landscape.landscapes.model import ModelLandscape
 from landscape.results import result
 from landscape.training.information import Information, information
+from landscape.training.units import equal_layers
 
 SAMPLES = 2048
 # Columns of an input that are looked at.
@@ -48,6 +50,8 @@ _SHAPES = (
     *("View", "UnsafeView", "Reshape", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "T"),
     *("Permute", "Clone", "ToCopy", "Slice", "Select", "Alias", "Expand", "Mean", "Contiguous"),
 )
+# Operations that are named with what they are taken of.
+_AFTER = {"Log": "log", "LogSoftmax": "log_softmax"}
 # What an output can be, by the operation that made it.
 RANGES = {
     "sigmoid": (0.0, 1.0),
@@ -82,6 +86,10 @@ class Reading:
     uneven: float  # largest root mean square of a column over the median one
     offset: float  # median over columns of |mean| / standard deviation
     labels: Information  # whether the targets can be told from the inputs
+    dropout: float = 0.0  # the largest share that a dropout of the model drops
+    twins: str = ""  # a weight matrix all of whose units are equal
+    frozen: float = math.nan  # share of |g|^2 in parameters that require no gradient
+    numbered: int = 0  # so many classes are counted by targets that are compared as numbers
 
 
 class _Seen(NamedTuple):
@@ -163,10 +171,12 @@ def last_operation(output: Tensor) -> str:
         if name not in _SHAPES:
             break
         node = node.next_functions[0][0] if node.next_functions else None
-    if node is not None and name == "Log" and node.next_functions:
+    if node is not None and name in _AFTER and node.next_functions:
         before = node.next_functions[0][0]
-        name = f"log of {before.name().partition('Backward')[0]}" if before is not None else name
-    return {"LogSoftmax": "log_softmax"}.get(name, name.lower())
+        inner = "" if before is None else before.name().partition("Backward")[0]
+        if name == "Log" or inner == "Softmax":
+            return f"{_AFTER[name]} of {inner.lower()}"
+    return _AFTER.get(name, name.lower())
 
 
 def read(f: Landscape, x: Tensor) -> Reading | None:
@@ -185,15 +195,54 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
     with f.evaluation():
         constant = _constant(known) / sum(shares) if known else math.nan
     targets = [s.target for s in known] or [_target(batch) for batch in batches]
+    drops = [float(m.p) for m in f.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
     return Reading(
         samples=sum(batching.samples(batch) for batch in batches),
         loss=value / sum(shares),
         constant=constant,
         shapes=shapes,
         labels=information(inputs, targets),
+        dropout=max(drops, default=0.0),
+        twins=next(iter(equal_layers(f, x)), ""),
+        frozen=_frozen(f),
+        numbered=_numbered(known),
         **_of_outputs(known)._asdict(),
         **_columns([i for i in inputs if i is not None])._asdict(),
     )
+
+
+# Frozen parameters of larger models are not looked at: it takes a copy.
+LARGEST = 10_000_000
+
+
+def _frozen(f: ModelLandscape) -> float:
+    """The share of the squared gradient that is in parameters that require none; NaN where there
+    are none, or the model is large.
+    """
+    parameters = dict(f.model.named_parameters())
+    frozen = {k for k, p in parameters.items() if not p.requires_grad}
+    if not frozen or sum(p.numel() for p in parameters.values()) > LARGEST:
+        return math.nan
+    model = copy.deepcopy(f.model).requires_grad_(True)
+    whole = ModelLandscape(model, f.loss, [f.batches[0]], mode=f.mode, reduction=f.reduction)
+    squares = whole.gradient(whole.point()).double().square()
+    held = sum(float(squares[where].sum()) for k, where in whole.layout.items() if k in frozen)
+    total = float(squares.sum())
+    return held / total if total > 0 else math.nan
+
+
+def _numbered(seen: Sequence[_Seen]) -> int:
+    """How many classes targets count that are compared as numbers: 0, 1, ... in like shares; 0
+    where they are none.
+    """
+    targets = [s.target for s in seen if s.target is not None]
+    if not targets or seen[0].name not in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+        return 0
+    values, counts = torch.cat([t.reshape(-1) for t in targets]).unique(return_counts=True)
+    classes = len(values)
+    counted = torch.equal(values.double().cpu(), torch.arange(classes).double())
+    alike = float(counts.min()) > 0.4 * float(counts.double().mean())
+    return classes if 3 <= classes <= 100 and counted and alike else 0
 
 
 class _Outputs(NamedTuple):

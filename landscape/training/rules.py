@@ -137,14 +137,21 @@ def outputs_saturated(tail: Tail) -> float:
     return ramp(tail.saturated[0], 0.5, 0.95)
 
 
-def not_of_long_steps(tail: Tail) -> float:
-    """Units were saturated at the start, or the loss is not above it.
+def units_broke(tail: Tail) -> float:
+    """0.3 to 0.6 of an activation's units died in the run, or of its outputs became saturated."""
+    return ramp(tail.broken, 0.3, 0.6)
 
-    Where 0.3 to 0.6 of the outputs became saturated in the run, and the loss is 0.05 to 0.2 of its
-    unit above its start, steps that were too long are the cause behind.
+
+def steps_are_long(tail: Tail) -> float:
+    """A step moves the weights by 0.3 to 3 % of their length; runs that work by 0.1 %."""
+    return decades(tail.stride, -2.5, -1.5)
+
+
+def not_of_long_steps(tail: Tail) -> float:
+    """Units were dead or saturated at the start: steps that were too long are no cause behind, see
+    ``units_broke``.
     """
-    became = ramp(tail.saturated[0] - tail.saturated_at_first, 0.3, 0.6)
-    return 1 - 0.5 * became * ramp(tail.risen, 0.05, 0.2)
+    return 1 - 0.5 * units_broke(tail)
 
 
 def units_dead(tail: Tail) -> float:
@@ -674,7 +681,7 @@ RULES = (
         "dead",
         0.97,
         "what is dead has no gradient at all, whatever else it looks like",
-        (units_dead, not_arrived),
+        (units_dead, not_arrived, not_of_long_steps),
         _dead,
         "Re-initialise these units, or use a leaky activation and a lower rate.",
         ("revive dead units",),

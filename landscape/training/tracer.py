@@ -153,6 +153,8 @@ class Tracer:
             raise RuntimeError("a Tracer traces one run: make a new one.")
         self._begun = time.perf_counter()
         row: Tensor | None = None
+        if self._followed.strange:
+            self._note(self._followed.strange)
         with self._safely("the first record"):
             self._start = self._last = self._followed.point()
             row = self._measure(None)
@@ -242,7 +244,7 @@ class Tracer:
         if text not in self._notes:
             self._notes.append(text)
             with suppress(Exception):  # where warnings are errors, the note must do
-                warnings.warn(f"the tracer goes on without: {text}", stacklevel=4)
+                warnings.warn(f"the tracer goes on: {text}", stacklevel=4)
 
     @property
     def _going(self) -> bool:
