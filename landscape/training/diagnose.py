@@ -18,7 +18,7 @@ from landscape.training.evidence import Tail
 from landscape.training.follow import Followed
 from landscape.training.mistakes import MISTAKES, habits
 from landscape.training.probes import Probe, Probes, probe, wins
-from landscape.training.rules import causes
+from landscape.training.rules import MINIMUM, causes
 from landscape.training.trace import Phase, Trace
 
 
@@ -216,8 +216,9 @@ def _require_end(trace: Trace, f: Landscape, optimizer: Optimizer) -> None:
         )
 
 
-# A run that is rid of this share of a constant prediction's loss is not called stuck.
-DONE = 0.9
+# A run that is rid of this share of a constant prediction's loss is not called stuck; one that is
+# rid of the lesser share, and at a minimum for certain, has done what it can.
+DONE, ENDED = 0.8, 0.3
 # A run that is above its start by this share of the loss's unit is stuck, however it moves.
 RISEN = 0.5
 # What is told of a run that is not stuck must be as sure as this.
@@ -226,10 +227,13 @@ SURE = 0.75
 
 def _stuck(tail: Tail) -> bool:
     """Whether the late part lost little, gradients that are followed promise little, and a good
-    part of what a constant prediction costs is still there; or the loss is far above its start.
+    part of what a constant prediction costs is still there, at no minimum; or the loss is far above
+    its start.
     """
     if tail.progress > DONE or tail.risen > RISEN:
         return tail.risen > RISEN
+    if tail.progress > ENDED and MINIMUM.weigh(tail)[0] > SURE:
+        return False
     return not (tail.falling or (tail.efficiency > 0.3 and tail.promised > 0.1 * tail.unit))
 
 

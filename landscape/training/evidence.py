@@ -93,6 +93,12 @@ class Tail:
         strides = strides[strides.isfinite()]
         return float(strides.median()) if len(strides) else math.nan
 
+    @cached_property
+    def grown(self) -> float:
+        """The norm of the weights over that at the start; NaN where they started at zero."""
+        norms = self.trace.weight_norm
+        return float(norms[-1] / norms[0]) if bool(norms[0] > 0) else math.nan
+
     # ---- the loss ----
 
     @cached_property
@@ -267,14 +273,20 @@ class Tail:
     @cached_property
     def dead_at_first(self) -> float:
         """The largest share of dead units at the start."""
-        shares = self.trace.dead
-        return float(shares[0].nan_to_num(0.0).max()) if shares.shape[1] else 0.0
+        shares = self._hidden(self.trace.dead)[0]
+        return float(shares.nan_to_num(0.0).max()) if len(shares) else 0.0
 
     @cached_property
     def saturated_at_first(self) -> float:
         """The largest share of saturated outputs at the start."""
-        shares = self.trace.saturated
-        return float(shares[0].nan_to_num(0.0).max()) if shares.shape[1] else 0.0
+        shares = self._hidden(self.trace.saturated)[0]
+        return float(shares.nan_to_num(0.0).max()) if len(shares) else 0.0
+
+    def _hidden(self, shares: Tensor) -> Tensor:
+        """The activations without one that makes the outputs: those may be as sure as they like."""
+        reading, kinds = self.trace.reading, self.trace.activations
+        makes = reading is not None and kinds and kinds[-1].endswith(f" {reading.last}")
+        return shares[:, :-1] if makes else shares
 
     @cached_property
     def broken(self) -> float:
@@ -300,7 +312,7 @@ class Tail:
         return [k for k, still in zip(self.trace.layers, none, strict=True) if still]
 
     def _worst(self, shares: Tensor) -> tuple[float, str]:
-        last = shares[-1].nan_to_num(-1.0)
+        last = self._hidden(shares)[-1].nan_to_num(-1.0)
         if not len(last) or float(last.max()) <= 0:
             return 0.0, ""
         return float(last.max()), self.trace.activations[int(last.argmax())]

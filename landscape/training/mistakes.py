@@ -143,19 +143,13 @@ def _pull(tail: Tail) -> float:
     return loop.decay * float(tail.trace.weight_norm[-1]) / tail.gradient
 
 
-def _shrunk(tail: Tail) -> float:
-    """The norm of the weights over that at the start."""
-    norms = tail.trace.weight_norm
-    return float(norms[-1] / norms[0]) if bool(norms[0] > 0) else math.nan
-
-
 def _decays(tail: Tail) -> list[str]:
     loop = tail.trace.loop
     assert loop is not None
     return [
         f"weight_decay={loop.decay:g} pulls the weights to zero with {_pull(tail):.2g} times what "
         f"f's gradient does",
-        f"they have shrunk to {_shrunk(tail):.2g} of their norm at the start",
+        f"they have shrunk to {tail.grown:.2g} of their norm at the start",
     ]
 
 
@@ -573,7 +567,9 @@ MISTAKES = (
         0.93,
         "layers are mostly frozen on purpose",
         (
-            Sign("the gradient is in frozen parameters", _frozen, 0.2, 0.6, "share of |g|^2"),
+            Sign(
+                "the gradient is in frozen parameters", _frozen, 0.02, 0.1, "share of |g|^2", True
+            ),
             little_gained(0.5, 0.9),
         ),
         _is_frozen,
@@ -598,7 +594,13 @@ MISTAKES = (
         "a flat or saddle-like look at zero is its consequence",
         (
             Sign("decay pulls as the gradient does", _pull, 0.1, 0.5, "1 where both balance", True),
-            Sign("weights have shrunk", _shrunk, 0.7, 0.4, f"over the run, {_CALIBRATED}"),
+            Sign(
+                "weights have shrunk",
+                lambda tail: tail.grown,
+                0.7,
+                0.4,
+                f"over the run, {_CALIBRATED}",
+            ),
             little_gained(0.5, 0.9),
         ),
         _decays,
@@ -648,7 +650,9 @@ MISTAKES = (
             ),
         ),
         _probabilities,
-        "Give cross_entropy the outputs before the softmax: leave the softmax out of the model.",
+        "Leave the softmax out of the model, so that cross_entropy gets the outputs before the "
+        "softmax: loss = F.cross_entropy(logits, target). Probabilities are logits.softmax(1), "
+        "outside of the loss.",
     ),
     Rule(
         "loss",
@@ -700,7 +704,8 @@ MISTAKES = (
         "the last operation is known",
         (Sign("outputs are no logits", _no_logits, 0.0, 1.0, "the last operation"),),
         _sigmoid_twice,
-        "Leave the sigmoid out of the model, or use binary_cross_entropy.",
+        "Leave the sigmoid out of the model: loss = F.binary_cross_entropy_with_logits(logits, "
+        "target); or keep it, and write loss = F.binary_cross_entropy(output, target).",
     ),
     Rule(
         "loss",
@@ -717,7 +722,8 @@ MISTAKES = (
             ),
         ),
         _no_log,
-        "Give nll_loss log_softmax(outputs, 1), or give the outputs to cross_entropy.",
+        "Write loss = F.nll_loss(F.log_softmax(logits, dim=1), target), or what is the same, loss = "
+        "F.cross_entropy(logits, target), with the logits before any softmax.",
     ),
     Rule(
         "loss",
@@ -743,7 +749,8 @@ MISTAKES = (
         "it is seen in the shapes",
         (Sign("shapes broadcast", _shapes, 0.0, 1.0, "the shapes that are compared"),),
         _broadcast,
-        "Give both one shape: target.unsqueeze(1), or output.squeeze(1).",
+        "Give both one shape: loss = F.mse_loss(output.squeeze(1), target), or "
+        "target.unsqueeze(1) in its place.",
     ),
     Rule(
         "loss",
@@ -794,7 +801,7 @@ MISTAKES = (
         "it is set, and what it kills or holds near zero is its consequence",
         (
             Sign("dropout leaves little", _dropout, 0.75, 0.9, "0.5 is the largest that is usual"),
-            little_gained(0.3, 0.7),
+            little_gained(0.5, 0.85),
         ),
         _dropped,
         "Lower the dropout: nn.Dropout(0.5) at most, 0.1 to start with.",

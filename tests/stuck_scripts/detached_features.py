@@ -8,7 +8,7 @@ import landscape as ls
 
 torch.manual_seed(0)
 X = torch.randn(400, 12)
-y = ((X[:, 0] * X[:, 1] > 0).long() + 2 * (X[:, 2] * X[:, 3] > 0).long())
+y = (X[:, 0] * X[:, 1] > 0).long() + 2 * (X[:, 2] * X[:, 3] > 0).long()
 
 
 class Net(nn.Module):

@@ -14,8 +14,13 @@ y = torch.tensor(digits.target[:600])
 data = TensorDataset(X, y)
 torch.manual_seed(0)
 model = nn.Sequential(
-    nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-    nn.Dropout(0.1), nn.Linear(72, 10),
+    nn.Conv2d(1, 8, 3),
+    nn.BatchNorm2d(8),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Flatten(),
+    nn.Dropout(0.1),
+    nn.Linear(72, 10),
 )
 optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
 scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=15)
