@@ -846,6 +846,7 @@ RULES = (
             rate_within_reach,
             more_would_come,
             nothing_else_holds,
+            much_to_go,
         ),
         _too_small,
         _raise,

@@ -17,8 +17,8 @@ torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
 f = ls.ModelLandscape(model, F.cross_entropy, DataLoader(data, batch_size=160))
-with ls.Tracer(optimizer, f, every=5) as tracer:
-    for epoch in range(30):
+with ls.Tracer(optimizer, f, every=4) as tracer:
+    for epoch in range(18):
         for i, (xb, yb) in enumerate(loader):
             loss = F.cross_entropy(model(xb), yb)
             loss.backward()

@@ -9,15 +9,15 @@ import landscape as ls
 
 t = torch.linspace(0, 60, 700)
 wave = torch.sin(t) + 0.3 * torch.sin(3.1 * t)
-windows = wave.unfold(0, 17, 1)
-X, Y = windows[:, :16].unsqueeze(-1), windows[:, 16:]
+windows = wave.unfold(0, 9, 2)
+X, Y = windows[:, :8].unsqueeze(-1), windows[:, 8:]
 
 
 class Forecast(nn.Module):
     def __init__(self):
         super().__init__()
-        self.rnn = nn.GRU(1, 16, batch_first=True)
-        self.head = nn.Linear(16, 1)
+        self.rnn = nn.GRU(1, 10, batch_first=True)
+        self.head = nn.Linear(10, 1)
 
     def forward(self, x):
         out, _ = self.rnn(x)
@@ -29,7 +29,7 @@ model = Forecast()
 loss_fn = nn.MSELoss()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 f = ls.ModelLandscape(model, loss_fn, list(zip(X.split(128), Y.split(128))))
-with ls.Tracer(optimizer, f, every=15) as tracer:
+with ls.Tracer(optimizer, f, every=25) as tracer:
     for step in range(150):
         i = torch.randint(0, len(X), (64,))
         optimizer.zero_grad()

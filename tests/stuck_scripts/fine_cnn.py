@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import landscape as ls
 
 digits = load_digits()
-X = torch.tensor(digits.images[:600], dtype=torch.float32)[:, None] / 16
-y = torch.tensor(digits.target[:600])
+X = torch.tensor(digits.images[:400], dtype=torch.float32)[:, None] / 16
+y = torch.tensor(digits.target[:400])
 data = TensorDataset(X, y)
 torch.manual_seed(0)
 model = nn.Sequential(
@@ -25,7 +25,7 @@ model = nn.Sequential(
 optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
 scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=15)
 f = ls.ModelLandscape(model, F.cross_entropy, DataLoader(data, batch_size=150))
-with ls.Tracer(optimizer, f, every=20) as tracer:
+with ls.Tracer(optimizer, f, every=50) as tracer:
     for epoch in range(15):
         model.train()
         for xb, yb in DataLoader(data, batch_size=30, shuffle=True):

@@ -28,7 +28,7 @@ Y = X.flip(1)
 model = Tiny()
 optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
 f = ls.ModelLandscape(model, F.cross_entropy, list(zip(X.split(64), Y.split(64))))
-with ls.Tracer(optimizer, f, every=20) as tracer:
+with ls.Tracer(optimizer, f, every=60) as tracer:
     for step in range(300):
         i = torch.randint(256, (32,))
         optimizer.zero_grad()

@@ -9,8 +9,8 @@ import landscape as ls
 
 digits = load_digits()
 data = TensorDataset(
-    torch.tensor(digits.images[:500], dtype=torch.float32)[:, None] / 16,
-    torch.tensor(digits.target[:500]),
+    torch.tensor(digits.images[:300], dtype=torch.float32)[:, None] / 16,
+    torch.tensor(digits.target[:300]),
 )
 torch.manual_seed(0)
 model = nn.Sequential(
@@ -24,7 +24,7 @@ model = nn.Sequential(
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
 f = ls.ModelLandscape(model, criterion, DataLoader(data, batch_size=125))
-with ls.Tracer(optimizer, f, every=10) as tracer:
+with ls.Tracer(optimizer, f, every=20) as tracer:
     for epoch in range(6):
         for inputs, labels in DataLoader(data, batch_size=25, shuffle=True):
             optimizer.zero_grad()

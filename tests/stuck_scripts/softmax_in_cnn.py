@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import landscape as ls
 
 digits = load_digits()
-X = torch.tensor(digits.images[:800], dtype=torch.float32)[:, None] / 16
-y = torch.tensor(digits.target[:800])
+X = torch.tensor(digits.images[:400], dtype=torch.float32)[:, None] / 16
+y = torch.tensor(digits.target[:400])
 
 
 class CNN(nn.Module):
@@ -31,8 +31,8 @@ model = CNN()
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 f = ls.ModelLandscape(model, criterion, list(zip(X.split(100), y.split(100))))
-with ls.Tracer(optimizer, f, every=20) as tracer:
-    for epoch in range(10):
+with ls.Tracer(optimizer, f, every=40) as tracer:
+    for epoch in range(16):
         for xb, yb in DataLoader(TensorDataset(X, y), batch_size=40, shuffle=True):
             optimizer.zero_grad()
             loss = criterion(model(xb), yb)

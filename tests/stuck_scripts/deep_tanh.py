@@ -1,4 +1,4 @@
-"""Deep tanh net with small init and Adam. (vanishing gradients, std=0.02 over 12 layers)"""
+"""Deep tanh net with small init does not train. (vanishing gradients, std=0.02 over 12 layers)"""
 
 import torch
 import torch.nn as nn
