@@ -77,7 +77,7 @@ PLANTED: dict[str, tuple[tuple[str, ...], str]] = {
     "layers_in_a_list": (("loop",), "ModuleList"),
     "lstm_adamw_rate_too_large": (("learning rate",), "Lower the rate"),
     "nll_of_logits": (("loss",), "log_softmax"),
-    "noise_in_the_gradient": (("noise",), ""),
+    "noise_in_the_gradient": (("noise", "learning rate"), ""),
     "rmsprop_rate_too_large": (("learning rate",), "Lower the rate"),
     "softmax_of_one_output": (("loss",), "softmax"),
     "softmax_over_the_batch": (("loss",), "dimension"),

@@ -102,11 +102,13 @@ def diagnose(
 
     Raises:
         TypeError: trace is no Trace.
-        ValueError: the trace has a single record, so that no step was taken; only one of f and
-            optimizer is given, or probes too; f is no longer where the trace ended.
+        ValueError: the trace was read within the block of its tracer, before a step was taken; only
+            one of f and optimizer is given, or probes too; f is no longer where the trace ended.
 
     Cost: none without f; with it the cost of ``probe``.
     """
+    if isinstance(trace, Trace) and trace.loop is not None and len(trace.of_f().steps) == 1:
+        return Diagnosis([_no_step(trace)], [], True, probes)
     trace = _of_steps(trace)
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
         raise ValueError(
@@ -218,11 +220,13 @@ def _require_end(trace: Trace, f: Landscape, optimizer: Optimizer) -> None:
 
 # A run that is rid of this share of a constant prediction's loss is not called stuck; one that is
 # rid of the lesser share, and at a minimum for certain, has done what it can.
-DONE, ENDED = 0.8, 0.3
+DONE, ENDED = 0.8, 0.03
 # A run that is above its start by this share of the loss's unit is stuck, however it moves.
 RISEN = 0.5
 # What is told of a run that is not stuck must be as sure as this.
 SURE = 0.75
+# A minimum is where a run has ended from this confidence on.
+LIKELY = 0.5
 
 
 def _stuck(tail: Tail) -> bool:
@@ -232,7 +236,7 @@ def _stuck(tail: Tail) -> bool:
     """
     if tail.progress > DONE or tail.risen > RISEN:
         return tail.risen > RISEN
-    if tail.progress > ENDED and MINIMUM.weigh(tail)[0] > SURE:
+    if tail.progress > ENDED and MINIMUM.weigh(tail)[0] > LIKELY:
         return False
     return not (tail.falling or (tail.efficiency > 0.3 and tail.promised > 0.1 * tail.unit))
 
@@ -325,6 +329,17 @@ def _falling(judged: list[Cause]) -> list[Cause]:
         least = min(least, cause.confidence)
         ordered.append(cause if cause.confidence == least else replace(cause, confidence=least))
     return ordered
+
+
+def _no_step(trace: Trace) -> Cause:
+    notes = [f"the tracer has noted: {note}" for note in trace.provenance.notes]
+    evidence = [
+        f"the {trace.optimizer} that was traced has taken no step between the tracer's beginning "
+        f"and its end",
+        *notes,
+    ]
+    remedy = "Call optimizer.step() in every step, after backward(), and of this optimiser."
+    return Cause("loop", 0.99, evidence, remedy)
 
 
 def _diverged(trace: Trace) -> Cause:

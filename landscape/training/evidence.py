@@ -333,12 +333,14 @@ class Tail:
     @cached_property
     def zeros(self) -> list[str]:
         """Parameter tensors that are zero, as are their gradients; or next to it, beside
-        the other layers' gradients in the run.
+        the other layers' gradients in the run, or where all of them together move f by nothing.
         """
         ends = self.trace.layer_weight[-1], self.trace.layer_gradient[-1]
         sizes = self.trace.loop.sizes if self.trace.loop else [1] * len(self.trace.layers)
         gradients = self.trace.layer_gradient[self.trace.layer_gradient.isfinite()]
         least = SMALL * float(gradients.max()) if len(gradients) else 0.0
+        if self.gradient * float(self.trace.weight_norm[-1]) <= SMALL**2 * self.unit:
+            least = math.inf
         return [
             k
             for k, w, g, n in zip(self.trace.layers, *ends, sizes, strict=True)

@@ -2,7 +2,7 @@
 quantities there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -66,6 +66,21 @@ class Followed:
         if not isinstance(model, nn.Module):
             return {}
         return {k: p.numel() for k, p in model.named_parameters() if not p.requires_grad}
+
+    def hidden(self) -> list[str]:
+        """Layers in lists, tuples and dicts of f's model, and tensors among its attributes, that
+        require gradients and are none of its parameters.
+        """
+        model = getattr(self.f, "model", None)
+        if not isinstance(model, nn.Module):
+            return []
+        known = {id(p) for p in model.parameters()}
+        found = []
+        for name, module in model.named_modules():
+            for key, value in vars(module).items():
+                if key not in _OF_TORCH and any(id(p) not in known for p in _inside(value)):
+                    found.append(f"{name}.{key}" if name else key)
+        return found
 
     def decay(self) -> float:
         """The largest weight decay of a group."""
@@ -153,6 +168,20 @@ class Followed:
         if "betas" in group:
             return 2 * (1 + beta) / (1 - beta) / rate
         return 2 * (1 + beta) / (1 + 2 * beta if group.get("nesterov") else 1) / rate
+
+
+# Attributes that torch itself keeps in a module.
+_OF_TORCH = {*vars(nn.Module())}
+
+
+def _inside(value: object) -> list[Tensor]:
+    """Tensors that require gradients in what a module's attribute holds."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    held = list(value) if isinstance(value, list | tuple) else [value]
+    tensors = [t for t in held if isinstance(t, Tensor) and t.is_leaf and t.requires_grad]
+    layers = [m for m in held if isinstance(m, nn.Module)]
+    return tensors + [p for m in layers for p in m.parameters() if p.requires_grad]
 
 
 def _optimizers(given: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:

@@ -43,6 +43,8 @@ class Loop:
     frozen: list[str] = field(default_factory=list)  # parameters that require no gradient
     frozen_size: int = 0  # their entries
     decay: float = 0.0  # the largest weight decay of a group
+    # Layers and tensors that require gradients and are none of the model's parameters.
+    hidden: list[str] = field(default_factory=list)
 
 
 class Watch:
@@ -111,6 +113,7 @@ class Watch:
             frozen=list(frozen),
             frozen_size=sum(frozen.values()),
             decay=self.followed.decay(),
+            hidden=self.followed.hidden(),
         )
 
     def _on_gradient(self, i: int) -> Callable[[Tensor], None]:

@@ -80,7 +80,7 @@ class Reading:
     spread: float  # of the outputs over samples: root of the mean variance
     shapes: str  # of an output and a target that broadcast against each other, in words
     beyond: float  # share of the targets that the last operation cannot reach
-    columns: int  # numbers in the input of a sample; 0 where inputs are no floating-point numbers
+    columns: int  # numbers in the input of a sample; 0 where inputs are no numbers, or unlike ones
     still: float  # share of the columns that are the same for all samples
     size: float  # root mean square of the inputs
     uneven: float  # largest root mean square of a column over the median one
@@ -432,12 +432,15 @@ class _Columns(NamedTuple):
 def _columns(inputs: Sequence[Tensor]) -> _Columns:
     """What the columns of the inputs are like."""
     none = _Columns(0, 0.0, math.nan, math.nan, math.nan)
-    shapes = {i.shape[1:] for i in inputs if i.is_floating_point() and i.ndim > 1}
-    if len(shapes) != 1 or not all(i.is_floating_point() for i in inputs):
+    numbers = all(i.is_floating_point() for i in inputs)
+    if len({i.shape[1:] for i in inputs if i.ndim > 1}) != 1 or any(i.ndim < 2 for i in inputs):
         return none
     if inputs[0][0].numel() > COLUMNS or sum(len(i) for i in inputs) < FEWEST:
         return none
     rows = torch.cat([i.reshape(len(i), -1) for i in inputs])[:SAMPLES].double().cpu()
+    if not numbers:  # tokens, say
+        still = float((rows == rows[0]).all(0).double().mean())
+        return none._replace(columns=rows.shape[1], still=still)
     means, deviations = rows.mean(0), rows.std(0, correction=0)
     sizes = rows.square().mean(0).sqrt()
     still = ~(deviations > 1e-6 * sizes.clamp(min=1e-300))
@@ -462,7 +465,7 @@ def standardised(f: ModelLandscape) -> ModelLandscape | None:
         return None
     inputs = [i for i, _ in pairs if isinstance(i, Tensor)]
     seen = _columns(inputs)
-    if len(inputs) < len(pairs) or not seen.columns or _near_standard(seen):
+    if len(inputs) < len(pairs) or math.isnan(seen.size) or _near_standard(seen):
         return None
     rows = torch.cat(inputs).double()
     mean, deviation = rows.mean(0), rows.std(0, correction=0)

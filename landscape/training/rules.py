@@ -393,6 +393,13 @@ def no_saddle(tail: Tail) -> float:
     return 1 - 0.7 * max(deep(tail), layers_zero_by_symmetry(tail))
 
 
+def noise_matters(tail: Tail) -> float:
+    """What is left, or what noise keeps up, is 0.1 to 1 % of the loss: the calibration's noisy runs
+    have 2 % and more. 1 if unknown.
+    """
+    return 1.0 if math.isnan(tail.gain) else decades(max(tail.gain, tail.floor), -3.0, -2.0)
+
+
 def noise_keeps_up_the_loss(tail: Tail) -> float:
     """What is left is at most 10 to 100 times the loss that noise keeps up in a bowl.
 
@@ -712,7 +719,14 @@ NOISE = Rule(
     "noise",
     0.92,
     "a rate that is too large looks the same where few batches are seen",
-    (promise_lost, gradients_noisy, no_saddle, noise_keeps_up_the_loss, steps_not_too_long),
+    (
+        promise_lost,
+        gradients_noisy,
+        no_saddle,
+        noise_keeps_up_the_loss,
+        noise_matters,
+        steps_not_too_long,
+    ),
     _noise,
     _quieter,
     ("full batch", "rate x0.1"),
