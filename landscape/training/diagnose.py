@@ -287,10 +287,10 @@ def _in_order(judged: list[Cause], trials: Probes) -> list[Cause]:
 
 def _seen(cause: Cause) -> bool:
     """Whether a cause is seen itself, so that no trial is needed: a gradient that is not cleared or
-    not computed, a loss that is given what it is not made for.
+    not computed, a batch that is always the same, a loss that is given what it is not made for.
+    What it has done to the weights, its remedy may not undo in the few steps of a trial.
     """
-    sure = cause.name in ("loop", "loss") and cause.confidence > SURE
-    return sure and set(cause.tried) <= {"zero_grad and backward"}
+    return cause.name in ("loop", "loss") and cause.confidence > SURE
 
 
 def _winner(cause: Cause, trials: Probes) -> Probe | None:

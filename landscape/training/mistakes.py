@@ -868,7 +868,7 @@ MISTAKES = (
         "it is set, and what it kills or holds near zero is its consequence",
         (
             Sign("dropout leaves little", _dropout, 0.75, 0.9, "0.5 is the largest that is usual"),
-            little_gained(0.5, 0.85),
+            little_gained(0.7, 0.95),
         ),
         _dropped,
         "Lower the dropout: nn.Dropout(0.5) at most, 0.1 to start with.",

@@ -179,8 +179,7 @@ def probe(  # noqa: PLR0913
 
     Raises:
         TypeError: an argument is of another kind.
-        ValueError: fewer than 2 seeds or 1 step, or an optimiser that holds none of the model's
-            parameters.
+        ValueError: fewer than 2 seeds or 1 step.
         NumericalError: the loss is not finite at the start.
 
     Cost: about steps seeds 9 gradients of a micro-batch, one gradient and 41 values over all the

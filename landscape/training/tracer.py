@@ -94,7 +94,8 @@ class Tracer:
 
     Raises:
         TypeError: optimizer is no optimiser, or f no landscape.
-        ValueError: f is not a function of the optimiser's parameters; f's loader keeps its workers
+        ValueError: a formula is not a function of the optimiser's parameters (where the optimiser
+            moves none of a model's, that is warned of and diagnosed); f's loader keeps its workers
             (persistent_workers), whose iterator is the loop's own; an option is out of range; on
             resuming, the folder's records are of another run.
     """
