@@ -83,8 +83,8 @@ def diagnose(
 
     Without trials the order is that of the evidence in the trace. With trials a cause goes first
     whose remedy beat the unchanged run, the one that gained most ahead; gains within GAINS of the
-    largest are told apart by the evidence. A remedy that was tried and did not win is not
-    recommended.
+    largest are told apart by the evidence, and so are causes whose remedy cannot be tried on a
+    copy. A remedy that was tried and did not win is not recommended.
 
     Args:
         trace: made by ``Tracer``; a loaded one will do. A diverged run has no last look, and only
@@ -159,8 +159,8 @@ def _of_steps(trace: object) -> Trace:
 
 # Of the run's own time, what trials take where nothing else is said.
 SHARE = 0.25
-# Gains within this factor of the largest are told apart by the evidence.
-GAINS = 2.0
+# Gains within this factor of the largest are told apart by the evidence; smaller ones weaken it.
+GAINS = 4.0
 MOST, LEAST = (50, 8), (20, 3)  # steps and seeds
 TRIALS = 9  # as many as are usual
 
@@ -276,9 +276,12 @@ def _in_order(judged: list[Cause], trials: Probes) -> list[Cause]:
     most = max((-p.against_control.value for p in won.values()), default=0.0)
 
     def order(cause: Cause) -> tuple[bool, bool, float]:
-        winner = won.get(cause.name)
-        gained = winner is not None and -winner.against_control.value * GAINS >= most
-        return not _seen(cause), not gained, -cause.confidence
+        winner, weight = won.get(cause.name), 1.0
+        if winner is not None and most > 0:
+            weight = min(1.0, GAINS * -winner.against_control.value / most)
+        # where something gains, the run is at no minimum
+        open_ = cause.confidence > SURE and cause.name != "minimum" and not _tried(cause, trials)
+        return not _seen(cause), winner is None and not open_, -cause.confidence * weight
 
     weaker = 0.5 if won else 1.0  # where nothing wins, the evidence alone tells causes apart
     ordered = sorted(judged, key=order)
@@ -291,6 +294,12 @@ def _seen(cause: Cause) -> bool:
     What it has done to the weights, its remedy may not undo in the few steps of a trial.
     """
     return cause.name in ("loop", "loss") and cause.confidence > SURE
+
+
+def _tried(cause: Cause, trials: Probes) -> bool:
+    """Whether the remedy was tried that is named first, or another one won."""
+    first = any(p.name.startswith(cause.tried[:1]) for p in trials.probes if cause.tried)
+    return first or _winner(cause, trials) is not None
 
 
 def _winner(cause: Cause, trials: Probes) -> Probe | None:
@@ -308,18 +317,17 @@ def _after_trials(cause: Cause, winner: Probe | None, trials: Probes, weaker: fl
         how = f"gains {-gain.value:.3g} [{-gain.high:.3g}, {-gain.low:.3g}] more than the unchanged"
         told = f"{cause.remedy} Tried: {winner.name}{set_to}, {how} run within {until}."
         return replace(cause, remedy=told)
-    of_it = [p.name for p in trials.probes if cause.tried and p.name.startswith(cause.tried)]
-    if not of_it:
+    if not _tried(cause, trials):
         return cause
+    of_it = [p.name for p in trials.probes if p.name.startswith(cause.tried)]
     within = f"did not beat the unchanged run within {trials.steps} steps"
     if _seen(cause):
         return replace(cause, remedy=f"{cause.remedy} From here that {within}: start again.")
-    return replace(
-        cause,
-        remedy=f"None that was tried: {', '.join(of_it)} {within}.",
-        confidence=cause.confidence * weaker,
-        factors=cause.factors | {"its remedy beat the unchanged run": weaker},
-    )
+    told = f"None that was tried: {', '.join(of_it)} {within}."
+    if weaker == 1.0:
+        return replace(cause, remedy=told)
+    factors = cause.factors | {"its remedy beat the unchanged run": weaker}
+    return replace(cause, remedy=told, confidence=cause.confidence * weaker, factors=factors)
 
 
 def _falling(judged: list[Cause]) -> list[Cause]:

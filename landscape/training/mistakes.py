@@ -168,11 +168,13 @@ def _hidden(tail: Tail) -> float:
 
 def climbing(tail: Tail) -> float:
     """The loss rose at 80 to 95 % of the records, in the end by 0.1 to 0.5 of what gradients
-    promised that it would fall: steps go up the gradient. Steps that overshoot go up and down.
+    promised that it would fall, and not by 3 to 10 times that: steps go up the gradient. Steps that
+    overshoot go up and down; what rises more is moved by other things than steps.
     """
     losses = tail.trace.loss
     rose = float((losses[1:] > losses[:-1]).double().mean())
-    return ramp(rose, 0.8, 0.95) * ramp(-tail.efficiency, 0.1, 0.5)
+    told = ramp(-tail.efficiency, 0.1, 0.5) * ramp(-tail.efficiency, 10.0, 3.0)
+    return ramp(rose, 0.8, 0.95) * told
 
 
 def _climbs(tail: Tail) -> list[str]:
@@ -450,7 +452,7 @@ def _dropout(tail: Tail) -> float:
 def _dropped(tail: Tail) -> list[str]:
     return [
         f"a dropout of the model drops {_dropout(tail):.0%} of its units in every pass: the "
-        f"gradients given have {tail.noise:.3g} times the squared norm of f's own, which drops none",
+        f"gradients given have {tail.noise:.3g} times the squared norm of f's own",
         _against_constant(tail),
     ]
 
@@ -789,8 +791,8 @@ MISTAKES = (
             ),
         ),
         _no_log,
-        "Write loss = F.nll_loss(F.log_softmax(logits, dim=1), target), or what is the same, loss = "
-        "F.cross_entropy(logits, target), with the logits before any softmax.",
+        "Write loss = F.nll_loss(F.log_softmax(logits, dim=1), target), or what is the same, "
+        "loss = F.cross_entropy(logits, target), with the logits before any softmax.",
     ),
     Rule(
         "loss",

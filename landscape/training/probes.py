@@ -60,6 +60,7 @@ from landscape.training.units import (
 PRIOR = 4  # seeds that the usual spread of trials counts for
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 FACTORS = (0.1, 10.0, 100.0)  # of the learning rate
+TINY, LARGER = 1e-5, 1e4  # up to this rate that factor is tried too
 ROUNDING = 64  # units of rounding of the loss that no gain is read from
 RAY = 100.0  # how many kicks a ray goes
 POINTS = 41  # on a ray, in geometric steps of 1.12
@@ -429,7 +430,7 @@ def _trials(
     trials = [Trial("control", stay, same)]
     trials += [
         Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c), setting=f"lr={c * lr:.3g}")
-        for c in FACTORS
+        for c in (*FACTORS, *([LARGER] if lr <= TINY else []))
     ]
     first = max(float(g.get("initial_lr", 0.0)) for g in optimizer.param_groups)
     if any(g.get("initial_lr", 0.0) > 2 * g["lr"] for g in optimizer.param_groups):

@@ -641,8 +641,8 @@ def _symmetric(tail: Tail) -> list[str]:
 def _equal(tail: Tail) -> list[str]:
     assert tail.trace.reading is not None
     return [
-        f"all units of {tail.trace.reading.twins} have the same weights, and so the same gradients: "
-        f"together they do what one unit can"
+        f"all units of {tail.trace.reading.twins} have the same weights, and so the same "
+        f"gradients: together they do what one unit can"
     ]
 
 
@@ -743,6 +743,8 @@ MINIMUM = Rule(
 
 _LEAVE = "Step along the most negative eigenvector, either way, or add noise."
 # how the names of trials begin
+# (what a start anew would do cannot be tried from where a run stands)
+_ANEW = ("start anew", "rate x0.1")
 _ASIDE, _FASTER = ("eigenvector", "noise"), ("rate x10", "initial rate")
 _SCALED = ("adam", "sgd")
 
@@ -793,7 +795,7 @@ RULES = (
         (above_start, gradients_quiet),
         _risen,
         _again,
-        ("rate x0.1",),
+        _ANEW,
     ),
     Rule(
         "learning rate",
@@ -802,7 +804,7 @@ RULES = (
         (units_broke, not_arrived),
         _broke,
         _again,
-        ("rate x0.1",),
+        _ANEW,
     ),
     Rule(
         "learning rate",
@@ -820,7 +822,7 @@ RULES = (
         (peaked, gradients_quiet, not_come_back),
         _peaked,
         _again,
-        ("rate x0.1",),
+        _ANEW,
     ),
     Rule(
         "learning rate",
@@ -829,7 +831,7 @@ RULES = (
         (peaked_high, not_come_back),
         _peaked,
         _again,
-        ("rate x0.1",),
+        _ANEW,
     ),
     Rule(
         "learning rate",
