@@ -107,7 +107,7 @@ def diagnose(
 
     Cost: none without f; with it the cost of ``probe``.
     """
-    if isinstance(trace, Trace) and trace.loop is not None and len(trace.of_f().steps) == 1:
+    if _stood(trace):
         return Diagnosis([_no_step(trace)], [], True, probes)
     trace = _of_steps(trace)
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
@@ -337,6 +337,11 @@ def _falling(judged: list[Cause]) -> list[Cause]:
         least = min(least, cause.confidence)
         ordered.append(cause if cause.confidence == least else replace(cause, confidence=least))
     return ordered
+
+
+def _stood(trace: object) -> bool:
+    """Whether a traced run has ended without a step."""
+    return isinstance(trace, Trace) and trace.loop is not None and len(trace.of_f().steps) == 1
 
 
 def _no_step(trace: Trace) -> Cause:

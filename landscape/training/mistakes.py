@@ -130,8 +130,9 @@ def _cut_off(tail: Tail) -> float:
 
 def _is_cut_off(tail: Tail) -> list[str]:
     return [
-        f"the gradient of {shown(tail.cut_off)}, {_cut_off(tail):.0%} of all parameters, is exactly "
-        f"zero at every record, and that of the others is not: nothing leads from the loss to them"
+        f"the gradient of {shown(tail.cut_off)}, {_cut_off(tail):.0%} of all parameters, is "
+        f"exactly zero at every record, and that of the others is not: nothing leads from the loss "
+        f"to them"
     ]
 
 
@@ -180,8 +181,8 @@ def climbing(tail: Tail) -> float:
 def _climbs(tail: Tail) -> list[str]:
     return [
         f"gradients promised that the loss would fall by {tail.promised:.3g}, and it rose by "
-        f"{-tail.fall:.3g}, from {tail.first:.3g} at the start to {tail.loss:.3g}: steps go against "
-        f"f's gradient"
+        f"{-tail.fall:.3g}, from {tail.first:.3g} at the start to {tail.loss:.3g}: steps go up f's "
+        f"gradient"
     ]
 
 

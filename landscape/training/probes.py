@@ -426,16 +426,7 @@ def _trials(
     def same(copies: list[Tensor]) -> Optimizer:
         return _copy(optimizer, copies)
 
-    lr = float(optimizer.param_groups[0].get("lr", math.nan))
-    trials = [Trial("control", stay, same)]
-    trials += [
-        Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c), setting=f"lr={c * lr:.3g}")
-        for c in (*FACTORS, *([LARGER] if lr <= TINY else []))
-    ]
-    first = max(float(g.get("initial_lr", 0.0)) for g in optimizer.param_groups)
-    if any(g.get("initial_lr", 0.0) > 2 * g["lr"] for g in optimizer.param_groups):
-        initial = partial(_copy, optimizer, initial=True)
-        trials.append(Trial("initial rate", stay, initial, setting=f"lr={first:.3g}"))
+    trials = [Trial("control", stay, same), *_of_rates(optimizer, stay)]
     if lowest < 0:
         trials += [_aside(v, kick, sign, same) for sign in (1, -1)]
     trials.append(Trial("noise", noise, same))
@@ -446,6 +437,20 @@ def _trials(
     trials += _of_a_model(f, stay, same) if f.layout else []
     trials = [replace(trial, habits=habits) for trial in trials]
     return trials + _of_a_loop(followed, stay, same, habits)
+
+
+def _of_rates(optimizer: Optimizer, stay: Start) -> list[Trial]:
+    """Other rates, and the one before a schedule began."""
+    lr = float(optimizer.param_groups[0].get("lr", math.nan))
+    trials = [
+        Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c), setting=f"lr={c * lr:.3g}")
+        for c in (*FACTORS, *([LARGER] if lr <= TINY else []))
+    ]
+    first = max(float(g.get("initial_lr", 0.0)) for g in optimizer.param_groups)
+    if any(g.get("initial_lr", 0.0) > 2 * g["lr"] for g in optimizer.param_groups):
+        initial = partial(_copy, optimizer, initial=True)
+        trials.append(Trial("initial rate", stay, initial, setting=f"lr={first:.3g}"))
+    return trials
 
 
 def _of_a_loop(followed: Followed, stay: Start, same: Make, habits: Habits) -> list[Trial]:
@@ -460,10 +465,10 @@ def _of_a_loop(followed: Followed, stay: Start, same: Make, habits: Habits) -> l
         fresh = replace(habits, one_batch=False)
         trials.append(Trial("new batches", stay, same, habits=fresh))
     if followed.decay() > 0:
-        free = partial(_copy, followed.optimizers[0], decay=False)
+        free = partial(_without_decay, followed.optimizers[0])
         trials.append(Trial("no weight decay", stay, free, habits=habits))
     if followed.f.layout and followed.unmoved()[0]:
-        added = partial(_copy, followed.optimizers[0], every=True)
+        added = partial(_of_all, followed.optimizers[0])
         trials.append(Trial("all parameters", stay, added, habits=habits))
     return trials
 
@@ -508,18 +513,11 @@ def _aside(v: Tensor, kick: float, sign: int, same: Make) -> Trial:
 
 
 def _copy(
-    optimizer: Optimizer,
-    copies: list[Tensor],
-    factor: float = 1.0,
-    initial: bool = False,
-    every: bool = False,
-    decay: bool = True,
+    optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0, initial: bool = False
 ) -> Optimizer:
     """An optimiser of the same class, options and state over the copies, without its hooks.
 
-    Its rates are multiplied by ``factor``, or are those before its schedule began. With ``every``
-    copies that are in no group join, with the options of the first. Without ``decay`` weights are
-    not pulled to zero.
+    Its rates are multiplied by ``factor``, or are those before its schedule began.
     """
     remaining = iter(copies)
     groups: list[dict[str, object]] = [
@@ -536,10 +534,21 @@ def _copy(
         group["lr"] = (
             group["initial_lr"] if initial and "initial_lr" in group else group["lr"] * factor
         )
-        if not decay and "weight_decay" in group:
-            group["weight_decay"] = 0.0
-    left = list(remaining)
-    if every and left:
-        options = {k: v for k, v in clone.param_groups[0].items() if k in clone.defaults}
-        clone.add_param_group({**options, "params": left})
+    return clone
+
+
+def _of_all(optimizer: Optimizer, copies: list[Tensor]) -> Optimizer:
+    """The copy, with those that are in no group in one with the options of the first."""
+    clone = _copy(optimizer, copies)
+    held = sum(len(g["params"]) for g in clone.param_groups)
+    options = {k: v for k, v in clone.param_groups[0].items() if k in clone.defaults}
+    clone.add_param_group({**options, "params": copies[held:]})
+    return clone
+
+
+def _without_decay(optimizer: Optimizer, copies: list[Tensor]) -> Optimizer:
+    """The copy, whose weights are not pulled to zero."""
+    clone = _copy(optimizer, copies)
+    for group in clone.param_groups:
+        group["weight_decay"] = 0.0
     return clone

@@ -195,20 +195,25 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
     with f.evaluation():
         constant = _constant(known) / sum(shares) if known else math.nan
     targets = [s.target for s in known] or [_target(batch) for batch in batches]
-    drops = [float(m.p) for m in f.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
     return Reading(
         samples=sum(batching.samples(batch) for batch in batches),
         loss=value / sum(shares),
         constant=constant,
         shapes=shapes,
         labels=information(inputs, targets),
-        dropout=max(drops, default=0.0),
+        dropout=_dropout(f.model),
         twins=next(iter(equal_layers(f, x)), ""),
         frozen=_frozen(f),
         numbered=_numbered(known),
         **_of_outputs(known)._asdict(),
         **_columns([i for i in inputs if i is not None])._asdict(),
     )
+
+
+def _dropout(model: nn.Module) -> float:
+    """The largest share that a dropout drops."""
+    drops = (m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
+    return max((float(m.p) for m in drops), default=0.0)
 
 
 # Frozen parameters of larger models are not looked at: it takes a copy.
@@ -429,16 +434,23 @@ class _Columns(NamedTuple):
     offset: float
 
 
+def _alike(inputs: Sequence[Tensor]) -> Tensor | None:
+    """Inputs as rows (N, D), float64 on the CPU; None where they are few, large or unlike."""
+    kinds = {(i.shape[1:], i.is_floating_point(), i.ndim > 1) for i in inputs}
+    if len(kinds) != 1 or not next(iter(kinds))[2] or sum(map(len, inputs)) < FEWEST:
+        return None
+    if inputs[0][0].numel() > COLUMNS:
+        return None
+    return torch.cat([i.reshape(len(i), -1) for i in inputs])[:SAMPLES].double().cpu()
+
+
 def _columns(inputs: Sequence[Tensor]) -> _Columns:
     """What the columns of the inputs are like."""
     none = _Columns(0, 0.0, math.nan, math.nan, math.nan)
-    numbers = all(i.is_floating_point() for i in inputs)
-    if len({i.shape[1:] for i in inputs if i.ndim > 1}) != 1 or any(i.ndim < 2 for i in inputs):
+    rows = _alike(inputs)
+    if rows is None:
         return none
-    if inputs[0][0].numel() > COLUMNS or sum(len(i) for i in inputs) < FEWEST:
-        return none
-    rows = torch.cat([i.reshape(len(i), -1) for i in inputs])[:SAMPLES].double().cpu()
-    if not numbers:  # tokens, say
+    if not inputs[0].is_floating_point():  # tokens, say
         still = float((rows == rows[0]).all(0).double().mean())
         return none._replace(columns=rows.shape[1], still=still)
     means, deviations = rows.mean(0), rows.std(0, correction=0)
