@@ -146,7 +146,7 @@ def _too_long(tail: Tail) -> float:
     edge = decades(1 / tail.room, 0.0, 0.3) if tail.room > 0 else 0.0
     bent = decades(-tail.lowest / tail.scale if tail.scale > 0 else 0.0, -4.0, -2.5)
     moved = max(decades(tail.stride, -2.1, -1.4), decades(tail.grown, 1.0, 2.0))
-    return max(edge, bent * moved)
+    return max(edge, bent * moved * (1 - deep(tail)))
 
 
 def steps_too_long(tail: Tail) -> float:

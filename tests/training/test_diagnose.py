@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -268,9 +269,12 @@ def test_phases_name_the_edge_and_divergence() -> None:
     )
 
 
-def test_a_trace_without_a_step_is_refused() -> None:
+def test_a_trace_without_a_step_says_so() -> None:
+    found = ls.diagnose(along(bowl, [1.0, 1.0], sgd(0.1), 0))
+    assert found.stuck
+    assert "has taken no step" in str(found.causes[0])
     with pytest.raises(ValueError, match="no step was traced"):
-        ls.diagnose(along(bowl, [1.0, 1.0], sgd(0.1), 0))
+        ls.diagnose(replace(along(bowl, [1.0, 1.0], sgd(0.1), 0), loop=None))  # not at its end
     wrong: Any = "runs/trace"
     with pytest.raises(TypeError, match=r"tracer\.result"):
         ls.diagnose(wrong)
