@@ -5,7 +5,7 @@ a, b: (R,) numbers of independent realisations. times: (m,) steps at which an ev
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -131,18 +131,6 @@ def sampling_spread(parts: Tensor, shares: Tensor) -> tuple[Tensor, int]:
     weights = shares[:, None] / shares.sum()
     spread = (parts - weights * parts.sum(0)).square() / weights
     return (spread.sum(0) / freedom).sqrt().cpu(), freedom
-
-
-def against_control(samples: Sequence[Tensor], control: Tensor) -> list[Estimate]:
-    """Mean differences from one control (R,) of k samples (R,), paired, with simultaneous
-    intervals: all k hold their true differences at once with 95 %.
-
-    Each is Student's interval of the differences at 1 - 0.05 / k (Bonferroni). Dunnett's test is
-    tighter by a few per cent, and asks for one variance for all: a remedy that makes runs diverge
-    now and then would widen the intervals of all others, and a calm one would narrow its own.
-    """
-    level = 1 - (1 - CONFIDENCE) / max(len(samples), 1)
-    return [mean(sample.double() - control.double(), confidence=level) for sample in samples]
 
 
 def _tensor(values: Iterable[float]) -> Tensor:
