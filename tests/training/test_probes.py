@@ -12,7 +12,7 @@ from scipy import stats
 
 import landscape as ls
 from landscape.results.statistics import mean
-from landscape.training.probes import _at_once
+from landscape.training.probes import at_once
 from landscape.zoo import stuck
 
 
@@ -258,5 +258,5 @@ def test_remedies_without_effect_win_in_one_study_of_twenty(seeds: int) -> None:
     for _ in range(400):
         apart = [mean(row) for row in spreads[:, None] * random.normal(size=(8, seeds))]
         nothing = mean(np.zeros(seeds))
-        wrong += any(one.high < 0 for one in _at_once([nothing, *apart], seeds))
+        wrong += any(one.high < 0 for one in at_once([nothing, *apart], seeds))
     assert wrong <= stats.binom.ppf(0.999, 400, 0.05)
