@@ -729,7 +729,7 @@ NOISE = Rule(
     ),
     _noise,
     _quieter,
-    ("full batch", "rate x0.1"),
+    ("rate x0.1", "full batch"),
 )
 
 MINIMUM = Rule(
