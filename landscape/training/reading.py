@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -243,10 +244,11 @@ def _numbered(seen: Sequence[_Seen]) -> int:
     targets = [s.target for s in seen if s.target is not None]
     if not targets or seen[0].name not in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
         return 0
-    values, counts = torch.cat([t.reshape(-1) for t in targets]).unique(return_counts=True)
+    flat = torch.cat([t.reshape(-1) for t in targets]).double().cpu().numpy()
+    values, counts = np.unique(flat, return_counts=True)
     classes = len(values)
-    counted = torch.equal(values.double().cpu(), torch.arange(classes).double())
-    alike = float(counts.min()) > 0.4 * float(counts.double().mean())
+    counted = np.array_equal(values, np.arange(classes))
+    alike = bool(counts.min() > 0.4 * counts.mean())
     return classes if 3 <= classes <= 100 and counted and alike else 0
 
 
@@ -451,8 +453,8 @@ def _columns(inputs: Sequence[Tensor]) -> _Columns:
     if rows is None:
         return none
     if not inputs[0].is_floating_point():  # tokens, say
-        still = float((rows == rows[0]).all(0).double().mean())
-        return none._replace(columns=rows.shape[1], still=still)
+        same = float((rows == rows[0]).all(0).double().mean())
+        return none._replace(columns=rows.shape[1], still=same)
     means, deviations = rows.mean(0), rows.std(0, correction=0)
     sizes = rows.square().mean(0).sqrt()
     still = ~(deviations > 1e-6 * sizes.clamp(min=1e-300))

@@ -443,7 +443,7 @@ def equal(seed: int) -> Plan:
 def dropout(seed: int) -> Plan:
     p = plan(seed)
     rate = float(p.choice(0.9, 0.95))
-    layers = []
+    layers: list[nn.Module] = []
     for module in stack(p):
         layers += [module, nn.Dropout(rate)] if isinstance(module, ACTIVATIONS) else [module]
     p.model = nn.Sequential(*layers)
