@@ -4,6 +4,8 @@ Nothing is shown unless it is asked for: ``progress=True`` of the functions that
 """
 
 import functools
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -71,6 +73,32 @@ def bar() -> Iterator["Progress"]:
             progress.update(progress.task_ids[tasks[stage]], completed=done, total=total)
 
         yield callback
+
+
+class Line:
+    """One line on stderr that is written anew each time; nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.stream = sys.stderr
+        self.shown = self.stream is not None and self.stream.isatty()
+        self._written = False
+
+    def show(self, text: str) -> None:
+        """Write ``text`` over what was there, cut to the terminal's width."""
+        from landscape.specs import visible
+
+        if self.shown:
+            width = shutil.get_terminal_size().columns - 1
+            self.stream.write(f"\r\x1b[K{visible(text)[:width]}")
+            self.stream.flush()
+            self._written = True
+
+    def close(self) -> None:
+        """Leave the line as it is; what comes is written below."""
+        if self._written:
+            self.stream.write("\n")
+            self.stream.flush()
+            self._written = False
 
 
 def duration(seconds: float) -> str:

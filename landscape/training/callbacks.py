@@ -28,6 +28,7 @@ Made = ModelLandscape | Callable[..., ModelLandscape]
 class Options(TypedDict, total=False):
     """What a ``Tracer`` can be told besides."""
 
+    share: float
     evaluate: int
     curvature: int
     rounds: int
@@ -35,6 +36,7 @@ class Options(TypedDict, total=False):
     folder: str | os.PathLike[str] | None
     resume: bool
     log: Log | None
+    live: bool
 
 
 class Trainer(Protocol):
@@ -55,7 +57,7 @@ class TracingCallback(Protocol):
 class _Traced:
     """What both callbacks do."""
 
-    def __init__(self, f: Made, every: int, options: Options) -> None:
+    def __init__(self, f: Made, every: int | None, options: Options) -> None:
         self.f, self.every, self.options = f, every, options
         self.tracer: Tracer | None = None
         self.entered = False
@@ -113,21 +115,22 @@ class _HuggingFaceHooks(_Traced):
         optimizer: torch.optim.Optimizer,
         **parts: object,
     ) -> None:
-        # Accelerate wraps the one that steps.
-        self.begin(model, [getattr(optimizer, "optimizer", optimizer)])
+        self.begin(model, [optimizer])
 
     def on_train_end(self, args: object, state: object, control: object, **parts: object) -> None:
         self.end()
 
 
-def lightning_callback(f: Made, every: int = 10, **options: Unpack[Options]) -> TracingCallback:
+def lightning_callback(
+    f: Made, every: int | None = None, **options: Unpack[Options]
+) -> TracingCallback:
     """A callback that traces ``lightning.Trainer.fit``.
 
     Args:
         f: the landscape of the module that is trained, over a fixed subset of the data; or a
             function that makes it of the module, called when training starts, when the module is on
             its device.
-        every: optimiser steps from one record to the next.
+        every: optimiser steps from one record to the next; None: as many as ``share`` allows.
         options: others of ``Tracer``.
 
     Raises:
@@ -140,7 +143,9 @@ def lightning_callback(f: Made, every: int = 10, **options: Unpack[Options]) -> 
     return callback
 
 
-def huggingface_callback(f: Made, every: int = 10, **options: Unpack[Options]) -> TracingCallback:
+def huggingface_callback(
+    f: Made, every: int | None = None, **options: Unpack[Options]
+) -> TracingCallback:
     """A callback that traces ``transformers.Trainer.train``.
 
     Args:

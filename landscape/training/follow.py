@@ -188,6 +188,7 @@ def _optimizers(given: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
     optimizers = list(given) if isinstance(given, Sequence) else [given]
     if not optimizers:
         raise TypeError("optimizer must be a torch.optim.Optimizer or a list, got an empty list.")
+    optimizers = [unwrapped(one) for one in optimizers]
     for one in optimizers:
         if not isinstance(one, Optimizer):
             kind = type(one).__name__
@@ -195,6 +196,15 @@ def _optimizers(given: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
                 f"optimizer must be a torch.optim.Optimizer or a list of them, got {kind}."
             )
     return optimizers
+
+
+def unwrapped(optimizer: Optimizer) -> Optimizer:
+    """The optimiser that steps, where a trainer's own (accelerate's, Fabric's) is around it."""
+    inner = getattr(optimizer, "optimizer", None)
+    # one with hooks of its own steps itself, whatever it keeps
+    if isinstance(inner, Optimizer) and not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        return unwrapped(inner)
+    return optimizer
 
 
 def _of_model(f: Landscape) -> tuple[list[Tensor], dict[str, slice]]:

@@ -194,6 +194,7 @@ def probe(  # noqa: PLR0913
         )
     begun = time.perf_counter()
     followed = Followed(optimizer, f)
+    optimizer = followed.optimizers[0]
     x = followed.point()
     with undisturbed(f):
         loss = float(f.value(x))

@@ -83,7 +83,7 @@ class Trace(Result):
     dead: Tensor  # (m, A) share of ReLU units that are zero on every sample; NaN for others
     layers: list[str]  # (L,)
     activations: list[str]  # (A,) "1 relu", "2 sigmoid", ...
-    every: int
+    every: int  # steps from one record to the next; 0: as a share of the run's time allowed
     products: int  # Hessian-vector products spent
     diverged: bool  # the loss became non-finite
     optimizer: str  # class name

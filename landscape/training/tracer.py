@@ -4,11 +4,11 @@
         ...
     trace = tracer.result
 
-A hook on the optimiser counts its steps; every k-th step f, its gradient and, from the last
-vectors, both ends of its Hessian's spectrum are evaluated where the parameters are then; with
-``evaluate=m`` at every m-th of these records only, and the others hold what the optimiser itself
-tells. Between, nothing is done but counting. Records go to a file in blocks, so that memory does
-not grow with the run.
+A hook on the optimiser counts its steps; every k-th step, or as often as a share of the run's time
+allows, f, its gradient and, from the last vectors, both ends of its Hessian's spectrum are
+evaluated where the parameters are then; with ``evaluate=m`` at every m-th of these records only,
+and the others hold what the optimiser itself tells. Between, nothing is done but counting. Records
+go to a file in blocks, so that memory does not grow with the run.
 
 A tracer never costs the run: what fails in it, once the loop has begun, is a note of the trace and
 a warning, and the loop goes on.
@@ -17,7 +17,6 @@ a warning, and the loop goes on.
 import os
 import shutil
 import tempfile
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -40,8 +39,10 @@ from landscape.results import Provenance, provenance
 from landscape.specs.optimizers import spec_of
 from landscape.training.activity import Activity
 from landscape.training.follow import Followed
+from landscape.training.live import Live
 from landscape.training.logs import Log, writer
 from landscape.training.loop import Loop, Watch
+from landscape.training.pace import Every, Ledger, Pace, Share
 from landscape.training.reading import Reading, read
 from landscape.training.records import COLUMNS, LAYERED, UNITS, Records
 from landscape.training.trace import Trace
@@ -62,7 +63,12 @@ class Tracer:
         f: what is measured: a ``ModelLandscape`` of the model that is trained, over a fixed subset
             of the data where all of it is too much, or a ``FunctionLandscape`` whose point is the
             optimiser's parameters, concatenated.
-        every: optimiser steps from one record to the next.
+        every: optimiser steps from one record to the next; None: as many records as fit into
+            ``share``, at most every tenth step, and always the first and the last. Which steps
+            these are depends on the machine and its load then; ``every=`` makes them reproducible.
+        share: of the loop's own time, what the records within it take where ``every`` is None, one
+            half for the curvature, whose refreshes are the rarer ones then. A step of less than 10
+            ms counts as 10 ms, so that short runs have records enough for a diagnosis.
         evaluate: evaluate f at every so many-th record; the others hold what the optimiser tells,
             and NaN for the rest.
         curvature: refresh the ends of the spectrum at every so many-th record, if f is evaluated
@@ -77,6 +83,9 @@ class Tracer:
         log: where the numbers of every record go too, as "landscape/loss" and so on: a TensorBoard
             ``SummaryWriter``, ``wandb`` or a run of it, ``mlflow`` or any logger with
             ``log_metrics``, or a function of the step and a dict of numbers, such as ``print``.
+        live: show the newest record on stderr, in one line that is written anew each time: step,
+            loss, curvature against the edge, the phase so far. Where stderr is no terminal, nothing
+            is shown.
 
     Attributes:
         result: the ``Trace``, after the block; during it, what has been seen so far, without the
@@ -90,7 +99,8 @@ class Tracer:
 
     Cost: a record takes one evaluation of f with its gradient and some norms of vectors (n,), where
     f is not evaluated only these; a refresh 3 + 2 rounds products. A parameter-sized copy is held
-    across a recorded step. A step without a record costs two calls of a hook.
+    across a recorded step. A step without a record costs two calls of a hook. What the first
+    record, the last and the last look cost is no part of ``share``.
 
     Raises:
         TypeError: optimizer is no optimiser, or f no landscape.
@@ -113,12 +123,13 @@ class Tracer:
         [0, 10, 20, 30, 40, 50]
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is one choice, and few are made at once
         self,
         optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
         f: Landscape,
-        every: int = 10,
+        every: int | None = None,
         *,
+        share: float = 0.05,
         evaluate: int = 1,
         curvature: int = 1,
         rounds: int = 2,
@@ -126,17 +137,26 @@ class Tracer:
         folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
         log: Log | None = None,
+        live: bool = False,
     ) -> None:
-        if min(every, evaluate, rounds) < 1 or curvature < 0:
+        if min(1 if every is None else every, evaluate, rounds) < 1 or curvature < 0:
             raise ValueError(
                 "every, evaluate and rounds must be at least 1 and curvature at least 0, "
                 f"got {every}, {evaluate}, {rounds}, {curvature}."
             )
+        if not share > 0:
+            raise ValueError(f"share must be above 0, got {share}.")
         if resume and folder is None:
             raise ValueError("resume needs the folder of the earlier records.")
         self._followed = Followed(optimizer, f)
         self.f, self.every, self.evaluate, self.curvature = f, every, evaluate, curvature
-        self.rounds, self.last_look = rounds, last_look
+        self.share, self.rounds, self.last_look = share, rounds, last_look
+        self._ledger = Ledger(f.device if every is None else None)
+        self._pace: Pace = (
+            Share(share, self._ledger, evaluate, curvature)
+            if every is None
+            else Every(every, evaluate, curvature)
+        )
         self._folder = Path(
             folder if folder is not None else tempfile.mkdtemp(prefix="landscape-trace-")
         )
@@ -144,11 +164,11 @@ class Tracer:
             weakref.finalize(self, shutil.rmtree, self._folder, True)
         self._resume = resume
         self._log = None if log is None else writer(log)
+        self._live = Live() if live else None
         self._watch = Watch(self._followed)
         self._notes: list[str] = []
-        self._inside = False  # whether the tracer is at work
         self._failed = 0  # records in a row that could not be made
-        self._begun = self._spent = 0.0  # when the loop began, and seconds that the tracer took
+        self._begun = False
         self._activities: list[str] = []
         self._records: Records | None = None
         self._hooks: list[Callable[[], None]] = []
@@ -165,7 +185,7 @@ class Tracer:
     def __enter__(self) -> "Tracer":
         if self._begun:
             raise RuntimeError("a Tracer traces one run: make a new one.")
-        self._begun = time.perf_counter()
+        self._begun = True
         row: Tensor | None = None
         if self._followed.strange:
             self._note(self._followed.strange)
@@ -177,10 +197,15 @@ class Tracer:
         if row is not None and self._records is not None:
             with self._safely("the first record"):
                 self._begin(row)
+            self._pace.made(self._steps)
+            if self.every is None:  # the first evaluation loads data; what others cost is seen now
+                with self._safely("the first record"):
+                    self._measure(None)
             with self._safely("the hooks of the optimiser"):
                 self._put_hooks()
                 self._look_ahead()
-        self._begun, self._spent = time.perf_counter(), 0.0
+        self._ledger.begin()
+        self._pace.begin(self._steps)
         return self
 
     def _begin(self, row: Tensor) -> None:
@@ -207,14 +232,18 @@ class Tracer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        seconds = time.perf_counter() - self._begun - self._spent
+        seconds = self._ledger.loop
         with self._safely("taking the hooks down"):
             for remove in self._hooks:
                 remove()
             self._watch.close()
+        self._pace.end()
         if kind is None and not (self._whole and self._steps == self._seen) and self._going:
             with self._safely("the last record"):
                 self._record(None, True)
+        if self._live is not None:
+            with self._safely("the live line"):
+                self._live.close()
         with self._safely("closing the records"):
             if self._records is not None:
                 self._records.close()
@@ -246,18 +275,14 @@ class Tracer:
         """Time the tracer's own work, and make a note and a warning of what fails in it; what is
         ``told`` is the caller's own mistake.
         """
-        begun, inner, self._inside = time.perf_counter(), self._inside, True
-        try:
-            yield
-        except told:
-            raise
-        except Exception as error:
-            line = " ".join(str(error).split())
-            self._note(f"{what} failed: {type(error).__name__}: {line}"[:300])
-        finally:
-            self._inside = inner
-            if not inner:
-                self._spent += time.perf_counter() - begun
+        with self._ledger.work():
+            try:
+                yield
+            except told:
+                raise
+            except Exception as error:
+                line = " ".join(str(error).split())
+                self._note(f"{what} failed: {type(error).__name__}: {line}"[:300])
 
     def _note(self, text: str) -> None:
         if text not in self._notes:
@@ -274,20 +299,22 @@ class Tracer:
     # ---- hooks
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
-        if (self._steps + 1) % self.every == 0 and self._going:
+        if self._pace.due(self._steps + 1) and self._going:
             with self._safely("a record"):
                 self._before = self._followed.point()
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
         self._steps += 1
-        if self._steps % self.every == 0 and self._going:
+        if self._pace.due(self._steps) and self._going:
             before, self._before = self._before, None
             self._failed += 1
             with self._safely("a record"):
                 self._watch.close()
-                self._record(before, self._steps // self.every % self.evaluate == 0)
+                self._record(before, self._pace.evaluates(self._steps))
                 self._failed = 0
-        if self._watch.opened or self._steps % self.every >= self.every - 2:
+            if not self._failed:
+                self._pace.made(self._steps)
+        if self._watch.opened or self._pace.near(self._steps):
             with self._safely("a look at the loop"):
                 self._look_ahead()
 
@@ -295,7 +322,7 @@ class Tracer:
         """Look at the loop in the last two steps before a record."""
         if self._watch.opened:
             self._watch.stepped()
-        elif self.every - self._steps % self.every <= 2:
+        elif self._pace.near(self._steps):
             self._watch.open()
 
     # ---- a record
@@ -307,14 +334,15 @@ class Tracer:
             self._records.complete(row)
         else:
             self._keep(row)
-        self._seen, self._whole = self._steps, evaluate
+        self._seen, self._whole = self._steps, self._pace.whole(self._steps)
 
     def _keep(self, row: Tensor) -> None:
         assert self._records is not None
         self._records.add(row)
-        if self._log is not None:
-            with self._safely("the log"):
-                self._log(self._steps, dict(zip(COLUMNS, row.tolist(), strict=False)))
+        for what, told in (("the log", self._log), ("the live line", self._live)):
+            if told is not None:
+                with self._safely(what):
+                    told(self._steps, dict(zip(COLUMNS, row.tolist(), strict=False)))
 
     def _measure(self, before: Tensor | None, evaluate: bool = True) -> Tensor:
         """One row, float64, on the device: COLUMNS, then LAYERED for every layer, then UNITS for
@@ -354,11 +382,11 @@ class Tracer:
         """What f says at x goes into the row; its gradient (n,), and the shares of stuck units."""
         with undisturbed(self.f):
             value, gradient, noise, activity = _evaluate(self.f, x)
-            due = self.curvature and self._steps // self.every % self.curvature == 0
+            due = self._pace.curves(self._steps)
             ends: Ends | None = None
             sharpness = NAN
             if due and _finite(value, gradient):
-                with self._safely("the curvature"):
+                with self._safely("the curvature"), self._ledger.curving():
                     ends, sharpness = self._ends(x, gradient)
         row |= {"loss": value, "noise_trace": noise, "sharpness": sharpness}
         if ends is not None:
@@ -426,7 +454,7 @@ class Tracer:
             **columns,
             layers=list(self._followed.layout),
             activations=self._activities,
-            every=self.every,
+            every=self.every or 0,
             products=self._products,
             diverged=diverged,
             optimizer=", ".join(type(o).__name__ for o in self._followed.optimizers),
@@ -459,6 +487,8 @@ class Tracer:
         config: dict[str, Any] = {
             name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
         }
+        if self.every is None:
+            config["share"] = self.share
         optimizers = self._followed.optimizers
         if len(optimizers) == 1 and (spec := spec_of(optimizers[0])) is not None:
             config["optimizer"] = spec

@@ -104,6 +104,8 @@ def _brief(diagnosis: Diagnosis) -> str:
 
 def _records(trace: Trace) -> str:
     every = "every step" if trace.every == 1 else f"one every {count(trace.every)} steps"
+    if trace.every == 0:
+        every = "as often as the tracer's share of the run's time allowed"
     return f"{several(len(trace.steps), 'record')}, {every}"
 
 

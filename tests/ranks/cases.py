@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -219,3 +220,24 @@ def sharded(dtype: torch.dtype, method: str, small: int) -> dict[str, Any]:
         "shares": shares,
         "kept": sum(not o.storage.expired() for o in g._gathered.values()),
     }
+
+
+def trained(traced: bool) -> tuple[Tensor, list[int]]:
+    """The weights after a loop under DistributedDataParallel, each rank with its own rows, and the
+    steps that the first rank's tracer recorded."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    wrapped = nn.parallel.DistributedDataParallel(model)
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
+    y = torch.arange(32) % 3
+    rows = slice(torch.distributed.get_rank(), None, torch.distributed.get_world_size())
+    optimizer = torch.optim.Adam(wrapped.parameters(), lr=0.01)
+    f = ls.ModelLandscape(model, nn.functional.cross_entropy, [(x, y)])
+    tracer = ls.Tracer(optimizer, f, every=2) if traced and rows.start == 0 else None
+    with tracer if tracer is not None else nullcontext():
+        for _ in range(6):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(wrapped(x[rows]), y[rows]).backward()
+            optimizer.step()
+    weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+    return weights, [] if tracer is None else tracer.result.steps.tolist()

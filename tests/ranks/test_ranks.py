@@ -177,3 +177,12 @@ def test_sharded_bounds_hold_in_single_precision(tmp_path: Path) -> None:
     for one in together.run(2, tmp_path, cases.sharded, torch.float32, "auto", 100):
         assert bool(((one["values"] - truth).abs() <= one["bounds"]).all())
         assert float(one["bounds"].max()) <= 2e-2 * float(truth.abs().max())
+
+
+@pytest.mark.slow
+def test_one_rank_traces_a_loop_of_two(tmp_path: Path) -> None:
+    plain = together.run(2, tmp_path / "plain", cases.trained, False)
+    traced = together.run(2, tmp_path / "traced", cases.trained, True)
+    for weights, _ in traced:
+        assert torch.equal(weights, plain[0][0])
+    assert [steps for _, steps in traced] == [[0, 2, 4, 6], []]

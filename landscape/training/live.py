@@ -1,0 +1,76 @@
+"""A traced run in one line of the terminal, as its newest record tells it."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from landscape.progress import Line
+from landscape.results import Provenance
+from landscape.results.numbers import count, plain
+from landscape.training.logs import Values
+from landscape.training.records import COLUMNS, LAYERED, UNITS
+from landscape.training.trace import Trace
+
+
+class Live:
+    """Shows each record of a run: step, loss, curvature against the edge, and the phase that the
+    run has been in since the record before.
+
+    Four records are kept, which tell the phase: the first, the lowest, the last and the newest.
+    """
+
+    def __init__(self) -> None:
+        self.line = Line()
+        self.kept: list[Values] = []
+
+    def __call__(self, step: int, record: Values) -> None:
+        """Show a record, by its columns; one without f is passed over."""
+        if not self.line.shown or not record["evaluated"]:
+            return
+        self.kept = [*self._before(), record]
+        parts = [f"step {count(step)}", f"loss {plain(record['loss'])}"]
+        for name, key in (("curvature", "sharpness"), ("edge", "edge")):
+            parts += [] if math.isnan(record[key]) else [f"{name} {plain(record[key])}"]
+        phases = _trace(self.kept).phases
+        parts += [phases[-1].name] if phases else []
+        self.line.show("  ".join(parts))
+
+    def close(self) -> None:
+        """Leave the line."""
+        self.line.close()
+
+    def _before(self) -> list[Values]:
+        """The first, the lowest and the last of the records before, in order."""
+        if not self.kept:
+            return []
+        finite = [r for r in self.kept if math.isfinite(r["loss"])]
+        lowest = min(finite, key=lambda r: r["loss"], default=self.kept[0])
+        chosen = [self.kept[0], lowest, self.kept[-1]]
+        return [r for r in self.kept if any(r is c for c in chosen)]
+
+
+def _trace(records: list[Values]) -> Trace:
+    """A trace of these records, without what is known of layers, units and the end."""
+    columns: dict[str, Tensor] = {
+        name: torch.tensor([r[name] for r in records], dtype=torch.float64, device="cpu")
+        for name in COLUMNS
+    }
+    columns["steps"] = columns["steps"].to(torch.int64)
+    columns["evaluated"] = columns["evaluated"].bool()
+    none = torch.empty(len(records), 0, dtype=torch.float64, device="cpu")
+    return Trace(
+        **columns | dict.fromkeys((*LAYERED, *UNITS), none),
+        layers=[],
+        activations=[],
+        every=0,
+        products=0,
+        diverged=False,
+        optimizer="",
+        momentum=0.0,
+        x=none[:0],
+        last=None,
+        loop=None,
+        reading=None,
+        provenance=Provenance(),
+    )
