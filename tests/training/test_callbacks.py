@@ -42,16 +42,20 @@ def shown(title: str) -> tuple[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("package", "title"), [("lightning", "lightning"), ("transformers", "hugging face")]
+    ("package", "title"),
+    [
+        ("lightning", "lightning"),
+        ("transformers", "hugging face"),
+        ("accelerate", "accelerate"),
+    ],
 )
 def test_the_loop_is_traced_as_the_page_says(package: str, title: str, tmp_path: Path) -> None:
     for needed in (package, "accelerate"):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed")
     code, said = shown(title)
-    more = (
-        "\nassert tracing.result.steps.tolist() == list(range(0, 81, 10)), tracing.result.steps\n"
-    )
+    name = "tracer" if title == "accelerate" else "tracing"
+    more = f"\nassert {name}.result.steps.tolist() == list(range(0, 81, 10)), {name}.result.steps\n"
     done = subprocess.run(
         [sys.executable, "-c", ALONE + code + more],
         cwd=tmp_path,

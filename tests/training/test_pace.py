@@ -89,7 +89,7 @@ def test_a_larger_share_records_more() -> None:
 def traced(monkeypatch: pytest.MonkeyPatch, seconds: float, steps: int) -> ls.training.Trace:
     """A run under the defaults whose clock goes on by so much in each step, and by as much each time that f is evaluated."""
     clock = Clock()
-    monkeypatch.setattr(pace.time, "perf_counter", clock)
+    monkeypatch.setattr("landscape.training.pace.time.perf_counter", clock)
 
     def value(x: torch.Tensor) -> torch.Tensor:
         clock.now += seconds
@@ -112,7 +112,7 @@ def test_by_default_a_tracer_keeps_to_its_share(monkeypatch: pytest.MonkeyPatch)
     trace = traced(monkeypatch, 0.01, 1000)
     assert trace.every == 0
     assert "share of the run's time" in str(trace)
-    assert (trace.steps[0], trace.steps[-1]) == (0, 1000)
+    assert trace.steps[[0, -1]].tolist() == [0, 1000]
     assert bool(trace.evaluated.all())
     # a record takes as long as a step: at 2.5 % one in forty, and some for the curvature's own
     assert 15 < len(trace.steps) <= 27
