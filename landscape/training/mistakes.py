@@ -8,6 +8,8 @@ the runs of ``tests/benchmarks/causes.py`` that have the mistake and those that 
 import math
 import statistics
 
+from torch import Tensor
+
 from landscape.training.causes import Rule, Sign, ramp
 from landscape.training.evidence import Tail
 from landscape.training.moving import Habits
@@ -51,8 +53,15 @@ def _adds_up(tail: Tail) -> list[str]:
 
 
 def _without(tail: Tail) -> float:
-    given = tail.trace.batch_gradient_norm[1:]
+    given = _in_steps(tail)
     return float((~(given > 0)).double().mean()) if len(given) else math.nan
+
+
+def _in_steps(tail: Tail) -> Tensor:
+    """Norms of the gradients given at records that were made in a step; when the run has ended the
+    loop may have cleared them.
+    """
+    return tail.trace.batch_gradient_norm[tail.trace.update_norm.isfinite()]
 
 
 def _own_gradient(tail: Tail) -> float:
@@ -61,10 +70,11 @@ def _own_gradient(tail: Tail) -> float:
 
 
 def _none_given(tail: Tail) -> list[str]:
-    count = int((~(tail.trace.batch_gradient_norm[1:] > 0)).sum())
+    given = _in_steps(tail)
+    count = int((~(given > 0)).sum())
     moved = float(tail.trace.from_start[-1])
     return [
-        f"in {count} of {len(tail.trace.steps) - 1} recorded steps the optimiser was given no "
+        f"in {count} of {len(given)} recorded steps the optimiser was given no "
         f"gradient, None or zero, where f's own has norm {tail.gradient:.3g}",
         f"the parameters have moved by {moved:.3g} in {tail.steps} steps",
     ]

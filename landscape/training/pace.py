@@ -10,6 +10,8 @@ import torch
 LEAST = 10  # steps from one record to the next, at least, where time decides
 AHEAD = 2  # so many steps before a record the loop is looked at
 STEP = 0.01  # seconds: a step counts for at least so much of the run's time
+RUN = 2.0  # seconds: and a run that has just begun for so much, so that short ones are seen too
+CURVED = 0.25  # of the share, what the curvature may take
 
 
 class Ledger:
@@ -133,7 +135,7 @@ class Every:
 class Share:
     """As often as fits into a share of the loop's time, at most every LEAST-th step.
 
-    One half of the share is for the curvature, where it is wanted, and the other for all else. A
+    A part of the share is for the curvature, where it is wanted, and the rest for all else. A
     record is made when it will still fit in, if it costs what the one before did; what those before
     the loop cost tells when the first within it is.
     """
@@ -191,7 +193,12 @@ class Share:
 
     def _fit(self, step: int) -> tuple[bool, bool]:
         """Whether a record fits into its part of the share now, and one of the curvature."""
-        time = max(self.ledger.loop, STEP * (step - self._first))
-        part = self.share * time / (2 if self.curvature else 1)
-        plain, curved = (s + c <= part for s, c in zip(self._spent(), self._cost, strict=True))
-        return plain, curved
+        seconds = max(self.ledger.loop, STEP * (step - self._first))
+        if 2 * (step - self._last) >= self._last - self._first:  # what is lent is spread
+            seconds = max(seconds, RUN)
+        part = CURVED if self.curvature else 0.0
+        (plain, curved), (next_plain, next_curved) = self._spent(), self._cost
+        return (
+            plain + next_plain <= (1 - part) * self.share * seconds,
+            curved + next_curved <= part * self.share * seconds,
+        )

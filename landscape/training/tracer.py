@@ -66,9 +66,10 @@ class Tracer:
         every: optimiser steps from one record to the next; None: as many records as fit into
             ``share``, at most every tenth step, and always the first and the last. Which steps
             these are depends on the machine and its load then; ``every=`` makes them reproducible.
-        share: of the loop's own time, what the records within it take where ``every`` is None, one
-            half for the curvature, whose refreshes are the rarer ones then. A step of less than 10
-            ms counts as 10 ms, so that short runs have records enough for a diagnosis.
+        share: of the loop's own time, what the records within it take where ``every`` is None; a
+            quarter of it is for the curvature, which fewer of the records have then. A step of less
+            than 10 ms counts as 10 ms, and a run of less than 2 s as 2 s, so that short runs have
+            records enough for a diagnosis.
         evaluate: evaluate f at every so many-th record; the others hold what the optimiser tells,
             and NaN for the rest.
         curvature: refresh the ends of the spectrum at every so many-th record, if f is evaluated

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/tracer_share.py
 
-A small CNN trains on batches of a size that makes a step take 10 ms. Each run is whole, since the tracer counts the time of its own
+A small CNN trains; what its own step lacks to 10 ms of the processor's time, its loader takes, which is all that it does. Each run is whole, since the tracer counts the time of its own
 run; the ratio is that of the processor's time in the loop, which other processes do not count in. What is spent before the loop (the
 first record) and after it (the last; the last look is left out) is told beside: it does not grow with the run.
 """
@@ -20,6 +20,7 @@ import landscape as ls
 
 STEPS, PAIRS = 300, 5
 STEP = 0.01  # seconds
+SAMPLES = 256
 MAKERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
     "Adam": lambda p: torch.optim.Adam(p, lr=1e-3),
@@ -35,9 +36,16 @@ def net() -> nn.Module:
 
 
 def step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, Tensor]], i: int
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: list[tuple[Tensor, Tensor]],
+    i: int,
+    loading: float,
 ) -> None:
     x, y = batches[i % len(batches)]
+    begun = time.process_time()
+    while time.process_time() < begun + loading:
+        pass
     optimizer.zero_grad()
     F.cross_entropy(model(x), y).backward()
     optimizer.step()
@@ -54,24 +62,9 @@ def data(samples: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def size() -> int:
-    """Samples of a batch that make a step take 10 ms."""
-    samples = 128
-    for _ in range(4):
-        model, batches = net(), data(samples)
-        optimizer = MAKERS["SGD"](model.parameters())
-        times = []
-        for i in range(40):
-            begun = time.process_time()
-            step(model, optimizer, batches, i)
-            times.append(time.process_time() - begun)
-        samples = max(8, round(samples * STEP / statistics.median(times)))
-    return samples
-
-
-def run(name: str, samples: int, of_f: int) -> tuple[float, float, int]:
+def run(name: str, of_f: int, loading: float) -> tuple[float, float, int]:
     """Seconds of the loop's steps, seconds around it, and records; f of ``of_f`` batches, and not traced with 0."""
-    model, batches = net(), data(samples)
+    model, batches = net(), data(SAMPLES)
     optimizer = MAKERS[name](model.parameters())
     f = ls.ModelLandscape(model, F.cross_entropy, batches[: max(1, of_f)])
     tracer = ls.Tracer(optimizer, f, last_look=False) if of_f else None
@@ -79,27 +72,26 @@ def run(name: str, samples: int, of_f: int) -> tuple[float, float, int]:
     with tracer if tracer is not None else nullcontext():
         entered = time.process_time()
         for i in range(STEPS):
-            step(model, optimizer, batches, i)
+            step(model, optimizer, batches, i, loading)
         left = time.process_time()
     around = time.process_time() - begun - (left - entered)
     return left - entered, around, len(tracer.result.steps) if tracer is not None else 0
 
 
 def main() -> None:
-    samples = size()
-    run("SGD", samples, 1)
+    loading = STEP - run("SGD", 0, 0.0)[0] / STEPS
     for name in MAKERS:
         for of_f in (1, 4):
             ratios, arounds, records, steps = [], [], [], []
             for _ in range(PAIRS):
-                plain, _, _ = run(name, samples, 0)
-                traced, around, made = run(name, samples, of_f)
+                plain, _, _ = run(name, 0, loading)
+                traced, around, made = run(name, of_f, loading)
                 ratios.append(traced / plain)
                 arounds.append(around)
                 records.append(made)
                 steps.append(1e3 * plain / STEPS)
             print(
-                f"{name}, batches of {samples}, f of {of_f}: a step {statistics.median(steps):.1f} ms; traced over untraced "
+                f"{name}, batches of {SAMPLES}, f of {of_f}: a step {statistics.median(steps):.1f} ms; traced over untraced "
                 f"{statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f} in {PAIRS} pairs of {STEPS} steps; "
                 f"{statistics.median(records):.0f} records; before and after {statistics.median(arounds):.1f} s",
                 flush=True,

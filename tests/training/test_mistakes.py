@@ -243,3 +243,17 @@ def test_information_is_told_from_chance() -> None:
     assert sum(p < 0.05 for p in chances) <= 4  # 20 tosses of 1 in 20: more than 4 once in 400
     assert sum(p > 0.5 for p in chances) >= 4
     assert math.isnan(information([X[:8]], [NUMBERS[:8]]).p)
+
+
+def test_a_gradient_cleared_when_the_run_has_ended_is_not_one_that_is_missing() -> None:
+    """The last record is made after the loop, which clears its gradients at the end of each step."""
+    w = torch.tensor([1.0, 1.0], dtype=torch.float64, requires_grad=True)
+    f = ls.FunctionLandscape(lambda x: 0.5 * (x**2).sum(-1), dim=2)
+    optimizer = torch.optim.SGD([w], lr=1e-6)
+    with ls.Tracer(optimizer, f, every=100) as tracer:
+        for _ in range(20):
+            f.value(w).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert tracer.result.steps.tolist() == [0, 20]
+    assert all(cause.name != "loop" for cause in ls.diagnose(tracer.result).causes)
