@@ -137,7 +137,8 @@ class Share:
 
     A part of the share is for the curvature, where it is wanted, and the rest for all else. A
     record is made when it will still fit in, if it costs what the one before did; what those before
-    the loop cost tells when the first within it is.
+    the loop cost tells when the first within it is. At steps 10, 20, 40 and so on one is made
+    anyway, without f where that does not fit: the loop is looked at then.
     """
 
     def __init__(self, share: float, ledger: Ledger, evaluate: int, curvature: int) -> None:
@@ -145,7 +146,8 @@ class Share:
         self.evaluate, self.curvature = evaluate, curvature
         self._next = self._last = self._first = 0  # steps
         self._records = 0
-        self._curved = curvature > 0  # whether the next record is with curvature
+        self._seen = True  # whether f is evaluated at the next record
+        self._curved = curvature > 0  # and the curvature refreshed
         self._paid = (0.0, 0.0)  # when the last record had been made: all else, curvature
         self._cost = [0.0, 0.0]  # of the last record, and of the last curvature
 
@@ -154,13 +156,14 @@ class Share:
 
     def near(self, step: int) -> bool:
         if self._next <= step and step - self._last >= LEAST - AHEAD:
-            plain, curved = self._fit(step)
-            if plain:
-                self._next, self._curved = step + AHEAD, curved and self._asked(self.curvature)
+            self._seen, curved = self._fit(step)
+            if self._seen or step + AHEAD - self._first >= 2 * (self._last - self._first):
+                self._next = step + AHEAD
+                self._curved = self._seen and curved and self._asked(self.curvature)
         return self._next > step
 
     def evaluates(self, step: int) -> bool:
-        return self._asked(self.evaluate)
+        return self._seen and self._asked(self.evaluate)
 
     def curves(self, step: int) -> bool:
         return self._curved
@@ -176,13 +179,13 @@ class Share:
     def made(self, step: int) -> None:
         paid = self._spent()
         for i in range(2):
-            if paid[i] > self._paid[i]:
+            if paid[i] > self._paid[i] and self._seen:
                 self._cost[i] = paid[i] - self._paid[i]
         self._paid, self._last, self._next, self._curved = paid, step, step, False
-        self._records += 1
+        self._records += self._seen
 
     def end(self) -> None:
-        self._records, self._curved = 0, self.curvature > 0
+        self._records, self._seen, self._curved = 0, True, self.curvature > 0
 
     def _asked(self, of: int) -> bool:
         """Whether the next record is a so many-th."""

@@ -64,8 +64,9 @@ class Tracer:
             of the data where all of it is too much, or a ``FunctionLandscape`` whose point is the
             optimiser's parameters, concatenated.
         every: optimiser steps from one record to the next; None: as many records as fit into
-            ``share``, at most every tenth step, and always the first and the last. Which steps
-            these are depends on the machine and its load then; ``every=`` makes them reproducible.
+            ``share``, at most every tenth step, and always the first and the last; at steps 10, 20,
+            40 and so on one is made without f where none fits. Which steps these are depends on the
+            machine and its load then; ``every=`` makes them reproducible.
         share: of the loop's own time, what the records within it take where ``every`` is None; a
             quarter of it is for the curvature, which fewer of the records have then. A step of less
             than 10 ms counts as 10 ms, and a run of less than 2 s as 2 s, so that short runs have

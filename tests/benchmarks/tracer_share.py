@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import landscape as ls
 
-STEPS, PAIRS = 300, 5
+STEPS, PAIRS = 300, 3
 STEP = 0.01  # seconds
 SAMPLES = 256
 MAKERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
