@@ -33,6 +33,7 @@ Draw = Callable[[int, Random], Found]
 ROOM = sys.modules["landscape.points.room"]
 NOISE = 0.5
 ROWS = 20  # of a batch
+MOST = 30  # batches
 
 # rows, entries -> x, and E x^2
 INPUTS: dict[str, tuple[Callable[[Random, tuple[int, int]], np.ndarray], float, int]] = {
@@ -77,7 +78,7 @@ def change(name: str) -> Draw:
     before, after = [1.0, -0.5], [0.7, 0.1]
 
     def draw(count: int, random: Random) -> Found:
-        if count < 2:
+        if not 2 <= count <= MOST:
             return None
         f = _linear(name, count, random, before)
         there = by_batch(f, torch.tensor(after, dtype=torch.float64))
@@ -94,7 +95,7 @@ def height(name: str) -> Draw:
     """A barrier and its error; the ends are Student's, of the batches less one."""
 
     def draw(count: int, random: Random) -> Found:
-        if count < 2:
+        if not 2 <= count <= MOST:
             return None
         data = _batches(name, count, random, torch.ones(1, dtype=torch.float64))
         f = ls.ModelLandscape(Product(1.0), nn.functional.mse_loss, data)
@@ -111,7 +112,7 @@ def sharpness(name: str) -> Draw:
     """What gradient descent feels of one weight: 2 E x^2."""
 
     def draw(count: int, random: Random) -> Found:
-        if count < 2:
+        if not 2 <= count <= MOST:
             return None
         f = _linear(name, count, random, [1.0])
         optimizer = torch.optim.SGD(f.model.parameters(), lr=0.1)
@@ -129,7 +130,7 @@ def noise_scale(name: str) -> Draw:
     s, fourth = INPUTS[name][1], 24.0 if "Laplace" in name else 3.0
 
     def draw(count: int, random: Random) -> Found:
-        if count < 2:
+        if not 2 <= count <= MOST:
             return None
         f = _linear(name, count, random, w)
         found, _ = noise_scales(Look(f, None, "coverage"), torch.ones(len(w)))

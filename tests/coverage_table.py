@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 import landscape as ls
+from landscape.linalg.quadrature import SpectralDensity
 from landscape.results import Estimate, statistics
 
 PAGE = Path(__file__).parents[1] / "docs" / "intervals.md"
@@ -121,7 +122,7 @@ def _spectrum(name: str, ask: Callable[[torch.Tensor, int, int], Estimate], trut
 
 # the same densities are asked for moments and for counts
 @lru_cache(maxsize=4_000)
-def _density(H: torch.Tensor, probes: int, seed: int) -> ls.SpectralDensity:
+def _density(H: torch.Tensor, probes: int, seed: int) -> SpectralDensity:
     return ls.spectral_density(H, probes=probes, steps=4, seed=seed)
 
 
@@ -237,11 +238,16 @@ MANY = {
     *("sampling errors", "median of runs", "rate", "mean of counts", "share", "slope"),
     *("share of draws not met", "mean over seeds"),
 }
+# Draws that pass through models take long.
+FEW = {
+    *("change of the loss", "barrier", "sharpness that an optimiser feels", "noise scale"),
+    *("tracked ends", "change by second order", "HAWQ's number"),
+}
 
 
 def repetitions(name: str) -> int:
     """How often the problems of an interval are drawn for the page."""
-    return 4_000 if name in MANY else 400
+    return 4_000 if name in MANY else 100 if name in FEW else 400
 
 
 def coverage(draw: Draw, count: int, repeats: int) -> float:
