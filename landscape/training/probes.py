@@ -51,7 +51,7 @@ from landscape.training.reading import standardised
 from landscape.training.units import rescale, revive, sick_units, started, zero_layers
 
 PRIOR = 4  # seeds that the usual spread of trials counts for
-OWN = 1.5  # usual spreads beyond which a trial is judged by its own
+OWN = 2.0  # usual spreads beyond which a trial is judged by its own
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 FACTORS = (0.1, 10.0, 100.0)  # of the learning rate
 ROUNDING = 64  # units of rounding of the loss that no gain is read from
