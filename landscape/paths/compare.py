@@ -90,6 +90,15 @@ def compare(
         ValueError: fewer than two, names that are not as many, or networks that differ.
 
     Cost: an ``analyze`` each, and 2 ``resolution`` passes over the data a pair.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> g = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> found = ls.compare([f, g])
+        >>> found.barriers.shape
+        torch.Size([2, 2])
     """
     fs = [require_model(f, "compare needs landscapes of models.", TypeError) for f in landscapes]
     called = [str(i + 1) for i in range(len(fs))] if names is None else [str(n) for n in names]

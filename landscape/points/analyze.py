@@ -213,6 +213,14 @@ def analyze(  # noqa: PLR0913
     Cost: n products up to n = 3,000; else about 50 to 120 for the ends, (probes - 1) * steps for
     the density, 12 for the trace and 20 to 50 per layer, and what ``points.room`` says for an
     optimiser. ``forecast`` tells it beforehand.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> report = ls.analyze(f, [1.0, 1.0])
+        >>> report.point.kind, report.point.index
+        ('minimum', 0)
     """
     start = time.perf_counter()
     walk = None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from landscape import specs
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
@@ -244,10 +245,10 @@ def _delta(f: Landscape, x: Tensor, change: str | Tensor, seed: int) -> Tensor:
 
 def _maker(change: str, seed: int) -> Callable[[Tensor], Tensor]:
     """A change of a weight (out, ...) from its name."""
-    kind, _, option = change.partition(":")
+    given = specs.line(change, "a change")
     makers = {"int8": _rounding, "int4": _rounding, "prune": _pruning, "noise": _noise}
     try:
-        return makers[kind](change, option, seed)
+        return makers[given.name](change, given.text, seed)
     except (KeyError, ValueError):
         raise ValueError(f"no change is called {change!r}; there are {KINDS}.") from None
 
