@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from landscape import specs
@@ -20,6 +19,7 @@ from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
 from landscape.points.look import Look
 from landscape.results import Estimate, Result, provenance, result
+from landscape.results.statistics import interval, sampling_spread
 from landscape.rng import generator
 
 PROBES = 16  # of the traces
@@ -44,7 +44,7 @@ class Change:
     predicted: Estimate
     measured: Estimate  # one standard error from the data; NaN with one micro-batch
     # mean diagonal entry of H in this tensor times |d|^2, HAWQ-V2's number (Dong et al. 2020,
-    # NeurIPS): one standard error
+    # NeurIPS), with the error that the probes of the trace leave
     hawq: Estimate
 
     @property
@@ -134,8 +134,7 @@ def survive(
         found = _change(look, name, d, before)
         mean = found.size**2 / (where.stop - where.start)
         value, error = (number * mean for number in traces[name])
-        hawq = Estimate(value, error, value - 1.96 * error, value + 1.96 * error)
-        layers.append(replace(found, hawq=hawq))
+        layers.append(replace(found, hawq=interval(value, error, PROBES - 1)))
     whole = _change(look, "all of them", delta, before)
     sums = [sum(getattr(layer.hawq, k) for layer in layers) for k in ("value", "low", "high")]
     spread = math.hypot(*(layer.hawq.error for layer in layers))
@@ -179,21 +178,19 @@ def _change(look: Look, name: str, d: Tensor, before: Tensor) -> Change:
         third=third,
         fourth=fourth,
         predicted=Estimate(value, math.nan, value - reach, value + reach),
-        measured=_paired(before, after, ours.weights.to(before.device)),
+        measured=paired(before, after, ours.weights.to(before.device)),
         hawq=nothing,
     )
 
 
-def _paired(before: Tensor, after: Tensor, shares: Tensor) -> Estimate:
+def paired(before: Tensor, after: Tensor, shares: Tensor) -> Estimate:
     """The change of the loss, with its sampling error from the change in every micro-batch."""
-    risen, count = after - before, len(after)
-    value = float(risen.sum())
-    if count < 2:
+    risen = after - before
+    value, spread = float(risen.sum()), sampling_spread(risen[:, None], shares)
+    error = float(spread.errors)
+    if not spread.freedom:
         return Estimate(value, math.nan, math.nan, math.nan)
-    spread = risen - shares * risen.sum()
-    error = float((spread.square().sum() * count / (count - 1)).sqrt())
-    reach = float(stats.t.ppf(0.975, count - 1)) * error
-    return Estimate(value, error, value - reach, value + reach)
+    return Estimate(value, error, value - spread.reach * error, value + spread.reach * error)
 
 
 def by_batch(f: ModelLandscape, x: Tensor) -> Tensor:
