@@ -432,6 +432,12 @@ class ModelLandscape:
         chosen._held = {name: held.to(dtype) for name, held in self._held.items()}
         return chosen
 
+    def on(self, batches: Iterable[Batch]) -> "ModelLandscape":
+        """The same landscape of the same model, on other batches of the same number and sizes."""
+        chosen = copy.copy(self)
+        chosen.batches, chosen._moved = pinned(batches, self.seed), Moved(self.device, self.dtype)
+        return chosen
+
     def moved(self, device: torch.device) -> "ModelLandscape":
         """The same landscape of the same model, computed on another device."""
         chosen = copy.copy(self)

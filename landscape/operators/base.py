@@ -164,6 +164,11 @@ class SymmetricOperator:
             self._matrix = matrix
         return 0.5 * (self._matrix + self._matrix.T) if symmetric else self._matrix.clone()
 
+    @property
+    def formed(self) -> Tensor | None:
+        """The matrix (n, n), made symmetric, where ``dense`` has formed it; None elsewhere."""
+        return None if self._matrix is None else self.dense()
+
     def block(self, where: Tensor | slice) -> SymmetricOperator:
         """The diagonal block of the coordinates ``where`` (indices or a slice), as an operator.
 

@@ -41,7 +41,7 @@ from landscape.points.look import Look
 from landscape.points.polish import polish as polished
 from landscape.points.room import Room
 from landscape.points.room import room as room_of
-from landscape.points.symmetry import explained, listed, symmetries
+from landscape.points.symmetry import explained, symmetries
 from landscape.points.walk import Outcome, Walk
 from landscape.progress import watched
 from landscape.results import Bounded, Estimate, Result, provenance, result
@@ -526,9 +526,9 @@ def _along_orbits(
     T = torch.cat([flat.tangents for flat in found], dim=1).to(matrix.device, torch.float64)
     curvatures = torch.linalg.eigvalsh(T.T @ matrix.double() @ T)
     told = (
-        f"along {T.shape[1]} directions the loss is constant by verified symmetries "
-        f"({listed(explained(found))}): their curvatures, {float(curvatures[0]):.3g} to "
-        f"{float(curvatures[-1]):.3g}, are the gradient's share, and vanish at a stationary point"
+        f"along {T.shape[1]} directions the loss is constant by verified symmetries: their "
+        f"curvatures, {float(curvatures[0]):.3g} to {float(curvatures[-1]):.3g}, are the "
+        "gradient's share, and vanish at a stationary point"
     )
     return replace(point, flat=explained(found), reasons=[*point.reasons, told])
 
@@ -781,13 +781,17 @@ def _rate(point: StationaryPoint, free: Room | None) -> list[str]:
 
 def _moves(point: StationaryPoint, free: Room | None) -> list[str]:
     """Where the loss still falls."""
-    smallest, size = float(point.eigenvalues[0]), float(point.eigenvalues.abs().max())
+    smallest = float(point.eigenvalues[0])
     moving, advice = point.kind == "not-stationary", []
     if moving:
-        gain = point.gradient_norm / (2 * size) * point.gradient_norm if size > 0 else float("inf")
-        how = f"a step lowers the loss by up to about {min(gain, abs(point.value)):.2g}; "
-        if free is not None and free.gain > 0:
-            how = f"{free.steps} steps of {free.optimizer} lower the loss by {free.gain:.2g}; "
+        how = (
+            f"the quadratic here foretells a loss lower by {point.predicted_decrease:.2g}; with "
+            "--optimizer the report tells what your own steps gain; "
+        )
+        if free is not None:
+            how = ""
+            if free.gain > 0:
+                how = f"{free.steps} steps of {free.optimizer} lower the loss by {free.gain:.2g}; "
         advice.append(
             f"train on: {how}the spectrum describes this point, not the minimum or saddle it may "
             "lead to"

@@ -34,6 +34,7 @@ from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.kinds import kind
 from landscape.landscapes.model import ModelLandscape
 from landscape.linalg.lanczos import Eigenpairs
+from landscape.linalg.operand import noise as product_noise
 from landscape.linalg.reductions import norm as length
 from landscape.operators.base import Complement, SymmetricOperator
 from landscape.operators.hessian import Hessian
@@ -41,10 +42,11 @@ from landscape.operators.limits import DENSE_VERDICT, gradient_noise, loss_noise
 from landscape.points.ends import Ends, Signs, Wish, all_signs
 from landscape.points.higher import higher_order
 from landscape.points.look import Look
-from landscape.points.symmetry import explained, listed, symmetries
+from landscape.points.symmetry import Flat, explained, listed, symmetries
 from landscape.progress import watched
 from landscape.results import Result, result
 from landscape.results.numbers import several
+from landscape.rng import generator
 from landscape.specs import whole
 
 # Bounds on an index that are further apart than this share of n say little: the lower one is
@@ -52,6 +54,8 @@ from landscape.specs import whole
 VAGUE = 0.1
 # Eigenvalues up to so many times their error, or the gradient, may be zero but for the gradient.
 FUZZY = 1e3
+# Random combinations of tangents by which they are seen to be zero eigenvectors.
+PROBES = 4
 
 
 @result("stationary-point")
@@ -140,7 +144,8 @@ def classify(  # noqa: PLR0913
         NumericalError: f, its gradient or a product is not finite at x.
 
     Cost: n products dense; else some tens plus what the negative end takes, and one or two
-    gradients; in float32 a gradient and a few products in float64 beside them.
+    gradients; of a model some tens to some hundreds of gradients for its symmetries at a stationary
+    point; in float32 a gradient and a few products in float64 beside them.
 
     Examples:
         >>> import landscape as ls
@@ -169,11 +174,11 @@ def classify(  # noqa: PLR0913
     room = max(look.value - f.floor, 0.0)
     decrease = min(_predicted_decrease(A, g, noise, signs), room)
     moves, reason = _moves(size, noise, decrease, room, loss_noise(look.value, f.rounding(x)))
-    if ends is not None and not moves:
-        signs = ends.signs(settle=True)
-    modulo = _Modulo(signs, _null(f, A, H, signs))
-    if dense and not moves:
-        modulo = _modulo(f, H, modulo, size, seed)
+    modulo = _Modulo(signs, _null(f, A, H, signs), A)
+    if not moves:
+        modulo = (
+            _modulo(f, H, modulo, size, seed) if ends is None else _deflated(modulo, ends, H, size)
+        )
     signs = modulo.signs
     verdict = "not-stationary" if moves else _kind(signs, sum(modulo.flat.values()))
     reasons = [reason, *_curvature_reasons(signs, n, dense), *modulo.told, *H.notes]
@@ -196,7 +201,7 @@ def classify(  # noqa: PLR0913
         confidence=signs.confidence,
         eigenvalues=signs.values,
         uncertainty=signs.errors,
-        pairs=replace(signs.pairs, vectors=_lift(A, signs.pairs.vectors)),
+        pairs=replace(signs.pairs, vectors=_lift(modulo.space, signs.pairs.vectors)),
         reasons=reasons,
         method="dense" if dense else "lanczos",
         products=H.products - before,
@@ -283,6 +288,7 @@ class _Modulo:
 
     signs: Signs
     null: Tensor  # (n, z) zero eigenvectors that no symmetry explains
+    space: SymmetricOperator  # the Hessian where ``signs`` are known
     flat: dict[str, int] = field(default_factory=dict)
     told: tuple[str, ...] = ()
 
@@ -334,7 +340,46 @@ def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int
     )
     null = Q @ vectors[:, values.abs() <= error]
     dims = explained(found)
-    return _Modulo(counted, null, dims, (_told(dims, left),))
+    return _Modulo(counted, null, plain.space, dims, (_told(dims, left),))
+
+
+def _deflated(plain: _Modulo, ends: Ends, H: Hessian, gradient: float) -> _Modulo:
+    """Both ends of the spectrum with the directions of verified symmetries left out of the search.
+
+    Symmetries are proposed and verified as where the spectrum is whole, but for those that only
+    zero eigenvectors show; that H is zero along them is seen by a few products.
+    """
+    f, wish = H.f, ends.wish
+    found: list[Flat] = []
+    if isinstance(f, ModelLandscape) and not isinstance(plain.space, Complement):
+        found = symmetries(f, H.x.detach(), None, wish.seed)
+    dims = explained(found)
+    known = sum(dims.values())
+    if not known or known > f.dim // 2 or not _idle(found, H, plain.signs, gradient):
+        signs = ends.signs(settle=True)
+        return _Modulo(signs, _null(f, plain.space, H, signs), plain.space)
+    A = H.without(torch.cat([flat.tangents for flat in found], dim=1).to(H.device, H.dtype))
+    signs = Ends(A, wish).signs(settle=True)
+    null = _null(f, A, H, signs)
+    left = signs.zero
+    told = (
+        f"{known} directions of verified symmetries are left out of the search for both ends of "
+        f"the spectrum: {listed(dims)}"
+    )
+    signs = replace(signs, zero=None if left is None else left + known)
+    return _Modulo(signs, null, A, dims, (told,))
+
+
+def _idle(found: Sequence[Flat], H: Hessian, signs: Signs, gradient: float) -> bool:
+    """Whether H is zero along the tangents, as far as products of random combinations of them
+    tell; along an orbit the curvature is the gradient's.
+    """
+    T = torch.cat([flat.tangents for flat in found], dim=1).to(H.device, H.dtype)
+    draws = generator(len(T))
+    c = torch.randn(T.shape[1], PROBES, generator=draws, dtype=torch.float64, device="cpu")
+    bent = (H @ (T @ c.to(T))).double().norm(dim=0)
+    within = FUZZY * (product_noise(H, signs.scale) + gradient) * T.shape[1] ** 0.5
+    return bool((bent <= within).all())
 
 
 def _several(count: int) -> str:

@@ -251,9 +251,10 @@ class _Form:
         self, f: Landscape, H: Hessian, null: Tensor, uncertainty: float, v: Tensor
     ) -> None:
         self.f, self.H, self.null, self.uncertainty, self.v = f, H, null, uncertainty, v
+        self.projected = _Projected(H, null)
 
     def __call__(self, u: Tensor) -> Probe:
-        H, x = self.H, self.H.x.detach()
+        x = self.H.x.detach()
         third, fourth, sizes, w = 0.0, 0.0, [0.0, 0.0], torch.zeros_like(u)
         with self.f.evaluation(), torch.enable_grad():
             for term in self.f.terms():
@@ -269,7 +270,7 @@ class _Form:
         # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the
         # third derivative by fourth d
         noise = (2 * self.uncertainty * abs(fourth)) ** 0.5 + rounding[0]
-        bend = _bend(H, w, self.null, rounding[0]) / 8
+        bend = _bend(self.projected, w, rounding[0]) / 8
         quartic = fourth / 24 - bend
         small = eps**0.5 * (abs(fourth) / 24 + abs(bend)) + rounding[1] / 24
         return Probe(
@@ -318,6 +319,13 @@ class _Projected:
 
     def __init__(self, H: Hessian, null: Tensor) -> None:
         self.H, self.null, self.shape, self.dtype, self.device = H, null, H.shape, H.dtype, H.device
+        matrix = H.formed
+        self.inverse: Tensor | None = None
+        if matrix is not None:
+            matrix = self.complement(self.complement(matrix.to(null)).T)
+            self.inverse = torch.linalg.pinv(
+                matrix, rtol=torch.finfo(null.dtype).eps ** 0.75, hermitian=True
+            )
 
     def complement(self, v: Tensor) -> Tensor:
         """P v."""
@@ -326,15 +334,20 @@ class _Projected:
     def __matmul__(self, v: Tensor) -> Tensor:
         return self.complement(self.H @ self.complement(v))
 
+    def solve(self, w: Tensor) -> Tensor:
+        """The s of least norm with P H P s = w, where there is one."""
+        if self.inverse is not None:
+            return self.inverse @ w
+        return self.complement(minres(self, w, tol=torch.finfo(w.dtype).eps ** 0.75).x)
 
-def _bend(H: Hessian, w: Tensor, null: Tensor, rounding: float) -> float:
+
+def _bend(A: _Projected, w: Tensor, rounding: float) -> float:
     """w' H^+ w over the complement of the null space, 0 where w is rounding there; NaN where w is
     not in the range of H.
     """
-    A = _Projected(H, null)
     w = A.complement(w)
     if float(w.norm()) <= rounding:
         return 0.0
-    s = A.complement(minres(A, w, tol=torch.finfo(w.dtype).eps ** 0.75).x)
+    s = A.solve(w)
     solved = float((A @ s - w).norm()) <= torch.finfo(w.dtype).eps ** 0.25 * float(w.norm())
     return float(w @ s) if solved else math.nan

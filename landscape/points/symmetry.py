@@ -4,12 +4,15 @@ parameters, kept only where they hold.
 theta: (n,) a point, g its gradient. A symmetry's flow has an affine velocity V(theta) = sum c_j
 phi_j(theta), and f is constant along it where g'V = 0 at every theta: one linear equation for c at
 each random theta. The phi_j that are tried together act on one unit i or on two units i and j of
-tensors that have units of one number:
+tensors that have units of one number, along an axis or along parts of one:
 
 scale     T_i <- T_i, the entries of unit i along an axis; mix: T_i <- T_j
 shift     T_i <- 1 in every entry
 through   b <- W_i, the bias of a layer moves by the weights that read unit i
-pass      b_i <- w_i, of two vectors in one module, such as a norm's weight and bias
+
+Where norms have weights of their own, two units are mixed with these held where they are too: what
+follows the norm then turns as their values say. What a LayerNorm reads and gives is turned first,
+so that unit 0 is the one that it does not see.
 
 Rescaling of ReLU-like units, GL between linear maps and in attention heads, rotations, scales
 before norms, shifts of logits and parameters without effect are all found so, alone or combined,
@@ -22,14 +25,23 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from landscape.errors import LoadingError, NumericalError
+from landscape.landscapes.batches import mapped
 from landscape.landscapes.model import ModelLandscape
 from landscape.operators.limits import loss_noise
+from landscape.points.units import (
+    Move,
+    Slot,
+    bare_norms,
+    held_systems,
+    norms,
+    systems,
+)
 from landscape.rng import generator
 
 SPARE = 12  # equations beyond the number of unknowns
@@ -39,15 +51,6 @@ ZERO = 1e-10  # a cosine below this is rounding
 WIDEST = 64  # units of which pairs are tried
 NUMBERS = 3e7  # most numbers of one system of equations
 STEP = 0.1  # of a verifying flow, relative to x
-
-
-class Move(NamedTuple):
-    """An elementary velocity: ``targets`` (m,) move by the entries ``sources`` (m,), or by 1."""
-
-    kind: str
-    tensor: str
-    targets: Tensor
-    sources: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +74,8 @@ class Velocity:
         """The velocity (n,) at theta; without its constant part it is linear in theta."""
         out = torch.zeros_like(theta)
         for move, c in zip(self.moves, self.weights, strict=True):
-            if move.sources is not None:
-                out.index_add_(0, move.targets, c * theta[move.sources])
-            elif constant:
-                out.index_add_(0, move.targets, theta.new_full(move.targets.shape, c))
+            if constant or move.sources is not None:
+                out.index_add_(0, move.targets.flatten(), c * move.at(theta).flatten())
         return out
 
 
@@ -129,17 +130,20 @@ class _Search:
         self.f, self.x, self.null, self.seed = f, x, null, seed
         self.basis = x.new_zeros(len(x), 0)
         self.value = float(f.value(x))
-        self.samples: dict[float, tuple[Tensor, Tensor]] = {}
+        self.samples: dict[tuple[float, bool], tuple[Tensor, Tensor]] = {}
+        self.held = norms(f)
 
     def all(self) -> list[Flat]:
-        slots = _slots(self.f)
         found = self._named(self._constant(FAR), "parameters without effect")
-        found += self._algebra(slots, FAR)
+        found += self._algebra(self._all(FAR), FAR)
+        if self.held or bare_norms(self.f):
+            found += self._turned()
         found += self._named(self._unseen(FAR), "directions that no sample sees")
         if self.null is not None and self.left:
             dead = self._named(self._constant(NEAR), "dead units, on this piece")
             found += dead
-            found += self._algebra(slots, NEAR) if self.left else []
+            if self.left:
+                found += self._algebra(self._all(NEAR), NEAR)
             found += self._straight()
         return found
 
@@ -150,13 +154,18 @@ class _Search:
 
     # ---- equations ------------------------------------------------------------------------------
 
-    def drawn(self, reach: float, count: int) -> tuple[Tensor, Tensor]:
-        """``count`` random points (K, n) at this reach from x, and the gradients there."""
-        thetas, gradients = self.samples.get(reach, (self.x.new_zeros(0, len(self.x)),) * 2)
+    def drawn(self, reach: float, count: int, *, held: bool = False) -> tuple[Tensor, Tensor]:
+        """``count`` random points (K, n) at this reach from x, and the gradients there; the
+        weights of norms may be held at x.
+        """
+        key = reach, held
+        thetas, gradients = self.samples.get(key, (self.x.new_zeros(0, len(self.x)),) * 2)
         sizes = torch.ones_like(self.x)
         whole = float(self.x.square().mean().sqrt()) or 1.0
         for where in self.f.layout.values():
             sizes[where] = max(float(self.x[where].square().mean().sqrt()), 0.1 * whole)
+        for name in self.held if held else ():
+            sizes[self.f.layout[name]] = 0.0
         draws = generator(self.seed + len(thetas) + (1 if reach == FAR else 1000003))
         more = max(count - len(thetas), 0)
         if more:
@@ -166,7 +175,7 @@ class _Search:
             new = self.x + reach * sizes * noise.to(self.x.device)
             thetas = torch.cat([thetas, new])
             gradients = torch.cat([gradients, *(self.f.gradient(t)[None] for t in new)])
-            self.samples[reach] = thetas, gradients
+            self.samples[key] = thetas, gradients
         if not bool(torch.isfinite(gradients).all()):
             raise NumericalError("the gradient beside the point is not finite.")
         return thetas[:count], gradients[:count]
@@ -176,10 +185,9 @@ class _Search:
         _, gradients = self.drawn(reach, SPARE)
         sizes = gradients.norm(dim=1, keepdim=True)
         idle = (gradients.abs() <= 1e-14 * sizes).all(0).nonzero()[:, 0]
-        names = _names(self.f)
-        return [
-            Velocity((Move("shift", names(int(i)), i[None], None),), (1.0,), (0,)) for i in idle
-        ]
+        names, one = _names(self.f), self.x.new_ones(1)
+        moves = [Move("shift", names(int(i)), i[None, None], one) for i in idle]
+        return [Velocity((move,), (1.0,), (0,)) for move in moves]
 
     def _unseen(self, reach: float) -> list[Velocity]:
         """Zero eigenvectors not explained yet along which no gradient has a part."""
@@ -194,42 +202,94 @@ class _Search:
         return [_constant_velocity(v, every, self.f) for v in directions.T]
 
     def _straight(self) -> list[Flat]:
-        """The plane through x, within the zero eigenvectors not explained yet, on which f stays
-        what it is and stationary: of maps that later layers do not see.
-
-        Points are drawn on what is left of the plane, and directions in which the gradient there is
-        not zero leave it, until none does.
+        """Planes through x on which f stays what it is and stationary, whatever the data: what
+        later layers do not see of the maps before them. Of zero eigenvectors that lie in one
+        module, in two, in two tensors, and of all that are left.
         """
-        if not 0 < self.left <= 500:
-            return []
-        U = self._unexplained()
+        found: list[Flat] = []
+        for names in (*_neighbours(list(self.f.layout)), None):
+            if not 0 < self.left <= 500:
+                break
+            U = self._unexplained() if names is None else self._within(names)
+            if not float((U - self.basis @ (self.basis.T @ U)).norm()) > 1e-6:
+                continue
+            plane = self._plane(U)
+            if plane is not None and self._anywhere(plane):
+                found += self._kept(plane, "maps that later layers do not see")
+        return found
+
+    def _within(self, names: Sequence[str]) -> Tensor:
+        """An orthonormal basis (n, k) of the zero eigenvectors that lie in these tensors."""
+        assert self.null is not None
+        every = torch.arange(len(self.x), device=self.x.device)
+        part = torch.cat([every[self.f.layout[name]] for name in names])
+        U, sizes, _ = torch.linalg.svd(self.null[part], full_matrices=False)
+        basis = self.x.new_zeros(len(self.x), int((sizes > 1 - 1e-8).sum()))
+        basis[part] = U[:, : basis.shape[1]]
+        return basis
+
+    def _plane(self, U: Tensor) -> Tensor | None:
+        """What is left of the plane x + U on which f is constant and stationary: points are drawn
+        on it, and directions in which the gradient there is not zero leave it, until none does.
+        """
         draws = generator(self.seed + 11)
         length = STEP * (float(self.x.norm()) or 1.0)
         for _ in range(20):
             if not U.shape[1]:
-                return []
+                break
             noise = torch.randn(U.shape[1], 4, generator=draws, dtype=torch.float64, device="cpu")
             steps = U @ (noise / noise.norm(dim=0)).to(U.device)
             gradients = torch.stack([self.f.gradient(self.x + length * v) for v in steps.T])
             seen = gradients @ U / self._steep()
             if bool((gradients.norm(dim=1) <= 1e-9 * self._steep()).all()):
-                return self._kept(U, "straight ways on which nothing changes")
+                return U
             _, sizes, V = torch.linalg.svd(seen, full_matrices=True)
             rank = int((sizes > 1e-9).sum())
             if not rank:  # the gradient leaves the plane: f is not stationary on it
-                return []
+                break
             U = U @ V[rank:].T
-        return []
+        return None
+
+    def _anywhere(self, U: Tensor) -> bool:
+        """Whether the loss of other data is constant on x + U too: inputs moved, tokens mixed."""
+        draws = generator(self.seed + 13)
+
+        def other(t: Tensor) -> Tensor:
+            if not t.is_floating_point():
+                return t.flatten()[
+                    torch.randperm(t.numel(), generator=draws, device="cpu").to(t.device)
+                ].view(t.shape)
+            noise = torch.randn(t.shape, generator=draws, dtype=torch.float64, device="cpu")
+            return t + FAR * (float(t.double().std()) if t.numel() > 1 else 1.0) * noise.to(t)
+
+        f = self.f.on([mapped(batch, other) for batch in self.f.batches])
+        here = float(f.value(self.x))
+        steps = torch.randn(U.shape[1], 4, generator=draws, dtype=torch.float64, device="cpu")
+        moved = self.x + STEP * float(self.x.norm()) * (U @ (steps / steps.norm(dim=0)).to(U)).T
+        changes = (f.value(moved) - here).abs()
+        return bool((changes <= 1e3 * loss_noise(here, torch.finfo(self.x.dtype).eps)).all())
 
     def _steep(self) -> float:
         """How large a gradient is where x is left by a tenth of itself in a random direction."""
         return float(self.drawn(FAR, SPARE)[1].norm(dim=1).median()) * STEP
 
     def _kept(self, U: Tensor, name: str) -> list[Flat]:
-        self.basis = torch.cat([self.basis, U], dim=1)
+        """The directions (n, k) as flat ones, but for those that are known."""
+        before = self.basis.shape[1]
+        self._span(U)
+        new = self.basis[:, before:]
+        if not new.shape[1]:
+            return []
         used = (U.abs() > 1e-9).any(1)
         tensors = [name for name, where in self.f.layout.items() if bool(used[where].any())]
-        return [Flat(f"{name} ({_listed(tensors)})", U)]
+        return [Flat(f"{name} ({_listed(tensors)})", new)]
+
+    def _span(self, T: Tensor) -> None:
+        """Extend the basis to the columns of T (n, m)."""
+        rest = T - self.basis @ (self.basis.T @ T)
+        rest = rest - self.basis @ (self.basis.T @ rest)
+        U, sizes, _ = torch.linalg.svd(rest, full_matrices=False)
+        self.basis = torch.cat([self.basis, U[:, sizes > 1e-7 * math.sqrt(T.shape[1])]], dim=1)
 
     def _unexplained(self) -> Tensor:
         """An orthonormal basis of the zero eigenvectors that are not explained yet."""
@@ -239,76 +299,104 @@ class _Search:
         basis: Tensor = U[:, sizes > 0.5]
         return basis
 
-    def _algebra(self, slots: "Mapping[int, list[_Slot]]", reach: float) -> list[Flat]:
-        """All that acts on one unit or mixes two, by the tensors that move together."""
+    def _all(self, reach: float) -> Iterator[Velocity]:
+        """All that acts on one unit or mixes two."""
+        for slots in systems(self.f):
+            yield from self._pairs(slots, reach)
+            yield from self._units(slots, reach)
+
+    def _turned(self) -> list[Flat]:
+        """What norms leave, their weights held where they are."""
+        found: list[Velocity] = []
+        for slots in held_systems(self.f, self.held, self.x):
+            found += self._pairs(slots, FAR, held=True)
+            for slot in (slot for slot in slots if slot.turn is not None):
+                found += self._idle(slot)
+        return self._algebra(found, FAR)
+
+    def _idle(self, slot: "Slot") -> Iterator[Velocity]:
+        """The entries of unit 0 of a slot along which nothing changes, but for a shift of the bias
+        that goes with it.
+        """
+        _, gradients = self.drawn(FAR, SPARE, held=True)
+        seen = slot.lowered(gradients)[:, 0]  # (K, r)
+        least = ZERO * gradients.norm(dim=1, keepdim=True)
+        beside = torch.zeros_like(seen) if slot.bias is None else gradients[:, slot.bias[0]]
+        share = (seen * beside).sum(0) / beside.square().sum(0).clamp_min(1e-300)
+        idle = ((seen - share * beside).abs() <= least).all(0)
+        one = seen.new_ones(1)
+        for e in idle.nonzero()[:, 0].tolist():
+            moves = [Move("shift", slot.name, slot.entries[:, e, None], slot.to(0))]
+            if slot.bias is not None:
+                moves.append(Move("shift", slot.bias_name, slot.bias[:1, e, None], one))
+            yield Velocity(tuple(moves), (1.0, -float(share[e]))[: len(moves)], (0,))
+
+    def _algebra(self, velocities: Iterable[Velocity], reach: float) -> list[Flat]:
+        """The flat directions of velocities, by the tensors that move together."""
         pools: dict[tuple[bool, tuple[str, ...]], list[Velocity]] = {}
-        for size, held in slots.items():
-            for velocity in (*self._pairs(size, held, reach), *self._units(size, held, reach)):
-                linear = bool(velocity.kinds & {"scale", "mix"})
-                pools.setdefault((linear, velocity.key), []).append(velocity)
+        for velocity in velocities:
+            linear = bool(velocity.kinds & {"scale", "mix"})
+            pools.setdefault((linear, velocity.key), []).append(velocity)
         order = sorted(pools, key=lambda key: (key[0], len(key[1]), key[1]))
         found: list[Flat] = []
         for key in order:
+            single = [v for v in pools[key] if len(v.units) == 1]
             before = self.basis.shape[1]
-            self._accept(pools[key])
+            self._accept(single)
+            alone = self.basis.shape[1]
+            self._accept([v for v in pools[key] if len(v.units) > 1])
             new = self.basis[:, before:]
             if new.shape[1]:
-                found.append(Flat(_title(pools[key], new.shape[1], reach), new))
+                named = single if self.basis.shape[1] == alone else pools[key]
+                found.append(Flat(_title(named, new.shape[1], reach), new))
         return found
 
-    def _units(self, size: int, slots: "Sequence[_Slot]", reach: float) -> Iterator[Velocity]:
+    def _units(self, slots: "Sequence[Slot]", reach: float) -> Iterator[Velocity]:
         """Velocities of one unit each."""
-        moves = [m for slot in slots for m in slot.unit_moves()]
-        thetas, gradients = self.drawn(reach, len(moves) + SPARE)
+        kinds = [(slot, kind) for slot in slots for kind in slot.kinds]
+        thetas, gradients = self.drawn(reach, len(kinds) + SPARE)
         columns, scales = [], []
-        for move in moves:
-            column, scale = move.measured(thetas, gradients)
+        for slot, kind in kinds:
+            column, scale = slot.measured(kind, thetas, gradients)
             columns.append(column)
             scales.append(scale)
         yield from _solved(
             torch.stack(columns, -1).transpose(0, 1),  # (d, K, J)
             torch.stack(scales, -1),  # (d, J)
-            lambda unit, j: moves[j].single(unit),
-            [(i,) for i in range(size)],
-            torch.ones(len(moves), dtype=torch.bool, device="cpu"),
+            lambda unit, j: kinds[j][0].move(kinds[j][1], unit, unit),
+            [(i,) for i in range(slots[0].units)],
+            [(0,)] * len(kinds),
         )
 
-    def _pairs(self, size: int, slots: "Sequence[_Slot]", reach: float) -> Iterator[Velocity]:
+    def _pairs(
+        self, slots: "Sequence[Slot]", reach: float, *, held: bool = False
+    ) -> Iterator[Velocity]:
         """Velocities that mix two units."""
-        full = [slot for slot in slots if slot.entries.shape[0] == size]
-        if size < 2 or size > WIDEST or len(full) < 1:
+        size = slots[0].units
+        if not 2 <= size <= WIDEST:
             return
-        unknowns = 4 * len(full)
-        count = unknowns + SPARE
-        if count * unknowns * size * (size - 1) / 2 > NUMBERS:
+        kinds = [(slot, *kind) for slot in slots for kind in slot.mixing(held)]
+        count = len(kinds) + SPARE
+        if count * len(kinds) * size * (size - 1) / 2 > NUMBERS:
             return
-        thetas, gradients = self.drawn(reach, count)
-        a, b = torch.triu_indices(size, size, 1, device=self.x.device)
+        thetas, gradients = self.drawn(reach, count, held=held)
+        units = torch.triu_indices(size, size, 1, device=self.x.device)
         columns, scales = [], []
-        norms = gradients.norm(dim=1)[:, None]
-        for slot in full:
-            T, G = thetas[:, slot.entries], gradients[:, slot.entries]
-            M = G @ T.transpose(1, 2)  # (K, d, d)
-            reachable = norms * T.norm(dim=2)
-            for i, j in ((a, b), (b, a), (a, a), (b, b)):
-                columns.append(M[:, i, j])
-                scales.append(reachable[:, j].square().mean(0).sqrt())
-        mixing = torch.tensor([True, True, False, False] * len(full), device="cpu")
+        for slot in slots:
+            for column, scale in slot.mixed(thetas, gradients, units, through=held):
+                columns.append(column)
+                scales.append(scale)
 
-        def move(pair: int, column: int) -> Move:
-            slot, which = full[column // 4], column % 4
-            i, j = int(a[pair]), int(b[pair])
-            to, of = ((i, j), (j, i), (i, i), (j, j))[which]
-            return Move(
-                "mix" if which < 2 else "scale", slot.name, slot.entries[to], slot.entries[of]
-            )
+        def move(pair: int, j: int) -> Move:
+            slot, kind, to, of = kinds[j]
+            return slot.move(kind, int(units[to, pair]), int(units[of, pair]))
 
         yield from _solved(
             torch.stack(columns, -1).transpose(0, 1),
             torch.stack(scales, -1),
             move,
-            list(zip(a.tolist(), b.tolist(), strict=True)),
-            mixing,
+            [(int(a), int(b)) for a, b in units.T],
+            [(to, of) if kind == "mix" else (of,) for _, kind, to, of in kinds],
         )
 
     # ---- what counts ----------------------------------------------------------------------------
@@ -334,12 +422,7 @@ class _Search:
             moving = [(v, t) for v, t in moving[:200] if self._holds([v])]
         if not moving:
             return
-        T = torch.stack([t for _, t in moving], dim=1)
-        rest = T - self.basis @ (self.basis.T @ T)
-        rest = rest - self.basis @ (self.basis.T @ rest)
-        U, sizes, _ = torch.linalg.svd(rest, full_matrices=False)
-        new = U[:, sizes > 1e-7 * math.sqrt(T.shape[1])]
-        self.basis = torch.cat([self.basis, new], dim=1)
+        self._span(torch.stack([t for _, t in moving], dim=1))
 
     def _tangent(self, velocity: Velocity) -> Tensor | None:
         """The unit tangent at x; None where x does not move or the Hessian is not zero along it."""
@@ -369,9 +452,18 @@ class _Search:
         for step in (STEP, 0.01 * STEP):
             moved = self._flowed(velocities, [step * whole / size * w for w in c])
             value = float(self.f.value(moved))
-            if abs(value - self.value) <= self._noise():
+            if abs(value - self.value) <= self._noise() and self._rests(moved):
                 return True
         return False
+
+    def _rests(self, moved: Tensor) -> bool:
+        """Whether f is stationary there where it is so at x, which a value alone would not tell:
+        beside a minimum it changes with the square of what is wrong.
+        """
+        if self.null is None:
+            return True
+        here = float(self.f.gradient(self.x).norm())
+        return float(self.f.gradient(moved).norm()) <= 10 * here + 1e-11 * self._steep()
 
     def _noise(self) -> float:
         """What rounding alone may change f by: in units of f, and of its changes around x."""
@@ -396,107 +488,16 @@ class _Search:
         return moved
 
 
-# ---- units of tensors ----------------------------------------------------------------------------
-
-
-class _UnitMove(NamedTuple):
-    """An elementary velocity for every unit of a slot: rows of targets and sources."""
-
-    kind: str
-    tensor: str
-    targets: Tensor  # (d, m)
-    sources: Tensor | None  # (d, m)
-
-    def single(self, unit: int) -> Move:
-        sources = None if self.sources is None else self.sources[unit]
-        return Move(self.kind, self.tensor, self.targets[unit], sources)
-
-    def measured(self, thetas: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """g'phi at every point and unit (K, d), and |g| |phi| (d,), its root mean square."""
-        G = gradients[:, self.targets]
-        norms = gradients.norm(dim=1)[:, None]
-        if self.sources is None:
-            size = norms * self.targets.shape[1] ** 0.5
-            return G.sum(-1), size.square().mean(0).sqrt().expand(len(self.targets))
-        T = thetas[:, self.sources]
-        return (G * T).sum(-1), (norms * T.norm(dim=2)).square().mean(0).sqrt()
-
-
-class _Slot(NamedTuple):
-    """The entries of a tensor by the units along one of its axes."""
-
-    name: str
-    entries: Tensor  # (d, r)
-    # (d, r) what of the layer's bias an entry moves: of a weight's units that it reads, all of it
-    # through the weight; of a vector's units, their own entries
-    bias: Tensor | None = None
-    bias_name: str = ""
-
-    def unit_moves(self) -> list[_UnitMove]:
-        moves = [
-            _UnitMove("scale", self.name, self.entries, self.entries),
-            _UnitMove("shift", self.name, self.entries, None),
-        ]
-        if self.bias is not None:
-            moves.append(_UnitMove("through", self.bias_name, self.bias, self.entries))
-        return moves
-
-
-def _slots(f: ModelLandscape) -> dict[int, list[_Slot]]:
-    """The slots of all tensors by their number of units."""
-    found: dict[int, list[_Slot]] = {}
-    shapes = [tuple(s) for s in f.shapes.values()]
-    sizes = {d for shape in shapes for d in shape}
-    channels = {shape[0] for shape in shapes if len(shape) > 2}
-    for name, where in f.layout.items():
-        entries = torch.arange(where.start, where.stop, device=f.device)
-        entries = entries.view(tuple(f.shapes[name]) or (1,))
-        found.setdefault(1, []).append(_Slot(name, entries.reshape(1, -1)))
-        for dim in range(entries.ndim):
-            flattened = channels if entries.ndim == 2 and dim == 1 else set[int]()
-            for slot in _along(f, name, entries, dim, sizes, flattened):
-                found.setdefault(len(slot.entries), []).append(slot)
-    return found
-
-
-def _along(
-    f: ModelLandscape, name: str, entries: Tensor, dim: int, sizes: set[int], channels: set[int]
-) -> Iterator[_Slot]:
-    """The slots along one axis, with the bias beside them on the axis that a weight reads."""
-    other, beside = _bias(f, name, entries)
-    reads = other is not None and dim == min(1, entries.ndim - 1)
-    mates = _cuts(other if reads and other is not None else entries, dim, sizes, channels)
-    cuts = _cuts(entries, dim, sizes, channels)
-    for (_, part), (_, mate) in zip(cuts, mates, strict=True):
-        yield _Slot(name, part, mate, beside) if reads else _Slot(name, part)
-
-
-def _cuts(
-    index: Tensor, dim: int, sizes: set[int], channels: set[int]
-) -> Iterator[tuple[int, Tensor]]:
-    """Entries by units (d, r) of an axis as it is; as 2, 3 or 4 tensors in one (queries, keys and
-    values; gates); and as channels of several entries each, behind a flattened convolution.
-    """
-    rows = index.movedim(dim, 0).reshape(index.shape[dim], -1)
-    d, r = rows.shape
-    yield d, rows
-    for pieces in (2, 3, 4):
-        width = d // pieces
-        if d % pieces == 0 and width in sizes and width > 1:
-            yield from ((width, part) for part in rows.view(pieces, width, r))
-    for c in channels:
-        if d % c == 0 and d // c > 1:
-            yield c, rows.reshape(c, -1)
-
-
-def _bias(f: ModelLandscape, name: str, index: Tensor) -> tuple[Tensor | None, str]:
-    """Where the bias beside a weight lies, of the weight's shape: along its first axis."""
-    other = name[: -len("weight")] + "bias" if name.endswith("weight") else ""
-    if other not in f.layout or f.shapes[other] != index.shape[:1]:
-        return None, ""
-    where = f.layout[other]
-    entries = torch.arange(where.start, where.stop, device=f.device)
-    return entries.view(-1, *(1,) * (index.ndim - 1)).expand(index.shape), other
+def _neighbours(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The tensors of one module, of two, and two of one module, each set once."""
+    homes: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        home = name.rpartition(".")[0]
+        homes[home] = (*homes.get(home, ()), name)
+    yield from homes.values()
+    if len(homes) <= 30:
+        yield from (a + b for a, b in combinations(homes.values(), 2))
+    yield from (pair for held in homes.values() for pair in combinations(held[:30], 2))
 
 
 # ---- linear algebra of many small systems --------------------------------------------------------
@@ -507,28 +508,36 @@ def _solved(
     scales: Tensor,
     move: Callable[[int, int], Move],
     units: Sequence[tuple[int, ...]],
-    wanted: Tensor,
+    touched: Sequence[tuple[int, ...]],
 ) -> Iterator[Velocity]:
-    """The velocities that solve systems (s, K, J) in units of ``scales`` (s, J), with a part in a
-    ``wanted`` column each.
+    """The velocities that solve systems (s, K, J) in units of ``scales`` (s, J) and touch all of a
+    system's units: ``touched`` says which of them each column does.
     """
     equations = equations / scales.clamp_min(torch.finfo(scales.dtype).tiny)[:, None]
     _, sizes, V = torch.linalg.svd(equations, full_matrices=False)
+    mixes = torch.tensor([len(of) > 1 for of in touched], device=V.device)
     small = sizes <= ZERO * equations.shape[1] ** 0.5
     for s in small.any(1).nonzero()[:, 0].tolist():
-        null = _reduced(V[s][small[s]] / scales[s], wanted.to(V.device))
+        null = _reduced(V[s][small[s]] / scales[s], mixes)
         for row in null:
             used = (row.abs() * scales[s] > 1e-7 * (row.abs() * scales[s]).max()).nonzero()[:, 0]
-            if bool(wanted[used.cpu()].any()):
-                moves = tuple(move(s, j) for j in used.tolist())
-                yield Velocity(moves, tuple(row[used].tolist()), units[s])
+            columns = used.tolist()
+            if {unit for j in columns for unit in touched[j]} == set(range(len(units[s]))):
+                parts = [(move(s, j), float(row[j])) for j in columns]
+                moves, weights = zip(*sorted(parts, key=_first), strict=True)
+                yield Velocity(moves, weights, units[s])
 
 
-def _reduced(rows: Tensor, wanted: Tensor) -> Tensor:
-    """The rows of a null space (p, J) in reduced echelon form, wanted columns first: few entries
-    each.
+def _first(part: tuple[Move, float]) -> int:
+    """Where in theta a move begins, by which moves are ordered."""
+    return int(part[0].targets.min())
+
+
+def _reduced(rows: Tensor, first: Tensor) -> Tensor:
+    """The rows of a null space (p, J) in reduced echelon form, the columns ``first`` before the
+    others: few entries each.
     """
-    order = torch.cat([wanted.nonzero()[:, 0], (~wanted).nonzero()[:, 0]])
+    order = torch.cat([first.nonzero()[:, 0], (~first).nonzero()[:, 0]])
     A = rows[:, order].clone()
     row = 0
     for column in range(A.shape[1]):
@@ -559,7 +568,8 @@ def _constant_velocity(v: Tensor, every: Tensor, f: ModelLandscape) -> Velocity:
     """The velocity v (n,) everywhere, a move a tensor that has an entry."""
     used = v.abs() > 1e-9 * v.abs().max()
     names = _names(f)
-    moves = tuple(Move("shift", names(int(i)), i[None], None) for i in every[used])
+    one = v.new_ones(1)
+    moves = tuple(Move("shift", names(int(i)), i[None, None], one) for i in every[used])
     return Velocity(moves, tuple(v[used].tolist()), (0,))
 
 

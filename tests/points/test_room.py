@@ -89,6 +89,10 @@ LINEAR: dict[str, tuple[Callable[..., optim.Optimizer], Prepare]] = {
         lambda p: optim.RAdam(p, lr=0.01, betas=(0.9, 1 - 1e-9)),
         second(step=torch.tensor(1e13)),
     ),
+    "adamax": (
+        lambda p: optim.Adamax(p, lr=0.01, betas=(0.9, HELD)),
+        second(exp_inf=V.sqrt() + 1e-8),
+    ),
     "adadelta": (lambda p: optim.Adadelta(p, lr=0.01, rho=HELD), second()),
 }
 
@@ -319,6 +323,49 @@ def test_sign_descent_says_where_it_hovers() -> None:
     assert room.along == pytest.approx(2 * float((a * x).abs().sum()) / (0.1 * 7.0))
     assert room.edge == pytest.approx(2 * float((a * x).abs().sum()) / 0.1)
     assert "do not shrink with the gradient" in room.remarks[0]
+
+
+class Lion(optim.Optimizer):
+    """As in arXiv:2302.06675, algorithm 2."""
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float] = (0.9, 0.99)) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            fast, slow = group["betas"]
+            for p in group["params"]:
+                m = self.state[p].setdefault("exp_avg", torch.zeros_like(p))
+                p *= 1 - group["lr"] * group["weight_decay"]
+                p -= group["lr"] * (fast * m + (1 - fast) * p.grad).sign()
+                m.mul_(slow).add_(p.grad, alpha=1 - slow)
+
+
+@pytest.mark.parametrize("make", [SignSGD, Lion])
+@pytest.mark.parametrize("rate", [1e-3, 1e-2])
+def test_steps_of_one_length_hover_where_they_are_told_to(make: Any, rate: float) -> None:
+    """The sharpness is the largest over all 2^6 signs, and in the end |g|_1 stays about rate / 2 of it."""
+    H, f = quadratic("spread")
+    x = torch.linspace(-1, 2, N, dtype=torch.float64)
+    p = nn.Parameter(x.clone())
+    optimizer = make([p], lr=rate)
+    room = ls.analyze(f, x, optimizer=optimizer).room
+    assert room is not None
+    assert f"{make.__name__} do not shrink with the gradient" in room.remarks[0]
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * N)
+    assert room.sharpness.value == pytest.approx(float(((signs @ H) * signs).sum(1).max()))
+    assert room.edge == pytest.approx(2 * float((H @ x).abs().sum()) / rate)
+    told = room.sharpness.value * rate / 2
+    sizes = []
+    for _ in range(int(10 / rate)):
+        p.grad = H @ p.detach()
+        sizes.append(float(p.grad.abs().sum()))
+        optimizer.step()
+    hovering = sizes[len(sizes) // 2 :]
+    assert min(sizes) < told
+    assert 0.3 * told < sum(hovering) / len(hovering) < 1.5 * told
+    assert max(hovering) < 3 * told < 0.1 * sizes[0]
 
 
 @pytest.mark.skipif(not hasattr(optim, "Muon"), reason="this torch has no Muon")

@@ -1,11 +1,11 @@
 """Flat directions against closed-form counts: at stationary points the Hessian has as many zero eigenvalues, elsewhere f is constant along as many."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import landscape_figures
 import pytest
 import torch
+from symmetric import NETS, teacher
 from torch import Tensor, nn
 
 import landscape as ls
@@ -15,183 +15,17 @@ L = nn.Linear
 F = nn.functional
 
 
-class Attention(nn.Module):
-    def __init__(self, width: int, heads: int, size: int, bias: bool) -> None:
-        super().__init__()
-        self.q, self.k, self.v = (L(width, heads * size, bias=bias) for _ in range(3))
-        self.o, self.heads = L(heads * size, width, bias=bias), heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        layers = (self.q, self.k, self.v)
-        q, k, v = (m(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m in layers)
-        mixed = torch.softmax(q @ k.transpose(-1, -2), -1) @ v
-        return self.o(mixed.transpose(1, 2).flatten(2))
+def named(*without: str) -> list[object]:
+    """The nets but for some; those that take long are slow."""
+    names = [name for name in NETS if not any(word in name for word in without)]
+    long = ("heads", "rotary", "stream", "torch's own layer", "grouped")
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] * any(word in name for word in long))
+        for name in names
+    ]
 
 
-class Stream(nn.Module):
-    """A residual stream that is read through RMSNorm without weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read, self.head = L(5, 4, bias=False), L(4, 3)
-        self.up, self.down = L(4, 6), L(6, 4, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.read(x)
-        x = x + self.down(torch.tanh(self.up(F.rms_norm(x, (4,)))))
-        return self.head(F.rms_norm(x, (4,)))
-
-
-class Gated(nn.Module):
-    """up * silu(gate), then down: each unit of up may be scaled."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.up, self.gate, self.down = L(5, 6, bias=False), L(5, 6), L(6, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.up(x) * F.silu(self.gate(x)))
-
-
-class TwoReaders(nn.Module):
-    """One ReLU layer read by two heads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden, self.a, self.b = L(5, 7), L(7, 2), L(7, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = torch.relu(self.hidden(x))
-        return torch.cat([self.a(h), self.b(h)], -1)
-
-
-class Unused(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.used, self.spare = L(5, 3), L(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.used(x)
-
-
-def dead() -> nn.Module:
-    """One ReLU unit of six is never active: all that it reads and all that it writes is flat."""
-    first = L(5, 6)
-    net = nn.Sequential(first, nn.ReLU(), L(6, 3))
-    first.bias.data[:] = 0.5
-    first.bias.data[2] = -50.0
-    return net
-
-
-def normed(mode: str) -> nn.Module:
-    net = nn.Sequential(L(5, 6), nn.BatchNorm1d(6, eps=1e-30), nn.ReLU(), L(6, 2))
-    net.train()
-    for _ in range(3):
-        net(torch.randn(50, 5))
-    return net.train(mode == "train")
-
-
-# network, shape of a sample, whether it ends in softmax, and the closed-form count
-NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool, int]] = {
-    "softmax regression, d + 1": (lambda: L(5, 4), (5,), True, 6),
-    "one a ReLU unit, and softmax": (
-        lambda: nn.Sequential(L(5, 8), nn.ReLU(), L(8, 4)),
-        (5,),
-        True,
-        8 + 9,
-    ),
-    "leaky units of two layers": (
-        lambda: nn.Sequential(L(5, 6), nn.LeakyReLU(), L(6, 4), nn.LeakyReLU(), L(4, 2)),
-        (5,),
-        False,
-        10,
-    ),
-    "r^2 between linear layers, and r of the bias": (
-        lambda: nn.Sequential(L(5, 3), L(3, 4)),
-        (5,),
-        False,
-        9 + 3,
-    ),
-    "r^2 without biases": (
-        lambda: nn.Sequential(L(5, 3, bias=False), L(3, 4, bias=False)),
-        (5,),
-        False,
-        9,
-    ),
-    "2 d^2 a head": (lambda: Attention(4, 2, 2, False), (4, 4), False, 16),
-    "the same with biases, of the key all, of the value through": (
-        lambda: Attention(4, 2, 2, True),
-        (4, 4),
-        False,
-        16 + 4 + 4,
-    ),
-    "torch's own attention": (
-        lambda: nn.Sequential(Own()),
-        (4, 4),
-        False,
-        16 + 4 + 4,
-    ),
-    "rotations and the scale that RMSNorm leaves": (Stream, (5,), False, 6 + 1),
-    "units that gate": (Gated, (5,), False, 6),
-    "two readers": (TwoReaders, (5,), False, 7),
-    "weight normalisation": (
-        lambda: nn.Sequential(
-            nn.utils.parametrizations.weight_norm(L(5, 6)), nn.Softplus(), L(6, 2)
-        ),
-        (5,),
-        False,
-        6,
-    ),
-    "before BatchNorm: scale and bias, and after it": (
-        lambda: normed("train"),
-        (5,),
-        False,
-        6 + 6 + 6,
-    ),
-    "BatchNorm that stands": (lambda: normed("eval"), (5,), False, 18),
-    "unused parameters": (Unused, (5,), False, 10),
-    "a dead unit": (dead, (5,), False, 5 + 6 + 3),
-    "channels, pooled and flattened": (
-        lambda: nn.Sequential(
-            *(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), L(16, 3))
-        ),
-        (1, 6, 6),
-        False,
-        4,
-    ),
-    "no symmetry": (lambda: nn.Sequential(L(5, 6), nn.Tanh(), L(6, 2)), (5,), False, 0),
-}
-
-
-class Own(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.attention(x, x, x, need_weights=False)[0]
-        return found
-
-
-def teacher(name: str, samples: int = 200, l2: float = 0.0) -> ls.ModelLandscape:
-    """A net whose targets are its own outputs: a minimum where it stands."""
-    build, shape, softmax, _ = NETS[name]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
-        net = build().double()
-        for parameter in net.parameters():  # no biases at zero, no scales at one
-            parameter.data += 0.1 * torch.randn_like(parameter)
-        x = torch.randn(samples, *shape, dtype=torch.float64)
-    mode = "train" if "before BatchNorm" in name else "eval"
-    net.train(mode == "train")
-    with torch.no_grad():
-        y = net(x)
-    y = torch.softmax(y, -1) if softmax else y
-    loss = F.cross_entropy if softmax else F.mse_loss
-    return ls.ModelLandscape(net.eval(), loss, [(x, y)], mode=mode, l2={"*": l2} if l2 else None)
-
-
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", named())
 def test_at_a_minimum_symmetries_explain_every_zero_eigenvalue(name: str) -> None:
     f = teacher(name)
     point = ls.classify(f)
@@ -205,10 +39,7 @@ def test_at_a_minimum_symmetries_explain_every_zero_eigenvalue(name: str) -> Non
         assert float(spectrum[count - 1]) < 1e-4 * float(spectrum[count])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name in NETS if "dead" not in name and "unused" not in name],
-)
+@pytest.mark.parametrize("name", named("dead", "unused", "adapter"))
 def test_elsewhere_the_loss_is_constant_along_as_many_directions(name: str) -> None:
     """A random point, where the gradient is orthogonal to every orbit, with targets of its own."""
     f = teacher(name, samples=40)
@@ -229,6 +60,52 @@ def test_a_regulariser_breaks_them(name: str) -> None:
     # |w|^2 is left by rotations alone, of the linear maps between
     rotations = 3 if "r^2" in name else 0
     assert sum(dims.values()) == rotations
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["leaky units of two layers", pytest.param("torch's own attention", marks=pytest.mark.slow)],
+)
+def test_a_search_from_both_ends_leaves_them_out(name: str) -> None:
+    f = teacher(name)
+    whole = torch.linalg.eigvalsh(ls.Hessian(f).dense())
+    point = ls.classify(f, method="lanczos", smallest=4)
+    count = NETS[name][3]
+    assert (point.kind, point.index, point.nullity) == ("minimum", 0, count)
+    assert sum(point.flat.values()) == count
+    assert float(point.eigenvalues[0]) == pytest.approx(float(whole[count]), rel=1e-6)
+    assert any("left out of the search" in reason for reason in point.reasons)
+
+
+@pytest.mark.slow
+def test_above_3000_parameters_against_the_dense_spectrum() -> None:
+    """3,024 parameters, 60 units: the smallest curvature is the 61st of the whole spectrum."""
+    net = nn.Sequential(L(25, 60), nn.LeakyReLU(0.3), L(60, 24)).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        x = torch.randn(600, 25, dtype=torch.float64)
+        for parameter in net.parameters():
+            parameter.data = 0.3 * torch.randn_like(parameter)
+    f = ls.ModelLandscape(net, F.mse_loss, [(x, net(x).detach())])
+    point = ls.classify(f, max_products=2000)
+    assert (point.method, point.kind, point.nullity) == ("lanczos", "minimum", 60)
+    assert sum(point.flat.values()) == 60
+    whole = torch.linalg.eigvalsh(ls.Hessian(f).dense())
+    assert float(point.eigenvalues[0]) == pytest.approx(float(whole[60]), rel=1e-4)
+
+
+def test_what_few_samples_leave_open_is_no_symmetry() -> None:
+    """Of 66 parameters 5 samples of 3 outputs see 15 directions; rescaling explains 7 others."""
+    net = nn.Sequential(L(5, 7), nn.LeakyReLU(0.5), L(7, 3)).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        x = torch.randn(5, 5, dtype=torch.float64)
+    point = ls.classify(ls.ModelLandscape(net, F.mse_loss, [(x, net(x).detach())]))
+    assert point.nullity == len(point.x) - 15
+    assert sum(count for name, count in point.flat.items() if "rescaling" in name) == 7
+    # what no sample sees anywhere: the first layer's weights and bias read 5 samples of 6 columns
+    assert sum(point.flat.values()) <= 7 + 7
+    assert point.kind == "degenerate"
 
 
 def test_an_accidental_zero_is_no_symmetry() -> None:
