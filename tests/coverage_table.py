@@ -121,7 +121,7 @@ def _spectrum(name: str, ask: Callable[[torch.Tensor, int, int], Estimate], trut
 
 # the same densities are asked for moments and for counts
 @lru_cache(maxsize=4_000)
-def _density(H: torch.Tensor, probes: int, seed: int) -> ls.SpectralDensity:
+def _density(H: torch.Tensor, probes: int, seed: int) -> ls.linalg.SpectralDensity:
     return ls.spectral_density(H, probes=probes, steps=4, seed=seed)
 
 
