@@ -23,6 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests marked gpu on a simulated device, see tests/simcuda.py",
     )
+    parser.addoption(
+        "--all-scripts",
+        action="store_true",
+        help="diagnose all of tests/stuck_scripts, not one of each kind",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,7 +6,7 @@ a, b: (R,) numbers of independent realisations. times: (m,) steps at which an ev
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -220,18 +220,6 @@ def _pearson(sums: np.ndarray) -> np.ndarray:
         a, b = xx / n - (x / n) ** 2, yy / n - (y / n) ** 2
         r = (xy / n - x * y / n**2) / np.sqrt(a * b)
     return np.where((n >= 3) & (a > 1e-12) & (b > 1e-12), r.clip(-1, 1), math.nan)
-
-
-def against_control(samples: Sequence[Tensor], control: Tensor) -> list[Estimate]:
-    """Mean differences from one control (R,) of k samples (R,), paired, with simultaneous
-    intervals: all k hold their true differences at once with 95 %.
-
-    Each is Student's interval of the differences at 1 - 0.05 / k (Bonferroni). Dunnett's test is
-    tighter by a few per cent, and asks for one variance for all: a remedy that makes runs diverge
-    now and then would widen the intervals of all others, and a calm one would narrow its own.
-    """
-    level = 1 - (1 - CONFIDENCE) / max(len(samples), 1)
-    return [mean(sample.double() - control.double(), confidence=level) for sample in samples]
 
 
 def _tensor(values: Iterable[float]) -> Tensor:

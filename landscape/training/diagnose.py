@@ -18,7 +18,7 @@ from landscape.training.evidence import Tail
 from landscape.training.follow import Followed
 from landscape.training.mistakes import MISTAKES, habits
 from landscape.training.probes import Probe, Probes, probe, wins
-from landscape.training.rules import causes
+from landscape.training.rules import MINIMUM, causes
 from landscape.training.trace import Phase, Trace
 
 
@@ -83,8 +83,8 @@ def diagnose(
 
     Without trials the order is that of the evidence in the trace. With trials a cause goes first
     whose remedy beat the unchanged run, the one that gained most ahead; gains within GAINS of the
-    largest are told apart by the evidence. A remedy that was tried and did not win is not
-    recommended.
+    largest are told apart by the evidence, and so are causes whose remedy cannot be tried on a
+    copy. A remedy that was tried and did not win is not recommended.
 
     Args:
         trace: made by ``Tracer``; a loaded one will do. A diverged run has no last look, and only
@@ -102,8 +102,8 @@ def diagnose(
 
     Raises:
         TypeError: trace is no Trace.
-        ValueError: the trace has a single record, so that no step was taken; only one of f and
-            optimizer is given, or probes too; f is no longer where the trace ended.
+        ValueError: the trace was read within the block of its tracer, before a step was taken; only
+            one of f and optimizer is given, or probes too; f is no longer where the trace ended.
 
     Cost: none without f; with it the cost of ``probe``.
 
@@ -120,6 +120,8 @@ def diagnose(
         >>> ls.diagnose(tracer.result, f=f, optimizer=optimizer).causes[0].name
         'learning rate'
     """
+    if _stood(trace):
+        return Diagnosis([_no_step(trace)], [], True, probes)
     trace = _of_steps(trace)
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
         raise ValueError(
@@ -170,8 +172,8 @@ def _of_steps(trace: object) -> Trace:
 
 # Of the run's own time, what trials take where nothing else is said.
 SHARE = 0.25
-# Gains within this factor of the largest are told apart by the evidence.
-GAINS = 2.0
+# Gains within this factor of the largest are told apart by the evidence; smaller ones weaken it.
+GAINS = 4.0
 MOST, LEAST = (50, 8), (20, 3)  # steps and seeds
 TRIALS = 9  # as many as are usual
 
@@ -229,20 +231,26 @@ def _require_end(trace: Trace, f: Landscape, optimizer: Optimizer) -> None:
         )
 
 
-# A run that is rid of this share of a constant prediction's loss is not called stuck.
-DONE = 0.9
+# A run that is rid of this share of a constant prediction's loss is not called stuck; one that is
+# rid of the lesser share, and at a minimum for certain, has done what it can.
+DONE, ENDED = 0.8, 0.03
 # A run that is above its start by this share of the loss's unit is stuck, however it moves.
 RISEN = 0.5
 # What is told of a run that is not stuck must be as sure as this.
 SURE = 0.75
+# A minimum is where a run has ended from this confidence on.
+LIKELY = 0.5
 
 
 def _stuck(tail: Tail) -> bool:
     """Whether the late part lost little, gradients that are followed promise little, and a good
-    part of what a constant prediction costs is still there; or the loss is far above its start.
+    part of what a constant prediction costs is still there, at no minimum; or the loss is far above
+    its start.
     """
     if tail.progress > DONE or tail.risen > RISEN:
         return tail.risen > RISEN
+    if tail.progress > ENDED and MINIMUM.weigh(tail)[0] > LIKELY:
+        return False
     return not (tail.falling or (tail.efficiency > 0.3 and tail.promised > 0.1 * tail.unit))
 
 
@@ -281,9 +289,12 @@ def _in_order(judged: list[Cause], trials: Probes) -> list[Cause]:
     most = max((-p.against_control.value for p in won.values()), default=0.0)
 
     def order(cause: Cause) -> tuple[bool, bool, float]:
-        winner = won.get(cause.name)
-        gained = winner is not None and -winner.against_control.value * GAINS >= most
-        return not _seen(cause), not gained, -cause.confidence
+        winner, weight = won.get(cause.name), 1.0
+        if winner is not None and most > 0:
+            weight = min(1.0, GAINS * -winner.against_control.value / most)
+        # where something gains, the run is at no minimum
+        open_ = cause.confidence > SURE and cause.name != "minimum" and not _tried(cause, trials)
+        return not _seen(cause), winner is None and not open_, -cause.confidence * weight
 
     weaker = 0.5 if won else 1.0  # where nothing wins, the evidence alone tells causes apart
     ordered = sorted(judged, key=order)
@@ -292,10 +303,16 @@ def _in_order(judged: list[Cause], trials: Probes) -> list[Cause]:
 
 def _seen(cause: Cause) -> bool:
     """Whether a cause is seen itself, so that no trial is needed: a gradient that is not cleared or
-    not computed, a loss that is given what it is not made for.
+    not computed, a batch that is always the same, a loss that is given what it is not made for.
+    What it has done to the weights, its remedy may not undo in the few steps of a trial.
     """
-    sure = cause.name in ("loop", "loss") and cause.confidence > SURE
-    return sure and set(cause.tried) <= {"zero_grad and backward"}
+    return cause.name in ("loop", "loss") and cause.confidence > SURE
+
+
+def _tried(cause: Cause, trials: Probes) -> bool:
+    """Whether the remedy was tried that is named first, or another one won."""
+    first = any(p.name.startswith(cause.tried[:1]) for p in trials.probes if cause.tried)
+    return first or _winner(cause, trials) is not None
 
 
 def _winner(cause: Cause, trials: Probes) -> Probe | None:
@@ -313,18 +330,17 @@ def _after_trials(cause: Cause, winner: Probe | None, trials: Probes, weaker: fl
         how = f"gains {-gain.value:.3g} [{-gain.high:.3g}, {-gain.low:.3g}] more than the unchanged"
         told = f"{cause.remedy} Tried: {winner.name}{set_to}, {how} run within {until}."
         return replace(cause, remedy=told)
-    of_it = [p.name for p in trials.probes if cause.tried and p.name.startswith(cause.tried)]
-    if not of_it:
+    if not _tried(cause, trials):
         return cause
+    of_it = [p.name for p in trials.probes if p.name.startswith(cause.tried)]
     within = f"did not beat the unchanged run within {trials.steps} steps"
     if _seen(cause):
         return replace(cause, remedy=f"{cause.remedy} From here that {within}: start again.")
-    return replace(
-        cause,
-        remedy=f"None that was tried: {', '.join(of_it)} {within}.",
-        confidence=cause.confidence * weaker,
-        factors=cause.factors | {"its remedy beat the unchanged run": weaker},
-    )
+    told = f"None that was tried: {', '.join(of_it)} {within}."
+    if weaker == 1.0:
+        return replace(cause, remedy=told)
+    factors = cause.factors | {"its remedy beat the unchanged run": weaker}
+    return replace(cause, remedy=told, confidence=cause.confidence * weaker, factors=factors)
 
 
 def _falling(judged: list[Cause]) -> list[Cause]:
@@ -334,6 +350,22 @@ def _falling(judged: list[Cause]) -> list[Cause]:
         least = min(least, cause.confidence)
         ordered.append(cause if cause.confidence == least else replace(cause, confidence=least))
     return ordered
+
+
+def _stood(trace: object) -> bool:
+    """Whether a traced run has ended without a step."""
+    return isinstance(trace, Trace) and trace.loop is not None and len(trace.of_f().steps) == 1
+
+
+def _no_step(trace: Trace) -> Cause:
+    notes = [f"the tracer has noted: {note}" for note in trace.provenance.notes]
+    evidence = [
+        f"the {trace.optimizer} that was traced has taken no step between the tracer's beginning "
+        f"and its end",
+        *notes,
+    ]
+    remedy = "Call optimizer.step() in every step, after backward(), and of this optimiser."
+    return Cause("loop", 0.99, evidence, remedy)
 
 
 def _diverged(trace: Trace) -> Cause:

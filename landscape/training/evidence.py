@@ -86,6 +86,19 @@ class Tail:
         sharp = float(self.trace.sharpness[-1])
         return float(self.trace.edge[-1] / self.trace.sharpness[-1]) if sharp > 0 else math.nan
 
+    @cached_property
+    def stride(self) -> float:
+        """The length of a late step over that of the weights, the median one; NaN if unknown."""
+        strides = (self.trace.update_norm / self.trace.weight_norm)[self.late]
+        strides = strides[strides.isfinite()]
+        return float(strides.median()) if len(strides) else math.nan
+
+    @cached_property
+    def grown(self) -> float:
+        """The norm of the weights over that at the start; NaN where they started at zero."""
+        norms = self.trace.weight_norm
+        return float(norms[-1] / norms[0]) if bool(norms[0] > 0) else math.nan
+
     # ---- the loss ----
 
     @cached_property
@@ -260,17 +273,46 @@ class Tail:
     @cached_property
     def dead_at_first(self) -> float:
         """The largest share of dead units at the start."""
-        shares = self.trace.dead
-        return float(shares[0].nan_to_num(0.0).max()) if shares.shape[1] else 0.0
+        shares = self._hidden(self.trace.dead)[0]
+        return float(shares.nan_to_num(0.0).max()) if len(shares) else 0.0
 
     @cached_property
     def saturated_at_first(self) -> float:
         """The largest share of saturated outputs at the start."""
-        shares = self.trace.saturated
-        return float(shares[0].nan_to_num(0.0).max()) if shares.shape[1] else 0.0
+        shares = self._hidden(self.trace.saturated)[0]
+        return float(shares.nan_to_num(0.0).max()) if len(shares) else 0.0
+
+    def _hidden(self, shares: Tensor) -> Tensor:
+        """The activations without one that makes the outputs: those may be as sure as they like."""
+        reading, kinds = self.trace.reading, self.trace.activations
+        makes = reading is not None and kinds and kinds[-1].endswith(f" {reading.last}")
+        return shares[:, :-1] if makes else shares
+
+    @cached_property
+    def broken(self) -> float:
+        """The share of an activation's units that died in the run, or of its outputs that became
+        saturated, the larger.
+        """
+        return max(
+            self.dead[0] - self.dead_at_first, self.saturated[0] - self.saturated_at_first, 0.0
+        )
+
+    @cached_property
+    def cut_off(self) -> list[str]:
+        """Parameter tensors whose gradient was exactly zero at every record, where others' was not,
+        and the layers are neither zero nor dead nor saturated.
+        """
+        sizes = self.trace.layer_gradient
+        sizes = sizes[sizes.isfinite().all(1)]
+        if not len(sizes) or not bool((sizes > 0).any()) or self.zeros:
+            return []
+        if max(self.dead[0], self.saturated[0]) > 0.5:
+            return []
+        none = (sizes == 0).all(0).tolist()
+        return [k for k, still in zip(self.trace.layers, none, strict=True) if still]
 
     def _worst(self, shares: Tensor) -> tuple[float, str]:
-        last = shares[-1].nan_to_num(-1.0)
+        last = self._hidden(shares)[-1].nan_to_num(-1.0)
         if not len(last) or float(last.max()) <= 0:
             return 0.0, ""
         return float(last.max()), self.trace.activations[int(last.argmax())]
@@ -291,12 +333,14 @@ class Tail:
     @cached_property
     def zeros(self) -> list[str]:
         """Parameter tensors that are zero, as are their gradients; or next to it, beside
-        the other layers' gradients in the run.
+        the other layers' gradients in the run, or where all of them together move f by nothing.
         """
         ends = self.trace.layer_weight[-1], self.trace.layer_gradient[-1]
         sizes = self.trace.loop.sizes if self.trace.loop else [1] * len(self.trace.layers)
         gradients = self.trace.layer_gradient[self.trace.layer_gradient.isfinite()]
         least = SMALL * float(gradients.max()) if len(gradients) else 0.0
+        if self.gradient * float(self.trace.weight_norm[-1]) <= SMALL**2 * self.unit:
+            least = math.inf
         return [
             k
             for k, w, g, n in zip(self.trace.layers, *ends, sizes, strict=True)

@@ -2,12 +2,12 @@
 quantities there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, require_landscape
@@ -33,9 +33,13 @@ class Scalars(NamedTuple):
 class Followed:
     """The optimisers of a loop and the landscape that they move through.
 
+    Attributes:
+        strange: what is wrong where the optimisers move no parameter of a model's landscape, in
+            words; "" where they move some.
+
     Raises:
         TypeError: an argument is of another kind.
-        ValueError: the landscape is not a function of the optimisers' parameters.
+        ValueError: a formula is not a function of the optimisers' parameters.
     """
 
     def __init__(self, optimizer: Optimizer | Sequence[Optimizer], f: Landscape) -> None:
@@ -43,11 +47,45 @@ class Followed:
         require_landscape(f, "a traced run")
         self.f = f
         moved = self.moved()
-        self.parameters, self.layout = _of_model(f, moved) if f.layout else _of_formula(f, moved)
+        self.parameters, self.layout = _of_model(f) if f.layout else _of_formula(f, moved)
+        self.strange = ""
+        if not {id(p) for p in moved} & {id(p) for p in self.parameters}:
+            self.strange = (
+                f"the optimiser moves no parameter of {f.name}: build f from the model that is "
+                f"trained, not from a copy. If it is that model, the optimiser was made of another "
+                f"one's parameters, and the loop does not train it: make it of model.parameters()."
+            )
 
     def moved(self) -> list[Tensor]:
         """The parameters in the optimisers' groups, as these are now."""
         return [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
+
+    def frozen(self) -> dict[str, int]:
+        """Parameters of f's model that require no gradient, by name, with their sizes."""
+        model = getattr(self.f, "model", None)
+        if not isinstance(model, nn.Module):
+            return {}
+        return {k: p.numel() for k, p in model.named_parameters() if not p.requires_grad}
+
+    def hidden(self) -> list[str]:
+        """Layers in lists, tuples and dicts of f's model, and tensors among its attributes, that
+        require gradients and are none of its parameters.
+        """
+        model = getattr(self.f, "model", None)
+        if not isinstance(model, nn.Module):
+            return []
+        known = {id(p) for p in model.parameters()}
+        found = []
+        for name, module in model.named_modules():
+            for key, value in vars(module).items():
+                if key not in _OF_TORCH and any(id(p) not in known for p in _inside(value)):
+                    found.append(f"{name}.{key}" if name else key)
+        return found
+
+    def decay(self) -> float:
+        """The largest weight decay of a group."""
+        groups = [g for o in self.optimizers for g in o.param_groups]
+        return max((float(g.get("weight_decay", 0.0)) for g in groups), default=0.0)
 
     def unmoved(self) -> tuple[set[str], set[str]]:
         """Names of f's parameters that no group holds, and of those in groups whose rate is 0 while
@@ -132,6 +170,20 @@ class Followed:
         return 2 * (1 + beta) / (1 + 2 * beta if group.get("nesterov") else 1) / rate
 
 
+# Attributes that torch itself keeps in a module.
+_OF_TORCH = {*vars(nn.Module())}
+
+
+def _inside(value: object) -> list[Tensor]:
+    """Tensors that require gradients in what a module's attribute holds."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    held = list(value) if isinstance(value, list | tuple) else [value]
+    tensors = [t for t in held if isinstance(t, Tensor) and t.is_leaf and t.requires_grad]
+    layers = [m for m in held if isinstance(m, nn.Module)]
+    return tensors + [p for m in layers for p in m.parameters() if p.requires_grad]
+
+
 def _optimizers(given: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
     optimizers = list(given) if isinstance(given, Sequence) else [given]
     if not optimizers:
@@ -145,18 +197,11 @@ def _optimizers(given: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
     return optimizers
 
 
-def _of_model(f: Landscape, moved: list[Tensor]) -> tuple[list[Tensor], dict[str, slice]]:
-    """f's parameters in the order of its layout; some of them are ``moved`` by the optimisers."""
+def _of_model(f: Landscape) -> tuple[list[Tensor], dict[str, slice]]:
+    """f's parameters in the order of its layout."""
     named = f.parameters()
-    parameters: list[Tensor] = [named[name] for name in f.layout]
-    if not {id(p) for p in moved} & {id(p) for p in parameters}:
-        raise ValueError(
-            f"the optimiser moves no parameter of {f.name}: build f from the model that is "
-            f"trained, not from a copy. If it is that model, the optimiser was made of another "
-            f"one's parameters, and the loop does not train it: make it of model.parameters()."
-        )
     require_own_loader(f)
-    return parameters, dict(f.layout)
+    return [named[name] for name in f.layout], dict(f.layout)
 
 
 def _of_formula(f: Landscape, moved: list[Tensor]) -> tuple[list[Tensor], dict[str, slice]]:

@@ -7,7 +7,7 @@ another. Hooks stand only for the time of a look; nothing that the loop computes
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,11 @@ class Loop:
     still: list[str]  # parameters in groups whose rate is 0 while another's is not
     sizes: list[int]  # entries of each parameter tensor of f
     seconds: float  # of the loop, without the tracer's own
+    frozen: list[str] = field(default_factory=list)  # parameters that require no gradient
+    frozen_size: int = 0  # their entries
+    decay: float = 0.0  # the largest weight decay of a group
+    # Layers and tensors that require gradients and are none of the model's parameters.
+    hidden: list[str] = field(default_factory=list)
 
 
 class Watch:
@@ -94,6 +99,7 @@ class Watch:
         marks = marks or [tuple(mark.tolist()) for _, mark in self.marks]
         names, shares = self.followed.layout, self.followed.layout.values()
         outside, still = self.followed.unmoved()
+        frozen = self.followed.frozen()
         ratios = torch.stack(self.carried).tolist() if self.carried else []
         return Loop(
             carried=ratios,
@@ -104,6 +110,10 @@ class Watch:
             still=[k for k in names if k in still],
             sizes=[s.stop - s.start for s in shares],
             seconds=seconds,
+            frozen=list(frozen),
+            frozen_size=sum(frozen.values()),
+            decay=self.followed.decay(),
+            hidden=self.followed.hidden(),
         )
 
     def _on_gradient(self, i: int) -> Callable[[Tensor], None]:

@@ -8,7 +8,7 @@ the runs of ``tests/benchmarks/causes.py`` that have the mistake and those that 
 import math
 import statistics
 
-from landscape.training.causes import Rule, Sign
+from landscape.training.causes import Rule, Sign, ramp
 from landscape.training.evidence import Tail
 from landscape.training.moving import Habits
 
@@ -101,6 +101,89 @@ def _held_back(tail: Tail) -> list[str]:
                 f"have {_share(tail, names):.0%} of the squared gradient"
             )
     return words
+
+
+def _frozen(tail: Tail) -> float:
+    """The share of |g|^2 in parameters that require no gradient; 0 where there are none."""
+    reading = tail.trace.reading
+    return 0.0 if reading is None or math.isnan(reading.frozen) else reading.frozen
+
+
+def _is_frozen(tail: Tail) -> list[str]:
+    loop = tail.trace.loop
+    assert loop is not None
+    free = sum(loop.sizes)
+    return [
+        f"{shown(loop.frozen)}, {loop.frozen_size:,} of {loop.frozen_size + free:,} parameters, "
+        f"have requires_grad=False: {_frozen(tail):.0%} of the squared gradient would be theirs"
+    ]
+
+
+def _cut_off(tail: Tail) -> float:
+    """The share of f's parameters that no gradient reaches."""
+    loop = tail.trace.loop
+    if loop is None:
+        return math.nan
+    sizes = dict(zip(tail.trace.layers, loop.sizes, strict=True))
+    return sum(sizes[k] for k in tail.cut_off) / sum(sizes.values())
+
+
+def _is_cut_off(tail: Tail) -> list[str]:
+    return [
+        f"the gradient of {shown(tail.cut_off)}, {_cut_off(tail):.0%} of all parameters, is "
+        f"exactly zero at every record, and that of the others is not: nothing leads from the loss "
+        f"to them"
+    ]
+
+
+def _pull(tail: Tail) -> float:
+    """What weight decay adds to the gradient, over f's own gradient."""
+    loop = tail.trace.loop
+    if loop is None or not tail.gradient > 0:
+        return math.nan
+    return loop.decay * float(tail.trace.weight_norm[-1]) / tail.gradient
+
+
+def _decays(tail: Tail) -> list[str]:
+    loop = tail.trace.loop
+    assert loop is not None
+    return [
+        f"weight_decay={loop.decay:g} pulls the weights to zero with {_pull(tail):.2g} times what "
+        f"f's gradient does",
+        f"they have shrunk to {tail.grown:.2g} of their norm at the start",
+    ]
+
+
+def _is_hidden(tail: Tail) -> list[str]:
+    loop = tail.trace.loop
+    assert loop is not None
+    return [
+        f"{shown(loop.hidden)} are layers or tensors in plain Python containers or attributes, so "
+        f"model.parameters() does not give them, and no optimiser moves them"
+    ]
+
+
+def _hidden(tail: Tail) -> float:
+    return 0.0 if tail.trace.loop is None else float(bool(tail.trace.loop.hidden))
+
+
+def climbing(tail: Tail) -> float:
+    """The loss rose at 80 to 95 % of the records, in the end by 0.1 to 0.5 of what gradients
+    promised that it would fall, and not by 3 to 10 times that: steps go up the gradient. Steps that
+    overshoot go up and down; what rises more is moved by other things than steps.
+    """
+    losses = tail.trace.loss
+    rose = float((losses[1:] > losses[:-1]).double().mean())
+    told = ramp(-tail.efficiency, 0.1, 0.5) * ramp(-tail.efficiency, 10.0, 3.0)
+    return ramp(rose, 0.8, 0.95) * told
+
+
+def _climbs(tail: Tail) -> list[str]:
+    return [
+        f"gradients promised that the loss would fall by {tail.promised:.3g}, and it rose by "
+        f"{-tail.fall:.3g}, from {tail.first:.3g} at the start to {tail.loss:.3g}: steps go up f's "
+        f"gradient"
+    ]
 
 
 def _one_batch(tail: Tail) -> float:
@@ -239,6 +322,46 @@ def _squashed(tail: Tail) -> list[str]:
     ]
 
 
+def _of_softmax(tail: Tail) -> float:
+    return float(
+        _criterion(tail, "nll_loss", "cross_entropy") and _last(tail, "log_softmax of softmax")
+    )
+
+
+def _softmax_below(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    floor = softmax_floor(reading.classes)
+    return [
+        f"the outputs are the log_softmax of a softmax, so two are taken: the loss cannot fall "
+        f"below {floor:.4f}, its floor; it is {reading.loss:.4f}"
+    ]
+
+
+def _of_one(tail: Tail) -> float:
+    reading = tail.trace.reading
+    ones = reading is not None and reading.classes == 1 and reading.low == reading.high == 1.0
+    return float(ones and _last(tail, "softmax"))
+
+
+def _one_output(tail: Tail) -> list[str]:
+    return ["a softmax is taken over one output, so it is 1 for every sample, whatever the weights"]
+
+
+def _numbered(tail: Tail) -> float:
+    reading = tail.trace.reading
+    return 0.0 if reading is None else float(reading.numbered)
+
+
+def _class_numbers(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    return [
+        f"{reading.criterion} compares the outputs with the numbers of {reading.numbered} classes, "
+        f"0 to {reading.numbered - 1}, as if class 2 lay between 1 and 3"
+    ]
+
+
 def _no_logits(tail: Tail) -> float:
     reading = tail.trace.reading
     if reading is None or reading.criterion != "binary_cross_entropy_with_logits":
@@ -312,9 +435,27 @@ def _out_of_reach(tail: Tail) -> list[str]:
 # ---- the data
 
 
-def _p(tail: Tail) -> float:
+def labels_say_nothing(tail: Tail) -> float:
+    """Fits of left-out samples tell no more of the targets than of shuffled ones, with probability
+    0.018 to 0.05 (one in twenty true ones is missed), or 2 to 1 % of their variance.
+    """
     reading = tail.trace.reading
-    return math.nan if reading is None else reading.labels.p
+    if reading is None or math.isnan(reading.labels.p):
+        return 0.0
+    return max(ramp(reading.labels.p, 0.018, 0.05), ramp(reading.labels.told, 0.02, 0.01))
+
+
+def _dropout(tail: Tail) -> float:
+    reading = tail.trace.reading
+    return 0.0 if reading is None else reading.dropout
+
+
+def _dropped(tail: Tail) -> list[str]:
+    return [
+        f"a dropout of the model drops {_dropout(tail):.0%} of its units in every pass: the "
+        f"gradients given have {tail.noise:.3g} times the squared norm of f's own",
+        _against_constant(tail),
+    ]
 
 
 def _against_constant(tail: Tail) -> str:
@@ -453,8 +594,8 @@ MISTAKES = (
             Sign(
                 "the gradient is in parameters that do not move",
                 lambda tail: _share(tail, _unmoved(tail)),
-                0.2,
-                0.6,
+                0.05,
+                0.3,
                 f"share of |g|^2, {_CALIBRATED}",
             ),
             little_gained(0.5, 0.9),
@@ -463,6 +604,69 @@ MISTAKES = (
         "Make the optimiser of all parameters that are to be trained, or add them with "
         "optimizer.add_param_group.",
         ("all parameters",),
+    ),
+    Rule(
+        "loop",
+        0.975,
+        "the model's own attributes show it",
+        (Sign("layers are hidden", _hidden, 0.0, 1.0, "attributes"), little_gained(0.7, 0.95)),
+        _is_hidden,
+        "Register them: nn.ModuleList([...]) for a list of layers, nn.ModuleDict for a dict, "
+        "nn.Parameter(...) for a tensor; then make the optimiser.",
+    ),
+    Rule(
+        "loop",
+        0.975,
+        "a rate that is too large makes a loss rise too, but not steadily",
+        (climbing,),
+        _climbs,
+        "Look at the sign of the loss: loss.backward() and optimizer.step() make it smaller, so "
+        "-loss or maximize=True makes it larger.",
+    ),
+    Rule(
+        "loop",
+        0.93,
+        "layers are mostly frozen on purpose",
+        (
+            Sign(
+                "the gradient is in frozen parameters", _frozen, 0.02, 0.1, "share of |g|^2", True
+            ),
+            little_gained(0.5, 0.9),
+        ),
+        _is_frozen,
+        "Thaw them: for p in model.parameters(): p.requires_grad_(True), and make the optimiser "
+        "of all of them.",
+    ),
+    Rule(
+        "loop",
+        0.97,
+        "a part of the model may be left out on purpose",
+        (
+            Sign("no gradient reaches some parameters", _cut_off, 0.05, 0.2, "their share"),
+            little_gained(0.5, 0.9),
+        ),
+        _is_cut_off,
+        "Look for .detach(), .item(), .data, torch.no_grad() or argmax between these layers and "
+        "the loss, and take it out.",
+    ),
+    Rule(
+        "loop",
+        0.975,
+        "a flat or saddle-like look at zero is its consequence",
+        (
+            Sign("decay pulls as the gradient does", _pull, 0.1, 0.5, "1 where both balance", True),
+            Sign(
+                "weights have shrunk",
+                lambda tail: tail.grown,
+                0.7,
+                0.4,
+                f"over the run, {_CALIBRATED}",
+            ),
+            little_gained(0.5, 0.9),
+        ),
+        _decays,
+        "Lower it: weight_decay=1e-4 is usual, 0 is none.",
+        ("no weight decay",),
     ),
     Rule(
         "loop",
@@ -507,7 +711,9 @@ MISTAKES = (
             ),
         ),
         _probabilities,
-        "Give cross_entropy the outputs before the softmax: leave the softmax out of the model.",
+        "Leave the softmax out of the model, so that cross_entropy gets the outputs before the "
+        "softmax: loss = F.cross_entropy(logits, target). Probabilities are logits.softmax(1), "
+        "outside of the loss.",
     ),
     Rule(
         "loss",
@@ -537,10 +743,39 @@ MISTAKES = (
     Rule(
         "loss",
         0.98,
+        "the last operations are known",
+        (Sign("a softmax is taken twice", _of_softmax, 0.0, 1.0, "the last two operations"),),
+        _softmax_below,
+        "Leave the softmax out: return F.log_softmax(logits, dim=1), and nll_loss of it.",
+    ),
+    Rule(
+        "loss",
+        0.98,
+        "it is seen in the outputs themselves",
+        (Sign("outputs are all 1", _of_one, 0.0, 1.0, "a softmax over one output"),),
+        _one_output,
+        "Leave the softmax out: loss = F.binary_cross_entropy_with_logits(logits, target), or give "
+        "the model two outputs and cross_entropy.",
+    ),
+    Rule(
+        "loss",
+        0.955,
+        "ratings and counts are numbers too",
+        (
+            Sign("targets are numbers of classes", _numbered, 2.0, 3.0, "0 to k - 1, evenly"),
+            little_gained(0.85, 0.95),
+        ),
+        _class_numbers,
+        "Give the model one output a class, and write F.cross_entropy(logits, target.long()).",
+    ),
+    Rule(
+        "loss",
+        0.98,
         "the last operation is known",
         (Sign("outputs are no logits", _no_logits, 0.0, 1.0, "the last operation"),),
         _sigmoid_twice,
-        "Leave the sigmoid out of the model, or use binary_cross_entropy.",
+        "Leave the sigmoid out of the model: loss = F.binary_cross_entropy_with_logits(logits, "
+        "target); or keep it, and write loss = F.binary_cross_entropy(output, target).",
     ),
     Rule(
         "loss",
@@ -557,7 +792,8 @@ MISTAKES = (
             ),
         ),
         _no_log,
-        "Give nll_loss log_softmax(outputs, 1), or give the outputs to cross_entropy.",
+        "Write loss = F.nll_loss(F.log_softmax(logits, dim=1), target), or what is the same, "
+        "loss = F.cross_entropy(logits, target), with the logits before any softmax.",
     ),
     Rule(
         "loss",
@@ -583,12 +819,13 @@ MISTAKES = (
         "it is seen in the shapes",
         (Sign("shapes broadcast", _shapes, 0.0, 1.0, "the shapes that are compared"),),
         _broadcast,
-        "Give both one shape: target.unsqueeze(1), or output.squeeze(1).",
+        "Give both one shape: loss = F.mse_loss(output.squeeze(1), target), or "
+        "target.unsqueeze(1) in its place.",
     ),
     Rule(
         "loss",
-        0.95,
-        "a few targets may be out of reach on purpose",
+        0.978,
+        "a few targets may be out of reach on purpose; units before it die of it",
         (
             Sign("targets are out of reach", _beyond, 0.05, 0.3, f"their share, {_CALIBRATED}"),
             little_gained(0.8, 0.98),
@@ -622,11 +859,22 @@ MISTAKES = (
         0.94,
         "other fits might tell the targets",
         (
-            Sign("labels say nothing", _p, 0.018, 0.05, "one in twenty true ones is missed"),
+            labels_say_nothing,
             little_gained(0.3, 0.7),
         ),
         _no_information,
         "Look at pairs of inputs and targets: are they shuffled against each other, or wrong?",
+    ),
+    Rule(
+        "noise",
+        0.978,
+        "it is set, and what it kills or holds near zero is its consequence",
+        (
+            Sign("dropout leaves little", _dropout, 0.75, 0.9, "0.5 is the largest that is usual"),
+            little_gained(0.7, 0.95),
+        ),
+        _dropped,
+        "Lower the dropout: nn.Dropout(0.5) at most, 0.1 to start with.",
     ),
     Rule(
         "data",

@@ -48,12 +48,20 @@ from landscape.rng import generator, words
 from landscape.training.follow import Followed
 from landscape.training.moving import NONE, Habits, Mover, slices
 from landscape.training.reading import standardised
-from landscape.training.units import rescale, revive, sick_units, started, zero_layers
+from landscape.training.units import (
+    equal_layers,
+    rescale,
+    revive,
+    sick_units,
+    started,
+    zero_layers,
+)
 
 PRIOR = 4  # seeds that the usual spread of trials counts for
 OWN = 1.5  # usual spreads beyond which a trial is judged by its own
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 FACTORS = (0.1, 10.0, 100.0)  # of the learning rate
+TINY, LARGER = 1e-4, 1e4  # up to this rate that factor is tried too
 ROUNDING = 64  # units of rounding of the loss that no gain is read from
 RAY = 100.0  # how many kicks a ray goes
 POINTS = 41  # on a ray, in geometric steps of 1.12
@@ -173,8 +181,7 @@ def probe(  # noqa: PLR0913
 
     Raises:
         TypeError: an argument is of another kind.
-        ValueError: fewer than 2 seeds or 1 step, or an optimiser that holds none of the model's
-            parameters.
+        ValueError: fewer than 2 seeds or 1 step.
         NumericalError: the loss is not finite at the start.
 
     Cost: about steps seeds 9 gradients of a micro-batch, one gradient and 41 values over all the
@@ -423,16 +430,7 @@ def _trials(
     def same(copies: list[Tensor]) -> Optimizer:
         return _copy(optimizer, copies)
 
-    lr = float(optimizer.param_groups[0].get("lr", math.nan))
-    trials = [Trial("control", stay, same)]
-    trials += [
-        Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c), setting=f"lr={c * lr:.3g}")
-        for c in FACTORS
-    ]
-    first = max(float(g.get("initial_lr", 0.0)) for g in optimizer.param_groups)
-    if any(g.get("initial_lr", 0.0) > 2 * g["lr"] for g in optimizer.param_groups):
-        initial = partial(_copy, optimizer, initial=True)
-        trials.append(Trial("initial rate", stay, initial, setting=f"lr={first:.3g}"))
+    trials = [Trial("control", stay, same), *_of_rates(optimizer, stay)]
     if lowest < 0:
         trials += [_aside(v, kick, sign, same) for sign in (1, -1)]
     trials.append(Trial("noise", noise, same))
@@ -443,6 +441,20 @@ def _trials(
     trials += _of_a_model(f, stay, same) if f.layout else []
     trials = [replace(trial, habits=habits) for trial in trials]
     return trials + _of_a_loop(followed, stay, same, habits)
+
+
+def _of_rates(optimizer: Optimizer, stay: Start) -> list[Trial]:
+    """Other rates, and the one before a schedule began."""
+    lr = float(optimizer.param_groups[0].get("lr", math.nan))
+    trials = [
+        Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c), setting=f"lr={c * lr:.3g}")
+        for c in (*FACTORS, *([LARGER] if lr <= TINY else []))
+    ]
+    first = max(float(g.get("initial_lr", 0.0)) for g in optimizer.param_groups)
+    if any(g.get("initial_lr", 0.0) > 2 * g["lr"] for g in optimizer.param_groups):
+        initial = partial(_copy, optimizer, initial=True)
+        trials.append(Trial("initial rate", stay, initial, setting=f"lr={first:.3g}"))
+    return trials
 
 
 def _of_a_loop(followed: Followed, stay: Start, same: Make, habits: Habits) -> list[Trial]:
@@ -456,8 +468,11 @@ def _of_a_loop(followed: Followed, stay: Start, same: Make, habits: Habits) -> l
     if habits.one_batch:
         fresh = replace(habits, one_batch=False)
         trials.append(Trial("new batches", stay, same, habits=fresh))
+    if followed.decay() > 0:
+        free = partial(_without_decay, followed.optimizers[0])
+        trials.append(Trial("no weight decay", stay, free, habits=habits))
     if followed.f.layout and followed.unmoved()[0]:
-        added = partial(_copy, followed.optimizers[0], every=True)
+        added = partial(_of_all, followed.optimizers[0])
         trials.append(Trial("all parameters", stay, added, habits=habits))
     return trials
 
@@ -471,8 +486,9 @@ def _of_a_model(f: Landscape, stay: Start, same: Make) -> list[Trial]:
         trials.append(Trial("revive dead units", lambda x, draws: revive(f, x, dead, draws), same))
     if saturated:
         trials.append(Trial("rescale saturated units", lambda x, _: rescale(f, x, saturated), same))
-    if zero := zero_layers(f, f.point()):
-        trials.append(Trial("fresh layers", lambda x, draws: started(f, x, zero, draws), same))
+    x = f.point()
+    if stiff := sorted({*zero_layers(f, x), *equal_layers(f, x)}):
+        trials.append(Trial("fresh layers", lambda x, draws: started(f, x, stiff, draws), same))
     with f.evaluation():
         batches = sum(term.batch is not None for term in f.terms())
     if batches > 1:
@@ -501,16 +517,11 @@ def _aside(v: Tensor, kick: float, sign: int, same: Make) -> Trial:
 
 
 def _copy(
-    optimizer: Optimizer,
-    copies: list[Tensor],
-    factor: float = 1.0,
-    initial: bool = False,
-    every: bool = False,
+    optimizer: Optimizer, copies: list[Tensor], factor: float = 1.0, initial: bool = False
 ) -> Optimizer:
     """An optimiser of the same class, options and state over the copies, without its hooks.
 
-    Its rates are multiplied by ``factor``, or are those before its schedule began. With ``every``
-    copies that are in no group join, with the options of the first.
+    Its rates are multiplied by ``factor``, or are those before its schedule began.
     """
     remaining = iter(copies)
     groups: list[dict[str, object]] = [
@@ -527,8 +538,21 @@ def _copy(
         group["lr"] = (
             group["initial_lr"] if initial and "initial_lr" in group else group["lr"] * factor
         )
-    left = list(remaining)
-    if every and left:
-        options = {k: v for k, v in clone.param_groups[0].items() if k in clone.defaults}
-        clone.add_param_group({**options, "params": left})
+    return clone
+
+
+def _of_all(optimizer: Optimizer, copies: list[Tensor]) -> Optimizer:
+    """The copy, with those that are in no group in one with the options of the first."""
+    clone = _copy(optimizer, copies)
+    held = sum(len(g["params"]) for g in clone.param_groups)
+    options = {k: v for k, v in clone.param_groups[0].items() if k in clone.defaults}
+    clone.add_param_group({**options, "params": copies[held:]})
+    return clone
+
+
+def _without_decay(optimizer: Optimizer, copies: list[Tensor]) -> Optimizer:
+    """The copy, whose weights are not pulled to zero."""
+    clone = _copy(optimizer, copies)
+    for group in clone.param_groups:
+        group["weight_decay"] = 0.0
     return clone

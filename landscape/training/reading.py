@@ -6,14 +6,16 @@ only changes shapes), what a constant output would cost, and whether the targets
 the inputs.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
@@ -23,6 +25,7 @@ from landscape.landscapes.data import pinned
 from landscape.landscapes.model import ModelLandscape
 from landscape.results import result
 from landscape.training.information import Information, information
+from landscape.training.units import equal_layers
 
 SAMPLES = 2048
 # Columns of an input that are looked at.
@@ -48,6 +51,8 @@ _SHAPES = (
     *("View", "UnsafeView", "Reshape", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "T"),
     *("Permute", "Clone", "ToCopy", "Slice", "Select", "Alias", "Expand", "Mean", "Contiguous"),
 )
+# Operations that are named with what they are taken of.
+_AFTER = {"Log": "log", "LogSoftmax": "log_softmax"}
 # What an output can be, by the operation that made it.
 RANGES = {
     "sigmoid": (0.0, 1.0),
@@ -76,12 +81,16 @@ class Reading:
     spread: float  # of the outputs over samples: root of the mean variance
     shapes: str  # of an output and a target that broadcast against each other, in words
     beyond: float  # share of the targets that the last operation cannot reach
-    columns: int  # numbers in the input of a sample; 0 where inputs are no floating-point numbers
+    columns: int  # numbers in the input of a sample; 0 where inputs are no numbers, or unlike ones
     still: float  # share of the columns that are the same for all samples
     size: float  # root mean square of the inputs
     uneven: float  # largest root mean square of a column over the median one
     offset: float  # median over columns of |mean| / standard deviation
     labels: Information  # whether the targets can be told from the inputs
+    dropout: float = 0.0  # the largest share that a dropout of the model drops
+    twins: str = ""  # a weight matrix all of whose units are equal
+    frozen: float = math.nan  # share of |g|^2 in parameters that require no gradient
+    numbered: int = 0  # so many classes are counted by targets that are compared as numbers
 
 
 class _Seen(NamedTuple):
@@ -163,10 +172,12 @@ def last_operation(output: Tensor) -> str:
         if name not in _SHAPES:
             break
         node = node.next_functions[0][0] if node.next_functions else None
-    if node is not None and name == "Log" and node.next_functions:
+    if node is not None and name in _AFTER and node.next_functions:
         before = node.next_functions[0][0]
-        name = f"log of {before.name().partition('Backward')[0]}" if before is not None else name
-    return {"LogSoftmax": "log_softmax"}.get(name, name.lower())
+        inner = "" if before is None else before.name().partition("Backward")[0]
+        if name == "Log" or inner == "Softmax":
+            return f"{_AFTER[name]} of {inner.lower()}"
+    return _AFTER.get(name, name.lower())
 
 
 def read(f: Landscape, x: Tensor) -> Reading | None:
@@ -191,9 +202,54 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
         constant=constant,
         shapes=shapes,
         labels=information(inputs, targets),
+        dropout=_dropout(f.model),
+        twins=next(iter(equal_layers(f, x)), ""),
+        frozen=_frozen(f),
+        numbered=_numbered(known),
         **_of_outputs(known)._asdict(),
         **_columns([i for i in inputs if i is not None])._asdict(),
     )
+
+
+def _dropout(model: nn.Module) -> float:
+    """The largest share that a dropout drops."""
+    drops = (m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
+    return max((float(m.p) for m in drops), default=0.0)
+
+
+# Frozen parameters of larger models are not looked at: it takes a copy.
+LARGEST = 10_000_000
+
+
+def _frozen(f: ModelLandscape) -> float:
+    """The share of the squared gradient that is in parameters that require none; NaN where there
+    are none, or the model is large.
+    """
+    parameters = dict(f.model.named_parameters())
+    frozen = {k for k, p in parameters.items() if not p.requires_grad}
+    if not frozen or sum(p.numel() for p in parameters.values()) > LARGEST:
+        return math.nan
+    model = copy.deepcopy(f.model).requires_grad_(True)
+    whole = ModelLandscape(model, f.loss, [f.batches[0]], mode=f.mode, reduction=f.reduction)
+    squares = whole.gradient(whole.point()).double().square()
+    held = sum(float(squares[where].sum()) for k, where in whole.layout.items() if k in frozen)
+    total = float(squares.sum())
+    return held / total if total > 0 else math.nan
+
+
+def _numbered(seen: Sequence[_Seen]) -> int:
+    """How many classes targets count that are compared as numbers: 0, 1, ... in like shares; 0
+    where they are none.
+    """
+    targets = [s.target for s in seen if s.target is not None]
+    if not targets or seen[0].name not in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+        return 0
+    flat = torch.cat([t.reshape(-1) for t in targets]).double().cpu().numpy()
+    values, counts = np.unique(flat, return_counts=True)
+    classes = len(values)
+    counted = np.array_equal(values, np.arange(classes))
+    alike = bool(counts.min() > 0.4 * counts.mean())
+    return classes if 3 <= classes <= 100 and counted and alike else 0
 
 
 class _Outputs(NamedTuple):
@@ -380,15 +436,25 @@ class _Columns(NamedTuple):
     offset: float
 
 
+def _alike(inputs: Sequence[Tensor]) -> Tensor | None:
+    """Inputs as rows (N, D), float64 on the CPU; None where they are few, large or unlike."""
+    kinds = {(i.shape[1:], i.is_floating_point(), i.ndim > 1) for i in inputs}
+    if len(kinds) != 1 or not next(iter(kinds))[2] or sum(map(len, inputs)) < FEWEST:
+        return None
+    if inputs[0][0].numel() > COLUMNS:
+        return None
+    return torch.cat([i.reshape(len(i), -1) for i in inputs])[:SAMPLES].double().cpu()
+
+
 def _columns(inputs: Sequence[Tensor]) -> _Columns:
     """What the columns of the inputs are like."""
     none = _Columns(0, 0.0, math.nan, math.nan, math.nan)
-    shapes = {i.shape[1:] for i in inputs if i.is_floating_point() and i.ndim > 1}
-    if len(shapes) != 1 or not all(i.is_floating_point() for i in inputs):
+    rows = _alike(inputs)
+    if rows is None:
         return none
-    if inputs[0][0].numel() > COLUMNS or sum(len(i) for i in inputs) < FEWEST:
-        return none
-    rows = torch.cat([i.reshape(len(i), -1) for i in inputs])[:SAMPLES].double().cpu()
+    if not inputs[0].is_floating_point():  # tokens, say
+        same = float((rows == rows[0]).all(0).double().mean())
+        return none._replace(columns=rows.shape[1], still=same)
     means, deviations = rows.mean(0), rows.std(0, correction=0)
     sizes = rows.square().mean(0).sqrt()
     still = ~(deviations > 1e-6 * sizes.clamp(min=1e-300))
@@ -413,7 +479,7 @@ def standardised(f: ModelLandscape) -> ModelLandscape | None:
         return None
     inputs = [i for i, _ in pairs if isinstance(i, Tensor)]
     seen = _columns(inputs)
-    if len(inputs) < len(pairs) or not seen.columns or _near_standard(seen):
+    if len(inputs) < len(pairs) or math.isnan(seen.size) or _near_standard(seen):
         return None
     rows = torch.cat(inputs).double()
     mean, deviation = rows.mean(0), rows.std(0, correction=0)

@@ -137,14 +137,36 @@ def outputs_saturated(tail: Tail) -> float:
     return ramp(tail.saturated[0], 0.5, 0.95)
 
 
-def not_of_long_steps(tail: Tail) -> float:
-    """Units were saturated at the start, or the loss is not above it.
+def units_broke(tail: Tail) -> float:
+    """0.3 to 0.6 of an activation's units died in the run, or of its outputs became saturated."""
+    return ramp(tail.broken, 0.3, 0.6)
 
-    Where 0.3 to 0.6 of the outputs became saturated in the run, and the loss is 0.05 to 0.2 of its
-    unit above its start, steps that were too long are the cause behind.
+
+def _too_long(tail: Tail) -> float:
+    edge = decades(1 / tail.room, 0.0, 0.3) if tail.room > 0 else 0.0
+    bent = decades(-tail.lowest / tail.scale if tail.scale > 0 else 0.0, -4.0, -2.5)
+    moved = max(decades(tail.stride, -2.1, -1.4), decades(tail.grown, 1.0, 2.0))
+    return max(edge, bent * moved * (1 - deep(tail)))
+
+
+def steps_too_long(tail: Tail) -> float:
+    """The sharpness is 1 to 2 times the edge of stability; or a step moves the weights by 0.8 to 4
+    % of their length, or these are 10 to 100 times as long as at the start, and curvatures of both
+    signs say that f is no bowl. Steps of the calibration's runs that work move them by 0.75 %.
     """
-    became = ramp(tail.saturated[0] - tail.saturated_at_first, 0.3, 0.6)
-    return 1 - 0.5 * became * ramp(tail.risen, 0.05, 0.2)
+    return _too_long(tail)
+
+
+def steps_not_too_long(tail: Tail) -> float:
+    """See ``steps_too_long``: what such steps keep up is not noise alone."""
+    return 1 - 0.6 * max(_too_long(tail), units_broke(tail))
+
+
+def not_of_long_steps(tail: Tail) -> float:
+    """Units were dead or saturated at the start: steps that were too long are no cause behind, see
+    ``units_broke``.
+    """
+    return 1 - 0.5 * units_broke(tail)
 
 
 def units_dead(tail: Tail) -> float:
@@ -325,6 +347,11 @@ def room_for_more(tail: Tail) -> float:
     return decades(room, 0.5, 1.5)
 
 
+def much_to_go(tail: Tail) -> float:
+    """At most 0.4 to 0.85 of the loss is gone: a run that has come further is slow, not stuck."""
+    return 1 - ramp(tail.fallen, 0.4, 0.85)
+
+
 def much_room(tail: Tail) -> float:
     """A rate 100 to 1000 times as large would be stable, and its noise below what is left."""
     room = _room(tail)
@@ -366,6 +393,13 @@ def no_saddle(tail: Tail) -> float:
     return 1 - 0.7 * max(deep(tail), layers_zero_by_symmetry(tail))
 
 
+def noise_matters(tail: Tail) -> float:
+    """What is left, or what noise keeps up, is 0.1 to 1 % of the loss: the calibration's noisy runs
+    have 2 % and more. 1 if unknown.
+    """
+    return 1.0 if math.isnan(tail.gain) else decades(max(tail.gain, tail.floor), -3.0, -2.0)
+
+
 def noise_keeps_up_the_loss(tail: Tail) -> float:
     """What is left is at most 10 to 100 times the loss that noise keeps up in a bowl.
 
@@ -393,6 +427,11 @@ def _by_symmetry(tail: Tail) -> bool:
 def layers_zero_by_symmetry(tail: Tail) -> float:
     """Several layers are zero, so are their gradients, and no curvature holds the run there."""
     return float(len(tail.zeros) > 1 and tail.lowest <= max(tail.doubt, 0.05 * tail.scale))
+
+
+def units_equal(tail: Tail) -> float:
+    """All units of a layer have the same weights up to 1e-3, so their gradients are the same."""
+    return float(tail.trace.reading is not None and bool(tail.trace.reading.twins))
 
 
 def way_out_felt(tail: Tail) -> float:
@@ -524,6 +563,31 @@ def _peaked(tail: Tail) -> list[str]:
     return [f"the loss has been {highest:.3g}, far above its start of {tail.first:.3g}"]
 
 
+def _broke(tail: Tail) -> list[str]:
+    dead, saturated = tail.dead, tail.saturated
+    kind, (share, name), first = (
+        ("units are dead", dead, tail.dead_at_first)
+        if dead[0] - tail.dead_at_first >= saturated[0] - tail.saturated_at_first
+        else ("outputs are saturated", saturated, tail.saturated_at_first)
+    )
+    return [
+        f"{share:.0%} of activation {name}'s {kind}, and at the start it was {first:.0%}: steps "
+        f"that were too long have thrown them there",
+        f"a late step moves the weights by {tail.stride:.2g} of their length",
+    ]
+
+
+def _strides(tail: Tail) -> list[str]:
+    words = [
+        f"gradients promised a fall of {tail.promised:.3g} and {tail.efficiency:.2g} of it came",
+        f"a late step moves the weights by {tail.stride:.2g} of their length",
+    ]
+    sharp, edge = float(tail.trace.sharpness[-1]), float(tail.trace.edge[-1])
+    return (
+        [*words, f"sharpness {sharp:.3g} is above the edge {edge:.3g}"] if sharp > edge else words
+    )
+
+
 def _crawls(tail: Tail) -> list[str]:
     return [
         f"in {tail.steps} steps of rate {tail.rate:.3g} no curvature up to {tail.scale:.3g} is "
@@ -571,6 +635,14 @@ def _symmetric(tail: Tail) -> list[str]:
     return [
         *_saddle(tail),
         f"{', '.join(tail.zeros[:3])} are zero or nearly, and so are their gradients: {why}",
+    ]
+
+
+def _equal(tail: Tail) -> list[str]:
+    assert tail.trace.reading is not None
+    return [
+        f"all units of {tail.trace.reading.twins} have the same weights, and so the same "
+        f"gradients: together they do what one unit can"
     ]
 
 
@@ -647,14 +719,32 @@ NOISE = Rule(
     "noise",
     0.92,
     "a rate that is too large looks the same where few batches are seen",
-    (promise_lost, gradients_noisy, no_saddle, noise_keeps_up_the_loss),
+    (
+        promise_lost,
+        gradients_noisy,
+        no_saddle,
+        noise_keeps_up_the_loss,
+        noise_matters,
+        steps_not_too_long,
+    ),
     _noise,
     _quieter,
-    ("full batch", "rate x0.1"),
+    ("rate x0.1", "full batch"),
+)
+
+MINIMUM = Rule(
+    "minimum",
+    0.9,
+    "what holds a run elsewhere often looks like a minimum, and goes first",
+    (near_stationary, curvature_felt, curvature_convex, no_valley),
+    _minimum,
+    "Nothing is left to gain here: stop, or change model, data or loss.",
 )
 
 _LEAVE = "Step along the most negative eigenvector, either way, or add noise."
 # how the names of trials begin
+# (what a start anew would do cannot be tried from where a run stands)
+_ANEW = ("start anew", "rate x0.1")
 _ASIDE, _FASTER = ("eigenvector", "noise"), ("rate x10", "initial rate")
 _SCALED = ("adam", "sgd")
 
@@ -674,7 +764,7 @@ RULES = (
         "dead",
         0.97,
         "what is dead has no gradient at all, whatever else it looks like",
-        (units_dead, not_arrived),
+        (units_dead, not_arrived, not_of_long_steps),
         _dead,
         "Re-initialise these units, or use a leaky activation and a lower rate.",
         ("revive dead units",),
@@ -705,6 +795,24 @@ RULES = (
         (above_start, gradients_quiet),
         _risen,
         _again,
+        _ANEW,
+    ),
+    Rule(
+        "learning rate",
+        0.972,
+        "units that steps have thrown off are their consequence",
+        (units_broke, not_arrived),
+        _broke,
+        _again,
+        _ANEW,
+    ),
+    Rule(
+        "learning rate",
+        0.955,
+        "noise alone may break the promise too",
+        (promise_lost, steps_too_long, not_arrived),
+        _strides,
+        _lower,
         ("rate x0.1",),
     ),
     Rule(
@@ -714,7 +822,7 @@ RULES = (
         (peaked, gradients_quiet, not_come_back),
         _peaked,
         _again,
-        ("rate x0.1",),
+        _ANEW,
     ),
     Rule(
         "learning rate",
@@ -723,7 +831,7 @@ RULES = (
         (peaked_high, not_come_back),
         _peaked,
         _again,
-        ("rate x0.1",),
+        _ANEW,
     ),
     Rule(
         "learning rate",
@@ -754,6 +862,7 @@ RULES = (
             rate_within_reach,
             more_would_come,
             nothing_else_holds,
+            much_to_go,
         ),
         _too_small,
         _raise,
@@ -763,7 +872,14 @@ RULES = (
         "learning rate",
         0.85,
         "the gain at a larger rate is extrapolated",
-        (curvature_felt, something_left, room_for_more, more_would_come, nothing_else_holds),
+        (
+            curvature_felt,
+            something_left,
+            room_for_more,
+            more_would_come,
+            nothing_else_holds,
+            much_to_go,
+        ),
         _too_small,
         _raise,
         _FASTER,
@@ -771,7 +887,7 @@ RULES = (
     NOISE,
     Rule(
         "saddle",
-        0.92,
+        0.945,
         "a curvature that bends further off is not seen",
         (near_stationary, way_out_felt, curvature_stays, curvature_negative, not_shallow),
         _saddle,
@@ -789,7 +905,7 @@ RULES = (
     ),
     Rule(
         "saddle",
-        0.91,
+        0.945,
         "a minimum of the symmetric runs would look the same",
         (layers_zero_by_symmetry,),
         _symmetric,
@@ -797,13 +913,15 @@ RULES = (
         ("fresh layers", *_ASIDE),
     ),
     Rule(
-        "minimum",
-        0.9,
-        "what holds a run elsewhere often looks like a minimum, and goes first",
-        (near_stationary, curvature_felt, curvature_convex, no_valley),
-        _minimum,
-        "Nothing is left to gain here: stop, or change model, data or loss.",
+        "saddle",
+        0.965,
+        "equal units are seen, and nobody means them",
+        (units_equal, not_arrived),
+        _equal,
+        "Start these layers at random, as nn.Linear does by itself: equal units stay equal.",
+        ("fresh layers",),
     ),
+    MINIMUM,
     Rule(
         "flat",
         0.88,

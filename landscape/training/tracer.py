@@ -94,7 +94,8 @@ class Tracer:
 
     Raises:
         TypeError: optimizer is no optimiser, or f no landscape.
-        ValueError: f is not a function of the optimiser's parameters; f's loader keeps its workers
+        ValueError: a formula is not a function of the optimiser's parameters (where the optimiser
+            moves none of a model's, that is warned of and diagnosed); f's loader keeps its workers
             (persistent_workers), whose iterator is the loop's own; an option is out of range; on
             resuming, the folder's records are of another run.
 
@@ -166,6 +167,8 @@ class Tracer:
             raise RuntimeError("a Tracer traces one run: make a new one.")
         self._begun = time.perf_counter()
         row: Tensor | None = None
+        if self._followed.strange:
+            self._note(self._followed.strange)
         with self._safely("the first record"):
             self._start = self._last = self._followed.point()
             row = self._measure(None)
@@ -260,7 +263,7 @@ class Tracer:
         if text not in self._notes:
             self._notes.append(text)
             with suppress(Exception):  # where warnings are errors, the note must do
-                warnings.warn(f"the tracer goes on without: {text}", stacklevel=4)
+                warnings.warn(f"the tracer goes on: {text}", stacklevel=4)
 
     @property
     def _going(self) -> bool:

@@ -106,6 +106,8 @@ def rescale(f: ModelLandscape, x: Tensor, saturated: Sick) -> Tensor:
 
 # Weights whose root mean square is at most this are next to zero.
 ZERO = 1e-4
+# Weights that differ by this share of the largest are equal: what rounding leaves of a run's steps.
+EQUAL = 1e-3
 
 
 def zero_layers(f: ModelLandscape, x: Tensor) -> list[str]:
@@ -115,6 +117,20 @@ def zero_layers(f: ModelLandscape, x: Tensor) -> list[str]:
         for name, where in f.layout.items()
         if len(f.shapes[name]) > 1 and float(x[where].double().square().mean()) <= ZERO**2
     ]
+
+
+def equal_layers(f: ModelLandscape, x: Tensor) -> list[str]:
+    """Names of f's weight matrices and kernels whose units, three at least, all have the same
+    weights at x up to EQUAL: gradients keep them equal.
+    """
+    found = []
+    for name, where in f.layout.items():
+        rows = x[where].view(f.shapes[name][0], -1) if len(f.shapes[name]) > 1 else x[:0]
+        if len(rows) >= 3:
+            apart = (rows - rows[:1]).abs().max()
+            if float(apart) <= EQUAL * float(rows.abs().max()):
+                found.append(name)
+    return found
 
 
 def started(f: ModelLandscape, x: Tensor, names: list[str], draws: torch.Generator) -> Tensor:

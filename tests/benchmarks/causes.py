@@ -1,7 +1,8 @@
 """Runs with a planted cause, and healthy ones: is the cause named first?
 
     python tests/benchmarks/causes.py --runs 600            # half calibrates, half tests
-    python tests/benchmarks/causes.py --runs 60 --only loop
+    python tests/benchmarks/causes.py --runs 60 --only saddle
+    python tests/benchmarks/causes.py --runs 600 --keep /tmp/traces   # resumable
 
 Every run draws its data, architecture, optimiser, batch size and length by its seed; then one thing
 is done to it. Even seeds are those that the thresholds of ``landscape.training`` were read from,
@@ -9,12 +10,14 @@ odd seeds are only tested on. Prints the confusion matrix of both halves.
 """
 
 import argparse
+import copy
 import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -51,7 +54,7 @@ class Plan:
     backward: bool = True
     moved: Callable[[nn.Module], list[nn.Parameter]] | None = None
     fixed: bool = False
-    momentum: float = field(default=0.0)
+    decay: float = 0.0
 
     def uniform(self, low: float, high: float) -> float:
         """A number, evenly in its decades."""
@@ -61,13 +64,16 @@ class Plan:
         return options[int(torch.randint(len(options), (), generator=self.draws))]
 
 
+ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU)
 LR = {"SGD": 0.1, "momentum": 0.02, "Adam": 3e-3, "AdamW": 3e-3, "RMSprop": 1e-3}
 
 
-def made(name: str, parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+def made(
+    name: str, parameters: list[nn.Parameter], lr: float, decay: float = 0.0
+) -> torch.optim.Optimizer:
     if name == "momentum":
-        return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
-    return getattr(torch.optim, name)(parameters, lr=lr)
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay)
+    return getattr(torch.optim, name)(parameters, lr=lr, weight_decay=decay)
 
 
 def data(draws: torch.Generator) -> tuple[str, Tensor, Tensor, int]:
@@ -153,7 +159,7 @@ def run(p: Plan) -> tuple[ls.training.Trace, ls.ModelLandscape, torch.optim.Opti
     size = 384 if p.batch >= len(p.x) else 128
     f = ls.ModelLandscape(p.model, p.loss, list(zip(p.x.split(size), p.y.split(size), strict=True)))
     parameters = list(p.model.parameters()) if p.moved is None else p.moved(p.model)
-    optimizer = made(p.optimizer, parameters, p.lr)
+    optimizer = made(p.optimizer, parameters, p.lr, p.decay)
     with ls.Tracer(optimizer, f, every=max(1, p.steps // 12)) as tracer:
         loop(p, optimizer)
     return tracer.result, f, optimizer
@@ -211,6 +217,56 @@ def outside(seed: int) -> Plan:
     return p
 
 
+class Detached(nn.Module):
+    """Features of which nothing leads back."""
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x).detach()
+
+
+def split(p: Plan) -> tuple[nn.Sequential, nn.Module]:
+    """The features of a plan's network, narrow at their end so that a head alone does not do, and
+    a head.
+    """
+    layers = stack(p)
+    head = linears(p.model)[-1]
+    narrow = nn.Linear(head.in_features, 2)
+    return nn.Sequential(*list(layers)[:-1], narrow, nn.Tanh()), nn.Linear(2, head.out_features)
+
+
+def detached(seed: int) -> Plan:
+    p = plan(seed)
+    features, head = split(p)
+    p.model = nn.Sequential(Detached(features), head)
+    return p
+
+
+def frozen(seed: int) -> Plan:
+    p = plan(seed)
+    features, head = split(p)
+    features.requires_grad_(False)
+    p.model = nn.Sequential(features, head)
+    return p
+
+
+def made_again(seed: int) -> Plan:
+    p = plan(seed)
+    old = copy.deepcopy(p.model)
+    p.moved = lambda m: list(old.parameters())
+    return p
+
+
+def decay(seed: int) -> Plan:
+    p = plan(seed)
+    p.optimizer = str(p.choice("SGD", "momentum", "Adam"))
+    p.lr, p.decay = LR[p.optimizer], p.uniform(0.7, 2)
+    return p
+
+
 def same_batch(seed: int) -> Plan:
     p = plan(seed)
     p.fixed, p.batch = True, int(p.choice(4, 8, 16))
@@ -234,6 +290,13 @@ def schedule(seed: int) -> Plan:
 def softmax_twice(seed: int) -> Plan:
     p = classes(seed)
     stack(p).append(nn.Softmax(1))
+    return p
+
+
+def log_softmax_of_softmax(seed: int) -> Plan:
+    p = classes(seed)
+    stack(p).extend([nn.Softmax(1), nn.LogSoftmax(1)])
+    p.loss = F.nll_loss
     return p
 
 
@@ -305,7 +368,7 @@ def activated(p: Plan, act: type[nn.Module]) -> None:
     """Exchange the activations of a plan."""
     layers = stack(p)
     for i, module in enumerate(layers):
-        if isinstance(module, nn.ReLU | nn.Tanh | nn.GELU):
+        if isinstance(module, ACTIVATIONS):
             layers[i] = act()
 
 
@@ -368,6 +431,25 @@ def saddle(seed: int) -> Plan:
     return p
 
 
+def equal(seed: int) -> Plan:
+    p = plan(seed)
+    with torch.no_grad():
+        for layer in linears(p.model):
+            layer.weight.fill_(1 / layer.weight[0].numel())
+            layer.bias.zero_()
+    return p
+
+
+def dropout(seed: int) -> Plan:
+    p = plan(seed)
+    rate = float(p.choice(0.9, 0.95))
+    layers: list[nn.Module] = []
+    for module in stack(p):
+        layers += [module, nn.Dropout(rate)] if isinstance(module, ACTIVATIONS) else [module]
+    p.model = nn.Sequential(*layers)
+    return p
+
+
 def noise(seed: int) -> Plan:
     p = task(seed, "numbers")
     p.model = nn.Sequential(nn.Linear(p.x.shape[1], p.y.shape[1]))
@@ -400,10 +482,15 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[int], Plan]]] = {
     "zero_grad missing": (("loop",), zero_grad),
     "backward missing": (("loop",), backward),
     "parameters outside": (("loop",), outside),
+    "model made again": (("loop",), made_again),
+    "detached": (("loop",), detached),
+    "frozen": (("loop",), frozen),
+    "weight decay": (("loop",), decay),
     "same batch": (("loop",), same_batch),
     "clipping": (("loop",), clipping),
     "schedule": (("learning rate", "loop"), schedule),
     "softmax twice": (("loss",), softmax_twice),
+    "log_softmax of softmax": (("loss",), log_softmax_of_softmax),
     "nll of probabilities": (("loss",), probabilities_as_logs),
     "softmax over the batch": (("loss",), softmax_over_batch),
     "sigmoid twice": (("loss",), sigmoid_twice),
@@ -417,6 +504,8 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[int], Plan]]] = {
     "too small": (("learning rate",), too_small),
     "too large": (("learning rate",), too_large),
     "saddle": (("saddle",), saddle),
+    "equal units": (("saddle",), equal),
+    "dropout": (("noise",), dropout),
     "noise": (("noise",), noise),
     "minimum": (("minimum",), minimum),
     "control": ((), control),
@@ -435,10 +524,17 @@ class Outcome:
     progress: float
 
 
-def judged(kind: str, seed: int, trials: bool) -> Outcome:
+def judged(kind: str, seed: int, trials: bool, keep: Path | None) -> Outcome:
     accepted, build = KINDS[kind]
-    trace, f, optimizer = run(build(seed))
-    found = ls.diagnose(trace, f=f, optimizer=optimizer) if trials else ls.diagnose(trace)
+    where = None if keep is None else keep / f"{kind.replace(' ', '_').replace(',', '')}-{seed}"
+    if trials or where is None or not where.exists():
+        trace, f, optimizer = run(build(seed))
+        found = ls.diagnose(trace, f=f, optimizer=optimizer) if trials else ls.diagnose(trace)
+        if where is not None:
+            trace.save(where)
+    else:
+        trace = ls.training.Trace.load(where)
+        found = ls.diagnose(trace)
     named = found.causes[0].name if found.causes else "none"
     sure = found.causes[0].confidence if found.causes else 0.0
     fallen = float(trace.loss[-1] / trace.loss[0])
@@ -457,6 +553,7 @@ def main() -> None:
     parser.add_argument("--trials", action="store_true")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--keep", type=Path, help="a folder of traces: those there are read again")
     given = parser.parse_args()
     torch.set_num_threads(1)
     kinds = [k for k in KINDS if given.only in k]
@@ -464,7 +561,7 @@ def main() -> None:
     begun = time.perf_counter()
     for n in range(given.runs):
         kind, seed = kinds[n % len(kinds)], given.first + n // len(kinds)
-        found.append(judged(kind, seed, given.trials))
+        found.append(judged(kind, seed, given.trials, given.keep))
         if given.show and not found[-1].right:
             print(found[-1], flush=True)
     print(f"{len(found)} runs in {time.perf_counter() - begun:.0f} s")

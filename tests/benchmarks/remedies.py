@@ -1,26 +1,36 @@
 """Does what a diagnosis recommends get the real run going?
 
-    python tests/benchmarks/remedies.py
+    python tests/benchmarks/remedies.py [FILE]
 
-The twelve built-in stuck runs and ten of ``causes.py``: each is trained until it is stuck and
+The twelve built-in stuck runs and twelve of ``causes.py``: each is trained until it is stuck and
 diagnosed with trials. The remedy that stands first is then applied to the run itself, in plain
-torch, and both it and the untouched run go on for as many steps as they had. Prints a table.
+torch, and both it and the untouched run go on for as many steps as they had. Prints a table; rows
+that FILE has are not run again, and new ones go there.
 """
 
 import copy
 import math
+import sys
+from pathlib import Path
 
 import causes
 import torch
 
 import landscape as ls
 from landscape.training.reading import standardised
-from landscape.training.units import rescale, revive, sick_units
+from landscape.training.units import (
+    equal_layers,
+    rescale,
+    revive,
+    sick_units,
+    started,
+    zero_layers,
+)
 from landscape.zoo import stuck
 
 OWN = (
     *("zero_grad missing", "backward missing", "parameters outside", "same batch", "clipping"),
-    *("schedule", "unscaled", "too small", "dead", "vanishing"),
+    *("schedule", "unscaled", "too small", "too large", "dead", "weight decay", "equal units"),
 )
 
 
@@ -42,17 +52,20 @@ class Case:
         if clean:
             p.cleared, p.backward, p.clip, p.fixed, p.moved = "before", True, math.inf, False, None
         if remedy == "standardised inputs":
-            p.x = (p.x - p.x.mean(0)) / p.x.std(0).clamp(min=1e-6)
+            x = p.x.double()
+            spread = x.std(0)
+            still = spread <= 1e-6 * x.abs().amax(0)
+            p.x = ((x - x.mean(0)) / torch.where(still, torch.ones_like(spread), spread)).float()
             f = standardised(f) or f
             f.model = p.model
         if remedy.startswith("rate x"):
             lr *= float(remedy.removeprefix("rate x"))
         if remedy == "initial rate":
-            lr = p.lr
+            lr, p.schedule = p.lr, None
         moved(f, remedy)
-        optimizer = causes.made(
-            p.optimizer, parameters if p.moved is None else p.moved(p.model), lr
-        )
+        held = parameters if p.moved is None else p.moved(p.model)
+        decay = 0.0 if remedy == "no weight decay" else p.decay
+        optimizer = causes.made(p.optimizer, held, lr, decay)
         if remedy == "control":
             optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         if remedy.startswith("adam"):
@@ -81,6 +94,8 @@ def moved(f: ls.ModelLandscape, remedy: str) -> None:
         f.load(revive(f, x, sick_units(f)[0], draws))
     elif remedy == "rescale saturated units":
         f.load(rescale(f, x, sick_units(f)[1]))
+    elif remedy == "fresh layers":
+        f.load(started(f, x, sorted({*zero_layers(f, x), *equal_layers(f, x)}), draws))
 
 
 def built_in(name: str) -> Case:
@@ -99,26 +114,38 @@ def built_in(name: str) -> Case:
     return Case(name, p)
 
 
-def recommended(case: Case) -> tuple[str, str]:
-    """The first cause, and the trial that stands as its remedy; "control" where none does."""
+def recommended(case: Case) -> tuple[str, str, str]:
+    """The first cause, the trial that stands as its remedy, "control" where none does, and what is
+    said of it.
+    """
     found = ls.diagnose(case.trace, f=case.f, optimizer=case.optimizer, steps=50, seeds=4)
+    if not found.causes:
+        return "none", "control", "not stuck"
     first = found.causes[0]
     if found.trials is None or "Tried: " not in first.remedy:
-        return first.name, "control"
-    return first.name, first.remedy.split("Tried: ")[1].split(",")[0].split(" gains")[0]
+        return first.name, "control", first.remedy
+    trial = first.remedy.split("Tried: ")[1].split(",")[0].split(" gains")[0]
+    return first.name, trial, trial
 
 
 def main() -> None:
     torch.set_num_threads(1)
     print("| run | first cause | remedy | loss when stuck | untouched | with the remedy |")
     print("|---|---|---|---|---|---|")
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    rows = file.read_text().splitlines() if file is not None and file.exists() else []
     for name in (*stuck.names(), *OWN):
-        case = built_in(name) if name in stuck.names() else Case(name, causes.KINDS[name][1](1))
-        cause, remedy = recommended(case)
-        before = float(case.trace.loss[-1])
-        ends = [case.go_on("control"), case.go_on(remedy)]
-        numbers = " | ".join(f"{v:.4g}" for v in (before, *ends))
-        print(f"| {name} | {cause} | {remedy} | {numbers} |", flush=True)
+        row = next((row for row in rows if row.startswith(f"| {name} |")), None)
+        if row is None:
+            case = built_in(name) if name in stuck.names() else Case(name, causes.KINDS[name][1](1))
+            cause, remedy, told = recommended(case)
+            ends = [case.go_on("control")] + [case.go_on(remedy)] * (remedy != "control")
+            numbers = " | ".join(f"{v:.4g}" for v in (float(case.trace.loss[-1]), *ends))
+            row = f"| {name} | {cause} | {told} | {numbers}{' | ' * (len(ends) < 2)} |"
+            if file is not None:
+                with file.open("a") as kept:
+                    kept.write(row + "\n")
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

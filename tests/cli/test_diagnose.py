@@ -297,7 +297,6 @@ def test_a_diverged_run_is_named_and_not_probed(desk: Path, undrawn: None) -> No
         (("traced", "--steps", "7"), 2, "--steps is about steps from a model on"),
         (("traced", "--model", "own.py:net"), 2, "needs --data"),
         (("traced", "--model", "own.py:other", *ON), 2, "of another model"),
-        (("short",), 2, "one record only"),
         (("empty",), 3, "holds no result"),
         (("unsaved",), 3, "no finished trace"),
         (("other",), 2, "holds a SpectralDensity"),
@@ -311,8 +310,6 @@ def test_a_mistake_takes_one_line(
 ) -> None:
     if line[0] == "traced":
         traced(desk / "traced", 10)
-    if line[0] == "short":
-        traced(desk / "short", 0)
     (desk / "empty").mkdir()
     (desk / "unsaved").mkdir()
     (desk / "unsaved" / "records.f64").write_bytes(b"")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,7 @@ RUNS: dict[str, tuple[str, Callable[[], ls.training.Trace]]] = {
     ),
     "too large": ("learning rate", lambda: along(bowl, [1.0, 1.0], sgd(2.0), 200)),
     "too large, net": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), sgd(20.0), 200)),
-    "too large, units die": ("dead", lambda: train(net(nn.ReLU, 5, 12, 3), sgd(2.0), 200)),
+    "too large, units die": ("learning rate", lambda: train(net(nn.ReLU, 5, 12, 3), sgd(2.0), 200)),
     "too small": ("learning rate", lambda: train(net(nn.Tanh, 5, 12, 3), sgd(2e-3), 200)),
     "too small, adam, batches": (
         "learning rate",
@@ -268,9 +269,12 @@ def test_phases_name_the_edge_and_divergence() -> None:
     )
 
 
-def test_a_trace_without_a_step_is_refused() -> None:
+def test_a_trace_without_a_step_says_so() -> None:
+    found = ls.diagnose(along(bowl, [1.0, 1.0], sgd(0.1), 0))
+    assert found.stuck
+    assert "has taken no step" in str(found.causes[0])
     with pytest.raises(ValueError, match="no step was traced"):
-        ls.diagnose(along(bowl, [1.0, 1.0], sgd(0.1), 0))
+        ls.diagnose(replace(along(bowl, [1.0, 1.0], sgd(0.1), 0), loop=None))  # not at its end
     wrong: Any = "runs/trace"
     with pytest.raises(TypeError, match=r"tracer\.result"):
         ls.diagnose(wrong)
@@ -278,10 +282,9 @@ def test_a_trace_without_a_step_is_refused() -> None:
 
 @pytest.mark.slow
 def test_units_that_died_in_the_run_are_told() -> None:
-    assert any(
-        "died in the run" in line
-        for line in ls.diagnose(RUNS["too large, units die"][1]()).causes[0].evidence
-    )
+    causes = ls.diagnose(RUNS["too large, units die"][1]()).causes
+    assert "at the start it was 0%" in causes[0].evidence[0]
+    assert any("died in the run" in line for c in causes if c.name == "dead" for line in c.evidence)
     assert not any(
         "died in the run" in line for line in ls.diagnose(RUNS["dead"][1]()).causes[0].evidence
     )

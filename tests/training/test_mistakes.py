@@ -91,6 +91,71 @@ def test_parameters_in_no_group() -> None:
     assert "0.weight, 0.bias, 2.weight, 176 of its 180 parameters" in text
 
 
+@pytest.mark.filterwarnings("ignore:the tracer goes on")
+def test_an_optimiser_of_another_model() -> None:
+    """It is traced and diagnosed; the trial with the model's own parameters wins."""
+    model, other = net(), net()
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+    f = ls.ModelLandscape(model, F.cross_entropy, [(X[:48], LABELS[:48]), (X[48:], LABELS[48:])])
+    with ls.Tracer(optimizer, f, every=4, curvature=0, last_look=False) as tracer:
+        for _ in range(16):
+            optimizer.zero_grad()
+            F.cross_entropy(model(X), LABELS).backward()
+            optimizer.step()
+    found = ls.diagnose(tracer.result, f=f, optimizer=optimizer, steps=10, seeds=2)
+    assert found.causes[0].name == "loop"
+    assert "180 of its 180 parameters" in str(found.causes[0])
+    assert "Tried: all parameters" in found.causes[0].remedy
+
+
+def test_layers_that_do_not_learn() -> None:
+    """Frozen, cut off from the loss, in a plain list: each is the loop's, where little is gained."""
+
+    class Body(nn.Module):
+        def __init__(self, how: str) -> None:
+            super().__init__()
+            self.how = how
+            layer = nn.Linear(6, 2)
+            self.layers = [layer] if how == "list" else nn.ModuleList([layer])
+            layer.requires_grad_(how != "frozen")
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.layers[0](x).tanh()
+            return h.detach() if self.how == "cut" else h
+
+    y = (X[:, 0] * X[:, 1] > 0).long()
+    for how, said in (("frozen", "requires_grad"), ("cut", "detach"), ("list", "ModuleList")):
+        torch.manual_seed(0)
+        name, text = first(traced(nn.Sequential(Body(how), nn.Linear(2, 2)), y=y))
+        assert name == "loop"
+        assert said in text
+
+
+def test_weight_decay_that_pulls_all_to_zero() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=2.0)
+    f = ls.ModelLandscape(model, F.cross_entropy, [(X[:48], LABELS[:48]), (X[48:], LABELS[48:])])
+    with ls.Tracer(optimizer, f, every=8, curvature=0, last_look=False) as tracer:
+        for _ in range(64):
+            optimizer.zero_grad()
+            F.cross_entropy(model(X), LABELS).backward()
+            optimizer.step()
+    found = ls.diagnose(tracer.result, f=f, optimizer=optimizer, steps=20, seeds=2)
+    assert found.causes[0].name == "loop"
+    assert "weight_decay=2" in str(found.causes[0])
+
+
+def test_no_step_is_a_cause() -> None:
+    model = net()
+    f = ls.ModelLandscape(model, F.cross_entropy, [(X, LABELS)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ls.Tracer(optimizer, f, curvature=0, last_look=False) as tracer:
+        F.cross_entropy(model(X), LABELS).backward()
+    name, text = first(ls.diagnose(tracer.result))
+    assert name == "loop"
+    assert "step()" in text
+
+
 def test_the_same_batch() -> None:
     fixed = torch.arange(6)
     name, text = first(traced(net(), rows=lambda step, draws: fixed))

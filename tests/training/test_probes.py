@@ -5,10 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import landscape as ls
+from landscape.results.statistics import mean
+from landscape.training.probes import at_once
 from landscape.zoo import stuck
 
 
@@ -239,9 +243,20 @@ def test_bad_calls_are_refused() -> None:
     scene = stuck.get("zero-tanh").build()
     with pytest.raises(ValueError, match="seeds=1"):
         ls.training.probe(scene.f, scene.optimizer, seeds=1)
-    with pytest.raises(ValueError, match="moves no parameter"):
-        ls.training.probe(scene.f, torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1))
     with torch.no_grad():
         next(scene.f.model.parameters()).fill_(math.nan)
     with pytest.raises(ls.NumericalError, match="not finite where the probes start"):
         ls.training.probe(scene.f, scene.optimizer)
+
+
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_remedies_without_effect_win_in_one_study_of_twenty(seeds: int) -> None:
+    """Of eight remedies none is certainly better than the control, whatever the spread of each."""
+    random = np.random.default_rng(3)
+    spreads = np.array([0.01, 0.1, 1, 1, 1, 2, 10, 100])
+    wrong = 0
+    for _ in range(400):
+        apart = [mean(row) for row in spreads[:, None] * random.normal(size=(8, seeds))]
+        nothing = mean(np.zeros(seeds))
+        wrong += any(one.high < 0 for one in at_once([nothing, *apart], seeds))
+    assert wrong <= stats.binom.ppf(0.999, 400, 0.05)
