@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.core import OutputTerm, Term, vector
-from landscape.errors import LoadingError, NumericalError
+from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes import batches as batching
 from landscape.landscapes import kernels, losses, means, selection
 from landscape.landscapes.arithmetic import (
@@ -39,7 +39,6 @@ from landscape.landscapes.data import Moved, pinned
 from landscape.landscapes.domains import Space
 from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
-from landscape.landscapes.memory import ran_out
 from landscape.landscapes.objective import Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
@@ -387,7 +386,9 @@ class ModelLandscape:
                 yield
             # of a backward pass: what the model itself raises is a LoadingError already
             except TORCHS as error:
-                if type(error) not in TORCHS or ran_out(error):  # the caller's own, or no memory
+                if type(error) not in TORCHS or memory_is_full(
+                    error
+                ):  # the caller's own, or no memory
                     raise
                 line = " ".join(str(error).split())
                 raise LoadingError(
@@ -674,7 +675,7 @@ class ModelLandscape:
                 f"method of Hessian."
             ) from error
         except RuntimeError as error:
-            if ran_out(error) or too_late(error):
+            if memory_is_full(error) or too_late(error):
                 raise
             raise self._refused(error, number) from error
         except (Exception, SystemExit) as error:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Term, require_landscape
-from landscape.errors import NumericalError
+from landscape.errors import NumericalError, memory_is_full
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
-from landscape.landscapes.memory import GRAPHS, budget, ran_out, release
+from landscape.landscapes.memory import GRAPHS, budget, release
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
 from landscape.operators.derivatives import (
     NO_SECOND_DERIVATIVE,
@@ -228,7 +228,7 @@ class Hessian(SymmetricOperator):
             return reduce(self._dealt(V))
         except (RuntimeError, MemoryError) as error:
             # where points are sharded the other ranks wait in an exchange, and end with this one
-            if self.sharded or not ran_out(error) or not self._give_way(V.shape[1]):
+            if self.sharded or not memory_is_full(error) or not self._give_way(V.shape[1]):
                 raise
         release(self.device)
         parts = torch.split(V, self._width, dim=1)
@@ -336,7 +336,7 @@ class Hessian(SymmetricOperator):
                     [torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1
                 ).detach()
             except RuntimeError as error:  # NotImplementedError among them
-                if ran_out(error):
+                if memory_is_full(error):
                     raise
                 line = str(error).splitlines()[0]
                 raise NumericalError(
@@ -369,7 +369,7 @@ class Hessian(SymmetricOperator):
             try:
                 return self._vectorised(gradient, V)
             except RuntimeError as error:
-                if ran_out(error):
+                if memory_is_full(error):
                     raise
                 # an operation without a batching rule: a loop does the same
                 self._vectorise = False
