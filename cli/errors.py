@@ -139,7 +139,7 @@ def _notes() -> Iterator[None]:
                 say(f"Note: {message}.", err=True)
 
         told: set[str] = set()
-        warnings.showwarning = shown  # type: ignore[assignment]  # takes what it takes
+        warnings.showwarning = shown
         yield
 
 
