@@ -40,7 +40,7 @@ from landscape.landscapes.domains import Space
 from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
 from landscape.landscapes.memory import ran_out
-from landscape.landscapes.objective import Objective
+from landscape.landscapes.objective import CALLS, Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
@@ -317,7 +317,7 @@ class ModelLandscape:
         Raises:
             ValueError: the loss is loss(model, batch), which hides the output.
         """
-        if self._objective.takes_model:
+        if self._hides_output():
             raise ValueError(
                 "the Gauss-Newton matrix and metrics need loss(output, target): loss(model, batch) "
                 "hides the model's output."
@@ -328,6 +328,15 @@ class ModelLandscape:
                 partial(self._criterion, batch, share, i),
             )
             yield OutputTerm(output, criterion, i, share, batching.split(batch)[1])
+
+    def _hides_output(self) -> bool:
+        """Whether the loss is a loss(model, batch); tried with the first batch where that is not
+        known.
+        """
+        if self._objective.takes_model is None:
+            with self.evaluation(), torch.no_grad():
+                next(iter(self.terms())).function(self.point())
+        return bool(self._objective.takes_model)
 
     def trivial_directions(self, x: Tensor) -> Tensor:
         """None, (n, 0): parameters fill R^n, and no symmetry is declared."""
@@ -360,7 +369,7 @@ class ModelLandscape:
             if self.recurrent:
                 stack.enter_context(without_cudnn())
             if kernels.replaced(self.model):
-                stack.enter_context(kernels.Elementary())
+                stack.enter_context(kernels.elementary())
             if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(unsaved())
@@ -483,9 +492,9 @@ class ModelLandscape:
             model.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             model.update(batching.raw(tensor))
         for batch in self.batches:
-            for tensor in batching.tensors(batch):
-                data.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-                data.update(batching.raw(tensor))
+            for leaf in batching.leaves(batch):
+                data.update(f"{tuple(leaf.shape)}{leaf.dtype}".encode())
+                data.update(batching.raw(leaf))
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
     # ---- inside ---------------------------------------------------------------------------------
@@ -569,7 +578,7 @@ class ModelLandscape:
                 outputs[id(batch)] = self._run(x, 0, self.seed, moved, None, "output")
             output = outputs[id(batch)]
             if part is not None:
-                length = target.shape[dim]
+                length = target.shape[dim] if dim else batching.samples(batch)
                 output, target = (batching.cut_out(t, part, length, dim) for t in (output, target))
             return float(self._run(x, 0, self.seed, (None, target), output, "criterion"))
 
@@ -633,6 +642,8 @@ class ModelLandscape:
 
     def _run(self, x: Tensor, number: int, seed: int, *args: Any) -> Any:
         self._seed(seed)
+        if self._placed is not None and args[2:] != ("criterion",):  # which goes on with a pass
+            self._placed.begin()
         self._put(x)
         if torch.is_grad_enabled() or not self._differentiates:
             try:
@@ -643,6 +654,8 @@ class ModelLandscape:
                 self._differentiates = True  # a physics-informed loss, forces, a gradient penalty
                 self._seed(seed)
         with torch.enable_grad():
+            if not x.requires_grad:  # an inner step, or a penalty on the gradient of the weights
+                self._put(x.detach().clone().requires_grad_(True))
             return batching.mapped(self._called(number, *args), Tensor.detach)
 
     def _called(self, number: int, *args: Any) -> Any:
@@ -667,9 +680,10 @@ class ModelLandscape:
 
     def _refused(self, error: BaseException, number: int) -> LoadingError:
         line = " ".join(str(error).split())
+        rule = f". {CALLS}" if isinstance(error, TypeError) else ""
         return LoadingError(
             f"the model or its loss raised {type(error).__name__} on batch {number}: "
-            f"{line}{self._dtype_hint(line)}"
+            f"{line}{self._dtype_hint(line)}{rule}"
         )
 
     def _unaltered(self, args: tuple[Any, ...]) -> Any:
@@ -730,7 +744,7 @@ class ModelLandscape:
             )
             raise LoadingError(
                 f"the loss must be a scalar tensor, got {got} on batch {number}: average or sum it "
-                f"over the batch."
+                f"over the batch, or pass loss=lambda model, batch: ... that gives the scalar."
             )
         if (
             torch.is_grad_enabled() and not _unwrapped(loss).requires_grad and not self._held

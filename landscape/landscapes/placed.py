@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from landscape.landscapes import batches as batching
 
+MODULE = frozenset(vars(nn.Module()))  # what every module has, its mode among them
 NONE: Mapping[int, Callable[[], Tensor]] = MappingProxyType({})
 
 # module -> its own parameters by name, for modules in which others stand in their place
@@ -92,6 +93,13 @@ class Placed:
                 copies[id(buffer)] = batching.move(chosen.detach().clone(), self.device, self.dtype)
             holder[name] = copies[id(buffer)]
 
+    def begin(self) -> None:
+        """Before a pass: plain attributes as they were when the evaluation began, so that a count
+        of calls, or what was computed of another point, does not reach into the next pass.
+        """
+        for state in self.before:
+            state.begin()
+
     def restore(self) -> None:
         """Every module as it was before."""
         for state in self.before:
@@ -152,6 +160,15 @@ class _Before:
         for name, value in self.attributes.items():
             if isinstance(value, Tensor):
                 vars(self.module)[name] = batching.move(value, device, dtype)
+        self.moved = {k: v for k, v in vars(self.module).items() if k not in MODULE}
+
+    def begin(self) -> None:
+        now = vars(self.module)
+        for name in [name for name in now if name not in self.moved and name not in MODULE]:
+            del now[name]
+        for name, value in self.moved.items():
+            if now.get(name) is not value:
+                now[name] = value
 
     def restore(self) -> None:
         now = vars(self.module)

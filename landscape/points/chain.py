@@ -18,7 +18,8 @@ from torch import Tensor
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.model import ModelLandscape
-from landscape.operators.derivatives import functions, name_of
+from landscape.landscapes.placed import own_parameters
+from landscape.operators.derivatives import functions, leaves, name_of
 from landscape.points.look import Look
 
 # In units of the longer one of |x| and 1.
@@ -39,10 +40,13 @@ class Chain:
 
     value_gap: float  # between g'u and the slope of f; NaN: not tested
     gradient_gap: float  # between H u and the slope of g; NaN: not tested
-    broken: str  # "gradient", "product" or "": what is not the derivative of what stands before it
+    # "gradient", "product" or "": what is not the derivative of what stands before it; "held":
+    # parameters are read past the model
+    broken: str
     functions: tuple[str, ...]  # autograd Functions of the user's own in the graph, by name
     untested: str  # why it could not be tested, "" where it was
     where: str = ""  # the last module along whose own parameters the broken link is broken
+    held: tuple[str, ...] = ()  # parameters that the loss reads past the model, by name
 
 
 def chain(look: Look, seed: int) -> Chain:
@@ -55,8 +59,9 @@ def chain(look: Look, seed: int) -> Chain:
     f, x = _in_double(look.f, look.x)
     look = look if f is look.f and look.x.dtype == x.dtype else Look(f, x, "check")
     try:
-        with f.evaluation():
-            own = _functions(f, x)
+        own, held = _graph(f, x)
+        if held:
+            return Chain(float("nan"), float("nan"), "held", own, "", held=held)
         g = look.gradient
         u = _direction(g, seed)
         first = _value_link(look, u)
@@ -190,8 +195,15 @@ class _Sides:
         return least, same and smooth
 
 
-def _functions(f: Landscape, x: Tensor) -> tuple[str, ...]:
-    """The autograd Functions that are written in Python, in the graph of the first term."""
-    with torch.enable_grad():
+def _graph(f: Landscape, x: Tensor) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the graph of the first term: the autograd Functions that are written in Python, and the
+    analysed parameters that it reaches themselves, not what stands in their place at x.
+    """
+    with f.evaluation(), torch.enable_grad():
         value = next(iter(f.terms())).function(x.clone().requires_grad_(True))
-    return tuple(dict.fromkeys(map(name_of, functions(value))))
+        own = tuple(dict.fromkeys(map(name_of, functions(value))))
+        if not isinstance(f, ModelLandscape):
+            return own, ()
+        read = {id(t) for t in leaves(value)}
+        named = own_parameters(f.model)
+        return own, tuple(name for name in f.layout if id(named[name]) in read)

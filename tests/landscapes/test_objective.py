@@ -189,9 +189,9 @@ def test_messages_quote_the_rule() -> None:
     f = ls.ModelLandscape(pair, F.cross_entropy, [(X, Y)])
     with pytest.raises(ls.LoadingError, match=r"a tuple of 2.*pass loss=lambda model, batch"):
         f.value(f.point())
-    odd = One(plain, lambda z: {"scores": z})
+    odd = One(plain, lambda z: {"scores": z, "more": z})
     g = ls.ModelLandscape(odd, F.cross_entropy, [(X, Y)])
-    with pytest.raises(ls.LoadingError, match=r"a dict with the keys scores.*a key 'logits'"):
+    with pytest.raises(ls.LoadingError, match=r"a dict with the keys scores, more.*a key 'logits'"):
         g.value(g.point())
     stays = torch.eye(3)
     h = ls.ModelLandscape(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -104,6 +105,127 @@ def test_code_in_a_backward_pass_sees_the_point(
     torch.testing.assert_close(one, H, **close)
     assert torch.equal(one, two)  # a kept graph is looked at twice
     torch.testing.assert_close(found @ torch.eye(f.dim, dtype=dtype), H, **close)
+
+
+class Bags(nn.EmbeddingBag):
+    """Bags of what the signs of a layer before say, so that gradients must go past them."""
+
+    def forward(self, h: Tensor) -> Tensor:  # type: ignore[override]
+        return torch.tanh(super().forward((9 * h.detach()).long() % 7)) * h
+
+
+class PlainBags(Bags):
+    def forward(self, h: Tensor) -> Tensor:  # type: ignore[override]
+        rows = self.weight[(9 * h.detach()).long() % 7]
+        return torch.tanh(rows.amax(1) if self.mode == "max" else rows.mean(1)) * h
+
+
+class Words(nn.Embedding):
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.tanh(super().forward((9 * h.detach()).long() % 7).sum(1)) * h
+
+
+class PlainWords(Words):
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.tanh(self.weight[(9 * h.detach()).long() % 7].sum(1)) * h
+
+
+class Normed(nn.Module):
+    """What ``weight_norm`` makes of a linear layer, by its definition."""
+
+    def __init__(self, bias: Tensor, g: Tensor, v: Tensor) -> None:
+        super().__init__()
+        self.bias, self.g, self.v = (nn.Parameter(t.detach().clone()) for t in (bias, g, v))
+
+    def forward(self, h: Tensor) -> Tensor:
+        length = self.v.square().sum(1, keepdim=True).sqrt()
+        return torch.tanh(F.linear(h, self.g * self.v / length, self.bias))
+
+
+class Attending(nn.Module):
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        self.q, self.k, self.fused = nn.Linear(4, 4), nn.Linear(4, 4), fused
+
+    def forward(self, h: Tensor) -> Tensor:
+        q, k = self.q(h), self.k(h)
+        if self.fused:
+            return F.scaled_dot_product_attention(q[None], k[None], h[None])[0]
+        return torch.softmax(q @ k.T / 2, 1) @ h
+
+
+class Experts(nn.Module):
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        self.matrices, self.fused = nn.Parameter(torch.randn(2, 4, 4)), fused
+        self.config = SimpleNamespace(_experts_implementation="grouped_mm")
+
+    def forward(self, h: Tensor) -> Tensor:
+        if self.fused:
+            ends = torch.tensor([3, len(h)], dtype=torch.int32)
+            return torch.tanh(F.grouped_mm(h, self.matrices, offs=ends))
+        return torch.tanh(torch.cat([h[:3] @ self.matrices[0], h[3:] @ self.matrices[1]]))
+
+
+def normed(make: Callable[[nn.Module], nn.Module]) -> tuple[nn.Module, nn.Module]:
+    layer = make(nn.Linear(4, 4))
+    bias, g, v = dict(layer.named_parameters()).values()
+    return nn.Sequential(layer, nn.Tanh()), Normed(bias, g, v)
+
+
+# A layer whose kernel is made of elementary operations, and the same layer written in such.
+KERNELS: dict[str, Callable[[], tuple[nn.Module, nn.Module]]] = {
+    "weight_norm": lambda: normed(parametrizations.weight_norm),
+    "weight_norm of old": lambda: normed(weight_norm),
+    "bags": lambda: (Bags(7, 4), PlainBags(7, 4)),
+    "sparse bags": lambda: (Bags(7, 4, sparse=True), PlainBags(7, 4)),
+    "bags by their largest": lambda: (Bags(7, 4, mode="max"), PlainBags(7, 4, mode="max")),
+    "sparse words": lambda: (Words(7, 4, sparse=True), PlainWords(7, 4)),
+    "attention": lambda: (Attending(True), Attending(False)),
+    "experts": lambda: (Experts(True), Experts(False)),
+}
+
+
+class Amid(nn.Module):
+    """A layer between two others, called along a road of ``BLOCKS``."""
+
+    def __init__(self, layer: nn.Module, block: Block | None) -> None:
+        super().__init__()
+        self.a, self.c, self.block = nn.Linear(3, 4), nn.Linear(4, 2), block
+        # the second part is there for what cuts a sequence in two
+        self.middle = nn.Sequential(layer, nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.a(x))
+        return self.c(self.block(self.middle, h) if self.block else self.middle(h))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_replaced_kernels_are_replaced_in_a_recomputation_too(kernel: str, block: str) -> None:
+    if kernel == "experts" and not hasattr(F, "grouped_mm"):
+        pytest.skip("this torch has no grouped_mm")
+    torch.manual_seed(5)
+    fused, elementary = KERNELS[kernel]()
+    torch.manual_seed(5)
+    saving, plain = Amid(fused, BLOCKS[block]).double(), Amid(elementary, None).double()
+    # names differ where layers are parametrised, the order does not
+    for one, other in zip(plain.parameters(), saving.parameters(), strict=True):
+        one.data.copy_(other)
+    if block == "twice":
+        plain.block = lambda m, h: m(m(h))
+    f = ls.ModelLandscape(saving, F.cross_entropy, [data(torch.float64)])
+    engine = torch.autograd._engine_run_backward  # type: ignore[attr-defined]
+    x = f.point() + 0.1
+    gradient, H = truth(plain, x)
+    torch.testing.assert_close(f.gradient(x), gradient, rtol=0, atol=1e-12)
+    for method in ("retained", "rebuilt"):
+        found = ls.Hessian(f, x, method=method)
+        for v in torch.randn(3, f.dim, dtype=x.dtype):
+            torch.testing.assert_close(found @ v, H @ v, rtol=0, atol=1e-11)
+        assert found.method == method  # no differences
+    assert torch.autograd._engine_run_backward is engine  # type: ignore[attr-defined]
 
 
 ALTERED: dict[str, Callable[[], nn.Module]] = {
