@@ -237,10 +237,15 @@ def _taken(piece: Any, part: Tensor, dim: int) -> Any:
 
 
 def _lists(piece: Any, length: int) -> bool:
-    """Whether a list has one entry for each of so many samples, and no tensor in it has them."""
+    """Whether a list has one entry for each of so many samples: as ``one_each`` tells, or tensors
+    of which none has that many rows.
+    """
     if type(piece) not in (list, tuple) or len(piece) != length:
         return False
-    return not any(leaf.ndim and len(leaf) == length for leaf in leaves(piece))
+    if one_each(piece):
+        return True
+    single = all(isinstance(entry, Tensor | np.ndarray) for entry in piece)
+    return single and not any(entry.ndim and len(entry) == length for entry in piece)
 
 
 SIDE_BY_SIDE = 3  # inputs, targets and weights: a list of more containers is one of samples
