@@ -342,3 +342,111 @@ def test_losses_that_call_autograd_are_evaluated_everywhere(name: str) -> None:
             loss(model, batches[0]).backward()
             optimizer.step()
     assert tracer.result.loss.isfinite().all()
+
+
+def flow(model: nn.Module, batch: Tensor) -> Tensor:
+    """Of Burgers' equation, of second order in space."""
+    x = batch.clone().requires_grad_(True)
+    u = model(x)
+    (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    (ddu,) = torch.autograd.grad(du[:, 0].sum(), x, create_graph=True)
+    return (du[:, 1:] + u * du[:, :1] - 0.1 * ddu[:, :1]).square().mean()
+
+
+def hamiltonian(model: nn.Module, batch: Tensor) -> Tensor:
+    z = batch.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(model(z).sum(), z, create_graph=True)
+    return (torch.stack([slope[:, 1], -slope[:, 0]], 1) - batch.flip(1).sin()).square().mean()
+
+
+def sobolev(model: nn.Module, batch: Tensor) -> Tensor:
+    x = batch.clone().requires_grad_(True)
+    u = model(x)
+    (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    return (u - x.sin().sum(1, keepdim=True)).square().mean() + (slope - x.cos()).square().mean()
+
+
+def by_backward(model: nn.Module, batch: Tensor) -> Tensor:
+    """Forces that are left in ``.grad``."""
+    x = batch.clone().requires_grad_(True)
+    model(x).sum().backward(create_graph=True)
+    assert x.grad is not None
+    return (x.grad + batch).square().mean()
+
+
+def by_func(model: nn.Module, batch: Tensor) -> Tensor:
+    slope = torch.func.vmap(torch.func.grad(lambda z: model(z[None])[0, 0]))(batch)
+    return (slope - batch.cos()).square().mean()
+
+
+def pushed(model: nn.Module, batch: Tensor) -> Tensor:
+    return torch.func.jvp(model, (batch,), (torch.ones_like(batch),))[1].square().mean()
+
+
+def smooth(model: nn.Module, batch: Tensor) -> Tensor:
+    """A penalty on the gradient of the weights, which joins all samples."""
+    loss = model(batch).square().mean()
+    slopes = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    return loss + 0.1 * torch.stack([s.square().sum() for s in slopes]).sum()
+
+
+def inner(model: nn.Module, batch: Tensor) -> Tensor:
+    """The loss after a step on it (MAML)."""
+    named = dict(model.named_parameters())
+    slopes = torch.autograd.grad(model(batch).square().mean(), named.values(), create_graph=True)
+    stepped = {k: p - 0.1 * s for (k, p), s in zip(named.items(), slopes, strict=True)}
+    return torch.func.functional_call(model, stepped, (batch + 1,)).sin().mean()
+
+
+def attacked(model: nn.Module, batch: Tensor) -> Tensor:
+    """At inputs that a step of fixed signs makes worse (FGSM)."""
+    x = batch.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(model(x).square().sum(), x)
+    return model(batch + 0.1 * slope.sign()).square().mean()
+
+
+CALLS: list[Callable[..., Tensor]] = [
+    flow, hamiltonian, sobolev, by_backward, by_func, pushed, smooth, inner, attacked
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", CALLS, ids=[loss.__name__ for loss in CALLS])
+def test_losses_that_call_autograd_against_torchs_own_hessian(loss: Callable[..., Tensor]) -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    x = X[:12, :2].double()
+    sizes = [12] if loss in (smooth, inner) else [8, 4]
+    f = ls.ModelLandscape(model, loss, list(x.split(sizes)))
+    shapes = f.shapes
+
+    def whole(flat: Tensor) -> Tensor:
+        given = {k: flat[s].view(shapes[k]) for k, s in f.layout.items()}
+
+        class Named(nn.Module):
+            """The model with other parameters, by name."""
+
+            def forward(self, batch: Tensor) -> Tensor:
+                out: Tensor = torch.func.functional_call(model, given, (batch,))
+                return out
+
+            def parameters(self, recurse: bool = True) -> Any:
+                return iter(given.values())
+
+        if loss is inner:
+            first = Named()(x).square().mean()
+            slopes = torch.autograd.grad(first, list(given.values()), create_graph=True)
+            moved = {k: p - 0.1 * s for (k, p), s in zip(given.items(), slopes, strict=True)}
+            out: Tensor = torch.func.functional_call(model, moved, (x + 1,))
+            return out.sin().mean()
+        return loss(Named(), x)
+
+    at = f.point().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(whole(at), at)
+    H = torch.autograd.functional.hessian(whole, at.detach())
+    assert float(f.value(f.point())) == pytest.approx(float(whole(at).detach()), rel=1e-12)
+    torch.testing.assert_close(f.gradient(f.point()), gradient, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(ls.Hessian(f).dense(), H, rtol=1e-9, atol=1e-12)
+    v = torch.ones(f.dim, dtype=torch.float64)
+    torch.testing.assert_close(ls.Hessian(f, memory=0) @ v, H @ v, rtol=1e-9, atol=1e-12)
+    assert {c.status.name for c in ls.check(f)} <= {"OK", "NOTE"}

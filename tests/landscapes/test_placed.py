@@ -324,3 +324,165 @@ def test_the_models_own_parameters_are_its_point_during_an_evaluation() -> None:
             )
             assert torch.equal(f.point(), own)
     assert torch.equal(f.point(), own)
+
+
+class Solved(torch.autograd.Function):
+    """An ODE whose adjoint is solved backwards in time, without recording (Chen et al. 2018)."""
+
+    @staticmethod
+    def forward(ctx: Any, slope: nn.Module, y: Tensor, *parameters: Tensor) -> Tensor:
+        with torch.no_grad():
+            for _ in range(STEPS):
+                y = runge_kutta(slope, y)
+        ctx.slope = slope
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        (y,), a = ctx.saved_tensors, slopes[0]
+        parameters = list(ctx.slope.parameters())
+
+        def joint(state: Tensor) -> Tensor:
+            y, a = (
+                part.reshape(slopes[0].shape)
+                for part in state.split(
+                    [slopes[0].numel(), slopes[0].numel(), len(state) - 2 * slopes[0].numel()]
+                )[:2]
+            )
+            with torch.enable_grad():
+                y = y.detach().requires_grad_(True)
+                out = ctx.slope(y)
+                found = torch.autograd.grad(out, [y, *parameters], -a)
+            return -torch.cat([out.detach().flatten(), *(t.flatten() for t in found)])
+
+        count = sum(p.numel() for p in parameters)
+        state = torch.cat([y.flatten(), a.flatten(), y.new_zeros(count)])
+        with torch.no_grad():
+            for _ in range(STEPS):
+                state = runge_kutta(joint, state)
+        _, a, rest = state.split([y.numel(), y.numel(), count])
+        parts = rest.split([p.numel() for p in parameters])
+        own = [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
+        return (None, a.view_as(y), *own)
+
+
+class Reversed(torch.autograd.Function):
+    """y = x + module(x), solved for x again in the backward pass (a reversible layer)."""
+
+    @staticmethod
+    def forward(ctx: Any, module: nn.Module, x: Tensor, *parameters: Tensor) -> Tensor:
+        with torch.no_grad():
+            y = x + 0.1 * module(x)
+        ctx.module = module
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        with torch.no_grad():
+            x = y
+            for _ in range(60):
+                x = y - 0.1 * ctx.module(x)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            out = x + 0.1 * ctx.module(x)
+        return (None, *torch.autograd.grad(out, [x, *ctx.module.parameters()], slopes[0]))
+
+
+class Thrifty(torch.autograd.Function):
+    """Checkpointing as diffusion models copy it from each other."""
+
+    @staticmethod
+    def forward(ctx: Any, module: nn.Module, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.module, ctx.x, ctx.parameters = module, x, parameters
+        with torch.no_grad():
+            return module(x)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        x = ctx.x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            out = ctx.module(x.view_as(x))
+        return (None, *torch.autograd.grad(out, [x, *ctx.parameters], slopes[0]))
+
+
+def runge_kutta(slope: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
+    h = 1 / STEPS
+    a = slope(y)
+    b = slope(y + h / 2 * a)
+    c = slope(y + h / 2 * b)
+    return y + h / 6 * (a + 2 * b + 2 * c + slope(y + h * c))
+
+
+def solved(module: nn.Module, h: Tensor) -> Tensor:
+    for _ in range(STEPS):
+        h = runge_kutta(module, h)
+    return h
+
+
+STEPS = 12
+# A road whose backward pass records nothing, and the same in the open.
+UNRECORDED: dict[str, tuple[Block, Block]] = {
+    "an adjoint": (lambda m, h: Solved.apply(m, h, *m.parameters()), solved),
+    "a reversible layer": (
+        lambda m, h: Reversed.apply(m, h, *m.parameters()),
+        lambda m, h: h + 0.1 * m(h),
+    ),
+    "a copied checkpoint": (lambda m, h: Thrifty.apply(m, h, *m.parameters()), lambda m, h: m(h)),
+    "two of them": (
+        lambda m, h: Thrifty.apply(m, Thrifty.apply(m, h, *m.parameters()), *m.parameters()),
+        lambda m, h: m(m(h)),
+    ),
+    "within a checkpoint": (
+        lambda m, h: checkpoint(
+            lambda y: Thrifty.apply(m, y, *m.parameters()), h, use_reentrant=False
+        ),
+        lambda m, h: m(h),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNRECORDED)
+def test_backward_passes_that_record_nothing_are_right_at_any_point(name: str) -> None:
+    road, openly = UNRECORDED[name]
+    saving, plain = Net(road).double(), Net(openly).double()
+    plain.load_state_dict(saving.state_dict())
+    f = ls.ModelLandscape(saving, F.cross_entropy, [data(torch.float64)])
+    x = f.point() + 0.2 * torch.randn(f.dim, dtype=torch.float64)
+    gradient, H = truth(plain, x)
+    torch.testing.assert_close(f.gradient(x), gradient, rtol=0, atol=1e-7)
+    found, v = ls.Hessian(f, x), torch.randn(f.dim, dtype=torch.float64)
+    torch.testing.assert_close(found @ v, H @ v, rtol=0, atol=1e-6)
+    assert found.method == "finite-difference"
+    assert float((found @ v - H @ v).norm() / v.norm()) <= max(10 * found.error, 1e-7)
+
+
+def test_what_was_computed_at_another_point_does_not_reach_into_the_next_pass() -> None:
+    """A weight that forward makes once and keeps."""
+
+    class Lazy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.c, self.made = nn.Linear(3, 4), nn.Linear(4, 2), None
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.made is None:
+                self.made = self.a.weight.square()
+            return self.c(torch.tanh(F.linear(x, self.made, self.a.bias)))
+
+    class Plain(Lazy):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(torch.tanh(F.linear(x, self.a.weight.square(), self.a.bias)))
+
+    lazy, plain = Lazy().double(), Plain().double()
+    plain.load_state_dict(lazy.state_dict())
+    x, y = data(torch.float64)
+    f = ls.ModelLandscape(lazy, F.cross_entropy, list(zip(x.split(9), y.split(9), strict=True)))
+    at = f.point() + 0.3
+    gradient, H = truth(plain, at)
+    torch.testing.assert_close(f.gradient(at), gradient, rtol=0, atol=1e-12)
+    torch.testing.assert_close(ls.Hessian(f, at).dense(), H, rtol=0, atol=1e-12)
+    assert lazy.made is None
