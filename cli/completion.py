@@ -30,7 +30,7 @@ LOSSES = (
     "asymmetric",
 )
 FIGURES = (
-    *("basins", "survival"),
+    *("basins", "blocks", "survival"),
     *("all", "spectrum", "density", "slices", "layers", "contours", "value_index", "hits"),
     *("disconnectivity", "index_loss", "path_profile", "saddle_share", "minimum_chance"),
     *("index_counts", "index_energy", "index_width", "complexity", "run_loss", "run_curvature"),
@@ -42,7 +42,7 @@ EXHIBITS = (
     *("saddle", "saddle-race", "plateau-race", "monkey-saddle", "styblinski-tang", "coin-toss"),
     *("bray-dean", "p-spin", "index-loss", "outliers", "skip-connections", "training-plane"),
     *("random-walk", "mode-connection", "lennard-jones", "saxe-plateaus", "kramers", "octopus"),
-    *("edge-of-stability", "minima-are-rare", "schedules"),
+    *("edge-of-stability", "minima-are-rare", "schedules", "block-structure"),
 )
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]

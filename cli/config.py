@@ -8,6 +8,7 @@ in, as on the command line.
 
 import difflib
 import json
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ UNSAVED = frozenset(
 IGNORED = frozenset({"out", "force"})
 # Options whose values may name Python, which is then run.
 PYTHON = frozenset({"model", "landscape", "family", "run", "data", "loss", "metrics"})
+MOST = 2**24  # bytes of a file of options
 FROM_FILE = click.core.ParameterSource.DEFAULT_MAP
 HEADER = (
     "# Again with `landscape {command} --config {name}`, and --trust where it names Python; paths "
@@ -63,6 +65,8 @@ def check(ctx: click.Context) -> None:
     for param, values in texts.items():
         if any(not text.strip() for text in values):
             raise OneLine(f"{_key(param)} is empty: leave it out, or say what it is.", 2)
+        if any("\0" in text for text in values):
+            raise OneLine(f"{_key(param)} holds a zero byte, which no name of a file can.", 2)
     _require_trust(ctx, {str(param.name): values for param, values in texts.items()})
 
 
@@ -129,6 +133,10 @@ def dump(options: Mapping[str, object], command: str, name: str) -> str:
 
 def _parse(path: str) -> dict[str, object]:
     try:
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST:
+            what = "it is no plain file" if found.st_size <= MOST else "it is too large"
+            raise OneLine(f"the configuration file {path} cannot be read: {what}.", 2)
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise OneLine(

@@ -11,6 +11,7 @@ import signal
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -18,11 +19,13 @@ from typing import Any, NoReturn
 import click
 
 from . import ranks
+from .screens import say
 
 FULL = (
     "out of memory ({:.200}): pass a smaller --batch-size, --resolution or --runs, or fewer "
     "--largest and --smallest."
 )
+MOST = 2000  # characters of a message
 BROKEN_PIPE = 141  # what a shell says of a process that SIGPIPE has ended
 OURS = ("landscape", "landscape_cli", "landscape_figures")
 
@@ -39,7 +42,7 @@ class OneLineGroup(click.Group):
     """A group whose commands report every mistake of the user in one line on stderr."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with one_line_errors(), _no_way_out():
+        with one_line_errors(), _no_way_out(), _notes():
             return super().invoke(ctx)
 
     def main(  # type: ignore[override]  # click's overloads say the same in more words
@@ -50,6 +53,7 @@ class OneLineGroup(click.Group):
         """
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, standalone_mode=False, **extra)
+        _open_streams()
         ranks.begin()
         listen()
         for stream in (sys.stdout, sys.stderr):
@@ -58,8 +62,8 @@ class OneLineGroup(click.Group):
                     errors="replace"
                 )  # a terminal without Unicode shows ? and does not fail
         try:
-            code = super().main(args, prog_name, standalone_mode=False, **extra)
             with one_line_errors():
+                code = super().main(args, prog_name, standalone_mode=False, **extra)
                 sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
@@ -73,6 +77,20 @@ class OneLineGroup(click.Group):
             _close_quietly()
             sys.exit(BROKEN_PIPE)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_streams() -> None:
+    """Have what the caller has closed (``>&-``) go nowhere: the next file that is opened would take
+    its place, and what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            stream = os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
 
 
 def _close_quietly() -> None:
@@ -98,6 +116,24 @@ def _no_way_out() -> Iterator[None]:
         yield
     finally:
         os._exit = leave
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Have what the library warns of a stored result appear as a note."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if category.__name__ != "NotChecked":
+                usual(message, category, *place)
+            elif str(message) not in told:
+                told.add(str(message))
+                say(f"Note: {message}.", err=True)
+
+        told: set[str] = set()
+        warnings.showwarning = shown
+        yield
 
 
 @contextmanager
@@ -190,10 +226,11 @@ def _frames(error: BaseException) -> list[tuple[str, str, int]]:
 
 
 def one_line(error: click.ClickException) -> str:
-    """The message without line breaks, where a bad value came from unless it was typed, and where
-    the options are explained.
+    """The message without line breaks, cut after MOST characters, where a bad value came from
+    unless it was typed, and where the options are explained.
     """
     message = " ".join(error.format_message().split())
+    message = message if len(message) <= MOST else f"{message[:MOST]}..."
     ctx, param = getattr(error, "ctx", None), getattr(error, "param", None)
     if ctx is not None and param is not None and param.name:
         source = ctx.get_parameter_source(param.name)

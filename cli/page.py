@@ -1,15 +1,22 @@
-"""A result as one HTML page: styles and figures inside, no scripts, nothing fetched.
+"""A result as one HTML page: style, figures and one script that sorts tables inside, nothing
+fetched.
 
-The page is readable narrow, wide, light and dark. ``page.html.j2`` has its markup, ``page.css`` its
-style; here a result's words are put into sections.
+The page is readable narrow, wide, light and dark, and without its script. ``page.html.j2`` has its
+markup, ``page.css`` its style, ``page.js`` its script; here a result's words are put into sections.
 """
 
+import base64
+import csv
+import hashlib
+import io
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from urllib.parse import quote
 
 import landscape_figures as figures
 from jinja2 import Environment, PackageLoader
-from landscape_figures import svg
+from landscape_figures import style, svg
 from markupsafe import Markup
 
 from landscape.inventory.census import Census
@@ -85,7 +92,17 @@ class Section:
     numeric: tuple[int, ...] = ()  # columns of numbers
     cells: tuple[tuple[str, str, str], ...] = ()
     ends: tuple[Fact, ...] = ()
-    figures: list[tuple[Markup, str]] = field(default_factory=list)
+    figures: tuple["Drawn", ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on a page: to be seen, and to be taken along."""
+
+    name: str
+    svg: Markup
+    caption: str
+    pdf: str  # base64
 
 
 def build(result: object) -> str:
@@ -95,11 +112,15 @@ def build(result: object) -> str:
         raise OneLine(f"a page shows a whole result with its origin; this is a {kind}.", 2)
     loader = PackageLoader("landscape_cli", ".")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    css, _, _ = loader.get_source(environment, "page.css")
+    css, js = (loader.get_source(environment, f"page.{kind}")[0] for kind in ("css", "js"))
+    digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
     return environment.get_template("page.html.j2").render(
         name=result.name or type(result).__name__,
         what=_what(result),
         css=Markup(css),
+        js=Markup(js),
+        allowed=Markup(f"'sha256-{digest}'"),
+        csv=_csv,
         sections=list(_sections(result)),
         origin=list(_origin(result)),
         again=_again(result),
@@ -184,8 +205,8 @@ def _key(facts: dict[str, Fact]) -> Iterator[Section]:
     cells = []
     for label, name in KEY.items():
         if label in facts:
-            head, bracket, tail = facts[label].lines[0].partition(" (")
-            cells.append((name, head, bracket.strip() + tail))
+            head, *more = re.split(r"; | (?=\()", facts[label].lines[0], maxsplit=1)
+            cells.append((name, head, "".join(more)))
     if cells:
         yield Section("key", cells=tuple(cells))
 
@@ -217,15 +238,33 @@ def _checks(checks: tuple[Check, ...]) -> Table:
     return Table(("check", "status", "result"), rows)
 
 
+def _csv(columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> str:
+    """A table as an address that a browser saves."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows(
+        [[_inert(text) for text in row] for row in (columns, *rows)]
+    )
+    return f"data:text/csv;charset=utf-8,{quote(written.getvalue())}"
+
+
+def _inert(text: str) -> str:
+    """A cell that a spreadsheet does not take for a formula."""
+    return f"'{text}" if re.match(r"[=@\t\r]|[+-](?!\.?\d)", text) else text
+
+
 def _figures(result: Result) -> Iterator[Section]:
     drawn = []
     for recipe in figures.RECIPES.values():
         try:
-            drawn.append((Markup(svg.inline(recipe, result)), recipe.caption(result)))
+            figure, caption = recipe.draw(result), recipe.caption(result)
         except figures.NothingToDraw:
             continue
+        origin = result.provenance
+        pdf = style.render(figure, "pdf", title=recipe.name, alt=caption, provenance=origin)
+        seen, kept = Markup(svg.inline(recipe, result, figure)), base64.b64encode(pdf).decode()
+        drawn.append(Drawn(recipe.name, seen, caption, kept))
     if drawn:
-        yield Section("figures", figures=drawn)
+        yield Section("figures", figures=tuple(drawn))
 
 
 def _origin(result: Result) -> Iterator[tuple[str, str]]:

@@ -13,10 +13,11 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -145,6 +146,7 @@ class Run:
     ctx: click.Context
     target: Path
     resume: bool
+    home: Path = field(default_factory=Path.cwd)  # the user's code may go elsewhere
 
     @classmethod
     def of(cls, ctx: click.Context, model: str, options: given.Run) -> Run:
@@ -216,7 +218,7 @@ class Run:
             yield
             return
         try:
-            work = kept(self.target) / "work"
+            work = kept(self.home / self.target) / "work"
             with journal.keeping(journal.Journal(work, about, resume=self.resume)):
                 yield
         except journal.AnotherRun as error:
@@ -225,8 +227,11 @@ class Run:
 
     def keep(self, result: Result) -> None:
         """Store what this run has done so far, beside whatever is in its folder."""
+        from landscape.results import journal
+
         if ranks.first():
-            result.save(kept(self.target))
+            journal.begin()
+            result.save(kept(self.home / self.target))
 
     def _begun(self, kinds: tuple[type[T], ...]) -> T | None:
         """The unfinished result that an interrupted run has kept."""
@@ -257,9 +262,11 @@ def kept(target: Path) -> Path:
 
 def _stored(target: Path, kinds: tuple[type[T], ...]) -> T | None:
     """The result in a folder, None where there is no run yet."""
+    from landscape.results import manifest
+
     if not _taken(target) or all(p.name == KEPT for p in target.iterdir()):
         return None  # nothing there, or what a run that was killed has left
-    if not (target / "result.json").exists():
+    if not os.path.lexists(manifest.place(target, "result.json")):
         raise OneLine(
             f"the folder {target} is not empty and holds no finished run: pass another --out, or "
             "--force.",
@@ -292,7 +299,8 @@ def shown(folder: str | Path) -> Iterator[Result]:
 
     result = load(folder)
     try:
-        yield result
+        with warnings.catch_warnings(action="ignore"):  # of figures of numbers near the largest
+            yield result
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as e:
         if _known(e):
             raise
@@ -352,7 +360,7 @@ def adding(run: Path) -> Iterator[Path]:
 
 def _unwritten(target: Path, error: OSError) -> OSError | OneLine:
     """What becomes of an error while a run is written: of the folder, or of something else."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # these name no file
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # these name no file
     if not full and not str(error.filename or "").startswith(str(target)):
         return error
     if error.errno == errno.EEXIST:
@@ -385,20 +393,34 @@ def fill(folder: Path, result: Result, options: Mapping[str, object], command: s
 
 
 def draw(folder: Path, result: Result) -> None:
-    """Draw every figure that the result has the numbers for, on the first rank."""
+    """Draw every figure that the result has the numbers for, on the first rank. One that cannot be
+    drawn, of numbers near the largest there are, does not cost the result.
+    """
     if not ranks.first():
         return
     import landscape_figures as figures
 
     for name, recipe in figures.RECIPES.items():
         try:
-            for form in recipe.stored:
-                path = folder / f"{name}.{form}"
-                figures.write(
-                    recipe, result, path, alt=recipe.caption(result), provenance=result.provenance
-                )
+            with warnings.catch_warnings(action="ignore"):
+                for form in recipe.stored:
+                    path, alt = folder / f"{name}.{form}", recipe.caption(result)
+                    figures.write(recipe, result, path, alt=alt, provenance=result.provenance)
         except figures.NothingToDraw:
             continue
+        except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            say(f"Note: the figure {name} cannot be drawn ({why:.200}).", err=True)
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """Come back to where the command began: the user's code may have gone elsewhere."""
+    here = Path.cwd()
+    try:
+        yield
+    finally:
+        os.chdir(here)
 
 
 def _taken(target: Path, *, swept: bool = False) -> bool:

@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import click
@@ -18,15 +19,37 @@ BESIDE = {"README.md": "start.md", "CONTRIBUTING.md": "contributing.md", "ARCHIT
           "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md", "LICENSE": "license.md"}  # fmt: skip
 
 
+def on_config(config):
+    """The library's pages stand in the menu below its list."""
+    reference = next(part["Reference"] for part in config["nav"] if "Reference" in part)
+    place = next(i for i, part in enumerate(reference) if "Library" in part)
+    pages = [{f"ls.{Path(p).stem}": p} for p in library() if p != "api.md"]
+    reference[place] = {"Library": ["api.md", *pages]}
+    config["copyright"] = f"landscape {metadata.version('torch-landscape')}"
+    return config
+
+
+def on_pre_page(page, config, files):
+    """Pages that are not files of docs/ are edited where they lie, or nowhere."""
+    name = page.file.src_uri
+    beside = {new: old for old, new in BESIDE.items()}
+    if name in beside:
+        page.edit_url = f"{config['repo_url']}/edit/main/{beside[name]}"
+    elif name == "cli.md" or name.startswith("api"):
+        page.edit_url = None
+    return page
+
+
 def on_files(files, config):
     """Pages that are not files of docs/."""
     from mkdocs.structure.files import File
 
     pages = {new: (ROOT / old).read_text(encoding="utf-8") for old, new in BESIDE.items()}
     pages["license.md"] = f"# License\n\n```text\n{pages['license.md']}\n```\n"
-    pages |= {"cli.md": commands(), "api.md": library()}
+    made = {"cli.md": commands(), **library()}
+    pages |= made
     for name, text in pages.items():
-        content = text if name in ("cli.md", "api.md") else moved(text, "", titles(config["nav"]))
+        content = text if name in made else moved(text, "", titles(config["nav"]))
         files.append(File.generated(config, name, content=content))
     for picture in sorted([*GALLERY.glob("*.png"), *GALLERY.glob("*.gif")]):
         files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
@@ -34,7 +57,11 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Links out of docs/ lead to the pages above."""
+    """Links out of docs/ lead to the pages above; formulas are set, without a script."""
+    if page.file.src_uri == "mathematics.md":
+        from latex2mathml.converter import convert
+
+        markdown = re.sub(r"\$([^$]+)\$", lambda found: convert(found[1]), markdown)
     return moved(markdown, "../", titles(config["nav"]))
 
 
@@ -52,7 +79,7 @@ def on_page_content(html, page, config, files):
 
     html = re.sub(r'<img[^>]*src="pictures/([\w.-]+)"[^>]*>', picture, html)
     html = unbroken(html)
-    if page.file.src_uri == "api.md":
+    if page.file.src_uri.startswith("api"):
         html = together(html)
     if kind := {"gallery.md": "numbers", "mathematics.md": "formulas"}.get(page.file.src_uri):
         html = html.replace("<table>", f'<div class="{kind}"><table>').replace(
@@ -140,26 +167,41 @@ def commands():
 
 
 def library():
-    """Every public name: those at the top, then each namespace."""
+    """The library's pages: a list of all public names, then a page for each."""
     import landscape
 
-    top, rooms = [], []
-    for name in landscape.__all__:
-        found = getattr(landscape, name)
-        (rooms if inspect.ismodule(found) else top).append((name, found))
-    parts = [
-        "# Library",
+    found = {name: getattr(landscape, name) for name in sorted(landscape.__all__, key=str.lower)}
+    rooms = {name: room for name, room in found.items() if inspect.ismodule(room)}
+    pages = {f"api/{name}.md": _page(name, it) for name, it in found.items() if name not in rooms}
+    rows = [_row(name, it) for name, it in found.items() if name not in rooms]
+    head = ["# Library", "", "`import landscape as ls`, and then:", "", "| name | |", "|---|---|"]
+    listed = [
+        *head,
+        *rows,
         "",
-        "`import landscape as ls`; the names of a namespace are `ls.points.StationaryPoint` and so "
-        "on.",
+        "Names of a namespace are `ls.points.StationaryPoint` and so on.",
         "",
     ]
-    parts.append("## ls\n")
-    parts.extend(_entry(name, found) for name, found in sorted(top))
-    for room, module in sorted(rooms):
-        parts.extend([f"## ls.{room}\n", f"{(module.__doc__ or '').splitlines()[0]}\n"])
-        parts.extend(_entry(name, found) for name, found in sorted(_public(module).items()))
-    return "\n".join(parts)
+    listed += ["| namespace | |", "|---|---|"]
+    for name, room in rooms.items():
+        parts = [f"# ls.{name}", "", _first(room), ""]
+        parts += [_entry(inner, it) for inner, it in sorted(_public(room).items())]
+        pages[f"api/{name}.md"] = "\n".join(parts)
+        listed.append(_row(name, room))
+    return {"api.md": "\n".join(listed) + "\n", **pages}
+
+
+def _page(name, found):
+    return f"# ls.{name}\n\n::: {found.__module__}.{name}\n    options:\n      heading_level: 2\n"
+
+
+def _row(name, found):
+    return f"| [`ls.{name}`](api/{name}.md) | {_first(found)} |"
+
+
+def _first(found):
+    """The first paragraph of what it says of itself, on one line."""
+    return " ".join((inspect.getdoc(found) or "").split("\n\n")[0].split()).replace("|", "\\|")
 
 
 def _public(module):
@@ -169,7 +211,9 @@ def _public(module):
         for k, v in vars(module).items()
         if not k.startswith("_") and (inspect.isclass(v) or inspect.isfunction(v))
     }
-    return {k: v for k, v in own.items() if v.__module__.startswith("landscape.")}
+    return {
+        k: v for k, v in own.items() if v.__module__.startswith(("landscape.", "landscape_figures"))
+    }
 
 
 def _entry(name, found):

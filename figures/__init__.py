@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from landscape.specs import closest
+
 from . import (
     basins,
+    blocks,
     comparison,
     complexity,
     connection,
@@ -63,7 +66,7 @@ from .style import NothingToDraw, save, store
 if TYPE_CHECKING:
     from landscape.results import Provenance, Result
 
-__all__ = ["RECIPES", "NothingToDraw", "Recipe", "save", "write"]
+__all__ = ["RECIPES", "NothingToDraw", "Recipe", "draw", "plot", "save", "write"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ _ALL = (
     Recipe.of(density, "the whole spectrum as shares on a log scale, with errors"),
     Recipe.of(slices, "the loss measured along eigenvectors, over the parabola predicted"),
     Recipe.of(layers, "gradient and curvature of each layer's own parameters"),
+    Recipe.of(blocks, "the sizes of the Hessian's entries, layer by layer"),
     Recipe.of(survival, "what a change of the weights does, predicted beside measured"),
     Recipe.of(contours, "the stationary points of a census on the values of f"),
     Recipe.of(value_index, "value against index of the stationary points"),
@@ -182,6 +186,20 @@ def write(
     return save(recipe.draw(result), path, alt=alt, provenance=provenance, dpi=dpi)
 
 
+def draw(name: str, result: Result) -> Figure:
+    """The figure of this name of a result, as ``landscape figures render`` draws it.
+
+    Raises:
+        ValueError: no figure is called so.
+        NothingToDraw: the result lacks the numbers.
+    """
+    if name not in RECIPES:
+        raise ValueError(
+            f"no figure is called {name!r}.{closest(name, RECIPES)} There are {', '.join(RECIPES)}."
+        )
+    return RECIPES[name].draw(result)
+
+
 def plot(result: Result) -> Figure:
     """The main figure of a result: of all recipes the first that can draw it.
 
@@ -194,11 +212,11 @@ def plot(result: Result) -> Figure:
 def inline(result: Result) -> str:
     """The main figure as SVG for a notebook, with its caption; nothing where there is none."""
     try:
-        recipe, _ = _main(result)
+        recipe, figure = _main(result)
     except NothingToDraw:
         return ""
     alt = html.escape(recipe.caption(result))
-    return f"<figure>{svg.plain(recipe, result)}<figcaption>{alt}</figcaption></figure>"
+    return f"<figure>{svg.plain(recipe, result, figure)}<figcaption>{alt}</figcaption></figure>"
 
 
 def _main(result: Result) -> tuple[Recipe, Figure]:

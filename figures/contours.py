@@ -17,7 +17,7 @@ from . import style
 
 if TYPE_CHECKING:
     from landscape.inventory.census import Census
-    from landscape.inventory.views import Picture
+    from landscape.landscapes.grid import Grid
 
     from .style import Array
 
@@ -66,7 +66,7 @@ def draw(result: Census) -> Figure:
     return fig
 
 
-def _plane(ax: Axes, picture: Picture) -> None:
+def _plane(ax: Axes, picture: Grid) -> None:
     xs, ys, values = (np.asarray(v, dtype=float) for v in (picture.xs, picture.ys, picture.values))
     shade(ax, xs, ys, values, levels_of(values[np.isfinite(values)]))
     if 0.4 < (xs[-1] - xs[0]) / (ys[-1] - ys[0]) < 2.5:
@@ -129,7 +129,7 @@ def levels_of(values: Array) -> Array:
     return np.unique(np.quantile(values, shares))
 
 
-def _line(ax: Axes, picture: Picture) -> None:
+def _line(ax: Axes, picture: Grid) -> None:
     xs, values = np.asarray(picture.xs), np.asarray(picture.values)
     finite = np.isfinite(values)
     ax.plot(xs, np.where(finite, values, np.nan), color=style.INK, linewidth=1.0)
@@ -168,7 +168,7 @@ def caption(result: Census) -> str:
     return f"Stationary points of {result.name}: {found}, over {how}.{hidden}{beyond}"
 
 
-def _outside(result: Census, picture: Picture) -> int:
+def _outside(result: Census, picture: Grid) -> int:
     axes = [np.asarray(a) for a in (picture.xs, picture.ys) if len(a)]
     x = np.array([np.asarray(p.x) for p in result.points])
     inside = [(x[:, k] >= a[0]) & (x[:, k] <= a[-1]) for k, a in enumerate(axes)]
@@ -180,8 +180,8 @@ def _plural(name: str, count: int) -> str:
     return f"{count} {name if count == 1 else words[name]}"
 
 
-def _picture(result: Census) -> Picture:
+def _picture(result: Census) -> Grid:
     style.points_of(result)
     why = "values on a grid; a census of one or two coordinates can hold them."
-    picture: Picture = style.need(result, "picture", "xs", why=why)
+    picture: Grid = style.need(result, "picture", "xs", why=why)
     return picture

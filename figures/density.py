@@ -83,7 +83,7 @@ def _nodes(ax: Axes, nodes: Array, weights: Array, errors: Array) -> None:
     ):
         mask = mask & (weights > 0)
         if mask.any():
-            ax.errorbar(
+            drawn = ax.errorbar(
                 nodes[mask],
                 weights[mask],
                 yerr=errors[mask],
@@ -94,6 +94,10 @@ def _nodes(ax: Axes, nodes: Array, weights: Array, errors: Array) -> None:
                 markeredgewidth=0,
                 elinewidth=0.6,
                 alpha=0.85,
+            )
+            style.tell(
+                drawn.lines[0],
+                map("{:.4g}: {:.3g} of the spectrum".format, nodes[mask], weights[mask]),
             )
 
 

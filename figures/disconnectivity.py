@@ -15,7 +15,7 @@ from . import style
 
 if TYPE_CHECKING:
     from landscape.inventory.census import Census
-    from landscape.inventory.views import Tree
+    from landscape.inventory.tree import Tree
 
 LABELLED = 16  # up to so many minima carry their number in the census
 

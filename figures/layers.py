@@ -48,7 +48,9 @@ def _gradients(ax: Axes, layers: Sequence[Layer], rows: np.ndarray, noise: float
     """The norms of the layers' shares of the gradient; within its rounding ``noise`` it is 0."""
     gradient = np.array([layer.gradient_norm for layer in layers])
     shown = gradient > noise
-    ax.plot(gradient[shown], rows[shown], "D", color=style.INK, markersize=3)
+    (line,) = ax.plot(gradient[shown], rows[shown], "D", color=style.INK, markersize=3)
+    names = [layer.name for layer in layers]
+    style.tell(line, [f"{names[row]}: |gradient| {gradient[row]:.4g}" for row in rows[shown]])
     ax.set_xlabel("|gradient|")
     for row in rows[~shown]:  # zero has no logarithm
         ax.text(0.03, row, "0", transform=ax.get_yaxis_transform(), va="center")
@@ -69,7 +71,7 @@ def _block_ends(ax: Axes, layers: Sequence[Layer], rows: np.ndarray) -> None:
     ):
         ends = [getattr(layer, which) for layer in layers]
         value, error = (np.array([getattr(e, k) for e in ends]) for k in ("value", "bound"))
-        ax.errorbar(
+        drawn = ax.errorbar(
             value,
             rows,
             xerr=error,
@@ -79,6 +81,8 @@ def _block_ends(ax: Axes, layers: Sequence[Layer], rows: np.ndarray) -> None:
             elinewidth=0.8,
             label=which,
         )
+        told = [f"{layer.name}: {which} {v:.4g}" for layer, v in zip(layers, value, strict=True)]
+        style.tell(drawn.lines[0], told)
     outer = np.array(
         [
             [layer.smallest.low, layer.smallest.high, layer.largest.low, layer.largest.high]

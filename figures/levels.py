@@ -72,8 +72,11 @@ def arrays(surface: Surface) -> tuple[Array, Array]:
     """Steps (r,) and values (r, r) as they are drawn: of a finer grid every k-th."""
     some = thin(surface)
     shown = surface.values[some, some] if surface.values.ndim == 2 else surface.values
-    steps = surface.steps[some] if surface.values.ndim == 2 else surface.steps
-    return np.asarray(steps, dtype=float), np.asarray(shown, dtype=float)
+    steps = np.asarray(surface.steps[some] if surface.values.ndim == 2 else surface.steps, float)
+    with np.errstate(all="ignore"):
+        if not np.isfinite(2 * (steps[-1] - steps[0])):
+            raise style.NothingToDraw("its steps are longer than an axis can be.")
+    return steps, np.asarray(shown, dtype=float)
 
 
 def thin(surface: Surface) -> slice:

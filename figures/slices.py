@@ -53,7 +53,7 @@ def _panel(ax: Axes, piece: Slice) -> None:
         linewidth=1.8,
         label="predicted parabola",
     )
-    ax.plot(
+    (line,) = ax.plot(
         t,
         np.where(finite, values, np.nan),
         color=style.MEASURED,
@@ -62,6 +62,7 @@ def _panel(ax: Axes, piece: Slice) -> None:
         linewidth=0.8,
         label="measured",
     )
+    style.tell(line, map("at {:.4g}: {:.6g}".format, t[finite], values[finite]))
     if finite.any():  # the frame is the measured loss; a parabola that leaves it is cut
         low, high = values[finite].min(), values[finite].max()
         margin = 0.12 * (high - low) or max(abs(high) * 1e-6, 1e-12)

@@ -67,13 +67,23 @@ def _panel(ax: Axes, values: Array, bounds: Array, errors: Array, colour: str, m
         label="solver bound",
         zorder=3,
     )
-    ax.plot(rank, values, marker, color=colour, markersize=3.6, markeredgewidth=0, zorder=4)
+    (line,) = ax.plot(
+        rank, values, marker, color=colour, markersize=3.6, markeredgewidth=0, zorder=4
+    )
+    columns = (v.tolist() for v in (rank, values, bounds, errors))
+    style.tell(line, map(_told, *columns))
     low, high = values.min(), values.max()
     if low <= 0 <= high or min(abs(low), abs(high)) < 0.5 * (high - low):
         style.zero_line(ax)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlim(0.4, len(values) + 0.6)
+
+
+def _told(rank: int, value: float, bound: float, error: float) -> str:
+    """One eigenvalue in words."""
+    sampled = f", sampling error {error:.2g}" if np.isfinite(error) else ""
+    return f"{rank}: {value:.6g}, solver bound {bound:.2g}{sampled}"
 
 
 def _shade(ax: Axes, result: AnalysisReport, values: Array, bounds: Array, split: int) -> None:

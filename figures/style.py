@@ -11,7 +11,8 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
@@ -49,6 +51,7 @@ KINDS = {  # of stationary points: marker, colour, size in units of the others'
 }
 
 FORMATS = ("png", "svg", "pdf")
+TOLD = "told:"  # begins the id of markers that have words
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
@@ -259,7 +262,30 @@ def render(
             dpi=dpi,
             **more,
         )
-    return buffer.getvalue()
+    return _titled(buffer.getvalue()) if format == "svg" else buffer.getvalue()
+
+
+def tell(artist: Artist, labels: Iterable[str]) -> None:
+    """Give each marker of a line that is drawn, in order, words that an SVG shows where a pointer
+    rests.
+    """
+    artist.set_gid(TOLD + "|".join(label.replace("|", "/") for label in labels))
+
+
+def _titled(svg: bytes) -> bytes:
+    """Markers with the words that ``tell`` gave them."""
+    group = rf'<g id="{TOLD}([^"]*)">(.*?</g>)'
+    return re.sub(group, _titles, svg.decode(), flags=re.DOTALL).encode()
+
+
+def _titles(found: re.Match[str]) -> str:
+    """One group of markers; without words where some are not drawn, as those outside the frame."""
+    labels, marker = found[1].split("|"), r"(<use [^>]*)/>"
+    if len(re.findall(marker, found[2])) != len(labels):
+        return f"<g>{found[2]}"
+    told = iter(labels)
+    named = re.sub(marker, lambda use: f"{use[1]}><title>{next(told)}</title></use>", found[2])
+    return f"<g>{named}"
 
 
 def save(fig: Figure, path: Path, *, alt: str, provenance: Provenance, dpi: int = 300) -> Path:

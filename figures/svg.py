@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from . import style
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from landscape.results import Result
 
     from . import Recipe
@@ -24,22 +26,21 @@ INKS = {
 }
 
 
-def plain(recipe: Recipe, result: Result) -> str:
-    """The figure as an SVG element."""
+def plain(recipe: Recipe, result: Result, figure: Figure) -> str:
+    """What the recipe has drawn of the result, as an SVG element."""
     alt, name, origin = recipe.caption(result), recipe.name, result.provenance
-    figure = recipe.draw(result)
     text = style.render(figure, "svg", title=name, alt=alt, provenance=origin).decode()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<title>.*?</title>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<title>.*?</title>\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'href="#', f'href="#{name}-', text)
     text = text.replace("url(#", f"url(#{name}-")
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
 
 
-def inline(recipe: Recipe, result: Result) -> str:
+def inline(recipe: Recipe, result: Result, figure: Figure) -> str:
     """The same with the colours of a page that knows light and dark."""
-    return themed(plain(recipe, result))
+    return themed(plain(recipe, result, figure))
 
 
 def themed(text: str) -> str:

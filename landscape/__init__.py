@@ -20,8 +20,9 @@ The questions, each with a namespace for what belongs to it
     Why is my training stuck?      Tracer, diagnose                              ls.training
     How do optimisers move?        escape, LeavesBall, FallsBelow, schedule_curve   ls.optimizers
 
-What is known, what is stored, what goes wrong
+What is known, what is stored and drawn, what goes wrong
     theory; load, Estimate, ls.results; LoadingError, NumericalError
+    figures: recipes by name, as the command draws them
 """
 
 import warnings
@@ -31,7 +32,8 @@ import lazy_loader
 
 # The list of public names is ``__init__.pyi``; torch takes seconds to import, and ``python -m
 # landscape --help`` must not.
-_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_public, _names, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["figures"]
 
 __version__ = import_module("importlib.metadata").version("torch-landscape")
 
@@ -62,7 +64,13 @@ _MOVED = {
 _PLACES = {name: place for place, names in _MOVED.items() for name in names.split()}
 
 
+def __dir__() -> list[str]:
+    return [*_names(), "figures"]
+
+
 def __getattr__(name: str) -> object:
+    if name == "figures":  # drawn of results by a package that imports this one
+        return import_module("landscape_figures")
     if name in _ROOMS:
         return import_module(f"landscape.{name}")
     if name not in _PLACES:

@@ -1,5 +1,7 @@
 """The public names of ``landscape``: ``__init__.py`` imports each when it is first used."""
 
+import landscape_figures
+
 from . import inventory as inventory
 from . import linalg as linalg
 from . import optimizers as optimizers
@@ -40,4 +42,5 @@ from .surfaces.grids import surface as surface
 from .training.diagnose import diagnose as diagnose
 from .training.tracer import Tracer as Tracer
 
+figures = landscape_figures
 __version__: str

@@ -8,9 +8,21 @@ line it exits with 2.
 class LoadingError(Exception):
     """A model, checkpoint, data set, loss or stored result cannot be loaded or does not fit; the
     message says how to mend it.
+
+    Examples:
+        >>> import landscape as ls
+        >>> try:
+        ...     ls.load("no-such-run")
+        ... except ls.LoadingError as error:
+        ...     print(error)
+        no-such-run holds no result: result.json is missing. Pass a folder that a run has written.
     """
 
     exit_code = 3
+
+
+class NotChecked(UserWarning):
+    """A stored result has no checksums, so that damage to it may not be seen."""
 
 
 def memory_is_full(error: BaseException) -> bool:
@@ -24,7 +36,17 @@ def memory_is_full(error: BaseException) -> bool:
 
 
 class NumericalError(ArithmeticError):
-    """A value, gradient or product is NaN or infinite, or a kernel has no second derivative."""
+    """A value, gradient or product is NaN or infinite, or a kernel has no second derivative.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: x.log().sum(-1), 1)
+        >>> try:
+        ...     ls.eigsh(ls.Hessian(f, [0.0]), largest=1)
+        ... except ls.NumericalError as error:
+        ...     print(error)
+        product 1 with H has a NaN or inf: check that the loss is finite at this point.
+    """
 
     exit_code = 4
 

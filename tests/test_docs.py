@@ -154,7 +154,10 @@ def test_parameters_told_together_are_not_called_required(hooks: Any) -> None:
 def test_the_gallerys_page_is_that_of_its_manifest(hooks: Any) -> None:
     assert (DOCS / "gallery.md").read_text(encoding="utf-8") == hooks.gallery()
     assert "## landscape surface" in hooks.commands()
-    assert "::: landscape.surfaces.grids.surface" in hooks.library()
+    pages = hooks.library()
+    assert "::: landscape.surfaces.grids.surface" in pages["api/surface.md"]
+    assert "(api/surface.md)" in pages["api.md"]
+    assert "::: landscape.surfaces.checking.check_picture" in pages["api/surfaces.md"]
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
@@ -175,7 +178,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     for page, shown in (
-        ("api.html", "check_picture"),
+        ("api.html", "ls.surface"),
+        ("api/surfaces.html", "check_picture"),
+        ("api/classify.html", "point.eigenvalues"),
         ("cli.html", "--directions"),
         ("gallery.html", "expected"),
     ):

@@ -1,9 +1,12 @@
 """The public surface: one short list, typed for editors; names that have moved say where to; mistakes get one sentence."""
 
+import doctest
+import io
 import subprocess
 import sys
 import warnings
 from importlib import import_module
+from inspect import ismodule
 from typing import Any
 
 import pytest
@@ -47,6 +50,11 @@ def test_the_warning_points_at_the_users_line() -> None:
 
 
 MISTAKES = {
+    "a number for noise": (
+        lambda: wrong.escape(BOWL, [0.0, 0.0], ["sgd:lr=0.1"], noise=0.01),
+        TypeError,
+        "noise is written on one line, 'name:value', got 0.01",
+    ),
     "a module for a landscape": (
         lambda: wrong.analyze(nn.Linear(2, 1)),
         TypeError,
@@ -111,7 +119,33 @@ def test_a_mistake_gets_one_sentence_that_says_what_to_do(mistake: str) -> None:
     assert "\n" not in str(told.value)
 
 
+LONG = ("FallsBelow", "LeavesBall", "compare", "diagnose", "escape")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
+        for name in sorted(n for n in PUBLIC if not ismodule(getattr(ls, n)))
+    ],
+)
+def test_the_example_of_a_public_name_shows_what_it_prints(name: str) -> None:
+    runner = doctest.DocTestRunner(optionflags=doctest.REPORT_ONLY_FIRST_FAILURE)
+    found = doctest.DocTestFinder(recurse=False).find(getattr(ls, name), name, globs={})
+    assert [len(test.examples) > 1 for test in found] == [True], f"{name} has no example"
+    told = io.StringIO()
+    runner.run(found[0], out=told.write)
+    assert runner.failures == 0, told.getvalue()
+
+
 def test_a_list_of_numbers_is_a_point() -> None:
     assert ls.classify(BOWL, [0.0, 0.0]).kind == "minimum"
     assert torch.equal(ls.Hessian(BOWL, [0.0, 0.0]).dense(), 2 * torch.eye(2, dtype=torch.float64))
     assert ls.find_stationary(BOWL, [0.3, 0.4]).kind == "minimum"
+    well = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, 2)
+    path = ls.minimum_energy_path(well, [-1.0, 0.0], [1.0, 0.0])
+    assert path.values.max() == pytest.approx(1.0, abs=1e-6)
+    curve = ls.paths.connect(well, [-1.0, 0.0], [1.0, 0.0], steps=5)
+    assert curve.straight_barrier == pytest.approx(1.0, abs=1e-3)
+    assert ls.surface(well, [0.0, 0.0], resolution=3).values.shape == (3, 3)
+    assert ls.spectral_density(ls.Hessian(well, [1.0, 0.0])).nodes.max() == pytest.approx(8.0)

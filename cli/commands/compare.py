@@ -42,7 +42,7 @@ from ..runs import Run
 @run_options
 @click.pass_context
 def compare(ctx: click.Context, /, **options: Unpack[given.Compare]) -> None:
-    """Set checkpoints A, B, ... of one network beside each other: verdicts, losses, both ends of
+    """Compare checkpoints A, B, ... of one network: verdicts, losses, both ends of
     the spectra, top subspaces, and the barrier between them before and after their hidden units
     are matched.
     """

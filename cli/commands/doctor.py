@@ -15,7 +15,7 @@ from ..options import json_option
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Tell versions, devices and extras, and try second derivatives of real kernels.
+    """Report versions, devices and extras, and try second derivatives of real kernels.
 
     Exits with 4 if one of the kernels fails.
     """

@@ -82,7 +82,7 @@ def render(name: str, **options: Unpack[given.Render]) -> None:
     """Draw NAME, or all, from a run or of the gallery.
 
     Files of the same name are replaced, others left alone. An exhibit of the gallery is computed
-    when it is drawn first, which takes up to three minutes, and stored. The expected numbers are
+    when it is drawn first, which takes up to some minutes, and stored. The expected numbers are
     printed beside those computed here.
     """
     from ..jobs import figures as job  # here, because matplotlib and torch take seconds

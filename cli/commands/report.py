@@ -18,7 +18,7 @@ from ..options import option
 @click.argument("run")
 @option("--out", metavar="FILE", help="Where the page goes; default: RUN/report.html.")
 def report(run: str, out: str | None) -> None:
-    """Write the result in the folder RUN as one HTML page: no other file, network or scripts."""
+    """Write the result in the folder RUN as one HTML page that needs no other file or network."""
     from landscape.results import atomic_write
 
     from .. import page

@@ -71,7 +71,7 @@ def saddles() -> None:
 @run_options
 @click.pass_context
 def find(ctx: click.Context, /, **options: Unpack[given.Find]) -> None:
-    """Search one stationary point of LANDSCAPE, of any index, and say what it is."""
+    """Find one stationary point of LANDSCAPE, of any index, and say what it is."""
     run = Run.of(ctx, options["landscape"], options)
     from ..jobs import saddles as job  # here, because torch takes seconds and --help must not
 

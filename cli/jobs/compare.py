@@ -8,6 +8,7 @@ from landscape import loading, results
 from landscape.core import Progress
 from landscape.landscapes.model import require_model
 from landscape.paths.compare import Compared
+from landscape.results import journal
 
 from .. import given
 from ..errors import OneLine
@@ -41,10 +42,13 @@ def compare(run: Run, options: given.Compare) -> Compared:
 
 def _loaded(options: given.Compare, given_as: str) -> loading.Problem:
     """One checkpoint of --model, or a model that is given itself."""
-    if options["model"] is None:
-        return loading.problem(problem.asked(options, given_as))
-    about = problem.asked(options, options["model"])
-    return loading.problem(replace(about, checkpoint=given_as))
+    about = problem.asked(options, options["model"] or given_as)
+    if options["model"] is not None:
+        about = replace(about, checkpoint=given_as)
+    found = loading.problem(about)
+    with journal.part(given_as):
+        journal.require(found.landscape, found.fingerprint)
+    return found
 
 
 def _names(paths: tuple[str, ...]) -> list[str]:

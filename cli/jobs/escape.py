@@ -78,9 +78,9 @@ def _sweep(
     """Vary an option of the optimisers or of the study where they know it, else the landscape's."""
     sweep, same = ls.optimizers.sweep, _same(options, leaves)
     seed, given_to = options["seed"], options["optimizers"]
-    options_of = [specs.split(spec.partition(";")[0])[1] for spec in given_to]
+    options_of = [specs.line(spec.partition(";")[0], "an optimiser").options for spec in given_to]
     if key in SETTINGS or key == "lr" or any(key in known for known in options_of):
-        f = problem.landscape(options).landscape
+        f = problem.known(options)
         named = {_without(spec, key): maker(spec) for spec in given_to}
         at, record = problem.at(f, options), _record(f, options)
         return sweep(f, at, named, key, values, seed=seed, progress=bar, record=record, **same)
@@ -92,7 +92,7 @@ def _sweep(
         else:
             settings = dict(options["settings"]) | {key: value}
             changed["settings"] = tuple(settings.items())
-        g = problem.landscape(changed).landscape
+        g = problem.known(changed)
         return g, problem.at(g, changed)
 
     return sweep(build, None, given_to, key, values, seed=seed, progress=bar, **same)

@@ -131,7 +131,7 @@ def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resu
         progress.bar(asked_for["quiet"]) as bar,
     ):
         bar(_first_stage(run), 0, None)
-        with run.journal(settings, free), results.origin(config=settings):
+        with runs.staying(), run.journal(settings, free), results.origin(config=settings):
             result = work(bar)
         runs.fill(folder, result, settings, config.words(run.ctx))
         if asked_for["figures"]:
@@ -165,6 +165,13 @@ def landscape(options: given.Landscape) -> loading.Problem:
     """The landscape that the options describe, a model or a formula."""
     about = asked(options, options["landscape"], options["dim"], options["domain"])
     return over_ranks(loading.landscape(about))
+
+
+def known(options: given.Landscape) -> Landscape:
+    """One landscape of several, which --resume finds again."""
+    found = landscape(options)
+    journal.require(found.landscape, found.fingerprint)
+    return found.landscape
 
 
 def over_ranks(problem: loading.Problem, shard: bool = False) -> loading.Problem:

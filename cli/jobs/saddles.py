@@ -13,11 +13,12 @@ from landscape.core import Progress
 from landscape.inventory.census import Census
 from landscape.inventory.networks import NetworkCensus
 from landscape.landscapes.formula import FunctionLandscape, require_formula
+from landscape.landscapes.grid import Grid
 from landscape.landscapes.model import require_model
 from landscape.loading import point as points
 from landscape.paths.minimum_energy import EnergyPath
 from landscape.points.reports import SearchReport
-from landscape.results import journal, provenance
+from landscape.results import provenance
 
 from .. import given, runs, screens
 from ..errors import OneLine
@@ -79,8 +80,7 @@ def census(run: Run, options: given.Census) -> Found:
         with problem.loaded(options) as loaded:
             if loaded.landscape.layout:
                 return _of_network(run, loaded, options, known, bar)
-            with journal.paused():  # a census keeps itself
-                return _of_formula(run, loaded, options, known, bar)
+            return _of_formula(run, loaded, options, known, bar)
 
     return problem.store(run, work, frozenset({"starts"}))
 
@@ -126,7 +126,7 @@ def _of_formula(
     return replace(found, reasons=[*found.reasons, *notes])
 
 
-def _picture(f: FunctionLandscape, found: Census) -> ls.inventory.Picture | None:
+def _picture(f: FunctionLandscape, found: Census) -> Grid | None:
     """Values for the figure of a census, where there can be one."""
     flat = f.dim <= 2 and not isinstance(f.domain, ls.Sphere)
     return ls.inventory.picture(f, found) if flat else None

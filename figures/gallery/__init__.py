@@ -33,6 +33,7 @@ DRAWN: dict[str, Callable[[Any], Figure]] = {
     "index-loss": networks.index_loss,
     "outliers": networks.outliers,
     "skip-connections": networks.skip_connections,
+    "block-structure": networks.block_structure,
     "training-plane": networks.training_plane,
     "random-walk": walks.random_walk,
     "mode-connection": networks.mode_connection,

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .. import connection, levels, style, surface
+from .. import blocks, connection, levels, style, surface
 from .. import index_loss as by_loss
 
 if TYPE_CHECKING:
@@ -127,6 +127,20 @@ def skip_connections(exhibit: Exhibit) -> Figure:
     return fig
 
 
+@style.styled
+def block_structure(exhibit: Exhibit) -> Figure:
+    """Both Hessians on one scale of sizes."""
+    seen = exhibit.data["blocks"]
+    fig = Figure(figsize=(style.PAGE, 3.2), layout="constrained")
+    axes = fig.subplots(1, 2)
+    norm = blocks.limits(*(np.asarray(b.picture) for b in seen.values()))
+    for ax, (name, found) in zip(axes, seen.items(), strict=True):
+        drawn = blocks.panel(ax, found, norm)
+        ax.set_title(f"{name}: {100 * found.diagonal_share:.3g} % within the layers")
+    fig.colorbar(drawn, ax=axes, label="|entry of the Hessian|, mean of a cell", shrink=0.9)
+    return fig
+
+
 def training_plane(exhibit: Exhibit) -> Figure:
     """Contours with both runs."""
     return surface.draw(exhibit.data["plane"])
@@ -168,6 +182,7 @@ def mode_connection(exhibit: Exhibit) -> Figure:
 
 
 __all__ = [
+    "block_structure",
     "connection",
     "index_loss",
     "mode_connection",

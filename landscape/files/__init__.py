@@ -10,4 +10,5 @@ from landscape.files.formats import inspect_file as inspect_file
 from landscape.files.formats import named_tensors as named_tensors
 from landscape.files.formats import read as read
 from landscape.files.formats import read_tree as read_tree
+from landscape.files.formats import refuse_pipe as refuse_pipe
 from landscape.files.formats import tensor_of as tensor_of

@@ -42,6 +42,7 @@ def read_tree(folder: Path) -> dict[str, object]:
         LoadingError: the folder is damaged, lists files outside of it, or is of another form.
     """
     try:
+        formats.refuse_pipe(folder / METADATA)
         entries = list(_entries(closed.read_pickle((folder / METADATA).read_bytes())[0]))
         _require_bounded(folder, entries)
         tree: dict[str, object] = {}
@@ -117,6 +118,7 @@ def _tensor(folder: Path, entry: _Entry) -> Tensor:
     whole = torch.empty(entry.size, dtype=entry.dtype, device="cpu")
     filled = 0
     for chunk in entry.chunks:
+        formats.refuse_pipe(folder / chunk.file)
         with (folder / chunk.file).open("rb") as file:
             file.seek(chunk.start)
             data = io.BytesIO(file.read(chunk.length))

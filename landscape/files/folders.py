@@ -84,10 +84,11 @@ def _sharded(folder: Path, index: str) -> tuple[dict[str, object], str]:
 
 def _places(path: Path) -> dict[str, str]:
     """Tensor -> file, as an index tells it."""
+    formats.refuse_pipe(path)
     try:
         places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         named = {str(name): str(shard) for name, shard in places.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise LoadingError(
             f"{path} is no index of weights: it must hold a weight_map of tensors to files "
             f"({type(error).__name__}: {error})."

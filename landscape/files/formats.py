@@ -111,7 +111,7 @@ def file_format(path: Path) -> str:
         LoadingError: no such file, or it cannot be read, or is empty.
     """
     try:
-        _refuse_pipe(path)
+        refuse_pipe(path)
         with path.open("rb") as file:
             head = file.read(512)
         size = path.stat().st_size
@@ -132,7 +132,7 @@ def file_format(path: Path) -> str:
     return kind
 
 
-def _refuse_pipe(path: Path) -> None:
+def refuse_pipe(path: Path) -> None:
     """Raise for a pipe or a device, which may have no end."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise LoadingError(f"{path} is no plain file: copy what it gives into one.")

@@ -159,8 +159,8 @@ ENTRIES = {
         "index_loss",
         "Index against loss of a network",
         "Dauphin et al. 2014, NeurIPS, figure 1",
-        "stationary points of a tanh network with 160 parameters on 100 digits, from points along "
-        "training",
+        "stationary points of a tanh network with 160 parameters on 100 digits, from 768 points "
+        "along training",
     ),
     "outliers": Entry(
         "networks",
@@ -178,8 +178,17 @@ ENTRIES = {
         "skip_connections",
         "With and without skip connections",
         "Li, Xu, Taylor, Studer & Goldstein 2018, NeurIPS, figures 1 and 5",
-        "tanh networks of 16 inner layers of 16 units with and without skips, trained alike on "
-        "digits; filter-normalised planes",
+        "networks of 56 layers as He et al. 2016 build them, 8 to 32 channels on images of 8 x 8 "
+        "pixels, with and without skips, trained alike on digits; filter-normalised planes, 200 "
+        "images",
+    ),
+    "block-structure": Entry(
+        "networks",
+        "block_structure",
+        "The Hessian in blocks",
+        "Collobert 2004, thesis, Paris 6; Dong, Zhang, Luo, Yao & Sun 2025, arXiv:2505.02809",
+        "a tanh network 64-16-10 on 1,797 digits before and after 60 epochs of Adam; sizes of all "
+        "1.5 million entries",
     ),
     "training-plane": Entry(
         "networks",

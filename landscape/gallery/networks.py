@@ -19,13 +19,15 @@ from landscape.linalg.lanczos import eigsh
 from landscape.linalg.quadrature import spectral_density
 from landscape.operators.hessian import Hessian
 from landscape.paths.connect import connect
+from landscape.points.blocks import blocks
 from landscape.rng import seeded
 from landscape.surfaces.connection import connection_plane
 from landscape.surfaces.grids import surface
 from landscape.zoo import packaged
 
 CLASSES = 10
-LAYERS = 16
+BLOCKS = 9  # a stage: 56 layers
+EPOCHS = 40
 
 
 def index_loss(progress: Progress) -> Computed:
@@ -33,7 +35,7 @@ def index_loss(progress: Progress) -> Computed:
     alone.
     """
     f = zoo.model("digits-tiny", hidden=2)
-    paths = training_paths(f, runs=8, points=5, steps=400, seed=0)
+    paths = training_paths(f, runs=32, points=24, steps=400, seed=0)
     return {"census": critical_points(f, paths, iterations=40, seed=0, progress=progress)}, []
 
 
@@ -71,42 +73,89 @@ def outliers(progress: Progress) -> Computed:
     ]
 
 
-class Deep(nn.Module):
-    """Layers of one width, with or without skips."""
+class Block(nn.Module):
+    """Two convolutions with BatchNorm, and past both of them a skip or none: He et al. 2016, CVPR,
+    with the parameter-free skips of its section 4.2.
+    """
 
-    def __init__(self, layers: int, width: int, skip: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, skip: bool) -> None:
         super().__init__()
-        self.first = nn.Linear(64, width)
-        self.inner = nn.ModuleList([nn.Linear(width, width) for _ in range(layers)])
-        self.last = nn.Linear(width, CLASSES)
-        self.skip = skip
-        for layer in [self.first, *self.inner]:
-            # torch's own start lets signals die out in so many layers
-            nn.init.xavier_normal_(layer.weight, gain=1.2)
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)])
+        self.more, self.stride, self.skip = outputs - inputs, stride, skip
 
     def forward(self, x: Tensor) -> Tensor:
-        h = torch.tanh(self.first(x))
-        for layer in self.inner:
-            new = torch.tanh(layer(h))
-            h = h + 0.5 * new if self.skip else new
-        out: Tensor = self.last(h)
-        return out
+        new: Tensor = self.norms[1](self.second(F.relu(self.norms[0](self.first(x)))))
+        if not self.skip:
+            return F.relu(new)
+        past = x[:, :, :: self.stride, :: self.stride]
+        return F.relu(new + F.pad(past, (0, 0, 0, 0, 0, self.more)))
+
+
+def residual(blocks: int, width: int, skip: bool) -> nn.Sequential:
+    """The network of 6 blocks + 2 layers for images of 8 x 8 pixels, three stages of ``blocks``."""
+    parts: list[nn.Module] = [
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    ]
+    for stage in range(3):
+        inputs = width << max(stage - 1, 0)
+        parts.append(Block(inputs, width << stage, 2 if stage else 1, skip))
+        parts += [Block(width << stage, width << stage, 1, skip) for _ in range(blocks - 1)]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, 10))
 
 
 def skip_connections(progress: Progress) -> Computed:
     """Planes about the ends of two trainings that differ by skips only. The paper prints no
     number.
     """
-    x, y = _digits(400)
+    x, y = packaged.digits()
     found = {}
     for name, skip in (("with skips", True), ("without", False)):
         with seeded(0):
-            model = Deep(LAYERS, 16, skip).double()
-            for _ in _train(model, x, y, lambda p: torch.optim.Adam(p, lr=2e-3), 60):
-                pass
-        f = ModelLandscape(model, F.cross_entropy, [(x, y)], name=f"{LAYERS} layers {name}")
-        found[name] = surface(f, f.point(), span=1.0, resolution=37, seed=1, progress=progress)
+            model = residual(BLOCKS, 8, skip)
+            for conv in model.modules():
+                if isinstance(conv, nn.Conv2d):
+                    nn.init.kaiming_normal_(conv.weight)
+            for epoch in _train(model, x, y, _decayed, EPOCHS, batch=128, peak=0.1):
+                progress(f"training {name}", epoch, EPOCHS)
+        f = ModelLandscape(model, F.cross_entropy, [(x[:200], y[:200])], name=f"ResNet-56 {name}")
+        found[name] = surface(f, f.point(), span=1.0, resolution=31, seed=1, progress=progress)
     return {"surfaces": found}, []
+
+
+def _decayed(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4)
+
+
+def block_structure(progress: Progress) -> Computed:
+    """The Hessian's blocks at the start and at the end of training; and of softmax regression at
+    zero, where blocks of two classes are (-1/C^2) S and those of one (1/C - 1/C^2) S.
+    """
+    x, y = _digits(None)
+    with seeded(0):
+        model = nn.Sequential(nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, CLASSES)).double()
+        f = ModelLandscape(model, F.cross_entropy, [(x, y)], name="digits, 64-16-10")
+        seen = {"at the start": blocks(f, progress=progress)}
+        for _ in _train(model, x, y, lambda p: torch.optim.Adam(p, lr=5e-3), 60):
+            pass
+    seen["at the end"] = blocks(f, progress=progress)
+    linear = nn.Linear(64, CLASSES, bias=False).double()
+    nn.init.zeros_(linear.weight)
+    H = Hessian(ModelLandscape(linear, F.cross_entropy, [(x, y)])).dense()
+    norms = H.cpu().view(CLASSES, 64, CLASSES, 64).norm(dim=(1, 3))
+    own, other = norms.diagonal().mean(), norms.fill_diagonal_(0).sum() / CLASSES / (CLASSES - 1)
+    return {"blocks": seen}, [
+        Match(
+            "block of two classes over that of one, softmax regression at zero",
+            1 / (CLASSES - 1),
+            "p = 1/C in diag(p) - pp^T, C = 10: 1 / (C - 1)",
+            exact(float(other / own)),
+        )
+    ]
 
 
 def training_plane(progress: Progress) -> Computed:
@@ -191,14 +240,21 @@ def _train(
     epochs: int,
     *,
     batch: int = 64,
+    peak: float | None = None,
 ) -> Iterator[int]:
-    """Train on minibatches; stops after every epoch. Draws from torch's global generator."""
+    """Train on minibatches, the rate going up to ``peak`` and down to nothing where one is given;
+    stops after every epoch. Draws from torch's global generator.
+    """
     optimizer = make(model.parameters())
+    updates = epochs * -(-len(x) // batch)
+    rates = peak and torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=updates)
     for epoch in range(epochs):
         with torch.enable_grad():
             for i in torch.split(torch.randperm(len(x), device="cpu"), batch):
                 optimizer.zero_grad()
                 torch.autograd.backward(F.cross_entropy(model(x[i]), y[i]))
                 optimizer.step()
+                if rates:
+                    rates.step()
         model.zero_grad(set_to_none=True)
         yield epoch

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,15 +29,16 @@ from landscape.core import Progress, silent
 from landscape.errors import NumericalError
 from landscape.inventory import topology
 from landscape.inventory.collection import Collection
-from landscape.inventory.views import Picture, Tree
+from landscape.inventory.tree import Tree
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Box, Space
 from landscape.landscapes.formula import FunctionLandscape, require_formula
+from landscape.landscapes.grid import Grid
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.many import STATIONARY, End, search
 from landscape.progress import watched
 from landscape.ranks import ALONE
-from landscape.results import Estimate, Result, provenance, result
+from landscape.results import Estimate, Result, journal, provenance, result
 from landscape.results.statistics import unmet, unseen
 from landscape.specs import whole
 
@@ -76,7 +78,7 @@ class Census(Result):
     # of what a picture shows, per coordinate; empty: all of R^n
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
-    picture: Picture | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
+    picture: Grid | None = None  # values for a figure, by ``picture``; n = 1 and 2 only
     tree: Tree | None = None  # which minima are joined at which level, by ``disconnectivity``
 
     @property
@@ -136,17 +138,21 @@ def census(
     Cost: n + 1 products a step of a search, 10 to 30 steps each; n products for the verdict on each
     point found. Completeness is reported, never claimed: the Euler sum against what the domain
     demands, and the share of starts that can lead to points which none has met (``unmet``).
+
+    Examples:
+        >>> import landscape as ls
+        >>> torus = ls.Torus(6.283185307179586)
+        >>> f = ls.FunctionLandscape(lambda x: x.cos().sum(-1), 2, domain=torus)
+        >>> found = ls.census(f, starts=200)
+        >>> found.counts
+        {0: 1, 1: 2, 2: 1}
     """
     _require(f, starts, method, known)
     _require_formula(f)
     f, ranks = f.over(ALONE), f.ranks
     collection = Collection(f, tolerance)
-    failures: Counter[str] = Counter()
-    done, rounds = 0, 0
-    if known is not None:
-        collection.restore(known.points)
-        failures.update(known.failures)
-        done, rounds = known.starts, known.rounds
+    state = journal.State(f"census {seed} {tolerance} {method} {journal.identity(f)}")
+    failures, done, rounds = _begun(collection, known, state.find(), starts)
 
     def so_far() -> Census:
         return _report(f, collection, failures, done, rounds, tolerance, seed, progress)
@@ -156,13 +162,15 @@ def census(
         count = min(ROUND, starts - done)
         generator = torch.Generator(device="cpu").manual_seed(_child(seed, rounds))
         searches = _blocks(_searches(collection, count, rounds, method, generator))
-        for found, ends in ranks.deal([partial(_found, f, device, *one) for one in searches]):
-            collection.add(found)
-            failures.update(_reason(end) for end in ends.tolist() if end != STATIONARY)
+        with journal.paused():
+            for found, ends in ranks.deal([partial(_found, f, device, *one) for one in searches]):
+                collection.add(found)
+                failures.update(_reason(end) for end in ends.tolist() if end != STATIONARY)
         done, rounds = done + count, rounds + 1
         progress("searches", done, starts)
         due = time.monotonic() - kept > KEEP
         if keep is not None and done < starts and ranks.agreed(due):
+            state.keep([done, rounds, dict(failures), collection.state()])
             keep(so_far())
             kept = time.monotonic()
     if not len(collection.x) and failures[End.NONFINITE.value] == done:
@@ -170,6 +178,24 @@ def census(
             f"{f.name} or its derivatives are not finite at any of {done} starts in its domain."
         )
     return so_far()
+
+
+def _begun(
+    collection: Collection, known: Census | None, kept: Any, starts: int
+) -> tuple[Counter[str], int, int]:
+    """The failures, searches and rounds so far; what they have met goes into the collection.
+
+    kept: where an interrupted census stood to the bit, which goes before what it has told.
+    """
+    least = 0 if known is None else known.starts
+    if kept is not None and least <= kept[0] <= starts:
+        done, rounds, failures, found = kept
+        collection.go_on(found)
+        return Counter(failures), done, rounds
+    if known is None:
+        return Counter(), 0, 0
+    collection.restore(known.points)
+    return Counter(known.failures), known.starts, known.rounds
 
 
 def _report(

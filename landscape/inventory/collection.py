@@ -32,6 +32,7 @@ ROUNDING = 16 * torch.finfo(torch.float64).eps
 NEW = 1e-3  # a recombination nearer to a known point than this is not tried
 
 
+STATE = ("x", "hits", "values", "steepness", "curvature", "vectors", "trivial", "changes")
 Rows = np.ndarray
 
 
@@ -63,6 +64,14 @@ class Collection:
         self.level = (
             SAME_VALUE * float((values - values.median()).abs().median()) if len(values) else 0.0
         )
+
+    def state(self) -> dict[str, Tensor]:
+        """All that changes from search to search."""
+        return {key: value for key, value in vars(self).items() if key in STATE}
+
+    def go_on(self, state: dict[str, Tensor]) -> None:
+        """Go on from a state."""
+        vars(self).update(state)
 
     def restore(self, points: Iterable[StationaryPoint]) -> None:
         """Take in the points of a stored census with their hits."""

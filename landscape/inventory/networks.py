@@ -29,12 +29,11 @@ from landscape.points.walk import Outcome
 from landscape.progress import watched
 from landscape.ranks import ALONE
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.statistics import student
+from landscape.results.statistics import correlation
 from landscape.specs import whole
 
 LIMIT = 1_000  # parameters up to which a Hessian a step is affordable
 GROUP = 32  # searches whose Hessians are held at once
-RESAMPLES = 2_000  # of the bootstrap
 ENDS = list(End)
 FOUND = (
     "points",
@@ -141,16 +140,16 @@ def critical_points(
         tol: an end counts as stationary where |g| is at most ``tol`` times the median of |g| over
             the starts. Searches go on to rounding, so that most ends are far below.
         iterations: most steps of a search by each of the two methods.
-        seed: of the bootstrap.
+        seed: of the starts, kept with the result; searches draw nothing at random.
         known: what ``keep`` was given by an unfinished call with the same starts: its searches are
             not repeated.
         keep: called with the census of the starts done so far, after every group of them.
         progress: called with the searches done.
 
     Returns:
-        All ends with their outcomes. The error of the correlation is a bootstrap's over paths, or
+        All ends with their outcomes. The error of the correlation is a jackknife's over paths, or
         over starts where they are of one path, and its interval Student's on the scale of artanh;
-        it is NaN in [-1, 1] with fewer than three stationary ends or no spread among them.
+        it is NaN in [-1, 1] with fewer than three paths or no spread among the stationary ends.
 
     Raises:
         ValueError: an argument is out of range.
@@ -232,11 +231,10 @@ def _census(
         outcomes=outcomes,
         hessians=int(found["iterations"].sum()) + len(X),
         **found,
-        correlation=_correlation(
+        correlation=correlation(
             found["losses"].numpy()[stationary],
             found["indices"].numpy()[stationary] / f.dim,
             runs.numpy()[stationary],
-            seed,
         ),
         seconds=0.0,
         seed=seed,
@@ -280,42 +278,6 @@ def _outcome(end: End, small: bool) -> Outcome:
         End.STATIONARY: Outcome.STALLED,
     }
     return known.get(end, Outcome.DIVERGED)
-
-
-def _correlation(
-    losses: np.ndarray, fractions: np.ndarray, runs: np.ndarray, seed: int
-) -> Estimate:
-    """Pearson's, with the standard error of a bootstrap over runs, and Student's interval of its
-    artanh with as many degrees of freedom as there are runs less one; of one run its points count.
-    """
-    value = _pearson(losses, fractions)
-    random = np.random.default_rng(seed)
-    groups = [np.flatnonzero(runs == run) for run in np.unique(runs)]
-    if len(groups) < 2:
-        groups = [np.array([i]) for i in range(len(losses))]
-    if not np.isfinite(value):
-        return Estimate(value, float("nan"), -1.0, 1.0)
-    count = len(groups)
-    drawn = (
-        np.concatenate([groups[i] for i in random.integers(count, size=count)])
-        for _ in range(RESAMPLES)
-    )
-    sample = np.array([_pearson(losses[rows], fractions[rows]) for rows in drawn])
-    sample = sample[np.isfinite(sample)]
-    # A resample of as many runs has less spread than the runs.
-    spread = (count / (count - 1)) ** 0.5
-    scale = np.arctanh(sample.clip(-1 + 1e-12, 1 - 1e-12)).std(ddof=1)
-    middle = np.arctanh(np.clip(value, -1 + 1e-12, 1 - 1e-12))
-    reach = student(count - 1) * spread * scale
-    low, high = float(np.tanh(middle - reach)), float(np.tanh(middle + reach))
-    return Estimate(value, float(sample.std(ddof=1)), low, high)
-
-
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Their correlation; NaN where there are fewer than three numbers, or one is constant."""
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
 
 
 def _check(f: Landscape, paths: list[Tensor], tol: float, iterations: int) -> None:

@@ -3,13 +3,13 @@
 import torch
 
 from landscape.inventory.census import Census
-from landscape.inventory.views import Picture
 from landscape.landscapes.domains import Sphere, Torus
 from landscape.landscapes.formula import FunctionLandscape
+from landscape.landscapes.grid import Grid, values
 from landscape.specs import whole
 
 
-def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Picture:
+def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Grid:
     """f on a grid over the frame of a census, for a figure: ``dataclasses.replace(census,
     picture=picture(f, census))``.
 
@@ -37,14 +37,9 @@ def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Pict
         torch.linspace(a, b, resolution, dtype=torch.float64, device="cpu")
         for a, b in zip(low, high, strict=True)
     ]
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    with torch.no_grad():
-        values = f.value(grid)
-    return Picture(
-        axes[0],
-        axes[1] if f.dim == 2 else torch.empty(0, dtype=torch.float64, device="cpu"),
-        values,
-    )
+    unit = torch.eye(f.dim, dtype=torch.float64, device="cpu")
+    none = torch.empty(0, dtype=torch.float64, device="cpu")
+    return Grid(axes[0], axes[1] if f.dim == 2 else none, values(f, 0 * unit[0], unit, axes))
 
 
 def _frame(f: FunctionLandscape, census: Census) -> tuple[list[float], list[float]]:

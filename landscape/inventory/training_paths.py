@@ -4,6 +4,7 @@ stationary points starts.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,8 +63,8 @@ def training_paths(
         slopes = _slopes(f)
         for i, name in enumerate(optimizers[:runs]):
             own = list(range(i, runs, len(optimizers)))
-            trained = partial(_trained, slopes, X[own], name, kept, generator)
             what = f"training paths {name} {kept} {journal.identity(f)}"
+            trained = partial(_trained, slopes, X[own], name, kept, generator, what)
             found, state = journal.recalled(what, [X[own], generator.get_state()], trained)
             generator.set_state(state.cpu())
             for run, path in zip(own, found, strict=True):
@@ -106,17 +107,29 @@ def _slopes(f: ModelLandscape) -> list[Slope]:
 
 
 def _trained(
-    slopes: list[Slope], X: Tensor, name: str, kept: list[int], generator: torch.Generator
+    slopes: list[Slope],
+    X: Tensor,
+    name: str,
+    kept: list[int],
+    generator: torch.Generator,
+    about: str,
 ) -> list[Tensor]:
     """What ``_train`` gives, and the state of the generator after it."""
-    return [_train(slopes, X, name, kept, generator), generator.get_state()]
+    return [_train(slopes, X, name, kept, generator, about), generator.get_state()]
 
 
 def _train(
-    slopes: list[Slope], X: Tensor, name: str, kept: list[int], generator: torch.Generator
+    slopes: list[Slope],
+    X: Tensor,
+    name: str,
+    kept: list[int],
+    generator: torch.Generator,
+    about: str,
 ) -> Tensor:
     """The kept points (runs, points, n) of runs trained side by side: both optimisers work entry by
     entry.
+
+    about: what the training depends on besides, for a run that goes on.
     """
     w = X.clone().requires_grad_(True)
     optimizer: torch.optim.Optimizer = (
@@ -124,11 +137,22 @@ def _train(
         if name == "sgd"
         else torch.optim.Adam([w], lr=0.01)
     )
-    points = [X]
-    for step in range(1, kept[-1] + 1):
+    points, done = [X], 0
+    state = journal.State(about, [X, generator.get_state()])
+    found: Any = state.find()
+    if found is not None:
+        done, points = found["step"], [t.to(X.device) for t in found["points"]]
+        optimizer.load_state_dict(found["optimizer"])
+        generator.set_state(found["drawn"])
+        with torch.no_grad():
+            w.copy_(found["w"])
+    for step in range(done + 1, kept[-1] + 1):
         chosen = slopes[int(torch.randint(len(slopes), (1,), generator=generator, device="cpu"))]
         w.grad = chosen(w.detach()).detach()
         optimizer.step()
         if step in kept:
             points.append(w.detach().clone())
+        if state.due:
+            told = {"step": step, "points": points, "optimizer": optimizer.state_dict()}
+            state.keep({**told, "drawn": generator.get_state(), "w": w.detach()})
     return torch.stack(points, dim=1)

@@ -97,7 +97,7 @@ def index_by_width(
         runs, points, steps: training paths of each network, starts on each path and optimiser steps
             (``training_paths``).
         iterations: most steps of a search (``critical_points``); wider networks need more of them.
-        seed: of weights, batches and the bootstrap.
+        seed: of weights and batches.
         progress: told the networks done.
 
     Raises:

@@ -9,7 +9,7 @@ from torch import Tensor
 from landscape.inventory.census import Census
 from landscape.inventory.counting import DimensionCounts, SaddleCounts
 from landscape.inventory.networks import NetworkCensus
-from landscape.inventory.views import Picture, Tree
+from landscape.inventory.tree import Tree
 from landscape.inventory.widths import WidthStudy
 from landscape.points.words import coordinates, searched, spelled
 from landscape.results import Estimate
@@ -115,13 +115,6 @@ def widths(result: WidthStudy, folder: str) -> Words:
     named = ", ".join(str(n.width) for n in result.networks)
     parts = [Fact("networks", (f"{result.name}: widths {named}, seed {result.seed}",))]
     return Words(f"widths {named}", [*parts, Table(head, rows)])
-
-
-@said.register
-def picture(result: Picture, folder: str) -> Words:
-    """The grid and the range of the values."""
-    cells = " by ".join(str(len(axis)) for axis in (result.xs, result.ys) if len(axis))
-    return Words(f"{cells} cells", [Fact("grid", (f"{cells} cells",))])
 
 
 @said.register

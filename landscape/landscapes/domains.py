@@ -67,6 +67,11 @@ class Box(_Flat):
 
     Raises:
         ValueError: low is not below high in some coordinate.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> ls.Box(-1, [1, 2]).contains(torch.tensor([[0.5, 1.5], [1.5, 0.0]])).tolist()
+        [True, False]
     """
 
     low: Bounds
@@ -104,6 +109,12 @@ class Torus(_Flat):
 
     Raises:
         ValueError: a period is not positive and finite.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> f = ls.FunctionLandscape(lambda x: x.cos().sum(-1), 2, domain=ls.Torus(2 * torch.pi))
+        >>> ls.census(f, starts=200, seed=0).counts
+        {0: 1, 1: 2, 2: 1}
     """
 
     period: Bounds = 2 * math.pi
@@ -162,6 +173,12 @@ class Sphere:
 
     Raises:
         ValueError: the radius is not positive and finite.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2, 3, domain=ls.Sphere(1))
+        >>> ls.classify(f, [1.0, 0.0, 0.0]).kind
+        'maximum'
     """
 
     radius: float = 1.0

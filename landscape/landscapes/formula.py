@@ -14,6 +14,7 @@ from landscape.landscapes.arithmetic import ordinary, owned, require_supported
 from landscape.landscapes.domains import Space
 from landscape.ranks import ALONE, Ranks, Spread
 from landscape.results import journal
+from landscape.specs import whole
 
 Formula = TypeVar("Formula", bound="FunctionLandscape")
 
@@ -37,6 +38,12 @@ class FunctionLandscape:
             not batched.
         NumericalError: the gradient at a point does not exist because the formula is detached from
             its input.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> f = ls.FunctionLandscape(lambda x: x[..., 0] ** 2 - x[..., 1] ** 2, dim=2)
+        >>> f.gradient(torch.tensor([1.0, 2.0], dtype=torch.float64)).tolist()
+        [2.0, -4.0]
     """
 
     def __init__(
@@ -48,8 +55,9 @@ class FunctionLandscape:
         name: str | None = None,
         symmetry: Symmetry | None = None,
     ) -> None:
-        if dim < 1:
-            raise ValueError(f"dim must be at least 1, got {dim}.")
+        whole(1, dim=dim)
+        if not callable(function):
+            raise TypeError(f"function must map points (..., n) to (...), got {function!r:.80}.")
         self.function, self.dim, self.dtype = function, dim, dtype
         self.domain: Domain = Space() if domain is None else domain
         self.symmetry = symmetry

@@ -286,7 +286,8 @@ def get(spec: str) -> Loss:
         ValueError: an unknown name or option, or an option outside its limits; the message lists
             what is known.
     """
-    name, given = specs.split(spec)
+    line = specs.line(spec, "a loss")
+    name, given = line.name, line.options
     if name not in _LOSSES:
         raise ValueError(
             f"unknown loss {name!r}.{specs.closest(name, _LOSSES)} Known: {', '.join(_LOSSES)}; "

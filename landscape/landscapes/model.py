@@ -90,6 +90,15 @@ class ModelLandscape:
             the loss is not a scalar or is detached.
 
     Memory: one micro-batch's graph at a time, whatever the size of the data.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> f.dim, f.samples
+        (2, 20)
+        >>> round(float(f.value(torch.tensor([0.0, 1.0]))), 4)
+        0.3684
     """
 
     domain = Space()  # parameters fill R^n

@@ -36,6 +36,13 @@ def over_ranks(f: F, shard: bool = False) -> F:
 
     Cost of a product: that of a rank's part of the batches, and what exchanging two vectors (n,)
     takes. Needs ``torch.distributed`` with gloo, and nccl for models on GPUs.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> ls.over_ranks(f).ranks.count  # of the processes that torchrun started
+        1
     """
     require_landscape(f, "over_ranks")
     ranks = joined()

@@ -206,6 +206,13 @@ def eigsh(  # noqa: PLR0913
     Cost: one product a step and one for the residuals; orthogonalisation moves 4 m n numbers a step
     with m basis vectors. For n <= ``exact``, or when k is n / 3 or more, the matrix is formed: n
     products, and the answer is exact up to rounding.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> pairs = ls.eigsh(ls.Hessian(f, [1.0, 0.0]), largest=1, smallest=1)
+        >>> pairs.values.tolist(), bool((pairs.bounds < 1e-12).all())
+        ([2.0, 8.0], True)
     """
     A = as_operator(H)
     n = A.shape[0]

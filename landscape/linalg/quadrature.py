@@ -199,6 +199,13 @@ def spectral_density(
     Cost: ``probes`` x ``steps`` products, those of one probe less with ``known``, side by side in
         blocks while their bases fit 32 MiB; else a basis of ``steps`` vectors. The standard error
         of a weight w is about sqrt(2 w / (n probes)).
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> density = ls.spectral_density(ls.Hessian(f, [1.0, 0.0]), probes=2)
+        >>> density.nodes.tolist()
+        [2.0, 8.0]
     """
     A = as_operator(H)
     n = A.shape[0]

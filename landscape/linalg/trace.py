@@ -64,6 +64,12 @@ def trace(
     probes where the
         spectrum decays, as 1 / sqrt(probes) where it is flat: one sample's variance is 2 ‖PHP - c
         P‖_F², c its mean diagonal.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> print(ls.trace(ls.Hessian(f, [1.0, 0.0])))
+        10
     """
     A = as_operator(H)
     n, over = A.shape[0], ranks(A)

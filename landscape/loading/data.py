@@ -253,6 +253,7 @@ def _require_room(path: Path, rows: list[tuple[int, list[str]]], table: np.ndarr
 def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
     """The lines of a CSV file that are not blank, each with its number."""
     try:
+        files.refuse_pipe(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(enumerate(csv.reader(file), 1))
     except FileNotFoundError:

@@ -139,13 +139,14 @@ def domain(spec: str, dim: int) -> Domain:
     Raises:
         ValueError: no such domain, or its numbers are not that many or not in order.
     """
-    name, colon, text = spec.strip().partition(":")
+    given = specs.line(spec, "a domain")
+    name = given.name
     if name not in KINDS:
         raise ValueError(
             f"unknown domain {spec!r}.{specs.closest(name, KINDS)} Write space, box:LOW,HIGH, "
             f"torus:PERIOD or sphere:RADIUS."
         )
-    places = text.split(";") if colon else []
+    places = given.text.split(";") if ":" in spec else []
     rows = [[number(part, f"domain {spec!r}") for part in place.split(",")] for place in places]
     form, parse = KINDS[name]
     return parse(_Written(spec, form, dim, rows))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from landscape import files, specs
 from landscape.errors import LoadingError
 from landscape.files import folders
-from landscape.files.formats import conversions
+from landscape.files.formats import conversions, refuse_pipe
 from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
 from landscape.rng import seeded
@@ -188,6 +188,7 @@ def _tokens(
     if not isinstance(length, int) or isinstance(length, bool) or not length >= 2:
         raise ValueError(f"length of {path} must be a whole number of at least 2, got {length!r}.")
     try:
+        refuse_pipe(path)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LoadingError(f"{path} cannot be read: {error}.") from None

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from landscape import specs
-from landscape.errors import LoadingError, NumericalError
+from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.rng import seeded
 
 T = TypeVar("T")
@@ -92,6 +92,8 @@ def guarded(source: str) -> Iterator[None]:
     except (LoadingError, NumericalError, KeyboardInterrupt):
         raise
     except BaseException as error:
+        if memory_is_full(error):
+            raise
         what = specs.one_line(error)
         kind = type(error).__name__
         raise LoadingError(

@@ -30,6 +30,14 @@ class GaussNewton(SymmetricOperator):
         ValueError: the loss hides the model's output, or the output is not a tensor.
 
     Cost of a product: about 4 gradients; graphs are rebuilt for every block of vectors.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> G = ls.GaussNewton(f)
+        >>> float((G - ls.Hessian(f)).dense().abs().max()) < 1e-6
+        True
     """
 
     def __init__(self, f: ModelLandscape, at: Tensor | Sequence[float] | None = None) -> None:

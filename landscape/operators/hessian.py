@@ -61,6 +61,13 @@ class Hessian(SymmetricOperator):
     Cost of a product, in gradients: about 2 retained, 3 rebuilt, 4 forward over reverse, 2 finite
         differences.
     Nothing is computed before the first product.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> H = ls.Hessian(f, [1.0, 0.0])
+        >>> H.dense().tolist(), H.products
+        ([[8.0, 0.0], [0.0, 2.0]], 2)
     """
 
     def __init__(

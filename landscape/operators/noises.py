@@ -58,8 +58,8 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
     """
     if spec == "none":
         return Noise(f.many().gradients)
-    kind, _, text = spec.partition(":")
-    size = specs.literal(text)
+    given = specs.line(spec, "noise")
+    kind, text, size = given.name, given.text, given.value
     random = generator(seed, device)
     if kind == "isotropic" and _is_size(size):
         return Noise(isotropic(f.many().gradients, float(size), random, device), random=random)
@@ -68,7 +68,7 @@ def noise(f: Landscape, spec: str, seed: np.random.SeedSequence, device: torch.d
     if kind == "hessian" and _is_size(size) and size > 0:
         return Noise(hessian(f, float(size), random, device), random=random)
     if kind == "perturbed":
-        return _perturbed(f, spec, random)
+        return _perturbed(f, given, random)
     hint = "" if kind in KINDS else specs.closest(kind, KINDS)
     raise ValueError(
         "noise must be 'none', 'isotropic:SIGMA', 'minibatch:SIZE', 'hessian:SIZE' or "
@@ -208,8 +208,8 @@ def _random(source: Source, device: torch.device) -> torch.Generator:
     return source if isinstance(source, torch.Generator) else generator(source, device)
 
 
-def _perturbed(f: Landscape, spec: str, random: torch.Generator) -> Noise:
-    given = specs.options(spec.partition(":")[2], spec)
+def _perturbed(f: Landscape, line: specs.Line, random: torch.Generator) -> Noise:
+    spec, given = line.written, line.options
     known = ("radius", "threshold", "interval")
     for key in given:
         if key not in known:

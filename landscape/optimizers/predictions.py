@@ -122,7 +122,8 @@ def predict(
     if schedule is not None:
         return Theory("no law with a schedule")
     name, options = make.kind.__name__.lower(), dict(make.options)
-    kind, _, text = noise.partition(":")
+    given = specs.line(noise, "noise")
+    kind, text = given.name, given.text
     x = _numpy(starts)[: max(8, WORK // starts.shape[1])]
     if kind == "isotropic" and float(text) > 0:
         return _noisy(name, options, x, model, float(text), limit)
@@ -146,7 +147,8 @@ def _quiet(
     steps = np.array(law.steps)
     if (steps < 0).all() and math.isnan(model.misfit):
         return Theory("no law: nothing falls in the second-order model")
-    growth = _crossing(name, options, x, model, int(steps.max()), growth)
+    last = int(steps.max())
+    growth = _crossing(name, options, x, model, last, growth) if last >= 0 else None
     seen = np.where(steps < 0, limit, steps)
     rate = float((steps >= 0).sum() / seen.sum()) if seen.sum() else None
     return Theory(law.law, _conditions(model), torch.from_numpy(steps), law.median, rate, growth)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape
-from landscape.landscapes import rows
+from landscape.landscapes import grid, rows
+from landscape.landscapes.grid import Grid
 from landscape.results import result
 
 MOST = 400  # moments kept of a run; steps between them double when there are more
@@ -32,18 +33,13 @@ class Paths:
 
 @result("recorded-plane")
 @dataclass(frozen=True, eq=False)
-class Plane:
+class Plane(Grid):
     """f on a plane through the point, at ``origin`` + xs[i] directions[:, 0] + ys[j] directions[:,
     1].
-
-    On the CPU, float64.
     """
 
-    origin: Tensor  # (n,)
-    directions: Tensor  # (n, 2) orthonormal
-    xs: Tensor  # (r,)
-    ys: Tensor  # (r,)
-    values: Tensor  # (r, r), values[i, j] = f at xs[i], ys[j]
+    origin: Tensor  # (n,) float64, on the CPU
+    directions: Tensor  # (n, 2) orthonormal, float64, on the CPU
     axes: bool  # whether these are the two coordinates of f themselves
     # The largest distance of a recorded point from the plane, as a share of its distance from the
     # point.
@@ -103,14 +99,11 @@ def plane(f: Landscape, at: Tensor, recorded: Sequence[Paths]) -> Plane | None:
     V = torch.eye(2, dtype=torch.float64, device="cpu") if flat else _spread(ends)
     where = ends @ V
     xs, ys = (_axis(where[:, k]) for k in (0, 1))
-    grid = torch.stack(torch.meshgrid(xs, ys, indexing="ij"), dim=-1)
-    points = (origin + grid @ V.T).to(at)
-    with torch.no_grad():
-        values = rows.values_in_parts(f, points.reshape(-1, f.dim)).reshape(len(xs), len(ys))
+    values = grid.values(f, at.detach(), V, [xs, ys])
     far = ends.norm(dim=1)
     off = (ends - where @ V.T).norm(dim=1)
     share = float((off / far.clamp_min(1e-300)).max()) if len(far) and not flat else 0.0
-    return Plane(origin, V, xs, ys, values.double().cpu(), flat, share)
+    return Plane(xs, ys, values, origin, V, flat, share)
 
 
 def _spread(ends: Tensor) -> Tensor:

@@ -34,6 +34,12 @@ def schedule_curve(
 
     Raises:
         ValueError: the spec is wrong, a number is out of range, or losses are missing or too few.
+
+    Examples:
+        >>> import landscape as ls
+        >>> rates = ls.schedule_curve("steplr:step_size=10", lr=0.1, steps=30)
+        >>> [round(float(rate), 4) for rate in rates[::10]]
+        [0.1, 0.01, 0.001]
     """
     if steps < 1 or not 0 < lr < math.inf:
         raise ValueError(

@@ -16,7 +16,7 @@ from landscape import specs
 from landscape.core import Landscape, Progress, require_landscape, silent
 from landscape.optimizers.escape import LeavesBall, Study, escape
 from landscape.progress import watched
-from landscape.results import Result, result
+from landscape.results import Result, journal, result
 from landscape.rng import words
 from landscape.specs.grammar import Options
 from landscape.specs.optimizers import Maker, Spec, as_makers
@@ -81,12 +81,13 @@ def sweep(
     children = np.random.SeedSequence(seed).spawn(len(values))
     studies = []
     for value, child in zip(values, children, strict=True):
-        g, point, chosen, given = _varied(f, at, makers, over, value, options)
 
         def told(stage: str, done: int, total: int | None, value: float = value) -> None:
             progress(f"{over} = {value:g}, {stage}", done, total)
 
-        studies.append(escape(g, point, chosen, seed=words(child)[0], progress=told, **given))
+        with journal.part(f"{over} {value!r}"):
+            g, point, chosen, given = _varied(f, at, makers, over, value, options)
+            studies.append(escape(g, point, chosen, seed=words(child)[0], progress=told, **given))
     first = studies[0].provenance
     config = first.config | {"over": over, "values": [float(v) for v in values]}
     return Sweep(
@@ -135,6 +136,6 @@ def _setting(over: str, value: float, options: Options) -> Options:
         return {"start": float(value)}
     if over == "radius":
         return {"event": replace(options.get("event", LeavesBall(1.0)), radius=float(value))}
-    kind = str(options.get("noise", "isotropic")).partition(":")[0]
+    kind = specs.line(options.get("noise", "isotropic"), "noise").name
     sizes = {"minibatch": f"minibatch:{int(value)}", "hessian": f"hessian:{float(value)!r}"}
     return {"noise": sizes.get(kind, f"isotropic:{float(value)!r}")}

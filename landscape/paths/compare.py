@@ -21,6 +21,7 @@ from landscape.paths import matching
 from landscape.points.analyze import AnalysisReport, analyze
 from landscape.points.survive import by_batch
 from landscape.results import Result, provenance, result
+from landscape.results.statistics import Spread, sampling_spread
 from landscape.specs import whole
 
 TOP = 10  # pairs of a top subspace
@@ -89,6 +90,15 @@ def compare(
         ValueError: fewer than two, names that are not as many, or networks that differ.
 
     Cost: an ``analyze`` each, and 2 ``resolution`` passes over the data a pair.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> g = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> found = ls.compare([f, g])
+        >>> found.barriers.shape
+        torch.Size([2, 2])
     """
     fs = [require_model(f, "compare needs landscapes of models.", TypeError) for f in landscapes]
     called = [str(i + 1) for i in range(len(fs))] if names is None else [str(n) for n in names]
@@ -200,17 +210,24 @@ class _Pair:
 
     def _between(self, b: matching.State, t: Tensor) -> tuple[Tensor, float]:
         """The loss on the line to b (r,), and one standard error of its barrier from the data."""
-        rows = []
-        for s in t.tolist():
-            mixed = {k: torch.lerp(a, b[k], s) for k, a in self.a.items()}
-            rows.append(by_batch(*matching.at(self.f, mixed)))
-        values = torch.stack([row.sum() for row in rows]).cpu()
-        top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(t) - 1)
-        risen, count = rows[top] - rows[end], len(rows[0])
-        if count < 2 or top == end:
-            return values, math.nan if count < 2 else 0.0
-        spread = risen - self.f.weights.to(risen.device) * risen.sum()
-        return values, float((spread.square().sum() * count / (count - 1)).sqrt())
+        values, spread = barrier(self.f, self.a, b, t)
+        return values, float(spread.errors)
+
+
+def barrier(
+    f: ModelLandscape, a: matching.State, b: matching.State, t: Tensor
+) -> tuple[Tensor, Spread]:
+    """The loss (r,) on the line from tensors a to tensors b at shares t (r,), and what batches say
+    of the spread of its highest value over the higher end.
+    """
+    rows = []
+    for s in t.tolist():
+        mixed = {k: torch.lerp(tensor, b[k], s) for k, tensor in a.items()}
+        rows.append(by_batch(*matching.at(f, mixed)))
+    values = torch.stack([row.sum() for row in rows]).cpu()
+    top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(t) - 1)
+    risen = rows[top] - rows[end]
+    return values, sampling_spread(risen[:, None], f.weights.to(risen.device))
 
 
 def _barrier(line: Tensor) -> float:

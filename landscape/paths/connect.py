@@ -8,7 +8,7 @@ mean of w_k(t) times the gradient of f at c(t).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,8 +62,8 @@ class Connection(Result):
 @watched
 def connect(  # noqa: PLR0913
     f: Landscape,
-    a: Tensor,
-    b: Tensor,
+    a: Tensor | Sequence[float],
+    b: Tensor | Sequence[float],
     *,
     kind: str = "bezier",
     bends: int = 1,
@@ -97,8 +97,8 @@ def connect(  # noqa: PLR0913
 
     Cost: ``steps`` x ``draws`` gradients and 2 ``resolution`` evaluations.
     """
+    a, b = f.locate(a).detach(), f.locate(b).detach()
     _check(f, a, b, kind, bends, steps, draws)
-    a, b = a.detach(), b.detach()
     ends = torch.linspace(0, 1, bends + 2, dtype=a.dtype, device=a.device)[:, None]
     C = a + ends * (b - a)
     C[-1] = b
@@ -160,8 +160,5 @@ def _check(
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
     whole(1, bends=bends, steps=steps, draws=draws)
-    for label, x in (("a", a), ("b", b)):
-        if x.shape != (f.dim,):
-            raise ValueError(f"{label} must have shape ({f.dim},), got {tuple(x.shape)}.")
     if bool((a == b).all()):
         raise ValueError("a and b are one point: there is nothing to connect.")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from landscape.core import Landscape
 from landscape.inventory.census import Census
-from landscape.inventory.views import Edge, Merge, Tree
+from landscape.inventory.tree import Edge, Merge, Tree
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Space
 from landscape.points.classify import StationaryPoint

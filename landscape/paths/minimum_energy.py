@@ -8,6 +8,7 @@ For networks: Draxler et al. 2018, arXiv:1803.00885; Garipov et al. 2018, arXiv:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -88,8 +89,8 @@ class EnergyPath(Result):
 @watched
 def minimum_energy_path(
     f: Landscape,
-    a: Tensor,
-    b: Tensor,
+    a: Tensor | Sequence[float],
+    b: Tensor | Sequence[float],
     *,
     images: int = 17,
     tol: float = 1e-3,
@@ -126,9 +127,16 @@ def minimum_energy_path(
 
     Cost: ``images`` gradients a step, in one batch for a formula; then, per stationary point, some
     dense Hessians up to n = 500 or some tens of Lanczos steps above that, and a verdict.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> path = ls.minimum_energy_path(f, [-1.0, 0.0], [1.0, 0.0])
+        >>> round(path.barrier, 6)
+        1.0
     """
+    a, b = f.locate(a).detach(), f.locate(b).detach()
     _check(f, a, b, images, tol, max_steps, spring)
-    a, b = a.detach(), b.detach()
     reasons: list[str] = []
     b = _nearest(f, a, b, reasons)
     reach = float(norms(f.domain.difference(a, b)))
@@ -148,8 +156,6 @@ def _check(
     f: Landscape, a: Tensor, b: Tensor, images: int, tol: float, max_steps: int, spring: float
 ) -> None:
     for name, x in (("a", a), ("b", b)):
-        if x.shape != (f.dim,):
-            raise ValueError(f"{name} must have shape ({f.dim},), got {tuple(x.shape)}.")
         require_finite(x, f"the end {name}")
     if a.dtype != b.dtype or a.device != b.device:
         raise ValueError(

@@ -46,7 +46,7 @@ from landscape.points.symmetry import explained, listed, symmetries
 from landscape.points.walk import Outcome, Walk
 from landscape.progress import watched
 from landscape.results import Bounded, Estimate, Result, provenance, result
-from landscape.results.statistics import sampling_spread, student
+from landscape.results.statistics import Spread, sampling_reach, sampling_spread
 
 SLICE_STEPS = 20  # to each side
 UNTESTED = (
@@ -141,13 +141,15 @@ class AnalysisReport(Result):
     stages: tuple[Stage, ...] = ()  # what each part took; () in results of earlier versions
     # what the budget left open, and about what it would take; empty: nothing
     unfinished: tuple[str, ...] = ()
+    # how much heavier than a normal law's the tails of the batches' shares in the values are
+    sampling_excess: float = 0.0
 
     @property
     def sampling_reach(self) -> float:
-        """How many sampling errors reach to an end of the 95 % interval, by Student's law; infinite
-        where that is not known.
+        """How many sampling errors reach to an end of the 95 % interval, by Student's law with
+        fewer degrees of freedom where batches have heavy tails; infinite where it is not known.
         """
-        return _reach(self.sampling_freedom)
+        return sampling_reach(self.sampling_freedom, self.sampling_excess)
 
     @property
     def broken(self) -> tuple[Check, ...]:
@@ -212,6 +214,14 @@ def analyze(  # noqa: PLR0913
     Cost: n products up to n = 3,000; else about 50 to 120 for the ends, (probes - 1) * steps for
     the density, 12 for the trace and 20 to 50 per layer, and what ``points.room`` says for an
     optimiser. ``forecast`` tells it beforehand.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> report = ls.analyze(f, [1.0, 1.0])
+        >>> report.point.kind, report.point.index
+        ('minimum', 0)
     """
     start = time.perf_counter()
     walk = None
@@ -243,7 +253,7 @@ def analyze(  # noqa: PLR0913
     point, broken = _believed(point, checks)
     matrix = H.dense() if point.method == "dense" else None
     point = _along_orbits(f, point, matrix, seed)
-    sampling, freedom = _sampled(clock, have, point.pairs)
+    sampling = _sampled(clock, have, point.pairs)
     density = _density(clock, have, matrix, point.pairs, (probes, steps), seed, progress)
     total = _trace(clock, have, matrix, point, seed, progress)
     chosen = layers and not broken
@@ -254,18 +264,19 @@ def analyze(  # noqa: PLR0913
         parameters=f.dim,
         samples=f.samples,
         point=point,
-        sampling_errors=sampling,
+        sampling_errors=sampling.errors,
         density=density,
         trace=total,
         layers=parts,
         slices=slices,
         checks=checks,
-        advice=_advice(point, sampling, freedom, checks, free),
+        advice=_advice(point, sampling, checks, free),
         products=H.products,
         seconds=time.perf_counter() - start,
         provenance=provenance(f, x, seed),
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
-        sampling_freedom=freedom,
+        sampling_freedom=sampling.freedom,
+        sampling_excess=sampling.excess,
         room=free,
         stages=tuple(clock.stages),
         unfinished=tuple(clock.open),
@@ -296,9 +307,11 @@ class _Known:
         report = self._closed("eigenvalues", "checks")
         return verdict() if report is None else report.point
 
-    def sampling(self) -> tuple[Tensor, int] | None:
+    def sampling(self) -> Spread | None:
         report = self._closed("eigenvalues", "checks", "sampling")
-        return None if report is None else (report.sampling_errors, report.sampling_freedom)
+        if report is None:
+            return None
+        return Spread(report.sampling_errors, report.sampling_freedom, report.sampling_excess)
 
     def density(self) -> SpectralDensity | None:
         report = self._closed("density")
@@ -385,9 +398,9 @@ def _note_ends(clock: Clock, point: StationaryPoint, asked: int, tol: float) -> 
     clock.leave_open(found, max(2 * asked + SEARCH - pairs.products, asked))
 
 
-def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> tuple[Tensor, int]:
+def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> Spread:
     """The sampling errors of as many pairs as there is time for, the outermost first, NaN of the
-    others; and their degrees of freedom.
+    others.
     """
     earlier = have.sampling()
     if earlier is not None:
@@ -395,13 +408,15 @@ def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> tuple[Tensor, int
     H, k = clock.H, len(pairs.values)
     order = sorted(range(k), key=lambda i: (min(i, k - 1 - i), -i))
     chosen = sorted(order[: clock.affordable(k)])
-    errors, freedom = torch.full((k,), float("nan"), dtype=torch.float64, device="cpu"), 0
+    found = Spread(torch.full((k,), math.nan, dtype=torch.float64, device="cpu"), 0, 0.0)
     if chosen:
         with clock.stage("sampling errors"):
-            errors[chosen], freedom = _sampling(H, pairs.vectors[:, chosen])
+            known = _sampling(H, pairs.vectors[:, chosen])
+            found.errors[chosen] = known.errors
+            found = known._replace(errors=found.errors)
     if len(chosen) < k and H.f.samples:
         clock.leave_open(f"sampling errors: {len(chosen)} of {k}", k - len(chosen))
-    return errors, freedom
+    return found
 
 
 def _density(
@@ -552,13 +567,14 @@ class Spectrum(Result):
     products: int  # Hessian-vector products spent in all
     seconds: float
     sampling_freedom: int = 0  # batches less one; 0: not known
+    sampling_excess: float = 0.0  # of the batches' tails, as in ``AnalysisReport``
 
     @property
     def sampling_reach(self) -> float:
-        """How many sampling errors reach to an end of the 95 % interval, by Student's law; infinite
-        where that is not known.
+        """How many sampling errors reach to an end of the 95 % interval, as in ``AnalysisReport``;
+        infinite where it is not known.
         """
-        return _reach(self.sampling_freedom)
+        return sampling_reach(self.sampling_freedom, self.sampling_excess)
 
 
 @owned()
@@ -588,16 +604,17 @@ def spectrum(
     _require_chain(look, seed)
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
     density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
-    errors, freedom = _sampling(H, pairs.vectors)
+    sampling = _sampling(H, pairs.vectors)
     return Spectrum(
         parameters=f.dim,
         samples=f.samples,
         pairs=pairs,
-        sampling_errors=errors,
+        sampling_errors=sampling.errors,
         density=density,
         products=H.products,
         seconds=time.perf_counter() - start,
-        sampling_freedom=freedom,
+        sampling_freedom=sampling.freedom,
+        sampling_excess=sampling.excess,
         provenance=provenance(f, look.x, seed),
     )
 
@@ -608,10 +625,6 @@ def _require_chain(look: Look, seed: int) -> None:
     found = chained(look, seed)
     if found.status is Status.BROKEN:
         raise NumericalError(f"the chain value, gradient, product broke: {found.message}.")
-
-
-def _reach(freedom: int) -> float:
-    return student(freedom) if freedom > 0 else math.inf
 
 
 def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
@@ -628,13 +641,11 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     bring a bias of about an error besides, which is not in it: small eigenvalues are smaller there.
     Cost: one product a pair.
     """
-    return _sampling(H, pairs.vectors)[0]
+    return _sampling(H, pairs.vectors).errors
 
 
-def _sampling(H: Hessian, vectors: Tensor) -> tuple[Tensor, int]:
-    """The sampling errors of the eigenvalues whose eigenvectors are the columns of ``vectors`` (n,
-    k), and their degrees of freedom.
-    """
+def _sampling(H: Hessian, vectors: Tensor) -> Spread:
+    """Of the eigenvalues whose eigenvectors are the columns of ``vectors`` (n, k)."""
     return sampling_spread(*H.quadratic_forms(vectors))
 
 
@@ -747,19 +758,18 @@ def _sliced(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Sli
 
 def _advice(
     point: StationaryPoint,
-    sampling: Tensor,
-    freedom: int,
+    sampling: Spread,
     checks: tuple[Check, ...],
     free: Room | None,
 ) -> tuple[str, ...]:
     """What to do next, most useful first."""
     advice = [*_rate(point, free), *_moves(point, free), *_doubts(point)]
     smallest = float(point.eigenvalues[0])
-    reach = _reach(freedom) * float(sampling[0]) if freedom else math.nan
+    reach = sampling.reach * float(sampling.errors[0]) if sampling.freedom else math.nan
     if float(point.uncertainty[0]) < abs(smallest) < reach:
         advice.append(
             f"more data would help: the smallest eigenvalue {smallest:.2g} ± {reach:.2g} (95 %, "
-            f"from {freedom + 1} batches) may be of either sign in the population"
+            f"from {sampling.freedom + 1} batches) may be of either sign in the population"
         )
     advice += [f"{c.name}: {c.message}" for c in checks if c.status is Status.WARNING]
     return tuple(advice)

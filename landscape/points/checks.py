@@ -115,6 +115,13 @@ def check(
 
     Cost: for a model nine passes over the data and one over a batch, five gradients and seven
     Hessian-vector products.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> [check.name for check in ls.check(f) if check.status is not check.status.OK]
+        []
     """
     look = Look(f, at, "check") if look is None else look
     if not f.layout:

@@ -142,6 +142,13 @@ def classify(  # noqa: PLR0913
 
     Cost: n products dense; else some tens plus what the negative end takes, and one or two
     gradients; in float32 a gradient and a few products in float64 beside them.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> point = ls.classify(f, [0.0, 0.0])
+        >>> point.kind, point.index, point.eigenvalues.tolist()
+        ('saddle', 1, [-4.0, 2.0])
     """
     _check(method, largest, smallest, tol)
     look = Look(f, x, "classify") if look is None else look

@@ -86,6 +86,13 @@ def find_stationary(
     Cost: up to n = 300 the Hessian is formed, n products a step; above, what MINRES or a subspace
     of 40 takes, some tens to hundreds a step, and then some steps. Steps leave out trivial
     directions, and points are wrapped into f's domain.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> found = ls.find_stationary(f, [0.9, 0.3])
+        >>> found.kind, [round(v, 6) for v in found.x.tolist()]
+        ('minimum', [1.0, 0.0])
     """
     walk = search(
         f,

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from landscape.linalg.lanczos import Eigenpairs
 from landscape.points.analyze import AnalysisReport, Spectrum
+from landscape.points.blocks import Blocks
 from landscape.points.budget import Forecast
 from landscape.points.classify import StationaryPoint
 from landscape.points.reports import SearchReport
@@ -64,6 +65,18 @@ def survival(result: Survival) -> dict[str, object]:
         "keep": list(result.keep),
         "layers": [_changed(layer) for layer in result.layers],
         "whole": _changed(result.whole),
+        "products": result.products,
+    }
+
+
+@flat.register
+def blocks(result: Blocks) -> dict[str, object]:
+    """The norm of each block, and the share of those on the diagonal."""
+    return {
+        "layers": list(result.layers),
+        "sizes": list(result.sizes),
+        "norms": result.norms.tolist(),
+        "diagonal_share": result.diagonal_share,
         "products": result.products,
     }
 

@@ -29,6 +29,7 @@ from landscape.operators.preconditioned import Preconditioned
 from landscape.operators.updates import linear, moments, update
 from landscape.points.look import Look
 from landscape.results import Estimate, Result, provenance, result
+from landscape.results.statistics import sampling_spread
 
 PASSES = 8  # forward passes of the critical factor
 NARROW = 0.01  # its bracket is no wider than this, where the passes suffice
@@ -225,8 +226,10 @@ def _linear_room(
 ) -> tuple[Estimate, Estimate, tuple[str, ...]]:
     """The room and the sharpness felt, with the solver's bound and the data's sampling error."""
     top, v, bound = _top(look, felt.r, felt.d, matrix, error, seed)
-    spread, quantile = _sampling(look, felt.r * v)
-    reach = bound + (quantile * spread if math.isfinite(spread) else 0.0)
+    along = (felt.r * v).to(look.x.dtype)[:, None]
+    sampling = sampling_spread(*look.hessian.quadratic_forms(along))
+    spread = float(sampling.errors)
+    reach = bound + (sampling.reach * spread if sampling.freedom else 0.0)
     room = Estimate(_room(top), math.nan, _room(top + reach), _room(top - reach))
     low, high = ((top + sign * reach) / felt.unit for sign in (-1, 1))
     remarks: tuple[str, ...] = ()
@@ -257,19 +260,6 @@ def _top(
 
 def _room(sharpness: float) -> float:
     return 2 / sharpness if sharpness > 0 else math.inf
-
-
-def _sampling(look: Look, v: Tensor) -> tuple[float, float]:
-    """One standard error of v'Hv with other data, see ``sampling_errors``, and how many of them
-    make 95 %; NaN with fewer than two micro-batches.
-    """
-    forms, shares = look.hessian.quadratic_forms(v.to(look.x.dtype)[:, None])
-    count = len(forms)
-    if count < 2:
-        return math.nan, math.nan
-    spread = forms[:, 0] - shares * forms[:, 0].sum()
-    error = float((spread.square().sum() * count / (count - 1)).sqrt())
-    return error, float(stats.t.ppf(0.975, count - 1))
 
 
 # ---- the optimiser's own next update -------------------------------------------------------------

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from scipy import stats
 from torch import Tensor
 
+from landscape import specs
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
 from landscape.points.look import Look
 from landscape.results import Estimate, Result, provenance, result
+from landscape.results.statistics import interval, sampling_spread
 from landscape.rng import generator
 
 PROBES = 16  # of the traces
@@ -43,7 +44,7 @@ class Change:
     predicted: Estimate
     measured: Estimate  # one standard error from the data; NaN with one micro-batch
     # mean diagonal entry of H in this tensor times |d|^2, HAWQ-V2's number (Dong et al. 2020,
-    # NeurIPS): one standard error
+    # NeurIPS), with the error that the probes of the trace leave
     hawq: Estimate
 
     @property
@@ -133,8 +134,7 @@ def survive(
         found = _change(look, name, d, before)
         mean = found.size**2 / (where.stop - where.start)
         value, error = (number * mean for number in traces[name])
-        hawq = Estimate(value, error, value - 1.96 * error, value + 1.96 * error)
-        layers.append(replace(found, hawq=hawq))
+        layers.append(replace(found, hawq=interval(value, error, PROBES - 1)))
     whole = _change(look, "all of them", delta, before)
     sums = [sum(getattr(layer.hawq, k) for layer in layers) for k in ("value", "low", "high")]
     spread = math.hypot(*(layer.hawq.error for layer in layers))
@@ -178,21 +178,19 @@ def _change(look: Look, name: str, d: Tensor, before: Tensor) -> Change:
         third=third,
         fourth=fourth,
         predicted=Estimate(value, math.nan, value - reach, value + reach),
-        measured=_paired(before, after, ours.weights.to(before.device)),
+        measured=paired(before, after, ours.weights.to(before.device)),
         hawq=nothing,
     )
 
 
-def _paired(before: Tensor, after: Tensor, shares: Tensor) -> Estimate:
+def paired(before: Tensor, after: Tensor, shares: Tensor) -> Estimate:
     """The change of the loss, with its sampling error from the change in every micro-batch."""
-    risen, count = after - before, len(after)
-    value = float(risen.sum())
-    if count < 2:
+    risen = after - before
+    value, spread = float(risen.sum()), sampling_spread(risen[:, None], shares)
+    error = float(spread.errors)
+    if not spread.freedom:
         return Estimate(value, math.nan, math.nan, math.nan)
-    spread = risen - shares * risen.sum()
-    error = float((spread.square().sum() * count / (count - 1)).sqrt())
-    reach = float(stats.t.ppf(0.975, count - 1)) * error
-    return Estimate(value, error, value - reach, value + reach)
+    return Estimate(value, error, value - spread.reach * error, value + spread.reach * error)
 
 
 def by_batch(f: ModelLandscape, x: Tensor) -> Tensor:
@@ -247,10 +245,10 @@ def _delta(f: Landscape, x: Tensor, change: str | Tensor, seed: int) -> Tensor:
 
 def _maker(change: str, seed: int) -> Callable[[Tensor], Tensor]:
     """A change of a weight (out, ...) from its name."""
-    kind, _, option = change.partition(":")
+    given = specs.line(change, "a change")
     makers = {"int8": _rounding, "int4": _rounding, "prune": _pruning, "noise": _noise}
     try:
-        return makers[kind](change, option, seed)
+        return makers[given.name](change, given.text, seed)
     except (KeyError, ValueError):
         raise ValueError(f"no change is called {change!r}; there are {KINDS}.") from None
 

@@ -10,6 +10,7 @@ from landscape.linalg.lanczos import Eigenpairs
 from landscape.linalg.words import lower_end
 from landscape.linalg.words import pairs as eigenvalues
 from landscape.points.analyze import AnalysisReport, Layer, Polish, Spectrum
+from landscape.points.blocks import Blocks
 from landscape.points.budget import Forecast, Stage, seconds
 from landscape.points.checks import Check
 from landscape.points.classify import VAGUE, StationaryPoint
@@ -207,6 +208,25 @@ def _survived(layer: Change) -> tuple[str, ...]:
     holds = "yes" if layer.holds else "too wide" if layer.inside else "no"
     hawq = uncertain(layer.hawq.value, layer.hawq.error)
     return layer.name, count(layer.parameters), _predicted(layer), measured, holds, hawq
+
+
+@said.register
+def blocks(result: Blocks, folder: str) -> Words:
+    """How much of the Hessian the layers' own blocks hold, and the norm of each block."""
+    n = sum(result.sizes)
+    own = f"{100 * result.diagonal_share:.3g} % of |H|^2 lies within the layers' own blocks"
+    names = result.layers
+    rows = [
+        (a, *map("{:.3g}".format, row)) for a, row in zip(names, result.norms.tolist(), strict=True)
+    ]
+    cost = several(result.products, "Hessian-vector product")
+    parts: list[Fact | Table] = [
+        Fact("analysed", (analysed(result, n, 0),)),
+        Fact("blocks", (own,)),
+        Table(("norm of the block", *names), tuple(rows), "Blocks of the Hessian"),
+        Fact("cost", (cost,)),
+    ]
+    return Words(f"{result.name}: {own}", parts)
 
 
 @said.register

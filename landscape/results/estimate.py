@@ -13,6 +13,11 @@ class Estimate:
 
     The true number lies in [``low``, ``high``] with 95 % confidence unless the field that holds
     the estimate says otherwise. An exact number has ``error`` 0 and ``low`` = ``high``.
+
+    Examples:
+        >>> import landscape as ls
+        >>> print(ls.Estimate(1.2345, 0.021, 1.19, 1.28))
+        1.234 ± 0.021
     """
 
     value: float

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ EVERY = 5.0  # seconds of work that may be lost
 SHORT = 2.0  # seconds up to which a run is not worth going on with
 SHARE = 0.5  # of the free disk that a journal may take
 HELD = 2**26  # bytes that wait to be written
+VALUE, NEAR = "landscape, by its value", 1e-5  # relative; another order of sums is the same
 WORK, ABOUT = "work.bin", "about.json"
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -73,12 +74,14 @@ class Journal:
         self._held, self._size, self._end = 0, 0, 0
         self._begun = self._flushed = time.monotonic()
         self._room = 0
-        self._known: dict[str, str] = {}
+        self._known: dict[str, str] = {}  # of the interrupted run
+        self._written: dict[str, str] = {}
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
         elif (folder / ABOUT).exists():
-            self._known = _about(folder / ABOUT)
+            self._known = self._written = _about(folder / ABOUT)
             self.require(about)
+            self.about = self._known | self.about
             self._open()
 
     def require(self, about: Mapping[str, str]) -> None:
@@ -87,10 +90,12 @@ class Journal:
         Raises:
             AnotherRun: what was kept depends on something else.
         """
-        other = sorted(k for k, v in about.items() if self._known.get(k, v) != v)
+        other = sorted(k for k, v in about.items() if _differ(k, self._known.get(k, v), v))
         if other:
             raise AnotherRun(", ".join(other))
         self.about |= about
+        if self._file is not None:
+            self._tell()
 
     def find(self, key: bytes) -> list[Tensor] | None:
         """What was computed from the inputs of a key, on the CPU."""
@@ -141,10 +146,18 @@ class Journal:
             manifest.open_plain(path, self.folder).close()
         else:
             path.touch()
-        (self.folder / ABOUT).write_text(_told(self.about), encoding="utf-8")
+        self._tell()
         self._file = path.open("r+b")
         self._room = int(SHARE * shutil.disk_usage(self.folder).free)
         self._scan()
+
+    def _tell(self) -> None:
+        """Write what the work depends on, where that is not there yet."""
+        if self.about != self._written:
+            new = self.folder / f"{ABOUT}.new"
+            new.write_text(_told(self.about), encoding="utf-8")
+            new.replace(self.folder / ABOUT)
+            self._written = dict(self.about)
 
     def _scan(self) -> None:
         """Find the records that are whole; what follows the last one is written over."""
@@ -165,16 +178,21 @@ class Journal:
         if self._file is None:
             self._open()
 
+    @property
+    def worth(self) -> bool:
+        """Whether more than a little would be lost."""
+        return time.monotonic() - self._begun > SHORT or self._file is not None
+
     def close(self, error: BaseException | None) -> None:
         """End: where the work was interrupted, what waits is written unless little is lost."""
-        worth = time.monotonic() - self._begun > SHORT or self._file is not None
-        if isinstance(error, KeyboardInterrupt) and worth:
+        if isinstance(error, KeyboardInterrupt) and self.worth:
             self.flush()
         if self._file is not None:
             self._file.close()
 
 
 _JOURNAL: ContextVar[Journal | None] = ContextVar("journal", default=None)
+_PART: ContextVar[str] = ContextVar("part", default="")
 
 
 @contextmanager
@@ -202,17 +220,59 @@ def paused() -> Iterator[None]:
         _JOURNAL.reset(token)
 
 
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Tell what is computed inside from all that has another name: a study of a sweep, whose
+    landscapes may be called alike.
+    """
+    token = _PART.set(f"{_PART.get()} {name}")
+    try:
+        yield
+    finally:
+        _PART.reset(token)
+
+
 def require(f: Landscape, mark: str = "") -> None:
     """Tell the journal in force which landscape the work is about; see ``Journal.require``.
 
     Args:
         mark: a hash of its source, for one that has no fingerprint of its own.
+
+    Cost: one value, for what neither a hash of numbers nor one of a file sees: a loss, a layer.
     """
     journal = _JOURNAL.get()
     if journal is not None:
         model, data = f.fingerprint()
         parts = {"content of the model": mark or model, "content of the data set": data}
-        journal.require({**parts, "kind of device": str(f.device)})
+        parts |= {"kind of device": str(f.device), VALUE: _value(f)}
+        where = f" ({_PART.get().strip()})" if _PART.get() else ""
+        journal.require({f"{key}{where}": told for key, told in parts.items()})
+
+
+def _value(f: Landscape) -> str:
+    """f near the point of a model, or near the origin; "" where there is none."""
+    try:
+        at = f.locate(None) if f.layout else torch.zeros(f.dim, dtype=f.dtype, device=f.device)
+        random = torch.Generator(device="cpu").manual_seed(0)
+        shift = 0.1 * torch.randn(f.dim, generator=random, dtype=f.dtype, device="cpu")
+        with paused():
+            return repr(float(f.value(at + shift.to(f.device))))
+    except Exception:  # of the user's code, which says so when it is asked in earnest
+        return ""
+
+
+def _differ(key: str, a: str, b: str) -> bool:
+    """Whether two runs were about something else."""
+    if not key.startswith(VALUE) or not a or not b:
+        return a != b
+    return a != b and not math.isclose(float(a), float(b), rel_tol=NEAR)
+
+
+def begin() -> None:
+    """Have the journal in force say what it is about, before anything of this run is stored."""
+    journal = _JOURNAL.get()
+    if journal is not None:
+        journal.begin()
 
 
 def active() -> bool:
@@ -253,23 +313,32 @@ def identity(f: object) -> str:
 
 
 class State:
-    """Where a long loop stands, kept every few seconds in the place of the earlier state.
+    """Where a long loop stands, kept every few seconds in the place of the earlier state, and what
+    it came to.
 
     Args:
         what: everything besides the inputs that the loop depends on.
         inputs: tensors, hashed whole.
-        every: seconds between two looks at the clock that find it due.
     """
 
-    def __init__(self, what: str, inputs: Sequence[Tensor] = (), every: float = EVERY) -> None:
-        self.journal, self.every = _JOURNAL.get(), every
+    def __init__(self, what: str, inputs: Sequence[Tensor] = ()) -> None:
+        self.journal = _JOURNAL.get()
         self._kept = time.monotonic()
         self._path: Path | None = None
         if self.journal is not None:
             self._path = self.journal.folder / f"{_key(what, inputs).hex()[:32]}.bin"
 
     def find(self) -> object | None:
-        """The state that an interrupted run has kept, tensors on the CPU."""
+        """The state that an interrupted run has kept, tensors on the CPU; None at its end."""
+        found = self._found()
+        return None if found is None or "end" in found else found["state"]
+
+    def find_end(self) -> object | None:
+        """What the loop came to in an interrupted run."""
+        found = self._found()
+        return None if found is None or "end" not in found else found["end"]
+
+    def _found(self) -> dict[str, Any] | None:
         if self._path is None or not self._path.exists():
             return None
         with manifest.open_plain(self._path, self._path.parent) as file:
@@ -281,15 +350,23 @@ class State:
         if len(body) != form + size or hashlib.sha256(body).digest()[:16] != checksum:
             return None
         *tensors, skeleton = _unpacked(body, form)
-        return _planted(json.loads(bytes(skeleton.numpy())), tensors)
+        return dict(_planted(json.loads(bytes(skeleton.numpy())), tensors))
 
     @property
     def due(self) -> bool:
         """Whether it is time to keep the state again."""
-        return self._path is not None and time.monotonic() - self._kept > self.every
+        return self._path is not None and time.monotonic() - self._kept > EVERY
 
     def keep(self, tree: object) -> None:
         """Keep a state: dicts, lists, tuples, numbers, strings, None and tensors."""
+        self._keep({"state": tree})
+
+    def keep_end(self, tree: object) -> None:
+        """Keep what the loop came to, unless little would be lost."""
+        if self.journal is not None and self.journal.worth:
+            self._keep({"end": tree})
+
+    def _keep(self, tree: Mapping[str, object]) -> None:
         self._kept = time.monotonic()
         if self._path is None or self.journal is None:
             return
@@ -304,14 +381,9 @@ class State:
             new.write_bytes(record)
             new.replace(self._path)
 
-    def drop(self) -> None:
-        """The loop is over."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
 
 def _key(what: str, inputs: Sequence[Tensor]) -> bytes:
-    digest = hashlib.sha256(what.encode())
+    digest = hashlib.sha256(f"{_PART.get()} {what}".encode())
     for t in inputs:
         digest.update(f"{tuple(t.shape)}{t.dtype}".encode())
         digest.update(_raw(t))
@@ -374,7 +446,7 @@ def _cut(tree: object, tensors: list[Tensor]) -> object:
     return tree
 
 
-def _planted(skeleton: object, tensors: list[Tensor]) -> object:
+def _planted(skeleton: object, tensors: list[Tensor]) -> Any:
     if not isinstance(skeleton, dict):
         return skeleton
     ((kind, held),) = skeleton.items()

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 
 from landscape import specs
-from landscape.errors import LoadingError
+from landscape.errors import LoadingError, NotChecked
 from landscape.results import archives, manifest, types
 from landscape.results.exchange import Claim, replacing, require_free, to_disk
 from landscape.results.kinds import FORMER, KINDS
@@ -33,6 +34,7 @@ from landscape.results.kinds import FORMER, KINDS
 # 1: kinds were the paths of their classes, see ``kinds``; 2: there was no manifest
 SCHEMA = 3
 LISTLESS = 2  # up to this schema a result may have no manifest
+NO_CHECKSUMS = "{folder} was stored without checksums: damage to its numbers may not be seen"
 PATIENCE = 10.0  # seconds that ``save`` waits for another process
 TRIES = 3
 OTHERS = r"(?!result\.json|arrays/).*"  # of a run's files, what ``save`` leaves as it is
@@ -102,11 +104,21 @@ def load(folder: str | os.PathLike[str]) -> Any:
     """The result stored in ``folder``, tensors on the CPU.
 
     Every file that is read is compared with the size and the SHA-256 in the folder's manifest, and
-    every field with the type that its class gives it. Links and pipes are not followed.
+    every field with the type that its class gives it. Links and pipes are not followed. A run
+    that was stored before there was a manifest is loaded with a ``NotChecked`` warning.
 
     Raises:
         LoadingError: nothing is stored there, or it is damaged, or written by a newer version; the
             message names the file and the place.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = ls.classify(f, [0.0, 0.0]).save(folder)
+        ...     ls.load(folder).kind
+        'saddle'
     """
     folder = Path(folder)
     for _ in range(TRIES):
@@ -155,12 +167,18 @@ def _load(folder: Path) -> Any:
     if not digest.startswith(Path(name).stem):
         raise LoadingError(f"{folder / name} is damaged: its SHA-256 is not in its name.")
     arrays = archives.read(packed, manifest.place(folder, name))
+    _warn(folder, files)
     try:
         return _decode(body["result"], arrays, "result")
     except _Damage as damage:
         raise LoadingError(f"{path} is damaged at {damage}. {manifest.ANEW}") from None
     except RecursionError:
         raise LoadingError(f"{path} is damaged: it is nested too deeply. {manifest.ANEW}") from None
+
+
+def _warn(folder: Path, files: manifest.Files | None) -> None:
+    if files is None:
+        warnings.warn(NO_CHECKSUMS.format(folder=folder), NotChecked, stacklevel=4)
 
 
 def _body(data: memoryview, path: Path) -> dict[str, Any]:

@@ -9,20 +9,46 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 # What stands on a line by name: numbers, words, lists, truth values, None.
 Options = dict[str, Any]
 
 
-def split(spec: str) -> tuple[str, Options]:
-    """``"huber:delta=0.5"`` -> ``("huber", {"delta": 0.5})``; without a colon there are no options.
+@dataclass(frozen=True)
+class Line:
+    """A name and what stands behind its colon: ``mse``, ``ball:0.5``, ``huber:delta=0.5``."""
+
+    written: str
+    name: str
+    text: str  # behind the colon; empty where there is none
+
+    @property
+    def options(self) -> Options:
+        """``key=value,key=value`` read.
+
+        Raises:
+            ValueError: an option is not ``key=value``, or is given twice.
+        """
+        return options(self.text, self.written)
+
+    @property
+    def value(self) -> object:
+        """The one value behind the colon."""
+        return literal(self.text)
+
+
+def line(spec: object, what: str) -> Line:
+    """What is written on one line, taken apart; ``what`` it is, as an error names it.
 
     Raises:
-        ValueError: an option is not ``key=value``, or is given twice.
+        TypeError: it is no text.
     """
-    name, _, text = spec.partition(":")
-    return name, options(text, spec)
+    if not isinstance(spec, str):
+        raise TypeError(f"{what} is written on one line, 'name:value', got {spec!r}.")
+    name, _, text = spec.strip().partition(":")
+    return Line(spec, name.strip(), text)
 
 
 def options(text: str, spec: str) -> Options:

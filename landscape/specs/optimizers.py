@@ -97,11 +97,11 @@ def maker(spec: str) -> Spec:
     Raises:
         ValueError: torch has no such optimiser or option, or it cannot drive dense vectors.
     """
-    first, *rest = (part.strip() for part in spec.split(";"))
-    name, options = specs.split(first)
-    kind = OPTIMIZERS.get(name.strip().lower())
+    first, *rest = (specs.line(part, "an optimiser") for part in spec.split(";"))
+    name, options = first.name, first.options
+    kind = OPTIMIZERS.get(name.lower())
     if kind is None:
-        hint = specs.closest(name.strip().lower(), OPTIMIZERS)
+        hint = specs.closest(name.lower(), OPTIMIZERS)
         raise ValueError(
             f"no optimiser is called {name!r}.{hint} Known: "
             f"{', '.join(k.__name__ for k in OPTIMIZERS.values())}."
@@ -114,13 +114,14 @@ def maker(spec: str) -> Spec:
     require_options(name, kind, options, skip=1)
     groups = []
     for part in rest:
-        glob, overrides = specs.split(part)
-        if not glob.strip() or not overrides:
+        glob, overrides = part.name, part.options
+        if not glob or not overrides:
             raise ValueError(
-                f"{spec!r}: {part!r} is no group. Write GLOB:option=value after the semicolon."
+                f"{spec!r}: {part.written.strip()!r} is no group. Write GLOB:option=value after "
+                "the semicolon."
             )
         require_options(name, kind, overrides, skip=1)
-        groups.append((glob.strip(), overrides))
+        groups.append((glob, overrides))
     if groups and kind is optim.LBFGS:
         raise ValueError("LBFGS has one group of parameters only, in torch too.")
     return Spec(kind, options, tuple(groups))

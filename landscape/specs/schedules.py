@@ -101,15 +101,16 @@ def _sequence(spec: str, optimizer: Optimizer) -> LRScheduler:
 
 
 def _single(spec: str, optimizer: Optimizer) -> LRScheduler:
-    name, options = specs.split(spec)
-    kind = SCHEDULERS.get(name.strip().lower())
-    if name.strip().lower() in COMPOSED:
+    given = specs.line(spec, "a schedule")
+    name, options = given.name, given.options
+    kind = SCHEDULERS.get(name.lower())
+    if name.lower() in COMPOSED:
         raise ValueError(
-            f"{name.strip()} is written by its parts: A |10| B is one after the other, A + B is "
+            f"{name} is written by its parts: A |10| B is one after the other, A + B is "
             f"both, chained."
         )
     if kind is None:
-        hint = specs.closest(name.strip().lower(), SCHEDULERS)
+        hint = specs.closest(name.lower(), SCHEDULERS)
         raise ValueError(
             f"no scheduler is called {name!r}.{hint} Known: "
             f"{', '.join(k.__name__ for k in SCHEDULERS.values())}."

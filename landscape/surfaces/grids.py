@@ -87,10 +87,17 @@ def surface(  # noqa: PLR0913
 
     Cost: one evaluation a cell, r^k in all less those known, and two a point of a trajectory; at
     most 64 MiB of points, or one, at once, of a model at most 64 points.
+
+    Examples:
+        >>> import landscape as ls
+        >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
+        >>> plane = ls.surface(f, [0.0, 0.0], span=1.0, resolution=5)
+        >>> plane.values.shape
+        torch.Size([5, 5])
     """
     low, high = _ends(span)
     whole(2, resolution=resolution)
-    x = f.locate(x)
+    x = _centre(f, x)
     paths = trajectories(x, trajectory)
     named = cells.metrics(metrics)
     if not isinstance(directions, Plane):
@@ -128,6 +135,13 @@ def surface(  # noqa: PLR0913
     )
     started = blank if known is None else _reuse(blank, directions, known, measure)
     return replace(_fill(started, directions, measure, size, keep, progress), done=None)
+
+
+def _centre(f: Landscape, x: Tensor | Sequence[float]) -> Tensor:
+    x = f.locate(x)
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("x has values that are not finite: pass the centre of the surface.")
+    return x
 
 
 def _ends(span: float | tuple[float, float]) -> tuple[float, float]:
@@ -196,9 +210,9 @@ def _reuse(blank: Surface, plane: Plane, known: Surface, measure: Cells) -> Surf
         filled[key][new] = values
     done = torch.zeros_like(blank.values, dtype=torch.bool)
     done[new] = True
-    return replace(
-        blank, values=filled.pop("loss"), metrics=filled, done=done, reused=int(done.sum())
-    )
+    # what an interrupted computation has done is its own
+    reused = int(done.sum()) if known.done is None else known.reused
+    return replace(blank, values=filled.pop("loss"), metrics=filled, done=done, reused=reused)
 
 
 def _in_common(blank: Surface, known: Surface) -> tuple[Places, Places]:

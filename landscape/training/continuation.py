@@ -1,12 +1,14 @@
 """A stuck checkpoint without a trace: a short traced run from there, on a copy."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.results.journal import paused
 from landscape.rng import generator
 from landscape.specs.optimizers import Maker, maker
 from landscape.specs.schedules import Schedule
@@ -84,7 +86,9 @@ def continuation(
     with Tracer(made, ours, every=every or max(1, steps // RECORDS)) as tracer:
         for step in range(steps):
             progress("traced steps", step, steps)
-            loss = mover.step(made, draws)
+            # what is recalled makes no passes, and the tracer looks at them
+            with paused() if tracer.looking else nullcontext():
+                loss = mover.step(made, draws)
             if rates is not None:
                 rates.step(loss)
     return Continuation(tracer.result, ours, made, restored)

@@ -106,6 +106,19 @@ def diagnose(
             optimizer is given, or probes too; f is no longer where the trace ended.
 
     Cost: none without f; with it the cost of ``probe``.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> optimizer = torch.optim.SGD(f.model.parameters(), lr=1e-4)
+        >>> with ls.Tracer(optimizer, f, every=10) as tracer:
+        ...     for _ in range(100):
+        ...         optimizer.zero_grad()
+        ...         torch.nn.functional.mse_loss(f.model(x), y).backward()
+        ...         _ = optimizer.step()
+        >>> ls.diagnose(tracer.result, f=f, optimizer=optimizer).causes[0].name
+        'learning rate'
     """
     trace = _of_steps(trace)
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):

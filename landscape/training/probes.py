@@ -51,6 +51,7 @@ from landscape.training.reading import standardised
 from landscape.training.units import rescale, revive, sick_units, started, zero_layers
 
 PRIOR = 4  # seeds that the usual spread of trials counts for
+OWN = 1.5  # usual spreads beyond which a trial is judged by its own
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 FACTORS = (0.1, 10.0, 100.0)  # of the learning rate
 ROUNDING = 64  # units of rounding of the loss that no gain is read from
@@ -291,26 +292,29 @@ def _compare(
             setting=trial.setting,
         )
         for trial, changes, gain, passes, rate in zip(
-            trials, ends, _at_once(apart, len(control)), spent, rates, strict=True
+            trials, ends, at_once(apart, len(control)), spent, rates, strict=True
         )
     ]
     return sorted(probes, key=lambda one: one.against_control.value)
 
 
-def _at_once(gains: list[Estimate], seeds: int) -> list[Estimate]:
+def at_once(gains: list[Estimate], seeds: int) -> list[Estimate]:
     """The estimates with ends that each hold together with those of the other comparisons: whether
     a remedy is better is asked on one side.
 
-    A few seeds tell little of a spread. It is taken as the median one of all the trials where that
+    A few seeds tell little of a spread. It is taken as the usual one of all the trials where that
     is larger, and counts as known from PRIOR seeds more, as in moderated tests (Smyth 2004, SAGMB
-    3:3).
+    3:3); but one of more than OWN times the usual spread is like no other, and has its own alone.
     """
-    spreads = sorted(g.error for g in gains if math.isfinite(g.error))
-    usual = spreads[len(spreads) // 2] if spreads else 0.0
+    spreads = sorted(g.error for g in gains if math.isfinite(g.error) and g.error > 0)
+    # the median of chi^2 / freedom is below its mean, the more so the fewer seeds
+    low = float(stats.chi2.ppf(0.5, seeds - 1) / (seeds - 1)) ** 0.5 if seeds > 1 else 1.0
+    usual = spreads[len(spreads) // 2] / low if spreads else 0.0
     sure = 1 - 0.05 / max(len(gains) - 1, 1)  # the first is the control with itself
-    factor = float(stats.t.ppf(sure, seeds - 1 + PRIOR))
     bounded = []
     for gain in gains:
+        prior = PRIOR if gain.error <= OWN * usual else 0
+        factor = float(stats.t.ppf(sure, seeds - 1 + prior))
         width = factor * max(gain.error, usual if gain.error > 0 else 0.0)
         known = math.isfinite(width) and width > 0
         bounded.append(

@@ -97,6 +97,19 @@ class Tracer:
         ValueError: f is not a function of the optimiser's parameters; f's loader keeps its workers
             (persistent_workers), whose iterator is the loop's own; an option is out of range; on
             resuming, the folder's records are of another run.
+
+    Examples:
+        >>> import landscape as ls, torch
+        >>> x, y = torch.linspace(-1, 1, 20)[:, None], torch.linspace(0, 2, 20)[:, None]
+        >>> f = ls.ModelLandscape(torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, [(x, y)])
+        >>> optimizer = torch.optim.SGD(f.model.parameters(), lr=0.1)
+        >>> with ls.Tracer(optimizer, f, every=10) as tracer:
+        ...     for _ in range(50):
+        ...         optimizer.zero_grad()
+        ...         torch.nn.functional.mse_loss(f.model(x), y).backward()
+        ...         _ = optimizer.step()
+        >>> tracer.result.steps.tolist()
+        [0, 10, 20, 30, 40, 50]
     """
 
     def __init__(
@@ -217,6 +230,11 @@ class Tracer:
                 "nothing is traced yet: use the tracer as a context manager around the loop."
             )
         return self._result if self._result is not None else self._build(look=False)
+
+    @property
+    def looking(self) -> bool:
+        """Whether the next step and its passes are looked at."""
+        return self._watch.opened
 
     # ---- what fails
 

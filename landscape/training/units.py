@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.landscapes.model import ModelLandscape
+from landscape.results.journal import paused
 
 # Largest slope, as a share of the activation's largest, of a unit that is called saturated.
 SATURATED = 1e-3
@@ -51,7 +52,8 @@ def sick_units(f: ModelLandscape) -> tuple[Sick, Sick]:
                 hooks.append(m.register_forward_hook(linear))
             elif isinstance(m, nn.ReLU | nn.Sigmoid | nn.Tanh):
                 hooks.append(m.register_forward_hook(activation))
-        f.value(f.point())
+        with paused():  # what is recalled makes no pass
+            f.value(f.point())
     finally:
         for hook in hooks:
             hook.remove()

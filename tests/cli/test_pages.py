@@ -1,8 +1,14 @@
 """`landscape report`: every kind of result that a command stores becomes a page with its numbers and its figures."""
 
+import base64
+import csv
+import hashlib
+import io
+import re
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from urllib.parse import unquote
 
 import landscape_figures
 import pytest
@@ -81,9 +87,35 @@ def test_a_page_holds_the_numbers_and_the_figures(
     assert captions
     assert html.count("<svg") == html.count('role="img"') == len(captions)
     for caption in captions:
-        assert f"<figcaption>{escape(caption)}</figcaption>" in html
+        assert f"<figcaption>{escape(caption)} <a " in html
+    assert scripts(html) == [page_script()]
     body = html.replace("http://www.w3.org/", "")
-    assert not any(sign in body for sign in ("<script", "http://", "https://", "@import"))
+    assert not any(sign in body for sign in ("http://", "https://", "@import"))
+    files = re.findall(r'href="data:application/pdf;base64,([^"]+)"', html)
+    assert len(files) == len(captions)
+    assert all(base64.b64decode(file).startswith(b"%PDF") for file in files)
+
+
+def scripts(html: str) -> list[str]:
+    """The scripts of a page, each of which its policy must allow by its hash."""
+    found = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    assert len(found) == html.count("<script")
+    for script in found:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}';" in html
+    return found
+
+
+def page_script() -> str:
+    return Path(page.__file__).with_name("page.js").read_text()
+
+
+def test_a_table_can_be_taken_along_and_holds_no_formula_of_a_spreadsheet() -> None:
+    columns, rows = ("name", "value"), (("=cmd()", "-1.5"), ("@x, y", "+.5"), ("-x", "2"))
+    address = page._csv(columns, rows)
+    text = unquote(address.removeprefix("data:text/csv;charset=utf-8,"))
+    read = list(csv.reader(io.StringIO(text)))
+    assert read == [["name", "value"], ["'=cmd()", "-1.5"], ["'@x, y", "+.5"], ["'-x", "2"]]
 
 
 @pytest.mark.slow

@@ -163,3 +163,27 @@ def test_ctrl_c_is_one_line_and_damages_nothing(
     assert snapshot(here) == before
     assert not list(here.rglob(".landscape-*"))
     assert not (here / "runs" / "slow").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a shell is needed")
+@pytest.mark.parametrize(
+    ("redirected", "code", "told"),
+    [
+        ("--help > /dev/full", 2, "Error: stdout cannot be written: No space left on device.\n"),
+        ("zoo > /dev/full", 2, "Error: stdout cannot be written: No space left on device.\n"),
+        ("zoo >&-", 0, ""),
+        ("zoo >&- 2>&- <&-", 0, ""),
+        ("surface nothing >&- 2>&-", 2, ""),
+    ],
+)
+def test_a_stream_that_takes_nothing(redirected: str, code: int, told: str) -> None:
+    line = f"import sys; from landscape_cli.main import main; main({redirected.split('>')[0].split()}, 'landscape')"
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "{line}" >{redirected.partition(">")[2]}', sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, told)

@@ -1,6 +1,7 @@
 """What a figure draws are the result's numbers, all of them and nothing else."""
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from mpl_toolkits.mplot3d.art3d import Line3D
 
 import landscape as ls
 from landscape.linalg.words import lower_end
-from landscape.results import Bounded
+from landscape.results import Bounded, Provenance
 
 
 def bars(ax: Axes) -> list[tuple[Any, Any]]:
@@ -247,6 +248,28 @@ def test_text_stays_text(report: Any) -> None:
     assert ">eigenvalue of the Hessian<" in svg
 
 
+def test_a_pointer_on_a_mark_of_an_svg_finds_its_numbers(report: Any) -> None:
+    svg = style.render(
+        spectrum.draw(report), "svg", title="t", alt="a", provenance=report.provenance
+    ).decode()
+    values, bounds, _, _ = spectrum.numbers(report)
+    told = re.findall(r"<title>\d+: ([^,]+), solver bound ([^,<]+)", svg)
+    assert sorted(told) == sorted(
+        (f"{v:.6g}", f"{b:.2g}") for v, b in zip(values, bounds, strict=True)
+    )
+    assert "told:" not in svg
+
+
+def test_marks_that_are_not_all_drawn_have_no_words() -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    (line,) = axes.plot([0.0, 1.0, np.nan], [0.0, 1.0, 2.0], "o")
+    style.tell(line, ["a", "b", "c"])
+    svg = style.render(figure, "svg", title="t", alt="a", provenance=Provenance()).decode()
+    assert "<title>a</title>" not in svg
+    assert "told:" not in svg
+
+
 def test_another_suffix_is_refused_and_a_failed_save_keeps_the_earlier_file(
     report: Any, tmp_path: Path
 ) -> None:
@@ -440,3 +463,14 @@ def test_alt_text_of_odd_names_is_valid_xml(tmp_path: Path) -> None:
         provenance=result.provenance,
     )
     assert "distances of a b from" in " ".join(ElementTree.parse(path).getroot().itertext())
+
+
+def test_python_draws_by_name_as_the_command_does(report: Any) -> None:
+    assert ls.figures.RECIPES is RECIPES
+    assert "figures" in dir(ls)
+    drawn, again = ls.figures.draw("spectrum", report), spectrum.draw(report)
+    assert [ax.get_title() for ax in drawn.axes] == [ax.get_title() for ax in again.axes]
+    with pytest.raises(
+        ValueError, match=r"no figure is called 'spectra'\. Did you mean 'spectrum'\?"
+    ):
+        ls.figures.draw("spectra", report)

@@ -296,7 +296,8 @@ def test_legacy_files_that_are_cut_short_or_count_wrongly_are_damaged(tmp_path: 
         (tmp_path / "w.pt").write_bytes(data)
         with pytest.raises(LoadingError):
             read_state(tmp_path / "w.pt")
-    assert torch.equal(read(tmp_path / "good.pt").tree["w"], saved["w"])  # type: ignore[index]
+    tree: Any = read(tmp_path / "good.pt").tree
+    assert tree["w"].tolist() == list(range(20))
 
 
 def test_knots_are_untied_once(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from torch import nn
 
 import landscape as ls
 from landscape import zoo
-from landscape.inventory.networks import _correlation
 from landscape.points.walk import Outcome
 
 
@@ -87,21 +86,6 @@ def test_a_formula_with_a_flat_point() -> None:
     assert ends.indices.tolist() == (truth == 0).sum(1).tolist()
     assert ends.distinct == 3  # two, one and no wells' bottoms
     assert ends.correlation.value == pytest.approx(1)
-
-
-@pytest.mark.slow
-def test_the_bootstrap_knows_the_error_of_a_known_correlation() -> None:
-    """For n normal pairs the standard error of r is about (1 - r^2) / sqrt(n - 1)."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=2_000)
-    y = 0.6 * x + 0.8 * rng.normal(size=2_000)
-    alone = _correlation(x, y, np.arange(2_000), 0)
-    assert alone.error == pytest.approx(0.64 / 2_000**0.5, rel=0.15)
-    assert alone.low < 0.6 < alone.high
-    copies = _correlation(
-        np.repeat(x[:200], 10), np.repeat(y[:200], 10), np.repeat(np.arange(200), 10), 0
-    )
-    assert copies.error == pytest.approx(0.64 / 200**0.5, rel=0.3)  # ten copies of a point are one
 
 
 @pytest.mark.slow

@@ -181,7 +181,10 @@ READS: dict[str, tuple[Callable[[Tensor], Any], Callable[..., Tensor]]] = {
     # of one tensor [0] would be its first row, which broadcasts
     "a tuple of one": (lambda z: (z,), lambda o, t: F.mse_loss(o[0], 0 * o[0]) + 0 * t.sum()),
     "a pair": (lambda z: (z, 2 * z), lambda o, t: F.cross_entropy(o[0], t)),
-    "a list": (lambda z: [z, z], lambda o, t: sum(F.cross_entropy(q, t) for q in o) / 2),
+    "a list": (
+        lambda z: [z, z],
+        lambda o, t: torch.stack([F.cross_entropy(q, t) for q in o]).mean(),
+    ),
 }
 
 
@@ -393,7 +396,8 @@ def smooth(model: nn.Module, batch: Tensor) -> Tensor:
 def inner(model: nn.Module, batch: Tensor) -> Tensor:
     """The loss after a step on it (MAML)."""
     named = dict(model.named_parameters())
-    slopes = torch.autograd.grad(model(batch).square().mean(), named.values(), create_graph=True)
+    loss = model(batch).square().mean()
+    slopes = torch.autograd.grad(loss, list(named.values()), create_graph=True)
     stepped = {k: p - 0.1 * s for (k, p), s in zip(named.items(), slopes, strict=True)}
     return torch.func.functional_call(model, stepped, (batch + 1,)).sin().mean()
 

@@ -466,7 +466,8 @@ def test_what_was_computed_at_another_point_does_not_reach_into_the_next_pass() 
     class Lazy(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.a, self.c, self.made = nn.Linear(3, 4), nn.Linear(4, 2), None
+            self.a, self.c = nn.Linear(3, 4), nn.Linear(4, 2)
+            self.made: Tensor | None = None
 
         def forward(self, x: Tensor) -> Tensor:
             if self.made is None:

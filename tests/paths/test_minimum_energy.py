@@ -280,7 +280,7 @@ def test_it_is_stored_and_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "words"),
     [
-        (([0.0], [1.0, 0.0]), {}, r"a must have shape \(2,\)"),
+        (([0.0], [1.0, 0.0]), {}, r"must have shape \(2,\), got \(1,\)"),
         (([0.0, 0.0], [0.0, 0.0]), {}, "are one point"),
         (([0.0, 0.0], [1.0, 0.0]), {"images": 4}, "at least 5"),
         (([0.0, 0.0], [1.0, 0.0]), {"tol": 0.0}, "tol must be a positive number"),

@@ -212,3 +212,61 @@ def test_remedies_without_effect_win_in_one_study_of_twenty() -> None:
     assert wrong <= stats.binom.ppf(0.999, 400, 0.05)
     alone = statistics.against_control([torch.tensor([3.0, 5.0, 4.0])], torch.ones(3))
     assert alone == [statistics.mean([2.0, 4.0, 3.0])]
+
+
+def test_the_error_of_a_correlation_is_known_to_a_jackknife_over_runs() -> None:
+    """For n normal pairs the standard error of r is about (1 - r^2) / sqrt(n - 1)."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2_000)
+    y = 0.6 * x + 0.8 * rng.normal(size=2_000)
+    alone = statistics.correlation(x, y, np.arange(2_000))
+    assert alone.value == pytest.approx(stats.pearsonr(x, y).statistic, rel=1e-12)
+    assert alone.error == pytest.approx(0.64 / 2_000**0.5, rel=0.1)
+    law = stats.pearsonr(x, y).confidence_interval(0.95)
+    assert (alone.low, alone.high) == pytest.approx(tuple(law), abs=3e-3)
+    copies = [np.repeat(a[:200], 10) for a in (x, y, np.arange(200))]
+    # ten copies of a point are one
+    once = statistics.correlation(x[:200], y[:200], np.arange(200))
+    assert statistics.correlation(*copies).error == pytest.approx(once.error, rel=1e-9)
+    assert once.error == pytest.approx(0.64 / 200**0.5, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "runs"),
+    [
+        ([0.0, 1, 2, 3], [0.0, 1, 1, 3], [0, 0, 1, 1]),
+        ([0.0, 1, 0, 1, 0, 1], [0.0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 2, 2]),
+        ([0.0, 1, 2], [1.0, 1, 1], [0, 1, 2]),
+        ([0.0, 1], [0.0, 1], [0, 1]),
+        ([0.0, 0, 0, 5], [1.0, 2, 3, 9], [0, 1, 2, 3]),
+    ],
+    ids=["two runs", "runs alike", "constant", "two pairs", "one run decides"],
+)
+def test_a_correlation_says_nothing_of_what_it_does_not_know(
+    x: list[float], y: list[float], runs: list[int]
+) -> None:
+    found = statistics.correlation(*map(np.array, (x, y, runs)))
+    assert (found.low, found.high) == (-1.0, 1.0)
+
+
+def test_the_spread_of_batches_knows_their_sizes_and_tails() -> None:
+    """sigma / sqrt(N) whatever the sizes; 2 / freedom is the variance of the mean square over its
+    square, which for numbers of excess kurtosis g gets g / B more.
+    """
+    random = np.random.default_rng(0)
+    sizes = np.array([60, 4, 4, 4, 1])
+    squares = []
+    for _ in range(2_000):
+        means = random.standard_normal(5) / sizes**0.5
+        parts = torch.from_numpy(sizes / sizes.sum() * means)[:, None]
+        spread = statistics.sampling_spread(parts, torch.from_numpy(sizes / sizes.sum()))
+        squares.append(float(spread.errors) ** 2)
+    assert spread.freedom == 4
+    assert np.mean(squares) * sizes.sum() == pytest.approx(1, rel=0.05)
+    assert np.var(squares) / np.mean(squares) ** 2 == pytest.approx(2 / 4, rel=0.15)
+    assert statistics.sampling_reach(4) == pytest.approx(stats.t.ppf(0.975, 4))
+    assert statistics.sampling_reach(4, 5.0) == pytest.approx(stats.t.ppf(0.975, 2 / 1.5))
+    heavy = random.exponential(size=(40, 1))
+    heavy -= heavy.mean()
+    assert statistics.excess(heavy**2) == pytest.approx(stats.kurtosis(heavy[:, 0], bias=False))
+    assert statistics.excess(np.ones((3, 1))) == statistics.excess(np.zeros((9, 1))) == 0.0

@@ -1,9 +1,10 @@
 """Files of a stranger that try to run code, to reach other files, or to write to a terminal or a page.
 
-``python tests/solid/attacks.py`` tries each kind, a test tries them too. Nothing may run, nothing outside
+``python tests/solid/attacks.py --log FILE`` tries each kind, a test tries them too. Nothing may run, nothing outside
 may be read or changed, nothing may end in a traceback or never; what is shown is shown escaped.
 """
 
+import argparse
 import hashlib
 import io
 import json
@@ -11,9 +12,11 @@ import os
 import pickle
 import shutil
 import struct
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,9 @@ from landscape_cli.main import main
 
 import landscape as ls
 from landscape.results import journal, manifest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from solid.log import Log
 
 ESC = "\x1b]0;owned\x07\x1b[2J"
 HOSTILE = {"escape": ESC, "C1": "\x9b31m", "bell": "\x07", "right to left": "\u202egnp.exe", "isolate": "\u2066a\u2069", "line": "\u2028b"}  # fmt: skip
@@ -139,6 +145,34 @@ def deep_tree() -> None:
 def pipe() -> None:
     os.mkfifo("pipe.pt")
     refused("pipe.pt")
+
+
+def endless(path: str, kind: str) -> None:
+    """What is read for ever, or to the last bit of memory, or more deeply than Python goes."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        Path(path).symlink_to("/dev/zero")
+    else:
+        Path(path).write_text("[" * 100_000)
+
+
+def folder_of_weights(kind: str) -> Attack:
+    def attack() -> None:
+        Path("weights").mkdir()
+        for name in ("model.safetensors.index.json", "config.json", ".metadata"):
+            endless(f"weights/{name}", kind)
+        refused("weights")
+
+    return attack
+
+
+def table(kind: str) -> Attack:
+    def attack() -> None:
+        endless("t.csv", kind)
+        run("analyze", "net.py", "--data", "t.csv", "--out", "out", code=(3,))
+
+    return attack
 
 
 def names_of_tensors(text: str) -> Attack:
@@ -391,6 +425,14 @@ def names_of_walks() -> None:
 # ---- configurations
 
 
+def no_file(kind: str) -> Attack:
+    def attack() -> None:
+        endless("config.toml", kind)
+        run("analyze", "--config", "config.toml", code=(2,))
+
+    return attack
+
+
 def config(text: str, *words: str) -> Attack:
     def attack() -> None:
         Path("config.toml").write_text(text)
@@ -429,12 +471,15 @@ def attacks() -> dict[str, Attack]:
         "config: module as run": config('run = "evil:fn"\noptimizer = "sgd:lr=0.1"\n', "diagnose"),
         "config: module as family": config('family = "evil:fn"\ndims = "1"\n', "saddles", "count"),
         "config: out and force": config('out = "home"\nforce = true\nresolution = 3\n', "surface", "himmelblau"),
+        **{f"config: {kind}": no_file(kind) for kind in ("pipe", "device")},
+        **{f"folder of weights: {kind}": folder_of_weights(kind) for kind in ("pipe", "device", "deep")},
+        **{f"table: {kind}": table(kind) for kind in ("pipe", "device", "deep")},
         "config: deep": config(f"a = {'[' * 5000}{']' * 5000}\n"),
         "config: hostile key": config(f'"{ESC.encode("unicode_escape").decode().replace("x1b", "u001b").replace("x07", "u0007")}" = 1\n'),
     }  # fmt: skip
 
 
-def attempt(attack: Attack) -> None:
+def attempt(attack: Attack) -> str:
     """One attack in a folder of its own, beside files of the user's."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as name:
@@ -449,14 +494,16 @@ def attempt(attack: Attack) -> None:
             assert not Path("OWNED").exists(), "code of a stranger has run"
             home = {p.name: p.read_text() for p in Path("home").iterdir()}
             assert home == {"thesis.tex": "mine", "density.png": "mine"}, home
+            return "nothing ran and nothing was reached"
         finally:
             os.chdir(here)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--log", type=Path)
     torch.set_num_threads(1)
-    kinds = attacks()
-    for kind, attack in kinds.items():
-        print(kind, flush=True)
-        attempt(attack)
-    print(len(kinds), "kinds of attack: nothing ran, nothing was reached")
+    log = Log(parser.parse_args().log)
+    for kind, attack in attacks().items():
+        log.run(kind, partial(attempt, attack))
+    log.end()

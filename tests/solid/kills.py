@@ -1,19 +1,24 @@
 """Kill a command at each of its system calls that writes, renames or removes, and look at what is left.
 
-``python tests/solid/kills.py --kills 200`` is the long form; a test runs a few. A forked child counts
-its calls by an audit hook and ends at the k-th without any cleaning up; at a call that brings a file
-to the disk its second half is lost too, as in a power cut. Afterwards the old result or the new one
+``python tests/solid/kills.py --kills 200 --log FILE`` is the long form, which goes on where it was
+stopped; a test runs a few. A forked child counts its calls and ends at the k-th without any cleaning
+up: renames, removals and the like by an audit hook, writes by files of its own, of which the fatal
+one writes a half; at a call that brings a file to the disk its second half is lost too, as in a
+power cut. Afterwards the old result or the new one
 is whole, the user's own files are as they were, and the next command finishes or sweeps the rest.
 """
 
 import argparse
+import builtins
+import io
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,9 @@ from landscape_cli.main import main
 import landscape as ls
 from landscape.results import journal, manifest, store
 from landscape.surfaces import grids
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from solid.log import Log
 
 NET = """
 import landscape as ls, torch
@@ -36,7 +44,7 @@ def problem():
     return ls.ModelLandscape(model, nn.functional.cross_entropy, [(x[:4], torch.arange(4) % 2), (x[4:], torch.arange(4) % 2)])
 """
 CALLS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
-leave, to_disk = os._exit, os.fsync
+leave, opens = os._exit, io.open
 SPECTRUM = [
     "spectrum",
     "net.py",
@@ -133,8 +141,23 @@ def child(act: Callable[[], None], root: Path, stop: int) -> tuple[int, int]:
     def synced(fd: Any) -> None:
         call(fd)
 
+    class Raw(io.FileIO):
+        def write(self, data: Any) -> int:
+            ends = count + 1 == stop
+            written = super().write(memoryview(data).cast("B")[: len(data) // 2] if ends else data)
+            call()
+            return written
+
+    def opened(file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None, newline: Any = None, closefd: bool = True, opener: Any = None) -> Any:  # fmt: skip
+        if not set(mode) & set("wax+"):
+            return opens(file, mode, buffering, encoding, errors, newline, closefd, opener)
+        raw = Raw(file, mode.replace("b", "").replace("t", ""), closefd, opener)
+        held = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+        return held if "b" in mode else io.TextIOWrapper(held, encoding, errors, newline)
+
     try:
         os.fsync = synced
+        io.open = builtins.open = opened
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
@@ -165,8 +188,8 @@ def invoke(command: list[str]) -> None:
         raise AssertionError(f"{command}: {done.output}") from done.exception
 
 
-def kill(scene: Scene, places: Callable[[int], list[int]]) -> Iterator[tuple[int, str]]:
-    """Kill one scene at some of its calls; the call and what was left, "old" or "new"."""
+def kill(scene: Scene, places: Callable[[int], list[int]], log: Log) -> None:
+    """Kill one scene at some of its calls, and see whether the old run or the new one was left."""
     root = Path(tempfile.mkdtemp(prefix="kills-"))
     os.chdir(root)
     (root / "net.py").write_text(NET)
@@ -181,7 +204,6 @@ def kill(scene: Scene, places: Callable[[int], list[int]]) -> Iterator[tuple[int
         (root / "run" / "figures").rmdir()
     shutil.copytree("run", "before")
     old = numbers(root / "before")
-    shutil.copytree("before", "made")
     new_result = None
     if scene.save:
         shutil.rmtree("run")
@@ -191,7 +213,8 @@ def kill(scene: Scene, places: Callable[[int], list[int]]) -> Iterator[tuple[int
     status, calls = child(acting(scene, new_result), root, 0)
     assert (status, calls > 0) == (0, True), (scene.name, status)
     new = numbers(root / "run")
-    for k in places(calls):
+
+    def killed(k: int) -> str:
         again()
         status, _ = child(acting(scene, new_result), root, k)
         assert status in (KILLED, 0), (scene.name, k, status)
@@ -203,7 +226,10 @@ def kill(scene: Scene, places: Callable[[int], list[int]]) -> Iterator[tuple[int
         if scene.before:
             assert (root / "run" / "notes.txt").read_text() == "mine"
             assert (root / "run" / "figures" / "paper.pdf").read_text() == "mine"
-        yield k, "new" if left == new else "old"
+        return "the new one" if left == new else "the old one"
+
+    for k in places(calls):
+        log.run(f"{scene.name} {k} of {calls}", partial(killed, k))
     os.chdir("/")
     shutil.rmtree(root)
 
@@ -213,11 +239,10 @@ def again() -> None:
     shutil.copytree("before", "run")
 
 
-def kills(count: int) -> dict[str, int]:
-    """``count`` kills spread over all scenes and all their calls; how many of each scene."""
+def kills(count: int, log: Log) -> None:
+    """``count`` kills spread over all scenes and all their calls."""
     torch.set_num_threads(1)
     each, rest = divmod(count, len(SCENES))
-    found = {}
     for i, scene in enumerate(SCENES):
         wanted = each + (i < rest)
 
@@ -225,12 +250,16 @@ def kills(count: int) -> dict[str, int]:
             spread = {1 + k * (calls - 1) // max(1, wanted - 1) for k in range(wanted)}
             return sorted(spread | set(range(calls, max(0, calls - wanted + len(spread)), -1)))
 
-        found[scene.name] = sum(1 for _ in kill(scene, places)) if wanted else 0
-        print(scene.name, found[scene.name], flush=True)
-    return found
+        if wanted:
+            kill(scene, places, log)
+            print(scene.name, len(log.known), flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
-    print(sum(kills(parser.parse_args().kills).values()), "kills, nothing lost")
+    parser.add_argument("--log", type=Path)
+    chosen = parser.parse_args()
+    log = Log(chosen.log)
+    kills(chosen.kills, log)
+    log.end()

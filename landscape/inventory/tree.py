@@ -1,20 +1,10 @@
-"""What a census may keep beside its points: values on a grid, and the tree of its minima."""
+"""The tree of the minima of a census."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from landscape.results import Result, result
-
-
-@result("census-picture")
-@dataclass(frozen=True, eq=False)
-class Picture(Result):
-    """f on a grid, as it was computed: values may be NaN or infinite."""
-
-    xs: Tensor  # (r,) first coordinates, float64, on the CPU
-    ys: Tensor  # (r,) second coordinates; (0,) where n = 1
-    values: Tensor  # (r, r), values[i, j] = f(xs[i], ys[j]); (r,) where n = 1
 
 
 @result("tree-edge")

@@ -1,0 +1,275 @@
+"""Coverage problems of intervals that belong to a model: least squares, whose population is known.
+
+A model with weights w sees x of independent entries with E x^2 = s, and y = w* . x + noise. Its
+loss is s |w - w*|^2 + noise^2, its Hessian 2 s. A batch is a sample; where a tail is asked for, the
+last batch has one row.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+import landscape as ls
+import landscape.points.room
+from landscape.landscapes.model import ModelLandscape
+from landscape.linalg.operand import as_operator
+from landscape.linalg.tracking import refresh
+from landscape.paths.compare import barrier
+from landscape.points.look import Look
+from landscape.points.room import critical_factor, noise_scales
+from landscape.points.survive import by_batch, paired
+from landscape.results.statistics import mean
+from landscape.training.probes import at_once
+
+Random = np.random.Generator
+Found = tuple[float, float, float] | None
+Draw = Callable[[int, Random], Found]
+
+# the module: ``points.room`` is also a function
+ROOM = sys.modules["landscape.points.room"]
+NOISE = 0.5
+ROWS = 20  # of a batch
+
+# rows, entries -> x, and E x^2
+INPUTS: dict[str, tuple[Callable[[Random, tuple[int, int]], np.ndarray], float, int]] = {
+    "normal inputs, equal batches": (lambda r, size: r.standard_normal(size), 1.0, ROWS),
+    "normal inputs, a tail of one": (lambda r, size: r.standard_normal(size), 1.0, 1),
+    "inputs of Laplace's law": (lambda r, size: r.laplace(size=size), 2.0, ROWS),
+}
+
+
+class Product(nn.Module):
+    """x -> a b x: two weights with a barrier between (1, 1) and (-1, -1)."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.full((2,), at, dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(rows, 1)."""
+        return self.w[0] * self.w[1] * x
+
+
+def _batches(
+    name: str, count: int, random: Random, best: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    draw, _, tail = INPUTS[name]
+    sizes = [ROWS] * (count - 1) + [tail]
+    x = torch.from_numpy(draw(random, (sum(sizes), len(best))))
+    y = x @ best[:, None] + NOISE * torch.from_numpy(random.standard_normal((len(x), 1)))
+    return list(zip(x.split(sizes), y.split(sizes), strict=True))
+
+
+def _linear(name: str, count: int, random: Random, w: list[float]) -> ModelLandscape:
+    """A landscape at weights w, whose best ones are 0."""
+    net = nn.Linear(len(w), 1, bias=False, dtype=torch.float64)
+    net.weight.data[0] = torch.tensor(w)
+    data = _batches(name, count, random, torch.zeros(len(w), dtype=torch.float64))
+    return ls.ModelLandscape(net, nn.functional.mse_loss, data)
+
+
+def change(name: str) -> Draw:
+    """What a change of two weights does to the loss."""
+    before, after = [1.0, -0.5], [0.7, 0.1]
+
+    def draw(count: int, random: Random) -> Found:
+        if count < 2:
+            return None
+        f = _linear(name, count, random, before)
+        there = by_batch(f, torch.tensor(after, dtype=torch.float64))
+        found = paired(by_batch(f, f.point()), there, f.weights)
+        truth = INPUTS[name][1] * (
+            math.fsum(a * a for a in after) - math.fsum(b * b for b in before)
+        )
+        return found.low, found.high, truth
+
+    return draw
+
+
+def height(name: str) -> Draw:
+    """A barrier and its error; the ends are Student's, of the batches less one."""
+
+    def draw(count: int, random: Random) -> Found:
+        if count < 2:
+            return None
+        data = _batches(name, count, random, torch.ones(1, dtype=torch.float64))
+        f = ls.ModelLandscape(Product(1.0), nn.functional.mse_loss, data)
+        other = {"w": -torch.ones(2, dtype=torch.float64)}
+        t = torch.linspace(0, 1, 3, dtype=torch.float64)
+        line, spread = barrier(f, {"w": f.point()}, other, t)
+        value, error = float(line.max() - max(line[0], line[-1])), float(spread.errors)
+        return value - spread.reach * error, value + spread.reach * error, INPUTS[name][1]
+
+    return draw
+
+
+def sharpness(name: str) -> Draw:
+    """What gradient descent feels of one weight: 2 E x^2."""
+
+    def draw(count: int, random: Random) -> Found:
+        if count < 2:
+            return None
+        f = _linear(name, count, random, [1.0])
+        optimizer = torch.optim.SGD(f.model.parameters(), lr=0.1)
+        look = Look(f, None, "coverage")
+        felt = ROOM._felt(look, optimizer, ROOM._places(f, optimizer))
+        _, found, _ = ROOM._linear_room(look, felt, None, 0.0, 0)
+        return found.low, found.high, 2 * INPUTS[name][1]
+
+    return draw
+
+
+def noise_scale(name: str) -> Draw:
+    """tr Sigma / |G|^2 of least squares: g = 2 x (x . w - noise), fourth moments and all."""
+    w = [0.6, -0.4, 0.2]
+    s, fourth = INPUTS[name][1], 24.0 if "Laplace" in name else 3.0
+
+    def draw(count: int, random: Random) -> Found:
+        if count < 2:
+            return None
+        f = _linear(name, count, random, w)
+        found, _ = noise_scales(Look(f, None, "coverage"), torch.ones(len(w)))
+        size = math.fsum(v * v for v in w)
+        # E x_i^2 (x . w)^2 = fourth w_i^2 + s^2 (|w|^2 - w_i^2)
+        squares = fourth * size + s**2 * (len(w) - 1) * size + len(w) * s * NOISE**2
+        truth = (squares - s**2 * size) / (s**2 * size)
+        return found.low, found.high, truth
+
+    return draw
+
+
+def seeds(law: Callable[[Random, int], np.ndarray]) -> Draw:
+    """The mean change over seeds."""
+
+    def draw(count: int, random: Random) -> Found:
+        if count < 2:
+            return None
+        found = mean(law(random, count))
+        return found.low, found.high, 0.0
+
+    return draw
+
+
+def remedies(spreads: Callable[[Random], np.ndarray]) -> Draw:
+    """Eight remedies without effect, whose upper ends are all above 0 in 95 % of studies."""
+
+    def draw(count: int, random: Random) -> Found:
+        if count < 2:
+            return None
+        gains = spreads(random)[:, None] * random.standard_normal((8, count))
+        control = 0.5 * random.standard_normal(count)
+        apart = [mean(np.zeros(count)), *(mean(row - control) for row in gains)]
+        return -math.inf, min(one.high for one in at_once(apart, count)[1:]), 0.0
+
+    return draw
+
+
+def factor(f: Callable[[torch.Tensor], torch.Tensor], truth: float) -> Draw:
+    """Where f rises again along a random direction of ``count`` dimensions from |x| = 1."""
+
+    def draw(count: int, random: Random) -> Found:
+        x = torch.from_numpy(random.standard_normal(count))
+        x = x / x.norm()
+        look = Look(ls.FunctionLandscape(f, count), x, "coverage")
+        step = float(random.uniform(0.01, 0.5))
+        found = critical_factor(look, -step * x)
+        rounding = 1e-9 * truth / step
+        return found.low - rounding, found.high + rounding, truth / step
+
+    return draw
+
+
+def tracked(spectrum: Callable[[Random, int], np.ndarray]) -> Draw:
+    """How far the largest tracked value is from an eigenvalue, of ``count`` dimensions."""
+
+    def draw(count: int, random: Random) -> Found:
+        Q = np.linalg.qr(random.standard_normal((count, count)))[0]
+        values = spectrum(random, count)
+        H = torch.from_numpy((Q * values) @ Q.T)
+        E = random.standard_normal((count, count)) / count
+        first = refresh(as_operator((H + H.T) / 2), None, None, 1)
+        H = H + 0.1 * torch.from_numpy(E + E.T)
+        H = (H + H.T) / 2
+        ends = refresh(as_operator(H), first.vectors, None, 1)
+        near = torch.linalg.eigvalsh(H)
+        truth = float(near[(near - ends.largest).abs().argmin()])
+        reach = ends.largest_bound + 1e-12
+        return ends.largest - reach, ends.largest + reach, truth
+
+    return draw
+
+
+def _networks(kind: str, count: int, random: Random) -> ModelLandscape:
+    """A network of 13 weights at random ones, with ``count`` samples in one batch."""
+    torch.manual_seed(int(random.integers(2**31)))
+    last = nn.Linear(3, 1, dtype=torch.float64)
+    middle = {"tanh": nn.Tanh(), "softplus": nn.Softplus(), "ReLU": nn.ReLU()}[kind]
+    net = nn.Sequential(nn.Linear(2, 3, dtype=torch.float64), middle, last)
+    x, y = torch.randn(count, 2, dtype=torch.float64), torch.randn(count, 1, dtype=torch.float64)
+    return ls.ModelLandscape(net, nn.functional.mse_loss, [(x, y)])
+
+
+def predicted(kind: str, told: str) -> Draw:
+    """The change of the loss on ``count`` samples, by second order."""
+
+    def draw(count: int, random: Random) -> Found:
+        f = _networks(kind, count, random)
+        whole = ls.points.survive(f, told, seed=int(random.integers(2**31))).whole
+        rounding = 1e-12
+        return whole.predicted.low - rounding, whole.predicted.high + rounding, whole.measured.value
+
+    return draw
+
+
+def hawq(kind: str) -> Draw:
+    """The mean diagonal entry of a layer's own block times |d|^2, on ``count`` samples."""
+
+    def draw(count: int, random: Random) -> Found:
+        f = _networks(kind, count, random)
+        found = ls.points.survive(f, "noise:0.1", seed=int(random.integers(2**31)))
+        layer = found.layers[int(random.integers(len(found.layers)))]
+        where = f.layout[layer.name]
+        H = ls.Hessian(f).dense()
+        truth = float(H.diagonal()[where].mean()) * layer.size**2
+        rounding = 1e-12 * abs(truth)
+        return layer.hawq.low - rounding, layer.hawq.high + rounding, truth
+
+    return draw
+
+
+CASES: dict[str, dict[str, Draw]] = {
+    "change of the loss": {name: change(name) for name in INPUTS},
+    "barrier": {name: height(name) for name in INPUTS},
+    "sharpness that an optimiser feels": {name: sharpness(name) for name in INPUTS},
+    "noise scale": {name: noise_scale(name) for name in INPUTS},
+    "mean over seeds": {
+        "normal": seeds(lambda r, n: r.standard_normal(n)),
+        "Student's, 3 degrees": seeds(lambda r, n: r.standard_t(3, n)),
+        "uniform": seeds(lambda r, n: r.random(n) - 0.5),
+    },
+    "trials beside the control": {
+        "alike": remedies(lambda r: np.ones(8)),
+        "one is wild": remedies(lambda r: np.r_[10.0, np.ones(7)]),
+        "each has a spread of its own": remedies(lambda r: np.exp(r.standard_normal(8))),
+    },
+    "critical factor": {
+        "parabola": factor(lambda x: x.square().sum(-1), 2.0),
+        "|x|^8": factor(lambda x: x.square().sum(-1) ** 4, 2.0),
+        "|x|": factor(lambda x: x.norm(dim=-1), 2.0),
+    },
+    "tracked ends": {
+        "semicircle": tracked(lambda r, n: r.standard_normal(n)),
+        "1 / i": tracked(lambda r, n: 1 / np.arange(1, n + 1.0)),
+        "few large": tracked(lambda r, n: np.r_[100.0, 99.0, np.zeros(n)][:n]),
+    },
+    "change by second order": {
+        "tanh, noise": predicted("tanh", "noise:0.1"),
+        "softplus, int4": predicted("softplus", "int4"),
+        "ReLU, int8": predicted("ReLU", "int8"),
+    },
+    "HAWQ's number": {name: hawq(name) for name in ("tanh", "softplus", "ReLU")},
+}
