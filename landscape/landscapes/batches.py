@@ -8,6 +8,7 @@ of NumPy's arrays, in a PackedSequence, or in a list with one entry a sample.
 
 import copy
 import dataclasses
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -299,19 +300,24 @@ def joined(parts: Sequence[Any]) -> Any:
 
 def _end_to_end(parts: list[Any], counts: list[int]) -> Any:
     first = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat(parts)
-    if isinstance(first, np.ndarray):
-        return np.concatenate(parts)
-    if isinstance(first, PackedSequence):
-        return pack_sequence([row for p in parts for row in unpack_sequence(p)], False)
+    if isinstance(first, Tensor | np.ndarray | PackedSequence):
+        return _concatenated(parts)
     if isinstance(first, list | tuple) and all(map(_lists, parts, counts)):
-        return type(first)(entry for part in parts for entry in part)
+        return type(first)(itertools.chain(*parts))
     if _of_geometric(first) or not _parts(first):
         raise TypeError(f"they hold a {type(first).__name__}")
     columns = zip(*map(_parts, parts), strict=True)
     values = iter([_end_to_end(list(column), counts) for column in columns])
     return _rebuilt(first, lambda _: next(values))
+
+
+def _concatenated(parts: list[Any]) -> Any:
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    rows = itertools.chain(*map(unpack_sequence, parts))
+    return pack_sequence(list(rows), enforce_sorted=False)
 
 
 def _rows(whole: Any, index: Tensor) -> Any:

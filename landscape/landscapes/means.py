@@ -283,18 +283,24 @@ def _masks(batch: Batch) -> dict[str, Tensor]:
     tensors of zeros and ones, and vectors that are not negative.
     """
     n, found = batching.samples(batch), dict[str, Tensor]()
-    leaves = [torch.as_tensor(leaf).detach().cpu() for leaf in batching.leaves(batch)]
-    for i, leaf in enumerate(leaves):
-        if not leaf.ndim or len(leaf) != n or leaf.is_complex() or leaf.layout != torch.strided:
-            continue
-        rows = leaf.double().reshape(n, -1)
-        binary = bool(((rows == 0) | (rows == 1)).all())
-        if not rows.numel() or not (binary or (leaf.ndim == 1 and bool((rows >= 0).all()))):
+    for i, leaf in enumerate(batching.leaves(batch)):
+        rows = _counting(leaf, n)
+        if rows is None:
             continue
         found[f"what entry {i} of a batch counts"] = rows.sum(1)
         if rows.shape[1] > 1:
             found[f"what entry {i} of a batch counts but for a row's first"] = rows[:, 1:].sum(1)
     return found
+
+
+def _counting(leaf: Any, n: int) -> Tensor | None:
+    """A mask or weights of n samples, (n, entries) float64; None where it is neither."""
+    t = torch.as_tensor(leaf, device="cpu").detach()
+    if t.layout != torch.strided or t.is_complex() or t.shape[:1] != (n,) or not t.numel():
+        return None
+    rows = t.double().reshape(n, -1)
+    binary = bool(((rows == 0) | (rows == 1)).all())
+    return rows if binary or (t.ndim == 1 and bool((rows >= 0).all())) else None
 
 
 def _telling(ways: Sequence[Mapping[str, Tensor]], samples: Sequence[float]) -> list[int]:

@@ -219,7 +219,7 @@ def geometric() -> Family:
 
 @family("UNet of diffusers")
 def unet() -> Family:
-    UNet2DModel: Any = importlib.import_module("diffusers").UNet2DModel  # noqa: N806
+    UNet2DModel: Any = importlib.import_module("diffusers").UNet2DModel
     model = UNet2DModel(
         sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=2,
         block_out_channels=(4, 4), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
@@ -276,7 +276,7 @@ FAMILIES["odeint_adjoint of torchdiffeq"] = lambda: of_torchdiffeq(True)
 @family("CHGNet")
 def chgnet() -> Family:
     crystals: Any = importlib.import_module("pymatgen.core")
-    CHGNet: Any = importlib.import_module("chgnet.model").CHGNet  # noqa: N806
+    CHGNet: Any = importlib.import_module("chgnet.model").CHGNet
     sizes: dict[str, Any] = {"atom_fea_dim": 4, "bond_fea_dim": 4, "angle_fea_dim": 4, "n_conv": 2}
     model = CHGNet(
         **sizes, atom_conv_hidden_dim=4, bond_conv_hidden_dim=4, mlp_hidden_dims=[4], num_radial=5,
