@@ -642,6 +642,8 @@ class ModelLandscape:
         """
         assert self._placed is not None, "terms are called inside evaluation()"
         own = own_parameters(self.model)
+        # a model that writes into its parameters must not write into the caller's point
+        x = x if x.requires_grad else x.clone()
         given = {id(own[name]): tensor for name, tensor in self._given(x).items()}
         wrapper = "" if self._objective.model is self.model else "module."
         statistics = {

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from landscape.landscapes import batches as batching
 
 MODULE = frozenset(vars(nn.Module()))  # what every module has, its mode among them
+COPIED = 2**24  # bytes of frozen parameters up to which a pass sees copies of them
 NONE: Mapping[int, Callable[[], Tensor]] = MappingProxyType({})
 
 # module -> its own parameters by name, for modules in which others stand in their place
@@ -54,6 +55,8 @@ class Placed:
         self.outer = {module: _OWN.get(module) for module in root.modules()}
         self.slots = list(_slots(root))
         self.buffers = list(_buffers(root))
+        frozen = {id(p): p.nbytes for p in root.parameters() if not p.requires_grad}
+        self.copies = sum(frozen.values()) <= COPIED
         self.fixed: dict[
             int, Tensor
         ] = {}  # what stands in the place of parameters that are not given
@@ -85,6 +88,7 @@ class Placed:
                 tensor = self._fixed(slot.parameter)
             if slot.rescaled:  # an embedding with max_norm writes into its weight
                 tensor = there[id(slot.parameter)] = tensor.clone()
+            tensor._is_param = True  # type: ignore[attr-defined]  # for who asks isinstance
             slot.holder[slot.name] = tensor
         copies: dict[int, Tensor] = {}
         for holder, name, path, buffer in self.buffers:
@@ -110,7 +114,9 @@ class Placed:
 
     def _fixed(self, parameter: nn.Parameter) -> Tensor:
         if id(parameter) not in self.fixed:
-            self.fixed[id(parameter)] = batching.move(parameter.detach(), self.device, self.dtype)
+            moved = batching.move(parameter.detach(), self.device, self.dtype)
+            # a copy, which a forward pass may write into, as a teacher's moving average does
+            self.fixed[id(parameter)] = moved.clone() if self.copies else moved
         return self.fixed[id(parameter)]
 
 

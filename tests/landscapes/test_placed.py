@@ -487,3 +487,63 @@ def test_what_was_computed_at_another_point_does_not_reach_into_the_next_pass() 
     torch.testing.assert_close(f.gradient(at), gradient, rtol=0, atol=1e-12)
     torch.testing.assert_close(ls.Hessian(f, at).dense(), H, rtol=0, atol=1e-12)
     assert lazy.made is None
+
+
+class Clipping(nn.Linear):
+    """As the critics of the first WGANs: each pass clips the weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for p in self.parameters():
+            p.data.clamp_(-0.2, 0.2)
+        return super().forward(x)
+
+
+class Averaging(nn.Module):
+    """A frozen teacher that each pass moves towards the student, in place or not."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.student, self.teacher, self.in_place = nn.Linear(3, 2), nn.Linear(3, 2), in_place
+        self.teacher.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for p, q in zip(self.student.parameters(), self.teacher.parameters(), strict=True):
+            if self.in_place:
+                q.data.mul_(0.9).add_(p.data, alpha=0.1)
+            else:
+                q.data = 0.9 * q.data + 0.1 * p.data
+        return self.student(x) + self.teacher(x).detach()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Clipping(3, 2), lambda: Averaging(True), lambda: Averaging(False)],
+    ids=["clipping", "averaging in place", "averaging"],
+)
+def test_what_a_pass_writes_into_parameters_stays_in_the_pass(
+    make: Callable[[], nn.Module],
+) -> None:
+    model = make().double()
+    before = copy.deepcopy(model.state_dict())
+    f = ls.ModelLandscape(model, F.cross_entropy, [data(torch.float64)])
+    x = f.point()
+    start = x.clone()
+    values = [float(f.value(x)) for _ in range(3)]
+    f.gradient(x)
+    _ = ls.Hessian(f, x) @ x
+    assert len(set(values)) == 1
+    assert torch.equal(x, start)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert {c.name: c for c in ls.check(f)}["chain"].status.name == "BROKEN"
+
+
+def test_parameters_in_place_are_parameters_to_who_asks() -> None:
+    class Asking(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            count = sum(isinstance(p, nn.Parameter) for p in self.parameters())
+            return count * super().forward(x)
+
+    model, (x, y) = Asking(3, 2).double(), data(torch.float64)
+    f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)])
+    right = F.cross_entropy(2 * F.linear(x, model.weight, model.bias), y).detach()
+    torch.testing.assert_close(f.value(f.point()), right)
