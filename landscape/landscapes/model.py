@@ -56,11 +56,11 @@ class ModelLandscape:
 
     Args:
         model: called as ``model(input)``; held, never copied: training it moves ``point()``.
-        loss: ``loss(output, target)`` or ``loss(model, batch)`` (its first argument is named
-            ``model`` or the second ``batch``), giving a scalar. None: ``model(**batch)`` returns
-            the loss or an object with ``.loss``.
-        batches: a re-iterable of (input, target) pairs or dicts, a DataLoader say; read once for
-            every pass.
+        loss: ``loss(output, target)`` or ``loss(model, batch)``, giving a scalar; which of the two
+            it is is tried with the first batch. None: ``model(**batch)`` returns the loss or an
+            object with ``.loss``. What is called with what: ``landscapes.objective``.
+        batches: a re-iterable of (input, target) pairs or dicts, a DataLoader say; read once and
+            kept up to 1 GiB, else read anew for every pass and compared.
         l2: {glob: c} adds c/2 |w|^2 over the trainable parameters whose names match: torch's
             ``weight_decay=c``.
         l1: {glob: c} adds c |w|_1.
