@@ -41,6 +41,7 @@ class Problem(TypedDict):
     masks: int | None
     device: str
     dtype: str | None
+    precision: str | None
     batch_size: int | None
     seed: int
 

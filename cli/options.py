@@ -303,6 +303,12 @@ _problem = _stack(
         help="Compute in this precision; default: the parameters' own.",
     ),
     option(
+        "--precision",
+        group=NUMBERS,
+        type=click.Choice(["full", "tf32", "bf16"]),
+        help="Faster Hessian-vector products; what they lose is measured and inside every bound.",
+    ),
+    option(
         "--batch-size",
         group=DATA,
         type=click.IntRange(1),

@@ -217,7 +217,8 @@ def _public(module):
 
 
 def _entry(name, found):
-    return f"::: {found.__module__}.{name}\n    options:\n      heading_level: 3\n"
+    place = f"{found.__module__}.{found.__name__}"
+    return f"::: {place}\n    options:\n      heading: {name}\n      heading_level: 3\n"
 
 
 def gallery():

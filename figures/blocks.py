@@ -25,7 +25,7 @@ def draw(result: Blocks) -> Figure:
     """Mean |H| of every cell of ``result.picture`` on a log scale, rows and columns in the layers'
     order.
     """
-    style.need(result, "picture", why="blocks of the Hessian; see `ls.points.blocks`.")
+    style.need(result, "norms", why="blocks of the Hessian; see `ls.points.blocks`.")
     fig = Figure(figsize=(style.COLUMN, 3.0), layout="constrained")
     ax = fig.subplots()
     picture = np.asarray(result.picture)
@@ -65,7 +65,7 @@ def panel(ax: Axes, result: Blocks, norm: LogNorm) -> AxesImage:
 
 def caption(result: Blocks) -> str:
     """What the figure shows, in words."""
-    style.need(result, "picture", why="blocks of the Hessian; see `ls.points.blocks`.")
+    style.need(result, "norms", why="blocks of the Hessian; see `ls.points.blocks`.")
     cells = len(result.picture)
     return (
         f"Sizes of the entries of the Hessian of {result.name or 'a model'}, {sum(result.sizes):,} "

@@ -29,7 +29,7 @@ from .optimiser import State, saved
 
 ABOUT_A_MODEL = (
     *("checkpoint", "checkpoint_key", "strip", "data", "loss", "l2", "l1"),
-    *("include", "exclude", "mode", "masks", "dtype", "batch_size"),
+    *("include", "exclude", "mode", "masks", "dtype", "precision", "batch_size"),
 )
 STATE = "optimizer_state"
 TRACED = ("schedule", "steps", "every")

@@ -215,6 +215,7 @@ def asked(
         masks=options["masks"],
         device=options["device"],
         dtype=options["dtype"],
+        precision=options["precision"],
         batch_size=options["batch_size"],
         seed=options["seed"],
         dim=dim,

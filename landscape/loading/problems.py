@@ -75,6 +75,7 @@ class ProblemOptions:
     masks: int | None = None
     device: str = "auto"
     dtype: str | None = None
+    precision: str | None = None  # of Hessian-vector products: full, tf32 or bf16
     batch_size: int | None = None
     seed: int = 0
 
@@ -178,6 +179,7 @@ def _problem(
         "mode": options.mode,
         "masks": options.masks,
         "dtype": dtype,
+        "precision": options.precision,
     }
     if loss is not None:
         parts.pop("weight", None)  # how a batch counts belongs to the loss
@@ -306,6 +308,7 @@ def _parts(landscape: object) -> Parts:
         "mode",
         "reduction",
         "dtype",
+        "precision",
         "name",
         "masks",
         "weight",
@@ -426,6 +429,7 @@ _MODELS_ONLY = (
     "exclude",
     "mode",
     "masks",
+    "precision",
     "batch_size",
 )
 

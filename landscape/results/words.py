@@ -234,5 +234,5 @@ def _html(block: list[Fact] | Table) -> str:
 
 
 def _html_lines(fact: Fact) -> str:
-    numbers = [f"{value} (solver: ± {bound})" for value, bound in fact.numbers]
+    numbers = [f"{value} (solver: {bound})" for value, bound in fact.numbers]
     return "<br>".join(html.escape(line) for line in (*numbers, *fact.lines))

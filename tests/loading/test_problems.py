@@ -836,3 +836,19 @@ def test_a_named_loss_gives_the_same_gradient_for_every_batch_size(user):
         gradients.append(f.gradient(f.point()))
     assert gradients[-1].norm() > 0.1
     assert all(torch.allclose(g, gradients[-1], rtol=1e-12, atol=1e-14) for g in gradients)
+
+
+def test_the_precision_of_products_is_passed_on_and_kept(user, tmp_path):
+    coarse = problem(
+        ProblemOptions("user.py:make", data="user.py:pair", loss="mse", precision="bf16")
+    )
+    assert coarse.landscape.precision == "bf16"
+    (tmp_path / "own.py").write_text(
+        "import landscape as ls, torch\nfrom user import make, pair\n"
+        "def problem():\n"
+        "    return ls.ModelLandscape(\n"
+        "        make(), torch.nn.functional.mse_loss, [pair], precision='tf32')\n"
+    )
+    own = str(tmp_path / "own.py")
+    assert problem(ProblemOptions(own, batch_size=4)).landscape.precision == "tf32"
+    assert problem(ProblemOptions(own, precision="full")).landscape.precision == "full"

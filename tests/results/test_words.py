@@ -83,6 +83,7 @@ def test_a_notebook_and_a_figure(run: Path) -> None:
     shown = result._repr_html_()
     assert shown.startswith("<table>")
     assert shown.count("<svg") == (run.name not in UNDRAWN)
+    assert "± ±" not in shown + str(result)
     if run.name in UNDRAWN:
         with pytest.raises(ValueError, match="no figure"):
             result.plot()
