@@ -88,7 +88,7 @@ class Placed:
                 tensor = self._fixed(slot.parameter)
             if slot.rescaled:  # an embedding with max_norm writes into its weight
                 tensor = there[id(slot.parameter)] = tensor.clone()
-            tensor._is_param = True  # type: ignore[attr-defined]  # for who asks isinstance
+            tensor._is_param = True  # for who asks isinstance
             slot.holder[slot.name] = tensor
         copies: dict[int, Tensor] = {}
         for holder, name, path, buffer in self.buffers:
