@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Term, require_landscape
-from landscape.errors import NumericalError, memory_is_full
+from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
 from landscape.landscapes.memory import GRAPHS, budget, release
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
@@ -499,14 +499,23 @@ def _slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.zeros_like(x) if slope is None else slope
 
 
-def _graph_bytes(build: Callable[[], Tensor]) -> int:
-    """Bytes of the tensors that autograd saves while ``build`` runs, each storage counted once."""
+def _graph_bytes(build: Callable[[], Tensor]) -> float:
+    """Bytes of the tensors that autograd saves while ``build`` runs, each storage counted once;
+    infinite where they cannot be weighed.
+    """
     seen: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        if tensor.layout == torch.strided:  # of a sparse one little is saved
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor.detach()  # or the graph would hold itself, and never go
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        build()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            build()
+    except LoadingError as error:
+        # a loss that calls torch.func allows no hooks, or saves tensors without a storage
+        if not any(words in str(error) for words in ("saved tensor hooks", "python storage")):
+            raise
+        return float("inf")
     return sum(seen.values())
