@@ -149,7 +149,7 @@ def test_no_step_is_a_cause() -> None:
     model = net()
     f = ls.ModelLandscape(model, F.cross_entropy, [(X, LABELS)])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with ls.Tracer(optimizer, f, curvature=0, last_look=False) as tracer:
+    with ls.Tracer(optimizer, f, every=10, curvature=0, last_look=False) as tracer:
         F.cross_entropy(model(X), LABELS).backward()
     name, text = first(ls.diagnose(tracer.result))
     assert name == "loop"
