@@ -62,8 +62,8 @@ class Compared(Result):
         errors of it; None where the data's error is not known and a barrier is seen.
         """
         height, error = float(self.aligned[i, j]), float(self.aligned_errors[i, j])
-        ends = max(abs(float(self.aligned_lines[i, j, e])) for e in (0, -1))
-        if height <= loss_noise(ends, 1e-7 if "32" in self.provenance.dtype else 1e-15):
+        top = float(self.lines[i, j].abs().max())
+        if height <= loss_noise(top, 1e-7 if "32" in self.provenance.dtype else 1e-15):
             return True
         return None if math.isnan(error) else height <= 2 * error
 

@@ -12,6 +12,7 @@ and random scales of all units at once.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +33,9 @@ CHANNELS_SECOND = (
     nn.PReLU,
 )
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.PReLU)
+
+
+DRAWS = 2  # random factors of all units that verify a junction
 
 
 class Axis(NamedTuple):
@@ -79,13 +83,14 @@ def families(f: ModelLandscape, seed: int = 0) -> list[Family]:
     with the junctions at which units may change sign or scale.
 
     Cost: two forward passes of the first micro-batch a module, three passes or more over all data
-    a family, and two a junction.
+    a family, and up to six a junction.
     """
     ports = {path: _ports(m) for path, m in f.model.named_modules()}
     known = {path: port for path, port in ports.items() if port is not None}
     found = [*_linked(f, known, seed), *_heads(f.model)]
-    held = [_with_junctions(f, family, seed) for family in _verified(f, found, seed)]
-    return [*held, *_supposed_heads(f, seed)]
+    unchanged = Unchanged.at(f, state(f))
+    held = [_with_junctions(unchanged, k, seed) for k in _verified(unchanged, found, seed)]
+    return [*held, *_supposed_heads(f.model, unchanged, seed)]
 
 
 def state(f: ModelLandscape) -> State:
@@ -131,11 +136,28 @@ def multiplied(tensors: Mapping[str, Tensor], junction: Junction, factors: Tenso
     return found
 
 
-def same(f: ModelLandscape, value: float, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether f is ``value`` with these tensors too, to rounding."""
-    ours, x = at(f, tensors)
-    noise = 100 * LOSS_ULPS * f.rounding(x) * max(abs(value), 1e-30)
-    return abs(float(ours.value(x)) - value) <= noise
+@dataclass(frozen=True, eq=False)
+class Unchanged:
+    """Whether f is with other tensors what it is with these, to rounding."""
+
+    f: ModelLandscape
+    tensors: State
+    value: float
+    noise: float
+
+    @classmethod
+    def at(cls, f: ModelLandscape, tensors: State) -> "Unchanged":
+        """With these tensors. Cost: two passes over the data."""
+        ours, x = at(f, tensors)
+        value, blank = (float(ours.value(point)) for point in (x, torch.zeros_like(x)))
+        # a fit may be so good that f is smaller than the rounding of what it is made of; a model
+        # whose parameters are all 0 tells the size of that
+        size = max(abs(value), abs(blank) / 10 if math.isfinite(blank) else 0.0)
+        return cls(f, tensors, value, 100 * LOSS_ULPS * f.rounding(x) * size)
+
+    def __call__(self, tensors: Mapping[str, Tensor]) -> bool:
+        ours, x = at(self.f, tensors)
+        return abs(float(ours.value(x)) - self.value) <= self.noise
 
 
 def reordered(t: Tensor, axis: Axis, order: Tensor) -> Tensor:
@@ -391,12 +413,12 @@ def _heads(model: nn.Module) -> list[Family]:
     return [family for family in found if family.size > 1]
 
 
-def _supposed_heads(f: ModelLandscape, seed: int) -> list[Family]:
+def _supposed_heads(model: nn.Module, unchanged: Unchanged, seed: int) -> list[Family]:
     """Heads of attention written with linear layers, fused or one each for query, key and value:
     the finest blocks under whose exchange f stays what it is.
     """
     found = []
-    for path, module in f.model.named_modules():
+    for path, module in model.named_modules():
         children = {
             f"{path}.{name}" if path else name: m
             for name, m in module.named_children()
@@ -406,7 +428,7 @@ def _supposed_heads(f: ModelLandscape, seed: int) -> list[Family]:
             blocks = (
                 _blocks(children, writers, reader, before, h) for h in _divisors(children[reader])
             )
-            held = (family for family in blocks if _holds(f, family, seed))
+            held = (family for family in blocks if _holds(unchanged, family, seed))
             found += list(islice(held, 1))
     return found
 
@@ -446,48 +468,64 @@ def _attention(children: Mapping[str, nn.Linear]) -> Iterator[tuple[list[str], s
             yield names[:3], names[3], 1
 
 
-def _verified(f: ModelLandscape, found: Sequence[Family], seed: int) -> list[Family]:
+def _verified(unchanged: Unchanged, found: Sequence[Family], seed: int) -> list[Family]:
     """The families under whose permutations f stays what it is; those of one size that do not by
     themselves, but do together (a residual stream), as one.
     """
-    held = [family for family in found if _holds(f, family, seed)]
-    rest: dict[int, list[Axis]] = {}
+    held = [family for family in found if _holds(unchanged, family, seed)]
+    rest: dict[int, list[Family]] = {}
     for family in found:
         if family not in held:
-            rest.setdefault(family.size, []).extend(family.axes)
-    for size, axes in rest.items():
-        together = Family(size, tuple(dict.fromkeys(axes)))
-        if _holds(f, together, seed):
-            held.append(together)
-    return held
+            rest.setdefault(family.size, []).append(family)
+    together = (_together(size, parts) for size, parts in rest.items())
+    return [*held, *(family for family in together if _holds(unchanged, family, seed))]
 
 
-def _holds(f: ModelLandscape, family: Family, seed: int) -> bool:
+def _together(size: int, parts: Sequence[Family]) -> Family:
+    axes = dict.fromkeys(axis for family in parts for axis in family.axes)
+    junctions = tuple(junction for family in parts for junction in family.junctions)
+    return Family(size, tuple(axes), junctions)
+
+
+def _holds(unchanged: Unchanged, family: Family, seed: int) -> bool:
     """Whether f is the same, to rounding, after a cycle of all units, an exchange of two, which
     together make every permutation, and a random one.
     """
-    here, size = state(f), family.size
+    here, size = unchanged.tensors, family.size
     if any(axis.name not in here for axis in family.axes):
         return False
     every = torch.arange(size, device="cpu")
     exchanged = torch.cat([every[:2].flip(0), every[2:]])
     drawn = torch.randperm(size, generator=generator(seed), device="cpu")
-    before = float(f.value(f.point()))
     orders = (every.roll(1), exchanged, drawn)
-    return all(same(f, before, permuted(here, [family], [order])) for order in orders)
+    return all(unchanged(permuted(here, [family], [order])) for order in orders)
 
 
-def _with_junctions(f: ModelLandscape, family: Family, seed: int) -> Family:
-    """The family with those of its junctions at which signs or scales are free, each verified with
-    random ones.
+def _with_junctions(unchanged: Unchanged, family: Family, seed: int) -> Family:
+    """The family with the junctions at which signs or scales are free; of those at which neither
+    is, all at once (a residual stream).
     """
-    here, value, held = state(f), float(f.value(f.point())), []
-    for junction in family.junctions:
-        uniform = torch.rand(
-            family.size, generator=generator(seed), dtype=torch.float64, device="cpu"
-        )
-        signs, scales = torch.where(uniform <= uniform.median(), -1.0, 1.0), 4.0 ** (uniform - 0.5)
-        free = [same(f, value, multiplied(here, junction, c)) for c in (signs, scales)]
-        if any(free):
-            held.append(Junction(junction.axes, *free))
-    return replace(family, junctions=tuple(held))
+    tried = [_freed(unchanged, family.size, junction, seed) for junction in family.junctions]
+    held = [junction for junction in tried if junction.signs or junction.scales]
+    rest = [junction for junction in tried if junction not in held]
+    if len(rest) > 1:
+        powers: dict[Axis, int] = {}
+        for axis, power in (pair for junction in rest for pair in junction.axes):
+            powers[axis] = powers.get(axis, 0) + power
+        if {1, -1} <= set(powers.values()):
+            held.append(_freed(unchanged, family.size, Junction(tuple(powers.items())), seed))
+    return replace(family, junctions=tuple(j for j in held if j.signs or j.scales))
+
+
+def _freed(unchanged: Unchanged, size: int, junction: Junction, seed: int) -> Junction:
+    """The junction with what is free at it, verified with random signs, those of all other units,
+    and random scales.
+    """
+    here = unchanged.tensors
+    draws = torch.rand(DRAWS, size, generator=generator(seed), dtype=torch.float64, device="cpu")
+    signs = torch.where(draws < 0.5, -1.0, 1.0)
+    return replace(
+        junction,
+        signs=all(unchanged(multiplied(here, junction, c)) for c in (*signs, *-signs)),
+        scales=all(unchanged(multiplied(here, junction, c)) for c in 16 ** (draws - 0.5)),
+    )

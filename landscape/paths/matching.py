@@ -20,12 +20,12 @@ from landscape.landscapes.model import ModelLandscape
 from landscape.paths.families import (
     Axis,
     Family,
+    Junction,
     State,
-    at,
+    Unchanged,
     multiplied,
     permuted,
     reordered,
-    same,
     units,
 )
 
@@ -79,15 +79,14 @@ def aligned(f: ModelLandscape, a: State, b: State, families: Sequence[Family]) -
     """What brings b nearest to a and leaves f, evaluated at b, what it is to rounding.
 
     An alignment by permutations alone is tried beside the one with signs and scales, and the nearer
-    end of the two is taken. Cost: three passes over the data or fewer.
+    end of the two is taken. Cost: up to four passes over the data.
     """
-    here, x = at(f, b)
-    value = float(here.value(x))
+    unchanged = Unchanged.at(f, b)
     plain = [replace(family, junctions=()) for family in families]
     tried = [_with_scales(a, b, families)] if any(k.junctions for k in families) else []
     tried.append(_with_scales(a, b, plain))
     ends = [(alignment, alignment.of(b)) for alignment in tried]
-    held = [(alignment, end) for alignment, end in ends if same(f, value, end)]
+    held = [(alignment, end) for alignment, end in ends if unchanged(end)]
     held.append((Alignment.identity(families), b))
     return min(
         held, key=lambda pair: sum(float((a[k] - t).norm()) ** 2 for k, t in pair[1].items())
@@ -122,24 +121,31 @@ def _with_scales(a: State, b: State, families: Sequence[Family]) -> Alignment:
 
 def _norms(tensors: State, families: Sequence[Family]) -> Factors:
     """By what the units of each junction with free scales are divided until all that they read has
-    norm 1: exact after a round a layer, since only earlier layers change what a unit reads.
+    norm 1: exact after a round a layer, since only earlier layers change what a unit reads. Ones
+    where it does not come to rest.
     """
     norms = [list(each) for each in _ones(families)]
     for _ in range(ROUNDS):
         change = 0.0
         for k, family in enumerate(families):
             for i, junction in enumerate(family.junctions):
-                if not junction.scales:
-                    continue
-                rows = [units(tensors[x.name], x, family.size) for x, p in junction.axes if p == 1]
-                norm = torch.cat(rows, dim=1).norm(dim=1).cpu()
-                norm = torch.where(norm > 0, norm, 1.0)
-                tensors = multiplied(tensors, junction, 1 / norm)
-                norms[k][i] = norms[k][i] * norm
-                change = max(change, float((norm - 1).abs().max()))
+                if junction.scales:
+                    norm = _norm(tensors, junction, family.size)
+                    tensors = multiplied(tensors, junction, 1 / norm)
+                    norms[k][i] = norms[k][i] * norm
+                    change = max(change, float((norm - 1).abs().max()))
         if change < SETTLED:
-            break
-    return tuple(map(tuple, norms))
+            return tuple(map(tuple, norms))
+    return _ones(families)
+
+
+def _norm(tensors: State, junction: Junction, size: int) -> Tensor:
+    """The norm (size,) of what the first module that writes there has for each unit; 1 for 0."""
+    written = [axis for axis, power in junction.axes if power == 1]
+    module = written[0].name.rpartition(".")[0]
+    first = [axis for axis in written if axis.name.rpartition(".")[0] == module]
+    norm = torch.cat([units(tensors[x.name], x, size) for x in first], dim=1).norm(dim=1).cpu()
+    return torch.where(norm > 0, norm, 1.0)
 
 
 class _Matching:

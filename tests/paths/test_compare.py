@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -172,7 +173,7 @@ COPIES: dict[
     ),
     **{
         kind.__name__: (
-            lambda kind=kind: chain(kind, 4, 8, 7, 3),
+            partial(chain, kind, 4, 8, 7, 3),
             (4,),
             [("0", "2", signed), ("2", "4", signed)],
         )
@@ -256,6 +257,109 @@ def test_a_copy_with_other_signs_and_scales_is_the_same_network(kind: str) -> No
         torch.testing.assert_close(end[k], t, rtol=1e-10, atol=1e-12)
     values, _ = barrier(f, a, end, torch.linspace(0, 1, 5, dtype=torch.float64))
     assert float(values.max()) - value < 1e-12 * value
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "signs", "scales"),
+    [
+        # odd and homogeneous: tanh and ReLU; neither: the others
+        (lambda: chain(nn.Tanh, 4, 8, 7, 3), (4,), 2, 0),
+        (lambda: chain(nn.ReLU, 4, 8, 7, 3), (4,), 0, 2),
+        *[
+            (partial(chain, kind, 4, 8, 7, 3), (4,), 0, 0)
+            for kind in (nn.GELU, nn.SiLU, nn.ELU, nn.Sigmoid, nn.Softplus)
+        ],
+        # the stream that LayerNorm reads has neither, what LayerNorm writes has both
+        (Residual, (4,), 2, 1),
+        (Encoder, (), 1, 2),
+        # the stream, positive, and the units between
+        (Slim, (4,), 0, 2),
+    ],
+    ids=[
+        "tanh",
+        "relu",
+        "gelu",
+        "silu",
+        "elu",
+        "sigmoid",
+        "softplus",
+        "residual",
+        "encoder",
+        "slim",
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+def test_nothing_is_claimed_that_the_network_forbids(
+    build: Callable[[], nn.Module],
+    shape: tuple[int, ...],
+    signs: int,
+    scales: int,
+    dtype: torch.dtype,
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        net = build().to(dtype).eval()
+    f = landscape(net, shape)
+    batches = [tuple(t.to(dtype) if t.is_floating_point() else t for t in b) for b in f.batches]
+    f = ls.ModelLandscape(net, nn.functional.cross_entropy, batches)
+    junctions = [junction for family in families(f) for junction in family.junctions]
+    assert sum(junction.signs for junction in junctions) == signs
+    assert sum(junction.scales for junction in junctions) == scales
+
+
+class Shifted(nn.Module):
+    """tanh(x + s), which is odd for s = 0 only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.write = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.s = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.write(torch.tanh(self.read(x) + self.s))
+
+
+def test_what_holds_at_one_checkpoint_alone_is_not_applied_to_the_other() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Shifted().double()
+    f = landscape(net, (4,))
+    assert [j.signs for family in families(f) for j in family.junctions] == [True]
+    other = copied(net, [("read", "write", signed)])
+    dict(other.named_parameters())["s"].data += 0.5
+    g = landscape(other, (4,))
+    found = aligned(f, state(f), state(g), families(f))
+    h = landscape(loaded(net, found.of(state(g))), (4,))
+    assert float(h.value(h.point())) == pytest.approx(float(g.value(g.point())), rel=1e-12)
+    assert all(float((c - 1).abs().max()) == 0 for each in found.after for c in each)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tanh", "relu"])
+def test_compare_finds_such_a_copy_in_one_basin(kind: str) -> None:
+    """At a minimum whose loss is 0, where the straight line to the copy as it is has a barrier."""
+    build, shape, pairs = COPIES[kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build().double()
+    x = torch.randn(40, *shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    data = [(x, net(x).detach())]
+    f = ls.ModelLandscape(net, nn.functional.mse_loss, data)
+    other = shuffled(landscape(net, shape), copied(net, pairs), shape)
+    g = ls.ModelLandscape(other, nn.functional.mse_loss, data)
+    both = ls.compare([f, g], names=["a", "b"], resolution=9, method="lanczos")
+    assert float(both.distances[0, 1]) > 1
+    assert float(both.aligned_distances[0, 1]) < 1e-12
+    assert float(both.barriers[0, 1]) > 1e-4
+    assert float(both.aligned[0, 1]) < 1e-12
+    assert both.same(0, 1)
+    assert int(both.moved[0, 1]) <= 8 + 7 + 6
+    text = " ".join(str(both).split())
+    what = {"tanh": "3 can be flipped in sign", "relu": "3 can be rescaled"}[kind]
+    assert f"3 groups of hidden units can be permuted, {what}, each verified by the loss" in text
+    assert "changed place, sign or scale" in text
+    if kind == "tanh":  # signs and permutations are orthogonal: the spectra agree too
+        assert float(both.aligned_overlaps[0, 1]) == pytest.approx(1.0, abs=1e-6)
 
 
 def regression(w: Tensor, x: Tensor, y: Tensor) -> ls.ModelLandscape:
