@@ -229,59 +229,52 @@ _KINDS: tuple[tuple[Any, Callable[[Any], _Ports | None]], ...] = (
 )
 
 
+Node = tuple[str, str]  # the path of a module, and "in" or "out"
+Edge = tuple[Node, Node]
+
+
 def _linked(f: ModelLandscape, ports: Mapping[str, _Ports], seed: int) -> list[Family]:
     """Families of axes that were seen to carry the same units."""
-    modules = dict(f.model.named_modules())
-    links = _Links(dict.fromkeys((path, side) for path in ports for side in ("out", "in")))
-    wide: dict[Node, int] = {}  # consecutive entries that belong to one unit
-    draws, readers = generator(seed), dict[str, set[str]]()
+    modules, draws = dict(f.model.named_modules()), generator(seed)
+    seen: dict[str, dict[str, int]] = {}
     for path, port in ports.items():
         unit = int(torch.randint(port.writes, (), generator=draws, device="cpu"))
-        seen = dict(_readers(f, modules, ports, path, unit))
-        readers[path] = set(seen)
-        wide |= {(reader, "in"): after for reader, after in seen.items()}
+        seen[path] = dict(_readers(f, modules, ports, path, unit))
+    # consecutive entries that belong to one unit
+    wide = {(reader, "in"): n for found in seen.values() for reader, n in found.items()}
+    nodes = [(path, side) for path in ports for side in ("out", "in")]
+    near = list(_near(ports, seen))
+    through = [((k, "in"), (k, "out")) for k, port in ports.items() if port.through]
+    junctions = _groups(nodes, near)
+    families = (
+        _family(group, [part for part in junctions if part[0] in group], ports, wide)
+        for group in _groups(nodes, [*near, *through])
+    )
+    return [family for family in families if family is not None and family.size > 1]
+
+
+def _near(ports: Mapping[str, _Ports], seen: Mapping[str, Mapping[str, int]]) -> Iterator[Edge]:
+    """What writes and what reads with no other module's scale between."""
     for path, port in ports.items():
         if port.homogeneous:
-            links.join((path, "in"), (path, "out"))
-        between = [t for t in readers[path] if ports[t].through and not ports[t].homogeneous]
-        behind = set[str]().union(*(readers[t] for t in between))
-        for reader in readers[path] - behind:
-            links.join((reader, "in"), (path, "out"))
-    junctions = links.groups()
-    for path, port in ports.items():
-        if port.through:
-            links.join((path, "in"), (path, "out"))
-    found = []
-    for nodes in links.groups():
-        parts = [part for part in junctions if part[0] in nodes]
-        family = _family(nodes, parts, ports, wide)
-        if family is not None and family.size > 1:
-            found.append(family)
-    return found
+            yield (path, "in"), (path, "out")
+        between = [k for k in seen[path] if ports[k].through and not ports[k].homogeneous]
+        behind = {reader for k in between for reader in seen[k]}
+        for reader in seen[path]:
+            if reader not in behind:
+                yield (path, "out"), (reader, "in")
 
 
-Node = tuple[str, str]  # the path of a module, and "in" or "out"
-
-
-class _Links:
-    """Nodes that belong together, as they become known."""
-
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self.parent = {node: node for node in nodes}
-
-    def root(self, node: Node) -> Node:
-        while self.parent[node] != node:
-            node = self.parent[node]
-        return node
-
-    def join(self, a: Node, b: Node) -> None:
-        self.parent[self.root(a)] = self.root(b)
-
-    def groups(self) -> list[list[Node]]:
-        found: dict[Node, list[Node]] = {}
-        for node in self.parent:
-            found.setdefault(self.root(node), []).append(node)
-        return list(found.values())
+def _groups(nodes: Sequence[Node], edges: Iterable[Edge]) -> list[list[Node]]:
+    """Nodes that edges connect."""
+    group = {node: [node] for node in nodes}
+    for a, b in edges:
+        if group[a] is not group[b]:
+            joined = group[a] + group[b]
+            group.update(dict.fromkeys(joined, joined))
+    order = {node: i for i, node in enumerate(nodes)}
+    different = {id(each): each for each in group.values()}
+    return [sorted(each, key=order.__getitem__) for each in different.values()]
 
 
 def _family(
