@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -124,9 +124,16 @@ def _notes() -> Iterator[None]:
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
-        def shown(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def shown(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if category.__name__ != "NotChecked":
-                usual(message, category, *place)
+                usual(message, category, filename, lineno, file, line)
             elif str(message) not in told:
                 told.add(str(message))
                 say(f"Note: {message}.", err=True)

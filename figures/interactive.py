@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCALE = [[0.0, "#0b3c5d"], [0.4, "#3f87b5"], [0.75, "#a9c9dc"], [1.0, "#f3ead3"]]
 # Filled in with what the walks are; ``show`` draws the spectrum of a point, ``at`` moves the marks.
 WALK = """
+function begin() {
 const spectra = SPECTRA;
 const bounds = BOUNDS;
 const runs = RUNS;
@@ -63,6 +64,10 @@ play.addEventListener('click', () => {
     at(Number(slider.value) + 1);
   }, 250);
 });
+}
+// the controls may still be to come
+if (document.readyState === 'loading') addEventListener('DOMContentLoaded', begin);
+else begin();
 """
 CONTROLS = """<p class="controls"><button type="button" id="play">Play</button>
 <label>Step of the run <input type="range" id="point" min="0" max="{last}" value="{last}"></label> <output id="told">point {last} of {last}</output></p>"""

@@ -30,9 +30,8 @@ def memory_is_full(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "DefaultCPUAllocator" in text or "not enough memory" in text or "out of memory" in text
-    )
+    said = ("DefaultCPUAllocator", "not enough memory", "out of memory", "can't allocate")
+    return isinstance(error, RuntimeError) and any(words in text for words in said)
 
 
 class NumericalError(ArithmeticError):

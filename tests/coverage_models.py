@@ -33,6 +33,8 @@ Draw = Callable[[int, Random], Found]
 ROOM = sys.modules["landscape.points.room"]
 NOISE = 0.5
 ROWS = 20  # of a batch
+MOST = 30  # batches
+LOOKED = (2, 30)  # samples of a network: few are a hard case, as its Hessian has few large values
 
 # rows, entries -> x, and E x^2
 INPUTS: dict[str, tuple[Callable[[Random, tuple[int, int]], np.ndarray], float, int]] = {
@@ -77,7 +79,7 @@ def change(name: str) -> Draw:
     before, after = [1.0, -0.5], [0.7, 0.1]
 
     def draw(count: int, random: Random) -> Found:
-        if count < 2:
+        if not 2 <= count <= MOST:
             return None
         f = _linear(name, count, random, before)
         there = by_batch(f, torch.tensor(after, dtype=torch.float64))
@@ -94,7 +96,7 @@ def height(name: str) -> Draw:
     """A barrier and its error; the ends are Student's, of the batches less one."""
 
     def draw(count: int, random: Random) -> Found:
-        if count < 2:
+        if not 2 <= count <= MOST:
             return None
         data = _batches(name, count, random, torch.ones(1, dtype=torch.float64))
         f = ls.ModelLandscape(Product(1.0), nn.functional.mse_loss, data)
@@ -111,7 +113,7 @@ def sharpness(name: str) -> Draw:
     """What gradient descent feels of one weight: 2 E x^2."""
 
     def draw(count: int, random: Random) -> Found:
-        if count < 2:
+        if not 2 <= count <= MOST:
             return None
         f = _linear(name, count, random, [1.0])
         optimizer = torch.optim.SGD(f.model.parameters(), lr=0.1)
@@ -129,7 +131,7 @@ def noise_scale(name: str) -> Draw:
     s, fourth = INPUTS[name][1], 24.0 if "Laplace" in name else 3.0
 
     def draw(count: int, random: Random) -> Found:
-        if count < 2:
+        if not 2 <= count <= MOST:
             return None
         f = _linear(name, count, random, w)
         found, _ = noise_scales(Look(f, None, "coverage"), torch.ones(len(w)))
@@ -217,6 +219,8 @@ def predicted(kind: str, told: str) -> Draw:
     """The change of the loss on ``count`` samples, by second order."""
 
     def draw(count: int, random: Random) -> Found:
+        if count not in LOOKED:
+            return None
         f = _networks(kind, count, random)
         whole = ls.points.survive(f, told, seed=int(random.integers(2**31))).whole
         rounding = 1e-12
@@ -229,6 +233,8 @@ def hawq(kind: str) -> Draw:
     """The mean diagonal entry of a layer's own block times |d|^2, on ``count`` samples."""
 
     def draw(count: int, random: Random) -> Found:
+        if count not in LOOKED:
+            return None
         f = _networks(kind, count, random)
         found = ls.points.survive(f, "noise:0.1", seed=int(random.integers(2**31)))
         layer = found.layers[int(random.integers(len(found.layers)))]
@@ -258,8 +264,8 @@ CASES: dict[str, dict[str, Draw]] = {
     },
     "critical factor": {
         "parabola": factor(lambda x: x.square().sum(-1), 2.0),
-        "|x|^8": factor(lambda x: x.square().sum(-1) ** 4, 2.0),
-        "|x|": factor(lambda x: x.norm(dim=-1), 2.0),
+        "eighth power": factor(lambda x: x.square().sum(-1) ** 4, 2.0),
+        "cone": factor(lambda x: x.norm(dim=-1), 2.0),
     },
     "tracked ends": {
         "semicircle": tracked(lambda r, n: r.standard_normal(n)),

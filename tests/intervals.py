@@ -158,12 +158,12 @@ COVERS: dict[str, Row] = {
     "Probe.change": Row(
         "the mean change over all seeds, if changes are nearly normal",
         "2 seeds",
-        "results/test_statistics.py::test_the_mean_has_students_interval",
+        "coverage: mean over seeds",
     ),
     "Probe.against_control": Row(
-        "the mean difference over all seeds, if differences are nearly normal",
-        "2 seeds",
-        "results/test_statistics.py::test_the_mean_has_students_interval",
+        "its high is above the mean for all remedies at once",
+        "3 seeds",
+        "coverage: trials beside the control",
     ),
     "SpectralDensity.count": Row(
         "the number of eigenvalues in an interval", "2 probes", "coverage: counts of eigenvalues"
@@ -176,28 +176,26 @@ COVERS: dict[str, Row] = {
         "2 probes",
         "linalg/test_quadrature.py",
     ),
-    "Trace.largest_bound": Row(_CERTAIN, "1 product", "training/test_tracer.py"),
-    "Trace.smallest_bound": Row(_CERTAIN, "1 product", "training/test_tracer.py"),
+    "Trace.largest_bound": Row(_CERTAIN, "1 product", "coverage: tracked ends"),
+    "Trace.smallest_bound": Row(_CERTAIN, "1 product", "coverage: tracked ends"),
     "Change.predicted": Row(
         "the change of the loss by second order, its error the next order's",
         "1 product",
-        "points/test_survive.py",
+        "coverage: change by second order",
     ),
     "Change.measured": Row(
-        "the change of the loss; one standard error from the data",
-        "2 batches",
-        "points/test_survive.py",
+        "the change of the loss with other data", "2 batches", "coverage: change of the loss"
     ),
     "Change.hawq": Row(
         "HAWQ's estimate of the change, with its trace's error",
-        "6 products",
-        "points/test_survive.py",
+        "16 probes",
+        "coverage: HAWQ's number",
     ),
     "Compared.barrier_errors": Row(
-        "one standard error of a barrier from the data", "2 batches", "paths/test_compare.py"
+        "one standard error of a barrier from the data", "2 batches", "coverage: barrier"
     ),
     "Compared.aligned_errors": Row(
-        "one standard error of a barrier from the data", "2 batches", "paths/test_compare.py"
+        "one standard error of a barrier from the data", "2 batches", "coverage: barrier"
     ),
     "Compared.angle_errors": Row(
         "certain: how far an angle may be off, residuals over gaps",
@@ -207,12 +205,18 @@ COVERS: dict[str, Row] = {
     "Reading.spread": Row(
         "no interval: the size of the outputs over samples", "1 sample", "training/test_diagnose.py"
     ),
-    "Room.sharpness": Row(_CERTAIN, "1 product", "points/test_room.py"),
+    "Room.sharpness": Row(
+        "the curvature that the optimiser feels, with other data",
+        "2 batches",
+        "coverage: sharpness that an optimiser feels",
+    ),
     "Room.critical": Row(
-        "the factor at which the loss rises again along the update", "1 pass", "points/test_room.py"
+        "the factor at which the loss rises again along the update",
+        "1 pass",
+        "coverage: critical factor",
     ),
     "Room.noise_scale": Row(
-        "tr Sigma over the squared gradient norm", "2 batches", "points/test_room.py"
+        "tr Sigma over the squared gradient norm", "2 batches", "coverage: noise scale"
     ),
     "Room.preconditioned_noise_scale": Row(
         "tr Sigma over the squared gradient norm as the optimiser steps",

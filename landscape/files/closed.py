@@ -7,12 +7,13 @@ hyperparameters of a checkpoint may be of any class, and nothing is imported or 
 """
 
 import io
+import os
 import pickle
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ STORAGES = {f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()} 
     "torch.storage.UntypedStorage": torch.uint8,
     "torch.UntypedStorage": torch.uint8,
 }
+# What a file in the older format begins with: a number that only its kind has, and a version.
+LEGACY = (0x1950A86A20F9469CFC6C, 1001)
 # Of Python's own library what plain values and settings are made of (getattr: a class within a
 # class); whatever else a pickle asks for there is meant to run.
 PLAIN_MODULES = ("collections", "datetime", "decimal", "enum", "fractions", "pathlib", "uuid")
@@ -113,10 +116,9 @@ def read_pickle(
             run.
         Exception: of many kinds, as unpicklers raise them; it is damaged.
     """
-    unpickler = _Closed(data)
+    unpickler = _Closed(io.BytesIO(data))
     tree = unpickler.load()
-    names = [n for n in unpickler.classes if n.partition(".")[0] not in _LANGUAGE]
-    return _Builder(storage).built(tree), sorted(names)
+    return _Builder(storage).built(tree), unpickler.names
 
 
 def read_zip(path: Path) -> tuple[object, list[str]]:
@@ -132,12 +134,58 @@ def read_zip(path: Path) -> tuple[object, list[str]]:
         )
 
 
+def read_legacy(path: Path) -> tuple[object, list[str]]:
+    """As ``read_pickle``, of a file in PyTorch's format before 1.6: pickles one after the other,
+    and behind them the numbers.
+    """
+    with path.open("rb") as file:
+        if [_Closed(file).load() for _ in LEGACY] != list(LEGACY):
+            raise ValueError("it does not begin as PyTorch's files do")
+        system = _Closed(file).load()
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise ValueError("its numbers are in another byte order")
+        unpickler = _Closed(file)
+        tree = unpickler.load()
+        places = _places(file, _Closed(file).load(), unpickler.widths)
+
+    def storage(key: str) -> bytes:
+        start, size = places[key]
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+
+    return _Builder(storage).built(tree), unpickler.names
+
+
+def _places(file: BinaryIO, keys: object, widths: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Where the numbers of each storage lie, from where the file stands: a count of 8 bytes before
+    each. Key -> (first byte, bytes).
+    """
+    places: dict[str, tuple[int, int]] = {}
+    if not isinstance(keys, list):
+        raise pickle.UnpicklingError("a list of storages that is none")
+    length = os.fstat(file.fileno()).st_size
+    for key in keys:
+        size = int.from_bytes(file.read(8), "little") * widths[key]
+        if size > length - file.tell():
+            raise pickle.UnpicklingError("a storage that is longer than the file")
+        places[key] = file.tell(), size
+        file.seek(size, os.SEEK_CUR)
+    return places
+
+
 class _Closed(pickle.Unpickler):
     """An unpickler that can import nothing."""
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data))
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
         self.classes: dict[str, type[Named]] = {}
+        self.widths: dict[str, int] = {}  # key of a storage -> bytes of each of its numbers
+
+    @property
+    def names(self) -> list[str]:
+        """What stayed a name, beside those of the language."""
+        return sorted(n for n in self.classes if n.partition(".")[0] not in _LANGUAGE)
 
     def find_class(self, module: str, name: str, /) -> object:
         full = f"{module}.{name}"
@@ -154,9 +202,13 @@ class _Closed(pickle.Unpickler):
         return self.classes[full]
 
     def persistent_load(self, pid: object, /) -> object:
-        if isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage":
-            _, kind, key, _, _ = pid
+        if isinstance(pid, tuple) and pid[:1] == ("module",) and len(pid) == 4:
+            return pid[1]  # a class beside its source, in older files
+        # an older file adds what a view of a storage is, for which nothing else is written today
+        if isinstance(pid, tuple) and pid[:1] == ("storage",) and pid[5:] in ((), (None,)):
+            _, kind, key, _, _ = pid[:5]
             if isinstance(kind, _Kind) and isinstance(key, str):
+                self.widths[key] = kind.dtype.itemsize
                 return _Storage(kind.dtype, key)
         raise pickle.UnpicklingError("a persistent id that is no storage")
 

@@ -184,19 +184,20 @@ def _read_torch(path: Path, kind: str) -> Content:
             )
     # of many kinds: UnpicklingError, RuntimeError, EOFError, KeyError, struct.error, ...
     except Exception as error:
-        found = _read_closed(path) if kind == "torch zip" else None
+        found = _read_closed(path, kind)
         if found is None:
             raise _refusal(path, kind, specs.one_line(error)) from None
         return found
 
 
-def _read_closed(path: Path) -> Content | None:
+def _read_closed(path: Path, kind: str) -> Content | None:
     """What a PyTorch file holds beside objects of classes, which stay names; None: no tensors, or
     what it asks for is meant to run.
     """
     tensors: list[TensorEntry] = []
     try:
-        tree, names = closed.read_zip(path)
+        reader = closed.read_zip if kind == "torch zip" else closed.read_legacy
+        tree, names = reader(path)
         flatten(tree, "", tensors, {})
     except Exception:  # of many kinds, as unpicklers raise them
         return None

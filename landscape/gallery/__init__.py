@@ -159,7 +159,7 @@ ENTRIES = {
         "index_loss",
         "Index against loss of a network",
         "Dauphin et al. 2014, NeurIPS, figure 1",
-        "stationary points of a tanh network with 160 parameters on 100 digits, from 1,040 points "
+        "stationary points of a tanh network with 160 parameters on 100 digits, from 768 points "
         "along training",
     ),
     "outliers": Entry(

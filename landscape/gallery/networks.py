@@ -35,7 +35,7 @@ def index_loss(progress: Progress) -> Computed:
     alone.
     """
     f = zoo.model("digits-tiny", hidden=2)
-    paths = training_paths(f, runs=40, points=26, steps=400, seed=0)
+    paths = training_paths(f, runs=32, points=24, steps=400, seed=0)
     return {"census": critical_points(f, paths, iterations=40, seed=0, progress=progress)}, []
 
 

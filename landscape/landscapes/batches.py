@@ -2,17 +2,22 @@
 
 A batch is (input, target), a dict, or anything a loss(model, batch) takes. Input is one tensor, a
 tuple passed as positional arguments, or a dict passed by keyword. In a dict for loss(output,
-target), the target sits under one of TARGETS.
+target), the target sits under one of TARGETS. Samples lie along the first dimension of tensors and
+of NumPy's arrays, in a PackedSequence, or in a list with one entry a sample.
 """
 
 import copy
+import dataclasses
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from landscape import rng, specs
 from landscape.landscapes.arithmetic import ordinary
@@ -41,48 +46,76 @@ def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
         return function(batch)
     if isinstance(batch, PackedSequence):
         return batch._replace(data=function(batch.data))
-    if isinstance(batch, Mapping):
-        return _filled(batch, {key: mapped(value, function) for key, value in batch.items()})
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(mapped(value, function) for value in batch))
-    if isinstance(batch, list | tuple):
-        return type(batch)(mapped(value, function) for value in batch)
-    return _rebuilt(batch, function) if _is_object(batch) else batch
+    if _of_geometric(batch):
+        return copy.copy(batch).apply(function)
+    return _rebuilt(batch, lambda part: mapped(part, function))
+
+
+def leaves(batch: Batch) -> list[Any]:
+    """All tensors and all arrays of NumPy in a batch, in order."""
+    if isinstance(batch, Tensor | np.ndarray):
+        return [batch]
+    return [leaf for part in _parts(batch) for leaf in leaves(part)]
 
 
 def tensors(batch: Batch) -> list[Tensor]:
     """All tensors of a batch, in order."""
-    if isinstance(batch, Tensor):
-        return [batch]
+    return [leaf for leaf in leaves(batch) if isinstance(leaf, Tensor)]
+
+
+def raw(leaf: Any) -> bytes:
+    """The bytes of the numbers of a tensor or an array."""
+    if isinstance(leaf, np.ndarray):
+        return repr(leaf.tolist()).encode() if leaf.dtype == object else leaf.tobytes()
+    dense = leaf.detach().to_dense() if leaf.layout != torch.strided else leaf.detach()
+    return cast(bytes, dense.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+
+
+def _parts(batch: Batch) -> list[Any]:
+    """What a container or an object holds, in order; nothing of anything else."""
     if isinstance(batch, Mapping):
-        batch = list(batch.values())
-    elif _is_object(batch):
-        batch = list(vars(batch).values())
-    return [t for part in batch for t in tensors(part)] if isinstance(batch, list | tuple) else []
+        return list(batch.values())
+    if isinstance(batch, list | tuple):
+        return list(batch)
+    return list(_attributes(batch).values()) if _is_object(batch) else []
 
 
-def raw(tensor: Tensor) -> bytes:
-    """The bytes of a tensor's numbers."""
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+def _attributes(batch: object) -> dict[str, Any]:
+    """The attributes of an object, in its dict or, of a dataclass with slots, by its fields."""
+    if hasattr(batch, "__dict__"):
+        return vars(batch)
+    return {
+        field.name: getattr(batch, field.name) for field in dataclasses.fields(cast(Any, batch))
+    }
 
 
 def _is_object(batch: Batch) -> bool:
     """Whether a batch is an object with attributes: a dataclass, a graph of torch_geometric."""
-    return (
-        hasattr(batch, "__dict__")
-        and not isinstance(batch, nn.Module | type)
-        and not callable(batch)
-    )
+    if isinstance(batch, Tensor | np.ndarray | nn.Module | type) or callable(batch):
+        return False
+    return hasattr(batch, "__dict__") or dataclasses.is_dataclass(batch)
 
 
-def _rebuilt(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+def _of_geometric(batch: Batch) -> bool:
+    own = (getattr(batch, name, None) for name in ("apply", "keys"))
+    return _is_object(batch) and not isinstance(batch, Mapping) and all(map(callable, own))
+
+
+def _rebuilt(batch: Batch, function: Callable[[Any], Any]) -> Batch:
+    """A container or an object of the same kind with ``function`` of each of its parts; anything
+    else as it is.
+    """
+    if isinstance(batch, Mapping):
+        return _filled(batch, {key: function(value) for key, value in batch.items()})
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*map(function, batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(map(function, batch))
+    if not _is_object(batch):
+        return batch
     made = copy.copy(batch)
-    if callable(getattr(batch, "apply", None)) and callable(
-        getattr(batch, "keys", None)
-    ):  # of torch_geometric
-        return made.apply(function)
-    for name, value in vars(batch).items():
-        object.__setattr__(made, name, mapped(value, function))
+    for name, value in _attributes(batch).items():
+        object.__setattr__(made, name, function(value))
     return made
 
 
@@ -131,34 +164,92 @@ def split(batch: Batch) -> tuple[Any, Any]:
 
 
 def samples(batch: Batch) -> int:
-    """Number of samples: the first dimension of the target where there is one, else of the first
-    tensor that has one.
+    """Number of samples: of the target where there is one, else what most parts of the batch
+    have, the first of them where none prevails.
     """
     try:
         parts = [split(batch)[1], batch]
     except ValueError:
         parts = [batch]
-    for part in parts:
-        if isinstance(part, PackedSequence):
-            return int(part.batch_sizes[0])
-        sizes = [len(t) for t in tensors(part) if t.ndim]
-        if sizes:
-            return sizes[0]
-    return 1
+    if one_each(batch):
+        parts = [batch]
+    return next((count for count in map(_count, parts) if count), 1)
+
+
+def _count(part: Any) -> int:
+    """Samples of a part of a batch; 0: it tells none."""
+    if isinstance(part, PackedSequence):
+        return int(part.batch_sizes[0])
+    if isinstance(part, Tensor | np.ndarray):
+        return len(part) if part.ndim else 0
+    if one_each(part):
+        return len(part)
+    counts = Counter(filter(None, map(_count, _parts(part))))
+    return max(counts, key=lambda count: counts[count]) if counts else 0
+
+
+def one_each(part: Any) -> bool:
+    """Whether a list has one entry a sample: numbers or words, or containers of one structure
+    that are too many to be inputs side by side, are mappings or objects, or do not agree in the
+    lengths of what they hold.
+    """
+    if type(part) not in (list, tuple) or not len(part):
+        return False
+    if all(isinstance(entry, str | int | float) for entry in part):
+        return isinstance(part, list)
+    if len({_structure(entry) for entry in part}) > 1 or not _parts(part[0]):
+        return False
+    if len(part) > SIDE_BY_SIDE or not isinstance(part[0], list | tuple):
+        return True
+    return len({leaf.shape[:1] for leaf in leaves(part)}) > 1
+
+
+def _structure(entry: Any) -> Any:
+    """What entries of one kind have in common: keys, and the dtypes and dimensions of tensors."""
+    own = tuple(entry) if isinstance(entry, Mapping) else len(_parts(entry))
+    return type(entry), own, tuple((leaf.dtype, leaf.ndim) for leaf in leaves(entry))
 
 
 def cut_out(batch: Batch, part: Tensor, length: int, dim: int = 0) -> Batch:
-    """The part of a batch at some indices along a dimension of this length; tensors without it stay
-    whole.
+    """The part of a batch of so many samples, ``length``, at some indices along a dimension;
+    tensors without it stay whole.
     """
 
-    def chosen(tensor: Tensor) -> Tensor:
-        has = tensor.ndim > dim and tensor.shape[dim] == length
-        return tensor.index_select(dim, part.to(tensor.device)) if has else tensor
+    def chosen(piece: Any) -> Any:
+        if isinstance(piece, Tensor | np.ndarray):
+            has = piece.ndim > dim and piece.shape[dim] == length
+            return _taken(piece, part, dim) if has else piece
+        if isinstance(piece, PackedSequence):
+            rows = unpack_sequence(piece)
+            return pack_sequence([rows[i] for i in part.tolist()], enforce_sorted=False)
+        if _of_geometric(piece):
+            raise TypeError(f"a {type(piece).__name__} cannot be cut")
+        if dim == 0 and _lists(piece, length):
+            return type(piece)(piece[i] for i in part.tolist())
+        return _rebuilt(piece, chosen)
 
-    return mapped(batch, chosen)
+    return chosen(batch)
 
 
+def _taken(piece: Any, part: Tensor, dim: int) -> Any:
+    if isinstance(piece, np.ndarray):
+        return piece.take(part.cpu().numpy(), axis=dim)
+    return piece.index_select(dim, part.to(piece.device))
+
+
+def _lists(piece: Any, length: int) -> bool:
+    """Whether a list has one entry for each of so many samples: as ``one_each`` tells, or tensors
+    of which none has that many rows.
+    """
+    if type(piece) not in (list, tuple) or len(piece) != length:
+        return False
+    if one_each(piece):
+        return True
+    single = all(isinstance(entry, Tensor | np.ndarray) for entry in piece)
+    return single and not any(entry.ndim and len(entry) == length for entry in piece)
+
+
+SIDE_BY_SIDE = 3  # inputs, targets and weights: a list of more containers is one of samples
 BATCHES = 16  # without a batch size: enough for a standard error between micro-batches
 
 
@@ -199,15 +290,34 @@ def order(count: int, seed: int) -> Tensor:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Batches of the same structure end to end, tensor by tensor."""
+    """Batches of the same structure end to end, sample by sample.
+
+    Raises:
+        TypeError: they hold something that has no samples.
+    """
+    return _end_to_end(list(parts), [samples(part) for part in parts])
+
+
+def _end_to_end(parts: list[Any], counts: list[int]) -> Any:
     first = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(parts))
-    if isinstance(first, Mapping):
-        return {key: joined([part[key] for part in parts]) for key in first}
-    if isinstance(first, list | tuple):
-        return tuple(joined(column) for column in zip(*parts, strict=True))
-    raise TypeError(f"they hold a {type(first).__name__}")
+    if isinstance(first, Tensor | np.ndarray | PackedSequence):
+        return _concatenated(parts)
+    if isinstance(first, list | tuple) and all(map(_lists, parts, counts)):
+        return type(first)(itertools.chain(*parts))
+    if _of_geometric(first) or not _parts(first):
+        raise TypeError(f"they hold a {type(first).__name__}")
+    columns = zip(*map(_parts, parts), strict=True)
+    values = iter([_end_to_end(list(column), counts) for column in columns])
+    return _rebuilt(first, lambda _: next(values))
+
+
+def _concatenated(parts: list[Any]) -> Any:
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    rows = itertools.chain(*map(unpack_sequence, parts))
+    return pack_sequence(list(rows), enforce_sorted=False)
 
 
 def _rows(whole: Any, index: Tensor) -> Any:

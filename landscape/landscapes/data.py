@@ -7,6 +7,7 @@ for it and put back afterwards: torch's, NumPy's and Python's, and the generator
 own.
 """
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ from landscape.rng import seeded
 
 # Bytes of batches that are kept in host memory.
 BUDGET = 2**30
+READ_ONCE = (
+    "batches can be read only once (it is an iterator), but every Hessian-vector product reads all "
+    "the data. Pass a DataLoader, or batches=list(batches)."
+)
 
 
 class Data:
@@ -39,17 +44,16 @@ class Data:
     """
 
     def __init__(self, source: Iterable[Batch], seed: int = 0, budget: int = BUDGET) -> None:
-        if isinstance(source, Iterator):
-            raise ValueError(
-                "batches can be read only once (it is an iterator), but every Hessian-vector "
-                "product reads all the data. "
-                "Pass a DataLoader, or batches=list(batches)."
-            )
+        # of an iterator of the user's own, a prefetcher say, what is kept will do
+        if isinstance(source, Iterator) and type(source).__module__ in ("builtins", "itertools"):
+            raise ValueError(READ_ONCE)
         self.source, self.seed = source, seed
         self.kept: list[Batch] | None = list(source) if isinstance(source, list | tuple) else []
         self.marks: list[str] = []
         if not isinstance(source, list | tuple):
             self._read_first(budget)
+            if self._overwritten():  # one buffer, filled anew for each batch
+                self._read_first(budget, copied=True)
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.kept) if self.kept is not None else self._read_again()
@@ -68,14 +72,26 @@ class Data:
         """Whether a source that could have drawn other batches was read once for all."""
         return not isinstance(self.source, list | tuple)
 
-    def _read_first(self, budget: int) -> None:
+    def _read_first(self, budget: int, copied: bool = False) -> None:
         kept, size = list[Batch](), 0
+        self.marks = []
         with _reading(self.source, self.seed):
-            for batch in self.source:
-                size += sum(t.numel() * t.element_size() for t in batching.tensors(batch))
+            for read in self.source:
+                batch = copy.deepcopy(read) if copied else read
+                size += sum(leaf.nbytes for leaf in batching.leaves(batch))
+                if size > budget and isinstance(self.source, Iterator):
+                    raise ValueError(READ_ONCE)
                 self.marks.append(_mark(batch))
                 kept = [*kept, batch] if size <= budget else []
         self.kept = kept if size <= budget else None
+
+    def _overwritten(self) -> bool:
+        """Whether batches that are kept share memory, and are not what they were when read."""
+        batches = self.kept or []
+        parts = [set(map(_memory, batching.leaves(batch))) for batch in batches]
+        if sum(map(len, parts)) == len(set().union(*parts)):
+            return False
+        return [_mark(batch) for batch in batches] != self.marks
 
     def _read_again(self) -> Iterator[Batch]:
         count = 0
@@ -172,10 +188,19 @@ def _reading(source: Any, seed: int) -> Iterator[None]:
                 g.set_state(state)
 
 
+def _memory(leaf: Any) -> int:
+    """Where the numbers of a tensor or an array lie."""
+    if isinstance(leaf, torch.Tensor):
+        strided = leaf.layout == torch.strided
+        return leaf.untyped_storage().data_ptr() if strided else id(leaf)
+    base = leaf if leaf.base is None else leaf.base
+    return id(base)
+
+
 def _mark(batch: Batch) -> str:
-    """A hash of a batch's tensors."""
+    """A hash of a batch's tensors and arrays."""
     digest = hashlib.blake2b(digest_size=16)
-    for tensor in batching.tensors(batch):
-        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(batching.raw(tensor))
+    for leaf in batching.leaves(batch):
+        digest.update(f"{tuple(leaf.shape)}{leaf.dtype}".encode())
+        digest.update(batching.raw(leaf))
     return digest.hexdigest()

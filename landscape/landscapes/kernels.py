@@ -44,6 +44,27 @@ class Elementary(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+@contextmanager
+def elementary() -> Iterator[None]:
+    """Inside, ``Elementary`` holds, and in whatever a backward pass computes anew too.
+
+    torch hands ``torch.autograd.grad`` itself to the mode, which is off while it is handled: the
+    engine is entered with the mode on again.
+    """
+    engine = torch.autograd._engine_run_backward  # type: ignore[attr-defined]
+
+    def run(*args: Any, **options: Any) -> Any:
+        with Elementary():
+            return engine(*args, **options)
+
+    torch.autograd._engine_run_backward = run  # type: ignore[attr-defined]
+    try:
+        with Elementary():
+            yield
+    finally:
+        torch.autograd._engine_run_backward = engine  # type: ignore[attr-defined]
+
+
 def replaced(model: nn.Module) -> list[str]:
     """What of a model's layers ``Elementary`` is needed for, in words."""
     modules = list(model.modules())

@@ -9,7 +9,7 @@ differ most. Where none is left, the weights of classes are solved from pairs of
 counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -129,9 +129,23 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
         return Mean(samples, "samples", "measured", total=True)
     found = _chosen(alive, ways, samples)
     if found.how == "assumed" and {"samples", "entries"} <= alive:
-        way = _along(judge, tried[0], eps)
+        way = next(filter(None, (_along(judge, batch, eps) for batch in tried)), "")
         return _chosen({way}, ways, samples) if way else found
     return found
+
+
+def alike(batches: Iterable[Batch]) -> bool:
+    """Whether batches count the same whatever is counted: their tensors have the same shapes, and
+    their targets leave out as many.
+    """
+
+    def counted(batch: Batch) -> tuple[Any, ...]:
+        target = _target(batch)
+        ignored = 0 if target is None else int((target == IGNORED).sum())
+        shapes = tuple(tuple(leaf.shape) for leaf in batching.leaves(batch))
+        return shapes, batching.samples(batch), ignored
+
+    return len({counted(batch) for batch in batches}) <= 1
 
 
 def _left(
@@ -147,7 +161,7 @@ def _left(
     """
     held = [_held(judge, batch, _ways(batch, values), eps) for batch in tried]
     if not any(cuts for _, _, cuts in held):
-        raise ValueError("no batch has two samples to cut between.")
+        raise ValueError("no batch has two samples between which a cut tells something.")
     alive = set.intersection(*(set(left) for left, _, _ in held))
     missed = {k: max(left[k] for left, _, _ in held) for k in alive}
     best = max(min(missed.values(), default=0.0), CLOSE * eps)
@@ -158,18 +172,20 @@ def _held(
     judge: Judge, batch: Batch, ways: Mapping[str, Tensor], eps: float
 ) -> tuple[dict[str, float], bool, int]:
     """The ways that cuts of a batch leave, with the most by which they miss its loss, relative to
-    the losses; whether a sum over its parts explains it too; and the number of cuts.
+    the losses; whether a sum over its parts explains it too; and the number of cuts that tell
+    something: after the others the loss is the same.
     """
     alive, total = dict.fromkeys(ways, 0.0), True
     cuts = _cuts(ways)
-    whole = judge(batch, None) if cuts else 0.0
+    whole, telling = judge(batch, None) if cuts else 0.0, 0
     for parts in cuts:
         losses = [judge(batch, part) for part in parts]
         size = max(abs(whole), *map(abs, losses)) or 1.0
+        telling += any(abs(loss - whole) > CLOSE * eps * size for loss in losses)
         missed = {k: abs(_mean(ways[k], parts, losses) - whole) / size for k in alive}
         alive = {k: max(alive[k], miss) for k, miss in missed.items() if miss <= ROUNDING * eps}
         total = total and abs(sum(losses) - whole) <= ROUNDING * eps * size
-    return alive, total, len(cuts)
+    return alive, total, telling
 
 
 def _along(judge: Judge, batch: Batch, eps: float) -> str:
@@ -177,10 +193,10 @@ def _along(judge: Judge, batch: Batch, eps: float) -> str:
     where that tells nothing.
     """
     target = _target(batch)
-    if target is None or target.ndim < 2 or target.shape[1] < 3:
+    if target is None or target.ndim < 2 or target.shape[1] < 2:
         return ""
     length, whole = target.shape[1], judge(batch, None)
-    cut = length // 3
+    cut = max(1, length // 3)
     try:
         losses = [
             judge(batch, torch.arange(a, b, device="cpu"), 1) for a, b in ((0, cut), (cut, length))
@@ -240,9 +256,11 @@ def _values(batches: Sequence[Batch]) -> list[int]:
 
 def _ways(batch: Batch, values: Sequence[int]) -> dict[str, Tensor]:
     """The ways of counting that are thought of -> what each sample counts, (n,) float64."""
+    masks = _masks(batch)
     target = _target(batch)
     if target is None:
-        return {"samples": torch.ones(batching.samples(batch), dtype=torch.float64, device="cpu")}
+        ones = torch.ones(batching.samples(batch), dtype=torch.float64, device="cpu")
+        return {"samples": ones} | masks
     rows = target.detach().cpu().reshape(len(target), -1)
     found = {
         "samples": torch.ones(len(rows), dtype=torch.float64, device="cpu"),
@@ -257,7 +275,32 @@ def _ways(batch: Batch, values: Sequence[int]) -> dict[str, Tensor]:
             f"targets but a row's first, other than {value}": (rows[:, 1:] != value).sum(1)
             for value in values
         }
-    return {key: count.double() for key, count in found.items()}
+    return {key: count.double() for key, count in found.items()} | masks
+
+
+def _masks(batch: Batch) -> dict[str, Tensor]:
+    """What the masks and weights in a batch count of each sample, with and without a row's first:
+    tensors of zeros and ones, and vectors that are not negative.
+    """
+    n, found = batching.samples(batch), dict[str, Tensor]()
+    for i, leaf in enumerate(batching.leaves(batch)):
+        rows = _counting(leaf, n)
+        if rows is None:
+            continue
+        found[f"what entry {i} of a batch counts"] = rows.sum(1)
+        if rows.shape[1] > 1:
+            found[f"what entry {i} of a batch counts but for a row's first"] = rows[:, 1:].sum(1)
+    return found
+
+
+def _counting(leaf: Any, n: int) -> Tensor | None:
+    """A mask or weights of n samples, (n, entries) float64; None where it is neither."""
+    t = torch.as_tensor(leaf, device="cpu").detach()
+    if t.layout != torch.strided or t.is_complex() or t.shape[:1] != (n,) or not t.numel():
+        return None
+    rows = t.double().reshape(n, -1)
+    binary = bool(((rows == 0) | (rows == 1)).all())
+    return rows if binary or (t.ndim == 1 and bool((rows >= 0).all())) else None
 
 
 def _telling(ways: Sequence[Mapping[str, Tensor]], samples: Sequence[float]) -> list[int]:

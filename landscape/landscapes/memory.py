@@ -1,4 +1,4 @@
-"""How much memory there is for what may be kept, and what to do when there was too little.
+"""How much memory there is for what may be kept, and how what is unused is given back.
 
 On a CUDA device a budget is a share of what is free there when it is asked for. On a CPU it is a
 constant, so that the same numbers come out of every machine.
@@ -20,14 +20,6 @@ def budget(device: torch.device, share: float, host: int = HOST) -> int:
     free = torch.cuda.mem_get_info(device)[0]
     spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(share * (free + max(0, spare)))
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a device or on the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    told = str(error) if isinstance(error, RuntimeError) else ""
-    return "out of memory" in told or "not enough memory" in told or "can't allocate" in told
 
 
 def release(device: torch.device) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.core import OutputTerm, Term, vector
-from landscape.errors import LoadingError, NumericalError
+from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes import batches as batching
 from landscape.landscapes import kernels, losses, means, selection
 from landscape.landscapes.arithmetic import (
@@ -39,8 +39,7 @@ from landscape.landscapes.data import Moved, pinned
 from landscape.landscapes.domains import Space
 from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
-from landscape.landscapes.memory import ran_out
-from landscape.landscapes.objective import Objective
+from landscape.landscapes.objective import CALLS, Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
@@ -56,11 +55,11 @@ class ModelLandscape:
 
     Args:
         model: called as ``model(input)``; held, never copied: training it moves ``point()``.
-        loss: ``loss(output, target)`` or ``loss(model, batch)`` (its first argument is named
-            ``model`` or the second ``batch``), giving a scalar. None: ``model(**batch)`` returns
-            the loss or an object with ``.loss``.
-        batches: a re-iterable of (input, target) pairs or dicts, a DataLoader say; read once for
-            every pass.
+        loss: ``loss(output, target)`` or ``loss(model, batch)``, giving a scalar; which of the two
+            it is is tried with the first batch. None: ``model(**batch)`` returns the loss or an
+            object with ``.loss``. What is called with what: ``landscapes.objective``.
+        batches: a re-iterable of (input, target) pairs or dicts, a DataLoader say; read once and
+            kept up to 1 GiB, else read anew for every pass and compared.
         l2: {glob: c} adds c/2 |w|^2 over the trainable parameters whose names match: torch's
             ``weight_decay=c``.
         l1: {glob: c} adds c |w|_1.
@@ -326,7 +325,7 @@ class ModelLandscape:
         Raises:
             ValueError: the loss is loss(model, batch), which hides the output.
         """
-        if self._objective.takes_model:
+        if self._hides_output():
             raise ValueError(
                 "the Gauss-Newton matrix and metrics need loss(output, target): loss(model, batch) "
                 "hides the model's output."
@@ -337,6 +336,15 @@ class ModelLandscape:
                 partial(self._criterion, batch, share, i),
             )
             yield OutputTerm(output, criterion, i, share, batching.split(batch)[1])
+
+    def _hides_output(self) -> bool:
+        """Whether the loss is a loss(model, batch); tried with the first batch where that is not
+        known.
+        """
+        if self._objective.takes_model is None:
+            with self.evaluation(), torch.no_grad():
+                next(iter(self.terms())).function(self.point())
+        return bool(self._objective.takes_model)
 
     def trivial_directions(self, x: Tensor) -> Tensor:
         """None, (n, 0): parameters fill R^n, and no symmetry is declared."""
@@ -369,7 +377,7 @@ class ModelLandscape:
             if self.recurrent:
                 stack.enter_context(without_cudnn())
             if kernels.replaced(self.model):
-                stack.enter_context(kernels.Elementary())
+                stack.enter_context(kernels.elementary())
             if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(unsaved())
@@ -387,7 +395,7 @@ class ModelLandscape:
                 yield
             # of a backward pass: what the model itself raises is a LoadingError already
             except TORCHS as error:
-                if type(error) not in TORCHS or ran_out(error):  # the caller's own, or no memory
+                if type(error) not in TORCHS or memory_is_full(error):  # not the pass's doing
                     raise
                 line = " ".join(str(error).split())
                 raise LoadingError(
@@ -498,9 +506,9 @@ class ModelLandscape:
             model.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             model.update(batching.raw(tensor))
         for batch in self.batches:
-            for tensor in batching.tensors(batch):
-                data.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-                data.update(batching.raw(tensor))
+            for leaf in batching.leaves(batch):
+                data.update(f"{tuple(leaf.shape)}{leaf.dtype}".encode())
+                data.update(batching.raw(leaf))
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
     # ---- inside ---------------------------------------------------------------------------------
@@ -584,7 +592,7 @@ class ModelLandscape:
                 outputs[id(batch)] = self._run(x, 0, self.seed, moved, None, "output")
             output = outputs[id(batch)]
             if part is not None:
-                length = target.shape[dim]
+                length = target.shape[dim] if dim else batching.samples(batch)
                 output, target = (batching.cut_out(t, part, length, dim) for t in (output, target))
             return float(self._run(x, 0, self.seed, (None, target), output, "criterion"))
 
@@ -639,6 +647,8 @@ class ModelLandscape:
         """
         assert self._placed is not None, "terms are called inside evaluation()"
         own = own_parameters(self.model)
+        # a model that writes into its parameters must not write into the caller's point
+        x = x if x.requires_grad else x.clone()
         given = {id(own[name]): tensor for name, tensor in self._given(x).items()}
         wrapper = "" if self._objective.model is self.model else "module."
         statistics = {
@@ -648,6 +658,8 @@ class ModelLandscape:
 
     def _run(self, x: Tensor, number: int, seed: int, *args: Any) -> Any:
         self._seed(seed)
+        if self._placed is not None and args[2:] != ("criterion",):  # which goes on with a pass
+            self._placed.begin()
         self._put(x)
         if torch.is_grad_enabled() or not self._differentiates:
             try:
@@ -658,6 +670,8 @@ class ModelLandscape:
                 self._differentiates = True  # a physics-informed loss, forces, a gradient penalty
                 self._seed(seed)
         with torch.enable_grad():
+            if not x.requires_grad:  # an inner step, or a penalty on the gradient of the weights
+                self._put(x.detach().clone().requires_grad_(True))
             return batching.mapped(self._called(number, *args), Tensor.detach)
 
     def _called(self, number: int, *args: Any) -> Any:
@@ -674,7 +688,7 @@ class ModelLandscape:
                 f"method of Hessian."
             ) from error
         except RuntimeError as error:
-            if ran_out(error) or too_late(error):
+            if memory_is_full(error) or too_late(error):
                 raise
             raise self._refused(error, number) from error
         except (Exception, SystemExit) as error:
@@ -682,9 +696,10 @@ class ModelLandscape:
 
     def _refused(self, error: BaseException, number: int) -> LoadingError:
         line = " ".join(str(error).split())
+        rule = f". {CALLS}" if isinstance(error, TypeError) else ""
         return LoadingError(
             f"the model or its loss raised {type(error).__name__} on batch {number}: "
-            f"{line}{self._dtype_hint(line)}"
+            f"{line}{self._dtype_hint(line)}{rule}"
         )
 
     def _unaltered(self, args: tuple[Any, ...]) -> Any:
@@ -745,7 +760,7 @@ class ModelLandscape:
             )
             raise LoadingError(
                 f"the loss must be a scalar tensor, got {got} on batch {number}: average or sum it "
-                f"over the batch."
+                f"over the batch, or pass loss=lambda model, batch: ... that gives the scalar."
             )
         if (
             torch.is_grad_enabled() and not _unwrapped(loss).requires_grad and not self._held

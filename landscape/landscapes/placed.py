@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from landscape.landscapes import batches as batching
 
+MODULE = frozenset(vars(nn.Module()))  # what every module has, its mode among them
+COPIED = 2**24  # bytes of frozen parameters up to which a pass sees copies of them
 NONE: Mapping[int, Callable[[], Tensor]] = MappingProxyType({})
 
 # module -> its own parameters by name, for modules in which others stand in their place
@@ -53,6 +55,8 @@ class Placed:
         self.outer = {module: _OWN.get(module) for module in root.modules()}
         self.slots = list(_slots(root))
         self.buffers = list(_buffers(root))
+        frozen = {id(p): p.nbytes for p in root.parameters() if not p.requires_grad}
+        self.copies = sum(frozen.values()) <= COPIED
         self.fixed: dict[
             int, Tensor
         ] = {}  # what stands in the place of parameters that are not given
@@ -84,6 +88,7 @@ class Placed:
                 tensor = self._fixed(slot.parameter)
             if slot.rescaled:  # an embedding with max_norm writes into its weight
                 tensor = there[id(slot.parameter)] = tensor.clone()
+            tensor._is_param = True  # for who asks isinstance
             slot.holder[slot.name] = tensor
         copies: dict[int, Tensor] = {}
         for holder, name, path, buffer in self.buffers:
@@ -91,6 +96,13 @@ class Placed:
                 chosen = statistics.get(path, buffer)
                 copies[id(buffer)] = batching.move(chosen.detach().clone(), self.device, self.dtype)
             holder[name] = copies[id(buffer)]
+
+    def begin(self) -> None:
+        """Before a pass: plain attributes as they were when the evaluation began, so that a count
+        of calls, or what was computed of another point, does not reach into the next pass.
+        """
+        for state in self.before:
+            state.begin()
 
     def restore(self) -> None:
         """Every module as it was before."""
@@ -102,7 +114,9 @@ class Placed:
 
     def _fixed(self, parameter: nn.Parameter) -> Tensor:
         if id(parameter) not in self.fixed:
-            self.fixed[id(parameter)] = batching.move(parameter.detach(), self.device, self.dtype)
+            moved = batching.move(parameter.detach(), self.device, self.dtype)
+            # a copy, which a forward pass may write into, as a teacher's moving average does
+            self.fixed[id(parameter)] = moved.clone() if self.copies else moved
         return self.fixed[id(parameter)]
 
 
@@ -152,6 +166,15 @@ class _Before:
         for name, value in self.attributes.items():
             if isinstance(value, Tensor):
                 vars(self.module)[name] = batching.move(value, device, dtype)
+        self.moved = {k: v for k, v in vars(self.module).items() if k not in MODULE}
+
+    def begin(self) -> None:
+        now = vars(self.module)
+        for name in [name for name in now if name not in self.moved and name not in MODULE]:
+            del now[name]
+        for name, value in self.moved.items():
+            if now.get(name) is not value:
+                now[name] = value
 
     def restore(self) -> None:
         now = vars(self.module)

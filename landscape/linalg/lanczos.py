@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
+from landscape.errors import memory_is_full
 from landscape.landscapes.arithmetic import owned
-from landscape.landscapes.memory import BASIS, ran_out, release
+from landscape.landscapes.memory import BASIS, release
 from landscape.linalg.krylov import Array, Basis, Ritz
 from landscape.linalg.operand import (
     as_operator,
@@ -242,7 +243,7 @@ def _basis(A: Operator, rows: int, least: int, seeds: np.random.SeedSequence) ->
             with ranks(A).together():
                 return Basis(A, rows, seeds)
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error) or rows <= least:
+            if not memory_is_full(error) or rows <= least:
                 raise
         release(A.device)
         rows = max(least, rows // 2)

@@ -7,6 +7,8 @@ sqrt(n - q) in the complement of Q. How much such forms spread is known from |PH
 projection onto the complement: a few samples say it better than their own spread does.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -101,14 +103,27 @@ def _beside(A: Operator, known: Eigenpairs, probes: int, seed: int, progress: Pr
     # other vectors than those that the search for the pairs began with
     seeds = np.random.SeedSequence(seed, spawn_key=(len(Q),))
     inside = known.values.to(A.device)
-    found = _completed(A, Q, inside, gaussian(probes, seeds, A), 0)
+    found = _completed(A, Q, inside, gaussian(probes, seeds, A), 0, _between(known))
     progress("trace", probes, probes)
     return found
 
 
-def _completed(A: Operator, Q: Tensor, inside: Tensor, drawn: Tensor, spent: int) -> Estimate:
+def _between(known: Eigenpairs) -> float:
+    """How far apart the eigenvalues that are not known can be: they lie between both ends."""
+    if not known.smallest or len(known.values) <= known.smallest:
+        return math.inf
+    ends = slice(known.smallest - 1, known.smallest + 1)
+    return float(known.values[ends].diff() + known.bounds[ends].sum())
+
+
+def _completed(
+    A: Operator, Q: Tensor, inside: Tensor, drawn: Tensor, spent: int, apart: float = math.inf
+) -> Estimate:
     """The trace from its terms ``inside`` (q,) on the orthonormal rows Q, and samples of the rest
     at random vectors ``drawn`` (samples, n).
+
+    apart: no two eigenvalues of the rest differ by more. With their Frobenius norm it says how many
+    of them must share it, and forms of many are less skewed than of one.
     """
     over, samples, left = ranks(A), len(drawn), A.shape[0] - len(Q)
     Z = torch.stack([_unit(_complement(z, Q, over), over) for z in drawn])
@@ -121,7 +136,7 @@ def _completed(A: Operator, Q: Tensor, inside: Tensor, drawn: Tensor, spent: int
         inside.abs().sum() + left * rest.abs().mean()
     )
     size = max((left * max(square, 0.0)) ** 0.5, rounding)
-    return form_mean(value, size, samples, spent + samples)
+    return form_mean(value, size, samples, spent + samples, rank=(size / apart) ** 2)
 
 
 def _exact(A: Operator, progress: Progress) -> Estimate:

@@ -35,34 +35,38 @@ def vjp(output: Tensor, x: Tensor, v: Tensor, *, keep: bool) -> Tensor:
     return torch.zeros_like(x) if product is None else product
 
 
-def require_second_derivative(gradient: Tensor) -> None:
-    """Look for the node that ``once_differentiable`` leaves: autograd skips it silently and the
-    product would be wrong.
-    """
-    seen, todo = set(), [gradient.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if node.name().endswith("::Error"):
-            raise NumericalError(
-                NO_SECOND_DERIVATIVE.format("a custom autograd.Function marked once_differentiable")
-            )
-        todo += [parent for parent, _ in node.next_functions]
-
-
-def functions(value: Tensor) -> Iterator[Node]:
-    """The nodes of autograd Functions that are written in Python, in the graph of a value."""
+def _nodes(value: Tensor) -> Iterator[Node]:
+    """The nodes of the graph of a value."""
     seen, todo = set(), [value.grad_fn]
     while todo:
         node = todo.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            yield node
+        yield node
         todo += [parent for parent, _ in node.next_functions]
+
+
+def require_second_derivative(gradient: Tensor) -> None:
+    """Look for the node that ``once_differentiable`` leaves: autograd skips it silently and the
+    product would be wrong.
+    """
+    if any(node.name().endswith("::Error") for node in _nodes(gradient)):
+        raise NumericalError(
+            NO_SECOND_DERIVATIVE.format("a custom autograd.Function marked once_differentiable")
+        )
+
+
+def functions(value: Tensor) -> Iterator[Node]:
+    """The nodes of autograd Functions that are written in Python, in the graph of a value."""
+    backward = torch.autograd.function.BackwardCFunction
+    return (node for node in _nodes(value) if isinstance(node, backward))
+
+
+def leaves(value: Tensor) -> Iterator[Tensor]:
+    """The leaves that the graph of a value reaches."""
+    found = (getattr(node, "variable", None) for node in _nodes(value))
+    return (leaf for leaf in found if isinstance(leaf, Tensor))
 
 
 def name_of(node: Node) -> str:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Term, require_landscape
-from landscape.errors import NumericalError
+from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
-from landscape.landscapes.memory import GRAPHS, budget, ran_out, release
+from landscape.landscapes.memory import GRAPHS, budget, release
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
 from landscape.operators.derivatives import (
     NO_SECOND_DERIVATIVE,
@@ -228,7 +228,7 @@ class Hessian(SymmetricOperator):
             return reduce(self._dealt(V))
         except (RuntimeError, MemoryError) as error:
             # where points are sharded the other ranks wait in an exchange, and end with this one
-            if self.sharded or not ran_out(error) or not self._give_way(V.shape[1]):
+            if self.sharded or not memory_is_full(error) or not self._give_way(V.shape[1]):
                 raise
         release(self.device)
         parts = torch.split(V, self._width, dim=1)
@@ -336,7 +336,7 @@ class Hessian(SymmetricOperator):
                     [torch.func.jvp(gradient, (x,), (v,))[1] for v in V.T], dim=1
                 ).detach()
             except RuntimeError as error:  # NotImplementedError among them
-                if ran_out(error):
+                if memory_is_full(error):
                     raise
                 line = str(error).splitlines()[0]
                 raise NumericalError(
@@ -369,7 +369,7 @@ class Hessian(SymmetricOperator):
             try:
                 return self._vectorised(gradient, V)
             except RuntimeError as error:
-                if ran_out(error):
+                if memory_is_full(error):
                     raise
                 # an operation without a batching rule: a loop does the same
                 self._vectorise = False
@@ -499,14 +499,23 @@ def _slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.zeros_like(x) if slope is None else slope
 
 
-def _graph_bytes(build: Callable[[], Tensor]) -> int:
-    """Bytes of the tensors that autograd saves while ``build`` runs, each storage counted once."""
+def _graph_bytes(build: Callable[[], Tensor]) -> float:
+    """Bytes of the tensors that autograd saves while ``build`` runs, each storage counted once;
+    infinite where they cannot be weighed.
+    """
     seen: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        if tensor.layout == torch.strided:  # of a sparse one little is saved
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor.detach()  # or the graph would hold itself, and never go
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        build()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            build()
+    except LoadingError as error:
+        # a loss that calls torch.func allows no hooks, or saves tensors without a storage
+        if not any(words in str(error) for words in ("saved tensor hooks", "python storage")):
+            raise
+        return float("inf")
     return sum(seen.values())

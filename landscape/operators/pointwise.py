@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from landscape.core import Landscape
-from landscape.errors import NumericalError
+from landscape.errors import NumericalError, memory_is_full
 from landscape.landscapes.arithmetic import owned
-from landscape.landscapes.memory import ran_out
 from landscape.operators.derivatives import require_second_derivative
 
 MANY = 32  # columns of a Hessian in one vectorised backward pass, from so many on
@@ -42,7 +41,7 @@ def derivatives(f: Landscape, X: Tensor) -> tuple[Tensor, Tensor]:
         try:
             H = _jacobian(g, x)
         except RuntimeError as error:
-            if ran_out(error):
+            if memory_is_full(error):
                 raise
             raise NumericalError(NO_SECOND_DERIVATIVE.format(str(error).splitlines()[0])) from error
     return g.detach(), 0.5 * (H + H.mT)

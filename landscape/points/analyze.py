@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
+from landscape.errors import NumericalError
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
@@ -34,7 +35,7 @@ from landscape.points.budget import (
     sample,
     timed,
 )
-from landscape.points.checks import Check, Status, check
+from landscape.points.checks import Check, Status, chained, check
 from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, settled
 from landscape.points.look import Look
@@ -593,12 +594,14 @@ def spectrum(
     """Eigenpairs with both error bars and the density of the Hessian at a point (n,), without a
     verdict.
 
-    Arguments and errors are those of ``analyze``. Cost: what ``eigsh`` takes, one product a pair,
-    and probes * steps.
+    Arguments and errors are those of ``analyze``; a NumericalError besides where products are not
+    those of the loss. Cost: what ``eigsh`` takes, one product a pair, probes * steps, and some six
+    for the chain value, gradient, product.
     """
     start = time.perf_counter()
     look = Look(f, at, "spectrum")
     H = look.hessian
+    _require_chain(look, seed)
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
     density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
     sampling = _sampling(H, pairs.vectors)
@@ -614,6 +617,14 @@ def spectrum(
         sampling_excess=sampling.excess,
         provenance=provenance(f, look.x, seed),
     )
+
+
+def _require_chain(look: Look, seed: int) -> None:
+    if look.f.spread.sharded:  # there is no room for float64 beside it
+        return
+    found = chained(look, seed)
+    if found.status is Status.BROKEN:
+        raise NumericalError(f"the chain value, gradient, product broke: {found.message}.")
 
 
 def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:

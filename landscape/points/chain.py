@@ -3,10 +3,11 @@
 x: (n,) the point, u: (n,) a direction of length 1, half along the gradient and half random, and t a
 step along it. A landscape is one function where f(x + t u) has the slope g'u, and the gradient g(x
 + t u) the slope H u. Both are taken by central differences in float64, whatever f's own dtype, at
-three steps so small that a kink is crossed by few of them. Where the
-differences agree with each other and not with what autograd says, the link is broken: something is
-detached, or a backward pass of one's own gives another derivative. Kinks differ from that: they
-make the differences disagree with each other.
+three steps so small that a kink is crossed by few of them. Where the differences agree with each
+other and not with what autograd says, the link is broken: something is detached, or a backward pass
+of one's own gives another derivative. Kinks differ from that: they make the differences disagree
+with each other. Of a model that float64 does not suit, the slope of f alone is tested. Before all
+that the graph is looked through for parameters that the loss reads past the model.
 """
 
 from collections.abc import Callable
@@ -18,13 +19,14 @@ from torch import Tensor
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.model import ModelLandscape
-from landscape.operators.derivatives import functions, name_of
+from landscape.landscapes.placed import own_parameters
+from landscape.operators.derivatives import functions, leaves, name_of
 from landscape.points.look import Look
 
-# In units of the longer one of |x| and 1.
-STEPS = (1e-5, 1e-6, 1e-7)
-# A link is broken by more than this share of what it joins ...
-SHARE = 1e-4
+# In units of the longer one of |x| and 1; and a link is broken by more than this share of what it
+# joins ...
+STEPS = {torch.float64: (1e-5, 1e-6, 1e-7), torch.float32: (1e-2, 5e-3, 2e-3)}
+SHARE = {torch.float64: 1e-4, torch.float32: 3e-2}
 # ... and by more than so many times what the differences disagree by, rounding included.
 TIMES = 8.0
 # Rounding of a value and of a gradient, in units of eps times their sizes.
@@ -39,10 +41,13 @@ class Chain:
 
     value_gap: float  # between g'u and the slope of f; NaN: not tested
     gradient_gap: float  # between H u and the slope of g; NaN: not tested
-    broken: str  # "gradient", "product" or "": what is not the derivative of what stands before it
+    # "gradient", "product" or "": what is not the derivative of what stands before it; "held":
+    # parameters are read past the model
+    broken: str
     functions: tuple[str, ...]  # autograd Functions of the user's own in the graph, by name
     untested: str  # why it could not be tested, "" where it was
     where: str = ""  # the last module along whose own parameters the broken link is broken
+    held: tuple[str, ...] = ()  # parameters that the loss reads past the model, by name
 
 
 def chain(look: Look, seed: int) -> Chain:
@@ -52,11 +57,29 @@ def chain(look: Look, seed: int) -> Chain:
     shows that all is well, else up to six; all in float64. Where a link is broken as much again for
     each of log2(modules) tests that look for the module.
     """
-    f, x = _in_double(look.f, look.x)
-    look = look if f is look.f and look.x.dtype == x.dtype else Look(f, x, "check")
     try:
-        with f.evaluation():
-            own = _functions(f, x)
+        own, held = _graph(look.f, look.x)
+    except (LoadingError, NumericalError) as error:
+        return _untested(str(error))
+    if held:
+        return Chain(float("nan"), float("nan"), "held", own, "", held=held)
+    finer = _in_double(look)
+    found = _tested(finer, seed, own)
+    if not found.untested or finer.x.dtype == look.x.dtype or finer.rebuilt.why:
+        return found
+    # a model that computes in its own dtype only: steps are so wide there that kinks would be
+    # taken for curvature, and only the slope is looked at
+    gap, broken = _value_link(look, _direction(look.gradient, seed))
+    return Chain(gap, float("nan"), "gradient" if broken else "", own, found.untested)
+
+
+def _untested(why: str) -> Chain:
+    return Chain(float("nan"), float("nan"), "", (), why)
+
+
+def _tested(look: Look, seed: int, own: tuple[str, ...]) -> Chain:
+    """Both links, in the dtype of the look."""
+    try:
         g = look.gradient
         u = _direction(g, seed)
         first = _value_link(look, u)
@@ -68,12 +91,13 @@ def chain(look: Look, seed: int) -> Chain:
             return Chain(first[0], float("nan"), "", own, look.rebuilt.why)
         where = _last_broken(look, _product_link, u) if second[1] else ""
     except (LoadingError, NumericalError) as error:
-        return Chain(float("nan"), float("nan"), "", (), str(error))
+        return _untested(str(error))
     return Chain(first[0], second[0], "product" if second[1] else "", own, "", where)
 
 
-def _in_double(f: Landscape, x: Tensor) -> tuple[Landscape, Tensor]:
-    """The landscape and a point of it in float64, on the host where their device has none."""
+def _in_double(look: Look) -> Look:
+    """The look in float64, on the host where its device has none."""
+    f, x = look.f, look.x
     try:
         torch.zeros(1, dtype=torch.float64, device=x.device)
         x = x.double()
@@ -81,8 +105,9 @@ def _in_double(f: Landscape, x: Tensor) -> tuple[Landscape, Tensor]:
         x = x.cpu().double()
     f = f if f.dtype == torch.float64 else f.astype(torch.float64)
     if isinstance(f, ModelLandscape) and f.device != x.device:
-        return f.moved(x.device), x
-    return f, x
+        f = f.moved(x.device)
+    same = f is look.f and x.dtype == look.x.dtype
+    return look if same else Look(f, x, "check")
 
 
 def _last_broken(look: Look, link: Link, u: Tensor) -> str:
@@ -116,6 +141,7 @@ def _direction(g: Tensor, seed: int) -> Tensor:
     generator = torch.Generator("cpu").manual_seed(seed)
     r = torch.randn(len(g), generator=generator, dtype=torch.float64, device="cpu").to(g.device)
     u = r / r.norm()
+    g = g.double()
     size = float(g.norm())
     u = u + g / size if size > 0 and torch.isfinite(g).all() else u
     unit: Tensor = u / u.norm()
@@ -124,13 +150,15 @@ def _direction(g: Tensor, seed: int) -> Tensor:
 
 def _value_link(look: Look, u: Tensor) -> tuple[float, bool]:
     f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
-    told = torch.tensor(float(look.gradient @ u), dtype=torch.float64, device="cpu")
-    values = _Sides(torch.tensor(look.value, dtype=torch.float64, device="cpu"), told)
-    for step in STEPS:
+    slope = float(look.gradient.double() @ u)
+    told = torch.tensor(slope, dtype=torch.float64, device="cpu")
+    middle = torch.tensor(look.value, dtype=torch.float64, device="cpu")
+    values = _Sides(middle, told, SHARE[x.dtype])
+    for step in STEPS[x.dtype]:
         if values.fit():
             break
         t = step * length
-        low, high = (f.value(x + s * t * u).double().cpu() for s in (-1, 1))
+        low, high = (f.value(x + (s * t * u).to(x.dtype)).double().cpu() for s in (-1, 1))
         values.add(low, high, t, ULPS * f.rounding(x) * float(torch.maximum(low.abs(), high.abs())))
     return values.judged()
 
@@ -138,9 +166,9 @@ def _value_link(look: Look, u: Tensor) -> tuple[float, bool]:
 def _product_link(look: Look, u: Tensor) -> tuple[float, bool]:
     f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
     product = look.rebuilt @ u
-    gradients = _Sides(look.gradient, product)
+    gradients = _Sides(look.gradient, product, SHARE[x.dtype])
     scale = float(product.norm()) * length
-    for step in STEPS:
+    for step in STEPS[x.dtype]:
         if gradients.fit():
             break
         t = step * length
@@ -154,8 +182,8 @@ class _Sides:
     autograd has told.
     """
 
-    def __init__(self, middle: Tensor, told: Tensor) -> None:
-        self.middle, self.scale, self.told = middle, float(told.norm()), told
+    def __init__(self, middle: Tensor, told: Tensor, share: float) -> None:
+        self.middle, self.scale, self.told, self.share = middle, float(told.norm()), told, share
         self.gaps: list[Tensor] = []  # between the slopes and the one told
         self.bends: list[float] = []  # between the slopes of both sides
         self.noises: list[float] = []
@@ -172,7 +200,7 @@ class _Sides:
 
     def fit(self) -> bool:
         """Whether a step has shown the slope that was told."""
-        return bool(self.gaps) and self.least() <= SHARE
+        return bool(self.gaps) and self.least() <= self.share
 
     def judged(self) -> tuple[float, bool]:
         """The smallest gap, and whether it breaks the link: at every step that rounding leaves
@@ -181,7 +209,7 @@ class _Sides:
         """
         least, sizes = self.least(), [float(gap.norm()) for gap in self.gaps]
         seen = [i for i, size in enumerate(sizes) if size > TIMES * self.noises[i]]
-        if len(seen) < 2 or least <= SHARE:
+        if len(seen) < 2 or least <= self.share:
             return least, False
         first, second = seen[:2]
         apart = float((self.gaps[first] - self.gaps[second]).norm())
@@ -190,8 +218,15 @@ class _Sides:
         return least, same and smooth
 
 
-def _functions(f: Landscape, x: Tensor) -> tuple[str, ...]:
-    """The autograd Functions that are written in Python, in the graph of the first term."""
-    with torch.enable_grad():
+def _graph(f: Landscape, x: Tensor) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the graph of the first term: the autograd Functions that are written in Python, and the
+    analysed parameters that it reaches themselves, not what stands in their place at x.
+    """
+    with f.evaluation(), torch.enable_grad():
         value = next(iter(f.terms())).function(x.clone().requires_grad_(True))
-    return tuple(dict.fromkeys(map(name_of, functions(value))))
+        own = tuple(dict.fromkeys(map(name_of, functions(value))))
+        if not isinstance(f, ModelLandscape):
+            return own, ()
+        read = {id(t) for t in leaves(value)}
+        named = own_parameters(f.model)
+        return own, tuple(name for name in f.layout if id(named[name]) in read)

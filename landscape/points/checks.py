@@ -19,9 +19,10 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.core import Landscape
 from landscape.errors import NumericalError
-from landscape.landscapes import kernels
+from landscape.landscapes import kernels, means
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
+from landscape.landscapes.selection import some
 from landscape.operators.hessian import Hessian
 from landscape.points.chain import chain
 from landscape.points.look import Look
@@ -57,6 +58,8 @@ DROPOUT = (
     nn.FeatureAlphaDropout,
 )
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
+# Rounding units of a value, beyond which no kernel that sums in any order makes it differ.
+ATOMIC = 1e3
 # The relative change of a product up to which the landscape counts as smooth at the probed
 # distance.
 SMOOTH = 0.02
@@ -122,13 +125,13 @@ def check(
     """
     look = Look(f, at, "check") if look is None else look
     if not f.layout:
-        return (_chain(look, seed), _kinks(look, seed))
+        return (chained(look, seed), _kinks(look, seed))
     f = require_model(f, "these checks are about a model.")
     return (
         _finite(f, look.x),
         _data(f),
         _mean(f),
-        _chain(look, seed),
+        chained(look, seed),
         _determinism(f, look),
         _kernels(f, look.x),
         _symmetry(look, seed),
@@ -181,13 +184,21 @@ def _batch_losses(f: ModelLandscape, x: Tensor) -> dict[int | None, float]:
 
 def _determinism(f: ModelLandscape, look: Look) -> Check:
     first, second = look.value, float(f.value(look.x))
-    if first != second:
+    gap = abs(first - second)
+    if gap > ATOMIC * f.rounding(look.x) * abs(first):
         message = (
-            f"the loss differs by {abs(first - second):.2g} between two evaluations at the same "
-            "point: the data or a "
-            "kernel is random; fix augmentation, or use torch.use_deterministic_algorithms(True)"
+            f"the loss differs by {gap:.2g} between two evaluations at the same point, so that "
+            "value, gradient and products are of different functions: something counts its calls, "
+            "or draws from a generator that no seed reaches. Draw in the data, or from torch's "
+            "global generator"
         )
-        return Check("determinism", Status.WARNING, message, {"difference": abs(first - second)})
+        return Check("determinism", Status.BROKEN, message, {"difference": gap})
+    if gap:
+        message = (
+            f"the loss differs by {gap:.2g} between two evaluations at the same point: a kernel "
+            "sums in an order of its own; use torch.use_deterministic_algorithms(True)"
+        )
+        return Check("determinism", Status.WARNING, message, {"difference": gap})
     other = copy.copy(f)
     other.seed = f.seed + 1
     change = abs(float(other.value(look.x)) - first)
@@ -252,7 +263,6 @@ def _mean(f: ModelLandscape) -> Check:
     """What the loss divides by, and so how batches are weighed."""
     mean = f.mean
     counts = torch.tensor(mean.counts, dtype=torch.float64, device="cpu")
-    alike = bool((counts == counts[0]).all())
     evidence = {"least": float(counts.min()), "most": float(counts.max())}
     if mean.how == "coupled":
         message = (
@@ -267,7 +277,8 @@ def _mean(f: ModelLandscape) -> Check:
             "what the loss divides by could not be measured, and batches are weighed by their "
             "samples; if it is a mean over something else, pass weight= with what a batch counts"
         )
-        return Check("mean", Status.NOTE if alike else Status.WARNING, message, evidence)
+        status = Status.NOTE if means.alike(f.batches) else Status.WARNING
+        return Check("mean", status, message, evidence)
     if mean.total and mean.how == "measured":
         message = "the loss was found to be a sum over samples: f is its sum over all the data"
         return Check("mean", Status.NOTE, message, evidence)
@@ -275,7 +286,7 @@ def _mean(f: ModelLandscape) -> Check:
     return Check("mean", Status.OK, f"a {kind} over {mean.what} ({mean.how})", evidence)
 
 
-def _chain(look: Look, seed: int) -> Check:
+def chained(look: Look, seed: int) -> Check:
     """Whether the gradient is the value's, and products are the gradient's."""
     found = chain(look, seed)
     evidence = {"value_gap": found.value_gap, "gradient_gap": found.gradient_gap}
@@ -285,9 +296,16 @@ def _chain(look: Look, seed: int) -> Check:
             "and what these disagree by is inside every bound"
         )
         return Check("chain", Status.NOTE, message, evidence)
-    if found.untested:
+    if found.untested and not found.broken:
         message = f"it could not be tested in float64: {found.untested}"
         return Check("chain", Status.NOTE, message, {})
+    if found.broken == "held":
+        message = (
+            f"the loss reads {some(found.held)} past the model: by a list, a closure or a tensor "
+            "that was made of it earlier, which stay where they are while the point moves. Read "
+            "parameters where forward runs, as attributes of their modules"
+        )
+        return Check("chain", Status.BROKEN, message, {"parameters": float(len(found.held))})
     own = ", ".join(found.functions)
     last = ""
     if found.where:

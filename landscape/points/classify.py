@@ -53,6 +53,7 @@ from landscape.specs import whole
 # told alone.
 VAGUE = 0.1
 # Eigenvalues up to so many times their error, or the gradient, may be zero but for the gradient.
+SHARP = 1e-2  # errors of eigenvalues, in units of |H|, beyond which zero ones tell nothing
 FUZZY = 1e3
 # Random combinations of tangents by which they are seen to be zero eigenvectors.
 PROBES = 4
@@ -323,7 +324,9 @@ def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int
     if not isinstance(f, ModelLandscape) or not bool(small.any()):
         return plain
     where = small.to(signs.vectors.device)
-    found = symmetries(f, H.x.detach(), signs.vectors[:, where], seed)
+    # what is zero within a coarse arithmetic is no evidence of a symmetry near x
+    sharp = float(signs.errors.max()) <= SHARP * signs.scale
+    found = symmetries(f, H.x.detach(), signs.vectors[:, where] if sharp else None, seed)
     if not found:
         count = plain.null.shape[1]
         told = f"no symmetry that was verified explains the {_several(count)}"

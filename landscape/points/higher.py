@@ -14,32 +14,27 @@ differentiation.
 q is a form of degree four in u. Of two null vectors it is a trigonometric polynomial of the angle
 and is minimised exactly; of three and more it is minimised plane by plane from the lowest probe,
 and what is said holds along the directions probed. Where q vanishes no order up to the fourth
-decides: f itself is then looked at on the straight line through x, at distances DISTANCES.
+decides: values of f are then looked at, see ``floors``.
 """
 
 import math
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.core import Landscape, Term
 from landscape.errors import LoadingError
 from landscape.linalg.minres import minres
 from landscape.operators.hessian import Hessian
-from landscape.operators.limits import loss_noise
+from landscape.points.floors import SMOOTH, along
 
 BASIS = 8  # null vectors probed one by one
 COMBINATIONS = 16  # random combinations of them probed besides, where there are three or more
 ANGLES = 8  # of half a turn: a form of degree four has five coefficients
+_HALF_TURN = math.pi * np.arange(ANGLES) / ANGLES
 ROUNDS = 3  # through the planes of the basis, for three null vectors and more
-SMOOTH = 2.5  # f that changes with a smaller power of the distance has a kink
-# Where f is looked at, in units of |x|, at least 1; each twice as far as the one before.
-DISTANCES = tuple(2.0**-k for k in range(12, 1, -1))
-
-Array: TypeAlias = NDArray[np.float64]
 
 
 class Probe(NamedTuple):
@@ -74,8 +69,8 @@ def higher_order(
         seed: of the random combinations.
 
     Cost: per direction derivatives of order four (about 30 gradients) and a MINRES solve: 1
-    direction of one null vector, 9 or 10 of two, up to some hundred of three and more; 22 values
-    where no order decides.
+    direction of one null vector, 9 or 10 of two, up to some hundred of three and more; where no
+    order decides, that of ``floors.along``.
     """
     form = _Form(f, H, null, uncertainty, _normal(f.dim, 1, seed + 1, null)[:, 0])
     try:
@@ -87,7 +82,7 @@ def higher_order(
     flat = [p.u for p in probes if p.quartic == 0]
     if not _undecided(probes, others) or not flat:
         return HigherOrder(_sentence(probes, others, null.shape[1]), False)
-    return _by_values(form, flat[-1], others, f"{len(flat)} of the {_counted(probes)}")
+    return _by_values(form, flat[::-1], others, f"{len(flat)} of the {_counted(probes)}")
 
 
 def _undecided(probes: list[Probe], others: int) -> bool:
@@ -146,43 +141,33 @@ def _neither(kind: str, change: float, count: str) -> str:
     )
 
 
-def _by_values(form: "_Form", u: Tensor, others: int, count: str) -> HigherOrder:
-    """What values on the line along u say, where derivatives up to the fourth are silent."""
-    x, f = form.H.x.detach(), form.f
-    t = max(float(x.norm()), 1.0) * np.array(DISTANCES)
-    before = float(f.value(x))
-    sides = [[float(f.value(x + s * side * u)) - before for s in t] for side in (1, -1)]
-    noise = 100 * loss_noise(before, f.rounding(x)) + form.uncertainty * t**2
-    noise = noise + float(f.gradient(x).double().norm()) * t
-    found = [p for side in sides if (p := _leading(np.array(side), noise, t)) is not None]
-    sign = others or 1
+def _by_values(form: "_Form", flat: list[Tensor], others: int, count: str) -> HigherOrder:
+    """What values along the flat directions say, where derivatives up to the fourth are silent."""
+    if form.null.shape[1] == 2 and len(flat) > 1:
+        # flat in the whole plane, unless in two directions alone
+        flat = [_turned(form.null[:, 0], form.null[:, 1], s) for s in _HALF_TURN] + flat
+    values = along(form.f, form.H, form.null, flat, form.uncertainty)
     silent = f"no order up to the fourth decides: f is flat to fourth order along {count}"
-    for power, _ in found:
-        if power < SMOOTH:
+    for power, _ in values.found:
+        if power <= SMOOTH:
             told = f"f has a kink here: along a null direction it changes as t^{power:.2g}"
             return HigherOrder(f"{told}, which none of its derivatives says", True)
-    for power, size in found:
-        if size * sign < 0:
-            kind = {1: "minimum", -1: "maximum"}[sign]
-            change = f"f changes as {size:.3g} t^{power:.2g} along a null direction"
-            return HigherOrder(f"no {kind}: by its values {change}; {silent}", False)
-    stays = {1: "rises", -1: "falls"}[sign] if found else "stays: a valley or a continuous family"
-    return HigherOrder(f"{silent}; by its values on the straight line it {stays}", False)
-
-
-def _leading(changes: Array, noise: Array, t: Array) -> tuple[float, float] | None:
-    """(p, c) where changes at the distances t are c t^p, nearest to 0; None where they are not, or
-    within noise.
-    """
-    seen = np.abs(changes) > noise
-    for i in range(len(t) - 3):
-        here = slice(i, i + 4)
-        if not seen[here].all() or len(set(np.sign(changes[here]))) > 1:
-            continue
-        powers = np.diff(np.log2(np.abs(changes[here])))
-        if np.ptp(powers) < 0.1:
-            return float(powers[0]), float(changes[i] / t[i] ** powers[0])
-    return None
+    where = "along the valley floor" if values.curved else "on the straight line"
+    where += f" of {values.lines} null directions" * (values.lines > 1)
+    sign = others or (-1 if all(seen.size < 0 for seen in values.found) else 1)
+    against = [seen for seen in values.found if seen.size * sign < 0]
+    if against:
+        kind = {1: "minimum", -1: "maximum"}[sign]
+        change = f"f changes as {against[0].size:.3g} t^{against[0].power:.2g}"
+        return HigherOrder(f"no {kind}: by its values {where} {change}; {silent}", False)
+    if not values.found:
+        return HigherOrder(
+            f"{silent}; its values {where} show no power of t beyond rounding", False
+        )
+    change = {1: "rises", -1: "falls"}[sign]
+    if len(values.found) < 2 * values.lines:
+        change += " to some sides, and to others shows no power of t beyond rounding"
+    return HigherOrder(f"{silent}; by its values {where} it {change}", False)
 
 
 def _lowest(form: "_Form", probes: list[Probe], sign: int) -> list[Probe]:
@@ -212,18 +197,21 @@ def _in_plane(form: "_Form", a: Tensor, b: Tensor, sign: int) -> Probe:
 
     q = c_0 + 2 Re(c_1 z + c_2 z^2), z = e^{2is}, whose derivative is a polynomial in z.
     """
-    angles = math.pi * np.arange(ANGLES) / ANGLES
-    probes = [form(math.cos(s) * a + math.sin(s) * b) for s in angles]
+    probes = [form(_turned(a, b, s)) for s in _HALF_TURN]
     values = np.array([p.exact for p in probes])
     if not np.isfinite(values).all():
         return probes[int(np.argmin(np.isfinite(values)))]
     c = np.fft.fft(values) / ANGLES
     roots = np.roots([2 * c[2], c[1], 0, -c[1].conj(), -2 * c[2].conj()])
-    candidates = np.append(np.angle(roots) / 2, angles)
+    candidates = np.append(np.angle(roots) / 2, _HALF_TURN)
     z = np.exp(2j * candidates)
     heights = c[0].real + 2 * (c[1] * z + c[2] * z**2).real
     s = candidates[int(np.argmin(sign * heights))]
-    return form(math.cos(s) * a + math.sin(s) * b)
+    return form(_turned(a, b, s))
+
+
+def _turned(a: Tensor, b: Tensor, s: float) -> Tensor:
+    return math.cos(s) * a + math.sin(s) * b
 
 
 def _directions(null: Tensor, seed: int) -> Tensor:

@@ -180,7 +180,7 @@ def climbing(tail: Tail) -> float:
 
 def _climbs(tail: Tail) -> list[str]:
     return [
-        f"gradients promised that the loss would fall by {tail.promised:.3g}, and it rose by "
+        f"the steps should have lowered the loss by {tail.promised:.3g}; it rose by "
         f"{-tail.fall:.3g}, from {tail.first:.3g} at the start to {tail.loss:.3g}: steps go up f's "
         f"gradient"
     ]

@@ -58,7 +58,7 @@ from landscape.training.units import (
 )
 
 PRIOR = 4  # seeds that the usual spread of trials counts for
-OWN = 1.5  # usual spreads beyond which a trial is judged by its own
+OWN = 2.0  # usual spreads beyond which a trial is judged by its own
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 FACTORS = (0.1, 10.0, 100.0)  # of the learning rate
 TINY, LARGER = 1e-4, 1e4  # up to this rate that factor is tried too

@@ -535,6 +535,14 @@ def _left(tail: Tail) -> str:
     return f"a Newton step would still gain {tail.gain:.2g} of the loss"
 
 
+def _kept(tail: Tail) -> str:
+    """What came of the fall that gradients promised."""
+    came = (
+        "it rose instead" if tail.efficiency < 0 else f"{100 * tail.efficiency:.2g} % of that came"
+    )
+    return f"the steps should have lowered the loss by {tail.promised:.3g}; {came}"
+
+
 def _decayed(tail: Tail) -> list[str]:
     rate = float(tail.trace.learning_rate[-1])
     return [f"the rate is {rate:.3g}, {tail.decayed:.2g} of what it was", _left(tail)]
@@ -542,9 +550,8 @@ def _decayed(tail: Tail) -> list[str]:
 
 def _overshoots(tail: Tail) -> list[str]:
     words = [
-        f"gradients promised a fall of {tail.promised:.3g} and {tail.efficiency:.2g} of it came: "
-        f"steps overshoot",
-        f"the optimiser's gradients have {tail.noise:.2g} times the squared norm of the full-batch "
+        f"{_kept(tail)}: steps overshoot",
+        f"mini-batch gradients are {math.sqrt(tail.noise):.2g} times as long as the full-batch "
         f"gradient",
         f"overshooting keeps up at most {tail.swing:.2g} of the loss",
     ]
@@ -579,7 +586,7 @@ def _broke(tail: Tail) -> list[str]:
 
 def _strides(tail: Tail) -> list[str]:
     words = [
-        f"gradients promised a fall of {tail.promised:.3g} and {tail.efficiency:.2g} of it came",
+        _kept(tail),
         f"a late step moves the weights by {tail.stride:.2g} of their length",
     ]
     sharp, edge = float(tail.trace.sharpness[-1]), float(tail.trace.edge[-1])
@@ -597,18 +604,20 @@ def _crawls(tail: Tail) -> list[str]:
 
 def _too_small(tail: Tail) -> list[str]:
     room = _room(tail)
+    share = room * tail.promised / tail.unit
+    gone = "all" if share >= 1 else f"{100 * share:.2g} %"
     return [
         f"a rate {room:.2g} times as large would still be stable and above its noise; at it "
-        f"as many steps promise {room * tail.promised / tail.unit:.2g} of the loss",
+        f"the same number of steps could remove {gone} of the loss",
         _left(tail),
     ]
 
 
 def _noise(tail: Tail) -> list[str]:
     return [
-        f"the optimiser's gradients have {tail.noise:.3g} times the squared norm "
-        "of the full-batch gradient: they are mostly noise",
-        f"gradients promised a fall of {tail.promised:.3g} and {tail.efficiency:.2g} of it came",
+        f"mini-batch gradients are {math.sqrt(tail.noise):.3g} times as long as the full-batch "
+        "gradient: they are mostly noise",
+        _kept(tail),
         f"noise alone keeps up {tail.floor:.2g} of the loss, a Newton step would gain "
         f"{tail.gain:.2g}",
     ]

@@ -256,7 +256,8 @@ def test_built_in_runs_need_no_files(name: str, desk: Path, undrawn: None) -> No
     assert known.cause.upper() in out
     assert stored.diagnosis.trials.best in known.remedies
     code, _, err = run("--config", "run/config.toml", "--out", "again", "--json", "--trust")
-    assert (code, err) == (0, "")
+    assert code == 0, err
+    assert all(line.endswith("...") for line in err.splitlines())  # the stages of a slow machine
 
 
 @pytest.mark.slow

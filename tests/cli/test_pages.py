@@ -5,12 +5,15 @@ import csv
 import hashlib
 import io
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from urllib.parse import unquote
 
 import landscape_figures
+import numpy as np
 import pytest
 from click.testing import Result
 from landscape_cli import page
@@ -129,3 +132,28 @@ def test_what_users_name_is_escaped(here: Path, run: Run) -> None:
     html = page.build(ls.load("run"))
     assert "<b>" not in html
     assert "&lt;b&gt;&amp;" in html
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no browser")
+def test_a_browser_runs_the_pages_within_their_policies(here: Path, run: Run) -> None:
+    pytest.importorskip("plotly")
+    np.save("walk.npy", np.linspace(0, 1, 8).reshape(4, 2))
+    hostile = "</script><script>alert(1)</script>"
+    walk = ["--trajectory", f"{hostile}=walk.npy", "--spectra", "1", "--out", "run"]
+    assert run("surface", *WELL, "--resolution", "5", *walk).exit_code == 0
+    drawn = run("figures", "render", "surface_3d", "--from", "run", "--format", "html")
+    assert drawn.exit_code == 0
+    assert run("report", "run").exit_code == 0
+    for name, marks in {"report.html": "<svg", "figures/surface_3d.html": "<canvas"}.items():
+        seen = subprocess.run(
+            ["chromium", "--headless=new", "--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader",
+             "--virtual-time-budget=10000", "--dump-dom", "--enable-logging=stderr", "--v=0", (here / "run" / name).as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )  # fmt: skip
+        assert marks in seen.stdout
+        told = [line for line in seen.stderr.splitlines() if "CONSOLE" in line]
+        assert not [line for line in told if re.search("Uncaught|Refused|violates", line)], told

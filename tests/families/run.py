@@ -10,6 +10,7 @@ The table goes to stdout, as in docs/families.md; ``--list`` prints the names.
 """
 
 import copy
+import importlib
 import os
 import sys
 import time
@@ -218,8 +219,7 @@ def geometric() -> Family:
 
 @family("UNet of diffusers")
 def unet() -> Family:
-    from diffusers import UNet2DModel
-
+    UNet2DModel: Any = importlib.import_module("diffusers").UNet2DModel
     model = UNet2DModel(
         sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=2,
         block_out_channels=(4, 4), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
@@ -275,16 +275,15 @@ FAMILIES["odeint_adjoint of torchdiffeq"] = lambda: of_torchdiffeq(True)
 
 @family("CHGNet")
 def chgnet() -> Family:
-    from chgnet.model import CHGNet
-    from pymatgen.core import Lattice, Structure
-
-    sizes = {"atom_fea_dim": 4, "bond_fea_dim": 4, "angle_fea_dim": 4, "n_conv": 2}
+    crystals: Any = importlib.import_module("pymatgen.core")
+    CHGNet: Any = importlib.import_module("chgnet.model").CHGNet
+    sizes: dict[str, Any] = {"atom_fea_dim": 4, "bond_fea_dim": 4, "angle_fea_dim": 4, "n_conv": 2}
     model = CHGNet(
         **sizes, atom_conv_hidden_dim=4, bond_conv_hidden_dim=4, mlp_hidden_dims=[4], num_radial=5,
         num_angular=5, composition_model=None, mlp_first=True,
     )  # fmt: skip
     salts = [
-        Structure(Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+        crystals.Structure(crystals.Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
         for a in (3.4, 3.6, 3.5)
     ]
     graphs = [model.graph_converter(s) for s in salts]

@@ -157,6 +157,12 @@ def changed() -> Any:
 
 
 @pytest.fixture(scope="session")
+def parted() -> Any:
+    """The Hessian of a small net in blocks."""
+    return ls.points.blocks(trained(0))
+
+
+@pytest.fixture(scope="session")
 def beside() -> Any:
     """Three trainings of one net beside each other."""
     return ls.compare([trained(seed) for seed in range(3)], ["a", "b", "c"], resolution=9)
@@ -183,8 +189,9 @@ def drawn(request: pytest.FixtureRequest) -> Any:
             return request.getfixturevalue("diverged" if broken else "diagnosed")
         if name in ("surface", "surface_3d", "metrics", "walks"):
             return request.getfixturevalue("plane")
-        if name in ("survival", "basins"):
-            return request.getfixturevalue("changed" if name == "survival" else "beside")
+        if name in ("survival", "basins", "blocks"):
+            kind = {"survival": "changed", "basins": "beside", "blocks": "parted"}[name]
+            return request.getfixturevalue(kind)
         if name in ("line", "connection"):
             return request.getfixturevalue("line" if name == "line" else "joined")
         which = (

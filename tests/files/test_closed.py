@@ -81,9 +81,12 @@ KINDS: dict[str, object] = {
 }
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("kind", KINDS)
-def test_tensors_are_read_and_classes_stay_names(kind: str, protocol: int, tmp_path: Path) -> None:
+def test_tensors_are_read_and_classes_stay_names(
+    kind: str, protocol: int, zipped: bool, tmp_path: Path
+) -> None:
     source, model = nn.Linear(3, 2), nn.Linear(3, 2)
     marker = tmp_path / "marker"
     Settings.marker = str(marker)
@@ -92,7 +95,12 @@ def test_tensors_are_read_and_classes_stay_names(kind: str, protocol: int, tmp_p
         "hyper_parameters": {"kind": KINDS[kind], "lr": 0.1},
         "epoch": 3,
     }
-    torch.save(saved, tmp_path / "w.ckpt", pickle_protocol=protocol)
+    torch.save(
+        saved,
+        tmp_path / "w.ckpt",
+        pickle_protocol=protocol,
+        _use_new_zipfile_serialization=zipped,
+    )
     notes = load_checkpoint(model, tmp_path / "w.ckpt")
     assert all(torch.equal(v, source.state_dict()[k]) for k, v in model.state_dict().items())
     assert any("state_dict" in note for note in notes)
@@ -113,8 +121,11 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int
 DTYPES += [torch.uint8, torch.complex64, torch.uint16, torch.float8_e4m3fn]
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_tensors_of_every_kind_are_those_of_torch(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_tensors_of_every_kind_are_those_of_torch(
+    dtype: torch.dtype, zipped: bool, tmp_path: Path
+) -> None:
     whole = torch.arange(24).reshape(4, 6).to(dtype)
     lists: dict[str, Any] = defaultdict(list, b=whole[2])
     saved: dict[str, Any] = {
@@ -128,8 +139,9 @@ def test_tensors_of_every_kind_are_those_of_torch(dtype: torch.dtype, tmp_path: 
         "parameter": nn.Parameter(torch.ones(2)),
         "other": Settings,
     }
-    torch.save(saved, tmp_path / "w.pt")
-    tree, names = closed.read_zip(tmp_path / "w.pt")
+    torch.save(saved, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
+    reader = closed.read_zip if zipped else closed.read_legacy
+    tree, names = reader(tmp_path / "w.pt")
     assert isinstance(tree, dict)
     assert len(names) == 1
     flat = {**tree, "a": tree["nested"]["a"][0], "b": tree["nested"]["a"][1][1]["b"]}
@@ -180,10 +192,11 @@ ATTACKS = {
 }
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_calls_of_pythons_own_library_are_refused_unrun(
-    attack: str, protocol: int, tmp_path: Path
+    attack: str, protocol: int, zipped: bool, tmp_path: Path
 ) -> None:
     marker = tmp_path / "marker"
     payload = ATTACKS[attack](marker)
@@ -191,6 +204,7 @@ def test_calls_of_pythons_own_library_are_refused_unrun(
         {"state_dict": {"w": torch.ones(2)}, "hyper_parameters": {"x": payload}},
         tmp_path / "w.ckpt",
         pickle_protocol=protocol,
+        _use_new_zipfile_serialization=zipped,
     )
     with pytest.raises(LoadingError, match="refused") as error:
         read_state(tmp_path / "w.ckpt")
@@ -251,8 +265,10 @@ def test_tensors_reach_no_further_than_their_storage(
         closed._Builder(lambda key: bytes(16)).built({"w": wanted})
 
 
-def test_a_damaged_file_runs_nothing_and_is_told_as_one(tmp_path: Path) -> None:
-    torch.save({"w": torch.ones(20), "hp": Settings(3)}, tmp_path / "good.pt")
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_damaged_file_runs_nothing_and_is_told_as_one(zipped: bool, tmp_path: Path) -> None:
+    saved = {"w": torch.ones(20), "hp": Settings(3)}
+    torch.save(saved, tmp_path / "good.pt", _use_new_zipfile_serialization=zipped)
     whole, draw = (tmp_path / "good.pt").read_bytes(), random.Random(1)
     Settings.marker = str(tmp_path / "marker")
     for trial in range(60):
@@ -263,6 +279,25 @@ def test_a_damaged_file_runs_nothing_and_is_told_as_one(tmp_path: Path) -> None:
         with contextlib.suppress(LoadingError):
             read_state(tmp_path / "w.pt")
     assert not (tmp_path / "marker").exists()
+
+
+def test_legacy_files_that_are_cut_short_or_count_wrongly_are_damaged(tmp_path: Path) -> None:
+    saved = {"w": torch.arange(20.0), "hp": Settings(3)}
+    torch.save(saved, tmp_path / "good.pt", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "good.pt").read_bytes()
+    count = whole.rindex((20).to_bytes(8, "little"))
+    wrong = (
+        whole[:-8],
+        whole[: count - 10],
+        whole[:count] + (2**62).to_bytes(8, "little") + whole[count + 8 :],
+        whole[:count] + (19).to_bytes(8, "little") + whole[count + 8 :],
+    )
+    for data in wrong:
+        (tmp_path / "w.pt").write_bytes(data)
+        with pytest.raises(LoadingError):
+            read_state(tmp_path / "w.pt")
+    tree: Any = read(tmp_path / "good.pt").tree
+    assert tree["w"].tolist() == list(range(20))
 
 
 def test_knots_are_untied_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -53,6 +54,63 @@ class Fresh:
             yield x + torch.randn(3, dtype=torch.float64), y
 
 
+class Wrapped:
+    """A loader behind a class of one's own, with noise."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for x, y in self.loader:
+            lot = np.random.beta(1.0, 1.0)
+            yield lot * x + (1 - lot) * x[torch.randperm(len(x))], y
+
+
+class Prefetcher:
+    """Its own iterator, which begins anew."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> "Prefetcher":
+        self.ahead = iter(self.loader)
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        x, y = next(self.ahead)
+        return x.clone(), y
+
+
+class Staged:
+    """One buffer, filled anew for each batch."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        x, y = torch.empty(10, 3, dtype=torch.float64), torch.empty(10, dtype=torch.long)
+        for part in torch.randperm(30).split(10):
+            yield x.copy_(X[part]), y.copy_(Y[part])
+
+
+class Orders(BatchSampler):
+    """Batches of a sampler of one's own, by NumPy."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (part.tolist() for part in np.array_split(np.random.permutation(30), 4))
+
+    def __len__(self) -> int:
+        return 4
+
+
+def dropped(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    x, y = (torch.stack(parts) for parts in zip(*samples, strict=True))
+    return x * (torch.rand(len(x), 3) > 0.2), y
+
+
+OWN = torch.Generator().manual_seed(8)
+NUMPY = np.random.default_rng(3)
+PYTHON = random.Random(4)
 SET = TensorDataset(X, Y)
 WEIGHTS = [20.0 if y else 1.0 for y in Y]
 SOURCES: dict[str, Callable[[], Any]] = {
@@ -74,7 +132,23 @@ SOURCES: dict[str, Callable[[], Any]] = {
     ),
     "a stream": lambda: DataLoader(Stream(), 8),
     "an object": Fresh,
+    "augmented by a generator of its own": lambda: DataLoader(
+        Augmented(lambda: float(torch.randn((), generator=OWN))), 8
+    ),
+    "augmented by NumPy's new kind": lambda: DataLoader(Augmented(NUMPY.normal), 8),
+    "augmented by a Random": lambda: DataLoader(Augmented(PYTHON.random), 8),
+    "batches of a sampler": lambda: DataLoader(
+        SET, batch_sampler=BatchSampler(RandomSampler(SET), 8, drop_last=True)
+    ),
+    "batches of one's own": lambda: DataLoader(SET, batch_sampler=Orders()),
+    "a collate function that draws": lambda: DataLoader(SET, 8, collate_fn=dropped),
+    "wrapped": lambda: Wrapped(DataLoader(SET, 8, shuffle=True)),
+    "its own iterator": lambda: Prefetcher(DataLoader(SET, 8, shuffle=True)),
+    "one buffer": Staged,
 }
+# what no seed reaches is another reading's
+UNREACHED = ("augmented by a generator of its own", "augmented by NumPy's new kind",
+             "augmented by a Random")  # fmt: skip
 
 
 def net() -> nn.Module:
@@ -117,8 +191,22 @@ def test_value_gradient_and_products_are_of_the_same_samples(source: str, loss: 
     assert random.getstate() == states[2]
 
 
+def test_a_buffer_that_is_filled_anew_is_copied() -> None:
+    f = ls.ModelLandscape(net(), F.cross_entropy, Staged())
+    right = F.cross_entropy(f.model(X), Y)
+    assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-12)
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_beyond_the_budget_every_pass_is_compared(source: str) -> None:
+    if source == "its own iterator":
+        with pytest.raises(ValueError, match="read only once"):
+            Data(SOURCES[source](), seed=0, budget=300)
+        return
+    if source in UNREACHED:
+        with pytest.raises(ls.LoadingError, match="is another one"):
+            list(Data(SOURCES[source](), seed=0, budget=300))
+        return
     data = Data(SOURCES[source](), seed=0, budget=300)
     assert data.kept is None
     first, second = list(data), list(data)

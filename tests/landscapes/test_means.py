@@ -1,7 +1,9 @@
 """The same loss gives the same landscape by whatever road it comes, cut into batches of any sizes: what it divides by is measured."""
 
 import functools
+from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -157,6 +159,144 @@ def test_sequences_of_other_lengths() -> None:
     summed = ls.ModelLandscape(model, lambda o, t: (o - t).square().sum(1).mean(), batches)
     each = [float((model(x) - y).square().sum(1).mean()) for x, y in batches]
     assert float(summed.value(summed.point())) == pytest.approx(sum(each) / 2, rel=1e-12)
+
+
+def stacked(model: nn.Module, batch: Any) -> Tensor:
+    return F.cross_entropy(
+        model(torch.stack([x for x, _ in batch])), torch.stack([y for _, y in batch])
+    )
+
+
+def of_dicts(model: nn.Module, batch: Any) -> Tensor:
+    return stacked(model, [(s["x"], s["y"]) for s in batch])
+
+
+def of_arrays(model: nn.Module, batch: Any) -> Tensor:
+    return F.cross_entropy(model(torch.as_tensor(batch[0])), torch.as_tensor(batch[1]))
+
+
+def named(model: nn.Module, batch: Any) -> Tensor:
+    return F.cross_entropy(model(batch.x), batch.y)
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    x: Tensor
+    y: Tensor
+
+
+Pair = namedtuple("Pair", ["x", "y"])
+# a batch of many samples and one of two -> what is made of them
+KINDS: dict[str, tuple[Callable[[Tensor, Tensor], Any], Callable[..., Tensor]]] = {
+    "a list of pairs": (lambda x, y: list(zip(x, y, strict=True)), stacked),
+    "a list of dicts": (
+        lambda x, y: [{"x": a, "y": b} for a, b in zip(x, y, strict=True)],
+        of_dicts,
+    ),
+    "arrays": (lambda x, y: (x.numpy(), y.numpy()), of_arrays),
+    "words first": (
+        lambda x, y: ([f"sample {i}" for i in range(len(x))], x, y),
+        lambda model, batch: F.cross_entropy(model(batch[1]), batch[2]),
+    ),
+    "something constant first": (
+        lambda x, y: {"grid": torch.linspace(0, 1, 5).double(), "x": x, "t": y},
+        lambda model, batch: F.cross_entropy(model(batch["x"]), batch["t"]),
+    ),
+    "a namedtuple": (Pair, named),
+    "a namespace": (lambda x, y: SimpleNamespace(x=x, y=y), named),
+    "slots": (Slots, named),
+    "lists of images and targets": (
+        lambda x, y: (list(x), [{"label": t} for t in y]),
+        lambda model, batch: F.cross_entropy(
+            model(torch.stack(batch[0])), torch.stack([t["label"] for t in batch[1]])
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("sizes", [[38, 2], [4, 36]])
+@pytest.mark.parametrize("name", KINDS)
+def test_samples_are_counted_in_every_kind_of_batch(name: str, sizes: list[int]) -> None:
+    make, loss = KINDS[name]
+    model = linear(4)
+    f = ls.ModelLandscape(model, loss, [make(x, y) for x, y in rows(X, CLASSES, sizes)])
+    assert f.samples == 40
+    right = F.cross_entropy(model(X), CLASSES)
+    assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-12)
+    assert {c.name: c for c in ls.check(f)}["mean"].status is Status.OK
+
+
+KEPT = (torch.rand(40, 3, generator=GENERATOR) < 0.4).double()
+SCALES = torch.rand(40, generator=GENERATOR, dtype=torch.float64)
+
+
+def over_a_mask(model: nn.Module, batch: Any) -> Tensor:
+    return ((model(batch[0]) - batch[0]).square() * batch[1]).sum() / batch[1].sum()
+
+
+def at_a_mask(model: nn.Module, batch: Any) -> Tensor:
+    return (model(batch[0]) - batch[0])[batch[1] > 0].abs().mean()
+
+
+def by_weights(model: nn.Module, batch: Any) -> Tensor:
+    each = (model(batch[0]) - batch[0]).square().sum(1)
+    return (each * batch[1]).sum() / batch[1].sum()
+
+
+def next_tokens(model: nn.Module, batch: Any) -> Tensor:
+    ids, mask = batch["input_ids"], batch["attention_mask"][:, 1:]
+    each = F.cross_entropy(model(ids)[:, :, :-1], ids[:, 1:], reduction="none")
+    return (each * mask).sum() / mask.sum()
+
+
+MASKED: dict[str, tuple[Callable[[], nn.Module], Any, list[Any]]] = {
+    "a mask": (lambda: linear(3), over_a_mask, rows(X, KEPT, [25, 15])),
+    "a mask of truth values": (lambda: linear(3), at_a_mask, rows(X, KEPT, [25, 15])),
+    "weights of samples": (lambda: linear(3), by_weights, rows(X, SCALES, [25, 15])),
+    "a mask of tokens": (
+        Tagger,
+        next_tokens,
+        [
+            {"input_ids": a, "attention_mask": (b != 0).double()}
+            for a, b in rows(TOKENS, PADDED, [6, 6])
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_and_weights_are_what_a_mean_is_over(name: str) -> None:
+    make, loss, batches = MASKED[name]
+    model = make().double()
+    f = ls.ModelLandscape(model, loss, batches)
+    right = float(loss(model, batch_of(batches)))
+    assert float(f.value(f.point())) == pytest.approx(right, rel=1e-12)
+    assert {c.name: c for c in ls.check(f)}["mean"].status is Status.OK
+
+
+def test_sequences_with_time_first() -> None:
+    """Of outputs and targets (time, samples): every entry counts."""
+    x, y = X[:30].reshape(5, 6, 3), CLASSES[:30].reshape(5, 6)
+    parts = list(zip(x.split([4, 2], 1), y.split([4, 2], 1), strict=True))
+    model = linear(4)
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output.flatten(0, 1), target.flatten())
+
+    f = ls.ModelLandscape(model, loss, parts)
+    right = F.cross_entropy(model(X[:30]), CLASSES[:30])
+    assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-12)
+
+
+def test_a_cut_after_which_the_loss_is_the_same_tells_nothing() -> None:
+    """Of a head at zero every sample's loss is the same: what it divides by is not seen."""
+    model = linear(4)
+    for p in model.parameters():
+        nn.init.zeros_(p)
+    f = ls.ModelLandscape(model, lambda o, t: F.cross_entropy(o, t), rows(X, CLASSES, [25, 15]))
+    found = {c.name: c for c in ls.check(f)}["mean"]
+    assert found.status is Status.WARNING
+    assert f.weights.tolist() == [25 / 40, 15 / 40]
 
 
 def info_nce(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -247,17 +247,16 @@ def test_batch_norm_in_train_mode_uses_the_batch_and_keeps_its_statistics() -> N
 class Failing(nn.Module):
     def __init__(self, error: type[BaseException] | None) -> None:
         super().__init__()
-        self.linear, self.norm, self.drop, self.error, self.left = (
+        self.linear, self.norm, self.drop, self.error, self.calls = (
             nn.Linear(4, 3),
             nn.BatchNorm1d(3),
             nn.Dropout(),
             error,
-            4,
+            iter(range(4)),  # a plain number would be put back before every pass
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        self.left -= 1
-        if self.error and self.left < 0:
+        if self.error and next(self.calls, None) is None:
             raise self.error("stop here")
         return self.drop(self.norm(self.linear(x)))
 

@@ -1,7 +1,7 @@
 """What is called with what: one rule, whatever kind of batch, input, output and loss people bring."""
 
 from collections import OrderedDict, UserDict, namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +32,12 @@ class Frozen:
     labels: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Slots:
+    x: Tensor
+    y: Tensor
+
+
 class Net(nn.Module):
     """A linear layer behind a way to take an input and a way to give an output."""
 
@@ -49,6 +55,21 @@ class One(Net):
 class Two(Net):
     def forward(self, a: Any, b: Any) -> Any:
         return self.give(self.out(self.take(a, b)))
+
+
+class Told(Net):
+    def forward(self, batch: dict[str, Tensor]) -> Any:
+        return self.give(self.out(self.take(batch)))
+
+
+class ToldSo(Net):
+    def forward(self, batch: "Mapping[str, Tensor]") -> Any:
+        return self.give(self.out(self.take(batch)))
+
+
+class Keywords(Net):
+    def forward(self, **inputs: Tensor) -> Any:
+        return self.give(self.out(self.take(inputs)))
 
 
 def plain(z: Tensor) -> Tensor:
@@ -71,6 +92,13 @@ TAKES: dict[str, tuple[type[Net], Callable[..., Tensor], Any]] = {
     "a dataclass": (One, lambda p: p.x, Batch(X, Y)),
     "an object": (One, lambda p: p.q, SimpleNamespace(q=X)),
     "nested": (One, lambda d: d["p"][0].a, {"p": [Point(X, X)]}),
+    "a list as one argument": (One, lambda p: torch.cat(list(p), 1), [X[:, :1], X[:, 1:]]),
+    "a tuple as one argument": (One, lambda p: torch.cat(p, 1), (X[:, :1], X[:, 1:])),
+    "numbers as keys": (One, lambda d: torch.cat([d[0], d[1]], 1), {0: X[:, :1], 1: X[:, 1:]}),
+    "a mapping by annotation": (Told, lambda d: d["batch"], {"batch": X}),
+    "a mapping by a word": (ToldSo, lambda d: d["batch"], {"batch": X}),
+    "any keywords": (Keywords, lambda d: d["q"], {"q": X}),
+    "a dataclass with slots": (One, lambda p: p.x, Slots(X, Y)),
 }
 GIVES: dict[str, Callable[[Tensor], Any]] = {
     "a tensor": plain,
@@ -78,6 +106,7 @@ GIVES: dict[str, Callable[[Tensor], Any]] = {
     "a dict with logits": lambda z: {"logits": z, "hidden": z},
     "a dict with out": lambda z: {"out": z, "aux": z},
     "a tuple of one": lambda z: (z,),
+    "a dict of one": lambda z: {"scores": z},
 }
 
 
@@ -92,6 +121,18 @@ def test_inputs_and_outputs_of_every_kind(take: str, give: str) -> None:
     assert float(f.value(f.point())) == pytest.approx(right, rel=1e-6)
     g = ls.ModelLandscape(model, F.cross_entropy, [(inputs, Y)], dtype=torch.float64)
     assert float(g.value(g.point())) == pytest.approx(right, rel=1e-6)  # every tensor has moved
+
+
+def unpacked(q: Any, r: Any) -> Tensor:
+    x, y = r
+    return F.cross_entropy(q(x), y)
+
+
+def with_slope(q: Any, r: Any) -> Tensor:
+    """It calls autograd itself, and its arguments' names say nothing."""
+    x = r[0].clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(q(x).sum(), x, create_graph=True)
+    return F.cross_entropy(q(x), r[1]) + 0 * slope.sum()
 
 
 LOSSES: dict[str, tuple[Callable[..., Any], Any]] = {
@@ -111,6 +152,12 @@ LOSSES: dict[str, tuple[Callable[..., Any], Any]] = {
     "output, target": (lambda o, t: F.cross_entropy(o, t), (X, Y)),
     "a pair of results": (lambda o, t: (F.cross_entropy(o, t), o), (X, Y)),
     "an object and its target": (lambda o, t: F.cross_entropy(o, t), {"x": X, "labels": Y}),
+    "net, y": (lambda net, y: F.cross_entropy(net, y), (X, Y)),
+    "output, batch": (lambda recon, batch: F.cross_entropy(recon, batch), (X, Y)),
+    "output, data": (lambda o, data: F.cross_entropy(o, data), (X, Y)),
+    "unpacked": (lambda q, r: unpacked(q, r), (X, Y)),
+    "an input that is written to": (lambda q, r: with_slope(q, r), (X, Y)),
+    "options": (lambda m, b, smoothing=0.0: F.cross_entropy(m(b[0]), b[1]), (X, Y)),
 }
 
 
@@ -122,6 +169,48 @@ def test_losses_whatever_their_arguments_are_called(name: str) -> None:
     right = float(F.cross_entropy(model.out(X), Y))
     assert float(f.value(f.point())) == pytest.approx(right, rel=1e-6)
     assert torch.isfinite(f.gradient(f.point())).all()
+
+
+READS: dict[str, tuple[Callable[[Tensor], Any], Callable[..., Tensor]]] = {
+    "a dict": (lambda z: {"logits": z, "aux": z}, lambda o, t: F.cross_entropy(o["logits"], t)),
+    "an object": (lambda z: SimpleNamespace(logits=z), lambda o, t: F.cross_entropy(o.logits, t)),
+    "two of a dict": (
+        lambda z: {"out": z, "aux": z.tanh()},
+        lambda o, t: F.cross_entropy(o["out"], t) + 0 * F.cross_entropy(o["aux"], t),
+    ),
+    # of one tensor [0] would be its first row, which broadcasts
+    "a tuple of one": (lambda z: (z,), lambda o, t: F.mse_loss(o[0], 0 * o[0]) + 0 * t.sum()),
+    "a pair": (lambda z: (z, 2 * z), lambda o, t: F.cross_entropy(o[0], t)),
+    "a list": (
+        lambda z: [z, z],
+        lambda o, t: torch.stack([F.cross_entropy(q, t) for q in o]).mean(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_loss_that_reads_the_output_itself(name: str) -> None:
+    give, loss = READS[name]
+    model = One(plain, give)
+    f = ls.ModelLandscape(model, loss, list(zip(X.split(12), Y.split(12), strict=True)))
+    right = loss(give(model.out(X)), Y)
+    assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-6)
+    assert {c.name: c for c in ls.check(f)}["mean"].status.name == "OK"
+
+
+def test_what_was_tried_is_remembered() -> None:
+    calls = []
+
+    def loss(output: Any, target: Tensor) -> Tensor:
+        calls.append(0)
+        return F.cross_entropy(output, target)
+
+    f = ls.ModelLandscape(One(plain, plain), loss, [(X, Y)])
+    f.value(f.point())
+    before = len(calls)
+    f.value(f.point())
+    assert len(calls) == before + 1
+    assert f._objective.takes_model is False
 
 
 RESULTS: dict[str, Callable[[Tensor, Tensor], Any]] = {
@@ -189,9 +278,9 @@ def test_messages_quote_the_rule() -> None:
     f = ls.ModelLandscape(pair, F.cross_entropy, [(X, Y)])
     with pytest.raises(ls.LoadingError, match=r"a tuple of 2.*pass loss=lambda model, batch"):
         f.value(f.point())
-    odd = One(plain, lambda z: {"scores": z})
+    odd = One(plain, lambda z: {"scores": z, "more": z})
     g = ls.ModelLandscape(odd, F.cross_entropy, [(X, Y)])
-    with pytest.raises(ls.LoadingError, match=r"a dict with the keys scores.*a key 'logits'"):
+    with pytest.raises(ls.LoadingError, match=r"a dict with the keys scores, more.*a key 'logits'"):
         g.value(g.point())
     stays = torch.eye(3)
     h = ls.ModelLandscape(
@@ -256,3 +345,112 @@ def test_losses_that_call_autograd_are_evaluated_everywhere(name: str) -> None:
             loss(model, batches[0]).backward()
             optimizer.step()
     assert tracer.result.loss.isfinite().all()
+
+
+def flow(model: nn.Module, batch: Tensor) -> Tensor:
+    """Of Burgers' equation, of second order in space."""
+    x = batch.clone().requires_grad_(True)
+    u = model(x)
+    (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    (ddu,) = torch.autograd.grad(du[:, 0].sum(), x, create_graph=True)
+    return (du[:, 1:] + u * du[:, :1] - 0.1 * ddu[:, :1]).square().mean()
+
+
+def hamiltonian(model: nn.Module, batch: Tensor) -> Tensor:
+    z = batch.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(model(z).sum(), z, create_graph=True)
+    return (torch.stack([slope[:, 1], -slope[:, 0]], 1) - batch.flip(1).sin()).square().mean()
+
+
+def sobolev(model: nn.Module, batch: Tensor) -> Tensor:
+    x = batch.clone().requires_grad_(True)
+    u = model(x)
+    (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    return (u - x.sin().sum(1, keepdim=True)).square().mean() + (slope - x.cos()).square().mean()
+
+
+def by_backward(model: nn.Module, batch: Tensor) -> Tensor:
+    """Forces that are left in ``.grad``."""
+    x = batch.clone().requires_grad_(True)
+    model(x).sum().backward(create_graph=True)
+    assert x.grad is not None
+    return (x.grad + batch).square().mean()
+
+
+def by_func(model: nn.Module, batch: Tensor) -> Tensor:
+    slope = torch.func.vmap(torch.func.grad(lambda z: model(z[None])[0, 0]))(batch)
+    return (slope - batch.cos()).square().mean()
+
+
+def pushed(model: nn.Module, batch: Tensor) -> Tensor:
+    return torch.func.jvp(model, (batch,), (torch.ones_like(batch),))[1].square().mean()
+
+
+def smooth(model: nn.Module, batch: Tensor) -> Tensor:
+    """A penalty on the gradient of the weights, which joins all samples."""
+    loss = model(batch).square().mean()
+    slopes = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    return loss + 0.1 * torch.stack([s.square().sum() for s in slopes]).sum()
+
+
+def inner(model: nn.Module, batch: Tensor) -> Tensor:
+    """The loss after a step on it (MAML)."""
+    named = dict(model.named_parameters())
+    loss = model(batch).square().mean()
+    slopes = torch.autograd.grad(loss, list(named.values()), create_graph=True)
+    stepped = {k: p - 0.1 * s for (k, p), s in zip(named.items(), slopes, strict=True)}
+    return torch.func.functional_call(model, stepped, (batch + 1,)).sin().mean()
+
+
+def attacked(model: nn.Module, batch: Tensor) -> Tensor:
+    """At inputs that a step of fixed signs makes worse (FGSM)."""
+    x = batch.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(model(x).square().sum(), x)
+    return model(batch + 0.1 * slope.sign()).square().mean()
+
+
+CALLS: list[Callable[..., Tensor]] = [
+    flow, hamiltonian, sobolev, by_backward, by_func, pushed, smooth, inner, attacked
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", CALLS, ids=[loss.__name__ for loss in CALLS])
+def test_losses_that_call_autograd_against_torchs_own_hessian(loss: Callable[..., Tensor]) -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    x = X[:12, :2].double()
+    sizes = [12] if loss in (smooth, inner) else [8, 4]
+    f = ls.ModelLandscape(model, loss, list(x.split(sizes)))
+    shapes = f.shapes
+
+    def whole(flat: Tensor) -> Tensor:
+        given = {k: flat[s].view(shapes[k]) for k, s in f.layout.items()}
+
+        class Named(nn.Module):
+            """The model with other parameters, by name."""
+
+            def forward(self, batch: Tensor) -> Tensor:
+                out: Tensor = torch.func.functional_call(model, given, (batch,))
+                return out
+
+            def parameters(self, recurse: bool = True) -> Any:
+                return iter(given.values())
+
+        if loss is inner:
+            first = Named()(x).square().mean()
+            slopes = torch.autograd.grad(first, list(given.values()), create_graph=True)
+            moved = {k: p - 0.1 * s for (k, p), s in zip(given.items(), slopes, strict=True)}
+            out: Tensor = torch.func.functional_call(model, moved, (x + 1,))
+            return out.sin().mean()
+        return loss(Named(), x)
+
+    at = f.point().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(whole(at), at)
+    H = torch.autograd.functional.hessian(whole, at.detach())
+    assert float(f.value(f.point())) == pytest.approx(float(whole(at).detach()), rel=1e-12)
+    torch.testing.assert_close(f.gradient(f.point()), gradient, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(ls.Hessian(f).dense(), H, rtol=1e-9, atol=1e-12)
+    v = torch.ones(f.dim, dtype=torch.float64)
+    torch.testing.assert_close(ls.Hessian(f, memory=0) @ v, H @ v, rtol=1e-9, atol=1e-12)
+    assert {c.status.name for c in ls.check(f)} <= {"OK", "NOTE"}

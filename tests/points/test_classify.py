@@ -379,7 +379,7 @@ HIGHER = {
         lambda x: Y(x) ** 2 - X(x) ** 6,
         2,
         "degenerate",
-        "no minimum: by its values f changes as -1 t^6",
+        "no minimum: by its values along the valley floor f changes as -1 t^6",
     ),
     "x^6 + y^2": (
         lambda x: Y(x) ** 2 + X(x) ** 6,
@@ -391,7 +391,7 @@ HIGHER = {
         lambda x: Y(x) ** 2 + 0 * X(x),
         2,
         "degenerate",
-        "it stays: a valley or a continuous family",
+        "show no power of t beyond rounding",
     ),
     "|x|": (
         lambda x: x.abs().sum(-1),

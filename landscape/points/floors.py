@@ -1,0 +1,119 @@
+"""What values say along null directions, where derivatives up to the fourth are silent.
+
+u: (n,), a unit null vector of the Hessian H at x. The floor of the valley along u is where f is
+stationary in the complement of the null space: x + t u + O(t^2), found by Newton's steps with H^+,
+each of which brings it nearer by a factor O(t): after DEEPER of them f is right to order 10 in t.
+Of more than DENSE parameters the straight line x + t u stands in for it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from landscape.core import Landscape
+from landscape.errors import LoadingError
+from landscape.operators.hessian import Hessian
+from landscape.operators.limits import loss_noise
+
+DENSE = 500  # parameters up to which H^+ is formed
+DEEPER = 4  # Newton's steps towards the floor
+LINES = 12  # null directions that are looked along
+SMOOTH = 2.5  # f that changes with a smaller power of the distance has a kink
+FLAT = 4.5  # f that is flat to fourth order changes with a larger one: a smaller one is rounding
+# Where f is looked at, in units of |x|, at least 1; twice as far at every second step.
+DISTANCES = tuple(2.0 ** (-k / 2) for k in range(24, 3, -1))
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """f changes as ``size`` t^``power`` to one side of x."""
+
+    power: float
+    size: float
+
+
+class Values(NamedTuple):
+    """What was seen along null directions."""
+
+    found: list[Seen]  # one for each side of a direction along which f is a power beyond rounding
+    lines: int  # directions looked along
+    curved: bool  # along the floors, and not along straight lines
+
+
+def along(
+    f: Landscape, H: Hessian, null: Tensor, directions: list[Tensor], uncertainty: float
+) -> Values:
+    """How f changes near H.x along directions of its null space.
+
+    Args:
+        f: the landscape; values are in float64 where it has them.
+        H: its Hessian at the point.
+        null: (n, m) orthonormal null vectors.
+        directions: unit vectors (n,) in their span, of which the first LINES are looked along.
+        uncertainty: of the eigenvalues: how curved f may be along them.
+
+    Cost: 42 values a direction, and up to DENSE parameters n products and 172 gradients.
+    """
+    fine, x = _finest(f, H.x.detach())
+    floor = _floor(fine, H, null, x)
+    x = floor(x)
+    before, slope = float(fine.value(x)), float((null.to(x).T @ fine.gradient(x)).norm())
+    t = max(float(x.norm()), 1.0) * np.array(DISTANCES)
+    flat = 100 * loss_noise(before, fine.rounding(x)) + slope * t
+    curved = Hessian(fine, x)
+    uncertainty *= torch.finfo(x.dtype).eps / torch.finfo(H.dtype).eps
+    found = []
+    for u in directions[:LINES]:
+        noise = flat + (uncertainty + abs(float(u.to(x) @ (curved @ u.to(x))))) * t**2
+        for side in (1, -1):
+            rises = [float(fine.value(floor(x + s * side * u.to(x)))) - before for s in t]
+            seen = _leading(np.array(rises), noise, t)
+            found += [] if seen is None else [seen]
+    return Values(found, min(len(directions), LINES), len(x) <= DENSE)
+
+
+def _finest(f: Landscape, x: Tensor) -> tuple[Landscape, Tensor]:
+    """f and x in float64 where f can be computed so."""
+    try:
+        fine = f.astype(torch.float64)
+        fine.value(x.double())
+        return fine, x.double()
+    except (RuntimeError, LoadingError):
+        return f, x
+
+
+def _floor(f: Landscape, H: Hessian, null: Tensor, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """A point (n,) -> the one of the floor that is nearest to it in the complement of ``null``."""
+    if len(x) > DENSE:
+        return lambda y: y
+    N = null.to(x)
+    P = torch.eye(len(x), dtype=x.dtype, device=x.device) - N @ N.T
+    inverse = P @ torch.linalg.pinv(P @ H.dense().to(x) @ P, hermitian=True, rtol=1e-7) @ P
+
+    def settled(y: Tensor) -> Tensor:
+        for _ in range(DEEPER):
+            y = y - inverse @ f.gradient(y)
+        return y
+
+    return settled
+
+
+def _leading(changes: Array, noise: Array, t: Array) -> Seen | None:
+    """The power law of changes at the distances t, nearest to 0; None where there is none, where
+    they are within noise, or where f is as smooth as its derivatives say and only rounding is seen.
+    """
+    seen = np.abs(changes) > noise
+    for i in range(len(t) - 3):
+        here = slice(i, i + 4)
+        if not seen[here].all() or len(set(np.sign(changes[here]))) > 1:
+            continue
+        powers = np.diff(np.log2(np.abs(changes[here]))) / np.diff(np.log2(t[here]))
+        if np.ptp(powers) < 0.1:
+            power, size = float(powers[0]), float(changes[i] / t[i] ** powers[0])
+            return None if SMOOTH < power < FLAT else Seen(power, size)
+    return None
