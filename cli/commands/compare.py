@@ -30,7 +30,8 @@ from ..runs import Run
     "--align/--no-align",
     default=True,
     show_default=True,
-    help="Match hidden units by permutation first, and tell the barrier before and after.",
+    help="Match hidden units first, by permutation, sign and scale, and tell the barrier before "
+    "and after.",
 )
 @option(
     "--resolution",

@@ -17,7 +17,8 @@ from torch import Tensor
 from landscape.core import Progress, silent
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
-from landscape.paths import matching
+from landscape.paths.families import Family, State, at, families, state
+from landscape.paths.matching import aligned
 from landscape.points.analyze import AnalysisReport, analyze
 from landscape.points.survive import by_batch
 from landscape.results import Result, provenance, result
@@ -37,29 +38,32 @@ class Compared(Result):
     names: tuple[str, ...]
     reports: tuple[AnalysisReport, ...]
     barriers: Tensor  # the highest loss on the straight line above the higher end
-    aligned: Tensor  # the same after the column's units were permuted to match the row's
+    aligned: Tensor  # the same after the column's units were matched to the row's
     barrier_errors: Tensor  # one standard error from the data, of ``barriers``; NaN: one batch
     aligned_errors: Tensor
     overlaps: Tensor  # share of the row's top subspace that lies in the column's, 0 to 1
+    # the same after alignment, without its scales: curvature is not the same in another scale
     aligned_overlaps: Tensor
     angles: Tensor  # (k, k, m) principal angles in radians, ascending
     # (k, k) how far any of the angles may be off: residuals over gaps (Davis & Kahan 1970)
     angle_errors: Tensor
     distances: Tensor  # |x_i - x_j|
     aligned_distances: Tensor
-    moved: Tensor  # units that alignment moved
+    moved: Tensor  # units whose place, sign or scale alignment changed
     t: Tensor  # (r,) places on the line, 0 the row's point, 1 the column's
     lines: Tensor  # (k, k, r) the loss there
     aligned_lines: Tensor  # (k, k, r)
     families: int = 0  # groups of hidden units that could be permuted
+    signs: int = 0  # junctions between layers at which the sign of units is free
+    scales: int = 0  # and their positive scale
 
     def same(self, i: int, j: int) -> bool | None:
         """Whether i and j, aligned, are in one basin: no barrier beyond rounding and two sampling
         errors of it; None where the data's error is not known and a barrier is seen.
         """
         height, error = float(self.aligned[i, j]), float(self.aligned_errors[i, j])
-        ends = max(abs(float(self.aligned_lines[i, j, e])) for e in (0, -1))
-        if height <= loss_noise(ends, 1e-7 if "32" in self.provenance.dtype else 1e-15):
+        top = float(self.lines[i, j].abs().max())
+        if height <= loss_noise(top, 1e-7 if "32" in self.provenance.dtype else 1e-15):
             return True
         return None if math.isnan(error) else height <= 2 * error
 
@@ -81,7 +85,9 @@ def compare(
             shape, and best the same data.
         names: what they are called; None: "1", "2", ...
         resolution: points of each straight line, both ends among them.
-        align: whether to permute hidden units first, see ``paths.matching``.
+        align: whether to match hidden units first, by their places and where they are free by
+            sign (tanh) and positive scale (ReLU), see ``paths.matching``. Nothing is applied that
+            changes the loss by more than rounding.
         method: of the spectra, see ``classify``.
         seed: of every random choice.
 
@@ -107,15 +113,18 @@ def compare(
     for name, f in zip(called, fs, strict=True):
         progress(f"analysing {name}", len(reports), len(fs))
         reports.append(analyze(f, method=method, largest=TOP + 1, layers=False, seed=seed))
-    families = matching.families(fs[0], seed) if align else []
+    groups = families(fs[0], seed) if align else []
+    junctions = [junction for family in groups for junction in family.junctions]
     t = torch.linspace(0, 1, resolution, dtype=torch.float64, device="cpu")
     origin = provenance(fs[0], fs[0].point(), seed, names=called, resolution=resolution)
     return Compared(
         names=tuple(called),
         reports=tuple(reports),
-        **_pairs(fs, reports, families, t, progress),
+        **_pairs(fs, reports, groups, t, progress),
         t=t,
-        families=len(families),
+        families=len(groups),
+        signs=sum(junction.signs for junction in junctions),
+        scales=sum(junction.scales for junction in junctions),
         provenance=replace(origin, name=" and ".join(called)),
     )
 
@@ -123,7 +132,7 @@ def compare(
 def _pairs(
     fs: Sequence[ModelLandscape],
     reports: Sequence[AnalysisReport],
-    families: Sequence[matching.Family],
+    groups: Sequence[Family],
     t: Tensor,
     progress: Progress,
 ) -> dict[str, Tensor]:
@@ -138,7 +147,7 @@ def _pairs(
         table[key].fill_diagonal_(1.0)
     for i, j in combinations(range(k), 2):
         progress("between checkpoints", i, k)
-        pair = _Pair(fs[i], fs[j], reports[i], reports[j], families, width)
+        pair = _Pair(fs[i], fs[j], reports[i], reports[j], groups, width)
         for key, value in pair.numbers(t).items():
             table[key][i, j] = table[key][j, i] = value
         for key, line in (("lines", pair.line), ("aligned_lines", pair.aligned_line)):
@@ -154,7 +163,7 @@ _MATRICES = (
 
 
 class _Pair:
-    """Two checkpoints, the second one also with its units permuted to match the first one's."""
+    """Two checkpoints, the second one also with its units matched to the first one's."""
 
     def __init__(
         self,
@@ -162,13 +171,12 @@ class _Pair:
         other: ModelLandscape,
         report: AnalysisReport,
         other_report: AnalysisReport,
-        families: Sequence[matching.Family],
+        groups: Sequence[Family],
         width: int,
     ) -> None:
-        self.f, self.families = f, families
-        self.a, self.b = matching.state(f), matching.state(other)
-        self.orders = matching.matched(self.a, self.b, families)
-        self.moved = matching.permuted(self.b, families, self.orders)
+        self.f, self.a, self.b = f, state(f), state(other)
+        self.alignment = aligned(f, self.a, self.b, groups)
+        self.moved = self.alignment.of(self.b)
         self.tops = [r.point.pairs.vectors[:, -width:].double() for r in (report, other_report)]
         self.angles = torch.arccos(_cosines(*self.tops).clamp(max=1.0)).sort().values.cpu()
         self.error = sum(_turned(r, width) for r in (report, other_report))
@@ -178,7 +186,7 @@ class _Pair:
         """All that is one number a pair."""
         self.line, error = self._between(self.b, t)
         self.aligned_line, aligned_error = self.line, error
-        if any(not torch.equal(order, order.sort().values) for order in self.orders):
+        if self.alignment.moved:
             self.aligned_line, aligned_error = self._between(self.moved, t)
         return {
             "barriers": _barrier(self.line),
@@ -186,44 +194,42 @@ class _Pair:
             "barrier_errors": error,
             "aligned_errors": aligned_error,
             "overlaps": float(_cosines(*self.tops).square().mean()),
-            "aligned_overlaps": float(_cosines(self.tops[0], self._permuted_top()).square().mean()),
+            "aligned_overlaps": float(_cosines(self.tops[0], self._moved_top()).square().mean()),
             "angle_errors": self.error,
             "distances": self._distance(self.b),
             "aligned_distances": self._distance(self.moved),
-            "moved": float(sum(int((o != o.sort().values).sum()) for o in self.orders)),
+            "moved": self.alignment.moved,
         }
 
-    def _permuted_top(self) -> Tensor:
-        """The second one's top vectors in the coordinates of its permuted units."""
+    def _moved_top(self) -> Tensor:
+        """The second one's top vectors in the coordinates of its matched units."""
         columns = []
         for v in self.tops[1].T:
             parts = {k: v[s].view(self.f.shapes[k]) for k, s in self.f.layout.items()}
             tensors = {**{k: torch.zeros_like(t) for k, t in self.b.items()}, **parts}
-            columns.append(self._point(matching.permuted(tensors, self.families, self.orders)))
+            columns.append(self._point(self.alignment.orthogonal.of(tensors)))
         return torch.stack(columns, dim=1)
 
-    def _point(self, tensors: matching.State) -> Tensor:
+    def _point(self, tensors: State) -> Tensor:
         return torch.cat([tensors[k].reshape(-1) for k in self.f.layout])
 
-    def _distance(self, b: matching.State) -> float:
+    def _distance(self, b: State) -> float:
         return float((self._point(self.a) - self._point(b)).norm())
 
-    def _between(self, b: matching.State, t: Tensor) -> tuple[Tensor, float]:
+    def _between(self, b: State, t: Tensor) -> tuple[Tensor, float]:
         """The loss on the line to b (r,), and one standard error of its barrier from the data."""
         values, spread = barrier(self.f, self.a, b, t)
         return values, float(spread.errors)
 
 
-def barrier(
-    f: ModelLandscape, a: matching.State, b: matching.State, t: Tensor
-) -> tuple[Tensor, Spread]:
+def barrier(f: ModelLandscape, a: State, b: State, t: Tensor) -> tuple[Tensor, Spread]:
     """The loss (r,) on the line from tensors a to tensors b at shares t (r,), and what batches say
     of the spread of its highest value over the higher end.
     """
     rows = []
     for s in t.tolist():
         mixed = {k: torch.lerp(tensor, b[k], s) for k, tensor in a.items()}
-        rows.append(by_batch(*matching.at(f, mixed)))
+        rows.append(by_batch(*at(f, mixed)))
     values = torch.stack([row.sum() for row in rows]).cpu()
     top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(t) - 1)
     risen = rows[top] - rows[end]

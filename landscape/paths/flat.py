@@ -74,6 +74,8 @@ def compared(result: Compared) -> dict[str, object]:
         "aligned_distances": result.aligned_distances.tolist(),
         "moved": result.moved.tolist(),
         "families": result.families,
+        "signs": result.signs,
+        "scales": result.scales,
         "same": [[result.same(i, j) for j in every] for i in every],
         "t": result.t,
         "lines": result.lines.tolist(),

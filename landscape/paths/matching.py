@@ -1,490 +1,272 @@
-"""Permutations of hidden units that bring one network close to another (Git Re-Basin: Ainsworth,
-Hayase & Srinivasa 2023, ICLR, arXiv:2209.04836).
+"""Permutations, signs and scales of hidden units that bring one network close to another (Git
+Re-Basin: Ainsworth, Hayase & Srinivasa 2023, ICLR, arXiv:2209.04836).
 
-Hidden units may change places where everything that writes or reads them follows. Which axes of
-which tensors belong together is measured: one unit of a module's output is changed, and a module
-that sees the change in the one unit reads it. A family of axes counts only where f stays the same
-under a random permutation of it, to rounding. Matching takes the families in turn: the permutation
-that maximises sum <A, P B> is a linear assignment (scipy.optimize.linear_sum_assignment), until
-nothing changes.
+a, b: the tensors of two networks; P: a permutation, S: signs, D: positive scales of hidden units.
+Scales go first: where they are free, what a unit reads is brought to norm 1 in a and in b. Matching
+then takes the families in turn: the signed permutation that maximises sum <A, S P B> is a linear
+assignment (scipy.optimize.linear_sum_assignment), until nothing changes. At the end b's units take
+the norms that a's have: b becomes D_a^-1 S P D_b b, and a stays as it is.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.landscapes.model import ModelLandscape
-from landscape.operators.limits import LOSS_ULPS
-from landscape.rng import generator
-
-State = dict[str, Tensor]  # parameters and floating-point buffers by name
-ROUNDS = 100  # over all families
-CHANNELS_SECOND = (
-    *(nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm),
-    nn.modules.instancenorm._InstanceNorm,
-    nn.PReLU,
+from landscape.paths.families import (
+    Axis,
+    Family,
+    Junction,
+    State,
+    Unchanged,
+    multiplied,
+    permuted,
+    reordered,
+    units,
 )
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.PReLU)
+
+ROUNDS = 100  # over all families
+SIGNED = 6  # junctions of one family whose signs are matched, of which every combination is tried
+SETTLED = 1e-12  # a norm is 1
+
+# Factors (size,) of each junction of each family.
+Factors = tuple[tuple[Tensor, ...], ...]
 
 
-class Axis(NamedTuple):
-    """An axis of a tensor along which units lie: of shape (before, units, after) when unfolded."""
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """What is done to a network's units: scales, then orders, then signs and scales."""
 
-    name: str
-    dim: int
-    before: int
-    after: int
+    families: tuple[Family, ...]
+    before: Factors
+    orders: tuple[Tensor, ...]  # (size,) a family: unit order[i] comes into the place of unit i
+    after: Factors
+
+    @classmethod
+    def identity(cls, families: Sequence[Family]) -> "Alignment":
+        """Nothing moves."""
+        orders = tuple(torch.arange(family.size, device="cpu") for family in families)
+        return cls(tuple(families), _ones(families), orders, _ones(families))
+
+    def of(self, tensors: State) -> State:
+        """The tensors of the aligned network."""
+        scaled = _multiplied(tensors, self.families, self.before)
+        return _multiplied(permuted(scaled, self.families, self.orders), self.families, self.after)
+
+    @property
+    def orthogonal(self) -> "Alignment":
+        """The permutations and signs of it."""
+        signs = tuple(tuple(c.sign() for c in factors) for factors in self.after)
+        return replace(self, before=_ones(self.families), after=signs)
+
+    @property
+    def moved(self) -> int:
+        """Units whose place, sign or scale it changes."""
+        count = 0
+        for order, before, after in zip(self.orders, self.before, self.after, strict=True):
+            changed = order != torch.arange(len(order), device="cpu")
+            for first, last in zip(before, after, strict=True):
+                changed |= (first[order] * last - 1).abs() > SETTLED
+            count += int(changed.sum())
+        return count
 
 
-@dataclass(frozen=True)
-class Family:
-    """Axes whose units change places together."""
+def aligned(f: ModelLandscape, a: State, b: State, families: Sequence[Family]) -> Alignment:
+    """What brings b nearest to a and leaves f, evaluated at b, what it is to rounding.
 
-    size: int
-    axes: tuple[Axis, ...]
-
-
-class _Ports(NamedTuple):
-    """Where a module's parameters meet what it reads and writes: (name, dim) of its own tensors."""
-
-    reads: int  # units
-    writes: int
-    inputs: tuple[tuple[str, int], ...]
-    outputs: tuple[tuple[str, int], ...]
-    through: bool = False  # unit i of its output is unit i of its input
-
-
-def families(f: ModelLandscape, seed: int = 0) -> list[Family]:
-    """The families of units of f's model that may be permuted, each verified at its current point.
-
-    Cost: two forward passes of the first micro-batch a module, and a pass or more over all data a
-    family.
+    An alignment by permutations alone is tried beside the one with signs and scales, and the nearer
+    end of the two is taken. Cost: up to four passes over the data.
     """
-    ports = {path: _ports(m) for path, m in f.model.named_modules()}
-    known = {path: port for path, port in ports.items() if port is not None}
-    found = [*_linked(f, known, seed), *_heads(f.model)]
-    return [*_verified(f, found, seed), *_supposed_heads(f, seed)]
+    unchanged = Unchanged.at(f, b)
+    plain = [replace(family, junctions=()) for family in families]
+    tried = [_with_scales(a, b, families)] if any(k.junctions for k in families) else []
+    tried.append(_with_scales(a, b, plain))
+    ends = [(alignment, alignment.of(b)) for alignment in tried]
+    held = [(alignment, end) for alignment, end in ends if unchanged(end)]
+    held.append((Alignment.identity(families), b))
+    return min(
+        held, key=lambda pair: sum(float((a[k] - t).norm()) ** 2 for k, t in pair[1].items())
+    )[0]
 
 
-def state(f: ModelLandscape) -> State:
-    """Parameters at f's point and floating-point buffers, by name, float64, on the landscape's
-    device.
-    """
-    tensors = {**f.parameters(), **dict(f.model.named_buffers())}
-    return {
-        k: t.detach().to(f.device, torch.float64)
-        for k, t in tensors.items()
-        if t.is_floating_point()
-    }
-
-
-def at(f: ModelLandscape, tensors: Mapping[str, Tensor]) -> tuple[ModelLandscape, Tensor]:
-    """f with these buffers in the place of its own, and these parameters as its point."""
-    ours = copy.copy(f)
-    held = {k for k, _ in f.model.named_buffers()}
-    ours.statistics = {k: t.to(f.device, f.dtype) for k, t in tensors.items() if k in held}
-    x = torch.cat([tensors[k].reshape(-1).to(f.device, f.dtype) for k in f.layout])
-    return ours, x
-
-
-def permuted(
-    tensors: Mapping[str, Tensor], families: Sequence[Family], orders: Sequence[Tensor]
-) -> State:
-    """The tensors with unit ``order[i]`` of each family in the place of unit i."""
-    found = dict(tensors)
-    for family, order in zip(families, orders, strict=True):
-        for axis in family.axes:
-            found[axis.name] = _reordered(found[axis.name], axis, order)
-    return found
-
-
-def matched(a: State, b: State, families: Sequence[Family]) -> list[Tensor]:
-    """Orders (size,) of b's units, one a family, that bring b nearest to a.
-
-    From two beginnings, and the better end of the two: b as it is; and family after family by what
-    is fixed already, from the inputs on, which finds a permuted copy exactly.
-    """
-    if not families:
-        return []
-    as_it_is = [torch.arange(family.size, device="cpu") for family in families]
-    ends = [_descended(a, b, families, start) for start in (as_it_is, _grown(a, b, families))]
-
-    def likeness(orders: list[Tensor]) -> float:
-        moved = permuted(b, families, orders)
-        return sum(float((a[k] * t).sum()) for k, t in moved.items())
-
-    return max(ends, key=likeness)
-
-
-def _reordered(t: Tensor, axis: Axis, order: Tensor) -> Tensor:
-    moved = t.movedim(axis.dim, 0)
-    parts = moved.reshape(axis.before, len(order), axis.after, *moved.shape[1:])
-    return parts[:, order.to(t.device)].reshape(moved.shape).movedim(0, axis.dim)
-
-
-def _units(t: Tensor, axis: Axis, size: int) -> Tensor:
-    """One row a unit (size, ...)."""
-    moved = t.movedim(axis.dim, 0)
-    return moved.reshape(axis.before, size, -1).movedim(1, 0).reshape(size, -1)
-
-
-def _assigned(
-    a: State, b: State, families: Sequence[Family], orders: list[Tensor], k: int, known: set[int]
-) -> Tensor | None:
-    """The best order of family k, the others as they are; by tensors all of whose other families
-    are ``known``. None: there is none.
-    """
-    family, score = families[k], None
-    others: dict[str, list[tuple[int, Axis]]] = {}
-    for j, other in enumerate(families):
-        for axis in other.axes:
-            if j != k:
-                others.setdefault(axis.name, []).append((j, axis))
-    for axis in family.axes:
-        beside = others.get(axis.name, [])
-        if any(j not in known for j, _ in beside):
-            continue
-        theirs = b[axis.name]
-        for j, other_axis in beside:
-            theirs = _reordered(theirs, other_axis, orders[j])
-        rows = [_units(t, axis, family.size) for t in (a[axis.name], theirs)]
-        score = rows[0] @ rows[1].T + (0.0 if score is None else score)
-    if score is None:
-        return None
-    return torch.as_tensor(
-        linear_sum_assignment(score.cpu().numpy(), maximize=True)[1], device="cpu"
+def _ones(families: Sequence[Family]) -> Factors:
+    return tuple(
+        tuple(torch.ones(k.size, dtype=torch.float64, device="cpu") for _ in k.junctions)
+        for k in families
     )
 
 
-def _grown(a: State, b: State, families: Sequence[Family]) -> list[Tensor]:
-    """Orders found one family after the other, each by those that are known."""
-    orders = [torch.arange(family.size, device="cpu") for family in families]
-    known: set[int] = set()
-    while len(known) < len(families):
-        left = [k for k in range(len(families)) if k not in known]
-        # first where most numbers speak; a bias alone says little
-        k = max(left, key=lambda k: _witnesses(a, families, k, known))
-        order = _assigned(a, b, families, orders, k, known)
-        orders[k] = orders[k] if order is None else order
-        known.add(k)
-    return orders
+def _multiplied(tensors: State, families: Sequence[Family], factors: Factors) -> State:
+    for family, each in zip(families, factors, strict=True):
+        for junction, c in zip(family.junctions, each, strict=True):
+            tensors = multiplied(tensors, junction, c)
+    return tensors
 
 
-def _witnesses(a: State, families: Sequence[Family], k: int, known: set[int]) -> int:
-    """How many numbers say something about family k where only the ``known`` ones are fixed."""
-    unknown = {
-        axis.name
-        for j, family in enumerate(families)
-        if j != k and j not in known
-        for axis in family.axes
-    }
-    return sum(a[axis.name].numel() for axis in families[k].axes if axis.name not in unknown)
+def _with_scales(a: State, b: State, families: Sequence[Family]) -> Alignment:
+    """Norms brought to 1, units matched, and a's norms given to b's units."""
+    ours, theirs = _norms(a, families), _norms(b, families)
+    a = _multiplied(a, families, tuple(tuple(1 / n for n in each) for each in ours))
+    before = tuple(tuple(1 / n for n in each) for each in theirs)
+    orders, signs = _matched(a, _multiplied(b, families, before), families)
+    after = tuple(
+        tuple(s * n for s, n in zip(*pair, strict=True)) for pair in zip(signs, ours, strict=True)
+    )
+    return Alignment(tuple(families), before, tuple(orders), after)
 
 
-def _descended(
-    a: State, b: State, families: Sequence[Family], start: Sequence[Tensor]
-) -> list[Tensor]:
-    """Assignment after assignment until none changes."""
-    orders, every = list(start), set(range(len(families)))
+def _norms(tensors: State, families: Sequence[Family]) -> Factors:
+    """By what the units of each junction with free scales are divided until all that they read has
+    norm 1: exact after a round a layer, since only earlier layers change what a unit reads. Ones
+    where it does not come to rest.
+    """
+    norms = [list(each) for each in _ones(families)]
     for _ in range(ROUNDS):
-        changed = False
-        for k in every:
-            order = _assigned(a, b, families, orders, k, every)
-            if order is not None and not torch.equal(order, orders[k]):
-                orders[k], changed = order, True
-        if not changed:
-            break
-    return orders
+        change = 0.0
+        for k, family in enumerate(families):
+            for i, junction in enumerate(family.junctions):
+                if junction.scales:
+                    norm = _norm(tensors, junction, family.size)
+                    tensors = multiplied(tensors, junction, 1 / norm)
+                    norms[k][i] = norms[k][i] * norm
+                    change = max(change, float((norm - 1).abs().max()))
+        if change < SETTLED:
+            return tuple(map(tuple, norms))
+    return _ones(families)
 
 
-# ---- which axes belong together ------------------------------------------------------------------
+def _norm(tensors: State, junction: Junction, size: int) -> Tensor:
+    """The norm (size,) of what the first module that writes there has for each unit; 1 for 0."""
+    written = [axis for axis, power in junction.axes if power == 1]
+    module = written[0].name.rpartition(".")[0]
+    first = [axis for axis in written if axis.name.rpartition(".")[0] == module]
+    norm = torch.cat([units(tensors[x.name], x, size) for x in first], dim=1).norm(dim=1).cpu()
+    return torch.where(norm > 0, norm, 1.0)
 
 
-def _ports(module: nn.Module) -> _Ports | None:
-    """What a module reads and writes; None where units are not told apart."""
-    for kind, read in _KINDS:
-        if isinstance(module, kind):
-            return read(module)
-    return None
+class _Matching:
+    """Orders and signs of b's units, as they become better."""
 
+    def __init__(self, a: State, b: State, families: Sequence[Family]) -> None:
+        self.a, self.b, self.families = a, b, families
+        self.orders = [torch.arange(k.size, device="cpu") for k in families]
+        self.signs = [list(each) for each in _ones(families)]
+        self.signed = [
+            [i for i, junction in enumerate(k.junctions) if junction.signs][:SIGNED]
+            for k in families
+        ]
 
-def _norm_ports(module: nn.Module) -> _Ports | None:
-    held = ("weight", "bias", "running_mean", "running_var")
-    tensors = {k: t for k in held if isinstance(t := getattr(module, k, None), Tensor)}
-    sizes = {tuple(t.shape) for t in tensors.values()}
-    if len(sizes) != 1 or len(shape := sizes.pop()) != 1 or shape[0] == 1:
-        return None
-    own = tuple((k, 0) for k in tensors)
-    return _Ports(shape[0], shape[0], own, own, True)
+    @property
+    def end(self) -> State:
+        """b with its units moved."""
+        moved = permuted(self.b, self.families, self.orders)
+        return _multiplied(moved, self.families, tuple(map(tuple, self.signs)))
 
+    def likeness(self) -> float:
+        """sum <A, S P B>."""
+        return sum(float((self.a[k] * t).sum()) for k, t in self.end.items())
 
-def _attention_ports(module: Any) -> _Ports | None:
-    if module.in_proj_weight is None:
-        return None
-    out = [("out_proj.weight", 0)]
-    out += [] if module.out_proj.bias is None else [("out_proj.bias", 0)]
-    return _Ports(module.embed_dim, module.embed_dim, (("in_proj_weight", 1),), tuple(out))
-
-
-def _embedding_ports(module: Any) -> _Ports:
-    return _Ports(0, module.embedding_dim, (), (("weight", 1),))
-
-
-def _layer_ports(module: Any) -> _Ports | None:
-    weight = module.weight
-    biases = () if module.bias is None else (("bias", 0),)
-    back = isinstance(module, nn.modules.conv._ConvTransposeNd)
-    out, into = (1, 0) if back else (0, 1)
-    groups = getattr(module, "groups", 1)
-    if groups == 1:
-        outputs = (("weight", out), *biases)
-        return _Ports(weight.shape[into], weight.shape[out], (("weight", into),), outputs)
-    if groups == weight.shape[0] and weight.shape[1] == 1:
-        own = (("weight", 0), *biases)
-        return _Ports(groups, groups, own, own, True)
-    return None
-
-
-_KINDS: tuple[tuple[Any, Callable[[Any], _Ports | None]], ...] = (
-    (NORMS, _norm_ports),
-    (nn.MultiheadAttention, _attention_ports),
-    (nn.Embedding, _embedding_ports),
-    ((nn.Linear, nn.modules.conv._ConvNd), _layer_ports),
-)
-
-
-def _linked(f: ModelLandscape, ports: Mapping[str, _Ports], seed: int) -> list[Family]:
-    """Families of axes that were seen to carry the same units."""
-    modules = dict(f.model.named_modules())
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def root(node: tuple[str, str]) -> tuple[str, str]:
-        while parent.get(node, node) != node:
-            node = parent[node]
-        return node
-
-    wide: dict[tuple[str, str], int] = {}  # consecutive entries that belong to one unit
-    draws = generator(seed)
-    for path, port in ports.items():
-        if port.through:
-            parent[root((path, "in"))] = root((path, "out"))
-        unit = int(torch.randint(port.writes, (), generator=draws, device="cpu"))
-        for reader, after in _readers(f, modules, ports, path, unit):
-            parent[root((reader, "in"))] = root((path, "out"))
-            wide[reader, "in"] = after
-    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for path in ports:
-        for side in ("out", "in"):
-            groups.setdefault(root((path, side)), []).append((path, side))
-    return [
-        family
-        for nodes in groups.values()
-        if (family := _family(nodes, ports, wide)) is not None and family.size > 1
-    ]
-
-
-def _family(
-    nodes: Sequence[tuple[str, str]],
-    ports: Mapping[str, _Ports],
-    wide: Mapping[tuple[str, str], int],
-) -> Family | None:
-    """The axes of a group of ports; None where nothing writes or nothing reads."""
-    sides = {side for path, side in nodes if not ports[path].through}
-    if sides != {"in", "out"}:
-        return None
-    axes: dict[tuple[str, int], Axis] = {}
-    size = next(ports[path].writes for path, side in nodes if side == "out")
-    for path, side in nodes:
-        after = wide.get((path, side), 1)
-        for name, dim in ports[path].inputs if side == "in" else ports[path].outputs:
-            whole = f"{path}.{name}" if path else name
-            axes.setdefault((whole, dim), Axis(whole, dim, 1, after))
-    return Family(size, tuple(axes.values()))
-
-
-def _readers(
-    f: ModelLandscape,
-    modules: Mapping[str, nn.Module],
-    ports: Mapping[str, _Ports],
-    path: str,
-    unit: int,
-) -> Iterator[tuple[str, int]]:
-    """The modules that see a change of one unit of a module's output in that unit alone, and how
-    many entries it has there.
-    """
-    readers = {k: modules[k] for k, port in ports.items() if port.inputs and k != path}
-    with _recorded(readers) as before:
-        _passed(f)
-    with _recorded(readers) as after, _nudged(modules[path], unit):
-        _passed(f)
-    for name, module in readers.items():
-        if name not in before or before[name].shape != after[name].shape:
-            continue
-        axis = _channel(module)
-        changed = (before[name] != after[name]).movedim(axis, 0).flatten(1).any(1)
-        entries, left = divmod(len(changed), ports[path].writes)
-        here = slice(unit * entries, (unit + 1) * entries)
-        alone = bool(changed[here].any()) and int(changed.sum()) == int(changed[here].sum())
-        if alone and not left and len(changed) == ports[name].reads:
-            yield name, entries
-
-
-def _channel(module: nn.Module) -> int:
-    return 1 if isinstance(module, CHANNELS_SECOND) else -1
-
-
-def _passed(f: ModelLandscape) -> None:
-    """One forward pass of the first micro-batch at f's point."""
-    with f.evaluation(), torch.no_grad():
-        next(iter(f.terms())).function(f.point())
-
-
-@contextmanager
-def _recorded(modules: Mapping[str, nn.Module]) -> Iterator[State]:
-    """What the modules are given at their first call."""
-    seen: State = {}
-
-    def hook(name: str) -> Callable[..., None]:
-        def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            given = next((t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)), None)
-            if given is not None and name not in seen:
-                seen[name] = given.detach().clone()
-
-        return keep
-
-    with ExitStack() as stack:
-        for name, module in modules.items():
-            handle = module.register_forward_pre_hook(hook(name), with_kwargs=True)
-            stack.callback(handle.remove)
-        yield seen
-
-
-@contextmanager
-def _nudged(module: nn.Module, unit: int) -> Iterator[None]:
-    """One unit of a module's output is larger than it was, everywhere."""
-
-    def nudge(_: nn.Module, args: object, output: Any) -> Any:
-        whole = output[0] if isinstance(output, tuple) else output
-        moved = whole.clone()
-        part = moved.select(_channel(module), unit)
-        part += 3 * whole.abs().max() + 1
-        return (moved, *output[1:]) if isinstance(output, tuple) else moved
-
-    handle = module.register_forward_hook(nudge)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _heads(model: nn.Module) -> list[Family]:
-    """The heads of torch's attention modules, which change places as blocks."""
-    found = []
-    for path, module in model.named_modules():
-        if not isinstance(module, nn.MultiheadAttention) or module.in_proj_weight is None:
-            continue
-        h, wide = module.num_heads, module.head_dim
-        names = [("in_proj_weight", 0, 3), ("in_proj_bias", 0, 3), ("out_proj.weight", 1, 1)]
-        if module.in_proj_bias is None:
-            del names[1]
-        lead = f"{path}." if path else ""
-        axes = tuple(Axis(f"{lead}{name}", dim, before, wide) for name, dim, before in names)
-        found.append(Family(h, axes))
-    return [family for family in found if family.size > 1]
-
-
-def _supposed_heads(f: ModelLandscape, seed: int) -> list[Family]:
-    """Heads of attention written with linear layers, fused or one each for query, key and value:
-    the finest blocks under whose exchange f stays what it is.
-    """
-    found = []
-    for path, module in f.model.named_modules():
-        children = {
-            f"{path}.{name}" if path else name: m
-            for name, m in module.named_children()
-            if type(m) is nn.Linear
-        }
-        for writers, reader, before in _attention(children):
-            blocks = (
-                _blocks(children, writers, reader, before, h) for h in _divisors(children[reader])
-            )
-            held = (family for family in blocks if _holds(f, family, seed))
-            found += list(islice(held, 1))
-    return found
-
-
-def _divisors(reader: nn.Linear) -> list[int]:
-    """Numbers of heads that a width allows, the largest first."""
-    width = reader.in_features
-    return [h for h in range(width, 1, -1) if width % h == 0]
-
-
-def _blocks(
-    children: Mapping[str, nn.Linear], writers: list[str], reader: str, before: int, heads: int
-) -> Family:
-    """The heads of these layers as a family."""
-    width = children[reader].in_features // heads
-    axes = [Axis(f"{reader}.weight", 1, 1, width)]
-    for name in writers:
-        biased = children[name].bias is not None
-        kinds = ("weight", "bias") if biased else ("weight",)
-        axes += [Axis(f"{name}.{kind}", 0, before, width) for kind in kinds]
-    return Family(heads, tuple(axes))
-
-
-def _attention(children: Mapping[str, nn.Linear]) -> Iterator[tuple[list[str], str, int]]:
-    """Names of what may write queries, keys and values, of what reads the heads, and how many
-    tensors one weight holds: one fused layer, or three.
-    """
-    names = list(children)
-    for fused in names:
-        width, left = divmod(children[fused].out_features, 3)
-        readers = [k for k in names if k != fused and children[k].in_features == width]
-        if not left:
-            yield from (([fused], reader, 3) for reader in readers)
-    if len(names) == 4:
-        sizes = {children[k].out_features for k in names[:3]}
-        if sizes == {children[names[3]].in_features}:
-            yield names[:3], names[3], 1
-
-
-def _verified(f: ModelLandscape, found: Sequence[Family], seed: int) -> list[Family]:
-    """The families under whose permutations f stays what it is; those of one size that do not by
-    themselves, but do together (a residual stream), as one.
-    """
-    held = [family for family in found if _holds(f, family, seed)]
-    rest: dict[int, list[Axis]] = {}
-    for family in found:
-        if family not in held:
-            rest.setdefault(family.size, []).extend(family.axes)
-    for size, axes in rest.items():
-        together = Family(size, tuple(dict.fromkeys(axes)))
-        if _holds(f, together, seed):
-            held.append(together)
-    return held
-
-
-def _holds(f: ModelLandscape, family: Family, seed: int) -> bool:
-    """Whether f is the same, to rounding, after a cycle of all units, an exchange of two, which
-    together make every permutation, and a random one.
-    """
-    here, size = state(f), family.size
-    if any(axis.name not in here for axis in family.axes):
-        return False
-    units = torch.arange(size, device="cpu")
-    exchanged = torch.cat([units[:2].flip(0), units[2:]])
-    drawn = torch.randperm(size, generator=generator(seed), device="cpu")
-    before = float(f.value(f.point()))
-    for order in (units.roll(1), exchanged, drawn):
-        ours, x = at(f, permuted(here, [family], [order]))
-        noise = 100 * LOSS_ULPS * f.rounding(x) * max(abs(before), 1e-30)
-        if not abs(float(ours.value(x)) - before) <= noise:
+    def assign(self, k: int, known: set[int]) -> bool:
+        """Give family k its best order and signs, the others as they are; by tensors all of whose
+        other families are ``known``. Returns whether anything changed.
+        """
+        family = self.families[k]
+        axes = self._axes(k, known)
+        if not axes:
             return False
-    return True
+        patterns = list(product((1.0, -1.0), repeat=len(self.signed[k])))
+        scores = torch.stack([self._score(axis, k) for axis in axes]).cpu()
+        signs = torch.tensor(
+            [[self._sign(k, axis, p) for axis in axes] for p in patterns],
+            dtype=torch.float64,
+            device="cpu",
+        )
+        totals = torch.einsum("pa,aij->pij", signs, scores)
+        score, best = totals.max(dim=0)
+        order = torch.as_tensor(
+            linear_sum_assignment(score.numpy(), maximize=True)[1], device="cpu"
+        )
+        rows = torch.arange(family.size, device="cpu")
+        chosen = torch.tensor(patterns, dtype=torch.float64, device="cpu")[best[rows, order]]
+        before = [self.orders[k], *self.signs[k]]
+        self.orders[k] = order
+        for column, i in enumerate(self.signed[k]):
+            self.signs[k][i] = chosen[:, column]
+        now = [self.orders[k], *self.signs[k]]
+        return not all(map(torch.equal, before, now))
+
+    def _axes(self, k: int, known: set[int]) -> list[Axis]:
+        return [x for x in self.families[k].axes if self._beside(x.name, k) <= known]
+
+    def _beside(self, name: str, k: int) -> set[int]:
+        """The families other than k that have an axis of a tensor."""
+        return {
+            j
+            for j, other in enumerate(self.families)
+            if j != k and any(axis.name == name for axis in other.axes)
+        }
+
+    def witnesses(self, k: int, known: set[int]) -> int:
+        """How many numbers say something about family k where only the ``known`` ones are fixed."""
+        return sum(self.a[axis.name].numel() for axis in self._axes(k, known))
+
+    def _score(self, axis: Axis, k: int) -> Tensor:
+        """<a_i, b_j> of all pairs of units (size, size), as far as one tensor tells."""
+        theirs = {axis.name: self.b[axis.name]}
+        for j in self._beside(axis.name, k):
+            family = self.families[j]
+            for other in family.axes:
+                if other.name == axis.name:
+                    theirs[axis.name] = reordered(theirs[axis.name], other, self.orders[j])
+            for junction, signs in zip(family.junctions, self.signs[j], strict=True):
+                here = tuple((x, p) for x, p in junction.axes if x.name == axis.name)
+                theirs = multiplied(theirs, replace(junction, axes=here), signs)
+        size = self.families[k].size
+        return units(self.a[axis.name], axis, size) @ units(theirs[axis.name], axis, size).T
+
+    def _sign(self, k: int, axis: Axis, pattern: Sequence[float]) -> float:
+        """The sign that a tensor takes from those of the family's junctions."""
+        sign = 1.0
+        for i, s in zip(self.signed[k], pattern, strict=True):
+            sign *= s ** sum(p for x, p in self.families[k].junctions[i].axes if x == axis)
+        return sign
+
+
+def _matched(
+    a: State, b: State, families: Sequence[Family]
+) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """Orders (size,) of b's units, one a family, and signs, one a junction, that bring b nearest.
+
+    From two beginnings, and the better end of the two: b as it is; and family after family by what
+    is fixed already, from the inputs on, which finds a copy exactly.
+    """
+    ends = [_Matching(a, b, families) for _ in range(2)]
+    _grow(ends[1])
+    for end in ends:
+        _descend(end)
+    best = max(ends, key=_Matching.likeness)
+    return best.orders, best.signs
+
+
+def _grow(matching: _Matching) -> None:
+    """Orders found one family after the other, each by those that are known."""
+    left, known = set(range(len(matching.families))), set[int]()
+    while left:
+        # first where most numbers speak; a bias alone says little
+        k = max(sorted(left), key=lambda k: matching.witnesses(k, known))
+        matching.assign(k, known)
+        left.remove(k)
+        known.add(k)
+
+
+def _descend(matching: _Matching) -> None:
+    """Assignment after assignment until none changes."""
+    every = set(range(len(matching.families)))
+    for _ in range(ROUNDS):
+        changes = sum(matching.assign(k, every) for k in sorted(every))
+        if not changes:
+            break

@@ -119,10 +119,9 @@ def compared(result: Compared, folder: str) -> Words:
     """Same basin or not, then the checkpoints beside each other, then what lies between them."""
     names = result.names
     pairs = list(combinations(range(len(names)), 2))
-    moved = several(result.families, "group") + " of hidden units can be permuted"
     parts: list[Fact | Table] = [
         Fact("basin", tuple(_basin(result, i, j) for i, j in pairs)),
-        Fact("alignment", (f"{moved}, each verified",) if result.families else ()),
+        Fact("alignment", (_free(result),) if result.families else ()),
         Table(
             ("checkpoint", "loss", "verdict", "|gradient|", "largest", "smallest"),
             tuple(_checkpoint(result, i) for i in range(len(names))),
@@ -138,6 +137,14 @@ def compared(result: Compared, folder: str) -> Words:
     return Words(f"{len(names)} checkpoints, {_same(result, pairs)} in one basin", parts)
 
 
+def _free(result: Compared) -> str:
+    """What may be done to hidden units without changing the network."""
+    groups = several(result.families, "group") + " of hidden units can be permuted"
+    kinds = (("flipped in sign", result.signs), ("rescaled", result.scales))
+    free = [f"{count(n)} can be {what}" for what, n in kinds if n]
+    return ", ".join([groups, *free, "each verified by the loss"])
+
+
 def _same(result: Compared, pairs: Sequence[tuple[int, int]]) -> str:
     return f"{sum(result.same(i, j) is True for i, j in pairs)} of {several(len(pairs), 'pair')}"
 
@@ -145,7 +152,9 @@ def _same(result: Compared, pairs: Sequence[tuple[int, int]]) -> str:
 def _basin(result: Compared, i: int, j: int) -> str:
     a, b = result.names[i], result.names[j]
     moved = int(result.moved[i, j])
-    after = f" after {several(moved, 'unit')} changed places" if moved else ""
+    free = result.signs or result.scales
+    what = "changed place, sign or scale" if free else "changed places"
+    after = f" after {several(moved, 'unit')} {what}" if moved else ""
     height = _height(result.aligned[i, j], result.aligned_errors[i, j])
     return {
         True: f"{a} and {b} are in one basin{after}: the straight line has no barrier beyond its "

@@ -3,6 +3,8 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import landscape_figures
@@ -11,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.paths import matching
+from landscape.paths.compare import barrier
+from landscape.paths.families import families, permuted, state
+from landscape.paths.matching import aligned
 
 
 class Residual(nn.Module):
@@ -94,19 +98,23 @@ def built(kind: str, seed: int = 0) -> nn.Module:
         return NETS[kind][0]().double().eval()
 
 
+def loaded(net: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+    other = copy.deepcopy(net)
+    other.load_state_dict({k: tensors.get(k, t) for k, t in net.state_dict().items()})
+    return other
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NETS)
 def test_a_permuted_copy_is_the_same_network(kind: str) -> None:
     net = built(kind)
     f = landscape(net, NETS[kind][1])
-    families = matching.families(f)
-    assert sorted(family.size for family in families) == NETS[kind][2]
+    found = families(f)
+    assert sorted(family.size for family in found) == NETS[kind][2]
     draws = torch.Generator().manual_seed(5)
-    orders = [torch.randperm(family.size, generator=draws) for family in families]
-    moved = matching.permuted(matching.state(f), families, orders)
-    other = copy.deepcopy(net)
-    other.load_state_dict({k: moved.get(k, t) for k, t in net.state_dict().items()})
-    g = landscape(other, NETS[kind][1])
+    orders = [torch.randperm(family.size, generator=draws) for family in found]
+    moved = permuted(state(f), found, orders)
+    g = landscape(loaded(net, moved), NETS[kind][1])
     assert float(g.value(g.point())) == pytest.approx(float(f.value(f.point())), abs=1e-12)
     both = ls.compare([f, g], names=["a", "b"])
     assert float(both.distances[0, 1]) > 0.5
@@ -114,6 +122,244 @@ def test_a_permuted_copy_is_the_same_network(kind: str) -> None:
     assert float(both.aligned[0, 1]) < 1e-12
     assert float(both.aligned_overlaps[0, 1]) == pytest.approx(1.0, abs=1e-9)
     assert both.same(0, 1)
+
+
+def chain(activation: Callable[[], nn.Module], *sizes: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for n, m in pairwise(sizes):
+        layers += [nn.Linear(n, m), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def signed(draws: torch.Generator, n: int) -> Tensor:
+    return torch.randint(0, 2, (n,), generator=draws).double() * 2 - 1
+
+
+def positive(draws: torch.Generator, n: int) -> Tensor:
+    return 10 ** (2 * torch.rand(n, generator=draws, dtype=torch.float64) - 1)
+
+
+def either(draws: torch.Generator, n: int) -> Tensor:
+    return signed(draws, n) * positive(draws, n)
+
+
+class Sine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+
+class Slim(nn.Module):
+    """A residual stream with no normalisation, whose units are homogeneous where it is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.up = nn.Linear(4, 6), nn.Linear(6, 9)
+        self.down, self.head = nn.Linear(9, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.read(x)
+        return self.head(torch.relu(x + self.down(torch.relu(self.up(x)))))
+
+
+Factor = Callable[[torch.Generator, int], Tensor]
+# the network, its input, and hidden units by what writes and what reads them, with their factors
+COPIES: dict[
+    str, tuple[Callable[[], nn.Module], tuple[int, ...], list[tuple[str, str, Factor]]]
+] = {
+    "tanh": (
+        lambda: chain(nn.Tanh, 4, 8, 7, 6, 3),
+        (4,),
+        [("0", "2", signed), ("2", "4", signed), ("4", "6", signed)],
+    ),
+    **{
+        kind.__name__: (
+            partial(chain, kind, 4, 8, 7, 3),
+            (4,),
+            [("0", "2", signed), ("2", "4", signed)],
+        )
+        for kind in (nn.Softsign, nn.Tanhshrink, nn.Hardtanh, nn.Softshrink, Sine)
+    },
+    "relu": (
+        lambda: chain(nn.ReLU, 4, 8, 7, 6, 3),
+        (4,),
+        [("0", "2", positive), ("2", "4", positive), ("4", "6", positive)],
+    ),
+    "leaky and tanh": (
+        lambda: nn.Sequential(*chain(nn.LeakyReLU, 4, 8, 7), nn.Tanh(), nn.Linear(7, 3)),
+        (4,),
+        [("0", "2", positive), ("2", "4", signed)],
+    ),
+    "linear": (lambda: chain(nn.Identity, 4, 8, 7, 3), (4,), [("0", "2", either)]),
+    "conv": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 2), nn.PReLU(5)),
+            *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)),
+        ),
+        (1, 6, 6),
+        [("0", "2", positive), ("2", "6", positive), ("6", "8", positive)],
+    ),
+    "flattened": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)),
+        ),
+        (1, 6, 6),
+        [("0", "4", signed)],
+    ),
+    "normalised": (convolutional, (1, 6, 6), [("1", "3", positive), ("4", "8", positive)]),
+    "residual": (Residual, (4,), [("up", "down", signed)]),
+    "slim": (Slim, (4,), [("up", "down", positive)]),
+}
+
+
+def copied(net: nn.Module, pairs: list[tuple[str, str, Factor]], seed: int = 5) -> nn.Module:
+    """Units multiplied by c where they are written, by 1 / c where they are read, without the
+    program's own means.
+    """
+    other, draws = copy.deepcopy(net), torch.Generator().manual_seed(seed)
+    tensors = dict(other.named_parameters())
+    for writer, reader, factor in pairs:
+        weight, bias, reads = (
+            tensors[k].data for k in (f"{writer}.weight", f"{writer}.bias", f"{reader}.weight")
+        )
+        c = factor(draws, len(bias))
+        weight *= c.view(-1, *[1] * (weight.ndim - 1))
+        bias *= c
+        if reads.shape[1] == 1:  # one filter a channel
+            reads /= c.view(-1, 1, 1, 1)
+        else:
+            wide = c.repeat_interleave(reads.shape[1] // len(c))
+            reads /= wide.view(1, -1, *[1] * (reads.ndim - 2))
+    return other
+
+
+def shuffled(f: ls.ModelLandscape, net: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    """The network with all units that may change places in other places."""
+    draws, found = torch.Generator().manual_seed(6), families(f)
+    orders = [torch.randperm(family.size, generator=draws) for family in found]
+    return loaded(net, permuted(state(landscape(net, shape)), found, orders))
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_with_other_signs_and_scales_is_the_same_network(kind: str) -> None:
+    build, shape, pairs = COPIES[kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build().double().eval()
+    f = landscape(net, shape)
+    g = landscape(shuffled(f, copied(net, pairs), shape), shape)
+    value = float(f.value(f.point()))
+    assert float(g.value(g.point())) == pytest.approx(value, rel=1e-12)
+    a, b = state(f), state(g)
+    found = aligned(f, a, b, families(f))
+    end = found.of(b)
+    assert max(float((b[k] - t).abs().max()) for k, t in a.items()) > 0.1
+    for k, t in a.items():
+        torch.testing.assert_close(end[k], t, rtol=1e-10, atol=1e-12)
+    values, _ = barrier(f, a, end, torch.linspace(0, 1, 5, dtype=torch.float64))
+    assert float(values.max()) - value < 1e-12 * value
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "signs", "scales"),
+    [
+        # odd and homogeneous: tanh and ReLU; neither: the others
+        (lambda: chain(nn.Tanh, 4, 8, 7, 3), (4,), 2, 0),
+        (lambda: chain(nn.ReLU, 4, 8, 7, 3), (4,), 0, 2),
+        *[
+            (partial(chain, kind, 4, 8, 7, 3), (4,), 0, 0)
+            for kind in (nn.GELU, nn.SiLU, nn.ELU, nn.Sigmoid, nn.Softplus)
+        ],
+        # the stream that LayerNorm reads has neither, what LayerNorm writes has both
+        (Residual, (4,), 2, 1),
+        (Encoder, (), 1, 2),
+        # the stream, positive, and the units between
+        (Slim, (4,), 0, 2),
+    ],
+    ids=[
+        "tanh",
+        "relu",
+        "gelu",
+        "silu",
+        "elu",
+        "sigmoid",
+        "softplus",
+        "residual",
+        "encoder",
+        "slim",
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+def test_nothing_is_claimed_that_the_network_forbids(
+    build: Callable[[], nn.Module],
+    shape: tuple[int, ...],
+    signs: int,
+    scales: int,
+    dtype: torch.dtype,
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        net = build().to(dtype).eval()
+    f = landscape(net, shape)
+    batches = [tuple(t.to(dtype) if t.is_floating_point() else t for t in b) for b in f.batches]
+    f = ls.ModelLandscape(net, nn.functional.cross_entropy, batches)
+    junctions = [junction for family in families(f) for junction in family.junctions]
+    assert sum(junction.signs for junction in junctions) == signs
+    assert sum(junction.scales for junction in junctions) == scales
+
+
+class Shifted(nn.Module):
+    """tanh(x + s), which is odd for s = 0 only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.write = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.s = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.write(torch.tanh(self.read(x) + self.s))
+
+
+def test_what_holds_at_one_checkpoint_alone_is_not_applied_to_the_other() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Shifted().double()
+    f = landscape(net, (4,))
+    assert [j.signs for family in families(f) for j in family.junctions] == [True]
+    other = copied(net, [("read", "write", signed)])
+    dict(other.named_parameters())["s"].data += 0.5
+    g = landscape(other, (4,))
+    found = aligned(f, state(f), state(g), families(f))
+    h = landscape(loaded(net, found.of(state(g))), (4,))
+    assert float(h.value(h.point())) == pytest.approx(float(g.value(g.point())), rel=1e-12)
+    assert all(float((c - 1).abs().max()) == 0 for each in found.after for c in each)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tanh", "relu"])
+def test_compare_finds_such_a_copy_in_one_basin(kind: str) -> None:
+    """At a minimum whose loss is 0, where the straight line to the copy as it is has a barrier."""
+    build, shape, pairs = COPIES[kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build().double()
+    x = torch.randn(40, *shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    data = [(x, net(x).detach())]
+    f = ls.ModelLandscape(net, nn.functional.mse_loss, data)
+    other = shuffled(landscape(net, shape), copied(net, pairs), shape)
+    g = ls.ModelLandscape(other, nn.functional.mse_loss, data)
+    both = ls.compare([f, g], names=["a", "b"], resolution=9, method="lanczos")
+    assert float(both.distances[0, 1]) > 1
+    assert float(both.aligned_distances[0, 1]) < 1e-12
+    assert float(both.barriers[0, 1]) > 1e-4
+    assert float(both.aligned[0, 1]) < 1e-12
+    assert both.same(0, 1)
+    assert int(both.moved[0, 1]) <= 8 + 7 + 6
+    text = " ".join(str(both).split())
+    what = {"tanh": "3 can be flipped in sign", "relu": "3 can be rescaled"}[kind]
+    assert f"3 groups of hidden units can be permuted, {what}, each verified by the loss" in text
+    assert "changed place, sign or scale" in text
+    if kind == "tanh":  # signs and permutations are orthogonal: the spectra agree too
+        assert float(both.aligned_overlaps[0, 1]) == pytest.approx(1.0, abs=1e-6)
 
 
 def regression(w: Tensor, x: Tensor, y: Tensor) -> ls.ModelLandscape:

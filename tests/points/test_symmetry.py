@@ -87,7 +87,7 @@ def test_above_3000_parameters_against_the_dense_spectrum() -> None:
         for parameter in net.parameters():
             parameter.data = 0.3 * torch.randn_like(parameter)
     f = ls.ModelLandscape(net, F.mse_loss, [(x, net(x).detach())])
-    point = ls.classify(f, max_products=2000)
+    point = ls.classify(f, max_products=5000)
     assert (point.method, point.kind, point.nullity) == ("lanczos", "minimum", 60)
     assert sum(point.flat.values()) == 60
     whole = torch.linalg.eigvalsh(ls.Hessian(f).dense())
