@@ -52,8 +52,8 @@ from landscape.specs import whole
 # Bounds on an index that are further apart than this share of n say little: the lower one is
 # told alone.
 VAGUE = 0.1
-# Eigenvalues up to so many times their error, or the gradient, may be zero but for the gradient.
 SHARP = 1e-2  # errors of eigenvalues, in units of |H|, beyond which zero ones tell nothing
+# Eigenvalues up to so many times their error, or the gradient, may be zero but for the gradient.
 FUZZY = 1e3
 # Random combinations of tangents by which they are seen to be zero eigenvectors.
 PROBES = 4
