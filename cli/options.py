@@ -291,6 +291,7 @@ _problem = _stack(
     ),
     option(
         "--device",
+        metavar="DEVICE",
         group=NUMBERS,
         default="auto",
         show_default=True,

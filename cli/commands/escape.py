@@ -51,6 +51,7 @@ from ..runs import Run
 )
 @option(
     "--start",
+    metavar="NUMBER",
     type=click.FloatRange(0),
     default=1e-3,
     show_default=True,
@@ -65,6 +66,7 @@ from ..runs import Run
 )
 @option(
     "--noise",
+    metavar="NOISE",
     default="none",
     show_default=True,
     help="none, isotropic:SIGMA, hessian:SIZE, perturbed:radius=R,threshold=G,interval=T or, for a "

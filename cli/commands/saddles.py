@@ -167,6 +167,7 @@ def census(ctx: click.Context, /, **options: Unpack[given.Census]) -> None:
 )
 @option(
     "--device",
+    metavar="DEVICE",
     default="auto",
     show_default=True,
     help="Where the searches run: auto, cpu, cuda, ...",

@@ -160,6 +160,7 @@ class Span(ParamType):
 )
 @option(
     "--noise",
+    metavar="NOISE",
     default="none",
     show_default=True,
     help="The noise of the curve's training: none or minibatch:SIZE.",
