@@ -21,6 +21,7 @@ def leaf(f: Landscape, at: Tensor | Sequence[float] | None) -> Tensor:
 
 
 def vjp(output: Tensor, x: Tensor, v: Tensor, *, keep: bool) -> Tensor:
+    """v' d output / d x, as x is shaped; zeros where the output does not depend on x."""
     try:
         (product,) = torch.autograd.grad(output, x, v, retain_graph=keep, allow_unused=True)
     except RuntimeError as error:
