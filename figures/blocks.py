@@ -42,10 +42,10 @@ def limits(*pictures: style.Array) -> LogNorm:
 
 def panel(ax: Axes, result: Blocks, norm: LogNorm) -> AxesImage:
     """The picture with lines between layers and their names."""
-    n = sum(result.sizes)
-    ends = np.cumsum(result.sizes)
+    sizes = np.asarray(result.sizes)
+    n, ends = int(sizes.sum()), np.cumsum(sizes)
     drawn = ax.imshow(
-        np.maximum(np.asarray(result.picture), norm.vmin or 0.0),
+        np.asarray(result.picture),
         norm=norm,
         cmap=levels.DEEP,
         extent=(0, n, n, 0),
@@ -54,8 +54,7 @@ def panel(ax: Axes, result: Blocks, norm: LogNorm) -> AxesImage:
     for end in ends[:-1]:
         ax.axhline(end, color=style.PREDICTED, linewidth=0.7)
         ax.axvline(end, color=style.PREDICTED, linewidth=0.7)
-    middles, sizes = ends - np.asarray(result.sizes) / 2, np.asarray(result.sizes)
-    shown = sizes > NARROW * n
+    middles, shown = ends - sizes / 2, sizes > NARROW * n
     names = [layers.short(name) for name, show in zip(result.layers, shown, strict=True) if show]
     ax.set_xticks(middles[shown], names, rotation=90 if max(map(len, names)) > 4 else 0)
     ax.set_yticks(middles[shown], names)

@@ -342,8 +342,8 @@ class ModelLandscape:
         known.
         """
         if self._objective.takes_model is None:
-            with self.evaluation(), torch.no_grad():
-                next(iter(self.terms())).function(self.point())
+            with self.evaluation():
+                next(iter(self._passes()))
         return bool(self._objective.takes_model)
 
     def trivial_directions(self, x: Tensor) -> Tensor:
@@ -612,6 +612,8 @@ class ModelLandscape:
                 batch = batching.move(batch, self.device, self.dtype)
             else:
                 batch = self._moved(i, batch)
+            if self._objective.takes_model is None:
+                self._settle(i, batch)
             for mask in range(self.masks):
                 seed = int(
                     np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(
@@ -619,6 +621,13 @@ class ModelLandscape:
                     )[0]
                 )
                 yield i, weights[i] / self.masks, batch, seed
+
+    def _settle(self, number: int, batch: Batch) -> None:
+        """Try how model and loss are called, in a pass of its own: hooks, counters and random
+        numbers of the first pass that counts are then those of all.
+        """
+        with torch.enable_grad():
+            self._run(self.point().requires_grad_(), number, self.seed, batch)
 
     def _owners(self) -> list[int]:
         """Which rank evaluates each batch: the heaviest first, each to the rank with the least."""

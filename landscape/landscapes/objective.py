@@ -67,9 +67,7 @@ class Objective(nn.Module):
         if self.criterion is None:
             return scalar(_called(self.model, batch))
         if self.takes_model is None:
-            self.roads.takes_model, found = self._tried(batch)
-            if found is not None and stage == "loss":
-                return found  # and no second pass, which hooks and random numbers would see
+            self.roads.takes_model = self._tried(batch)
         if self.takes_model:
             return scalar(self.criterion(self.model, batch))
         inputs, target = batching.split(batch)
@@ -102,8 +100,8 @@ class Objective(nn.Module):
             f"the loss cannot take the model's output, {_kind(output)} ({raised}): {RULE}."
         ) from raised
 
-    def _tried(self, batch: Batch) -> tuple[bool, Tensor | None]:
-        """Whether the loss is a loss(model, batch), by what it does with a batch, and the value."""
+    def _tried(self, batch: Batch) -> bool:
+        """Whether the loss is a loss(model, batch), by what it does with a batch."""
         assert self.criterion is not None
         loss = self.criterion
 
@@ -119,8 +117,8 @@ class Objective(nn.Module):
                 _pass_on(error)
                 continue
             if isinstance(found, Tensor):
-                return takes_model, found
-        return likely or not _splits(batch), None  # what it raises is raised again
+                return takes_model
+        return likely or not _splits(batch)  # what it raises is raised again
 
 
 def _pass_on(error: Exception) -> None:

@@ -454,3 +454,40 @@ def test_losses_that_call_autograd_against_torchs_own_hessian(loss: Callable[...
     v = torch.ones(f.dim, dtype=torch.float64)
     torch.testing.assert_close(ls.Hessian(f, memory=0) @ v, H @ v, rtol=1e-9, atol=1e-12)
     assert {c.status.name for c in ls.check(f)} <= {"OK", "NOTE"}
+
+
+def by_output(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output, target)
+
+
+def by_model(model: nn.Module, batch: Any) -> Tensor:
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def by_model_unnamed(a: Any, b: Any) -> Tensor:
+    return F.cross_entropy(a(b[0]), b[1])
+
+
+def by_output_misnamed(model: Any, target: Tensor) -> Tensor:
+    return F.cross_entropy(model, target)
+
+
+@pytest.mark.parametrize("loss", [by_output, by_model, by_model_unnamed, by_output_misnamed])
+@pytest.mark.parametrize("batches", [1, 2])
+def test_trying_how_a_loss_is_called_is_no_part_of_a_pass(
+    loss: Callable[..., Any], batches: int
+) -> None:
+    """Dropout draws the same numbers in the first pass as in all others, and hooks see one call."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(3, 16), nn.Dropout(0.5), nn.Linear(16, 2))
+    data = list(zip(X.chunk(batches), Y.chunk(batches), strict=True))
+    f = ls.ModelLandscape(model, loss, data, mode="train", seed=3)
+    calls: list[object] = []
+    model.register_forward_hook(lambda *_: calls.append(None))
+    with f.evaluation():
+        term = next(iter(f.terms()))
+        calls.clear()
+        term.function(f.point().requires_grad_())
+    assert len(calls) == 1
+    first = ls.ModelLandscape(model, loss, data, mode="train", seed=3)
+    assert len({float(first.value(first.point())) for _ in range(3)}) == 1
