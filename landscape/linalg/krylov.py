@@ -22,7 +22,8 @@ from scipy.special import betainc
 from torch import Tensor
 
 from landscape.core import Operator
-from landscape.linalg.operand import bad_product, finest, gaussian, noise, spread
+from landscape.landscapes.memory import fitting
+from landscape.linalg.operand import OnHost, bad_product, finest, gaussian, may_leave, noise, spread
 from landscape.linalg.reductions import combine, norm, orthogonalise
 
 Array = np.ndarray
@@ -90,7 +91,8 @@ class Basis:
         """``steps`` products, each a new vector; nothing is copied to the host."""
         tiny = torch.finfo(self.H.dtype).tiny
         for i in range(self.locked + self.size, self.locked + self.size + steps):
-            c, w = orthogonalise(self.H @ self.Q[i], self.Q[: i + 1], self.ranks)
+            product = self._product(i)
+            c, w = orthogonalise(product, self.Q[: i + 1], self.ranks)
             beta = norm(w, self.ranks)
             self.C[: i + 1, i] = c
             self.betas[i] = beta
@@ -98,6 +100,20 @@ class Basis:
             torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=self.Q[i + 1])
         self.size += steps
         self.products += steps
+
+    def _product(self, i: int) -> Tensor:
+        """H times vector i, with the basis in the host's memory where the device has no room for
+        both.
+        """
+        return fitting(lambda: self.H @ self.Q[i], self.leave_the_device, self.H.device)
+
+    def leave_the_device(self) -> bool:
+        """Whether the basis has moved into the host's memory."""
+        if not may_leave(self.H):
+            return False
+        self.H = OnHost(self.H)
+        self.Q, self.C, self.betas, self.Z = (t.cpu() for t in (self.Q, self.C, self.betas, self.Z))
+        return True
 
     def ritz(self) -> Ritz:
         """The Ritz pairs now.

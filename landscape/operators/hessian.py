@@ -8,6 +8,7 @@ Neural Computation 6:147, by double backward).
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
-from landscape.landscapes.memory import GRAPHS, budget, release
+from landscape.landscapes.memory import GRAPHS, budget, fitting
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
 from landscape.operators.derivatives import (
     NO_SECOND_DERIVATIVE,
@@ -27,6 +28,7 @@ from landscape.operators.derivatives import (
 from landscape.ranks import Spread
 from landscape.results import journal
 
+T = TypeVar("T")
 METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
 # Steps of differences that are tried along a direction.
 LADDER = 6
@@ -88,8 +90,7 @@ class Hessian(SymmetricOperator):
         self.spread = f.spread
         self.method = method
         self.memory = budget(self.device, GRAPHS) if memory is None else memory
-        # what was done otherwise than asked for, and why, in sentences
-        self.notes: list[str] = []
+        self._keeping, self._evicted = False, False  # graphs are kept; they were, and did not fit
         self.precision = f.precision if precision is None else precision
         require_precision(self.precision)
         self._require_whole()
@@ -127,6 +128,7 @@ class Hessian(SymmetricOperator):
     def release(self) -> None:
         """Let go of the graphs kept; the next product decides anew."""
         self._graphs = self._vectorise = None
+        self._keeping = False
 
     @property
     def eps(self) -> float:
@@ -223,33 +225,50 @@ class Hessian(SymmetricOperator):
         self.method, self.why = "finite-difference", str(error)
 
     def _within_memory(self, V: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-        """H V, with less kept and fewer columns at a time where memory runs out on a rank."""
-        try:
-            return reduce(self._dealt(V))
-        except (RuntimeError, MemoryError) as error:
-            # where points are sharded the other ranks wait in an exchange, and end with this one
-            if self.sharded or not memory_is_full(error) or not self._give_way(V.shape[1]):
-                raise
-        release(self.device)
-        parts = torch.split(V, self._width, dim=1)
-        return torch.cat([self._within_memory(part, reduce) for part in parts], dim=1)
+        """H V, with less kept and less computed at a time where memory runs out on a rank."""
+
+        def compute() -> Tensor:
+            blocks = [reduce(self._dealt(block)) for block in torch.split(V, self._width, dim=1)]
+            return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+
+        return self._fitting(compute, V.shape[1])
+
+    def _fitting(self, compute: Callable[[], T], columns: int) -> T:
+        if self.sharded:  # the other ranks wait in an exchange, and end with this one
+            return compute()
+        return fitting(compute, lambda: self._give_way(columns), self.device)
 
     def _give_way(self, columns: int) -> bool:
         """Whether there is something to do with less memory: graphs rebuilt first, then half the
-        columns at a time. It is remembered, and said in ``notes``.
+        columns at a time, then smaller pieces of batches. It is remembered, and said in ``notes``.
         """
-        if self.memory > 0:
+        if self._keeping:
             self.release()
-            self.memory, self._width = 0, columns
-            self.notes.append(
+            self.memory, self._evicted = 0, True
+            return True
+        width = min(columns, self._width)
+        if width > 1:
+            self._width, self._vectorise = (width + 1) // 2, False
+            return True
+        if not self.f.finer(self.x.detach()):
+            return False
+        self.release()  # a piece's graph is weighed anew, and as many columns tried as before
+        self._width = NUMBERS
+        return True
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done otherwise than asked for, and why, in sentences."""
+        notes = []
+        if self._evicted:
+            notes.append(
                 f"graphs did not fit the memory of {self.device} and are rebuilt at every product"
             )
-            return True
-        if columns == 1:
-            return False
-        self._width, self._vectorise = (columns + 1) // 2, False
-        self.notes.append(f"{columns} products at once did not fit the memory of {self.device}")
-        return True
+        if self._width < NUMBERS:
+            notes.append(
+                f"more than {self._width} products at once did not fit the memory of {self.device}"
+            )
+        return [*notes, *self.f.notes, *self._remarks]
 
     def _dealt(self, V: Tensor) -> Tensor:
         """What the terms of this rank make of V (n, k); the sum over the ranks is H V."""
@@ -281,10 +300,14 @@ class Hessian(SymmetricOperator):
             return self._group_forms(V)
         if self.method != "finite-difference":
             try:
-                return self._summed(self._parts(V), V)
+                return self._fitting(lambda: self._summed_by_width(V), V.shape[1])
             except NumericalError as error:
                 self._fall_back(error)
         return self._summed(self._part_differences(V), V)
+
+    def _summed_by_width(self, V: Tensor) -> tuple[Tensor, Tensor]:
+        found = [self._summed(self._parts(b), b) for b in torch.split(V, self._width, dim=1)]
+        return torch.cat([forms for forms, _ in found], dim=1), found[0][1]
 
     def _summed(
         self, parts: Iterator[tuple[Tensor, int | None, float]], V: Tensor
@@ -402,6 +425,7 @@ class Hessian(SymmetricOperator):
         self._vectorise = needed <= SMALL and not self.sharded
         fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
         if self.memory > 0 and (self.method == "retained" or (self.method == "auto" and fits)):
+            self._keeping = True
             terms = self.f.dealt_terms()
             self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in terms]
 

@@ -260,6 +260,8 @@ def analyze(  # noqa: PLR0913
     parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
     slices = _slices(look, point, clock, have, progress)
     free = _free(look, clock, have, None if broken else optimizer, matrix, point, seed, progress)
+    later = [note for note in H.notes if note not in point.reasons]
+    point = replace(point, reasons=[*point.reasons, *later])
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
