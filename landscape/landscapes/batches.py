@@ -44,6 +44,11 @@ def move(batch: Batch, device: torch.device, dtype: torch.dtype, *, waiting: boo
     return mapped(batch, moved)
 
 
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written into; of one made in inference mode that is not counted."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
 def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
     """The batch with ``function`` of every tensor in its place, in containers and objects of the
     same kinds.

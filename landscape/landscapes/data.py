@@ -133,7 +133,7 @@ class Moved:
         """The batch with this number in so many pieces, moved; None: it is never kept. What is not
         kept is copied while the GPU computes.
         """
-        sources = [(t, _version(t)) for t in batching.tensors(batch)]
+        sources = [(t, batching.version(t)) for t in batching.tensors(batch)]
         cut = batching.pieces(batch, pieces)
         kept = self._kept(number, sources)
         if kept is not None and len(kept) == len(cut):
@@ -145,6 +145,11 @@ class Moved:
         if _others(moved, cut):
             self.kept[number] = sources, moved, size
         return moved
+
+    def give_way(self) -> bool:
+        """Whether something was kept; from now on nothing is."""
+        had, self.kept, self.most = bool(self.kept), {}, 0
+        return had
 
     def _kept(self, number: int | None, now: list[tuple[torch.Tensor, int]]) -> list[Batch] | None:
         """The pieces that are kept of the batch with this number, while its tensors are these."""
@@ -186,11 +191,6 @@ def _same(before: list[tuple[torch.Tensor, int]], now: list[tuple[torch.Tensor, 
     """Whether these are the same tensors, not written into since."""
     pairs = zip(before, now, strict=False)
     return len(before) == len(now) and all(t is s and v == w for (t, v), (s, w) in pairs)
-
-
-def _version(tensor: torch.Tensor) -> int:
-    """How often a tensor was written into; of one made in inference mode that is not counted."""
-    return -1 if tensor.is_inference() else tensor._version
 
 
 def pinned(source: Iterable[Batch], seed: int) -> Data:

@@ -41,7 +41,7 @@ from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
 from landscape.landscapes.memory import fitting
 from landscape.landscapes.objective import CALLS, Objective
-from landscape.landscapes.placed import Placed, own_parameters
+from landscape.landscapes.placed import Copies, Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
 from landscape.ranks import ALONE, Ranks, Spread
@@ -161,6 +161,7 @@ class ModelLandscape:
         # By name, used in the place of the model's own buffers.
         self.statistics: dict[str, Tensor] = {}
         self._moved = Moved(self.device, self.dtype)
+        self._copies = Copies(self.device, self.dtype)
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
         # Whether the model changes its inputs in place; None: not seen yet.
@@ -256,11 +257,14 @@ class ModelLandscape:
         return fitting(compute, lambda: self.finer(x.reshape(-1, self.dim)[0]), self.device)
 
     def finer(self, x: Tensor) -> bool:
-        """Cut every batch into twice as many pieces, since memory has run out near x (n,); False
-        where none is left to cut, or samples see each other: ``notes`` say which.
+        """Keep no batch on the device, then cut every batch into twice as many pieces, since memory
+        has run out near x (n,); False where none is left to cut, or samples see each other:
+        ``notes`` say which.
 
         Cost: the first time, the gradient of a few samples.
         """
+        if self._moved.give_way():
+            return True
         if self.pieces >= self._largest:
             return False
         if self.pieces == 1 and not self._uncut:
@@ -269,8 +273,7 @@ class ModelLandscape:
             self._uncut = next(filter(None, self.ranks.objects(mine)), "")
         if self._uncut:
             return False
-        self.pieces *= 2
-        self._moved, self._counts = Moved(self.device, self.dtype), {}
+        self.pieces, self._counts = 2 * self.pieces, {}
         return True
 
     @property
@@ -469,7 +472,7 @@ class ModelLandscape:
             if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(unsaved())
-            earlier, self._placed = self._placed, Placed(self._objective, self.device, self.dtype)
+            earlier, self._placed = self._placed, Placed(self._objective, self._copies)
             outer, self._pass = self._pass, precision
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
@@ -523,7 +526,7 @@ class ModelLandscape:
         """The same landscape of the same model, computed in another dtype."""
         chosen = copy.copy(self)
         chosen.dtype, chosen._eps = dtype, None
-        chosen._moved = Moved(self.device, dtype)
+        chosen._moved, chosen._copies = Moved(self.device, dtype), Copies(self.device, dtype)
         chosen._held = {name: held.to(dtype) for name, held in self._held.items()}
         return chosen
 
@@ -538,6 +541,7 @@ class ModelLandscape:
         """The same landscape of the same model, computed on another device."""
         chosen = copy.copy(self)
         chosen.device, chosen._moved = device, Moved(device, self.dtype)
+        chosen._copies = Copies(device, self.dtype)
         chosen._held = {name: held.to(device) for name, held in self._held.items()}
         return chosen
 
@@ -894,11 +898,7 @@ class ModelLandscape:
         given, own = self._given(x), own_parameters(self.model)
         total = x.new_zeros(()) + 0.0 * x[0]
         for name in self._trainable:
-            w = (
-                given[name]
-                if name in given
-                else batching.move(own[name].detach(), self.device, self.dtype)
-            )
+            w = given[name] if name in given else self._copies(own[name]).detach()
             c2 = sum(c for glob, c in self.l2.items() if fnmatchcase(name, glob))
             c1 = sum(c for glob, c in self.l1.items() if fnmatchcase(name, glob))
             total = (

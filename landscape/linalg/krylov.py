@@ -14,7 +14,9 @@ Sources: Wu & Simon 2000, SIMAX 22:602 (thick restart); Kuczynski & Wozniakowski
 a point from 2m moments).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -82,6 +84,9 @@ class Basis:
         """
         self.size = self.seen = 0
         self.restarted = False
+        self._within_memory(self._start)
+
+    def _start(self) -> None:
         held = self.Q[: self.locked]
         _, z = orthogonalise(gaussian(1, self.seeds, self.H)[0], held, self.ranks)
         _, z = orthogonalise(z / norm(z, self.ranks).to(z.dtype), held, self.ranks)
@@ -89,23 +94,23 @@ class Basis:
 
     def grow(self, steps: int) -> None:
         """``steps`` products, each a new vector; nothing is copied to the host."""
-        tiny = torch.finfo(self.H.dtype).tiny
         for i in range(self.locked + self.size, self.locked + self.size + steps):
-            product = self._product(i)
-            c, w = orthogonalise(product, self.Q[: i + 1], self.ranks)
-            beta = norm(w, self.ranks)
-            self.C[: i + 1, i] = c
-            self.betas[i] = beta
-            # after a breakdown this is normalised rounding, which ritz cuts off
-            torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=self.Q[i + 1])
+            self._within_memory(partial(self._step, i))
         self.size += steps
         self.products += steps
 
-    def _product(self, i: int) -> Tensor:
-        """H times vector i, with the basis in the host's memory where the device has no room for
-        both.
-        """
-        return fitting(lambda: self.H @ self.Q[i], self.leave_the_device, self.H.device)
+    def _step(self, i: int) -> None:
+        tiny = torch.finfo(self.H.dtype).tiny
+        c, w = orthogonalise(self.H @ self.Q[i], self.Q[: i + 1], self.ranks)
+        beta = norm(w, self.ranks)
+        self.C[: i + 1, i] = c
+        self.betas[i] = beta
+        # after a breakdown this is normalised rounding, which ritz cuts off
+        torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=self.Q[i + 1])
+
+    def _within_memory(self, step: Callable[[], None]) -> None:
+        """A step, with the basis in the host's memory where the device has no room for both."""
+        fitting(step, self.leave_the_device, self.H.device)
 
     def leave_the_device(self) -> bool:
         """Whether the basis has moved into the host's memory."""
