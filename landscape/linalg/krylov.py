@@ -127,8 +127,8 @@ class Basis:
             NumericalError: a product was not finite.
         """
         held, end = self.locked, self.locked + self.size
-        C = self.C[:end, :end].cpu().numpy()
-        betas = self.betas[held:end].cpu().numpy()
+        seen = torch.cat([self.C[:end, :end], self.betas[None, :end]]).cpu().numpy()
+        C, betas = seen[:-1], seen[-1, held:]
         # the product behind the first column not looked at yet
         first = self.products - self.size + self.seen + 1
         fine = np.isfinite(C[:, held + self.seen :]).all(0) & np.isfinite(betas[self.seen :])

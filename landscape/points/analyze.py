@@ -750,7 +750,7 @@ def _sliced(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Sli
         v, curvature = pairs.vectors[:, j], float(pairs.values[j])
         span = (2 * max(abs(point.value), 1e-3) / max(abs(curvature), 1e-12)) ** 0.5
         t = min(span, longest) * steps / SLICE_STEPS  # exactly 0 in the middle
-        values = torch.stack([look.f.value(x + float(s) * v).double().cpu() for s in t])
+        values = torch.stack([look.f.value(x + float(s) * v).double() for s in t]).cpu()
         values = torch.where(torch.isfinite(values), values, torch.full_like(values, float("nan")))
         slope = float(look.gradient.double() @ v.double())
         predicted = point.value + slope * t + 0.5 * curvature * t**2
