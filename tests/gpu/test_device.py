@@ -106,6 +106,15 @@ def test_waits_of_a_search_for_eigenpairs(counts: simcuda.Counts) -> None:
     assert counts.waits.total() <= pairs.products
 
 
+@pytest.mark.parametrize(("method", "most"), [("dense", 190), ("lanczos", 180)])
+def test_waits_of_an_analysis(method: str, most: int, counts: simcuda.Counts) -> None:
+    """All stages together; counted 170 and 162 for some 455 and 293 products."""
+    f = landscape()
+    counts.clear()
+    ls.analyze(f, method=method)
+    assert counts.waits.total() <= most
+
+
 @pytest.mark.parametrize("rows", [1, 7])
 def test_an_ensemble_never_waits(rows: int, counts: simcuda.Counts) -> None:
     f = ls.FunctionLandscape(lambda x: (x**2).sum(-1), dim=3)
