@@ -87,6 +87,7 @@ class Placed:
     def __init__(self, root: nn.Module, moved: Copies) -> None:
         self.moved = moved
         moved.turn()
+        self.marked: list[Any] = []  # tensors in place that say they are parameters
         self.before = [_Before(module) for module in root.modules()]
         self.outer = {module: _OWN.get(module) for module in root.modules()}
         self.slots = list(_slots(root))
@@ -114,6 +115,7 @@ class Placed:
                 pass may change.
             makers: id of a parameter -> what makes a tensor in its place whenever it is asked for.
         """
+        self._unmark()
         there = dict(given)
         for slot in self.slots:
             if id(slot.parameter) in makers:
@@ -124,7 +126,8 @@ class Placed:
                 tensor = self._fixed(slot.parameter)
             if slot.rescaled:  # an embedding with max_norm writes into its weight
                 tensor = there[id(slot.parameter)] = tensor.clone()
-            tensor._is_param = True  # for who asks isinstance
+            tensor._is_param = True  # for who asks isinstance, as long as it is in place
+            self.marked.append(tensor)
             slot.holder[slot.name] = tensor
         copies: dict[int, Tensor] = {}
         for holder, name, path, buffer in self.buffers:
@@ -142,11 +145,17 @@ class Placed:
 
     def restore(self) -> None:
         """Every module as it was before."""
+        self._unmark()
         for state in self.before:
             state.restore()
         for module, names in self.outer.items():
             if names is None:
                 _OWN.pop(module, None)
+
+    def _unmark(self) -> None:
+        for tensor in self.marked:
+            tensor._is_param = False
+        self.marked = []
 
     def _fixed(self, parameter: nn.Parameter) -> Tensor:
         if id(parameter) not in self.fixed:

@@ -272,8 +272,14 @@ def plain() -> dict[str, object]:
 
 
 # Settings that are felt outside of passes too; the others change only how kernels compute.
-FELT = ("autocast bf16", "default dtype f64", "default dtype f16", "default device meta")
-FELT += ("inference mode", "no grad")
+FELT = {
+    "autocast bf16",
+    "default dtype f64",
+    "default dtype f16",
+    "default device meta",
+    "inference mode",
+    "no grad",
+}  # fmt: skip
 
 
 def changed(plain: dict[str, object], label: str) -> list[str]:
