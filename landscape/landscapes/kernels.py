@@ -4,6 +4,7 @@ with the same values.
 torch._weight_norm      its second derivative holds the norms constant
 F.embedding_bag         its backward pass has no derivative
 F.embedding, sparse     its gradient is a sparse tensor, which cannot be differentiated again
+F.hardsigmoid           its backward pass has no derivative
 F.grouped_mm            the experts of transformers: it is there for single precision only
 """
 
@@ -39,6 +40,8 @@ class Elementary(TorchFunctionMode):
             return _embedding_bag(*args, **kwargs)
         if func is F.embedding:
             return _embedding(*args, **kwargs)
+        if func is F.hardsigmoid:
+            return F.relu6(args[0] + 3) / 6
         if func in GROUPED:
             return _grouped(*args, **kwargs)
         return func(*args, **kwargs)
@@ -74,6 +77,7 @@ def replaced(model: nn.Module) -> list[str]:
         or any(isinstance(h, WeightNorm) for h in hooks),
         "bags of embeddings": any(isinstance(m, nn.EmbeddingBag) for m in modules),
         "sparse embeddings": any(isinstance(m, nn.Embedding) and m.sparse for m in modules),
+        "hard sigmoids": any(isinstance(m, nn.Hardsigmoid) for m in modules),
         "experts": any(
             getattr(getattr(m, "config", None), "_experts_implementation", None) == "grouped_mm"
             for m in modules

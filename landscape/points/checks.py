@@ -306,6 +306,14 @@ def chained(look: Look, seed: int) -> Check:
             "parameters where forward runs, as attributes of their modules"
         )
         return Check("chain", Status.BROKEN, message, {"parameters": float(len(found.held))})
+    if found.broken == "recorded":
+        with_them, without = found.recorded
+        message = (
+            f"the loss is {with_them:.6g} where gradients are recorded and {without:.6g} where they "
+            "are not, on the same batch: something asks torch.is_grad_enabled() or requires_grad. "
+            "Let training or its absence depend on the module's own .training"
+        )
+        return Check("chain", Status.BROKEN, message, {"difference": abs(with_them - without)})
     own = ", ".join(found.functions)
     last = ""
     if found.where:
@@ -348,7 +356,8 @@ def _symmetry(look: Look, seed: int) -> Check:
     gap = abs(float((U[:, 0].double() * HU[:, 1]).sum() - (U[:, 1].double() * HU[:, 0]).sum())) / (
         size or 1.0
     )
-    doubt = look.rebuilt.error * float(U.double().square().sum()) / (size or 1.0)
+    # differences are off by as much as their steps disagree by, or by a few times that
+    doubt = 4 * look.rebuilt.error * float(U.double().square().sum()) / (size or 1.0)
     if gap <= 1e3 * look.rebuilt.eps + doubt:
         return Check("symmetry", Status.OK, f"u'Hv and v'Hu agree to {gap:.1e}", {"gap": gap})
     message = (
