@@ -44,7 +44,7 @@ class Chain:
     value_gap: float  # between g'u and the slope of f; NaN: not tested
     gradient_gap: float  # between H u and the slope of g; NaN: not tested
     # "gradient", "product" or "": what is not the derivative of what stands before it; "held":
-    # parameters are read past the model; "recorded": the value is another where no gradient is asked
+    # parameters are read past the model; "recorded": the value is another one without gradients
     broken: str
     functions: tuple[str, ...]  # autograd Functions of the user's own in the graph, by name
     untested: str  # why it could not be tested, "" where it was

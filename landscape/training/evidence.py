@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
+from scipy.stats import linregress
 from torch import Tensor
 
 from landscape.training.trace import Trace
@@ -159,8 +160,24 @@ class Tail:
 
     @property
     def falling(self) -> bool:
-        """Whether the late part loses a good part of the loss, and some of the run's fall."""
-        return self.fall > FALLING * abs(self.loss) and self.fall > 1e-3 * self.unit
+        """Whether the late part, or the last half by a straight line that is certain to fall, loses
+        a good part of the loss, and some of the run's fall.
+        """
+        return any(
+            fall > FALLING * abs(self.loss) and fall > 1e-3 * self.unit
+            for fall in (self.fall, self._slope_of_half())
+        )
+
+    def _slope_of_half(self) -> float:
+        """How far a straight line through the last half of the records falls; 0 where the losses do
+        not tell its sign with probability 0.995.
+        """
+        losses = self.trace.loss[len(self.trace.loss) // 2 :]
+        if len(losses) < 4 or not bool(losses.isfinite().all()):
+            return 0.0
+        steps = self.trace.steps[-len(losses) :].double()
+        line = linregress(steps.tolist(), losses.tolist(), alternative="less")
+        return -line.slope * float(steps[-1] - steps[0]) if line.pvalue < 0.005 else 0.0
 
     @property
     def risen(self) -> float:

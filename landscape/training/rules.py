@@ -29,7 +29,7 @@ from landscape.training.causes import REPORTED as REPORTED
 from landscape.training.causes import Cause as Cause
 from landscape.training.causes import Rule, decades, ramp, surest
 from landscape.training.evidence import Tail
-from landscape.training.mistakes import MISTAKES
+from landscape.training.mistakes import MISTAKES, decay_acts, unscaled_inputs
 
 # A predicted gain below this share of the loss is near a stationary point.
 NEAR = 1e-3
@@ -137,6 +137,11 @@ def outputs_saturated(tail: Tail) -> float:
     return ramp(tail.saturated[0], 0.5, 0.95)
 
 
+def inputs_scaled(tail: Tail) -> float:
+    """What unscaled inputs saturate is their consequence, see ``unscaled_inputs``."""
+    return 1 - 0.6 * unscaled_inputs(tail)
+
+
 def units_broke(tail: Tail) -> float:
     """0.3 to 0.6 of an activation's units died in the run, or of its outputs became saturated."""
     return ramp(tail.broken, 0.3, 0.6)
@@ -146,7 +151,8 @@ def _too_long(tail: Tail) -> float:
     edge = decades(1 / tail.room, 0.0, 0.3) if tail.room > 0 else 0.0
     bent = decades(-tail.lowest / tail.scale if tail.scale > 0 else 0.0, -4.0, -2.5)
     moved = max(decades(tail.stride, -2.1, -1.4), decades(tail.grown, 1.0, 2.0))
-    return max(edge, bent * moved * (1 - deep(tail)))
+    # of layers at zero any step is long
+    return max(edge, bent * moved * (1 - max(deep(tail), layers_zero_by_symmetry(tail))))
 
 
 def steps_too_long(tail: Tail) -> float:
@@ -248,6 +254,11 @@ def promise_broken(tail: Tail) -> float:
 def gradients_exact(tail: Tail) -> float:
     """The gradients given are f's own up to 2 to 1.4 in square, see ``gradients_quiet``."""
     return ramp(2.0 - tail.noise, 0.0, 0.6)
+
+
+def no_decay(tail: Tail) -> float:
+    """Weight decay does not pull against the gradient: what that promised was for f alone."""
+    return 1 - decay_acts(tail)
 
 
 def swing_matters(tail: Tail) -> float:
@@ -432,6 +443,11 @@ def layers_zero_by_symmetry(tail: Tail) -> float:
 def units_equal(tail: Tail) -> float:
     """All units of a layer have the same weights up to 1e-3, so their gradients are the same."""
     return float(tail.trace.reading is not None and bool(tail.trace.reading.twins))
+
+
+def not_shrunk(tail: Tail) -> float:
+    """The weights have not come to zero in the run: to 0.1 to 0.3 of their norm at the start."""
+    return 1.0 if math.isnan(tail.grown) else ramp(tail.grown, 0.1, 0.3)
 
 
 def way_out_felt(tail: Tail) -> float:
@@ -719,7 +735,7 @@ OVERSHOOTS = Rule(
     "learning rate",
     0.95,
     "the broken promise is measured, and explains a flat or noisy look",
-    (promise_broken, gradients_exact, swing_matters),
+    (promise_broken, gradients_exact, no_decay, swing_matters),
     _overshoots,
     _lower,
     ("rate x0.1",),
@@ -763,7 +779,7 @@ RULES = (
         "saturated",
         0.965,
         "what is saturated also looks flat or like a minimum: the cause behind goes first",
-        (outputs_saturated, not_arrived, not_of_long_steps),
+        (outputs_saturated, not_arrived, not_of_long_steps, inputs_scaled),
         _saturated,
         "Scale down the weights into these units (or normalise their inputs), or use an "
         "unsaturated activation.",
@@ -819,7 +835,7 @@ RULES = (
         "learning rate",
         0.955,
         "noise alone may break the promise too",
-        (promise_lost, steps_too_long, not_arrived),
+        (promise_lost, steps_too_long, no_decay, not_arrived),
         _strides,
         _lower,
         ("rate x0.1",),
@@ -916,15 +932,15 @@ RULES = (
         "saddle",
         0.945,
         "a minimum of the symmetric runs would look the same",
-        (layers_zero_by_symmetry,),
+        (layers_zero_by_symmetry, not_shrunk),
         _symmetric,
         "Start these layers at random: equal units stay equal.",
         ("fresh layers", *_ASIDE),
     ),
     Rule(
         "saddle",
-        0.965,
-        "equal units are seen, and nobody means them",
+        0.98,
+        "equal units are seen, and nobody means them; they die together",
         (units_equal, not_arrived),
         _equal,
         "Start these layers at random, as nn.Linear does by itself: equal units stay equal.",

@@ -316,16 +316,20 @@ class Tracer:
                 self._failed = 0
             if not self._failed:
                 self._pace.made(self._steps)
-        if self._watch.opened or self._pace.near(self._steps):
+        if self._watch.opened or self._steps == 1 or self._pace.near(self._steps):
             with self._safely("a look at the loop"):
                 self._look_ahead()
 
     def _look_ahead(self) -> None:
-        """Look at the loop in the last two steps before a record."""
-        if self._watch.opened:
-            self._watch.stepped()
-        elif self._pace.near(self._steps):
+        """Look at the loop in its second step, where nothing has gone far yet, and in the last two
+        steps before a record.
+        """
+        if not self._watch.opened:
             self._watch.open()
+        elif self._steps == 2 and not self._pace.near(self._steps):
+            self._watch.close()
+        else:
+            self._watch.stepped()
 
     # ---- a record
 

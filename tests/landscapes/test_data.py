@@ -287,12 +287,12 @@ def test_data_without_an_end_are_told() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(UserWarning, match="10,000 batches .*islice"):
+        with pytest.raises(UserWarning, match=r"10,000 batches .*islice"):
             Data(DataLoader(Endless(), batch_size=None))
         Data(DataLoader(TensorDataset(X[:1].expand(10_001, 3)), batch_size=1))  # it has an end
 
 
 def test_arrays_for_a_loss_of_torch_are_told() -> None:
     for loss in (nn.MSELoss(), nn.CrossEntropyLoss()):
-        with pytest.raises(TypeError, match="numpy.ndarray.*torch.as_tensor"):
+        with pytest.raises(TypeError, match=r"numpy.ndarray.*torch.as_tensor"):
             ls.ModelLandscape(nn.Linear(3, 2), loss, [(X.numpy(), Y.numpy())])

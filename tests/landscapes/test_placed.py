@@ -562,5 +562,5 @@ def test_a_parameter_that_forward_has_tied_is_named() -> None:
 
     f = ls.ModelLandscape(Tied(), nn.MSELoss(), [(torch.ones(2, 3), torch.zeros(2, 3))])
     f.model(torch.ones(2, 3))
-    with pytest.raises(LoadingError, match="b.weight of Tied .* Call the model once"):
+    with pytest.raises(LoadingError, match=r"b.weight of Tied .* Call the model once"):
         f.point()
