@@ -100,6 +100,17 @@ class Tail:
         norms = self.trace.weight_norm
         return float(norms[-1] / norms[0]) if bool(norms[0] > 0) else math.nan
 
+    @cached_property
+    def moved(self) -> float:
+        """How far the run has gone from its start, over the norm of the weights there."""
+        start = float(self.trace.weight_norm[0])
+        return float(self.trace.from_start[-1]) / start if start > 0 else math.inf
+
+    @property
+    def small_at_first(self) -> bool:
+        """Whether the weights were next to zero at the start, by root mean square."""
+        return float(self.trace.weight_norm[0]) <= ZERO * math.sqrt(len(self.trace.x))
+
     # ---- the loss ----
 
     @cached_property
