@@ -107,7 +107,8 @@ def records(trace: Trace) -> Table:
     measured has no column.
     """
     seen = trace.of_f()
-    kept = torch.linspace(0, len(seen.steps) - 1, min(len(seen.steps), SHOWN)).round().long()
+    last, shown = len(seen.steps) - 1, min(len(seen.steps), SHOWN)
+    kept = torch.linspace(0, last, shown, dtype=torch.float64, device="cpu").round().long()
     fields = {name: getattr(seen, field)[kept].tolist() for name, field in RECORDS.items()}
     fields = {n: values for n, values in fields.items() if not all(map(math.isnan, values))}
     rows = tuple(
