@@ -85,7 +85,7 @@ def draw(result: Result) -> Figure:
     bottom.yaxis.set_major_locator(MaxNLocator(5))
     bottom.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     bottom.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
-    bottom.set(xlabel="optimiser step", ylabel="smallest")
+    bottom.set(xlabel=style.STEPS, ylabel="smallest")
     handles = [h for ax in (top, bottom) for h in ax.get_legend_handles_labels()[0]]
     fig.legend(
         handles=handles, loc="outside upper left", ncols=2, handlelength=1.6, columnspacing=1

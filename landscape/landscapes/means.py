@@ -106,9 +106,24 @@ def known(loss: Any, batches: Sequence[Batch]) -> Mean | None:
         by_loss = partial(_of_target, own)
         return _counted(by_loss, batches, "what the loss's own weight() counts", "known")
     if kind in ENTRIES:
-        entries = partial(_of_target, Tensor.numel)
-        return _counted(entries, batches, "entries of the target", "known")
+        return _counted(_entries, batches, "entries of the target", "known")
     return None
+
+
+def _tensor_target(batch: Batch) -> Tensor:
+    """The target of a batch for a loss of torch's own.
+
+    Raises:
+        TypeError: it is no tensor.
+    """
+    target = batching.split(batch)[1]
+    if not isinstance(target, Tensor):
+        raise TypeError(
+            f"a loss of torch's own takes tensors, and the target of a batch is a "
+            f"{type(target).__module__}.{type(target).__qualname__}: make tensors of the data, "
+            "with torch.as_tensor say."
+        )
+    return target
 
 
 def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
@@ -273,6 +288,10 @@ def _of_target(count: Callable[[Tensor], float], batch: Batch) -> float:
     return float(count(batching.split(batch)[1]))
 
 
+def _entries(batch: Batch) -> float:
+    return float(_tensor_target(batch).numel())
+
+
 def _mean(counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float]) -> float:
     m = [float(counts[part].sum()) for part in parts]
     kept = [(c, loss) for c, loss in zip(m, losses, strict=True) if c]
@@ -384,7 +403,7 @@ def _cuts(ways: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 def _by_class(loss: Any, options: Mapping[str, Any], batch: Batch) -> float:
     """Kept targets, weighed by their classes, of cross-entropy and negative log-likelihood."""
-    _, target = batching.split(batch)
+    target = _tensor_target(batch)
     if target.is_floating_point():  # class probabilities, in dimension 1
         return float(target.numel() / (target.shape[1] if target.ndim > 1 else 1))
     kept = target[target != options.get("ignore_index", getattr(loss, "ignore_index", IGNORED))]

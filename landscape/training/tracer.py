@@ -39,7 +39,7 @@ from landscape.results import Provenance, provenance
 from landscape.specs.optimizers import spec_of
 from landscape.training.activity import Activity
 from landscape.training.follow import Followed
-from landscape.training.live import Live
+from landscape.training.live import live as shown_live
 from landscape.training.logs import Log, writer
 from landscape.training.loop import Loop, Watch
 from landscape.training.pace import Every, Ledger, Pace, Share
@@ -86,8 +86,8 @@ class Tracer:
             ``SummaryWriter``, ``wandb`` or a run of it, ``mlflow`` or any logger with
             ``log_metrics``, or a function of the step and a dict of numbers, such as ``print``.
         live: show the newest record on stderr, in one line that is written anew each time: step,
-            loss, curvature against the edge, the phase so far. Where stderr is no terminal, nothing
-            is shown.
+            loss, curvature against the edge, the phase so far. In a notebook the loss so far is
+            drawn in the cell's output; where stderr is no terminal either, nothing is shown.
 
     Attributes:
         result: the ``Trace``, after the block; during it, what has been seen so far, without the
@@ -166,7 +166,7 @@ class Tracer:
             weakref.finalize(self, shutil.rmtree, self._folder, True)
         self._resume = resume
         self._log = None if log is None else writer(log)
-        self._live = Live() if live else None
+        self._live = shown_live() if live else None
         self._watch = Watch(self._followed)
         self._notes: list[str] = []
         self._failed = 0  # records in a row that could not be made
@@ -316,16 +316,20 @@ class Tracer:
                 self._failed = 0
             if not self._failed:
                 self._pace.made(self._steps)
-        if self._watch.opened or self._pace.near(self._steps):
+        if self._watch.opened or self._steps == 1 or self._pace.near(self._steps):
             with self._safely("a look at the loop"):
                 self._look_ahead()
 
     def _look_ahead(self) -> None:
-        """Look at the loop in the last two steps before a record."""
-        if self._watch.opened:
-            self._watch.stepped()
-        elif self._pace.near(self._steps):
+        """Look at the loop in its second step, where nothing has gone far yet, and in the last two
+        steps before a record.
+        """
+        if not self._watch.opened:
             self._watch.open()
+        elif self._steps == 2 and not self._pace.near(self._steps):
+            self._watch.close()
+        else:
+            self._watch.stepped()
 
     # ---- a record
 
