@@ -291,7 +291,7 @@ def test_a_pass_that_fails_leaves_no_graph_behind() -> None:
     product()
     gc.collect()
     before, places = large(), 0
-    for at in range(1, 60):
+    for at in range(1, 60, 3):
         full = Full(at)
 
         def compute(full: Full = full) -> None:
@@ -305,7 +305,7 @@ def test_a_pass_that_fails_leaves_no_graph_behind() -> None:
 
         fitting(compute, give_way, CPU)
         places += full.left <= 0
-    assert 20 < places < 59  # the whole product was tried
+    assert 5 < places < 20  # from the first operation to the last
 
 
 def test_other_errors_are_no_shortage_of_memory() -> None:
