@@ -39,6 +39,11 @@ def draw(result: Result) -> Figure:
         linewidth=0,
     )
     top.plot(steps[known], largest[known], color=style.POSITIVE, label="largest eigenvalue", **kept)
+    searched = known & (False if trace.searched is None else np.asarray(trace.searched))
+    if searched.any():
+        ring = {"marker": "o", "markersize": 5, "markerfacecolor": "none", "linestyle": ""}
+        place = steps[searched], largest[searched]
+        top.plot(*place, color=style.POSITIVE, label="searched from random starts", **ring)
     felt = np.isfinite(sharpness) & ~np.isclose(sharpness, largest, rtol=1e-9)
     shown = [largest[known]]
     if felt.any():

@@ -107,7 +107,8 @@ def _trace(records: list[Values]) -> Trace:
         for name in COLUMNS
     }
     columns["steps"] = columns["steps"].to(torch.int64)
-    columns["evaluated"] = columns["evaluated"].bool()
+    for name in ("evaluated", "searched"):
+        columns[name] = columns[name] == 1
     none = torch.empty(len(records), 0, dtype=torch.float64, device="cpu")
     return Trace(
         **columns | dict.fromkeys((*LAYERED, *UNITS), none),

@@ -45,11 +45,14 @@ def _left_over(tail: Tail) -> float:
 
 
 def _adds_up(tail: Tail) -> list[str]:
-    return [
+    words = [
         f"before backward() the gradient of the last step is still there: it is "
-        f"{_left_over(tail):.0%} of the one that the optimiser is then given, so gradients add up",
-        f"the gradients given have {math.sqrt(tail.noise):.3g} times the norm of f's own",
+        f"{_left_over(tail):.0%} of the one that the optimiser is then given, so gradients add up"
     ]
+    if not math.isfinite(tail.noise):
+        return words
+    times = math.sqrt(tail.noise)
+    return [*words, f"the gradients given have {times:.3g} times the norm of f's own"]
 
 
 def _without(tail: Tail) -> float:
@@ -161,6 +164,11 @@ def decay_acts(tail: Tail) -> float:
     loop = tail.trace.loop
     alone = 0.0 if loop is None else loop.decay * float(tail.trace.learning_rate.mean())
     return max(decades(_pull(tail), -1.0, math.log10(0.5)), ramp(alone * tail.steps, 1.0, 3.0))
+
+
+SHRUNK = Sign(
+    "weights have shrunk", lambda tail: tail.grown, 0.95, 0.75, f"over the run, {_CALIBRATED}"
+)
 
 
 def _decays(tail: Tail) -> list[str]:
@@ -580,7 +588,7 @@ MISTAKES = (
         "loop",
         0.99,
         "it is seen directly, and nobody means it",
-        (Sign("gradients are left over", _left_over, 0.1, 0.4, "a cleared gradient leaves 0"),),
+        (Sign("gradients are left over", _left_over, 0.02, 0.1, "a cleared gradient leaves 0"),),
         _adds_up,
         "Call optimizer.zero_grad() in every step, before backward().",
         ("zero_grad and backward",),
@@ -675,13 +683,7 @@ MISTAKES = (
         "a flat or saddle-like look at zero is its consequence",
         (
             decay_acts,
-            Sign(
-                "weights have shrunk",
-                lambda tail: tail.grown,
-                0.95,
-                0.75,
-                f"over the run, {_CALIBRATED}",
-            ),
+            SHRUNK,
             little_gained(0.5, 0.9),
         ),
         _decays,

@@ -21,7 +21,7 @@ from itertools import pairwise
 
 from landscape.training.causes import decades, ramp
 from landscape.training.evidence import Tail
-from landscape.training.mistakes import decay_acts, unscaled_inputs
+from landscape.training.mistakes import SHRUNK, decay_acts, unscaled_inputs
 
 # A predicted gain below this share of the loss is near a stationary point.
 NEAR = 1e-3
@@ -240,8 +240,8 @@ def gradients_exact(tail: Tail) -> float:
 
 
 def no_decay(tail: Tail) -> float:
-    """Weight decay does not pull against the gradient: what that promised was for f alone."""
-    return 1 - decay_acts(tail)
+    """No weight decay has shrunk the weights against the gradient, which promised for f alone."""
+    return 1 - decay_acts(tail) * SHRUNK(tail)
 
 
 def swing_matters(tail: Tail) -> float:
@@ -289,8 +289,8 @@ def nothing_traversed(tail: Tail) -> float:
 
 
 def much_left(tail: Tail) -> float:
-    """A Newton step gains a good part of the loss: 0.003 to 0.03, which flat land does not."""
-    return decades(tail.gain, -2.5, -1.5)
+    """A Newton step gains a good part of the loss: 0.001 to 0.01, which flat land does not."""
+    return decades(tail.gain, -3.0, -2.0)
 
 
 def gradient_matters(tail: Tail) -> float:
