@@ -63,8 +63,9 @@ def caption(result: Census) -> str:
 
 
 def _unseen(result: Census) -> str:
-    number = result.unseen.value
-    known = f"{number:.3g} or more" if number >= 0.5 else "unknown"
+    number = round(result.unseen.value)
+    known = f"about {number}" if number > result.unseen.low else "unknown"
+    known = f"{result.unseen.low:.3g} or more" if result.unseen.low >= max(number, 1) else known
     return f"Not found yet: {known}; under {100 * result.unmet:.2g} % of starts"
 
 

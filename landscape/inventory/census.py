@@ -44,6 +44,7 @@ from landscape.specs import whole
 
 ROUND = 2000  # starts a round
 BLOCK = 500  # starts searched together, on one rank: what they find does not hang on other blocks
+SAME = 1e-4  # of the largest value: what rounding and other hardware may change of stored ones
 KEEP = 30.0  # seconds of work that may be lost
 METHODS = ("minimise", "newton", "follow")
 SHARES = (0.65, 0.25, 0.1)  # of the searches of a round
@@ -132,7 +133,7 @@ def census(
 
     Raises:
         TypeError: f is not a formula.
-        ValueError: starts below 1, an unknown method, a census of another dimension.
+        ValueError: starts below 1, an unknown method, a census of another landscape.
         NumericalError: f has no second derivative, or is finite nowhere.
 
     Cost: n + 1 products a step of a search, 10 to 30 steps each; n products for the verdict on each
@@ -149,6 +150,7 @@ def census(
     """
     _require(f, starts, method, known)
     _require_formula(f)
+    _require_same(f, known)
     f, ranks = f.over(ALONE), f.ranks
     collection = Collection(f, tolerance)
     state = journal.State(f"census {seed} {tolerance} {method} {journal.identity(f)}")
@@ -273,6 +275,20 @@ def _require_formula(f: FunctionLandscape) -> None:
                 f"{f.name} is detached from x: compute with torch throughout, without .item() or "
                 f".detach()."
             )
+
+
+def _require_same(f: FunctionLandscape, known: Census | None) -> None:
+    """Raise where a known census has values that f does not have at its points."""
+    if known is None or not known.points:
+        return
+    X = torch.stack([p.x for p in known.points]).to(f.dtype)
+    told = torch.tensor([p.value for p in known.points], dtype=torch.float64, device="cpu")
+    apart = (f.value(X).detach().cpu().double() - told).abs()
+    if not bool((apart <= SAME * (told.abs() + told.abs().max())).all()):
+        raise ValueError(
+            f"the census to extend is of another landscape than {f.name}: values at its points "
+            f"differ by up to {float(apart.max()):.2g}; pass known=None, or a census of this one."
+        )
 
 
 def _child(seed: int, number: int) -> int:
@@ -419,10 +435,16 @@ def _completeness(
         )
     elif hits:
         reasons.append(f"every point was met at least {min(hits)} times")
-    reasons.append(
-        f"points that no start has met, if there are any, hold together less than "
-        f"{unmet(hits, starts):.2g} of such starts (95 %); how many they are is not known"
-    )
+    share = unmet(hits, starts)
+    if share >= 1:
+        reasons.append(
+            f"{starts} starts are too few to say what share of them leads to points not met"
+        )
+    else:
+        reasons.append(
+            f"points that no start has met, if there are any, hold together less than {share:.2g} "
+            f"of such starts (95 %); how many they are is not known"
+        )
     return reasons
 
 

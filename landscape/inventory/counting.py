@@ -91,14 +91,20 @@ class DimensionCounts:
         return int((self.euler_known & ~self.incomplete).sum()) / known if known else math.nan
 
     @property
+    def together(self) -> int:
+        """Of how many points all counts are multiples: 2 where a symmetry pairs them."""
+        return int(np.gcd.reduce(self.counts.numpy(), axis=None)) or 1
+
+    @property
     def total(self) -> Estimate:
         """The mean number of points of a realisation."""
-        return count_mean(self.counts.sum(1), random=self.random)
+        return count_mean(self.counts.sum(1), random=self.random, together=self.together)
 
     @property
     def means(self) -> list[Estimate]:
         """The mean number of points of each index."""
-        return [count_mean(column, random=self.random) for column in self.counts.T]
+        kind = partial(count_mean, random=self.random, together=self.together)
+        return [kind(column) for column in self.counts.T]
 
     @property
     def minima(self) -> Estimate:

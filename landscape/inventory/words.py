@@ -209,8 +209,12 @@ def _euler(found: Census) -> str:
 def _unseen(found: Census) -> str:
     number = found.unseen.value
     known = "how many points were not met is not known"
-    if number >= 0.5:
-        known = f"{several(round(number), 'point')} or more not found yet"
+    if found.unseen.low > 0:
+        known = f"{several(round(found.unseen.low), 'point')} or more not found yet"
+    if round(number) > found.unseen.low:
+        known = f"{known}, about {count(round(number))} by a low estimate"
+    if found.unmet >= 1:
+        return f"{known}; what share of the starts leads to them is not known of so few"
     return f"{known}; less than {100 * found.unmet:.2g} % of the starts lead to them (95 %)"
 
 

@@ -59,22 +59,25 @@ def mean(
     return interval(value, error, count - 1, confidence=confidence)
 
 
-def count_mean(counts: Tensor, *, random: bool = True) -> Estimate:
+def count_mean(counts: Tensor, *, random: bool = True, together: int = 1) -> Estimate:
     """The mean of counts (R,), whole numbers from 0, as a realisation each.
+
+    together: how many are met at once, 2 where they come in pairs.
 
     The interval holds Student's and that of weighted Poisson counts, which is skewed and knows that
     a rare event may not have been met (the gamma interval of Fay & Feuer 1997, Statist. Med.
     16:791, its variance raised to what Student's interval makes of it). Where all counts are alike,
-    fewer than 3.7 / R of all realisations differ (97.5 %), by the count and one more as is taken.
+    fewer than 3.7 / R of all realisations differ (97.5 %), by the count and ``together`` more as is
+    taken.
     """
     found = mean(counts, random=random)
     if not random:
         return found
     if len(counts) < 2:
         return Estimate(found.value, math.nan, 0.0, math.inf)
-    value, unit, tail = found.value, 1 / len(counts), (1 - CONFIDENCE) / 2
+    value, unit, tail = found.value, together / len(counts), (1 - CONFIDENCE) / 2
     if found.error == 0:
-        reach = -math.log(tail) * unit * (value + 1)
+        reach = -math.log(tail) * (value + together) / len(counts)
         return Estimate(value, reach / WIDTH, max(value - reach, 0.0), value + reach)
     raised = (found.high - value) / float(stats.norm.ppf(1 - tail))
     high = rare_mean(value, raised, unit).high
@@ -270,7 +273,8 @@ def kaplan_meier_median(times: np.ndarray, observed: np.ndarray) -> Estimate:
 def _groups(times: np.ndarray, observed: np.ndarray) -> list[tuple[float, np.ndarray]]:
     """Every time once, ascending, with what was observed at it; times are sorted."""
     known, first = np.unique(times, return_index=True)
-    return list(zip(known.tolist(), np.split(observed, first[1:]), strict=True))
+    # of no times at all there is one part, an empty one
+    return list(zip(known.tolist(), np.split(observed, first[1:]), strict=False))
 
 
 def _beta_tail(first: float, second: float, after: int | None) -> float:
@@ -319,8 +323,9 @@ def share(a: Tensor, b: Tensor, *, random: bool = True) -> Estimate:
     interval is for as many independent points as have this error (Korn & Graubard 1998, Survey
     Methodology 24:193). Where the share is the same in every realisation, it is another one, any
     from 0 to 1, in less than 1 - 0.025^{1/R} of all: for 0 and 1 that is Clopper and Pearson's
-    interval of one point a realisation.
+    interval of one point a realisation. Realisations of no points say nothing of it.
     """
+    a, b = a[b > 0], b[b > 0]
     total, count = float(b.sum()), len(b)
     if total == 0:
         return Estimate(math.nan, math.nan, 0.0, 1.0)
@@ -345,13 +350,15 @@ def share(a: Tensor, b: Tensor, *, random: bool = True) -> Estimate:
 def unseen(hits: list[int], at_least: int = 0) -> Estimate:
     """How many kinds no draw has met, from how often each met kind was.
 
-    value: Chao1 (Chao 1987, Biometrics 43:783), or ``at_least`` if that is more: a lower estimate,
-    since kinds that are met much more rarely than all the others stay hidden. [low, high]: from
-    ``at_least``, what is known to be missing, to infinity, since no number of draws says how many
-    rare kinds there are. What can be said of them is ``unmet``.
+    value: Chao1 without the bias of few draws (Chao 1987, Biometrics 43:783; Chao 2005,
+    Encyclopedia of Statistical Sciences), or ``at_least`` if that is more: a lower estimate on
+    average, since kinds that are met much more rarely than all the others stay hidden; now and
+    then it is above the truth. [low, high]: from ``at_least``, what is known to be missing, to
+    infinity, since no number of draws says how many rare kinds there are. What can be said of
+    them is ``unmet``.
     """
     once, twice = hits.count(1), hits.count(2)
-    chao = once**2 / (2 * twice) if twice else once * (once - 1) / 2
+    chao = once * (once - 1) / (2 * (twice + 1))
     return Estimate(float(max(chao, at_least)), math.inf, float(at_least), math.inf)
 
 

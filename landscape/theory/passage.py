@@ -16,14 +16,17 @@ from landscape.theory.exits import Floats
 
 PANELS, NODES = 600, 12
 FINE = 50  # pieces of a panel that are looked at first: 360,000 nodes on either side of the start
+STEEP = 3.0  # of V / T within a panel: a polynomial holds e^{-V/T} to 1e-10 then
 CLOSE = 1e-9  # between a panel's polynomial and V / T at other nodes
 SPLITS = 45  # halvings, down to rounding
 MOST_NODES = 3_000  # on either side of a joint
 MOST = 200_000  # rough panels
+WALL = 1_500.0  # V / T above the left's lowest that no time within floats gets over
+FAR = 300  # powers of 5 / 4 of the way from start to target, how far left it is looked for a wall
 
 
 def mean_passage(
-    potential: Callable[[Floats], Floats],
+    potential: Callable[[Floats], Floats | float],
     temperature: float,
     start: float,
     target: float,
@@ -38,33 +41,51 @@ def mean_passage(
     side may be missed, unless ``points`` tell where it is.
 
     Args:
-        potential: V on arrays; it must grow to the left.
+        potential: V on arrays; it must grow to the left, or be infinite from somewhere on.
         temperature: T.
         start, target: a < b.
-        left: where the integral over all x below begins; None: where e^{-V/T} has fallen by e^-60.
+        left: where the integral over all x below begins, a wall, at most a; None: where e^{-V/T}
+            has fallen by e^-60.
         points: where the potential has narrow features or kinks, as for ``scipy.integrate.quad``.
 
     Raises:
-        ValueError: temperature is not positive, start is not below target, the potential does not
-            grow to the left, or it is rough on every scale, so that no panels resolve it.
+        ValueError: temperature is not positive, start is not below target or below left, the
+            potential does not grow to the left, or it is rough on every scale, so that no panels
+            resolve it.
     """
     if not 0 < temperature < math.inf or not start < target:
         raise ValueError(
             f"need temperature > 0 and start < target, got {temperature!r}, {start!r}, {target!r}."
         )
-    lowest = _bottom(potential, temperature, start, target) if left is None else left
-    edges, first = _panels(potential, temperature, (lowest, start, target), points)
+    if left is not None and not left <= start:
+        raise ValueError(f"left must be at most start, {start!r}, got {left!r}.")
+
+    def over(x: Floats) -> Floats:
+        """V / T."""
+        return np.broadcast_to(np.asarray(potential(x), dtype=np.float64), x.shape) / temperature
+
+    lowest = _bottom(over, start, target) if left is None else left
+    ceiling = float(np.min(over(np.linspace(lowest, start, 1001)[1:]))) + WALL
+
+    def walled(x: Floats) -> Floats:
+        """V / T, with finite walls that nothing crosses."""
+        return np.minimum(over(x), ceiling)
+
+    edges, first = _panels(walled, (lowest, start, target), points)
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     half = np.diff(edges)[:, None] / 2
     y = edges[:-1, None] + half * (nodes + 1)
-    U = np.asarray(potential(y), dtype=np.float64) / temperature
-    floor, top = float(U.min()), float(U[first:].max())
+    U = walled(y)
+    floor = U.min(1, keepdims=True)
     density = np.exp(floor - U)
     within = density @ _antiderivative(nodes).T * half
-    panels = (density * weights).sum(1, keepdims=True) * half
-    mass = np.cumsum(panels)[:, None] - panels + within  # int up to each node
-    outer = np.exp(U - top) * mass * weights * half
-    total = math.log(float(outer[first:].sum())) + top - floor - math.log(temperature)
+    panels = np.log((density * weights).sum(1, keepdims=True) * half) - floor
+    # the integral up to a node is that up to its panel, a logarithm, and what is within
+    before = np.append(-np.inf, np.logaddexp.accumulate(panels[:-1, 0]))[:, None]
+    there, here = (U + before)[first:], (U - floor)[first:]
+    top = float(np.maximum(there, here).max())
+    outer = (np.exp(there - top) + np.exp(here - top) * within[first:]) * (weights * half[first:])
+    total = math.log(float(outer.sum())) + top - math.log(temperature)
     return math.exp(total) if total < 709 else math.inf
 
 
@@ -200,14 +221,12 @@ def parabolas(barrier: float, well: float, top: float) -> tuple[float, float]:
     return joint, joint + math.sqrt(2 * (1 - share) * barrier / -top)
 
 
-def _bottom(
-    potential: Callable[[Floats], Floats], temperature: float, start: float, target: float
-) -> float:
+def _bottom(over: Callable[[Floats], Floats], start: float, target: float) -> float:
     """A point so far to the left that nothing below it counts."""
     span = target - start
-    deepest = float(np.min(potential(np.linspace(start - span, target, 1001))))
-    for reach in span * 1.25 ** np.arange(-8, 60):
-        if float(potential(np.array([start - reach]))[0]) - deepest > 60 * temperature:
+    deepest = float(np.min(over(np.linspace(start - span, target, 1001))))
+    for reach in span * 1.25 ** np.arange(-8, FAR):
+        if float(over(np.array([start - reach]))[0]) - deepest > 60:
             return start - float(reach)
     raise ValueError(
         "the potential does not grow to the left of start, so that the mean time is infinite; give "
@@ -216,10 +235,7 @@ def _bottom(
 
 
 def _panels(
-    potential: Callable[[Floats], Floats],
-    temperature: float,
-    ends: tuple[float, float, float],
-    points: Sequence[float],
+    over: Callable[[Floats], Floats], ends: tuple[float, float, float], points: Sequence[float]
 ) -> tuple[Floats, int]:
     """Edges of panels on each of which a polynomial holds V / T, and the first panel from the
     start on.
@@ -231,7 +247,7 @@ def _panels(
     low, high = edges[:-1], edges[1:]
     done = [low[:0]]
     for parts in (FINE, *[2] * SPLITS):
-        rough = _rough(potential, temperature, low, high, parts)
+        rough = _rough(over, low, high, parts)
         rough &= high - low > 1e-13 * (target - lowest)
         done.append(low[~rough])
         if not rough.any():
@@ -248,29 +264,23 @@ def _panels(
 
 
 def _rough(
-    potential: Callable[[Floats], Floats],
-    temperature: float,
-    low: Floats,
-    high: Floats,
-    parts: int,
+    over: Callable[[Floats], Floats], low: Floats, high: Floats, parts: int
 ) -> NDArray[np.bool_]:
-    """On which panels from low to high (m,) V / T is none of the polynomial through its nodes, as
-    the nodes of ``parts`` pieces of each see it.
+    """On which panels from low to high (m,) V / T is none of the polynomial through its nodes, or
+    e^{-V/T} is not, as the nodes of ``parts`` pieces of each see it.
     """
     nodes, _ = np.polynomial.legendre.leggauss(NODES)
     edges = np.linspace(-1, 1, parts + 1)
     looked = ((edges[:-1, None] + edges[1:, None]) / 2 + nodes / parts).ravel()
     half, middle = (high - low)[:, None] / 2, (high + low)[:, None] / 2
-    U, V = (
-        np.asarray(potential(middle + half * at), dtype=np.float64) / temperature
-        for at in (nodes, looked)
-    )
+    U, V = (over(middle + half * at) for at in (nodes, looked))
     legendre = np.polynomial.legendre
     through = legendre.legvander(looked, NODES - 1) @ np.linalg.inv(
         legendre.legvander(nodes, NODES - 1)
     )
     apart = np.abs(U @ through.T - V).max(1)
-    rough: NDArray[np.bool_] = ~(apart <= CLOSE * np.maximum(1.0, np.abs(V).max(1)))
+    held = (apart <= CLOSE * np.maximum(1.0, np.abs(V).max(1))) & (np.ptp(V, axis=1) <= STEEP)
+    rough: NDArray[np.bool_] = ~held
     return rough
 
 

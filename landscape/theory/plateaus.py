@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 from scipy.integrate import quad
-from scipy.special import expi
 
 
 def deep_linear_time(layers: int, strength: float, start: float, share: float = 0.5) -> float:
@@ -54,7 +53,7 @@ def sigmoid_time(start: float, end: float = 0.0) -> float:
 
     The integral of 1 / (p (1 - p)^2) = e^-w + 3 + 3 e^w + e^2w, p = sigmoid(w), as a sum of
     positive terms: exact to rounding however near the ends are, and infinite where it is beyond
-    1e308.
+    1.8e308.
 
     Raises:
         ValueError: start is above end.
@@ -64,14 +63,16 @@ def sigmoid_time(start: float, end: float = 0.0) -> float:
     if start == end:
         return 0.0
     d = end - start
+    one, two = -math.expm1(-d), -math.expm1(-2 * d)
     with np.errstate(over="ignore", under="ignore"):
-        first, *rest = (float(c * np.exp(w)) for c, w in ((1, -start), (3, end), (0.5, 2 * end)))
-    return -first * math.expm1(-d) + 3 * d - rest[0] * math.expm1(-d) - rest[1] * math.expm1(-2 * d)
+        # roots of exponentials: of near ends a term is finite where its exponential is not
+        first, last = np.exp(-start / 2), np.exp(end)
+        return float(first * one * first + 3 * d + 3 * last * one + last * (two / 2) * last)
 
 
 def gaussian_well_time(start: float, end: float = 1.0) -> float:
     """The time of x from ``start`` to ``end`` on 1 - exp(-x^2 / 2): about e^{x^2 / 2} / x^2, x far
-    out; infinite from 37.6 on, where it is beyond 1e308.
+    out; infinite from 37.87 on, where it is beyond 1.8e308. By quadrature, to some 1e-12.
 
     Raises:
         ValueError: not 0 < end <= start.
@@ -80,8 +81,24 @@ def gaussian_well_time(start: float, end: float = 1.0) -> float:
         raise ValueError(f"need 0 < end <= start, got {start!r} and {end!r}.")
     if start == end:
         return 0.0
-    far = float(expi(start**2 / 2))
-    return (far - float(expi(end**2 / 2))) / 2 if math.isfinite(far) else math.inf
+    if math.isinf(start):
+        return math.inf
+    # x = start e^-s: the integrand is 1 and e^{x^2 / 2} - 1, which matters down to small x
+    span = math.log1p((start - end) / end) if start < 1e300 * end else math.log(start / end)
+    square = start**2 / 2
+    reach = min(span, 20 + math.log(max(start, 1.0)))
+    peak = [k / (1 + 2 * square) for k in (3, 40) if k / (1 + 2 * square) < reach]
+    beyond = quad(
+        lambda s: -math.expm1(-square * math.exp(-2 * s)) * math.exp(square * math.expm1(-2 * s)),
+        0,
+        reach,
+        points=peak or None,
+        epsabs=0,
+        epsrel=1e-13,
+        limit=400,
+    )[0]
+    log = math.log(beyond) + square if beyond > 0 else -math.inf
+    return span + (math.exp(log) if log < math.log(1.79e308) else math.inf)
 
 
 def octopus_growth(L: float, gamma: float, lr: float) -> float:

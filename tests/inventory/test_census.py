@@ -358,3 +358,49 @@ def test_a_census_promises_no_more_than_starts_can_say() -> None:
         assert made.unseen.value >= missing
         assert 3 / 201 < made.unmet < 0.1
         assert any("INCOMPLETE" in reason for reason in made.reasons) == (missing > 0)
+
+
+def test_a_census_of_another_landscape_is_not_extended() -> None:
+    known = ls.census(formula(lambda x: (x**2).sum(-1) + 1), starts=20)
+    with pytest.raises(ValueError, match="of another landscape"):
+        ls.census(formula(lambda x: (x**2).sum(-1) + 2), starts=40, known=known)
+    assert ls.census(formula(lambda x: (x**2).sum(-1) + 1), starts=40, known=known).starts == 40
+
+
+@pytest.mark.parametrize("starts", [1, 2, 20])
+def test_few_starts_promise_little(starts: int) -> None:
+    """Wells in four coordinates with 81 points: no share where it would be all, no number but the Euler sum's."""
+    made = ls.census(
+        ls.FunctionLandscape(lambda x: ((x**2 - 1) ** 2).sum(-1), 4, ls.Box(-2, 2)), starts
+    )
+    assert made.euler_expected == 1
+    assert made.euler is not None
+    assert made.unseen.low == abs(1 - made.euler) <= 81 - len(made.points)
+    assert made.unmet == 1
+    said = str(made)
+    assert "1e+02 %" not in said
+    assert "not known of so few" in said
+    if made.unseen.low:
+        assert f"{int(made.unseen.low)} points or more not found yet" in said
+    assert any("too few to say" in reason for reason in made.reasons)
+
+
+@pytest.mark.parametrize(
+    ("function", "domain", "counts", "expected"),
+    [
+        (lambda x: x.cos().sum(-1), ls.Torus(), {0: 1, 1: 4, 2: 6, 3: 4, 4: 1}, 0),
+        (lambda x: (x**2 * torch.arange(1.0, 5.0).to(x)).sum(-1), ls.Sphere(2.0), dict.fromkeys(range(4), 2), 0),
+        (lambda x: (x - 1).square().sum(-1), ls.Box(0, 1), {0: 1}, None),
+        (lambda x: x.square().sum(-1), ls.Box(-1e-9, 1), {0: 1}, 1),
+        (lambda x: -x.square().sum(-1), ls.Box(-1, 1), {4: 1}, 1),
+    ],
+    ids=["torus", "sphere", "corner of a box", "just inside", "maximum"],
+)  # fmt: skip
+def test_sums_in_four_dimensions_and_at_borders(
+    function: Any, domain: Any, counts: dict[int, int], expected: int | None
+) -> None:
+    """Morse counts by hand; where the gradient is zero on a box's border its sum is not known."""
+    made = ls.census(ls.FunctionLandscape(function, 4, domain), 400)
+    assert made.counts == counts
+    assert made.euler_expected == expected
+    assert made.unseen.low == 0

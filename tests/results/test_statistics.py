@@ -172,10 +172,82 @@ def test_the_mean_of_forms_is_exact_for_one_eigenvalue() -> None:
 
 def test_nothing_bounds_the_number_of_kinds_not_met() -> None:
     assert statistics.unseen([9, 9, 9]) == ls_estimate(0.0, 0.0)
-    assert statistics.unseen([1, 1, 2, 5], 1) == ls_estimate(2.0, 1.0)
+    assert statistics.unseen([1, 1, 1, 1, 2, 5], 1) == ls_estimate(3.0, 1.0)
     assert statistics.unseen([9, 9, 9], 3) == ls_estimate(3.0, 3.0)
     assert statistics.unmet([9, 9, 9], 300) == pytest.approx(-math.log(0.05) / 300)
     assert statistics.unmet([], 2) == 1.0
+
+
+def test_the_estimate_of_kinds_not_met_is_a_low_one() -> None:
+    """81 kinds alike, 20 draws: 63 are not met; once^2 / 2 twice says 90 on average."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        hits = np.bincount(random.integers(0, 81, 20))
+        found.append(statistics.unseen(hits[hits > 0].tolist()).value)
+    assert 50 < np.mean(found) < 81 * (80 / 81) ** 20
+
+
+@pytest.mark.parametrize("runs", [1, 2, 6])
+def test_a_median_of_runs_without_events_or_with_one_is_open(runs: int) -> None:
+    """All n runs last longer than the median with the chance 2^-n, below 2.5 % from 6 on."""
+    times = np.full(runs, 9)
+    none = statistics.kaplan_meier_median(times, np.zeros(runs, bool))
+    assert (none.value, none.high) == (math.inf, math.inf)
+    assert none.low == (9.0 if 0.5**runs < 0.025 else 0.0)
+    one = statistics.kaplan_meier_median(times, np.arange(runs) == 0)
+    assert one.high == math.inf
+    assert one.low <= 9
+    alike = statistics.kaplan_meier_median(times, np.ones(runs, bool))
+    assert (alike.low, alike.high) == ((9.0, 9.0) if runs == 6 else (0.0, math.inf))
+
+
+def test_no_runs_say_nothing() -> None:
+    nothing = np.zeros(0)
+    median = statistics.kaplan_meier_median(nothing, nothing.astype(bool))
+    rate = statistics.exponential_rate(nothing, nothing.astype(bool))
+    assert (median.low, median.high) == (rate.low, rate.high) == (0.0, math.inf)
+
+
+@pytest.mark.parametrize("runs", [1, 2, 30])
+@pytest.mark.parametrize("limit", [0.05, 1.0, 20.0])
+def test_rates_with_no_event_and_one_hold(runs: int, limit: float) -> None:
+    """Waiting times of rate 1, each seen up to a limit; without events the interval ends at
+    -ln 0.025 over all steps, and misses where all last longer: e^{-runs limit} <= 2.5 %.
+    """
+    random, held = np.random.default_rng(runs), 0
+    for _ in range(400):
+        times = random.exponential(size=runs)
+        found = statistics.exponential_rate(np.minimum(times, limit), times <= limit)
+        held += found.low <= 1 <= found.high
+    assert held >= stats.binom.ppf(1e-4, 400, 0.95)
+    none = statistics.exponential_rate(np.full(runs, limit), np.zeros(runs, bool))
+    assert none.high == pytest.approx(-math.log(0.025) / (runs * limit), rel=1e-9)
+    assert none.value == none.low == 0
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10])
+def test_realisations_without_points_say_nothing_of_a_share(count: int) -> None:
+    """One in ten has a point, one in three of which is a minimum."""
+    random, held = np.random.default_rng(count), 0
+    for _ in range(300):
+        b = torch.from_numpy((random.random(count) < 0.1).astype(int))
+        a = b * torch.from_numpy((random.random(count) < 1 / 3).astype(int))
+        found = statistics.share(a, b)
+        held += found.low <= 1 / 3 <= found.high
+    assert held >= stats.binom.ppf(1e-4, 300, 0.93)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10, 30])
+def test_points_that_come_in_pairs_are_rare_in_pairs(count: int) -> None:
+    """A pair in a share of realisations where none may be met: its mean is twice the share."""
+    for share in (0.02, 0.1, 0.3):
+        random, held = np.random.default_rng(count), 0
+        for _ in range(300):
+            counts = torch.from_numpy(2 * (random.random(count) < share).astype(int))
+            found = statistics.count_mean(counts, together=2)
+            held += found.low <= 2 * share <= found.high
+        assert held >= stats.binom.ppf(1e-4, 300, 0.93)
 
 
 def ls_estimate(value: float, low: float) -> Estimate:

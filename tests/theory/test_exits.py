@@ -198,6 +198,51 @@ def test_adaptive_limits_are_those_of_torch(optimizer, options, limit) -> None:
         ls.theory.adam_limit(1.0, weight_decay=2.0)
 
 
+@pytest.mark.parametrize("beta1", [0.9, 0.99])
+def test_adam_grows_in_its_first_steps_below_the_limit(beta1: float) -> None:
+    """From 0.9 of it by e^{2.8 / (1 - beta1)} or so; after the first steps the limit holds."""
+    shrinks = {}
+    for factor in (0.9, 1.1):
+        x = torch.tensor([1e-290], dtype=torch.float64, requires_grad=True)
+        adam = torch.optim.Adam([x], lr=0.1, eps=1e8, betas=(beta1, 0.999))
+        sizes = []
+        for _ in range(round(30 / (1 - beta1))):
+            x.grad = factor * ls.theory.adam_limit(0.1, beta1) * 1e8 * x.detach()
+            adam.step()
+            sizes.append(abs(x.item()))
+            if not 1e-320 < sizes[-1] < 1e-9:
+                break
+        if factor < 1:
+            grown = math.log(max(sizes) / 1e-290) * (1 - beta1)
+            assert 2.5 < grown < 3.2
+        half = len(sizes) // 2
+        shrinks[factor] = sizes[-1] < 1e-9 and max(sizes[-50:]) < max(sizes[half - 50 : half])
+    assert shrinks == {0.9: True, 1.1: False}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("betas", "within"),
+    [((0.9, 0.999), True), ((0.5, 0.99), True), ((0.9, 0.95), True), ((0.99, 0.9), False)],
+)
+def test_where_a_moving_preconditioner_keeps_to_adams_limit(
+    betas: tuple[float, float], within: bool
+) -> None:
+    """The curvature that Adam feels on x^2 / 2, sqrt(v) / (1 - beta2^t) moving as torch moves it."""
+    x = torch.tensor([1e-3], dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([x], lr=0.1, betas=betas, eps=1e-14)
+    felt = []
+    for t in range(1, 8001):
+        x.grad = x.detach().clone()
+        adam.step()
+        v = float(adam.state[x]["exp_avg_sq"]) / (1 - betas[1] ** t)
+        felt.append(1 / (v**0.5 * ls.theory.adam_limit(0.1, betas[0])))
+    low, high = np.quantile(felt[6000:], (0.05, 0.95))
+    assert (low >= 0.75 and high <= 1.3) == within
+    if not within:
+        assert high < 0.05
+
+
 @pytest.mark.parametrize(
     ("chosen", "text"),
     [

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 import torch
@@ -151,8 +152,17 @@ def test_sigmoid_plateau(row):
     )
 
 
+def exact_sigmoid(start: float, end: float) -> float:
+    with mp.workdps(700):
+        a, b = (
+            -mp.exp(-w) + 3 * w + 3 * mp.exp(w) + mp.exp(2 * w) / 2
+            for w in map(mp.mpf, (start, end))
+        )
+        return float(b - a)
+
+
 def test_plateaus_at_their_ends() -> None:
-    for start, end in ((-800, 0), (0, 800), (-math.inf, 0), (0, math.inf)):
+    for start, end in ((-800, 0), (0, 800), (-math.inf, 0), (0, math.inf), (-710, 0), (0, 356)):
         assert theory.sigmoid_time(start, end) == math.inf
     assert theory.sigmoid_time(-7.0, -7.0) == 0.0
     # near ends: the integrand 1 / (p (1 - p)^2 p') times their distance
@@ -160,7 +170,22 @@ def test_plateaus_at_their_ends() -> None:
     slope = 1 / (p * (1 - p) ** 2)
     near = -3.0 + 1e-9
     assert theory.sigmoid_time(-3.0, near) == pytest.approx((near + 3.0) * slope, rel=1e-8)
+    # finite where a factor is not
+    for start, end in ((-710, -709), (-709.9, -709.5), (0, 355), (-730, -729.9999999999999)):
+        assert theory.sigmoid_time(start, end) == pytest.approx(
+            exact_sigmoid(start, end), rel=1e-12
+        )
     assert theory.gaussian_well_time(50.0, 40.0) == math.inf
+    for start, end in (
+        (37.7, 1.0),
+        (1.0, 1e-300),
+        (1 + 1e-15, 1.0),
+        (3.0, 3 - 1e-12),
+        (1e-3, 1e-9),
+    ):
+        with mp.workdps(700):
+            exact = (mp.ei(mp.mpf(start) ** 2 / 2) - mp.ei(mp.mpf(end) ** 2 / 2)) / 2
+        assert theory.gaussian_well_time(start, end) == pytest.approx(float(exact), rel=1e-12)
     assert theory.gaussian_well_time(50.0, 50.0) == 0.0
 
 
@@ -187,6 +212,66 @@ def test_a_narrow_barrier_is_not_missed(width: float, at: float) -> None:
     there = math.exp(at**2 / 2 / T)
     shift = (above * there * mass * (at > 0) + below / there * rise) / T
     assert found - base == pytest.approx(shift, rel=0.02 if width < 1e-4 else 0.2)
+
+
+def lines(xs: list[float], vs: list[float], T: float, start: float) -> float:
+    """The mean time to the last of xs, with a wall at the first, V linear between: by 60 digits."""
+    mass, total = mp.mpf(0), mp.mpf(0)
+    for x0, x1, v0, v1 in zip(xs, xs[1:], vs, vs[1:], strict=False):
+        w, e = mp.mpf(x1) - mp.mpf(x0), mp.exp(-mp.mpf(v0) / T)
+        k = (mp.mpf(v1) - v0) / w / T
+        up = w if k == 0 else mp.expm1(k * w) / k
+        if x0 >= start:
+            total += mass * up / e + (w * w / 2 if k == 0 else (up - w) / k)
+        mass += e * (w if k == 0 else -mp.expm1(-k * w) / k)
+    return float(total / T)
+
+
+LINES: dict[str, tuple[list[float], list[float]]] = {
+    "a narrow hat of 300 T": ([-1, 0, 0.5, 0.501, 0.502, 1], [0, 0, 0, 30, 0, 0]),
+    "a ditch of 300 T": ([-1, 0, 0.5, 0.501, 0.502, 1], [0, 0, 0, -30, 0, 0]),
+    "a ditch before the start": ([-1, -0.3, -0.299, -0.298, 0, 1], [0, 0, -30, 0, 0, 0]),
+    "a barrier at the end": ([-1, 0, 0.999, 1], [0, 0, 0, 40]),
+    "a barrier at the start": ([-1, 0, 0.001, 1], [0, 0, 40, 0]),
+    "far down": ([-1, 0, 10], [0, 0, -3000]),
+    "two wells": ([-1, 0, 0.2, 0.4, 0.6, 0.8, 1], [5, 0, 3, -2, 4, -3, 0]),
+    "flat": ([0, 2], [0, 0]),
+}
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
+@pytest.mark.parametrize("name", LINES)
+def test_passage_over_straight_lines(name: str, named: bool) -> None:
+    """A polynomial through V is none through e^{V / T}: steep lines are cut up too."""
+    xs, vs = LINES[name]
+    found = theory.mean_passage(
+        lambda x: np.interp(x, xs, vs), 0.1, 0.0, xs[-1], left=xs[0], points=xs if named else ()
+    )
+    with mp.workdps(60):
+        assert found == pytest.approx(lines(xs, vs, 0.1, 0.0), rel=1e-9)
+
+
+def test_walls_tiny_ways_and_constant_potentials() -> None:
+    T = 0.3
+
+    def harmonic(x):
+        return x**2 / 2
+
+    def mass(y: float, wall: float) -> float:
+        root = math.sqrt(2 * T)
+        return math.sqrt(math.pi * T / 2) * (math.erf(y / root) - math.erf(wall / root))
+
+    # a way so short that the well is a million times as wide
+    assert theory.mean_passage(harmonic, T, 0.0, 1e-9) == pytest.approx(
+        1e-9 * mass(0.0, -math.inf) / T, rel=1e-8
+    )
+    walled, _ = quad(lambda y: math.exp(y * y / 2 / T) * mass(y, -0.4), 0.2, 1, epsrel=1e-12)
+    assert theory.mean_passage(
+        lambda x: np.where(x < -0.4, np.inf, harmonic(x)), T, 0.2, 1.0
+    ) == pytest.approx(walled / T, rel=1e-9)
+    assert theory.mean_passage(lambda x: 0.0, T, 0.0, 2.0, left=0.0) == pytest.approx(2 / T)
+    with pytest.raises(ValueError, match="left must be at most start"):
+        theory.mean_passage(harmonic, T, 0.0, 1.0, left=0.5)
 
 
 def test_a_rough_potential_is_refused() -> None:
