@@ -391,6 +391,8 @@ def _euler(
     """The sum of the points' signs, what it should be, and why."""
     expected, why = topology.expected_sum(f)
     total = sum((-1) ** p.index for p in points if p.nullity == 0 and p.index is not None)
+    if not topology.periodic(f):
+        return total, None, "the formula does not have the period of its torus"
     if families:
         return total, None, "continuous families count in no sum"
     for point in points:

@@ -13,7 +13,7 @@ import torch
 from scipy.stats import qmc
 from torch import Tensor
 
-from landscape.landscapes.domains import Box, Space
+from landscape.landscapes.domains import Box, Space, Torus
 from landscape.landscapes.formula import FunctionLandscape
 
 EDGE = 512  # first sampling of each edge of a square, and of the circle around a point
@@ -54,6 +54,19 @@ def expected_sum(f: FunctionLandscape) -> tuple[int | None, str]:
             "the gradient vanishes or is not finite on the box's boundary"
         )
     return _outward(f, low, high)
+
+
+def periodic(f: FunctionLandscape) -> bool:
+    """Whether f has the period of its torus, as far as a few random points show; True elsewhere."""
+    if not isinstance(f.domain, Torus):
+        return True
+    X = f.domain.sample(20, f.dim, torch.Generator(device="cpu").manual_seed(0), f.dtype)
+    whole = torch.arange(20, device="cpu")[:, None] % f.dim == torch.arange(f.dim, device="cpu")
+    there, here = (
+        f.value(x).detach().double() for x in (X + whole * f.domain.size(f.dim).to(X), X)
+    )
+    apart, spread = (there - here).abs(), (here - here.median()).abs().max()
+    return not bool((apart > 1e-3 * spread + 1e-5 * here.abs()).any())
 
 
 def local_index(f: FunctionLandscape, x: Tensor, radius: float) -> int | None:

@@ -393,8 +393,9 @@ def test_few_starts_promise_little(starts: int) -> None:
         (lambda x: (x - 1).square().sum(-1), ls.Box(0, 1), {0: 1}, None),
         (lambda x: x.square().sum(-1), ls.Box(-1e-9, 1), {0: 1}, 1),
         (lambda x: -x.square().sum(-1), ls.Box(-1, 1), {4: 1}, 1),
+        (lambda x: x.square().sum(-1), ls.Torus(4.0), {0: 1}, None),
     ],
-    ids=["torus", "sphere", "corner of a box", "just inside", "maximum"],
+    ids=["torus", "sphere", "corner of a box", "just inside", "maximum", "not periodic"],
 )  # fmt: skip
 def test_sums_in_four_dimensions_and_at_borders(
     function: Any, domain: Any, counts: dict[int, int], expected: int | None

@@ -479,3 +479,17 @@ def test_ordinary_realisations_settle_by_their_own_euler_sum(
         signs = torch.tensor([(-1) ** k for k in range(d.dim + 1)])
         assert torch.equal(d.euler, d.counts @ signs)
         assert d.right == 1.0
+
+
+def test_points_that_a_symmetry_pairs_are_counted_in_pairs() -> None:
+    """x^T A x on a sphere has 2 n points; an index that none of R realisations has may come by two."""
+
+    def family(dim: int, seed: int) -> ls.FunctionLandscape:
+        A = torch.diag(torch.arange(1.0, dim + 1, dtype=torch.float64) + seed % 7)
+        return ls.FunctionLandscape(lambda x: ((x @ A.to(x)) * x).sum(-1), dim, ls.Sphere(1.0))
+
+    counts = ls.inventory.count_saddles(family, 3, 3, starts=100)[3]
+    assert counts.together == 2
+    reach = -math.log(0.025) / 3
+    assert counts.total.high == pytest.approx(6 + reach * 8)
+    assert counts.means[0].high == pytest.approx(2 + reach * 4)
