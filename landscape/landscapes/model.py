@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes import batches as batching
-from landscape.landscapes import kernels, losses, means, selection
+from landscape.landscapes import distributed, kernels, losses, means, selection
 from landscape.landscapes.arithmetic import (
     ordinary,
     owned,
@@ -43,7 +43,7 @@ from landscape.landscapes.objective import CALLS, Objective
 from landscape.landscapes.placed import Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
-from landscape.ranks import ALONE, Ranks, Spread
+from landscape.ranks import ALONE, Ranks, Spread, several
 from landscape.results import journal
 from landscape.rng import host_seeded
 
@@ -135,6 +135,7 @@ class ModelLandscape:
             masks if mode == "train" else 1,
         )
         self.name = name or type(model).__name__
+        distributed.require_understood(model, self.name)
         self._trainable = selection.trainable(model, self.name)
         self._names = selection.select(model, self._trainable, include, exclude)
         self.l2, self.l1 = (
@@ -170,9 +171,18 @@ class ModelLandscape:
         self.ranks = ALONE
         self._eps: float | None = None
 
+    def _require_values(self) -> None:
+        distributed.require_values(self.model, self.name)
+
     def _require_one_device(self) -> None:
-        """Parameters on one device, of a kind that is supported, and nothing waits to be loaded."""
-        places = {p.device for p in own_parameters(self.model).values()}
+        """Parameters on one device, of a kind that is supported; those on the meta device will be
+        read to where the landscape is computed.
+        """
+        if not several():  # else weights may be read later, a part of them on each process
+            self._require_values()
+        places = {p.device for p in own_parameters(self.model).values() if not p.is_meta}
+        if self.device.type == "meta":
+            self.device = min(places, key=str, default=torch.device("cpu"))
         if len(places) > 1:
             listed = ", ".join(sorted(map(str, places)))
             raise ValueError(
@@ -187,6 +197,7 @@ class ModelLandscape:
         """The model's current parameters, a new tensor (n,) in the landscape's dtype and on its
         device.
         """
+        self._require_values()
         parameters = own_parameters(self.model)
         parts = [
             parameters[k].detach().reshape(-1).to(self.device, self.dtype) for k in self._names
@@ -211,7 +222,7 @@ class ModelLandscape:
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
         what = f"values {journal.identity(self)}"
-        (values,) = journal.recalled(what, [x], lambda: [self._values(x)])
+        (values,) = journal.recalled(what, [x], lambda: [self._values(x)], self.ranks)
         return values
 
     def _values(self, x: Tensor) -> Tensor:
@@ -229,7 +240,7 @@ class ModelLandscape:
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
         what = f"gradients {journal.identity(self)}"
-        (gradients,) = journal.recalled(what, [x], lambda: [self._gradients(x)])
+        (gradients,) = journal.recalled(what, [x], lambda: [self._gradients(x)], self.ranks)
         return gradients
 
     def _gradients(self, x: Tensor) -> Tensor:
@@ -369,6 +380,7 @@ class ModelLandscape:
         wanted = self.mode == "train"
         cuda = [self.device.index or 0] if self.device.type == "cuda" else []
         fastpath = torch.backends.mha.get_fastpath_enabled()
+        self._require_values()
         with ExitStack() as stack:
             stack.enter_context(owned(precision))
             stack.enter_context(torch.random.fork_rng(devices=cuda))
@@ -504,7 +516,7 @@ class ModelLandscape:
         model, data = hashlib.sha256(), hashlib.sha256()
         for name, tensor in [*own_parameters(self.model).items(), *self.model.named_buffers()]:
             model.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            model.update(batching.raw(tensor))
+            model.update(batching.raw(self._stored(name, tensor)))
         for batch in self.batches:
             for leaf in batching.leaves(batch):
                 data.update(f"{tuple(leaf.shape)}{leaf.dtype}".encode())
@@ -512,6 +524,10 @@ class ModelLandscape:
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
     # ---- inside ---------------------------------------------------------------------------------
+
+    def _stored(self, name: str, t: Tensor) -> Tensor:
+        """All of a parameter or buffer, by its name."""
+        return t
 
     def identity(self) -> str:
         """What tells this landscape from another one of the same model and data: its options, and

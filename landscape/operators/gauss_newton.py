@@ -66,7 +66,8 @@ class GaussNewton(SymmetricOperator):
 
     def _multiply(self, V: Tensor) -> Tensor:
         what = f"Gauss-Newton products {journal.identity(self.f)}"
-        (product,) = journal.recalled(what, [self.x, V], lambda: [self._multiplied(V)])
+        inputs, ranks = [self.x, V], self.f.ranks
+        (product,) = journal.recalled(what, inputs, lambda: [self._multiplied(V)], ranks)
         return product
 
     def _multiplied(self, V: Tensor) -> Tensor:

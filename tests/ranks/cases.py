@@ -187,10 +187,16 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     return nn.functional.cross_entropy(output, target.reshape(-1))
 
 
-def gpt(dtype: torch.dtype = torch.float64, batches: int = 3) -> ls.ModelLandscape:
+def gpt(dtype: torch.dtype = torch.float64, batches: int = 3, **size: int) -> ls.ModelLandscape:
     torch.manual_seed(0)
-    model = GPT().to(dtype)
-    data = [(torch.randint(31, (2, 9)), torch.randint(31, (2, 9))) for _ in range(batches)]
+    model = GPT(**size).to(dtype)
+    return of_gpt(model, batches)
+
+
+def of_gpt(model: nn.Module, batches: int = 3) -> ls.ModelLandscape:
+    draws = torch.Generator().manual_seed(1)
+    rows = torch.randint(31, (2 * batches, 2, 9), generator=draws)
+    data = [(x, y) for x, y in zip(rows[::2], rows[1::2], strict=True)]
     return ls.ModelLandscape(model, cross_entropy, data, l2={"*.weight": 1e-2}, l1={"place*": 1e-4})
 
 
