@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.core import OutputTerm, Term, vector
-from landscape.errors import LoadingError, NumericalError, memory_is_full
+from landscape.errors import LoadingError, NumericalError, RanksError, memory_is_full
 from landscape.landscapes import batches as batching
 from landscape.landscapes import distributed, kernels, losses, means, selection
 from landscape.landscapes.arithmetic import (
@@ -703,7 +703,7 @@ class ModelLandscape:
         try:
             with reduced(self.device, self._pass):
                 return self._unaltered(args)
-        except (torch.OutOfMemoryError, MemoryError, LoadingError):
+        except (torch.OutOfMemoryError, MemoryError, LoadingError, RanksError):
             raise
         except NotImplementedError as error:
             if "forward AD" not in str(error):

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import distributed_c10d
 
-from landscape.errors import LoadingError, NumericalError, RanksError
+from landscape.errors import LoadingError, NumericalError, RanksError, memory_is_full
 
 T = TypeVar("T")
 LOST = (
@@ -156,6 +156,8 @@ class Ranks:
         try:
             collective()
         except (RuntimeError, ValueError) as error:
+            if memory_is_full(error):
+                raise
             raise RanksError(f"{LOST}.") from error
 
 
