@@ -36,6 +36,7 @@ from landscape.landscapes.units import Unit, UnitPart, units
 from landscape.ranks import Ranks, Spread
 
 SMALL = 2**14  # entries of a tensor up to which it is gathered with others,
+MANY = 2**12  # gathered tensors from which on those that are gone are forgotten
 BUCKET = 2**18  # and entries of those together, where the largest tensor has fewer
 
 
@@ -279,7 +280,7 @@ class Sharded(ModelLandscape):
         if not pieces:
             return {}
         own = own_parameters(self.model)
-        gathered = _Gather.apply(torch.cat(list(pieces.values())), self.ranks)  # type: ignore[no-untyped-call]
+        gathered = _gathered(torch.cat(list(pieces.values())), self.ranks)
         rows = gathered.view(self.ranks.count, -1)
         parts = torch.split(rows, [len(piece) for piece in pieces.values()], dim=1)
         return {
@@ -288,18 +289,21 @@ class Sharded(ModelLandscape):
         }
 
     def _whole(self, piece: Tensor, shape: torch.Size) -> Tensor:
-        gathered: Tensor = _Gather.apply(piece, self.ranks)  # type: ignore[no-untyped-call]
+        gathered = _gathered(piece, self.ranks)
         self._note(gathered, piece.detach())
         return gathered[: shape.numel()].view(shape)
 
     def _note(self, gathered: Tensor, piece: Tensor) -> None:
+        if len(self._gathered) > MANY:  # most of which are gone
+            self._gathered = {k: o for k, o in self._gathered.items() if not _gone(o)}
         storage = gathered.untyped_storage()
-        self._gathered[storage.data_ptr()] = _Origin(StorageWeakRef(storage), piece)  # type: ignore[no-untyped-call]
+        kept = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+        self._gathered[storage.data_ptr()] = _Origin(kept, piece)
 
     def _pack(self, t: Tensor) -> "Tensor | _Handle":
         origin = self._gathered.get(t.untyped_storage().data_ptr())
         # an expired one: another tensor lies at the same address now
-        if origin is None or origin.storage.expired():  # type: ignore[no-untyped-call]
+        if origin is None or _gone(origin):
             if self._saved is not None:
                 self._saved[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
             return t.detach()  # or the graph would hold itself, and never go
@@ -339,6 +343,15 @@ class _Handle:
     size: torch.Size
     stride: tuple[int, ...]
     offset: int
+
+
+def _gathered(part: Tensor, ranks: Ranks) -> Tensor:
+    whole: Tensor = _Gather.apply(part, ranks)  # type: ignore[no-untyped-call]
+    return whole
+
+
+def _gone(origin: _Origin) -> bool:
+    return bool(origin.storage.expired())  # type: ignore[no-untyped-call]
 
 
 class _Gather(torch.autograd.Function):

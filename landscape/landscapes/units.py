@@ -74,7 +74,8 @@ class Unit:
 
         told: list[Any] = []
         pieces = [piece for _, _, (piece, _) in self.parts]
-        outputs = _Again.apply(run, told, self.random, *given, *pieces)  # type: ignore[no-untyped-call]
+        again: Any = _Again
+        outputs = again.apply(run, told, self.random, *given, *pieces)
         return _woven(told[0], outputs)
 
     @contextmanager

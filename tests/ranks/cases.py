@@ -251,14 +251,14 @@ def trained(traced: bool) -> tuple[Tensor, list[int]]:
     return weights, [] if tracer is None else tracer.result.steps.tolist()
 
 
-NET = """
+NET = f"""
 import sys
-sys.path.insert(0, {here!r})
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 import cases
 
 def problem():
     return cases.net()
-""".format(here=str(Path(__file__).parent))
+"""
 
 
 def command(folder: str, words: list[str]) -> None:
@@ -270,7 +270,7 @@ def command(folder: str, words: list[str]) -> None:
 
     journal.LONG = journal.EVERY = 0.0
     os.chdir(folder)
-    said = open(f"{os.environ['RANK']}.said", "w", buffering=1)
+    said = Path(f"{os.environ['RANK']}.said").open("w", buffering=1)  # noqa: SIM115
     sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = said  # type: ignore[misc]
     found, hits = journal.Journal.find, []
 

@@ -1,6 +1,10 @@
 """Models of which no rank keeps the whole: exact derivatives, measured memory, weights that are
-read by parts, and models that lie on several processes before they come here."""
+read by parts, and models that lie on several processes before they come here.
 
+``LANDSCAPE_LARGE=1`` runs the spectrum under a limit of memory too.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -47,7 +51,7 @@ def test_frozen_layers_dropout_and_attention(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "count"), [("fully_shard", 3), ("ddp", 2), ("accelerate", 2)])
+@pytest.mark.parametrize(("kind", "count"), [("fully_shard", 3), ("dtensors", 2), ("ddp", 2), ("accelerate", 2)])
 def test_models_that_others_have_wrapped(tmp_path: Path, kind: str, count: int) -> None:
     if kind == "accelerate":
         pytest.importorskip("accelerate")
@@ -56,7 +60,7 @@ def test_models_that_others_have_wrapped(tmp_path: Path, kind: str, count: int) 
         assert one["loaded"]
         assert one["after"]
         assert one["product"] <= 1e-12
-        assert ("over_ranks(f, shard=True)" in one["refused"]) == (kind == "fully_shard")
+        assert ("over_ranks(f, shard=True)" in one["refused"]) == (kind in ("fully_shard", "dtensors"))
 
 
 @pytest.mark.slow
@@ -85,13 +89,16 @@ def test_parts_are_read_from_a_checkpoint(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("LANDSCAPE_LARGE" not in os.environ, reason="takes a minute of two cores")
 def test_a_spectrum_that_fits_two_processes_and_not_one(tmp_path: Path) -> None:
     """Its bounds hold the values of a process without a limit."""
     torch.manual_seed(0)
     model = large.Wide()
     save_file(model.state_dict(), tmp_path / "wide.safetensors")
-    (alone,) = together.run(1, tmp_path / "1", large.limited, str(tmp_path / "wide.safetensors"), False)
-    assert "full" in alone
+    (alone,) = together.run(
+        1, tmp_path / "1", large.limited, str(tmp_path / "wide.safetensors"), False
+    )
+    assert "memory" in alone["full"]
     found = together.run(2, tmp_path / "2", large.limited, str(tmp_path / "wide.safetensors"), True)
     f = large.wide(model)
     truth = ls.eigsh(ls.Hessian(f), 6, 6, tol=1e-4, probes=0)
