@@ -46,6 +46,7 @@ from landscape.specs import whole
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
 FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
+SPARE = 8  # vectors for which a basis leaves room: what a product and a step take beside it
 BLOCK = 16  # vectors multiplied at a time when residuals are computed,
 NUMBERS = 2**26  # and numbers
 
@@ -237,11 +238,16 @@ def eigsh(  # noqa: PLR0913
 
 
 def _basis(A: Operator, rows: int, least: int, seeds: np.random.SeedSequence) -> Basis:
-    """A basis of ``rows`` vectors, or of fewer where memory runs out, down to ``least``."""
+    """A basis of ``rows`` vectors, or of fewer where memory runs out beside ``SPARE`` more, down to
+    ``least``.
+    """
     while True:
         try:
             with ranks(A).together():
-                return Basis(A, rows, seeds)
+                beside = torch.empty(SPARE, spread(A).local, dtype=A.dtype, device=A.device)
+                basis = Basis(A, rows, seeds)
+                del beside  # the products need it
+                return basis
         except (RuntimeError, MemoryError) as error:
             if not memory_is_full(error) or rows <= least:
                 raise

@@ -264,7 +264,7 @@ def saved(folder: str) -> None:
     )
 
 
-ROOM = 30  # times the weights: what the passes take, and half of a basis of 33 vectors
+ROOM = 30  # times the weights: less than a basis of 33 vectors, more than half of it
 
 
 class Wide(nn.Module):
@@ -289,22 +289,24 @@ def wide(model: nn.Module) -> ls.ModelLandscape:
 
 def limited(path: str, shard: bool) -> dict[str, Any]:
     """Both ends of a spectrum, whose smallest basis is 33 vectors, where the system grants a
-    process ``ROOM`` times the weights beside the weights."""
+    process ``ROOM`` times the weights in all, for weights, basis and passes."""
     ctypes.CDLL(None).mallopt(-3, 2**16)  # what is freed goes back to the system
-    with torch.device("meta" if shard else "cpu"):
+    small = cases.gpt(torch.float32, 2)
+    H = ls.Hessian(over(small) if shard else small)
+    _ = H @ H.x.detach()  # threads have their stacks now
+    with torch.device("meta"):
         model = Wide()
-    size = 4 * sum(p.numel() for p in model.parameters())
-    if shard:
-        g = over(wide(model))
-        load_parts(g, path)
-    else:
-        load_checkpoint(model, path)
-        g = wide(model)  # type: ignore[assignment]
-    H = ls.Hessian(g, method="rebuilt")
-    _ = H @ H.x.detach()  # threads have their stacks now, and libraries their buffers
-    most = _taken() + ROOM * size
+    most = _taken() + ROOM * 4 * sum(p.numel() for p in model.parameters())
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     try:
+        if shard:
+            g = over(wide(model))
+            load_parts(g, path)
+        else:
+            model = Wide()
+            load_checkpoint(model, path)
+            g = wide(model)  # type: ignore[assignment]
+        H = ls.Hessian(g, method="rebuilt")
         pairs = ls.eigsh(H, 6, 6, tol=1e-2, probes=0)
     except (MemoryError, RuntimeError) as full:
         return {"full": str(full)}

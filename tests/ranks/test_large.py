@@ -51,7 +51,9 @@ def test_frozen_layers_dropout_and_attention(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "count"), [("fully_shard", 3), ("dtensors", 2), ("ddp", 2), ("accelerate", 2)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("fully_shard", 3), ("dtensors", 2), ("ddp", 2), ("accelerate", 2)]
+)
 def test_models_that_others_have_wrapped(tmp_path: Path, kind: str, count: int) -> None:
     if kind == "accelerate":
         pytest.importorskip("accelerate")
@@ -60,7 +62,9 @@ def test_models_that_others_have_wrapped(tmp_path: Path, kind: str, count: int) 
         assert one["loaded"]
         assert one["after"]
         assert one["product"] <= 1e-12
-        assert ("over_ranks(f, shard=True)" in one["refused"]) == (kind in ("fully_shard", "dtensors"))
+        assert ("over_ranks(f, shard=True)" in one["refused"]) == (
+            kind in ("fully_shard", "dtensors")
+        )
 
 
 @pytest.mark.slow
