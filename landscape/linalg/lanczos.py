@@ -48,6 +48,7 @@ from landscape.specs import whole
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
 FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
+SPARE = 8  # vectors for which a basis leaves room: what a product and a step take beside it
 BLOCK = 16  # vectors multiplied at a time when residuals are computed,
 NUMBERS = 2**26  # and numbers
 
@@ -241,14 +242,19 @@ def eigsh(  # noqa: PLR0913
 
 
 def _basis(A: Operator, rows: int, least: int, seeds: np.random.SeedSequence) -> Basis:
-    """A basis of ``rows`` vectors; where memory runs out of fewer, down to ``least``, and then in
-    the host's memory.
+    """A basis of ``rows`` vectors, beside which there is room for ``SPARE`` more; of fewer where
+    memory runs out, down to ``least``, and then in the host's memory.
     """
     wanted, on_host = rows, False
     while True:
         try:
             with ranks(A).together():
-                return Basis(OnHost(A) if on_host else A, rows, seeds)
+                if on_host:
+                    return Basis(OnHost(A), rows, seeds)
+                beside = torch.empty(SPARE, spread(A).local, dtype=A.dtype, device=A.device)
+                basis = Basis(A, rows, seeds)
+                del beside
+                return basis
         except (RuntimeError, MemoryError) as error:
             last = on_host or (rows <= least and not may_leave(A))
             if not memory_is_full(error) or last:

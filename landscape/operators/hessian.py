@@ -182,17 +182,21 @@ class Hessian(SymmetricOperator):
         return None if self.f.ranks.count == 1 or self.sharded else Parts(self)
 
     def _multiply(self, V: Tensor) -> Tensor:
+        return self.recalled(V, lambda: self._multiplied(V))
+
+    def recalled(self, V: Tensor, multiply: Callable[[], Tensor]) -> Tensor:
+        """What ``multiply`` makes of V, or has made in an interrupted run."""
         if not journal.active():
-            return self._multiplied(V)
+            return multiply()
         product, *state = journal.recalled(
-            self._what("products"), [self.x, V], lambda: self._kept(V)
+            self._what("products"), [self.x, V], lambda: self._kept(multiply), self.f.ranks
         )
         self._go_on(state)
         return product
 
-    def _kept(self, V: Tensor) -> list[Tensor]:
-        """H V, and what products have told of how to be made."""
-        product = self._multiplied(V)
+    def _kept(self, multiply: Callable[[], Tensor]) -> list[Tensor]:
+        """A product, and what products have told of how to be made."""
+        product = multiply()
         why = torch.tensor(list(self.why.encode()), dtype=torch.uint8, device="cpu")
         numbers = [self._error, self._step, float(self.method == "finite-difference")]
         return [product, torch.tensor(numbers, dtype=torch.float64, device="cpu"), why]
@@ -329,7 +333,10 @@ class Hessian(SymmetricOperator):
         """
         self.products += V.shape[1]
         forms, shares = journal.recalled(
-            self._what("forms"), [self.x, V], lambda: self._forms(ordinary(V.detach()))
+            self._what("forms"),
+            [self.x, V],
+            lambda: self._forms(ordinary(V.detach())),
+            self.f.ranks,
         )
         return forms, shares
 
@@ -454,7 +461,8 @@ class Hessian(SymmetricOperator):
             self._vectorise, self._graphs = False, []
             return
         first = next(iter(self.f.dealt_terms()))
-        needed = _graph_bytes(lambda: self._gradient(first.function))
+        weigh = getattr(self.f, "graph_bytes", _graph_bytes)
+        needed = weigh(lambda: self._gradient(first.function))
         if self.sharded:  # exchanges follow the graphs: all ranks do the same
             needed = max(self.f.ranks.objects(needed))
             self.memory = min(self.f.ranks.objects(self.memory))
@@ -549,7 +557,10 @@ class Parts:
         return torch.cat(blocks, dim=1).view(Q.shape)
 
     def _block(self, Q: Tensor) -> Tensor:
-        return self.H.product(self.spread.whole(Q), self.spread.summed, self.spread.own)
+        def multiply() -> Tensor:
+            return self.H.product(self.spread.whole(Q), self.spread.summed, self.spread.own)
+
+        return self.H.recalled(Q, multiply)
 
 
 def _slope_with_graph(value: Tensor, x: Tensor) -> Tensor:
