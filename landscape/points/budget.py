@@ -158,15 +158,26 @@ def forecast(
     k = min(f.dim, largest + smallest)
     counts = {"checks": CHECKS if f.layout else 4}
     counts["ends"] = f.dim if dense else 2 * k + SEARCH
-    counts["sampling errors"] = k if f.samples else 0
+    counts["sampling errors"] = sampling_products(look.hessian, k, dense=dense)
     if not dense:
-        counts |= {"density": (probes - 1) * min(steps, f.dim), "trace": min(TRACE, f.dim)}
+        # the search's first start is a probe, each pair saves every other one a step, and probes
+        # are samples of the trace
+        each = max(min(steps, f.dim) - k, (min(steps, f.dim) + 1) // 2)
+        counts |= {"density": (probes - 1) * each, "trace": max(0, min(TRACE, f.dim) - probes)}
     if layers and isinstance(f, ModelLandscape) and not dense:
         counts["layers"] = LAYER * len(modules(f))
     counts["slices"] = SLICES
     stages = tuple(Stage(name, count, count * product) for name, count in counts.items())
     origin = provenance(f, look.x, seed)
     return Forecast(f.dim, gradient, product, first, stages, provenance=origin)
+
+
+def sampling_products(H: Hessian, k: int, *, dense: bool) -> int:
+    """How many products the sampling errors of k pairs take: none where there is one batch and so
+    no error, or where the search's own products tell them.
+    """
+    told = not dense and H.f.ranks.count == 1 and H.method != "finite-difference"
+    return 0 if told or len(H.batches) < 2 else k
 
 
 def sample(look: Look, *, dense: bool) -> Tensor:
