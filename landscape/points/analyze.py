@@ -627,8 +627,8 @@ def spectrum(
     verdict.
 
     Arguments and errors are those of ``analyze``; a NumericalError besides where products are not
-    those of the loss. Cost: what ``eigsh`` takes, that of ``spectral_density`` beside its pairs, and some six
-    for the chain value, gradient, product.
+    those of the loss. Cost: what ``eigsh`` takes, that of ``spectral_density`` beside its pairs,
+    and some six for the chain value, gradient, product.
     """
     start = time.perf_counter()
     look = Look(f, at, "spectrum")
