@@ -127,6 +127,8 @@ class ModelLandscape:
         require_precision(precision)
         _require_options(loss, mode, reduction, masks)
         self.model, self.loss, self.batches = model, loss, pinned(batches, seed)
+        # the numbers of the batches that are evaluated
+        self._chosen = frozenset(range(len(self.batches)))
         self.include, self.exclude, self.weight = include, exclude, weight
         self.mode, self.reduction, self.seed, self.masks = (
             mode,
@@ -269,6 +271,16 @@ class ModelLandscape:
         }
         chosen.layout = chosen._lay_out()
         chosen.dim = sum(s.stop - s.start for s in chosen.layout.values())
+        return chosen
+
+    def heaviest(self, count: int) -> "ModelLandscape":
+        """What the ``count`` batches that count most add to f, without its regularisers' share in
+        the others: enough where every batch says the same of how f is computed.
+        """
+        chosen = copy.copy(self)
+        weights = self.weights.tolist()
+        order = sorted(range(len(weights)), key=lambda i: -weights[i])
+        chosen._chosen = frozenset(order[:count])
         return chosen
 
     # ---- what operators are made of
@@ -521,7 +533,7 @@ class ModelLandscape:
         for name, tensor in (*self._held.items(), *self.statistics.items()):
             held.update(name.encode() + batching.raw(tensor))
         options = (self.name, self.dtype, self.mode, self.masks, self.seed, self.reduction)
-        terms = (self.l2, self.l1, self._names)
+        terms = (self.l2, self.l1, self._names, sorted(self._chosen))
         return f"{options} {terms} {held.hexdigest()}"
 
     def _lay_out(self) -> dict[str, slice]:
@@ -604,7 +616,7 @@ class ModelLandscape:
         """
         weights = self.weights.tolist()
         for i, batch in enumerate(self.batches):
-            if mine is not None and i not in mine:
+            if (mine is not None and i not in mine) or i not in self._chosen:
                 continue
             if weights[i] == 0:  # every target is ignored: a mean over nothing
                 continue
