@@ -154,14 +154,16 @@ class Hessian(SymmetricOperator):
         return Hessian(f, x, method=method, memory=0, precision="full")
 
     def _probe(self) -> Tensor:
-        """A random vector and the gradient, which lies along the large eigenvalues for the most
-        part.
+        """Half a random vector and half the gradient, which lies along the large eigenvalues for
+        the most part.
         """
         random, g = super()._probe(), self.f.gradient(self.x.detach()).detach()
         size = g.double().norm()
         if not bool(torch.isfinite(size) & (size > 0)):
             return random
-        return torch.cat([random, (g.double() / size).to(g.dtype)[:, None]], dim=1)
+        both = random.double() + (g.double() / size)[:, None]
+        unit: Tensor = (both / both.norm()).to(self.dtype)
+        return unit
 
     @property
     def parts(self) -> "Parts | None":

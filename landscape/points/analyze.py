@@ -22,10 +22,12 @@ from landscape.operators.hessian import Hessian
 from landscape.operators.limits import DENSE_VERDICT
 from landscape.points.budget import (
     CHECKS,
+    KEPT,
     LAYER,
     LEAST_DENSITY,
     LEAST_TRACE,
     ROOM,
+    ROUNDING,
     SEARCH,
     SLICES,
     TRACE,
@@ -231,7 +233,8 @@ def analyze(  # noqa: PLR0913
     H, x = look.hessian, look.x
     have = _Known(known, x)
     clock = Clock(budget, H)
-    checks = _early_checks(look, clock, have, seed, progress)
+    formed = method == "dense" or (method == "auto" and f.dim <= DENSE_VERDICT)
+    checks = _early_checks(look, clock, have, seed, progress, dense=formed)
     wanted = _affordable(clock, largest, smallest)
     verdict = partial(
         classify,
@@ -297,7 +300,9 @@ class _Known:
 
     def _closed(self, *stages: str) -> AnalysisReport | None:
         report = self.report
-        if report is None or any(line.startswith(stages) for line in report.unfinished):
+        # whatever holds has the rounding of products in its bounds
+        begun = (*stages, "rounding")
+        if report is None or any(line.startswith(begun) for line in report.unfinished):
             return None
         return report
 
@@ -337,16 +342,30 @@ class _Known:
 
 
 def _early_checks(
-    look: Look, clock: Clock, have: _Known, seed: int, progress: Progress
+    look: Look, clock: Clock, have: _Known, seed: int, progress: Progress, *, dense: bool
 ) -> tuple[Check, ...]:
     """The checks, where they leave most of the time to the ends. Before them one gradient and one
     product say how long everything takes.
     """
     if clock.limited:
         progress("first product", 0, None)
+        with clock.stage("gradient"):
+            _ = look.gradient
         with clock.stage("first product"):
-            _ = look.hessian @ sample(look, dense=look.f.dim <= DENSE_VERDICT)
+            _ = look.hessian @ sample(look, dense=dense)
+        if look.hessian.retained:  # it has built the graphs for all others
+            clock.product *= KEPT
+        _spare_rounding(look.hessian, clock)
     return _checked(look, clock, have, seed, progress) if clock.fits(4 * CHECKS) else ()
+
+
+def _spare_rounding(H: Hessian, clock: Clock) -> None:
+    """Leave it to arithmetic in full precision how products are rounded, where a measurement would
+    take a large part of the time.
+    """
+    if H.precision == "full" and H.dtype != torch.float64 and not clock.fits(2 * ROUNDING):
+        H.assume_rounding()
+        clock.leave_open("rounding of products: taken to be 20 eps |H|, not measured", ROUNDING)
 
 
 def _checks(
@@ -417,7 +436,7 @@ def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> Spread:
     order = sorted(range(k), key=lambda i: (min(i, k - 1 - i), -i))
     chosen = sorted(order[: clock.affordable(k)])
     if chosen:
-        with clock.stage("sampling errors"):
+        with clock.stage("sampling errors", pace=False):
             known = _sampling(H, pairs.vectors[:, chosen])
             found.errors[chosen] = known.errors
             found = known._replace(errors=found.errors)
@@ -448,7 +467,7 @@ def _density(
     if shorter != size:
         products = probing(clock.H, *shorter, pairs, seed)
         clock.leave_open(f"density: with {products} of {most} products", most)
-    with clock.stage("density"):
+    with clock.stage("density", pace=False):
         return spectral_density(clock.H, *shorter, seed, known=pairs, progress=progress)
 
 
@@ -491,7 +510,7 @@ def _trace(
         return None
     if products < asked:
         clock.leave_open(f"trace: with {products} of {asked} products", asked)
-    with clock.stage("trace"):
+    with clock.stage("trace", pace=False):
         return trace(
             clock.H,
             probes=products + seen,

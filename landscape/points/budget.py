@@ -22,6 +22,11 @@ from landscape.results import Result, provenance, result
 
 # Products of a stage, where they do not follow from what is asked for: passes count as their share.
 CHECKS, SLICES, TRACE, LAYER, ROOM = 12, 15, 12, 35, 60
+# Two products in float64, each with a graph of its own, that measure rounding and residuals:
+# convolutions take ten times as long there.
+ROUNDING = 25
+# Of a product that builds the graphs that are kept: what the next ones take.
+KEPT = 0.6
 # Steps of Lanczos beside two for each pair, seen on networks from 1e3 to 1e6 parameters.
 SEARCH = 45
 WIDE = 16  # vectors of a block that is timed
@@ -64,9 +69,10 @@ class Clock:
         return self.H.f.ranks.agreed(self.end - time.perf_counter()) if self.limited else math.inf
 
     @contextmanager
-    def stage(self, name: str, share: float = 1.0) -> Iterator[None]:
+    def stage(self, name: str, share: float = 1.0, *, pace: bool = True) -> Iterator[None]:
         """Count the products and seconds of what is done inside, and grant it a ``share`` of the
-        seconds left.
+        seconds left; ``pace``: whether its products are made one by one, and tell what the next
+        ones take.
         """
         start, before = time.perf_counter(), self.H.products
         self.until = start + share * self.left
@@ -75,7 +81,7 @@ class Clock:
         took, products = time.perf_counter() - start, self.H.products - before
         self.H.granted = None
         self.stages.append(Stage(name, products, took))
-        if self.limited and products:
+        if self.limited and products and pace:
             self.product = self.H.f.ranks.agreed(took / products)
 
     def granting(self, H: Hessian) -> Callable[[], int]:
