@@ -27,6 +27,8 @@ from landscape.results import Result, Words
 from landscape.results.numbers import several
 from landscape.results.words import Fact, Table
 from landscape.training.diagnose import DiagnosisReport
+from landscape.training.trace import Trace
+from landscape.training.words import records
 
 from . import config
 from .errors import OneLine
@@ -148,6 +150,7 @@ def _sections(result: Result) -> Iterator[Section]:
         yield from _bullets(facts, "next")
     if not isinstance(result, DiagnosisReport):
         yield from _tables(words, isinstance(result, Census))
+    yield from _run(result)
     yield from _figures(result)
     if isinstance(result, AnalysisReport):
         yield from _rows("Layers", layers(result.layers), (1, 2, 3, 4), about=BLOCKS)
@@ -194,6 +197,16 @@ def _diagnosis(result: DiagnosisReport, facts: dict[str, Fact]) -> Iterator[Sect
     head_of_causes = ("cause", "confidence", "evidence", "remedy")
     yield from _rows("Causes", Table(head_of_causes, causes), (1,), style="causes")
     yield from _rows("Phases", Table(("phase", "steps", "evidence"), phases), style="")
+
+
+def _run(result: Result) -> Iterator[Section]:
+    """The records of a run, which a slider goes through, above the figures of them."""
+    trace = result.trace if isinstance(result, DiagnosisReport) else result
+    if isinstance(trace, Trace) and len(trace.of_f().steps):
+        table = records(trace)
+        numeric = tuple(i for i in range(len(table.columns)) if table.columns[i] != "phase")
+        title = "The run, record by record"
+        yield Section("run", title, columns=table.columns, rows=table.rows, numeric=numeric)
 
 
 def _bullets(facts: dict[str, Fact], label: str) -> Iterator[Section]:

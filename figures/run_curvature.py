@@ -39,6 +39,11 @@ def draw(result: Result) -> Figure:
         linewidth=0,
     )
     top.plot(steps[known], largest[known], color=style.POSITIVE, label="largest eigenvalue", **kept)
+    searched = known & (False if trace.searched is None else np.asarray(trace.searched))
+    if searched.any():
+        ring = {"marker": "o", "markersize": 5, "markerfacecolor": "none", "linestyle": ""}
+        place = steps[searched], largest[searched]
+        top.plot(*place, color=style.POSITIVE, label="searched from random starts", **ring)
     felt = np.isfinite(sharpness) & ~np.isclose(sharpness, largest, rtol=1e-9)
     shown = [largest[known]]
     if felt.any():
@@ -85,7 +90,7 @@ def draw(result: Result) -> Figure:
     bottom.yaxis.set_major_locator(MaxNLocator(5))
     bottom.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     bottom.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
-    bottom.set(xlabel="optimiser step", ylabel="smallest")
+    bottom.set(xlabel=style.STEPS, ylabel="smallest")
     handles = [h for ax in (top, bottom) for h in ax.get_legend_handles_labels()[0]]
     fig.legend(
         handles=handles, loc="outside upper left", ncols=2, handlelength=1.6, columnspacing=1

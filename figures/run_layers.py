@@ -46,7 +46,7 @@ def draw(result: Result) -> Figure:
     if units:
         names, shares = zip(*units.items(), strict=True)
         _map(fig, axes[-1], steps, np.stack(shares), list(names), "share stuck", Normalize(0, 1))
-    axes[-1].set_xlabel("optimiser step")
+    axes[-1].set_xlabel(style.STEPS)
     axes[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return fig
 

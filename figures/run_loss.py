@@ -73,7 +73,7 @@ def draw(result: Result) -> Figure:
     )
     both = np.concatenate([gradient, given])
     log_if_wide(bottom, both[np.isfinite(both)])
-    bottom.set(xlabel="optimiser step", ylabel="|gradient|")
+    bottom.set(xlabel=style.STEPS, ylabel="|gradient|")
     bottom.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     bottom.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
     found = dict.fromkeys(p.name for p in trace.phases)

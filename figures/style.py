@@ -40,6 +40,7 @@ POSITIVE = "#0072b2"
 NEGATIVE = "#d55e00"
 MEASURED = "#0072b2"
 PREDICTED = "#cc79a7"
+STEPS = "optimiser step"  # what lies along a figure of a run
 SHADE = "#e4e8ec"  # what lies behind the data: a surface, a region
 PAPER = ("#a9c3d8", "#fbfcfd")  # of low and of high values under contours
 

@@ -35,7 +35,28 @@ def plain(recipe: Recipe, result: Result, figure: Figure) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'href="#', f'href="#{name}-', text)
     text = text.replace("url(#", f"url(#{name}-")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+    about = f'role="img" aria-label="{html.escape(alt)}"{_steps(figure)}'
+    return text.replace("<svg ", f"<svg {about} ", 1)
+
+
+def _steps(figure: Figure) -> str:
+    """Where a figure has optimiser steps along it: first and last step, left, right, top and bottom
+    in the units of its viewBox, as an attribute that a page's script reads.
+    """
+    lowest = [axes for axes in figure.axes if axes.get_xlabel() == style.STEPS]
+    if len(lowest) != 1 or lowest[0].get_xscale() != "linear":
+        return ""
+    wide, tall = 72 * figure.get_size_inches()
+    shared = lowest[0].get_shared_x_axes()
+    boxes = [axes.get_position() for axes in figure.axes if shared.joined(axes, lowest[0])]
+    numbers = (
+        *lowest[0].get_xlim(),
+        wide * boxes[0].x0,
+        wide * boxes[0].x1,
+        tall * (1 - max(box.y1 for box in boxes)),
+        tall * (1 - min(box.y0 for box in boxes)),
+    )
+    return f' data-steps="{" ".join(f"{number:.6g}" for number in numbers)}"'
 
 
 def inline(recipe: Recipe, result: Result, figure: Figure) -> str:

@@ -9,6 +9,7 @@ own.
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -24,6 +25,8 @@ from landscape.rng import seeded
 
 # Bytes of batches that are kept in host memory.
 BUDGET = 2**30
+# Batches after which a source that tells no length is said to have none in sight.
+LONG = 10_000
 READ_ONCE = (
     "batches can be read only once (it is an iterator), but every Hessian-vector product reads all "
     "the data. Pass a DataLoader, or batches=list(batches)."
@@ -76,7 +79,9 @@ class Data:
         kept, size = list[Batch](), 0
         self.marks = []
         with _reading(self.source, self.seed):
-            for read in self.source:
+            for number, read in enumerate(self.source):
+                if number == LONG and not copied:
+                    _warn_of_no_end(self.source)
                 batch = copy.deepcopy(read) if copied else read
                 size += sum(leaf.nbytes for leaf in batching.leaves(batch))
                 if size > budget and isinstance(self.source, Iterator):
@@ -111,6 +116,17 @@ class Data:
                 f"on a later pass: "
                 "every Hessian-vector product reads all the data. Pass batches=list(batches)."
             )
+
+
+def _warn_of_no_end(source: Iterable[Batch]) -> None:
+    try:
+        len(source)  # type: ignore[arg-type]
+    except TypeError:
+        warnings.warn(
+            f"{LONG:,} batches were read, and the data do not say how many there are: where they "
+            "have no end, stop here and pass batches=list(itertools.islice(loader, 100)), say.",
+            stacklevel=2,
+        )
 
 
 class Moved:

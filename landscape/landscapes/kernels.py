@@ -4,6 +4,7 @@ with the same values.
 torch._weight_norm      its second derivative holds the norms constant
 F.embedding_bag         its backward pass has no derivative
 F.embedding, sparse     its gradient is a sparse tensor, which cannot be differentiated again
+F.hardsigmoid           its backward pass has no derivative
 F.grouped_mm            the experts of transformers: it is there for single precision only
 """
 
@@ -31,17 +32,7 @@ class Elementary(TorchFunctionMode):
     """Inside, these operations are made of elementary ones."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch._weight_norm:
-            v, g, dim = [*args, *kwargs.values(), 0][:3]
-            return v * (g / torch.norm_except_dim(v, 2, dim))
-        if func is F.embedding_bag:
-            return _embedding_bag(*args, **kwargs)
-        if func is F.embedding:
-            return _embedding(*args, **kwargs)
-        if func in GROUPED:
-            return _grouped(*args, **kwargs)
-        return func(*args, **kwargs)
+        return _MADE_OF.get(func, func)(*args, **(kwargs or {}))
 
 
 @contextmanager
@@ -65,21 +56,38 @@ def elementary() -> Iterator[None]:
         torch.autograd._engine_run_backward = engine  # type: ignore[attr-defined]
 
 
+_LAYERS = {
+    "layers with weight normalisation": _WeightNorm,
+    "bags of embeddings": nn.EmbeddingBag,
+    "hard sigmoids": nn.Hardsigmoid,
+}
+
+
 def replaced(model: nn.Module) -> list[str]:
     """What of a model's layers ``Elementary`` is needed for, in words."""
     modules = list(model.modules())
     hooks = [h for m in modules for h in m._forward_pre_hooks.values()]
     found = {
-        "layers with weight normalisation": any(isinstance(m, _WeightNorm) for m in modules)
-        or any(isinstance(h, WeightNorm) for h in hooks),
-        "bags of embeddings": any(isinstance(m, nn.EmbeddingBag) for m in modules),
-        "sparse embeddings": any(isinstance(m, nn.Embedding) and m.sparse for m in modules),
-        "experts": any(
-            getattr(getattr(m, "config", None), "_experts_implementation", None) == "grouped_mm"
-            for m in modules
-        ),
+        name: any(isinstance(part, kind) for part in modules) for name, kind in _LAYERS.items()
     }
+    if any(isinstance(hook, WeightNorm) for hook in hooks):
+        found["layers with weight normalisation"] = True
+    found["sparse embeddings"] = any(isinstance(m, nn.Embedding) and m.sparse for m in modules)
+    found["experts"] = any(_grouped_experts(m) for m in modules)
     return [name for name, there in found.items() if there]
+
+
+def _grouped_experts(module: nn.Module) -> bool:
+    config = getattr(module, "config", None)
+    return getattr(config, "_experts_implementation", None) == "grouped_mm"
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    return F.relu6(input + 3) / 6
 
 
 def _embedding(
@@ -146,6 +154,15 @@ def _grouped(mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, **_: A
     parts = [mat_a[start:end] @ matrix for start, end, matrix in groups]
     rest = mat_a.new_zeros(len(mat_a) - ends[-1], mat_b.shape[-1])
     return torch.cat([*parts, rest])
+
+
+_MADE_OF: dict[Any, Callable[..., Tensor]] = {
+    torch._weight_norm: _weight_norm,
+    F.hardsigmoid: _hardsigmoid,
+    F.embedding_bag: _embedding_bag,
+    F.embedding: _embedding,
+    **dict.fromkeys(GROUPED, _grouped),
+}
 
 
 class Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -97,9 +97,25 @@ def known(loss: Any, batches: Sequence[Batch]) -> Mean | None:
         )
     if kind in ENTRIES:
         return Mean(
-            [float(batching.split(b)[1].numel()) for b in batches], "entries of the target", "known"
+            [float(_tensor_target(b).numel()) for b in batches], "entries of the target", "known"
         )
     return None
+
+
+def _tensor_target(batch: Batch) -> Tensor:
+    """The target of a batch for a loss of torch's own.
+
+    Raises:
+        TypeError: it is no tensor.
+    """
+    target = batching.split(batch)[1]
+    if not isinstance(target, Tensor):
+        raise TypeError(
+            f"a loss of torch's own takes tensors, and the target of a batch is a "
+            f"{type(target).__module__}.{type(target).__qualname__}: make tensors of the data, "
+            "with torch.as_tensor say."
+        )
+    return target
 
 
 def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
@@ -341,7 +357,7 @@ def _cuts(ways: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 def _by_class(loss: Any, options: Mapping[str, Any], batch: Batch) -> float:
     """Kept targets, weighed by their classes, of cross-entropy and negative log-likelihood."""
-    _, target = batching.split(batch)
+    target = _tensor_target(batch)
     if target.is_floating_point():  # class probabilities, in dimension 1
         return float(target.numel() / (target.shape[1] if target.ndim > 1 else 1))
     kept = target[target != options.get("ignore_index", getattr(loss, "ignore_index", IGNORED))]

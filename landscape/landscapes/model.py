@@ -189,7 +189,7 @@ class ModelLandscape:
         """The model's current parameters, a new tensor (n,) in the landscape's dtype and on its
         device.
         """
-        parameters = own_parameters(self.model)
+        parameters = self.parameters()
         parts = [
             parameters[k].detach().reshape(-1).to(self.device, self.dtype) for k in self._names
         ]
@@ -200,7 +200,7 @@ class ModelLandscape:
         device.
         """
         self._check(x, "(n,)", x.shape == (self.dim,))
-        parameters = own_parameters(self.model)
+        parameters = self.parameters()
         with torch.no_grad():
             for name, where in self.layout.items():
                 parameters[name].copy_(x[where].view_as(parameters[name]))
@@ -264,7 +264,7 @@ class ModelLandscape:
                 f"{list(names)!r}."
             )
         chosen = copy.copy(self)
-        parameters = own_parameters(self.model)
+        parameters = self.parameters()
         chosen._names = [k for k in self._names if k in names]
         chosen._held = self._held | {
             k: x[s].detach().view_as(parameters[k]) for k, s in self.layout.items()
@@ -429,12 +429,24 @@ class ModelLandscape:
     @property
     def shapes(self) -> dict[str, torch.Size]:
         """The shapes of the parameter tensors of ``layout``."""
-        parameters = own_parameters(self.model)
+        parameters = self.parameters()
         return {name: parameters[name].shape for name in self.layout}
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """All parameters of the model by name, frozen ones and those left out included."""
-        return own_parameters(self.model)
+        """All parameters of the model by name, frozen ones and those left out included.
+
+        Raises:
+            LoadingError: one that the landscape was made of is no longer there.
+        """
+        found = own_parameters(self.model)
+        gone = [name for name in self._names if name not in found]
+        if gone:
+            raise LoadingError(
+                f"{selection.some(gone)} of {self.name} was a parameter of its own when the "
+                "landscape was made and is none now: forward ties or replaces it. Call the model "
+                "once, then make the landscape."
+            )
+        return found
 
     def copy(self, at: Tensor | None = None) -> "ModelLandscape":
         """The same landscape of a copy of the model, moved to ``at``; the data are shared."""
@@ -743,7 +755,7 @@ class ModelLandscape:
 
     def _dtype_hint(self, line: str) -> str:
         """What to do where a tensor was left in another dtype than the landscape's."""
-        asked = selection.common_dtype([own_parameters(self.model)[name] for name in self._names])
+        asked = selection.common_dtype([self.parameters()[name] for name in self._names])
         mixed = any(word in line.lower() for word in ("dtype", "scalar type", "double", "float"))
         if asked == self.dtype or not mixed:
             return ""
@@ -794,7 +806,7 @@ class ModelLandscape:
         return loss.reshape(()) * (share if self.reduction == "mean" else 1.0 / self.masks)
 
     def _regulariser(self, x: Tensor) -> Tensor:
-        given, own = self._given(x), own_parameters(self.model)
+        given, own = self._given(x), self.parameters()
         total = x.new_zeros(()) + 0.0 * x[0]
         for name in self._trainable:
             w = (

@@ -31,6 +31,8 @@ SHARE = {torch.float64: 1e-4, torch.float32: 3e-2}
 TIMES = 8.0
 # Rounding of a value and of a gradient, in units of eps times their sizes.
 ULPS = 64.0
+# By so many times its rounding a value may differ between two passes that sum in other orders.
+PASSES = 1e3
 # The test of a link along a direction (n,): its gap, and whether it is broken.
 Link = Callable[[Look, Tensor], tuple[float, bool]]
 
@@ -42,12 +44,13 @@ class Chain:
     value_gap: float  # between g'u and the slope of f; NaN: not tested
     gradient_gap: float  # between H u and the slope of g; NaN: not tested
     # "gradient", "product" or "": what is not the derivative of what stands before it; "held":
-    # parameters are read past the model
+    # parameters are read past the model; "recorded": the value is another one without gradients
     broken: str
     functions: tuple[str, ...]  # autograd Functions of the user's own in the graph, by name
     untested: str  # why it could not be tested, "" where it was
     where: str = ""  # the last module along whose own parameters the broken link is broken
     held: tuple[str, ...] = ()  # parameters that the loss reads past the model, by name
+    recorded: tuple[float, float] = (0.0, 0.0)  # the first term with gradients, and without
 
 
 def chain(look: Look, seed: int) -> Chain:
@@ -58,11 +61,12 @@ def chain(look: Look, seed: int) -> Chain:
     each of log2(modules) tests that look for the module.
     """
     try:
-        own, held = _graph(look.f, look.x)
+        found = _graph(look.f, look.x)
     except (LoadingError, NumericalError) as error:
         return _untested(str(error))
-    if held:
-        return Chain(float("nan"), float("nan"), "held", own, "", held=held)
+    if found.broken:
+        return found
+    own = found.functions
     finer = _in_double(look)
     found = _tested(finer, seed, own)
     if not found.untested or finer.x.dtype == look.x.dtype or finer.rebuilt.why:
@@ -218,15 +222,26 @@ class _Sides:
         return least, same and smooth
 
 
-def _graph(f: Landscape, x: Tensor) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of the graph of the first term: the autograd Functions that are written in Python, and the
-    analysed parameters that it reaches themselves, not what stands in their place at x.
+def _graph(f: Landscape, x: Tensor) -> Chain:
+    """What the first term shows before anything is differentiated: the autograd Functions in its
+    graph that are written in Python, the analysed parameters that it reaches themselves, not what
+    stands in their place at x, and whether it has the same value where no gradient is recorded.
     """
+    nan = float("nan")
     with f.evaluation(), torch.enable_grad():
-        value = next(iter(f.terms())).function(x.clone().requires_grad_(True))
+        term = next(iter(f.terms()))
+        value = term.function(x.clone().requires_grad_(True))
         own = tuple(dict.fromkeys(map(name_of, functions(value))))
         if not isinstance(f, ModelLandscape):
-            return own, ()
+            return Chain(nan, nan, "", own, "")
         read = {id(t) for t in leaves(value)}
         named = own_parameters(f.model)
-        return own, tuple(name for name in f.layout if id(named[name]) in read)
+        held = tuple(name for name in f.layout if id(named[name]) in read)
+        with torch.no_grad():
+            values = float(value), float(term.function(x.detach()))
+    apart = abs(values[0] - values[1])
+    if held:
+        return Chain(nan, nan, "held", own, "", held=held)
+    if apart > PASSES * f.rounding(x) * max(map(abs, values)):
+        return Chain(nan, nan, "recorded", own, "", recorded=values)
+    return Chain(nan, nan, "", own, "")

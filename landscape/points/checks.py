@@ -24,7 +24,7 @@ from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.landscapes.selection import some
 from landscape.operators.hessian import Hessian
-from landscape.points.chain import chain
+from landscape.points.chain import Chain, chain
 from landscape.points.look import Look
 from landscape.results import result
 
@@ -311,13 +311,34 @@ def chained(look: Look, seed: int) -> Check:
     if found.untested and not found.broken:
         message = f"it could not be tested in float64: {found.untested}"
         return Check("chain", Status.NOTE, message, {})
-    if found.broken == "held":
+    if found.broken in ("held", "recorded"):
+        return _misread(found)
+    if found.broken:
+        return _broken_link(found, evidence)
+    message = "value, gradient and products are those of one function"
+    return Check("chain", Status.OK, message, evidence)
+
+
+def _misread(found: Chain) -> Check:
+    """Of a loss that reads what it should not."""
+    if found.held:
         message = (
             f"the loss reads {some(found.held)} past the model: by a list, a closure or a tensor "
             "that was made of it earlier, which stay where they are while the point moves. Read "
             "parameters where forward runs, as attributes of their modules"
         )
         return Check("chain", Status.BROKEN, message, {"parameters": float(len(found.held))})
+    recorded, plain = found.recorded
+    message = (
+        f"the loss is {recorded:.6g} where gradients are recorded and {plain:.6g} where they are "
+        "not, on the same batch: something asks torch.is_grad_enabled() or requires_grad. Let it "
+        "ask for the module's own .training"
+    )
+    return Check("chain", Status.BROKEN, message, {"difference": abs(recorded - plain)})
+
+
+def _broken_link(found: Chain, evidence: dict[str, float]) -> Check:
+    """Of a gradient that is not the value's, or products that are not the gradient's."""
     own = ", ".join(found.functions)
     last = ""
     if found.where:
@@ -325,7 +346,7 @@ def chained(look: Look, seed: int) -> Check:
             f" The last module whose own parameters feel it is {found.where}: look there and at "
             "what comes after it."
         )
-        evidence[f"last module: {found.where}"] = 1.0
+        evidence = {**evidence, f"last module: {found.where}": 1.0}
     if found.broken == "gradient":
         suspects = f"the autograd function {own}, " if own else ""
         message = (
@@ -335,20 +356,17 @@ def chained(look: Look, seed: int) -> Check:
             f"straight-through estimator; what is differentiated is another function.{last}"
         )
         return Check("chain", Status.BROKEN, message, evidence)
-    if found.broken == "product":
-        suspects = (
-            f"The autograd function {own} has a wrong second derivative"
-            if own
-            else "A kernel or a custom backward pass has a wrong second derivative"
-        )
-        message = (
-            f"Hessian-vector products are not the gradient's slope: they differ by "
-            f"{found.gradient_gap:.1%}, however short the step. {suspects}; make it of elementary "
-            f'operations, or pass method="finite-difference" to Hessian.{last}'
-        )
-        return Check("chain", Status.BROKEN, message, evidence)
-    message = "value, gradient and products are those of one function"
-    return Check("chain", Status.OK, message, evidence)
+    suspects = (
+        f"The autograd function {own} has a wrong second derivative"
+        if own
+        else "A kernel or a custom backward pass has a wrong second derivative"
+    )
+    message = (
+        f"Hessian-vector products are not the gradient's slope: they differ by "
+        f"{found.gradient_gap:.1%}, however short the step. {suspects}; make it of elementary "
+        f'operations, or pass method="finite-difference" to Hessian.{last}'
+    )
+    return Check("chain", Status.BROKEN, message, evidence)
 
 
 def _symmetry(look: Look, seed: int) -> Check:
@@ -360,7 +378,8 @@ def _symmetry(look: Look, seed: int) -> Check:
     gap = abs(float((U[:, 0].double() * HU[:, 1]).sum() - (U[:, 1].double() * HU[:, 0]).sum())) / (
         size or 1.0
     )
-    doubt = look.rebuilt.error * float(U.double().square().sum()) / (size or 1.0)
+    # differences are off by as much as their steps disagree by, or by a few times that
+    doubt = 4 * look.rebuilt.error * float(U.double().square().sum()) / (size or 1.0)
     if gap <= 1e3 * look.rebuilt.eps + doubt:
         return Check("symmetry", Status.OK, f"u'Hv and v'Hu agree to {gap:.1e}", {"gap": gap})
     message = (

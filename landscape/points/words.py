@@ -114,10 +114,11 @@ def _felt(room: Room) -> Iterator[str]:
         felt = uncertain(room.sharpness.value, room.sharpness.error)
         yield f"the sharpness that it feels is {felt}, its edge {plain(room.edge)}"
     if math.isfinite(room.critical.value):
+        bent = "the curvature along it, which is not positive, sets no limit"
+        product = f"{plain(room.along)} by one product" if math.isfinite(room.along) else bent
         yield (
             "along its own next update the loss rises again at "
-            f"{plain(room.critical.value)} times the rate, by forward passes "
-            f"({plain(room.along)} by one product)"
+            f"{plain(room.critical.value)} times the rate, by forward passes ({product})"
         )
 
 
@@ -135,10 +136,11 @@ def _further(room: Room, loss: float) -> Iterator[str]:
 
 def _batch(room: Room) -> Iterator[str]:
     """The critical batch size, raw and as the optimiser's steps see it."""
-    for scale, how in (
-        (room.noise_scale, "more samples a step than this save few steps"),
-        (room.preconditioned_noise_scale, "the same as its steps weigh the parameters"),
-    ):
+    raw, weighed = room.noise_scale, room.preconditioned_noise_scale
+    scales = [(raw, "more samples a step than this save few steps")]
+    if weighed.value != raw.value:  # steps are not as long as gradients
+        scales.append((weighed, "the same as its steps weigh the parameters"))
+    for scale, how in scales:
         if scale.value == math.inf:
             yield (
                 f"critical batch size {count(scale.low)} or more: all these data do not tell the "

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
+from scipy.stats import linregress
 from torch import Tensor
 
 from landscape.training.trace import Trace
@@ -99,6 +100,17 @@ class Tail:
         norms = self.trace.weight_norm
         return float(norms[-1] / norms[0]) if bool(norms[0] > 0) else math.nan
 
+    @cached_property
+    def moved(self) -> float:
+        """How far the run has gone from its start, over the norm of the weights there."""
+        start = float(self.trace.weight_norm[0])
+        return float(self.trace.from_start[-1]) / start if start > 0 else math.inf
+
+    @property
+    def small_at_first(self) -> bool:
+        """Whether the weights were next to zero at the start, by root mean square."""
+        return float(self.trace.weight_norm[0]) <= ZERO * math.sqrt(len(self.trace.x))
+
     # ---- the loss ----
 
     @cached_property
@@ -159,8 +171,24 @@ class Tail:
 
     @property
     def falling(self) -> bool:
-        """Whether the late part loses a good part of the loss, and some of the run's fall."""
-        return self.fall > FALLING * abs(self.loss) and self.fall > 1e-3 * self.unit
+        """Whether the late part, or the last half by a straight line that is certain to fall, loses
+        a good part of the loss, and some of the run's fall.
+        """
+        return any(
+            fall > FALLING * abs(self.loss) and fall > 1e-3 * self.unit
+            for fall in (self.fall, self._slope_of_half())
+        )
+
+    def _slope_of_half(self) -> float:
+        """How far a straight line through the last half of the records falls; 0 where the losses do
+        not tell its sign with probability 0.995.
+        """
+        losses = self.trace.loss[len(self.trace.loss) // 2 :]
+        if len(losses) < 4 or not bool(losses.isfinite().all()):
+            return 0.0
+        steps = self.trace.steps[-len(losses) :].double()
+        line = linregress(steps.tolist(), losses.tolist(), alternative="less")
+        return -line.slope * float(steps[-1] - steps[0]) if line.pvalue < 0.005 else 0.0
 
     @property
     def risen(self) -> float:

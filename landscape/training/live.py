@@ -1,6 +1,9 @@
-"""A traced run in one line of the terminal, as its newest record tells it."""
+"""A traced run while it goes on: one line of the terminal, or a figure in a notebook."""
 
 import math
+import sys
+import time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +14,53 @@ from landscape.results.numbers import count, plain
 from landscape.training.logs import Values
 from landscape.training.records import COLUMNS, LAYERED, UNITS
 from landscape.training.trace import Trace
+
+# A figure is drawn anew after so many seconds, or so many times as long as drawing it took, of at
+# most so many records.
+SECONDS, TIMES, MOST = 2.0, 20, 400
+
+
+def live() -> "Live | Picture":
+    """What shows a run here: a figure in a notebook, else a line of the terminal."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return Live() if getattr(shell, "kernel", None) is None else Picture()
+
+
+class Picture:
+    """Shows a run in a notebook: what its records say so far and the loss along them, in one output
+    that is drawn anew.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[Values] = []
+        self._next = -math.inf  # when it may be drawn again
+        self._handle: Any = None
+
+    def __call__(self, step: int, record: Values) -> None:
+        """Take a record, by its columns; one without f is passed over."""
+        if not record["evaluated"]:
+            return
+        if len(self.kept) == MOST:
+            del self.kept[1::2]
+        self.kept.append(record)
+        if time.monotonic() >= self._next:
+            self._draw()
+
+    def close(self) -> None:
+        """Draw what has come since."""
+        if self.kept:
+            self._draw()
+
+    def _draw(self) -> None:
+        from IPython.display import display
+
+        begun, shown = time.monotonic(), _trace(self.kept)
+        if self._handle is None:
+            self._handle = display(shown, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(shown)
+        now = time.monotonic()
+        self._next = now + max(SECONDS, TIMES * (now - begun))
 
 
 class Live:
@@ -57,7 +107,8 @@ def _trace(records: list[Values]) -> Trace:
         for name in COLUMNS
     }
     columns["steps"] = columns["steps"].to(torch.int64)
-    columns["evaluated"] = columns["evaluated"].bool()
+    for name in ("evaluated", "searched"):
+        columns[name] = columns[name] == 1
     none = torch.empty(len(records), 0, dtype=torch.float64, device="cpu")
     return Trace(
         **columns | dict.fromkeys((*LAYERED, *UNITS), none),

@@ -1,8 +1,9 @@
 """What a tracer sees of the loop itself, between the steps that it records.
 
-Looks are at the last two steps before a record. At each, the gradients that the optimiser is given
-are compared with those left over from the step before, and the inputs of forward passes with one
-another. Hooks stand only for the time of a look; nothing that the loop computes goes through them.
+Looks are at the second step and at the last two before a record. At each, the gradients that the
+optimiser is given are compared with those left over from the step before, and the inputs of forward
+passes with one another. Hooks stand only for the time of a look; nothing that the loop computes
+goes through them.
 """
 
 from collections.abc import Callable

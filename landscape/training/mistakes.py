@@ -10,7 +10,7 @@ import statistics
 
 from torch import Tensor
 
-from landscape.training.causes import Rule, Sign, ramp
+from landscape.training.causes import Rule, Sign, decades, ramp
 from landscape.training.evidence import Tail
 from landscape.training.moving import Habits
 
@@ -45,11 +45,14 @@ def _left_over(tail: Tail) -> float:
 
 
 def _adds_up(tail: Tail) -> list[str]:
-    return [
+    words = [
         f"before backward() the gradient of the last step is still there: it is "
-        f"{_left_over(tail):.0%} of the one that the optimiser is then given, so gradients add up",
-        f"the gradients given have {math.sqrt(tail.noise):.3g} times the norm of f's own",
+        f"{_left_over(tail):.0%} of the one that the optimiser is then given, so gradients add up"
     ]
+    if not math.isfinite(tail.noise):
+        return words
+    times = math.sqrt(tail.noise)
+    return [*words, f"the gradients given have {times:.3g} times the norm of f's own"]
 
 
 def _without(tail: Tail) -> float:
@@ -152,6 +155,20 @@ def _pull(tail: Tail) -> float:
     if loop is None or not tail.gradient > 0:
         return math.nan
     return loop.decay * float(tail.trace.weight_norm[-1]) / tail.gradient
+
+
+def decay_acts(tail: Tail) -> float:
+    """Weight decay pulls with 0.1 to 0.5 of f's gradient, 1 where both balance; or by itself it
+    would have shrunk the weights by exp(-1) to exp(-3).
+    """
+    loop = tail.trace.loop
+    alone = 0.0 if loop is None else loop.decay * float(tail.trace.learning_rate.mean())
+    return max(decades(_pull(tail), -1.0, math.log10(0.5)), ramp(alone * tail.steps, 1.0, 3.0))
+
+
+SHRUNK = Sign(
+    "weights have shrunk", lambda tail: tail.grown, 0.95, 0.75, f"over the run, {_CALIBRATED}"
+)
 
 
 def _decays(tail: Tail) -> list[str]:
@@ -571,7 +588,7 @@ MISTAKES = (
         "loop",
         0.99,
         "it is seen directly, and nobody means it",
-        (Sign("gradients are left over", _left_over, 0.1, 0.4, "a cleared gradient leaves 0"),),
+        (Sign("gradients are left over", _left_over, 0.02, 0.1, "a cleared gradient leaves 0"),),
         _adds_up,
         "Call optimizer.zero_grad() in every step, before backward().",
         ("zero_grad and backward",),
@@ -653,6 +670,7 @@ MISTAKES = (
         "a part of the model may be left out on purpose",
         (
             Sign("no gradient reaches some parameters", _cut_off, 0.05, 0.2, "their share"),
+            Sign("inputs speak", _inputs_differ, 0.05, 0.4, "zeros give no gradient", unknown=1.0),
             little_gained(0.5, 0.9),
         ),
         _is_cut_off,
@@ -664,14 +682,8 @@ MISTAKES = (
         0.975,
         "a flat or saddle-like look at zero is its consequence",
         (
-            Sign("decay pulls as the gradient does", _pull, 0.1, 0.5, "1 where both balance", True),
-            Sign(
-                "weights have shrunk",
-                lambda tail: tail.grown,
-                0.7,
-                0.4,
-                f"over the run, {_CALIBRATED}",
-            ),
+            decay_acts,
+            SHRUNK,
             little_gained(0.5, 0.9),
         ),
         _decays,
@@ -847,7 +859,7 @@ MISTAKES = (
         "data",
         0.985,
         "units that die or saturate of such inputs are their consequence",
-        (unscaled_inputs, little_gained(0.85, 0.98)),
+        (unscaled_inputs, little_gained(0.9, 0.99)),
         _scales,
         "Standardise the inputs: subtract the mean of each column, divide by its standard "
         "deviation.",
@@ -870,7 +882,7 @@ MISTAKES = (
         "other fits might tell the targets",
         (
             labels_say_nothing,
-            little_gained(0.3, 0.7),
+            little_gained(0.9, 0.99),
         ),
         _no_information,
         "Look at pairs of inputs and targets: are they shuffled against each other, or wrong?",

@@ -32,6 +32,7 @@ COLUMNS = (
     "negative_share",
     "sharpness",
     "edge",
+    "searched",
 )
 LAYERED = ("layer_gradient", "layer_update", "layer_weight")
 UNITS = ("saturated", "dead")

@@ -1,502 +1,27 @@
 """The rules that name a cause: what speaks for it, what against it, and how much.
 
-The confidence of a rule is its ceiling times its factors. A factor is 1 where a sign is there, 0
-where it is not, and rises between two numbers, evenly in the quantity or in its decades. What is
-compared has no unit, so that f -> a f with lr -> lr / a changes nothing; ``evidence.Tail`` has the
-quantities and their letters:
-
-- the efficiency: descent that works has 1/2 to 1 of the fall that its gradients promised; a step
-  that is too long, or mostly noise, has none. The noise of the gradients tells these two apart.
-- N r |lambda|: how often the run traverses a direction of that curvature. Far below 1 nothing
-  happens along it: it is flat to the run.
-- what a Newton step would gain, as a share of the loss: little is left near a stationary point.
-- how much the curvature changes over a Newton step: a saddle's stays what it is until the saddle
-  is reached, a plateau's does not.
-
-"The calibration" in a docstring are the runs of ``tests/training/test_diagnose.py``, each built to
-be stuck for one reason, where these quantities were read; the numbers lie between the runs with a
-cause and those without it. Confidences are judgements of how clear the evidence is, not
-probabilities. Ceilings rank causes that hold together: what lies behind another goes before it.
+The confidence of a rule is its ceiling times its factors, ``signs``. What is compared has no unit,
+so that f -> a f with lr -> lr / a changes nothing. Confidences are judgements of how clear the
+evidence is, not probabilities. Ceilings rank causes that hold together: what lies behind another
+goes before it.
 """
 
 import math
-from itertools import pairwise
 
 import torch
 
+from landscape.training import signs
 from landscape.training.causes import NAMES as NAMES
 from landscape.training.causes import REPORTED as REPORTED
 from landscape.training.causes import Cause as Cause
-from landscape.training.causes import Rule, decades, ramp, surest
+from landscape.training.causes import Rule, surest
 from landscape.training.evidence import Tail
 from landscape.training.mistakes import MISTAKES
-
-# A predicted gain below this share of the loss is near a stationary point.
-NEAR = 1e-3
 
 
 def causes(tail: Tail) -> list[Cause]:
     """A cause for each name that a rule speaks for, the surest first."""
     return surest(RULES, tail)
-
-
-# ---- signs that several rules share
-
-
-def something_left(tail: Tail) -> float:
-    """A Newton step gains a part of the loss.
-
-    1e-4 to 1e-2: converged runs of the calibration have 1e-5 at most, unfinished ones 0.1 and more.
-    """
-    return decades(tail.gain, -4.0, -2.0)
-
-
-def near_stationary(tail: Tail) -> float:
-    """A Newton step gains next to nothing: the numbers of ``something_left``; 0.3 if unknown."""
-    return 0.3 if math.isnan(tail.gain) else 1 - decades(tail.gain, -4.0, -2.0)
-
-
-def arrived(tail: Tail) -> float:
-    """Nearly all of the loss is gone.
-
-    0.9 to 0.99: a run that has lost a tenth of what it could is still on its way.
-    """
-    return ramp(tail.fallen, 0.9, 0.99)
-
-
-def not_arrived(tail: Tail) -> float:
-    """A good part of the loss is still there, see ``arrived``."""
-    return 1 - arrived(tail)
-
-
-def curvature_felt(tail: Tail) -> float:
-    """The run's steps traverse the steepest curvature.
-
-    N r |H| of 0.01 to 0.3: at 1 a direction of that curvature has been traversed once.
-    """
-    return decades(tail.steps * tail.best_rate * tail.scale, -2.0, -0.5)
-
-
-def deep(tail: Tail) -> float:
-    """Negative curvature is a good part of all curvature, stays as it is, and acts during the run.
-
-    N r |lambda| of 1 to 3, so that the way out grows e-fold; a tenth to 0.4 of |H|: the
-    calibration's saddles have 1.0; a drift of 0.4 to 0.1: they have 0.002 at most.
-    """
-    if tail.lowest >= -tail.doubt or tail.scale <= 0:
-        return 0.0
-    felt = decades(-tail.steps * tail.best_rate * tail.lowest, 0.0, 0.5)
-    return felt * decades(-tail.lowest / tail.scale, -1.0, -0.4) * (1 - ramp(tail.drift, 0.1, 0.4))
-
-
-def shallow(tail: Tail) -> float:
-    """The run has arrived, and its negative curvature is little of the curvature.
-
-    A fifth to a twentieth of |H|: of the calibration's saddles it is all.
-    """
-    depth = max(-tail.lowest, 0.0) / tail.scale if tail.scale > 0 else 0.0
-    return arrived(tail) * decades(depth, -0.7, -1.3)
-
-
-def not_shallow(tail: Tail) -> float:
-    """Negative curvature is more than what is left at the end of training, see ``shallow``."""
-    return 1 - 0.7 * shallow(tail)
-
-
-def valley(tail: Tail) -> float:
-    """Something is left along a gradient whose direction the run's steps do not traverse.
-
-    N r |g'Hg| / g'g of 1 to 0.03: the calibration's valley has 0.002, runs that have come down have
-    1 and more. A gain of 1e-9 to 1e-7, still above float64's rounding: the valley has 1e-5.
-    """
-    along = tail.steps * tail.best_rate * tail.along
-    return (1 - decades(along, -1.5, 0.0)) * decades(tail.gain, -9.0, -7.0)
-
-
-def no_valley(tail: Tail) -> float:
-    """The run's steps traverse the direction of the gradient, see ``valley``."""
-    return 1 - valley(tail)
-
-
-def gradients_quiet(tail: Tail) -> float:
-    """The gradients given are the landscape's own more than noise.
-
-    4 to 2 times |g|^2: the calibration's full batches have at most 1.6, small ones 7 and more.
-    """
-    return ramp(4.0 - tail.noise, 0.0, 2.0)
-
-
-# ---- units and layers
-
-
-def outputs_saturated(tail: Tail) -> float:
-    """Half to 0.95 of an activation's outputs: with half, the other half still pass gradients.
-
-    The calibration's saturated runs have 0.97 to 1.
-    """
-    return ramp(tail.saturated[0], 0.5, 0.95)
-
-
-def units_broke(tail: Tail) -> float:
-    """0.3 to 0.6 of an activation's units died in the run, or of its outputs became saturated."""
-    return ramp(tail.broken, 0.3, 0.6)
-
-
-def _too_long(tail: Tail) -> float:
-    edge = decades(1 / tail.room, 0.0, 0.3) if tail.room > 0 else 0.0
-    bent = decades(-tail.lowest / tail.scale if tail.scale > 0 else 0.0, -4.0, -2.5)
-    moved = max(decades(tail.stride, -2.1, -1.4), decades(tail.grown, 1.0, 2.0))
-    return max(edge, bent * moved * (1 - deep(tail)))
-
-
-def steps_too_long(tail: Tail) -> float:
-    """The sharpness is 1 to 2 times the edge of stability; or a step moves the weights by 0.8 to 4
-    % of their length, or these are 10 to 100 times as long as at the start, and curvatures of both
-    signs say that f is no bowl. Steps of the calibration's runs that work move them by 0.75 %.
-    """
-    return _too_long(tail)
-
-
-def steps_not_too_long(tail: Tail) -> float:
-    """See ``steps_too_long``: what such steps keep up is not noise alone."""
-    return 1 - 0.6 * max(_too_long(tail), units_broke(tail))
-
-
-def not_of_long_steps(tail: Tail) -> float:
-    """Units were dead or saturated at the start: steps that were too long are no cause behind, see
-    ``units_broke``.
-    """
-    return 1 - 0.5 * units_broke(tail)
-
-
-def units_dead(tail: Tail) -> float:
-    """0.6 to 0.98 of an activation's units are zero on every sample.
-
-    Fewer thin a network out and leave it trainable. The calibration's dead runs have 1.
-    """
-    return ramp(tail.dead[0], 0.6, 0.98)
-
-
-def gradients_vanish(tail: Tail) -> float:
-    """The first of at least three modules gets 1/30 to 1/1000 of the last one's gradient.
-
-    The calibration's deep sigmoids have 1e-7 and less, its nets that train 1/2.
-    """
-    sizes = tail.modules.sizes
-    if len(sizes) < 3 or not all(size > 0 for size in sizes):
-        return 0.0
-    ratio = sizes[0] / sizes[-1]
-    return decades(ratio, -1.5, -3.0) if ratio < 1 else 0.0
-
-
-def gradients_shrink_steadily(tail: Tail) -> float:
-    """From 0.4 to 0.8 of the layers pass on less than 0.7 of their gradient.
-
-    A single narrow layer is no vanishing: depth makes it, a factor a layer (Hochreiter 1991).
-    """
-    shrinks = [b > 0 and a / b < 0.7 for a, b in pairwise(tail.modules.sizes)]
-    return ramp(sum(shrinks) / len(shrinks), 0.4, 0.8) if shrinks else 0.0
-
-
-def layers_not_zero(tail: Tail) -> float:
-    """No layers are next to zero: gradients through such are those of a saddle."""
-    weights = [name for name in tail.zeros if not name.endswith("bias")]
-    return float(len(weights) <= 1)
-
-
-def first_layer_still(tail: Tail) -> float:
-    """The run moved the first module by at most a tenth to 1/300 of its norm.
-
-    The calibration's vanishing runs moved it by 1e-6 and less, runs that learn by a tenth and more.
-    """
-    return 1 - decades(tail.modules.moved, -2.5, -1.0)
-
-
-# ---- learning rate
-
-
-def rate_decayed(tail: Tail) -> float:
-    """The rate is a fifth to a thirtieth of the largest.
-
-    A step of a usual schedule divides it by 2 to 10; the calibration's went to 1e-18.
-    """
-    return decades(tail.decayed, -0.7, -1.5)
-
-
-def rate_did_matter(tail: Tail) -> float:
-    """At its largest the rate moved the run, or it fell so far that no schedule means it.
-
-    N times that rate times |g'Hg| / g'g of 0.01 to 0.3, as in ``curvature_felt``; or the loss fell
-    by 0.01 to 0.05 of its unit; or the rate fell to 1e-3 to 1e-6 of what it was.
-    """
-    best = float(tail.trace.learning_rate.max())
-    felt = decades(tail.steps * best * tail.along, -2.0, -0.5)
-    fell = ramp((tail.first - tail.loss) / tail.unit, 0.01, 0.05)
-    return max(felt, fell, decades(tail.decayed, -3.0, -6.0))
-
-
-def promise_broken(tail: Tail) -> float:
-    """Less than 0.3 to 0.05 of the fall came that gradients promised, and they promised one.
-
-    Descent that works has 1/2 to 1; the calibration's rates that are too large have 0.
-    """
-    if not math.isfinite(tail.efficiency) or not tail.promised > 1e-6 * tail.unit:
-        return 0.0
-    return ramp(0.4 - tail.efficiency, 0.1, 0.35)
-
-
-def gradients_exact(tail: Tail) -> float:
-    """The gradients given are f's own up to 2 to 1.4 in square, see ``gradients_quiet``."""
-    return ramp(2.0 - tail.noise, 0.0, 0.6)
-
-
-def swing_matters(tail: Tail) -> float:
-    """Directions that overshoot keep up 1e-4 to 1e-2 of the loss.
-
-    At the edge of stability gradients promise much and little comes, yet a lower rate gains no more
-    than the swing: 2e-5 in the calibration's converged run at the edge, 2 in the stuck one.
-    """
-    return decades(tail.swing, -4.0, -2.0)
-
-
-def above_start(tail: Tail) -> float:
-    """The loss is 0.05 to 0.2 of its unit above the start, where no run that works ends."""
-    return ramp(tail.risen, 0.05, 0.2)
-
-
-def peaked(tail: Tail) -> float:
-    """The loss has been half its unit to a whole one above its start; others 0.001."""
-    return ramp(tail.peak, 0.5, 1.0)
-
-
-def peaked_high(tail: Tail) -> float:
-    """The loss has been 10 to 1000 units above its start, more than any noise explains."""
-    return decades(tail.peak, 1.0, 3.0)
-
-
-def not_come_back(tail: Tail) -> float:
-    """The run has not come back and arrived since; one that has is at most 0.3 at fault."""
-    return 1 - 0.7 * arrived(tail) * near_stationary(tail)
-
-
-def _decaying(tail: Tail) -> bool:
-    rates = tail.trace.learning_rate
-    return float(rates[-1]) < 0.5 * float(rates.max())
-
-
-def _idle(tail: Tail) -> bool:
-    most = max(tail.along, tail.scale)
-    return tail.steps * tail.rate * most < 1e-2 and not _decaying(tail)
-
-
-def nothing_traversed(tail: Tail) -> float:
-    """N r |H| is below 0.01, without a schedule that took the rate there."""
-    return float(_idle(tail))
-
-
-def much_left(tail: Tail) -> float:
-    """A Newton step gains a good part of the loss: 0.003 to 0.03, which flat land does not."""
-    return decades(tail.gain, -2.5, -1.5)
-
-
-def gradient_matters(tail: Tail) -> float:
-    """A move by the size of the weights along the gradient changes the loss by 1e-4 to 1e-2 of it.
-
-    Far from a well it is 1e-8; nets that are started as usual have 0.1 and more.
-    """
-    moved = tail.gradient * float(tail.trace.weight_norm[-1]) / tail.unit
-    return decades(moved, -4.0, -2.0)
-
-
-def rate_within_reach(tail: Tail) -> float:
-    """The rate that traverses the steepest curvature is at most 1e7 to 1e9 times the run's.
-
-    Rates that are too small are so by a mistake of a few decades; beyond, the land is flat.
-    """
-    most = tail.rate * max(tail.along, tail.scale)
-    return 1 - decades(2 / most, 7.0, 9.0) if most > 0 else 0.0
-
-
-def no_larger_rate_would_do(tail: Tail) -> float:
-    """Flat land stays flat at a larger rate: against it speak ``much_left``, ``gradient_matters``
-    and ``much_room``.
-    """
-    room = max(much_room(tail), nothing_traversed(tail))
-    moved = gradient_matters(tail) * rate_within_reach(tail)
-    return 1 - 0.5 * much_left(tail) * moved * room
-
-
-def rate_tiny(tail: Tail) -> float:
-    """A rate below 1e-5, a hundredth of the least that is usual, with a gain of NEAR to be had."""
-    return float(tail.rate < 1e-5 and tail.gain > NEAR)
-
-
-def _room(tail: Tail) -> float:
-    """The factor by which the rate could grow: the edge bears it, and so does what is left."""
-    return min(tail.room, tail.gain / tail.floor if tail.floor > 0 else math.inf)
-
-
-def room_for_more(tail: Tail) -> float:
-    """A rate 3 to 30 times as large would be stable, and its noise below what is left to gain.
-
-    The calibration's rates that are too small have 750 and more, its rates that work 1 to 30.
-    """
-    room = _room(tail)
-    if _idle(tail) or _decaying(tail) or not 1 < room < math.inf:
-        return 0.0
-    return decades(room, 0.5, 1.5)
-
-
-def much_to_go(tail: Tail) -> float:
-    """At most 0.4 to 0.85 of the loss is gone: a run that has come further is slow, not stuck."""
-    return 1 - ramp(tail.fallen, 0.4, 0.85)
-
-
-def much_room(tail: Tail) -> float:
-    """A rate 100 to 1000 times as large would be stable, and its noise below what is left."""
-    room = _room(tail)
-    return 0.0 if _decaying(tail) or not 1 < room < math.inf else decades(room, 2.0, 3.0)
-
-
-def more_would_come(tail: Tail) -> float:
-    """At that rate as many steps would gain 0.01 to 0.3 of the loss, by what gradients promise."""
-    return decades(_room(tail) * tail.promised / tail.unit, -2.0, -0.5)
-
-
-def nothing_else_holds(tail: Tail) -> float:
-    """Neither overshooting nor noise explains the run: a larger rate would make both worse."""
-    return 1 - max(OVERSHOOTS.weigh(tail)[0], NOISE.weigh(tail)[0])
-
-
-# ---- noise
-
-
-def promise_lost(tail: Tail) -> float:
-    """Less than 0.4 to 0.15 of the fall came that gradients promised.
-
-    Descent that works has 1/2 to 1; the calibration's noisy runs have 0.02 at most.
-    """
-    if not math.isfinite(tail.efficiency) or not math.isfinite(tail.noise):
-        return 0.0
-    return ramp(0.5 - tail.efficiency, 0.1, 0.35)
-
-
-def gradients_noisy(tail: Tail) -> float:
-    """The gradients given have 1.6 to 5 times |g|^2, see ``gradients_quiet``."""
-    return decades(tail.noise, 0.2, 0.7)
-
-
-def no_saddle(tail: Tail) -> float:
-    """Noise near a saddle, ``deep`` or of layers at zero, is the smaller matter: in the end it
-    leaves the saddle.
-    """
-    return 1 - 0.7 * max(deep(tail), layers_zero_by_symmetry(tail))
-
-
-def noise_matters(tail: Tail) -> float:
-    """What is left, or what noise keeps up, is 0.1 to 1 % of the loss: the calibration's noisy runs
-    have 2 % and more. 1 if unknown.
-    """
-    return 1.0 if math.isnan(tail.gain) else decades(max(tail.gain, tail.floor), -3.0, -2.0)
-
-
-def noise_keeps_up_the_loss(tail: Tail) -> float:
-    """What is left is at most 10 to 100 times the loss that noise keeps up in a bowl.
-
-    The calibration's noisy runs have 1 to 3; above, noise does not hold the run.
-    """
-    return (
-        1 - decades(tail.gain / tail.floor, 1.0, 2.0) if tail.gain > 0 and tail.floor > 0 else 1.0
-    )
-
-
-# ---- saddle, minimum, flat
-
-
-def _growth(tail: Tail) -> float:
-    """e-folds a step of a displacement along the lowest curvature, by gradient descent."""
-    return math.log1p(tail.best_rate * max(-tail.lowest, 0.0))
-
-
-def _by_symmetry(tail: Tail) -> bool:
-    """Several layers are zero with their gradients, and second order sees no way out."""
-    least = max(tail.doubt, 0.05 * tail.scale)
-    return len(tail.zeros) > 1 and -tail.lowest <= least
-
-
-def layers_zero_by_symmetry(tail: Tail) -> float:
-    """Several layers are zero, so are their gradients, and no curvature holds the run there."""
-    return float(len(tail.zeros) > 1 and tail.lowest <= max(tail.doubt, 0.05 * tail.scale))
-
-
-def units_equal(tail: Tail) -> float:
-    """All units of a layer have the same weights up to 1e-3, so their gradients are the same."""
-    return float(tail.trace.reading is not None and bool(tail.trace.reading.twins))
-
-
-def way_out_felt(tail: Tail) -> float:
-    """A displacement along the lowest curvature grows by 0.01 to 0.3 e-folds in the run."""
-    if not tail.lowest < -tail.doubt or _by_symmetry(tail):
-        return 0.0
-    return decades(tail.steps * _growth(tail), -2.0, -0.5)
-
-
-def curvature_stays(tail: Tail) -> float:
-    """The lowest curvature is constant, as near a saddle.
-
-    Late in the run ln |lambda| changes by 0.12 to 0.03, over a Newton step by 0.5 to 0.1; the
-    calibration's saddles have 0.002 at most, its plateaus 1 over a Newton step.
-    """
-    return (1 - ramp(tail.drift, 0.03, 0.12)) * (1 - ramp(tail.reach, 0.1, 0.5))
-
-
-def curvature_negative(tail: Tail) -> float:
-    """The lowest curvature is -1e-5 to -1e-3 of |H|: the calibration's saddles have -1."""
-    return decades(-tail.lowest / tail.scale if tail.scale > 0 else 0.0, -5.0, -3.0)
-
-
-def deep_saddle(tail: Tail) -> float:
-    """Negative curvature is ``deep``, and no symmetry hides a way out."""
-    return 0.0 if not tail.lowest < -tail.doubt or _by_symmetry(tail) else deep(tail)
-
-
-def noise_shakes(tail: Tail) -> float:
-    """The gradients given have 2 to 5 times |g|^2: noise keeps other directions excited."""
-    return ramp(tail.noise, 2.0, 5.0)
-
-
-def little_left(tail: Tail) -> float:
-    """A Newton step gains 0.3 to 0.05 of the loss, of which noise accounts for a part."""
-    return 1 - ramp(tail.gain, 0.05, 0.3)
-
-
-def curvature_convex(tail: Tail) -> float:
-    """No curvature is certainly negative, or only -1e-3 to -1e-5 of |H|, or it is ``shallow``."""
-    convex = 1.0
-    if not tail.lowest >= -tail.doubt:
-        convex = decades(-tail.lowest / tail.scale, -3.0, -5.0)
-    return max(convex, 0.8 * shallow(tail))
-
-
-def nothing_felt(tail: Tail) -> float:
-    """Even at its largest the rate traverses no curvature, see ``curvature_felt``."""
-    return 1 - curvature_felt(tail)
-
-
-def plateau_bends(tail: Tail) -> float:
-    """Near a stationary point by its gain, yet the negative curvature changes before it is reached.
-
-    Over a Newton step ln |lambda| changes by 0.1 to 0.5: the calibration's wells have 1.
-    """
-    bends = near_stationary(tail) * ramp(tail.reach, 0.1, 0.5) * (tail.lowest < -tail.doubt)
-    return bends * (1 - shallow(tail))
-
-
-def loss_stands(tail: Tail) -> float:
-    """Where curvature is felt at all, gradients promise no more than 0.3 to 0.01 of the loss."""
-    if not tail.steps * tail.best_rate * tail.scale > 1:
-        return 1.0
-    return 1 - decades(tail.promised / tail.unit, -2.0, -0.5)
 
 
 # ---- evidence in words
@@ -602,8 +127,25 @@ def _crawls(tail: Tail) -> list[str]:
     ]
 
 
+def _hardly(tail: Tail) -> list[str]:
+    rate = float(tail.trace.learning_rate[-1])
+    return [
+        f"in {tail.steps} steps of lr={rate:.3g} the weights have moved by {tail.moved:.2g} of "
+        f"their norm, and {tail.trace.optimizer} makes its steps as long as its rate, however "
+        f"small gradients are"
+    ]
+
+
+def _thrown(tail: Tail) -> list[str]:
+    return [
+        f"the weights are {tail.grown:.3g} times as long as at the start: steps that were too long "
+        f"have thrown them there",
+        f"a late step moves them by {tail.stride:.2g} of their length",
+    ]
+
+
 def _too_small(tail: Tail) -> list[str]:
-    room = _room(tail)
+    room = signs.room_of(tail)
     share = room * tail.promised / tail.unit
     gone = "all" if share >= 1 else f"{100 * share:.2g} %"
     return [
@@ -628,7 +170,7 @@ def _curvature(tail: Tail) -> str:
 
 
 def _saddle(tail: Tail) -> list[str]:
-    growth, fold, leave = _growth(tail), math.inf, math.inf
+    growth, fold, leave = signs.growth(tail), math.inf, math.inf
     if growth > 0:
         fold, leave = 1 / growth, math.log(1 / torch.finfo(tail.trace.x.dtype).eps) / growth
     return [
@@ -640,7 +182,7 @@ def _saddle(tail: Tail) -> list[str]:
 
 def _symmetric(tail: Tail) -> list[str]:
     order = "the saddle is of higher order, by symmetry"
-    why = order if _by_symmetry(tail) else "equal units stay equal"
+    why = order if signs.by_symmetry(tail) else "equal units stay equal"
     return [
         *_saddle(tail),
         f"{', '.join(tail.zeros[:3])} are zero or nearly, and so are their gradients: {why}",
@@ -693,20 +235,17 @@ def _quieter(tail: Tail) -> str:
     return f"Lower the rate, {_lr(tail, 0.1)}, take larger batches, or average the weights."
 
 
-def _adaptive(tail: Tail) -> bool:
-    """Whether the optimiser scales its steps already."""
-    return bool((tail.trace.second_moment_norm > 0).any())
-
-
 def _rescale(tail: Tail) -> str:
-    scaled = "" if _adaptive(tail) else "Use an optimiser that scales steps (Adam), momentum, or "
+    scaled = (
+        "" if signs.adaptive(tail) else "Use an optimiser that scales steps (Adam), momentum, or "
+    )
     return (
         f"{scaled}start elsewhere." if scaled else f"Start elsewhere, or raise {_lr(tail, 10.0)}."
     )
 
 
 def _deeper(tail: Tail) -> str:
-    scaled = "" if _adaptive(tail) else ", or Adam"
+    scaled = "" if signs.adaptive(tail) else ", or Adam"
     return (
         "Start the first layers with larger weights, use other activations, normalisation or "
         f"shortcuts{scaled}."
@@ -719,7 +258,7 @@ OVERSHOOTS = Rule(
     "learning rate",
     0.95,
     "the broken promise is measured, and explains a flat or noisy look",
-    (promise_broken, gradients_exact, swing_matters),
+    (signs.promise_broken, signs.gradients_exact, signs.no_decay, signs.swing_matters),
     _overshoots,
     _lower,
     ("rate x0.1",),
@@ -729,23 +268,29 @@ NOISE = Rule(
     0.92,
     "a rate that is too large looks the same where few batches are seen",
     (
-        promise_lost,
-        gradients_noisy,
-        no_saddle,
-        noise_keeps_up_the_loss,
-        noise_matters,
-        steps_not_too_long,
+        signs.promise_lost,
+        signs.gradients_noisy,
+        signs.no_saddle,
+        signs.noise_keeps_up_the_loss,
+        signs.noise_matters,
+        signs.steps_not_too_long,
     ),
     _noise,
     _quieter,
     ("rate x0.1", "full batch"),
 )
 
+
+def nothing_else_holds(tail: Tail) -> float:
+    """Neither overshooting nor noise explains the run: a larger rate would make both worse."""
+    return 1 - max(OVERSHOOTS.weigh(tail)[0], NOISE.weigh(tail)[0])
+
+
 MINIMUM = Rule(
     "minimum",
     0.9,
     "what holds a run elsewhere often looks like a minimum, and goes first",
-    (near_stationary, curvature_felt, curvature_convex, no_valley),
+    (signs.near_stationary, signs.curvature_felt, signs.curvature_convex, signs.no_valley),
     _minimum,
     "Nothing is left to gain here: stop, or change model, data or loss.",
 )
@@ -763,7 +308,7 @@ RULES = (
         "saturated",
         0.965,
         "what is saturated also looks flat or like a minimum: the cause behind goes first",
-        (outputs_saturated, not_arrived, not_of_long_steps),
+        (signs.outputs_saturated, signs.not_arrived, signs.not_of_long_steps, signs.inputs_scaled),
         _saturated,
         "Scale down the weights into these units (or normalise their inputs), or use an "
         "unsaturated activation.",
@@ -773,7 +318,7 @@ RULES = (
         "dead",
         0.97,
         "what is dead has no gradient at all, whatever else it looks like",
-        (units_dead, not_arrived, not_of_long_steps),
+        (signs.units_dead, signs.not_arrived, signs.not_of_long_steps),
         _dead,
         "Re-initialise these units, or use a leaky activation and a lower rate.",
         ("revive dead units",),
@@ -782,7 +327,12 @@ RULES = (
         "vanishing",
         0.95,
         "saturated and dead units make gradients vanish too, and go first",
-        (gradients_vanish, gradients_shrink_steadily, first_layer_still, layers_not_zero),
+        (
+            signs.gradients_vanish,
+            signs.gradients_shrink_steadily,
+            signs.first_layer_still,
+            signs.layers_not_zero,
+        ),
         _vanishing,
         _deeper,
         ("adam", "sgd"),
@@ -791,7 +341,7 @@ RULES = (
         "learning rate",
         0.95,
         "the schedule is a fact, and a run without steps looks flat",
-        (rate_decayed, something_left, rate_did_matter),
+        (signs.rate_decayed, signs.something_left, signs.rate_did_matter),
         _decayed,
         "Raise it again: the schedule ended before the descent did.",
         _FASTER,
@@ -801,7 +351,7 @@ RULES = (
         "learning rate",
         0.96,
         "a loss above its start has no other cause than its steps",
-        (above_start, gradients_quiet),
+        (signs.above_start, signs.gradients_quiet),
         _risen,
         _again,
         _ANEW,
@@ -810,16 +360,34 @@ RULES = (
         "learning rate",
         0.972,
         "units that steps have thrown off are their consequence",
-        (units_broke, not_arrived),
+        (signs.units_broke, signs.not_arrived),
         _broke,
         _again,
         _ANEW,
     ),
     Rule(
         "learning rate",
+        0.96,
+        "weights that are let grow may do so in a long run",
+        (signs.thrown_off, signs.not_arrived),
+        _thrown,
+        _again,
+        _ANEW,
+    ),
+    Rule(
+        "learning rate",
+        0.93,
+        "in a pretrained model small moves are meant",
+        (signs.hardly_moved, signs.gradient_matters, signs.not_arrived),
+        _hardly,
+        _raise,
+        _FASTER,
+    ),
+    Rule(
+        "learning rate",
         0.955,
         "noise alone may break the promise too",
-        (promise_lost, steps_too_long, not_arrived),
+        (signs.promise_lost, signs.steps_too_long, signs.no_decay, signs.not_arrived),
         _strides,
         _lower,
         ("rate x0.1",),
@@ -828,7 +396,7 @@ RULES = (
         "learning rate",
         0.7,
         "noise may raise a loss as far",
-        (peaked, gradients_quiet, not_come_back),
+        (signs.peaked, signs.gradients_quiet, signs.not_come_back),
         _peaked,
         _again,
         _ANEW,
@@ -837,7 +405,7 @@ RULES = (
         "learning rate",
         0.96,
         "nothing but steps raises a loss so far",
-        (peaked_high, not_come_back),
+        (signs.peaked_high, signs.not_come_back),
         _peaked,
         _again,
         _ANEW,
@@ -846,7 +414,7 @@ RULES = (
         "learning rate",
         0.9,
         "flat land looks the same, but nobody chooses such a rate for it",
-        (nothing_traversed, rate_tiny),
+        (signs.nothing_traversed, signs.rate_tiny),
         _crawls,
         _raise,
         _FASTER,
@@ -855,7 +423,7 @@ RULES = (
         "learning rate",
         0.91,
         "flat land looks the same, but has less to gain",
-        (nothing_traversed, much_left, gradient_matters, rate_within_reach),
+        (signs.nothing_traversed, signs.much_left, signs.gradient_matters, signs.rate_within_reach),
         _crawls,
         _raise,
         _FASTER,
@@ -865,13 +433,13 @@ RULES = (
         0.9,
         "flat land looks the same, but has less to gain",
         (
-            much_left,
-            gradient_matters,
-            much_room,
-            rate_within_reach,
-            more_would_come,
+            signs.much_left,
+            signs.gradient_matters,
+            signs.much_room,
+            signs.rate_within_reach,
+            signs.more_would_come,
             nothing_else_holds,
-            much_to_go,
+            signs.much_to_go,
         ),
         _too_small,
         _raise,
@@ -882,12 +450,12 @@ RULES = (
         0.85,
         "the gain at a larger rate is extrapolated",
         (
-            curvature_felt,
-            something_left,
-            room_for_more,
-            more_would_come,
+            signs.curvature_felt,
+            signs.something_left,
+            signs.room_for_more,
+            signs.more_would_come,
             nothing_else_holds,
-            much_to_go,
+            signs.much_to_go,
         ),
         _too_small,
         _raise,
@@ -898,7 +466,13 @@ RULES = (
         "saddle",
         0.945,
         "a curvature that bends further off is not seen",
-        (near_stationary, way_out_felt, curvature_stays, curvature_negative, not_shallow),
+        (
+            signs.near_stationary,
+            signs.way_out_felt,
+            signs.curvature_stays,
+            signs.curvature_negative,
+            signs.not_shallow,
+        ),
         _saddle,
         _LEAVE,
         _ASIDE,
@@ -907,7 +481,7 @@ RULES = (
         "saddle",
         0.91,
         "what noise adds to the gain is only estimated",
-        (deep_saddle, noise_shakes, little_left),
+        (signs.deep_saddle, signs.noise_shakes, signs.little_left),
         _saddle,
         _LEAVE,
         _ASIDE,
@@ -916,16 +490,16 @@ RULES = (
         "saddle",
         0.945,
         "a minimum of the symmetric runs would look the same",
-        (layers_zero_by_symmetry,),
+        (signs.layers_zero_by_symmetry, signs.not_shrunk),
         _symmetric,
         "Start these layers at random: equal units stay equal.",
         ("fresh layers", *_ASIDE),
     ),
     Rule(
         "saddle",
-        0.965,
-        "equal units are seen, and nobody means them",
-        (units_equal, not_arrived),
+        0.98,
+        "equal units are seen, and nobody means them; they die together",
+        (signs.units_equal, signs.not_arrived),
         _equal,
         "Start these layers at random, as nn.Linear does by itself: equal units stay equal.",
         ("fresh layers",),
@@ -935,7 +509,7 @@ RULES = (
         "flat",
         0.88,
         "nothing felt is no evidence",
-        (nothing_felt, loss_stands, no_larger_rate_would_do),
+        (signs.nothing_felt, signs.loss_stands, signs.no_larger_rate_would_do),
         _flat,
         _rescale,
         _SCALED,
@@ -944,7 +518,7 @@ RULES = (
         "flat",
         0.88,
         "a slower valley looks alike",
-        (valley, loss_stands, no_larger_rate_would_do),
+        (signs.valley, signs.loss_stands, signs.no_larger_rate_would_do),
         _flat,
         _rescale,
         _SCALED,
@@ -953,7 +527,7 @@ RULES = (
         "flat",
         0.88,
         "the far end is not seen",
-        (plateau_bends, loss_stands),
+        (signs.plateau_bends, signs.loss_stands),
         _flat,
         _rescale,
         _SCALED,

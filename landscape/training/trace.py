@@ -95,6 +95,9 @@ class Trace(Result):
     # an earlier version, and the reading where f is no model's.
     loop: Loop | None = None
     reading: Reading | None = None
+    # (m,) bool: whether both ends were searched from random starts too, so that ``largest`` and
+    # ``smallest`` are the ends with eigsh's certainty; None in traces of an earlier version
+    searched: Tensor | None = None
 
     @property
     def noise_scale(self) -> Tensor:

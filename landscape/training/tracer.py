@@ -29,9 +29,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.core import Landscape
+from landscape.core import Landscape, Operator
 from landscape.errors import NumericalError
 from landscape.landscapes.states import undisturbed
+from landscape.linalg.lanczos import eigsh
 from landscape.linalg.tracking import Ends, refresh
 from landscape.operators.hessian import Hessian
 from landscape.points.classify import StationaryPoint, classify
@@ -39,7 +40,7 @@ from landscape.results import Provenance, provenance
 from landscape.specs.optimizers import spec_of
 from landscape.training.activity import Activity
 from landscape.training.follow import Followed
-from landscape.training.live import Live
+from landscape.training.live import live as shown_live
 from landscape.training.logs import Log, writer
 from landscape.training.loop import Loop, Watch
 from landscape.training.pace import Every, Ledger, Pace, Share
@@ -49,6 +50,7 @@ from landscape.training.trace import Trace
 
 LAST_DENSE = 600  # up to this n the last look computes the whole spectrum
 LAST_PRODUCTS = 400  # and above it spends at most so many products
+CERTAIN = 1e-3  # of the Hessian's norm, the residuals of a search
 ENDS = ("largest", "smallest", "largest_bound", "smallest_bound", "rayleigh", "negative_share")
 NAN = float("nan")  # not measured
 FAILURES = 3  # of records in a row; then no more are made
@@ -77,6 +79,9 @@ class Tracer:
             there; 0: never.
         rounds: Rayleigh-Ritz rounds a refresh, two products each and three more; ten times as many
             in the first.
+        certify: at every so-many-th refresh, the first included, ``eigsh`` searches both ends from
+            random starts, to 1e-3 of the Hessian's norm: the refreshes between follow what is known
+            and miss an eigenvalue that has grown beside it. 0: never. Some 20 to 60 products each.
         last_look: classify the end point thoroughly on exit.
         folder: where records spill to; None: a temporary file that goes with the tracer.
         resume: go on from the records in ``folder``, whose landscape and ``every`` must be the
@@ -86,8 +91,8 @@ class Tracer:
             ``SummaryWriter``, ``wandb`` or a run of it, ``mlflow`` or any logger with
             ``log_metrics``, or a function of the step and a dict of numbers, such as ``print``.
         live: show the newest record on stderr, in one line that is written anew each time: step,
-            loss, curvature against the edge, the phase so far. Where stderr is no terminal, nothing
-            is shown.
+            loss, curvature against the edge, the phase so far. In a notebook the loss so far is
+            drawn in the cell's output; where stderr is no terminal either, nothing is shown.
 
     Attributes:
         result: the ``Trace``, after the block; during it, what has been seen so far, without the
@@ -135,16 +140,17 @@ class Tracer:
         evaluate: int = 1,
         curvature: int = 1,
         rounds: int = 2,
+        certify: int = 0,
         last_look: bool = True,
         folder: str | os.PathLike[str] | None = None,
         resume: bool = False,
         log: Log | None = None,
         live: bool = False,
     ) -> None:
-        if min(1 if every is None else every, evaluate, rounds) < 1 or curvature < 0:
+        if min(1 if every is None else every, evaluate, rounds) < 1 or min(curvature, certify) < 0:
             raise ValueError(
-                "every, evaluate and rounds must be at least 1 and curvature at least 0, "
-                f"got {every}, {evaluate}, {rounds}, {curvature}."
+                "every, evaluate and rounds must be at least 1, curvature and certify at least 0, "
+                f"got {every}, {evaluate}, {rounds}, {curvature}, {certify}."
             )
         if not share > 0:
             raise ValueError(f"share must be above 0, got {share}.")
@@ -152,7 +158,8 @@ class Tracer:
             raise ValueError("resume needs the folder of the earlier records.")
         self._followed = Followed(optimizer, f)
         self.f, self.every, self.evaluate, self.curvature = f, every, evaluate, curvature
-        self.share, self.rounds, self.last_look = share, rounds, last_look
+        self.share, self.rounds, self.certify, self.last_look = share, rounds, certify, last_look
+        self._refreshes = 0
         self._ledger = Ledger(f.device if every is None else None)
         self._pace: Pace = (
             Share(share, self._ledger, evaluate, curvature)
@@ -166,7 +173,7 @@ class Tracer:
             weakref.finalize(self, shutil.rmtree, self._folder, True)
         self._resume = resume
         self._log = None if log is None else writer(log)
-        self._live = Live() if live else None
+        self._live = shown_live() if live else None
         self._watch = Watch(self._followed)
         self._notes: list[str] = []
         self._failed = 0  # records in a row that could not be made
@@ -316,16 +323,20 @@ class Tracer:
                 self._failed = 0
             if not self._failed:
                 self._pace.made(self._steps)
-        if self._watch.opened or self._pace.near(self._steps):
+        if self._watch.opened or self._steps == 1 or self._pace.near(self._steps):
             with self._safely("a look at the loop"):
                 self._look_ahead()
 
     def _look_ahead(self) -> None:
-        """Look at the loop in the last two steps before a record."""
-        if self._watch.opened:
-            self._watch.stepped()
-        elif self._pace.near(self._steps):
+        """Look at the loop in its second step, where nothing has gone far yet, and in the last two
+        steps before a record.
+        """
+        if not self._watch.opened:
             self._watch.open()
+        elif self._steps == 2 and not self._pace.near(self._steps):
+            self._watch.close()
+        else:
+            self._watch.stepped()
 
     # ---- a record
 
@@ -386,11 +397,13 @@ class Tracer:
             value, gradient, noise, activity = _evaluate(self.f, x)
             due = self._pace.curves(self._steps)
             ends: Ends | None = None
-            sharpness = NAN
+            sharpness, searched = NAN, 0.0
             if due and _finite(value, gradient):
                 with self._safely("the curvature"), self._ledger.curving():
                     ends, sharpness = self._ends(x, gradient)
-        row |= {"loss": value, "noise_trace": noise, "sharpness": sharpness}
+                    searched = float(ends is not None and self._certifies)
+                    self._refreshes += 1
+        row |= {"loss": value, "noise_trace": noise, "sharpness": sharpness, "searched": searched}
         if ends is not None:
             row |= {name: getattr(ends, name) for name in ENDS}
         self._activities = activity.names()
@@ -402,16 +415,32 @@ class Tracer:
         """
         try:
             H = Hessian(self.f, x)
-            ends = refresh(H, self._vectors, gradient, self.rounds)
+            ends = refresh(H, self._known(H, self._vectors), gradient, self.rounds)
             self._vectors, self._products = ends.vectors, self._products + ends.products
             scale = self._followed.preconditioner()
             if scale is None:
                 return ends, ends.largest
-            felt = refresh(_Scaled(H, scale), self._scaled, None, self.rounds)
+            felt_by = _Scaled(H, scale)
+            felt = refresh(felt_by, self._known(felt_by, self._scaled), None, self.rounds)
             self._scaled, self._products = felt.vectors, self._products + felt.products
             return ends, felt.largest
         except NumericalError:
             return None, NAN
+
+    @property
+    def _certifies(self) -> bool:
+        """Whether this refresh is one of those before which both ends are searched."""
+        return self.certify > 0 and self._refreshes % self.certify == 0
+
+    def _known(self, H: Operator, last: Tensor | None) -> Tensor | None:
+        """The vectors (n, 2) of top and bottom that a refresh starts at: the last ones, or those of
+        a search.
+        """
+        if not self._certifies:
+            return last
+        pairs = eigsh(H, 1, 1, tol=CERTAIN, exact=0)
+        self._products += pairs.products
+        return pairs.vectors[:, [-1, 0]].to(H.device, H.dtype) if H.shape[0] > 1 else last
 
     # ---- the result
 
@@ -424,6 +453,7 @@ class Tracer:
 
     def _header(self) -> dict[str, object]:
         return {
+            "columns": list(COLUMNS),
             "layers": list(self._followed.layout),
             "activations": self._activities,
             "every": self.every,
@@ -481,13 +511,15 @@ class Tracer:
                 columns[name] = rows[:, at : at + width].clone()
                 at += width
         columns["steps"] = columns["steps"].to(torch.int64)
-        columns["evaluated"] = columns["evaluated"].bool()
+        for name in ("evaluated", "searched"):
+            columns[name] = columns[name] == 1
         return columns
 
     def _config(self) -> dict[str, Any]:
         """How this was traced."""
         config: dict[str, Any] = {
-            name: getattr(self, name) for name in ("every", "evaluate", "curvature", "rounds")
+            name: getattr(self, name)
+            for name in ("every", "evaluate", "curvature", "rounds", "certify")
         }
         if self.every is None:
             config["share"] = self.share

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from landscape.results.numbers import count, plain, several
@@ -14,6 +15,19 @@ from landscape.training.trace import Phase, Trace
 
 FELT = 0.01  # e-folds of a displacement in a trial: with fewer nothing is measured
 TRIALS = ("remedy", "change of the loss", "against the unchanged run", "95 %")
+SHOWN = 200  # records of a run that a table has at most
+RECORDS = {  # a column's name: the field of a trace that it shows
+    "loss": "loss",
+    "|gradient|": "gradient_norm",
+    "|gradient given|": "batch_gradient_norm",
+    "largest curvature": "largest",
+    "smallest": "smallest",
+    "felt": "sharpness",
+    "edge": "edge",
+    "learning rate": "learning_rate",
+    "|weights|": "weight_norm",
+    "from start": "from_start",
+}
 FALLING = "the loss was still falling, or nearly gone, when the trace ended; if anything"
 
 
@@ -86,6 +100,30 @@ def _probe_columns(result: Probes) -> dict[str, Sequence[object]]:
         "error": [p.against_control.error for p in result.probes],
         "diverged": [p.diverged for p in result.probes],
     }
+
+
+def records(trace: Trace) -> Table:
+    """A row a record at which f was evaluated, evenly chosen where there are many; what was never
+    measured has no column.
+    """
+    seen = trace.of_f()
+    last, shown = len(seen.steps) - 1, min(len(seen.steps), SHOWN)
+    kept = torch.linspace(0, last, shown, dtype=torch.float64, device="cpu").round().long()
+    fields = {name: getattr(seen, field)[kept].tolist() for name, field in RECORDS.items()}
+    fields = {n: values for n, values in fields.items() if not all(map(math.isnan, values))}
+    rows = tuple(
+        (count(step), _phase_at(seen.phases, step), *map(_measured, row))
+        for step, *row in zip(seen.steps[kept].tolist(), *fields.values(), strict=True)
+    )
+    return Table(("step", "phase", *fields), rows)
+
+
+def _phase_at(phases: Sequence[Phase], step: int) -> str:
+    return next((p.name for p in phases if p.start <= step <= p.stop), "")
+
+
+def _measured(value: float) -> str:
+    return "" if math.isnan(value) else plain(value)
 
 
 def headline(diagnosis: Diagnosis) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import landscape_figures
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
 from landscape_cli import page
 
@@ -134,6 +135,64 @@ def test_what_users_name_is_escaped(here: Path, run: Run) -> None:
     assert "&lt;b&gt;&amp;" in html
 
 
+@pytest.fixture(scope="module")
+def traced() -> ls.training.Trace:
+    """A run of gradient descent on |x|^2 / 2 from (3, 4): after k steps the loss is 12.5 * 0.81^k."""
+    x = torch.nn.Parameter(torch.tensor([3.0, 4.0], dtype=torch.float64))
+    f = ls.FunctionLandscape(lambda x: x.square().sum(-1) / 2, dim=2)
+    optimizer = torch.optim.SGD([x], lr=0.1)
+    with ls.Tracer(optimizer, f, every=4) as tracer:
+        for _ in range(40):
+            optimizer.zero_grad()
+            torch.autograd.backward(x.square().sum() / 2)
+            optimizer.step()
+    return tracer.result
+
+
+def test_the_records_of_a_run_are_on_its_page(traced: ls.training.Trace) -> None:
+    (rows,) = re.findall(r'<div class="run">.*?<tbody>(.*?)</tbody>', page.build(traced), re.DOTALL)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows.split("</tr>")[:-1]]
+    assert [int(row[0]) for row in cells] == list(range(0, 41, 4))
+    losses = [float(row[2]) for row in cells]
+    assert losses == pytest.approx([12.5 * 0.81 ** int(row[0]) for row in cells], rel=1e-3)
+
+
+def place(recipe: landscape_figures.Recipe, trace: ls.training.Trace, step: int) -> float:
+    """Where a step is along the first axes of a figure, in points, by matplotlib."""
+    figure = recipe.draw(trace)
+    figure.savefig(io.BytesIO(), format="svg")
+    pixels = figure.axes[0].transData.transform((step, 1.0))[0]
+    return float(pixels * 72 / figure.dpi)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no browser")
+def test_a_slider_goes_through_the_records(traced: ls.training.Trace, tmp_path: Path) -> None:
+    html = page.build(traced)
+    assert html.count('value="10"') == 1  # the last of eleven
+    file = tmp_path / "run.html"
+    file.write_text(html.replace('value="10"', 'value="3"'))
+    seen = dumped(file).stdout
+    shown = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", seen))
+    assert shown["step"] == "12"
+    assert float(shown["loss"]) == pytest.approx(12.5 * 0.81**12, rel=1e-3)
+    drawn = [
+        landscape_figures.RECIPES[name] for name in ("run_loss", "run_curvature", "run_layers")
+    ]
+    lines = [float(x) for x in re.findall(r'<line class="now"[^>]* x1="([^"]*)"', seen)]
+    assert lines == pytest.approx([place(recipe, traced, 12) for recipe in drawn], abs=0.1)
+
+
+def dumped(file: Path) -> "subprocess.CompletedProcess[str]":
+    """A page as a browser has it after its script."""
+    command = [
+        *("chromium", "--headless=new", "--no-sandbox", "--use-gl=swiftshader"),
+        *("--enable-unsafe-swiftshader", "--virtual-time-budget=10000", "--dump-dom"),
+        *("--enable-logging=stderr", "--v=0", file.as_uri()),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no browser")
 def test_a_browser_runs_the_pages_within_their_policies(here: Path, run: Run) -> None:
@@ -146,14 +205,7 @@ def test_a_browser_runs_the_pages_within_their_policies(here: Path, run: Run) ->
     assert drawn.exit_code == 0
     assert run("report", "run").exit_code == 0
     for name, marks in {"report.html": "<svg", "figures/surface_3d.html": "<canvas"}.items():
-        seen = subprocess.run(
-            ["chromium", "--headless=new", "--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader",
-             "--virtual-time-budget=10000", "--dump-dom", "--enable-logging=stderr", "--v=0", (here / "run" / name).as_uri()],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )  # fmt: skip
+        seen = dumped(here / "run" / name)
         assert marks in seen.stdout
         told = [line for line in seen.stderr.splitlines() if "CONSOLE" in line]
         assert not [line for line in told if re.search("Uncaught|Refused|violates", line)], told

@@ -1,6 +1,7 @@
 """One landscape, one data set: every pass sees the samples of the first reading, whatever draws them."""
 
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -276,3 +277,22 @@ def test_batches_that_are_in_place_are_not_kept() -> None:
     moved = Moved(torch.device("cpu"), torch.float32)
     assert moved(0, batch)[0] is batch[0]
     assert not moved.kept
+
+
+def test_data_without_an_end_are_told() -> None:
+    class Endless(IterableDataset[tuple[Tensor, Tensor]]):
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            while True:
+                yield X[0], Y[0]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match=r"10,000 batches .*islice"):
+            Data(DataLoader(Endless(), batch_size=None))
+        Data(DataLoader(TensorDataset(X[:1].expand(10_001, 3)), batch_size=1))  # it has an end
+
+
+def test_arrays_for_a_loss_of_torch_are_told() -> None:
+    for loss in (nn.MSELoss(), nn.CrossEntropyLoss()):
+        with pytest.raises(TypeError, match=r"numpy.ndarray.*torch.as_tensor"):
+            ls.ModelLandscape(nn.Linear(3, 2), loss, [(X.numpy(), Y.numpy())])

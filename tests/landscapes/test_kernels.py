@@ -234,3 +234,24 @@ def test_experts_in_double_precision(ends: list[int]) -> None:
     assert torch.allclose(fused.gradient(point), plain.gradient(point), rtol=1e-13)
     truth = ls.Hessian(plain).dense()
     assert torch.allclose(ls.Hessian(fused).dense(), truth, rtol=1e-12, atol=1e-14)
+
+
+def test_hard_sigmoids_have_a_second_derivative() -> None:
+    """Against the dense Hessian by torch of the same net with relu6(x + 3) / 6."""
+    torch.manual_seed(4)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Hardsigmoid(), nn.Linear(4, 2)).double()
+    x, y = torch.randn(12, 3, dtype=torch.float64), torch.randn(12, 2, dtype=torch.float64)
+    f = ls.ModelLandscape(model, nn.MSELoss(), [(x, y)])
+
+    def loss(point: Tensor) -> Tensor:
+        a, b, c, d = (
+            p.view_as(q)
+            for p, q in zip(point.split([12, 4, 8, 2]), model.parameters(), strict=True)
+        )
+        return F.mse_loss(F.linear(F.relu6(F.linear(x, a, b) + 3) / 6, c, d), y)
+
+    H = ls.Hessian(f)
+    truth = torch.autograd.functional.hessian(loss, f.point())
+    torch.testing.assert_close(H.dense(), truth, rtol=1e-12, atol=1e-14)
+    assert H.method != "finite-difference"
+    assert not [c for c in ls.check(f) if c.status in (c.status.WARNING, c.status.BROKEN)]

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import landscape as ls
+from landscape.errors import LoadingError
 
 Block = Callable[[nn.Module, Tensor], Tensor]
 
@@ -547,3 +548,19 @@ def test_parameters_in_place_are_parameters_to_who_asks() -> None:
     f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)])
     right = F.cross_entropy(2 * F.linear(x, model.weight, model.bias), y).detach()
     torch.testing.assert_close(f.value(f.point()), right)
+
+
+def test_a_parameter_that_forward_has_tied_is_named() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.b.weight = self.a.weight
+            return self.b(self.a(x))
+
+    f = ls.ModelLandscape(Tied(), nn.MSELoss(), [(torch.ones(2, 3), torch.zeros(2, 3))])
+    f.model(torch.ones(2, 3))
+    with pytest.raises(LoadingError, match=r"b.weight of Tied .* Call the model once"):
+        f.point()

@@ -578,3 +578,20 @@ def test_a_backward_pass_that_records_nothing_has_differences(
     assert float((H @ v - truth).norm() / truth.norm()) < 1e-5
     assert "Unrecorded" in H.why
     assert chain(f).status is Status.NOTE
+
+
+@pytest.mark.parametrize("asks", ["torch", "the output"])
+def test_a_value_that_depends_on_whether_gradients_are_recorded(asks: str) -> None:
+    class Halved(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            recorded = torch.is_grad_enabled() if asks == "torch" else y.requires_grad
+            return y if recorded else y / 2
+
+    f = ls.ModelLandscape(Halved(torch.tanh), F.cross_entropy, [(X, Y)])
+    found = chain(f)
+    assert found.status is Status.BROKEN
+    with_them = float(F.cross_entropy(f.model(X), Y))
+    with torch.no_grad():
+        without = float(F.cross_entropy(f.model(X), Y))
+    assert f"{with_them:.6g} where gradients are recorded and {without:.6g}" in found.message

@@ -460,3 +460,41 @@ def test_an_error_in_the_loop_passes_and_the_trace_stays() -> None:
     assert tracer.result.steps.tolist() == [0, 1]
     optimizer.step()
     assert tracer.result.steps.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_search_at_a_rhythm_finds_what_refreshes_miss(dtype: torch.dtype) -> None:
+    """f = 2 y^2 + s^2 z^2 / 2 + |w|^2 / 4 - s from s = 1, and s grows by 0.1 a step: the Hessian at
+    y = z = w = 0 has the eigenvalues 4, s^2, 0.5 and 0. From s = 2 on s^2 is the largest, along z,
+    which no vector that is followed has a part in.
+    """
+
+    def value(x: Tensor) -> Tensor:
+        s, y, z, w = x[..., 0], x[..., 1], x[..., 2], x[..., 3:]
+        return 2 * y**2 + s**2 * z**2 / 2 + w.square().sum(-1) / 4 - s
+
+    def traced(certify: int) -> ls.training.Trace:
+        f = ls.FunctionLandscape(value, dim=40)
+        start = torch.zeros(40, dtype=dtype)
+        start[0] = 1.0
+        x = start.requires_grad_(True)
+        optimizer = torch.optim.SGD([x], lr=0.1)
+        with ls.Tracer(optimizer, f, every=1, rounds=1, certify=certify, last_look=False) as tracer:
+            for _ in range(20):
+                optimizer.zero_grad()
+                torch.autograd.backward(f.value(x))
+                optimizer.step()
+        return tracer.result
+
+    without, trace = traced(0), traced(5)
+    assert without.searched is not None
+    assert trace.searched is not None
+    assert not without.searched.any()
+    assert float(without.largest[-1]) == pytest.approx(4.0, rel=1e-3)  # s is 3
+    assert without.products <= 23 + 20 * 5  # five a refresh after the first
+    assert trace.steps[trace.searched].tolist() == [0, 5, 10, 15, 20]
+    s = 1 + 0.1 * trace.steps.double()
+    truth = torch.maximum(s**2, torch.tensor(4.0))
+    off = (trace.largest - truth).abs()
+    assert bool((off[trace.searched] <= 1e-2 * truth[trace.searched]).all())
+    assert bool((off[trace.steps >= 15] <= 1e-2 * truth[trace.steps >= 15]).all())
