@@ -503,7 +503,7 @@ def _trace(
         return _exact_trace(point)
     # the probes of the density are samples of the trace already
     seen = 0 if density is None else len(density.masses) * bool(len(density.known))
-    asked = min(TRACE, clock.H.shape[0]) - seen
+    asked = max(0, min(TRACE, clock.H.shape[0]) - seen)
     products = clock.affordable(asked, 0.8)
     if products + seen < LEAST_TRACE:
         clock.leave_open("trace", asked)
