@@ -268,6 +268,17 @@ class Landscape(Protocol):
         """The terms that this rank evaluates: those of all ranks are ``terms``."""
         ...
 
+    def finer(self, x: Tensor) -> bool:
+        """Have terms need less memory, since it has run out near x (n,), with the same sum; False
+        where that cannot be.
+        """
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """What is done otherwise than asked for, in sentences."""
+        ...
+
     def trivial_directions(self, x: Tensor) -> Tensor:
         """Orthonormal directions (n, m) at x that count in no index: out of the domain, or along a
         declared symmetry.

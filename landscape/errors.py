@@ -25,13 +25,21 @@ class NotChecked(UserWarning):
     """A stored result has no checksums, so that damage to it may not be seen."""
 
 
+FULL = (
+    "DefaultCPUAllocator",
+    "not enough memory",
+    "out of memory",
+    "can't allocate",
+    "bad_alloc",  # C++
+    "STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN, for their own room
+)
+
+
 def memory_is_full(error: BaseException) -> bool:
     """Whether an allocation failed: torch says so by several kinds of error."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    text = str(error)
-    said = ("DefaultCPUAllocator", "not enough memory", "out of memory", "can't allocate")
-    return isinstance(error, RuntimeError) and any(words in text for words in said)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in FULL)
 
 
 class NumericalError(ArithmeticError):

@@ -344,7 +344,8 @@ def _copied(name: str, func: Any, args: Any, options: dict[str, Any]) -> Any:
         if to is None:
             counts.wait("{} to {}".format(*ends), asker())
         else:
-            counts.copies["{} to {}".format(*ends), asker()] += 1
+            ahead = options.get("non_blocking") and getattr(source, "pinned", False)
+            counts.copies["{} to {}{}".format(*ends, ", ahead" if ahead else ""), asker()] += 1
     if name == "copy_":
         unwrapped(target).copy_(unwrapped(source))
         return target
@@ -600,6 +601,8 @@ def install() -> None:
     torch.Tensor.cuda = lambda self, device=None, **_: self.to(
         torch.device("cuda", index_of("cuda" if device is None else device))
     )
+    torch.Tensor.pin_memory = _pinned  # type: ignore[method-assign]
+    torch.Tensor.is_pinned = lambda self, device=None: getattr(self, "pinned", False)
     torch.autograd._engine_run_backward = _backward  # type: ignore[attr-defined]
     mode = Mode()
     mode.__enter__()
@@ -618,6 +621,15 @@ def _backward(*args: Any, **options: Any) -> Any:
         if _raised:
             raise _raised.pop() from error
         raise RuntimeError("an operation of a backward pass failed (simulated)") from error
+
+
+def _pinned(self: torch.Tensor, device: Any = None) -> torch.Tensor:
+    """In host memory that the device can read while the host goes on."""
+    if isinstance(self, Simulated):
+        raise RuntimeError("cannot pin 'cuda' only dense CPU tensors can be pinned")
+    made = self.detach().clone()
+    made.pinned = True
+    return made
 
 
 def _to(self: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:

@@ -24,6 +24,7 @@ from landscape.inventory import families
 from landscape.inventory.energies import Complexity, IndexByEnergy, complexity, index_by_energy
 from landscape.inventory.families import ExpectedCounts, Family
 from landscape.inventory.realisations import Tally, tallies
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.progress import watched
 from landscape.ranks import ALONE, Ranks
@@ -181,6 +182,7 @@ class SaddleCounts(Result):
         )
 
 
+@owned()
 @watched
 def count_saddles(
     family: str | Family | Callable[[int, int], FunctionLandscape],

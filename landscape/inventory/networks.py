@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape, Progress, require_finite, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Space
 from landscape.linalg.operand import ROUNDING
 from landscape.operators.pointwise import derivatives
@@ -118,6 +119,7 @@ class NetworkCensus(Result):
         return len(keys)
 
 
+@owned()
 @watched
 def critical_points(
     f: Landscape,

@@ -3,12 +3,14 @@
 import torch
 
 from landscape.inventory.census import Census
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.domains import Sphere, Torus
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.landscapes.grid import Grid, values
 from landscape.specs import whole
 
 
+@owned()
 def picture(f: FunctionLandscape, census: Census, resolution: int = 161) -> Grid:
     """f on a grid over the frame of a census, for a figure: ``dataclasses.replace(census,
     picture=picture(f, census))``.

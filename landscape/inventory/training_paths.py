@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from landscape.core import Term
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape
 from landscape.results import journal
 from landscape.specs import whole
@@ -19,6 +20,7 @@ from landscape.specs import whole
 Slope = Callable[[Tensor], Tensor]
 
 
+@owned()
 def training_paths(
     f: ModelLandscape,
     *,

@@ -22,6 +22,7 @@ from landscape import theory
 from landscape.core import Progress, silent
 from landscape.inventory.networks import NetworkCensus, critical_points
 from landscape.inventory.training_paths import training_paths
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.progress import watched
 from landscape.results import Estimate, Result, provenance, result
@@ -77,6 +78,7 @@ class WidthStudy(Result):
     networks: list[WidthCounts]
 
 
+@owned()
 @watched
 def index_by_width(
     build: Callable[[int], ModelLandscape],

@@ -26,16 +26,27 @@ TARGETS = ("labels", "label", "targets", "target", "y")
 Batch = Any
 
 
-def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+def move(batch: Batch, device: torch.device, dtype: torch.dtype, *, waiting: bool = True) -> Batch:
     """The batch with every tensor on ``device`` and every floating-point tensor in ``dtype``; other
     things as they are.
+
+    ``waiting=False``: a GPU may copy from the host later, when its turn comes.
     """
 
     def moved(tensor: Tensor) -> Tensor:
         kept = dtype if tensor.is_floating_point() else tensor.dtype
-        return ordinary(tensor.to(device=device, dtype=kept))
+        crosses = device.type == "cuda" and tensor.device.type == "cpu"
+        if waiting or not crosses or tensor.layout != torch.strided:
+            return ordinary(tensor.to(device=device, dtype=kept))
+        # in its dtype and pinned, or the copy would wait all the same
+        return ordinary(tensor.to(kept).pin_memory().to(device, non_blocking=True))
 
     return mapped(batch, moved)
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written into; of one made in inference mode that is not counted."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def mapped(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
@@ -210,7 +221,18 @@ def _structure(entry: Any) -> Any:
     return type(entry), own, tuple((leaf.dtype, leaf.ndim) for leaf in leaves(entry))
 
 
-def cut_out(batch: Batch, part: Tensor, length: int, dim: int = 0) -> Batch:
+def pieces(batch: Batch, number: int) -> list[Batch]:
+    """A batch in ``number`` pieces of consecutive samples, or in one a sample where it has fewer;
+    their tensors are views.
+    """
+    length = samples(batch)
+    ends = np.linspace(0, length, min(number, length) + 1).astype(int).tolist()
+    if len(ends) == 2:
+        return [batch]
+    return [cut_out(batch, range(a, b), length) for a, b in itertools.pairwise(ends)]
+
+
+def cut_out(batch: Batch, part: Tensor | range, length: int, dim: int = 0) -> Batch:
     """The part of a batch of so many samples, ``length``, at some indices along a dimension;
     tensors without it stay whole.
     """
@@ -221,19 +243,21 @@ def cut_out(batch: Batch, part: Tensor, length: int, dim: int = 0) -> Batch:
             return _taken(piece, part, dim) if has else piece
         if isinstance(piece, PackedSequence):
             rows = unpack_sequence(piece)
-            return pack_sequence([rows[i] for i in part.tolist()], enforce_sorted=False)
+            return pack_sequence([rows[int(i)] for i in part], enforce_sorted=False)
         if _of_geometric(piece):
             raise TypeError(f"a {type(piece).__name__} cannot be cut")
         if dim == 0 and _lists(piece, length):
-            return type(piece)(piece[i] for i in part.tolist())
+            return type(piece)(piece[int(i)] for i in part)
         return _rebuilt(piece, chosen)
 
     return chosen(batch)
 
 
-def _taken(piece: Any, part: Tensor, dim: int) -> Any:
+def _taken(piece: Any, part: Tensor | range, dim: int) -> Any:
     if isinstance(piece, np.ndarray):
-        return piece.take(part.cpu().numpy(), axis=dim)
+        return piece.take(np.asarray(part), axis=dim)
+    if isinstance(part, range):
+        return piece.narrow(dim, part.start, len(part))
     return piece.index_select(dim, part.to(piece.device))
 
 

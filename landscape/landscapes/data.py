@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,6 +23,7 @@ from landscape.landscapes.batches import Batch
 from landscape.landscapes.memory import BATCHES, budget
 from landscape.rng import seeded
 
+T = TypeVar("T")
 # Bytes of batches that are kept in host memory.
 BUDGET = 2**30
 # Batches after which a source that tells no length is said to have none in sight.
@@ -137,41 +138,75 @@ class Moved:
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
-        # number of a batch -> its tensors and how often each was written into, the batch, its bytes
-        self.kept: dict[int, tuple[list[tuple[torch.Tensor, int]], Batch, int]] = {}
+        # number of a batch -> its tensors and how often each was written into, its pieces, bytes
+        self.kept: dict[int, tuple[list[tuple[torch.Tensor, int]], list[Batch], int]] = {}
         self.most = -1
 
     def __deepcopy__(self, memo: Any) -> "Moved":
         return Moved(self.device, self.dtype)
 
-    def __call__(self, number: int, batch: Batch) -> Batch:
-        """The batch with this number, moved."""
-        sources = [(t, _version(t)) for t in batching.tensors(batch)]
-        if number in self.kept:
-            before, kept, _ = self.kept[number]
-            if _same(before, sources):
-                return kept
-            del self.kept[number]
-        moved = batching.move(batch, self.device, self.dtype)
-        own = {id(t) for t, _ in sources}
-        new = [t for t in batching.tensors(moved) if id(t) not in own]
-        size = sum(t.numel() * t.element_size() for t in new)
-        if self.most < 0:
-            self.most = budget(self.device, BATCHES)
-        if new and size + sum(taken for _, _, taken in self.kept.values()) <= self.most:
+    def __call__(self, number: int | None, batch: Batch, pieces: int = 1) -> Iterable[Batch]:
+        """The batch with this number in so many pieces, moved; None: it is never kept. What is not
+        kept is copied while the GPU computes.
+        """
+        sources = [(t, batching.version(t)) for t in batching.tensors(batch)]
+        cut = batching.pieces(batch, pieces)
+        kept = self._kept(number, sources)
+        if kept is not None and len(kept) == len(cut):
+            return kept
+        size = sum(self._size(t) for t, _ in sources)
+        if number is None or not self._fits(size):
+            return (batching.move(p, self.device, self.dtype, waiting=False) for p in cut)
+        moved = [batching.move(p, self.device, self.dtype) for p in cut]
+        if _others(moved, cut):
             self.kept[number] = sources, moved, size
         return moved
+
+    def give_way(self) -> bool:
+        """Whether something was kept; from now on nothing is."""
+        had, self.kept, self.most = bool(self.kept), {}, 0
+        return had
+
+    def _kept(self, number: int | None, now: list[tuple[torch.Tensor, int]]) -> list[Batch] | None:
+        """The pieces that are kept of the batch with this number, while its tensors are these."""
+        if number is None or number not in self.kept:
+            return None
+        before, pieces, _ = self.kept[number]
+        if _same(before, now):
+            return pieces
+        del self.kept[number]
+        return None
+
+    def _fits(self, size: int) -> bool:
+        """Whether so many bytes may be kept besides those that are."""
+        if self.most < 0:
+            self.most = budget(self.device, BATCHES)
+        return size + sum(taken for _, _, taken in self.kept.values()) <= self.most
+
+    def _size(self, t: torch.Tensor) -> int:
+        """Bytes of a tensor when it is moved."""
+        return t.numel() * (self.dtype.itemsize if t.is_floating_point() else t.element_size())
+
+
+def _others(moved: Batch, before: Batch) -> bool:
+    """Whether moving has made other tensors than were there."""
+    pairs = zip(batching.tensors(moved), batching.tensors(before), strict=True)
+    return any(a is not b for a, b in pairs)
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """Every item, when the next one has been asked for: its copy to a GPU goes on meanwhile."""
+    waiting = list[T]()
+    for item in items:
+        yield from waiting
+        waiting = [item]
+    yield from waiting
 
 
 def _same(before: list[tuple[torch.Tensor, int]], now: list[tuple[torch.Tensor, int]]) -> bool:
     """Whether these are the same tensors, not written into since."""
     pairs = zip(before, now, strict=False)
     return len(before) == len(now) and all(t is s and v == w for (t, v), (s, w) in pairs)
-
-
-def _version(tensor: torch.Tensor) -> int:
-    """How often a tensor was written into; of one made in inference mode that is not counted."""
-    return -1 if tensor.is_inference() else tensor._version
 
 
 def pinned(source: Iterable[Batch], seed: int) -> Data:

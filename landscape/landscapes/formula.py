@@ -118,6 +118,15 @@ class FunctionLandscape:
         """The formula itself: every rank evaluates it, and only searches and runs are dealt."""
         return self.terms()
 
+    def finer(self, x: Tensor) -> bool:
+        """Never: a formula is one term."""
+        return False
+
+    @property
+    def notes(self) -> list[str]:
+        """None: a formula is evaluated as it is."""
+        return []
+
     @property
     def spread(self) -> Spread:
         """How points lie on the ranks: whole on each."""

@@ -9,15 +9,17 @@ differ most. Where none is left, the weights of classes are solved from pairs of
 counted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscape.errors import memory_is_full
 from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
 from landscape.landscapes.losses import unwrapped
@@ -27,6 +29,7 @@ IGNORED = -100
 # -1 are tried.
 VALUES = 40
 CLASSES = 64
+FEW = 4  # samples of a batch that is not made smaller where memory runs out
 # What two ways of counting must differ by to be told apart, in units of the loss: rounding is below
 # it.
 ROUNDING = 2**12
@@ -69,11 +72,24 @@ class Mean:
     what: str  # samples, entries, targets other than -100, class weights, ...
     how: str  # stated, known, measured, one batch, assumed, coupled
     total: bool = False  # whether the loss was found to be a sum over samples
+    # what any other batch of the same kind counts, a piece of one say
+    count: Callable[[Batch], float] = field(default=batching.samples, repr=False, compare=False)
 
 
-def stated(counts: Sequence[float]) -> Mean:
+def stated(weight: Callable[[Batch], float], batches: Sequence[Batch]) -> Mean:
     """What a user's ``weight=`` says."""
-    return Mean([float(c) for c in counts], "what weight= counts", "stated")
+    return _counted(lambda batch: float(weight(batch)), batches, "what weight= counts", "stated")
+
+
+def _counted(
+    count: Callable[[Batch], float],
+    batches: Iterable[Batch],
+    what: str,
+    how: str,
+    *,
+    total: bool = False,
+) -> Mean:
+    return Mean([float(count(batch)) for batch in batches], what, how, total, count)
 
 
 def known(loss: Any, batches: Sequence[Batch]) -> Mean | None:
@@ -84,21 +100,13 @@ def known(loss: Any, batches: Sequence[Batch]) -> Mean | None:
     own = getattr(function, "weight", None)
     kind = function if not isinstance(function, nn.Module) else type(function)
     if kind in BY_CLASS:
-        return Mean(
-            [_by_class(function, options, b) for b in batches],
-            "kept targets, by class weights",
-            "known",
-        )
+        by_class = partial(_by_class, function, options)
+        return _counted(by_class, batches, "kept targets, by class weights", "known")
     if callable(own):
-        return Mean(
-            [float(own(batching.split(b)[1])) for b in batches],
-            "what the loss's own weight() counts",
-            "known",
-        )
+        by_loss = partial(_of_target, own)
+        return _counted(by_loss, batches, "what the loss's own weight() counts", "known")
     if kind in ENTRIES:
-        return Mean(
-            [float(_tensor_target(b).numel()) for b in batches], "entries of the target", "known"
-        )
+        return _counted(_entries, batches, "entries of the target", "known")
     return None
 
 
@@ -134,20 +142,40 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
     tried = [batches[i] for i in _telling(ways, samples)]
     with suppress(RuntimeError, TypeError, ValueError, KeyError):  # of other shapes: each alone
         tried.append(batching.joined(tried))
-    try:
-        alive, total = _left(judge, tried, values, eps)
-        weights = None if alive or total else _class_weights(judge, batches, eps)
-    except Exception:  # a user's loss may refuse any part of a batch, and a batch be too small
+    held = _within_memory(judge, batches, tried, values, eps)
+    if held is None:
         return Mean(samples, "samples", "assumed")
+    alive, total, weights = held
     if weights:
-        return Mean([_weighed(weights, batch) for batch in batches], _told(weights), "measured")
+        return _counted(partial(_weighed, weights), batches, _told(weights), "measured")
     if total and "samples" not in alive:
         return Mean(samples, "samples", "measured", total=True)
-    found = _chosen(alive, ways, samples)
+    found = _chosen(alive, ways, samples, values)
     if found.how == "assumed" and {"samples", "entries"} <= alive:
         way = next(filter(None, (_along(judge, batch, eps) for batch in tried)), "")
-        return _chosen({way}, ways, samples) if way else found
+        return _chosen({way}, ways, samples, values) if way else found
     return found
+
+
+def _within_memory(
+    judge: Judge,
+    batches: Sequence[Batch],
+    tried: Sequence[Batch],
+    values: Sequence[int],
+    eps: float,
+) -> tuple[set[str], bool, dict[int, float] | None] | None:
+    """What ``_left`` says, and the weights of classes where it leaves nothing, of fewer samples
+    where memory runs out; None where the loss refuses them.
+    """
+    kept = [tried]  # a judge may know batches by their identity
+    while True:
+        try:
+            alive, total = _left(judge, kept[-1], values, eps)
+            return alive, total, None if alive or total else _class_weights(judge, batches, eps)
+        except Exception as error:  # a user's loss may refuse any part of a batch, or a small one
+            if not memory_is_full(error) or max(map(batching.samples, kept[-1])) < FEW:
+                return None
+        kept.append([batching.pieces(batch, 2)[0] for batch in kept[-1]])
 
 
 def alike(batches: Iterable[Batch]) -> bool:
@@ -225,7 +253,12 @@ def _along(judge: Judge, batch: Batch, eps: float) -> str:
     return "samples" if abs(sum(losses) - whole) <= least else ""
 
 
-def _chosen(alive: set[str], ways: Sequence[Mapping[str, Tensor]], samples: list[float]) -> Mean:
+def _chosen(
+    alive: set[str],
+    ways: Sequence[Mapping[str, Tensor]],
+    samples: list[float],
+    values: Sequence[int],
+) -> Mean:
     """The simplest way that is left; where those left weigh batches differently, that
     is not known.
     """
@@ -243,7 +276,20 @@ def _chosen(alive: set[str], ways: Sequence[Mapping[str, Tensor]], samples: list
     }
     first = left[0]
     agree = all(torch.allclose(shares[k], shares[first], atol=1e-9) for k in left)
-    return Mean(counts[first], first, "measured" if agree else "assumed")
+    how, count = "measured" if agree else "assumed", partial(_by_way, first, values)
+    return Mean(counts[first], first, how, count=count)
+
+
+def _by_way(way: str, values: Sequence[int], batch: Batch) -> float:
+    return float(_ways(batch, values)[way].sum())
+
+
+def _of_target(count: Callable[[Tensor], float], batch: Batch) -> float:
+    return float(count(batching.split(batch)[1]))
+
+
+def _entries(batch: Batch) -> float:
+    return float(_tensor_target(batch).numel())
 
 
 def _mean(counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float]) -> float:

@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes import batches as batching
-from landscape.landscapes import kernels, losses, means, selection
+from landscape.landscapes import kernels, losses, means, pieces, selection
 from landscape.landscapes.arithmetic import (
     ordinary,
     owned,
@@ -35,12 +35,13 @@ from landscape.landscapes.arithmetic import (
     without_cudnn,
 )
 from landscape.landscapes.batches import Batch
-from landscape.landscapes.data import Moved, pinned
+from landscape.landscapes.data import Moved, ahead, pinned
 from landscape.landscapes.domains import Space
 from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
+from landscape.landscapes.memory import fitting
 from landscape.landscapes.objective import CALLS, Objective
-from landscape.landscapes.placed import Placed, own_parameters
+from landscape.landscapes.placed import Copies, Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
 from landscape.ranks import ALONE, Ranks, Spread
@@ -162,12 +163,18 @@ class ModelLandscape:
         # By name, used in the place of the model's own buffers.
         self.statistics: dict[str, Tensor] = {}
         self._moved = Moved(self.device, self.dtype)
+        self._copies = Copies(self.device, self.dtype)
         self._held: dict[str, Tensor] = {}  # by name, where a part of a landscape holds parameters
         self._placed: Placed | None = None  # the point's tensors, while the landscape is evaluated
         # Whether the model changes its inputs in place; None: not seen yet.
         self._alters: bool | None = None
         self._differentiates = False  # whether the loss was seen to call autograd itself
-        self.samples = sum(batching.samples(batch) for batch in self.batches)
+        sizes = [batching.samples(batch) for batch in self.batches]
+        self.samples, self._largest = sum(sizes), max(sizes, default=0)
+        # Into how many pieces each batch is cut, since memory ran out; why into no more, once tried
+        self.pieces, self._uncut = 1, ""
+        # What each batch's pieces count, by its number.
+        self._counts: dict[int, list[float]] = {}
         self._mean = self._stated_mean()
         self.ranks = ALONE
         self._eps: float | None = None
@@ -213,7 +220,7 @@ class ModelLandscape:
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
         what = f"values {journal.identity(self)}"
-        (values,) = journal.recalled(what, [x], lambda: [self._values(x)])
+        (values,) = journal.recalled(what, [x], lambda: [self._fitting(lambda: self._values(x), x)])
         return values
 
     def _values(self, x: Tensor) -> Tensor:
@@ -231,7 +238,9 @@ class ModelLandscape:
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
         what = f"gradients {journal.identity(self)}"
-        (gradients,) = journal.recalled(what, [x], lambda: [self._gradients(x)])
+        (gradients,) = journal.recalled(
+            what, [x], lambda: [self._fitting(lambda: self._gradients(x), x)]
+        )
         return gradients
 
     def _gradients(self, x: Tensor) -> Tensor:
@@ -244,6 +253,88 @@ class ModelLandscape:
                     if value.requires_grad:
                         total[i] += torch.autograd.grad(value, point)[0]
         return self.ranks.total(total).reshape(x.shape)
+
+    def _fitting(self, compute: Callable[[], Tensor], x: Tensor) -> Tensor:
+        """What ``compute`` gives at points x (..., n), in smaller pieces where memory runs out."""
+        return fitting(compute, lambda: self.finer(x.reshape(-1, self.dim)[0]), self.device)
+
+    def finer(self, x: Tensor) -> bool:
+        """Keep no batch on the device, then cut every batch into twice as many pieces, since memory
+        has run out near x (n,); False where none is left to cut, or samples see each other:
+        ``notes`` say which.
+
+        Cost: the first time, the gradient of a few samples.
+        """
+        if self._moved.give_way():
+            return True
+        if self.pieces >= self._largest:
+            return False
+        if self.pieces == 1 and not self._uncut:
+            with self.ranks.together():
+                mine = self._why_whole(x)
+            self._uncut = next(filter(None, self.ranks.objects(mine)), "")
+        if self._uncut:
+            return False
+        self.pieces, self._counts = 2 * self.pieces, {}
+        return True
+
+    @property
+    def notes(self) -> list[str]:
+        """What is done otherwise than asked for, since memory ran out, in sentences."""
+        if self._uncut:
+            return [f"batches cannot be evaluated in smaller pieces: {self._uncut}"]
+        if self.pieces == 1:
+            return []
+        return [
+            f"every batch is evaluated in {self.pieces} pieces, since the memory of {self.device} "
+            "does not hold the graph of a whole one; their sum is the same"
+        ]
+
+    def _why_whole(self, x: Tensor) -> str:
+        """Why batches cannot be cut into pieces, in words; "" where they can."""
+        if self.mean.how == "one batch":  # what it divides by did not matter until now
+            self._mean = self._measured()
+        if self.mean.how in ("coupled", "assumed"):
+            return f"what the loss divides by is not known ({self.mean.how})"
+        sizes = list(pieces.FEW)
+        smaller = lambda: len(sizes) > 1 and sizes.pop(0) > 0  # noqa: E731
+        return fitting(lambda: self._coupled(x, sizes[0]), smaller, self.device)
+
+    def _coupled(self, x: Tensor, size: int) -> str:
+        """Why so many samples of a batch are not what they make one by one, in words; "" where they
+        are.
+        """
+        cuts = self._few(size)
+        if not cuts:
+            return "no batch has two samples that count"
+        counts = [self.mean.count(cut) for cut in cuts[1:]]
+        shares = [c / sum(counts) if self.reduction == "mean" else 1.0 for c in counts]
+        drawn: list[bool] = []
+
+        def loss(batch: Batch, at: Tensor) -> Tensor:
+            self._seed(self.seed)
+            before = self._drawn()
+            value = self._batch_loss(batch, 1.0, 0, self.seed, at)
+            drawn.append(not torch.equal(before, self._drawn()))
+            return value
+
+        with self.evaluation(), torch.enable_grad():
+            why = pieces.coupled(loss, cuts, shares, pieces.nearby(x))
+        return "random numbers are drawn for a batch as a whole" if any(drawn) else why
+
+    def _few(self, size: int) -> Sequence[Batch]:
+        """Some samples of a batch, on the device, and the same in two pieces that both count."""
+        for batch in self.batches:
+            for cuts in pieces.few(batch, size):
+                if all(self.mean.count(cut) > 0 for cut in cuts):
+                    return [batching.move(cut, self.device, self.dtype) for cut in cuts]
+        return ()
+
+    def _drawn(self) -> Tensor:
+        """The state of what passes draw from."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_rng_state(self.device)
+        return torch.default_generator.get_state()
 
     def part(self, names: Sequence[str], x: Tensor) -> "ModelLandscape":
         """f as a function of some of its parameters, the others held where the point x (n,) has
@@ -393,7 +484,7 @@ class ModelLandscape:
             if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(unsaved())
-            earlier, self._placed = self._placed, Placed(self._objective, self.device, self.dtype)
+            earlier, self._placed = self._placed, Placed(self._objective, self._copies)
             outer, self._pass = self._pass, precision
             try:
                 torch.backends.mha.set_fastpath_enabled(False)
@@ -459,7 +550,7 @@ class ModelLandscape:
         """The same landscape of the same model, computed in another dtype."""
         chosen = copy.copy(self)
         chosen.dtype, chosen._eps = dtype, None
-        chosen._moved = Moved(self.device, dtype)
+        chosen._moved, chosen._copies = Moved(self.device, dtype), Copies(self.device, dtype)
         chosen._held = {name: held.to(dtype) for name, held in self._held.items()}
         return chosen
 
@@ -467,12 +558,14 @@ class ModelLandscape:
         """The same landscape of the same model, on other batches of the same number and sizes."""
         chosen = copy.copy(self)
         chosen.batches, chosen._moved = pinned(batches, self.seed), Moved(self.device, self.dtype)
+        chosen._counts = {}
         return chosen
 
     def moved(self, device: torch.device) -> "ModelLandscape":
         """The same landscape of the same model, computed on another device."""
         chosen = copy.copy(self)
-        chosen.device = device
+        chosen.device, chosen._moved = device, Moved(device, self.dtype)
+        chosen._copies = Copies(device, self.dtype)
         chosen._held = {name: held.to(device) for name, held in self._held.items()}
         return chosen
 
@@ -565,12 +658,16 @@ class ModelLandscape:
             if len(self.batches) == 1:
                 self._mean = Mean([float(self.samples)], "all the data, one batch", "one batch")
             else:
-                with self.evaluation(), torch.no_grad():
-                    eps = torch.finfo(self.dtype).eps
-                    self._mean = means.measured(self._judge(self.point()), list(self.batches), eps)
-            if self._mean.total:
-                self.reduction = "sum"
+                self._mean = self._measured()
         return self._mean
+
+    def _measured(self) -> Mean:
+        with self.evaluation(), torch.no_grad():
+            eps = torch.finfo(self.dtype).eps
+            found = means.measured(self._judge(self.point()), list(self.batches), eps)
+        if found.total:
+            self.reduction = "sum"
+        return found
 
     @property
     def weights(self) -> Tensor:
@@ -582,7 +679,7 @@ class ModelLandscape:
         if not len(self.batches):
             raise ValueError("batches is empty: there are no data.")
         if self.weight is not None:
-            found: Mean | None = means.stated([self.weight(batch) for batch in self.batches])
+            found: Mean | None = means.stated(self.weight, list(self.batches))
         elif self.reduction == "sum":
             found = Mean(
                 [float(batching.samples(b)) for b in self.batches], "samples", "stated", total=True
@@ -626,16 +723,8 @@ class ModelLandscape:
         """(number, share of the total, batch on the device, seed) for every micro-batch
         and mask; ``mine``: only for batches of these numbers.
         """
-        weights = self.weights.tolist()
-        for i, batch in enumerate(self.batches):
-            if (mine is not None and i not in mine) or i not in self._chosen:
-                continue
-            if weights[i] == 0:  # every target is ignored: a mean over nothing
-                continue
-            if self.batches.kept is None:  # read anew: every batch is another one
-                batch = batching.move(batch, self.device, self.dtype)
-            else:
-                batch = self._moved(i, batch)
+        moved = self._in_pieces(self._chosen if mine is None else self._chosen & mine)
+        for i, share, batch in ahead(moved) if self.device.type == "cuda" else moved:
             if self._objective.takes_model is None:
                 self._settle(i, batch)
             for mask in range(self.masks):
@@ -644,7 +733,31 @@ class ModelLandscape:
                         1, np.uint64
                     )[0]
                 )
-                yield i, weights[i] / self.masks, batch, seed
+                yield i, share / self.masks, batch, seed
+
+    def _in_pieces(self, mine: Set[int] | None) -> Iterator[tuple[int, float, Batch]]:
+        """(number, share of the total, piece on the device) of every piece of every batch."""
+        weights = self.weights.tolist()
+        for i, batch in enumerate(self.batches):
+            if mine is not None and i not in mine:
+                continue
+            if weights[i] == 0:  # every target is ignored: a mean over nothing
+                continue
+            # read anew, every batch is another one
+            number = i if self.batches.kept is not None else None
+            moved = self._moved(number, batch, self.pieces)
+            for share, piece in zip(self._shares(i, batch), moved, strict=True):
+                if share > 0:
+                    yield i, weights[i] * share, piece
+
+    def _shares(self, number: int, batch: Batch) -> list[float]:
+        """What each piece of a batch counts in it; they sum to 1."""
+        if self.pieces == 1:
+            return [1.0]
+        if number not in self._counts:
+            counts = [self.mean.count(p) for p in batching.pieces(batch, self.pieces)]
+            self._counts[number] = [count / sum(counts) for count in counts]
+        return self._counts[number]
 
     def _settle(self, number: int, batch: Batch) -> None:
         """Try how model and loss are called, in a pass of its own: hooks, counters and random
@@ -809,11 +922,7 @@ class ModelLandscape:
         given, own = self._given(x), self.parameters()
         total = x.new_zeros(()) + 0.0 * x[0]
         for name in self._trainable:
-            w = (
-                given[name]
-                if name in given
-                else batching.move(own[name].detach(), self.device, self.dtype)
-            )
+            w = given[name] if name in given else self._copies(own[name]).detach()
             c2 = sum(c for glob, c in self.l2.items() if fnmatchcase(name, glob))
             c1 = sum(c for glob, c in self.l1.items() if fnmatchcase(name, glob))
             total = (

@@ -38,6 +38,41 @@ def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
+class Copies:
+    """A module's tensors on a device and in a dtype, made once and used by one evaluation after the
+    other. One that was written into, on either side, is made anew.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        # id of a tensor -> it, its copy, how often each was written into; of the last evaluation
+        self.before: dict[int, tuple[Tensor, Tensor, tuple[int, ...]]] = {}
+        self.now = dict(self.before)
+
+    def __deepcopy__(self, memo: Any) -> "Copies":
+        return Copies(self.device, self.dtype)
+
+    def turn(self) -> None:
+        """An evaluation begins: what the last one has not used is let go."""
+        self.before, self.now = self.now, {}
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The tensor itself where it is on the device in the dtype, else its copy."""
+        for made in (self.now, self.before):
+            found = made.get(id(tensor))
+            if found is not None and found[0] is tensor and found[2] == _versions(*found[:2]):
+                self.now[id(tensor)] = found
+                return found[1]
+        copy: Tensor = batching.move(tensor, self.device, self.dtype)
+        if copy is not tensor:
+            self.now[id(tensor)] = tensor, copy, _versions(tensor, copy)
+        return copy
+
+
+def _versions(*tensors: Tensor) -> tuple[int, ...]:
+    return tuple(map(batching.version, tensors))
+
+
 class Placed:
     """The tensors of a module and of all below it, exchanged for others by ``put`` until
     ``restore``.
@@ -45,12 +80,14 @@ class Placed:
     Args:
         root: the module; a part that is used twice, or a tied parameter, is exchanged everywhere at
             once.
-        device, dtype: of what stands in the place of frozen parameters, buffers and plain tensor
+        moved: makes what stands in the place of frozen parameters, buffers and plain tensor
             attributes.
     """
 
-    def __init__(self, root: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
+    def __init__(self, root: nn.Module, moved: Copies) -> None:
+        self.moved = moved
+        moved.turn()
+        self.marked: list[Any] = []  # tensors in place that say they are parameters
         self.before = [_Before(module) for module in root.modules()]
         self.outer = {module: _OWN.get(module) for module in root.modules()}
         self.slots = list(_slots(root))
@@ -62,7 +99,7 @@ class Placed:
         ] = {}  # what stands in the place of parameters that are not given
         for state in self.before:
             _OWN[state.module] = _own(state.module)
-            state.move(device, dtype)
+            state.move(moved)
 
     def put(
         self,
@@ -78,6 +115,7 @@ class Placed:
                 pass may change.
             makers: id of a parameter -> what makes a tensor in its place whenever it is asked for.
         """
+        self._unmark()
         there = dict(given)
         for slot in self.slots:
             if id(slot.parameter) in makers:
@@ -88,13 +126,14 @@ class Placed:
                 tensor = self._fixed(slot.parameter)
             if slot.rescaled:  # an embedding with max_norm writes into its weight
                 tensor = there[id(slot.parameter)] = tensor.clone()
-            tensor._is_param = True  # for who asks isinstance
+            tensor._is_param = True  # for who asks isinstance, as long as it is in place
+            self.marked.append(tensor)
             slot.holder[slot.name] = tensor
         copies: dict[int, Tensor] = {}
         for holder, name, path, buffer in self.buffers:
             if id(buffer) not in copies:
                 chosen = statistics.get(path, buffer)
-                copies[id(buffer)] = batching.move(chosen.detach().clone(), self.device, self.dtype)
+                copies[id(buffer)] = self.moved(chosen).detach().clone()
             holder[name] = copies[id(buffer)]
 
     def begin(self) -> None:
@@ -106,15 +145,21 @@ class Placed:
 
     def restore(self) -> None:
         """Every module as it was before."""
+        self._unmark()
         for state in self.before:
             state.restore()
         for module, names in self.outer.items():
             if names is None:
                 _OWN.pop(module, None)
 
+    def _unmark(self) -> None:
+        for tensor in self.marked:
+            tensor._is_param = False
+        self.marked = []
+
     def _fixed(self, parameter: nn.Parameter) -> Tensor:
         if id(parameter) not in self.fixed:
-            moved = batching.move(parameter.detach(), self.device, self.dtype)
+            moved = self.moved(parameter).detach()
             # a copy, which a forward pass may write into, as a teacher's moving average does
             self.fixed[id(parameter)] = moved.clone() if self.copies else moved
         return self.fixed[id(parameter)]
@@ -159,13 +204,13 @@ class _Before:
         self.parameters: dict[str, Tensor | None] = dict(module._parameters)
         self.buffers = dict(module._buffers)
 
-    def move(self, device: torch.device, dtype: torch.dtype) -> None:
+    def move(self, moved: Copies) -> None:
         """Plain tensor attributes on the device, floating-point ones in the dtype: constants that
         are no buffers.
         """
         for name, value in self.attributes.items():
             if isinstance(value, Tensor):
-                vars(self.module)[name] = batching.move(value, device, dtype)
+                vars(self.module)[name] = moved(value)
         self.moved = {k: v for k, v in vars(self.module).items() if k not in MODULE}
 
     def begin(self) -> None:

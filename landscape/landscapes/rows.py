@@ -12,13 +12,15 @@ from torch import Tensor
 from torch.func import vmap
 
 from landscape.core import Landscape
-from landscape.errors import LoadingError, RanksError
+from landscape.errors import LoadingError, RanksError, memory_is_full
+from landscape.landscapes.memory import fitting
 from landscape.ranks import ALONE, Ranks
 from landscape.results import journal
 
 Leaves = list[Tensor]
 Function = Callable[..., Tensor]
 Measure = Callable[[Function, Tensor, Sequence[Leaves]], Tensor]
+MANY = 2**30  # rows at a time: no limit
 TOGETHER = 256  # rows of a pass that may have any number: each holds its own activations
 
 
@@ -36,6 +38,7 @@ class Rows:
         ranks: Ranks = ALONE,
     ) -> None:
         self.f, self.functions, self.ranks, self.vectorised = f, functions, ranks, True
+        self.width = MANY
 
     def values(self, X: Tensor, *rest: Leaves) -> Tensor:
         """(R,), summed in float64. Cost: one forward pass for all rows."""
@@ -68,15 +71,36 @@ class Rows:
         return found
 
     def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure, zero: Tensor) -> Tensor:
-        with self.f.evaluation():
-            if self.vectorised:
-                try:
-                    return self._sum(partial(_together, measure), X, rest, zero)
-                except RanksError:
+        def compute() -> Tensor:
+            with self.f.evaluation():
+                found = []
+                for i in range(0, max(1, len(X)), self.width):
+                    own = slice(i, i + self.width)
+                    rows = [[t[own] for t in leaves] for leaves in rest]
+                    found.append(self._block(X[own], rows, measure, zero[own]))
+            return found[0] if len(found) == 1 else torch.cat(found)
+
+        return fitting(compute, lambda: self._give_way(X), X.device)
+
+    def _give_way(self, X: Tensor) -> bool:
+        """Fewer rows at a time where memory runs out, then smaller pieces of batches."""
+        width = min(self.width, len(X))
+        if width < 2:
+            return self.f.finer(X[0])
+        self.width = (width + 1) // 2
+        return True
+
+    def _block(self, X: Tensor, rest: Sequence[Leaves], measure: Measure, zero: Tensor) -> Tensor:
+        if self.vectorised:
+            try:
+                return self._sum(partial(_together, measure), X, rest, zero)
+            except RanksError:
+                raise
+            except (RuntimeError, LoadingError) as error:  # a model's own errors come again below
+                if memory_is_full(error):
                     raise
-                except (RuntimeError, LoadingError):  # a model's own errors come again below
-                    self.vectorised = False
-            return self._sum(partial(_one_by_one, measure), X, rest, zero)
+                self.vectorised = False
+        return self._sum(partial(_one_by_one, measure), X, rest, zero)
 
     def _sum(self, measure: Measure, X: Tensor, rest: Sequence[Leaves], zero: Tensor) -> Tensor:
         with self.ranks.together():

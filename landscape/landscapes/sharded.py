@@ -121,6 +121,10 @@ class Sharded(ModelLandscape):
         if self.l2 or self.l1:
             yield Term(self._own_regulariser, None, 0.0)
 
+    def finer(self, x: Tensor) -> bool:
+        """Never: exchanges follow the graphs, which must be alike on all ranks."""
+        return False
+
     @contextmanager
     def evaluation(self, at: Tensor | None = None, precision: str = "full") -> Iterator[None]:
         """As a model's landscape, and what a graph keeps of gathered tensors is gathered again."""

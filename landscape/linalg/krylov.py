@@ -16,6 +16,7 @@ a point from 2m moments).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -24,7 +25,8 @@ from scipy.special import betainc
 from torch import Tensor
 
 from landscape.core import Operator
-from landscape.linalg.operand import bad_product, finest, gaussian, noise, spread
+from landscape.landscapes.memory import fitting
+from landscape.linalg.operand import OnHost, bad_product, finest, gaussian, may_leave, noise, spread
 from landscape.linalg.reductions import combine, gram, norm, orthogonalise
 
 Array = np.ndarray
@@ -145,6 +147,9 @@ class Basis:
         """
         self.size = self.seen = 0
         self.restarted = False
+        self._within_memory(self._start)
+
+    def _start(self) -> None:
         held = self.Q[: self.locked]
         _, z = orthogonalise(gaussian(1, self.seeds, self.H)[0], held, self.ranks)
         _, z = orthogonalise(z / norm(z, self.ranks).to(z.dtype), held, self.ranks)
@@ -152,16 +157,31 @@ class Basis:
 
     def grow(self, steps: int) -> None:
         """``steps`` products, each a new vector; nothing is copied to the host."""
-        tiny = torch.finfo(self.H.dtype).tiny
         for i in range(self.locked + self.size, self.locked + self.size + steps):
-            c, w = orthogonalise(self._product(i), self.Q[: i + 1], self.ranks)
-            beta = norm(w, self.ranks)
-            self.C[: i + 1, i] = c
-            self.betas[i] = beta
-            # after a breakdown this is normalised rounding, which ritz cuts off
-            torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=self.Q[i + 1])
+            self._within_memory(partial(self._step, i))
         self.size += steps
         self.products += steps
+
+    def _step(self, i: int) -> None:
+        tiny = torch.finfo(self.H.dtype).tiny
+        c, w = orthogonalise(self._product(i), self.Q[: i + 1], self.ranks)
+        beta = norm(w, self.ranks)
+        self.C[: i + 1, i] = c
+        self.betas[i] = beta
+        # after a breakdown this is normalised rounding, which ritz cuts off
+        torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=self.Q[i + 1])
+
+    def _within_memory(self, step: Callable[[], None]) -> None:
+        """A step, with the basis in the host's memory where the device has no room for both."""
+        fitting(step, self.leave_the_device, self.H.device)
+
+    def leave_the_device(self) -> bool:
+        """Whether the basis has moved into the host's memory."""
+        if not may_leave(self.H):
+            return False
+        self.H, self.forms = OnHost(self.H), None
+        self.Q, self.C, self.betas, self.Z = (t.cpu() for t in (self.Q, self.C, self.betas, self.Z))
+        return True
 
     def _product(self, i: int) -> Tensor:
         if self.forms is None:
@@ -175,8 +195,8 @@ class Basis:
             NumericalError: a product was not finite.
         """
         held, end = self.locked, self.locked + self.size
-        C = self.C[:end, :end].cpu().numpy()
-        betas = self.betas[held:end].cpu().numpy()
+        seen = torch.cat([self.C[:end, :end], self.betas[None, :end]]).cpu().numpy()
+        C, betas = seen[:-1], seen[-1, held:]
         # the product behind the first column not looked at yet
         first = self.products - self.size + self.seen + 1
         fine = np.isfinite(C[:, held + self.seen :]).all(0) & np.isfinite(betas[self.seen :])

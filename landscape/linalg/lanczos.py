@@ -25,6 +25,7 @@ from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.memory import BASIS, release
 from landscape.linalg.krylov import Array, Basis, Ritz
 from landscape.linalg.operand import (
+    OnHost,
     as_operator,
     bad_product,
     finest,
@@ -32,6 +33,7 @@ from landscape.linalg.operand import (
     held,
     is_coarse,
     lost,
+    may_leave,
     noise,
     ranks,
     reference,
@@ -209,7 +211,8 @@ def eigsh(  # noqa: PLR0913
             eigenvalue once.
         max_products: stop there, the final check included. By default 10 n + 1000.
         max_basis: vectors of n held at once. By default 200 or what fits 1 GiB, on a GPU 40 % of
-            what is free, and at least 2 k + 20; fewer where memory runs out.
+            what is free, and at least 2 k + 20; where memory runs out fewer, and on a GPU then in
+            the host's memory.
         known: pairs of the same operator to extend; their search is not repeated, only their
             residuals are recomputed.
         exact: up to this n the matrix is formed; less than the default where products are dear.
@@ -247,25 +250,31 @@ def eigsh(  # noqa: PLR0913
     rows = min(n, rows if max_basis is None else max_basis)
     basis = _basis(A, rows, min(n, more + 20), _fresh_seeds(seed, known))
     if known is not None:
-        vectors = basis.spread.taken(known.vectors.to(A.device, A.dtype))
+        vectors = basis.spread.taken(known.vectors.to(basis.Q))
         basis.adopt(vectors, known.values.numpy(), known.bounds.numpy(), known.forms)
     most = 10 * n + 1000 if max_products is None else max_products
     search = Search(basis, largest, smallest, tol, most - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
-    return replace(_finish(search, stop, tol), seed=seed, dimension=n)
+    found = _finish(search, stop, tol)
+    return replace(found, vectors=found.vectors.to(A.device), seed=seed, dimension=n)
 
 
 def _basis(A: Operator, rows: int, least: int, seeds: np.random.SeedSequence) -> Basis:
-    """A basis of ``rows`` vectors, or of fewer where memory runs out, down to ``least``."""
+    """A basis of ``rows`` vectors; where memory runs out of fewer, down to ``least``, and then in
+    the host's memory.
+    """
+    wanted, on_host = rows, False
     while True:
         try:
             with ranks(A).together():
-                return Basis(A, rows, seeds)
+                return Basis(OnHost(A) if on_host else A, rows, seeds)
         except (RuntimeError, MemoryError) as error:
-            if not memory_is_full(error) or rows <= least:
+            last = on_host or (rows <= least and not may_leave(A))
+            if not memory_is_full(error) or last:
                 raise
         release(A.device)
-        rows = max(least, rows // 2)
+        on_host = rows <= least
+        rows = wanted if on_host else max(least, rows // 2)
 
 
 @result("eigsh-certificate")
@@ -324,9 +333,10 @@ def certify_below(
         return Certificate(True, 1.0, 0)
     most = max(20, min(1000, held(A, BASIS) - count))
     most = min(n - count, most if max_products is None else min(most, max_products))
-    basis = Basis(A, count + most, _fresh_seeds(seed, known, 0))
+    rows = count + most
+    basis = _basis(A, rows, rows, _fresh_seeds(seed, known, 0))
     theta, r = known.values.numpy(), known.residuals.numpy()
-    basis.adopt(basis.spread.taken(known.vectors.to(A.device, A.dtype)), theta, r, NO_FORMS)
+    basis.adopt(basis.spread.taken(known.vectors.to(basis.Q)), theta, r, NO_FORMS)
     above = theta > level + r
     hidden = float((r[above] ** 2 / (theta[above] - level)).sum())  # see Search.spare
     basis.start()

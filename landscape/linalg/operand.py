@@ -37,6 +37,40 @@ class Dense:
         return self.matrix @ V
 
 
+class OnHost:
+    """An operator on a GPU as one whose vectors lie in the host's memory; each product carries them
+    there and back.
+    """
+
+    def __init__(self, H: Operator) -> None:
+        self.H, self.shape, self.dtype = H, H.shape, H.dtype
+        self.device = torch.device("cpu")
+        remember: Callable[[str], None] | None = getattr(H, "remember", None)
+        if remember is not None:
+            remember(
+                f"the vectors of a Krylov basis lay in the host's memory, since that of {H.device} "
+                "did not hold them"
+            )
+
+    def __getattr__(self, name: str) -> object:
+        """What is known of the operator is known of this one: eps, error, granted, ..."""
+        return getattr(self.H, name)
+
+    def __matmul__(self, V: Tensor, /) -> Tensor:
+        return (self.H @ V.to(self.H.device)).cpu()
+
+    def reference(self, V: Tensor) -> Tensor:
+        """H V in float64."""
+        return reference(self.H, V.to(self.H.device)).cpu()
+
+
+def may_leave(H: Operator) -> bool:
+    """Whether the vectors of H lie on a GPU and could lie in the host's memory: over ranks they are
+    exchanged from where they are.
+    """
+    return H.device.type == "cuda" and spread(H).ranks.count == 1
+
+
 def reference(H: Operator, V: Tensor) -> Tensor:
     """H V in float64, for V (n,) or (n, k), from the finest products that the operator has."""
     if hasattr(H, "reference"):

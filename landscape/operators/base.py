@@ -44,6 +44,11 @@ class SymmetricOperator:
         self._finer: SymmetricOperator | None = None
         self._has_finer = True
         self._lost: float | None = None
+        self._remarks: list[str] = []
+
+    def remember(self, remark: str) -> None:
+        """Keep a sentence on how a solver has used this operator, once."""
+        self._remarks += [] if remark in self._remarks else [remark]
 
     @property
     def eps(self) -> float:
@@ -288,6 +293,9 @@ class Complement(SymmetricOperator):
         super().__init__(n - self.left_out, whole.dtype, whole.device)
         self.whole, self.granted = whole, whole.granted
         self.reflectors, self.scales = torch.geqrf(directions)
+
+    def remember(self, remark: str) -> None:
+        self.whole.remember(remark)
 
     @property
     def eps(self) -> float:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import OutputTerm, Term
+from landscape.landscapes.memory import fitting
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.base import SymmetricOperator
 from landscape.operators.derivatives import leaf, vjp
@@ -66,7 +67,12 @@ class GaussNewton(SymmetricOperator):
 
     def _multiply(self, V: Tensor) -> Tensor:
         what = f"Gauss-Newton products {journal.identity(self.f)}"
-        (product,) = journal.recalled(what, [self.x, V], lambda: [self._multiplied(V)])
+        f, x = self.f, self.x.detach()
+        (product,) = journal.recalled(
+            what,
+            [self.x, V],
+            lambda: [fitting(lambda: self._multiplied(V), lambda: f.finer(x), self.device)],
+        )
         return product
 
     def _multiplied(self, V: Tensor) -> Tensor:

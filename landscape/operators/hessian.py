@@ -9,6 +9,7 @@ Neural Computation 6:147, by double backward).
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,8 +17,9 @@ from torch import Tensor
 from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
-from landscape.landscapes.memory import GRAPHS, budget, release
+from landscape.landscapes.memory import GRAPHS, budget, fitting
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
+from landscape.operators.compiled import Program
 from landscape.operators.derivatives import (
     NO_SECOND_DERIVATIVE,
     cut_off,
@@ -28,7 +30,15 @@ from landscape.operators.derivatives import (
 from landscape.ranks import Spread
 from landscape.results import journal
 
-METHODS = ("auto", "retained", "rebuilt", "forward-over-reverse", "finite-difference")
+T = TypeVar("T")
+METHODS = (
+    "auto",
+    "retained",
+    "rebuilt",
+    "compiled",
+    "forward-over-reverse",
+    "finite-difference",
+)
 # Groups that batches form where they are watched, and how many of their sums are held at a time.
 GROUPS, SIDE = 32, 8
 # Steps of differences that are tried along a direction.
@@ -48,9 +58,14 @@ class Hessian(SymmetricOperator):
         at: the point (n,); None: the model's current one.
         method: "auto" keeps the first-order graphs of all micro-batches across products where they
             fit ``memory`` and rebuilds them one at a time otherwise; "retained" and "rebuilt" force
-            one of these; "forward-over-reverse" pushes a tangent through the backward pass;
-            "finite-difference" takes central differences of the gradient, for kernels without a
-            second derivative: its relative error is about eps^(2/3), 2e-5 in float32.
+            one of these; "compiled" keeps graphs and has ``torch.compile`` make one program of the
+            backward pass through all of them: for thousands of products with a small network, whose
+            kernels take less time than to start them, and after some ten seconds a micro-batch. It
+            is held against the graphs at its first products, and dropped, which ``notes`` tell,
+            where it differs or cannot be made; "forward-over-reverse" pushes a tangent through the
+            backward pass; "finite-difference" takes central differences of the gradient, for
+            kernels without a second derivative: its relative error is about eps^(2/3), 2e-5 in
+            float32.
         memory: bytes of graph that may be kept; None: 1 GiB on a CPU, 40 % of what is free on a
             GPU.
         precision: what products are computed in, "full", "tf32" or "bf16", see ``ModelLandscape``;
@@ -61,7 +76,8 @@ class Hessian(SymmetricOperator):
             formula.
         NumericalError: from a product, when a kernel has no second derivative.
 
-    Cost of a product, in gradients: about 2 retained, 3 rebuilt, 4 forward over reverse, 2 finite
+    Cost of a product, in gradients: about 2 retained, 0.7 compiled (a small network on a CPU), 3
+        rebuilt, 4 forward over reverse, 2 finite
         differences.
     Nothing is computed before the first product.
 
@@ -91,8 +107,8 @@ class Hessian(SymmetricOperator):
         self.spread = f.spread
         self.method = method
         self.memory = budget(self.device, GRAPHS) if memory is None else memory
-        # what was done otherwise than asked for, and why, in sentences
-        self.notes: list[str] = []
+        self._program: Program | None = None  # of the graphs kept, where it is asked for
+        self._keeping, self._evicted = False, False  # graphs are kept; they were, and did not fit
         self.precision = f.precision if precision is None else precision
         require_precision(self.precision)
         self._require_whole()
@@ -115,9 +131,9 @@ class Hessian(SymmetricOperator):
         """Refuse what is not known of points that lie on several ranks by parts."""
         if not self.sharded:
             return
-        if self.method == "finite-difference":
+        if self.method in ("finite-difference", "compiled"):
             raise ValueError(
-                'method="finite-difference" is for points that a rank keeps whole: leave shard out.'
+                f'method="{self.method}" is for points that a rank keeps whole: leave shard out.'
             )
         if self.precision != "full":
             raise ValueError(
@@ -132,7 +148,8 @@ class Hessian(SymmetricOperator):
 
     def release(self) -> None:
         """Let go of the graphs kept; the next product decides anew."""
-        self._graphs = self._vectorise = None
+        self._graphs = self._vectorise = self._program = None
+        self._keeping = False
 
     @property
     def eps(self) -> float:
@@ -231,44 +248,84 @@ class Hessian(SymmetricOperator):
         self.method, self.why = "finite-difference", str(error)
 
     def _within_memory(self, V: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-        """H V, with less kept and fewer columns at a time where memory runs out on a rank."""
-        try:
-            return reduce(self._dealt(V))
-        except (RuntimeError, MemoryError) as error:
-            # where points are sharded the other ranks wait in an exchange, and end with this one
-            if self.sharded or not memory_is_full(error) or not self._give_way(V.shape[1]):
-                raise
-        release(self.device)
-        parts = torch.split(V, self._width, dim=1)
-        return torch.cat([self._within_memory(part, reduce) for part in parts], dim=1)
+        """H V, with less kept and less computed at a time where memory runs out on a rank."""
+
+        def compute() -> Tensor:
+            blocks = [reduce(self._dealt(block)) for block in torch.split(V, self._width, dim=1)]
+            return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+
+        return self._fitting(compute, V.shape[1])
+
+    def _fitting(self, compute: Callable[[], T], columns: int) -> T:
+        if self.sharded:  # the other ranks wait in an exchange, and end with this one
+            return compute()
+        return fitting(compute, lambda: self._give_way(columns), self.device)
 
     def _give_way(self, columns: int) -> bool:
         """Whether there is something to do with less memory: graphs rebuilt first, then half the
-        columns at a time. It is remembered, and said in ``notes``.
+        columns at a time, then smaller pieces of batches. It is remembered, and said in ``notes``.
         """
-        if self.memory > 0:
+        if self._keeping:
             self.release()
-            self.memory, self._width = 0, columns
-            self.notes.append(
+            self.memory, self._evicted = 0, True
+            return True
+        width = min(columns, self._width)
+        if width > 1:
+            self._width, self._vectorise = (width + 1) // 2, False
+            return True
+        if not self.f.finer(self.x.detach()):
+            return False
+        self.release()  # a piece's graph is weighed anew, and as many columns tried as before
+        self._width = NUMBERS
+        return True
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done otherwise than asked for, and why, in sentences."""
+        notes = []
+        if self._evicted:
+            notes.append(
                 f"graphs did not fit the memory of {self.device} and are rebuilt at every product"
             )
-            return True
-        if columns == 1:
-            return False
-        self._width, self._vectorise = (columns + 1) // 2, False
-        self.notes.append(f"{columns} products at once did not fit the memory of {self.device}")
-        return True
+        if self._width < NUMBERS:
+            notes.append(
+                f"more than {self._width} products at once did not fit the memory of {self.device}"
+            )
+        if self._program is not None and self._program.dropped:
+            notes.append(
+                f"the compiled product was dropped ({self._program.dropped}), and products are "
+                "those of the graphs kept"
+            )
+        return [*notes, *self.f.notes, *self._remarks]
 
     def _dealt(self, V: Tensor) -> Tensor:
         """What the terms of this rank make of V (n, k); the sum over the ranks is H V."""
         with nullcontext() if self.sharded else self.f.ranks.together():
-            parts = self._watched(self._parts(V))
-            total = next(parts, None)
-            if total is None:  # a rank may have no term
-                return torch.zeros_like(V)
-            for part in parts:
-                total = total.add_(part)
+            if self.method == "compiled" and self._watch is None and self._one_by_one(V):
+                return torch.stack([self._compiled(v) for v in V.T], dim=1)
+            return self._summed_parts(V)
+
+    def _one_by_one(self, V: Tensor) -> bool:
+        """Whether columns go through the graphs kept one at a time."""
+        if self._vectorise is None:
+            with self.f.evaluation(self.x, self.precision), torch.enable_grad():
+                self._prepare()
+        return self._graphs is not None and (V.shape[1] == 1 or not self._vectorise)
+
+    def _summed_parts(self, V: Tensor) -> Tensor:
+        parts = self._watched(self._parts(V))
+        total = next(parts, None)
+        if total is None:  # a rank may have no term
+            return torch.zeros_like(V)
+        for part in parts:
+            total = total.add_(part)
         return total
+
+    def _compiled(self, v: Tensor) -> Tensor:
+        if self._program is None:
+            self._program = Program(lambda u: self._summed_parts(u[:, None])[:, 0], self.eps)
+        with owned(self.precision):
+            return self._program(v)
 
     def _watched(self, parts: Iterator[tuple[Tensor, int | None, float]]) -> Iterator[Tensor]:
         """What the terms make of vectors, seen by whoever watches."""
@@ -352,10 +409,14 @@ class Hessian(SymmetricOperator):
             return self._group_forms(V)
         if self.method != "finite-difference":
             try:
-                return self._summed(self._parts(V), V)
+                return self._fitting(lambda: self._summed_by_width(V), V.shape[1])
             except NumericalError as error:
                 self._fall_back(error)
         return self._summed(self._part_differences(V), V)
+
+    def _summed_by_width(self, V: Tensor) -> tuple[Tensor, Tensor]:
+        found = [self._summed(self._parts(b), b) for b in torch.split(V, self._width, dim=1)]
+        return torch.cat([forms for forms, _ in found], dim=1), found[0][1]
 
     def _summed(
         self, parts: Iterator[tuple[Tensor, int | None, float]], V: Tensor
@@ -472,7 +533,10 @@ class Hessian(SymmetricOperator):
             first = Term(first.function, None, 1.0)
         self._vectorise = needed <= SMALL and not self.sharded
         fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
-        if self.memory > 0 and (self.method == "retained" or (self.method == "auto" and fits)):
+        if self.memory > 0 and (
+            self.method in ("retained", "compiled") or (self.method == "auto" and fits)
+        ):
+            self._keeping = True
             terms = self.f.dealt_terms()
             self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in terms]
 

@@ -16,6 +16,7 @@ from torch import Tensor, optim
 from landscape import theory
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.lanczos import eigsh
 from landscape.operators.hessian import Hessian
 from landscape.optimizers.ensembles import Ensemble
@@ -57,6 +58,7 @@ class EdgeStudy(Result):
         return self.runs[label]
 
 
+@owned()
 def edge_of_stability(
     f: Landscape,
     start: Tensor,

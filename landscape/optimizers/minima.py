@@ -15,6 +15,7 @@ from torch import Tensor
 
 from landscape import theory
 from landscape.core import Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.optimizers.escape import LeavesBall, escape
 from landscape.optimizers.studies import Comparison, Series, mean_steps, origin_of
@@ -27,6 +28,7 @@ from landscape.rng import words
 FAR = 64.0
 
 
+@owned()
 def minimum_study(
     batches: Sequence[float] = (4, 6, 8, 10, 12),
     wells: Sequence[float] = (1.0, 2.0),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from landscape import theory, zoo
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.operators.hessian import Hessian
 from landscape.optimizers.escape import Escapes, FallsBelow, LeavesBall, escape
 from landscape.results import Estimate, Provenance, Result, result
@@ -53,6 +54,7 @@ class Comparison(Result):
     logarithmic: tuple[bool, bool]  # of x, of the measured
 
 
+@owned()
 def octopus_study(
     dims: Sequence[int] = (2, 3, 4, 5, 6),
     L: float = math.e,
@@ -183,6 +185,7 @@ def _fits(series: list[Series], kappa: float) -> dict[str, Estimate]:
     return fits
 
 
+@owned()
 def barrier_study(
     temperatures: Sequence[float] = (0.05, 0.08, 0.12, 0.2, 0.3),
     lr: float = 0.02,
@@ -258,6 +261,7 @@ def barrier_study(
     )
 
 
+@owned()
 def plateau_study(
     layers: Sequence[int] = (2, 3),
     starts: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1),
@@ -309,6 +313,7 @@ def plateau_study(
     )
 
 
+@owned()
 def saddle_study(
     f: Landscape,
     points: Sequence[Tensor],

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.core import Landscape, Progress, require_landscape, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.optimizers.escape import LeavesBall, Study, escape
 from landscape.progress import watched
 from landscape.results import Result, journal, result
@@ -45,6 +46,7 @@ class Sweep(Result):
         return list(self.studies[0].results)
 
 
+@owned()
 @watched
 def sweep(
     f: Landscape | Problem,

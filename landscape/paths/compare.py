@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
 from landscape.paths.families import Family, State, at, families, state
@@ -68,6 +69,7 @@ class Compared(Result):
         return None if math.isnan(error) else height <= 2 * error
 
 
+@owned()
 def compare(
     landscapes: Sequence[ModelLandscape],
     names: Sequence[str] | None = None,

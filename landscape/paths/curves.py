@@ -15,6 +15,7 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes import metrics as cells
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.metrics import Metric
 from landscape.results import Result, provenance, result
 from landscape.specs import whole
@@ -57,6 +58,7 @@ def weights(kind: str, t: Tensor, count: int) -> Tensor:
     return (1 - (place[:, None] - k).abs()).clamp_min(0.0)
 
 
+@owned()
 def profile(
     f: Landscape,
     points: Tensor,

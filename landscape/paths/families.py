@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape
 from landscape.operators.limits import LOSS_ULPS
 from landscape.rng import generator
@@ -78,6 +79,7 @@ class _Ports(NamedTuple):
     homogeneous: bool = False  # and c > 0 times as large where the input is
 
 
+@owned()
 def families(f: ModelLandscape, seed: int = 0) -> list[Family]:
     """The families of units of f's model that may be permuted, each verified at its current point,
     with the junctions at which units may change sign or scale.

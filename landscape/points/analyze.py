@@ -265,6 +265,8 @@ def analyze(  # noqa: PLR0913
     parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
     slices = _slices(look, point, clock, have, progress)
     free = _free(look, clock, have, None if broken else optimizer, matrix, point, seed, progress)
+    later = [note for note in H.notes if note not in point.reasons]
+    point = replace(point, reasons=[*point.reasons, *later]) if later else point
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -807,7 +809,7 @@ def _sliced(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Sli
         v, curvature = pairs.vectors[:, j], float(pairs.values[j])
         span = (2 * max(abs(point.value), 1e-3) / max(abs(curvature), 1e-12)) ** 0.5
         t = min(span, longest) * steps / SLICE_STEPS  # exactly 0 in the middle
-        values = torch.stack([look.f.value(x + float(s) * v).double().cpu() for s in t])
+        values = torch.stack([look.f.value(x + float(s) * v).double() for s in t]).cpu()
         values = torch.where(torch.isfinite(values), values, torch.full_like(values, float("nan")))
         slope = float(look.gradient.double() @ v.double())
         predicted = point.value + slope * t + 0.5 * curvature * t**2

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.points.budget import modules
 from landscape.points.look import Look
@@ -39,6 +40,7 @@ class Blocks(Result):
         return float(squares.diagonal().sum() / squares.sum())
 
 
+@owned()
 def blocks(
     f: ModelLandscape,
     at: Tensor | Sequence[float] | None = None,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from landscape.core import Landscape
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape
 from landscape.linalg.reductions import norm
 from landscape.operators.hessian import Hessian
@@ -132,6 +133,7 @@ class Forecast(Result):
         return sum(stage.seconds for stage in self.stages)
 
 
+@owned()
 def forecast(
     f: Landscape,
     at: object = None,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
+from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape
 from landscape.landscapes.placed import own_parameters
 from landscape.operators.derivatives import functions, leaves, name_of
@@ -61,7 +62,7 @@ def chain(look: Look, seed: int) -> Chain:
     each of log2(modules) tests that look for the module.
     """
     try:
-        found = _graph(look.f, look.x)
+        found = eased(look.f, look.x, lambda: _graph(look.f, look.x))
     except (LoadingError, NumericalError) as error:
         return _untested(str(error))
     if found.broken:

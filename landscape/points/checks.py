@@ -21,6 +21,7 @@ from landscape.core import Landscape
 from landscape.errors import NumericalError
 from landscape.landscapes import kernels, means
 from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.landscapes.selection import some
 from landscape.operators.hessian import Hessian
@@ -187,11 +188,15 @@ def _require_finite_buffers(model: nn.Module) -> None:
 
 def _batch_losses(f: ModelLandscape, x: Tensor) -> dict[int | None, float]:
     """What each batch contributes to f."""
-    losses: dict[int | None, float] = {}
-    with f.evaluation(), torch.no_grad():
-        for term in f.terms():
-            losses[term.batch] = losses.get(term.batch, 0.0) + float(term.function(x))
-    return losses
+
+    def compute() -> dict[int | None, float]:
+        losses: dict[int | None, float] = {}
+        with f.evaluation(), torch.no_grad():
+            for term in f.terms():
+                losses[term.batch] = losses.get(term.batch, 0.0) + float(term.function(x))
+        return losses
+
+    return eased(f, x, compute)
 
 
 def _determinism(f: ModelLandscape, look: Look) -> Check:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from landscape.core import Landscape, Term
 from landscape.errors import LoadingError
+from landscape.landscapes.memory import eased
 from landscape.linalg.minres import minres
 from landscape.operators.hessian import Hessian
 from landscape.points.floors import SMOOTH, along
@@ -243,12 +244,7 @@ class _Form:
 
     def __call__(self, u: Tensor) -> Probe:
         x = self.H.x.detach()
-        third, fourth, sizes, w = 0.0, 0.0, [0.0, 0.0], torch.zeros_like(u)
-        with self.f.evaluation(), torch.enable_grad():
-            for term in self.f.terms():
-                found = _derivatives(term, x, u, self.v)
-                third, fourth, w = third + found.third, fourth + found.fourth, w + found.bend
-                sizes = [a + b for a, b in zip(sizes, found.sizes, strict=True)]
+        third, fourth, w, sizes = eased(self.f, x, lambda: self._summed(x, u))
         if not math.isfinite(third) or not math.isfinite(fourth):
             return Probe(u, math.nan, math.nan, math.nan)
         eps = torch.finfo(u.dtype).eps
@@ -267,6 +263,16 @@ class _Form:
             0.0 if abs(quartic) <= small else quartic,
             quartic,
         )
+
+    def _summed(self, x: Tensor, u: Tensor) -> "_Derivatives":
+        """The derivatives of f: those of all terms."""
+        third, fourth, sizes, w = 0.0, 0.0, (0.0, 0.0), torch.zeros_like(u)
+        with self.f.evaluation(), torch.enable_grad():
+            for term in self.f.terms():
+                found = _derivatives(term, x, u, self.v)
+                third, fourth, w = third + found.third, fourth + found.fourth, w + found.bend
+                sizes = (sizes[0] + found.sizes[0], sizes[1] + found.sizes[1])
+        return _Derivatives(third, fourth, w, sizes)
 
 
 class _Derivatives(NamedTuple):

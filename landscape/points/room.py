@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
 from landscape.landscapes import batches as batching
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape
 from landscape.linalg.lanczos import eigsh
 from landscape.operators.limits import loss_noise
@@ -86,6 +87,7 @@ class Felt(NamedTuple):
     remarks: tuple[str, ...]
 
 
+@owned()
 def room(
     look: Look,
     optimizer: Optimizer,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from landscape import specs
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
 from landscape.points.look import Look
@@ -88,6 +89,7 @@ class Survival(Result):
         return tuple(layer.name for layer in self.layers[:chosen])
 
 
+@owned()
 def survive(
     f: ModelLandscape,
     change: str | Tensor,

@@ -132,6 +132,9 @@ class _Search:
         self.value = float(f.value(x))
         self.samples: dict[tuple[float, bool], tuple[Tensor, Tensor]] = {}
         self.held = norms(f)
+        parts = [x, *(x[where] for where in f.layout.values())]
+        whole, *roots = torch.stack([part.square().mean().sqrt() for part in parts]).tolist()
+        self.sizes = [max(root, 0.1 * (whole or 1.0)) for root in roots]  # of each tensor
 
     def all(self) -> list[Flat]:
         found = self._named(self._constant(FAR), "parameters without effect")
@@ -161,9 +164,8 @@ class _Search:
         key = reach, held
         thetas, gradients = self.samples.get(key, (self.x.new_zeros(0, len(self.x)),) * 2)
         sizes = torch.ones_like(self.x)
-        whole = float(self.x.square().mean().sqrt()) or 1.0
-        for where in self.f.layout.values():
-            sizes[where] = max(float(self.x[where].square().mean().sqrt()), 0.1 * whole)
+        for where, size in zip(self.f.layout.values(), self.sizes, strict=True):
+            sizes[where] = size
         for name in self.held if held else ():
             sizes[self.f.layout[name]] = 0.0
         draws = generator(self.seed + len(thetas) + (1 if reach == FAR else 1000003))
@@ -387,15 +389,17 @@ class _Search:
                 columns.append(column)
                 scales.append(scale)
 
+        pairs = [(a, b) for a, b in units.T.tolist()]
+
         def move(pair: int, j: int) -> Move:
             slot, kind, to, of = kinds[j]
-            return slot.move(kind, int(units[to, pair]), int(units[of, pair]))
+            return slot.move(kind, pairs[pair][to], pairs[pair][of])
 
         yield from _solved(
             torch.stack(columns, -1).transpose(0, 1),
             torch.stack(scales, -1),
             move,
-            [(int(a), int(b)) for a, b in units.T],
+            pairs,
             [(to, of) if kind == "mix" else (of,) for _, kind, to, of in kinds],
         )
 
@@ -414,8 +418,7 @@ class _Search:
         """Take in the tangents of velocities whose flow leaves f what it is; all at once, or one by
         one where that fails.
         """
-        tangents = [(v, self._tangent(v)) for v in velocities]
-        moving = [(v, t) for v, t in tangents if t is not None]
+        moving = self._tangents(velocities)
         if not moving:
             return
         if not self._holds([v for v, _ in moving]):
@@ -424,16 +427,18 @@ class _Search:
             return
         self._span(torch.stack([t for _, t in moving], dim=1))
 
-    def _tangent(self, velocity: Velocity) -> Tensor | None:
-        """The unit tangent at x; None where x does not move or the Hessian is not zero along it."""
-        tangent = velocity.at(self.x)
-        size = float(tangent.norm())
-        if size <= 1e-9 * max(float(self.x.norm()), 1e-30):
-            return None
-        tangent = tangent / size
-        if self.null is not None and float((self.null.T @ tangent).norm()) < 1 - 1e-6:
-            return None
-        return tangent
+    def _tangents(self, velocities: Sequence[Velocity]) -> list[tuple[Velocity, Tensor]]:
+        """The unit tangents at x of those along which x moves and the Hessian is zero."""
+        if not velocities:
+            return []
+        tangents = [velocity.at(self.x) for velocity in velocities]
+        sizes = torch.stack([tangent.norm() for tangent in tangents])
+        units = [t / size for t, size in zip(tangents, sizes.clamp_min(1e-300), strict=True)]
+        moves = sizes > 1e-9 * self.x.norm().clamp_min(1e-30)
+        if self.null is not None:
+            inside = torch.stack([(self.null.T @ unit).norm() for unit in units])
+            moves &= inside >= 1 - 1e-6
+        return [(v, t) for v, t, so in zip(velocities, units, moves.tolist(), strict=True) if so]
 
     def _holds(self, velocities: Sequence[Velocity]) -> bool:
         """Whether f is the same after a finite step of a random combination: of a tenth of x, or,
@@ -513,9 +518,10 @@ def _solved(
     """The velocities that solve systems (s, K, J) in units of ``scales`` (s, J) and touch all of a
     system's units: ``touched`` says which of them each column does.
     """
+    equations, scales = equations.cpu(), scales.cpu()  # of many small systems one copy
     equations = equations / scales.clamp_min(torch.finfo(scales.dtype).tiny)[:, None]
     _, sizes, V = torch.linalg.svd(equations, full_matrices=False)
-    mixes = torch.tensor([len(of) > 1 for of in touched], device=V.device)
+    mixes = torch.tensor([len(of) > 1 for of in touched], device="cpu")
     small = sizes <= ZERO * equations.shape[1] ** 0.5
     for s in small.any(1).nonzero()[:, 0].tolist():
         null = _reduced(V[s][small[s]] / scales[s], mixes)

@@ -12,6 +12,7 @@ from numpy.polynomial import chebyshev
 from torch import Tensor
 
 from landscape.core import Landscape
+from landscape.landscapes.arithmetic import owned
 from landscape.linalg.lanczos import eigsh
 from landscape.linalg.operand import gaussian
 from landscape.operators.hessian import Hessian
@@ -31,6 +32,7 @@ HALVINGS = 24  # of the span, at most
 SETTLES = 0.95  # second derivatives that move by more from one halving to the next have no limit
 
 
+@owned()
 def check_picture(
     f: Landscape, picture: Surface, *, ends: int = 5, probes: int = 30, seed: int = 0
 ) -> PictureCheck:

@@ -5,12 +5,14 @@ from dataclasses import replace
 import torch
 
 from landscape.core import Landscape, Progress, silent
+from landscape.landscapes.arithmetic import owned
 from landscape.paths.connect import Connection
 from landscape.paths.curves import weights
 from landscape.surfaces.grids import surface
 from landscape.surfaces.result import Surface
 
 
+@owned()
 def connection_plane(
     f: Landscape,
     connection: Connection,

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.core import Landscape
+from landscape.landscapes.arithmetic import owned
 from landscape.specs import whole
 from landscape.surfaces.directions import (
     drawn,
@@ -62,6 +63,7 @@ class Plane:
         return len(mine) == len(theirs) and all(same)
 
 
+@owned()
 def plane(
     f: Landscape,
     x: Tensor | Sequence[float] | None,

@@ -3,6 +3,8 @@
 Truth is float64: the dense Hessian of the same function at the same point, in full.
 """
 
+import copy
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -16,6 +18,7 @@ from torch import nn
 import landscape as ls
 from landscape.landscapes.arithmetic import owned, settings
 from landscape.loading.problems import device as loading_device
+from landscape.points.look import Look
 
 F = nn.functional
 CUDNN: Any = torch.backends.cudnn
@@ -115,7 +118,91 @@ def wells(x: torch.Tensor) -> torch.Tensor:
     return (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2
 
 
-def jobs() -> dict[str, Callable[[], object]]:
+def others(
+    model: nn.Module,
+    batches: list[tuple[torch.Tensor, torch.Tensor]],
+    of: Callable[..., ls.ModelLandscape],
+    g: ls.FunctionLandscape,
+    minima: torch.Tensor,
+) -> dict[str, Callable[[], object]]:
+    """As ``jobs``: what came later."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    other = net()
+    with torch.no_grad():
+        for p in other.parameters():
+            p.add_(0.1 * p.sign())
+
+    def blocks() -> object:
+        found = ls.points.blocks(of())
+        return found.layers, found.norms.tolist(), found.picture.tolist()
+
+    def compared() -> object:
+        fs = [ls.ModelLandscape(m, F.cross_entropy, batches) for m in (model, other)]
+        found = ls.compare(fs, resolution=3, method="dense")
+        return found.barriers.tolist(), found.aligned.tolist(), found.signs
+
+    def survived(change: str) -> object:
+        found = ls.points.survive(of(), change)
+        return found.whole.measured.value, found.whole.third, found.keep
+
+    def roomy() -> object:
+        found = ls.points.room(Look(of(), None, "room"), optimizer)
+        return found.low, found.high, found.gain
+
+    def spectrum() -> object:
+        found = ls.points.spectrum(of(), largest=2, smallest=2, steps=8)
+        return found.pairs.values.tolist(), found.sampling_errors.tolist()
+
+    def traced_loop() -> object:
+        """The loop itself is the user's: in float64, where no setting reaches it."""
+        with torch.inference_mode(False), torch.enable_grad(), owned():
+            loop = copy.deepcopy(model).double()
+            f = ls.ModelLandscape(loop, F.cross_entropy, batches)
+            sgd = torch.optim.SGD(loop.parameters(), lr=0.1)
+        with ls.Tracer(sgd, f, every=2) as tracer:
+            for _ in range(4):
+                with torch.inference_mode(False), torch.enable_grad(), owned():
+                    sgd.zero_grad()
+                    F.cross_entropy(loop(batches[0][0].double()), batches[0][1]).backward()
+                    sgd.step()
+        trace = tracer.result
+        return trace.loss.tolist(), [cause.name for cause in ls.diagnose(trace).causes]
+
+    def connected() -> object:
+        f = of(torch.float64)
+        found = ls.paths.connect(f, f.point(), 0.5 * f.point(), steps=20, resolution=5)
+        return found.barrier
+
+    def edge() -> object:
+        f = of(torch.float64)
+        found = ls.optimizers.edge_of_stability(f, f.point(), ["sgd:lr=0.1"], steps=20, every=10)
+        return [(run.losses.tolist(), run.sharpness.tolist()) for run in found.runs.values()]
+
+    return {
+        "blocks": blocks,
+        "compare": compared,
+        "families": lambda: [
+            (f.size, len(f.junctions)) for f in ls.paths.families.families(of(torch.float64))
+        ],
+        "survive int8": lambda: survived("int8"),
+        "survive prune": lambda: survived("prune:0.5"),
+        "survive noise": lambda: survived("noise:0.1"),
+        "room": roomy,
+        "spectrum": spectrum,
+        "connect": connected,
+        "profile": lambda: ls.paths.profile(g, minima, resolution=3).values.tolist(),
+        "tree": lambda: len(ls.paths.disconnectivity(g, ls.census(g, starts=20)).minima),
+        "count saddles": lambda: str(
+            ls.inventory.count_saddles("trigonometric", 2, realisations=2).dimensions[0].counts
+        ),
+        "trace of a loop": traced_loop,
+        "edge of stability": edge,
+        "check": lambda: [(c.name, c.status.name) for c in ls.check(of())],
+        "forecast": lambda: ls.points.forecast(of()).products,
+    }
+
+
+def jobs(*, newer: bool = True) -> dict[str, Callable[[], object]]:
     """Public functions -> what each says, as plain numbers and words; models and data are made
     outside.
     """
@@ -154,7 +241,8 @@ def jobs() -> dict[str, Callable[[], object]]:
         found = ls.minimum_energy_path(f, minima[0], minima[1], images=5)
         return found.barrier
 
-    return {
+    late = others(model, batches, of, g, minima) if newer else {}
+    return late | {
         "value and gradient": lambda: images_of(of()),
         "value and gradient, conv": lambda: images_of(
             ls.ModelLandscape(picture, F.cross_entropy, shown)
@@ -183,16 +271,59 @@ def plain() -> dict[str, object]:
     return {name: job() for name, job in jobs().items()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("label", SETTINGS)
-def test_no_setting_changes_a_number(label: str, plain: dict[str, object]) -> None:
-    ready = jobs()
+# Settings that are felt outside of passes too; the others change only how kernels compute.
+FELT = {
+    "autocast bf16",
+    "default dtype f64",
+    "default dtype f16",
+    "default device meta",
+    "inference mode",
+    "no grad",
+}  # fmt: skip
+
+
+def changed(plain: dict[str, object], label: str) -> list[str]:
+    """The functions that say something else inside a setting, which must be as it was afterwards."""
+    ready = jobs(newer=label in FELT)
     with SETTINGS[label]():
         before = settings()
         found = {name: job() for name, job in ready.items()}
         assert settings() == before
-    apart = [name for name in plain if found[name] != plain[name]]
-    assert not apart
+    return [name for name in found if found[name] != plain[name]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", SETTINGS)
+def test_no_setting_changes_a_number(label: str, plain: dict[str, object]) -> None:
+    assert not changed(plain, label)
+
+
+@pytest.mark.gpu
+def test_no_default_device_changes_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of models and data on the host, with a GPU there."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    plain = {name: job() for name, job in jobs().items()}
+    monkeypatch.setitem(SETTINGS, "default device meta", lambda: device("cuda"))
+    assert not changed(plain, "default device meta")
+
+
+# A user's own loop goes on in these, in the user's own arithmetic.
+LOOPS = {"continuation", "probe", "huggingface_callback", "lightning_callback"}
+
+
+def test_every_public_function_of_a_landscape_owns_the_arithmetic() -> None:
+    rooms = (ls, ls.points, ls.paths, ls.inventory, ls.surfaces, ls.training, ls.optimizers)
+    named = {name: getattr(room, name) for room in rooms for name in dir(room) if name[0] != "_"}
+    functions = {
+        name: f
+        for name, f in named.items()
+        if inspect.isfunction(f)
+        and any("Landscape" in str(p.annotation) for p in inspect.signature(f).parameters.values())
+    }
+    assert len(functions) > 25
+    without = [name for name, f in functions.items() if "owned()" not in inspect.getsource(f)]
+    assert set(without) == LOOPS & set(functions)
 
 
 @pytest.mark.parametrize("label", SETTINGS)

@@ -21,7 +21,8 @@ from torch.utils.data import (
 )
 
 import landscape as ls
-from landscape.landscapes.data import Data, Moved
+from landscape.landscapes import batches as batching
+from landscape.landscapes.data import Data, Moved, ahead
 
 GENERATOR = torch.Generator().manual_seed(1)
 X = torch.randn(30, 3, generator=GENERATOR, dtype=torch.float64)
@@ -260,23 +261,54 @@ def test_a_list_is_taken_as_it_is() -> None:
 def test_batches_in_another_dtype_are_converted_once_and_again_when_written_into() -> None:
     x, y = torch.ones(4, 3), torch.zeros(4, 1)
     moved = Moved(torch.device("cpu"), torch.float64)
-    first = moved(0, (x, y))
-    assert moved(0, (x, y)) is first
+
+    def one(number: int, batch: Any) -> Any:
+        [piece] = moved(number, batch)
+        return piece
+
+    first = one(0, (x, y))
+    assert one(0, (x, y)) is first
     assert first[0].dtype == torch.float64
     x += 1
-    again = moved(0, (x, y))
+    again = one(0, (x, y))
     assert again is not first
     assert torch.equal(again[0], x.double())
-    assert moved(0, (x.clone(), y)) is not again
+    assert one(0, (x.clone(), y)) is not again
     moved.most = 0
-    assert moved(1, (x, y)) is not moved(1, (x, y))
+    assert one(1, (x, y)) is not one(1, (x, y))
 
 
 def test_batches_that_are_in_place_are_not_kept() -> None:
     batch = (torch.ones(4, 3), torch.zeros(4, 1))
     moved = Moved(torch.device("cpu"), torch.float32)
-    assert moved(0, batch)[0] is batch[0]
+    [piece] = moved(0, batch)
+    assert piece[0] is batch[0]
     assert not moved.kept
+
+
+def test_pieces_of_a_batch_are_views_and_are_kept_together() -> None:
+    batch = (torch.randn(5, 3), torch.zeros(5, 1))
+    moved = Moved(torch.device("cpu"), torch.float64)
+    pieces = list(moved(0, batch, 2))
+    assert [len(x) for x, _ in pieces] == [2, 3]
+    assert torch.equal(torch.cat([x for x, _ in pieces]), batch[0].double())
+    assert all(a is b for a, b in zip(pieces, moved(0, batch, 2), strict=True))
+    assert len(list(moved(0, batch, 4))) == 4
+    assert [x.data_ptr() for x, _ in batching.pieces(batch, 5)] == [r.data_ptr() for r in batch[0]]
+    assert len(batching.pieces(batch, 99)) == 5
+
+
+def test_the_next_item_is_asked_for_before_one_is_used() -> None:
+    asked = []
+
+    def items() -> Iterator[int]:
+        for i in range(3):
+            asked.append(i)
+            yield i
+
+    seen = [(item, len(asked)) for item in ahead(items())]
+    assert seen == [(0, 2), (1, 3), (2, 3)]
+    assert not list(ahead([]))
 
 
 def test_data_without_an_end_are_told() -> None:
