@@ -265,8 +265,7 @@ def analyze(  # noqa: PLR0913
     parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
     slices = _slices(look, point, clock, have, progress)
     free = _free(look, clock, have, None if broken else optimizer, matrix, point, seed, progress)
-    later = [note for note in H.notes if note not in point.reasons]
-    point = replace(point, reasons=[*point.reasons, *later]) if later else point
+    point = _remarked(point, H)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -288,6 +287,12 @@ def analyze(  # noqa: PLR0913
         stages=tuple(clock.stages),
         unfinished=tuple(clock.open),
     )
+
+
+def _remarked(point: StationaryPoint, H: Hessian) -> StationaryPoint:
+    """The point with what products have told since its verdict."""
+    later = [note for note in H.notes if note not in point.reasons]
+    return replace(point, reasons=[*point.reasons, *later]) if later else point
 
 
 class _Known:
