@@ -128,6 +128,8 @@ class ModelLandscape:
         require_precision(precision)
         _require_options(loss, mode, reduction, masks)
         self.model, self.loss, self.batches = model, loss, pinned(batches, seed)
+        # the numbers of the batches that are evaluated
+        self._chosen = frozenset(range(len(self.batches)))
         self.include, self.exclude, self.weight = include, exclude, weight
         self.mode, self.reduction, self.seed, self.masks = (
             mode,
@@ -369,6 +371,16 @@ class ModelLandscape:
         }
         chosen.layout = chosen._lay_out()
         chosen.dim = sum(s.stop - s.start for s in chosen.layout.values())
+        return chosen
+
+    def heaviest(self, count: int) -> "ModelLandscape":
+        """What the ``count`` batches that count most add to f, without its regularisers' share in
+        the others: enough where every batch says the same of how f is computed.
+        """
+        chosen = copy.copy(self)
+        weights = self.weights.tolist()
+        order = sorted(range(len(weights)), key=lambda i: -weights[i])
+        chosen._chosen = frozenset(order[:count])
         return chosen
 
     # ---- what operators are made of
@@ -640,7 +652,7 @@ class ModelLandscape:
         for name, tensor in (*self._held.items(), *self.statistics.items()):
             held.update(name.encode() + batching.raw(tensor))
         options = (self.name, self.dtype, self.mode, self.masks, self.seed, self.reduction)
-        terms = (self.l2, self.l1, self._names)
+        terms = (self.l2, self.l1, self._names, sorted(self._chosen))
         return f"{options} {terms} {held.hexdigest()}"
 
     def _lay_out(self) -> dict[str, slice]:
@@ -725,7 +737,7 @@ class ModelLandscape:
         """(number, share of the total, batch on the device, seed) for every micro-batch
         and mask; ``mine``: only for batches of these numbers.
         """
-        moved = self._in_pieces(mine)
+        moved = self._in_pieces(self._chosen if mine is None else self._chosen & mine)
         for i, share, batch in ahead(moved) if self.device.type == "cuda" else moved:
             if self._objective.takes_model is None:
                 self._settle(i, batch)
