@@ -155,8 +155,7 @@ class ModelLandscape:
         self.dtype = dtype or selection.common_dtype([parameters[k] for k in self._names])
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
-        if not several():  # else weights may be read later, a part of them on each process
-            self._require_values()
+        self._require_read()
         self.device = self._one_device() if device is None else torch.device(device)
         require_supported(self.device, f"the landscape of {self.name}")
         self.precision, self._pass = precision, "full"
@@ -182,6 +181,10 @@ class ModelLandscape:
 
     def _require_values(self) -> None:
         distributed.require_values(self.model, self.name)
+
+    def _require_read(self) -> None:
+        if not several():  # else weights may be read later, a part of them on each process
+            self._require_values()
 
     def _one_device(self) -> torch.device:
         """Where the parameters are; those on the meta device will be read to where the others are,

@@ -395,7 +395,10 @@ class Hessian(SymmetricOperator):
         self.products += 1
         inputs = [self.x, v, Q[:, :64].contiguous()]  # which tells one basis from another
         product, forms, *state = journal.recalled(
-            self._what("observed"), inputs, lambda: self._observed(ordinary(v.detach()), Q, dots)
+            self._what("observed"),
+            inputs,
+            lambda: self._observed(ordinary(v.detach()), Q, dots),
+            self.f.ranks,
         )
         self._go_on(state)
         return product, forms
@@ -405,7 +408,7 @@ class Hessian(SymmetricOperator):
     ) -> list[Tensor]:
         self._watch = _Watch(Q, dots, _groups(self.batches))
         try:
-            product, *state = self._kept(v[:, None])
+            product, *state = self._kept(lambda: self._multiplied(v[:, None]))
             forms = self._watch.told()
         finally:
             self._watch = None
