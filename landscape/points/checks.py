@@ -7,7 +7,7 @@ in numbers.
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -139,10 +139,10 @@ def check(
         chained(look, seed),
         _determinism(f, look),
         _kernels(f, look.x),
-        _symmetry(few, seed),
+        _of(few, look, _symmetry(few, seed)),
         _dropout(f),
         _batch_norm(f),
-        _kinks(few, seed),
+        _of(few, look, _kinks(few, seed)),
     )
 
 
@@ -152,6 +152,13 @@ def _few(f: ModelLandscape, look: Look) -> Look:
     """
     alone = f.ranks.count == 1 and not f.spread.sharded
     return Look(f.heaviest(FEW), look.x, "check") if alone and len(f.batches) > FEW else look
+
+
+def _of(few: Look, look: Look, found: Check) -> Check:
+    """The check, which says where it is of some batches only."""
+    if few is look:
+        return found
+    return replace(found, message=f"{found.message} (of the {FEW} batches that count most)")
 
 
 def _finite(f: ModelLandscape, x: Tensor) -> Check:
