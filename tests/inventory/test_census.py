@@ -365,6 +365,10 @@ def test_a_census_of_another_landscape_is_not_extended() -> None:
     with pytest.raises(ValueError, match="of another landscape"):
         ls.census(formula(lambda x: (x**2).sum(-1) + 2), starts=40, known=known)
     assert ls.census(formula(lambda x: (x**2).sum(-1) + 1), starts=40, known=known).starts == 40
+    # all values are rounding, and another one in float32
+    for kind in (torch.float32, torch.float64):
+        f = ls.FunctionLandscape(lambda x: ((x - 0.1) ** 2).sum(-1), 2, ls.Box(-1, 1), dtype=kind)
+        assert ls.census(f, 40, known=ls.census(f, 20)).counts == {0: 1}
 
 
 @pytest.mark.parametrize("starts", [1, 2, 20])
