@@ -83,7 +83,13 @@ LINEAR: dict[str, tuple[Callable[..., optim.Optimizer], Prepare]] = {
         lambda p: optim.Adam(p, lr=0.01, betas=(0.9, HELD), amsgrad=True),
         second(max_exp_avg_sq=2 * V),
     ),
+    # what amsgrad has left behind says nothing once it is off
+    "amsgrad-off": (
+        lambda p: optim.Adam(p, lr=0.01, betas=(0.9, HELD)),
+        second(max_exp_avg_sq=2 * V),
+    ),
     "adagrad": (lambda p: optim.Adagrad(p, lr=0.01), second(step=torch.tensor(1.0))),
+    "asgd": (lambda p: optim.ASGD(p, lr=0.01, lambd=0.3, weight_decay=0.2), nothing),
     "nadam": (lambda p: optim.NAdam(p, lr=0.01, betas=(0.9, HELD)), second()),
     "radam": (
         lambda p: optim.RAdam(p, lr=0.01, betas=(0.9, 1 - 1e-9)),
