@@ -34,6 +34,13 @@ def here() -> float:
     return int(os.environ.get("LOCAL_WORLD_SIZE", count)) / int(count)
 
 
+def own(name: str) -> str:
+    """A name for what this process keeps for itself."""
+    if not several():
+        return name
+    return f"{name}-{os.environ['RANK']}-of-{os.environ['WORLD_SIZE']}"
+
+
 def begin() -> None:
     """Have the ranks beside the first say nothing."""
     if several() and not first():

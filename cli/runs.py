@@ -198,9 +198,8 @@ class Run:
 
     @contextmanager
     def journal(self, settings: Mapping[str, object], free: AbstractSet[str]) -> Iterator[None]:
-        """Keep what is computed inside, so that --resume goes on from it. Over several ranks
-        nothing is kept, and nothing that was kept is used: what one rank recalls the others would
-        wait for.
+        """Keep what is computed inside, so that --resume goes on from it; of several ranks each
+        keeps what it holds, which the same number of them find again.
 
         Args:
             settings: the options in force; other ones are refused by --resume.
@@ -212,15 +211,13 @@ class Run:
         used = {k: str(v) for k, v in settings.items() if k not in {*free, "expect"}}
         about = {"command": config.words(self.ctx), **used}
         about |= {f"version of {name}": number for name, number in versions().items()}
-        if not self.resume and ranks.first():
-            shutil.rmtree(kept(self.target), ignore_errors=True)
-        if ranks.several():
-            yield
-            return
+        if not self.resume:
+            ranks.lead(lambda: shutil.rmtree(kept(self.target), ignore_errors=True))
         try:
-            work = kept(self.home / self.target) / "work"
+            work = kept(self.home / self.target) / ranks.own("work")
             with journal.keeping(journal.Journal(work, about, resume=self.resume)):
                 yield
+            ranks.lead(lambda: None)  # none is writing any more
         except journal.AnotherRun as error:
             told = REFUSALS[Resume.REFUSE_BEGUN].format(target=self.target, what=error.what)
             raise OneLine(told, 2) from None

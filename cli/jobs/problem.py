@@ -174,9 +174,9 @@ def known(options: given.Landscape) -> Landscape:
     return found.landscape
 
 
-def over_ranks(problem: loading.Problem, shard: bool = False) -> loading.Problem:
+def over_ranks(problem: loading.Problem) -> loading.Problem:
     """The problem shared by all processes that torchrun has started."""
-    return replace(problem, landscape=ls.over_ranks(problem.landscape, shard))
+    return replace(problem, landscape=ls.over_ranks(problem.landscape))
 
 
 def at(f: Landscape, options: given.Escape | given.Surface) -> torch.Tensor:
@@ -248,7 +248,9 @@ def _solved(
     free: AbstractSet[str] = resume.NOTHING,
 ) -> R:
     def work(bar: Progress) -> R:
-        problem = over_ranks(loading.problem(asked(options, options["model"])), shard)
+        about = asked(options, options["model"])
+        found = loading.problem(about, shard=shard)
+        problem = found if shard else over_ranks(found)
         _require_memory(problem.landscape, options)
         with told(problem):
             return compute(problem.landscape, bar)

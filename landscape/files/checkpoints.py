@@ -6,6 +6,7 @@ where it does not fit, the model stays as it was.
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,10 @@ from landscape import files, specs
 from landscape.errors import LoadingError
 from landscape.files import adapters, folders
 from landscape.files.formats import conversions
+from landscape.files.outlines import outline
+from landscape.landscapes import distributed
+from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.sharded import Sharded
 
 # where training loops put the weights, the usual first
 STATE_KEYS = (
@@ -69,15 +74,15 @@ def read_state(
             they should be.
     """
     path = Path(path)
-    tree: object
-    notes: list[str] = []
     if path.is_dir():
         tree, where = folders.read_weights(path)
-        notes.append(where)
-    else:
-        content = files.read(path)
-        tree = content.tree
-        notes += content.notes
+        return _state(tree, [where], path, key, strip)
+    content = files.read(path)
+    return _state(content.tree, content.notes, path, key, strip)
+
+
+def _state(tree: object, notes: list[str], path: Path, key: str | None, strip: str | None) -> State:
+    """The weights in a tree that was read from ``path``."""
     if key is None:
         tree, entries = _weights(tree)
         notes += [f"weights read from the entry {name!r} of {path.name}" for name in entries]
@@ -195,6 +200,63 @@ def load_checkpoint(
         return notes + conversions(tensors, saved)
     best = min((_misfit(tensors, saved) for _, tensors in variants), key=lambda misfit: misfit[0])
     raise LoadingError(f"{path} does not fit the model: {best[1] or specs.one_line(failure)}.")
+
+
+def load_parts(
+    f: ModelLandscape,
+    path: str | os.PathLike[str],
+    key: str | None = None,
+    strip: str | None = None,
+) -> list[str]:
+    """As ``load_checkpoint``, into the model of a landscape of ``over_ranks(f, shard=True)``, on
+    every rank: each reads its part of the tensors, and no rank holds more than one of them whole.
+
+    The model may have been built on the meta device, ``with torch.device("meta")`` say, where its
+    tensors take no memory. Of .safetensors files and folders of ``torch.distributed.checkpoint``
+    the rows of a rank's part are read and no others.
+
+    Raises:
+        ValueError: f is not sharded.
+        LoadingError: the file does not load or does not fit, or a tensor on the meta device, a
+            buffer that is not saved say, is not in it.
+    """
+    if not isinstance(f, Sharded):
+        raise ValueError(
+            f"load_parts is for landscapes of over_ranks(f, shard=True) on more than one process: "
+            f"use load_checkpoint for the model of {f.name}."
+        )
+    path, live = Path(path), f.model.state_dict(keep_vars=True)
+    with f.ranks.together():
+        found = outline(path)
+        state = _state(found.tree, found.notes, path, key, strip)
+        cut, tensors = _fitting(state.tensors, live, path)
+        for name in set(f.absent) & set(tensors):
+            f.fill(name, partial(found.entries, tensors[name]))
+        if f.absent:
+            raise LoadingError(
+                f"{path} has no values for {files.few(list(f.absent))}, which the model computes "
+                f"when it is built: build it with parameters alone on the meta device."
+            )
+    for name, t in live.items():
+        if not t.is_meta:  # as it was before
+            distributed.write(t, found.entries(tensors[name], 0, t.numel()).view(t.shape))
+    notes = [f"prefix {cut!r} stripped from {len(tensors)} names"] if cut else []
+    return [*state.notes, *notes, *conversions(tensors, live)]
+
+
+def _fitting(
+    tensors: dict[str, Tensor], live: dict[str, Tensor], path: Path
+) -> tuple[str, dict[str, Tensor]]:
+    """The prefix to cut off a state, and the state without it, which has every name of the model's
+    own, ``live``.
+    """
+    variants = [(cut, _with_tied(found, live)) for cut, found in _variants(tensors)]
+    cut, chosen = min(variants, key=lambda variant: _misfit(variant[1], live)[0])
+    _require_real(chosen, live, path)
+    count, misfit = _misfit(chosen, live)
+    if count:
+        raise LoadingError(f"{path} does not fit the model: {misfit}.")
+    return cut, chosen
 
 
 def _require_real(

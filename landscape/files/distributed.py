@@ -5,7 +5,9 @@ tells where the chunks of each tensor are, and ``.distcp`` files with the chunks
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +43,24 @@ def read_tree(folder: Path) -> dict[str, object]:
     Raises:
         LoadingError: the folder is damaged, lists files outside of it, or is of another form.
     """
-    try:
+    return _tree(folder, lambda entry: _rows(folder, entry, 0, _count(entry)))
+
+
+def outline(
+    folder: Path, add: Callable[[torch.Size, torch.dtype, Callable[[int, int], Tensor]], Tensor]
+) -> dict[str, object]:
+    """As ``read_tree``, its tensors unread: in the place of each stands what ``add`` makes of its
+    shape, its dtype and what reads some of its rows.
+    """
+
+    def stands(entry: _Entry) -> Tensor:
+        return add(torch.Size(entry.size), entry.dtype, partial(_read, folder, entry))
+
+    return _tree(folder, stands)
+
+
+def _tree(folder: Path, made: Callable[[_Entry], Tensor]) -> dict[str, object]:
+    with _told(folder):
         formats.refuse_pipe(folder / METADATA)
         entries = list(_entries(closed.read_pickle((folder / METADATA).read_bytes())[0]))
         _require_bounded(folder, entries)
@@ -51,7 +70,15 @@ def read_tree(folder: Path) -> dict[str, object]:
             for part in entry.path[:-1]:
                 inner = place.setdefault(str(part), {})
                 place = inner if isinstance(inner, dict) else place
-            place[str(entry.path[-1])] = _tensor(folder, entry)
+            place[str(entry.path[-1])] = made(entry)
+        return tree
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Say of what is raised inside that the folder is damaged."""
+    try:
+        yield
     except LoadingError:
         raise
     except Exception as error:  # of many kinds, as damaged pickles and files raise them
@@ -60,7 +87,6 @@ def read_tree(folder: Path) -> dict[str, object]:
             f"here ({type(error).__name__}: {specs.one_line(error)}). Save it anew, or turn it "
             f"into a file by torch.distributed.checkpoint.format_utils.dcp_to_torch_save."
         ) from None
-    return tree
 
 
 def _entries(metadata: object) -> Iterator[_Entry]:
@@ -114,20 +140,46 @@ def _require_bounded(folder: Path, entries: list[_Entry]) -> None:
             raise ValueError(f"{entry.name} is larger than its chunks")
 
 
-def _tensor(folder: Path, entry: _Entry) -> Tensor:
-    whole = torch.empty(entry.size, dtype=entry.dtype, device="cpu")
-    filled = 0
+def _read(folder: Path, entry: _Entry, low: int, high: int) -> Tensor:
+    with _told(folder):
+        return _rows(folder, entry, low, high)
+
+
+def _count(entry: _Entry) -> int:
+    """How many rows a tensor has; a number alone is one."""
+    return entry.size[0] if entry.size else 1
+
+
+def _rows(folder: Path, entry: _Entry, low: int, high: int) -> Tensor:
+    """The rows low to high of a tensor, of the chunks that have any of them."""
+    shape = (high - low, *entry.size[1:]) if entry.size else ()
+    found, filled = torch.empty(shape, dtype=entry.dtype, device="cpu"), 0
     for chunk in entry.chunks:
-        formats.refuse_pipe(folder / chunk.file)
-        with (folder / chunk.file).open("rb") as file:
-            file.seek(chunk.start)
-            data = io.BytesIO(file.read(chunk.length))
-        part = torch.load(data, map_location="cpu", weights_only=True)
-        where = tuple(slice(o, o + s) for o, s in zip(chunk.offsets, chunk.sizes, strict=True))
-        if tuple(part.shape) != chunk.sizes:
-            part = part[where]  # a chunk may be stored as part of a larger one
-        whole[where] = part
+        start, end = (chunk.offsets[0], chunk.offsets[0] + chunk.sizes[0]) if shape else (0, 1)
+        first, last = max(low, start), min(high, end)
+        if first >= last:
+            continue
+        part = _chunk(folder, chunk)
+        if shape:
+            beside = zip(chunk.offsets[1:], chunk.sizes[1:], strict=True)
+            where = (slice(first - low, last - low), *(slice(o, o + s) for o, s in beside))
+            part = part[first - start : last - start]
+            found[where] = part
+        else:
+            found.copy_(part)
         filled += part.numel()
-    if filled != whole.numel():
+    if filled != found.numel():
         raise ValueError(f"the chunks of {entry.name} do not make it whole")
-    return whole
+    return found
+
+
+def _chunk(folder: Path, chunk: _Chunk) -> Tensor:
+    formats.refuse_pipe(folder / chunk.file)
+    with (folder / chunk.file).open("rb") as file:
+        file.seek(chunk.start)
+        data = io.BytesIO(file.read(chunk.length))
+    part: Tensor = torch.load(data, map_location="cpu", weights_only=True)
+    if tuple(part.shape) != chunk.sizes:  # a chunk may be stored as part of a larger one
+        places = zip(chunk.offsets, chunk.sizes, strict=True)
+        part = part[tuple(slice(o, o + s) for o, s in places)]
+    return part

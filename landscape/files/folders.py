@@ -7,6 +7,7 @@ folder only.
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from landscape.errors import LoadingError
 from landscape.files import distributed, formats, pickles
 from landscape.files.formats import FileReport, TensorEntry
 
+Tensors = Callable[[Path], dict[str, Tensor]]  # of a file, by name
 # the first that is there is read: safetensors before pickles
 ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 NAMES = (
@@ -46,22 +48,31 @@ def _first(folder: Path) -> str | None:
     return next((name for name in names if (folder / name).is_file()), None)
 
 
-def read_weights(folder: Path) -> tuple[dict[str, object], str]:
+def read_weights(
+    folder: Path,
+    tensors: Tensors | None = None,
+    chunks: Callable[[Path], dict[str, object]] = distributed.read_tree,
+) -> tuple[dict[str, object], str]:
     """The tensors of a folder by name, and in words where they were. They are nested where
     ``torch.distributed.checkpoint`` has saved them so.
+
+    Args:
+        folder: it and no other is read.
+        tensors: what reads the tensors of a file; None: whole.
+        chunks: what reads a folder of ``torch.distributed.checkpoint``.
 
     Raises:
         LoadingError: there is no file of weights, an index does not fit its files, or a file cannot
             be read or is refused.
     """
-    name = _first(folder)
+    name, read = _first(folder), tensors or _tensors
     if name is not None and name.endswith(INDEX):
-        return _sharded(folder, name)
+        return _sharded(folder, name, read)
     if name is not None:
-        return dict(_tensors(folder / name)), f"weights read from {name} in {folder}"
+        return dict(read(folder / name)), f"weights read from {name} in {folder}"
     if (folder / distributed.METADATA).is_file():
         told = f"weights read from the chunks that {distributed.METADATA} in {folder} lists"
-        return distributed.read_tree(folder), told
+        return chunks(folder), told
     raise LoadingError(
         f"{folder} is a folder without {', '.join(NAMES)} or an index of them: name a file of "
         f"weights in it, or a folder that save_pretrained() or torch.distributed.checkpoint has "
@@ -69,9 +80,9 @@ def read_weights(folder: Path) -> tuple[dict[str, object], str]:
     )
 
 
-def _sharded(folder: Path, index: str) -> tuple[dict[str, object], str]:
+def _sharded(folder: Path, index: str, read: Tensors) -> tuple[dict[str, object], str]:
     places = _places(folder / index)
-    shards = {shard: _tensors(folder / shard) for shard in sorted(set(places.values()))}
+    shards = {shard: read(folder / shard) for shard in sorted(set(places.values()))}
     absent = [name for name, shard in places.items() if name not in shards[shard]]
     if absent:
         raise LoadingError(

@@ -121,7 +121,7 @@ def file_format(path: Path) -> str:
     except FileNotFoundError:
         raise LoadingError(f"there is no file {path}. Check the path.") from None
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     except OSError as error:
         raise LoadingError(f"{path} cannot be read: {error.strerror or error}.") from None
     if size == 0:
@@ -167,7 +167,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
 
 
 def _read_torch(path: Path, kind: str) -> Content:
@@ -239,7 +239,7 @@ def _read_npz(path: Path) -> dict[str, Tensor | np.ndarray]:
     except LoadingError:
         raise
     except Exception as error:  # zlib.error, BadZipFile, ValueError, MemoryError, EOFError, ...
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
 
 
 def tensor_of(array: np.ndarray) -> Tensor | np.ndarray:
@@ -279,7 +279,7 @@ def _refuse_bomb(path: Path) -> None:
         )
 
 
-def _damaged(path: Path, error: object) -> LoadingError:
+def damaged(path: Path, error: object) -> LoadingError:
     return LoadingError(f"{path} is damaged ({specs.one_line(error)}). Copy or save it again.")
 
 
@@ -296,7 +296,7 @@ def _refusal(path: Path, kind: str, error: str) -> LoadingError:
             f"{path} is no checkpoint: a file of format {kind} has no names for the weights."
         )
     if kind in ("torch zip", "torch legacy", "stable-baselines3") and not strange:
-        return _damaged(path, error)
+        return damaged(path, error)
     asks = f"It asks for {few(strange or asked, 12)}" if asked else "It names no globals"
     return LoadingError(
         f"{path} is refused ({kind}): loading it could run any code, so none of it was run. "

@@ -152,7 +152,7 @@ def census(
     f, ranks = f.over(ALONE), f.ranks
     collection = Collection(f, tolerance)
     state = journal.State(f"census {seed} {tolerance} {method} {journal.identity(f)}")
-    failures, done, rounds = _begun(collection, known, state.find(), starts)
+    failures, done, rounds = _begun(collection, known, ranks.lead(state.find), starts)
 
     def so_far() -> Census:
         return _report(f, collection, failures, done, rounds, tolerance, seed, progress)

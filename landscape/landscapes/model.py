@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.core import OutputTerm, Term, vector
-from landscape.errors import LoadingError, NumericalError, memory_is_full
+from landscape.errors import LoadingError, NumericalError, RanksError, memory_is_full
 from landscape.landscapes import batches as batching
-from landscape.landscapes import kernels, losses, means, pieces, selection
+from landscape.landscapes import distributed, kernels, losses, means, pieces, selection
 from landscape.landscapes.arithmetic import (
     ordinary,
     owned,
@@ -44,7 +44,7 @@ from landscape.landscapes.objective import CALLS, Objective
 from landscape.landscapes.placed import Copies, Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
-from landscape.ranks import ALONE, Ranks, Spread
+from landscape.ranks import ALONE, Ranks, Spread, several
 from landscape.results import journal
 from landscape.rng import host_seeded
 
@@ -128,6 +128,8 @@ class ModelLandscape:
         require_precision(precision)
         _require_options(loss, mode, reduction, masks)
         self.model, self.loss, self.batches = model, loss, pinned(batches, seed)
+        # the numbers of the batches that are evaluated
+        self._chosen = frozenset(range(len(self.batches)))
         self.include, self.exclude, self.weight = include, exclude, weight
         self.mode, self.reduction, self.seed, self.masks = (
             mode,
@@ -136,6 +138,7 @@ class ModelLandscape:
             masks if mode == "train" else 1,
         )
         self.name = name or type(model).__name__
+        distributed.require_understood(model, self.name)
         self._trainable = selection.trainable(model, self.name)
         self._names = selection.select(model, self._trainable, include, exclude)
         self.l2, self.l1 = (
@@ -152,10 +155,9 @@ class ModelLandscape:
         self.dtype = dtype or selection.common_dtype([parameters[k] for k in self._names])
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}.")
-        self.device = (
-            torch.device(device) if device is not None else parameters[self._names[0]].device
-        )
-        self._require_one_device()
+        self._require_read()
+        self.device = self._one_device() if device is None else torch.device(device)
+        require_supported(self.device, f"the landscape of {self.name}")
         self.precision, self._pass = precision, "full"
         self._objective = Objective(model, loss)
         # By name, used in the place of the model's own buffers.
@@ -177,16 +179,25 @@ class ModelLandscape:
         self.ranks = ALONE
         self._eps: float | None = None
 
-    def _require_one_device(self) -> None:
-        """Parameters on one device, of a kind that is supported, and nothing waits to be loaded."""
-        places = {p.device for p in own_parameters(self.model).values()}
+    def _require_values(self) -> None:
+        distributed.require_values(self.model, self.name)
+
+    def _require_read(self) -> None:
+        if not several():  # else weights may be read later, a part of them on each process
+            self._require_values()
+
+    def _one_device(self) -> torch.device:
+        """Where the parameters are; those on the meta device will be read to where the others are,
+        or to the host.
+        """
+        places = {p.device for p in own_parameters(self.model).values() if not p.is_meta}
         if len(places) > 1:
             listed = ", ".join(sorted(map(str, places)))
             raise ValueError(
                 f"the parameters of {self.name} are split over {listed}, and a landscape is "
                 f"computed on one device: move the model, with model.to('cuda:0') say."
             )
-        require_supported(self.device, f"the landscape of {self.name}")
+        return next(iter(places), torch.device("cpu"))
 
     # ---- points ---------------------------------------------------------------------------------
 
@@ -194,6 +205,7 @@ class ModelLandscape:
         """The model's current parameters, a new tensor (n,) in the landscape's dtype and on its
         device.
         """
+        self._require_values()
         parameters = self.parameters()
         parts = [
             parameters[k].detach().reshape(-1).to(self.device, self.dtype) for k in self._names
@@ -218,7 +230,9 @@ class ModelLandscape:
         """
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
         what = f"values {journal.identity(self)}"
-        (values,) = journal.recalled(what, [x], lambda: [self._fitting(lambda: self._values(x), x)])
+        (values,) = journal.recalled(
+            what, [x], lambda: [self._fitting(lambda: self._values(x), x)], self.ranks
+        )
         return values
 
     def _values(self, x: Tensor) -> Tensor:
@@ -237,7 +251,7 @@ class ModelLandscape:
         self._check(x, "(..., n)", x.shape[-1:] == (self.dim,))
         what = f"gradients {journal.identity(self)}"
         (gradients,) = journal.recalled(
-            what, [x], lambda: [self._fitting(lambda: self._gradients(x), x)]
+            what, [x], lambda: [self._fitting(lambda: self._gradients(x), x)], self.ranks
         )
         return gradients
 
@@ -362,6 +376,16 @@ class ModelLandscape:
         chosen.dim = sum(s.stop - s.start for s in chosen.layout.values())
         return chosen
 
+    def heaviest(self, count: int) -> "ModelLandscape":
+        """What the ``count`` batches that count most add to f, without its regularisers' share in
+        the others: enough where every batch says the same of how f is computed.
+        """
+        chosen = copy.copy(self)
+        weights = self.weights.tolist()
+        order = sorted(range(len(weights)), key=lambda i: -weights[i])
+        chosen._chosen = frozenset(order[:count])
+        return chosen
+
     # ---- what operators are made of
     # ------------------------------------------------------------------------------------
 
@@ -460,6 +484,7 @@ class ModelLandscape:
         wanted = self.mode == "train"
         cuda = [self.device.index or 0] if self.device.type == "cuda" else []
         fastpath = torch.backends.mha.get_fastpath_enabled()
+        self._require_values()
         with ExitStack() as stack:
             stack.enter_context(owned(precision))
             stack.enter_context(torch.random.fork_rng(devices=cuda))
@@ -609,7 +634,7 @@ class ModelLandscape:
         model, data = hashlib.sha256(), hashlib.sha256()
         for name, tensor in [*own_parameters(self.model).items(), *self.model.named_buffers()]:
             model.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            model.update(batching.raw(tensor))
+            model.update(batching.raw(self._stored(name, tensor)))
         for batch in self.batches:
             for leaf in batching.leaves(batch):
                 data.update(f"{tuple(leaf.shape)}{leaf.dtype}".encode())
@@ -617,6 +642,10 @@ class ModelLandscape:
         return model.hexdigest()[:16], data.hexdigest()[:16]
 
     # ---- inside ---------------------------------------------------------------------------------
+
+    def _stored(self, name: str, t: Tensor) -> Tensor:
+        """All of a parameter or buffer, by its name."""
+        return t
 
     def identity(self) -> str:
         """What tells this landscape from another one of the same model and data: its options, and
@@ -626,7 +655,7 @@ class ModelLandscape:
         for name, tensor in (*self._held.items(), *self.statistics.items()):
             held.update(name.encode() + batching.raw(tensor))
         options = (self.name, self.dtype, self.mode, self.masks, self.seed, self.reduction)
-        terms = (self.l2, self.l1, self._names)
+        terms = (self.l2, self.l1, self._names, sorted(self._chosen))
         return f"{options} {terms} {held.hexdigest()}"
 
     def _lay_out(self) -> dict[str, slice]:
@@ -711,7 +740,7 @@ class ModelLandscape:
         """(number, share of the total, batch on the device, seed) for every micro-batch
         and mask; ``mine``: only for batches of these numbers.
         """
-        moved = self._in_pieces(mine)
+        moved = self._in_pieces(self._chosen if mine is None else self._chosen & mine)
         for i, share, batch in ahead(moved) if self.device.type == "cuda" else moved:
             if self._objective.takes_model is None:
                 self._settle(i, batch)
@@ -812,7 +841,7 @@ class ModelLandscape:
         try:
             with reduced(self.device, self._pass):
                 return self._unaltered(args)
-        except (torch.OutOfMemoryError, MemoryError, LoadingError):
+        except (torch.OutOfMemoryError, MemoryError, LoadingError, RanksError):
             raise
         except NotImplementedError as error:
             if "forward AD" not in str(error):

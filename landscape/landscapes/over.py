@@ -28,7 +28,9 @@ def over_ranks(f: F, shard: bool = False) -> F:
         shard: points, gradients, vectors and eigenvectors are this rank's parts too, ``g.spread``
             says which, and a pass gathers a weight only while it uses it. Hessians, ``eigsh``,
             ``spectral_density``, ``trace`` and ``points.spectrum`` take such landscapes. The model
-            must use its parameters in the same order whatever the data.
+            must use its parameters in the same order whatever the data. It may be of
+            ``fully_shard`` or of DTensors, or on the meta device, for ``loading.load_parts`` to
+            read each rank's part.
 
     Raises:
         TypeError: f is no landscape.

@@ -31,7 +31,7 @@ def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     found: dict[str, nn.Parameter] = {}
     seen = set()
     for path, part in module.named_modules():
-        for name, parameter in _own(part).items():
+        for name, parameter in stored_parameters(part).items():
             if parameter is not None and id(parameter) not in seen:
                 seen.add(id(parameter))
                 found[f"{path}.{name}" if path else name] = parameter
@@ -98,7 +98,7 @@ class Placed:
             int, Tensor
         ] = {}  # what stands in the place of parameters that are not given
         for state in self.before:
-            _OWN[state.module] = _own(state.module)
+            _OWN[state.module] = stored_parameters(state.module)
             state.move(moved)
 
     def put(
@@ -195,6 +195,13 @@ class _Made(dict[str, Any]):
         return super().__getitem__(name) if make is None else make()
 
 
+def makers(module: nn.Module) -> dict[str, Callable[[], Tensor]]:
+    """What makes the parameters of a module now, by name; it may be changed."""
+    held: Any = module._parameters
+    found: dict[str, Callable[[], Tensor]] = held.makers
+    return found
+
+
 class _Before:
     """What a module holds, to be put back."""
 
@@ -238,14 +245,15 @@ class _Before:
                     holder[name] = tensor
 
 
-def _own(module: nn.Module) -> dict[str, nn.Parameter | None]:
+def stored_parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """A module's own parameters, without those below it, also while others stand in their place."""
     found = _OWN.get(module)
     return dict(module._parameters) if found is None else found
 
 
 def _slots(root: nn.Module) -> Iterator[_Slot]:
     for module in root.modules():
-        for name, parameter in _own(module).items():
+        for name, parameter in stored_parameters(module).items():
             if parameter is not None:
                 yield _Slot(module, name, parameter)
 

@@ -67,7 +67,8 @@ class Rows:
         compute: Callable[[], Sequence[Tensor]],
     ) -> Tensor:
         what = f"rows' {of} {journal.identity(self.f)}"
-        (found,) = journal.recalled(what, [X, *(t for leaves in rest for t in leaves)], compute)
+        inputs = [X, *(t for leaves in rest for t in leaves)]
+        (found,) = journal.recalled(what, inputs, compute, self.ranks)
         return found
 
     def _at(self, X: Tensor, rest: Sequence[Leaves], measure: Measure, zero: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ def trainable(model: nn.Module, name: str) -> list[str]:
     """The names of those that require grad, in order.
 
     Raises:
-        LoadingError: there is none, or one has no shape or no values yet.
+        LoadingError: there is none, or one has no shape yet.
     """
     found = [k for k, p in model.named_parameters() if p.requires_grad]
     lazy = [
@@ -27,11 +27,6 @@ def trainable(model: nn.Module, name: str) -> list[str]:
     if lazy:
         raise LoadingError(
             f"parameter {lazy[0]} has no shape yet: run the model once before analysing it."
-        )
-    empty = [k for k, p in model.named_parameters() if k in found and p.is_meta]
-    if empty:
-        raise LoadingError(
-            f"parameter {empty[0]} is on the meta device and has no values: load the weights first."
         )
     if not found:
         raise LoadingError(

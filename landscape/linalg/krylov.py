@@ -17,6 +17,7 @@ a point from 2m moments).
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,9 +27,10 @@ from torch import Tensor
 from landscape.core import Operator
 from landscape.landscapes.memory import fitting
 from landscape.linalg.operand import OnHost, bad_product, finest, gaussian, may_leave, noise, spread
-from landscape.linalg.reductions import combine, norm, orthogonalise
+from landscape.linalg.reductions import combine, gram, norm, orthogonalise
 
 Array = np.ndarray
+NUMBERS = 2**24  # of forms that are held
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,66 @@ class Ritz:
     exhausted: bool  # the space is invariant: its residuals are rounding
 
 
+@runtime_checkable
+class Watched(Operator, Protocol):
+    """An operator that tells what each group of batches of its data adds to a product."""
+
+    @property
+    def shares(self) -> Tensor:
+        """(G,) of the groups in all the data; empty where they are not to be told."""
+        ...
+
+    def observed(
+        self, v: Tensor, Q: Tensor, dots: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """H v (n,), and q'H_b v (G, m) for the rows q of Q (m, n)."""
+        ...
+
+
+class Forms:
+    """What the batches of an operator's data make of a basis: q'H_b p of its Krylov vectors, and
+    v'H_b v of its locked ones.
+
+    G: how many groups the batches form.
+    """
+
+    def __init__(self, H: "Watched", rows: int) -> None:
+        self.observe, self.shares = H.observed, H.shares
+        G = len(self.shares)
+        self.F = torch.zeros(G, rows, rows, dtype=torch.float64, device=H.device)
+        self.locked = self.F.new_zeros(G, 0)
+
+    @classmethod
+    def of(cls, H: Operator, rows: int) -> "Forms | None":
+        """Of an operator that tells them; None of others, and where they would fill the memory."""
+        if not isinstance(H, Watched) or not 2 <= len(H.shares) <= NUMBERS // rows**2:
+            return None
+        return cls(H, rows)
+
+    def product(self, Q: Tensor) -> Tensor:
+        """H q for the last row of Q (m, n), the Krylov basis as it is."""
+        m = len(Q)
+        w, self.F[:, :m, m - 1] = self.observe(Q[-1], Q, gram)
+        return w
+
+    def turn(self, S: Array) -> None:
+        """Replace the Krylov basis by the combinations in the columns of S (m, p)."""
+        p = S.shape[1]
+        self.F[:, :p, :p] = self._turned(S)
+
+    def lock(self, S: Array, old: Array) -> None:
+        """Keep these of the locked vectors, and lock the combinations in the columns of S."""
+        new = self._turned(S).diagonal(dim1=1, dim2=2)
+        self.locked = torch.cat(
+            [self.locked[:, torch.as_tensor(old, device=self.F.device)], new], dim=1
+        )
+
+    def _turned(self, S: Array) -> Tensor:
+        m, turn = len(S), torch.as_tensor(S, device=self.F.device)
+        F = self.F[:, :m, :m].triu()
+        return turn.T @ (F + F.triu(1).mT) @ turn
+
+
 class Basis:
     """The basis Q, its projected matrix C and the count of products. Only ``ritz`` waits for the
     device.
@@ -55,6 +117,7 @@ class Basis:
         self.Q = torch.empty(rows + 1, self.spread.local, dtype=H.dtype, device=H.device)
         self.C = torch.zeros(rows, rows, dtype=torch.float64, device=H.device)
         self.betas = torch.zeros(rows, dtype=torch.float64, device=H.device)
+        self.forms = Forms.of(H, rows)
         self.locked = self.size = self.seen = (
             0  # l, m, and how many of the m the host has looked at
         )
@@ -101,7 +164,7 @@ class Basis:
 
     def _step(self, i: int) -> None:
         tiny = torch.finfo(self.H.dtype).tiny
-        c, w = orthogonalise(self.H @ self.Q[i], self.Q[: i + 1], self.ranks)
+        c, w = orthogonalise(self._product(i), self.Q[: i + 1], self.ranks)
         beta = norm(w, self.ranks)
         self.C[: i + 1, i] = c
         self.betas[i] = beta
@@ -116,9 +179,14 @@ class Basis:
         """Whether the basis has moved into the host's memory."""
         if not may_leave(self.H):
             return False
-        self.H = OnHost(self.H)
+        self.H, self.forms = OnHost(self.H), None
         self.Q, self.C, self.betas, self.Z = (t.cpu() for t in (self.Q, self.C, self.betas, self.Z))
         return True
+
+    def _product(self, i: int) -> Tensor:
+        if self.forms is None:
+            return self.H @ self.Q[i]
+        return self.forms.product(self.Q[self.locked : i + 1])
 
     def ritz(self) -> Ritz:
         """The Ritz pairs now.
@@ -170,6 +238,8 @@ class Basis:
         W = np.zeros((held + m, held + p))
         W[:held, :held], W[held:, held:] = np.eye(held), ritz.S[:, keep]
         self._turn(W)
+        if self.forms is not None:
+            self.forms.turn(ritz.S[:, keep])
         self.Q[held + p] = self.Q[held + m]
         self.size = self.seen = p
         self.restarted = True
@@ -184,6 +254,8 @@ class Basis:
         W[held:, len(old) :] = ritz.S[:, new]
         self._keep_products(ritz, old, new)
         self._turn(W)
+        if self.forms is not None:
+            self.forms.lock(ritz.S[:, new], old)
         self.values = np.concatenate([self.values[old], ritz.theta[new]])
         self.residuals = np.concatenate([self.residuals[old], ritz.residuals[new]])
         self.adopted = np.concatenate([self.adopted[old], np.zeros(len(new), bool)])
@@ -195,8 +267,10 @@ class Basis:
             a, b = self.C.diagonal()[: self.size], self.betas[: self.size]
             self.first = a.cpu().numpy().copy(), b.cpu().numpy().copy()
 
-    def adopt(self, vectors: Tensor, values: Array, residuals: Array) -> None:
-        """Lock columns known to be orthonormal Ritz vectors."""
+    def adopt(self, vectors: Tensor, values: Array, residuals: Array, forms: Tensor) -> None:
+        """Lock columns known to be orthonormal Ritz vectors, with their ``forms`` (G, k), if they
+        are known.
+        """
         self.locked = vectors.shape[1]
         self.Q[: self.locked] = vectors.T
         self.C[: self.locked, : self.locked] = torch.diag(
@@ -209,6 +283,10 @@ class Basis:
             np.ones(len(values), bool),
         )
         self.scale = float(np.abs(values).max())
+        if self.forms is not None and len(forms) == len(self.forms.F):
+            self.forms.locked = forms.to(self.C.device)
+        else:
+            self.forms = None
 
     def predicted(self, r: Array) -> Tensor:
         """H (Lᵀ r) from the products already spent, exact up to their rounding."""

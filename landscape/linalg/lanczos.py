@@ -11,6 +11,7 @@ v.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -48,8 +49,10 @@ from landscape.specs import whole
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
 FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
+SPARE = 8  # vectors for which a basis leaves room: what a product and a step take beside it
 BLOCK = 16  # vectors multiplied at a time when residuals are computed,
 NUMBERS = 2**26  # and numbers
+NO_FORMS = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
 
 
 @result("eigsh-stop")
@@ -104,6 +107,14 @@ class Eigenpairs(Result):
     )
     seed: int = 0  # of the random starts
     dimension: int = 0  # n of the operator that was searched, 0 where it is not known
+    # (G, k) v'H_b v of each vector for every group b of batches of the data, and the groups' shares
+    # (G,), float64, on the CPU; empty where products did not tell them
+    forms: Tensor = field(
+        default_factory=lambda: torch.empty(0, 0, device="cpu", dtype=torch.float64)
+    )
+    shares: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
+    )
 
     def __post_init__(self) -> None:
         if len(self.residuals) != len(self.bounds):  # not given: bounds are never less
@@ -138,6 +149,7 @@ class Eigenpairs(Result):
             offdiagonal=self.offdiagonal,
             seed=self.seed,
             dimension=self.dimension,
+            forms=_joined(parts),
             bounds=torch.cat([part.bounds for part in parts]),
             residuals=torch.cat([part.residuals for part in parts]),
             products=self.products + finer.products,
@@ -155,9 +167,17 @@ class Eigenpairs(Result):
             vectors=self.vectors[:, where],
             bounds=self.bounds[where],
             residuals=self.residuals[where],
+            forms=self.forms[:, where],
             largest=largest,
             smallest=smallest,
         )
+
+
+def _joined(parts: Sequence[Eigenpairs]) -> Tensor:
+    """The forms of pairs side by side; nothing where some are not known."""
+    forms = [part.forms for part in parts if len(part.values)]
+    known = all(len(form) == len(forms[0]) for form in forms)
+    return torch.cat(forms, 1) if known else NO_FORMS
 
 
 @owned()
@@ -232,7 +252,7 @@ def eigsh(  # noqa: PLR0913
     basis = _basis(A, rows, min(n, more + 20), _fresh_seeds(seed, known))
     if known is not None:
         vectors = basis.spread.taken(known.vectors.to(basis.Q))
-        basis.adopt(vectors, known.values.numpy(), known.bounds.numpy())
+        basis.adopt(vectors, known.values.numpy(), known.bounds.numpy(), known.forms)
     most = 10 * n + 1000 if max_products is None else max_products
     search = Search(basis, largest, smallest, tol, most - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
@@ -241,14 +261,19 @@ def eigsh(  # noqa: PLR0913
 
 
 def _basis(A: Operator, rows: int, least: int, seeds: np.random.SeedSequence) -> Basis:
-    """A basis of ``rows`` vectors; where memory runs out of fewer, down to ``least``, and then in
-    the host's memory.
+    """A basis of ``rows`` vectors, beside which there is room for ``SPARE`` more; of fewer where
+    memory runs out, down to ``least``, and then in the host's memory.
     """
     wanted, on_host = rows, False
     while True:
         try:
             with ranks(A).together():
-                return Basis(OnHost(A) if on_host else A, rows, seeds)
+                if on_host:
+                    return Basis(OnHost(A), rows, seeds)
+                beside = torch.empty(SPARE, spread(A).local, dtype=A.dtype, device=A.device)
+                basis = Basis(A, rows, seeds)
+                del beside
+                return basis
         except (RuntimeError, MemoryError) as error:
             last = on_host or (rows <= least and not may_leave(A))
             if not memory_is_full(error) or last:
@@ -317,7 +342,7 @@ def certify_below(
     rows = count + most
     basis = _basis(A, rows, rows, _fresh_seeds(seed, known, 0))
     theta, r = known.values.numpy(), known.residuals.numpy()
-    basis.adopt(basis.spread.taken(known.vectors.to(basis.Q)), theta, r)
+    basis.adopt(basis.spread.taken(known.vectors.to(basis.Q)), theta, r, NO_FORMS)
     above = theta > level + r
     hidden = float((r[above] ** 2 / (theta[above] - level)).sum())  # see Search.spare
     basis.start()
@@ -374,6 +399,9 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         stop = Stop.INEXACT
     order = np.argsort(theta)
     theta, residuals = theta[order], residuals[order] + rounding
+    forms, shares = NO_FORMS, NO_FORMS.flatten()
+    if basis.forms is not None:
+        forms, shares = basis.forms.locked[:, wanted[order]].cpu(), basis.forms.shares
     return Eigenpairs(
         values=torch.as_tensor(theta, device="cpu"),
         vectors=basis.spread.given(V[torch.as_tensor(order, device=A.device)].T),
@@ -389,6 +417,8 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         positive_at_least=max(basis.positive, int((theta > residuals).sum())),
         diagonal=torch.as_tensor(first[0], device="cpu"),
         offdiagonal=torch.as_tensor(first[1], device="cpu"),
+        forms=forms,
+        shares=shares,
     )
 
 

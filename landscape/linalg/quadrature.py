@@ -8,12 +8,19 @@ for its first m moments. Sources: Ubaru, Chen & Saad 2017, SIMAX 38:1075 (quadra
 Meurant 2010, Matrices, Moments and Quadrature, ch. 6 (Gauss rules); Karlin & Studden 1966,
 Tchebycheff Systems, ch. IV (Chebyshev-Markov-Stieltjes inequalities: the mass beyond a point, from
 the moments alone).
+
+Pairs (theta_i, v_i) that a search has found are counted one by one, and random vectors see P H P
+alone, P the projection onto the complement of their v_i: an outlier costs no node and adds no
+spread. R, the residuals H v_i - theta_i v_i, moves no eigenvalue by more than 2 / 3^½ |R|, which is
+part of ``rounding``. The first start z of the search is a probe already: its measure without its
+masses (z·v_i)² at theta_i is that of P z under P H P.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,6 +53,9 @@ MEMORY = 2**25  # bytes of basis vectors held while probes run side by side
 SUMS = 1e-12  # rounding of a sum of masses
 # Nodes that are nearer than this, in units of the largest, may be copies of one eigenvalue.
 COPIES = 1e-6
+# Residuals beside rounding, in units of |H|, up to which a pair is counted by itself: they move
+# what is said of all others.
+KNOWN = 1e-5
 
 
 @result("spectral-density")
@@ -68,6 +78,11 @@ class SpectralDensity(Result):
     rounding: float  # of an eigenvalue, in the units of H
     # every probe's space was invariant: the nodes are eigenvalues, none lies between them
     complete: bool
+    # (q,) which of the nodes are eigenvalues counted one by one; the Jacobi matrix and the spread
+    # between probes are those of all others
+    known: Tensor = field(
+        default_factory=lambda: torch.zeros(0, dtype=torch.int64, device="cpu"), repr=False
+    )
 
     def moment(self, k: int) -> Estimate:
         """The mean of lambda^k over the spectrum, k = 0, 1, ...; for k < m all of the error is the
@@ -79,6 +94,11 @@ class SpectralDensity(Result):
         """
         if k < 0:
             raise ValueError(f"k must be 0 or more, got {k}.")
+        if len(self.known):
+            share = len(self.known) / self.dimension
+            rest = self.rest.moment(k)
+            sure = float(self.nodes[self.known].pow(k).sum()) / self.dimension
+            return _line(rest, 1 - share, sure, sure, self.products)
         powers, n = self.nodes**k, self.dimension
         value, square = float(self.weights @ powers), float(self.weights @ powers.square())
         size = (max(square - value**2, 0.0) / n) ** 0.5
@@ -113,6 +133,11 @@ class SpectralDensity(Result):
         """
         if not lo <= hi:
             raise ValueError(f"count needs lo <= hi, got lo={lo}, hi={hi}.")
+        if len(self.known):
+            values, doubt = self.nodes[self.known], self.rounding
+            least = float(((values >= lo + doubt) & (values <= hi - doubt)).sum())
+            most = float(((values >= lo - doubt) & (values <= hi + doubt)).sum())
+            return _line(self.rest.count(lo, hi), 1.0, least, most, self.products)
         left_least, left_most = (
             self._below(lo - self.rounding)[0],
             self._below(lo + self.rounding)[1],
@@ -165,8 +190,34 @@ class SpectralDensity(Result):
         return least, least + float(mass[atom])
 
     @cached_property
+    def rest(self) -> "SpectralDensity":
+        """The density of the eigenvalues that are not counted one by one; itself where none is."""
+        if not len(self.known):
+            return self
+        left = self.dimension - len(self.known)
+        others = torch.ones(len(self.nodes), dtype=torch.bool, device="cpu")
+        others[self.known] = False
+        scale = self.dimension / left
+        return replace(
+            self,
+            nodes=self.nodes[others],
+            weights=self.weights[others] * scale,
+            errors=self.errors[others] * scale,
+            masses=self.masses[:, others] * scale,
+            dimension=left,
+            known=self.known[:0],
+        )
+
+    @cached_property
     def _jacobi(self) -> tuple[Array, Array]:
         return self.diagonal.numpy(), self.offdiagonal.numpy()
+
+
+def _line(x: Estimate, factor: float, least: float, most: float, products: int) -> Estimate:
+    """factor x, and a number besides that lies between ``least`` and ``most``."""
+    value = factor * x.value + (least + most) / 2
+    low, high = factor * x.low + least, factor * x.high + most
+    return Estimate(value, factor * x.error, min(low, value), max(high, value), products)
 
 
 @owned()
@@ -184,19 +235,20 @@ def spectral_density(
 
     Args:
         H: shape (n, n), float32 or float64, any device: an operator, used as ``H @ v`` or ``H @
-            V``; or a dense
-        symmetric tensor. probes: independent random vectors, at least 2: one has no standard error.
+            V``; or a dense symmetric tensor.
+        probes: independent random vectors, at least 2: one has no standard error.
         steps: products for each, at least 2 (n are enough): how finely the spectrum is resolved.
         seed: of generators made here; the global random state is neither read nor moved.
-        known: pairs that ``eigsh`` found of the same operator with the same seed: its first random
-            start is the first probe here, whose products are not made again.
+        known: pairs that ``eigsh`` found of the same operator: they are counted one by one, and
+            each saves every probe a step, up to half of ``steps``. Where the seed is the same, too,
+            the first random start of ``eigsh`` is the first probe here, which costs nothing.
 
     Raises:
         ValueError: fewer than 2 probes or steps, or H is not square, of another dtype, or a tensor
-            that is not
-        symmetric. NumericalError: a product has a NaN or inf.
+            that is not symmetric.
+        NumericalError: a product has a NaN or inf.
 
-    Cost: ``probes`` x ``steps`` products, those of one probe less with ``known``, side by side in
+    Cost: ``probes`` x ``steps`` products, less with ``known`` (see ``probing``), side by side in
         blocks while their bases fit 32 MiB; else a basis of ``steps`` vectors. The standard error
         of a weight w is about sqrt(2 w / (n probes)).
 
@@ -210,53 +262,144 @@ def spectral_density(
     A = as_operator(H)
     n = A.shape[0]
     whole(2, probes=probes, steps=steps)
-    steps = min(steps, n)
-    seeds = np.random.SeedSequence(seed)
+    plan = _Plan(A, known, steps, seed)
+    steps, count = plan.steps, probes - len(plan.rules)
+    # other vectors than those that the search began with
+    seeds = np.random.SeedSequence(seed, spawn_key=(0, 1) if plan.scale else ())
     together = max(1, min(probes, held(A, DENSITY, MEMORY) // steps))
-    rules: list[tuple[Array, Array]] = []
-    complete, scale = True, 0.0
-    seen = _seen(A, known, steps, seed)
-    for nodes, weights, invariant in seen:
-        seeds.spawn(1)  # the start that these were seen from
-        rules.append((nodes, weights))
-        complete &= invariant
-        scale = float(np.abs(nodes).max())
-    for first in range(len(seen), probes, together):
-        count = min(together, probes - first)
+    rules = list(plan.rules)
+    for first in range(0, count, together):
+        side = min(together, count - first)
 
-        def tell(step: int, first: int = first, count: int = count) -> None:
-            progress("density", first * steps + step * count, probes * steps)
+        def tell(step: int, first: int = first, side: int = side) -> None:
+            progress("density", first * steps + step * side, count * steps)
 
-        for nodes, weights, invariant in _gauss_rules(A, count, steps, seeds, first * steps, tell):
-            rules.append((nodes, weights))
-            complete &= invariant
-            scale = max(scale, float(np.abs(nodes).max()))
+        rules += _gauss_rules(A, plan.L, side, steps, seeds, first * steps, tell)
+    scale = max([plan.scale, *(float(np.abs(rule.nodes).max()) for rule in rules)])
     rounding = noise(A, scale)
     a, b, nodes, masses = _common(rules, steps, rounding)
-    weights = masses.mean(0)
+    weights, errors = masses.mean(0), masses.std(0, ddof=1) / np.sqrt(probes)
+    counted = len(plan.values)
+    # those counted one by one beside the shares of all others
+    share, one = 1 - counted / n, np.full(counted, 1 / n)
+    nodes = np.concatenate([plan.values, nodes])
+    order = np.argsort(nodes, kind="stable")
+    columns = np.concatenate([np.tile(one, (probes, 1)), share * masses], axis=1)
     return SpectralDensity(
-        nodes=torch.from_numpy(nodes),
-        weights=torch.from_numpy(weights),
-        errors=torch.from_numpy(masses.std(0, ddof=1) / np.sqrt(probes)),
-        masses=torch.from_numpy(masses),
+        nodes=torch.from_numpy(nodes[order]),
+        weights=torch.from_numpy(np.concatenate([one, share * weights])[order]),
+        errors=torch.from_numpy(np.concatenate([0 * one, share * errors])[order]),
+        masses=torch.from_numpy(columns[:, order]),
         diagonal=torch.from_numpy(a),
         offdiagonal=torch.from_numpy(b),
         dimension=n,
-        products=(probes - len(seen)) * steps,
-        rounding=rounding,
-        complete=complete,
+        products=count * steps,
+        rounding=rounding + plan.moved,
+        complete=all(rule.invariant for rule in rules),
+        known=torch.from_numpy(np.flatnonzero(order < counted)),
     )
+
+
+def probing(H: Operator, probes: int, steps: int, known: Eigenpairs | None, seed: int) -> int:
+    """How many products ``spectral_density`` will take with these arguments."""
+    plan = _Plan(as_operator(H), known, steps, seed)
+    return (probes - len(plan.rules)) * plan.steps
+
+
+class _Rule(NamedTuple):
+    """What a random vector sees: masses at nodes, whose sum is 1."""
+
+    nodes: Array
+    weights: Array
+    residuals: Array  # of the nodes as Ritz values
+    # whether its Krylov space is invariant: the nodes are eigenvalues
+    invariant: bool
+
+
+class _Plan:
+    """What is known before the first product.
+
+    values: (q,) eigenvalues counted one by one; L: (q, n) their vectors; scale: of the operator, 0
+    where there are none; moved: what their residuals may move an eigenvalue by; rules: what was
+    seen already of the others; steps: products of a probe.
+    """
+
+    def __init__(self, A: Operator, known: Eigenpairs | None, steps: int, seed: int) -> None:
+        steps = min(steps, A.shape[0])
+        chosen, self.rules = _reused(A, known, steps, seed)
+        self.steps = _steps(steps, len(chosen))
+        self.values, self.moved, self.scale = np.zeros(0), 0.0, 0.0
+        self.L = torch.empty(0, spread(A).local, dtype=A.dtype, device=A.device)
+        if known is not None and len(chosen):
+            self.scale = known.scale
+            self.values = known.values.numpy()[chosen]
+            # |[A B'; B 0]| is at most 2 / 3^½ times |[A; B]|
+            self.moved = 2 / 3**0.5 * float(np.linalg.norm(_beside_rounding(A, known)[chosen]))
+            vectors = known.vectors[:, chosen].to(A.device, A.dtype)
+            self.L = spread(A).taken(vectors).T.contiguous()
+
+
+def _steps(steps: int, counted: int) -> int:
+    """Of a probe: a Gauss rule of all the spectrum has a node at each outlier."""
+    return max(steps - counted, (steps + 1) // 2)
+
+
+def _reused(
+    A: Operator, known: Eigenpairs | None, steps: int, seed: int
+) -> tuple[Array, list[_Rule]]:
+    """Which pairs are counted one by one (q,), and the rule that the search's first start gives of
+    all other eigenvalues, if the seed is its own and it took steps enough.
+    """
+    n = A.shape[0]
+    if known is None or known.dimension != n or len(known.values) >= n - 1:
+        return np.zeros(0, int), []
+    values, reach = known.values.numpy(), known.residuals.numpy()
+    small = _beside_rounding(A, known) <= KNOWN * known.scale
+    chosen = np.flatnonzero(small & _apart(values, reach))
+    if known.seed != seed or not len(known.diagonal):
+        return chosen, []
+    rule = _rule(A, known.diagonal.numpy(), known.offdiagonal.numpy(), n)
+    seen, nodes = _matched(rule, values[chosen], reach[chosen])
+    rest = np.setdiff1d(np.arange(len(rule.nodes)), nodes)
+    if not len(rest) or not (rule.invariant or len(rest) >= _steps(steps, len(seen))):
+        return chosen, []
+    weights = rule.weights[rest] / rule.weights[rest].sum()
+    kept = _Rule(rule.nodes[rest], weights, rule.residuals[rest], rule.invariant)
+    return chosen[seen], [kept]
+
+
+def _beside_rounding(A: Operator, known: Eigenpairs) -> Array:
+    """Residuals (k,) without what products are taken to be off by, which is in ``rounding``."""
+    beside: Array = np.maximum(known.residuals.numpy() - noise(A, known.scale), 0.0)
+    return beside
+
+
+def _apart(values: Array, reach: Array) -> Array:
+    """Which of the ascending values are isolated: their intervals touch no other one's."""
+    free = values[1:] - reach[1:] > values[:-1] + reach[:-1]
+    apart: Array = np.concatenate([[True], free]) & np.concatenate([free, [True]])
+    return apart
+
+
+def _matched(rule: _Rule, values: Array, reach: Array) -> tuple[Array, Array]:
+    """Which of the values are nodes that the rule has found as surely, and their numbers."""
+    near = np.abs(rule.nodes[None, :] - values[:, None]) <= reach[:, None]
+    seen = np.flatnonzero(near.sum(1) == 1)
+    nodes = near[seen].argmax(1)
+    sure = rule.residuals[nodes] <= reach[seen]
+    return seen[sure], nodes[sure]
 
 
 def _gauss_rules(
     A: Operator,
+    L: Tensor,
     count: int,
     steps: int,
     seeds: np.random.SeedSequence,
     spent: int,
     tell: Callable[[int], None],
-) -> list[tuple[Array, Array, bool]]:
-    """The nodes and weights that ``count`` random vectors see, and whether that is all; run side by
+) -> list[_Rule]:
+    """What ``count`` random vectors see of A on the complement of the rows of L (q, n); run side by
     side, read once.
     """
     tiny, lie = torch.finfo(A.dtype).tiny, spread(A)
@@ -264,11 +407,13 @@ def _gauss_rules(
     a, b = torch.zeros(2, count, steps, dtype=torch.float64, device=A.device)
     for p in range(count):
         (z,) = gaussian(1, seeds, A)
+        _, z = orthogonalise(z, L, lie.ranks)
         Q[p, 0] = z / norm(z, lie.ranks).to(z.dtype)
     for j in range(steps):
         W = (A @ Q[:, j].T).T if count > 1 else (A @ Q[0, j])[None]
         for p in range(count):
-            c, w = orthogonalise(W[p], Q[p, : j + 1], lie.ranks)
+            _, w = orthogonalise(W[p], L, lie.ranks)
+            c, w = orthogonalise(w, Q[p, : j + 1], lie.ranks)
             beta = norm(w, lie.ranks)
             a[p, j], b[p, j] = c[-1], beta
             torch.div(w, beta.clamp_min(tiny).to(w.dtype), out=Q[p, j + 1])
@@ -279,46 +424,31 @@ def _gauss_rules(
         fine = np.isfinite(diagonals[p]) & np.isfinite(betas[p])
         if not fine.all():
             raise bad_product(spent + int(np.argmin(fine)) * count + p + 1)
-        rules.append(_rule(A, diagonals[p], betas[p]))
+        rules.append(_rule(A, diagonals[p], betas[p], A.shape[0] - len(L)))
     return rules
 
 
-def _rule(A: Operator, diagonal: Array, betas: Array) -> tuple[Array, Array, bool]:
-    """Nodes and weights of a tridiagonal matrix (m, m) of the starting vector, and whether its
-    Krylov space is invariant.
+def _rule(A: Operator, diagonal: Array, betas: Array, n: int) -> _Rule:
+    """Of the tridiagonal matrix (m, m) of a starting vector in n dimensions, with the coupling to
+    the next vector.
     """
     size = float(max(np.abs(diagonal).max(), betas.max()))
     flat = np.flatnonzero(betas <= finest(A, size))
     m = int(flat[0]) + 1 if flat.size else len(diagonal)
     nodes, S = eigh_tridiagonal(diagonal[:m], betas[: m - 1])
-    return nodes, S[0] ** 2, bool(flat.size) or m == A.shape[0]
+    return _Rule(nodes, S[0] ** 2, np.abs(betas[m - 1] * S[-1]), bool(flat.size) or m == n)
 
 
-def _seen(
-    A: Operator, known: Eigenpairs | None, steps: int, seed: int
-) -> list[tuple[Array, Array, bool]]:
-    """The rule that the first start of a search for the same seed saw, if it took steps enough."""
-    if known is None or known.seed != seed or known.dimension != A.shape[0]:
-        return []
-    diagonal, betas = known.diagonal.numpy()[:steps], known.offdiagonal.numpy()[:steps]
-    if not len(diagonal):
-        return []
-    rule = _rule(A, diagonal, betas)
-    return [rule] if rule[2] or len(diagonal) == steps else []
-
-
-def _common(
-    rules: list[tuple[Array, Array]], steps: int, rounding: float
-) -> tuple[Array, Array, Array, Array]:
+def _common(rules: list[_Rule], steps: int, rounding: float) -> tuple[Array, Array, Array, Array]:
     """Jacobi matrix (a, b) and nodes of the mean measure, and each probe's masses (probes, m) on
     these nodes.
     """
     P = len(rules)
-    x = np.concatenate([nodes for nodes, _ in rules])
+    x = np.concatenate([rule.nodes for rule in rules])
     unit = 2.0 ** np.frexp(np.abs(x).max())[1]  # squares stay in range, and no bit changes
     x, rounding = x / unit, rounding / unit
-    start = np.sqrt(np.concatenate([weights for _, weights in rules]) / P)
-    owner = np.repeat(np.arange(P), [len(nodes) for nodes, _ in rules])
+    start = np.sqrt(np.concatenate([rule.weights for rule in rules]) / P)
+    owner = np.repeat(np.arange(P), [len(rule.nodes) for rule in rules])
     Q = [start / np.linalg.norm(start)]
     a: list[float] = []
     b: list[float] = []

@@ -19,6 +19,7 @@ from landscape.ranks import ALONE, Ranks
 
 CACHED = 2**18  # entries of a slice's products that stay in a CPU core's cache
 RESIDENT = 2**24  # on an accelerator: fewer, larger kernels
+SHORT = 2**12  # terms of a sum in float32
 
 
 def dots(Q: Tensor, w: Tensor, ranks: Ranks = ALONE) -> Tensor:
@@ -28,6 +29,17 @@ def dots(Q: Tensor, w: Tensor, ranks: Ranks = ALONE) -> Tensor:
     width = _width(Q)
     parts = [(Q[:, i : i + width] * w[i : i + width]).sum(1) for i in range(0, w.shape[0], width)]
     return ranks.total(torch.stack(parts).sum(0, dtype=torch.float64))
+
+
+def gram(P: Tensor, Q: Tensor) -> Tensor:
+    """The dots of the rows of P (k, n) with those of Q (m, n): (k, m) float64. Short sums in their
+    own dtype are accurate, and a product of matrices reads both once.
+    """
+    slices = zip(torch.split(P, SHORT, 1), torch.split(Q, SHORT, 1), strict=True)
+    total = P.new_zeros(P.shape[0], Q.shape[0], dtype=torch.float64)
+    for p, q in slices:
+        total += p @ q.T
+    return total
 
 
 def norm(v: Tensor, ranks: Ranks = ALONE) -> Tensor:

@@ -29,14 +29,15 @@ class Search:
         )
         self.tol, self.most, self.progress = tol, budget, progress
         # enough to have as many pairs as are wanted, however rough, whatever the time
-        self.least = max(0, self.k - basis.locked) + 4
+        self.least = max(0, self.k - basis.locked) + 1
         self.longest = 20  # products of the longest sweep that found something
         self.confidence = 0.0
 
     @property
     def budget(self) -> int:
         """How many products may be spent in all, those of the residuals apart."""
-        grant = self.basis.products + granted(self.basis.H) - self.k - 1
+        ahead = int(self.basis.adopted.sum()) + 1  # products that verify residuals
+        grant = self.basis.products + granted(self.basis.H) - ahead
         return int(min(self.most, max(grant, self.least)))
 
     @property

@@ -8,6 +8,8 @@ projection onto the complement: a few samples say it better than their own sprea
 """
 
 import math
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from landscape.linalg.operand import (
     reference,
     spread,
 )
+from landscape.linalg.quadrature import SpectralDensity
 from landscape.linalg.reductions import dots, norm, orthogonalise
 from landscape.progress import watched
 from landscape.ranks import Ranks
@@ -40,6 +43,7 @@ def trace(
     probes: int = 30,
     seed: int = 0,
     known: Eigenpairs | None = None,
+    density: SpectralDensity | None = None,
     progress: Progress = silent,
 ) -> Estimate:
     """Estimate the trace of a symmetric operator.
@@ -52,6 +56,8 @@ def trace(
         seed: of generators made here; the global random state is neither read nor moved.
         known: eigenpairs of the same operator: their sum is the trace on what they span, and all
             products are samples of the rest. No sketch is needed then.
+        density: of the same operator, with the same ``known``: its probes are samples already, and
+            ``probes`` counts them, so that so many products fewer are spent.
 
     Returns:
         ``value`` with ``error``, one standard error, and the 95 % interval, in the units of H. When
@@ -83,7 +89,7 @@ def trace(
     if n <= probes:
         return _exact(A, progress)
     if known is not None:
-        return _beside(A, known, probes, seed, progress)
+        return _beside(A, known, density, probes, seed, progress)
     seeds = np.random.SeedSequence(seed)
     sketch = probes // 3
     samples = probes - 2 * sketch
@@ -92,51 +98,89 @@ def trace(
     progress("trace", sketch, probes)
     inside = _quadratic(Q, _products(A, Q, sketch), over)
     progress("trace", sketch + len(Q), probes)
-    found = _completed(A, Q, inside, gaussian(samples, seeds, A), sketch + len(Q))
+    fresh = _sampled(A, Q, gaussian(samples, seeds, A), sketch + len(Q))
+    found = _completed(A, inside, fresh, len(Q))
     progress("trace", probes, probes)
-    return found
+    return replace(found, products=sketch + len(Q) + samples)
 
 
-def _beside(A: Operator, known: Eigenpairs, probes: int, seed: int, progress: Progress) -> Estimate:
-    """The sum of the known eigenvalues and ``probes`` samples of the trace on their complement."""
-    Q = spread(A).taken(known.vectors.to(A.device, A.dtype)).T.contiguous()
+class _Samples(NamedTuple):
+    """Of unit vectors z in the complement of known vectors, P its projection."""
+
+    forms: Tensor  # (s,) z'Hz, float64, on the CPU
+    squares: Tensor  # (s,) |PHz|^2
+
+
+NOTHING = _Samples(*torch.zeros(2, 0, dtype=torch.float64, device="cpu"))
+
+
+def _beside(
+    A: Operator,
+    known: Eigenpairs,
+    density: SpectralDensity | None,
+    probes: int,
+    seed: int,
+    progress: Progress,
+) -> Estimate:
+    """The sum of known eigenvalues and samples of the trace on the complement of their vectors."""
+    chosen, before = torch.ones(len(known.values), dtype=torch.bool, device="cpu"), NOTHING
+    if density is not None and len(density.known):
+        rest = density.rest
+        chosen = torch.isin(known.values, density.nodes[density.known])
+        before = _Samples(rest.masses @ rest.nodes, rest.masses @ rest.nodes.square())
+    vectors = known.vectors[:, chosen.to(known.vectors.device)].to(A.device, A.dtype)
+    Q = spread(A).taken(vectors).T.contiguous()
     # other vectors than those that the search for the pairs began with
-    seeds = np.random.SeedSequence(seed, spawn_key=(len(Q),))
-    inside = known.values.to(A.device)
-    found = _completed(A, Q, inside, gaussian(probes, seeds, A), 0, _between(known))
+    seeds = np.random.SeedSequence(seed, spawn_key=(len(known.values),))
+    drawn = gaussian(max(0, probes - len(before.forms)), seeds, A)
+    fresh = _sampled(A, Q, drawn, 0)
+    samples = _Samples(*(torch.cat(both) for both in zip(before, fresh, strict=True)))
+    found = _completed(A, known.values[chosen], samples, len(Q), _between(known, chosen))
     progress("trace", probes, probes)
-    return found
+    return replace(found, products=len(drawn))
 
 
-def _between(known: Eigenpairs) -> float:
-    """How far apart the eigenvalues that are not known can be: they lie between both ends."""
+def _between(known: Eigenpairs, chosen: Tensor) -> float:
+    """How far apart the eigenvalues besides the ``chosen`` known ones can be: the others that are
+    known, and those that are not, which lie between both ends.
+    """
     if not known.smallest or len(known.values) <= known.smallest:
         return math.inf
-    ends = slice(known.smallest - 1, known.smallest + 1)
-    return float(known.values[ends].diff() + known.bounds[ends].sum())
+    left = ~chosen
+    left[known.smallest - 1 : known.smallest + 1] = True
+    values, bounds = known.values[left], known.bounds[left]
+    return float((values + bounds).max() - (values - bounds).min())
+
+
+def _sampled(A: Operator, Q: Tensor, drawn: Tensor, spent: int) -> _Samples:
+    """At random vectors ``drawn`` (s, n), in the complement of the orthonormal rows of Q."""
+    if not len(drawn):
+        return NOTHING
+    over = ranks(A)
+    Z = torch.stack([_unit(_complement(z, Q, over), over) for z in drawn])
+    W = _products(A, Z, spent)
+    forms = _quadratic(Z, W, over)
+    W = torch.stack([_complement(w, Q, over) for w in W])
+    return _Samples(forms.cpu(), _quadratic(W, W, over).cpu())
 
 
 def _completed(
-    A: Operator, Q: Tensor, inside: Tensor, drawn: Tensor, spent: int, apart: float = math.inf
+    A: Operator, inside: Tensor, samples: _Samples, deflated: int, apart: float = math.inf
 ) -> Estimate:
-    """The trace from its terms ``inside`` (q,) on the orthonormal rows Q, and samples of the rest
-    at random vectors ``drawn`` (samples, n).
+    """The trace from its terms ``inside`` (q,) on the ``deflated`` vectors, and samples of the
+    rest.
 
     apart: no two eigenvalues of the rest differ by more. With their Frobenius norm it says how many
     of them must share it, and forms of many are less skewed than of one.
     """
-    over, samples, left = ranks(A), len(drawn), A.shape[0] - len(Q)
-    Z = torch.stack([_unit(_complement(z, Q, over), over) for z in drawn])
-    W = _products(A, Z, spent)
-    rest = _quadratic(Z, W, over)
-    W = torch.stack([_complement(w, Q, over) for w in W])
-    square = float(_quadratic(W, W, over).mean()) - float(rest.mean()) ** 2
-    value = float(inside.sum() + left * rest.mean())
+    left, mean = A.shape[0] - deflated, float(samples.forms.mean())
+    square = float(samples.squares.mean()) - mean**2
+    value = float(inside.sum()) + left * mean
     rounding = float(torch.finfo(A.dtype).eps) * float(
-        inside.abs().sum() + left * rest.abs().mean()
+        inside.abs().sum() + left * samples.forms.abs().mean()
     )
     size = max((left * max(square, 0.0)) ** 0.5, rounding)
-    return form_mean(value, size, samples, spent + samples, rank=(size / apart) ** 2)
+    return form_mean(value, size, len(samples.forms), rank=(size / apart) ** 2)
 
 
 def _exact(A: Operator, progress: Progress) -> Estimate:

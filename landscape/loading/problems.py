@@ -9,7 +9,8 @@ LoadingError, a NaN a NumericalError: exit codes 2, 3 and 4.
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from torch import Tensor, nn
 from landscape import files, specs, zoo
 from landscape.errors import LoadingError
 from landscape.files import FileReport, inspect_file
-from landscape.files.checkpoints import State, load_checkpoint, read_state
+from landscape.files.checkpoints import State, load_checkpoint, load_parts, read_state
 from landscape.landscapes import losses
 from landscape.landscapes.arithmetic import require_supported
 from landscape.landscapes.batches import Batch, cut_again
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.landscapes.model import ModelLandscape
+from landscape.landscapes.over import over_ranks
+from landscape.landscapes.sharded import Sharded
 from landscape.loading import formulas, huggingface, userfiles
 from landscape.loading.data import load_data, require_fit
 from landscape.rng import seeded
@@ -42,6 +45,7 @@ __all__ = [
     "load_data",
     "load_loss",
     "load_model",
+    "load_parts",
     "problem",
     "read_state",
 ]
@@ -102,8 +106,13 @@ class Problem:
     fingerprint: str = ""
 
 
-def problem(options: ProblemOptions) -> Problem:
+def problem(options: ProblemOptions, *, shard: bool = False) -> Problem:
     """The landscape that the options describe.
+
+    Args:
+        shard: of processes that torchrun has started each keeps a part of the weights, see
+            ``over_ranks``. Of a checkpoint each reads its part into a model that is built with its
+            parameters on the meta device; else each builds the model whole and keeps its part.
 
     Raises:
         ValueError: an option value that is unknown or missing.
@@ -115,8 +124,30 @@ def problem(options: ProblemOptions) -> Problem:
         model, notes = huggingface.build(
             options.model, options.settings, options.seed, weights=weights
         )
-        return _problem(options, model, notes)
-    return _problem(options, _load(options))
+        return _problem(options, model, notes, shard)
+    empty = shard and options.checkpoint is not None
+    with without_weights() if empty else nullcontext():
+        loaded = _load(options)
+    return _problem(options, loaded, shard=shard)
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules that are built inside have their parameters on the meta device, where they take no
+    memory; buffers are computed as ever.
+    """
+    register = nn.Module.register_parameter
+
+    def registered(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and not param.is_meta:
+            param = nn.Parameter(param.to("meta"), requires_grad=param.requires_grad)
+        register(self, name, param)
+
+    nn.Module.register_parameter = registered  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 def landscape(options: LandscapeOptions) -> Problem:
@@ -155,7 +186,10 @@ def _refuse_formulas(options: LandscapeOptions) -> None:
 
 
 def _problem(
-    options: ProblemOptions, loaded: nn.Module | ModelLandscape, notes: Sequence[str] = ()
+    options: ProblemOptions,
+    loaded: nn.Module | ModelLandscape,
+    notes: Sequence[str] = (),
+    shard: bool = False,
 ) -> Problem:
     """A model, or a landscape of one, with the options applied; ``notes`` tell how it was made."""
     where, dtype = device(options.device), _dtype(options.dtype)
@@ -164,10 +198,7 @@ def _problem(
     # no name given: the user's word says more than the class
     if parts["name"] == type(parts["model"]).__name__:
         parts["name"] = _name(options.model)
-    notes = list(notes)
-    if options.checkpoint:
-        key, strip = options.checkpoint_key, options.strip
-        notes += load_checkpoint(parts["model"], options.checkpoint, key, strip)
+    notes = [*notes, *_loaded(parts["model"], options)]
     chosen: Parts = {
         "loss": loss,
         "reduction": "mean" if loss else None,
@@ -186,8 +217,30 @@ def _problem(
     parts |= {option: value for option, value in chosen.items() if value is not None}
     landscape = ModelLandscape(**parts, device=where, seed=options.seed)
     notes += _halves(landscape)
+    if shard:
+        landscape, told = _in_parts(landscape, options)
+        notes += told
     require_fit(landscape, options.data, options.seed)
     return Problem(landscape, landscape.name, tuple(notes), _config(options, landscape))
+
+
+def _loaded(model: nn.Module, options: ProblemOptions) -> list[str]:
+    """Put a checkpoint into a model, in words; one that is empty waits for its parts."""
+    if not options.checkpoint or any(p.is_meta for p in model.parameters()):
+        return []
+    return load_checkpoint(model, options.checkpoint, options.checkpoint_key, options.strip)
+
+
+def _in_parts(f: ModelLandscape, options: ProblemOptions) -> tuple[ModelLandscape, list[str]]:
+    """The landscape of which every rank keeps its part of the weights, and in words how it came
+    by them.
+    """
+    ours, notes = over_ranks(f, shard=True), list[str]()
+    if isinstance(ours, Sharded):  # there is more than one process
+        if ours.absent and options.checkpoint:
+            notes = load_parts(ours, options.checkpoint, options.checkpoint_key, options.strip)
+        ours.take_over()
+    return ours, notes
 
 
 def _halves(f: ModelLandscape) -> list[str]:

@@ -58,11 +58,17 @@ class SymmetricOperator:
     @property
     def error(self) -> float:
         """What a product with a unit vector may be off by besides ``ULPS`` eps ‖H‖: measured once,
-        with two products in float64, where the arithmetic was found to be coarser than that.
+        with a product in float64, where the arithmetic was found to be coarser than that.
         """
         if self._lost is None:
             self._lost = self._measured_loss()
         return self._lost
+
+    def assume_rounding(self) -> None:
+        """Take products to be exact up to ``ULPS`` eps ‖H‖ without measuring it, and go without
+        products in float64.
+        """
+        self._lost, self._finer, self._has_finer = 0.0, None, False
 
     @property
     def coarse(self) -> bool:

@@ -72,6 +72,7 @@ class GaussNewton(SymmetricOperator):
             what,
             [self.x, V],
             lambda: [fitting(lambda: self._multiplied(V), lambda: f.finer(x), self.device)],
+            f.ranks,
         )
         return product
 

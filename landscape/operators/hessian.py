@@ -6,8 +6,9 @@ micro-batch's graph, except where all of them fit a memory budget and are kept (
 Neural Computation 6:147, by double backward).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -38,6 +39,8 @@ METHODS = (
     "forward-over-reverse",
     "finite-difference",
 )
+# Groups that batches form where they are watched, and how many of their sums are held at a time.
+GROUPS, SIDE = 32, 8
 # Steps of differences that are tried along a direction.
 LADDER = 6
 SMALL = (
@@ -120,6 +123,9 @@ class Hessian(SymmetricOperator):
         self.why = ""  # why products are differences though nobody asked for them
         self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
+        # whether a search that multiplies may ask what each batch makes of its vectors
+        self.by_batch = False
+        self._watch: _Watch | None = None
 
     def _require_whole(self) -> None:
         """Refuse what is not known of points that lie on several ranks by parts."""
@@ -165,14 +171,16 @@ class Hessian(SymmetricOperator):
         return Hessian(f, x, method=method, memory=0, precision="full")
 
     def _probe(self) -> Tensor:
-        """A random vector and the gradient, which lies along the large eigenvalues for the most
-        part.
+        """Half a random vector and half the gradient, which lies along the large eigenvalues for
+        the most part.
         """
         random, g = super()._probe(), self.f.gradient(self.x.detach()).detach()
         size = g.double().norm()
         if not bool(torch.isfinite(size) & (size > 0)):
             return random
-        return torch.cat([random, (g.double() / size).to(g.dtype)[:, None]], dim=1)
+        both = random.double() + (g.double() / size)[:, None]
+        unit: Tensor = (both / both.norm()).to(self.dtype)
+        return unit
 
     @property
     def parts(self) -> "Parts | None":
@@ -182,17 +190,21 @@ class Hessian(SymmetricOperator):
         return None if self.f.ranks.count == 1 or self.sharded else Parts(self)
 
     def _multiply(self, V: Tensor) -> Tensor:
+        return self.recalled(V, lambda: self._multiplied(V))
+
+    def recalled(self, V: Tensor, multiply: Callable[[], Tensor]) -> Tensor:
+        """What ``multiply`` makes of V, or has made in an interrupted run."""
         if not journal.active():
-            return self._multiplied(V)
+            return multiply()
         product, *state = journal.recalled(
-            self._what("products"), [self.x, V], lambda: self._kept(V)
+            self._what("products"), [self.x, V], lambda: self._kept(multiply), self.f.ranks
         )
         self._go_on(state)
         return product
 
-    def _kept(self, V: Tensor) -> list[Tensor]:
-        """H V, and what products have told of how to be made."""
-        product = self._multiplied(V)
+    def _kept(self, multiply: Callable[[], Tensor]) -> list[Tensor]:
+        """A product, and what products have told of how to be made."""
+        product = multiply()
         why = torch.tensor(list(self.why.encode()), dtype=torch.uint8, device="cpu")
         numbers = [self._error, self._step, float(self.method == "finite-difference")]
         return [product, torch.tensor(numbers, dtype=torch.float64, device="cpu"), why]
@@ -293,7 +305,7 @@ class Hessian(SymmetricOperator):
     def _dealt(self, V: Tensor) -> Tensor:
         """What the terms of this rank make of V (n, k); the sum over the ranks is H V."""
         with nullcontext() if self.sharded else self.f.ranks.together():
-            if self.method == "compiled" and self._one_by_one(V):
+            if self.method == "compiled" and self._watch is None and self._one_by_one(V):
                 return torch.stack([self._compiled(v) for v in V.T], dim=1)
             return self._summed_parts(V)
 
@@ -305,7 +317,7 @@ class Hessian(SymmetricOperator):
         return self._graphs is not None and (V.shape[1] == 1 or not self._vectorise)
 
     def _summed_parts(self, V: Tensor) -> Tensor:
-        parts = (part for part, _, _ in self._parts(V))
+        parts = self._watched(self._parts(V))
         total = next(parts, None)
         if total is None:  # a rank may have no term
             return torch.zeros_like(V)
@@ -319,6 +331,15 @@ class Hessian(SymmetricOperator):
         with owned(self.precision):
             return self._program(v)
 
+    def _watched(self, parts: Iterator[tuple[Tensor, int | None, float]]) -> Iterator[Tensor]:
+        """What the terms make of vectors, seen by whoever watches."""
+        if self._watch is not None:
+            self._watch.begin()
+        for part, batch, _ in parts:
+            if self._watch is not None and batch is not None:
+                self._watch.see(part[:, 0], batch)
+            yield part
+
     @owned()
     def quadratic_forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
         """v'H_b v for every micro-batch b and column v of V (n, k): (B, k), float64, and the
@@ -329,9 +350,69 @@ class Hessian(SymmetricOperator):
         """
         self.products += V.shape[1]
         forms, shares = journal.recalled(
-            self._what("forms"), [self.x, V], lambda: self._forms(ordinary(V.detach()))
+            self._what("forms"),
+            [self.x, V],
+            lambda: self._forms(ordinary(V.detach())),
+            self.f.ranks,
         )
         return forms, shares
+
+    @cached_property
+    def batches(self) -> dict[int, float]:
+        """The share of the data of every batch; none for a formula."""
+        shares: dict[int, float] = {}
+        with self.f.evaluation():
+            for term in self.f.terms():
+                if term.batch is not None:
+                    shares[term.batch] = shares.get(term.batch, 0.0) + term.share
+        return shares
+
+    @property
+    def shares(self) -> Tensor:
+        """The shares (G,) of the data that the groups of batches of ``observed`` have; empty where
+        it does not tell them apart.
+        """
+        if not self.by_batch or self.sharded:
+            return torch.zeros(0, dtype=torch.float64, device="cpu")
+        groups = _groups(self.batches)
+        shares = torch.zeros(
+            max(groups.values(), default=-1) + 1, dtype=torch.float64, device="cpu"
+        )
+        for batch, share in self.batches.items():
+            shares[groups[batch]] += share
+        return shares
+
+    @owned()
+    def observed(
+        self, v: Tensor, Q: Tensor, dots: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """H v (n,), and q'H_b v for every group b of micro-batches and every row q of Q (m, n):
+        (G, m), float64; NaN where products are differences of gradients.
+
+        At most ``GROUPS`` groups are formed, of batches that follow each other. Cost: one product,
+        and the G m ``dots`` of rows with rows.
+        """
+        self.products += 1
+        inputs = [self.x, v, Q[:, :64].contiguous()]  # which tells one basis from another
+        product, forms, *state = journal.recalled(
+            self._what("observed"),
+            inputs,
+            lambda: self._observed(ordinary(v.detach()), Q, dots),
+            self.f.ranks,
+        )
+        self._go_on(state)
+        return product, forms
+
+    def _observed(
+        self, v: Tensor, Q: Tensor, dots: Callable[[Tensor, Tensor], Tensor]
+    ) -> list[Tensor]:
+        self._watch = _Watch(Q, dots, _groups(self.batches))
+        try:
+            product, *state = self._kept(lambda: self._multiplied(v[:, None]))
+            forms = self._watch.told()
+        finally:
+            self._watch = None
+        return [product[:, 0], forms, *state]
 
     def _forms(self, V: Tensor) -> tuple[Tensor, Tensor]:
         if self.sharded:
@@ -454,7 +535,8 @@ class Hessian(SymmetricOperator):
             self._vectorise, self._graphs = False, []
             return
         first = next(iter(self.f.dealt_terms()))
-        needed = _graph_bytes(lambda: self._gradient(first.function))
+        weigh = getattr(self.f, "graph_bytes", _graph_bytes)
+        needed = weigh(lambda: self._gradient(first.function))
         if self.sharded:  # exchanges follow the graphs: all ranks do the same
             needed = max(self.f.ranks.objects(needed))
             self.memory = min(self.f.ranks.objects(self.memory))
@@ -515,6 +597,52 @@ class Hessian(SymmetricOperator):
                 yield torch.stack(columns, dim=1), term.batch, term.share
 
 
+def _groups(batches: Iterable[int]) -> dict[int, int]:
+    """The group of every batch: at most ``GROUPS`` runs of batches."""
+    order = sorted(batches)
+    count = min(GROUPS, len(order))
+    return {batch: i * count // len(order) for i, batch in enumerate(order)}
+
+
+class _Watch:
+    """q'H_b v for the rows q of Q (m, n), from what each batch makes of v: sums over groups of
+    batches, a few groups at a time.
+    """
+
+    def __init__(
+        self, Q: Tensor, dots: Callable[[Tensor, Tensor], Tensor], groups: dict[int, int]
+    ) -> None:
+        self.Q, self.dots, self.groups = Q, dots, groups
+        self.count = max(groups.values(), default=-1) + 1
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was seen: a product begins."""
+        self.forms = self.Q.new_full((self.count, len(self.Q)), torch.nan, dtype=torch.float64)
+        self.sums: dict[int, Tensor] = {}
+
+    def see(self, part: Tensor, batch: int) -> None:
+        """What a batch makes of v, (n,)."""
+        group = self.groups[batch]
+        if group in self.sums:
+            self.sums[group] += part
+            return
+        if len(self.sums) == SIDE:
+            self._reckon()
+        self.sums[group] = part.clone()  # the first part is where the others are added
+
+    def told(self) -> Tensor:
+        """The forms (G, m)."""
+        self._reckon()
+        return self.forms
+
+    def _reckon(self) -> None:
+        if self.sums:
+            where = torch.tensor(list(self.sums), device=self.Q.device)
+            self.forms[where] = self.dots(torch.stack(list(self.sums.values())), self.Q)
+            self.sums = {}
+
+
 class Parts:
     """A Hessian over ranks as solvers see it: each rank holds a part of the coordinates of every
     vector, so that bases and what is done with them are divided by the number of ranks.
@@ -549,7 +677,10 @@ class Parts:
         return torch.cat(blocks, dim=1).view(Q.shape)
 
     def _block(self, Q: Tensor) -> Tensor:
-        return self.H.product(self.spread.whole(Q), self.spread.summed, self.spread.own)
+        def multiply() -> Tensor:
+            return self.H.product(self.spread.whole(Q), self.spread.summed, self.spread.own)
+
+        return self.H.recalled(Q, multiply)
 
 
 def _slope_with_graph(value: Tensor, x: Tensor) -> Tensor:

@@ -16,16 +16,18 @@ from landscape.errors import NumericalError
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
-from landscape.linalg.quadrature import SpectralDensity, spectral_density
+from landscape.linalg.quadrature import SpectralDensity, probing, spectral_density
 from landscape.linalg.trace import trace
 from landscape.operators.hessian import Hessian
 from landscape.operators.limits import DENSE_VERDICT
 from landscape.points.budget import (
     CHECKS,
+    KEPT,
     LAYER,
     LEAST_DENSITY,
     LEAST_TRACE,
     ROOM,
+    ROUNDING,
     SEARCH,
     SLICES,
     TRACE,
@@ -211,9 +213,9 @@ def analyze(  # noqa: PLR0913
         LoadingError: the model or its loss raises on the data.
         ValueError: a bad option, no point for a formula, or ``known`` is of another point.
 
-    Cost: n products up to n = 3,000; else about 50 to 120 for the ends, (probes - 1) * steps for
-    the density, 12 for the trace and 20 to 50 per layer, and what ``points.room`` says for an
-    optimiser. ``forecast`` tells it beforehand.
+    Cost: n products up to n = 3,000; else about 50 to 120 for the ends, which sampling errors
+    share, (probes - 1) (steps - pairs) for the density, 9 more for the trace and 20 to 50 per
+    layer, and what ``points.room`` says for an optimiser. ``forecast`` tells it beforehand.
 
     Examples:
         >>> import landscape as ls, torch
@@ -231,7 +233,8 @@ def analyze(  # noqa: PLR0913
     H, x = look.hessian, look.x
     have = _Known(known, x)
     clock = Clock(budget, H)
-    checks = _early_checks(look, clock, have, seed, progress)
+    formed = method == "dense" or (method == "auto" and f.dim <= DENSE_VERDICT)
+    checks = _early_checks(look, clock, have, seed, progress, dense=formed)
     wanted = _affordable(clock, largest, smallest)
     verdict = partial(
         classify,
@@ -246,8 +249,10 @@ def analyze(  # noqa: PLR0913
         look=look,
         progress=progress,
     )
+    H.by_batch = True
     with clock.stage("ends", ENDS):
         point = have.point(verdict)
+    H.by_batch = False
     _note_ends(clock, point, min(f.dim, largest + smallest), tol)
     checks = _checks(look, clock, have, seed, progress, done=checks)
     point, broken = _believed(point, checks)
@@ -255,13 +260,12 @@ def analyze(  # noqa: PLR0913
     point = _along_orbits(f, point, matrix, seed)
     sampling = _sampled(clock, have, point.pairs)
     density = _density(clock, have, matrix, point.pairs, (probes, steps), seed, progress)
-    total = _trace(clock, have, matrix, point, seed, progress)
+    total = _trace(clock, have, matrix, point, density, seed, progress)
     chosen = layers and not broken
     parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
     slices = _slices(look, point, clock, have, progress)
     free = _free(look, clock, have, None if broken else optimizer, matrix, point, seed, progress)
-    later = [note for note in H.notes if note not in point.reasons]
-    point = replace(point, reasons=[*point.reasons, *later])
+    point = _remarked(point, H)
     return AnalysisReport(
         parameters=f.dim,
         samples=f.samples,
@@ -285,6 +289,12 @@ def analyze(  # noqa: PLR0913
     )
 
 
+def _remarked(point: StationaryPoint, H: Hessian) -> StationaryPoint:
+    """The point with what products have told since its verdict."""
+    later = [note for note in H.notes if note not in point.reasons]
+    return replace(point, reasons=[*point.reasons, *later]) if later else point
+
+
 class _Known:
     """What an earlier report of the same point has, stage by stage; nothing where it left a stage
     open, or where there is none.
@@ -297,7 +307,9 @@ class _Known:
 
     def _closed(self, *stages: str) -> AnalysisReport | None:
         report = self.report
-        if report is None or any(line.startswith(stages) for line in report.unfinished):
+        # whatever holds has the rounding of products in its bounds
+        begun = (*stages, "rounding")
+        if report is None or any(line.startswith(begun) for line in report.unfinished):
             return None
         return report
 
@@ -337,16 +349,30 @@ class _Known:
 
 
 def _early_checks(
-    look: Look, clock: Clock, have: _Known, seed: int, progress: Progress
+    look: Look, clock: Clock, have: _Known, seed: int, progress: Progress, *, dense: bool
 ) -> tuple[Check, ...]:
     """The checks, where they leave most of the time to the ends. Before them one gradient and one
     product say how long everything takes.
     """
     if clock.limited:
         progress("first product", 0, None)
+        with clock.stage("gradient"):
+            _ = look.gradient
         with clock.stage("first product"):
-            _ = look.hessian @ sample(look, dense=look.f.dim <= DENSE_VERDICT)
+            _ = look.hessian @ sample(look, dense=dense)
+        if look.hessian.retained:  # it has built the graphs for all others
+            clock.product *= KEPT
+        _spare_rounding(look.hessian, clock)
     return _checked(look, clock, have, seed, progress) if clock.fits(4 * CHECKS) else ()
+
+
+def _spare_rounding(H: Hessian, clock: Clock) -> None:
+    """Leave it to arithmetic in full precision how products are rounded, where a measurement would
+    take a large part of the time.
+    """
+    if H.precision == "full" and H.dtype != torch.float64 and not clock.fits(2 * ROUNDING):
+        H.assume_rounding()
+        clock.leave_open("rounding of products: taken to be 20 eps |H|, not measured", ROUNDING)
 
 
 def _checks(
@@ -408,15 +434,20 @@ def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> Spread:
     if earlier is not None:
         return earlier
     H, k = clock.H, len(pairs.values)
+    if _told(pairs):  # by the products of the search
+        with clock.stage("sampling errors"):
+            return sampling_spread(pairs.forms, pairs.shares)
+    found = Spread(torch.full((k,), math.nan, dtype=torch.float64, device="cpu"), 0, 0.0)
+    if len(H.batches) < 2:
+        return found
     order = sorted(range(k), key=lambda i: (min(i, k - 1 - i), -i))
     chosen = sorted(order[: clock.affordable(k)])
-    found = Spread(torch.full((k,), math.nan, dtype=torch.float64, device="cpu"), 0, 0.0)
     if chosen:
-        with clock.stage("sampling errors"):
+        with clock.stage("sampling errors", pace=False):
             known = _sampling(H, pairs.vectors[:, chosen])
             found.errors[chosen] = known.errors
             found = known._replace(errors=found.errors)
-    if len(chosen) < k and H.f.samples:
+    if len(chosen) < k:
         clock.leave_open(f"sampling errors: {len(chosen)} of {k}", k - len(chosen))
     return found
 
@@ -433,21 +464,35 @@ def _density(
     """Of the matrix where it was formed; else by as many products as there is time for."""
     if have.density() is not None:
         return have.density()
-    probes, steps = size
-    most = 0 if matrix is not None else (probes - 1) * min(steps, clock.H.shape[0])
-    products = clock.affordable(most, 0.7)
-    if products < min(most, LEAST_DENSITY):
+    if matrix is not None:
+        with clock.stage("density"):
+            return spectral_density(matrix, *size, seed, known=pairs, progress=progress)
+    most, shorter = _affordable_density(clock, pairs, size, seed)
+    if shorter is None:
         clock.leave_open("density", most)
         return None
-    if products < most:
-        probes = 2
-        steps = products // 2
+    if shorter != size:
+        products = probing(clock.H, *shorter, pairs, seed)
         clock.leave_open(f"density: with {products} of {most} products", most)
-    with clock.stage("density"):
-        H = clock.H if matrix is None else matrix
-        return spectral_density(
-            H, probes=probes, steps=steps, seed=seed, known=pairs, progress=progress
-        )
+    with clock.stage("density", pace=False):
+        return spectral_density(clock.H, *shorter, seed, known=pairs, progress=progress)
+
+
+def _affordable_density(
+    clock: Clock, pairs: Eigenpairs, size: tuple[int, int], seed: int
+) -> tuple[int, tuple[int, int] | None]:
+    """The products that a density of this many probes and steps takes, and how many of both there
+    is time for; None: for none that says anything.
+    """
+    most = probing(clock.H, *size, pairs, seed)
+    products = clock.affordable(most, 0.7)
+    if products >= most:
+        return most, size
+    for steps in range(size[1], 1, -1):
+        spent = probing(clock.H, 2, steps, pairs, seed)
+        if spent <= products:
+            return most, (2, steps) if spent >= min(most, LEAST_DENSITY) else None
+    return most, None
 
 
 def _trace(
@@ -455,6 +500,7 @@ def _trace(
     have: _Known,
     matrix: Tensor | None,
     point: StationaryPoint,
+    density: SpectralDensity | None,
     seed: int,
     progress: Progress,
 ) -> Estimate | None:
@@ -462,14 +508,24 @@ def _trace(
         return have.trace()
     if matrix is not None:
         return _exact_trace(point)
-    products = clock.affordable(TRACE, 0.8)
-    if products < LEAST_TRACE:
-        clock.leave_open("trace", TRACE)
+    # the probes of the density are samples of the trace already
+    seen = 0 if density is None else len(density.masses) * bool(len(density.known))
+    asked = max(0, min(TRACE, clock.H.shape[0]) - seen)
+    products = clock.affordable(asked, 0.8)
+    if products + seen < LEAST_TRACE:
+        clock.leave_open("trace", asked)
         return None
-    if products < min(TRACE, clock.H.shape[0]):
-        clock.leave_open(f"trace: with {products} of {TRACE} products", TRACE)
-    with clock.stage("trace"):
-        return trace(clock.H, probes=products, seed=seed, known=point.pairs, progress=progress)
+    if products < asked:
+        clock.leave_open(f"trace: with {products} of {asked} products", asked)
+    with clock.stage("trace", pace=False):
+        return trace(
+            clock.H,
+            probes=products + seen,
+            seed=seed,
+            known=point.pairs,
+            density=density,
+            progress=progress,
+        )
 
 
 def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[StationaryPoint, bool]:
@@ -597,16 +653,19 @@ def spectrum(
     verdict.
 
     Arguments and errors are those of ``analyze``; a NumericalError besides where products are not
-    those of the loss. Cost: what ``eigsh`` takes, one product a pair, probes * steps, and some six
-    for the chain value, gradient, product.
+    those of the loss. Cost: what ``eigsh`` takes, that of ``spectral_density`` beside its pairs,
+    and some six for the chain value, gradient, product.
     """
     start = time.perf_counter()
     look = Look(f, at, "spectrum")
     H = look.hessian
     _require_chain(look, seed)
+    H.by_batch = True
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
-    density = spectral_density(H, probes=probes, steps=steps, seed=seed, progress=progress)
-    sampling = _sampling(H, pairs.vectors)
+    H.by_batch = False
+    density = spectral_density(H, probes, steps, seed, known=pairs, progress=progress)
+    told = sampling_spread(pairs.forms, pairs.shares) if _told(pairs) else None
+    sampling = _sampling(H, pairs.vectors) if told is None else told
     return Spectrum(
         parameters=f.dim,
         samples=f.samples,
@@ -644,6 +703,11 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     Cost: one product a pair.
     """
     return _sampling(H, pairs.vectors).errors
+
+
+def _told(pairs: Eigenpairs) -> bool:
+    """Whether the search for the pairs has told what each batch makes of them."""
+    return pairs.forms.numel() > 0 and bool(torch.isfinite(pairs.forms).all())
 
 
 def _sampling(H: Hessian, vectors: Tensor) -> Spread:

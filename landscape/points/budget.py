@@ -23,6 +23,11 @@ from landscape.results import Result, provenance, result
 
 # Products of a stage, where they do not follow from what is asked for: passes count as their share.
 CHECKS, SLICES, TRACE, LAYER, ROOM = 12, 15, 12, 35, 60
+# Two products in float64, each with a graph of its own, that measure rounding and residuals:
+# convolutions take ten times as long there.
+ROUNDING = 25
+# Of a product that builds the graphs that are kept: what the next ones take.
+KEPT = 0.6
 # Steps of Lanczos beside two for each pair, seen on networks from 1e3 to 1e6 parameters.
 SEARCH = 45
 WIDE = 16  # vectors of a block that is timed
@@ -65,9 +70,10 @@ class Clock:
         return self.H.f.ranks.agreed(self.end - time.perf_counter()) if self.limited else math.inf
 
     @contextmanager
-    def stage(self, name: str, share: float = 1.0) -> Iterator[None]:
+    def stage(self, name: str, share: float = 1.0, *, pace: bool = True) -> Iterator[None]:
         """Count the products and seconds of what is done inside, and grant it a ``share`` of the
-        seconds left.
+        seconds left; ``pace``: whether its products are made one by one, and tell what the next
+        ones take.
         """
         start, before = time.perf_counter(), self.H.products
         self.until = start + share * self.left
@@ -76,7 +82,7 @@ class Clock:
         took, products = time.perf_counter() - start, self.H.products - before
         self.H.granted = None
         self.stages.append(Stage(name, products, took))
-        if self.limited and products:
+        if self.limited and products and pace:
             self.product = self.H.f.ranks.agreed(took / products)
 
     def granting(self, H: Hessian) -> Callable[[], int]:
@@ -160,15 +166,26 @@ def forecast(
     k = min(f.dim, largest + smallest)
     counts = {"checks": CHECKS if f.layout else 4}
     counts["ends"] = f.dim if dense else 2 * k + SEARCH
-    counts["sampling errors"] = k if f.samples else 0
+    counts["sampling errors"] = sampling_products(look.hessian, k, dense=dense)
     if not dense:
-        counts |= {"density": (probes - 1) * min(steps, f.dim), "trace": min(TRACE, f.dim)}
+        # the search's first start is a probe, each pair saves every other one a step, and probes
+        # are samples of the trace
+        each = max(min(steps, f.dim) - k, (min(steps, f.dim) + 1) // 2)
+        counts |= {"density": (probes - 1) * each, "trace": max(0, min(TRACE, f.dim) - probes)}
     if layers and isinstance(f, ModelLandscape) and not dense:
         counts["layers"] = LAYER * len(modules(f))
     counts["slices"] = SLICES
     stages = tuple(Stage(name, count, count * product) for name, count in counts.items())
     origin = provenance(f, look.x, seed)
     return Forecast(f.dim, gradient, product, first, stages, provenance=origin)
+
+
+def sampling_products(H: Hessian, k: int, *, dense: bool) -> int:
+    """How many products the sampling errors of k pairs take: none where there is one batch and so
+    no error, or where the search's own products tell them.
+    """
+    told = not dense and H.f.ranks.count == 1 and H.method != "finite-difference"
+    return 0 if told or len(H.batches) < 2 else k
 
 
 def sample(look: Look, *, dense: bool) -> Tensor:

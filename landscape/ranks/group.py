@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import distributed_c10d
 
-from landscape.errors import LoadingError, NumericalError, RanksError
+from landscape.errors import LoadingError, NumericalError, RanksError, memory_is_full
 
 T = TypeVar("T")
 LOST = (
@@ -102,6 +102,13 @@ class Ranks:
         """What the first rank has brought: for what each measures by itself, time say."""
         return self.objects(mine)[0]
 
+    def all(self, mine: bool) -> bool:
+        """Whether it is so on every rank."""
+        if self.count == 1:
+            return mine
+        flag = torch.tensor(float(mine), dtype=torch.float64, device="cpu")
+        return float(self.total(flag)) == self.count
+
     def lead(self, compute: Callable[[], T]) -> T:
         """What ``compute`` gives on the first rank, on all of them."""
         with self.together():
@@ -137,8 +144,7 @@ class Ranks:
             error = caught
         if self.count == 1:
             return
-        failed = torch.tensor(float(error is not None), dtype=torch.float64, device="cpu")
-        if not float(self.total(failed)):
+        if self.all(error is None):
             return
         told = self.objects(None if error is None else (type(error).__name__, str(error)))
         if error is not None:
@@ -150,6 +156,8 @@ class Ranks:
         try:
             collective()
         except (RuntimeError, ValueError) as error:
+            if memory_is_full(error):
+                raise
             raise RanksError(f"{LOST}.") from error
 
 
@@ -177,6 +185,12 @@ def joined_already() -> Ranks:
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return ALONE
     return Ranks(dist.get_rank(), dist.get_world_size(), _group())
+
+
+def several() -> bool:
+    """Whether this process is one of several, which may not have met yet."""
+    joined_here = dist.is_available() and dist.is_initialized()
+    return started() or (joined_here and dist.get_world_size() > 1)
 
 
 def may_speak() -> bool:

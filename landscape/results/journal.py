@@ -5,7 +5,7 @@ A solver that is started again with the same options takes the same steps, so th
 own need be stored: each product, gradient and value that took long is written down under the hash
 of its inputs (``recalled``), and a solver that comes to the same inputs gets the same bits back. A
 loop whose state is small says so itself (``State``). Without a journal, as in Python, all of this
-does nothing.
+does nothing. Of several processes each has a journal, of what it holds itself.
 
 The file is a row of records that only grows: a kill cuts the last one at most. A record whose
 checksum is another one counts as missing. Nothing in it is executed.
@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from landscape.core import Landscape
-from landscape.errors import LoadingError
+from landscape.errors import LoadingError, RanksError
+from landscape.ranks import ALONE, Ranks
 from landscape.results import manifest
 
 LONG = 2e-3  # seconds from which a result is worth its place
@@ -185,7 +186,7 @@ class Journal:
 
     def close(self, error: BaseException | None) -> None:
         """End: where the work was interrupted, what waits is written unless little is lost."""
-        if isinstance(error, KeyboardInterrupt) and self.worth:
+        if isinstance(error, KeyboardInterrupt | RanksError) and self.worth:
             self.flush()
         if self._file is not None:
             self._file.close()
@@ -281,7 +282,10 @@ def active() -> bool:
 
 
 def recalled(
-    what: str, inputs: Sequence[Tensor], compute: Callable[[], Sequence[Tensor]]
+    what: str,
+    inputs: Sequence[Tensor],
+    compute: Callable[[], Sequence[Tensor]],
+    ranks: Ranks = ALONE,
 ) -> Sequence[Tensor]:
     """``compute()``, or what it has given an interrupted run for the same inputs.
 
@@ -289,13 +293,15 @@ def recalled(
         what: everything besides the inputs that the outcome depends on.
         inputs: tensors, hashed whole.
         compute: a pure function of both; what it gives is kept where it took long.
+        ranks: those that compute it together, each with a journal of its own: it is recalled where
+            all of them can.
     """
     journal = _JOURNAL.get()
     if journal is None or any(map(_wrapped, inputs)):
         return compute()
     key = _key(what, inputs)
     found = journal.find(key)
-    if found is not None:
+    if ranks.all(found is not None) and found is not None:
         return [t.to(inputs[0].device) for t in found] if inputs else found
     begun = time.perf_counter()
     values = compute()

@@ -1,19 +1,29 @@
-"""Top-10 Hessian eigenpairs: this library beside its peers, the same work in one process, as JSON lines and ratios.
+"""Top-10 Hessian eigenpairs: this library beside its peers, the same work in one process, as JSON.
 
     pip install '.[examples]'
     pip install --no-deps hessian-eigenthings==1.0.0a5 pyhessian==0.1      # the peers are optional
-    python tests/benchmarks/eigenpairs.py [--rounds 3] [digits-mlp resnet20 gpt]
+    pip install --no-deps curvlinops-for-pytorch==3.0.1 einops einconv backpack-for-pytorch unfoldNd
+    python tests/benchmarks/eigenpairs.py [--rounds 3] [--out FILE] [digits-mlp resnet20 gpt]
 
-Every tool is asked for residuals |Hv - lambda v| <= 1e-3 |lambda_max|. The clock stops when it says that it has them.
-Residuals are then computed here from fresh products of one independent implementation. ``bare`` is plain Lanczos on a retained
-graph, with no restart, bounds or multiplicity: what is attainable. The order of the tools turns from round to round; medians are compared.
+Every tool is asked for residuals |Hv - lambda v| <= 1e-3 |lambda_max|. The clock stops when it says
+that it has them. Residuals are then computed here from fresh products of one independent
+implementation. ``bare`` is plain Lanczos on a retained graph, with no restart, bounds or
+multiplicity: what is attainable. The order of the tools turns from round to round, and a ratio is
+taken within a round, so that a drift of the machine touches both sides; its median and its range
+over the rounds are told. Seconds are those of processors. Peak memory is Linux's, of one run beyond
+what is held before it.
 """
 
 import argparse
+import ctypes
 import json
+import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -130,9 +140,73 @@ def pyhessian(work: workloads.Workload) -> Answer:
     )
 
 
+def curvlinops(work: workloads.Workload) -> Answer:
+    """Its operator by SciPy's ARPACK, as its documentation has it."""
+    from curvlinops import HessianLinearOperator
+
+    params = [p for p in work.model.parameters() if p.requires_grad]
+    flat = [(x, y.reshape(-1)) for x, y in work.batches]
+    operator = HessianLinearOperator(work.model, torch.nn.CrossEntropyLoss(), params, flat)
+    A, n = operator.to_scipy(dtype=np.float32), sum(p.numel() for p in params)
+    count = [0]
+
+    def counted(v: np.ndarray) -> np.ndarray:
+        count[0] += 1
+        found: np.ndarray = A.matvec(v.astype(np.float32).reshape(-1))
+        return found
+
+    start = np.random.default_rng(0).standard_normal(n).astype(np.float32)
+    B = LinearOperator((n, n), dtype=np.float32, matvec=counted)
+    values, vectors = eigsh(B, K, which="LA", tol=TOL, v0=start)
+    return torch.tensor(values), torch.tensor(vectors), count[0]
+
+
 TOOLS: dict[str, Callable[[workloads.Workload], Answer]] = {
     "landscape": landscape, "bare": bare, "arpack": arpack, "hessian-eigenthings": eigenthings, "pyhessian": pyhessian,
+    "curvlinops": curvlinops,
 }  # fmt: skip
+PACKAGES = (
+    "torch", "numpy", "scipy", "hessian-eigenthings", "pyhessian", "curvlinops-for-pytorch",
+)  # fmt: skip
+
+
+def environment() -> dict[str, object]:
+    """Where the numbers come from."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = ""
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "packages": versions,
+    }
+
+
+def held(key: str) -> float:
+    """A line of this process's memory, MiB; Linux only."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith(key))
+
+
+def measured(tool: str, work: workloads.Workload) -> tuple[dict[str, float], Answer]:
+    """Seconds of processors and the growth of the peak, MiB, of one run; its answer."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = held("VmRSS")
+    start = time.process_time()
+    answer = TOOLS[tool](work)
+    row = {"seconds": round(time.process_time() - start, 3), "products": answer[2]}
+    if sys.platform == "linux":
+        row["peak_mib"] = round(held("VmHWM") - before, 1)
+    return row, answer
 
 
 def worst_residual(work: workloads.Workload, values: Tensor, vectors: Tensor) -> float:
@@ -150,9 +224,9 @@ def medians(actions: dict[str, Callable[[], object]], times: int = 11) -> dict[s
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(times + 2):  # the first two warm up
         for name, action in actions.items():
-            start = time.perf_counter()
+            start = time.process_time()
             action()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     return {name: statistics.median(found[2:]) for name, found in seconds.items()}
 
 
@@ -172,50 +246,42 @@ def costs(work: workloads.Workload) -> dict[str, float]:
     )
 
 
-def compare(name: str, tools: list[str], rounds: int) -> None:
+def ratios(rows: list[dict[str, object]], key: str) -> dict[str, list[float]]:
+    """Of each tool to ours, within a round: the median, the least and the most."""
+    found: dict[str, list[float]] = {}
+    ours = {row["round"]: row for row in rows if row["tool"] == "landscape" and key in row}
+    for row in rows:
+        if row["tool"] != "landscape" and key in row and row["round"] in ours:
+            one = float(row[key]) / max(float(ours[row["round"]][key]), 1e-12)  # type: ignore[arg-type]
+            found.setdefault(str(row["tool"]), []).append(one)
+    return {
+        tool: [round(x, 3) for x in (statistics.median(s), min(s), max(s))]
+        for tool, s in found.items()
+    }
+
+
+def compare(name: str, tools: list[str], rounds: int) -> dict[str, object]:
     work = workloads.load(name)
-    spent = costs(work)
-    gradient = spent["gradient"]
-    seconds: dict[str, list[float]] = {}
+    spent, rows = costs(work), []
     for turn in range(rounds):
         for tool in tools[turn % len(tools) :] + tools[: turn % len(tools)]:
-            start = time.perf_counter()
+            row: dict[str, object] = {"workload": name, "tool": tool, "round": turn}
             try:
-                values, vectors, products = TOOLS[tool](work)
+                numbers, (values, vectors, _) = measured(tool, work)
+                row |= numbers
+                row["worst_residual"] = worst_residual(work, values, vectors)
             except Exception as error:  # a peer that fails is a result, too
-                print(
-                    json.dumps(
-                        {
-                            "workload": name,
-                            "tool": tool,
-                            "error": f"{type(error).__name__}: {error}"[:200],
-                        }
-                    ),
-                    flush=True,
-                )
-                continue
-            seconds.setdefault(tool, []).append(time.perf_counter() - start)
-            row = {
-                "workload": name,
-                "tool": tool,
-                "seconds": round(seconds[tool][-1], 2),
-                "products": products,
-            }
-            row |= {"in_gradients": round(seconds[tool][-1] / gradient, 1)}
-            if turn == 0:
-                row |= {"worst_residual": worst_residual(work, values, vectors)}
+                row["error"] = f"{type(error).__name__}: {error}"[:200]
+            rows.append(row)
             print(json.dumps(row), flush=True)
-    ours = statistics.median(seconds["landscape"])
-    ratios = {
-        f"{tool} / landscape": round(statistics.median(s) / ours, 2)
-        for tool, s in seconds.items()
-        if tool != "landscape"
+    keys = ("seconds", "products", "peak_mib", "worst_residual")
+    told: dict[str, object] = {"workload": name, "rounds": rounds}
+    told["ratios to landscape: median, least, most"] = {key: ratios(rows, key) for key in keys}
+    told["products in gradients"] = {
+        method: round(spent[method] / spent["gradient"], 2) for method in ("retained", "rebuilt")
     }
-    prices = {
-        f"{method} product in gradients": round(spent[method] / gradient, 2)
-        for method in ("retained", "rebuilt")
-    }
-    print(json.dumps({"workload": name, "rounds": rounds, **ratios, **prices}), flush=True)
+    print(json.dumps(told), flush=True)
+    return {**told, "runs": rows}
 
 
 if __name__ == "__main__":
@@ -225,6 +291,13 @@ if __name__ == "__main__":
     parser.add_argument("workloads", nargs="*", choices=[*workloads.BUILD, []], default=[])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tools", nargs="*", choices=TOOLS, default=list(TOOLS))
+    parser.add_argument("--out", type=Path, help="a JSON file of all runs and their environment")
     arguments = parser.parse_args()
+    where = environment()
+    print(json.dumps(where), flush=True)
+    found = []
     for workload in arguments.workloads or workloads.BUILD:
-        compare(workload, arguments.tools, arguments.rounds)
+        found.append(compare(workload, arguments.tools, arguments.rounds))
+        if arguments.out is not None:  # after each, so that a stop loses one workload
+            whole = {"environment": where, "workloads": found}
+            arguments.out.write_text(json.dumps(whole, indent=1) + "\n")

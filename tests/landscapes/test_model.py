@@ -490,3 +490,21 @@ def test_what_cannot_be_a_landscape_is_refused(
     } | options
     with pytest.raises(error, match=message):
         ls.ModelLandscape(loss=F.mse_loss, **given)
+
+
+def test_the_heaviest_batches_are_what_they_add_to_the_whole() -> None:
+    """Of uneven batches the full ones come first; all of them are f."""
+    net = problem("tanh-mlp")
+    f = landscape(net, size=7)
+    x = f.point()
+    with f.evaluation(), torch.no_grad():
+        per_batch = [float(term.function(x)) for term in f.terms() if term.batch is not None]
+    regulariser = float(f.value(x)) - sum(per_batch)
+    order = sorted(range(len(per_batch)), key=lambda i: -float(f.weights[i]))
+    for count in (1, 2, len(per_batch)):
+        told = float(f.heaviest(count).value(x))
+        assert told == pytest.approx(
+            sum(per_batch[i] for i in order[:count]) + regulariser, rel=1e-5
+        )
+    assert f.heaviest(1).identity() != f.identity()
+    assert len(f.weights) == len(per_batch) > 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.linalg.reductions import combine, dots, norm, orthogonalise
+from landscape.linalg.reductions import combine, dots, gram, norm, orthogonalise
 
 
 def vectors(m, n, seed=0):
@@ -31,6 +31,17 @@ def test_float32_dots_are_right_to_1e_7_of_the_norms(n, device):
     got = dots(Q.to(device), w.to(device))
     assert got.dtype == torch.float64
     assert (np.abs(got.cpu().numpy() - truth) <= 1e-7 * size).all()
+
+
+@pytest.mark.parametrize("n", [1, 4097, 867_072])
+def test_float32_dots_of_rows_with_rows_are_right_to_1e_7_of_the_norms(n, device):
+    P, Q = vectors(2, n), vectors(3, n, seed=1) + 0.1
+    P[1] = Q[0]
+    truth = P.numpy().astype(np.float64) @ Q.numpy().astype(np.float64).T
+    size = np.outer(*(np.linalg.norm(V.numpy().astype(np.float64), axis=1) for V in (P, Q)))
+    got = gram(P.to(device), Q.to(device))
+    assert got.dtype == torch.float64
+    assert (np.abs(got.cpu().numpy() - truth) <= 2e-7 * size).all()
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-12, 1.0, 1e15, 1e30])

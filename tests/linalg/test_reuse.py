@@ -29,25 +29,89 @@ def spectrum(n: int = 1000) -> torch.Tensor:
     return torch.cat([bulk * signs, torch.logspace(0, 1, 10, dtype=torch.float64)])
 
 
-def test_the_first_start_of_a_search_is_the_first_probe_of_the_density() -> None:
+def test_pairs_that_are_known_save_the_density_steps_and_a_probe() -> None:
     A = Diagonal(spectrum())
     pairs = ls.eigsh(A, 8, 2, seed=5)
     spent = A.products
     short = ls.spectral_density(A, 3, 20, 5, known=pairs)
-    assert A.products - spent == short.products == 40
-    whole = ls.spectral_density(A, 3, 20, 5)
-    assert torch.allclose(short.nodes, whole.nodes, rtol=1e-10, atol=1e-12)
-    assert torch.allclose(short.masses, whole.masses, rtol=1e-6, atol=1e-12)
+    counted = len(short.known)
+    assert 5 <= counted <= 10
+    # the search's first start is a probe, and a node for each outlier is saved by the others
+    assert A.products - spent == short.products == 2 * max(20 - counted, 10)
+    assert short.nodes.diff().min() > 0
+    assert torch.equal(short.weights[short.known], torch.full((counted,), 1e-3, dtype=A.dtype))
+    assert float(short.errors[short.known].abs().max()) == 0
+    assert float(short.weights.sum()) == pytest.approx(1, abs=1e-12)
+    assert np.isin(short.nodes[short.known].numpy(), pairs.values.numpy()).all()
 
 
 @pytest.mark.parametrize("other", ["seed", "steps", "operator"])
 def test_what_was_seen_otherwise_is_not_taken(other: str) -> None:
+    """Pairs of another seed are still pairs; of another operator they are not."""
     A = Diagonal(spectrum())
     pairs = ls.eigsh(A, 8, 2, seed=5)
     B = Diagonal(spectrum(900)) if other == "operator" else A
     seed, steps = (6 if other == "seed" else 5), (300 if other == "steps" else 20)
     found = ls.spectral_density(B, 2, steps, seed, known=pairs)
-    assert found.products == 2 * steps
+    assert found.products == 2 * max(steps - len(found.known), steps // 2)
+    assert bool(len(found.known)) == (other != "operator")
+
+
+LEVELS = (-0.05, -0.01, -1e-3, 1e-3, 0.02, 0.2, 0.9, 3.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tol", [1e-3, 1e-6])
+def test_counts_beside_known_pairs_hold_and_are_narrower(tol: float) -> None:
+    """Against counts of the spectrum itself, at levels amid the bulk and among the outliers."""
+    values = spectrum()
+    A, seeds, held, widths = Diagonal(values), 15, 0, np.zeros((2, len(LEVELS)))
+    for seed in range(seeds):
+        pairs = ls.eigsh(A, 10, 4, tol=tol, seed=seed)
+        some = ls.spectral_density(A, 3, 40, seed, known=pairs)
+        plain = ls.spectral_density(A, 3, 40, seed)
+        assert some.products <= 3 * (40 - len(some.known)) < 0.8 * plain.products
+        for i, level in enumerate(LEVELS):
+            truth = int((values < level).sum())
+            counts = [one.count(-np.inf, level) for one in (some, plain)]
+            held += counts[0].low <= truth <= counts[0].high
+            widths[:, i] += [one.high - one.low for one in counts]
+    assert binom.cdf(held, seeds * len(LEVELS), 0.95) > 1e-3
+    assert (widths[0] <= 1.1 * widths[1]).all()
+    assert widths[0, -2:].sum() < 0.1 * widths[1, -2:].sum()  # among outliers they are exact
+
+
+def test_copies_of_an_eigenvalue_are_counted_with_the_others() -> None:
+    """A start sees one vector of an eigenspace: which of the copies, no pair says."""
+    values = torch.cat([torch.linspace(-1, 1, 400, dtype=torch.float64), torch.tensor([5.0, 5, 7])])
+    A = Diagonal(values)
+    pairs = ls.eigsh(A, 3, 0, seed=1)
+    assert pairs.values.tolist() == pytest.approx([5, 5, 7])
+    density = ls.spectral_density(A, 6, 30, 1, known=pairs)
+    assert density.nodes[density.known].tolist() == pytest.approx([7])
+    five = density.count(4, 6)
+    assert five.low <= 2 <= five.high
+    seven = density.count(6, 8)
+    assert (seven.low, seven.high) == pytest.approx((1, 1), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_probes_of_the_density_are_samples_of_the_trace() -> None:
+    """Intervals of the trace hold as often as they say, for a quarter of the samples less."""
+    values = spectrum()
+    A, truth, seeds, held, off, told = Diagonal(values), float(values.sum()), 40, 0, [], []
+    for seed in range(seeds):
+        pairs = ls.eigsh(A, 10, 10, seed=seed)
+        density = ls.spectral_density(A, 3, 20, seed, known=pairs)
+        spent = A.products
+        one = ls.trace(A, probes=12, seed=seed, known=pairs, density=density)
+        assert A.products - spent == one.products == 9
+        held += one.low <= truth <= one.high
+        off.append(one.value - truth)
+        told.append(one.error)
+    assert binom.cdf(held, seeds, 0.95) > 1e-3
+    rms = np.sqrt(np.mean(np.square(off)))
+    assert 0.6 * rms < np.mean(told) < 1.6 * rms
 
 
 def test_the_trace_beside_known_pairs() -> None:

@@ -130,3 +130,55 @@ def test_a_forecast_names_the_stages_and_their_products(method: str) -> None:
     assert told.seconds == pytest.approx(sum(stage.seconds for stage in told.stages))
     assert told.product > 0
     assert "within a factor of 2" in str(told)
+
+
+@pytest.mark.parametrize("batches", [1, 4, 40])
+def test_sampling_errors_cost_no_products_of_their_own(batches: int) -> None:
+    """What the search's products say of every batch is what products of the vectors found say: of 40
+    batches in groups, whose errors are those of so many fewer."""
+    plain = net()
+    x, y = (torch.cat([pair[i] for pair in plain.batches]) for i in (0, 1))
+    parts = list(zip(x.chunk(batches), y.chunk(batches), strict=True))
+    f = ls.ModelLandscape(plain.model, plain.loss, parts)
+    report = ls.analyze(f, method="lanczos", largest=3, smallest=3, layers=False)
+    spent = {stage.name: stage.products for stage in report.stages}
+    assert spent.get("sampling errors", 0) == 0
+    assert report.sampling_freedom == {1: 0, 4: 3, 40: 31}[batches]
+    V = report.point.pairs.vectors
+    forms, shares = ls.Hessian(f).quadratic_forms(V)
+    groups = torch.arange(batches) * min(batches, 32) // batches
+    count = int(groups[-1]) + 1
+    parts_of = torch.zeros(count, V.shape[1], dtype=torch.float64).index_add_(0, groups, forms)
+    weights = torch.zeros(count, dtype=torch.float64).index_add_(0, groups, shares)[:, None]
+    if batches == 1:
+        assert report.sampling_errors.isnan().all()
+        return
+    off = (parts_of - weights * parts_of.sum(0)).square() / weights
+    expected = (off.sum(0) / (count - 1)).sqrt()
+    assert torch.allclose(report.sampling_errors, expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("products", [8, 30, 120])
+def test_a_budget_of_few_products_is_kept(products: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32, on a clock of passes: the largest eigenvalue has its bound in time, however few
+    products fit; what was assumed for want of time is said."""
+    plain = net()
+    values = torch.linalg.eigvalsh(ls.Hessian(plain).dense())
+    model = nn.Sequential(plain.model.float(), Ticking())
+    batches = [(x.float(), y) for x, y in plain.batches]
+    f = ls.ModelLandscape(model, plain.loss, batches, name="slow")
+    budget = products * 2 * len(batches) * 0.004  # two backward passes a batch
+    NOW[0] = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: NOW[0])
+    report = ls.analyze(f, method="lanczos", budget=budget)
+    pairs = report.point.pairs
+    # three products are spent in any case
+    assert 1.05 * budget + 3 * 2 * len(batches) * 0.004 >= NOW[0]
+    off = (values[:, None] - pairs.values).abs().min(0).values
+    assert (off <= pairs.residuals + 1e-6).all()
+    assert float(pairs.residuals[-1]) < 0.3 * float(values[-1])
+    assumed = [line for line in report.unfinished if line.startswith("rounding of products")]
+    assert bool(assumed) == (products < 50)
+    paced = {stage.name: stage for stage in report.stages}
+    assert paced["ends"].products >= 3

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -187,10 +189,16 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     return nn.functional.cross_entropy(output, target.reshape(-1))
 
 
-def gpt(dtype: torch.dtype = torch.float64, batches: int = 3) -> ls.ModelLandscape:
+def gpt(dtype: torch.dtype = torch.float64, batches: int = 3, **size: int) -> ls.ModelLandscape:
     torch.manual_seed(0)
-    model = GPT().to(dtype)
-    data = [(torch.randint(31, (2, 9)), torch.randint(31, (2, 9))) for _ in range(batches)]
+    model = GPT(**size).to(dtype)
+    return of_gpt(model, batches)
+
+
+def of_gpt(model: nn.Module, batches: int = 3) -> ls.ModelLandscape:
+    draws = torch.Generator().manual_seed(1)
+    rows = torch.randint(31, (2 * batches, 2, 9), generator=draws)
+    data = [(x, y) for x, y in zip(rows[::2], rows[1::2], strict=True)]
     return ls.ModelLandscape(model, cross_entropy, data, l2={"*.weight": 1e-2}, l1={"place*": 1e-4})
 
 
@@ -241,3 +249,40 @@ def trained(traced: bool) -> tuple[Tensor, list[int]]:
             optimizer.step()
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
     return weights, [] if tracer is None else tracer.result.steps.tolist()
+
+
+NET = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import cases
+
+def problem():
+    return cases.net()
+"""
+
+
+def command(folder: str, words: list[str]) -> None:
+    """A command of landscape as one of several ranks, everything that it takes long for kept at
+    once; what it says goes into a file."""
+    from landscape_cli.main import main
+
+    from landscape.results import journal
+
+    journal.LONG = journal.EVERY = 0.0
+    os.chdir(folder)
+    said = Path(f"{os.environ['RANK']}.said").open("w", buffering=1)  # noqa: SIM115
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = said  # type: ignore[misc]
+    found, hits = journal.Journal.find, []
+
+    def find(self: journal.Journal, key: bytes) -> list[Tensor] | None:
+        hits.append(found(self, key) is not None)
+        return found(self, key)
+
+    journal.Journal.find = find  # type: ignore[method-assign]
+    try:
+        main(words)
+    except SystemExit as end:
+        if end.code:
+            raise
+    finally:
+        Path(f"{os.environ['RANK']}.hits").write_text(str(sum(hits)))

@@ -35,7 +35,7 @@ def start(count: int, folder: Path, case: Callable[..., Any], *given: object) ->
 def run(count: int, folder: Path, case: Callable[..., Any], *given: object) -> list[Any]:
     """What ``case(*given)`` returns on each of ``count`` ranks."""
     processes = start(count, folder, case, *given)
-    wait(processes, 120)
+    wait(processes, 300)
     told = [path.read_text() for path in folder.glob("*.error")]
     assert all(process.exitcode == 0 for process in processes), "\n".join(told)
     return [pickle.loads((folder / str(rank)).read_bytes()) for rank in range(count)]
