@@ -115,6 +115,7 @@ def room(
     Cost: some tens of products where H is not formed, 8 values, 2 gradients and ``steps`` gradients
     of a micro-batch.
     """
+    _require_descent(optimizer)
     places = _places(look.f, optimizer)
     g = look.gradient.double()
     u = next_update(look.f, look.x, optimizer, places, g)
@@ -155,14 +156,16 @@ def _nowhere() -> Estimate:
     return Estimate(math.nan, math.nan, math.nan, math.nan)
 
 
+def _require_descent(optimizer: Optimizer) -> None:
+    name = type(optimizer).__name__
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {name}.")
+    if any(group.get("maximize") for group in optimizer.param_groups):
+        raise ValueError(f"{name} has maximize=True: pass the landscape of the negative loss.")
+
+
 def _places(f: Landscape, optimizer: Optimizer) -> dict[int, slice]:
     """id of each of the optimiser's parameters that f is a function of -> where it is in x."""
-    if not isinstance(optimizer, Optimizer):
-        kind = type(optimizer).__name__
-        raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {kind}.")
-    if any(group.get("maximize") for group in optimizer.param_groups):
-        name = type(optimizer).__name__
-        raise ValueError(f"{name} has maximize=True: pass the landscape of the negative loss.")
     moved = [p for group in optimizer.param_groups for p in group["params"]]
     if not f.layout:
         if len(moved) != 1 or moved[0].numel() != f.dim:

@@ -557,12 +557,15 @@ def _sides(f: ModelLandscape) -> Iterator[list[Tensor]]:
         home = name.rpartition(".")[0] if "weight" in name or "bias" in name else name
         homes.setdefault(home, []).append(entries)
     for tensors in homes.values():
-        if not (wide := [t for t in tensors if t.ndim > 1]):
-            continue
-        size = len(wide[0])
-        own = [t.reshape(size, -1) for t in tensors if t.ndim and len(t) == size]
-        others = [t.movedim(dim, 0).flatten(1) for t in wide for dim in range(1, t.ndim)]
-        yield [side for side in (torch.cat(own, dim=1), *others) if len(side) > 1]
+        if wide := [t for t in tensors if t.ndim > 1]:
+            yield [side for side in _axes(wide, tensors) if len(side) > 1]
+
+
+def _axes(wide: Sequence[Tensor], tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The first axis of all tensors of the first one's length, and the others of the wide ones."""
+    size = len(wide[0])
+    yield torch.cat([t.reshape(size, -1) for t in tensors if t.ndim and len(t) == size], dim=1)
+    yield from (t.movedim(dim, 0).flatten(1) for t in wide for dim in range(1, t.ndim))
 
 
 def _outer(U: Tensor, entries: Tensor, n: int) -> Tensor:
