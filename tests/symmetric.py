@@ -136,6 +136,67 @@ class Adapted(nn.Module):
         return x @ (self.w + self.b @ self.a).T
 
 
+class Narrow(nn.Module):
+    """A gated branch whose output two units read, of the four that it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both, self.down, self.head = L(4, 10), L(5, 4), L(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.both(x).chunk(2, -1)
+        found: Tensor = self.head(x + self.down(F.silu(gate) * up))
+        return found
+
+
+class Experts(nn.Module):
+    """Linear experts, mixed by a softmax, beside a linear map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.beside = L(4, 3), L(4, 2)
+        self.experts = nn.ModuleList(L(4, 2) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = torch.softmax(self.gate(x), -1).unsqueeze(-1)
+        found: Tensor = self.beside(x)
+        return found + (shares * torch.stack([e(x) for e in self.experts], 1)).sum(1)
+
+
+class Maxout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces, self.head = L(4, 8), L(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.pieces(x).unflatten(-1, (4, 2)).amax(-1))
+        return found
+
+
+class Crossed(nn.Module):
+    """torch's own attention with keys and values of another width, behind a linear map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q = L(6, 4)
+        self.attention = nn.MultiheadAttention(4, 2, kdim=3, vdim=3, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        k, v = x.chunk(2, -1)
+        found: Tensor = self.attention(self.q(x), k, v, need_weights=False)[0]
+        return found
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.r, self.head = L(3, 2), nn.GRU(2, 3, batch_first=True), L(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.r(self.read(x))[0])
+        return found
+
+
 def layer() -> nn.Module:
     return nn.TransformerEncoderLayer(4, 2, 6, 0.0, layer_norm_eps=0.0, batch_first=True)
 
@@ -246,6 +307,16 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool, int]] = {
     ),
     # B, A and what W does for them; maps that are found where the point is stationary only
     "an adapter whose base is trained": (Adapted, (5,), False, 8 + 10),
+    # biases of down, units of up, and what the head's two units do not see of the four
+    "a narrow head behind gates": (Narrow, (4,), False, 4 + 5 + 2 * 5),
+    # of the gate's softmax, and every entry of the experts against the map beside
+    "experts beside a linear map": (Experts, (4,), False, 5 + 8 + 2),
+    # constants and scales of units, and linear functions that units exchange unseen by the head
+    "maxout": (Maxout, (4,), False, 4 + 4 + 2 * 4),
+    # two heads, the map before the queries with its bias, biases of keys and values
+    "cross attention, keys of another width": (Crossed, (4, 6), False, 16 + 16 + 4 + 4 + 4),
+    # two biases for one of two gates, GL of the map before and the bias that it has
+    "a recurrent layer behind a linear map": (Recurrent, (4, 3), False, 6 + 4 + 2),
     "no symmetry": (lambda: nn.Sequential(L(5, 6), nn.Tanh(), L(6, 2)), (5,), False, 0),
 }
 

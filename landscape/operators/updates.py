@@ -110,7 +110,7 @@ def _sgd(group: Group, state: Group, g: Tensor) -> Update:
 
 def _root(group: Group, state: Group, g: Tensor) -> Tensor:
     """What Adam divides by: the root of its second moment, corrected for the first steps."""
-    second: Tensor | None = state.get("max_exp_avg_sq", state.get("exp_avg_sq"))
+    second: Tensor | None = state.get("max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq")
     step = float(state.get("step", 0.0))
     if second is None or step == 0:
         return g.abs() + float(group["eps"])

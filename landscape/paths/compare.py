@@ -18,8 +18,9 @@ from landscape.core import Progress, silent
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
-from landscape.paths.families import Family, State, at, families, state
+from landscape.paths.families import families
 from landscape.paths.matching import aligned
+from landscape.paths.units import Family, State, at, state
 from landscape.points.analyze import AnalysisReport, analyze
 from landscape.points.survive import by_batch
 from landscape.results import Result, provenance, result

@@ -11,23 +11,31 @@ c and all that reads is divided by c, f stays the same if what lies between is o
 and random scales of all units at once.
 """
 
-import copy
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape
-from landscape.operators.limits import LOSS_ULPS
+from landscape.paths.twins import scalings, twins
+from landscape.paths.units import (
+    Axis,
+    Family,
+    Junction,
+    State,
+    Unchanged,
+    multiplied,
+    permuted,
+    state,
+)
 from landscape.rng import generator
 
-State = dict[str, Tensor]  # parameters and floating-point buffers by name
 CHANNELS_SECOND = (
     *(nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm),
     nn.modules.instancenorm._InstanceNorm,
@@ -37,35 +45,6 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm
 
 
 DRAWS = 2  # random factors of all units that verify a junction
-
-
-class Axis(NamedTuple):
-    """An axis of a tensor along which units lie: of shape (before, units, after) when unfolded."""
-
-    name: str
-    dim: int
-    before: int
-    after: int
-
-
-@dataclass(frozen=True)
-class Junction:
-    """Where a family's units are written and read: unit i of each axis is multiplied by c_i to the
-    power beside it.
-    """
-
-    axes: tuple[tuple[Axis, int], ...]
-    signs: bool = False  # f stays the same for c_i = -1 and 1
-    scales: bool = False  # f stays the same for c_i > 0
-
-
-@dataclass(frozen=True)
-class Family:
-    """Axes whose units change places together."""
-
-    size: int
-    axes: tuple[Axis, ...]
-    junctions: tuple[Junction, ...] = ()
 
 
 class _Ports(NamedTuple):
@@ -84,95 +63,59 @@ def families(f: ModelLandscape, seed: int = 0) -> list[Family]:
     """The families of units of f's model that may be permuted, each verified at its current point,
     with the junctions at which units may change sign or scale.
 
+    Layers of one unit have no permutation, but may have a sign and a scale.
+
     Cost: two forward passes of the first micro-batch a module, three passes or more over all data
-    a family, and up to six a junction.
+    a family, and up to six a junction; where no module tells, some gradients: see ``twins``.
     """
     ports = {path: _ports(m) for path, m in f.model.named_modules()}
     known = {path: port for path, port in ports.items() if port is not None}
-    found = [*_linked(f, known, seed), *_heads(f.model)]
+    names = _one_name(f.model)
+    linked = [_renamed(family, names) for family in _linked(f, known, seed)]
     unchanged = Unchanged.at(f, state(f))
-    held = [_with_junctions(unchanged, k, seed) for k in _verified(unchanged, found, seed)]
-    return [*held, *_supposed_heads(f.model, unchanged, seed)]
+    held = _verified(unchanged, [*linked, *_heads(f.model)], seed)
+    held += _supposed_heads(f.model, unchanged, seed)
+    # what has heads has been told; of all others scales may be free that modules do not tell of
+    told = [family for family in held if not family.junctions]
+    open_ = [family for family in held if family.junctions]
+    fine = _fine(f)
+    if fine is not None:
+        open_ += twins(fine, held, lambda k: _holds(unchanged, k, seed), seed)
+    freed = [_with_junctions(unchanged, family, fine, seed) for family in open_]
+    return [*(k for k in freed if k.size > 1 or k.junctions), *told]
 
 
-def state(f: ModelLandscape) -> State:
-    """Parameters at f's point and floating-point buffers, by name, float64, on the landscape's
-    device.
+def _fine(f: ModelLandscape) -> ModelLandscape | None:
+    """f in float64; None where its model cannot compute in it."""
+    try:
+        return f if f.dtype == torch.float64 else f.astype(torch.float64)
+    except (LoadingError, NumericalError):
+        return None
+
+
+def _one_name(model: nn.Module) -> dict[str, str]:
+    """Of every name of a parameter the one that it has in a state: tied ones have several."""
+    first: dict[int, str] = {}
+    every = model.named_parameters(remove_duplicate=False)
+    return {name: first.setdefault(id(p), name) for name, p in every}
+
+
+def _renamed(family: Family, names: Mapping[str, str]) -> Family:
+    """The family with one name for each tensor. What is written and read there takes a factor once,
+    as a sign can be.
     """
-    tensors = {**f.parameters(), **dict(f.model.named_buffers())}
-    return {
-        k: t.detach().to(f.device, torch.float64)
-        for k, t in tensors.items()
-        if t.is_floating_point()
-    }
 
+    def of(axis: Axis) -> Axis:
+        return axis._replace(name=names.get(axis.name, axis.name))
 
-def at(f: ModelLandscape, tensors: Mapping[str, Tensor]) -> tuple[ModelLandscape, Tensor]:
-    """f with these buffers in the place of its own, and these parameters as its point."""
-    ours = copy.copy(f)
-    held = {k for k, _ in f.model.named_buffers()}
-    ours.statistics = {k: t.to(f.device, f.dtype) for k, t in tensors.items() if k in held}
-    x = torch.cat([tensors[k].reshape(-1).to(f.device, f.dtype) for k in f.layout])
-    return ours, x
-
-
-def permuted(
-    tensors: Mapping[str, Tensor], families: Sequence[Family], orders: Sequence[Tensor]
-) -> State:
-    """The tensors with unit ``order[i]`` of each family in the place of unit i."""
-    found = dict(tensors)
-    for family, order in zip(families, orders, strict=True):
-        for axis in family.axes:
-            found[axis.name] = reordered(found[axis.name], axis, order)
-    return found
-
-
-def multiplied(tensors: Mapping[str, Tensor], junction: Junction, factors: Tensor) -> State:
-    """The tensors with unit i of a junction ``factors[i]`` (size,) times as large."""
-    found = dict(tensors)
-    for axis, power in junction.axes:
-        t = found[axis.name].movedim(axis.dim, 0)
-        c = factors.to(t).pow(power).repeat_interleave(axis.after).repeat(axis.before)
-        whole = t * c.view(-1, *[1] * (t.ndim - 1))
-        found[axis.name] = whole.movedim(0, axis.dim)
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class Unchanged:
-    """Whether f is with other tensors what it is with these, to rounding."""
-
-    f: ModelLandscape
-    tensors: State
-    value: float
-    noise: float
-
-    @classmethod
-    def at(cls, f: ModelLandscape, tensors: State) -> "Unchanged":
-        """With these tensors. Cost: two passes over the data."""
-        ours, x = at(f, tensors)
-        value, blank = (float(ours.value(point)) for point in (x, torch.zeros_like(x)))
-        # a fit may be so good that f is smaller than the rounding of what it is made of; a model
-        # whose parameters are all 0 tells the size of that
-        size = max(abs(value), abs(blank) / 10 if math.isfinite(blank) else 0.0)
-        return cls(f, tensors, value, 100 * LOSS_ULPS * f.rounding(x) * size)
-
-    def __call__(self, tensors: Mapping[str, Tensor]) -> bool:
-        ours, x = at(self.f, tensors)
-        return abs(float(ours.value(x)) - self.value) <= self.noise
-
-
-def reordered(t: Tensor, axis: Axis, order: Tensor) -> Tensor:
-    """A tensor with unit ``order[i]`` of an axis in the place of unit i."""
-    moved = t.movedim(axis.dim, 0)
-    parts = moved.reshape(axis.before, len(order), axis.after, *moved.shape[1:])
-    return parts[:, order.to(t.device)].reshape(moved.shape).movedim(0, axis.dim)
-
-
-def units(t: Tensor, axis: Axis, size: int) -> Tensor:
-    """One row a unit (size, ...)."""
-    moved = t.movedim(axis.dim, 0)
-    return moved.reshape(axis.before, size, -1).movedim(1, 0).reshape(size, -1)
+    junctions = []
+    for junction in family.junctions:
+        powers: dict[Axis, int] = {}
+        for axis, power in junction.axes:
+            powers[of(axis)] = max(powers.get(of(axis), power), power)
+        junctions.append(replace(junction, axes=tuple(powers.items())))
+    axes = tuple(dict.fromkeys(of(axis) for axis in family.axes))
+    return replace(family, axes=axes, junctions=tuple(junctions))
 
 
 # ---- which axes belong together ------------------------------------------------------------------
@@ -252,7 +195,7 @@ def _linked(f: ModelLandscape, ports: Mapping[str, _Ports], seed: int) -> list[F
         _family(group, [part for part in junctions if part[0] in group], ports, wide)
         for group in _groups(nodes, [*near, *through])
     )
-    return [family for family in families if family is not None and family.size > 1]
+    return [family for family in families if family is not None]
 
 
 def _near(ports: Mapping[str, _Ports], seen: Mapping[str, Mapping[str, int]]) -> Iterator[Edge]:
@@ -340,6 +283,7 @@ def _readers(
         entries, left = divmod(len(changed), ports[path].writes)
         here = slice(unit * entries, (unit + 1) * entries)
         alone = bool(changed[here].any()) and int(changed.sum()) == int(changed[here].sum())
+        alone &= ports[path].writes > 1 or entries == 1  # a layer of one unit changes all behind it
         if alone and not left and len(changed) == ports[name].reads:
             yield name, entries
 
@@ -396,14 +340,17 @@ def _heads(model: nn.Module) -> list[Family]:
     """The heads of torch's attention modules, which change places as blocks."""
     found = []
     for path, module in model.named_modules():
-        if not isinstance(module, nn.MultiheadAttention) or module.in_proj_weight is None:
+        if not isinstance(module, nn.MultiheadAttention):
             continue
         h, wide = module.num_heads, module.head_dim
-        names = [("in_proj_weight", 0, 3), ("in_proj_bias", 0, 3), ("out_proj.weight", 1, 1)]
-        if module.in_proj_bias is None:
-            del names[1]
+        names = [("in_proj_weight", 0, 3)]
+        if module.in_proj_weight is None:
+            names = [(f"{k}_proj_weight", 0, 1) for k in "qkv"]
+        names += [("in_proj_bias", 0, 3)] if module.in_proj_bias is not None else []
+        names += [("bias_k", 2, 1), ("bias_v", 2, 1)] if module.bias_k is not None else []
         lead = f"{path}." if path else ""
-        axes = tuple(Axis(f"{lead}{name}", dim, before, wide) for name, dim, before in names)
+        every = [*names, ("out_proj.weight", 1, 1)]
+        axes = tuple(Axis(f"{lead}{name}", dim, before, wide) for name, dim, before in every)
         found.append(Family(h, axes))
     return [family for family in found if family.size > 1]
 
@@ -496,20 +443,40 @@ def _holds(unchanged: Unchanged, family: Family, seed: int) -> bool:
     return all(unchanged(permuted(here, [family], [order])) for order in orders)
 
 
-def _with_junctions(unchanged: Unchanged, family: Family, seed: int) -> Family:
-    """The family with the junctions at which signs or scales are free; of those at which neither
-    is, all at once (a residual stream).
+def _with_junctions(
+    unchanged: Unchanged, family: Family, fine: ModelLandscape | None, seed: int
+) -> Family:
+    """The family with the junctions at which signs or scales are free. Where no module tells of
+    any, scales as gradients have them, or the signs of all axes (a recurrent layer).
     """
-    tried = [_freed(unchanged, family.size, junction, seed) for junction in family.junctions]
-    held = [junction for junction in tried if junction.signs or junction.scales]
-    rest = [junction for junction in tried if junction not in held]
-    if len(rest) > 1:
-        powers: dict[Axis, int] = {}
-        for axis, power in (pair for junction in rest for pair in junction.axes):
-            powers[axis] = powers.get(axis, 0) + power
-        if {1, -1} <= set(powers.values()):
-            held.append(_freed(unchanged, family.size, Junction(tuple(powers.items())), seed))
-    return replace(family, junctions=tuple(j for j in held if j.signs or j.scales))
+    held = _free(unchanged, family.size, family.junctions, seed)
+    told = [replace(junction, signs=False, scales=False) for junction in held]
+    rest = [junction for junction in family.junctions if junction not in told]
+    held += _free(unchanged, family.size, _at_once(rest), seed)
+    if not held and fine is not None:
+        held = _free(unchanged, family.size, scalings(fine, family, seed), seed)
+    if not held and fine is not None:
+        every = Junction(tuple((axis, 1) for axis in family.axes))
+        held = _free(unchanged, family.size, [every], seed)
+    return replace(family, junctions=tuple(held))
+
+
+def _at_once(junctions: Sequence[Junction]) -> list[Junction]:
+    """Several junctions as one (a residual stream)."""
+    if len(junctions) < 2:
+        return []
+    powers: dict[Axis, int] = {}
+    for axis, power in (pair for junction in junctions for pair in junction.axes):
+        powers[axis] = powers.get(axis, 0) + power
+    return [Junction(tuple(powers.items()))] if {1, -1} <= set(powers.values()) else []
+
+
+def _free(
+    unchanged: Unchanged, size: int, junctions: Iterable[Junction], seed: int
+) -> list[Junction]:
+    """Those of the junctions at which signs or scales are free, with which."""
+    freed = (_freed(unchanged, size, junction, seed) for junction in junctions)
+    return [junction for junction in freed if junction.signs or junction.scales]
 
 
 def _freed(unchanged: Unchanged, size: int, junction: Junction, seed: int) -> Junction:

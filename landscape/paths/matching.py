@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from landscape.landscapes.model import ModelLandscape
-from landscape.paths.families import (
+from landscape.paths.units import (
     Axis,
     Family,
     Junction,
@@ -140,12 +140,25 @@ def _norms(tensors: State, families: Sequence[Family]) -> Factors:
 
 
 def _norm(tensors: State, junction: Junction, size: int) -> Tensor:
-    """The norm (size,) of what the first module that writes there has for each unit; 1 for 0."""
+    """The norm (size,) of what the first module that writes there has for each unit; where that is
+    0 one over the norm of what reads it, or 1. Best a module that does not read the units too, as a
+    recurrent layer does.
+    """
+    read = {axis.name for axis, power in junction.axes if power < 0}
     written = [axis for axis, power in junction.axes if power == 1]
-    module = written[0].name.rpartition(".")[0]
-    first = [axis for axis in written if axis.name.rpartition(".")[0] == module]
-    norm = torch.cat([units(tensors[x.name], x, size) for x in first], dim=1).norm(dim=1).cpu()
-    return torch.where(norm > 0, norm, 1.0)
+    written = [axis for axis in written if axis.name not in read] or written
+    norm = _length(tensors, written, size)
+    reads = _length(tensors, [axis for axis, power in junction.axes if power == -1], size)
+    return torch.where(norm > 0, norm, torch.where(reads > 0, 1 / reads, 1.0))
+
+
+def _length(tensors: State, axes: Sequence[Axis], size: int) -> Tensor:
+    """The norm (size,) of what the module of the first of these axes has for each unit."""
+    module = axes[0].name.rpartition(".")[0]
+    first = [axis for axis in axes if axis.name.rpartition(".")[0] == module]
+    entries = torch.cat([units(tensors[x.name], x, size) for x in first], dim=1)
+    length: Tensor = entries.norm(dim=1).cpu()
+    return length
 
 
 class _Matching:
@@ -200,7 +213,12 @@ class _Matching:
         return not all(map(torch.equal, before, now))
 
     def _axes(self, k: int, known: set[int]) -> list[Axis]:
-        return [x for x in self.families[k].axes if self._beside(x.name, k) <= known]
+        """The axes of family k whose tensors have nothing else, or what is ``known``. A tensor that
+        has units of k on two axes says nothing until k is known.
+        """
+        axes = [x for x in self.families[k].axes if self._beside(x.name, k) <= known]
+        names = [axis.name for axis in axes]
+        return [x for x in axes if k in known or names.count(x.name) == 1] or axes
 
     def _beside(self, name: str, k: int) -> set[int]:
         """The families other than k that have an axis of a tensor."""
@@ -217,13 +235,13 @@ class _Matching:
     def _score(self, axis: Axis, k: int) -> Tensor:
         """<a_i, b_j> of all pairs of units (size, size), as far as one tensor tells."""
         theirs = {axis.name: self.b[axis.name]}
-        for j in self._beside(axis.name, k):
+        for j in self._beside(axis.name, k) | {k}:
             family = self.families[j]
-            for other in family.axes:
-                if other.name == axis.name:
-                    theirs[axis.name] = reordered(theirs[axis.name], other, self.orders[j])
+            beside = [x for x in family.axes if x.name == axis.name and (j != k or x != axis)]
+            for other in beside:
+                theirs[axis.name] = reordered(theirs[axis.name], other, self.orders[j])
             for junction, signs in zip(family.junctions, self.signs[j], strict=True):
-                here = tuple((x, p) for x, p in junction.axes if x.name == axis.name)
+                here = tuple((x, p) for x, p in junction.axes if x in beside)
                 theirs = multiplied(theirs, replace(junction, axes=here), signs)
         size = self.families[k].size
         return units(self.a[axis.name], axis, size) @ units(theirs[axis.name], axis, size).T

@@ -115,6 +115,7 @@ def room(
     Cost: some tens of products where H is not formed, 8 values, 2 gradients and ``steps`` gradients
     of a micro-batch.
     """
+    _require_descent(optimizer)
     places = _places(look.f, optimizer)
     g = look.gradient.double()
     u = next_update(look.f, look.x, optimizer, places, g)
@@ -155,11 +156,16 @@ def _nowhere() -> Estimate:
     return Estimate(math.nan, math.nan, math.nan, math.nan)
 
 
+def _require_descent(optimizer: Optimizer) -> None:
+    name = type(optimizer).__name__
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {name}.")
+    if any(group.get("maximize") for group in optimizer.param_groups):
+        raise ValueError(f"{name} has maximize=True: pass the landscape of the negative loss.")
+
+
 def _places(f: Landscape, optimizer: Optimizer) -> dict[int, slice]:
     """id of each of the optimiser's parameters that f is a function of -> where it is in x."""
-    if not isinstance(optimizer, Optimizer):
-        kind = type(optimizer).__name__
-        raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {kind}.")
     moved = [p for group in optimizer.param_groups for p in group["params"]]
     if not f.layout:
         if len(moved) != 1 or moved[0].numel() != f.dim:
@@ -207,8 +213,9 @@ def _rests(bare: bool, left: int, dim: int) -> tuple[str, ...]:
     remarks = []
     if bare:
         remarks.append(
-            "the optimiser has gathered no second moments yet: the mean square of the "
-            "micro-batches' gradients at this point stands in for them (pass its state)"
+            "the optimiser has gathered no second moments yet: those of its first step, by the "
+            "mean square of the micro-batches' gradients at this point, stand in for them (pass "
+            "its state)"
         )
     if left:
         remarks.append(f"the optimiser does not move {left:,} of {dim:,} parameters")
@@ -278,6 +285,9 @@ class Copy:
         ours = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.parts: list[tuple[slice, Tensor]] = []
         self.x = x.clone()
+        for options in (self.optimizer.defaults, *self.optimizer.param_groups):
+            if "differentiable" in options:
+                options["differentiable"] = False  # the same step, of which nothing is recorded
         with torch.no_grad():
             for theirs, p in zip(moved, ours, strict=True):
                 where = places.get(id(theirs))
@@ -308,7 +318,7 @@ def next_update(
     before = ours.point()  # of the parameters' own precision
     try:
         ours.step(g)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, AssertionError) as error:
         line = str(error).splitlines()[0]
         raise ValueError(
             f"{type(optimizer).__name__} cannot take a step on one gradient ({line}): it has no "

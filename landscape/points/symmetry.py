@@ -14,6 +14,9 @@ Where norms have weights of their own, two units are mixed with these held where
 follows the norm then turns as their values say. What a LayerNorm reads and gives is turned first,
 so that unit 0 is the one that it does not see.
 
+Single entries of tensors of one shape are tried too (two maps of one input, whose sum counts), and
+what a module writes that later ones do not see.
+
 Rescaling of ReLU-like units, GL between linear maps and in attention heads, rotations, scales
 before norms, shifts of logits and parameters without effect are all found so, alone or combined,
 since only their velocities are known here, not their names. What is found is verified by a finite
@@ -38,6 +41,7 @@ from landscape.points.units import (
     Move,
     Slot,
     bare_norms,
+    entrywise,
     held_systems,
     norms,
     systems,
@@ -48,6 +52,7 @@ SPARE = 12  # equations beyond the number of unknowns
 FAR = 0.3  # how far random points are from x, in units of each tensor's root mean square
 NEAR = 1e-5  # the same where only the smooth piece that x lies on is meant
 ZERO = 1e-10  # a cosine below this is rounding
+WIDE = 500  # directions of one plane
 WIDEST = 64  # units of which pairs are tried
 NUMBERS = 3e7  # most numbers of one system of equations
 STEP = 0.1  # of a verifying flow, relative to x
@@ -113,7 +118,8 @@ def symmetries(
             elsewhere.
         seed: of the random points.
 
-    Cost: a gradient for each unknown of the largest system and 12 more, some tens to some hundreds.
+    Cost: a gradient for each unknown of the largest system and 12 more, and three a module, some
+    tens to some hundreds.
     """
     ours, x = (f if f.dtype == torch.float64 else f.astype(torch.float64)), x.double()
     try:
@@ -141,6 +147,7 @@ class _Search:
         found += self._algebra(self._all(FAR), FAR)
         if self.held or bare_norms(self.f):
             found += self._turned()
+        found += self._blind()
         found += self._named(self._unseen(FAR), "directions that no sample sees")
         if self.null is not None and self.left:
             dead = self._named(self._constant(NEAR), "dead units, on this piece")
@@ -202,6 +209,51 @@ class _Search:
         directions = (U @ V.T)[:, sizes <= 1e-9 * len(seen) ** 0.5]
         every = torch.arange(len(self.x), device=self.x.device)
         return [_constant_velocity(v, every, self.f) for v in directions.T]
+
+    def _blind(self) -> list[Flat]:
+        """Planes of what one module writes and later ones do not see, as they are at x: where only
+        this module moves, no gradient has a part along some combinations of its units.
+        """
+        found: list[Flat] = []
+        for sides in _sides(self.f):
+            moving = torch.zeros_like(self.x, dtype=torch.bool)
+            for entries in sides:
+                moving[entries] = True
+            gradients = self._beside(moving)
+            for entries in sides:  # (d, r)
+                rows = gradients[:, entries].transpose(0, 1).flatten(1)  # (d, K r)
+                if rows.shape[1] < len(rows):
+                    continue
+                U, sizes, _ = torch.linalg.svd(rows)
+                unseen = U[:, sizes <= ZERO * sizes[0]]
+                if 0 < unseen.shape[1] * entries.shape[1] <= WIDE:
+                    found += self._plain(_outer(unseen, entries, len(self.x)))
+        return found
+
+    def _beside(self, moving: Tensor) -> Tensor:
+        """Gradients (3, n) at random points that differ from x in some entries (n,) alone."""
+        draws = generator(self.seed + 17)
+        noise = torch.randn(3, len(self.x), generator=draws, dtype=torch.float64, device="cpu")
+        size = float(self.x[moving].square().mean().sqrt()) or 1.0
+        thetas = self.x + FAR * size * moving * noise.to(self.x.device)
+        return torch.stack([self.f.gradient(theta) for theta in thetas])
+
+    def _plain(self, U: Tensor) -> list[Flat]:
+        """The plane x + U (n, k) as flat directions, where it adds some and f is constant on it,
+        whatever the data.
+        """
+        if self.null is not None and float((U - self.null @ (self.null.T @ U)).norm()) > 1e-6:
+            return []
+        if not float((U - self.basis @ (self.basis.T @ U)).norm()) > 1e-6:
+            return []
+        draws = generator(self.seed + 19)
+        steps = torch.randn(U.shape[1], 4, generator=draws, dtype=torch.float64, device="cpu")
+        length = STEP * (float(self.x.norm()) or 1.0)
+        moved = self.x + length * (U @ (steps / steps.norm(dim=0)).to(U)).T
+        changes = (self.f.value(moved) - self.value).abs()
+        if not bool((changes <= self._noise()).all()) or not self._anywhere(U):
+            return []
+        return self._kept(U, "maps that later layers do not see")
 
     def _straight(self) -> list[Flat]:
         """Planes through x on which f stays what it is and stationary, whatever the data: what
@@ -305,6 +357,8 @@ class _Search:
         """All that acts on one unit or mixes two."""
         for slots in systems(self.f):
             yield from self._pairs(slots, reach)
+            yield from self._units(slots, reach)
+        for slots in entrywise(self.f):
             yield from self._units(slots, reach)
 
     def _turned(self) -> list[Flat]:
@@ -491,6 +545,37 @@ class _Search:
             if float(term.norm()) <= 1e-18 * float(moved.norm()):
                 break
         return moved
+
+
+def _sides(f: ModelLandscape) -> Iterator[list[Tensor]]:
+    """Of each module, or of a tensor without one, the entries (d, r) of all that it has for a unit
+    that it writes; and of each of its tensors along the other axes.
+    """
+    homes: dict[str, list[Tensor]] = {}
+    for name, where in f.layout.items():
+        entries = torch.arange(where.start, where.stop, device=f.device).view(f.shapes[name])
+        home = name.rpartition(".")[0] if "weight" in name or "bias" in name else name
+        homes.setdefault(home, []).append(entries)
+    for tensors in homes.values():
+        if wide := [t for t in tensors if t.ndim > 1]:
+            yield [side for side in _axes(wide, tensors) if len(side) > 1]
+
+
+def _axes(wide: Sequence[Tensor], tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The first axis of all tensors of the first one's length, and the others of the wide ones."""
+    size = len(wide[0])
+    yield torch.cat([t.reshape(size, -1) for t in tensors if t.ndim and len(t) == size], dim=1)
+    yield from (t.movedim(dim, 0).flatten(1) for t in wide for dim in range(1, t.ndim))
+
+
+def _outer(U: Tensor, entries: Tensor, n: int) -> Tensor:
+    """Directions (n, p r): one for each of the combinations U (d, p) of units and each of the r
+    entries that units (d, r) have.
+    """
+    out = U.new_zeros(n, entries.shape[1], U.shape[1])
+    for j, own in enumerate(entries.T):
+        out[own, j] = U
+    return out.flatten(1)
 
 
 def _neighbours(names: Sequence[str]) -> Iterator[tuple[str, ...]]:

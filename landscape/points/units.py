@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from landscape.landscapes.model import ModelLandscape
 from landscape.rng import generator
 
+PARTS = 25  # most of one tensor that are tried entry by entry
+
 
 class Move(NamedTuple):
     """An elementary velocity: ``targets`` (p, r) move by ``left`` (p,) times the combination
@@ -242,11 +244,35 @@ def _turns(slot: Slot, scales: Sequence[Tensor]) -> Iterator[Slot]:
         yield slot._replace(turn=Q.T * gamma, back=Q / gamma[:, None])
 
 
+def entrywise(f: ModelLandscape) -> list[list[Slot]]:
+    """Slots whose units are single entries, of tensors of one shape, or of parts of that shape:
+    taps of a convolution, matrices of one stack.
+    """
+    found: dict[tuple[int, ...], list[Slot]] = {}
+    for name, shape in f.shapes.items():
+        where = f.layout[name]
+        entries = torch.arange(where.start, where.stop, device=f.device).view(shape)
+        parts = [entries] if len(shape) == 2 else []
+        if len(shape) > 2:
+            taps, stack = entries.flatten(2).unbind(-1), entries.unbind(0)
+            parts = [part for each in (taps, stack) if len(each) <= PARTS for part in each]
+        for part in parts:
+            slot = Slot(name, part.reshape(-1, 1))
+            found.setdefault(tuple(part.shape), []).append(slot)
+    return [slots for slots in found.values() if len({slot.name for slot in slots}) > 1]
+
+
 def _bias(f: ModelLandscape, name: str, index: Tensor) -> tuple[Tensor | None, str]:
     """Where the bias beside a weight lies, of the weight's shape: along its first axis."""
-    other = name[: -len("weight")] + "bias" if name.endswith("weight") else ""
-    if other not in f.layout or f.shapes[other] != index.shape[:1]:
+    home, _, last = name.rpartition(".")
+    packed = "qkv".find(last[0]) if last[1:] == "_proj_weight" else -1  # of one in_proj_bias
+    beside = "in_proj_bias" if packed >= 0 else last.replace("weight", "bias")
+    other = f"{home}.{beside}" if home else beside
+    if other == name or other not in f.layout:
         return None, ""
     where = f.layout[other]
     entries = torch.arange(where.start, where.stop, device=f.device)
+    entries = entries.view(3, -1)[packed] if packed >= 0 else entries
+    if entries.shape != index.shape[:1]:
+        return None, ""
     return entries.view(-1, *(1,) * (index.ndim - 1)).expand(index.shape), other

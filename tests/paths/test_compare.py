@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 import landscape as ls
 from landscape.paths.compare import barrier
-from landscape.paths.families import families, permuted, state
+from landscape.paths.families import families
 from landscape.paths.matching import aligned
+from landscape.paths.units import permuted, state
 
 
 class Residual(nn.Module):

@@ -83,7 +83,13 @@ LINEAR: dict[str, tuple[Callable[..., optim.Optimizer], Prepare]] = {
         lambda p: optim.Adam(p, lr=0.01, betas=(0.9, HELD), amsgrad=True),
         second(max_exp_avg_sq=2 * V),
     ),
+    # what amsgrad has left behind says nothing once it is off
+    "amsgrad-off": (
+        lambda p: optim.Adam(p, lr=0.01, betas=(0.9, HELD)),
+        second(max_exp_avg_sq=2 * V),
+    ),
     "adagrad": (lambda p: optim.Adagrad(p, lr=0.01), second(step=torch.tensor(1.0))),
+    "asgd": (lambda p: optim.ASGD(p, lr=0.01, lambd=0.3, weight_decay=0.2), nothing),
     "nadam": (lambda p: optim.NAdam(p, lr=0.01, betas=(0.9, HELD)), second()),
     "radam": (
         lambda p: optim.RAdam(p, lr=0.01, betas=(0.9, 1 - 1e-9)),
@@ -408,6 +414,18 @@ def test_the_users_optimiser_and_model_stay_as_they_are() -> None:
     assert "Adam at a rate of 0.01" in folder_words
 
 
+def test_an_optimiser_that_may_be_differentiated_has_the_room_of_one_that_may_not() -> None:
+    net, x, y = model()
+    f = ls.ModelLandscape(net, nn.functional.mse_loss, [(x, y)])
+    values = []
+    for recorded in (False, True):
+        optimizer = optim.SGD(net.parameters(), lr=0.01, momentum=0.9, differentiable=recorded)
+        room = ls.points.room(Look(f, None, "test"), optimizer, steps=2)
+        values.append((room.value, room.critical.value, room.gain))
+        assert optimizer.param_groups[0]["differentiable"] is recorded
+    assert values[0] == values[1]
+
+
 def test_mistakes_are_named() -> None:
     net, x, y = model()
     f = ls.ModelLandscape(net, nn.functional.mse_loss, [(x, y)])
@@ -418,5 +436,9 @@ def test_mistakes_are_named() -> None:
         ls.analyze(f, optimizer=optim.SGD(net.parameters(), lr=0.1, momentum=1.0))
     with pytest.raises(ValueError, match="maximize"):
         ls.analyze(f, optimizer=optim.SGD(net.parameters(), lr=0.1, maximize=True))
+    with pytest.raises(ValueError, match="maximize"):  # whose steps follow no law known here
+        ls.analyze(f, optimizer=optim.Rprop(net.parameters(), lr=0.1, maximize=True))
+    with pytest.raises(ValueError, match="cannot take a step"):
+        ls.analyze(f, optimizer=optim.Adam(net.parameters(), lr=0.1, capturable=True))
     with pytest.raises(TypeError, match=r"torch\.optim\.Optimizer"):
         ls.analyze(f, optimizer="sgd:lr=0.1")  # type: ignore[arg-type]

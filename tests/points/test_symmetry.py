@@ -18,7 +18,7 @@ F = nn.functional
 def named(*without: str) -> list[object]:
     """The nets but for some; those that take long are slow."""
     names = [name for name in NETS if not any(word in name for word in without)]
-    long = ("heads", "rotary", "stream", "torch's own layer", "grouped")
+    long = ("cross", "heads", "rotary", "stream", "torch's own layer", "grouped")
     return [
         pytest.param(name, marks=[pytest.mark.slow] * any(word in name for word in long))
         for name in names
