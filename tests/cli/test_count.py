@@ -262,9 +262,13 @@ def test_ctrl_c_keeps_what_was_counted_and_resume_goes_on(folder: Path, run: Run
 @pytest.mark.slow
 def test_what_is_missing_is_said(folder: Path, run: Run) -> None:
     (folder / "bowl.py").write_text(
-        "import landscape as ls\n"
-        "def family(dim, seed):\n"
-        "    return ls.FunctionLandscape(lambda x: (x**2).sum(-1), dim, ls.Torus(4.0))\n"  # not periodic
+        "import math, torch, landscape as ls\n"
+        "def family(dim, seed):\n"  # hundreds of points, of which five starts do not find all
+        "    draws = torch.Generator().manual_seed(seed)\n"
+        "    k = torch.randint(-9, 10, (60, dim), generator=draws).double()\n"
+        "    phase = 6.28 * torch.rand(60, generator=draws, dtype=torch.float64)\n"
+        "    wave = lambda x: (0.5 * math.pi * x @ k.T.to(x) + phase.to(x)).cos().sum(-1)\n"
+        "    return ls.FunctionLandscape(wave, dim, ls.Torus(4.0))\n"
     )
     result = run(
         "saddles", "count", "bowl.py", "--dims", "2", "--realisations", "2", "--starts", "5"
