@@ -40,10 +40,10 @@ def wells(dim: int, seed: int) -> ls.FunctionLandscape:
 
 
 def hidden(dim: int, seed: int) -> ls.FunctionLandscape:
-    """A bowl with a pair of points so narrow that no random start finds it, and an edge that says they are not missing."""
+    """Bowls side by side, whose maximum and saddles are kinks that no search comes to."""
     return ls.FunctionLandscape(
-        lambda x: (x**2).sum(-1), dim, ls.Torus(4.0)
-    )  # not periodic: no maximum, no saddle
+        lambda x: (x - 4 * torch.round(x / 4)).square().sum(-1), dim, ls.Torus(4.0)
+    )
 
 
 # ---- exact means
