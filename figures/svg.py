@@ -43,14 +43,14 @@ def _steps(figure: Figure) -> str:
     """Where a figure has optimiser steps along it: first and last step, left, right, top and bottom
     in the units of its viewBox, as an attribute that a page's script reads.
     """
-    lowest = [axes for axes in figure.axes if axes.get_xlabel() == style.STEPS]
-    if len(lowest) != 1 or lowest[0].get_xscale() != "linear":
+    named = [axes for axes in figure.axes if axes.get_xlabel() == style.STEPS]
+    if len(named) != 1 or named[0].get_xscale() != "linear":
         return ""
+    (lowest,) = named
     wide, tall = 72 * figure.get_size_inches()
-    shared = lowest[0].get_shared_x_axes()
-    boxes = [axes.get_position() for axes in figure.axes if shared.joined(axes, lowest[0])]
+    boxes = [axes.get_position() for axes in lowest.get_shared_x_axes().get_siblings(lowest)]
     numbers = (
-        *lowest[0].get_xlim(),
+        *lowest.get_xlim(),
         wide * boxes[0].x0,
         wide * boxes[0].x1,
         tall * (1 - max(box.y1 for box in boxes)),
