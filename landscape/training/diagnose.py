@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.states import undisturbed
+from landscape.linalg.lanczos import Eigenpairs
 from landscape.progress import watched
 from landscape.results import Result, result
 from landscape.training.causes import REPORTED, Cause, surest
@@ -148,6 +149,7 @@ def diagnose(
             scale=tail.unit,
             habits=habits(tail),
             only=only,
+            known=_lower(trace, f),
             progress=progress,
         )
     if probes is not None:
@@ -168,6 +170,13 @@ def _of_steps(trace: object) -> Trace:
             f"Does the loop call optimizer.step(), and of this optimiser?{notes}"
         )
     return trace
+
+
+def _lower(trace: Trace, f: Landscape) -> Eigenpairs | None:
+    """The lowest eigenpairs that the last look at the trace's end has found."""
+    pairs = None if trace.last is None else trace.last.pairs.lower
+    there = pairs is not None and pairs.vectors.shape[0] == f.dim and pairs.vectors.shape[1] > 0
+    return pairs if there else None
 
 
 # Of the run's own time, what trials take where nothing else is said.

@@ -40,7 +40,7 @@ from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
 from landscape.landscapes.model import require_model
 from landscape.landscapes.states import undisturbed
-from landscape.linalg.lanczos import eigsh
+from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.operators.hessian import Hessian
 from landscape.results import Estimate, Result, result
 from landscape.results.statistics import mean
@@ -159,6 +159,7 @@ def probe(  # noqa: PLR0913
     scale: float = 0.0,
     habits: Habits = NONE,
     only: Collection[str] | None = None,
+    known: Eigenpairs | None = None,
     progress: Progress = silent,
 ) -> Probes:
     """Try remedies on copies of a stuck run, beside the unchanged run.
@@ -178,6 +179,8 @@ def probe(  # noqa: PLR0913
         habits: what the run's loop does with gradients; the control does so too, and remedies of
             the loop are trials without.
         only: how the names of the trials begin that are run beside the control; None: all.
+        known: eigenpairs of f's Hessian where the run stands, of which the lowest is verified and
+            not searched.
 
     Raises:
         TypeError: an argument is of another kind.
@@ -203,7 +206,7 @@ def probe(  # noqa: PLR0913
                 "the loss is not finite where the probes start: go back to an earlier checkpoint."
             )
         run = _Runner(followed, x, steps)
-        pairs = eigsh(Hessian(f, x), largest=0, smallest=1, seed=seed, max_products=PRODUCTS)
+        pairs = eigsh(Hessian(f, x), 0, 1, seed=seed, max_products=PRODUCTS, known=known)
         lowest, v = float(pairs.values[0]), pairs.vectors[:, 0]
         kick = max(0.1, 0.1 * float(x.double().norm())) if kick is None else kick
         trials = _chosen(_trials(followed, lowest, v, kick, habits), only)
