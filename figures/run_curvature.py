@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -39,11 +40,7 @@ def draw(result: Result) -> Figure:
         linewidth=0,
     )
     top.plot(steps[known], largest[known], color=style.POSITIVE, label="largest eigenvalue", **kept)
-    searched = known & (False if trace.searched is None else np.asarray(trace.searched))
-    if searched.any():
-        ring = {"marker": "o", "markersize": 5, "markerfacecolor": "none", "linestyle": ""}
-        place = steps[searched], largest[searched]
-        top.plot(*place, color=style.POSITIVE, label="searched from random starts", **ring)
+    _ring(top, trace)
     felt = np.isfinite(sharpness) & ~np.isclose(sharpness, largest, rtol=1e-9)
     shown = [largest[known]]
     if felt.any():
@@ -97,6 +94,21 @@ def draw(result: Result) -> Figure:
     )
     fig.align_ylabels()
     return fig
+
+
+def _ring(ax: Axes, trace: Trace) -> None:
+    """Rings around the values that were searched from random starts."""
+    if trace.searched is None or not bool(trace.searched.any()):
+        return
+    ax.plot(
+        np.asarray(trace.steps[trace.searched]),
+        np.asarray(trace.largest[trace.searched]),
+        "o",
+        color=style.POSITIVE,
+        markersize=5,
+        markerfacecolor="none",
+        label="searched from random starts",
+    )
 
 
 def caption(result: Result) -> str:

@@ -280,6 +280,7 @@ def _refuse_bomb(path: Path) -> None:
 
 
 def damaged(path: Path, error: object) -> LoadingError:
+    """What is raised of a file that cannot be read, with what its reader says."""
     return LoadingError(f"{path} is damaged ({specs.one_line(error)}). Copy or save it again.")
 
 

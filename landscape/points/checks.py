@@ -116,7 +116,7 @@ def check(
         ValueError: ``at`` is no point of it, or missing for a formula.
         NumericalError: a parameter or the loss on some batch is not finite; the message names it.
 
-    Cost: for a model five passes over the data and one over a batch; in float64 a gradient, a
+    Cost: for a model five passes over the data and two over a batch; in float64 a gradient, a
     Hessian-vector product, and two more values and gradients; of the two batches that count most,
     on which kernels and kinks are looked at, seven products, five gradients and four values.
 

@@ -12,7 +12,7 @@ from landscape.progress import Line
 from landscape.results import Provenance
 from landscape.results.numbers import count, plain
 from landscape.training.logs import Values
-from landscape.training.records import COLUMNS, LAYERED, UNITS
+from landscape.training.records import COLUMNS, LAYERED, UNITS, typed
 from landscape.training.trace import Trace
 
 # A figure is drawn anew after so many seconds, or so many times as long as drawing it took, of at
@@ -20,7 +20,7 @@ from landscape.training.trace import Trace
 SECONDS, TIMES, MOST = 2.0, 20, 400
 
 
-def live() -> "Live | Picture":
+def shown() -> "Live | Picture":
     """What shows a run here: a figure in a notebook, else a line of the terminal."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return Live() if getattr(shell, "kernel", None) is None else Picture()
@@ -106,12 +106,9 @@ def _trace(records: list[Values]) -> Trace:
         name: torch.tensor([r[name] for r in records], dtype=torch.float64, device="cpu")
         for name in COLUMNS
     }
-    columns["steps"] = columns["steps"].to(torch.int64)
-    for name in ("evaluated", "searched"):
-        columns[name] = columns[name] == 1
     none = torch.empty(len(records), 0, dtype=torch.float64, device="cpu")
     return Trace(
-        **columns | dict.fromkeys((*LAYERED, *UNITS), none),
+        **typed(columns) | dict.fromkeys((*LAYERED, *UNITS), none),
         layers=[],
         activations=[],
         every=0,

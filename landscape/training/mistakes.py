@@ -44,6 +44,9 @@ def _left_over(tail: Tail) -> float:
     return statistics.fmean(known) if known else math.nan
 
 
+LEFT = Sign("gradients are left over", _left_over, 0.02, 0.1, "a cleared gradient leaves 0")
+
+
 def _adds_up(tail: Tail) -> list[str]:
     words = [
         f"before backward() the gradient of the last step is still there: it is "
@@ -279,7 +282,7 @@ def habits(tail: Tail) -> Habits:
     norms = tail.trace.batch_gradient_norm[tail.late]
     clips = _given(tail) < 0.7 and _level(tail) < 0.05
     return Habits(
-        adds_up=_left_over(tail) > 0.25,
+        adds_up=LEFT(tail) == 1,
         gives_none=_without(tail) > 0.9,
         clip=float(norms[norms.isfinite()].mean()) if clips else math.inf,
         one_batch=_one_batch(tail) == 1 and _part(tail) < 0.95 and DIFFER(tail) == 1,
@@ -588,7 +591,7 @@ MISTAKES = (
         "loop",
         0.99,
         "it is seen directly, and nobody means it",
-        (Sign("gradients are left over", _left_over, 0.02, 0.1, "a cleared gradient leaves 0"),),
+        (LEFT,),
         _adds_up,
         "Call optimizer.zero_grad() in every step, before backward().",
         ("zero_grad and backward",),

@@ -39,6 +39,12 @@ UNITS = ("saturated", "dead")
 BLOCK = 64  # records held before they are written
 
 
+def typed(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The columns of records by name, all float64, in the dtypes that a ``Trace`` has."""
+    flags = {name: columns[name] == 1 for name in ("evaluated", "searched")}
+    return columns | flags | {"steps": columns["steps"].to(torch.int64)}
+
+
 class Records:
     """``folder``/records.f64 and its header.json, whose contents a resumed run must share.
 

@@ -40,12 +40,12 @@ from landscape.results import Provenance, provenance
 from landscape.specs.optimizers import spec_of
 from landscape.training.activity import Activity
 from landscape.training.follow import Followed
-from landscape.training.live import live as shown_live
+from landscape.training.live import shown
 from landscape.training.logs import Log, writer
 from landscape.training.loop import Loop, Watch
 from landscape.training.pace import Every, Ledger, Pace, Share
 from landscape.training.reading import Reading, read
-from landscape.training.records import COLUMNS, LAYERED, UNITS, Records
+from landscape.training.records import COLUMNS, LAYERED, UNITS, Records, typed
 from landscape.training.trace import Trace
 
 LAST_DENSE = 600  # up to this n the last look computes the whole spectrum
@@ -173,7 +173,7 @@ class Tracer:
             weakref.finalize(self, shutil.rmtree, self._folder, True)
         self._resume = resume
         self._log = None if log is None else writer(log)
-        self._live = shown_live() if live else None
+        self._live = shown() if live else None
         self._watch = Watch(self._followed)
         self._notes: list[str] = []
         self._failed = 0  # records in a row that could not be made
@@ -440,7 +440,7 @@ class Tracer:
             return last
         pairs = eigsh(H, 1, 1, tol=CERTAIN, exact=0)
         self._products += pairs.products
-        return pairs.vectors[:, [-1, 0]].to(H.device, H.dtype) if H.shape[0] > 1 else last
+        return pairs.vectors[:, [-1, 0]].to(H.device, H.dtype)
 
     # ---- the result
 
@@ -510,10 +510,7 @@ class Tracer:
             for name in names:
                 columns[name] = rows[:, at : at + width].clone()
                 at += width
-        columns["steps"] = columns["steps"].to(torch.int64)
-        for name in ("evaluated", "searched"):
-            columns[name] = columns[name] == 1
-        return columns
+        return typed(columns)
 
     def _config(self) -> dict[str, Any]:
         """How this was traced."""
