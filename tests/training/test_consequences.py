@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import landscape as ls
+
 PATH = Path(__file__).parents[1] / "benchmarks" / "causes.py"
 
 
@@ -42,3 +44,16 @@ def test_the_cause_is_named_before_what_it_leaves_behind(causes: Any, kind: str,
     found = causes.judged(kind, seed, False, None)
     assert found.right, found
     assert found.named != "not stuck" or kind == "control"
+
+
+@pytest.mark.slow
+def test_adam_that_has_hardly_moved_is_told_so(causes: Any) -> None:
+    """Its steps are as long as its rate: N steps move n weights by at most N lr n^(1/2)."""
+    plan = causes.too_small(500)
+    assert plan.optimizer in ("Adam", "AdamW")
+    trace, _, _ = causes.run(plan)
+    start = float(trace.weight_norm[0])
+    moved = float(trace.from_start[-1]) / start
+    assert moved <= 2 * plan.steps * plan.lr * len(trace.x) ** 0.5 / start
+    first = ls.diagnose(trace).causes[0]
+    assert any(f"moved by {moved:.2g} of their norm" in line for line in first.evidence)
