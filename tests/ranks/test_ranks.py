@@ -22,8 +22,8 @@ SAME = {"vectors": 1e-3, "bounds": 1e-2, "eigenvalues": 1e-9, "solution": 1e-8, 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "rows", "width"),
-    [(2, 50, 8), (3, 50, 20)],
-    ids=["seven batches on 2", "three batches on 3"],
+    [(2, 50, 8), (3, 50, 20), (4, 50, 8)],
+    ids=["seven batches on 2", "three batches on 3", "seven batches on 4"],
 )
 def test_ranks_give_what_one_process_gives(
     tmp_path: Path, count: int, rows: int, width: int
