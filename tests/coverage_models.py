@@ -33,8 +33,6 @@ Draw = Callable[[int, Random], Found]
 ROOM = sys.modules["landscape.points.room"]
 NOISE = 0.5
 ROWS = 20  # of a batch
-MOST = 30  # batches
-LOOKED = (2, 30)  # samples of a network: few are a hard case, as its Hessian has few large values
 
 # rows, entries -> x, and E x^2
 INPUTS: dict[str, tuple[Callable[[Random, tuple[int, int]], np.ndarray], float, int]] = {
@@ -79,7 +77,7 @@ def change(name: str) -> Draw:
     before, after = [1.0, -0.5], [0.7, 0.1]
 
     def draw(count: int, random: Random) -> Found:
-        if not 2 <= count <= MOST:
+        if count < 2:
             return None
         f = _linear(name, count, random, before)
         there = by_batch(f, torch.tensor(after, dtype=torch.float64))
@@ -96,7 +94,7 @@ def height(name: str) -> Draw:
     """A barrier and its error; the ends are Student's, of the batches less one."""
 
     def draw(count: int, random: Random) -> Found:
-        if not 2 <= count <= MOST:
+        if count < 2:
             return None
         data = _batches(name, count, random, torch.ones(1, dtype=torch.float64))
         f = ls.ModelLandscape(Product(1.0), nn.functional.mse_loss, data)
@@ -113,7 +111,7 @@ def sharpness(name: str) -> Draw:
     """What gradient descent feels of one weight: 2 E x^2."""
 
     def draw(count: int, random: Random) -> Found:
-        if not 2 <= count <= MOST:
+        if count < 2:
             return None
         f = _linear(name, count, random, [1.0])
         optimizer = torch.optim.SGD(f.model.parameters(), lr=0.1)
@@ -125,20 +123,24 @@ def sharpness(name: str) -> Draw:
     return draw
 
 
-def noise_scale(name: str) -> Draw:
-    """tr Sigma / |G|^2 of least squares: g = 2 x (x . w - noise), fourth moments and all."""
-    w = [0.6, -0.4, 0.2]
+def noise_scale(name: str, metric: tuple[float, float, float] | None = None) -> Draw:
+    """tr Sigma / |G|^2 of least squares: g = 2 x (x . w - noise), fourth moments and all; in the
+    ``metric`` of an optimiser's steps where there is one.
+    """
+    w, weights = [0.6, -0.4, 0.2], metric or (1.0, 1.0, 1.0)
     s, fourth = INPUTS[name][1], 24.0 if "Laplace" in name else 3.0
+    size = math.fsum(v * v for v in w)
+    # the variance of g_i / 2: E x_i^2 (x . w)^2 is fourth w_i^2 + s^2 (|w|^2 - w_i^2)
+    variances = [(fourth - 2 * s**2) * v * v + s**2 * size + s * NOISE**2 for v in w]
+    noise = math.fsum(c * v for c, v in zip(weights, variances, strict=True))
+    truth = noise / math.fsum(c * (s * v) ** 2 for c, v in zip(weights, w, strict=True))
 
     def draw(count: int, random: Random) -> Found:
-        if not 2 <= count <= MOST:
+        if count < 2:
             return None
         f = _linear(name, count, random, w)
-        found, _ = noise_scales(Look(f, None, "coverage"), torch.ones(len(w)))
-        size = math.fsum(v * v for v in w)
-        # E x_i^2 (x . w)^2 = fourth w_i^2 + s^2 (|w|^2 - w_i^2)
-        squares = fourth * size + s**2 * (len(w) - 1) * size + len(w) * s * NOISE**2
-        truth = (squares - s**2 * size) / (s**2 * size)
+        scales = noise_scales(Look(f, None, "coverage"), torch.tensor(weights))
+        found = scales[0 if metric is None else 1]
         return found.low, found.high, truth
 
     return draw
@@ -219,8 +221,6 @@ def predicted(kind: str, told: str) -> Draw:
     """The change of the loss on ``count`` samples, by second order."""
 
     def draw(count: int, random: Random) -> Found:
-        if count not in LOOKED:
-            return None
         f = _networks(kind, count, random)
         whole = ls.points.survive(f, told, seed=int(random.integers(2**31))).whole
         rounding = 1e-12
@@ -233,8 +233,6 @@ def hawq(kind: str) -> Draw:
     """The mean diagonal entry of a layer's own block times |d|^2, on ``count`` samples."""
 
     def draw(count: int, random: Random) -> Found:
-        if count not in LOOKED:
-            return None
         f = _networks(kind, count, random)
         found = ls.points.survive(f, "noise:0.1", seed=int(random.integers(2**31)))
         layer = found.layers[int(random.integers(len(found.layers)))]
@@ -252,6 +250,9 @@ CASES: dict[str, dict[str, Draw]] = {
     "barrier": {name: height(name) for name in INPUTS},
     "sharpness that an optimiser feels": {name: sharpness(name) for name in INPUTS},
     "noise scale": {name: noise_scale(name) for name in INPUTS},
+    "noise scale of an optimiser's steps": {
+        name: noise_scale(name, (1.0, 0.1, 10.0)) for name in INPUTS
+    },
     "mean over seeds": {
         "normal": seeds(lambda r, n: r.standard_normal(n)),
         "Student's, 3 degrees": seeds(lambda r, n: r.standard_t(3, n)),

@@ -103,6 +103,14 @@ def others(count: int) -> float:
     return float(1 - ((1 - CONFIDENCE) / 2) ** (1 / count))
 
 
+def never_met(count: int) -> float:
+    """What none of ``count`` independent draws showed happens in less than this share of all (95
+    %), whatever the law: 1 - 0.05^{1/count}, close to 3 / count. No interval from these draws
+    knows of it.
+    """
+    return 1.0 - (1 - CONFIDENCE) ** (1 / count)
+
+
 def form_mean(
     value: float, size: float, probes: int, products: int = 0, *, rank: float = 1.0
 ) -> Estimate:

@@ -41,24 +41,32 @@ def test_what_holds_an_interval_exists_and_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", coverage_table.CASES)
 def test_the_coverages_of_the_page_are_right(name: str) -> None:
     """95 % are meant; what the repetitions may miss of 93 % by chance is allowed."""
-    repeats = coverage_table.repetitions(name)
     table = PAGE.partition(coverage_table.BEGIN)[2].partition(coverage_table.END)[0]
     lines = [line for line in table.splitlines() if line.startswith(f"| {name} | ")]
     assert len(lines) == len(coverage_table.CASES[name])
-    cells = [cell.strip() for line in lines for cell in line.split("|")[3:-1]]
-    assert (
-        min(float(cell) for cell in cells if cell != "-")
-        >= 100 * stats.binom.ppf(0.01, repeats, 0.93) / repeats
-    )
+    for line in lines:
+        problem, *cells = (cell.strip() for cell in line.split("|")[2:-1])
+        least = min(float(cell) for cell in cells if cell != "-")
+        if (name, problem) in coverage_table.SHORT:
+            assert least < 90  # or it need not be excused
+        else:
+            assert least >= 100 * _least(name, coverage_table.REPEATS, 0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", coverage_table.CASES)
 def test_intervals_hold_the_truth(name: str) -> None:
     """As often as they say, up to what chance allows: a short look unless asked for more."""
+    repeats = REPEATS or (4 if name in coverage_table.COSTLY else 40)
     for problem, draw in coverage_table.CASES[name].items():
+        if (name, problem) in coverage_table.SHORT:
+            continue
         for count in coverage_table.SAMPLES if REPEATS else (2, 5, 30):
-            repeats = REPEATS or 40
             found = coverage_table.coverage(draw, count, repeats)
-            least = stats.binom.ppf(1e-4, repeats, 0.93) / repeats
-            assert math.isnan(found) or found >= least, (problem, count)
+            assert math.isnan(found) or found >= _least(name, repeats, 1e-4), (problem, count)
+
+
+def _least(name: str, repeats: int, chance: float) -> float:
+    if name in coverage_table.CERTAIN:
+        return 1.0
+    return float(stats.binom.ppf(chance, repeats, 0.93) / repeats)
