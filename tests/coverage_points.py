@@ -24,7 +24,7 @@ Found = tuple[float, float, float] | None
 Draw = Callable[[int, Random], Found]
 Spectrum = Callable[[Random, int], np.ndarray]
 
-n = 120  # of a search, more than are formed as a matrix
+n = 81  # of a search, more than are formed as a matrix
 UNITS = 5  # of a network, at most
 
 
@@ -84,7 +84,8 @@ def index(spectrum: Spectrum, dtype: torch.dtype) -> Draw:
         f = _well(_turned(values, random, dtype))
         seed = int(random.integers(2**31))
         point = ls.classify(
-            f, torch.zeros(count, dtype=dtype), "lanczos", largest=1, smallest=2, seed=seed
+            *(f, torch.zeros(count, dtype=dtype), "lanczos"),
+            **{"largest": 1, "smallest": 2, "max_products": 250, "seed": seed},
         )
         low, high = point.index_bounds
         return float(low), float(high), float((values < 0).sum())

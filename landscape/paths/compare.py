@@ -231,17 +231,23 @@ class _Pair:
 
 
 def barrier(f: ModelLandscape, a: State, b: State, t: Tensor) -> tuple[Tensor, Spread]:
-    """The loss (r,) on the line from tensors a to tensors b at shares t (r,), and what batches say
-    of the spread of its highest value over the higher end.
+    """The loss (r,) on the line from tensors a to tensors b at shares t (r,), and the spread of its
+    barrier.
     """
     rows = []
     for s in t.tolist():
         mixed = {k: torch.lerp(tensor, b[k], s) for k, tensor in a.items()}
         rows.append(by_batch(*at(f, mixed)))
-    values = torch.stack([row.sum() for row in rows]).cpu()
-    top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(t) - 1)
-    risen = rows[top] - rows[end]
-    return values, sampling_spread(risen[:, None], f.weights.to(risen.device))
+    return risen(torch.stack(rows), f.weights)
+
+
+def risen(rows: Tensor, shares: Tensor) -> tuple[Tensor, Spread]:
+    """The sums (r,) of what batches with these shares (B,) add along a line (r, B), and what they
+    say of the spread of the highest sum over the higher end.
+    """
+    values = rows.sum(1).cpu()
+    top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(rows) - 1)
+    return values, sampling_spread((rows[top] - rows[end])[:, None], shares.to(rows.device))
 
 
 def _barrier(line: Tensor) -> float:

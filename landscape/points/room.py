@@ -529,7 +529,7 @@ def noise_scales(look: Look, weight: Tensor) -> tuple[Estimate, Estimate]:
     if len(shares) < 2:
         return _nowhere(), _nowhere()
     w = torch.tensor(shares, dtype=torch.float64, device=g.device)
-    seen = _Gram(w, torch.stack(own), torch.stack(with_mean), metrics @ g.square(), f.samples)
+    seen = Gram(w, torch.stack(own), torch.stack(with_mean), metrics @ g.square(), f.samples)
     return seen.scale(0), seen.scale(1)
 
 
@@ -549,7 +549,7 @@ def _gradients(f: Landscape, x: Tensor, *, data: bool) -> Iterator[tuple[float, 
             yield share, total
 
 
-class _Gram(NamedTuple):
+class Gram(NamedTuple):
     """Inner products of the batches' gradients, one column a metric."""
 
     shares: Tensor  # (B,)

@@ -6,14 +6,25 @@
 import math
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from scipy import stats
+from torch import nn
+
+import landscape as ls
+from landscape.paths.compare import barrier, risen
+from landscape.points.look import Look
+from landscape.points.room import noise_scales
+from landscape.points.survive import by_batch
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
+import coverage_models  # noqa: E402
 import coverage_table  # noqa: E402
 import intervals  # noqa: E402
 
@@ -64,6 +75,46 @@ def test_intervals_hold_the_truth(name: str) -> None:
         for count in coverage_table.SAMPLES if REPEATS else (2, 5, 30):
             found = coverage_table.coverage(draw, count, repeats)
             assert math.isnan(found) or found >= _least(name, repeats, 1e-4), (problem, count)
+
+
+class Product(nn.Module):
+    """x -> (a b - 1) x: two weights with a barrier between (1, 1) and (-1, -1)."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.full((2,), at, dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.w[0] * self.w[1] - 1) * x
+
+
+@pytest.mark.parametrize("name", coverage_models.INPUTS)
+def test_batches_in_closed_form_are_those_of_models(name: str) -> None:
+    """Losses, gradients' inner products and barriers, batch by batch."""
+    seen = coverage_models.data(name, 5, np.random.default_rng(1), 3)
+    net = nn.Linear(3, 1, bias=False, dtype=torch.float64)
+    f = ls.ModelLandscape(net, nn.functional.mse_loss, seen.batches)
+    at = torch.tensor(coverage_models.AT, dtype=torch.float64)
+    close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-14)
+    close(f.weights, seen.shares)
+    close(by_batch(f, at), seen.losses(coverage_models.AT))
+    weights = torch.tensor([1.0, 0.1, 10.0], dtype=torch.float64)
+    look = Look(f, at, "coverage")
+    for metric, found in zip((torch.ones(3), weights), noise_scales(look, weights), strict=True):
+        expected = coverage_models.scale(seen, metric.double())
+        assert [found.low, found.value, found.high] == pytest.approx(
+            [expected.low, expected.value, expected.high]
+        )
+
+    one = coverage_models.data(name, 5, np.random.default_rng(2), 1)
+    f = ls.ModelLandscape(Product(1.0), nn.functional.mse_loss, one.batches)
+    other, t = {"w": -torch.ones(2, dtype=torch.float64)}, torch.tensor([0.0, 0.5, 1.0])
+    line, spread = barrier(f, {"w": f.point()}, other, t)
+    expected_line, expected_spread = risen(
+        torch.stack([one.losses([w]) for w in (0.0, -1.0, 0.0)]), one.shares
+    )
+    close(line, expected_line)
+    close(spread.errors, expected_spread.errors)
 
 
 def _least(name: str, repeats: int, chance: float) -> float:
