@@ -178,12 +178,13 @@ def seeds(law: Callable[[Random, int], np.ndarray]) -> Draw:
 
 
 def remedies(spreads: Callable[[Random], np.ndarray]) -> Draw:
-    """Eight remedies without effect, whose upper ends are all above 0 in 95 % of studies."""
+    """Remedies without effect, whose upper ends are all above 0 in 95 % of studies."""
 
     def draw(count: int, random: Random) -> Found:
         if count < 2:
             return None
-        gains = spreads(random)[:, None] * random.standard_normal((8, count))
+        sizes = spreads(random)[:, None]
+        gains = sizes * random.standard_normal((len(sizes), count))
         control = 0.5 * random.standard_normal(count)
         apart = [mean(np.zeros(count)), *(mean(row - control) for row in gains)]
         return -math.inf, min(one.high for one in at_once(apart, count)[1:]), 0.0
@@ -285,6 +286,7 @@ CASES: dict[str, dict[str, Draw]] = {
         "uniform": seeds(lambda r, n: r.random(n) - 0.5),
     },
     "trials beside the control": {
+        "one alone": remedies(lambda r: np.ones(1)),
         "alike": remedies(lambda r: np.ones(8)),
         "one is wild": remedies(lambda r: np.r_[10.0, np.ones(7)]),
         "each has a spread of its own": remedies(lambda r: np.exp(r.standard_normal(8))),

@@ -117,9 +117,7 @@ def _told(sides: list[Array], noise: Array, t: Array) -> list[Seen]:
         for parity, seen in enumerate(parts)
     )
     found = (_leading(side, noise, t) for side in sides)
-    return [
-        seen for seen in found if seen and not (smooth and SMOOTH < seen.power < FLAT)
-    ]
+    return [seen for seen in found if seen and not (smooth and SMOOTH < seen.power < FLAT)]
 
 
 def _leading(changes: Array, noise: Array, t: Array) -> Seen | None:
