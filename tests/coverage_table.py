@@ -30,6 +30,7 @@ SAMPLES = (1, 2, 3, 5, 10, 30, 200)
 # (number of samples, random numbers) -> (low, high, truth); None: it says nothing
 Draw = Callable[[int, np.random.Generator], tuple[float, float, float] | None]
 Random = np.random.Generator
+ALIKE = "the largest of three that are one"
 BURSTS = "100 more in 1 % of realisations"
 
 
@@ -124,6 +125,19 @@ def _sampling(inputs: Callable[[int, Random], np.ndarray], truth: float, tail: i
     return draw
 
 
+def _alike(count: int, random: Random) -> tuple[float, float, float] | None:
+    """The largest eigenvalue of the sample's 2 mean xx', where the population's three are one."""
+    if count < 2:
+        return None
+    x = random.standard_normal((count * 20, 3))
+    values, vectors = np.linalg.eigh(2 * x.T @ x / len(x))
+    forms = 2 * ((x @ vectors[:, -1:]) ** 2).reshape(count, 20).mean(1) / count
+    shares = torch.full((count,), 1 / count, dtype=torch.float64)
+    spread = statistics.sampling_spread(torch.from_numpy(forms)[:, None], shares)
+    reach = spread.reach * float(spread.errors)
+    return values[-1] - reach, values[-1] + reach, 2.0
+
+
 SPECTRA = {
     "semicircle": np.random.default_rng(0).standard_normal(80),
     "1 / i": 1 / np.arange(1, 81.0),
@@ -209,6 +223,7 @@ CASES: dict[str, dict[str, Draw]] = {
         "normal inputs, equal batches": _sampling(lambda n, r: r.standard_normal(n), 2.0, 20),
         "normal inputs, a tail of one": _sampling(lambda n, r: r.standard_normal(n), 2.0, 1),
         "inputs of Laplace's law": _sampling(lambda n, r: r.laplace(size=n), 4.0, 20),
+        ALIKE: _alike,
     },
     "median of runs": {
         "exponential": _median(lambda n, r: r.exponential(1, n), math.log(2), math.inf),
@@ -282,7 +297,7 @@ COSTLY = {
 }
 
 # What no interval from so few samples can know, without assuming more than anybody knows.
-SHORT = {("mean of counts", BURSTS), ("share", BURSTS)}
+SHORT = {("mean of counts", BURSTS), ("share", BURSTS), ("sampling errors", ALIKE)}
 
 
 REPEATS = 400

@@ -62,7 +62,10 @@ def found() -> set[str]:
 _CERTAIN = "certain: rounding and the solver's own error"
 _SHARE = "the share among all points of realisations like those counted"
 _CORRELATION = "the correlation among the ends of all paths; a path is a sample"
-_SAMPLING = "one standard error; ± sampling_reach of them hold the population's value at this point"
+_SAMPLING = (
+    "one standard error; ± sampling_reach of them hold the population's value at this point, where "
+    "no other value is as near"
+)
 
 COVERS: dict[str, Row] = {
     "AnalysisReport.sampling_errors": Row(_SAMPLING, "2 batches", "coverage: sampling errors"),

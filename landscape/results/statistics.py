@@ -169,6 +169,23 @@ def sampling_reach(freedom: float, excess: float = 0.0) -> float:
     return student(2 / (2 / freedom + excess / (freedom + 1)))
 
 
+def crowd(values: Tensor, errors: Tensor, bounds: Tensor) -> int:
+    """How many of the ascending values (k,) lie in the largest crowd: each is within two standard
+    errors of its distance to the next. What is known no better than the solver's ``bounds``, as
+    zero eigenvalues are, is in none.
+
+    Eigenvalues of a sample repel each other there: of m that are one in the population the
+    outermost lie some m^{1/2} errors apart from it, the largest ones above and the smallest below.
+    """
+    sure = errors > bounds
+    near = (values.diff() <= 2 * torch.hypot(errors[1:], errors[:-1])) & sure[1:] & sure[:-1]
+    most = here = 1
+    for beside in near.tolist():
+        here = here + 1 if beside else 1
+        most = max(most, here)
+    return most
+
+
 def excess(squares: np.ndarray) -> float:
     """The kurtosis beyond a normal law's of numbers whose squared deviations from their means are
     ``squares`` (B, k): the mean over columns of the sample's G_2, and 0 where that is less, or for
