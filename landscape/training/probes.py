@@ -314,9 +314,9 @@ def at_once(gains: list[Estimate], seeds: int) -> list[Estimate]:
     a remedy is better is asked on one side.
 
     A few seeds tell little of a spread. It is taken as the usual one of all the trials where that
-    is larger, and counts as known from PRIOR seeds more, one for each other trial at most, as in
-    moderated tests (Smyth 2004, SAGMB 3:3); but one of more than OWN times the usual spread is like
-    no other, and has its own alone.
+    is larger, and counts as known from PRIOR seeds more, as in moderated tests (Smyth 2004, SAGMB
+    3:3); but one of more than OWN times the usual spread is like no other, and has its own alone,
+    and so has a single trial.
     """
     spreads = sorted(g.error for g in gains if math.isfinite(g.error) and g.error > 0)
     # the median of chi^2 / freedom is below its mean, the more so the fewer seeds
@@ -325,7 +325,7 @@ def at_once(gains: list[Estimate], seeds: int) -> list[Estimate]:
     sure = 1 - 0.05 / max(len(gains) - 1, 1)  # the first is the control with itself
     bounded = []
     for gain in gains:
-        prior = min(PRIOR, len(spreads) - 1) if gain.error <= OWN * usual else 0
+        prior = PRIOR if gain.error <= OWN * usual else 0
         factor = float(stats.t.ppf(sure, seeds - 1 + prior))
         width = factor * max(gain.error, usual if gain.error > 0 else 0.0)
         known = math.isfinite(width) and width > 0
