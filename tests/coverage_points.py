@@ -83,9 +83,9 @@ def index(spectrum: Spectrum, dtype: torch.dtype) -> Draw:
         values = spectrum(random, count)
         f = _well(_turned(values, random, dtype))
         seed = int(random.integers(2**31))
+        origin = torch.zeros(count, dtype=dtype)
         point = ls.classify(
-            *(f, torch.zeros(count, dtype=dtype), "lanczos"),
-            **{"largest": 1, "smallest": 2, "max_products": 120, "seed": seed},
+            f, origin, "lanczos", largest=1, smallest=2, max_products=120, seed=seed
         )
         low, high = point.index_bounds
         return float(low), float(high), float((values < 0).sum())
@@ -150,12 +150,13 @@ def _linear(units: int, x: torch.Tensor) -> tuple[ls.ModelLandscape, float]:
 
 def _relu(units: int, x: torch.Tensor) -> tuple[ls.ModelLandscape, float]:
     """A scale of each unit is free. A kink of each crosses the data, so that they differ."""
-    net = nn.Sequential(nn.Linear(2, units), nn.ReLU(), nn.Linear(units, 1)).double()
+    first, last = nn.Linear(2, units), nn.Linear(units, 1)
     with torch.no_grad():
         turn = (torch.arange(units) + torch.rand(units)) * 2 * math.pi / units
-        net[0].weight.copy_(torch.stack([turn.cos(), turn.sin()], 1))
-        net[0].bias.uniform_(-0.3, 0.3)
-        net[2].weight.uniform_(0.5, 1.5)
+        first.weight.copy_(torch.stack([turn.cos(), turn.sin()], 1))
+        first.bias.uniform_(-0.3, 0.3)
+        last.weight.uniform_(0.5, 1.5)
+    net = nn.Sequential(first, nn.ReLU(), last).double()
     return _taught(net, x), (3 * units + 1) / 2
 
 
