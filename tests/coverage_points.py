@@ -25,7 +25,7 @@ Draw = Callable[[int, Random], Found]
 Spectrum = Callable[[Random, int], np.ndarray]
 
 n = 81  # of a search, more than are formed as a matrix
-UNITS = 3  # of a network, at most
+UNITS = 2  # of a network, at most
 
 
 def _turned(values: np.ndarray, random: Random, dtype: torch.dtype) -> torch.Tensor:
