@@ -15,7 +15,7 @@ from landscape.results import Bounded, Estimate, store
 from landscape.results.kinds import KINDS
 
 # Tensors and numbers that are half-widths or limits by their name.
-WIDTHS = re.compile(r"(^|_)(errors?|bounds?|uncertainty|spread|residuals|unmet)$")
+WIDTHS = re.compile(r"(^|_)(errors?|bounds?|uncertainty|spread|residuals|unmet|low|high)$")
 # Pairs that are an interval, and not a point or an option.
 PAIRS = [tuple[float, float], tuple[int, int]]
 
@@ -216,6 +216,20 @@ COVERS: dict[str, Row] = {
         "1 product",
         "coverage: angles between spans",
     ),
+    "Room.low": Row(
+        "the least factor by which the rate could grow and stay stable, with other data",
+        "2 batches",
+        "coverage: sharpness that an optimiser feels",
+    ),
+    "Room.high": Row(
+        "the largest such factor", "2 batches", "coverage: sharpness that an optimiser feels"
+    ),
+    "Census.low": Row("no interval: a corner of the domain", "1 start", "inventory/test_census.py"),
+    "Census.high": Row(
+        "no interval: a corner of the domain", "1 start", "inventory/test_census.py"
+    ),
+    "Reading.low": Row("no interval: the least output", "1 sample", "training/test_diagnose.py"),
+    "Reading.high": Row("no interval: the largest output", "1 sample", "training/test_diagnose.py"),
     "Reading.spread": Row(
         "no interval: the size of the outputs over samples", "1 sample", "training/test_diagnose.py"
     ),
