@@ -46,7 +46,8 @@ class Room(Result):
     """By which factor the rate could grow and stay stable at this point.
 
     ``value`` with [``low``, ``high``], 95 %: the solver's bound and the data's sampling error
-    together. Below 1 the optimiser is unstable on the quadratic at this point.
+    together, the latter from two micro-batches on. Below 1 the optimiser is unstable on the
+    quadratic at this point.
     """
 
     optimizer: str  # its class
@@ -241,10 +242,15 @@ def _linear_room(
     sampling = sampling_spread(*look.hessian.quadratic_forms(along))
     room, sharpness = felt_sharpness(top, bound, sampling, felt.unit)
     remarks: tuple[str, ...] = ()
+    if look.f.samples and not sampling.freedom:
+        remarks = (
+            "with one micro-batch the data's sampling error is not known: the interval is the "
+            "solver's alone, for these very data",
+        )
     if float(v[felt.idle].square().sum()) > 0.5:
         moving = ~felt.idle
         rest = _top(look, felt.r * moving, felt.d * moving, matrix, error, seed)[0]
-        remarks = (
+        remarks += (
             f"that edge is of {int(felt.idle.sum()):,} parameters whose gradients are no larger "
             f"than eps, and which hardly move: without them the room is {_room(rest):.4g}",
         )
