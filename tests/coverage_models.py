@@ -1,40 +1,43 @@
 """Coverage problems of intervals that belong to a model: least squares, whose population is known.
 
-A model with weights w sees x of independent entries with E x^2 = s, and y = w* . x + noise. Its
-loss is s |w - w*|^2 + noise^2, its Hessian 2 s. A batch is a sample; where a tail is asked for, the
-last batch has one row.
+A model with weights w sees x of independent entries with E x^2 = s, and y = noise. Its loss is
+s |w|^2 + noise^2, its Hessian 2 s. A batch is a sample; where a tail is asked for, the last batch
+has one row. What batches add is written in closed form here, of all at once; that the library makes
+the same of a model is ``tests/results/test_intervals.py``.
 """
 
 import math
-import sys
 from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 import landscape as ls
-import landscape.points.room
 from landscape.landscapes.model import ModelLandscape
 from landscape.linalg.operand import as_operator
 from landscape.linalg.tracking import refresh
-from landscape.paths.compare import barrier
+from landscape.paths.compare import risen
 from landscape.points.look import Look
-from landscape.points.room import critical_factor, noise_scales
-from landscape.points.survive import by_batch, paired
-from landscape.results.statistics import mean
+from landscape.points.room import Gram, critical_factor, felt_sharpness
+from landscape.points.survive import Survival, paired
+from landscape.results import Estimate
+from landscape.results.statistics import Spread, mean, sampling_spread
 from landscape.training.probes import at_once
 
 Random = np.random.Generator
 Found = tuple[float, float, float] | None
 Draw = Callable[[int, Random], Found]
 
-# the module: ``points.room`` is also a function
-ROOM = sys.modules["landscape.points.room"]
 NOISE = 0.5
 ROWS = 20  # of a batch
-MOST = 30  # batches
-LOOKED = (2, 30)  # samples of a network: few are a hard case, as its Hessian has few large values
+LOOKED = (
+    2,
+    30,
+    200,
+)  # samples of a network: few are a hard case, as its Hessian has few large values
 
 # rows, entries -> x, and E x^2
 INPUTS: dict[str, tuple[Callable[[Random, tuple[int, int]], np.ndarray], float, int]] = {
@@ -44,48 +47,57 @@ INPUTS: dict[str, tuple[Callable[[Random, tuple[int, int]], np.ndarray], float, 
 }
 
 
-class Product(nn.Module):
-    """x -> a b x: two weights with a barrier between (1, 1) and (-1, -1)."""
+class Data(NamedTuple):
+    """What least squares sees, batch by batch."""
 
-    def __init__(self, at: float) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.full((2,), at, dtype=torch.float64))
+    x: np.ndarray  # (N, n)
+    y: np.ndarray  # (N,)
+    firsts: np.ndarray  # (B,) of each batch the first row
+    shares: torch.Tensor  # (B,)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(rows, 1)."""
-        return self.w[0] * self.w[1] * x
+    def sums(self, values: np.ndarray) -> torch.Tensor:
+        """What each batch adds to the mean of values (N, ...): (B, ...)."""
+        return torch.from_numpy(np.add.reduceat(values, self.firsts) / len(self.x))
+
+    def losses(self, w: list[float]) -> torch.Tensor:
+        """What each batch adds to the loss at weights w."""
+        return self.sums((self.x @ np.array(w) - self.y) ** 2)
+
+    def gradients(self, w: list[float]) -> torch.Tensor:
+        """The gradient (B, n) of each batch."""
+        g = self.sums(2 * self.x * (self.x @ np.array(w) - self.y)[:, None])
+        return g / self.shares[:, None]
+
+    @property
+    def batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """As a model is given them."""
+        x, y = torch.from_numpy(self.x), torch.from_numpy(self.y[:, None])
+        sizes = np.diff([*self.firsts, len(x)]).tolist()
+        return list(zip(x.split(sizes), y.split(sizes), strict=True))
 
 
-def _batches(
-    name: str, count: int, random: Random, best: torch.Tensor
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    draw, _, tail = INPUTS[name]
-    sizes = [ROWS] * (count - 1) + [tail]
-    x = torch.from_numpy(draw(random, (sum(sizes), len(best))))
-    y = x @ best[:, None] + NOISE * torch.from_numpy(random.standard_normal((len(x), 1)))
-    return list(zip(x.split(sizes), y.split(sizes), strict=True))
+def data(name: str, count: int, random: Random, n: int) -> Data:
+    """``count`` batches of rows of n entries."""
+    law, _, tail = INPUTS[name]
+    sizes = np.array([ROWS] * (count - 1) + [tail])
+    x = law(random, (int(sizes.sum()), n))
+    shares = torch.from_numpy(sizes / sizes.sum())
+    return Data(x, NOISE * random.standard_normal(len(x)), np.cumsum(sizes) - sizes, shares)
 
 
-def _linear(name: str, count: int, random: Random, w: list[float]) -> ModelLandscape:
-    """A landscape at weights w, whose best ones are 0."""
-    net = nn.Linear(len(w), 1, bias=False, dtype=torch.float64)
-    net.weight.data[0] = torch.tensor(w)
-    data = _batches(name, count, random, torch.zeros(len(w), dtype=torch.float64))
-    return ls.ModelLandscape(net, nn.functional.mse_loss, data)
+BEFORE, AFTER = [1.0, -0.5], [0.7, 0.1]
 
 
 def change(name: str) -> Draw:
     """What a change of two weights does to the loss."""
-    before, after = [1.0, -0.5], [0.7, 0.1]
 
     def draw(count: int, random: Random) -> Found:
-        if not 2 <= count <= MOST:
+        if count < 2:
             return None
-        f = _linear(name, count, random, before)
-        there = by_batch(f, torch.tensor(after, dtype=torch.float64))
-        found = paired(by_batch(f, f.point()), there, f.weights)
+        seen = data(name, count, random, 2)
+        found = paired(seen.losses(BEFORE), seen.losses(AFTER), seen.shares)
         truth = INPUTS[name][1] * (
-            math.fsum(a * a for a in after) - math.fsum(b * b for b in before)
+            math.fsum(a * a for a in AFTER) - math.fsum(b * b for b in BEFORE)
         )
         return found.low, found.high, truth
 
@@ -93,16 +105,14 @@ def change(name: str) -> Draw:
 
 
 def height(name: str) -> Draw:
-    """A barrier and its error; the ends are Student's, of the batches less one."""
+    """The barrier between (1, 1) and (-1, -1) of x -> (a b - 1) x, whose middle is at 0."""
 
     def draw(count: int, random: Random) -> Found:
-        if not 2 <= count <= MOST:
+        if count < 2:
             return None
-        data = _batches(name, count, random, torch.ones(1, dtype=torch.float64))
-        f = ls.ModelLandscape(Product(1.0), nn.functional.mse_loss, data)
-        other = {"w": -torch.ones(2, dtype=torch.float64)}
-        t = torch.linspace(0, 1, 3, dtype=torch.float64)
-        line, spread = barrier(f, {"w": f.point()}, other, t)
+        seen = data(name, count, random, 1)
+        rows = torch.stack([seen.losses([w]) for w in (0.0, -1.0, 0.0)])
+        line, spread = risen(rows, seen.shares)
         value, error = float(line.max() - max(line[0], line[-1])), float(spread.errors)
         return value - spread.reach * error, value + spread.reach * error, INPUTS[name][1]
 
@@ -113,35 +123,50 @@ def sharpness(name: str) -> Draw:
     """What gradient descent feels of one weight: 2 E x^2."""
 
     def draw(count: int, random: Random) -> Found:
-        if not 2 <= count <= MOST:
+        if count < 2:
             return None
-        f = _linear(name, count, random, [1.0])
-        optimizer = torch.optim.SGD(f.model.parameters(), lr=0.1)
-        look = Look(f, None, "coverage")
-        felt = ROOM._felt(look, optimizer, ROOM._places(f, optimizer))
-        _, found, _ = ROOM._linear_room(look, felt, None, 0.0, 0)
+        seen = data(name, count, random, 1)
+        forms = seen.sums(2 * seen.x**2)
+        spread = sampling_spread(forms, seen.shares)
+        _, found = felt_sharpness(
+            0.1 * float(forms.sum()), 0.0, Spread(0.1 * spread.errors, *spread[1:]), 0.1
+        )
         return found.low, found.high, 2 * INPUTS[name][1]
 
     return draw
 
 
-def noise_scale(name: str) -> Draw:
-    """tr Sigma / |G|^2 of least squares: g = 2 x (x . w - noise), fourth moments and all."""
-    w = [0.6, -0.4, 0.2]
+def noise_scale(name: str, metric: tuple[float, float, float] | None = None) -> Draw:
+    """tr Sigma / |G|^2 of least squares: g = 2 x (x . w - noise), fourth moments and all; in the
+    ``metric`` of an optimiser's steps where there is one.
+    """
+    weights = metric or (1.0, 1.0, 1.0)
     s, fourth = INPUTS[name][1], 24.0 if "Laplace" in name else 3.0
+    size = math.fsum(v * v for v in AT)
+    # the variance of g_i / 2: E x_i^2 (x . w)^2 is fourth w_i^2 + s^2 (|w|^2 - w_i^2)
+    variances = [(fourth - 2 * s**2) * v * v + s**2 * size + s * NOISE**2 for v in AT]
+    noise = math.fsum(c * v for c, v in zip(weights, variances, strict=True))
+    truth = noise / math.fsum(c * (s * v) ** 2 for c, v in zip(weights, AT, strict=True))
 
     def draw(count: int, random: Random) -> Found:
-        if not 2 <= count <= MOST:
+        if count < 2:
             return None
-        f = _linear(name, count, random, w)
-        found, _ = noise_scales(Look(f, None, "coverage"), torch.ones(len(w)))
-        size = math.fsum(v * v for v in w)
-        # E x_i^2 (x . w)^2 = fourth w_i^2 + s^2 (|w|^2 - w_i^2)
-        squares = fourth * size + s**2 * (len(w) - 1) * size + len(w) * s * NOISE**2
-        truth = (squares - s**2 * size) / (s**2 * size)
+        found = scale(data(name, count, random, len(AT)), torch.tensor(weights).double())
         return found.low, found.high, truth
 
     return draw
+
+
+AT = [0.6, -0.4, 0.2]
+
+
+def scale(seen: Data, weights: torch.Tensor) -> Estimate:
+    """The noise scale at the weights AT, from inner products of the batches' gradients."""
+    g = seen.gradients(AT)
+    whole = seen.shares @ g
+    columns = torch.stack([weights, weights], 1)
+    own, with_mean = g.square() @ columns, (g * whole) @ columns
+    return Gram(seen.shares, own, with_mean, whole.square() @ columns, len(seen.x)).scale(0)
 
 
 def seeds(law: Callable[[Random, int], np.ndarray]) -> Draw:
@@ -157,12 +182,13 @@ def seeds(law: Callable[[Random, int], np.ndarray]) -> Draw:
 
 
 def remedies(spreads: Callable[[Random], np.ndarray]) -> Draw:
-    """Eight remedies without effect, whose upper ends are all above 0 in 95 % of studies."""
+    """Remedies without effect, whose upper ends are all above 0 in 95 % of studies."""
 
     def draw(count: int, random: Random) -> Found:
         if count < 2:
             return None
-        gains = spreads(random)[:, None] * random.standard_normal((8, count))
+        sizes = spreads(random)[:, None]
+        gains = sizes * random.standard_normal((len(sizes), count))
         control = 0.5 * random.standard_normal(count)
         apart = [mean(np.zeros(count)), *(mean(row - control) for row in gains)]
         return -math.inf, min(one.high for one in at_once(apart, count)[1:]), 0.0
@@ -215,28 +241,33 @@ def _networks(kind: str, count: int, random: Random) -> ModelLandscape:
     return ls.ModelLandscape(net, nn.functional.mse_loss, [(x, y)])
 
 
+# the same changes are asked for by both
+@lru_cache(maxsize=4_000)
+def _survived(kind: str, told: str, count: int, seed: int) -> tuple[ModelLandscape, Survival]:
+    f = _networks(kind, count, np.random.default_rng(seed))
+    return f, ls.points.survive(f, told, seed=seed)
+
+
 def predicted(kind: str, told: str) -> Draw:
     """The change of the loss on ``count`` samples, by second order."""
 
     def draw(count: int, random: Random) -> Found:
         if count not in LOOKED:
             return None
-        f = _networks(kind, count, random)
-        whole = ls.points.survive(f, told, seed=int(random.integers(2**31))).whole
-        rounding = 1e-12
-        return whole.predicted.low - rounding, whole.predicted.high + rounding, whole.measured.value
+        _, found = _survived(kind, told, count, int(random.integers(2**31)))
+        foretold, rounding = found.whole.predicted, 1e-12
+        return foretold.low - rounding, foretold.high + rounding, found.whole.measured.value
 
     return draw
 
 
-def hawq(kind: str) -> Draw:
+def hawq(kind: str, told: str) -> Draw:
     """The mean diagonal entry of a layer's own block times |d|^2, on ``count`` samples."""
 
     def draw(count: int, random: Random) -> Found:
         if count not in LOOKED:
             return None
-        f = _networks(kind, count, random)
-        found = ls.points.survive(f, "noise:0.1", seed=int(random.integers(2**31)))
+        f, found = _survived(kind, told, count, int(random.integers(2**31)))
         layer = found.layers[int(random.integers(len(found.layers)))]
         where = f.layout[layer.name]
         H = ls.Hessian(f).dense()
@@ -247,17 +278,23 @@ def hawq(kind: str) -> Draw:
     return draw
 
 
+CHANGES = {"tanh": "noise:0.1", "softplus": "int4", "ReLU": "int8"}
+
 CASES: dict[str, dict[str, Draw]] = {
     "change of the loss": {name: change(name) for name in INPUTS},
     "barrier": {name: height(name) for name in INPUTS},
     "sharpness that an optimiser feels": {name: sharpness(name) for name in INPUTS},
     "noise scale": {name: noise_scale(name) for name in INPUTS},
+    "noise scale of an optimiser's steps": {
+        name: noise_scale(name, (1.0, 0.1, 10.0)) for name in INPUTS
+    },
     "mean over seeds": {
         "normal": seeds(lambda r, n: r.standard_normal(n)),
         "Student's, 3 degrees": seeds(lambda r, n: r.standard_t(3, n)),
         "uniform": seeds(lambda r, n: r.random(n) - 0.5),
     },
     "trials beside the control": {
+        "one alone": remedies(lambda r: np.ones(1)),
         "alike": remedies(lambda r: np.ones(8)),
         "one is wild": remedies(lambda r: np.r_[10.0, np.ones(7)]),
         "each has a spread of its own": remedies(lambda r: np.exp(r.standard_normal(8))),
@@ -273,9 +310,9 @@ CASES: dict[str, dict[str, Draw]] = {
         "few large": tracked(lambda r, n: np.r_[100.0, 99.0, np.zeros(n)][:n]),
     },
     "change by second order": {
-        "tanh, noise": predicted("tanh", "noise:0.1"),
-        "softplus, int4": predicted("softplus", "int4"),
-        "ReLU, int8": predicted("ReLU", "int8"),
+        f"{kind}, {told.partition(':')[0]}": predicted(kind, told) for kind, told in CHANGES.items()
     },
-    "HAWQ's number": {name: hawq(name) for name in ("tanh", "softplus", "ReLU")},
+    "HAWQ's number": {
+        f"{kind}, {told.partition(':')[0]}": hawq(kind, told) for kind, told in CHANGES.items()
+    },
 }

@@ -1,7 +1,7 @@
 """How often intervals hold the truth: ``python tests/coverage_table.py`` prints the table of docs/intervals.md.
 
 A case draws samples from a problem whose truth is known and returns the interval's ends and that truth.
-``--repeats`` says how often (400 by default, 100 of models), ``--write`` puts the table into the page, ``--only NAME``
+``--repeats`` says how often (400 by default), ``--write`` puts the table into the page, ``--only NAME``
 measures the rows of one interval. A cell is the share of intervals that held the truth, in per cent; -
 where the interval says nothing. ``--kept FILE`` keeps every cell that is measured, a line each, and
 measures none that is in the file: delete the lines of what has changed.
@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import coverage_models
+import coverage_points
 import numpy as np
 import torch
 
@@ -29,6 +30,8 @@ SAMPLES = (1, 2, 3, 5, 10, 30, 200)
 # (number of samples, random numbers) -> (low, high, truth); None: it says nothing
 Draw = Callable[[int, np.random.Generator], tuple[float, float, float] | None]
 Random = np.random.Generator
+ALIKE = "the largest of three that are one"
+BURSTS = "100 more in 1 % of realisations"
 
 
 def _held(found: Estimate, truth: float) -> tuple[float, float, float]:
@@ -52,9 +55,12 @@ def _rate(rate: float, limit: float) -> Draw:
     return draw
 
 
-def _counts(counts: Callable[[int, Random], np.ndarray], truth: float) -> Draw:
+def _counts(counts: Callable[[int, Random], np.ndarray], truth: float, together: int = 1) -> Draw:
     return lambda count, random: _held(
-        statistics.count_mean(torch.from_numpy(np.asarray(counts(count, random)))), truth
+        statistics.count_mean(
+            torch.from_numpy(np.asarray(counts(count, random))), together=together
+        ),
+        truth,
     )
 
 
@@ -81,6 +87,27 @@ def _clusters(count: int, random: Random) -> tuple[np.ndarray, np.ndarray]:
     return random.binomial(b, random.beta(2, 4, count)), b
 
 
+def _sparse(count: int, random: Random) -> tuple[np.ndarray, np.ndarray]:
+    b = random.poisson(0.5, count)
+    return random.binomial(b, 0.3), b
+
+
+def _bursts(count: int, random: Random) -> tuple[np.ndarray, np.ndarray]:
+    """A quarter of 8 points are minima, and now and then all of 100 more."""
+    more = 100 * (random.random(count) < 0.01)
+    return random.binomial(8, 0.25, count) + more, 8 + more
+
+
+def _never_met(p: float) -> Draw:
+    """The share of realisations with an event, where none of those drawn had it."""
+
+    def draw(count: int, random: Random) -> tuple[float, float, float]:
+        met = bool((random.random(count) < p).any())
+        return 0.0, statistics.never_met(count), 0.0 if met else p
+
+    return draw
+
+
 def _sampling(inputs: Callable[[int, Random], np.ndarray], truth: float, tail: int) -> Draw:
     """The Hessian 2 mean x^2 of least squares with one weight; a batch is a sample."""
 
@@ -96,6 +123,19 @@ def _sampling(inputs: Callable[[int, Random], np.ndarray], truth: float, tail: i
         return value - reach, value + reach, truth
 
     return draw
+
+
+def _alike(count: int, random: Random) -> tuple[float, float, float] | None:
+    """The largest eigenvalue of the sample's 2 mean xx', where the population's three are one."""
+    if count < 2:
+        return None
+    x = random.standard_normal((count * 20, 3))
+    values, vectors = np.linalg.eigh(2 * x.T @ x / len(x))
+    forms = 2 * ((x @ vectors[:, -1:]) ** 2).reshape(count, 20).mean(1) / count
+    shares = torch.full((count,), 1 / count, dtype=torch.float64)
+    spread = statistics.sampling_spread(torch.from_numpy(forms)[:, None], shares)
+    reach = spread.reach * float(spread.errors)
+    return values[-1] - reach, values[-1] + reach, 2.0
 
 
 SPECTRA = {
@@ -183,6 +223,7 @@ CASES: dict[str, dict[str, Draw]] = {
         "normal inputs, equal batches": _sampling(lambda n, r: r.standard_normal(n), 2.0, 20),
         "normal inputs, a tail of one": _sampling(lambda n, r: r.standard_normal(n), 2.0, 1),
         "inputs of Laplace's law": _sampling(lambda n, r: r.laplace(size=n), 4.0, 20),
+        ALIKE: _alike,
     },
     "median of runs": {
         "exponential": _median(lambda n, r: r.exponential(1, n), math.log(2), math.inf),
@@ -198,11 +239,15 @@ CASES: dict[str, dict[str, Draw]] = {
         "8 or, rarely, 12": _counts(lambda n, r: 8 + 4 * (r.random(n) < 0.15), 8.6),
         "Poisson, mean 8": _counts(lambda n, r: r.poisson(8, n), 8.0),
         "rare: mean 0.02": _counts(lambda n, r: r.poisson(0.02, n), 0.02),
+        "in pairs": _counts(lambda n, r: 2 * r.poisson(0.5, n), 1.0, together=2),
+        BURSTS: _counts(lambda n, r: r.poisson(1, n) + 100 * (r.random(n) < 0.01), 2.0),
     },
     "share": {
         "nearly always 1/4": _share(_lattice, 0.25),
         "rare: 0.005": _share(_rare, 0.005),
         "a realisation has its own": _share(_clusters, 1 / 3),
+        "most have no points": _share(_sparse, 0.3),
+        BURSTS: _share(_bursts, 3 / 9),
     },
     "moments of the spectrum": {
         name: _spectrum(name, _moment, float(values.mean())) for name, values in SPECTRA.items()
@@ -229,20 +274,32 @@ CASES: dict[str, dict[str, Draw]] = {
         "1 / i": _unmet(1 / np.arange(1, 301.0)),
         "nine alike and a rare one": _unmet(np.r_[np.ones(9), 0.02]),
     },
+    "what no realisation showed": {
+        "in 1 of 100": _never_met(0.01),
+        "in 1 of 10": _never_met(0.1),
+        "in 1 of 2": _never_met(0.5),
+    },
     **coverage_models.CASES,
+    **coverage_points.CASES,
 }
 
-
-# Draws that pass through models take long.
-FEW = {
-    *("change of the loss", "barrier", "sharpness that an optimiser feels", "noise scale"),
-    *("tracked ends", "change by second order", "HAWQ's number"),
+# Intervals that hold in every repetition, or are wrong.
+CERTAIN = {
+    *("eigenvalues of a search", "eigenvalues at a point", "index", "angles between spans"),
+    *("learning coefficient", "tracked ends", "critical factor"),
 }
 
+# Draws of some hundredths of a second and more.
+COSTLY = {
+    *("eigenvalues of a search", "index", "angles between spans", "learning coefficient"),
+    *("second derivative from values", "change by second order", "HAWQ's number"),
+}
 
-def repetitions(name: str) -> int:
-    """How often the problems of an interval are drawn for the page."""
-    return 100 if name in FEW else 400
+# What no interval from so few samples can know, without assuming more than anybody knows.
+SHORT = {("mean of counts", BURSTS), ("share", BURSTS), ("sampling errors", ALIKE)}
+
+
+REPEATS = 400
 
 
 def coverage(draw: Draw, count: int, repeats: int) -> float:
@@ -259,17 +316,16 @@ def coverage(draw: Draw, count: int, repeats: int) -> float:
 class Kept:
     """Cells that were measured before, in a file of one line each, or nowhere."""
 
-    def __init__(self, path: Path | None, repeats: int | None) -> None:
+    def __init__(self, path: Path | None, repeats: int) -> None:
         self.path, self.repeats = path, repeats
         lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
         self.cells = {tuple(key): value for *key, value in map(json.loads, lines)}
 
     def cell(self, name: str, problem: str, count: int) -> float:
         """The coverage, measured where it is not kept."""
-        repeats = self.repeats or repetitions(name)
-        key = (name, problem, count, repeats)
+        key = (name, problem, count, self.repeats)
         if key not in self.cells:
-            self.cells[key] = coverage(CASES[name][problem], count, repeats)
+            self.cells[key] = coverage(CASES[name][problem], count, self.repeats)
             if self.path:
                 with self.path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps([*key, self.cells[key]]) + "\n")
@@ -284,13 +340,12 @@ def rows(kept: Kept, names: list[str]) -> Iterator[str]:
         for problem in CASES[name]:
             found = [kept.cell(name, problem, count) for count in SAMPLES]
             cells = ["-" if math.isnan(c) else f"{100 * c:.1f}" for c in found]
-            few = " (100)" if name in FEW else ""
-            yield f"| {name} | {problem}{few} | {' | '.join(cells)} |\n"
+            yield f"| {name} | {problem} | {' | '.join(cells)} |\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, help="400, or 100 of models")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="of a cell")
     parser.add_argument("--only", choices=CASES, action="append", help="the rows of this interval")
     parser.add_argument("--kept", type=Path, help="a file of cells, read and added to")
     parser.add_argument("--write", action="store_true", help="put the table into docs/intervals.md")

@@ -15,7 +15,7 @@ from landscape.results import Bounded, Estimate, store
 from landscape.results.kinds import KINDS
 
 # Tensors and numbers that are half-widths or limits by their name.
-WIDTHS = re.compile(r"(^|_)(errors?|bounds?|uncertainty|spread|residuals|unmet)$")
+WIDTHS = re.compile(r"(^|_)(errors?|bounds?|uncertainty|spread|residuals|unmet|low|high)$")
 # Pairs that are an interval, and not a point or an option.
 PAIRS = [tuple[float, float], tuple[int, int]]
 
@@ -60,9 +60,12 @@ def found() -> set[str]:
 
 
 _CERTAIN = "certain: rounding and the solver's own error"
-_SHARE = "the share among all points of all realisations"
+_SHARE = "the share among all points of realisations like those counted"
 _CORRELATION = "the correlation among the ends of all paths; a path is a sample"
-_SAMPLING = "one standard error; ± sampling_reach of them hold the population's value at this point"
+_SAMPLING = (
+    "one standard error; ± sampling_reach of them hold the population's value at this point, where "
+    "no other value is as near"
+)
 
 COVERS: dict[str, Row] = {
     "AnalysisReport.sampling_errors": Row(_SAMPLING, "2 batches", "coverage: sampling errors"),
@@ -85,12 +88,19 @@ COVERS: dict[str, Row] = {
         "a median or mean of runs, as its series says", "1 run", "coverage: median of runs"
     ),
     "DimensionCounts.means": Row(
-        "the mean number of points of an index of all realisations",
+        "the mean number of points of an index, of realisations like those counted",
         "1 realisation",
         "coverage: mean of counts",
     ),
     "DimensionCounts.total": Row(
-        "the mean number of points of all realisations", "1 realisation", "coverage: mean of counts"
+        "the mean number of points of realisations like those counted",
+        "1 realisation",
+        "coverage: mean of counts",
+    ),
+    "DimensionCounts.unmet": Row(
+        "the share of realisations, at most, that have what none of those counted showed",
+        "1 realisation",
+        "coverage: what no realisation showed",
     ),
     "DimensionCounts.minima": Row(_SHARE, "1 realisation", "coverage: share"),
     "DimensionCounts.saddles": Row(_SHARE, "1 realisation", "coverage: share"),
@@ -102,17 +112,17 @@ COVERS: dict[str, Row] = {
     "WidthCounts.correlation": Row(_CORRELATION, "3 ends", "coverage: correlation"),
     "NetworkCensus.correlation": Row(_CORRELATION, "3 ends", "coverage: correlation"),
     "ExpectedCounts.errors": Row(
-        "one standard error of a sampled mean number, never 0",
+        "one standard error of a sampled mean number, never 0; measured is its 95 % interval",
         "100 samples",
-        "theory/test_counts.py::test_rare_indices_have_a_width",
+        "coverage: expected counts",
     ),
     "EdgeRun.spread": Row(
         "half the range of the sharpness in the late steps of this run; no confidence",
         "1 step",
         "optimizers/test_studies.py",
     ),
-    "Eigenpairs.bounds": Row(_CERTAIN, "1 product", "linalg/test_lanczos.py"),
-    "Eigenpairs.residuals": Row(_CERTAIN, "1 product", "linalg/test_lanczos.py"),
+    "Eigenpairs.bounds": Row(_CERTAIN, "1 product", "coverage: eigenvalues of a search"),
+    "Eigenpairs.residuals": Row(_CERTAIN, "1 product", "coverage: eigenvalues of a search"),
     "Escapes.median": Row(
         "the median of all runs; open ends below 6 events", "1 run", "coverage: median of runs"
     ),
@@ -125,17 +135,17 @@ COVERS: dict[str, Row] = {
     "StationaryPoint.index_bounds": Row(
         "the number of negative eigenvalues, with probability ``confidence``",
         "1 product",
-        "points/test_classify.py",
+        "coverage: index",
     ),
     "FoundPoint.index_bounds": Row(
         "the number of negative eigenvalues, with probability ``confidence``",
         "1 product",
-        "points/test_find.py",
+        "coverage: index",
     ),
-    "StationaryPoint.uncertainty": Row(_CERTAIN, "1 product", "points/test_classify.py"),
-    "FoundPoint.uncertainty": Row(_CERTAIN, "1 product", "points/test_find.py"),
-    "Layer.largest": Row(_CERTAIN, "1 product", "points/test_analyze.py"),
-    "Layer.smallest": Row(_CERTAIN, "1 product", "points/test_analyze.py"),
+    "StationaryPoint.uncertainty": Row(_CERTAIN, "1 product", "coverage: eigenvalues at a point"),
+    "FoundPoint.uncertainty": Row(_CERTAIN, "1 product", "coverage: eigenvalues at a point"),
+    "Layer.largest": Row(_CERTAIN, "1 product", "coverage: eigenvalues at a point"),
+    "Layer.smallest": Row(_CERTAIN, "1 product", "coverage: eigenvalues at a point"),
     "LossLaw.spread": Row(
         "no interval: the scale of the fitted law", "5 points", "inventory/test_widths.py"
     ),
@@ -147,7 +157,7 @@ COVERS: dict[str, Row] = {
     "PictureCheck.error": Row(
         "the second derivative along a direction, unless no span resolves f",
         "25 values",
-        "surfaces/test_surface.py::test_what_the_span_does_not_resolve_is_in_the_error",
+        "coverage: second derivative from values",
     ),
     "PictureCheck.trace_share": Row("the plane's share of tr H", "2 probes", "coverage: trace"),
     "PictureCheck.frobenius_share": Row(
@@ -192,16 +202,34 @@ COVERS: dict[str, Row] = {
         "coverage: HAWQ's number",
     ),
     "Compared.barrier_errors": Row(
-        "one standard error of a barrier from the data", "2 batches", "coverage: barrier"
+        "one standard error of a barrier from the data; ± barrier_reach of them hold it with other data",
+        "2 batches",
+        "coverage: barrier",
     ),
     "Compared.aligned_errors": Row(
-        "one standard error of a barrier from the data", "2 batches", "coverage: barrier"
+        "one standard error of a barrier from the data; ± aligned_reach of them hold it with other data",
+        "2 batches",
+        "coverage: barrier",
     ),
     "Compared.angle_errors": Row(
         "certain: how far an angle may be off, residuals over gaps",
         "1 product",
-        "paths/test_compare.py",
+        "coverage: angles between spans",
     ),
+    "Room.low": Row(
+        "the least factor by which the rate could grow and stay stable, with other data",
+        "2 batches",
+        "coverage: sharpness that an optimiser feels",
+    ),
+    "Room.high": Row(
+        "the largest such factor", "2 batches", "coverage: sharpness that an optimiser feels"
+    ),
+    "Census.low": Row("no interval: a corner of the domain", "1 start", "inventory/test_census.py"),
+    "Census.high": Row(
+        "no interval: a corner of the domain", "1 start", "inventory/test_census.py"
+    ),
+    "Reading.low": Row("no interval: the least output", "1 sample", "training/test_diagnose.py"),
+    "Reading.high": Row("no interval: the largest output", "1 sample", "training/test_diagnose.py"),
     "Reading.spread": Row(
         "no interval: the size of the outputs over samples", "1 sample", "training/test_diagnose.py"
     ),
@@ -221,12 +249,12 @@ COVERS: dict[str, Row] = {
     "Room.preconditioned_noise_scale": Row(
         "tr Sigma over the squared gradient norm as the optimiser steps",
         "2 batches",
-        "points/test_room.py",
+        "coverage: noise scale of an optimiser's steps",
     ),
     "StationaryPoint.learning_coefficient": Row(
         "the local learning coefficient, certain at a minimum of an analytic loss",
         "n products",
-        "points/test_symmetry.py",
+        "coverage: learning coefficient",
     ),
-    "Walk.bounds": Row(_CERTAIN, "1 product", "surfaces/test_surface.py"),
+    "Walk.bounds": Row(_CERTAIN, "1 product", "coverage: eigenvalues of a search"),
 }

@@ -29,7 +29,7 @@ from landscape.landscapes.formula import FunctionLandscape
 from landscape.progress import watched
 from landscape.ranks import ALONE, Ranks
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.statistics import count_mean, share
+from landscape.results.statistics import count_mean, never_met, share
 from landscape.rng import seeded
 from landscape.specs import whole
 
@@ -94,6 +94,16 @@ class DimensionCounts:
     def together(self) -> int:
         """Of how many points all counts are multiples: 2 where a symmetry pairs them."""
         return int(np.gcd.reduce(self.counts.numpy(), axis=None)) or 1
+
+    @property
+    def unmet(self) -> float:
+        """What no realisation showed happens in less than this share of all of them (95 %).
+
+        ``total``, ``means`` and the shares are intervals for realisations like those that were
+        counted: one with a hundred points at once, if less than this share of all has them, is in
+        none of them.
+        """
+        return never_met(self.realisations) if self.random else 0.0
 
     @property
     def total(self) -> Estimate:

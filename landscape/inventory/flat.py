@@ -22,6 +22,7 @@ def census(result: Census) -> dict[str, object]:
         "euler": result.euler,
         "euler_expected": result.euler_expected,
         "unseen": result.unseen,
+        "unmet": result.unmet,
         "starts": result.starts,
         "failures": result.failures,
         "reasons": result.reasons,
@@ -55,7 +56,8 @@ def networks(result: NetworkCensus) -> dict[str, object]:
 def counts(result: SaddleCounts) -> dict[str, object]:
     """Of every dimension means, shares, and what is expected of them."""
     keys = (
-        *("dim", "directions", "realisations", "right", "total", "means", "minima", "saddles"),
+        *("dim", "directions", "realisations", "right", "unmet", "total", "means", "minima"),
+        "saddles",
         *("expected", "deviations", "expected_minima", "expected_saddles"),
     )
     rows = [

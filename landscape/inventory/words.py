@@ -91,6 +91,7 @@ def counts(result: SaddleCounts, folder: str) -> Words:
         Fact("counted", (f"{result.name}: {each}, seed {result.seed}", points)),
         Table(COUNTS, tuple(_dimension(d) for d in result.dimensions)),
         Fact("theory", _theory(result)),
+        Fact("intervals", tuple(_rests(result))),
         Fact("why", tuple(_complete(result))),
     ]
     dims = f"dimensions {', '.join(map(str, result.dims))}"
@@ -285,6 +286,15 @@ def _theory(found: SaddleCounts) -> tuple[str, ...]:
 
 def _total(numbers: Iterable[Tensor]) -> int:
     return sum(int(number) for number in numbers)
+
+
+def _rests(found: SaddleCounts) -> Iterator[str]:
+    """What no interval from so few realisations can know."""
+    if unmet := max((d.unmet for d in found.dimensions), default=0.0):
+        yield (
+            "they hold for realisations like those counted: what none of them showed, such as very "
+            f"many points at once, happens in less than {100 * unmet:.2g} % of all (95 %)"
+        )
 
 
 def _complete(found: SaddleCounts) -> Iterator[str]:

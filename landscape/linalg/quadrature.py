@@ -277,7 +277,7 @@ def spectral_density(
         rules += _gauss_rules(A, plan.L, side, steps, seeds, first * steps, tell)
     scale = max([plan.scale, *(float(np.abs(rule.nodes).max()) for rule in rules)])
     rounding = noise(A, scale)
-    a, b, nodes, masses = _common(rules, steps, rounding)
+    a, b, nodes, masses, every = _common(rules, steps, rounding)
     weights, errors = masses.mean(0), masses.std(0, ddof=1) / np.sqrt(probes)
     counted = len(plan.values)
     # those counted one by one beside the shares of all others
@@ -295,7 +295,7 @@ def spectral_density(
         dimension=n,
         products=count * steps,
         rounding=rounding + plan.moved,
-        complete=all(rule.invariant for rule in rules),
+        complete=every,
         known=torch.from_numpy(np.flatnonzero(order < counted)),
     )
 
@@ -439,16 +439,19 @@ def _rule(A: Operator, diagonal: Array, betas: Array, n: int) -> _Rule:
     return _Rule(nodes, S[0] ** 2, np.abs(betas[m - 1] * S[-1]), bool(flat.size) or m == n)
 
 
-def _common(rules: list[_Rule], steps: int, rounding: float) -> tuple[Array, Array, Array, Array]:
-    """Jacobi matrix (a, b) and nodes of the mean measure, and each probe's masses (probes, m) on
-    these nodes.
+def _common(
+    rules: list[_Rule], steps: int, rounding: float
+) -> tuple[Array, Array, Array, Array, bool]:
+    """Jacobi matrix (a, b) and nodes of the mean measure, each probe's masses (probes, m) on these
+    nodes, and whether they are all the eigenvalues that any probe sees.
     """
-    P = len(rules)
-    x = np.concatenate([rule.nodes for rule in rules])
+    invariant = all(rule.invariant for rule in rules)
+    x, masses = _joined(rules, rounding if invariant else 0.0)
+    seen = masses.max(0) > 0  # squares may be below every float
+    x, masses = x[seen], masses[:, seen]
     unit = 2.0 ** np.frexp(np.abs(x).max())[1]  # squares stay in range, and no bit changes
     x, rounding = x / unit, rounding / unit
-    start = np.sqrt(np.concatenate([rule.weights for rule in rules]) / P)
-    owner = np.repeat(np.arange(P), [len(rule.nodes) for rule in rules])
+    start = np.sqrt(masses.mean(0))
     Q = [start / np.linalg.norm(start)]
     a: list[float] = []
     b: list[float] = []
@@ -465,10 +468,24 @@ def _common(rules: list[_Rule], steps: int, rounding: float) -> tuple[Array, Arr
     nodes, S = eigh_tridiagonal(np.array(a), np.array(b))
     S = S * np.where(S[0] < 0, -1.0, 1.0)
     # (nodes of all probes, m): what one gives to another
-    shares = (np.stack(Q, 1) @ S) * start[:, None] * S[0]
-    masses = np.zeros((P, len(nodes)))
-    np.add.at(masses, owner, shares)
-    return unit * np.array(a), unit * np.array(b), unit * nodes, P * masses
+    shares = (np.stack(Q, 1) @ S) * S[0]
+    every = invariant and (len(a) == len(x) or beta <= rounding)
+    return unit * np.array(a), unit * np.array(b), unit * nodes, (masses / start) @ shares, every
+
+
+def _joined(rules: list[_Rule], rounding: float) -> tuple[Array, Array]:
+    """The nodes (m,) of all probes, ascending, those that only rounding holds apart made one, and
+    each probe's masses (probes, m) there.
+    """
+    x = np.concatenate([rule.nodes for rule in rules])
+    weights = np.concatenate([rule.weights for rule in rules])
+    owner = np.repeat(np.arange(len(rules)), [len(rule.nodes) for rule in rules])
+    order = np.argsort(x, kind="stable")
+    x = x[order]
+    group = np.concatenate([[0], np.cumsum(np.diff(x) > rounding)])
+    masses = np.zeros((len(rules), group[-1] + 1))
+    np.add.at(masses, (owner[order], group), weights[order])
+    return np.bincount(group, x) / np.bincount(group), masses
 
 
 def _fewest(mass: float, n: int, probes: int) -> float:

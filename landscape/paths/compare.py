@@ -8,7 +8,7 @@ and V_j: cos theta are the singular values of V_i'V_j.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from landscape.core import Progress, silent
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
+from landscape.linalg.lanczos import Eigenpairs
 from landscape.operators.limits import loss_noise
 from landscape.paths.families import families
 from landscape.paths.matching import aligned
@@ -28,6 +29,7 @@ from landscape.results.statistics import Spread, sampling_spread
 from landscape.specs import whole
 
 TOP = 10  # pairs of a top subspace
+_UNTOLD = torch.empty(0, 0, dtype=torch.float64, device="cpu")
 
 
 @result("checkpoints-compared")
@@ -58,16 +60,22 @@ class Compared(Result):
     families: int = 0  # groups of hidden units that could be permuted
     signs: int = 0  # junctions between layers at which the sign of units is free
     scales: int = 0  # and their positive scale
+    # how many of ``barrier_errors`` and ``aligned_errors`` reach to an end of the 95 % interval:
+    # Student's, infinite with one batch; empty where a version before did not tell
+    barrier_reach: Tensor = field(default_factory=lambda: _UNTOLD)
+    aligned_reach: Tensor = field(default_factory=lambda: _UNTOLD)
 
     def same(self, i: int, j: int) -> bool | None:
         """Whether i and j, aligned, are in one basin: no barrier beyond rounding and two sampling
-        errors of it; None where the data's error is not known and a barrier is seen.
+        errors of it. False: a barrier beyond the data's 95 % interval; None: one is seen that so
+        few batches do not tell from none.
         """
         height, error = float(self.aligned[i, j]), float(self.aligned_errors[i, j])
         top = float(self.lines[i, j].abs().max())
         if height <= loss_noise(top, 1e-7 if "32" in self.provenance.dtype else 1e-15):
             return True
-        return None if math.isnan(error) else height <= 2 * error
+        reach = float(self.aligned_reach[i, j]) if len(self.aligned_reach) else 2.0
+        return True if height <= 2 * error else False if height > reach * error else None
 
 
 @owned()
@@ -161,7 +169,7 @@ def _pairs(
 
 _MATRICES = (
     *("barriers", "aligned", "barrier_errors", "aligned_errors", "overlaps", "aligned_overlaps"),
-    *("angle_errors", "distances", "aligned_distances", "moved"),
+    *("angle_errors", "distances", "aligned_distances", "moved", "barrier_reach", "aligned_reach"),
 )
 
 
@@ -181,21 +189,23 @@ class _Pair:
         self.alignment = aligned(f, self.a, self.b, groups)
         self.moved = self.alignment.of(self.b)
         self.tops = [r.point.pairs.vectors[:, -width:].double() for r in (report, other_report)]
-        self.angles = torch.arccos(_cosines(*self.tops).clamp(max=1.0)).sort().values.cpu()
-        self.error = sum(_turned(r, width) for r in (report, other_report))
+        self.angles = principal_angles(*self.tops)
+        self.error = sum(turned(r.point.pairs, width) for r in (report, other_report))
         self.line = self.aligned_line = torch.empty(0, dtype=torch.float32, device="cpu")
 
     def numbers(self, t: Tensor) -> dict[str, float]:
         """All that is one number a pair."""
-        self.line, error = self._between(self.b, t)
-        self.aligned_line, aligned_error = self.line, error
+        self.line, spread = barrier(self.f, self.a, self.b, t)
+        self.aligned_line, aligned_spread = self.line, spread
         if self.alignment.moved:
-            self.aligned_line, aligned_error = self._between(self.moved, t)
+            self.aligned_line, aligned_spread = barrier(self.f, self.a, self.moved, t)
         return {
             "barriers": _barrier(self.line),
             "aligned": _barrier(self.aligned_line),
-            "barrier_errors": error,
-            "aligned_errors": aligned_error,
+            "barrier_errors": float(spread.errors),
+            "aligned_errors": float(aligned_spread.errors),
+            "barrier_reach": spread.reach,
+            "aligned_reach": aligned_spread.reach,
             "overlaps": float(_cosines(*self.tops).square().mean()),
             "aligned_overlaps": float(_cosines(self.tops[0], self._moved_top()).square().mean()),
             "angle_errors": self.error,
@@ -219,24 +229,25 @@ class _Pair:
     def _distance(self, b: State) -> float:
         return float((self._point(self.a) - self._point(b)).norm())
 
-    def _between(self, b: State, t: Tensor) -> tuple[Tensor, float]:
-        """The loss on the line to b (r,), and one standard error of its barrier from the data."""
-        values, spread = barrier(self.f, self.a, b, t)
-        return values, float(spread.errors)
-
 
 def barrier(f: ModelLandscape, a: State, b: State, t: Tensor) -> tuple[Tensor, Spread]:
-    """The loss (r,) on the line from tensors a to tensors b at shares t (r,), and what batches say
-    of the spread of its highest value over the higher end.
+    """The loss (r,) on the line from tensors a to tensors b at shares t (r,), and the spread of its
+    barrier.
     """
     rows = []
     for s in t.tolist():
         mixed = {k: torch.lerp(tensor, b[k], s) for k, tensor in a.items()}
         rows.append(by_batch(*at(f, mixed)))
-    values = torch.stack([row.sum() for row in rows]).cpu()
-    top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(t) - 1)
-    risen = rows[top] - rows[end]
-    return values, sampling_spread(risen[:, None], f.weights.to(risen.device))
+    return risen(torch.stack(rows), f.weights)
+
+
+def risen(rows: Tensor, shares: Tensor) -> tuple[Tensor, Spread]:
+    """The sums (r,) of what batches with these shares (B,) add along a line (r, B), and what they
+    say of the spread of the highest sum over the higher end.
+    """
+    values = rows.sum(1).cpu()
+    top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(rows) - 1)
+    return values, sampling_spread((rows[top] - rows[end])[:, None], shares.to(rows.device))
 
 
 def _barrier(line: Tensor) -> float:
@@ -249,13 +260,25 @@ def _cosines(V: Tensor, W: Tensor) -> Tensor:
     return found
 
 
-def _turned(report: AnalysisReport, width: int) -> float:
-    """How far a top subspace may be turned by what the solver left: |residuals| / gap."""
-    pairs = report.point.pairs
+def principal_angles(V: Tensor, W: Tensor) -> Tensor:
+    """The angles (k,) between the spans of orthonormal columns (n, k), ascending, on the CPU.
+
+    By cosines and sines together: a cosine alone loses angles below the root of its rounding
+    (Knyazev & Argentati 2002, SIAM J. Sci. Comput. 23:2008).
+    """
+    W = W.to(V.device)
+    sines = torch.linalg.svdvals(W - V @ (V.T @ W)).flip(0)
+    return torch.atan2(sines, _cosines(V, W)).cpu()
+
+
+def turned(pairs: Eigenpairs, width: int) -> float:
+    """How far the span of the ``width`` largest may be turned by what the solver left: |residuals|
+    over the gap to all that the next eigenvalue may be.
+    """
     values, residuals = pairs.values, pairs.residuals
     if len(values) <= width:
         return math.pi / 2
-    gap = float(values[-width] - values[-width - 1])
+    gap = float(values[-width] - values[-width - 1] - pairs.bounds[-width - 1])
     size = float(residuals[-width:].square().sum().sqrt())
     return math.asin(min(size / gap, 1.0)) if gap > 0 else math.pi / 2
 

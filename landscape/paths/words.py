@@ -161,8 +161,8 @@ def _basin(result: Compared, i: int, j: int) -> str:
         f"error ({height})",
         False: f"{a} and {b} are in different basins as far as the straight line tells: its "
         f"barrier is {height}{after}",
-        None: f"{a} and {b} have a barrier of {height} between them{after}; with one batch its "
-        "sampling error is not known",
+        None: f"{a} and {b} have a barrier of {height} between them{after}; so few batches do not "
+        "tell it from none",
     }[result.same(i, j)]
 
 

@@ -24,6 +24,7 @@ DEEPER = 4  # Newton's steps towards the floor
 LINES = 12  # null directions that are looked along
 SMOOTH = 2.5  # f that changes with a smaller power of the distance has a kink
 FLAT = 4.5  # f that is flat to fourth order changes with a larger one: a smaller one is rounding
+SHARED = 0.3  # a power is even or odd within this
 # Where f is looked at, in units of |x|, at least 1; twice as far at every second step.
 DISTANCES = tuple(2.0 ** (-k / 2) for k in range(24, 3, -1))
 
@@ -70,10 +71,11 @@ def along(
     found = []
     for u in directions[:LINES]:
         noise = flat + (uncertainty + abs(float(u.to(x) @ (curved @ u.to(x))))) * t**2
-        for side in (1, -1):
-            rises = [float(fine.value(floor(x + s * side * u.to(x)))) - before for s in t]
-            seen = _leading(np.array(rises), noise, t)
-            found += [] if seen is None else [seen]
+        sides = [
+            np.array([float(fine.value(floor(x + s * side * u.to(x)))) - before for s in t])
+            for side in (1, -1)
+        ]
+        found += _told(sides, noise, t)
     return Values(found, min(len(directions), LINES), len(x) <= DENSE)
 
 
@@ -103,9 +105,24 @@ def _floor(f: Landscape, H: Hessian, null: Tensor, x: Tensor) -> Callable[[Tenso
     return settled
 
 
+def _told(sides: list[Array], noise: Array, t: Array) -> list[Seen]:
+    """The power laws of the changes to both sides. A third or fourth power that f is smooth enough
+    for is rounding, since its derivatives say so.
+    """
+    plus, minus = sides
+    parts = (_leading((plus + minus) / 2, noise, t), _leading((plus - minus) / 2, noise, t))
+    # an even part is of even powers where f is smooth, an odd part of odd ones
+    smooth = all(
+        seen is None or abs((seen.power - parity + 1) % 2 - 1) < SHARED
+        for parity, seen in enumerate(parts)
+    )
+    found = (_leading(side, noise, t) for side in sides)
+    return [seen for seen in found if seen and not (smooth and SMOOTH < seen.power < FLAT)]
+
+
 def _leading(changes: Array, noise: Array, t: Array) -> Seen | None:
-    """The power law of changes at the distances t, nearest to 0; None where there is none, where
-    they are within noise, or where f is as smooth as its derivatives say and only rounding is seen.
+    """The power law of changes at the distances t, nearest to 0; None where there is none, or where
+    they are within noise.
     """
     seen = np.abs(changes) > noise
     for i in range(len(t) - 3):
@@ -114,6 +131,5 @@ def _leading(changes: Array, noise: Array, t: Array) -> Seen | None:
             continue
         powers = np.diff(np.log2(np.abs(changes[here]))) / np.diff(np.log2(t[here]))
         if np.ptp(powers) < 0.1:
-            power, size = float(powers[0]), float(changes[i] / t[i] ** powers[0])
-            return None if SMOOTH < power < FLAT else Seen(power, size)
+            return Seen(float(powers[0]), float(changes[i] / t[i] ** powers[0]))
     return None

@@ -30,7 +30,7 @@ from landscape.operators.preconditioned import Preconditioned
 from landscape.operators.updates import linear, moments, update
 from landscape.points.look import Look
 from landscape.results import Estimate, Result, provenance, result
-from landscape.results.statistics import sampling_spread
+from landscape.results.statistics import Spread, sampling_spread
 from landscape.rng import generator
 
 PASSES = 8  # forward passes of the critical factor
@@ -46,7 +46,8 @@ class Room(Result):
     """By which factor the rate could grow and stay stable at this point.
 
     ``value`` with [``low``, ``high``], 95 %: the solver's bound and the data's sampling error
-    together. Below 1 the optimiser is unstable on the quadratic at this point.
+    together, the latter from two micro-batches on. Below 1 the optimiser is unstable on the
+    quadratic at this point.
     """
 
     optimizer: str  # its class
@@ -239,19 +240,34 @@ def _linear_room(
     top, v, bound = _top(look, felt.r, felt.d, matrix, error, seed)
     along = (felt.r * v).to(look.x.dtype)[:, None]
     sampling = sampling_spread(*look.hessian.quadratic_forms(along))
-    spread = float(sampling.errors)
-    reach = bound + (sampling.reach * spread if sampling.freedom else 0.0)
-    room = Estimate(_room(top), math.nan, _room(top + reach), _room(top - reach))
-    low, high = ((top + sign * reach) / felt.unit for sign in (-1, 1))
+    room, sharpness = felt_sharpness(top, bound, sampling, felt.unit)
     remarks: tuple[str, ...] = ()
+    if look.f.samples and not sampling.freedom:
+        remarks = (
+            "with one micro-batch the data's sampling error is not known: the interval is the "
+            "solver's alone, for these very data",
+        )
     if float(v[felt.idle].square().sum()) > 0.5:
         moving = ~felt.idle
         rest = _top(look, felt.r * moving, felt.d * moving, matrix, error, seed)[0]
-        remarks = (
+        remarks += (
             f"that edge is of {int(felt.idle.sum()):,} parameters whose gradients are no larger "
             f"than eps, and which hardly move: without them the room is {_room(rest):.4g}",
         )
-    return room, Estimate(top / felt.unit, spread / felt.unit, low, high), remarks
+    return room, sharpness, remarks
+
+
+def felt_sharpness(
+    top: float, bound: float, sampling: Spread, unit: float
+) -> tuple[Estimate, Estimate]:
+    """The room, and the sharpness in units of the first group's rate, of the largest eigenvalue
+    that steps feel: the solver's ``bound`` and the data's sampling error together.
+    """
+    spread = float(sampling.errors)
+    reach = bound + (sampling.reach * spread if sampling.freedom else 0.0)
+    room = Estimate(_room(top), math.nan, _room(top + reach), _room(top - reach))
+    low, high = ((top + sign * reach) / unit for sign in (-1, 1))
+    return room, Estimate(top / unit, spread / unit, low, high)
 
 
 def _top(
@@ -529,7 +545,7 @@ def noise_scales(look: Look, weight: Tensor) -> tuple[Estimate, Estimate]:
     if len(shares) < 2:
         return _nowhere(), _nowhere()
     w = torch.tensor(shares, dtype=torch.float64, device=g.device)
-    seen = _Gram(w, torch.stack(own), torch.stack(with_mean), metrics @ g.square(), f.samples)
+    seen = Gram(w, torch.stack(own), torch.stack(with_mean), metrics @ g.square(), f.samples)
     return seen.scale(0), seen.scale(1)
 
 
@@ -549,7 +565,7 @@ def _gradients(f: Landscape, x: Tensor, *, data: bool) -> Iterator[tuple[float, 
             yield share, total
 
 
-class _Gram(NamedTuple):
+class Gram(NamedTuple):
     """Inner products of the batches' gradients, one column a metric."""
 
     shares: Tensor  # (B,)

@@ -103,6 +103,14 @@ def others(count: int) -> float:
     return float(1 - ((1 - CONFIDENCE) / 2) ** (1 / count))
 
 
+def never_met(count: int) -> float:
+    """What none of ``count`` independent draws showed happens in less than this share of all (95
+    %), whatever the law: 1 - 0.05^{1/count}, close to 3 / count. No interval from these draws
+    knows of it.
+    """
+    return 1.0 - (1 - CONFIDENCE) ** (1 / count)
+
+
 def form_mean(
     value: float, size: float, probes: int, products: int = 0, *, rank: float = 1.0
 ) -> Estimate:
@@ -159,6 +167,23 @@ def sampling_reach(freedom: float, excess: float = 0.0) -> float:
     if freedom <= 0:
         return math.inf
     return student(2 / (2 / freedom + excess / (freedom + 1)))
+
+
+def crowd(values: Tensor, errors: Tensor, bounds: Tensor) -> int:
+    """How many of the ascending values (k,) lie in the largest crowd: each is within two standard
+    errors of its distance to the next. What is known no better than the solver's ``bounds``, as
+    zero eigenvalues are, is in none.
+
+    Eigenvalues of a sample repel each other there: of m that are one in the population the
+    outermost lie some m^{1/2} errors apart from it, the largest ones above and the smallest below.
+    """
+    sure = errors > bounds
+    near = (values.diff() <= 2 * torch.hypot(errors[1:], errors[:-1])) & sure[1:] & sure[:-1]
+    most = here = 1
+    for beside in near.tolist():
+        here = here + 1 if beside else 1
+        most = max(most, here)
+    return most
 
 
 def excess(squares: np.ndarray) -> float:

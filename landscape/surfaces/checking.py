@@ -30,6 +30,7 @@ NODES, DEGREES = (
 )
 HALVINGS = 24  # of the span, at most
 EIGHTH = 8  # and beyond the best one a few that are so much smaller each
+LOOKS = 3  # for smaller spans that contradict
 SETTLES = 0.95  # second derivatives that move by more from one halving to the next have no limit
 
 
@@ -46,7 +47,7 @@ def check_picture(
             products each, at least 2.
 
     Cost: 2k products, an ``eigsh``, 2 ``probes`` products, and about 250 evaluations a direction,
-    1,500 at most. The second derivatives are those of polynomials of degree 10 fitted to f at 25
+    3,000 at most. The second derivatives are those of polynomials of degree 10 fitted to f at 25
     Chebyshev nodes within the span, or half of it, and so on: many points far apart average the
     rounding of float32. Their ``error`` is the distance to the fit of degree 6 and twice the
     standard error that the residuals make; the span is taken where it is least, among those at
@@ -142,8 +143,10 @@ class _Curvature(NamedTuple):
 def _second(f: Landscape, x: Tensor, d: Tensor, span: float) -> tuple[Tensor, Tensor]:
     """The second derivative along d and its error, both (); infinite where no span resolves f."""
     best, reach = _best(f, x, d, span)
-    below = _below(f, x, d, best, reach)
-    if below:
+    for _ in range(LOOKS):
+        below = _below(f, x, d, best, reach)
+        if not below:
+            break
         best, reach = _best(f, x, d, below)
     drift = _drift(f, x, d, best, min(reach, span / 4)) if best.resolved else float("inf")
     made = [
@@ -173,7 +176,8 @@ def _below(f: Landscape, x: Tensor, d: Tensor, best: _Curvature, reach: float) -
     for k in range(1, 9) if best.resolved else ():
         smaller = reach / float(EIGHTH**k)
         new = _curvature(f, x, d, smaller)
-        if new.noise > abs(best.value) + best.doubt:
+        # what does not resolve f takes ripples for noise
+        if new.resolved and new.noise > abs(best.value) + best.doubt:
             break
         if new.resolved and abs(new.value - best.value) > 2 * (new.doubt + best.doubt):
             return 4 * smaller

@@ -342,12 +342,13 @@ def at_once(gains: list[Estimate], seeds: int) -> list[Estimate]:
 
     A few seeds tell little of a spread. It is taken as the usual one of all the trials where that
     is larger, and counts as known from PRIOR seeds more, as in moderated tests (Smyth 2004, SAGMB
-    3:3); but one of more than OWN times the usual spread is like no other, and has its own alone.
+    3:3); but one of more than OWN times the usual spread is like no other, and has its own alone,
+    and so has a single trial.
     """
     spreads = sorted(g.error for g in gains if math.isfinite(g.error) and g.error > 0)
     # the median of chi^2 / freedom is below its mean, the more so the fewer seeds
     low = float(stats.chi2.ppf(0.5, seeds - 1) / (seeds - 1)) ** 0.5 if seeds > 1 else 1.0
-    usual = spreads[len(spreads) // 2] / low if spreads else 0.0
+    usual = spreads[len(spreads) // 2] / low if len(spreads) > 1 else 0.0
     sure = 1 - 0.05 / max(len(gains) - 1, 1)  # the first is the control with itself
     bounded = []
     for gain in gains:

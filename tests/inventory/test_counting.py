@@ -493,3 +493,14 @@ def test_points_that_a_symmetry_pairs_are_counted_in_pairs() -> None:
     reach = -math.log(0.025) / 3
     assert counts.total.high == pytest.approx(6 + reach * 8)
     assert counts.means[0].high == pytest.approx(2 + reach * 4)
+
+
+def test_what_no_realisation_showed_is_said() -> None:
+    """1 - 0.05^(1/R): with that share of them, R realisations miss it in 5 % of studies."""
+    counts = ls.inventory.count_saddles("isotropic-waves", 1, 10, seed=3)
+    unmet = counts[1].unmet
+    assert (1 - unmet) ** 10 == pytest.approx(0.05)
+    assert "happens in less than 26 % of all (95 %)" in str(counts)
+    sure = ls.inventory.count_saddles("styblinski-tang", 1)
+    assert sure[1].unmet == 0
+    assert "intervals" not in str(sure)

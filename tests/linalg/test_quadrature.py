@@ -182,6 +182,20 @@ def test_one_by_one_is_side_by_side(diagonal, monkeypatch):
     assert torch.allclose(side.masses, one.masses, atol=1e-10)
 
 
+@pytest.mark.parametrize("steps", [11, 12, 20])
+def test_nodes_of_few_eigenvalues_are_eigenvalues(steps, diagonal):
+    """Eleven that lie six decades apart: rounding holds apart what several probes see of one."""
+    ends = torch.logspace(0, 3, 10, dtype=F)
+    values = torch.cat([torch.full((90,), 1e-3, dtype=F), ends])
+    for seed in range(8):
+        density = spectral_density(diagonal(values), probes=3, steps=steps, seed=seed)
+        assert density.complete
+        assert torch.allclose(density.nodes, values[89:], rtol=0, atol=1e-11)
+        assert torch.allclose(density.masses.sum(1), torch.ones(3, dtype=F))
+        moment = density.moment(1)
+        assert moment.low <= float(values.mean()) <= moment.high
+
+
 def test_no_tensor_without_a_device(diagonal, no_default_device):
     density = spectral_density(diagonal(torch.arange(50, dtype=F, device="cpu")), probes=2, steps=5)
     assert density.count(0, 10).high > 0

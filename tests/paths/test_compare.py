@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.paths.compare import barrier
+from landscape.paths.compare import barrier, principal_angles, turned
 from landscape.paths.families import families
 from landscape.paths.matching import aligned
 from landscape.paths.units import permuted, state
@@ -411,6 +412,43 @@ def test_the_barrier_of_two_wells_and_its_error_from_the_data() -> None:
     assert float(both.barrier_errors[0, 1]) == pytest.approx(float(means.std()) / math.sqrt(8))
     assert both.same(0, 1) is False
     assert "different basins" in str(both)
+
+
+def test_two_batches_tell_no_barrier_from_none() -> None:
+    """Student's law of one degree of freedom reaches 12.7 errors: between that and two, nobody knows."""
+    x = torch.linspace(0.5, 1.5, 4, dtype=torch.float64)
+    wells = [
+        ls.ModelLandscape(Well(w), lambda out, target: out.mean(), [(p, p) for p in x.split(2)])
+        for w in (-1.0, 1.0)
+    ]
+    both = ls.compare(wells, align=False)
+    assert float(both.aligned_reach[0, 1]) == pytest.approx(12.706, abs=1e-3)
+    height, error = float(both.aligned[0, 1]), float(both.aligned_errors[0, 1])
+    assert 2 * error < height < 12 * error  # 1 and a third
+    assert both.same(0, 1) is None
+    assert "so few batches do not tell it from none" in " ".join(str(both).split())
+
+
+@pytest.mark.parametrize("theta", [0.0, 1e-12, 1e-6, 0.3, math.pi / 2])
+def test_small_angles_are_not_lost(theta: float) -> None:
+    """The cosine of 1e-12 is 1 in float64."""
+    V = torch.eye(5, 2, dtype=torch.float64)
+    W = V.clone()
+    W[0, 0], W[4, 0] = math.cos(theta), math.sin(theta)
+    found = principal_angles(V, W)
+    assert found.tolist() == pytest.approx([0.0, theta], abs=1e-16 + 1e-14 * theta)
+
+
+def test_a_span_may_be_turned_by_what_the_next_eigenvalue_may_be() -> None:
+    """Its own bound is no gap."""
+    H = torch.diag(torch.tensor([*[0.1] * 70, 0.9, 1.0], dtype=torch.float64))
+    pairs = replace(ls.eigsh(H, largest=2), residuals=torch.tensor([0.09, 1e-3]).double())
+    free = replace(pairs, bounds=torch.zeros(2).double())
+    assert turned(free, 1) == pytest.approx(math.asin(1e-3 / 0.1))
+    assert turned(replace(pairs, bounds=torch.tensor([0.05, 0.0]).double()), 1) == pytest.approx(
+        math.asin(1e-3 / 0.05)
+    )
+    assert turned(replace(pairs, bounds=torch.tensor([0.2, 0.0]).double()), 1) == math.pi / 2
 
 
 def test_angles_between_subspaces_that_are_turned_by_a_known_angle() -> None:

@@ -393,6 +393,18 @@ HIGHER = {
         "degenerate",
         "show no power of t beyond rounding",
     ),
+    "-|x|^3 + y^2, whose derivatives at 0 are none": (
+        lambda x: Y(x) ** 2 - X(x).abs() ** 3,
+        2,
+        "degenerate",
+        "no minimum: by its values along the valley floor f changes as -1 t^3",
+    ),
+    "y^2 - x^4 where x > 0": (
+        lambda x: Y(x) ** 2 - torch.relu(X(x)) ** 4,
+        2,
+        "degenerate",
+        "no minimum: by its values along the valley floor f changes as -1 t^4",
+    ),
     "|x|": (
         lambda x: x.abs().sum(-1),
         2,

@@ -207,6 +207,7 @@ def test_groups_of_different_rates_against_the_matrix_of_the_step() -> None:
     optimizer = optim.SGD(groups, lr=0.1)
     room = ls.analyze(f, optimizer=optimizer).room
     assert room is not None
+    assert "the data's sampling error is not known" in room.remarks[0]  # of one batch
     H = ls.Hessian(f).dense()
     lr = torch.tensor([0.02] * 6 + [0.1] * 2, dtype=torch.float64)
     m = torch.tensor([0.9] * 6 + [0.3] * 2, dtype=torch.float64)

@@ -6,14 +6,25 @@
 import math
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from scipy import stats
+from torch import nn
+
+import landscape as ls
+from landscape.paths.compare import barrier, risen
+from landscape.points.look import Look
+from landscape.points.room import noise_scales
+from landscape.points.survive import by_batch
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
+import coverage_models  # noqa: E402
 import coverage_table  # noqa: E402
 import intervals  # noqa: E402
 
@@ -41,24 +52,72 @@ def test_what_holds_an_interval_exists_and_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", coverage_table.CASES)
 def test_the_coverages_of_the_page_are_right(name: str) -> None:
     """95 % are meant; what the repetitions may miss of 93 % by chance is allowed."""
-    repeats = coverage_table.repetitions(name)
     table = PAGE.partition(coverage_table.BEGIN)[2].partition(coverage_table.END)[0]
     lines = [line for line in table.splitlines() if line.startswith(f"| {name} | ")]
     assert len(lines) == len(coverage_table.CASES[name])
-    cells = [cell.strip() for line in lines for cell in line.split("|")[3:-1]]
-    assert (
-        min(float(cell) for cell in cells if cell != "-")
-        >= 100 * stats.binom.ppf(0.01, repeats, 0.93) / repeats
-    )
+    for line in lines:
+        problem, *cells = (cell.strip() for cell in line.split("|")[2:-1])
+        least = min(float(cell) for cell in cells if cell != "-")
+        if (name, problem) in coverage_table.SHORT:
+            assert least < 90  # or it need not be excused
+        else:
+            assert least >= 100 * _least(name, coverage_table.REPEATS, 0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", coverage_table.CASES)
 def test_intervals_hold_the_truth(name: str) -> None:
     """As often as they say, up to what chance allows: a short look unless asked for more."""
+    repeats = REPEATS or (4 if name in coverage_table.COSTLY else 40)
     for problem, draw in coverage_table.CASES[name].items():
+        if (name, problem) in coverage_table.SHORT:
+            continue
         for count in coverage_table.SAMPLES if REPEATS else (2, 5, 30):
-            repeats = REPEATS or 40
             found = coverage_table.coverage(draw, count, repeats)
-            least = stats.binom.ppf(1e-4, repeats, 0.93) / repeats
-            assert math.isnan(found) or found >= least, (problem, count)
+            assert math.isnan(found) or found >= _least(name, repeats, 1e-4), (problem, count)
+
+
+class Product(nn.Module):
+    """x -> (a b - 1) x: two weights with a barrier between (1, 1) and (-1, -1)."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.full((2,), at, dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.w[0] * self.w[1] - 1) * x
+
+
+@pytest.mark.parametrize("name", coverage_models.INPUTS)
+def test_batches_in_closed_form_are_those_of_models(name: str) -> None:
+    """Losses, gradients' inner products and barriers, batch by batch."""
+    seen = coverage_models.data(name, 5, np.random.default_rng(1), 3)
+    net = nn.Linear(3, 1, bias=False, dtype=torch.float64)
+    f = ls.ModelLandscape(net, nn.functional.mse_loss, seen.batches)
+    at = torch.tensor(coverage_models.AT, dtype=torch.float64)
+    close = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-14)
+    close(f.weights, seen.shares)
+    close(by_batch(f, at), seen.losses(coverage_models.AT))
+    weights = torch.tensor([1.0, 0.1, 10.0], dtype=torch.float64)
+    look = Look(f, at, "coverage")
+    for metric, found in zip((torch.ones(3), weights), noise_scales(look, weights), strict=True):
+        expected = coverage_models.scale(seen, metric.double())
+        assert [found.low, found.value, found.high] == pytest.approx(
+            [expected.low, expected.value, expected.high]
+        )
+
+    one = coverage_models.data(name, 5, np.random.default_rng(2), 1)
+    f = ls.ModelLandscape(Product(1.0), nn.functional.mse_loss, one.batches)
+    other, t = {"w": -torch.ones(2, dtype=torch.float64)}, torch.tensor([0.0, 0.5, 1.0])
+    line, spread = barrier(f, {"w": f.point()}, other, t)
+    expected_line, expected_spread = risen(
+        torch.stack([one.losses([w]) for w in (0.0, -1.0, 0.0)]), one.shares
+    )
+    close(line, expected_line)
+    close(spread.errors, expected_spread.errors)
+
+
+def _least(name: str, repeats: int, chance: float) -> float:
+    if name in coverage_table.CERTAIN:
+        return 1.0
+    return float(stats.binom.ppf(chance, repeats, 0.93) / repeats)

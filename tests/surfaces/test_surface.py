@@ -327,6 +327,27 @@ def test_what_the_span_does_not_resolve_is_in_the_error(name: str, kind: torch.d
         assert float(check.error[0]) < 1e-3 * abs(truth)
 
 
+@pytest.mark.parametrize(
+    ("size", "wave", "span", "kind"),
+    [(1e-3, 1e3, 10.0, torch.float32), (1e-6, 50.0, 1.0, torch.float32)],
+    ids=["noise of the large span", "two contradictions"],
+)
+def test_ripples_far_below_the_span(
+    size: float, wave: float, span: float, kind: torch.dtype
+) -> None:
+    """A span that takes ripples for noise ends no search, and a smaller one that contradicts is
+    itself contradicted.
+    """
+    f = ls.FunctionLandscape(
+        lambda x: (x**2).sum(-1) + size * torch.cos(wave * x[..., 0]), 2, dtype=kind
+    )
+    along = (torch.tensor([1.0, 0.0], dtype=kind),)
+    surface = ls.surface(f, torch.zeros(2, dtype=kind), along, resolution=3, span=span)
+    check = ls.surfaces.check_picture(f, surface, ends=1, probes=2)
+    truth = 2 - size * wave**2
+    assert abs(float(check.measured[0]) - truth) <= float(check.error[0]) < 1e-3 * abs(truth)
+
+
 @pytest.mark.slow
 def test_curvatures_by_chance_alike_are_not_taken_in_float32(device: torch.device) -> None:
     f = _sentences(torch.float32, device)

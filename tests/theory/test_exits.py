@@ -180,6 +180,19 @@ def test_adam_limit():
             {"betas": (0.9, 0.999), "weight_decay": 5.0},
             ls.theory.adam_limit(0.1, weight_decay=5.0),
         ),
+        # decay in the gradient is curvature: a quarter of the limit is its own
+        (
+            torch.optim.Adam,
+            {"betas": (0.8, 0.999), "weight_decay": 0.25e8 * ls.theory.adam_limit(0.1, 0.8)},
+            0.75 * ls.theory.adam_limit(0.1, 0.8),
+        ),
+        (
+            torch.optim.RMSprop,
+            {"momentum": 0.5, "weight_decay": 0.25e8 * ls.theory.rmsprop_limit(0.1, 0.5)},
+            0.75 * ls.theory.rmsprop_limit(0.1, 0.5),
+        ),
+        (torch.optim.RMSprop, {"momentum": 0.8, "centered": True}, 36.0),
+        (torch.optim.Adam, {"betas": (0.8, 0.999), "amsgrad": True}, 180.0),
     ],
 )
 def test_adaptive_limits_are_those_of_torch(optimizer, options, limit) -> None:

@@ -260,3 +260,12 @@ def test_remedies_without_effect_win_in_one_study_of_twenty(seeds: int) -> None:
         nothing = mean(np.zeros(seeds))
         wrong += any(one.high < 0 for one in at_once([nothing, *apart], seeds))
     assert wrong <= stats.binom.ppf(0.999, 400, 0.05)
+
+
+def test_a_single_remedy_has_no_others_spread_to_share() -> None:
+    """Student's law of its own few seeds: that of the usual trial is its own again."""
+    random, wrong = np.random.default_rng(4), 0
+    for _ in range(600):
+        one = mean(random.normal(size=2))
+        wrong += at_once([mean(np.zeros(2)), one], 2)[1].high < 0
+    assert wrong <= stats.binom.ppf(0.999, 600, 0.05)
