@@ -32,6 +32,14 @@ SHARE = {torch.float64: 1e-4, torch.float32: 3e-2}
 TIMES = 8.0
 # Rounding of a value and of a gradient, in units of eps times their sizes.
 ULPS = 64.0
+# Rounding of values above which steps are those of single precision.
+COARSE = 1e-9
+# Up to this noise is measured, by so many values within steps of these lengths, of whose slopes so
+# many may be those of jumps.
+SINGLE = 1e-6
+WINDOWS = (1e-4, 3e-5)
+SAMPLES = 9
+JUMPS = 2
 # By so many times its rounding a value may differ between two passes that sum in other orders.
 PASSES = 1e3
 # The test of a link along a direction (n,): its gap, and whether it is broken.
@@ -70,12 +78,24 @@ def chain(look: Look, seed: int) -> Chain:
     own = found.functions
     finer = _in_double(look)
     found = _tested(finer, seed, own)
-    if not found.untested or finer.x.dtype == look.x.dtype or finer.rebuilt.why:
+    if found.broken or finer.x.dtype == look.x.dtype or finer.rebuilt.why:
+        return found
+    if not found.untested and not _differ(look, finer):
         return found
     # a model that computes in its own dtype only: steps are so wide there that kinks would be
     # taken for curvature, and only the slope is looked at
     gap, broken = _value_link(look, _direction(look.gradient, seed))
+    if not broken and not found.untested:
+        return found
     return Chain(gap, float("nan"), "gradient" if broken else "", own, found.untested)
+
+
+def _differ(look: Look, finer: Look) -> bool:
+    """Whether f has another value in float64, beyond rounding: something may act in one dtype
+    only.
+    """
+    here, there = look.value, finer.value
+    return abs(here - there) > PASSES * look.f.rounding(look.x) * max(abs(here), abs(there))
 
 
 def _untested(why: str) -> Chain:
@@ -153,19 +173,56 @@ def _direction(g: Tensor, seed: int) -> Tensor:
     return unit
 
 
+def _arithmetic(look: Look) -> torch.dtype:
+    """What the steps of the differences are chosen for: a model may compute in single precision
+    inside, whatever the dtype of its parameters.
+    """
+    return torch.float32 if look.f.rounding(look.x) > COARSE else torch.float64
+
+
 def _value_link(look: Look, u: Tensor) -> tuple[float, bool]:
     f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
+    inside = _arithmetic(look)
     slope = float(look.gradient.double() @ u)
     told = torch.tensor(slope, dtype=torch.float64, device="cpu")
     middle = torch.tensor(look.value, dtype=torch.float64, device="cpu")
-    values = _Sides(middle, told, SHARE[x.dtype])
-    for step in STEPS[x.dtype]:
+    values = _Sides(middle, told, SHARE[inside])
+    for step in STEPS[inside]:
         if values.fit():
             break
         t = step * length
         low, high = (f.value(x + (s * t * u).to(x.dtype)).double().cpu() for s in (-1, 1))
         values.add(low, high, t, ULPS * f.rounding(x) * float(torch.maximum(low.abs(), high.abs())))
-    return values.judged()
+    least, broken = values.judged()
+    if broken or values.fit() or inside == torch.float64 or f.rounding(x) > SINGLE:
+        return least, broken
+    return _slope_link(look, u)
+
+
+def _slope_link(look: Look, u: Tensor) -> tuple[float, bool]:
+    """The same within shorter steps, which cross fewer jumps and kinks, in single precision: by the
+    slopes between neighbours of some values on both sides of x, whose spread is the noise. The link
+    is broken where all of them but those that a jump may have spoilt are alike, and none is like
+    the one told.
+    """
+    f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
+    told = float(look.gradient.double() @ u)
+    gaps, broken = list[float](), list[bool]()
+    for step in WINDOWS:
+        places = step * length * torch.linspace(-1, 1, SAMPLES, dtype=torch.float64, device="cpu")
+        values = [float(f.value(x + (t * u).to(x.dtype))) for t in places.tolist()]
+        slopes = torch.tensor(values, dtype=torch.float64, device="cpu").diff() / places.diff()
+        middle = float(slopes.median())
+        alike = slopes[(slopes - middle).abs().argsort()[: len(slopes) - JUMPS]]
+        low, high = float(alike.min()), float(alike.max())
+        rounding = f.rounding(x) * abs(look.value) / float(places[1] - places[0])
+        gap = abs(middle - told)
+        gaps.append(gap / ((abs(told) + gap) or 1.0))
+        clear = max(low - told, told - high) > high - low + rounding
+        broken.append(clear and gaps[-1] > SHARE[torch.float32])
+        if not broken[-1]:
+            break
+    return gaps[-1], all(broken)
 
 
 def _product_link(look: Look, u: Tensor) -> tuple[float, bool]:

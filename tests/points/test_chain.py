@@ -390,6 +390,57 @@ def test_a_model_of_single_precision_only_has_its_slope_tested() -> None:
         assert chain(ls.ModelLandscape(Single(), loss, batches)).status is Status.BROKEN
 
 
+class Sign(torch.autograd.Function):
+    """A straight-through estimator of a step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        return slopes[0]
+
+
+def faked(h: Tensor) -> Tensor:
+    return torch.fake_quantize_per_tensor_affine(h, 0.5, 0, -128, 127)
+
+
+ONE_DTYPE: dict[str, tuple[Callable[[Tensor], Tensor], torch.dtype]] = {
+    "a sign, in float32 only": (
+        lambda h: Sign.apply(h) if h.dtype == torch.float32 else torch.tanh(h),
+        torch.float32,
+    ),
+    "a sign inside of float64": (lambda h: Sign.apply(h.float()).double(), torch.float64),
+    "a quantisation, in float32 only": (
+        lambda h: faked(h) if h.dtype == torch.float32 else h,
+        torch.float32,
+    ),
+    "a quantisation inside of float64": (lambda h: faked(h.float()).double(), torch.float64),
+}
+
+
+@pytest.mark.parametrize("name", ONE_DTYPE)
+def test_estimators_that_act_in_single_precision_are_broken(name: str) -> None:
+    between, dtype = ONE_DTYPE[name]
+    assert chain(net(between, F.cross_entropy, dtype)).status is Status.BROKEN
+
+
+@pytest.mark.parametrize("between", [torch.tanh, F.relu, F.hardtanh, torch.abs])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_computed_in_single_precision_only_is_no_lie(
+    between: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> None:
+    def alone(h: Tensor) -> Tensor:
+        inside = between(h.float()).to(h.dtype)
+        return inside if h.dtype == dtype else torch.sigmoid(h)
+
+    f = net(alone, F.cross_entropy, dtype)
+    for at in (f.point(), f.point() + 0.3, -f.point()):
+        found = {c.name: c for c in ls.check(f, at)}["chain"]
+        assert found.status is not Status.BROKEN
+
+
 def test_a_spectrum_is_none_where_the_chain_broke() -> None:
     f = net(Swish.apply, F.cross_entropy, torch.float64)
     with pytest.raises(ls.NumericalError, match=r"chain value, gradient, product broke.*Swish"):
