@@ -20,7 +20,7 @@ from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape
-from landscape.landscapes.placed import own_parameters
+from landscape.landscapes.placed import own_parameters, sharing
 from landscape.operators.derivatives import functions, leaves, name_of
 from landscape.points.look import Look
 
@@ -53,12 +53,13 @@ class Chain:
     value_gap: float  # between g'u and the slope of f; NaN: not tested
     gradient_gap: float  # between H u and the slope of g; NaN: not tested
     # "gradient", "product" or "": what is not the derivative of what stands before it; "held":
-    # parameters are read past the model; "recorded": the value is another one without gradients
+    # parameters are read past the model; "anew": forward makes them; "shared": two have one
+    # storage; "recorded": the value is another one without gradients
     broken: str
     functions: tuple[str, ...]  # autograd Functions of the user's own in the graph, by name
     untested: str  # why it could not be tested, "" where it was
     where: str = ""  # the last module along whose own parameters the broken link is broken
-    held: tuple[str, ...] = ()  # parameters that the loss reads past the model, by name
+    held: tuple[str, ...] = ()  # the parameters that are held, made anew or shared, by name
     recorded: tuple[float, float] = (0.0, 0.0)  # the first term with gradients, and without
 
 
@@ -73,7 +74,7 @@ def chain(look: Look, seed: int) -> Chain:
         found = eased(look.f, look.x, lambda: _graph(look.f, look.x))
     except (LoadingError, NumericalError) as error:
         return _untested(str(error))
-    if found.broken:
+    if found.broken or found.untested:
         return found
     own = found.functions
     finer = _in_double(look)
@@ -286,6 +287,8 @@ def _graph(f: Landscape, x: Tensor) -> Chain:
     stands in their place at x, and whether it has the same value where no gradient is recorded.
     """
     nan = float("nan")
+    if isinstance(f, ModelLandscape) and (shared := sharing(f.parameters())):
+        return Chain(nan, nan, "shared", (), "", held=shared)
     with f.evaluation(), torch.enable_grad():
         term = next(iter(f.terms()))
         value = term.function(x.clone().requires_grad_(True))
@@ -295,11 +298,19 @@ def _graph(f: Landscape, x: Tensor) -> Chain:
         read = {id(t) for t in leaves(value)}
         named = own_parameters(f.model)
         held = tuple(name for name in f.layout if id(named[name]) in read)
+        known = {id(parameter) for parameter in named.values()}
+        now = [(name, t) for name, t in f.model.named_parameters() if id(t) not in known]
+        anew = tuple(name for name, t in now if id(t) in read)
+        again = float(term.function(x.clone().requires_grad_(True)).detach())
         with torch.no_grad():
-            values = float(value), float(term.function(x.detach()))
-    apart = abs(values[0] - values[1])
+            values = float(value.detach()), float(term.function(x.detach()))
     if held:
         return Chain(nan, nan, "held", own, "", held=held)
-    if apart > PASSES * f.rounding(x) * max(map(abs, values)):
+    if anew:
+        return Chain(nan, nan, "anew", own, "", held=anew)
+    least = PASSES * f.rounding(x) * max(map(abs, values))
+    if abs(again - values[0]) > least:
+        return _untested("the loss differs between two passes at the same point")
+    if abs(values[0] - values[1]) > least:
         return Chain(nan, nan, "recorded", own, "", recorded=values)
     return Chain(nan, nan, "", own, "")

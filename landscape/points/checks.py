@@ -22,7 +22,7 @@ from landscape.errors import NumericalError
 from landscape.landscapes import kernels, means
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.memory import eased
-from landscape.landscapes.model import ModelLandscape, require_model
+from landscape.landscapes.model import ANEW, ModelLandscape, require_model
 from landscape.landscapes.selection import some
 from landscape.operators.hessian import Hessian
 from landscape.points.chain import Chain, chain
@@ -63,6 +63,21 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 FEW = 2
 # Rounding units of a value, beyond which no kernel that sums in any order makes it differ.
 ATOMIC = 1e3
+# What stands before and after the names of parameters that are not read as they should be.
+MISREAD = {
+    "held": (
+        "the loss reads",
+        "past the model: by a list, a closure or a tensor that was made of it earlier, which stay "
+        "where they are while the point moves. Read parameters where forward runs, as attributes "
+        "of their modules",
+    ),
+    "anew": ("the loss reads", f"as forward has made it: {ANEW}"),
+    "shared": (
+        "the parameters",
+        "are two, but lie at one place in memory (b.data = a.data): a step of training moves both, "
+        "a point of the landscape each for itself. Tie them by b = a, so that they are one",
+    ),
+}
 # The relative change of a product up to which the landscape counts as smooth at the probed
 # distance.
 SMOOTH = 0.02
@@ -321,9 +336,9 @@ def chained(look: Look, seed: int) -> Check:
         )
         return Check("chain", Status.NOTE, message, evidence)
     if found.untested and not found.broken:
-        message = f"it could not be tested in float64: {found.untested}"
+        message = f"it could not be tested: {found.untested}"
         return Check("chain", Status.NOTE, message, {})
-    if found.broken in ("held", "recorded"):
+    if found.broken in ("held", "anew", "shared", "recorded"):
         return _misread(found)
     if found.broken:
         return _broken_link(found, evidence)
@@ -334,11 +349,7 @@ def chained(look: Look, seed: int) -> Check:
 def _misread(found: Chain) -> Check:
     """Of a loss that reads what it should not."""
     if found.held:
-        message = (
-            f"the loss reads {some(found.held)} past the model: by a list, a closure or a tensor "
-            "that was made of it earlier, which stay where they are while the point moves. Read "
-            "parameters where forward runs, as attributes of their modules"
-        )
+        message = f"{MISREAD[found.broken][0]} {some(found.held)} {MISREAD[found.broken][1]}"
         return Check("chain", Status.BROKEN, message, {"parameters": float(len(found.held))})
     recorded, plain = found.recorded
     message = (
