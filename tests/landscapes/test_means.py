@@ -77,6 +77,18 @@ def batch_of(batches: list[Any]) -> Any:
     return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
 
 
+DRAWS = torch.Generator().manual_seed(3)
+IMAGES = torch.randn(12, 1, 5, 5, generator=DRAWS, dtype=torch.float64)
+MAPS = torch.randint(0, 4, (12, 5, 5), generator=DRAWS)
+MAPS[:6] //= 2
+SERIES = torch.randn(8, 7, 3, generator=DRAWS, dtype=torch.float64)
+STEPS = torch.randint(0, 4, (8, 7), generator=DRAWS)
+STEPS[:4] //= 2
+STEPS[5:, 3:] = -100
+MISSING = X[:, :2].cos()
+MISSING[:25][torch.rand(25, 2, generator=DRAWS) > 0.4] = float("nan")
+UNKNOWN = torch.randint(-1, 2, (40, 2), generator=DRAWS).double()
+UNKNOWN[:25].abs_()
 # What it is -> a model, a loss, batches of unlike sizes or contents.
 MEANS: dict[str, tuple[Callable[[], nn.Module], Any, list[Any]]] = {
     "named": (lambda: linear(4), ls.losses.get("cross-entropy"), rows(X, CLASSES, [7, 25, 8])),
@@ -96,6 +108,26 @@ MEANS: dict[str, tuple[Callable[[], nn.Module], Any, list[Any]]] = {
         lambda: linear(4),
         lambda net, b: F.cross_entropy(net(b[0]), b[1], weight=WEIGHT.to(b[0].dtype)),
         rows(X, CLASSES, [20, 20]),
+    ),
+    "class weights, images": (
+        lambda: nn.Conv2d(1, 4, 3, padding=1),
+        lambda o, t: F.cross_entropy(o, t, weight=WEIGHT.to(o.dtype)),
+        rows(IMAGES, MAPS, [6, 6]),
+    ),
+    "class weights and ignored tokens": (
+        lambda: nn.Linear(3, 4),
+        lambda o, t: F.cross_entropy(o.flatten(0, 1), t.flatten(), weight=WEIGHT.to(o.dtype)),
+        rows(SERIES, STEPS, [4, 4]),
+    ),
+    "targets that are missing": (
+        lambda: linear(2),
+        lambda o, t: (o - t.nan_to_num()).square()[~t.isnan()].mean(),
+        rows(X, MISSING, [25, 15]),
+    ),
+    "labels that are not known, as numbers": (
+        lambda: linear(2),
+        lambda o, t: F.binary_cross_entropy_with_logits(o[t >= 0], t[t >= 0]),
+        rows(X, UNKNOWN, [25, 15]),
     ),
     "ignored, partial": (
         Tagger, functools.partial(F.cross_entropy, ignore_index=0), rows(TOKENS, PADDED, [6, 6])
