@@ -27,6 +27,7 @@ from landscape.landscapes.batches import Batch
 from landscape.landscapes.losses import unwrapped
 
 IGNORED = -100
+BY_ENTRY = "entries of the target"  # what torch's losses count that compare entry by entry
 # Values of a target that may mark what is left out of a mean; beyond so many, only IGNORED, 0 and
 # -1 are tried.
 VALUES = 40
@@ -108,7 +109,7 @@ def known(loss: Any, batches: Sequence[Batch]) -> Mean | None:
         by_loss = partial(_of_target, own)
         return _counted(by_loss, batches, "what the loss's own weight() counts", "known")
     if kind in ENTRIES:
-        return _counted(_entries, batches, "entries of the target", "known")
+        return _counted(_entries, batches, BY_ENTRY, "known")
     return None
 
 
@@ -151,6 +152,8 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
     if weights:
         return _counted(partial(_weighed_batch, weights), batches, _told(weights), "measured")
     if total and "samples" not in alive:
+        if any(_along(judge, batch, eps) == "entries" for batch in tried):  # (time, batch)
+            return _counted(_sequences, batches, "sequences, along the second dimension", "measured")
         return Mean(samples, "samples", "measured", total=True)
     found = _chosen(alive, ways, samples, values)
     if found.how == "assumed" and {"samples", "entries"} <= alive:
@@ -293,6 +296,11 @@ def _of_target(count: Callable[[Tensor], float], batch: Batch) -> float:
 
 def _entries(batch: Batch) -> float:
     return float(_tensor_target(batch).numel())
+
+
+def _sequences(batch: Batch) -> float:
+    target = _target(batch)
+    return 0.0 if target is None else float(target.shape[1])
 
 
 def _mean(counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float]) -> float:

@@ -846,6 +846,8 @@ class ModelLandscape:
         except (torch.OutOfMemoryError, MemoryError, LoadingError, RanksError):
             raise
         except NotImplementedError as error:
+            if "derivative" not in str(error) and "forward AD" not in str(error):
+                raise self._refused(error, number) from error
             if "forward AD" not in str(error):
                 raise
             raise NumericalError(
@@ -861,7 +863,7 @@ class ModelLandscape:
 
     def _refused(self, error: BaseException, number: int) -> LoadingError:
         line = " ".join(str(error).split())
-        rule = f". {CALLS}" if isinstance(error, TypeError) else ""
+        rule = f". {CALLS}" if isinstance(error, TypeError | NotImplementedError) else ""
         return LoadingError(
             f"the model or its loss raised {type(error).__name__} on batch {number}: "
             f"{line}{self._dtype_hint(line)}{rule}"

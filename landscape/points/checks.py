@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.core import Landscape
 from landscape.errors import NumericalError
+from landscape.landscapes import batches as batching
 from landscape.landscapes import kernels, means
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.memory import eased
@@ -321,8 +322,40 @@ def _mean(f: ModelLandscape) -> Check:
     if mean.total and mean.how == "measured":
         message = "the loss was found to be a sum over samples: f is its sum over all the data"
         return Check("mean", Status.NOTE, message, evidence)
+    doubt = _misaligned(f) if mean.what == means.BY_ENTRY else _listed(f)
+    if doubt:
+        return Check("mean", Status.WARNING, doubt, evidence)
     kind = "sum" if mean.total else "mean"
     return Check("mean", Status.OK, f"a {kind} over {mean.what} ({mean.how})", evidence)
+
+
+def _misaligned(f: ModelLandscape) -> str:
+    """That outputs and targets are compared each with each, in words; "" where they are not."""
+    if f.spread.sharded:  # a pass is a matter of all ranks there
+        return ""
+    with f.evaluation(), torch.no_grad():
+        term = next(iter(f.output_terms()))
+        if not isinstance(term.target, Tensor):
+            return ""
+        seen, target = tuple(term.output(f.point()).shape), tuple(term.target.shape)
+    if seen == target:
+        return ""
+    return (
+        f"an output of shape {seen} is compared with a target of shape {target}, entry by entry of "
+        "both: samples are compared with each other's targets, and the loss depends on the batch "
+        "size. Give them one shape, with output.squeeze(-1) or target[:, None] say"
+    )
+
+
+def _listed(f: ModelLandscape) -> str:
+    """That batches are lists of several lengths, whose entries may be samples; "" elsewhere."""
+    lengths = {len(b) for b in f.batches if type(b) in (list, tuple)}
+    if len(lengths) < 2 or f.mean.how == "stated" or all(map(batching.one_each, f.batches)):
+        return ""
+    return (
+        f"batches are lists of {min(lengths)} to {max(lengths)} entries, of which each was taken for "
+        "a part of every sample; if an entry is a sample, pass weight=len"
+    )
 
 
 def chained(look: Look, seed: int) -> Check:

@@ -371,6 +371,56 @@ def test_coupled_samples_are_told(name: str) -> None:
     assert "couples the samples" in found.message
 
 
+def test_a_sum_over_time_is_a_mean_over_sequences() -> None:
+    """(time, batch): the samples lie along the second dimension."""
+    x, y = SERIES.transpose(0, 1), STEPS.transpose(0, 1).clamp(min=0)
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        each = F.cross_entropy(output.flatten(0, 1), target.flatten(), reduction="none")
+        return each.sum() / target.shape[1]
+
+    model = nn.Linear(3, 4).double()
+    f = ls.ModelLandscape(model, loss, [(x[:, :6], y[:, :6]), (x[:, 6:], y[:, 6:])])
+    assert float(f.value(f.point())) == pytest.approx(float(loss(model(x), y).detach()), rel=1e-12)
+    assert f.weights.tolist() == [0.75, 0.25]
+
+
+def test_targets_of_another_shape_than_outputs_are_told() -> None:
+    batches = rows(X, X[:, 0], [10, 30])
+    f = ls.ModelLandscape(linear(1), nn.MSELoss(), batches)
+    found = {c.name: c for c in ls.check(f)}["mean"]
+    assert found.status is Status.WARNING
+    assert "(10, 1) is compared with a target of shape (10,)" in found.message
+    right = ls.ModelLandscape(linear(1), nn.MSELoss(), [(x, y[:, None]) for x, y in batches])
+    assert {c.name: c for c in ls.check(right)}["mean"].status is Status.OK
+
+
+def test_lists_of_several_lengths_are_told() -> None:
+    parts = list(torch.randn(8, 3, 3, generator=DRAWS, dtype=torch.float64))
+
+    def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
+        return torch.stack([model(part).square().mean() for part in batch]).mean()
+
+    f = ls.ModelLandscape(linear(1), loss, [parts[:3], parts[3:]])
+    found = {c.name: c for c in ls.check(f)}["mean"]
+    assert found.status is Status.WARNING
+    assert "pass weight=len" in found.message
+    f = ls.ModelLandscape(linear(1), loss, [parts[:3], parts[3:]], weight=len)
+    whole = loss(f.model, parts)
+    assert float(f.value(f.point())) == pytest.approx(float(whole.detach()), rel=1e-12)
+    assert {c.name: c for c in ls.check(f)}["mean"].status is Status.OK
+
+
+def test_the_reduction_of_a_partial_is_seen() -> None:
+    loss = functools.partial(F.cross_entropy, reduction="sum")
+    batches = rows(X, CLASSES, [15, 25])
+    with pytest.raises(ValueError, match="reduction='sum' but the landscape reduction='mean'"):
+        ls.ModelLandscape(linear(4), loss, batches)
+    f = ls.ModelLandscape(linear(4), loss, batches, reduction="sum")
+    whole = F.cross_entropy(f.model(X), CLASSES, reduction="sum")
+    assert float(f.value(f.point())) == pytest.approx(float(whole.detach()), rel=1e-12)
+
+
 def test_a_sum_is_found_and_said() -> None:
     model = linear(4)
     f = ls.ModelLandscape(
