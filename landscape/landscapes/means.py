@@ -151,15 +151,21 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
     alive, total, weights = held
     if weights:
         return _counted(partial(_weighed_batch, weights), batches, _told(weights), "measured")
+    along = partial(_along_any, judge, tried, eps)
     if total and "samples" not in alive:
-        if any(_along(judge, batch, eps) == "entries" for batch in tried):  # (time, batch)
-            return _counted(_sequences, batches, "sequences, along the second dimension", "measured")
+        if along() == "entries":  # (time, batch), a sum over time
+            what = "sequences, along the second dimension"
+            return _counted(_sequences, batches, what, "measured")
         return Mean(samples, "samples", "measured", total=True)
     found = _chosen(alive, ways, samples, values)
     if found.how == "assumed" and {"samples", "entries"} <= alive:
-        way = next(filter(None, (_along(judge, batch, eps) for batch in tried)), "")
+        way = along()
         return _chosen({way}, ways, samples, values) if way else found
     return found
+
+
+def _along_any(judge: Judge, tried: Sequence[Batch], eps: float) -> str:
+    return next(filter(None, (_along(judge, batch, eps) for batch in tried)), "")
 
 
 def _within_memory(
@@ -439,12 +445,7 @@ def _class_weights(
     """Class -> weight, the largest being 1, solved from pairs of samples and held against whole
     batches; None: there are none.
     """
-
-    def classes(batch: Batch) -> tuple[int, int]:
-        target = _target(batch)
-        return (0, 0) if target is None else (len(torch.unique(target)), len(target))
-
-    batch = max([*batches, *tried], key=classes)
+    batch = max([*batches, *tried], key=_classes)
     target = _target(batch)
     if target is None or target.is_floating_point():
         return None
@@ -464,6 +465,12 @@ def _class_weights(
         *(set(torch.unique(t).tolist()) for b in batches if (t := _target(b)) is not None)
     )
     return weights if agrees and seen <= set(weights) else None
+
+
+def _classes(batch: Batch) -> tuple[int, int]:
+    """How many classes the target of a batch shows, and in how many samples."""
+    target = _target(batch)
+    return (0, 0) if target is None else (len(torch.unique(target)), len(target))
 
 
 def _from_pairs(judge: Judge, batch: Batch, target: Tensor, eps: float) -> dict[int, float]:
@@ -506,7 +513,9 @@ def _weighed_batch(weights: Mapping[int, float], batch: Batch) -> float:
 
 def _weighed(weights: Mapping[int, float], target: Tensor) -> float:
     classes, counts = torch.unique(target, return_counts=True)
-    return sum(weights[c] * n for c, n in zip(classes.tolist(), counts.tolist(), strict=True))
+    return float(
+        sum(weights[c] * n for c, n in zip(classes.tolist(), counts.tolist(), strict=True))
+    )
 
 
 def _told(weights: Mapping[int, float]) -> str:

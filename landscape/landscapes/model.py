@@ -49,8 +49,8 @@ from landscape.results import journal
 from landscape.rng import host_seeded, seed_host
 
 ANEW = (
-    "forward makes parameters anew, and nn.Parameter(...) passes no gradient to what it was made of "
-    "(compute a tensor there and use it with torch.nn.functional)"
+    "forward makes parameters anew, and nn.Parameter(...) passes no gradient to what it was made "
+    "of (compute a tensor there and use it with torch.nn.functional)"
 )
 TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
 
@@ -76,8 +76,8 @@ class ModelLandscape:
         dtype: of x and of all floating-point tensors; None: the parameters' own (at least float32).
         device: where everything is computed; None: where the parameters are.
         name: for reports.
-        seed: of the dropout masks and whatever else draws from the global generators of torch, NumPy
-            and Python.
+        seed: of the dropout masks and whatever else draws from the global generators of torch,
+            NumPy and Python.
         masks: number of dropout masks per batch to average over, in train mode.
         weight: batch -> how much it counts in the mean; None: what the loss divides by is known or
             measured, see ``mean``.

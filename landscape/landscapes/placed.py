@@ -296,8 +296,8 @@ class _Before:
 
 
 def _containers(values: Iterable[Any], seen: set[int] | None = None) -> list[Any]:
-    """The dicts, lists, deques and sets among values, and those within them: what a forward pass may
-    keep something in.
+    """The dicts, lists, deques and sets among values, and those within them: what a forward pass
+    may keep something in.
     """
     seen = set() if seen is None else seen
     found = []

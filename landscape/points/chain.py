@@ -81,14 +81,19 @@ def chain(look: Look, seed: int) -> Chain:
     found = _tested(finer, seed, own)
     if found.broken or finer.x.dtype == look.x.dtype or finer.rebuilt.why:
         return found
-    if not found.untested and not _differ(look, finer):
-        return found
-    # a model that computes in its own dtype only: steps are so wide there that kinks would be
-    # taken for curvature, and only the slope is looked at
+    return _in_own_dtype(look, seed, found) if found.untested or _differ(look, finer) else found
+
+
+def _in_own_dtype(look: Look, seed: int, found: Chain) -> Chain:
+    """What the slope of f says where float64 is no test of it.
+
+    Steps are so wide there that kinks would be taken for curvature: products are not looked at.
+    """
     gap, broken = _value_link(look, _direction(look.gradient, seed))
     if not broken and not found.untested:
         return found
-    return Chain(gap, float("nan"), "gradient" if broken else "", own, found.untested)
+    kind = "gradient" if broken else ""
+    return Chain(gap, float("nan"), kind, found.functions, found.untested)
 
 
 def _differ(look: Look, finer: Look) -> bool:
@@ -295,22 +300,28 @@ def _graph(f: Landscape, x: Tensor) -> Chain:
         own = tuple(dict.fromkeys(map(name_of, functions(value))))
         if not isinstance(f, ModelLandscape):
             return Chain(nan, nan, "", own, "")
-        read = {id(t) for t in leaves(value)}
-        named = own_parameters(f.model)
-        held = tuple(name for name in f.layout if id(named[name]) in read)
-        known = {id(parameter) for parameter in named.values()}
-        now = [(name, t) for name, t in f.model.named_parameters() if id(t) not in known]
-        anew = tuple(name for name, t in now if id(t) in read)
+        broken, named = _misread(f, value)
+        if broken:
+            return Chain(nan, nan, broken, own, "", held=named)
         again = float(term.function(x.clone().requires_grad_(True)).detach())
         with torch.no_grad():
             values = float(value.detach()), float(term.function(x.detach()))
-    if held:
-        return Chain(nan, nan, "held", own, "", held=held)
-    if anew:
-        return Chain(nan, nan, "anew", own, "", held=anew)
     least = PASSES * f.rounding(x) * max(map(abs, values))
     if abs(again - values[0]) > least:
         return _untested("the loss differs between two passes at the same point")
     if abs(values[0] - values[1]) > least:
         return Chain(nan, nan, "recorded", own, "", recorded=values)
     return Chain(nan, nan, "", own, "")
+
+
+def _misread(f: ModelLandscape, value: Tensor) -> tuple[str, tuple[str, ...]]:
+    """How the graph of a value, just made, reaches parameters that do not follow the point, "held",
+    "anew" or "", and their names.
+    """
+    read = {id(t) for t in leaves(value)}
+    named = own_parameters(f.model)
+    held = tuple(name for name in f.layout if id(named[name]) in read)
+    known = {id(parameter) for parameter in named.values()}
+    made = read - known
+    anew = tuple(name for name, t in f.model.named_parameters() if id(t) in made)
+    return ("held", held) if held else ("anew" if anew else "", anew)

@@ -353,8 +353,8 @@ def _listed(f: ModelLandscape) -> str:
     if len(lengths) < 2 or f.mean.how == "stated" or all(map(batching.one_each, f.batches)):
         return ""
     return (
-        f"batches are lists of {min(lengths)} to {max(lengths)} entries, of which each was taken for "
-        "a part of every sample; if an entry is a sample, pass weight=len"
+        f"batches are lists of {min(lengths)} to {max(lengths)} entries, of which each was taken "
+        "for a part of every sample; if an entry is a sample, pass weight=len"
     )
 
 

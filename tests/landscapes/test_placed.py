@@ -586,7 +586,7 @@ def test_two_parameters_at_one_place_are_named() -> None:
     model[2].weight = model[0].weight
     f = ls.ModelLandscape(model, F.cross_entropy, batches)
     assert all(c.status.name != "BROKEN" for c in ls.check(f))
-    gradient, H = truth(model, f.point())
+    _, H = truth(model, f.point())
     torch.testing.assert_close(ls.Hessian(f).dense(), H, rtol=0, atol=1e-12)
 
 
