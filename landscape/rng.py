@@ -48,9 +48,14 @@ def host_seeded(seed: int) -> Iterator[None]:
     """The same for numpy and Python alone."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
+        seed_host(seed)
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+def seed_host(seed: int) -> None:
+    """Seed the global random states of numpy and Python."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)

@@ -9,10 +9,12 @@ differ most. Where none is left, the weights of classes are solved from pairs of
 counted.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +27,7 @@ from landscape.landscapes.batches import Batch
 from landscape.landscapes.losses import unwrapped
 
 IGNORED = -100
+BY_ENTRY = "entries of the target"  # what torch's losses count that compare entry by entry
 # Values of a target that may mark what is left out of a mean; beyond so many, only IGNORED, 0 and
 # -1 are tried.
 VALUES = 40
@@ -106,7 +109,7 @@ def known(loss: Any, batches: Sequence[Batch]) -> Mean | None:
         by_loss = partial(_of_target, own)
         return _counted(by_loss, batches, "what the loss's own weight() counts", "known")
     if kind in ENTRIES:
-        return _counted(_entries, batches, "entries of the target", "known")
+        return _counted(_entries, batches, BY_ENTRY, "known")
     return None
 
 
@@ -147,14 +150,22 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
         return Mean(samples, "samples", "assumed")
     alive, total, weights = held
     if weights:
-        return _counted(partial(_weighed, weights), batches, _told(weights), "measured")
+        return _counted(partial(_weighed_batch, weights), batches, _told(weights), "measured")
+    along = partial(_along_any, judge, tried, eps)
     if total and "samples" not in alive:
+        if along() == "entries":  # (time, batch), a sum over time
+            what = "sequences, along the second dimension"
+            return _counted(_sequences, batches, what, "measured")
         return Mean(samples, "samples", "measured", total=True)
     found = _chosen(alive, ways, samples, values)
     if found.how == "assumed" and {"samples", "entries"} <= alive:
-        way = next(filter(None, (_along(judge, batch, eps) for batch in tried)), "")
+        way = along()
         return _chosen({way}, ways, samples, values) if way else found
     return found
+
+
+def _along_any(judge: Judge, tried: Sequence[Batch], eps: float) -> str:
+    return next(filter(None, (_along(judge, batch, eps) for batch in tried)), "")
 
 
 def _within_memory(
@@ -171,7 +182,8 @@ def _within_memory(
     while True:
         try:
             alive, total = _left(judge, kept[-1], values, eps)
-            return alive, total, None if alive or total else _class_weights(judge, batches, eps)
+            weights = None if alive or total else _class_weights(judge, batches, kept[-1], eps)
+            return alive, total, weights
         except Exception as error:  # a user's loss may refuse any part of a batch, or a small one
             if not memory_is_full(error) or max(map(batching.samples, kept[-1])) < FEW:
                 return None
@@ -292,6 +304,11 @@ def _entries(batch: Batch) -> float:
     return float(_tensor_target(batch).numel())
 
 
+def _sequences(batch: Batch) -> float:
+    target = _target(batch)
+    return 0.0 if target is None else float(target.shape[1])
+
+
 def _mean(counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float]) -> float:
     m = [float(counts[part].sum()) for part in parts]
     kept = [(c, loss) for c, loss in zip(m, losses, strict=True) if c]
@@ -306,13 +323,19 @@ def _target(batch: Batch) -> Tensor | None:
     return target if isinstance(target, Tensor) and target.ndim else None
 
 
+def _whole(target: Tensor) -> bool:
+    """Whether all numbers of a target are whole ones; NaN is none."""
+    numbers = target[~torch.isnan(target)]
+    return not target.is_floating_point() or bool((numbers == numbers.round()).all())
+
+
 def _values(batches: Sequence[Batch]) -> list[int]:
     """Values of whole-number targets that may mark what is left out of a mean."""
     found = {IGNORED}
     for batch in batches:
         target = _target(batch)
-        if target is not None and not target.is_floating_point() and len(found) <= VALUES:
-            found |= set(torch.unique(target).tolist())
+        if target is not None and _whole(target) and len(found) <= VALUES:
+            found |= {int(value) for value in torch.unique(target[~torch.isnan(target)])}
     return sorted(found) if len(found) <= VALUES else [IGNORED, -1, 0]
 
 
@@ -330,9 +353,11 @@ def _ways(batch: Batch, values: Sequence[int]) -> dict[str, Tensor]:
             (len(rows),), float(rows.shape[1]), dtype=torch.float64, device="cpu"
         ),
     }
-    if not rows.is_floating_point():
+    if rows.is_floating_point():
+        found["targets that are numbers"] = (~torch.isnan(rows)).sum(1)
+    if _whole(rows):
         found |= {f"targets other than {value}": (rows != value).sum(1) for value in values}
-    if not rows.is_floating_point() and rows.shape[1] > 1:  # shifted: what follows each token
+    if _whole(rows) and rows.shape[1] > 1:  # shifted: what follows each token
         found |= {
             f"targets but a row's first, other than {value}": (rows[:, 1:] != value).sum(1)
             for value in values
@@ -370,7 +395,8 @@ def _telling(ways: Sequence[Mapping[str, Tensor]], samples: Sequence[float]) -> 
 
     def apart(i: int) -> float:
         """How much the ways differ in what share they give to this batch and to the first."""
-        pairs = [(float(n.sum()), float(ways[first][k].sum())) for k, n in ways[i].items()]
+        both = ways[i].keys() & ways[first].keys()  # what is a mask in one batch is none in another
+        pairs = [(float(ways[i][k].sum()), float(ways[first][k].sum())) for k in both]
         shares = [a / ((a + b) or 1.0) for a, b in pairs]
         return round(max(shares) - min(shares), 9)
 
@@ -413,18 +439,22 @@ def _by_class(loss: Any, options: Mapping[str, Any], batch: Batch) -> float:
     return float(weight.to("cpu", torch.float64)[kept.cpu()].sum())
 
 
-def _class_weights(judge: Judge, batches: Sequence[Batch], eps: float) -> dict[int, float] | None:
-    """Class -> weight, that of one class being 1, solved from pairs and held against whole batches;
-    None: there are none.
+def _class_weights(
+    judge: Judge, batches: Sequence[Batch], tried: Sequence[Batch], eps: float
+) -> dict[int, float] | None:
+    """Class -> weight, the largest being 1, solved from pairs of samples and held against whole
+    batches; None: there are none.
     """
-    batch = max(batches, key=lambda b: len(torch.unique(t)) if (t := _target(b)) is not None else 0)
+    batch = max([*batches, *tried], key=_classes)
     target = _target(batch)
-    if target is None or target.is_floating_point() or target.ndim != 1:
+    if target is None or target.is_floating_point():
         return None
     weights = _from_pairs(judge, batch, target, eps)
     if not weights:
         return None
-    counts = torch.tensor([weights[int(c)] for c in target], dtype=torch.float64, device="cpu")
+    counts = torch.tensor([_weighed(weights, row) for row in target], dtype=torch.float64)
+    if int((counts > 0).sum()) < FEW:  # a single sample that counts may do so for another reason
+        return None
     whole = judge(batch, None)
     agrees = all(
         abs(_mean(counts, parts, [judge(batch, p) for p in parts]) - whole)
@@ -434,28 +464,58 @@ def _class_weights(judge: Judge, batches: Sequence[Batch], eps: float) -> dict[i
     seen = set().union(
         *(set(torch.unique(t).tolist()) for b in batches if (t := _target(b)) is not None)
     )
-    return weights if agrees and min(weights.values()) > 0 and seen <= set(weights) else None
+    return weights if agrees and seen <= set(weights) else None
+
+
+def _classes(batch: Batch) -> tuple[int, int]:
+    """How many classes the target of a batch shows, and in how many samples."""
+    target = _target(batch)
+    return (0, 0) if target is None else (len(torch.unique(target)), len(target))
 
 
 def _from_pairs(judge: Judge, batch: Batch, target: Tensor, eps: float) -> dict[int, float]:
-    """Class -> weight from the loss of single samples and of pairs; empty where these tell none."""
-    places = {int(c): int((target == c).nonzero()[0]) for c in torch.unique(target)}
-    if not 2 <= len(places) <= CLASSES:
+    """Class -> weight from the loss of single samples and of pairs; empty where these tell none.
+
+    With n_ic targets of class c in sample i, weights w_c and m_i = sum_c w_c n_ic, a mean has
+    L({i, j}) (m_i + m_j) = L_i m_i + L_j m_j: a linear equation in w for every pair. They are
+    solved together, up to a factor.
+    """
+    classes = [int(c) for c in torch.unique(target)]
+    if not 2 <= len(classes) <= CLASSES:
         return {}
-    base, at = next(iter(places.items()))
-    weights = {base: 1.0}
-    single = {c: judge(batch, torch.tensor([i], device="cpu")) for c, i in places.items()}
-    for c, i in list(places.items())[1:]:
-        pair = judge(batch, torch.tensor([at, i], device="cpu"))
-        if abs(pair - single[c]) <= ROUNDING * eps * abs(pair):
-            return {}
-        weights[c] = (single[base] - pair) / (pair - single[c])
-    return weights
+    rows = target.detach().cpu().reshape(len(target), -1)
+    counts = torch.stack([(rows == c).sum(1) for c in classes], 1).double()
+    # samples of which each shows a class that is rare in the others, and as many more
+    mixed = torch.randperm(len(rows), generator=torch.Generator("cpu").manual_seed(1), device="cpu")
+    shares = counts / counts.sum(0)
+    order = list(dict.fromkeys([*shares.argmax(0).tolist(), *mixed.tolist()]))
+    chosen = order[: 2 * len(classes) + 2]
+    single = {i: judge(batch, torch.tensor([i], device="cpu")) for i in chosen}
+    chosen = [i for i in chosen if math.isfinite(single[i])]  # else all of it is left out
+    equations = []
+    for i, j in pairwise(chosen):
+        both = judge(batch, torch.tensor([i, j], device="cpu"))
+        equations.append(counts[i] * (both - single[i]) + counts[j] * (both - single[j]))
+    if len(equations) < len(classes) - 1:
+        return {}
+    _, sizes, right = torch.linalg.svd(torch.stack(equations))
+    rank = int((sizes > ROUNDING * eps * sizes[0]).sum())
+    found = right[-1] / right[-1].abs().max().copysign(right[-1].sum())
+    if rank < len(classes) - 1 or bool((found < -ROUNDING * eps).any()):
+        return {}
+    return dict(zip(classes, found.clamp(min=0).tolist(), strict=True))
 
 
-def _weighed(weights: Mapping[int, float], batch: Batch) -> float:
+def _weighed_batch(weights: Mapping[int, float], batch: Batch) -> float:
     target = _target(batch)
-    return 0.0 if target is None else sum(weights[int(c)] for c in target)
+    return 0.0 if target is None else _weighed(weights, target)
+
+
+def _weighed(weights: Mapping[int, float], target: Tensor) -> float:
+    classes, counts = torch.unique(target, return_counts=True)
+    return float(
+        sum(weights[c] * n for c, n in zip(classes.tolist(), counts.tolist(), strict=True))
+    )
 
 
 def _told(weights: Mapping[int, float]) -> str:

@@ -46,8 +46,12 @@ from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
 from landscape.ranks import ALONE, Ranks, Spread, several
 from landscape.results import journal
-from landscape.rng import host_seeded
+from landscape.rng import host_seeded, seed_host
 
+ANEW = (
+    "forward makes parameters anew, and nn.Parameter(...) passes no gradient to what it was made "
+    "of (compute a tensor there and use it with torch.nn.functional)"
+)
 TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
 
 
@@ -72,7 +76,8 @@ class ModelLandscape:
         dtype: of x and of all floating-point tensors; None: the parameters' own (at least float32).
         device: where everything is computed; None: where the parameters are.
         name: for reports.
-        seed: of the dropout masks and whatever else draws from torch's global generator.
+        seed: of the dropout masks and whatever else draws from the global generators of torch,
+            NumPy and Python.
         masks: number of dropout masks per batch to average over, in train mode.
         weight: batch -> how much it counts in the mean; None: what the loss divides by is known or
             measured, see ``mean``.
@@ -513,10 +518,7 @@ class ModelLandscape:
             except TORCHS as error:
                 if type(error) not in TORCHS or memory_is_full(error):  # not the pass's doing
                     raise
-                line = " ".join(str(error).split())
-                raise LoadingError(
-                    f"a pass through {self.name} raised {type(error).__name__}: {line}"
-                ) from error
+                raise LoadingError(_of_pass(error, self.name)) from error
             finally:
                 self._placed.restore()
                 self._placed, self._pass = earlier, outer
@@ -844,6 +846,8 @@ class ModelLandscape:
         except (torch.OutOfMemoryError, MemoryError, LoadingError, RanksError):
             raise
         except NotImplementedError as error:
+            if "derivative" not in str(error) and "forward AD" not in str(error):
+                raise self._refused(error, number) from error
             if "forward AD" not in str(error):
                 raise
             raise NumericalError(
@@ -859,7 +863,7 @@ class ModelLandscape:
 
     def _refused(self, error: BaseException, number: int) -> LoadingError:
         line = " ".join(str(error).split())
-        rule = f". {CALLS}" if isinstance(error, TypeError) else ""
+        rule = f". {CALLS}" if isinstance(error, TypeError | NotImplementedError) else ""
         return LoadingError(
             f"the model or its loss raised {type(error).__name__} on batch {number}: "
             f"{line}{self._dtype_hint(line)}{rule}"
@@ -950,6 +954,7 @@ class ModelLandscape:
         return total
 
     def _seed(self, seed: int) -> None:
+        seed_host(seed)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             with torch.cuda.device(self.device):
@@ -974,6 +979,17 @@ def require_model(f: object, why: str, error: type[Exception] = ValueError) -> M
     if not isinstance(f, ModelLandscape):
         raise error(why)
     return f
+
+
+def _of_pass(error: Exception, name: str) -> str:
+    """What a backward pass through a model raised, in a sentence."""
+    line = " ".join(str(error).split())
+    if "used in the graph" not in line:
+        return f"a pass through {name} raised {type(error).__name__}: {line}"
+    return (
+        f"the loss of {name} does not depend on the analysed parameters: {ANEW}, or the loss is of "
+        "something else."
+    )
 
 
 def _unwrapped(t: Tensor) -> Tensor:
@@ -1012,7 +1028,8 @@ def _require_objects(model: object, loss: object, batches: object) -> None:
 def _require_options(loss: object, mode: str, reduction: str, masks: int) -> None:
     _require("mode", mode, ("eval", "train"))
     _require("reduction", reduction, ("mean", "sum"))
-    stated = getattr(loss, "reduction", reduction)
+    function, options = losses.unwrapped(loss)
+    stated = options.get("reduction", getattr(function, "reduction", reduction))
     if (reduction if stated == "batchmean" else stated) != reduction:  # a mean over samples
         raise ValueError(
             f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: "

@@ -3,10 +3,11 @@
 While a point is in place, forward, backward and second backward passes, recomputation and autograd
 Functions that call the module again all see the same tensors. Afterwards every module is as it was:
 parameters, buffers, and the plain attributes that hooks compute from parameters (pruning, the older
-weight normalisation) or that a forward pass leaves behind.
+weight normalisation) or that a forward pass leaves behind, in dicts and lists too.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from landscape.landscapes import batches as batching
 
 MODULE = frozenset(vars(nn.Module()))  # what every module has, its mode among them
+CONTAINERS = (dict, OrderedDict, defaultdict, list, deque, set)
 COPIED = 2**24  # bytes of frozen parameters up to which a pass sees copies of them
 NONE: Mapping[int, Callable[[], Tensor]] = MappingProxyType({})
 
@@ -38,6 +40,21 @@ def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
+def sharing(parameters: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The names of two different parameters that begin at one place in memory, as ``b.data =
+    a.data`` makes them; none where there are none.
+    """
+    seen: dict[tuple[Any, ...], str] = {}
+    for name, parameter in parameters.items():
+        if not parameter.numel() or parameter.is_meta or parameter.layout != torch.strided:
+            continue
+        place = parameter.device, parameter.data_ptr()
+        if place in seen:
+            return seen[place], name
+        seen[place] = name
+    return ()
+
+
 class Copies:
     """A module's tensors on a device and in a dtype, made once and used by one evaluation after the
     other. One that was written into, on either side, is made anew.
@@ -48,6 +65,8 @@ class Copies:
         # id of a tensor -> it, its copy, how often each was written into; of the last evaluation
         self.before: dict[int, tuple[Tensor, Tensor, tuple[int, ...]]] = {}
         self.now = dict(self.before)
+        # whether passes write into copies of frozen parameters; None: not seen yet
+        self.written: bool | None = None
 
     def __deepcopy__(self, memo: Any) -> "Copies":
         return Copies(self.device, self.dtype)
@@ -89,14 +108,14 @@ class Placed:
         moved.turn()
         self.marked: list[Any] = []  # tensors in place that say they are parameters
         self.before = [_Before(module) for module in root.modules()]
+        self.caches = _caches(root)
         self.outer = {module: _OWN.get(module) for module in root.modules()}
         self.slots = list(_slots(root))
         self.buffers = list(_buffers(root))
         frozen = {id(p): p.nbytes for p in root.parameters() if not p.requires_grad}
         self.copies = sum(frozen.values()) <= COPIED
-        self.fixed: dict[
-            int, Tensor
-        ] = {}  # what stands in the place of parameters that are not given
+        # what stands in the place of parameters that are not given, and what it was made of
+        self.fixed: dict[int, tuple[Tensor, Tensor]] = {}
         for state in self.before:
             _OWN[state.module] = stored_parameters(state.module)
             state.move(moved)
@@ -137,17 +156,24 @@ class Placed:
             holder[name] = copies[id(buffer)]
 
     def begin(self) -> None:
-        """Before a pass: plain attributes as they were when the evaluation began, so that a count
-        of calls, or what was computed of another point, does not reach into the next pass.
+        """Before a pass: plain attributes, and what containers among them hold, as they were when
+        the evaluation began, so that a count of calls, or what was computed of another point, does
+        not reach into the next pass.
         """
+        self._forget_written()
         for state in self.before:
             state.begin()
+        for cached in self.caches:
+            cached.cache_clear()
 
     def restore(self) -> None:
         """Every module as it was before."""
+        self._forget_written()
         self._unmark()
         for state in self.before:
             state.restore()
+        for cached in self.caches:
+            cached.cache_clear()
         for module, names in self.outer.items():
             if names is None:
                 _OWN.pop(module, None)
@@ -161,8 +187,19 @@ class Placed:
         if id(parameter) not in self.fixed:
             moved = self.moved(parameter).detach()
             # a copy, which a forward pass may write into, as a teacher's moving average does
-            self.fixed[id(parameter)] = moved.clone() if self.copies else moved
-        return self.fixed[id(parameter)]
+            self.fixed[id(parameter)] = moved.clone() if self.copies else moved, moved
+        return self.fixed[id(parameter)][0]
+
+    def _forget_written(self) -> None:
+        """Make copies of frozen parameters anew for the next pass, where passes write into them;
+        whether they do is seen after the first.
+        """
+        if not (self.fixed and self.copies) or self.moved.written is False:
+            return
+        if self.moved.written is None:
+            self.moved.written = any(not torch.equal(*pair) for pair in self.fixed.values())
+        if self.moved.written:
+            self.fixed.clear()
 
 
 class _Slot:
@@ -208,6 +245,8 @@ class _Before:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.attributes = dict(vars(module))
+        held = [value for name, value in self.attributes.items() if name not in MODULE]
+        self.containers = [(held, _entries(held)) for held in _containers(held)]
         self.parameters: dict[str, Tensor | None] = dict(module._parameters)
         self.buffers = dict(module._buffers)
 
@@ -227,6 +266,16 @@ class _Before:
         for name, value in self.moved.items():
             if now.get(name) is not value:
                 now[name] = value
+        self._refill()
+
+    def _refill(self) -> None:
+        """Containers with what they held before."""
+        for container, entries in self.containers:
+            now = _entries(container)
+            if len(now) != len(entries) or any(
+                a is not b for a, b in zip(now, entries, strict=True)
+            ):
+                _fill(container, entries)
 
     def restore(self) -> None:
         now = vars(self.module)
@@ -235,6 +284,7 @@ class _Before:
         for name, value in self.attributes.items():
             if now.get(name) is not value:
                 now[name] = value
+        self._refill()
         holders: Any = (
             (self.module._parameters, self.parameters),
             (self.module._buffers, self.buffers),
@@ -243,6 +293,49 @@ class _Before:
             for name, tensor in earlier.items():
                 if holder[name] is not tensor:
                     holder[name] = tensor
+
+
+def _containers(values: Iterable[Any], seen: set[int] | None = None) -> list[Any]:
+    """The dicts, lists, deques and sets among values, and those within them: what a forward pass
+    may keep something in.
+    """
+    seen = set() if seen is None else seen
+    found = []
+    for value in values:
+        if type(value) not in CONTAINERS or id(value) in seen:
+            continue
+        seen.add(id(value))
+        inside = value.values() if isinstance(value, dict) else value
+        found += [value, *_containers(inside, seen)]
+    return found
+
+
+def _entries(container: Any) -> list[Any]:
+    """What a container holds; of a dict its keys and values in turn."""
+    if isinstance(container, dict):
+        return [part for item in container.items() for part in item]
+    return list(container)
+
+
+def _fill(container: Any, entries: list[Any]) -> None:
+    container.clear()
+    if isinstance(container, dict):
+        container.update(zip(entries[::2], entries[1::2], strict=True))
+    elif isinstance(container, set):
+        container.update(entries)
+    else:
+        container.extend(entries)
+
+
+def _caches(root: nn.Module) -> list[Any]:
+    """What ``functools.lru_cache`` has made of methods of a module and of all below it."""
+    kinds = {kind for module in root.modules() for kind in type(module).__mro__}
+    return [
+        value
+        for kind in kinds - {nn.Module, object}
+        for value in vars(kind).values()
+        if callable(getattr(value, "cache_clear", None))
+    ]
 
 
 def stored_parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:

@@ -27,7 +27,7 @@ from torch import Tensor
 from landscape.core import Operator
 from landscape.landscapes.memory import fitting
 from landscape.linalg.operand import OnHost, bad_product, finest, gaussian, may_leave, noise, spread
-from landscape.linalg.reductions import combine, gram, norm, orthogonalise
+from landscape.linalg.reductions import columns, combine, gram, norm, orthogonalise
 
 Array = np.ndarray
 NUMBERS = 2**24  # of forms that are held
@@ -336,5 +336,12 @@ class Basis:
         turn = torch.as_tensor(W, device=self.C.device)
         C = self.C[:end, :end].triu()
         C = C + C.triu(1).T
-        combine(turn, self.Q[:end], out=self.Q[:k])
-        self.C[:k, :k] = turn.T @ C @ turn
+        for part in columns(self.Q[:end]):  # one at a time: what is turned stays so
+            self._within_memory(partial(self._turn_columns, W, part))
+        turn = turn.to(self.C.device)
+        self.C[:k, :k] = turn.T @ C.to(turn) @ turn
+
+    def _turn_columns(self, W: Array, part: slice) -> None:
+        end, k = W.shape
+        turned = combine(torch.as_tensor(W, device=self.C.device), self.Q[:end, part])
+        self.Q[:k, part] = turned

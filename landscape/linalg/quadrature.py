@@ -19,7 +19,7 @@ masses (z·v_i)² at theta_i is that of P z under P H P.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -31,15 +31,17 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
 from landscape.landscapes.arithmetic import owned
-from landscape.landscapes.memory import DENSITY
+from landscape.landscapes.memory import DENSITY, fitting
 from landscape.linalg.krylov import Array
 from landscape.linalg.lanczos import Eigenpairs
 from landscape.linalg.operand import (
+    OnHost,
     as_operator,
     bad_product,
     finest,
     gaussian,
     held,
+    may_leave,
     noise,
     spread,
 )
@@ -267,14 +269,7 @@ def spectral_density(
     # other vectors than those that the search began with
     seeds = np.random.SeedSequence(seed, spawn_key=(0, 1) if plan.scale else ())
     together = max(1, min(probes, held(A, DENSITY, MEMORY) // steps))
-    rules = list(plan.rules)
-    for first in range(0, count, together):
-        side = min(together, count - first)
-
-        def tell(step: int, first: int = first, side: int = side) -> None:
-            progress("density", first * steps + step * side, count * steps)
-
-        rules += _gauss_rules(A, plan.L, side, steps, seeds, first * steps, tell)
+    rules = [*plan.rules, *_Probes(A, plan.L, steps, seeds, together).rules(count, progress)]
     scale = max([plan.scale, *(float(np.abs(rule.nodes).max()) for rule in rules)])
     rounding = noise(A, scale)
     a, b, nodes, masses, every = _common(rules, steps, rounding)
@@ -388,6 +383,43 @@ def _matched(rule: _Rule, values: Array, reach: Array) -> tuple[Array, Array]:
     nodes = near[seen].argmax(1)
     sure = rule.residuals[nodes] <= reach[seen]
     return seen[sure], nodes[sure]
+
+
+class _Probes:
+    """Random vectors that see A on the complement of the rows of L (q, n), ``together`` of them
+    side by side; fewer where memory runs out, and then with their bases in the host's memory.
+    """
+
+    def __init__(
+        self, A: Operator, L: Tensor, steps: int, seeds: np.random.SeedSequence, together: int
+    ) -> None:
+        self.A, self.L, self.steps, self.seeds, self.together = A, L, steps, seeds, together
+
+    def rules(self, count: int, progress: Progress) -> list[_Rule]:
+        """What ``count`` of them see."""
+        found: list[_Rule] = []
+        while len(found) < count:
+            compute = partial(self._next, len(found), count, progress)
+            alone = spread(self.A).ranks.count == 1  # else the other ranks wait in an exchange
+            found += fitting(compute, self._give_way, self.A.device) if alone else compute()
+        return found
+
+    def _next(self, first: int, count: int, progress: Progress) -> list[_Rule]:
+        side, steps = min(self.together, count - first), self.steps
+
+        def tell(step: int) -> None:
+            progress("density", first * steps + step * side, count * steps)
+
+        return _gauss_rules(self.A, self.L, side, steps, self.seeds, first * steps, tell)
+
+    def _give_way(self) -> bool:
+        if self.together > 1:
+            self.together = (self.together + 1) // 2
+            return True
+        if not may_leave(self.A):
+            return False
+        self.A, self.L = OnHost(self.A), self.L.cpu()
+        return True
 
 
 def _gauss_rules(

@@ -76,10 +76,15 @@ def combine(S: Tensor, Q: Tensor, out: Tensor | None = None) -> Tensor:
     """
     S = S.to(Q.device, Q.dtype)
     out = Q.new_empty(S.shape[1], Q.shape[1]) if out is None else out
-    width = _width(Q)
-    for i in range(0, Q.shape[1], width):
-        out[:, i : i + width] = S.T @ Q[:, i : i + width]
+    for part in columns(Q):
+        out[:, part] = S.T @ Q[:, part]
     return out
+
+
+def columns(Q: Tensor) -> list[slice]:
+    """The slices of the columns of Q (m, n) that are worked on at a time."""
+    width = _width(Q)
+    return [slice(i, i + width) for i in range(0, Q.shape[1], width)]
 
 
 def _width(Q: Tensor) -> int:

@@ -43,6 +43,8 @@ METHODS = (
 GROUPS, SIDE = 32, 8
 # Steps of differences that are tried along a direction.
 LADDER = 6
+# The longest of them, in units of |x|: beyond it f is another function for all that is known.
+FARTHEST = 0.1
 SMALL = (
     2**20
     # bytes of a term's graph up to which a vectorised block beats a loop: the time is Python's, not
@@ -120,6 +122,7 @@ class Hessian(SymmetricOperator):
         )
         # what differences were seen to be off by, and their step in units of |x| that served last
         self._error, self._step = 0.0, torch.finfo(self.dtype).eps ** (1 / 3)
+        self._size = 0.0  # of the largest product by differences of a unit vector so far
         self.why = ""  # why products are differences though nobody asked for them
         self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
@@ -564,18 +567,22 @@ class Hessian(SymmetricOperator):
         length = max(float(x.double().norm()), 1.0) / norm
         goal = 10 * self.eps ** (2 / 3)
         best, least, tried = torch.zeros_like(v), float("inf"), set[float]()
-        step = self._step
+        step = chosen = self._step
         for _ in range(LADDER):
             tried.add(step)
             near, far = (self._slope(x, v, scale * step * length) for scale in (1.0, 2.0))
             gap, size = float((near - far).double().norm()), float(near.double().norm())
             if gap < least:
-                best, least, self._step = near, gap, step
-            if gap <= goal * size:
+                best, least, chosen = near, gap, step
+                self._size = max(self._size, size / norm)
+            # along a null direction differences of any step are but noise, and small beside others
+            if gap <= goal * max(size, self._size * norm):
                 break
-            step = self._step * 4 if self._step * 4 not in tried else self._step / 4
-            if step in tried:
+            step = chosen * 4 if chosen * 4 not in tried else chosen / 4
+            if step in tried or step > FARTHEST:
                 break
+        if least < float(best.double().norm()):
+            self._step = chosen
         self._error = max(self._error, least / norm)
         return best - normals @ (normals.T @ best)
 

@@ -666,6 +666,7 @@ def spectrum(
     density = spectral_density(H, probes, steps, seed, known=pairs, progress=progress)
     told = sampling_spread(pairs.forms, pairs.shares) if _told(pairs) else None
     sampling = _sampling(H, pairs.vectors) if told is None else told
+    origin = provenance(f, look.x, seed)
     return Spectrum(
         parameters=f.dim,
         samples=f.samples,
@@ -676,7 +677,7 @@ def spectrum(
         seconds=time.perf_counter() - start,
         sampling_freedom=sampling.freedom,
         sampling_excess=sampling.excess,
-        provenance=provenance(f, look.x, seed),
+        provenance=replace(origin, notes=(*origin.notes, *H.notes)),
     )
 
 

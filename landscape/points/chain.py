@@ -20,7 +20,7 @@ from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape
-from landscape.landscapes.placed import own_parameters
+from landscape.landscapes.placed import own_parameters, sharing
 from landscape.operators.derivatives import functions, leaves, name_of
 from landscape.points.look import Look
 
@@ -32,6 +32,14 @@ SHARE = {torch.float64: 1e-4, torch.float32: 3e-2}
 TIMES = 8.0
 # Rounding of a value and of a gradient, in units of eps times their sizes.
 ULPS = 64.0
+# Rounding of values above which steps are those of single precision.
+COARSE = 1e-9
+# Up to this noise is measured, by so many values within steps of these lengths, of whose slopes so
+# many may be those of jumps.
+SINGLE = 1e-6
+WINDOWS = (1e-4, 3e-5)
+SAMPLES = 9
+JUMPS = 2
 # By so many times its rounding a value may differ between two passes that sum in other orders.
 PASSES = 1e3
 # The test of a link along a direction (n,): its gap, and whether it is broken.
@@ -45,12 +53,13 @@ class Chain:
     value_gap: float  # between g'u and the slope of f; NaN: not tested
     gradient_gap: float  # between H u and the slope of g; NaN: not tested
     # "gradient", "product" or "": what is not the derivative of what stands before it; "held":
-    # parameters are read past the model; "recorded": the value is another one without gradients
+    # parameters are read past the model; "anew": forward makes them; "shared": two have one
+    # storage; "recorded": the value is another one without gradients
     broken: str
     functions: tuple[str, ...]  # autograd Functions of the user's own in the graph, by name
     untested: str  # why it could not be tested, "" where it was
     where: str = ""  # the last module along whose own parameters the broken link is broken
-    held: tuple[str, ...] = ()  # parameters that the loss reads past the model, by name
+    held: tuple[str, ...] = ()  # the parameters that are held, made anew or shared, by name
     recorded: tuple[float, float] = (0.0, 0.0)  # the first term with gradients, and without
 
 
@@ -65,17 +74,34 @@ def chain(look: Look, seed: int) -> Chain:
         found = eased(look.f, look.x, lambda: _graph(look.f, look.x))
     except (LoadingError, NumericalError) as error:
         return _untested(str(error))
-    if found.broken:
+    if found.broken or found.untested:
         return found
     own = found.functions
     finer = _in_double(look)
     found = _tested(finer, seed, own)
-    if not found.untested or finer.x.dtype == look.x.dtype or finer.rebuilt.why:
+    if found.broken or finer.x.dtype == look.x.dtype or finer.rebuilt.why:
         return found
-    # a model that computes in its own dtype only: steps are so wide there that kinks would be
-    # taken for curvature, and only the slope is looked at
+    return _in_own_dtype(look, seed, found) if found.untested or _differ(look, finer) else found
+
+
+def _in_own_dtype(look: Look, seed: int, found: Chain) -> Chain:
+    """What the slope of f says where float64 is no test of it.
+
+    Steps are so wide there that kinks would be taken for curvature: products are not looked at.
+    """
     gap, broken = _value_link(look, _direction(look.gradient, seed))
-    return Chain(gap, float("nan"), "gradient" if broken else "", own, found.untested)
+    if not broken and not found.untested:
+        return found
+    kind = "gradient" if broken else ""
+    return Chain(gap, float("nan"), kind, found.functions, found.untested)
+
+
+def _differ(look: Look, finer: Look) -> bool:
+    """Whether f has another value in float64, beyond rounding: something may act in one dtype
+    only.
+    """
+    here, there = look.value, finer.value
+    return abs(here - there) > PASSES * look.f.rounding(look.x) * max(abs(here), abs(there))
 
 
 def _untested(why: str) -> Chain:
@@ -153,19 +179,56 @@ def _direction(g: Tensor, seed: int) -> Tensor:
     return unit
 
 
+def _arithmetic(look: Look) -> torch.dtype:
+    """What the steps of the differences are chosen for: a model may compute in single precision
+    inside, whatever the dtype of its parameters.
+    """
+    return torch.float32 if look.f.rounding(look.x) > COARSE else torch.float64
+
+
 def _value_link(look: Look, u: Tensor) -> tuple[float, bool]:
     f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
+    inside = _arithmetic(look)
     slope = float(look.gradient.double() @ u)
     told = torch.tensor(slope, dtype=torch.float64, device="cpu")
     middle = torch.tensor(look.value, dtype=torch.float64, device="cpu")
-    values = _Sides(middle, told, SHARE[x.dtype])
-    for step in STEPS[x.dtype]:
+    values = _Sides(middle, told, SHARE[inside])
+    for step in STEPS[inside]:
         if values.fit():
             break
         t = step * length
         low, high = (f.value(x + (s * t * u).to(x.dtype)).double().cpu() for s in (-1, 1))
         values.add(low, high, t, ULPS * f.rounding(x) * float(torch.maximum(low.abs(), high.abs())))
-    return values.judged()
+    least, broken = values.judged()
+    if broken or values.fit() or inside == torch.float64 or f.rounding(x) > SINGLE:
+        return least, broken
+    return _slope_link(look, u)
+
+
+def _slope_link(look: Look, u: Tensor) -> tuple[float, bool]:
+    """The same within shorter steps, which cross fewer jumps and kinks, in single precision: by the
+    slopes between neighbours of some values on both sides of x, whose spread is the noise. The link
+    is broken where all of them but those that a jump may have spoilt are alike, and none is like
+    the one told.
+    """
+    f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
+    told = float(look.gradient.double() @ u)
+    gaps, broken = list[float](), list[bool]()
+    for step in WINDOWS:
+        places = step * length * torch.linspace(-1, 1, SAMPLES, dtype=torch.float64, device="cpu")
+        values = [float(f.value(x + (t * u).to(x.dtype))) for t in places.tolist()]
+        slopes = torch.tensor(values, dtype=torch.float64, device="cpu").diff() / places.diff()
+        middle = float(slopes.median())
+        alike = slopes[(slopes - middle).abs().argsort()[: len(slopes) - JUMPS]]
+        low, high = float(alike.min()), float(alike.max())
+        rounding = f.rounding(x) * abs(look.value) / float(places[1] - places[0])
+        gap = abs(middle - told)
+        gaps.append(gap / ((abs(told) + gap) or 1.0))
+        clear = max(low - told, told - high) > high - low + rounding
+        broken.append(clear and gaps[-1] > SHARE[torch.float32])
+        if not broken[-1]:
+            break
+    return gaps[-1], all(broken)
 
 
 def _product_link(look: Look, u: Tensor) -> tuple[float, bool]:
@@ -229,20 +292,36 @@ def _graph(f: Landscape, x: Tensor) -> Chain:
     stands in their place at x, and whether it has the same value where no gradient is recorded.
     """
     nan = float("nan")
+    if isinstance(f, ModelLandscape) and (shared := sharing(f.parameters())):
+        return Chain(nan, nan, "shared", (), "", held=shared)
     with f.evaluation(), torch.enable_grad():
         term = next(iter(f.terms()))
         value = term.function(x.clone().requires_grad_(True))
         own = tuple(dict.fromkeys(map(name_of, functions(value))))
         if not isinstance(f, ModelLandscape):
             return Chain(nan, nan, "", own, "")
-        read = {id(t) for t in leaves(value)}
-        named = own_parameters(f.model)
-        held = tuple(name for name in f.layout if id(named[name]) in read)
+        broken, named = _misread(f, value)
+        if broken:
+            return Chain(nan, nan, broken, own, "", held=named)
+        again = float(term.function(x.clone().requires_grad_(True)).detach())
         with torch.no_grad():
-            values = float(value), float(term.function(x.detach()))
-    apart = abs(values[0] - values[1])
-    if held:
-        return Chain(nan, nan, "held", own, "", held=held)
-    if apart > PASSES * f.rounding(x) * max(map(abs, values)):
+            values = float(value.detach()), float(term.function(x.detach()))
+    least = PASSES * f.rounding(x) * max(map(abs, values))
+    if abs(again - values[0]) > least:
+        return _untested("the loss differs between two passes at the same point")
+    if abs(values[0] - values[1]) > least:
         return Chain(nan, nan, "recorded", own, "", recorded=values)
     return Chain(nan, nan, "", own, "")
+
+
+def _misread(f: ModelLandscape, value: Tensor) -> tuple[str, tuple[str, ...]]:
+    """How the graph of a value, just made, reaches parameters that do not follow the point, "held",
+    "anew" or "", and their names.
+    """
+    read = {id(t) for t in leaves(value)}
+    named = own_parameters(f.model)
+    held = tuple(name for name in f.layout if id(named[name]) in read)
+    known = {id(parameter) for parameter in named.values()}
+    made = read - known
+    anew = tuple(name for name, t in f.model.named_parameters() if id(t) in made)
+    return ("held", held) if held else ("anew" if anew else "", anew)

@@ -19,10 +19,11 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.core import Landscape
 from landscape.errors import NumericalError
+from landscape.landscapes import batches as batching
 from landscape.landscapes import kernels, means
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.memory import eased
-from landscape.landscapes.model import ModelLandscape, require_model
+from landscape.landscapes.model import ANEW, ModelLandscape, require_model
 from landscape.landscapes.selection import some
 from landscape.operators.hessian import Hessian
 from landscape.points.chain import Chain, chain
@@ -63,6 +64,21 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 FEW = 2
 # Rounding units of a value, beyond which no kernel that sums in any order makes it differ.
 ATOMIC = 1e3
+# What stands before and after the names of parameters that are not read as they should be.
+MISREAD = {
+    "held": (
+        "the loss reads",
+        "past the model: by a list, a closure or a tensor that was made of it earlier, which stay "
+        "where they are while the point moves. Read parameters where forward runs, as attributes "
+        "of their modules",
+    ),
+    "anew": ("the loss reads", f"as forward has made it: {ANEW}"),
+    "shared": (
+        "the parameters",
+        "are two, but lie at one place in memory (b.data = a.data): a step of training moves both, "
+        "a point of the landscape each for itself. Tie them by b = a, so that they are one",
+    ),
+}
 # The relative change of a product up to which the landscape counts as smooth at the probed
 # distance.
 SMOOTH = 0.02
@@ -306,8 +322,40 @@ def _mean(f: ModelLandscape) -> Check:
     if mean.total and mean.how == "measured":
         message = "the loss was found to be a sum over samples: f is its sum over all the data"
         return Check("mean", Status.NOTE, message, evidence)
+    doubt = _misaligned(f) if mean.what == means.BY_ENTRY else _listed(f)
+    if doubt:
+        return Check("mean", Status.WARNING, doubt, evidence)
     kind = "sum" if mean.total else "mean"
     return Check("mean", Status.OK, f"a {kind} over {mean.what} ({mean.how})", evidence)
+
+
+def _misaligned(f: ModelLandscape) -> str:
+    """That outputs and targets are compared each with each, in words; "" where they are not."""
+    if f.spread.sharded:  # a pass is a matter of all ranks there
+        return ""
+    with f.evaluation(), torch.no_grad():
+        term = next(iter(f.output_terms()))
+        if not isinstance(term.target, Tensor):
+            return ""
+        seen, target = tuple(term.output(f.point()).shape), tuple(term.target.shape)
+    if seen == target:
+        return ""
+    return (
+        f"an output of shape {seen} is compared with a target of shape {target}, entry by entry of "
+        "both: samples are compared with each other's targets, and the loss depends on the batch "
+        "size. Give them one shape, with output.squeeze(-1) or target[:, None] say"
+    )
+
+
+def _listed(f: ModelLandscape) -> str:
+    """That batches are lists of several lengths, whose entries may be samples; "" elsewhere."""
+    lengths = {len(b) for b in f.batches if type(b) in (list, tuple)}
+    if len(lengths) < 2 or f.mean.how == "stated" or all(map(batching.one_each, f.batches)):
+        return ""
+    return (
+        f"batches are lists of {min(lengths)} to {max(lengths)} entries, of which each was taken "
+        "for a part of every sample; if an entry is a sample, pass weight=len"
+    )
 
 
 def chained(look: Look, seed: int) -> Check:
@@ -321,9 +369,9 @@ def chained(look: Look, seed: int) -> Check:
         )
         return Check("chain", Status.NOTE, message, evidence)
     if found.untested and not found.broken:
-        message = f"it could not be tested in float64: {found.untested}"
+        message = f"it could not be tested: {found.untested}"
         return Check("chain", Status.NOTE, message, {})
-    if found.broken in ("held", "recorded"):
+    if found.broken in ("held", "anew", "shared", "recorded"):
         return _misread(found)
     if found.broken:
         return _broken_link(found, evidence)
@@ -334,11 +382,7 @@ def chained(look: Look, seed: int) -> Check:
 def _misread(found: Chain) -> Check:
     """Of a loss that reads what it should not."""
     if found.held:
-        message = (
-            f"the loss reads {some(found.held)} past the model: by a list, a closure or a tensor "
-            "that was made of it earlier, which stay where they are while the point moves. Read "
-            "parameters where forward runs, as attributes of their modules"
-        )
+        message = f"{MISREAD[found.broken][0]} {some(found.held)} {MISREAD[found.broken][1]}"
         return Check("chain", Status.BROKEN, message, {"parameters": float(len(found.held))})
     recorded, plain = found.recorded
     message = (
@@ -392,6 +436,8 @@ def _symmetry(look: Look, seed: int) -> Check:
     )
     # differences are off by as much as their steps disagree by, or by a few times that
     doubt = 4 * look.rebuilt.error * float(U.double().square().sum()) / (size or 1.0)
+    if look.rebuilt.method == "finite-difference":  # two steps may agree by luck
+        doubt += 10 * look.rebuilt.eps ** (2 / 3)
     if gap <= 1e3 * look.rebuilt.eps + doubt:
         return Check("symmetry", Status.OK, f"u'Hv and v'Hu agree to {gap:.1e}", {"gap": gap})
     message = (

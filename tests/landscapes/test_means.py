@@ -77,6 +77,18 @@ def batch_of(batches: list[Any]) -> Any:
     return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
 
 
+DRAWS = torch.Generator().manual_seed(3)
+IMAGES = torch.randn(12, 1, 5, 5, generator=DRAWS, dtype=torch.float64)
+MAPS = torch.randint(0, 4, (12, 5, 5), generator=DRAWS)
+MAPS[:6] //= 2
+SERIES = torch.randn(8, 7, 3, generator=DRAWS, dtype=torch.float64)
+STEPS = torch.randint(0, 4, (8, 7), generator=DRAWS)
+STEPS[:4] //= 2
+STEPS[5:, 3:] = -100
+MISSING = X[:, :2].cos()
+MISSING[:25][torch.rand(25, 2, generator=DRAWS) > 0.4] = float("nan")
+UNKNOWN = torch.randint(-1, 2, (40, 2), generator=DRAWS).double()
+UNKNOWN[:25].abs_()
 # What it is -> a model, a loss, batches of unlike sizes or contents.
 MEANS: dict[str, tuple[Callable[[], nn.Module], Any, list[Any]]] = {
     "named": (lambda: linear(4), ls.losses.get("cross-entropy"), rows(X, CLASSES, [7, 25, 8])),
@@ -96,6 +108,26 @@ MEANS: dict[str, tuple[Callable[[], nn.Module], Any, list[Any]]] = {
         lambda: linear(4),
         lambda net, b: F.cross_entropy(net(b[0]), b[1], weight=WEIGHT.to(b[0].dtype)),
         rows(X, CLASSES, [20, 20]),
+    ),
+    "class weights, images": (
+        lambda: nn.Conv2d(1, 4, 3, padding=1),
+        lambda o, t: F.cross_entropy(o, t, weight=WEIGHT.to(o.dtype)),
+        rows(IMAGES, MAPS, [6, 6]),
+    ),
+    "class weights and ignored tokens": (
+        lambda: nn.Linear(3, 4),
+        lambda o, t: F.cross_entropy(o.flatten(0, 1), t.flatten(), weight=WEIGHT.to(o.dtype)),
+        rows(SERIES, STEPS, [4, 4]),
+    ),
+    "targets that are missing": (
+        lambda: linear(2),
+        lambda o, t: (o - t.nan_to_num()).square()[~t.isnan()].mean(),
+        rows(X, MISSING, [25, 15]),
+    ),
+    "labels that are not known, as numbers": (
+        lambda: linear(2),
+        lambda o, t: F.binary_cross_entropy_with_logits(o[t >= 0], t[t >= 0]),
+        rows(X, UNKNOWN, [25, 15]),
     ),
     "ignored, partial": (
         Tagger, functools.partial(F.cross_entropy, ignore_index=0), rows(TOKENS, PADDED, [6, 6])
@@ -337,6 +369,56 @@ def test_coupled_samples_are_told(name: str) -> None:
     assert found.status is Status.WARNING
     assert "weight=" in found.message
     assert "couples the samples" in found.message
+
+
+def test_a_sum_over_time_is_a_mean_over_sequences() -> None:
+    """(time, batch): the samples lie along the second dimension."""
+    x, y = SERIES.transpose(0, 1), STEPS.transpose(0, 1).clamp(min=0)
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        each = F.cross_entropy(output.flatten(0, 1), target.flatten(), reduction="none")
+        return each.sum() / target.shape[1]
+
+    model = nn.Linear(3, 4).double()
+    f = ls.ModelLandscape(model, loss, [(x[:, :6], y[:, :6]), (x[:, 6:], y[:, 6:])])
+    assert float(f.value(f.point())) == pytest.approx(float(loss(model(x), y).detach()), rel=1e-12)
+    assert f.weights.tolist() == [0.75, 0.25]
+
+
+def test_targets_of_another_shape_than_outputs_are_told() -> None:
+    batches = rows(X, X[:, 0], [10, 30])
+    f = ls.ModelLandscape(linear(1), nn.MSELoss(), batches)
+    found = {c.name: c for c in ls.check(f)}["mean"]
+    assert found.status is Status.WARNING
+    assert "(10, 1) is compared with a target of shape (10,)" in found.message
+    right = ls.ModelLandscape(linear(1), nn.MSELoss(), [(x, y[:, None]) for x, y in batches])
+    assert {c.name: c for c in ls.check(right)}["mean"].status is Status.OK
+
+
+def test_lists_of_several_lengths_are_told() -> None:
+    parts = list(torch.randn(8, 3, 3, generator=DRAWS, dtype=torch.float64))
+
+    def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
+        return torch.stack([model(part).square().mean() for part in batch]).mean()
+
+    f = ls.ModelLandscape(linear(1), loss, [parts[:3], parts[3:]])
+    found = {c.name: c for c in ls.check(f)}["mean"]
+    assert found.status is Status.WARNING
+    assert "pass weight=len" in found.message
+    f = ls.ModelLandscape(linear(1), loss, [parts[:3], parts[3:]], weight=len)
+    whole = loss(f.model, parts)
+    assert float(f.value(f.point())) == pytest.approx(float(whole.detach()), rel=1e-12)
+    assert {c.name: c for c in ls.check(f)}["mean"].status is Status.OK
+
+
+def test_the_reduction_of_a_partial_is_seen() -> None:
+    loss = functools.partial(F.cross_entropy, reduction="sum")
+    batches = rows(X, CLASSES, [15, 25])
+    with pytest.raises(ValueError, match="reduction='sum' but the landscape reduction='mean'"):
+        ls.ModelLandscape(linear(4), loss, batches)
+    f = ls.ModelLandscape(linear(4), loss, batches, reduction="sum")
+    whole = F.cross_entropy(f.model(X), CLASSES, reduction="sum")
+    assert float(f.value(f.point())) == pytest.approx(float(whole.detach()), rel=1e-12)
 
 
 def test_a_sum_is_found_and_said() -> None:

@@ -21,6 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import landscape as ls
 from landscape.landscapes.memory import fitting
+from landscape.linalg import krylov, reductions
+from landscape.points.analyze import spectrum
 
 CPU = torch.device("cpu")
 SAID = "[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
@@ -126,6 +128,59 @@ def test_analysis_says_so() -> None:
     assert not any("pieces" in reason for reason in plain.point.reasons)
     assert report.point.kind == plain.point.kind
     torch.testing.assert_close(report.point.eigenvalues, plain.point.eigenvalues)
+
+
+@pytest.mark.slow
+def test_a_spectrum_says_so() -> None:
+    f = small("tanh-mlp", most=6)
+    found = spectrum(f, largest=2, smallest=2, probes=2, steps=8)
+    assert f.pieces > 1
+    assert any("pieces" in note for note in found.notes)
+    assert "pieces" in str(found)
+
+
+class Crowded:
+    """A diagonal operator for which memory runs out where it sees more than ``most`` vectors."""
+
+    def __init__(self, values: Tensor, most: int) -> None:
+        self.values, self.shape, self.most = values, (len(values), len(values)), most
+        self.dtype, self.device = values.dtype, values.device
+
+    def __matmul__(self, V: Tensor) -> Tensor:
+        if V.ndim == 2 and V.shape[1] > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.values[:, None] * V if V.ndim == 2 else self.values * V
+
+
+def test_probes_of_a_density_give_way() -> None:
+    values = torch.linspace(-1, 3, 400, dtype=torch.float64)
+    found = ls.spectral_density(Crowded(values, 2), probes=8, steps=30)
+    count = found.count(-2, 0)
+    assert count.low <= int((values < 0).sum()) <= count.high
+    assert float((found.nodes * found.weights).sum()) == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("fails", [1, 2, 5])
+def test_a_basis_that_is_turned_goes_on_in_the_hosts_memory(
+    fails: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart that runs out of memory between two slices of the basis."""
+    values = torch.linspace(-1, 3, 6_000, dtype=torch.float64) ** 3
+    calls = [0]
+
+    def combine(S: Tensor, Q: Tensor, out: Tensor | None = None) -> Tensor:
+        calls[0] += 1
+        if calls[0] == fails:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return reductions.combine(S, Q, out)
+
+    monkeypatch.setattr(krylov, "combine", combine)
+    monkeypatch.setattr(krylov, "may_leave", lambda H: True)
+    monkeypatch.setattr(reductions, "CACHED", 2**16)
+    pairs = ls.eigsh(Crowded(values, 99), largest=3, smallest=3, tol=1e-4, max_basis=24)
+    assert calls[0] > fails
+    truth = torch.cat([values[:3], values[-3:]])
+    assert bool(((pairs.values - truth).abs() <= pairs.bounds).all())
 
 
 def test_a_mean_that_is_measured_is_cut_right() -> None:

@@ -1,6 +1,8 @@
 """While a landscape is evaluated its point stands in the model, for code that runs in a backward pass too; then all is as it was."""
 
 import copy
+import functools
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -488,6 +490,104 @@ def test_what_was_computed_at_another_point_does_not_reach_into_the_next_pass() 
     torch.testing.assert_close(f.gradient(at), gradient, rtol=0, atol=1e-12)
     torch.testing.assert_close(ls.Hessian(f, at).dense(), H, rtol=0, atol=1e-12)
     assert lazy.made is None
+
+
+class Cached(nn.Module):
+    """A weight that is made of a parameter when it is not at hand, and kept."""
+
+    def __init__(self, kept: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.c = nn.Linear(3, 4).double(), nn.Linear(4, 2).double()
+        self.kept = kept
+
+    def made(self) -> Tensor:
+        return torch.tanh(self.a.weight)
+
+    def weight(self) -> Tensor:
+        kept = self.kept
+        if isinstance(kept, dict):
+            inner = kept.setdefault("deep", {})
+            if "weight" not in inner:
+                inner["weight"] = self.made()
+            found: Tensor = inner["weight"]
+            return found
+        if kept is not None:
+            if not kept:
+                kept.append(self.made())
+            return next(iter(kept))
+        return self.made()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(torch.tanh(F.linear(x, self.weight(), self.a.bias)))
+
+
+class CachedByCall(Cached):
+    @functools.lru_cache  # noqa: B019
+    def made(self) -> Tensor:
+        return torch.tanh(self.a.weight)
+
+
+CACHES: dict[str, Callable[[], Cached]] = {
+    "a dict": lambda: Cached({}),
+    "a dict in a dict": lambda: Cached({"deep": {}}),
+    "a list": lambda: Cached([]),
+    "a deque": lambda: Cached(deque(maxlen=1)),
+    "lru_cache": lambda: CachedByCall(None),
+}
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_what_a_pass_keeps_in_containers_does_not_reach_into_the_next(name: str) -> None:
+    model, plain = CACHES[name](), Cached(None)
+    plain.load_state_dict(model.state_dict())
+    x, y = data(torch.float64)
+    f = ls.ModelLandscape(model, F.cross_entropy, list(zip(x.split(9), y.split(9), strict=True)))
+    f.value(f.point())
+    for at in (f.point(), f.point() + 0.3):
+        gradient, H = truth(plain, at)
+        torch.testing.assert_close(f.gradient(at), gradient, rtol=0, atol=1e-12)
+        torch.testing.assert_close(ls.Hessian(f, at).dense(), H, rtol=0, atol=1e-12)
+    assert not model.kept or model.kept == {"deep": {}}
+    assert {c.name: c for c in ls.check(f)}["chain"].status.name == "OK"
+
+
+@pytest.mark.parametrize("which", ["one of two", "all"])
+def test_parameters_that_forward_makes_anew_are_named(which: str) -> None:
+    class Anew(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.c = nn.Linear(3, 3), nn.Linear(3, 2, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.c.weight = nn.Parameter(F.normalize(self.c.weight, dim=1))
+            h = torch.tanh(self.a(x)) if which == "one of two" else x
+            return self.c(h)
+
+    f = ls.ModelLandscape(Anew().double(), F.cross_entropy, [data(torch.float64)])
+    if which == "all":
+        with pytest.raises(LoadingError, match=r"does not depend .* forward makes parameters anew"):
+            f.gradient(f.point())
+        return
+    found = {c.name: c for c in ls.check(f)}["chain"]
+    assert found.status.name == "BROKEN"
+    assert "c.weight as forward has made it" in found.message
+
+
+def test_two_parameters_at_one_place_are_named() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2))
+    model.double()
+    batches = [data(torch.float64)]
+    model[2].weight.data = model[0].weight.data
+    found = {c.name: c for c in ls.check(ls.ModelLandscape(model, F.cross_entropy, batches))}
+    assert found["chain"].status.name == "BROKEN"
+    assert "0.weight, 2.weight are two" in found["chain"].message
+    model[2].weight = model[0].weight
+    f = ls.ModelLandscape(model, F.cross_entropy, batches)
+    assert all(c.status.name != "BROKEN" for c in ls.check(f))
+    _, H = truth(model, f.point())
+    torch.testing.assert_close(ls.Hessian(f).dense(), H, rtol=0, atol=1e-12)
 
 
 class Clipping(nn.Linear):

@@ -262,6 +262,48 @@ def test_a_kernel_without_second_derivative_is_named_and_differences_stand_in() 
     assert 0 < H.error < 0.1
 
 
+class Distances(nn.Module):
+    """Distances between transformed samples, which no shift of all of them changes, and a parameter
+    that nothing reads: null directions.
+    """
+
+    def __init__(self, distances: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.unread = nn.Parameter(torch.ones(5))
+        self.inner, self.outer, self.distances = nn.Linear(4, 4), nn.Linear(4, 3), distances
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.inner(x)
+        found: Tensor = self.outer(self.distances(h, h[:4] + 0.1)) + 0 * self.unread.sum()
+        return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_differences_are_right_after_null_directions(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(12, 4, generator=generator, dtype=dtype)
+    y = torch.randint(0, 3, (12,), generator=generator)
+    f = ls.ModelLandscape(Distances(torch.cdist).to(dtype), F.cross_entropy, [(x, y)])
+    H = ls.Hessian(f)
+    found = H.dense()
+    assert H.method == "finite-difference"
+
+    def plain(a: Tensor, b: Tensor) -> Tensor:
+        return (a[:, None] - b).square().sum(-1).sqrt()
+
+    exact = ls.ModelLandscape(Distances(plain).double(), F.cross_entropy, [(x.double(), y)])
+    truth = ls.Hessian(exact).dense()
+    off = torch.linalg.matrix_norm(found.double() - truth, 2) / torch.linalg.matrix_norm(truth, 2)
+    assert float(off) < (1e-8 if dtype == torch.float64 else 5e-3)
+    unit = torch.eye(f.dim, dtype=dtype)
+    bias = f.layout["inner.bias"].start
+    for i in range(20):  # null directions again and again
+        assert float((H @ unit[bias + i % 4]).norm()) < 1e-3
+    column = H @ unit[12]
+    assert float((column.double() - truth[:, 12]).norm()) <= 1e-2 * float(truth[:, 12].norm())
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

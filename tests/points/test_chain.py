@@ -1,6 +1,7 @@
 """Value, gradient and products are those of one function, or a check says which link broke, and no verdict outlives it."""
 
 import os
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -335,13 +336,20 @@ class Calls(nn.Module):
         return found
 
 
+SEEN: list[int] = []
+
+
 def counted(model: Any) -> float:
-    model.seen.append(0)
-    return 0.01 * len(model.seen)
+    SEEN.append(0)
+    return 0.01 * len(SEEN)
+
+
+def drawn_on_the_host(model: Any) -> float:
+    return 0.1 * float(np.random.rand()) + 0.1 * random.random()
 
 
 CHANGES: dict[str, Callable[[Any], Any]] = {
-    "a list grows": counted,
+    "a list of nobody's grows": counted,
     "a generator of its own": lambda m: 0.1 * float(torch.rand((), generator=m.own)),
     "NumPy's new kind": lambda m: 0.1 * np.random.default_rng().random(),
     "a clock": lambda m: 1e-6 * time.perf_counter_ns() % 0.1,
@@ -357,17 +365,40 @@ def test_a_loss_of_one_point_that_differs_is_no_function(name: str) -> None:
     assert ls.analyze(f, layers=False, probes=2, steps=5).point.kind == "inconclusive"
 
 
-def test_a_count_of_calls_begins_anew_with_every_pass() -> None:
-    def later(model: Any) -> float:
-        model.count += 1
-        return 0.01 * model.count
+def later(model: Any) -> float:
+    model.count += 1
+    return 0.01 * model.count
 
-    model = Calls(later)
+
+def longer(model: Any) -> float:
+    model.seen.append(0)
+    return 0.01 * len(model.seen)
+
+
+@pytest.mark.parametrize("count", [later, longer])
+def test_a_count_of_calls_begins_anew_with_every_pass(count: Callable[[Any], float]) -> None:
+    model = Calls(count)
     f = ls.ModelLandscape(model, F.cross_entropy, list(zip(X.split(16), Y.split(16), strict=True)))
     right = F.cross_entropy(1.01 * model.out(X), Y)
     assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-12)
     assert {c.status for c in ls.check(f)} <= {Status.OK, Status.NOTE}
-    assert model.count == 0
+    assert (model.count, model.seen) == (0, [])
+
+
+def test_what_is_drawn_from_the_hosts_generators_is_the_same_in_every_pass() -> None:
+    f = ls.ModelLandscape(
+        Calls(drawn_on_the_host), F.cross_entropy, list(zip(X.split(16), Y.split(16), strict=True))
+    )
+    x = f.point()
+    both = f.value(torch.stack([x, x + 0.1]))
+    assert float(both[0]) == float(f.value(x))
+    assert float(both[1]) == float(f.value(x + 0.1))
+    found = {c.name: c for c in ls.check(f)}
+    assert found["chain"].status is Status.OK
+    assert found["determinism"].status is Status.WARNING  # frozen by a seed
+    H, u = ls.Hessian(f), torch.ones_like(x)
+    slope = (f.gradient(x + 1e-5 * u) - f.gradient(x - 1e-5 * u)) / 2e-5
+    torch.testing.assert_close(H @ u, slope, rtol=1e-7, atol=1e-8)
 
 
 def test_a_model_of_single_precision_only_has_its_slope_tested() -> None:
@@ -388,6 +419,57 @@ def test_a_model_of_single_precision_only_has_its_slope_tested() -> None:
     assert "float64" in sound.message
     for loss in (bootstrapped, by_hand, focal):
         assert chain(ls.ModelLandscape(Single(), loss, batches)).status is Status.BROKEN
+
+
+class Sign(torch.autograd.Function):
+    """A straight-through estimator of a step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        return slopes[0]
+
+
+def faked(h: Tensor) -> Tensor:
+    return torch.fake_quantize_per_tensor_affine(h, 0.5, 0, -128, 127)
+
+
+ONE_DTYPE: dict[str, tuple[Callable[[Tensor], Tensor], torch.dtype]] = {
+    "a sign, in float32 only": (
+        lambda h: Sign.apply(h) if h.dtype == torch.float32 else torch.tanh(h),
+        torch.float32,
+    ),
+    "a sign inside of float64": (lambda h: Sign.apply(h.float()).double(), torch.float64),
+    "a quantisation, in float32 only": (
+        lambda h: faked(h) if h.dtype == torch.float32 else h,
+        torch.float32,
+    ),
+    "a quantisation inside of float64": (lambda h: faked(h.float()).double(), torch.float64),
+}
+
+
+@pytest.mark.parametrize("name", ONE_DTYPE)
+def test_estimators_that_act_in_single_precision_are_broken(name: str) -> None:
+    between, dtype = ONE_DTYPE[name]
+    assert chain(net(between, F.cross_entropy, dtype)).status is Status.BROKEN
+
+
+@pytest.mark.parametrize("between", [torch.tanh, F.relu, F.hardtanh, torch.abs])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_computed_in_single_precision_only_is_no_lie(
+    between: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> None:
+    def alone(h: Tensor) -> Tensor:
+        inside = between(h.float()).to(h.dtype)
+        return inside if h.dtype == dtype else torch.sigmoid(h)
+
+    f = net(alone, F.cross_entropy, dtype)
+    for at in (f.point(), f.point() + 0.3, -f.point()):
+        found = {c.name: c for c in ls.check(f, at)}["chain"]
+        assert found.status is not Status.BROKEN
 
 
 def test_a_spectrum_is_none_where_the_chain_broke() -> None:
