@@ -64,6 +64,23 @@ class SymmetricOperator:
             self._lost = self._measured_loss()
         return self._lost
 
+    @property
+    def unmeasured(self) -> bool:
+        """Whether ``error`` would spend a product in float64 to know what products lose."""
+        return self._lost is None and self._look_for_finer()
+
+    def learn(self, lost: float, size: float) -> None:
+        """Take products to be exact up to ``ULPS`` eps ‖H‖ where one of length ``size``, or what
+        others foretold of it, was ``lost`` away from one in float64, and that is rounding; nothing
+        where it is more, or where it was measured.
+        """
+        if self._lost is None and self._beyond_rounding(lost, size) == 0:
+            self._lost = 0.0
+
+    def _beyond_rounding(self, lost: float, size: float) -> float:
+        """What is lost besides rounding, FOLD times as much as was seen along few vectors."""
+        return 0.0 if FOLD * lost <= ULPS * self.eps * size else FOLD * lost
+
     def assume_rounding(self) -> None:
         """Take products to be exact up to ``ULPS`` eps ‖H‖ without measuring it, and go without
         products in float64.
@@ -129,8 +146,7 @@ class SymmetricOperator:
         if exact is None:
             return 0.0
         lost = float((self._multiply(V).double() - exact).norm(dim=0).max())
-        rounding = ULPS * self.eps * float(exact.norm(dim=0).max())
-        return 0.0 if FOLD * lost <= rounding else FOLD * lost
+        return self._beyond_rounding(lost, float(exact.norm(dim=0).max()))
 
     @owned()
     def __matmul__(self, V: Tensor) -> Tensor:
@@ -296,6 +312,13 @@ class Complement(SymmetricOperator):
 
     def remember(self, remark: str) -> None:
         self.whole.remember(remark)
+
+    @property
+    def unmeasured(self) -> bool:
+        return self.whole.unmeasured
+
+    def learn(self, lost: float, size: float) -> None:
+        self.whole.learn(lost, size)
 
     @property
     def eps(self) -> float:

@@ -23,9 +23,9 @@ from landscape.results import Result, provenance, result
 
 # Products of a stage, where they do not follow from what is asked for: passes count as their share.
 CHECKS, SLICES, TRACE, LAYER, ROOM = 12, 15, 12, 35, 60
-# Two products in float64, each with a graph of its own, that measure rounding and residuals:
+# The product in float64, with a graph of its own, that measures residuals and rounding:
 # convolutions take ten times as long there.
-ROUNDING = 25
+ROUNDING = 12
 # Of a product that builds the graphs that are kept: what the next ones take.
 KEPT = 0.6
 # Steps of Lanczos beside two for each pair, seen on networks from 1e3 to 1e6 parameters.
