@@ -128,9 +128,7 @@ class Basis:
         self.adopted = np.zeros(0, bool)
         self.products = 0
         self.scale = 0.0  # the largest |theta| met: at most ‖H‖
-        self.negative = self.positive = (
-            0  # the most Ritz values beyond rounding on either side of 0, on one basis
-        )
+        self.spectra: list[Array] = []  # of C, whenever its basis was about to go
         self.restarted = False
         # diagonal and off-diagonal of T for the first start, one of nothing locked: what a probe of
         # the spectral density sees
@@ -224,11 +222,19 @@ class Basis:
     def count_signs(self) -> None:
         """By Cauchy interlacing H has at least as many eigenvalues of a sign as C."""
         end = self.locked + self.size
-        values = np.linalg.eigvalsh(self.C[:end, :end].cpu().numpy(), UPLO="U")
-        # products, C itself
-        rounding = noise(self.H, self.scale) + 4 * end**0.5 * np.finfo(np.float64).eps * self.scale
-        self.negative = max(self.negative, int((values < -rounding).sum()))
-        self.positive = max(self.positive, int((values > rounding).sum()))
+        self.spectra.append(np.linalg.eigvalsh(self.C[:end, :end].cpu().numpy(), UPLO="U"))
+
+    def signs(self) -> tuple[int, int]:
+        """At least how many eigenvalues are negative and positive: the most Ritz values beyond
+        rounding on either side of 0, on one basis.
+        """
+        beyond = [(0, 0)]
+        for values in self.spectra:
+            # products, C itself
+            own = 4 * len(values) ** 0.5 * np.finfo(np.float64).eps * self.scale
+            rounding = noise(self.H, self.scale) + own
+            beyond.append((int((values < -rounding).sum()), int((values > rounding).sum())))
+        return max(low for low, _ in beyond), max(high for _, high in beyond)
 
     def restart(self, ritz: Ritz, keep: Array) -> None:
         """Thick restart: keep the Ritz pairs with these indices and the next vector."""

@@ -11,7 +11,7 @@ v.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -33,11 +33,13 @@ from landscape.linalg.operand import (
     granted,
     held,
     is_coarse,
+    learn,
     lost,
     may_leave,
     noise,
     ranks,
     reference,
+    settle,
     signs,
     spread,
 )
@@ -259,7 +261,8 @@ def eigsh(  # noqa: PLR0913
     search = Search(basis, largest, smallest, tol, most - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
     found = _finish(search, stop, tol)
-    if trusted is not A and lost(A) > 0:  # known from now on, and a search must know it
+    if trusted is not A and lost(A) > 0 and found.stop is Stop.INEXACT:
+        # what products lose is known from now on, and a search that knows it aims further
         again = eigsh(
             A, largest, smallest, tol=tol, seed=seed, probes=probes, max_products=max_products,
             max_basis=max_basis, known=known, exact=exact, progress=progress,
@@ -387,22 +390,27 @@ def _fresh_seeds(seed: int, known: Eigenpairs | None, *purpose: int) -> np.rando
 def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     """The wanted pairs, with residuals that a fresh product has verified."""
     basis = search.basis
-    A, rounding = basis.H, finest(basis.H, basis.scale)
+    A = basis.H
     wanted = np.flatnonzero(search.wanted())
     theta, residuals = basis.values[wanted], basis.residuals[wanted]
     V = basis.Q[torch.as_tensor(wanted, device=A.device)]
     fresh = basis.adopted[wanted]  # products are not known
-    error = _verify(basis, wanted[~fresh], int(fresh.sum()), search.progress)
+    error, sound = _verify(search, wanted[~fresh], int(fresh.sum()))
+    settle(A)
+    rounding, scale = finest(A, basis.scale), basis.scale
     residuals = residuals + FOLD * error
-    if error > rounding / 2:
+    if not sound:
         # products are not those of a matrix to rounding: of them nothing is counted
-        fresh[:], basis.negative, basis.positive = True, 0, 0
+        fresh[:], basis.spectra = True, []
+    elif is_coarse(A) and stop is Stop.CONVERGED and (residuals > tol * scale).any():
+        fresh[:] = True  # finer ones do better
     if fresh.any():
         rows = V[torch.as_tensor(fresh, device=A.device)]
         theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
     drift = _drift(basis, wanted)
     first = (np.zeros(0), np.zeros(0)) if basis.first is None else basis.first
-    scale = max(basis.scale, float(np.abs(theta).max()))
+    negative, positive = basis.signs()
+    scale = max(scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
         stop = Stop.INEXACT
     order = np.argsort(theta)
@@ -421,8 +429,8 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         smallest=search.smallest,
         scale=scale,
         confidence=search.confidence,
-        negative_at_least=max(basis.negative, int((theta < -residuals).sum())),
-        positive_at_least=max(basis.positive, int((theta > residuals).sum())),
+        negative_at_least=max(negative, int((theta < -residuals).sum())),
+        positive_at_least=max(positive, int((theta > residuals).sum())),
         diagonal=torch.as_tensor(first[0], device="cpu"),
         offdiagonal=torch.as_tensor(first[1], device="cpu"),
         forms=forms,
@@ -430,36 +438,41 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     )
 
 
-def _verify(basis: Basis, checked: Array, more: int, progress: Progress) -> float:
+def _verify(search: Search, checked: Array, more: int) -> tuple[float, bool]:
     """About the error of one column of H V as the products spent give it, V being the checked
-    vectors; ends the basis.
+    vectors, and whether it is what their arithmetic loses; ends the basis.
 
     H V is known from Basis.predicted up to an error E that should be rounding. One more product
     measures all columns of E at once (Freivalds 1979): for random signs r, the mean of ‖E r‖² is
     ‖E‖_F², so ‖H V r - (H V) r‖ / k^½ is about the error of a column, and a residual is at most the
     predicted one plus FOLD times that. One product is enough: rounding errors are independent, and
-    a cause common to all columns is in this product too. Where it shows more than rounding, H is
-    not symmetric or changes between products. ``more`` products will follow.
+    a cause common to all columns is in this product too. Where it shows more than rounding, a
+    second one, in the arithmetic of the others, says whether that loses as much; else H is not
+    symmetric or changes between products. ``more`` products will follow.
     """
+    basis = search.basis
+    H = basis.H
     r = np.zeros(basis.locked)
     r[checked] = signs(len(checked), basis.seeds) / max(1, len(checked)) ** 0.5
-    z = combine(torch.as_tensor(r, device=basis.H.device)[:, None], basis.Q[: basis.locked])[0]
+    z = combine(torch.as_tensor(r, device=H.device)[:, None], basis.Q[: basis.locked])[0]
     predicted = basis.predicted(r)
     # n numbers a row: the products below may need the room
     del basis.Q
     basis.Z = z.new_empty(0, len(z))
     if not len(checked):
-        return 0.0
-    exact = reference(basis.H, z)
+        return 0.0, True
+    exact = reference(H, z)
     error = float(norm(exact - predicted.double(), basis.ranks))
-    learn: Callable[[float, float], None] | None = getattr(basis.H, "learn", None)
-    if learn is not None:
-        learn(error, float(norm(exact, basis.ranks)))
     basis.products += 1
     if not np.isfinite(error):
         raise bad_product(basis.products)
-    progress("residuals", basis.products, basis.products + more)
-    return error
+    sound = error <= finest(H, basis.scale) / 2
+    if not sound and basis.products <= search.most:
+        sound = error <= FOLD * float(norm(exact - (H @ z).double(), basis.ranks))
+        basis.products += 1
+    learn(H, error, float(norm(exact, basis.ranks)))
+    search.progress("residuals", basis.products, basis.products + more)
+    return error, sound
 
 
 def _drift(basis: Basis, wanted: Array) -> Array:

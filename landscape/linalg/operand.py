@@ -65,25 +65,50 @@ class OnHost:
 
 
 class Trusted:
-    """An operator whose products a solver takes to be exact up to rounding, until it holds what
-    they have given against one in float64, which ends every search, and has it ``learn`` that.
+    """An operator whose products a solver takes to be exact up to rounding until ``settle``, after
+    it has held what they have given against one in float64 and had the operator ``learn`` that.
     """
-
-    error, coarse = 0.0, False
 
     def __init__(self, H: Operator) -> None:
         self.H, self.shape, self.dtype, self.device = H, H.shape, H.dtype, H.device
+        self.settled = False
 
     @classmethod
     def unless_known(cls, H: Operator) -> Operator:
         """The operator so trusted where asking what its products lose would cost any."""
         return cls(H) if getattr(H, "unmeasured", False) else H
 
+    @property
+    def error(self) -> float:
+        return lost(self.H) if self.settled else 0.0
+
+    @property
+    def coarse(self) -> bool:
+        return self.settled and is_coarse(self.H)
+
+    def settle(self) -> None:
+        """Ask the operator from now on."""
+        self.settled = True
+
     def __getattr__(self, name: str) -> object:
         return getattr(self.H, name)
 
     def __matmul__(self, V: Tensor, /) -> Tensor:
         return self.H @ V
+
+
+def learn(H: Operator, lost: float, size: float) -> None:
+    """Tell an operator that a product of length ``size`` was seen to lose so much."""
+    tell: Callable[[float, float], None] | None = getattr(H, "learn", None)
+    if tell is not None:
+        tell(lost, size)
+
+
+def settle(H: Operator) -> None:
+    """Have an operator that was trusted asked from now on what its products lose."""
+    tell: Callable[[], None] | None = getattr(H, "settle", None)
+    if tell is not None:
+        tell()
 
 
 def may_leave(H: Operator) -> bool:

@@ -70,12 +70,12 @@ class SymmetricOperator:
         return self._lost is None and self._look_for_finer()
 
     def learn(self, lost: float, size: float) -> None:
-        """Take products to be exact up to ``ULPS`` eps ‖H‖ where one of length ``size``, or what
-        others foretold of it, was ``lost`` away from one in float64, and that is rounding; nothing
-        where it is more, or where it was measured.
+        """Take it as measured that products lose what one of length ``size``, or what others
+        foretold of it, was away from one in float64; nothing where it was measured before, or there
+        is none.
         """
-        if self._lost is None and self._beyond_rounding(lost, size) == 0:
-            self._lost = 0.0
+        if self.unmeasured:
+            self._lost = self._beyond_rounding(lost, size)
 
     def _beyond_rounding(self, lost: float, size: float) -> float:
         """What is lost besides rounding, FOLD times as much as was seen along few vectors."""
