@@ -133,6 +133,8 @@ class Basis:
         # diagonal and off-diagonal of T for the first start, one of nothing locked: what a probe of
         # the spectral density sees
         self.first: tuple[Array, Array] | None = None
+        # the same for the last start beside all that is locked
+        self.last: tuple[Array, Array] | None = None
 
     @property
     def room(self) -> int:
@@ -254,6 +256,7 @@ class Basis:
         """End this Krylov space: keep these of the locked vectors, and lock these Ritz vectors."""
         self.count_signs()
         self._remember()
+        self.last = None
         held, m = self.locked, self.size
         W = np.zeros((held + m, len(old) + len(new)))
         W[old, np.arange(len(old))] = 1
@@ -270,8 +273,16 @@ class Basis:
     def _remember(self) -> None:
         """Keep what the first start has seen, before its basis is turned."""
         if self.first is None and not self.locked and not self.restarted:
-            a, b = self.C.diagonal()[: self.size], self.betas[: self.size]
-            self.first = a.cpu().numpy().copy(), b.cpu().numpy().copy()
+            self.first = self._seen()
+
+    def remember_last(self) -> None:
+        """Keep what this start sees of all that is not locked."""
+        self.last = None if self.restarted else self._seen()
+
+    def _seen(self) -> tuple[Array, Array]:
+        own = slice(self.locked, self.locked + self.size)
+        a, b = self.C.diagonal()[own], self.betas[own]
+        return a.cpu().numpy().copy(), b.cpu().numpy().copy()
 
     def adopt(self, vectors: Tensor, values: Array, residuals: Array, forms: Tensor) -> None:
         """Lock columns known to be orthonormal Ritz vectors, with their ``forms`` (G, k), if they

@@ -108,6 +108,13 @@ class Eigenpairs(Result):
     offdiagonal: Tensor = field(
         default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
     )
+    # the same of the last random start, which sees what lies beside these vectors
+    last_diagonal: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
+    )
+    last_offdiagonal: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
+    )
     seed: int = 0  # of the random starts
     dimension: int = 0  # n of the operator that was searched, 0 where it is not known
     # (G, k) v'H_b v of each vector for every group b of batches of the data, and the groups' shares
@@ -150,6 +157,8 @@ class Eigenpairs(Result):
             vectors=torch.cat([part.vectors for part in parts], 1),
             diagonal=self.diagonal,
             offdiagonal=self.offdiagonal,
+            last_diagonal=self.last_diagonal[:0],
+            last_offdiagonal=self.last_diagonal[:0],
             seed=self.seed,
             dimension=self.dimension,
             forms=_joined(parts),
@@ -173,6 +182,8 @@ class Eigenpairs(Result):
             forms=self.forms[:, where],
             largest=largest,
             smallest=smallest,
+            last_diagonal=self.last_diagonal[:0],
+            last_offdiagonal=self.last_diagonal[:0],
         )
 
 
@@ -408,7 +419,10 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         rows = V[torch.as_tensor(fresh, device=A.device)]
         theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
     drift = _drift(basis, wanted)
-    first = (np.zeros(0), np.zeros(0)) if basis.first is None else basis.first
+    first, last = (
+        [torch.as_tensor(part, device="cpu") for part in seen or (np.zeros(0), np.zeros(0))]
+        for seen in (basis.first, basis.last)
+    )
     negative, positive = basis.signs()
     scale = max(scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
@@ -431,8 +445,10 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         confidence=search.confidence,
         negative_at_least=max(negative, int((theta < -residuals).sum())),
         positive_at_least=max(positive, int((theta > residuals).sum())),
-        diagonal=torch.as_tensor(first[0], device="cpu"),
-        offdiagonal=torch.as_tensor(first[1], device="cpu"),
+        diagonal=first[0],
+        offdiagonal=first[1],
+        last_diagonal=last[0],
+        last_offdiagonal=last[1],
         forms=forms,
         shares=shares,
     )
