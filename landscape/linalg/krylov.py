@@ -26,7 +26,16 @@ from torch import Tensor
 
 from landscape.core import Operator
 from landscape.landscapes.memory import fitting
-from landscape.linalg.operand import OnHost, bad_product, finest, gaussian, may_leave, noise, spread
+from landscape.linalg.operand import (
+    OnHost,
+    Trusted,
+    bad_product,
+    finest,
+    gaussian,
+    may_leave,
+    noise,
+    spread,
+)
 from landscape.linalg.reductions import combine, gram, norm, orthogonalise
 
 Array = np.ndarray
@@ -77,6 +86,7 @@ class Forms:
     @classmethod
     def of(cls, H: Operator, rows: int) -> "Forms | None":
         """Of an operator that tells them; None of others, and where they would fill the memory."""
+        H = H.H if isinstance(H, Trusted) else H
         if not isinstance(H, Watched) or not 2 <= len(H.shares) <= NUMBERS // rows**2:
             return None
         return cls(H, rows)

@@ -486,7 +486,7 @@ def _verify(search: Search, checked: Array, more: int) -> tuple[float, bool]:
     if not sound and basis.products <= search.most:
         sound = error <= FOLD * float(norm(exact - (H @ z).double(), basis.ranks))
         basis.products += 1
-    learn(H, error, float(norm(exact, basis.ranks)))
+    learn(H, error, basis.scale)
     search.progress("residuals", basis.products, basis.products + more)
     return error, sound
 

@@ -97,11 +97,13 @@ class Trusted:
         return self.H @ V
 
 
-def learn(H: Operator, lost: float, size: float) -> None:
-    """Tell an operator that a product of length ``size`` was seen to lose so much."""
+def learn(H: Operator, lost: float, scale: float) -> None:
+    """Tell an operator that a product with a unit vector was seen to lose so much, ‖H‖ being
+    ``scale``.
+    """
     tell: Callable[[float, float], None] | None = getattr(H, "learn", None)
     if tell is not None:
-        tell(lost, size)
+        tell(lost, scale)
 
 
 def settle(H: Operator) -> None:

@@ -339,9 +339,9 @@ class _Rule(NamedTuple):
 class _Plan:
     """What is known before the first product.
 
-    values: (q,) eigenvalues counted one by one; L: (q, n) their vectors; scale: of the operator, 0
-    where there are none; rules: what was seen already of the others; apart, coupling: of the pairs
-    that any probe is orthogonal to; steps: products of a probe.
+    values: (q,) eigenvalues counted one by one; scale: of the operator, 0 where there are none;
+    rules: what was seen already of the others; apart, coupling: of the pairs that any probe is
+    orthogonal to; steps: products of a probe.
     """
 
     def __init__(self, A: Operator, known: Eigenpairs | None, steps: int, seed: int) -> None:
@@ -349,7 +349,7 @@ class _Plan:
         chosen, self.rules = _reused(A, known, steps, seed)
         self.steps = _steps(steps, len(chosen))
         self.values, self.apart, self.coupling, self.scale = *np.zeros((3, 0)), 0.0
-        self.L = torch.empty(0, spread(A).local, dtype=A.dtype, device=A.device)
+        self.A, self.pairs, self.chosen = A, known, chosen
         if known is not None and len(chosen):
             last = _last_rule(A, known, chosen, seed)
             fine = last is not None and (last.invariant or len(last.nodes) >= self.steps)
@@ -358,8 +358,15 @@ class _Plan:
             self.scale, values = known.scale, known.values.numpy()
             self.values, self.apart = values[chosen], values[kept]
             self.coupling = _beside_rounding(A, known)[kept]
-            vectors = known.vectors[:, chosen].to(A.device, A.dtype)
-            self.L = spread(A).taken(vectors).T.contiguous()
+
+    @cached_property
+    def L(self) -> Tensor:  # noqa: N802
+        """The vectors (q, n) of the eigenvalues that are counted one by one."""
+        A, pairs = self.A, self.pairs
+        if pairs is None or not len(self.chosen):
+            return torch.empty(0, spread(A).local, dtype=A.dtype, device=A.device)
+        vectors = pairs.vectors[:, self.chosen].to(A.device, A.dtype)
+        return spread(A).taken(vectors).T.contiguous()
 
 
 def _steps(steps: int, counted: int) -> int:

@@ -69,13 +69,12 @@ class SymmetricOperator:
         """Whether ``error`` would spend a product in float64 to know what products lose."""
         return self._lost is None and self._look_for_finer()
 
-    def learn(self, lost: float, size: float) -> None:
-        """Take it as measured that products lose what one of length ``size``, or what others
-        foretold of it, was away from one in float64; nothing where it was measured before, or there
-        is none.
+    def learn(self, lost: float, scale: float) -> None:
+        """Take it as measured that products with unit vectors lose what was seen of one, ‖H‖ being
+        ``scale``; nothing where it was measured before, or there are none in float64.
         """
         if self.unmeasured:
-            self._lost = self._beyond_rounding(lost, size)
+            self._lost = self._beyond_rounding(lost, scale)
 
     def _beyond_rounding(self, lost: float, size: float) -> float:
         """What is lost besides rounding, FOLD times as much as was seen along few vectors."""
@@ -317,8 +316,8 @@ class Complement(SymmetricOperator):
     def unmeasured(self) -> bool:
         return self.whole.unmeasured
 
-    def learn(self, lost: float, size: float) -> None:
-        self.whole.learn(lost, size)
+    def learn(self, lost: float, scale: float) -> None:
+        self.whole.learn(lost, scale)
 
     @property
     def eps(self) -> float:

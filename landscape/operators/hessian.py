@@ -678,9 +678,9 @@ class Parts:
     def unmeasured(self) -> bool:
         return self.H.unmeasured
 
-    def learn(self, lost: float, size: float) -> None:
+    def learn(self, lost: float, scale: float) -> None:
         """As of the whole operator; the numbers are those of all ranks."""
-        self.H.learn(lost, size)
+        self.H.learn(lost, scale)
 
     def reference(self, Q: Tensor) -> Tensor:
         """H Q in float64, of which each rank takes and gets its part."""
