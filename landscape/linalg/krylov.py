@@ -26,7 +26,16 @@ from torch import Tensor
 
 from landscape.core import Operator
 from landscape.landscapes.memory import fitting
-from landscape.linalg.operand import OnHost, bad_product, finest, gaussian, may_leave, noise, spread
+from landscape.linalg.operand import (
+    OnHost,
+    Trusted,
+    bad_product,
+    finest,
+    gaussian,
+    may_leave,
+    noise,
+    spread,
+)
 from landscape.linalg.reductions import columns, combine, gram, norm, orthogonalise
 
 Array = np.ndarray
@@ -77,6 +86,7 @@ class Forms:
     @classmethod
     def of(cls, H: Operator, rows: int) -> "Forms | None":
         """Of an operator that tells them; None of others, and where they would fill the memory."""
+        H = H.H if isinstance(H, Trusted) else H
         if not isinstance(H, Watched) or not 2 <= len(H.shares) <= NUMBERS // rows**2:
             return None
         return cls(H, rows)
@@ -128,13 +138,13 @@ class Basis:
         self.adopted = np.zeros(0, bool)
         self.products = 0
         self.scale = 0.0  # the largest |theta| met: at most ‖H‖
-        self.negative = self.positive = (
-            0  # the most Ritz values beyond rounding on either side of 0, on one basis
-        )
+        self.spectra: list[Array] = []  # of C, whenever its basis was about to go
         self.restarted = False
         # diagonal and off-diagonal of T for the first start, one of nothing locked: what a probe of
         # the spectral density sees
         self.first: tuple[Array, Array] | None = None
+        # the same for the last start beside all that is locked
+        self.last: tuple[Array, Array] | None = None
 
     @property
     def room(self) -> int:
@@ -224,11 +234,19 @@ class Basis:
     def count_signs(self) -> None:
         """By Cauchy interlacing H has at least as many eigenvalues of a sign as C."""
         end = self.locked + self.size
-        values = np.linalg.eigvalsh(self.C[:end, :end].cpu().numpy(), UPLO="U")
-        # products, C itself
-        rounding = noise(self.H, self.scale) + 4 * end**0.5 * np.finfo(np.float64).eps * self.scale
-        self.negative = max(self.negative, int((values < -rounding).sum()))
-        self.positive = max(self.positive, int((values > rounding).sum()))
+        self.spectra.append(np.linalg.eigvalsh(self.C[:end, :end].cpu().numpy(), UPLO="U"))
+
+    def signs(self) -> tuple[int, int]:
+        """At least how many eigenvalues are negative and positive: the most Ritz values beyond
+        rounding on either side of 0, on one basis.
+        """
+        beyond = [(0, 0)]
+        for values in self.spectra:
+            # products, C itself
+            own = 4 * len(values) ** 0.5 * np.finfo(np.float64).eps * self.scale
+            rounding = noise(self.H, self.scale) + own
+            beyond.append((int((values < -rounding).sum()), int((values > rounding).sum())))
+        return max(low for low, _ in beyond), max(high for _, high in beyond)
 
     def restart(self, ritz: Ritz, keep: Array) -> None:
         """Thick restart: keep the Ritz pairs with these indices and the next vector."""
@@ -248,6 +266,7 @@ class Basis:
         """End this Krylov space: keep these of the locked vectors, and lock these Ritz vectors."""
         self.count_signs()
         self._remember()
+        self.last = None
         held, m = self.locked, self.size
         W = np.zeros((held + m, len(old) + len(new)))
         W[old, np.arange(len(old))] = 1
@@ -264,8 +283,16 @@ class Basis:
     def _remember(self) -> None:
         """Keep what the first start has seen, before its basis is turned."""
         if self.first is None and not self.locked and not self.restarted:
-            a, b = self.C.diagonal()[: self.size], self.betas[: self.size]
-            self.first = a.cpu().numpy().copy(), b.cpu().numpy().copy()
+            self.first = self._seen()
+
+    def remember_last(self) -> None:
+        """Keep what this start sees of all that is not locked."""
+        self.last = None if self.restarted else self._seen()
+
+    def _seen(self) -> tuple[Array, Array]:
+        own = slice(self.locked, self.locked + self.size)
+        a, b = self.C.diagonal()[own], self.betas[own]
+        return a.cpu().numpy().copy(), b.cpu().numpy().copy()
 
     def adopt(self, vectors: Tensor, values: Array, residuals: Array, forms: Tensor) -> None:
         """Lock columns known to be orthonormal Ritz vectors, with their ``forms`` (G, k), if they

@@ -26,17 +26,20 @@ from landscape.landscapes.memory import BASIS, release
 from landscape.linalg.krylov import Array, Basis, Ritz
 from landscape.linalg.operand import (
     OnHost,
+    Trusted,
     as_operator,
     bad_product,
     finest,
     granted,
     held,
     is_coarse,
+    learn,
     lost,
     may_leave,
     noise,
     ranks,
     reference,
+    settle,
     signs,
     spread,
 )
@@ -105,6 +108,13 @@ class Eigenpairs(Result):
     offdiagonal: Tensor = field(
         default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
     )
+    # the same of the last random start, which sees what lies beside these vectors
+    last_diagonal: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
+    )
+    last_offdiagonal: Tensor = field(
+        default_factory=lambda: torch.empty(0, device="cpu", dtype=torch.float64)
+    )
     seed: int = 0  # of the random starts
     dimension: int = 0  # n of the operator that was searched, 0 where it is not known
     # (G, k) v'H_b v of each vector for every group b of batches of the data, and the groups' shares
@@ -147,6 +157,8 @@ class Eigenpairs(Result):
             vectors=torch.cat([part.vectors for part in parts], 1),
             diagonal=self.diagonal,
             offdiagonal=self.offdiagonal,
+            last_diagonal=self.last_diagonal[:0],
+            last_offdiagonal=self.last_diagonal[:0],
             seed=self.seed,
             dimension=self.dimension,
             forms=_joined(parts),
@@ -170,6 +182,8 @@ class Eigenpairs(Result):
             forms=self.forms[:, where],
             largest=largest,
             smallest=smallest,
+            last_diagonal=self.last_diagonal[:0],
+            last_offdiagonal=self.last_diagonal[:0],
         )
 
 
@@ -249,7 +263,8 @@ def eigsh(  # noqa: PLR0913
     more = max(k, 0 if known is None else known.vectors.shape[1])
     rows = max(2 * more + 20, min(ROWS + 4 * k, held(A, BASIS)))
     rows = min(n, rows if max_basis is None else max_basis)
-    basis = _basis(A, rows, min(n, more + 20), _fresh_seeds(seed, known))
+    trusted = Trusted.unless_known(A)
+    basis = _basis(trusted, rows, min(n, more + 20), _fresh_seeds(seed, known))
     if known is not None:
         vectors = basis.spread.taken(known.vectors.to(basis.Q))
         basis.adopt(vectors, known.values.numpy(), known.bounds.numpy(), known.forms)
@@ -257,6 +272,13 @@ def eigsh(  # noqa: PLR0913
     search = Search(basis, largest, smallest, tol, most - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
     found = _finish(search, stop, tol)
+    if trusted is not A and lost(A) > 0 and found.stop is Stop.INEXACT:
+        # what products lose is known from now on, and a search that knows it aims further
+        again = eigsh(
+            A, largest, smallest, tol=tol, seed=seed, probes=probes, max_products=max_products,
+            max_basis=max_basis, known=known, exact=exact, progress=progress,
+        )  # fmt: skip
+        return replace(again, products=again.products + found.products)
     return replace(found, vectors=found.vectors.to(A.device), seed=seed, dimension=n)
 
 
@@ -379,22 +401,30 @@ def _fresh_seeds(seed: int, known: Eigenpairs | None, *purpose: int) -> np.rando
 def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     """The wanted pairs, with residuals that a fresh product has verified."""
     basis = search.basis
-    A, rounding = basis.H, finest(basis.H, basis.scale)
+    A = basis.H
     wanted = np.flatnonzero(search.wanted())
     theta, residuals = basis.values[wanted], basis.residuals[wanted]
     V = basis.Q[torch.as_tensor(wanted, device=A.device)]
     fresh = basis.adopted[wanted]  # products are not known
-    error = _verify(basis, wanted[~fresh], int(fresh.sum()), search.progress)
+    error, sound = _verify(search, wanted[~fresh], int(fresh.sum()))
+    settle(A)
+    rounding, scale = finest(A, basis.scale), basis.scale
     residuals = residuals + FOLD * error
-    if error > rounding / 2:
+    if not sound:
         # products are not those of a matrix to rounding: of them nothing is counted
-        fresh[:], basis.negative, basis.positive = True, 0, 0
+        fresh[:], basis.spectra = True, []
+    elif is_coarse(A) and stop is Stop.CONVERGED and (residuals > tol * scale).any():
+        fresh[:] = True  # finer ones do better
     if fresh.any():
         rows = V[torch.as_tensor(fresh, device=A.device)]
         theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
     drift = _drift(basis, wanted)
-    first = (np.zeros(0), np.zeros(0)) if basis.first is None else basis.first
-    scale = max(basis.scale, float(np.abs(theta).max()))
+    first, last = (
+        [torch.as_tensor(part, device="cpu") for part in seen or (np.zeros(0), np.zeros(0))]
+        for seen in (basis.first, basis.last)
+    )
+    negative, positive = basis.signs()
+    scale = max(scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
         stop = Stop.INEXACT
     order = np.argsort(theta)
@@ -413,41 +443,52 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         smallest=search.smallest,
         scale=scale,
         confidence=search.confidence,
-        negative_at_least=max(basis.negative, int((theta < -residuals).sum())),
-        positive_at_least=max(basis.positive, int((theta > residuals).sum())),
-        diagonal=torch.as_tensor(first[0], device="cpu"),
-        offdiagonal=torch.as_tensor(first[1], device="cpu"),
+        negative_at_least=max(negative, int((theta < -residuals).sum())),
+        positive_at_least=max(positive, int((theta > residuals).sum())),
+        diagonal=first[0],
+        offdiagonal=first[1],
+        last_diagonal=last[0],
+        last_offdiagonal=last[1],
         forms=forms,
         shares=shares,
     )
 
 
-def _verify(basis: Basis, checked: Array, more: int, progress: Progress) -> float:
+def _verify(search: Search, checked: Array, more: int) -> tuple[float, bool]:
     """About the error of one column of H V as the products spent give it, V being the checked
-    vectors; ends the basis.
+    vectors, and whether it is what their arithmetic loses; ends the basis.
 
     H V is known from Basis.predicted up to an error E that should be rounding. One more product
     measures all columns of E at once (Freivalds 1979): for random signs r, the mean of ‖E r‖² is
     ‖E‖_F², so ‖H V r - (H V) r‖ / k^½ is about the error of a column, and a residual is at most the
     predicted one plus FOLD times that. One product is enough: rounding errors are independent, and
-    a cause common to all columns is in this product too. Where it shows more than rounding, H is
-    not symmetric or changes between products. ``more`` products will follow.
+    a cause common to all columns is in this product too. Where it shows more than rounding, a
+    second one, in the arithmetic of the others, says whether that loses as much; else H is not
+    symmetric or changes between products. ``more`` products will follow.
     """
+    basis = search.basis
+    H = basis.H
     r = np.zeros(basis.locked)
     r[checked] = signs(len(checked), basis.seeds) / max(1, len(checked)) ** 0.5
-    z = combine(torch.as_tensor(r, device=basis.H.device)[:, None], basis.Q[: basis.locked])[0]
+    z = combine(torch.as_tensor(r, device=H.device)[:, None], basis.Q[: basis.locked])[0]
     predicted = basis.predicted(r)
     # n numbers a row: the products below may need the room
     del basis.Q
     basis.Z = z.new_empty(0, len(z))
     if not len(checked):
-        return 0.0
-    error = float(norm(reference(basis.H, z) - predicted.double(), basis.ranks))
+        return 0.0, True
+    exact = reference(H, z)
+    error = float(norm(exact - predicted.double(), basis.ranks))
     basis.products += 1
     if not np.isfinite(error):
         raise bad_product(basis.products)
-    progress("residuals", basis.products, basis.products + more)
-    return error
+    sound = error <= finest(H, basis.scale) / 2
+    if not sound and basis.products <= search.most:
+        sound = error <= FOLD * float(norm(exact - (H @ z).double(), basis.ranks))
+        basis.products += 1
+    learn(H, error, basis.scale)
+    search.progress("residuals", basis.products, basis.products + more)
+    return error, sound
 
 
 def _drift(basis: Basis, wanted: Array) -> Array:

@@ -64,6 +64,55 @@ class OnHost:
         return reference(self.H, V.to(self.H.device)).cpu()
 
 
+class Trusted:
+    """An operator whose products a solver takes to be exact up to rounding until ``settle``, after
+    it has held what they have given against one in float64 and had the operator ``learn`` that.
+    """
+
+    def __init__(self, H: Operator) -> None:
+        self.H, self.shape, self.dtype, self.device = H, H.shape, H.dtype, H.device
+        self.settled = False
+
+    @classmethod
+    def unless_known(cls, H: Operator) -> Operator:
+        """The operator so trusted where asking what its products lose would cost any."""
+        return cls(H) if getattr(H, "unmeasured", False) else H
+
+    @property
+    def error(self) -> float:
+        return lost(self.H) if self.settled else 0.0
+
+    @property
+    def coarse(self) -> bool:
+        return self.settled and is_coarse(self.H)
+
+    def settle(self) -> None:
+        """Ask the operator from now on."""
+        self.settled = True
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.H, name)
+
+    def __matmul__(self, V: Tensor, /) -> Tensor:
+        return self.H @ V
+
+
+def learn(H: Operator, lost: float, scale: float) -> None:
+    """Tell an operator that a product with a unit vector was seen to lose so much, ‖H‖ being
+    ``scale``.
+    """
+    tell: Callable[[float, float], None] | None = getattr(H, "learn", None)
+    if tell is not None:
+        tell(lost, scale)
+
+
+def settle(H: Operator) -> None:
+    """Have an operator that was trusted asked from now on what its products lose."""
+    tell: Callable[[], None] | None = getattr(H, "settle", None)
+    if tell is not None:
+        tell()
+
+
 def may_leave(H: Operator) -> bool:
     """Whether the vectors of H lie on a GPU and could lie in the host's memory: over ranks they are
     exchanged from where they are.

@@ -11,9 +11,12 @@ the moments alone).
 
 Pairs (theta_i, v_i) that a search has found are counted one by one, and random vectors see P H P
 alone, P the projection onto the complement of their v_i: an outlier costs no node and adds no
-spread. R, the residuals H v_i - theta_i v_i, moves no eigenvalue by more than 2 / 3^½ |R|, which is
-part of ``rounding``. The first start z of the search is a probe already: its measure without its
-masses (z·v_i)² at theta_i is that of P z under P H P.
+spread. R, the residuals r_i = H v_i - theta_i v_i, moves no eigenvalue by more than 2 / 3^½ |R|;
+and below x lie as many as there are theta_i and eigenvalues of P H P - R (Theta - x)^-1 R', which
+differs from P H P by sum |r_i|² / |theta_i - x| at most (Haynsworth 1968, LAA 1:73). The first
+start z of the search is a probe already: its measure without its masses (z·v_i)² at theta_i is that
+of P z under P H P. So is the last, which was orthogonal to all pairs of the search: those that are
+not counted one by one have in its measure the mass that they have on average.
 """
 
 import math
@@ -56,8 +59,8 @@ SUMS = 1e-12  # rounding of a sum of masses
 # Nodes that are nearer than this, in units of the largest, may be copies of one eigenvalue.
 COPIES = 1e-6
 # Residuals beside rounding, in units of |H|, up to which a pair is counted by itself: they move
-# what is said of all others.
-KNOWN = 1e-5
+# what is said of others near it.
+KNOWN = 1e-4
 
 
 @result("spectral-density")
@@ -84,6 +87,14 @@ class SpectralDensity(Result):
     # between probes are those of all others
     known: Tensor = field(
         default_factory=lambda: torch.zeros(0, dtype=torch.int64, device="cpu"), repr=False
+    )
+    # (c,) of the pairs that random vectors were kept orthogonal to: their values, and the norms of
+    # what H makes of their vectors besides, in the units of H
+    apart: Tensor = field(
+        default_factory=lambda: torch.zeros(0, dtype=torch.float64, device="cpu"), repr=False
+    )
+    coupling: Tensor = field(
+        default_factory=lambda: torch.zeros(0, dtype=torch.float64, device="cpu"), repr=False
     )
 
     def moment(self, k: int) -> Estimate:
@@ -116,7 +127,8 @@ class SpectralDensity(Result):
             self.weights > SUMS / n
         )
         each, others = float(powers[apart].sum()) / n, max(1 - int(apart.sum()) / n, 0.0)
-        doubt = k * self.rounding * float(self.nodes.abs().max()) ** max(k - 1, 0)
+        off = self.rounding + self._moved
+        doubt = k * off * float(self.nodes.abs().max()) ** max(k - 1, 0)
         least = each + others * float(powers.min()) - doubt
         most = each + others * float(powers.max()) + doubt
         low, value, high = (min(max(x, least), most) for x in (found.low, value, found.high))
@@ -135,25 +147,18 @@ class SpectralDensity(Result):
         """
         if not lo <= hi:
             raise ValueError(f"count needs lo <= hi, got lo={lo}, hi={hi}.")
+        left, right = self._doubt(lo), self._doubt(hi)
         if len(self.known):
-            values, doubt = self.nodes[self.known], self.rounding
-            least = float(((values >= lo + doubt) & (values <= hi - doubt)).sum())
-            most = float(((values >= lo - doubt) & (values <= hi + doubt)).sum())
+            values = self.nodes[self.known]
+            least = float(((values >= lo + left) & (values <= hi - right)).sum())
+            most = float(((values >= lo - left) & (values <= hi + right)).sum())
             return _line(self.rest.count(lo, hi), 1.0, least, most, self.products)
-        left_least, left_most = (
-            self._below(lo - self.rounding)[0],
-            self._below(lo + self.rounding)[1],
-        )
-        right_least, right_most = (
-            self._below(hi - self.rounding)[0],
-            self._below(hi + self.rounding)[1],
-        )
+        left_least, left_most = self._below(lo - left)[0], self._below(lo + left)[1]
+        right_least, right_most = self._below(hi - right)[0], self._below(hi + right)[1]
         least = max(0.0, right_least - left_most)
         most = min(1.0, max(least, right_most - left_least))
         n, probes = self.dimension, len(self.masses)
-        inside = ((self.nodes >= lo - self.rounding) & (self.nodes <= hi + self.rounding)).to(
-            self.masses
-        )
+        inside = ((self.nodes >= lo - left) & (self.nodes <= hi + right)).to(self.masses)
         error = float((self.masses @ inside).std()) * n / probes**0.5
         low = min(_fewest(n * (least - SUMS), n, probes), n * least - 1.96 * error)
         high = max(n - _fewest(n * (1 - most - SUMS), n, probes), n * most + 1.96 * error)
@@ -161,6 +166,18 @@ class SpectralDensity(Result):
         return Estimate(
             value, error, min(max(0.0, low), value), max(min(float(n), high), value), self.products
         )
+
+    def _doubt(self, x: float) -> float:
+        """How far from x an eigenvalue may be for certain and be counted on the other side."""
+        gaps = (self.apart - x).abs() - self.rounding
+        beside = float((self.coupling.square() / gaps).sum()) if bool((gaps > 0).all()) else np.inf
+        return self.rounding + min(beside, self._moved)
+
+    @cached_property
+    def _moved(self) -> float:
+        """What keeping pairs apart moves an eigenvalue by at most."""
+        # |[A B'; B 0]| is at most 2 / 3^½ times |[A; B]|
+        return 2 / 3**0.5 * float(self.coupling.norm())
 
     def _below(self, x: float) -> tuple[float, float]:
         """The least mass in (-inf, x) and the most in (-inf, x], over all measures with these
@@ -243,7 +260,8 @@ def spectral_density(
         seed: of generators made here; the global random state is neither read nor moved.
         known: pairs that ``eigsh`` found of the same operator: they are counted one by one, and
             each saves every probe a step, up to half of ``steps``. Where the seed is the same, too,
-            the first random start of ``eigsh`` is the first probe here, which costs nothing.
+            the first and the last random start of ``eigsh`` are probes here, which cost nothing, if
+            they took so many steps.
 
     Raises:
         ValueError: fewer than 2 probes or steps, or H is not square, of another dtype, or a tensor
@@ -289,9 +307,11 @@ def spectral_density(
         offdiagonal=torch.from_numpy(b),
         dimension=n,
         products=count * steps,
-        rounding=rounding + plan.moved,
+        rounding=rounding,
         complete=every,
         known=torch.from_numpy(np.flatnonzero(order < counted)),
+        apart=torch.from_numpy(plan.apart),
+        coupling=torch.from_numpy(plan.coupling),
     )
 
 
@@ -314,24 +334,34 @@ class _Rule(NamedTuple):
 class _Plan:
     """What is known before the first product.
 
-    values: (q,) eigenvalues counted one by one; L: (q, n) their vectors; scale: of the operator, 0
-    where there are none; moved: what their residuals may move an eigenvalue by; rules: what was
-    seen already of the others; steps: products of a probe.
+    values: (q,) eigenvalues counted one by one; scale: of the operator, 0 where there are none;
+    rules: what was seen already of the others; apart, coupling: of the pairs that any probe is
+    orthogonal to; steps: products of a probe.
     """
 
     def __init__(self, A: Operator, known: Eigenpairs | None, steps: int, seed: int) -> None:
         steps = min(steps, A.shape[0])
         chosen, self.rules = _reused(A, known, steps, seed)
         self.steps = _steps(steps, len(chosen))
-        self.values, self.moved, self.scale = np.zeros(0), 0.0, 0.0
-        self.L = torch.empty(0, spread(A).local, dtype=A.dtype, device=A.device)
+        self.values, self.apart, self.coupling, self.scale = *np.zeros((3, 0)), 0.0
+        self.A, self.pairs, self.chosen = A, known, chosen
         if known is not None and len(chosen):
-            self.scale = known.scale
-            self.values = known.values.numpy()[chosen]
-            # |[A B'; B 0]| is at most 2 / 3^½ times |[A; B]|
-            self.moved = 2 / 3**0.5 * float(np.linalg.norm(_beside_rounding(A, known)[chosen]))
-            vectors = known.vectors[:, chosen].to(A.device, A.dtype)
-            self.L = spread(A).taken(vectors).T.contiguous()
+            last = _last_rule(A, known, chosen, seed)
+            fine = last is not None and (last.invariant or len(last.nodes) >= self.steps)
+            self.rules += [last] if last is not None and fine and self.rules else []
+            kept = np.arange(len(known.values)) if len(self.rules) > 1 else chosen
+            self.scale, values = known.scale, known.values.numpy()
+            self.values, self.apart = values[chosen], values[kept]
+            self.coupling = _beside_rounding(A, known)[kept]
+
+    @cached_property
+    def L(self) -> Tensor:  # noqa: N802
+        """The vectors (q, n) of the eigenvalues that are counted one by one."""
+        A, pairs = self.A, self.pairs
+        if pairs is None or not len(self.chosen):
+            return torch.empty(0, spread(A).local, dtype=A.dtype, device=A.device)
+        vectors = pairs.vectors[:, self.chosen].to(A.device, A.dtype)
+        return spread(A).taken(vectors).T.contiguous()
 
 
 def _steps(steps: int, counted: int) -> int:
@@ -361,6 +391,24 @@ def _reused(
     weights = rule.weights[rest] / rule.weights[rest].sum()
     kept = _Rule(rule.nodes[rest], weights, rule.residuals[rest], rule.invariant)
     return chosen[seen], [kept]
+
+
+def _last_rule(A: Operator, known: Eigenpairs, chosen: Array, seed: int) -> _Rule | None:
+    """What the search's last start sees of all eigenvalues but the chosen ones, if the seed is its
+    own.
+    """
+    if known.seed != seed or not len(known.last_diagonal):
+        return None
+    k, left = len(known.values), known.dimension - len(chosen)
+    size = known.dimension - k
+    rule = _rule(A, known.last_diagonal.numpy(), known.last_offdiagonal.numpy(), size)
+    others = np.delete(known.values.numpy(), chosen)
+    nodes = np.concatenate([others, rule.nodes])
+    weights = np.concatenate([np.full(k - len(chosen), 1 / left), rule.weights])
+    weights[len(others) :] *= 1 - len(others) / left
+    order = np.argsort(nodes, kind="stable")
+    residuals = np.concatenate([np.zeros(len(others)), rule.residuals])
+    return _Rule(nodes[order], weights[order], residuals[order], rule.invariant)
 
 
 def _beside_rounding(A: Operator, known: Eigenpairs) -> Array:

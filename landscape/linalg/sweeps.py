@@ -109,6 +109,8 @@ class Search:
                 worst, goal = float(missed.max()), DOUBT
                 if settled or ritz.exhausted or basis.products - before >= self.longest:
                     basis.count_signs()
+                    if basis.locked == self.k:  # no spare ones
+                        basis.remember_last()
                     return missed
             if basis.products >= self.budget:
                 basis.lock(ritz, old, new)

@@ -34,6 +34,11 @@ from landscape.ranks import Ranks
 from landscape.results import Estimate
 from landscape.results.statistics import exact, form_mean
 
+# What one product was seen to lose, this many times is what others may.
+FOLD = 4.0
+# A share of the standard error.
+LITTLE = 0.2
+
 
 @owned()
 @watched
@@ -133,11 +138,30 @@ def _beside(
     # other vectors than those that the search for the pairs began with
     seeds = np.random.SeedSequence(seed, spawn_key=(len(known.values),))
     drawn = gaussian(max(0, probes - len(before.forms)), seeds, A)
-    fresh = _sampled(A, Q, drawn, 0)
+    off, measured = _off(A, Q, drawn)
+    # finer products only where the others lose what would be seen beside the spread of the samples
+    fresh = _sampled(A, Q, drawn, 0, fine=off == 0)
     samples = _Samples(*(torch.cat(both) for both in zip(before, fresh, strict=True)))
     found = _completed(A, known.values[chosen], samples, len(Q), _between(known, chosen))
     progress("trace", probes, probes)
-    return replace(found, products=len(drawn))
+    return replace(
+        found, low=found.low - off, high=found.high + off, products=len(drawn) + measured
+    )
+
+
+def _off(A: Operator, Q: Tensor, drawn: Tensor) -> tuple[float, int]:
+    """What a trace from coarse products with random vectors ``drawn`` (s, n), in the complement of
+    the orthonormal rows of Q, is off by at most, where that is little beside what the samples
+    spread, else 0; and the products that told it.
+    """
+    if not is_coarse(A) or not len(drawn):
+        return 0.0, 0
+    over, left = ranks(A), A.shape[0] - len(Q)
+    z = _unit(_complement(drawn[0], Q, over), over)
+    finer = reference(A, z)
+    off = left * FOLD * float(norm(finer - (A @ z).double(), over))
+    error = (2 * left / len(drawn)) ** 0.5 * float(norm(finer, over))
+    return (off if off <= LITTLE * error else 0.0), 2
 
 
 def _between(known: Eigenpairs, chosen: Tensor) -> float:
@@ -152,13 +176,15 @@ def _between(known: Eigenpairs, chosen: Tensor) -> float:
     return float((values + bounds).max() - (values - bounds).min())
 
 
-def _sampled(A: Operator, Q: Tensor, drawn: Tensor, spent: int) -> _Samples:
-    """At random vectors ``drawn`` (s, n), in the complement of the orthonormal rows of Q."""
+def _sampled(A: Operator, Q: Tensor, drawn: Tensor, spent: int, *, fine: bool = True) -> _Samples:
+    """At random vectors ``drawn`` (s, n), in the complement of the orthonormal rows of Q; ``fine``:
+    by finer products where A's own are coarse.
+    """
     if not len(drawn):
         return NOTHING
     over = ranks(A)
     Z = torch.stack([_unit(_complement(z, Q, over), over) for z in drawn])
-    W = _products(A, Z, spent)
+    W = _products(A, Z, spent, fine=fine)
     forms = _quadratic(Z, W, over)
     W = torch.stack([_complement(w, Q, over) for w in W])
     return _Samples(forms.cpu(), _quadratic(W, W, over).cpu())
@@ -191,9 +217,9 @@ def _exact(A: Operator, progress: Progress) -> Estimate:
     return exact(value, n)
 
 
-def _products(A: Operator, rows: Tensor, spent: int) -> Tensor:
+def _products(A: Operator, rows: Tensor, spent: int, *, fine: bool = True) -> Tensor:
     """H times each row, as rows."""
-    out = (reference(A, rows.T).to(A.dtype) if is_coarse(A) else A @ rows.T).T
+    out = (reference(A, rows.T).to(A.dtype) if fine and is_coarse(A) else A @ rows.T).T
     finite = torch.isfinite(ranks(A).total(out.sum(1, dtype=torch.float64)))
     if not bool(finite.all()):
         raise bad_product(spent + 1 + int(finite.int().argmin()))

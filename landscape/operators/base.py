@@ -64,6 +64,22 @@ class SymmetricOperator:
             self._lost = self._measured_loss()
         return self._lost
 
+    @property
+    def unmeasured(self) -> bool:
+        """Whether ``error`` would spend a product in float64 to know what products lose."""
+        return self._lost is None and self._look_for_finer()
+
+    def learn(self, lost: float, scale: float) -> None:
+        """Take it as measured that products with unit vectors lose what was seen of one, ‖H‖ being
+        ``scale``; nothing where it was measured before, or there are none in float64.
+        """
+        if self.unmeasured:
+            self._lost = self._beyond_rounding(lost, scale)
+
+    def _beyond_rounding(self, lost: float, size: float) -> float:
+        """What is lost besides rounding, FOLD times as much as was seen along few vectors."""
+        return 0.0 if FOLD * lost <= ULPS * self.eps * size else FOLD * lost
+
     def assume_rounding(self) -> None:
         """Take products to be exact up to ``ULPS`` eps ‖H‖ without measuring it, and go without
         products in float64.
@@ -129,8 +145,7 @@ class SymmetricOperator:
         if exact is None:
             return 0.0
         lost = float((self._multiply(V).double() - exact).norm(dim=0).max())
-        rounding = ULPS * self.eps * float(exact.norm(dim=0).max())
-        return 0.0 if FOLD * lost <= rounding else FOLD * lost
+        return self._beyond_rounding(lost, float(exact.norm(dim=0).max()))
 
     @owned()
     def __matmul__(self, V: Tensor) -> Tensor:
@@ -296,6 +311,13 @@ class Complement(SymmetricOperator):
 
     def remember(self, remark: str) -> None:
         self.whole.remember(remark)
+
+    @property
+    def unmeasured(self) -> bool:
+        return self.whole.unmeasured
+
+    def learn(self, lost: float, scale: float) -> None:
+        self.whole.learn(lost, scale)
 
     @property
     def eps(self) -> float:

@@ -166,6 +166,14 @@ class Hessian(SymmetricOperator):
         """
         return max(self._error, super().error)
 
+    @property
+    def unmeasured(self) -> bool:
+        """Whether ``error`` would spend a product in float64; what is known to be coarse is
+        measured before it is used.
+        """
+        plain = self.precision == "full" and self.method != "finite-difference"
+        return plain and super().unmeasured
+
     def _in_float64(self) -> SymmetricOperator | None:
         if (self.dtype == torch.float64 and self.precision == "full") or self.sharded:
             return None  # of a sharded point float64 would take the room that sharding spares
@@ -672,6 +680,14 @@ class Parts:
     @property
     def coarse(self) -> bool:
         return self.H.coarse
+
+    @property
+    def unmeasured(self) -> bool:
+        return self.H.unmeasured
+
+    def learn(self, lost: float, scale: float) -> None:
+        """As of the whole operator; the numbers are those of all ranks."""
+        self.H.learn(lost, scale)
 
     def reference(self, Q: Tensor) -> Tensor:
         """H Q in float64, of which each rank takes and gets its part."""

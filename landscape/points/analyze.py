@@ -370,7 +370,7 @@ def _spare_rounding(H: Hessian, clock: Clock) -> None:
     """Leave it to arithmetic in full precision how products are rounded, where a measurement would
     take a large part of the time.
     """
-    if H.precision == "full" and H.dtype != torch.float64 and not clock.fits(2 * ROUNDING):
+    if H.precision == "full" and H.dtype != torch.float64 and not clock.fits(4 * ROUNDING):
         H.assume_rounding()
         clock.leave_open("rounding of products: taken to be 20 eps |H|, not measured", ROUNDING)
 

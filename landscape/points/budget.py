@@ -23,9 +23,9 @@ from landscape.results import Result, provenance, result
 
 # Products of a stage, where they do not follow from what is asked for: passes count as their share.
 CHECKS, SLICES, TRACE, LAYER, ROOM = 12, 15, 12, 35, 60
-# Two products in float64, each with a graph of its own, that measure rounding and residuals:
+# The product in float64, with a graph of its own, that measures residuals and rounding:
 # convolutions take ten times as long there.
-ROUNDING = 25
+ROUNDING = 12
 # Of a product that builds the graphs that are kept: what the next ones take.
 KEPT = 0.6
 # Steps of Lanczos beside two for each pair, seen on networks from 1e3 to 1e6 parameters.
@@ -149,7 +149,8 @@ def forecast(
     """What ``analyze`` with these options will take, before it starts.
 
     The number of products of a search is what networks of 1e3 to 1e6 parameters took, within a
-    factor of 2; that of the other stages is exact.
+    factor of 2; that of the other stages is exact, but for a density that a long search spares
+    another probe.
 
     Raises:
         As ``analyze`` does before its first product.
@@ -168,8 +169,8 @@ def forecast(
     counts["ends"] = f.dim if dense else 2 * k + SEARCH
     counts["sampling errors"] = sampling_products(look.hessian, k, dense=dense)
     if not dense:
-        # the search's first start is a probe, each pair saves every other one a step, and probes
-        # are samples of the trace
+        # the search's first start is a probe, its last one may be, each pair saves every other one
+        # a step, and probes are samples of the trace
         each = max(min(steps, f.dim) - k, (min(steps, f.dim) + 1) // 2)
         counts |= {"density": (probes - 1) * each, "trace": max(0, min(TRACE, f.dim) - probes)}
     if layers and isinstance(f, ModelLandscape) and not dense:

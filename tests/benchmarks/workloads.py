@@ -3,6 +3,8 @@
 digits-mlp  tanh MLP 64-256-256-10 (85,002 parameters), the 1,797 scikit-learn digits in one batch
 resnet20    ResNet-20 with GroupNorm (272,282 parameters), 64 noisy prototypes of 3x32x32 in two batches
 gpt         decoder-only transformer, 4 layers of width 128 (867,072 parameters), 32 Markov sequences of 64 tokens in four batches
+
+and one for long work: resnet18, as resnet20 but of widths 64 to 512 (11,172,170 parameters), 8 images in two batches.
 """
 
 from collections.abc import Callable
@@ -53,11 +55,16 @@ class Mean(nn.Module):
         return x.mean((-2, -1))
 
 
-def resnet20() -> nn.Module:
-    widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
+RESNET20 = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
+RESNET18 = [64, 64, 64, 128, 128, 256, 256, 512, 512]
+
+
+def resnet(widths: list[int]) -> nn.Module:
+    """For images of 3x32x32: the width of the stem and of each block."""
+    first, last = widths[0], widths[-1]
     blocks = [Block(a, b, 1 if a == b else 2) for a, b in pairwise(widths)]
-    stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.GroupNorm(4, 16), nn.ReLU()]
-    return nn.Sequential(*stem, *blocks, Mean(), nn.Linear(64, 10))
+    stem = [nn.Conv2d(3, first, 3, 1, 1, bias=False), nn.GroupNorm(4, first), nn.ReLU()]
+    return nn.Sequential(*stem, *blocks, Mean(), nn.Linear(last, 10))
 
 
 class Layer(nn.Module):
@@ -114,10 +121,11 @@ def _digits() -> tuple[nn.Module, Batches]:
     return model, [(torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target))]
 
 
-def _images() -> tuple[nn.Module, Batches]:
-    prototypes, labels = torch.randn(10, 3, 32, 32), torch.randint(10, (64,))
-    images = prototypes[labels] + 2 * torch.randn(64, 3, 32, 32)
-    return resnet20(), list(zip(images.split(32), labels.split(32), strict=True))
+def _images(widths: list[int], count: int) -> tuple[nn.Module, Batches]:
+    prototypes, labels = torch.randn(10, 3, 32, 32), torch.randint(10, (count,))
+    images = prototypes[labels] + 2 * torch.randn(count, 3, 32, 32)
+    half = count // 2
+    return resnet(widths), list(zip(images.split(half), labels.split(half), strict=True))
 
 
 def _sequences() -> tuple[nn.Module, Batches]:
@@ -127,13 +135,20 @@ def _sequences() -> tuple[nn.Module, Batches]:
     return GPT(), [(part[:, :-1], part[:, 1:]) for part in tokens.split(8)]
 
 
-BUILD = {"digits-mlp": _digits, "resnet20": _images, "gpt": _sequences}
+BUILD: dict[str, Callable[[], tuple[nn.Module, Batches]]] = {
+    "digits-mlp": _digits,
+    "resnet20": lambda: _images(RESNET20, 64),
+    "gpt": _sequences,
+}
+LARGE: dict[str, Callable[[], tuple[nn.Module, Batches]]] = {
+    "resnet18": lambda: _images(RESNET18, 8)
+}
 
 
 def load(name: str, steps: int = 60) -> Workload:
     """The workload after ``steps`` Adam steps, so that its spectrum has the outliers of a trained net."""
     torch.manual_seed(0)
-    model, batches = BUILD[name]()
+    model, batches = (BUILD | LARGE)[name]()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for step in range(steps):
         x, y = batches[step % len(batches)]

@@ -6,6 +6,7 @@ import torch
 from scipy.stats import binom
 
 import landscape as ls
+from landscape.operators.base import SymmetricOperator
 
 
 class Diagonal:
@@ -36,8 +37,8 @@ def test_pairs_that_are_known_save_the_density_steps_and_a_probe() -> None:
     short = ls.spectral_density(A, 3, 20, 5, known=pairs)
     counted = len(short.known)
     assert 5 <= counted <= 10
-    # the search's first start is a probe, and a node for each outlier is saved by the others
-    assert A.products - spent == short.products == 2 * max(20 - counted, 10)
+    # the search's first and last start are probes, and a node for each outlier is saved by the other
+    assert A.products - spent == short.products == max(20 - counted, 10)
     assert short.nodes.diff().min() > 0
     assert torch.equal(short.weights[short.known], torch.full((counted,), 1e-3, dtype=A.dtype))
     assert float(short.errors[short.known].abs().max()) == 0
@@ -55,6 +56,64 @@ def test_what_was_seen_otherwise_is_not_taken(other: str) -> None:
     found = ls.spectral_density(B, 2, steps, seed, known=pairs)
     assert found.products == 2 * max(steps - len(found.known), steps // 2)
     assert bool(len(found.known)) == (other != "operator")
+
+
+class Exact(SymmetricOperator):
+    """A diagonal matrix in float64 that counts its products."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        super().__init__(len(values), torch.float64, torch.device("cpu"))
+        self.values, self.asked = values, 0
+
+    def _multiply(self, V: torch.Tensor) -> torch.Tensor:
+        self.asked += V.shape[1]
+        return self.values[:, None] * V
+
+
+class Lossy(SymmetricOperator):
+    """The same in float32, each number of a product off by up to ``loss`` of it, as kernels are
+    that sum long rows."""
+
+    def __init__(self, values: torch.Tensor, loss: float) -> None:
+        super().__init__(len(values), torch.float32, torch.device("cpu"))
+        self.exact, self.loss = Exact(values), loss
+
+    def _in_float64(self) -> SymmetricOperator:
+        return self.exact
+
+    def _multiply(self, V: torch.Tensor) -> torch.Tensor:
+        product = self.exact.values[:, None] * V.double()
+        return (product * (1 + self.loss * torch.sin(1e9 * product))).float()
+
+
+@pytest.mark.parametrize("loss", [0.0, 5e-6])
+def test_what_products_lose_is_measured_once(loss: float) -> None:
+    """By the product in float64 that verifies residuals; pairs within tol are not made again there."""
+    values, held = spectrum(), 0
+    truth = values.sort().values
+    for seed in range(6):
+        A = Lossy(values, loss)
+        pairs = ls.eigsh(A, 8, 4, seed=seed)
+        assert pairs.converged
+        assert A.exact.asked == 1
+        assert (A.error > 0) == (loss > 0)
+        assert A.error <= 40 * loss * pairs.scale
+        off = (pairs.values - torch.cat([truth[:4], truth[-8:]])).abs()
+        assert bool((off <= pairs.bounds).all())
+        one = ls.trace(A, probes=12, seed=seed, known=pairs)
+        assert A.exact.asked == 1 + (loss > 0)  # the loss along a random vector is next to nothing
+        held += one.low <= float(values.sum()) <= one.high
+    assert binom.cdf(held, 6, 0.95) > 1e-3
+
+
+def test_products_that_lose_more_than_tol_are_made_again_in_float64() -> None:
+    values = spectrum()
+    truth, A = values.sort().values, Lossy(values, 1e-3)
+    pairs = ls.eigsh(A, 8, 4)
+    off = (pairs.values - torch.cat([truth[:4], truth[-8:]])).abs()
+    assert A.exact.asked >= 13
+    assert bool((off <= pairs.bounds).all())
+    assert float(off.max()) < 1e-4
 
 
 LEVELS = (-0.05, -0.01, -1e-3, 1e-3, 0.02, 0.2, 0.9, 3.0)
@@ -79,6 +138,28 @@ def test_counts_beside_known_pairs_hold_and_are_narrower(tol: float) -> None:
     assert binom.cdf(held, seeds * len(LEVELS), 0.95) > 1e-3
     assert (widths[0] <= 1.1 * widths[1]).all()
     assert widths[0, -2:].sum() < 0.1 * widths[1, -2:].sum()  # among outliers they are exact
+
+
+@pytest.mark.slow
+def test_counts_from_what_a_search_has_seen_hold() -> None:
+    """No product but those of the search, whose pairs are coarse: truth is the spectrum itself."""
+    values = spectrum()
+    A, held, asked = Diagonal(values), 0, 0
+    for seed in range(40):
+        pairs = ls.eigsh(A, 8, 2, tol=1e-3, seed=seed)
+        spent = A.products
+        density = ls.spectral_density(A, 2, 16, seed, known=pairs)
+        if A.products > spent or len(density.masses) < 2:
+            continue
+        assert len(density.apart) == 10
+        assert float(density.coupling.max()) > 1e-4
+        for level in (*LEVELS, *(0.99 * pairs.values[-8:]).tolist()):
+            one, truth = density.count(-np.inf, level), int((values < level).sum())
+            held, asked = held + (one.low <= truth <= one.high), asked + 1
+        mean, trace = density.moment(1), float(values.mean())
+        held, asked = held + (mean.low <= trace <= mean.high), asked + 1
+    assert asked >= 200
+    assert binom.cdf(held, asked, 0.95) > 1e-3
 
 
 def test_copies_of_an_eigenvalue_are_counted_with_the_others() -> None:

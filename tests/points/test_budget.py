@@ -98,7 +98,7 @@ def test_too_little_time_for_the_checks_is_said() -> None:
 
 def test_it_goes_on_from_what_is_known(tmp_path: object) -> None:
     f = net()
-    analyze = partial(ls.analyze, method="lanczos", largest=2, smallest=2, probes=2, steps=5)
+    analyze = partial(ls.analyze, method="lanczos", largest=2, smallest=2, probes=3, steps=5)
     whole = analyze(f)
     begun = replace(whole, density=None, trace=None, unfinished=("density (9 s more)",))
     again = analyze(f, known=begun)
@@ -125,7 +125,7 @@ def test_a_forecast_names_the_stages_and_their_products(method: str) -> None:
     products = {stage.name: stage.products for stage in told.stages}
     spent = {stage.name: stage.products for stage in report.stages}
     assert products["sampling errors"] == spent["sampling errors"]
-    assert products.get("density", 0) == spent["density"]
+    assert spent["density"] <= products.get("density", 0)
     assert products["ends"] / 2 <= spent["ends"] <= 2 * products["ends"]
     assert told.seconds == pytest.approx(sum(stage.seconds for stage in told.stages))
     assert told.product > 0
