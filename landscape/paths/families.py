@@ -455,8 +455,7 @@ def _with_junctions(
     held += _free(unchanged, family.size, _at_once(rest), seed)
     if not held and fine is not None:
         held = list(_free(unchanged, family.size, scalings(fine, family, seed), seed))
-    if not held and fine is not None:
-        held = list(islice(_free(unchanged, family.size, _odd(family), seed), 1))
+        held = held or list(islice(_free(unchanged, family.size, _odd(family), seed), 1))
     return replace(family, junctions=tuple(held))
 
 

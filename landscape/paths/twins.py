@@ -68,9 +68,12 @@ def _of_size(f: ModelLandscape, axes: Sequence[Axis], size: int, seed: int) -> I
         group.update(dict.fromkeys(joined, joined))
     for together in {id(each): each for each in group.values()}.values():
         if len(together) > 1:
-            ordered = (axis for axis in free if axis in together)
-            # gates may differ in their signs and scales
-            yield Family(size, tuple(block for axis in ordered for block in axis.blocks))
+            yield _by_blocks(size, [axis for axis in free if axis in together])
+
+
+def _by_blocks(size: int, axes: Sequence[Axis]) -> Family:
+    """The family of these axes, block by block: gates may differ in their signs and scales."""
+    return Family(size, tuple(block for axis in axes for block in axis.blocks))
 
 
 def _equal(

@@ -170,9 +170,7 @@ class _Search:
             found += self._named(self._constant(NEAR), "dead units, on this piece")
         if self.left:
             found += self._algebra(self._all(NEAR), NEAR)
-        for reach in (WHOLE, PIECE):
-            found += self._made_up(reach) if self.left else []
-        return found
+        return found + self._made_up(WHOLE) + self._made_up(PIECE)
 
     @property
     def left(self) -> int:
@@ -277,9 +275,8 @@ class _Search:
         data within reach: all at once, or in the tensors of one module or two. Elsewhere the fibre
         of a loss with a regulariser is more than its symmetries: the level sets of both.
         """
-        assert self.null is not None
-        fibre = self._fibre(reach)
-        if fibre is None:
+        fibre = self._fibre(reach) if self.left else None
+        if fibre is None or self.null is None:
             return []
         U, sizes, _ = torch.linalg.svd(fibre.null.T @ self.null, full_matrices=False)
         plane = fibre.null @ U[:, sizes > 1 - 1e-6]

@@ -121,7 +121,8 @@ def test_a_product_of_lower_rank() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         net = nn.Sequential(L(5, 3, bias=False), L(3, 4, bias=False)).double()
-        net[1].weight.data = net[1].weight.data[:, :1] @ net[1].weight.data[:1]
+        w = net.state_dict()["1.weight"]
+        w.copy_(w[:, :1] @ w[:1])
         x = torch.randn(60, 5, dtype=torch.float64)
     point = ls.classify(ls.ModelLandscape(net, F.mse_loss, [(x, net(x).detach())]))
     assert point.nullity == sum(point.flat.values()) == 27 - 2 - 12
