@@ -9,10 +9,12 @@ r(x + v + Q z) = r(x), which Newton's method finds: no symmetry need be linear, 
 """
 
 from collections.abc import Iterator
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
 
+from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
 from landscape.landscapes.model import ModelLandscape
@@ -48,6 +50,10 @@ class Fibre:
     """The fibre of f's model at x (n,), of which ``known`` dimensions need no equations, for inputs
     that are ``reach`` away from the landscape's own, in units of their spread.
 
+    Raises:
+        LoadingError: the model or its loss refuses other data.
+        NumericalError: it is not finite there.
+
     Cost: a gradient of SAMPLES samples for each of the n - ``known`` and 12 equations, and a
     singular value decomposition of as many rows.
     """
@@ -58,6 +64,8 @@ class Fibre:
         self.f, self.x = f, x
         self.batches = list(self._small(f.dim - known + SPARE, reach, seed))
         self.here, J = self._evaluated(x, slopes=True)
+        if not bool(torch.isfinite(J).all()):
+            raise NumericalError("the loss of other data is not finite.")
         self.units = J.norm(dim=1).clamp_min(1e-300)
         _, sizes, V = torch.linalg.svd(J / self.units[:, None], full_matrices=True)
         rank = int((sizes > ZERO * sizes[0]).sum())
@@ -105,16 +113,19 @@ class Fibre:
         return gap / self.units, bool((gap.abs() <= allowed).all())
 
     def _small(self, count: int, reach: float, seed: int) -> Iterator[Batch]:
-        """So many batches of a few samples each."""
-        made = 0
-        for batch in other_data(self.f, reach, seed):
-            number = batching.samples(batch)
-            size = min(SAMPLES, number)
-            for start in range(0, number - size + 1, size):
-                yield batching.cut_out(batch, range(start, start + size), number)
-                made += 1
-                if made == count:
-                    return
+        """So many batches of a few samples each, or of all where few are refused."""
+        data = other_data(self.f, reach, seed)
+        fits = self._evaluates(next(_pieces(next(data))))
+        small = chain.from_iterable(_pieces(batch) for batch in data) if fits else data
+        return islice(small, count)
+
+    def _evaluates(self, batch: Batch) -> bool:
+        try:
+            with self.f.evaluation(), torch.no_grad():
+                self.f.batch_value(self.x, batch)
+        except LoadingError:
+            return False
+        return True
 
     def _evaluated(self, theta: Tensor, *, slopes: bool) -> tuple[Tensor, Tensor]:
         """The losses (m,) at theta (n,), and where asked for their gradients (m, n)."""
@@ -127,3 +138,18 @@ class Fibre:
                 if slopes:
                     rows.append(torch.autograd.grad(value, at, materialize_grads=True)[0])
         return torch.stack(values), torch.stack(rows) if rows else theta.new_zeros(0, len(theta))
+
+
+def _pieces(batch: Batch) -> Iterator[Batch]:
+    """A batch in pieces of some samples; of tensors that have several rows for each (tokens) as
+    many rows, whichever: targets need only fit.
+    """
+    number = min((len(t) for t in batching.tensors(batch) if t.ndim), default=1)
+    size = min(SAMPLES, number)
+    for start in range(0, number - size + 1, size):
+
+        def cut(t: Tensor, start: int = start) -> Tensor:
+            rows, left = divmod(len(t), number) if t.ndim else (1, 1)
+            return t if left else t.narrow(0, rows * start, rows * size)
+
+        yield batching.mapped(batch, cut)

@@ -34,7 +34,7 @@ from itertools import combinations, islice
 import torch
 from torch import Tensor
 
-from landscape.errors import LoadingError, NumericalError, memory_is_full
+from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.model import ModelLandscape
 from landscape.operators.limits import loss_noise
 from landscape.points.fibres import Fibre, other_data
@@ -280,7 +280,7 @@ class _Search:
             return []
         U, sizes, _ = torch.linalg.svd(fibre.null.T @ self.null, full_matrices=False)
         plane = fibre.null @ U[:, sizes > 1 - 1e-6]
-        sure = self._reached(fibre, plane, (STEP, 0.1 * STEP, 0.01 * STEP))
+        sure = self._reached(fibre, plane, (0.1 * STEP, 0.01 * STEP))
         name = "changes that make up for each other" + (", on this piece" * (reach == PIECE))
         found: list[Flat] = []
         for names in (*_neighbours(list(self.f.layout)), tuple(self.f.layout)):
@@ -295,9 +295,7 @@ class _Search:
     def _fibre(self, reach: float) -> Fibre | None:
         try:
             return Fibre(self.f, self.x, self.basis.shape[1], reach, self.seed)
-        except Exception as error:  # a user's model may refuse other data
-            if memory_is_full(error):
-                raise
+        except (LoadingError, NumericalError):
             return None
 
     def _reached(self, fibre: Fibre, plane: Tensor, steps: Sequence[float]) -> bool:
