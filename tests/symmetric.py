@@ -187,6 +187,62 @@ class Crossed(nn.Module):
         return found
 
 
+class Bilinear(nn.Module):
+    """A bilinear form of two linear maps of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = L(4, 3, bias=False), L(3, 2, bias=False)
+        self.both = nn.Bilinear(3, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.both(self.a(x[:, :4]), self.b(x[:, 4:]))
+        return found
+
+
+class Cosine(nn.Module):
+    """Cosines between what a LayerNorm gives and vectors of classes, times a temperature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.norm = L(5, 4), nn.LayerNorm(4, eps=0.0)
+        self.classes, self.sharp = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.normalize(self.norm(self.read(x)), dim=-1)
+        return self.sharp * h @ F.normalize(self.classes, dim=-1).T
+
+
+class Hyper(nn.Module):
+    """A layer whose 12 weights a linear map makes of two numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code, self.make = nn.Parameter(torch.randn(2)), L(2, 12, bias=False)
+        self.head = L(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        w: Tensor = self.make(self.code).view(3, 4)
+        found: Tensor = self.head(torch.tanh(x @ w.T))
+        return found
+
+
+class NormedBranch(nn.Module):
+    """A stream of channels beside which a convolution is normalised over the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.head = nn.Conv1d(2, 3, 1), L(3, 2)
+        self.conv = nn.Conv1d(3, 3, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm1d(3, eps=1e-30)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.read(x)
+        x = x + torch.relu(self.norm(self.conv(x)))
+        found: Tensor = self.head(x.mean(-1))
+        return found
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -195,6 +251,17 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.head(self.r(self.read(x))[0])
         return found
+
+
+def weighted() -> nn.Module:
+    """Two layers whose weights are lengths and directions, with ReLUs between."""
+    of = nn.utils.parametrizations.weight_norm
+    return nn.Sequential(of(L(4, 5)), nn.ReLU(), of(L(5, 3)))
+
+
+def spectral() -> nn.Module:
+    """A layer whose weights are divided by their norm, before ReLUs."""
+    return nn.Sequential(nn.utils.parametrizations.spectral_norm(L(4, 5)), nn.ReLU(), L(5, 3))
 
 
 def layer() -> nn.Module:
@@ -317,6 +384,18 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool, int]] = {
     "cross attention, keys of another width": (Crossed, (4, 6), False, 16 + 16 + 4 + 4 + 4),
     # two biases for one of two gates, GL of the map before and the bias that it has
     "a recurrent layer behind a linear map": (Recurrent, (4, 3), False, 6 + 4 + 2),
+    # lengths of both layers, and the units, whose velocities are not affine
+    "weight normalisation on both sides of ReLUs": (weighted, (4,), False, 5 + 3 + 5),
+    "spectral normalisation before ReLUs": (spectral, (4,), False, 5),
+    # GL of both maps
+    "a bilinear form": (Bilinear, (7,), False, 9 + 4),
+    # 8 x 3 weights each of queries and keys, and of values and outputs, of whose products 9 are free
+    "heads wider than what they read": (lambda: Attention(3, 2, 4, False), (4, 3), False, 4 * 15),
+    # the 14 numbers that make 12 weights, 24 of them
+    "weights that a linear map makes": (Hyper, (4,), False, 2 + 24 - 12),
+    # by the rank of a dense Jacobian: no closed form is known
+    "cosines behind a LayerNorm": (Cosine, (5,), True, 15),
+    "a residual branch, before BatchNorm": (NormedBranch, (2, 6), False, 14),
     "no symmetry": (lambda: nn.Sequential(L(5, 6), nn.Tanh(), L(6, 2)), (5,), False, 0),
 }
 

@@ -14,7 +14,7 @@ and random scales of all units at once.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -449,16 +449,23 @@ def _with_junctions(
     """The family with the junctions at which signs or scales are free. Where no module tells of
     any, scales as gradients have them, or the signs of all axes (a recurrent layer).
     """
-    held = _free(unchanged, family.size, family.junctions, seed)
+    held = list(_free(unchanged, family.size, family.junctions, seed))
     told = [replace(junction, signs=False, scales=False) for junction in held]
     rest = [junction for junction in family.junctions if junction not in told]
     held += _free(unchanged, family.size, _at_once(rest), seed)
     if not held and fine is not None:
-        held = _free(unchanged, family.size, scalings(fine, family, seed), seed)
-    if not held and fine is not None:
-        every = Junction(tuple((axis, 1) for axis in family.axes))
-        held = _free(unchanged, family.size, [every], seed)
+        held = list(_free(unchanged, family.size, scalings(fine, family, seed), seed))
+        held = held or list(islice(_free(unchanged, family.size, _odd(family), seed), 1))
     return replace(family, junctions=tuple(held))
+
+
+def _odd(family: Family) -> Iterator[Junction]:
+    """The signs of all axes, but for those of some gates (a recurrent layer)."""
+    blocks = sorted({axis.block for axis in family.axes if axis.before > 1})
+    for count in range(len(blocks), -1, -1):
+        for still in combinations(blocks, len(blocks) - count):
+            moving = [axis for axis in family.axes if axis.block not in still or axis.before == 1]
+            yield Junction(tuple((axis, 1) for axis in moving))
 
 
 def _at_once(junctions: Sequence[Junction]) -> list[Junction]:
@@ -473,10 +480,12 @@ def _at_once(junctions: Sequence[Junction]) -> list[Junction]:
 
 def _free(
     unchanged: Unchanged, size: int, junctions: Iterable[Junction], seed: int
-) -> list[Junction]:
+) -> Iterator[Junction]:
     """Those of the junctions at which signs or scales are free, with which."""
-    freed = (_freed(unchanged, size, junction, seed) for junction in junctions)
-    return [junction for junction in freed if junction.signs or junction.scales]
+    for junction in junctions:
+        freed = _freed(unchanged, size, junction, seed)
+        if freed.signs or freed.scales:
+            yield freed
 
 
 def _freed(unchanged: Unchanged, size: int, junction: Junction, seed: int) -> Junction:

@@ -8,6 +8,7 @@ assignment (scipy.optimize.linear_sum_assignment), until nothing changes. At the
 the norms that a's have: b becomes D_a^-1 S P D_b b, and a stays as it is.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -217,8 +218,8 @@ class _Matching:
         has units of k on two axes says nothing until k is known.
         """
         axes = [x for x in self.families[k].axes if self._beside(x.name, k) <= known]
-        names = [axis.name for axis in axes]
-        return [x for x in axes if k in known or names.count(x.name) == 1] or axes
+        sides = Counter(name for name, _ in {(axis.name, axis.dim) for axis in axes})
+        return [x for x in axes if k in known or sides[x.name] == 1] or axes
 
     def _beside(self, name: str, k: int) -> set[int]:
         """The families other than k that have an axis of a tensor."""

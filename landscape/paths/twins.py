@@ -23,6 +23,7 @@ from landscape.rng import generator
 AWAY = 0.2  # how far random points are, in units of each tensor's root mean square
 BLOCKS = (1, 2, 3, 4)  # gates that one tensor may hold, one after the other
 SAME = 1e-9  # a share of the gradient below which two units have the same
+POINTS = 4  # that are tried for one where no unit is dead
 SPARE = 6  # points beyond the number of axes
 
 
@@ -32,7 +33,8 @@ def twins(
     """The families among axes that no known family has, the largest units' numbers first, as far as
     they hold.
 
-    Cost: a gradient a size of axes, and one for each axis on which two units may be exchanged.
+    Cost: up to POINTS gradients a size of axes, and one for each axis on which two units may be
+    exchanged.
     """
     found: list[Family] = []
     for size in sorted({n for shape in f.shapes.values() for n in shape if n > 1}, reverse=True):
@@ -56,10 +58,7 @@ def _open(f: ModelLandscape, known: Sequence[Family], size: int) -> list[Axis]:
 
 def _of_size(f: ModelLandscape, axes: Sequence[Axis], size: int, seed: int) -> Iterator[Family]:
     """The families of units that are exchanged together, of one size."""
-    here = next(_points(f, seed))
-    for axis in axes:
-        here[axis.name] = _told_apart(here[axis.name], axis, size, 0.0)
-    apart = _apart(f, here, axes, size)
+    here, apart = _equal(f, axes, size, seed)
     free = [axis for axis in axes if apart[axis] is False]
     group = {axis: {axis} for axis in free}
     for axis in free:
@@ -69,7 +68,28 @@ def _of_size(f: ModelLandscape, axes: Sequence[Axis], size: int, seed: int) -> I
         group.update(dict.fromkeys(joined, joined))
     for together in {id(each): each for each in group.values()}.values():
         if len(together) > 1:
-            yield Family(size, tuple(axis for axis in free if axis in together))
+            yield _by_blocks(size, [axis for axis in free if axis in together])
+
+
+def _by_blocks(size: int, axes: Sequence[Axis]) -> Family:
+    """The family of these axes, block by block: gates may differ in their signs and scales."""
+    return Family(size, tuple(block for axis in axes for block in axis.blocks))
+
+
+def _equal(
+    f: ModelLandscape, axes: Sequence[Axis], size: int, seed: int
+) -> tuple[State, dict[Axis, bool | None]]:
+    """A random point where the first two units are the same on every axis, and what the gradient
+    tells of them there: the point of a few where it tells most, for units may be dead at others.
+    """
+    tried = []
+    for here in islice(_points(f, seed), POINTS):
+        for axis in axes:
+            here[axis.name] = _told_apart(here[axis.name], axis, size, 0.0)
+        tried.append((here, _apart(f, here, axes, size)))
+        if None not in tried[-1][1].values():
+            break
+    return min(tried, key=lambda pair: list(pair[1].values()).count(None))
 
 
 def _told_apart(t: Tensor, axis: Axis, size: int, by: float) -> Tensor:

@@ -24,6 +24,14 @@ class Axis(NamedTuple):
     dim: int
     before: int
     after: int
+    block: int = -1  # of the ``before`` blocks the one that is meant; -1: all of them
+
+    @property
+    def blocks(self) -> tuple["Axis", ...]:
+        """The axis block by block, where it has several."""
+        if self.before == 1:
+            return (self,)
+        return tuple(self._replace(block=b) for b in range(self.before))
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,11 @@ def multiplied(tensors: Mapping[str, Tensor], junction: Junction, factors: Tenso
     """The tensors with unit i of a junction ``factors[i]`` (size,) times as large."""
     found = dict(tensors)
     for axis, power in junction.axes:
-        t = found[axis.name].movedim(axis.dim, 0)
-        c = factors.to(t).pow(power).repeat_interleave(axis.after).repeat(axis.before)
-        whole = t * c.view(-1, *[1] * (t.ndim - 1))
-        found[axis.name] = whole.movedim(0, axis.dim)
+        parts = _unfolded(found[axis.name], axis, len(factors)).clone()
+        c = factors.to(parts).pow(power).view(-1, *[1] * (parts.ndim - 2))
+        here = slice(None) if axis.block < 0 else slice(axis.block, axis.block + 1)
+        parts[here] *= c
+        found[axis.name] = _folded(parts, axis, found[axis.name])
     return found
 
 
@@ -115,12 +124,25 @@ class Unchanged:
 
 def reordered(t: Tensor, axis: Axis, order: Tensor) -> Tensor:
     """A tensor with unit ``order[i]`` of an axis in the place of unit i."""
-    moved = t.movedim(axis.dim, 0)
-    parts = moved.reshape(axis.before, len(order), axis.after, *moved.shape[1:])
-    return parts[:, order.to(t.device)].reshape(moved.shape).movedim(0, axis.dim)
+    parts = _unfolded(t, axis, len(order)).clone()
+    here = slice(None) if axis.block < 0 else slice(axis.block, axis.block + 1)
+    parts[here] = parts[here][:, order.to(t.device)]
+    return _folded(parts, axis, t)
 
 
 def units(t: Tensor, axis: Axis, size: int) -> Tensor:
     """One row a unit (size, ...)."""
+    parts = _unfolded(t, axis, size)
+    parts = parts if axis.block < 0 else parts[axis.block : axis.block + 1]
+    return parts.movedim(1, 0).reshape(size, -1)
+
+
+def _unfolded(t: Tensor, axis: Axis, size: int) -> Tensor:
+    """(before, units, after, ...), the other dimensions behind."""
     moved = t.movedim(axis.dim, 0)
-    return moved.reshape(axis.before, size, -1).movedim(1, 0).reshape(size, -1)
+    return moved.reshape(axis.before, size, axis.after, *moved.shape[1:])
+
+
+def _folded(parts: Tensor, axis: Axis, like: Tensor) -> Tensor:
+    moved = like.movedim(axis.dim, 0)
+    return parts.reshape(moved.shape).movedim(0, axis.dim)

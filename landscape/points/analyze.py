@@ -44,7 +44,7 @@ from landscape.points.look import Look
 from landscape.points.polish import polish as polished
 from landscape.points.room import Room
 from landscape.points.room import room as room_of
-from landscape.points.symmetry import explained, symmetries
+from landscape.points.symmetry import symmetries
 from landscape.points.walk import Outcome, Walk
 from landscape.progress import watched
 from landscape.results import Bounded, Estimate, Result, provenance, result
@@ -580,16 +580,16 @@ def _along_orbits(
     if matrix is None or not sloping:
         return point
     found = symmetries(require_model(f, "symmetries are a model's."), point.x, None, seed)
-    if not found:
+    if not found.kinds:
         return point
-    T = torch.cat([flat.tangents for flat in found], dim=1).to(matrix.device, torch.float64)
+    T = found.tangents.to(matrix.device, torch.float64)
     curvatures = torch.linalg.eigvalsh(T.T @ matrix.double() @ T)
     told = (
         f"along {T.shape[1]} directions the loss is constant by verified symmetries: their "
         f"curvatures, {float(curvatures[0]):.3g} to {float(curvatures[-1]):.3g}, are the "
         "gradient's share, and vanish at a stationary point"
     )
-    return replace(point, flat=explained(found), reasons=[*point.reasons, told])
+    return replace(point, flat=found.dims, reasons=[*point.reasons, told])
 
 
 def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:

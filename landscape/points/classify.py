@@ -42,7 +42,7 @@ from landscape.operators.limits import DENSE_VERDICT, gradient_noise, loss_noise
 from landscape.points.ends import Ends, Signs, Wish, all_signs
 from landscape.points.higher import higher_order
 from landscape.points.look import Look
-from landscape.points.symmetry import Flat, explained, listed, symmetries
+from landscape.points.symmetry import Symmetries, listed, symmetries
 from landscape.progress import watched
 from landscape.results import Result, result
 from landscape.results.numbers import several
@@ -327,11 +327,12 @@ def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int
     # what is zero within a coarse arithmetic is no evidence of a symmetry near x
     sharp = float(signs.errors.max()) <= SHARP * signs.scale
     found = symmetries(f, H.x.detach(), signs.vectors[:, where] if sharp else None, seed)
-    if not found:
+    if not found.kinds:
         count = plain.null.shape[1]
         told = f"no symmetry that was verified explains the {_several(count)}"
+        told += _why_left(count, found.accidental)
         return replace(plain, told=(told,) if count else ())
-    T = torch.cat([flat.tangents for flat in found], dim=1).to(signs.vectors)
+    T = found.tangents.to(signs.vectors)
     Q = torch.linalg.qr(T, mode="complete")[0][:, T.shape[1] :]
     C = Q.T @ signs.vectors
     values, vectors = torch.linalg.eigh((C * signs.values.to(C.device)) @ C.T)
@@ -342,8 +343,8 @@ def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int
         signs, negative=(negative, negative), zero=left + T.shape[1], positive=positive
     )
     null = Q @ vectors[:, values.abs() <= error]
-    dims = explained(found)
-    return _Modulo(counted, null, plain.space, dims, (_told(dims, left),))
+    told = _told(found.dims, left) + _why_left(left, found.accidental)
+    return _Modulo(counted, null, plain.space, found.dims, (told,))
 
 
 def _deflated(plain: _Modulo, ends: Ends, H: Hessian, gradient: float) -> _Modulo:
@@ -353,15 +354,15 @@ def _deflated(plain: _Modulo, ends: Ends, H: Hessian, gradient: float) -> _Modul
     zero eigenvectors show; that H is zero along them is seen by a few products.
     """
     f, wish = H.f, ends.wish
-    found: list[Flat] = []
+    found = Symmetries(())
     if isinstance(f, ModelLandscape) and not isinstance(plain.space, Complement):
         found = symmetries(f, H.x.detach(), None, wish.seed)
-    dims = explained(found)
+    dims = found.dims
     known = sum(dims.values())
-    if not known or known > f.dim // 2 or not _idle(found, H, plain.signs, gradient):
+    if not known or known > f.dim // 2 or not _idle(found.tangents, H, plain.signs, gradient):
         signs = ends.signs(settle=True)
         return _Modulo(signs, _null(f, plain.space, H, signs), plain.space)
-    A = H.without(torch.cat([flat.tangents for flat in found], dim=1).to(H.device, H.dtype))
+    A = H.without(found.tangents.to(H.device, H.dtype))
     signs = Ends(A, wish).signs(settle=True)
     null = _null(f, A, H, signs)
     left = signs.zero
@@ -373,11 +374,11 @@ def _deflated(plain: _Modulo, ends: Ends, H: Hessian, gradient: float) -> _Modul
     return _Modulo(signs, null, A, dims, (told,))
 
 
-def _idle(found: Sequence[Flat], H: Hessian, signs: Signs, gradient: float) -> bool:
-    """Whether H is zero along the tangents, as far as products of random combinations of them
+def _idle(tangents: Tensor, H: Hessian, signs: Signs, gradient: float) -> bool:
+    """Whether H is zero along tangents (n, m), as far as products of random combinations of them
     tell; along an orbit the curvature is the gradient's.
     """
-    T = torch.cat([flat.tangents for flat in found], dim=1).to(H.device, H.dtype)
+    T = tangents.to(H.device, H.dtype)
     draws = generator(len(T))
     c = torch.randn(T.shape[1], PROBES, generator=draws, dtype=torch.float64, device="cpu")
     bent = (H @ (T @ c.to(T))).double().norm(dim=0)
@@ -387,6 +388,14 @@ def _idle(found: Sequence[Flat], H: Hessian, signs: Signs, gradient: float) -> b
 
 def _several(count: int) -> str:
     return f"{count} zero eigenvalue{'s' * (count != 1)}"
+
+
+def _why_left(left: int, accidental: int) -> str:
+    """Why zero eigenvalues are left that no symmetry explains, as far as is known."""
+    count = min(left, accidental)
+    if not count:
+        return ""
+    return f"; along {count} of these the loss of other data changes, as where samples are few"
 
 
 def _told(flat: dict[str, int], left: int) -> str:

@@ -21,22 +21,23 @@ Rescaling of ReLU-like units, GL between linear maps and in attention heads, rot
 before norms, shifts of logits and parameters without effect are all found so, alone or combined,
 since only their velocities are known here, not their names. What is found is verified by a finite
 step of its flow, which must leave f what it is to rounding, and its tangent must be a zero
-eigenvector.
+eigenvector. Zero eigenvectors that are left at a stationary point may be tangents of the fibre: of
+weights that a norm divides, say, whose velocity is not affine.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 
 import torch
 from torch import Tensor
 
 from landscape.errors import LoadingError, NumericalError
-from landscape.landscapes.batches import mapped
 from landscape.landscapes.model import ModelLandscape
 from landscape.operators.limits import loss_noise
+from landscape.points.fibres import Fibre, other_data
 from landscape.points.units import (
     Move,
     Slot,
@@ -56,6 +57,8 @@ WIDE = 500  # directions of one plane
 WIDEST = 64  # units of which pairs are tried
 NUMBERS = 3e7  # most numbers of one system of equations
 STEP = 0.1  # of a verifying flow, relative to x
+WHOLE = 1.0  # how far inputs are moved, in units of their spread, to meet all that a model computes
+PIECE = 1e-3  # the same where units that are on, or off, for all samples stay so
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +95,25 @@ class Flat:
     tangents: Tensor  # (n, m) orthonormal, orthogonal to those of the kinds before
 
 
-def explained(found: Sequence[Flat]) -> dict[str, int]:
-    """Name and dimension of each kind."""
-    dims: dict[str, int] = {}
-    for flat in found:
-        dims[flat.name] = dims.get(flat.name, 0) + flat.tangents.shape[1]
-    return dims
+@dataclass(frozen=True, eq=False)
+class Symmetries:
+    """The symmetries of a model's landscape at a point, as far as they were verified."""
+
+    kinds: tuple[Flat, ...]
+    accidental: int = 0  # zero eigenvectors along which the loss of other data changes
+
+    @property
+    def tangents(self) -> Tensor:
+        """All of them, (n, m) orthonormal, where there are any."""
+        return torch.cat([flat.tangents for flat in self.kinds], dim=1)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Name and dimension of each kind."""
+        dims: dict[str, int] = {}
+        for flat in self.kinds:
+            dims[flat.name] = dims.get(flat.name, 0) + flat.tangents.shape[1]
+        return dims
 
 
 def listed(dims: Mapping[str, int]) -> str:
@@ -107,26 +123,26 @@ def listed(dims: Mapping[str, int]) -> str:
 
 def symmetries(
     f: ModelLandscape, x: Tensor, null: Tensor | None = None, seed: int = 0
-) -> list[Flat]:
+) -> Symmetries:
     """The symmetries of f that are verified at x, with the directions that each adds.
 
     Args:
         f: a model's landscape; all is computed in float64.
         x: (n,) the point.
         null: (n, z) orthonormal zero eigenvectors of the Hessian at x, where x is stationary: then
-            only what lies in their span counts, and directions without effect are found in it. None
-            elsewhere.
+            only what lies in their span counts, and what no velocity explains is looked for on the
+            model's fibre, see ``fibres``. None elsewhere.
         seed: of the random points.
 
     Cost: a gradient for each unknown of the largest system and 12 more, and three a module, some
-    tens to some hundreds.
+    tens to some hundreds; on the fibre some n gradients of four samples.
     """
     ours, x = (f if f.dtype == torch.float64 else f.astype(torch.float64)), x.double()
     try:
-        found = _Search(ours, x, None if null is None else null.double(), seed)
-        return found.all()
+        search = _Search(ours, x, None if null is None else null.double(), seed)
+        return Symmetries(tuple(search.all()), search.accidental)
     except (LoadingError, NumericalError):
-        return []  # a model that cannot compute in float64, or is not finite beside x
+        return Symmetries(())  # cannot compute in float64, or is not finite beside x
 
 
 class _Search:
@@ -136,6 +152,7 @@ class _Search:
         self.f, self.x, self.null, self.seed = f, x, null, seed
         self.basis = x.new_zeros(len(x), 0)
         self.value = float(f.value(x))
+        self.accidental = 0
         self.samples: dict[tuple[float, bool], tuple[Tensor, Tensor]] = {}
         self.held = norms(f)
         parts = [x, *(x[where] for where in f.layout.values())]
@@ -149,13 +166,11 @@ class _Search:
             found += self._turned()
         found += self._blind()
         found += self._named(self._unseen(FAR), "directions that no sample sees")
-        if self.null is not None and self.left:
-            dead = self._named(self._constant(NEAR), "dead units, on this piece")
-            found += dead
-            if self.left:
-                found += self._algebra(self._all(NEAR), NEAR)
-            found += self._straight()
-        return found
+        if self.left:
+            found += self._named(self._constant(NEAR), "dead units, on this piece")
+        if self.left:
+            found += self._algebra(self._all(NEAR), NEAR)
+        return found + self._made_up(WHOLE) + self._made_up(PIECE)
 
     @property
     def left(self) -> int:
@@ -255,68 +270,60 @@ class _Search:
             return []
         return self._kept(U, "maps that later layers do not see")
 
-    def _straight(self) -> list[Flat]:
-        """Planes through x on which f stays what it is and stationary, whatever the data: what
-        later layers do not see of the maps before them. Of zero eigenvectors that lie in one
-        module, in two, in two tensors, and of all that are left.
+    def _made_up(self, reach: float) -> list[Flat]:
+        """What is left of the zero eigenvectors where the model computes the same along it for all
+        data within reach: all at once, or in the tensors of one module or two. Elsewhere the fibre
+        of a loss with a regulariser is more than its symmetries: the level sets of both.
         """
+        fibre = self._fibre(reach) if self.left else None
+        if fibre is None or self.null is None:
+            return []
+        U, sizes, _ = torch.linalg.svd(fibre.null.T @ self.null, full_matrices=False)
+        plane = fibre.null @ U[:, sizes > 1 - 1e-6]
+        sure = self._reached(fibre, plane, (0.1 * STEP, 0.01 * STEP))
+        name = "changes that make up for each other" + (", on this piece" * (reach == PIECE))
         found: list[Flat] = []
-        for names in (*_neighbours(list(self.f.layout)), None):
-            if not 0 < self.left <= 500:
-                break
-            U = self._unexplained() if names is None else self._within(names)
-            if not float((U - self.basis @ (self.basis.T @ U)).norm()) > 1e-6:
-                continue
-            plane = self._plane(U)
-            if plane is not None and self._anywhere(plane):
-                found += self._kept(plane, "maps that later layers do not see")
+        for names in (*_neighbours(list(self.f.layout)), tuple(self.f.layout)):
+            part = self._within(names, plane)
+            if sure or self._reached(fibre, part, (0.1 * STEP,)):
+                found += self._kept(part, name)
+        # of what is left the fibre has no part
+        unseen = torch.linalg.svdvals(plane.T @ self._unexplained())
+        self.accidental = self.left - int((unseen > 0.5).sum())
         return found
 
-    def _within(self, names: Sequence[str]) -> Tensor:
-        """An orthonormal basis (n, k) of the zero eigenvectors that lie in these tensors."""
-        assert self.null is not None
+    def _fibre(self, reach: float) -> Fibre | None:
+        try:
+            return Fibre(self.f, self.x, self.basis.shape[1], reach, self.seed)
+        except (LoadingError, NumericalError):
+            return None
+
+    def _reached(self, fibre: Fibre, plane: Tensor, steps: Sequence[float]) -> bool:
+        """Whether f is the same, and as stationary, on a random point of the fibre, a finite step
+        away in what a plane (n, p) adds to what is known.
+        """
+        new = self._rest(plane)
+        whole = float(self.x.norm()) or 1.0
+        for step in steps if new.shape[1] else ():
+            moved = fibre.reached(new, step * whole, self.seed)
+            if moved is not None:
+                change = abs(float(self.f.value(moved)) - self.value)
+                return change <= self._noise() and self._rests(moved)
+        return False
+
+    def _within(self, names: Sequence[str], plane: Tensor) -> Tensor:
+        """An orthonormal basis (n, k) of what of a plane (n, p) lies in these tensors."""
         every = torch.arange(len(self.x), device=self.x.device)
         part = torch.cat([every[self.f.layout[name]] for name in names])
-        U, sizes, _ = torch.linalg.svd(self.null[part], full_matrices=False)
+        U, sizes, _ = torch.linalg.svd(plane[part], full_matrices=False)
         basis = self.x.new_zeros(len(self.x), int((sizes > 1 - 1e-8).sum()))
         basis[part] = U[:, : basis.shape[1]]
         return basis
 
-    def _plane(self, U: Tensor) -> Tensor | None:
-        """What is left of the plane x + U on which f is constant and stationary: points are drawn
-        on it, and directions in which the gradient there is not zero leave it, until none does.
-        """
-        draws = generator(self.seed + 11)
-        length = STEP * (float(self.x.norm()) or 1.0)
-        for _ in range(20):
-            if not U.shape[1]:
-                break
-            noise = torch.randn(U.shape[1], 4, generator=draws, dtype=torch.float64, device="cpu")
-            steps = U @ (noise / noise.norm(dim=0)).to(U.device)
-            gradients = torch.stack([self.f.gradient(self.x + length * v) for v in steps.T])
-            seen = gradients @ U / self._steep()
-            if bool((gradients.norm(dim=1) <= 1e-9 * self._steep()).all()):
-                return U
-            _, sizes, V = torch.linalg.svd(seen, full_matrices=True)
-            rank = int((sizes > 1e-9).sum())
-            if not rank:  # the gradient leaves the plane: f is not stationary on it
-                break
-            U = U @ V[rank:].T
-        return None
-
     def _anywhere(self, U: Tensor) -> bool:
         """Whether the loss of other data is constant on x + U too: inputs moved, tokens mixed."""
-        draws = generator(self.seed + 13)
-
-        def other(t: Tensor) -> Tensor:
-            if not t.is_floating_point():
-                return t.flatten()[
-                    torch.randperm(t.numel(), generator=draws, device="cpu").to(t.device)
-                ].view(t.shape)
-            noise = torch.randn(t.shape, generator=draws, dtype=torch.float64, device="cpu")
-            return t + FAR * (float(t.double().std()) if t.numel() > 1 else 1.0) * noise.to(t)
-
-        f = self.f.on([mapped(batch, other) for batch in self.f.batches])
+        draws, batches = generator(self.seed + 13), len(self.f.batches)
+        f = self.f.on(list(islice(other_data(self.f, FAR, self.seed + 13), batches)))
         here = float(f.value(self.x))
         steps = torch.randn(U.shape[1], 4, generator=draws, dtype=torch.float64, device="cpu")
         moved = self.x + STEP * float(self.x.norm()) * (U @ (steps / steps.norm(dim=0)).to(U)).T
@@ -348,7 +355,11 @@ class _Search:
     def _unexplained(self) -> Tensor:
         """An orthonormal basis of the zero eigenvectors that are not explained yet."""
         assert self.null is not None
-        rest = self.null - self.basis @ (self.basis.T @ self.null)
+        return self._rest(self.null)
+
+    def _rest(self, plane: Tensor) -> Tensor:
+        """An orthonormal basis of what orthonormal directions (n, p) add to those explained."""
+        rest = plane - self.basis @ (self.basis.T @ plane)
         U, sizes, _ = torch.linalg.svd(rest, full_matrices=False)
         basis: Tensor = U[:, sizes > 0.5]
         return basis

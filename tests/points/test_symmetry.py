@@ -9,7 +9,7 @@ from symmetric import NETS, teacher
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.points.symmetry import explained, symmetries
+from landscape.points.symmetry import symmetries
 
 L = nn.Linear
 F = nn.functional
@@ -18,7 +18,7 @@ F = nn.functional
 def named(*without: str) -> list[object]:
     """The nets but for some; those that take long are slow."""
     names = [name for name in NETS if not any(word in name for word in without)]
-    long = ("cross", "heads", "rotary", "stream", "torch's own layer", "grouped")
+    long = ("cross", "heads", "rotary", "stream", "torch's own layer", "grouped", "residual")
     return [
         pytest.param(name, marks=[pytest.mark.slow] * any(word in name for word in long))
         for name in names
@@ -39,16 +39,20 @@ def test_at_a_minimum_symmetries_explain_every_zero_eigenvalue(name: str) -> Non
         assert float(spectrum[count - 1]) < 1e-4 * float(spectrum[count])
 
 
-@pytest.mark.parametrize("name", named("dead", "unused", "adapter"))
+# what the fibre alone explains, where the point is stationary
+CURVED = ("dead", "unused", "adapter", "both sides", "spectral", "cosines", "a residual", "makes")
+
+
+@pytest.mark.parametrize("name", named(*CURVED))
 def test_elsewhere_the_loss_is_constant_along_as_many_directions(name: str) -> None:
     """A random point, where the gradient is orthogonal to every orbit, with targets of its own."""
     f = teacher(name, samples=40)
     draws = torch.Generator().manual_seed(9)
     x = f.point() + 0.2 * torch.randn(f.dim, generator=draws, dtype=torch.float64)
     found = symmetries(f, x)
-    assert sum(explained(found).values()) == NETS[name][3]
+    assert sum(found.dims.values()) == NETS[name][3]
     g = f.gradient(x)
-    for flat in found:
+    for flat in found.kinds:
         assert float((flat.tangents.T @ g).norm()) < 1e-10 * float(g.norm())
 
 
@@ -56,7 +60,7 @@ def test_elsewhere_the_loss_is_constant_along_as_many_directions(name: str) -> N
 def test_a_regulariser_breaks_them(name: str) -> None:
     f = teacher(name, l2=1e-2)
     x = f.point()
-    dims = explained(symmetries(f, x))
+    dims = symmetries(f, x).dims
     # |w|^2 is left by rotations alone, of the linear maps between
     rotations = 3 if "r^2" in name else 0
     assert sum(dims.values()) == rotations
@@ -94,6 +98,7 @@ def test_above_3000_parameters_against_the_dense_spectrum() -> None:
     assert float(point.eigenvalues[0]) == pytest.approx(float(whole[60]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_few_samples_leave_open_is_no_symmetry() -> None:
     """Of 66 parameters 5 samples of 3 outputs see 15 directions; rescaling explains 7 others."""
     net = nn.Sequential(L(5, 7), nn.LeakyReLU(0.5), L(7, 3)).double()
@@ -106,6 +111,22 @@ def test_what_few_samples_leave_open_is_no_symmetry() -> None:
     # what no sample sees anywhere: the first layer's weights and bias read 5 samples of 6 columns
     assert sum(point.flat.values()) <= 7 + 7
     assert point.kind == "degenerate"
+    left = point.nullity - sum(point.flat.values())
+    assert any(f"along {left} of these the loss of other data changes" in r for r in point.reasons)
+
+
+@pytest.mark.slow
+def test_a_product_of_lower_rank() -> None:
+    """W2 W1 = M of rank 1: W1 (3 x 5) loses 2 dimensions, as its rows must span M's, W2 all 12."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        net = nn.Sequential(L(5, 3, bias=False), L(3, 4, bias=False)).double()
+        w = net.state_dict()["1.weight"]
+        w.copy_(w[:, :1] @ w[:1])
+        x = torch.randn(60, 5, dtype=torch.float64)
+    point = ls.classify(ls.ModelLandscape(net, F.mse_loss, [(x, net(x).detach())]))
+    assert point.nullity == sum(point.flat.values()) == 27 - 2 - 12
+    assert point.kind == "minimum"
 
 
 def test_an_accidental_zero_is_no_symmetry() -> None:
