@@ -97,6 +97,11 @@ class Watch:
         """A step was taken: what is left over from now on is that step's."""
         self._left = {}
 
+    def _marked(self) -> list[tuple[float, ...]]:
+        """The marks of passes through the model, or its first module where none were seen."""
+        entrance = min((i for i, _ in self.marks), default=0)
+        return [tuple(mark.tolist()) for i, mark in self.marks if i == entrance]
+
     def before(self, step: int) -> None:
         """What the parameters are before a step, and how much of the last one is gone."""
         now = self._entries()
@@ -130,8 +135,7 @@ class Watch:
 
     def seen(self, seconds: float) -> Loop:
         """All that was seen; the optimisers are asked for their groups as they are now."""
-        marks = [tuple(mark.tolist()) for i, mark in self.marks if i == 0]
-        marks = marks or [tuple(mark.tolist()) for _, mark in self.marks]
+        marks = self._marked()
         names, shares = self.followed.layout, self.followed.layout.values()
         outside, still = self.followed.unmoved()
         frozen = self.followed.frozen()
@@ -158,7 +162,11 @@ class Watch:
     def _entries(self) -> Tensor:
         """The first entries of the parameters that are watched, float64."""
         parts = [p.detach().reshape(-1)[:ENTRIES].double() for p in self._watched]
-        return torch.cat([p.to(parts[0].device) for p in parts]) if parts else torch.zeros(0)
+        return (
+            torch.cat([p.to(parts[0].device) for p in parts])
+            if parts
+            else torch.zeros(0, device="cpu")
+        )
 
     def _on_gradient(self, i: int) -> Callable[[Tensor], None]:
         def hook(fresh: Tensor) -> None:

@@ -22,4 +22,4 @@ with ls.Tracer(optimizer, f, every=10) as tracer:
             optimizer.step()
             with torch.no_grad():
                 for layer in (model[0], model[2]):
-                    layer.weight.copy_(layer.weight.renorm(2, 0, 1.0))
+                    layer.weight.copy_(layer.weight.renorm(2, 0, 2.0))
