@@ -127,7 +127,7 @@ def diagnose(
         'learning rate'
     """
     if _stood(trace):
-        return Diagnosis([_no_step(trace)], [], True, probes, "" if probes else UNMOVED)
+        return _answer([_no_step(trace)], [], True, probes, UNMOVED)
     trace = _of_steps(trace)
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
         raise ValueError(
@@ -138,31 +138,42 @@ def diagnose(
     tail = Tail(trace)
     if trace.diverged:
         found = sorted([*surest(MISTAKES, tail), _diverged(trace)], key=lambda c: -c.confidence)
-        return Diagnosis(found, trace.phases, True, probes, "" if probes else GONE)
-    judged, untried = _causes(tail), "" if probes else ALONE
+        return _answer(found, trace.phases, True, probes, GONE)
+    judged, untried = _causes(tail), ALONE
     if f is not None and optimizer is not None:
         _require_end(trace, f, optimizer)
-        ways = _ways(judged, steps, seeds)
         allowed = math.inf if steps or seeds else share * _seconds(trace)
-        plan = _planned(tail, f, optimizer, ways, allowed)
+        plan = _planned(tail, f, optimizer, _ways(judged, steps, seeds), allowed)
         progress(plan.told, 0, None)
-        untried = "" if plan.way else plan.told
-        if plan.way is not None:
-            probes = probe(
-                f,
-                optimizer,
-                steps=plan.way.steps,
-                seeds=plan.way.seeds,
-                seed=seed,
-                scale=tail.unit,
-                habits=habits(tail),
-                only=plan.way.only,
-                known=_lower(trace, f),
-                progress=progress,
-            )
-    if probes is not None:
-        judged = _in_order(judged, probes)
-    return Diagnosis(_falling(judged), trace.phases, _stuck(tail), probes, untried)
+        probes, untried = _tried_on(tail, f, optimizer, plan, seed, progress), plan.told
+    ordered = judged if probes is None else _in_order(judged, probes)
+    return _answer(_falling(ordered), trace.phases, _stuck(tail), probes, untried)
+
+
+def _answer(
+    causes: list[Cause], phases: list[Phase], stuck: bool, trials: Probes | None, untried: str
+) -> Diagnosis:
+    return Diagnosis(causes, phases, stuck, trials, untried if trials is None else "")
+
+
+def _tried_on(
+    tail: Tail, f: Landscape, optimizer: Optimizer, plan: "_Plan", seed: int, progress: Progress
+) -> Probes | None:
+    """The trials that were planned; None where none fits."""
+    if plan.way is None:
+        return None
+    return probe(
+        f,
+        optimizer,
+        steps=plan.way.steps,
+        seeds=plan.way.seeds,
+        seed=seed,
+        scale=tail.unit,
+        habits=habits(tail),
+        only=plan.way.only,
+        known=_lower(tail.trace, f),
+        progress=progress,
+    )
 
 
 def _of_steps(trace: object) -> Trace:
