@@ -398,7 +398,7 @@ def _after_trials(cause: Cause, winner: Probe | None, trials: Probes, weaker: fl
     if _seen(cause):
         return replace(cause, remedy=f"{cause.remedy} From here that {within}: start again.")
     told = f"None that was tried: {', '.join(of_it)} {within}."
-    told += f" What cannot be tried from here: {cause.untried}" if cause.untried else ""
+    told += f" What cannot be tried from here: {cause.besides}" if cause.besides else ""
     if weaker == 1.0:
         return replace(cause, remedy=told)
     factors = cause.factors | {"its remedy beat the unchanged run": weaker}
