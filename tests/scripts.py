@@ -88,6 +88,11 @@ PLANTED: dict[str, tuple[tuple[str, ...], str]] = {
     "transformer_rate_too_small": (("learning rate",), "Raise the rate"),
     "wrong_sign": (("loop",), "sign"),
     "zero_grad_once_an_epoch": (("loop",), "zero_grad"),
+    "bfloat16_weights": (("learning rate",), "float32"),
+    "ema_copied_back": (("loop",), "is undone"),
+    "layer_norm_of_one": (("loss",), "layer_norm"),
+    "policy_without_minus": (("loop",), "sign"),
+    "sorted_by_class": (("loop",), "shuffle=True"),
     **{p.stem: ((), "") for p in sorted(FOLDER.glob("fine_*.py"))},
 }
 

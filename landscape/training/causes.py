@@ -33,6 +33,7 @@ class Cause:
     # runs that an earlier version has stored.
     factors: dict[str, float] = field(default_factory=dict)
     tried: tuple[str, ...] = ()  # how the names of the trials begin that apply the remedy
+    besides: str = ""  # what else would help and cannot be tried from where a run stands
 
     def __str__(self) -> str:
         text = f"{self.name} ({self.confidence:.2f}): {'; '.join(self.evidence)}. {self.remedy}"
@@ -82,6 +83,7 @@ class Rule:
     evidence: Callable[[Tail], list[str]]
     remedy: str | Callable[[Tail], str]
     tried: tuple[str, ...] = ()  # the trials that apply the remedy, by how their names begin
+    besides: str = ""  # what else would help and cannot be tried from where a run stands
 
     def weigh(self, tail: Tail) -> tuple[float, dict[str, float]]:
         """The confidence, and each sign by its name in words."""
@@ -91,7 +93,9 @@ class Rule:
     def cause(self, tail: Tail, sure: float, factors: dict[str, float]) -> Cause:
         """The cause in words."""
         remedy = self.remedy if isinstance(self.remedy, str) else self.remedy(tail)
-        return Cause(self.name, sure, self.evidence(tail), remedy, factors, self.tried)
+        return Cause(
+            self.name, sure, self.evidence(tail), remedy, factors, self.tried, self.besides
+        )
 
 
 def _named(factor: Callable[[Tail], float]) -> str:

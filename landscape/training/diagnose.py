@@ -183,10 +183,14 @@ def _of_steps(trace: object) -> Trace:
         raise TypeError(f"diagnose reads a Trace, tracer.result or ls.load(folder), got {given}.")
     trace = trace.of_f()
     if len(trace.steps) < 2:
-        notes = f" The tracer has noted: {'; '.join(trace.notes)}." if trace.notes else ""
+        if trace.notes:
+            raise ValueError(
+                "the trace has not two records of f, so nothing can be said of a run. The tracer "
+                f"has noted: {'; '.join(trace.notes)}."
+            )
         raise ValueError(
             "the trace has one record only: no step was traced, so nothing can be said of a run. "
-            f"Does the loop call optimizer.step(), and of this optimiser?{notes}"
+            "Does the loop call optimizer.step(), and of this optimiser?"
         )
     return trace
 
@@ -394,6 +398,7 @@ def _after_trials(cause: Cause, winner: Probe | None, trials: Probes, weaker: fl
     if _seen(cause):
         return replace(cause, remedy=f"{cause.remedy} From here that {within}: start again.")
     told = f"None that was tried: {', '.join(of_it)} {within}."
+    told += f" What cannot be tried from here: {cause.besides}" if cause.besides else ""
     if weaker == 1.0:
         return replace(cause, remedy=told)
     factors = cause.factors | {"its remedy beat the unchanged run": weaker}

@@ -209,9 +209,12 @@ class Tail:
 
     @cached_property
     def promised(self) -> float:
-        """The fall that gradients promised: late steps times the late mean of r |g|^2."""
-        squares = self.trace.gradient_norm.square()
-        return self.span * float((self.rates * squares)[self.late].mean())
+        """The fall that gradients promised: late steps times the late mean of r |g|^2, or of what
+        steps of that length can gain at most, |dx| |g|, where gradients given were cut short.
+        """
+        own = self.trace.gradient_norm
+        most = (self.trace.update_norm * own).nan_to_num(math.inf, posinf=math.inf)
+        return self.span * float(torch.minimum(self.rates * own.square(), most)[self.late].mean())
 
     @cached_property
     def efficiency(self) -> float:

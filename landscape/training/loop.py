@@ -2,8 +2,9 @@
 
 Looks are at the second step and at the last two before a record. At each, the gradients that the
 optimiser is given are compared with those left over from the step before, and the inputs of forward
-passes with one another. Hooks stand only for the time of a look; nothing that the loop computes
-goes through them.
+passes with one another; what the parameters are after a step is compared with what they are before
+the next, and the gradients of outputs tell which classes a step was shown. Hooks stand only for the
+time of a look; nothing that the loop computes goes through them.
 """
 
 from collections.abc import Callable
@@ -46,6 +47,12 @@ class Loop:
     decay: float = 0.0  # the largest weight decay of a group
     # Layers and tensors that require gradients and are none of the model's parameters.
     hidden: list[str] = field(default_factory=list)
+    # Of each two steps that were looked at: the share of the first that was gone before the second.
+    undone: list[float] = field(default_factory=list)
+    # Of each step that was looked at: rows of outputs, and classes that they were to be.
+    shown: list[int] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    rounding: float = 0.0  # relative, of the coarsest parameter that is moved
 
 
 class Watch:
@@ -59,6 +66,11 @@ class Watch:
         self._hooks: list[Callable[[], None]] = []
         self._watched: list[Tensor] = []
         self._left: dict[int, Tensor] = {}
+        self._undone: list[Tensor] = []
+        self._begun: tuple[int, Tensor] | None = None  # steps before, entries of the parameters
+        self._moved: tuple[int, Tensor, Tensor] | None = None  # and after, and how they moved
+        self._labels: list[Tensor] = []  # of the step that is looked at
+        self._shown: list[tuple[int, Tensor]] = []  # rows, and the labels that were among them
 
     @property
     def opened(self) -> bool:
@@ -76,10 +88,37 @@ class Watch:
                 m.register_forward_pre_hook(self._on_pass(i), with_kwargs=True).remove
                 for i, m in enumerate(_entrances(self.followed))
             ]
+            self._hooks += [
+                m.register_forward_hook(self._on_output()).remove
+                for m in _entrances(self.followed)[:1]
+            ]
 
     def stepped(self) -> None:
         """A step was taken: what is left over from now on is that step's."""
         self._left = {}
+
+    def _marked(self) -> list[tuple[float, ...]]:
+        """The marks of passes through the model, or its first module where none were seen."""
+        entrance = min((i for i, _ in self.marks), default=0)
+        return [tuple(mark.tolist()) for i, mark in self.marks if i == entrance]
+
+    def before(self, step: int) -> None:
+        """What the parameters are before a step, and how much of the last one is gone."""
+        now = self._entries()
+        if self._moved is not None and self._moved[0] == step - 1:
+            _, after, moved = self._moved
+            self._undone.append((after - now) @ moved / (moved @ moved))
+        self._begun, self._moved = (step, now), None
+
+    def after(self, step: int) -> None:
+        """What the parameters are after it, and what classes it was shown."""
+        if self._begun is not None and self._begun[0] == step and len(self._undone) < LOOKS:
+            now = self._entries()
+            self._moved = step, now, now - self._begun[1]
+        if self._labels:
+            labels = torch.cat(self._labels)
+            self._shown.append((len(labels), labels.unique()))
+        self._labels = []
 
     def close(self) -> None:
         """Take the hooks down and keep what was seen."""
@@ -96,8 +135,7 @@ class Watch:
 
     def seen(self, seconds: float) -> Loop:
         """All that was seen; the optimisers are asked for their groups as they are now."""
-        marks = [tuple(mark.tolist()) for i, mark in self.marks if i == 0]
-        marks = marks or [tuple(mark.tolist()) for _, mark in self.marks]
+        marks = self._marked()
         names, shares = self.followed.layout, self.followed.layout.values()
         outside, still = self.followed.unmoved()
         frozen = self.followed.frozen()
@@ -115,6 +153,19 @@ class Watch:
             frozen_size=sum(frozen.values()),
             decay=self.followed.decay(),
             hidden=self.followed.hidden(),
+            undone=torch.stack(self._undone).tolist() if self._undone else [],
+            shown=[rows for rows, _ in self._shown],
+            kinds=[len(labels) for _, labels in self._shown],
+            rounding=max((_rounding(p) for p in self.followed.moved()), default=0.0),
+        )
+
+    def _entries(self) -> Tensor:
+        """The first entries of the parameters that are watched, float64."""
+        parts = [p.detach().reshape(-1)[:ENTRIES].double() for p in self._watched]
+        return (
+            torch.cat([p.to(parts[0].device) for p in parts])
+            if parts
+            else torch.zeros(0, device="cpu")
         )
 
     def _on_gradient(self, i: int) -> Callable[[Tensor], None]:
@@ -133,6 +184,17 @@ class Watch:
             if torch.is_grad_enabled() and given and len(self.marks) < PASSES:
                 self.marks.append((i, _mark(given[0])))
                 self.rows = max(self.rows, len(given[0]) if given[0].ndim else 1)
+
+        return _quiet(hook)
+
+    def _on_output(self) -> Callable[..., None]:
+        def kept(slope: Tensor) -> None:
+            self._labels.append(_labels(slope))
+
+        def hook(module: nn.Module, args: tuple[object, ...], output: object) -> None:
+            one = isinstance(output, Tensor) and output.requires_grad and output.ndim <= 2
+            if isinstance(output, Tensor) and one and len(self._shown) < LOOKS:
+                output.register_hook(_quiet(kept))
 
         return _quiet(hook)
 
@@ -169,6 +231,21 @@ def _size(gradient: Tensor) -> Tensor:
     values = gradient.detach().coalesce().values() if gradient.is_sparse else gradient.detach()
     size: Tensor = torch.linalg.vector_norm(values, dtype=torch.float64)
     return size
+
+
+def _rounding(p: Tensor) -> float:
+    """The relative rounding of a tensor's numbers."""
+    return torch.finfo(p.dtype).eps / 2 if p.is_floating_point() else 0.0
+
+
+def _labels(slope: Tensor) -> Tensor:
+    """The classes of rows (N,), from the gradient of outputs (N, C) under a cross-entropy: it is
+    negative for the class of a row only, and of one output where the class is 1.
+    """
+    rows = slope.detach()
+    if rows.ndim < 2 or rows.shape[1] == 1:
+        return (rows.reshape(-1) < 0).long()
+    return rows.argmin(1)
 
 
 def _mark(x: Tensor) -> Tensor:

@@ -201,18 +201,90 @@ def climbing(tail: Tail) -> float:
     """The loss rose at 80 to 95 % of the records, in the end by 0.1 to 0.5 of what gradients
     promised that it would fall, and not by 3 to 10 times that: steps go up the gradient. Steps that
     overshoot go up and down; what rises more is moved by other things than steps.
+
+    A loss that has a ceiling rises until it is near it: then these are the records until 0.95 of
+    the rise is there, six at least, and it has not come down since by a tenth of it.
     """
     losses = tail.trace.loss
-    rose = float((losses[1:] > losses[:-1]).double().mean())
     told = ramp(-tail.efficiency, 0.1, 0.5) * ramp(-tail.efficiency, 10.0, 3.0)
-    return ramp(rose, 0.8, 0.95) * told
+    return max(ramp(_rose(losses), 0.8, 0.95) * told, _climbed(tail))
+
+
+def _rose(losses: Tensor) -> float:
+    """The share of records at which the loss rose."""
+    return float((losses[1:] > losses[:-1]).double().mean())
+
+
+def _climbed(tail: Tail) -> float:
+    """``climbing`` to a ceiling that is reached within the run."""
+    losses = tail.trace.loss
+    rise = float(losses.max() - losses[0])
+    if not rise > 0.1 * tail.unit:
+        return 0.0
+    end = int((losses >= losses[0] + 0.95 * rise).nonzero()[0]) + 1
+    stays = float(losses[end - 1 :].min() - losses[0]) > 0.9 * rise
+    promised = (tail.rates * tail.trace.gradient_norm.square())[1:end]
+    span = float(tail.trace.steps[end - 1] - tail.trace.steps[0])
+    came = rise / (span * float(promised.mean())) if bool(promised.mean() > 0) else math.inf
+    told = ramp(came, 0.1, 0.5) * ramp(came, 10.0, 3.0)
+    return ramp(_rose(losses[:end]), 0.8, 0.95) * told if end >= CLIMB and stays else 0.0
+
+
+# Records of a climb to a ceiling.
+CLIMB = 6
 
 
 def _climbs(tail: Tail) -> list[str]:
+    top, last = float(tail.trace.loss.max()), tail.trace.steps[-1]
+    if _climbed(tail) > 0.05:
+        return [
+            f"the loss rose steadily from {tail.first:.3g} to {top:.3g}, by about as much as steps "
+            f"of that length should have lowered it, and is {tail.loss:.3g} at step {last}: steps "
+            f"go up f's gradient"
+        ]
     return [
         f"the steps should have lowered the loss by {tail.promised:.3g}; it rose by "
         f"{-tail.fall:.3g}, from {tail.first:.3g} at the start to {tail.loss:.3g}: steps go up f's "
         f"gradient"
+    ]
+
+
+def _undone(tail: Tail) -> float:
+    """The share of a step that is gone before the next, the least that was seen: what holds
+    weights within bounds begins where they come to these.
+    """
+    loop = tail.trace.loop
+    known = [u for u in loop.undone if math.isfinite(u)] if loop else []
+    return min(known) if known else math.nan
+
+
+def _written_back(tail: Tail) -> list[str]:
+    return [
+        f"between one step and the next at least {_undone(tail):.1%} of the step is undone: "
+        f"something else writes the parameters"
+    ]
+
+
+def _mixed(tail: Tail) -> float:
+    """The classes in a step's rows beyond one, over those that as many rows drawn at random from
+    f's samples would have; NaN where the loss is none of classes.
+    """
+    loop, reading = tail.trace.loop, tail.trace.reading
+    if loop is None or reading is None or len(reading.balance) < 2 or not loop.shown:
+        return math.nan
+    drawn = sum(1 - (1 - p) ** rows for rows in loop.shown for p in reading.balance)
+    looks = len(loop.shown)
+    return (sum(loop.kinds) - looks) / (drawn - looks) if drawn > 1.2 * looks else math.nan
+
+
+def _sorted(tail: Tail) -> list[str]:
+    loop, reading = tail.trace.loop, tail.trace.reading
+    assert loop is not None
+    assert reading is not None
+    return [
+        f"{len(loop.shown)} steps that were looked at were shown {statistics.fmean(loop.kinds):.2g}"
+        f" classes each on average, in {statistics.fmean(loop.shown):.3g} rows; f's samples have "
+        f"{len(reading.balance)}: a step unlearns what another has learned"
     ]
 
 
@@ -376,6 +448,20 @@ def _of_one(tail: Tail) -> float:
 
 def _one_output(tail: Tail) -> list[str]:
     return ["a softmax is taken over one output, so it is 1 for every sample, whatever the weights"]
+
+
+def _single(tail: Tail) -> float:
+    reading = tail.trace.reading
+    return 0.0 if reading is None else float(bool(reading.single))
+
+
+def _levelled(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    return [
+        f"a {reading.single} is taken over one number, which gives the same whatever the number is",
+        _against_constant(tail),
+    ]
 
 
 def _numbered(tail: Tail) -> float:
@@ -709,6 +795,30 @@ MISTAKES = (
     ),
     Rule(
         "loop",
+        0.98,
+        "weights that are held within bounds are moved between steps too",
+        (
+            Sign("steps are undone", _undone, 0.5, 0.9, "0 where only steps move the weights"),
+            little_gained(0.7, 0.95),
+        ),
+        _written_back,
+        "Look for what writes the parameters between steps: load_state_dict, p.data = ..., "
+        "p.copy_(...), an average of the weights (EMA) that is copied back. Keep such weights in a "
+        "model of their own.",
+    ),
+    Rule(
+        "loop",
+        0.976,
+        "units that die of it, and rates that look too large, are its consequence",
+        (
+            Sign("a step is shown few classes", _mixed, 0.5, 0.2, "1 where rows are drawn"),
+            little_gained(0.7, 0.95),
+        ),
+        _sorted,
+        "Shuffle the samples: DataLoader(data, batch_size=..., shuffle=True).",
+    ),
+    Rule(
+        "loop",
         0.96,
         "what shrinks the gradients is not seen, only that they are shrunk to one norm",
         (
@@ -781,6 +891,17 @@ MISTAKES = (
         _one_output,
         "Leave the softmax out: loss = F.binary_cross_entropy_with_logits(logits, target), or give "
         "the model two outputs and cross_entropy.",
+    ),
+    Rule(
+        "loss",
+        0.98,
+        "the operation is known",
+        (
+            Sign("one number is normalised", _single, 0.0, 1.0, "the shape that is normalised"),
+            little_gained(0.5, 0.9),
+        ),
+        _levelled,
+        "Leave this normalisation out, or normalise more than one number by it.",
     ),
     Rule(
         "loss",

@@ -9,7 +9,7 @@ the inputs.
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,8 @@ from landscape.training.units import equal_layers
 SAMPLES = 2048
 # Columns of an input that are looked at.
 COLUMNS = 50_000
+# With more classes nothing is said of their shares.
+MOST_CLASSES = 1000
 # With fewer samples nothing is said of columns.
 FEWEST = 8
 # Functions that compare outputs with targets.
@@ -91,6 +93,8 @@ class Reading:
     twins: str = ""  # a weight matrix all of whose units are equal
     frozen: float = math.nan  # share of |g|^2 in parameters that require no gradient
     numbered: int = 0  # so many classes are counted by targets that are compared as numbers
+    single: str = ""  # an operation that a single number is normalised by: "layer_norm"
+    balance: list[float] = field(default_factory=list)  # shares of the classes, the rarest first
 
 
 class _Seen(NamedTuple):
@@ -110,6 +114,7 @@ class _Comparisons(TorchFunctionMode):
         super().__init__()
         self.seen: list[_Seen] = []
         self.shapes = ""
+        self.single = ""
 
     def __torch_function__(
         self,
@@ -125,6 +130,9 @@ class _Comparisons(TorchFunctionMode):
             self._compared(func, given, kwargs)
         elif getattr(func, "__name__", "") in ("sub", "__sub__", "rsub", "__rsub__", "subtract"):
             self._subtracted(args, out)
+        elif getattr(func, "__name__", "") == "layer_norm":
+            size = kwargs.get("normalized_shape", args[1] if len(args) > 1 else ())
+            self.single = "layer_norm" if size in ((1,), [1]) else self.single
         return out
 
     def _compared(
@@ -187,7 +195,7 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
     """
     if not isinstance(f, ModelLandscape):
         return None
-    seen, shares, value, shapes = _passes(f, x)
+    seen, shares, value, shapes, single = _passes(f, x)
     if not shares:
         return None
     batches = [f.batches[i] for i in range(len(shares))]
@@ -206,6 +214,8 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
         twins=next(iter(equal_layers(f, x)), ""),
         frozen=_frozen(f),
         numbered=_numbered(known),
+        single=single,
+        balance=_balance(known),
         **_of_outputs(known)._asdict(),
         **_columns([i for i in inputs if i is not None])._asdict(),
     )
@@ -252,6 +262,20 @@ def _numbered(seen: Sequence[_Seen]) -> int:
     return classes if 3 <= classes <= 100 and counted and alike else 0
 
 
+def _balance(seen: Sequence[_Seen]) -> list[float]:
+    """The shares of the classes that targets name, the rarest first; empty where they name none."""
+    targets = [s.target for s in seen if s.target is not None]
+    classes = {"cross_entropy", "nll_loss"}
+    one = {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
+    if not targets or seen[0].name not in classes | one:
+        return []
+    flat = torch.cat([t.reshape(-1) for t in targets])
+    if seen[0].name in classes and flat.is_floating_point():
+        return []
+    counts = flat.unique(return_counts=True)[1].double()
+    return sorted((counts / counts.sum()).tolist()) if len(counts) <= MOST_CLASSES else []
+
+
 class _Outputs(NamedTuple):
     """What the outputs are like, by the names of ``Reading``."""
 
@@ -286,11 +310,13 @@ def _of_outputs(seen: Sequence[_Seen]) -> _Outputs:
     )
 
 
-def _passes(f: ModelLandscape, x: Tensor) -> tuple[list[_Seen], list[float], float, str]:
-    """Comparisons, shares of the batches, their part of f, and shapes that broadcast."""
+def _passes(f: ModelLandscape, x: Tensor) -> tuple[list[_Seen], list[float], float, str, str]:
+    """Comparisons, shares of the batches, their part of f, shapes that broadcast, and what
+    normalises a single number.
+    """
     seen: list[_Seen] = []
     shares: list[float] = []
-    total, read, shapes = 0.0, 0, ""
+    total, read, shapes, single = 0.0, 0, "", ""
     whole = _taken_apart(f)
     with f.evaluation(), torch.enable_grad():
         for i, term in enumerate(f.terms()):
@@ -299,7 +325,7 @@ def _passes(f: ModelLandscape, x: Tensor) -> tuple[list[_Seen], list[float], flo
             point = x.detach().clone().requires_grad_(True)
             with _Comparisons() as watch:
                 value = term.function(point)
-            shapes = shapes or watch.shapes
+            shapes, single = shapes or watch.shapes, single or watch.single
             total += float(value.detach())
             shares.append(term.share)
             read += batching.samples(f.batches[i])
@@ -307,7 +333,7 @@ def _passes(f: ModelLandscape, x: Tensor) -> tuple[list[_Seen], list[float], flo
                 seen.append(_scaled(watch.seen[0], float(value.detach()), term.share))
             elif whole is not None:
                 seen.append(whole(i, point))
-    return seen, shares, total, shapes
+    return seen, shares, total, shapes, single
 
 
 def _scaled(seen: _Seen, value: float, share: float) -> _Seen:

@@ -136,6 +136,14 @@ def _hardly(tail: Tail) -> list[str]:
     ]
 
 
+def _rounded(tail: Tail) -> list[str]:
+    assert tail.trace.loop is not None
+    return [
+        f"the weights are rounded by {tail.trace.loop.rounding:.2g} of their size, and a late step "
+        f"moves them by {tail.stride:.2g} of their length: most of it is lost in rounding"
+    ]
+
+
 def _thrown(tail: Tail) -> list[str]:
     return [
         f"the weights are {tail.grown:.3g} times as long as at the start: steps that were too long "
@@ -227,6 +235,13 @@ def _raise(tail: Tail) -> str:
     return f"Raise the rate, {_lr(tail, 10.0)} or {_lr(tail, 100.0)}: the landscape bears more."
 
 
+def _finer(tail: Tail) -> str:
+    return (
+        "Keep the weights in float32, and only the passes coarse (torch.autocast); or raise the "
+        f"rate, {_lr(tail, 10.0)}."
+    )
+
+
 def _lower(tail: Tail) -> str:
     return f"Lower the rate, {_lr(tail, 0.1)}: the step is longer than the curvature allows."
 
@@ -244,12 +259,13 @@ def _rescale(tail: Tail) -> str:
     )
 
 
+_DEPTH = (
+    "Start the first layers with larger weights, use other activations, normalisation or shortcuts."
+)
+
+
 def _deeper(tail: Tail) -> str:
-    scaled = "" if signs.adaptive(tail) else ", or Adam"
-    return (
-        "Start the first layers with larger weights, use other activations, normalisation or "
-        f"shortcuts{scaled}."
-    )
+    return _DEPTH if signs.adaptive(tail) else f"{_DEPTH[:-1]}, or Adam."
 
 
 # ---- the rules
@@ -313,6 +329,7 @@ RULES = (
         "Scale down the weights into these units (or normalise their inputs), or use an "
         "unsaturated activation.",
         ("rescale saturated units", *_ASIDE),
+        "Normalise the inputs of these units, or use an unsaturated activation.",
     ),
     Rule(
         "dead",
@@ -336,6 +353,7 @@ RULES = (
         _vanishing,
         _deeper,
         ("adam", "sgd"),
+        _DEPTH,
     ),
     Rule(
         "learning rate",
@@ -381,6 +399,15 @@ RULES = (
         (signs.hardly_moved, signs.gradient_matters, signs.not_arrived),
         _hardly,
         _raise,
+        _FASTER,
+    ),
+    Rule(
+        "learning rate",
+        0.935,
+        "entries near zero move all the same",
+        (signs.steps_rounded_away, signs.gradient_matters, signs.not_arrived),
+        _rounded,
+        _finer,
         _FASTER,
     ),
     Rule(

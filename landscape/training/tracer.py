@@ -311,8 +311,14 @@ class Tracer:
         if self._pace.due(self._steps + 1) and self._going:
             with self._safely("a record"):
                 self._before = self._followed.point()
+        if self._watch.opened:
+            with self._safely("a look at the loop"):
+                self._watch.before(self._steps)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
+        if self._watch.opened:
+            with self._safely("a look at the loop"):
+                self._watch.after(self._steps)
         self._steps += 1
         if self._pace.due(self._steps) and self._going:
             before, self._before = self._before, None

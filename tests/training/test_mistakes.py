@@ -164,6 +164,73 @@ def test_the_same_batch() -> None:
     assert "same" not in "".join(map(str, traced(net()).causes))
 
 
+def test_weights_that_are_written_back() -> None:
+    model = net()
+    start = {k: v.clone() for k, v in model.state_dict().items()}
+    found = traced(model, between=lambda optimizer, model: model.load_state_dict(start))
+    name, text = first(found)
+    assert name == "loop"
+    assert "at least 100.0% of the step is undone" in text
+
+    def half(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        with torch.no_grad():
+            for k, p in model.named_parameters():
+                p.lerp_(start[k], 0.5)
+
+    assert "undone" not in "".join(map(str, traced(net(), between=half).causes))
+
+
+def test_batches_of_one_class_each() -> None:
+    def of_one(step: int, draws: torch.Generator) -> Tensor:
+        rows = (step % 4 == LABELS).nonzero()[:, 0]
+        return rows[torch.randint(len(rows), (16,), generator=draws)]
+
+    name, text = first(traced(net(), lr=1.0, rows=of_one))
+    assert name == "loop"
+    assert "shown 1 classes each" in text
+    assert "f's samples have 4" in text
+    assert "shuffle=True" in text
+
+
+def test_two_passes_of_one_class_each_make_one_step_of_two() -> None:
+    model, two = net(1), (LABELS < 2).float()[:, None]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    f = ls.ModelLandscape(model, F.binary_cross_entropy_with_logits, [(X, two)])
+    with ls.Tracer(optimizer, f, every=4, curvature=0, last_look=False) as tracer:
+        for _ in range(16):
+            optimizer.zero_grad()
+            for label in (0.0, 1.0):
+                rows = two[:, 0] == label
+                F.binary_cross_entropy_with_logits(model(X[rows]), two[rows]).backward()
+            optimizer.step()
+    assert tracer.result.loop is not None
+    assert set(tracer.result.loop.kinds) == {2}
+
+
+def test_a_normalisation_of_one_number() -> None:
+    name, text = first(traced(net(1, nn.LayerNorm(1)), F.mse_loss, y=NUMBERS))
+    assert name == "loss"
+    assert "layer_norm is taken over one number" in text
+    several = traced(net(4, nn.LayerNorm(4)), lr=0.01)
+    assert "one number" not in "".join(map(str, several.causes))
+
+
+def test_steps_that_are_lost_in_rounding() -> None:
+    coarse = traced(net().bfloat16(), x=X.bfloat16(), lr=1e-4)
+    name, text = first(coarse)
+    assert name == "learning rate"
+    assert "the weights are rounded by 0.0039 of their size" in text
+    assert "float32" in text
+    assert "rounded" not in "".join(map(str, traced(net(), lr=1e-4).causes))
+
+
+def test_a_promise_is_bounded_by_the_steps_taken() -> None:
+    def clip(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), 1e-4)
+
+    assert "overshoot" not in "".join(map(str, traced(net(), between=clip).causes))
+
+
 def test_clipping() -> None:
     def clip(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1e-4)

@@ -47,6 +47,9 @@ PLACES = {
     "what was seen": (loop.Watch, "seen", 0),
     "a gradient's size": (loop, "_size", 0),
     "a batch's mark": (loop, "_mark", 0),
+    "what is before a step": (loop.Watch, "before", 0),
+    "what is after it": (loop.Watch, "after", 0),
+    "labels": (loop, "_labels", 0),
     "terms": (ls.ModelLandscape, "terms", 0),
     "terms, later": (ls.ModelLandscape, "terms", 3),
     "an evaluation": (ls.ModelLandscape, "evaluation", 1),
@@ -119,7 +122,7 @@ def test_what_fails_is_a_note(place: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert torch.equal(state, PLAIN[0][1])
     trace = kept[0].result
     assert isinstance(trace, ls.training.Trace)
-    silent = ("a gradient's size", "a batch's mark")  # nothing is seen there, no more
+    silent = ("a gradient's size", "a batch's mark", "labels")  # nothing is seen there, no more
     assert place in silent or any("made to fail" in note for note in trace.notes), trace.notes
 
 
