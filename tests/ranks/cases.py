@@ -195,12 +195,12 @@ def gpt(dtype: torch.dtype = torch.float64, batches: int = 3, **size: int) -> ls
     return of_gpt(model, batches)
 
 
-def of_gpt(model: nn.Module, batches: int = 3, **options: Any) -> ls.ModelLandscape:
+def of_gpt(model: nn.Module, batches: int = 3, device: str | None = None) -> ls.ModelLandscape:
     draws = torch.Generator().manual_seed(1)
     rows = torch.randint(31, (2 * batches, 2, 9), generator=draws)
     data = [(x, y) for x, y in zip(rows[::2], rows[1::2], strict=True)]
-    weighed = {"l2": {"*.weight": 1e-2}, "l1": {"place*": 1e-4}}
-    return ls.ModelLandscape(model, cross_entropy, data, **weighed, **options)
+    l2, l1 = {"*.weight": 1e-2}, {"place*": 1e-4}
+    return ls.ModelLandscape(model, cross_entropy, data, l2=l2, l1=l1, device=device)
 
 
 def sharded(dtype: torch.dtype, method: str, small: int) -> dict[str, Any]:
