@@ -285,7 +285,7 @@ CASES: dict[str, dict[str, Draw]] = {
 
 # Intervals that hold in every repetition, or are wrong.
 CERTAIN = {
-    *("eigenvalues of a search", "eigenvalues at a point", "index", "angles between spans"),
+    *("eigenvalues at a point", "index", "angles between spans"),
     *("learning coefficient", "tracked ends", "critical factor"),
 }
 

@@ -121,7 +121,11 @@ COVERS: dict[str, Row] = {
         "1 step",
         "optimizers/test_studies.py",
     ),
-    "Eigenpairs.bounds": Row(_CERTAIN, "1 product", "coverage: eigenvalues of a search"),
+    "Eigenpairs.bounds": Row(
+        "the i-th eigenvalue, copies counted, with probability ``confidence``",
+        "1 product",
+        "coverage: eigenvalues of a search",
+    ),
     "Eigenpairs.residuals": Row(_CERTAIN, "1 product", "coverage: eigenvalues of a search"),
     "Escapes.median": Row(
         "the median of all runs; open ends below 6 events", "1 run", "coverage: median of runs"
@@ -256,5 +260,9 @@ COVERS: dict[str, Row] = {
         "n products",
         "coverage: learning coefficient",
     ),
-    "Walk.bounds": Row(_CERTAIN, "1 product", "coverage: eigenvalues of a search"),
+    "Walk.bounds": Row(
+        "an eigenvalue for certain, the i-th with the confidence of its search",
+        "1 product",
+        "coverage: eigenvalues of a search",
+    ),
 }

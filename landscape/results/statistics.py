@@ -108,7 +108,7 @@ def never_met(count: int) -> float:
     %), whatever the law: 1 - 0.05^{1/count}, close to 3 / count. No interval from these draws
     knows of it.
     """
-    return 1.0 - (1 - CONFIDENCE) ** (1 / count)
+    return float(1 - (1 - CONFIDENCE) ** (1 / count))
 
 
 def form_mean(

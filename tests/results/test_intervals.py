@@ -68,13 +68,17 @@ def test_the_coverages_of_the_page_are_right(name: str) -> None:
 @pytest.mark.parametrize("name", coverage_table.CASES)
 def test_intervals_hold_the_truth(name: str) -> None:
     """As often as they say, up to what chance allows: a short look unless asked for more."""
-    repeats = REPEATS or (4 if name in coverage_table.COSTLY else 40)
+    costly = name in coverage_table.COSTLY
+    repeats = REPEATS or (4 if costly else 40)
+    short = (1, 3, 30) if costly else (2, 5, 30)
     for problem, draw in coverage_table.CASES[name].items():
         if (name, problem) in coverage_table.SHORT:
             continue
-        for count in coverage_table.SAMPLES if REPEATS else (2, 5, 30):
-            found = coverage_table.coverage(draw, count, repeats)
-            assert math.isnan(found) or found >= _least(name, repeats, 1e-4), (problem, count)
+        counts = coverage_table.SAMPLES if REPEATS else short
+        found = {count: coverage_table.coverage(draw, count, repeats) for count in counts}
+        known = {count: held for count, held in found.items() if not math.isnan(held)}
+        assert known
+        assert min(known.values()) >= _least(name, repeats, 1e-4), (problem, known)
 
 
 class Product(nn.Module):
