@@ -452,7 +452,8 @@ def _class_weights(
     weights = _from_pairs(judge, batch, target, eps)
     if not weights:
         return None
-    counts = torch.tensor([_weighed(weights, row) for row in target], dtype=torch.float64)
+    each = [_weighed(weights, row) for row in target.detach().cpu()]
+    counts = torch.tensor(each, dtype=torch.float64, device="cpu")
     if int((counts > 0).sum()) < FEW:  # a single sample that counts may do so for another reason
         return None
     whole = judge(batch, None)

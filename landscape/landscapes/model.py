@@ -282,7 +282,7 @@ class ModelLandscape:
 
         Cost: the first time, the gradient of a few samples.
         """
-        if self._moved.give_way():
+        if self.ranks.any(self._moved.give_way()):
             return True
         if self.pieces >= self._largest:
             return False

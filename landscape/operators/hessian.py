@@ -280,7 +280,7 @@ class Hessian(SymmetricOperator):
         """Whether there is something to do with less memory: graphs rebuilt first, then half the
         columns at a time, then smaller pieces of batches. It is remembered, and said in ``notes``.
         """
-        if self._keeping:
+        if self.f.ranks.any(self._keeping):  # what ranks keep is unlike, what they do next is not
             self.release()
             self.memory, self._evicted = 0, True
             return True

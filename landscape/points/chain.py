@@ -10,6 +10,7 @@ with each other. Of a model that float64 does not suit, the slope of f alone is 
 that the graph is looked through for parameters that the loss reads past the model.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ STEPS = {torch.float64: (1e-5, 1e-6, 1e-7), torch.float32: (1e-2, 5e-3, 2e-3)}
 SHARE = {torch.float64: 1e-4, torch.float32: 3e-2}
 # ... and by more than so many times what the differences disagree by, rounding included.
 TIMES = 8.0
+# Rounding of anything where f has become very small, in units of eps times what it is elsewhere.
+FLOOR = 4.0
 # Rounding of a value and of a gradient, in units of eps times their sizes.
 ULPS = 64.0
 # Rounding of values above which steps are those of single precision.
@@ -200,6 +203,8 @@ def _value_link(look: Look, u: Tensor) -> tuple[float, bool]:
         low, high = (f.value(x + (s * t * u).to(x.dtype)).double().cpu() for s in (-1, 1))
         values.add(low, high, t, ULPS * f.rounding(x) * float(torch.maximum(low.abs(), high.abs())))
     least, broken = values.judged()
+    if broken:
+        least, broken = values.judged(FLOOR * f.rounding(x) * _usual(look, f.value))
     if broken or values.fit() or inside == torch.float64 or f.rounding(x) > SINGLE:
         return least, broken
     return _slope_link(look, u)
@@ -224,11 +229,14 @@ def _slope_link(look: Look, u: Tensor) -> tuple[float, bool]:
         rounding = f.rounding(x) * abs(look.value) / float(places[1] - places[0])
         gap = abs(middle - told)
         gaps.append(gap / ((abs(told) + gap) or 1.0))
-        clear = max(low - told, told - high) > high - low + rounding
-        broken.append(clear and gaps[-1] > SHARE[torch.float32])
+        clear_by = max(low - told, told - high)
+        broken.append(clear_by > high - low + rounding and gaps[-1] > SHARE[torch.float32])
         if not broken[-1]:
             break
-    return gaps[-1], all(broken)
+    if not all(broken):
+        return gaps[-1], False
+    least = f.rounding(x) * _usual(look, f.value) / float(places[1] - places[0])
+    return gaps[-1], clear_by > least
 
 
 def _product_link(look: Look, u: Tensor) -> tuple[float, bool]:
@@ -242,7 +250,21 @@ def _product_link(look: Look, u: Tensor) -> tuple[float, bool]:
         t = step * length
         low, high = (f.gradient(x + s * t * u).detach() for s in (-1, 1))
         gradients.add(low, high, t, ULPS * f.rounding(x) * (float(high.norm()) + scale))
-    return gradients.judged()
+    found = gradients.judged()
+    return gradients.judged(FLOOR * f.rounding(x) * _usual(look, f.gradient)) if found[1] else found
+
+
+def _usual(look: Look, function: Callable[[Tensor], Tensor]) -> float:
+    """The size that values or gradients have away from the point: what passes through the same
+    arithmetic, and rounds as that does where f itself has become very small.
+    """
+    draws = torch.Generator("cpu").manual_seed(0)
+    sizes = []
+    for _ in range(2):
+        r = torch.randn(len(look.x), generator=draws, dtype=torch.float64, device="cpu")
+        length = max(float(look.x.norm()), 1.0) / float(r.norm())
+        sizes.append(float(function(look.x + (length * r).to(look.x)).detach().double().norm()))
+    return max(filter(math.isfinite, sizes), default=0.0)
 
 
 class _Sides:
@@ -255,11 +277,13 @@ class _Sides:
         self.gaps: list[Tensor] = []  # between the slopes and the one told
         self.bends: list[float] = []  # between the slopes of both sides
         self.noises: list[float] = []
+        self.steps: list[float] = []
 
     def add(self, low: Tensor, high: Tensor, t: float, rounding: float) -> None:
         self.gaps.append((high - low) / (2 * t) - self.told)
         self.bends.append(float(((high - self.middle) - (self.middle - low)).norm()) / t)
         self.noises.append(rounding / t)
+        self.steps.append(t)
 
     def least(self) -> float:
         """The smallest gap, as a share of what it parts."""
@@ -270,19 +294,20 @@ class _Sides:
         """Whether a step has shown the slope that was told."""
         return bool(self.gaps) and self.least() <= self.share
 
-    def judged(self) -> tuple[float, bool]:
+    def judged(self, floor: float = 0.0) -> tuple[float, bool]:
         """The smallest gap, and whether it breaks the link: at every step that rounding leaves
         clear the gap is the same, and there is no kink at the point, which would part the slopes of
-        its sides.
+        its sides. ``floor``: what anything that is joined may be off by.
         """
         least, sizes = self.least(), [float(gap.norm()) for gap in self.gaps]
-        seen = [i for i, size in enumerate(sizes) if size > TIMES * self.noises[i]]
+        noises = [max(n, floor / t) for n, t in zip(self.noises, self.steps, strict=True)]
+        seen = [i for i, size in enumerate(sizes) if size > TIMES * noises[i]]
         if len(seen) < 2 or least <= self.share:
             return least, False
         first, second = seen[:2]
         apart = float((self.gaps[first] - self.gaps[second]).norm())
-        same = apart <= sizes[first] / TIMES + TIMES * self.noises[second]
-        smooth = self.bends[second] <= sizes[second] / TIMES + TIMES * self.noises[second]
+        same = apart <= sizes[first] / TIMES + TIMES * noises[second]
+        smooth = self.bends[second] <= sizes[second] / TIMES + TIMES * noises[second]
         return least, same and smooth
 
 

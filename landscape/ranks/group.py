@@ -102,6 +102,10 @@ class Ranks:
         """What the first rank has brought: for what each measures by itself, time say."""
         return self.objects(mine)[0]
 
+    def any(self, here: bool) -> bool:
+        """Whether something is so on one rank at least."""
+        return not self.all(not here)
+
     def all(self, mine: bool) -> bool:
         """Whether it is so on every rank."""
         if self.count == 1:

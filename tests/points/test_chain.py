@@ -472,6 +472,25 @@ def test_what_is_computed_in_single_precision_only_is_no_lie(
         assert found.status is not Status.BROKEN
 
 
+@pytest.mark.parametrize("scale", [3.0, 10.0, 17.0, 40.0, 400.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_loss_that_has_all_but_vanished_is_no_lie(scale: float, dtype: torch.dtype) -> None:
+    """Outputs are right by a margin: the loss is a rounding of something larger, or nought."""
+    torch.manual_seed(0)
+    first, last = nn.Linear(3, 6, dtype=dtype), nn.Linear(6, 2, dtype=dtype)
+    model = nn.Sequential(first, nn.Tanh(), last)
+    x = X[(X @ torch.ones(3).double()).abs() > 0.5].to(dtype)
+    y = (x.sum(1) > 0).long()
+    with torch.no_grad():
+        first.weight.copy_(torch.ones(6, 3))
+        first.bias.zero_()
+        last.weight.copy_(scale * torch.tensor([[-1.0], [1.0]]).expand(2, 6) / 6)
+    f = ls.ModelLandscape(model, F.cross_entropy, list(zip(x.split(9), y.split(9), strict=True)))
+    assert chain(f).status is not Status.BROKEN
+    if scale > 200 and dtype == torch.float32:
+        assert float(f.value(f.point())) == 0
+
+
 def test_a_spectrum_is_none_where_the_chain_broke() -> None:
     f = net(Swish.apply, F.cross_entropy, torch.float64)
     with pytest.raises(ls.NumericalError, match=r"chain value, gradient, product broke.*Swish"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape.errors import RanksError
 
 
 def net(dtype: torch.dtype = torch.float64, rows: int = 50, width: int = 8) -> ls.ModelLandscape:
@@ -128,6 +129,37 @@ class Fails(nn.Module):
         if len(target) == 2:  # the last batch, the smallest
             raise KeyError("no such label")
         return nn.functional.cross_entropy(output, target)
+
+
+class Crowded(nn.Module):
+    """A module for which one rank's memory runs out where it makes a graph of more than 3 samples."""
+
+    def __init__(self, inner: nn.Module, rank: int) -> None:
+        super().__init__()
+        self.inner, self.rank = inner, rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        here = int(os.environ.get("RANK", "0"))
+        if torch.is_grad_enabled() and here == self.rank and len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        found: Tensor = self.inner(x)
+        return found
+
+
+def crowded(shard: bool) -> dict[str, Any] | str:
+    """What is computed where the memory of one rank of several does not hold a batch's graph."""
+    f = net()
+    small = ls.ModelLandscape(Crowded(f.model, 1), f.loss, list(f.batches), l2={"*": 1e-3})
+    g = ls.over_ranks(small, shard=shard)
+    try:
+        H = ls.Hessian(g)
+        pairs = ls.eigsh(H, 2, 1, tol=1e-6)
+        found = {"eigenvalues": pairs.values, "gradient": g.gradient(g.point())}
+        return found | {"pieces": g.pieces, "notes": H.notes, "product": H @ vectors(f)}
+    except torch.OutOfMemoryError as error:
+        return f"memory: {error}"
+    except RanksError as error:
+        return str(error)
 
 
 def failure() -> str:

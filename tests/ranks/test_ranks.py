@@ -75,6 +75,30 @@ def test_searches_do_not_hang_on_the_number_of_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_batches_are_cut_on_all_ranks_where_the_memory_of_one_runs_out(tmp_path: Path) -> None:
+    f = cases.net()
+    H = ls.Hessian(f)
+    truth = torch.linalg.eigvalsh(H.dense())
+    found = together.run(2, tmp_path, cases.crowded, False)
+    for one in found:
+        assert one["pieces"] == found[0]["pieces"] > 1
+        assert any("pieces" in note for note in one["notes"])
+        assert torch.equal(one["eigenvalues"], found[0]["eigenvalues"])
+        ends = torch.cat([truth[:1], truth[-2:]])
+        assert torch.allclose(one["eigenvalues"], ends, rtol=1e-9, atol=1e-9)
+        assert torch.allclose(one["gradient"], f.gradient(f.point()), rtol=1e-12, atol=1e-13)
+        assert torch.allclose(one["product"], H @ cases.vectors(f), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_ends_where_the_memory_of_one_rank_runs_out(tmp_path: Path) -> None:
+    """Nothing is cut there: exchanges follow the graphs."""
+    first, second = together.run(2, tmp_path, cases.crowded, True)
+    assert second == "memory: CUDA out of memory."
+    assert "another process of this run has ended" in first
+
+
+@pytest.mark.slow
 def test_an_error_on_one_rank_is_raised_on_all(tmp_path: Path) -> None:
     first, second = together.run(2, tmp_path, cases.failure)
     assert first == second
