@@ -117,7 +117,7 @@ def hooks() -> Any:
 def test_tables_of_speed_are_those_of_the_stored_runs(hooks: Any) -> None:
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
     assert hooks.speed(text) == text
-    assert "<!-- stages -->\n| network | checks |" in text
+    assert "<!-- stages -->\n\n| network | checks |" in text
     assert "\n| digits-mlp | 3 |" in text
 
 
