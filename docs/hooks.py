@@ -1,7 +1,8 @@
 """What mkdocs adds to these pages: README and its like, commands from ``--help``, the library from
 its docstrings, the gallery.
 
-``python docs/hooks.py`` writes docs/gallery.md from figures/gallery/manifest.json.
+``python docs/hooks.py`` writes docs/gallery.md from figures/gallery/manifest.json, and the table of
+docs/speed.md from tests/benchmarks/results/.
 """
 
 import inspect
@@ -15,6 +16,7 @@ import click
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "figures" / "gallery"
+RESULTS = ROOT / "tests" / "benchmarks" / "results"
 BESIDE = {"README.md": "start.md", "CONTRIBUTING.md": "contributing.md", "ARCHITECTURE.md": "architecture.md",
           "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md", "LICENSE": "license.md"}  # fmt: skip
 
@@ -273,6 +275,75 @@ def expected(number):
     return f"{number['expected']}, *printed*" if number["printed"] else number["expected"]
 
 
+# tools as the benchmark names them, and as the table does
+PEERS = {
+    "arpack": "SciPy's ARPACK on exact products",
+    "hessian-eigenthings": "hessian-eigenthings",
+    "curvlinops": "curvlinops",
+    "pyhessian": "PyHessian",
+    "bare": "bare Lanczos, no checks",
+}
+
+
+def speed(text):
+    """docs/speed.md with its tables as the stored runs have them."""
+    peers = json.loads((RESULTS / "eigenpairs.json").read_text(encoding="utf-8"))
+    budgets = json.loads((RESULTS / "budget.json").read_text(encoding="utf-8"))
+    for name, table in (("peers", ratios(peers)), ("stages", stages(budgets))):
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+            lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}",
+            text,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+def ratios(stored):
+    """Seconds of every tool over ours: the median and the range of the rounds."""
+    found = {}
+    for part in stored["workloads"]:
+        row = found.setdefault(part["workload"], {"rounds": part["rounds"]})
+        row |= part["ratios to landscape: median, least, most"]["seconds"]
+    where = stored["environment"]
+    versions = {"arpack": "scipy", "curvlinops": "curvlinops-for-pytorch"}
+    heads = [
+        f"{title} {where['packages'].get(versions.get(tool, tool), '')}".strip()
+        for tool, title in PEERS.items()
+    ]
+    lines = [
+        f"torch {where['packages']['torch']}, {where['threads']} thread, {where['processor']}.",
+        "",
+        f"| workload | rounds | {' | '.join(heads)} |",
+        "|---|---|" + "---|" * len(heads),
+    ]
+    for name, row in found.items():
+        cells = [_range(row[tool]) if tool in row else "" for tool in PEERS]
+        lines.append(f"| {name} | {row['rounds']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _range(numbers):
+    middle, low, high = (f"{x:.2f}" for x in numbers)
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def stages(stored):
+    """Products and seconds of the stages of whole analyses."""
+    names = ["checks", "ends", "density", "trace", "slices"]
+    lines = [f"| network | {' | '.join(names)} | all |", "|---|" + "---|" * (len(names) + 1)]
+    for row in stored["runs"]:
+        if row["run"] != "whole":
+            continue
+        parts = [row["stages"].get(name, [0, 0.0]) for name in names]
+        cells = [f"{products}, {seconds:.0f} s" for products, seconds in parts]
+        total = f"{row['products']}, {sum(s for _, s in row['stages'].values()):.0f} s"
+        lines.append(f"| {row['name']} | {' | '.join(cells)} | {total} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     (ROOT / "docs" / "gallery.md").write_text(gallery(), encoding="utf-8")
+    page = ROOT / "docs" / "speed.md"
+    page.write_text(speed(page.read_text(encoding="utf-8")), encoding="utf-8")
     sys.exit(0)

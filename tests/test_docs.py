@@ -114,6 +114,13 @@ def hooks() -> Any:
     return module
 
 
+def test_tables_of_speed_are_those_of_the_stored_runs(hooks: Any) -> None:
+    text = (DOCS / "speed.md").read_text(encoding="utf-8")
+    assert hooks.speed(text) == text
+    assert "<!-- stages -->\n\n| network | checks |" in text
+    assert "\n| digits-mlp | 3 |" in text
+
+
 def test_links_on_the_site_lead_to_its_pages_by_their_names(hooks: Any) -> None:
     named = hooks.titles(
         [
