@@ -38,6 +38,9 @@ ANEW = "with its optimiser starting anew"
 WITHOUT = "needs --optimizer, the run's own: sgd:lr=0.1 or adam:lr=1e-3, say."
 
 
+SHARE = 2.0  # of a run that is made here to be judged, what trials may take
+
+
 @dataclass(frozen=True)
 class Scene:
     """A traced run, and what remedies can be tried on."""
@@ -69,6 +72,7 @@ def diagnose(run: Run, options: given.Diagnose) -> DiagnosisReport:
             optimizer=scene.optimizer if tried else None,
             steps=options["probe_steps"],
             seeds=options["trials"],
+            share=SHARE,
             seed=options["seed"],
             progress=bar,
         )

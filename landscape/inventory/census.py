@@ -42,8 +42,11 @@ from landscape.results import Estimate, Result, journal, provenance, result
 from landscape.results.statistics import unmet, unseen
 from landscape.specs import whole
 
-ROUND = 2000  # starts a round
-BLOCK = 500  # starts searched together, on one rank: what they find does not hang on other blocks
+ROUND = 2000  # starts a round,
+MANY, MOST = 100_000, 2**18  # an eighth of those so far where they are many, up to this
+# Starts searched together at least, on one rank, and parts of a round's searches by one method:
+# what a block finds does not hang on other blocks.
+BLOCK, DEALT = 500, 4
 SAME = 1e-4  # of usual values: what rounding and other hardware may change of stored ones
 KEEP = 30.0  # seconds of work that may be lost
 METHODS = ("minimise", "newton", "follow")
@@ -161,7 +164,7 @@ def census(
 
     kept = time.monotonic()
     while done < starts:
-        count = min(ROUND, starts - done)
+        count = min(ROUND if done < MANY else min(done // 8, MOST), starts - done)
         generator = torch.Generator(device="cpu").manual_seed(_child(seed, rounds))
         searches = _blocks(_searches(collection, count, rounds, method, generator))
         with journal.paused():
@@ -338,10 +341,11 @@ def _searches(
 def _blocks(
     searches: Iterator[tuple[Tensor, str, Tensor | None]],
 ) -> Iterator[tuple[Tensor, str, Tensor | None]]:
-    """Searches in blocks of at most ``BLOCK``, whatever the number of ranks."""
+    """Searches in blocks of ``BLOCK``, larger where a round is, whatever the number of ranks."""
     for X, how, index in searches:
-        for i in range(0, len(X), BLOCK):
-            yield X[i : i + BLOCK], how, None if index is None else index[i : i + BLOCK]
+        size = max(BLOCK, len(X) // DEALT)
+        for i in range(0, len(X), size):
+            yield X[i : i + size], how, None if index is None else index[i : i + size]
 
 
 def _found(

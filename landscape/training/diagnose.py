@@ -18,7 +18,7 @@ from landscape.training.causes import REPORTED, Cause, surest
 from landscape.training.evidence import Tail
 from landscape.training.follow import Followed
 from landscape.training.mistakes import MISTAKES, habits
-from landscape.training.probes import Probe, Probes, probe, wins
+from landscape.training.probes import POINTS, Probe, Probes, probe, remedies, wins
 from landscape.training.rules import MINIMUM, causes
 from landscape.training.trace import Phase, Trace
 
@@ -33,6 +33,7 @@ class Diagnosis(Result):
     stuck: bool  # whether the last part of the run made little progress
     # Remedies tried side by side with the unchanged run; None where none were tried.
     trials: Probes | None = None
+    untried: str = ""  # why none were tried, in words; "" where they were
 
     @property
     def probes(self) -> list[Probe]:
@@ -77,6 +78,7 @@ def diagnose(
     optimizer: Optimizer | None = None,
     steps: int | None = None,
     seeds: int | None = None,
+    share: float = 0.25,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Diagnosis:
@@ -94,9 +96,12 @@ def diagnose(
         f, optimizer: those of the traced run, where the trace ended. ``probe`` is run from there,
             with the fall of the loss over the run as its scale. A diverged run is not probed:
             nothing finite is left to start from.
-        steps, seeds: passed on to ``probe``; None: as many as take SHARE of the run's own time, at
-            most 50 and 8, at least 20 and 3. Where that is short, only the remedies of the causes
-            that the trace speaks for are tried.
+        steps, seeds: passed on to ``probe``; None: as many as ``share`` allows, at most 50 and 8.
+            Where that is short, only the remedies of the causes that the trace speaks for are
+            tried, of the first cause alone where it is shorter, and none where not even that fits;
+            ``Diagnosis.untried`` then says so.
+        share: of the run's own time, what the trials may take where nothing is said of steps and
+            seeds; a second is never too long.
         seed: passed on to ``probe``.
         progress: is told beforehand what the trials will cost, then how far they are; ``print``
             will do.
@@ -122,7 +127,7 @@ def diagnose(
         'learning rate'
     """
     if _stood(trace):
-        return Diagnosis([_no_step(trace)], [], True, probes)
+        return _answer([_no_step(trace)], [], True, probes, UNMOVED)
     trace = _of_steps(trace)
     if (f is None) != (optimizer is None) or (f is not None and probes is not None):
         raise ValueError(
@@ -133,28 +138,42 @@ def diagnose(
     tail = Tail(trace)
     if trace.diverged:
         found = sorted([*surest(MISTAKES, tail), _diverged(trace)], key=lambda c: -c.confidence)
-        return Diagnosis(found, trace.phases, True, probes)
-    judged = _causes(tail)
+        return _answer(found, trace.phases, True, probes, GONE)
+    judged, untried = _causes(tail), ALONE
     if f is not None and optimizer is not None:
         _require_end(trace, f, optimizer)
-        plan = _planned(tail, f, optimizer, steps, seeds)
-        only = None if plan.all else _remedies(judged)
+        allowed = math.inf if steps or seeds else share * _seconds(trace)
+        plan = _planned(tail, f, optimizer, _ways(judged, steps, seeds), allowed)
         progress(plan.told, 0, None)
-        probes = probe(
-            f,
-            optimizer,
-            steps=plan.steps,
-            seeds=plan.seeds,
-            seed=seed,
-            scale=tail.unit,
-            habits=habits(tail),
-            only=only,
-            known=_lower(trace, f),
-            progress=progress,
-        )
-    if probes is not None:
-        judged = _in_order(judged, probes)
-    return Diagnosis(_falling(judged), trace.phases, _stuck(tail), probes)
+        probes, untried = _tried_on(tail, f, optimizer, plan, seed, progress), plan.told
+    ordered = judged if probes is None else _in_order(judged, probes)
+    return _answer(_falling(ordered), trace.phases, _stuck(tail), probes, untried)
+
+
+def _answer(
+    causes: list[Cause], phases: list[Phase], stuck: bool, trials: Probes | None, untried: str
+) -> Diagnosis:
+    return Diagnosis(causes, phases, stuck, trials, untried if trials is None else "")
+
+
+def _tried_on(
+    tail: Tail, f: Landscape, optimizer: Optimizer, plan: "_Plan", seed: int, progress: Progress
+) -> Probes | None:
+    """The trials that were planned; None where none fits."""
+    if plan.way is None:
+        return None
+    return probe(
+        f,
+        optimizer,
+        steps=plan.way.steps,
+        seeds=plan.way.seeds,
+        seed=seed,
+        scale=tail.unit,
+        habits=habits(tail),
+        only=plan.way.only,
+        known=_lower(tail.trace, f),
+        progress=progress,
+    )
 
 
 def _of_steps(trace: object) -> Trace:
@@ -179,55 +198,84 @@ def _lower(trace: Trace, f: Landscape) -> Eigenpairs | None:
     return pairs if there else None
 
 
-# Of the run's own time, what trials take where nothing else is said.
-SHARE = 0.25
 # Gains within this factor of the largest are told apart by the evidence; smaller ones weaken it.
 GAINS = 4.0
 MOST, LEAST = (50, 8), (20, 3)  # steps and seeds
-TRIALS = 9  # as many as are usual
+UNMOVED = "none: no step was taken"
+GONE = "none: nothing finite is left to start from"
+ALONE = "none: the causes are in the order of the evidence alone"
+MOMENT = 1.0  # seconds that trials may always take
+SEEN = 3  # causes whose remedies are tried where not all fit
+ASIDE = 1.4  # what a step takes for a gradient: the optimiser's own part, and what is around it
+
+
+class _Way(NamedTuple):
+    """How remedies are tried."""
+
+    steps: int
+    seeds: int
+    only: set[str] | None = None  # how the names of the remedies begin; None: all
+    what: str = "all remedies"  # in words
 
 
 class _Plan(NamedTuple):
-    steps: int
-    seeds: int
-    all: bool  # whether all remedies are tried
-    told: str  # what it will cost, in words
+    way: _Way | None  # None: no way fits
+    told: str  # what it will cost, or why nothing is tried, in words
+
+
+def _ways(judged: list[Cause], steps: int | None, seeds: int | None) -> list[_Way]:
+    """From the most that is of use to the least that tells anything."""
+    if steps or seeds:
+        return [_Way(steps or MOST[0], seeds or MOST[1])]
+    few, one = _remedies(judged[:SEEN]), _remedies(judged[:1])
+    return [
+        *(_Way(*each) for each in (MOST, (50, 4), (30, 4), LEAST)),
+        _Way(*LEAST, few, "the remedies that the trace speaks for"),
+        _Way(*LEAST, one, "the remedies of the first cause"),
+    ]
+
+
+def _seconds(trace: Trace) -> float:
+    """What the run took itself; inf where nobody has timed it."""
+    timed = trace.loop is not None and trace.loop.seconds > 0
+    return trace.loop.seconds if trace.loop is not None and timed else math.inf
 
 
 def _planned(
-    tail: Tail, f: Landscape, optimizer: Optimizer, steps: int | None, seeds: int | None
+    tail: Tail, f: Landscape, optimizer: Optimizer, ways: list[_Way], allowed: float
 ) -> _Plan:
-    """How many steps and seeds the trials may have."""
-    each = _seconds_a_step(f, optimizer)
-    loop = tail.trace.loop
-    allowed = SHARE * loop.seconds if loop is not None and loop.seconds > 0 else math.inf
-    ways = [MOST, (50, 4), (30, 4), LEAST]
-    if steps is not None or seeds is not None:
-        ways, allowed = [(steps or MOST[0], seeds or MOST[1])], math.inf
-    fits = [way for way in ways if TRIALS * way[0] * way[1] * each <= allowed]
-    whole = bool(fits)
-    chosen = fits[0] if fits else LEAST
-    trials = TRIALS if whole else 3
-    took = trials * chosen[0] * chosen[1] * each
-    about = "all remedies" if whole else "the remedies that the trace speaks for"
+    """The first of the ways that takes no longer than is allowed."""
+    names = remedies(f, optimizer, habits(tail), _lower(tail.trace, f))
+    step, value = _pace(f, optimizer)
+    for way in ways:
+        trials = 1 + sum(way.only is None or name.startswith(tuple(way.only)) for name in names)
+        took = trials * way.seeds * (way.steps * step + value) + POINTS * value
+        told = f"{way.what}, {way.seeds} seeds, {way.steps} steps each: about {took:.1g} s"
+        if took <= max(allowed, MOMENT):
+            return _Plan(way, told)
     return _Plan(
-        *chosen, whole, f"{about}, {chosen[1]} seeds, {chosen[0]} steps each: about {took:.1g} s"
+        None,
+        f"none: {told}, of a run that took {_seconds(tail.trace):.1g} s; to try them pass "
+        f"steps={LEAST[0]}, seeds={LEAST[1]} to diagnose",
     )
 
 
-def _seconds_a_step(f: Landscape, optimizer: Optimizer) -> float:
-    """What a step of a trial takes, by a gradient of one term."""
-    begun = time.perf_counter()
-    x = Followed(optimizer, f).point()
-    with undisturbed(f), f.evaluation(), torch.enable_grad():
-        for term in f.terms():
-            begun = time.perf_counter()
-            point = x.clone().requires_grad_(True)
-            value = term.function(point)
-            if value.requires_grad:
-                torch.autograd.grad(value, point)
-            break
-    return 2 * (time.perf_counter() - begun)  # the optimiser's own part, and what is around it
+def _pace(f: Landscape, optimizer: Optimizer) -> tuple[float, float]:
+    """The seconds that a step of a trial takes, by the second gradient of a term, and a value."""
+    x, took = Followed(optimizer, f).point(), 0.0
+    with undisturbed(f):
+        with f.evaluation(), torch.enable_grad():
+            term = next(iter(f.terms()))
+            for _ in range(2):  # the first one finds nothing in the caches
+                begun = time.perf_counter()
+                point = x.clone().requires_grad_(True)
+                value = term.function(point)
+                if value.requires_grad:
+                    torch.autograd.grad(value, point)
+                took = time.perf_counter() - begun
+        begun = time.perf_counter()
+        f.value(x)
+    return ASIDE * took, time.perf_counter() - begun
 
 
 def _require_end(trace: Trace, f: Landscape, optimizer: Optimizer) -> None:
@@ -288,8 +336,8 @@ def _halved(cause: Cause) -> Cause:
 
 
 def _remedies(judged: list[Cause]) -> set[str]:
-    """How the names of the trials begin that apply the remedies of the first three causes."""
-    return {name for cause in judged[:3] for name in cause.tried}
+    """How the names of the trials begin that apply the remedies of the causes."""
+    return {name for cause in judged for name in cause.tried}
 
 
 def _in_order(judged: list[Cause], trials: Probes) -> list[Cause]:

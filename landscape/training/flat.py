@@ -21,4 +21,5 @@ def diagnosis(result: Diagnosis) -> dict[str, object]:
         "causes": result.causes,
         "phases": result.phases,
         "trials": result.trials,
+        "untried": result.untried,
     }

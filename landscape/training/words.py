@@ -37,15 +37,12 @@ def diagnosis_report(report: DiagnosisReport, folder: str) -> Words:
     trace, diagnosis = report.trace.of_f(), report.diagnosis
     size = several(report.parameters, "parameter")
     about = f"{report.name}: {size}, {report.how}; {_records(trace)}"
-    why = "none were run"
-    if report.trace.diverged:
-        why = "nothing finite is left to start from"
     parts = [
         Fact("diagnosed", (about,)),
         *_causes(diagnosis),
         _loss(trace),
         Fact("notes", tuple(report.notes)),
-        *(_trials(diagnosis.trials) if diagnosis.trials else [Fact("tried", (why,))]),
+        *_tried(diagnosis),
     ]
     return Words(f"{_brief(diagnosis)}, {size}", parts)
 
@@ -53,8 +50,7 @@ def diagnosis_report(report: DiagnosisReport, folder: str) -> Words:
 @said.register
 def diagnosis(result: Diagnosis, folder: str) -> Words:
     """The cause with its evidence and remedy, and what was tried."""
-    trials = _trials(result.trials) if result.trials else []
-    return Words(_brief(result), [*_causes(result), *trials])
+    return Words(_brief(result), [*_causes(result), *_tried(result)])
 
 
 @said.register
@@ -176,6 +172,12 @@ NOTHING = Cause("", 0.0, [], "")
 
 def _other(cause: Cause) -> str:
     return f"{cause.name} ({cause.confidence:.2f}): {'; '.join(cause.evidence)}"
+
+
+def _tried(diagnosis: Diagnosis) -> list[Fact | Table]:
+    if diagnosis.trials is not None:
+        return _trials(diagnosis.trials)
+    return [Fact("tried", (diagnosis.untried or "none",))]
 
 
 def _trials(trials: Probes) -> list[Fact | Table]:

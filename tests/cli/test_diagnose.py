@@ -77,6 +77,7 @@ def test_a_trace_is_diagnosed_and_its_model_probed(desk: Path, undrawn: None) ->
     found = json.loads(out)
     assert found["causes"][0]["name"] == ls.diagnose(trace).causes[0].name == "saddle"
     assert found["trials"] is None
+    assert "evidence alone" in found["untried"]
     stored = ls.load(found["run"])
     assert isinstance(stored, ls.training.DiagnosisReport)
     assert stored.diagnosis == ls.diagnose(trace)

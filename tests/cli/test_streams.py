@@ -72,18 +72,14 @@ def test_completion_does_not_import_torch() -> None:
 
 
 @pytest.mark.slow
-def test_help_is_instant() -> None:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        assert landscape("--help").returncode == 0
-        times.append(time.perf_counter() - start)
-    bare = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import click"], check=True)
-    bare = time.perf_counter() - bare
-    assert (
-        min(times) < 0.3 + bare
-    )  # 0.1 s on an idle machine; a loaded one slows the bare import too
+def test_help_loads_nothing_heavy() -> None:
+    """Help is instant because it imports no library that takes its time."""
+    code = (
+        "import sys; from landscape_cli.main import main; main(['--help'], standalone_mode=False); "
+        "print([m for m in ('torch', 'numpy', 'scipy', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.slow

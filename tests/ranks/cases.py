@@ -195,11 +195,12 @@ def gpt(dtype: torch.dtype = torch.float64, batches: int = 3, **size: int) -> ls
     return of_gpt(model, batches)
 
 
-def of_gpt(model: nn.Module, batches: int = 3) -> ls.ModelLandscape:
+def of_gpt(model: nn.Module, batches: int = 3, **options: Any) -> ls.ModelLandscape:
     draws = torch.Generator().manual_seed(1)
     rows = torch.randint(31, (2 * batches, 2, 9), generator=draws)
     data = [(x, y) for x, y in zip(rows[::2], rows[1::2], strict=True)]
-    return ls.ModelLandscape(model, cross_entropy, data, l2={"*.weight": 1e-2}, l1={"place*": 1e-4})
+    weighed = {"l2": {"*.weight": 1e-2}, "l1": {"place*": 1e-4}}
+    return ls.ModelLandscape(model, cross_entropy, data, **weighed, **options)
 
 
 def sharded(dtype: torch.dtype, method: str, small: int) -> dict[str, Any]:
@@ -258,6 +259,18 @@ import cases
 
 def problem():
     return cases.net()
+"""
+
+# The model holds no numbers: those of a checkpoint are read by each rank in parts.
+UNFILLED = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import cases, torch
+
+def problem():
+    with torch.device("meta"):
+        model = cases.GPT().double()
+    return cases.of_gpt(model, device="cpu")
 """
 
 

@@ -1,11 +1,13 @@
 """Several processes on one landscape give what one gives, decide alike, and end together."""
 
+import json
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import landscape as ls
 from landscape.ranks import Ranks, Spread
@@ -20,8 +22,8 @@ SAME = {"vectors": 1e-3, "bounds": 1e-2, "eigenvalues": 1e-9, "solution": 1e-8, 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "rows", "width"),
-    [(2, 50, 8), (3, 50, 20)],
-    ids=["seven batches on 2", "three batches on 3"],
+    [(2, 50, 8), (3, 50, 20), (4, 50, 8)],
+    ids=["seven batches on 2", "three batches on 3", "seven batches on 4"],
 )
 def test_ranks_give_what_one_process_gives(
     tmp_path: Path, count: int, rows: int, width: int
@@ -177,6 +179,26 @@ def test_sharded_bounds_hold_in_single_precision(tmp_path: Path) -> None:
     for one in together.run(2, tmp_path, cases.sharded, torch.float32, "auto", 100):
         assert bool(((one["values"] - truth).abs() <= one["bounds"]).all())
         assert float(one["bounds"].max()) <= 2e-2 * float(truth.abs().max())
+
+
+@pytest.mark.slow
+def test_a_command_reads_a_checkpoint_in_parts(tmp_path: Path) -> None:
+    """Of a model that no process builds: the dense Hessian's ends."""
+    f = cases.gpt()
+    assert isinstance(f.model, torch.nn.Module)
+    save_file(f.model.state_dict(), tmp_path / "gpt.safetensors")
+    (tmp_path / "gpt.py").write_text(cases.UNFILLED)
+    words = (
+        "spectrum gpt.py --shard --checkpoint gpt.safetensors --largest 2 --smallest 1 --steps 8"
+    )
+    words += " --probes 2 --out run --no-figures --json"
+    together.run(2, tmp_path, cases.command, str(tmp_path), words.split())
+    told = (tmp_path / "0.said").read_text()
+    found = json.loads(told[told.index("{") :])["eigenvalues"]
+    truth = torch.linalg.eigvalsh(ls.Hessian(f).dense())[[0, -2, -1]].tolist()
+    assert len(found) == 3
+    for one, value in zip(found, truth, strict=True):
+        assert abs(one["value"] - value) <= one["bound"] < 0.02 * truth[-1]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Runs stuck for a reason known from how they are built: the diagnosis names it first."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -386,3 +387,32 @@ def test_the_floor_is_what_noise_keeps_up_in_a_bowl() -> None:
     tail, exact = evidence.Tail(tracer.result), rate * sigma**2 * n / 4
     assert tail.floor * tail.unit == pytest.approx(exact, rel=0.2)
     assert float(tracer.result.loss[250:].mean()) == pytest.approx(exact, rel=0.2)
+
+
+class Slow(nn.Linear):
+    """Takes its time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.02)
+        return super().forward(x)
+
+
+def test_trials_that_take_more_than_their_share_are_not_begun() -> None:
+    """Steps of 20 ms and more, twenty of three seeds of two trials at least: over two seconds, of a run of half a second."""
+    x = torch.linspace(-1, 1, 8)[:, None]
+    model = Slow(1, 1)
+    f = ls.ModelLandscape(model, F.mse_loss, [(x, 3 * x)])
+    optimizer = sgd(1e-4)(list(model.parameters()))
+    with ls.Tracer(optimizer, f, every=5) as tracer:
+        for _ in range(10):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), 3 * x).backward()
+            optimizer.step()
+    found = ls.diagnose(tracer.result, f=f, optimizer=optimizer)
+    assert found.trials is None
+    assert "steps=20, seeds=3" in found.untried
+    assert found.untried in " ".join(str(found).split())
+    assert found.causes == ls.diagnose(tracer.result).causes
+    tried = ls.diagnose(tracer.result, f=f, optimizer=optimizer, steps=1, seeds=2)
+    assert tried.trials is not None
+    assert tried.untried == ""
