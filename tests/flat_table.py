@@ -1,75 +1,172 @@
 """What symmetries explain at points that polishing made stationary: ``python tests/flat_table.py`` prints the table of docs/acting.md.
 
-Every checkpoint is a net that learned the outputs of another one of its kind for 300 steps of Adam, from
-a start beside it; ``--write`` puts the table into the page, ``--kept FILE`` keeps every row that is measured
-and measures none that is in the file.
+Every checkpoint is trained by 300 steps of Adam, some on targets that are noise, the others (``teacher``) on outputs of a net beside their start; ``--write`` puts the table into the page, ``--kept FILE`` keeps every row that is measured and measures none that is in the file.
 """
 
 import argparse
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from symmetric import NETS, teacher
+from symmetric import NETS
+from torch import Tensor, nn
 
 import landscape as ls
 
+F = nn.functional
+L = nn.Linear
 PAGE = Path(__file__).parents[1] / "docs" / "acting.md"
 BEGIN, END = "<!-- flat -->\n", "<!-- end of flat -->"
-HEAD = """| checkpoint | parameters | gradient | after polishing | verdict | zero eigenvalues | explained | closed form |
-|---|---|---|---|---|---|---|---|
+HEAD = """| checkpoint | parameters | gradient | after polishing | it says | verdict | zero | explained | closed form |
+|---|---|---|---|---|---|---|---|---|
 """
-# architecture, net of tests/symmetric.py, seed
-CHECKPOINTS = [
-    ("ReLU, softmax", "one a ReLU unit, and softmax", 0),
-    ("ReLU, softmax", "one a ReLU unit, and softmax", 1),
-    ("LeakyReLU", "leaky units of two layers", 0),
-    ("linear maps", "r^2 between linear layers, and r of the bias", 0),
-    ("attention", "torch's own attention", 0),
-    ("attention", "keys and values of pairs of heads", 0),
-    ("stream, RMSNorm", "rotations and the scale that RMSNorm leaves", 0),
-    ("stream, LayerNorm", "a stream through LayerNorms", 0),
-    ("gated", "units that gate", 0),
-    ("softmax regression", "softmax regression, d + 1", 0),
-]
 
 
-def row(kind: str, name: str, seed: int) -> str:
-    """One checkpoint: trained, polished, classified."""
-    f = teacher(name)
-    draws = torch.Generator().manual_seed(seed)
-    noise = torch.randn(f.dim, generator=draws, dtype=torch.float64)
-    x = torch.nn.Parameter(f.point() + 0.1 * f.point().std() * noise)
-    adam = torch.optim.Adam([x], lr=1e-3)
-    for _ in range(300):
-        x.grad = f.gradient(x.detach())
-        adam.step()
-    report = ls.analyze(f, x.detach(), polish="newton-mr", layers=False)
-    point, moved = report.point, report.polish
-    assert moved is not None
-    explained = sum(point.flat.values())
-    stays = point.kind != "not-stationary"
-    return (
-        f"| {kind}: {name} | {f.dim} | {moved.gradient_norm_before:.1e} | {moved.gradient_norm:.1e} "
-        f"| {point.kind} | {point.nullity if stays else '-'} | {explained} | {NETS[name][3]} |"
+class GPT(nn.Module):
+    """One block of a causal transformer, 20 letters in 12 places."""
+
+    def __init__(self, width: int = 12, heads: int = 2) -> None:
+        super().__init__()
+        self.token, self.place = nn.Embedding(20, width), nn.Embedding(12, width)
+        self.norm, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = L(width, 3 * width), L(width, width)
+        self.up, self.down = L(width, 3 * width), L(3 * width, width)
+        self.head, self.heads = L(width, 20), heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.token(x) + self.place.weight
+        parts = self.qkv(self.norm(h)).chunk(3, -1)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in parts)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        h = h + self.out(mixed.transpose(1, 2).flatten(2))
+        h = h + self.down(F.gelu(self.up(self.norm2(h))))
+        found: Tensor = self.head(h).flatten(0, 1)
+        return found
+
+
+def convolved() -> nn.Module:
+    conv = nn.Conv1d(2, 4, 3)
+    return nn.Sequential(
+        *(conv, nn.BatchNorm1d(4, eps=1e-30), nn.Softplus()),
+        *(nn.Conv1d(4, 3, 2), nn.BatchNorm1d(3, eps=1e-30), nn.Softplus()),
+        *(nn.Flatten(), L(9, 2)),
     )
 
 
-def rows(kept: Path | None) -> list[str]:
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.r, self.head = nn.LSTM(3, 4, batch_first=True), L(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.r(x)[0])
+        return found
+
+
+def weighted() -> nn.Module:
+    of = nn.utils.parametrizations.weight_norm
+    return nn.Sequential(of(L(4, 6)), nn.Tanh(), of(L(6, 3)))
+
+
+class Case(NamedTuple):
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...]  # of a sample; empty: 12 letters
+    softmax: bool
+    closed: int | str  # the closed form
+    samples: int = 200
+    mode: str = "eval"
+    teacher: bool = False  # targets of a net beside the start
+
+
+def of(name: str, **more: object) -> Case:
+    build, shape, softmax, count = NETS[name]
+    return Case(build, shape, softmax, count, **more)  # type: ignore[arg-type]
+
+
+CASES: dict[str, Case] = {
+    "softmax regression": of("softmax regression, d + 1"),
+    "linear maps": of("r^2 between linear layers, and r of the bias"),
+    "tanh units": of("no symmetry"),
+    "ReLU units": of("one a ReLU unit, and softmax"),
+    "gated units": of("units that gate"),
+    "attention": of("torch's own attention", teacher=True),
+    "weight normalisation": Case(weighted, (4,), False, 6 + 3, teacher=True),
+    "convolutions, BatchNorm": Case(
+        convolved, (2, 6), False, 4 + 4 + 3 + 3, mode="train", teacher=True
+    ),
+    "LSTM": Case(Recurrent, (5, 3), False, 16, teacher=True),
+    "residual stream, LayerNorm": of("a stream through LayerNorms", teacher=True),
+    "cosines behind LayerNorm": of("cosines behind a LayerNorm", teacher=True)._replace(closed="-"),
+    "heads wider than their stream": of("heads wider than what they read", teacher=True),
+    "weights that a map makes": of("weights that a linear map makes", teacher=True),
+    "transformer": Case(GPT, (), True, "-", samples=40, teacher=True),
+}
+
+
+def landscape(case: Case) -> ls.ModelLandscape:
+    """The checkpoint before it is polished."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        net = case.build().double().train(case.mode == "train")
+        if case.shape:
+            x = torch.randn(case.samples, *case.shape, dtype=torch.float64)
+        else:
+            x = torch.randint(0, 20, (case.samples, 12))
+        with torch.no_grad():
+            y = net(x)
+            if case.softmax:
+                y = torch.softmax(y if case.teacher else torch.randn_like(y), -1)
+            elif not case.teacher:
+                y = y.std() * torch.randn_like(y)
+        for parameter in net.parameters():
+            parameter.data += 0.02 * torch.randn_like(parameter)
+        loss = F.cross_entropy if case.softmax else F.mse_loss
+        adam = torch.optim.Adam(net.parameters(), lr=1e-3 if case.teacher else 1e-2)
+        for _ in range(300):
+            adam.zero_grad()
+            loss(net(x), y).backward()
+            adam.step()
+    return ls.ModelLandscape(net, loss, [(x, y)], mode=case.mode)
+
+
+def row(name: str) -> str:
+    """One checkpoint: trained, polished, classified."""
+    case, begun = CASES[name], time.process_time()
+    f = landscape(case)
+    report = ls.analyze(f, polish="newton-mr", layers=False)
+    point, moved = report.point, report.polish
+    assert moved is not None
+    stays = moved.outcome.name == "STATIONARY"
+    zero, explained = (point.nullity, sum(point.flat.values())) if stays else ("-", "-")
+    print(f"{time.process_time() - begun:.0f} s", point.flat, point.reasons, flush=True)
+    return (
+        f"| {name} | {f.dim:,} | {moved.gradient_norm_before:.1e} | {moved.gradient_norm:.1e} "
+        f"| {moved.outcome.name.lower()} | {point.kind} | {zero} | {explained} | {case.closed} |"
+    )
+
+
+def rows(kept: Path | None, only: list[str]) -> list[str]:
     done = kept.read_text().splitlines() if kept is not None and kept.exists() else []
-    for case in CHECKPOINTS[len(done) :]:
-        done.append(row(*case))
+    for name in CASES:
+        if any(line.startswith(f"| {name} |") for line in done) or (only and name not in only):
+            continue
+        done.append(row(name))
         print(done[-1], flush=True)
         if kept is not None:
             kept.write_text("\n".join(done) + "\n")
-    return done
+    order = list(CASES)
+    return sorted(done, key=lambda line: order.index(line.split("|")[1].strip()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--kept", type=Path)
+    parser.add_argument("--only", action="append", default=[])
     given = parser.parse_args()
-    table = HEAD + "\n".join(rows(given.kept)) + "\n"
+    table = HEAD + "\n".join(rows(given.kept, given.only)) + "\n"
     if given.write:
         before, rest = PAGE.read_text().split(BEGIN)
         PAGE.write_text(before + BEGIN + table + END + rest.split(END)[1])

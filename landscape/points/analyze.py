@@ -194,7 +194,7 @@ def analyze(  # noqa: PLR0913
         max_products: where the search for the ends of the spectrum stops, if the spectrum is not
             computed whole.
         polish: a method of ``find_stationary`` that needs no index, to move the point with first;
-            where it does not get there, L-BFGS and Newton-MR are tried from the same start:
+            where it does not get there, L-BFGS and Newton's method are tried from the same start:
             the report is of where it ended and says how far that is. The landscape's model stays
             where it is.
         optimizer: of f's parameters, or of [x] for a formula, with its state: the report then has

@@ -148,6 +148,8 @@ def search(
     else:
         steps.follow(walk, index or 0, seed)
     walk.settle_products()
+    if walk.unending:
+        walk.stop, walk.place = Outcome.UNENDING, walk.start
     return walk
 
 
@@ -156,6 +158,8 @@ def settled(walk: Walk, point: StationaryPoint, index: int | None = None) -> Out
     assert walk.stop is not None
     if point.kind == "not-stationary":
         return Outcome.STALLED if walk.stop is Outcome.STATIONARY else walk.stop
+    if walk.stop is Outcome.UNENDING:
+        return walk.stop
     if index is not None and point.index is not None and point.index != index:
         return Outcome.OTHER_INDEX
     return Outcome.STATIONARY

@@ -2,8 +2,9 @@
 
 The method asked for goes first, for a tenth of what it may take. Where it does not get there, f
 itself is lowered from the same start by L-BFGS (Nocedal 1980, Math. Comp. 35:773), which no saddle
-of |g|^2 holds up, and Newton-MR does the last steps; where that fails too, the first search goes
-on. Of all ends the one with the smallest gradient is taken.
+of |g|^2 holds up, and the saddle-free Newton method does the rest, of more than DENSE_STEP
+parameters Newton-MR; where that fails too, the first search goes on. Of all ends the one with the
+smallest gradient is taken, but for a way to infinity: there the start is kept.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,15 @@ from torch import Tensor
 
 from landscape.core import Landscape, Progress
 from landscape.landscapes.domains import Space
+from landscape.operators.limits import DENSE_STEP
 from landscape.points.find import search
 from landscape.points.look import Look
 from landscape.points.walk import Outcome, Walk
 
-# Gradients that the descent may spend, and pairs that it remembers.
+# Gradients that the descent may spend, fewer where steps with the whole Hessian follow, and pairs
+# that it remembers.
 EVALUATIONS = 10_000
+FEWER = 1_000
 MEMORY = 20
 # What stands for a value that is not finite.
 HIGH = 1e300
@@ -48,18 +52,23 @@ def polish(
         return walk, method
     ends = [(walk, method)]
     if f.domain == Space():
-        x, steps, gradients = _descent(f, walk.start.x, progress)
+        dense = f.dim <= DENSE_STEP
+        last = "saddle-free" if dense else "newton-mr"
+        x, steps, gradients = _descent(f, walk.start.x, FEWER if dense else EVALUATIONS, progress)
         if not torch.equal(x, walk.start.x):
-            other = search(f, x, "newton-mr", seed=seed, progress=progress)
+            other = search(f, x, last, seed=seed, progress=progress)
             other.iterations, other.gradients = (
                 other.iterations + steps,
                 other.gradients + gradients,
             )
-            ends.append((_after(walk, other), f"{method}, L-BFGS and Newton-MR"))
+            ends.append((_after(walk, other), f"{method}, L-BFGS and {last}"))
     if walk.stop is Outcome.BUDGET and ends[-1][0].stop is not Outcome.STATIONARY:
         more = search(f, walk.place.x, method, seed=seed, progress=progress)
         ends.append((_after(walk, more), method))
-    return min(ends, key=lambda end: end[0].place.norm)
+    best, way = min(ends, key=lambda end: end[0].place.norm)
+    if best.stop is Outcome.UNENDING or best.unending:
+        best.stop, best.place = Outcome.UNENDING, best.start
+    return best, way
 
 
 def _after(first: Walk, later: Walk) -> Walk:
@@ -71,9 +80,11 @@ def _after(first: Walk, later: Walk) -> Walk:
     return later
 
 
-def _descent(f: Landscape, start: Tensor, progress: Progress) -> tuple[Tensor, int, int]:
+def _descent(
+    f: Landscape, start: Tensor, evaluations: int, progress: Progress
+) -> tuple[Tensor, int, int]:
     """The place of the smallest gradient to which L-BFGS leads from the start (n,) until rounding
-    ends it; its steps and gradients.
+    ends it, or so many gradients are spent; its steps and gradients.
     """
     spent, best = 0, Look(f, start, "analyze")
 
@@ -87,7 +98,7 @@ def _descent(f: Landscape, start: Tensor, progress: Progress) -> tuple[Tensor, i
         best = look if look.norm < best.norm else best
         return look.value, look.gradient.double().cpu().numpy()
 
-    counts = {"maxiter": EVALUATIONS, "maxfun": EVALUATIONS, "maxcor": MEMORY}
+    counts = {"maxiter": evaluations, "maxfun": evaluations, "maxcor": MEMORY}
     options = counts | {"ftol": 0.0, "gtol": 0.0}
     at = start.double().cpu().numpy()
     found = minimize(looked, at, jac=True, method="L-BFGS-B", options=options)

@@ -359,7 +359,7 @@ def _hand_over(walk: Walk) -> None:
     """
     walk.falls = True
     newton_mr(walk)
-    if walk.stop in (Outcome.STALLED, Outcome.GRADIENT_FLAT):
+    if walk.stop in (Outcome.STALLED, Outcome.GRADIENT_FLAT, Outcome.KINK):
         walk.stop, walk.falls = None, False
 
 

@@ -31,6 +31,12 @@ LEAST = 1e-3
 # The squared gradient norm is stationary where |H g| is at most so many |H| |g|, with the largest
 # |H| met.
 FLAT = 1e-2
+# How far on a way to infinity is looked along, in units of the way and of |x|.
+BEYOND = 0.1
+# How far down the slope a kink is looked for, in units of |x|.
+KINKS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
+# A share of the gradient that jumps there.
+JUMP = 0.1
 
 
 @result("search-outcome")
@@ -58,6 +64,16 @@ class Outcome(Enum):
     )
     BUDGET = "the product budget ran out: raise max_products, or search on from this point"
     DIVERGED = "the search left for infinity: no stationary point lies that way; start elsewhere"
+    UNENDING = (
+        "the loss falls on for as long as the parameters grow, as where a model tells all samples "
+        "apart: its infimum lies at infinity, no stationary point is that way, and the start was "
+        "kept. A regulariser gives it a minimum (l2=, or --l2 1e-4)"
+    )
+    KINK = (
+        "the loss has a kink here: a short step down the slope the gradient jumps, as where a "
+        "ReLU unit changes sides. A minimum may lie on such kinks, where no gradient is zero; a "
+        "smooth activation (softplus, gelu) has none"
+    )
 
 
 class Walk:
@@ -197,6 +213,36 @@ class Walk:
         old, new = self._norms[:-PATIENCE], self._norms[-PATIENCE:]
         return bool(old) and min(new) > (1 - LEAST) * min(old)
 
+    @property
+    def unending(self) -> bool:
+        """Whether the search has left the start by more than its size and f falls on beyond, its
+        gradient to less than half: then it has not found a point, but a way to infinity.
+        """
+        here, way = self.place, self.place.x - self.start.x
+        far = float(norm(way)) > float(norm(self.start.x)) > 0
+        if self.domain != Space() or not far:
+            return False
+        noise = loss_noise(here.value, self.f.rounding(here.x))
+        beyond = [self.at(here.x + step) for step in (way, BEYOND * way, BEYOND * here.x)]
+        return any(
+            look.value <= here.value + noise
+            and (2 * look.norm < here.norm or here.value == here.norm == look.norm == 0)
+            for look in beyond
+        )
+
+    @property
+    def kinked(self) -> bool:
+        """Whether the gradient jumps down the slope, by more than curvature makes of so short a
+        step.
+        """
+        g, x = self.place.gradient.double(), self.place.x
+        for step in KINKS:
+            h = step * max(float(norm(x)), 1.0)
+            there = self.at(x - (h / self.place.norm * g).to(x)).gradient.double()
+            if float(norm(there - g)) > max(2 * h * self.largest, JUMP * self.place.norm):
+                return True
+        return False
+
     def end_stalled(self) -> None:
         """End where no step lowers the gradient norm: at a point where its square is stationary, or
         for an unknown reason.
@@ -205,6 +251,8 @@ class Walk:
         self.settle_products()
         flat = steepness <= FLAT * self.largest * self.place.norm
         self.stop = Outcome.GRADIENT_FLAT if flat else Outcome.STALLED
+        if self.place.norm and self.kinked:
+            self.stop = Outcome.KINK
 
 
 def backtrack(walk: Walk, step: Tensor, slope: float) -> Look | None:

@@ -447,7 +447,8 @@ def _polished(polish: Polish | None) -> Iterator[str]:
     yield f"loss {plain(polish.value_before)} before, {plain(polish.value)} after"
     yield f"|gradient| {plain(before)} before, {plain(after)} after"
     if polish.outcome.name != "STATIONARY":
-        yield "it did not become stationary: everything below describes the point that was reached"
+        place = "the start" if polish.outcome.name == "UNENDING" else "the point that was reached"
+        yield f"it did not become stationary: everything below describes {place}"
 
 
 def _negative(report: AnalysisReport) -> str:
