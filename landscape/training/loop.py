@@ -189,7 +189,8 @@ class Watch:
 
     def _on_output(self) -> Callable[..., None]:
         def kept(slope: Tensor) -> None:
-            self._labels.append(_labels(slope))
+            if bool(slope.isfinite().all()):
+                self._labels.append(_labels(slope))
 
         def hook(module: nn.Module, args: tuple[object, ...], output: object) -> None:
             one = isinstance(output, Tensor) and output.requires_grad and output.ndim <= 2
