@@ -321,9 +321,11 @@ def _balance(seen: Sequence[_Seen]) -> list[float]:
     if not targets or seen[0].name not in classes | one:
         return []
     flat = torch.cat([t.reshape(-1) for t in targets])
-    if seen[0].name in classes and flat.is_floating_point():
+    rows = sum(t.shape[0] if t.ndim else 1 for t in targets)
+    several = len(flat) > rows or seen[0].name in classes
+    if several and flat.is_floating_point():
         return []
-    counts = flat.unique(return_counts=True)[1].double()
+    counts = np.unique(flat.cpu().double().numpy(), return_counts=True)[1]
     return sorted((counts / counts.sum()).tolist()) if len(counts) <= MOST_CLASSES else []
 
 
