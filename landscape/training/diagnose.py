@@ -207,6 +207,10 @@ GAINS = 4.0
 MOST, LEAST = (50, 8), (20, 3)  # steps and seeds
 UNMOVED = "none: no step was taken"
 GONE = "none: nothing finite is left to start from"
+ANOMALY = (
+    "Look for log, sqrt or a division at 0, for overflow, and for data that are not finite: "
+    "torch.autograd.set_detect_anomaly(True) names the operation."
+)
 ALONE = "none: the causes are in the order of the evidence alone"
 MOMENT = 1.0  # seconds that trials may always take
 SEEN = 3  # causes whose remedies are tried where not all fit
@@ -432,10 +436,16 @@ def _no_step(trace: Trace) -> Cause:
 
 def _diverged(trace: Trace) -> Cause:
     bad = int(trace.steps[~trace.loss.isfinite()][0])
+    if bad == int(trace.steps[0]):
+        evidence = [f"the loss is not finite at step {bad} already, before a step was traced"]
+        return Cause("loss", 0.95, evidence, ANOMALY)
     rate = float(trace.learning_rate[-1])
     evidence = [f"the loss is not finite at step {bad}, the learning rate {rate:.3g}"]
     sharp, edge = float(trace.sharpness[0]), float(trace.edge[0])
     if sharp > edge:
         evidence.append(f"at the start sharpness {sharp:.3g} was above the edge {edge:.3g}")
-    remedy = "Lower it below 2 / sharpness, or warm up, or clip gradients."
+    remedy = (
+        "Lower it below 2 / sharpness, or warm up, or clip gradients. Where it is a usual rate, "
+        "look for data that are not finite (torch.isfinite), and for log, sqrt or a division at 0."
+    )
     return Cause("learning rate", 0.95, evidence, remedy)

@@ -70,7 +70,7 @@ class Watch:
         self._begun: tuple[int, Tensor] | None = None  # steps before, entries of the parameters
         self._moved: tuple[int, Tensor, Tensor] | None = None  # and after, and how they moved
         self._labels: list[Tensor] = []  # of the step that is looked at
-        self._shown: list[tuple[int, Tensor]] = []  # rows, and the labels that were among them
+        self._shown: list[Tensor] = []  # those of each step that was looked at
 
     @property
     def opened(self) -> bool:
@@ -116,8 +116,7 @@ class Watch:
             now = self._entries()
             self._moved = step, now, now - self._begun[1]
         if self._labels:
-            labels = torch.cat(self._labels)
-            self._shown.append((len(labels), labels.unique()))
+            self._shown.append(torch.cat(self._labels))
         self._labels = []
 
     def close(self) -> None:
@@ -136,6 +135,7 @@ class Watch:
     def seen(self, seconds: float) -> Loop:
         """All that was seen; the optimisers are asked for their groups as they are now."""
         marks = self._marked()
+        known = [labels[labels >= 0].tolist() for labels in self._shown]
         names, shares = self.followed.layout, self.followed.layout.values()
         outside, still = self.followed.unmoved()
         frozen = self.followed.frozen()
@@ -154,8 +154,8 @@ class Watch:
             decay=self.followed.decay(),
             hidden=self.followed.hidden(),
             undone=torch.stack(self._undone).tolist() if self._undone else [],
-            shown=[rows for rows, _ in self._shown],
-            kinds=[len(labels) for _, labels in self._shown],
+            shown=[len(labels) for labels in known if labels],
+            kinds=[len(set(labels)) for labels in known if labels],
             rounding=max((_rounding(p) for p in self.followed.moved()), default=0.0),
         )
 
@@ -194,7 +194,7 @@ class Watch:
         def hook(module: nn.Module, args: tuple[object, ...], output: object) -> None:
             one = isinstance(output, Tensor) and output.requires_grad and output.ndim <= 2
             if isinstance(output, Tensor) and one and len(self._shown) < LOOKS:
-                output.register_hook(_quiet(kept))
+                _hooked(output, _quiet(kept))
 
         return _quiet(hook)
 
@@ -240,12 +240,13 @@ def _rounding(p: Tensor) -> float:
 
 def _labels(slope: Tensor) -> Tensor:
     """The classes of rows (N,), from the gradient of outputs (N, C) under a cross-entropy: it is
-    negative for the class of a row only, and of one output where the class is 1.
+    negative for the class of a row and for no other, and of one output where the class is 1. -1
+    where the gradient says nothing of the kind.
     """
-    rows = slope.detach()
-    if rows.ndim < 2 or rows.shape[1] == 1:
-        return (rows.reshape(-1) < 0).long()
-    return rows.argmin(1)
+    rows = slope.detach().reshape(len(slope), -1)
+    if rows.shape[1] == 1:
+        return torch.where(rows[:, 0].abs() > 0, (rows[:, 0] < 0).long(), -1)
+    return torch.where((rows < 0).sum(1) == 1, rows.argmin(1), -1)
 
 
 def _mark(x: Tensor) -> Tensor:

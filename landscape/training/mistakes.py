@@ -450,6 +450,18 @@ def _one_output(tail: Tail) -> list[str]:
     return ["a softmax is taken over one output, so it is 1 for every sample, whatever the weights"]
 
 
+def _mixing(tail: Tail) -> float:
+    reading = tail.trace.reading
+    return math.nan if reading is None else reading.mixed
+
+
+def _mixes(tail: Tail) -> list[str]:
+    return [
+        f"outputs of samples change by {_mixing(tail):.2g} of their spread when other samples "
+        f"leave the batch, in evaluation mode: the model mixes samples"
+    ]
+
+
 def _single(tail: Tail) -> float:
     reading = tail.trace.reading
     return 0.0 if reading is None else float(bool(reading.single))
@@ -592,6 +604,23 @@ def _no_information(tail: Tail) -> list[str]:
         f"kernel fits of the others, these tell {max(labels.told, 0.0):.1%} of the targets' "
         f"variance, and as much or more of shuffled targets with probability {labels.p:.2f}",
         _against_constant(tail),
+    ]
+
+
+def _broken(tail: Tail) -> float:
+    return 0.0 if tail.trace.reading is None else float(tail.trace.reading.broken)
+
+
+def _lost(tail: Tail) -> float:
+    return float(not math.isfinite(tail.loss))
+
+
+def _not_finite(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    return [
+        f"the {reading.broken_in} of {reading.broken:,} of {reading.samples:,} samples are not all "
+        f"finite (NaN or inf): neither is the loss then, nor, after a step, any weight"
     ]
 
 
@@ -894,6 +923,18 @@ MISTAKES = (
     ),
     Rule(
         "loss",
+        0.93,
+        "a model may be meant to compare samples, and still learns",
+        (
+            Sign("samples are mixed", _mixing, 1e-3, 1e-1, "rounding is 1e-6", decades=True),
+            little_gained(0.5, 0.9),
+        ),
+        _mixes,
+        "Look at the order of dimensions: batch_first=True where the batch is first, permute and "
+        "not view to change their order, dim=1 for what is done along a sample.",
+    ),
+    Rule(
+        "loss",
         0.98,
         "the operation is known",
         (
@@ -978,6 +1019,17 @@ MISTAKES = (
         ),
         _out_of_reach,
         "Leave out the last activation, or scale the targets into its range.",
+    ),
+    Rule(
+        "data",
+        0.99,
+        "it is seen in the data themselves",
+        (
+            Sign("data are not finite", _broken, 0.0, 1.0, "a single one is enough"),
+            Sign("nor is the loss", _lost, 0.0, 1.0, "a loss may leave such samples out"),
+        ),
+        _not_finite,
+        "Fill or drop these samples: torch.isfinite(x) shows which they are.",
     ),
     Rule(
         "data",

@@ -9,8 +9,9 @@ the inputs.
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ from landscape.training.units import equal_layers
 SAMPLES = 2048
 # Columns of an input that are looked at.
 COLUMNS = 50_000
+# Of larger models no copies are made, which some of the questions take.
+LARGEST = 10_000_000
 # With more classes nothing is said of their shares.
 MOST_CLASSES = 1000
 # With fewer samples nothing is said of columns.
@@ -95,6 +98,10 @@ class Reading:
     numbered: int = 0  # so many classes are counted by targets that are compared as numbers
     single: str = ""  # an operation that a single number is normalised by: "layer_norm"
     balance: list[float] = field(default_factory=list)  # shares of the classes, the rarest first
+    broken: int = 0  # samples with numbers that are not finite
+    broken_in: str = ""  # where these are: "inputs", "targets"
+    # How far outputs change when other samples leave the batch, over their spread.
+    mixed: float = math.nan
 
 
 class _Seen(NamedTuple):
@@ -216,19 +223,63 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
         numbered=_numbered(known),
         single=single,
         balance=_balance(known),
+        **_broken(inputs, targets),
+        mixed=_mixed(f, x),
         **_of_outputs(known)._asdict(),
         **_columns([i for i in inputs if i is not None])._asdict(),
     )
+
+
+def _mixed(f: ModelLandscape, x: Tensor) -> float:
+    """How far the outputs of the later half of the first batch are, in evaluation mode and without
+    the other half, from those with it; over their spread. NaN where there is no row of inputs,
+    outputs and targets for each sample, or two passes differ by themselves.
+    """
+    try:
+        rows, target = batching.split(f.batches[0])
+    except ValueError:
+        return math.nan
+    alike = isinstance(rows, Tensor) and isinstance(target, Tensor) and target.ndim <= 2
+    if (
+        f.dim > LARGEST
+        or not alike
+        or not len(rows) == len(target) >= 4
+        or f._objective.takes_model is not False
+    ):
+        return math.nan
+    half = len(rows) // 2
+    with torch.no_grad(), suppress(Exception):  # some take one size of batch only
+        model = copy.deepcopy(f.model).eval()
+        whole, again, alone = model(rows), model(rows), model(rows[half:])
+        if isinstance(whole, Tensor) and len(whole) == len(rows) and torch.equal(whole, again):
+            gap = (whole[half:] - alone).double().square().mean().sqrt()
+            return float(gap / whole.double().std(0, correction=0).square().mean().sqrt())
+    return math.nan
+
+
+class _Broken(TypedDict):
+    """Samples with numbers that are not finite, by the names of ``Reading``."""
+
+    broken: int
+    broken_in: str
+
+
+def _broken(inputs: Sequence[Tensor | None], targets: Sequence[Tensor | None]) -> _Broken:
+    """Samples with inputs, or else targets, that are not finite."""
+    for name, tensors in (("inputs", inputs), ("targets", targets)):
+        rows = [
+            t.isfinite().reshape(len(t), -1).all(1) for t in tensors if t is not None and t.ndim
+        ]
+        count = sum(int((~row).sum()) for row in rows)
+        if count:
+            return {"broken": count, "broken_in": name}
+    return {"broken": 0, "broken_in": ""}
 
 
 def _dropout(model: nn.Module) -> float:
     """The largest share that a dropout drops."""
     drops = (m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
     return max((float(m.p) for m in drops), default=0.0)
-
-
-# Frozen parameters of larger models are not looked at: it takes a copy.
-LARGEST = 10_000_000
 
 
 def _frozen(f: ModelLandscape) -> float:
@@ -270,9 +321,11 @@ def _balance(seen: Sequence[_Seen]) -> list[float]:
     if not targets or seen[0].name not in classes | one:
         return []
     flat = torch.cat([t.reshape(-1) for t in targets])
-    if seen[0].name in classes and flat.is_floating_point():
+    rows = sum(t.shape[0] if t.ndim else 1 for t in targets)
+    several = len(flat) > rows or seen[0].name in classes
+    if several and flat.is_floating_point():
         return []
-    counts = flat.unique(return_counts=True)[1].double()
+    counts = np.unique(flat.cpu().double().numpy(), return_counts=True)[1]
     return sorted((counts / counts.sum()).tolist()) if len(counts) <= MOST_CLASSES else []
 
 

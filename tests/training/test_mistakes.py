@@ -182,7 +182,7 @@ def test_weights_that_are_written_back() -> None:
 
 def test_batches_of_one_class_each() -> None:
     def of_one(step: int, draws: torch.Generator) -> Tensor:
-        rows = (step % 4 == LABELS).nonzero()[:, 0]
+        rows = LABELS.eq(step % 4).nonzero()[:, 0]
         return rows[torch.randint(len(rows), (16,), generator=draws)]
 
     name, text = first(traced(net(), lr=1.0, rows=of_one))
@@ -213,6 +213,49 @@ def test_a_normalisation_of_one_number() -> None:
     assert "layer_norm is taken over one number" in text
     several = traced(net(4, nn.LayerNorm(4)), lr=0.01)
     assert "one number" not in "".join(map(str, several.causes))
+
+
+class Rows(nn.Module):
+    """A recurrent layer over the columns of a sample, whose batch is first or is not."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = batch_first
+        self.layer, self.head = nn.GRU(2, 8, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = x.view(-1, 3, 2) if self.first else x.view(3, -1, 2).transpose(0, 1)
+        return self.head(self.layer(steps)[0][:, -1])
+
+
+def test_a_model_that_mixes_samples() -> None:
+    name, text = first(traced(Rows(False)))
+    assert name == "loss"
+    assert "the model mixes samples" in text
+    assert "batch_first=True" in text
+    assert "mixes" not in "".join(map(str, traced(Rows(True)).causes))
+
+
+@pytest.mark.filterwarnings("ignore:the tracer goes on")
+@pytest.mark.parametrize("where", ["inputs", "targets"])
+def test_data_that_are_not_finite(where: str) -> None:
+    x, y = X.clone(), NUMBERS.clone()
+    (x if where == "inputs" else y)[3] = math.nan
+    name, text = first(traced(net(1), F.mse_loss, x, y))
+    assert name == "data"
+    assert f"the {where} of 1 of 96 samples are not all finite" in text
+
+
+@pytest.mark.filterwarnings("ignore:the tracer goes on")
+def test_a_loss_that_is_never_finite_is_not_laid_to_the_rate() -> None:
+    def of_root(output: Tensor, target: Tensor) -> Tensor:
+        return (output - target - 100).sqrt().mean()
+
+    found = traced(net(1), of_root, y=NUMBERS)
+    assert first(found)[0] == "loss"
+    assert "before a step was traced" in first(found)[1]
+    assert "learning rate" not in {c.name for c in found.causes}
 
 
 def test_steps_that_are_lost_in_rounding() -> None:
