@@ -276,7 +276,7 @@ def spectral_density(
         >>> import landscape as ls
         >>> f = ls.FunctionLandscape(lambda x: (x[..., 0] ** 2 - 1) ** 2 + x[..., 1] ** 2, dim=2)
         >>> density = ls.spectral_density(ls.Hessian(f, [1.0, 0.0]), probes=2)
-        >>> density.nodes.tolist()
+        >>> [round(node, 12) for node in density.nodes.tolist()]
         [2.0, 8.0]
     """
     A = as_operator(H)
