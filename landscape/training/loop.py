@@ -165,7 +165,7 @@ class Watch:
         return (
             torch.cat([p.to(parts[0].device) for p in parts])
             if parts
-            else torch.zeros(0, device="cpu")
+            else torch.zeros(0, dtype=torch.float64, device="cpu")
         )
 
     def _on_gradient(self, i: int) -> Callable[[Tensor], None]:

@@ -733,7 +733,7 @@ MISTAKES = (
     ),
     Rule(
         "loop",
-        0.97,
+        0.977,
         "layers may be left out on purpose",
         (
             Sign(
