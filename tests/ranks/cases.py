@@ -231,7 +231,7 @@ def of_gpt(model: nn.Module, batches: int = 3, **options: Any) -> ls.ModelLandsc
     draws = torch.Generator().manual_seed(1)
     rows = torch.randint(31, (2 * batches, 2, 9), generator=draws)
     data = [(x, y) for x, y in zip(rows[::2], rows[1::2], strict=True)]
-    weighed = {"l2": {"*.weight": 1e-2}, "l1": {"place*": 1e-4}}
+    weighed: dict[str, Any] = {"l2": {"*.weight": 1e-2}, "l1": {"place*": 1e-4}}
     return ls.ModelLandscape(model, cross_entropy, data, **weighed, **options)
 
 
