@@ -20,12 +20,12 @@ from landscape.training.loop import Loop
 from landscape.training.reading import Reading
 
 # What separates the phases of a run. "Slow" is measured against the run's own fall of the loss a
-# step, "sharp" against the.
-# optimiser's edge.
+# step, "sharp" against the optimiser's edge.
 SLOW = 0.1  # of the run's mean fall a step
 EDGE = 0.95  # of the optimiser's edge
 SETTLED = 1e-3  # of the run's fall
 STILL = 1e-4  # of the loss: a run that fell by less in all did not descend
+READABLE = 12  # phases: where noise makes more, means over several records are read
 
 
 @result("trace-phase")
@@ -125,12 +125,12 @@ class Trace(Result):
 
     def of_f(self) -> "Trace":
         """The trace of those records only at which f was evaluated."""
-        if bool(self.evaluated.all()):
-            return self
+        return self if bool(self.evaluated.all()) else self.at(self.evaluated)
+
+    def at(self, records: Tensor) -> "Trace":
+        """The trace of those records only: their numbers (k,), or a mask (m,)."""
         rows: dict[str, Any] = {
-            k: v[self.evaluated]
-            for k, v in vars(self).items()
-            if isinstance(v, Tensor) and k != "x"
+            k: v[records] for k, v in vars(self).items() if isinstance(v, Tensor) and k != "x"
         }
         return replace(self, **rows)
 
@@ -170,9 +170,34 @@ def plateau_length(trace: Trace, share: float = 0.5, floor: float = 0.0) -> int 
 
 def _phases(trace: Trace) -> list[Phase]:
     """The phases in order, each beginning where the one before ends; none for a trace of fewer than
-    two records.
+    two records. Noise from record to record is no phase: where there are more than READABLE, means
+    over two records are read, four, and so on.
     """
-    trace = trace.of_f()
+    trace, width = trace.of_f(), 1
+    found = _stretches(trace)
+    while len(found) > READABLE:
+        width *= 2
+        found = _stretches(_averaged(trace, width))
+    return found
+
+
+def _averaged(trace: Trace, width: int) -> Trace:
+    """The first record, then one for every ``width`` of the others: at the last one's step, with
+    the means of their losses and gradient norms.
+    """
+    last = torch.arange(width, len(trace.steps) + width - 1, width).clamp(max=len(trace.steps) - 1)
+    sizes = last.diff(prepend=last.new_zeros(1)).tolist()
+
+    def mean(column: Tensor) -> Tensor:
+        blocks = torch.split(column[1:], sizes)
+        return torch.stack([column[0], *(block.mean() for block in blocks)])
+
+    kept = trace.at(torch.cat([last.new_zeros(1), last]))
+    return replace(kept, loss=mean(trace.loss), gradient_norm=mean(trace.gradient_norm))
+
+
+def _stretches(trace: Trace) -> list[Phase]:
+    """The intervals between records, those of one name in a row made one."""
     found: list[Phase] = []
     for i in range(1, len(trace.steps)):
         name, evidence = _interval(trace, i)

@@ -262,6 +262,20 @@ def test_phases_tell_a_run_through_a_saddle() -> None:
     assert abs(turn - 91.8) <= 10
 
 
+def test_noise_from_record_to_record_is_no_phase() -> None:
+    """A loss that falls to 1 within 100 steps and stays there, under noise at every record."""
+    run = along(lambda x: x.square().sum(-1) / 2, [3.0, 1.0], sgd(0.1), 400, every=2)
+    noise = torch.randn(len(run.steps), generator=torch.Generator().manual_seed(0)).double()
+    loss = 1 + 9 * torch.exp(-run.steps / 20) + 0.05 * noise
+    phases = replace(run, loss=loss).phases
+    assert len(phases) <= 12
+    assert phases[0].name == "descent"
+    assert [p.start for p in phases] == [0, *(p.stop for p in phases[:-1])]
+    assert phases[-1].stop == 400
+    still = sum(p.stop - p.start for p in phases if p.name != "descent" and p.start > 100)
+    assert still > 200
+
+
 def test_phases_name_the_edge_and_divergence() -> None:
     assert list(phase_names(along(bowl, [1.0, 1.0], sgd(2.0), 100))) == ["edge of stability"]
     assert (
