@@ -32,7 +32,7 @@ from landscape.errors import LoadingError
 from landscape.landscapes import distributed
 from landscape.landscapes.model import ModelLandscape
 from landscape.landscapes.placed import own_parameters, stored_parameters
-from landscape.landscapes.units import Unit, UnitPart, units
+from landscape.landscapes.recomputed import Unit, UnitPart, units
 from landscape.ranks import Ranks, Spread
 
 SMALL = 2**14  # entries of a tensor up to which it is gathered with others,

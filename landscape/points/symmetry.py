@@ -38,7 +38,7 @@ from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.model import ModelLandscape
 from landscape.operators.limits import loss_noise
 from landscape.points.fibres import Fibre, other_data
-from landscape.points.units import (
+from landscape.points.velocities import (
     Move,
     Slot,
     bare_norms,

@@ -46,9 +46,7 @@ from landscape.results import Estimate, Result, result
 from landscape.results.statistics import mean
 from landscape.rng import generator, words
 from landscape.training.follow import Followed
-from landscape.training.moving import NONE, Habits, Mover, slices
-from landscape.training.reading import standardised
-from landscape.training.units import (
+from landscape.training.healing import (
     equal_layers,
     rescale,
     revive,
@@ -56,6 +54,8 @@ from landscape.training.units import (
     started,
     zero_layers,
 )
+from landscape.training.moving import NONE, Habits, Mover, slices
+from landscape.training.reading import standardised
 
 PRIOR = 4  # seeds that the usual spread of trials counts for
 OWN = 2.0  # usual spreads beyond which a trial is judged by its own

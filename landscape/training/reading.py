@@ -25,8 +25,8 @@ from landscape.landscapes import batches as batching
 from landscape.landscapes.data import pinned
 from landscape.landscapes.model import ModelLandscape
 from landscape.results import result
+from landscape.training.healing import equal_layers
 from landscape.training.information import Information, information
-from landscape.training.units import equal_layers
 
 SAMPLES = 2048
 # Columns of an input that are looked at.

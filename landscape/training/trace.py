@@ -185,7 +185,8 @@ def _averaged(trace: Trace, width: int) -> Trace:
     """The first record, then one for every ``width`` of the others: at the last one's step, with
     the means of their losses and gradient norms.
     """
-    last = torch.arange(width, len(trace.steps) + width - 1, width).clamp(max=len(trace.steps) - 1)
+    final = len(trace.steps) - 1
+    last = torch.arange(width, final + width, width, device="cpu").clamp(max=final)
     sizes = last.diff(prepend=last.new_zeros(1)).tolist()
 
     def mean(column: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ import causes
 import torch
 
 import landscape as ls
-from landscape.training.reading import standardised
-from landscape.training.units import (
+from landscape.training.healing import (
     equal_layers,
     rescale,
     revive,
@@ -26,6 +25,7 @@ from landscape.training.units import (
     started,
     zero_layers,
 )
+from landscape.training.reading import standardised
 from landscape.zoo import stuck
 
 OWN = (
