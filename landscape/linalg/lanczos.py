@@ -410,19 +410,15 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     settle(A)
     rounding, scale = finest(A, basis.scale), basis.scale
     residuals = residuals + FOLD * error
-    if not sound:
-        # products are not those of a matrix to rounding: of them nothing is counted
-        fresh[:], basis.spectra = True, []
-    elif is_coarse(A) and stop is Stop.CONVERGED and (residuals > tol * scale).any():
-        fresh[:] = True  # finer ones do better
+    if not sound:  # products are not those of a matrix to rounding: of them nothing is counted
+        basis.spectra = []
+    finer = is_coarse(A) and stop is Stop.CONVERGED and bool((residuals > tol * scale).any())
+    fresh |= finer or not sound
     if fresh.any():
         rows = V[torch.as_tensor(fresh, device=A.device)]
         theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
     drift = _drift(basis, wanted)
-    first, last = (
-        [torch.as_tensor(part, device="cpu") for part in seen or (np.zeros(0), np.zeros(0))]
-        for seen in (basis.first, basis.last)
-    )
+    first, last = _seen(basis.first), _seen(basis.last)
     negative, positive = basis.signs()
     scale = max(scale, float(np.abs(theta).max()))
     if stop is Stop.CONVERGED and bool((residuals > tol * scale).any()):
@@ -452,6 +448,11 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         forms=forms,
         shares=shares,
     )
+
+
+def _seen(start: tuple[Array, Array] | None) -> list[Tensor]:
+    """What a start has seen, as a result holds it."""
+    return [torch.as_tensor(part, device="cpu") for part in start or (np.zeros(0), np.zeros(0))]
 
 
 def _verify(search: Search, checked: Array, more: int) -> tuple[float, bool]:

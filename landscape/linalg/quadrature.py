@@ -346,9 +346,7 @@ class _Plan:
         self.values, self.apart, self.coupling, self.scale = *np.zeros((3, 0)), 0.0
         self.A, self.pairs, self.chosen = A, known, chosen
         if known is not None and len(chosen):
-            last = _last_rule(A, known, chosen, seed)
-            fine = last is not None and (last.invariant or len(last.nodes) >= self.steps)
-            self.rules += [last] if last is not None and fine and self.rules else []
+            self.rules += _last_rule(A, known, chosen, seed, self.steps) if self.rules else []
             kept = np.arange(len(known.values)) if len(self.rules) > 1 else chosen
             self.scale, values = known.scale, known.values.numpy()
             self.values, self.apart = values[chosen], values[kept]
@@ -393,12 +391,12 @@ def _reused(
     return chosen[seen], [kept]
 
 
-def _last_rule(A: Operator, known: Eigenpairs, chosen: Array, seed: int) -> _Rule | None:
+def _last_rule(A: Operator, known: Eigenpairs, chosen: Array, seed: int, steps: int) -> list[_Rule]:
     """What the search's last start sees of all eigenvalues but the chosen ones, if the seed is its
-    own.
+    own and it took so many steps.
     """
     if known.seed != seed or not len(known.last_diagonal):
-        return None
+        return []
     k, left = len(known.values), known.dimension - len(chosen)
     size = known.dimension - k
     rule = _rule(A, known.last_diagonal.numpy(), known.last_offdiagonal.numpy(), size)
@@ -408,7 +406,8 @@ def _last_rule(A: Operator, known: Eigenpairs, chosen: Array, seed: int) -> _Rul
     weights[len(others) :] *= 1 - len(others) / left
     order = np.argsort(nodes, kind="stable")
     residuals = np.concatenate([np.zeros(len(others)), rule.residuals])
-    return _Rule(nodes[order], weights[order], residuals[order], rule.invariant)
+    found = _Rule(nodes[order], weights[order], residuals[order], rule.invariant)
+    return [found] if found.invariant or len(nodes) >= steps else []
 
 
 def _beside_rounding(A: Operator, known: Eigenpairs) -> Array:
