@@ -238,8 +238,8 @@ def eigsh(  # noqa: PLR0913
 
     Raises:
         ValueError: an argument is out of range, or H is not square, of another dtype, or a tensor
-            that is not
-        symmetric. NumericalError: a product has a NaN or inf; the message says which.
+            that is not symmetric.
+        NumericalError: a product has a NaN or inf; the message says which.
 
     Cost: one product a step and one for the residuals; orthogonalisation moves 4 m n numbers a step
     with m basis vectors. For n <= ``exact``, or when k is n / 3 or more, the matrix is formed: n

@@ -233,16 +233,20 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
 def _mixed(f: ModelLandscape, x: Tensor) -> float:
     """How far the outputs of the later half of the first batch are, in evaluation mode and without
     the other half, from those with it; over their spread. NaN where there is no row of inputs,
-    outputs and targets for each sample, or two passes differ by themselves.
+    outputs and targets for each sample, a target for each step of a sequence, or two passes differ
+    by themselves.
     """
     try:
         rows, target = batching.split(f.batches[0])
     except ValueError:
         return math.nan
-    alike = isinstance(rows, Tensor) and isinstance(target, Tensor) and target.ndim <= 2
+    if not isinstance(rows, Tensor) or not isinstance(target, Tensor):
+        return math.nan
+    steps = target.ndim == 2 and rows.shape[:2] == target.shape  # perhaps before samples
     if (
         f.dim > LARGEST
-        or not alike
+        or target.ndim > 2
+        or steps
         or not len(rows) == len(target) >= 4
         or f._objective.takes_model is not False
     ):
