@@ -254,9 +254,11 @@ class _Form:
         # x may be off its true place by d with fourth d^2 / 2 <= uncertainty, which shifts the
         # third derivative by fourth d
         noise = (2 * self.uncertainty * abs(fourth)) ** 0.5 + rounding[0]
-        bend = _bend(self.projected, w, rounding[0]) / 8
-        quartic = fourth / 24 - bend
-        small = eps**0.5 * (abs(fourth) / 24 + abs(bend)) + rounding[1] / 24
+        bend, length = _bend(self.projected, w, rounding[0])
+        quartic = fourth / 24 - bend / 8
+        small = eps**0.5 * (abs(fourth) / 24 + abs(bend) / 8) + rounding[1] / 24
+        # w' H^+ w where H is off by the uncertainty, and w by its rounding
+        small += (self.uncertainty * length**2 + 2 * rounding[0] * length) / 8
         return Probe(
             u,
             third / 6 if abs(third) > noise else 0.0,
@@ -335,13 +337,13 @@ class _Projected:
         return self.complement(minres(self, w, tol=torch.finfo(w.dtype).eps ** 0.75).x)
 
 
-def _bend(A: _Projected, w: Tensor, rounding: float) -> float:
-    """w' H^+ w over the complement of the null space, 0 where w is rounding there; NaN where w is
-    not in the range of H.
+def _bend(A: _Projected, w: Tensor, rounding: float) -> tuple[float, float]:
+    """w' H^+ w over the complement of the null space and the length of H^+ w, 0 where w is rounding
+    there; NaN where w is not in the range of H.
     """
     w = A.complement(w)
     if float(w.norm()) <= rounding:
-        return 0.0
+        return 0.0, 0.0
     s = A.solve(w)
     solved = float((A @ s - w).norm()) <= torch.finfo(w.dtype).eps ** 0.25 * float(w.norm())
-    return float(w @ s) if solved else math.nan
+    return float(w @ s) if solved else math.nan, float(s.norm())

@@ -424,6 +424,30 @@ def test_higher_order_says_what_it_probed(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("weak", [1.0, 1e-3, 1e-5, 3e-6])
+def test_a_curved_valley_along_a_weak_curvature_is_flat(weak: float) -> None:
+    """(weak y - x^2)^2 / 2 is 0 along y = x^2 / weak: what fourth derivatives leave is rounding."""
+    turn = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(1)).double())[
+        0
+    ]
+
+    def valley(u: Tensor) -> Tensor:
+        y = u @ turn
+        beside = y[..., 2] ** 2 / 2 + y[..., 3] ** 2 + y[..., 4] ** 2 / 10
+        return (weak * Y(y) - X(y) ** 2) ** 2 / 2 + beside
+
+    at = torch.zeros(5, dtype=torch.float64)
+    told = ls.classify(ls.FunctionLandscape(valley, 5), at)
+    assert told.kind == "degenerate"
+    assert "show no power of t beyond rounding" in told.reasons[-1]
+    for sign, said in ((1, "minimum to fourth order"), (-1, "no minimum: to fourth order")):
+        f = ls.FunctionLandscape(lambda u, s=sign: valley(u) + s * X(u @ turn) ** 4, 5)
+        told = ls.classify(f, at)
+        assert said in told.reasons[-1] or weak < 1e-4
+        assert f"{sign:.3g} t^4" in told.reasons[-1] or weak < 1e-4
+
+
+@pytest.mark.slow
 def test_two_null_directions_are_minimised_exactly() -> None:
     """Quartic forms of two variables, whose least value on the circle a fine grid knows."""
     random = torch.Generator().manual_seed(3)
