@@ -326,9 +326,10 @@ def _causes(tail: Tail) -> list[Cause]:
     judged = causes(tail)
     if not _stuck(tail):
         sure = [c for c in judged if c.confidence >= SURE]
-        return sorted((_halved(c) for c in sure), key=lambda c: -c.confidence)
+        halved = [_halved(c, ("loop", "loss"), "the run is stuck") for c in sure]
+        return sorted(halved, key=lambda c: -c.confidence)
     if judged:
-        return judged
+        return _behind(judged)
     evidence = (
         f"no cause stands out: gradient {tail.gradient:.3g}, curvature along it {tail.along:.3g}"
     )
@@ -336,10 +337,20 @@ def _causes(tail: Tail) -> list[Cause]:
     return [Cause("flat", REPORTED, [evidence], remedy)]
 
 
-def _halved(cause: Cause) -> Cause:
-    if cause.name in ("loop", "loss"):
+def _behind(judged: list[Cause]) -> list[Cause]:
+    """The causes: what a mistake of loop or loss brings about is believed half beside it."""
+    first, *others = judged
+    if _seen(first):
+        why = f"no mistake of the {first.name} holds the run up"
+        others = [_halved(c, ("loop", "loss", "data"), why) for c in others]
+    return [first, *sorted(others, key=lambda c: -c.confidence)]
+
+
+def _halved(cause: Cause, whole: tuple[str, ...], sign: str) -> Cause:
+    """The cause at half its confidence for want of a sign, unless it is one of these."""
+    if cause.name in whole:
         return cause
-    signs = cause.factors | {"the run is stuck": 0.5}
+    signs = cause.factors | {sign: 0.5}
     return replace(cause, confidence=cause.confidence / 2, factors=signs)
 
 

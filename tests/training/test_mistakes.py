@@ -84,6 +84,16 @@ def test_no_gradient_is_given(way: str) -> None:
     assert "backward()" in text
 
 
+def test_what_a_mistake_brings_about_is_not_believed_beside_it() -> None:
+    """Where no gradient is given nothing moves, of whatever rate."""
+    found = traced(net(), backward=False)
+    assert found.causes[0].name == "loop"
+    others = [c for c in found.causes[1:] if c.name not in ("loss", "data")]
+    assert others
+    assert all(c.confidence <= 0.5 for c in others)
+    assert any("no mistake of the loop holds the run up 0.50" in str(c) for c in others)
+
+
 def test_parameters_in_no_group() -> None:
     name, text = first(traced(net(), moved=lambda model: [model.get_submodule("2").bias]))
     assert name == "loop"
