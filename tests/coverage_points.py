@@ -26,7 +26,7 @@ Spectrum = Callable[[Random, int], np.ndarray]
 
 n = 81  # of a search, more than are formed as a matrix
 MOST = 30  # dimensions of which an index is asked, since signs take longest to tell
-UNITS = 1  # of a network, at most
+UNITS = 3  # of a network, at most
 
 
 def _turned(values: np.ndarray, random: Random, dtype: torch.dtype) -> torch.Tensor:
@@ -100,7 +100,7 @@ def angle(spectrum: Spectrum, dtype: torch.dtype, apart: float) -> Draw:
     """An angle between the spans of the ``count`` largest eigenvectors of two matrices."""
 
     def draw(count: int, random: Random) -> Found:
-        if count not in (1, 3):
+        if count > 10:
             return None
         A = _turned(spectrum(random, n), random, dtype)
         E = torch.from_numpy(random.standard_normal((n, n))).to(dtype) * apart / n**0.5
