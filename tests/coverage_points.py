@@ -133,7 +133,8 @@ def learning(kind: str) -> Draw:
         torch.manual_seed(int(random.integers(2**31)))
         x = torch.randn(60, 2, dtype=torch.float64)
         f, truth = {"linear": _linear, "ReLU": _relu, "softmax": _softmax}[kind](count, x)
-        found = ls.classify(f).learning_coefficient or (math.nan, math.nan)
+        # nothing is said where not all zero eigenvalues are explained
+        found = ls.classify(f).learning_coefficient or (0.0, math.inf)
         return *found, truth
 
     return draw
@@ -152,7 +153,9 @@ def _linear(units: int, x: torch.Tensor) -> tuple[ls.ModelLandscape, float]:
 
 
 def _relu(units: int, x: torch.Tensor) -> tuple[ls.ModelLandscape, float]:
-    """A scale of each unit is free. A kink of each crosses the data, so that they differ."""
+    """A kink of each unit crosses the data, so that they differ, and a scale of each is free; three
+    units and more may also share out a linear function of these data: half of the Jacobian's rank.
+    """
     first, last = nn.Linear(2, units), nn.Linear(units, 1)
     with torch.no_grad():
         turn = (torch.arange(units) + torch.rand(units)) * 2 * math.pi / units
@@ -160,7 +163,12 @@ def _relu(units: int, x: torch.Tensor) -> tuple[ls.ModelLandscape, float]:
         first.bias.uniform_(-0.3, 0.3)
         last.weight.uniform_(0.5, 1.5)
     net = nn.Sequential(first, nn.ReLU(), last).double()
-    return _taught(net, x), (3 * units + 1) / 2
+    f = _taught(net, x)
+    rows = torch.func.jacrev(lambda w: torch.func.functional_call(net, w, x))(
+        {name: p.detach() for name, p in net.named_parameters()}
+    )
+    J = torch.cat([row.flatten(1) for row in rows.values()], 1)
+    return f, float(torch.linalg.matrix_rank(J)) / 2
 
 
 def _softmax(units: int, x: torch.Tensor) -> tuple[ls.ModelLandscape, float]:
