@@ -240,11 +240,10 @@ class Basis:
         """At least how many eigenvalues are negative and positive: the most Ritz values beyond
         rounding on either side of 0, on one basis.
         """
-        beyond = [(0, 0)]
+        beyond, of_products = [(0, 0)], noise(self.H, self.scale)
         for values in self.spectra:
-            # products, C itself
-            own = 4 * len(values) ** 0.5 * np.finfo(np.float64).eps * self.scale
-            rounding = noise(self.H, self.scale) + own
+            of_basis = 4 * len(values) ** 0.5 * np.finfo(np.float64).eps * self.scale
+            rounding = of_products + of_basis
             beyond.append((int((values < -rounding).sum()), int((values > rounding).sum())))
         return max(low for low, _ in beyond), max(high for _, high in beyond)
 

@@ -135,7 +135,7 @@ def symmetries(
         seed: of the random points.
 
     Cost: a gradient for each unknown of the largest system and 12 more, and three a module, some
-    tens to some hundreds; on the fibre some n gradients of four samples.
+    tens to some hundreds; on the fibre some n gradients of a few samples.
     """
     ours, x = (f if f.dtype == torch.float64 else f.astype(torch.float64)), x.double()
     try:

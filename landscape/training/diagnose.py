@@ -205,12 +205,9 @@ def _lower(trace: Trace, f: Landscape) -> Eigenpairs | None:
 # Gains within this factor of the largest are told apart by the evidence; smaller ones weaken it.
 GAINS = 4.0
 MOST, LEAST = (50, 8), (20, 3)  # steps and seeds
+# Why nothing is tried.
 UNMOVED = "none: no step was taken"
 GONE = "none: nothing finite is left to start from"
-ANOMALY = (
-    "Look for log, sqrt or a division at 0, for overflow, and for data that are not finite: "
-    "torch.autograd.set_detect_anomaly(True) names the operation."
-)
 ALONE = "none: the causes are in the order of the evidence alone"
 MOMENT = 1.0  # seconds that trials may always take
 SEEN = 3  # causes whose remedies are tried where not all fit
@@ -245,8 +242,8 @@ def _ways(judged: list[Cause], steps: int | None, seeds: int | None) -> list[_Wa
 
 def _seconds(trace: Trace) -> float:
     """What the run took itself; inf where nobody has timed it."""
-    timed = trace.loop is not None and trace.loop.seconds > 0
-    return trace.loop.seconds if trace.loop is not None and timed else math.inf
+    loop = trace.loop
+    return loop.seconds if loop is not None and loop.seconds > 0 else math.inf
 
 
 def _planned(
@@ -443,6 +440,12 @@ def _no_step(trace: Trace) -> Cause:
     ]
     remedy = "Call optimizer.step() in every step, after backward(), and of this optimiser."
     return Cause("loop", 0.99, evidence, remedy)
+
+
+ANOMALY = (
+    "Look for log, sqrt or a division at 0, for overflow, and for data that are not finite: "
+    "torch.autograd.set_detect_anomaly(True) names the operation."
+)
 
 
 def _diverged(trace: Trace) -> Cause:

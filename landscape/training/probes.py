@@ -60,6 +60,7 @@ from landscape.training.reading import standardised
 PRIOR = 4  # seeds that the usual spread of trials counts for
 OWN = 2.0  # usual spreads beyond which a trial is judged by its own
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
+CLOSE = 1e-3  # of the largest curvature: no closer need the lowest be known
 FACTORS = (0.1, 10.0, 100.0)  # of the learning rate
 TINY, LARGER = 1e-4, 1e4  # up to this rate that factor is tried too
 ROUNDING = 64  # units of rounding of the loss that no gain is read from
@@ -207,7 +208,7 @@ def probe(  # noqa: PLR0913
             )
         run = _Runner(followed, x, steps)
         H = Hessian(f, x)
-        pairs, products = (known, 1) if known and _holds(H, known) else _searched(H, seed)
+        pairs, products = _lowest_pairs(H, known, seed)
         lowest, v = float(pairs.values[0]), pairs.vectors[:, 0].to(x)
         kick = max(0.1, 0.1 * float(x.double().norm())) if kick is None else kick
         trials = _chosen(_trials(followed, lowest, v, kick, habits), only)
@@ -248,19 +249,18 @@ def remedies(
     return [one.name for one in _trials(followed, lowest, followed.point(), 0.1, habits)][1:]
 
 
-def _holds(H: Hessian, known: Eigenpairs) -> bool:
-    """Whether the lowest of the pairs is one of H, by a product: its residual is no more than twice
-    what was found when it was known, and rounding.
+def _lowest_pairs(H: Hessian, known: Eigenpairs | None, seed: int) -> tuple[Eigenpairs, int]:
+    """Eigenpairs, the lowest first, and the products that they took: those that are known, where a
+    product shows the residual that they were found with, or is within CLOSE.
     """
-    v, scale = known.vectors[:, 0].to(H.x), float(known.values.abs().max())
-    residual = float((H @ v - float(known.values[0]) * v).norm())
-    return residual <= 2 * float(known.residuals[0]) + 1e-3 * scale
-
-
-def _searched(H: Hessian, seed: int) -> tuple[Eigenpairs, int]:
-    """The lowest eigenpair, and the products that it took."""
+    if known is not None:
+        v, value = known.vectors[:, 0].to(H.x), float(known.values[0])
+        residual = float((H @ v - value * v).norm())
+        close = CLOSE * float(known.values.abs().max())
+        if residual <= 2 * float(known.residuals[0]) + close:
+            return known, 1
     pairs = eigsh(H, 0, 1, seed=seed, max_products=PRODUCTS)
-    return pairs, pairs.products
+    return pairs, pairs.products + (known is not None)
 
 
 def _lowest(loss: float, ends: Sequence[Sequence[float]]) -> float:

@@ -441,8 +441,11 @@ def test_a_curved_valley_along_a_weak_curvature_is_flat(weak: float) -> None:
     assert told.kind == "degenerate"
     assert "show no power of t beyond rounding" in told.reasons[-1]
     for sign, said in ((1, "minimum to fourth order"), (-1, "no minimum: to fourth order")):
-        f = ls.FunctionLandscape(lambda u, s=sign: valley(u) + s * X(u @ turn) ** 4, 5)
-        told = ls.classify(f, at)
+
+        def beside(u: Tensor, sign: int = sign) -> Tensor:
+            return valley(u) + sign * X(u @ turn) ** 4
+
+        told = ls.classify(ls.FunctionLandscape(beside, 5), at)
         assert said in told.reasons[-1] or weak < 1e-4
         assert f"{sign:.3g} t^4" in told.reasons[-1] or weak < 1e-4
 
