@@ -1,5 +1,7 @@
 """What a search for eigenpairs has seen serves the density and the trace: the same numbers for fewer products."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -209,3 +211,33 @@ def test_the_trace_beside_known_pairs() -> None:
     alone = [ls.trace(A, probes=30, seed=seed) for seed in range(20)]
     assert off < np.sqrt(np.mean([(one.value - truth) ** 2 for one in alone]))
     assert np.mean([one.error for one in found]) < 2 * off
+
+
+def test_what_couples_to_a_pair_is_counted_with_doubt() -> None:
+    """[[theta, b'], [b, diag(mu)]]: all of diag(mu) is seen, and b moves its values past levels near them."""
+    draws = np.random.default_rng(0)
+    moved = 0
+    for _ in range(50):
+        theta, mu = 3.0, np.sort(draws.uniform(-1, 1, 4))
+        b = torch.from_numpy(0.3 * draws.standard_normal(4))
+        seen = ls.spectral_density(torch.from_numpy(np.diag(mu)), 2)
+        one = torch.full((2, 1), 0.2, dtype=torch.float64)
+        density = replace(
+            seen,
+            nodes=torch.cat([seen.nodes, torch.tensor([theta], dtype=torch.float64)]),
+            weights=torch.cat([0.8 * seen.weights, one[0]]),
+            errors=torch.cat([0.8 * seen.errors, 0 * one[0]]),
+            masses=torch.cat([0.8 * seen.masses, one], 1),
+            dimension=5,
+            known=torch.tensor([4]),
+            apart=torch.tensor([theta], dtype=torch.float64),
+            coupling=b.norm()[None],
+        )
+        H = torch.diag(torch.cat([density.nodes[-1:], torch.from_numpy(mu)]))
+        H[0, 1:] = H[1:, 0] = b
+        values = torch.linalg.eigvalsh(H).numpy()
+        for level in (values[:4, None] + [-1e-9, 1e-9]).ravel().tolist():
+            found, truth = density.count(-np.inf, level), int((values < level).sum())
+            assert found.low <= truth <= found.high
+            moved += truth != int((mu < level).sum())
+    assert moved >= 100
