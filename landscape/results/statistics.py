@@ -273,19 +273,21 @@ def kaplan_meier_median(times: np.ndarray, observed: np.ndarray) -> Estimate:
     statistics. An end is open, 0 or infinite, where too few events were seen; ``low`` is never
     later than the last time seen. error: their distance over 3.92.
     """
-    times, order = np.asarray(times, dtype=np.float64), np.argsort(times, kind="stable")
-    seen, left = times[order], np.asarray(observed)[order]
+    times, observed = np.asarray(times), np.asarray(observed, dtype=bool)
+    known, here = np.unique(times, return_counts=True)
+    seen = dict(zip(*np.unique(times[observed], return_counts=True), strict=True))
     # The product over events of Beta(at risk, 1): its mean and its mean square.
     first = second = kept = 1.0
     value = high = math.inf
-    low, risk = 0.0 if _beta_tail(1.0, 1.0, len(seen)) <= 0.5 else math.inf, len(seen)
-    for t, here in _groups(seen, left):
+    risk = len(times)
+    low = 0.0 if _beta_tail(1.0, 1.0, risk) <= 0.5 else math.inf
+    for t, gone in zip(map(float, known), here.tolist(), strict=True):
         # A tie of d events is d events in a row.
-        for at_risk in range(risk, risk - int(here.sum()), -1):
+        for at_risk in range(risk, risk - int(seen.get(t, 0)), -1):
             first *= at_risk / (at_risk + 1)
             second *= at_risk / (at_risk + 2)
             kept *= (at_risk - 1) / at_risk
-        risk -= len(here)
+        risk -= gone
         low = min(low, t) if _beta_tail(first, second, risk) <= 0.5 else low
         if kept <= 0.5 + 1e-12:
             value = min(value, t)
@@ -293,13 +295,6 @@ def kaplan_meier_median(times: np.ndarray, observed: np.ndarray) -> Estimate:
             high = min(high, t)
     error = (high - low) / WIDTH if math.isfinite(high) else math.inf
     return Estimate(value, error, low, high)
-
-
-def _groups(times: np.ndarray, observed: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """Every time once, ascending, with what was observed at it; times are sorted."""
-    known, first = np.unique(times, return_index=True)
-    # of no times at all there is one part, an empty one
-    return list(zip(known.tolist(), np.split(observed, first[1:]), strict=False))
 
 
 def _beta_tail(first: float, second: float, after: int | None) -> float:
