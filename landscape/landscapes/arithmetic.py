@@ -4,9 +4,10 @@ A landscape is one function, and its bounds are those of float32 or float64 arit
 ``owned()`` autocast is off, matrix products and convolutions keep all bits of their operands (no
 TF32 and no bfloat16, which are torch's own default for convolutions on CUDA and are chosen by
 ``set_float32_matmul_precision``), kernels are deterministic where such kernels exist, cuDNN does
-not choose among kernels by a race, and inference mode and anomaly detection are off. Afterwards
-every setting is as it was, whatever happens. What a model sets inside its own forward pass, an
-autocast region say, is part of the model and stays.
+not choose among kernels by a race, inference mode and anomaly detection are off, and what autograd
+saves goes through no hooks of the caller, who may round it. Afterwards every setting is as it was,
+whatever happens. What a model sets inside its own forward pass, an autocast region say, is part of
+the model and stays.
 
 Entering costs some 80 microseconds, inside another ``owned()`` one.
 """
@@ -97,7 +98,37 @@ def _operand_bits(wanted: str) -> list[Setting]:
     ]
 
 
+Hooks = tuple[tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]], ...]
+
+
+def _saving() -> tuple[Hooks, str | None]:
+    """The hooks that saved tensors go through, and why hooks are disabled, None where they are not;
+    torch shows the last one only.
+    """
+    found, why = [], _SAVED._saved_tensors_hooks_get_disabled_error_message()
+    _SAVED._saved_tensors_hooks_enable()
+    while (top := _SAVED._top_saved_tensors_default_hooks(False)) is not None:
+        found.append(top)
+        _SAVED._pop_saved_tensors_default_hooks()
+    hooks = tuple(reversed(found))
+    _save_by((hooks, why))
+    return hooks, why
+
+
+def _save_by(state: tuple[Hooks, str | None]) -> None:
+    hooks, why = state
+    _SAVED._saved_tensors_hooks_enable()
+    while _SAVED._top_saved_tensors_default_hooks(False) is not None:
+        _SAVED._pop_saved_tensors_default_hooks()
+    for pack, unpack in hooks:
+        _SAVED._push_saved_tensors_default_hooks(pack, unpack)
+    if why is not None:
+        _SAVED._saved_tensors_hooks_disable(why)
+
+
+_SAVED: Any = torch._C._autograd
 _OTHERS = [
+    Setting("saved_tensors_hooks", _saving, _save_by, ((), None)),
     *map(_autocast, DEVICES),
     _attribute(torch.backends.cudnn, "benchmark", False, "cudnn"),
     _attribute(torch.backends.cudnn, "deterministic", True, "cudnn"),

@@ -14,6 +14,7 @@ import pytest
 import torch
 from coarse import Coarse, always, as_flagged
 from torch import nn
+from torch.overrides import BaseTorchFunctionMode
 
 import landscape as ls
 from landscape.landscapes.arithmetic import owned, settings
@@ -72,13 +73,31 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "default dtype f16": lambda: setting(
         torch.get_default_dtype, torch.set_default_dtype, torch.float16
     ),
+    "default dtype bf16": lambda: setting(
+        torch.get_default_dtype, torch.set_default_dtype, torch.bfloat16
+    ),
+    "all bf16, newer": lambda: attribute(torch.backends, "fp32_precision", "bf16"),
     "default device meta": lambda: device("meta"),
     "inference mode": torch.inference_mode,
     "no grad": torch.no_grad,
     "anomaly mode": (
         lambda: torch.autograd.set_detect_anomaly(True)
     ),
+    "saved on the host": torch.autograd.graph.save_on_cpu,
+    "saved in half precision": lambda: torch.autograd.graph.saved_tensors_hooks(halved, restored),
+    "saved without hooks": lambda: torch.autograd.graph.disable_saved_tensors_hooks("no hooks"),
+    "backward in one thread": lambda: torch.autograd.set_multithreading_enabled(False),
+    "compiler off": lambda: torch.compiler.set_stance("force_eager"),
+    "function mode": BaseTorchFunctionMode,
 }  # fmt: skip
+
+
+def halved(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half() if tensor.dtype == torch.float32 else tensor
+
+
+def restored(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def net() -> nn.Module:
@@ -279,6 +298,8 @@ FELT = {
     "default device meta",
     "inference mode",
     "no grad",
+    "saved in half precision",
+    "saved without hooks",
 }  # fmt: skip
 
 
@@ -333,6 +354,33 @@ def test_settings_are_put_back_even_after_an_error(label: str) -> None:
         with pytest.raises(KeyError), owned(), owned("tf32"), owned():
             raise KeyError
         assert settings() == before
+
+
+def test_hooks_of_the_caller_are_put_back_in_their_order() -> None:
+    """A model's own, which it sets in its forward pass, are its own."""
+    seen: list[str] = []
+
+    def hooks(name: str) -> Any:
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            seen.append(name)
+            return tensor
+
+        return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+    x = torch.ones(2, requires_grad=True)
+    with hooks("outer"), hooks("inner"):
+        with owned():
+            x.exp()
+            assert not seen
+            with hooks("own"):
+                x.exp()
+        x.exp()
+    assert seen == ["own", "inner"]
+    with hooks("outer"):
+        with hooks("inner"), owned():
+            pass
+        x.exp()
+    assert seen == ["own", "inner", "outer"]
 
 
 def test_arithmetic_inside() -> None:
