@@ -79,6 +79,18 @@ def _autocast(device: str) -> Setting:
     )
 
 
+def _cudnn_allows() -> bool | None:
+    """The older flag of cuDNN. Where torch refuses to tell it, and the two newer ones agree, it is
+    what they are not.
+    """
+    cudnn: Any = torch.backends.cudnn
+    try:
+        return bool(cudnn.allow_tf32)
+    except RuntimeError:
+        conv, rnn = (op.fp32_precision == "tf32" for op in (cudnn.conv, cudnn.rnn))
+        return not conv if conv == rnn else UNKNOWN
+
+
 def _operand_bits(wanted: str) -> list[Setting]:
     """The older flags, which write some of the newer ones too, before the newer ones."""
     backends = torch.backends
@@ -93,7 +105,12 @@ def _operand_bits(wanted: str) -> list[Setting]:
             torch.set_float32_matmul_precision,
             older,
         ),
-        _attribute(backends.cudnn, "allow_tf32", wanted == "tf32", "cudnn"),
+        Setting(
+            "cudnn.allow_tf32",
+            _cudnn_allows,
+            lambda value: setattr(backends.cudnn, "allow_tf32", value),
+            wanted == "tf32",
+        ),
         *(_attribute(owner, "fp32_precision", wanted, label) for label, owner in owners),
     ]
 
@@ -127,9 +144,12 @@ def _save_by(state: tuple[Hooks, str | None]) -> None:
 
 
 _SAVED: Any = torch._C._autograd
-_OTHERS = [
+# Settings that each thread has for itself, and those of the process.
+_OF_THREADS = [
     Setting("saved_tensors_hooks", _saving, _save_by, ((), None)),
     *map(_autocast, DEVICES),
+]
+_OTHERS = [
     _attribute(torch.backends.cudnn, "benchmark", False, "cudnn"),
     _attribute(torch.backends.cudnn, "deterministic", True, "cudnn"),
     # 1: deterministic kernels, and no error where there are none
@@ -147,16 +167,29 @@ _OTHERS = [
         (False, True),
     ),
 ]
-_SETTINGS = {bits: [*_operand_bits(bits), *_OTHERS] for bits in ("ieee", "tf32")}
+_OF_PROCESS = {bits: [*_operand_bits(bits), *_OTHERS] for bits in ("ieee", "tf32")}
+# What the threads that are inside ``owned()`` ask for, each by its innermost, and how the process's
+# settings were before the first of them came.
+_ASKED: dict[int, str] = {}
+_BEFORE: list[Any] = []
+_LOCK = threading.RLock()
 
 
-class _Thread(threading.local):
-    """Which bits this thread's innermost ``owned()`` has asked for; "" outside of all."""
-
-    bits = ""
-
-
-_THREAD = _Thread()
+def _ask(thread: int, bits: str) -> None:
+    """Have the process compute as all threads inside ask, with all bits where they differ; "": the
+    thread leaves, and the last one puts everything back.
+    """
+    with _LOCK:
+        if not _ASKED:
+            _BEFORE[:] = [setting.now() for setting in _OF_PROCESS["ieee"]]
+        _ASKED[thread] = bits
+        if not bits:
+            del _ASKED[thread]
+        if _ASKED:
+            for setting in _OF_PROCESS[max(_ASKED.values(), key="ieee".__eq__)]:
+                setting.put(setting.wanted)
+        else:
+            _put_back(_OF_PROCESS["ieee"], _BEFORE)
 
 
 @contextmanager
@@ -166,23 +199,23 @@ def owned(precision: str = "full") -> Iterator[None]:
     precision: "tf32" lets matrix products and convolutions of float32 numbers round their operands
         to 10 bits where the device can; everything else keeps all bits.
     """
-    bits, outer = "tf32" if precision == "tf32" else "ieee", _THREAD.bits
+    thread = threading.get_ident()
+    bits, outer = "tf32" if precision == "tf32" else "ieee", _ASKED.get(thread, "")
     if bits == outer:
         yield
         return
-    settings = _SETTINGS[bits]
-    before = [setting.now() for setting in settings]
+    before = [setting.now() for setting in _OF_THREADS]
     with ExitStack() as stack:
-        stack.callback(setattr, _THREAD, "bits", outer)
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if torch.cuda.is_available():
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", NO_TWIN)
-        stack.callback(_put_back, settings, before)
-        for setting in settings:
+        stack.callback(_put_back, _OF_THREADS, before)
+        for setting in _OF_THREADS:
             setting.put(setting.wanted)
-        _THREAD.bits = bits
+        stack.callback(_ask, thread, outer)
+        _ask(thread, bits)
         try:
             yield
         except RuntimeError as error:
@@ -249,4 +282,5 @@ def require_supported(device: torch.device, what: str) -> None:
 
 def settings() -> dict[str, str]:
     """How torch's settings stand now, by name, as provenance records them."""
-    return {setting.name: str(setting.now()) for setting in _SETTINGS["ieee"]}
+    every = [*_OF_PROCESS["ieee"], *_OF_THREADS]
+    return {setting.name: str(setting.now()) for setting in every}

@@ -6,6 +6,7 @@ Truth is float64: the dense Hessian of the same function at the same point, in f
 import copy
 import inspect
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -353,6 +354,35 @@ def test_settings_are_put_back_even_after_an_error(label: str) -> None:
         before = settings()
         with pytest.raises(KeyError), owned(), owned("tf32"), owned():
             raise KeyError
+        assert settings() == before
+
+
+def test_threads_that_compute_at_the_same_time() -> None:
+    """The first to leave changes nothing for the other; the last one puts back what was before the first."""
+    with SETTINGS["matmul high"]():
+        before, turn = settings(), [threading.Event() for _ in range(3)]
+        inside: list[dict[str, str]] = []
+
+        def first() -> None:
+            with owned():
+                inside.append(settings())
+                turn[0].set()
+                turn[1].wait(60)
+            turn[2].set()
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        turn[0].wait(60)
+        with owned("tf32"):
+            inside.append(settings())
+            turn[1].set()
+            turn[2].wait(60)
+            assert torch.get_float32_matmul_precision() == "high"
+            with owned():
+                inside.append(settings())
+        thread.join()
+        assert inside[0]["float32_matmul_precision"] == "highest"
+        assert inside[0] == inside[1] == inside[2]
         assert settings() == before
 
 
