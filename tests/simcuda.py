@@ -5,8 +5,13 @@ devices raise what CUDA raises, a CPU generator does not draw for them, their ra
 look into them. Every kernel is counted, every wait of the host for the device and every copy between them, with the line
 of landscape that asked for it. So it finds tensors made in the wrong place, hidden waits and hidden copies.
 
+It has streams and CUDA graphs. While a graph is captured nothing is run; what waits, or copies from memory of the host that
+is not pinned, raises; and so does a backward pass through nodes that were made on another stream. A replay runs what was
+captured on the very tensors: those that have been freed meanwhile hold NaN.
+
 It cannot show how CUDA's kernels round, whether they have a second derivative, or how fast anything is: values are those
-of the CPU's kernels.
+of the CPU's kernels. It does not see work on two streams that does not wait for each other, and what a graph holds counts as
+if no part of its memory were used twice.
 
 How it works. A ``Simulated`` tensor is a wrapper on PrivateUse1, the device type that torch leaves to others, whose
 Python attributes say cuda; torch's device guard of CUDA is replaced by one that does nothing, and a dispatch mode sees
@@ -71,6 +76,7 @@ class Counts:
 
     def wait(self, what: str, where: str) -> None:
         self.waits[what, where] += 1
+        require_no_capture()
         if self.forbidden:
             raise RuntimeError(f"called a synchronizing CUDA operation: {what} (simulated)")
 
@@ -309,8 +315,9 @@ def run(func: Any, args: Any, options: dict[str, Any]) -> Any:
     name = func._schema.name.partition("::")[2]
     if name in ("_to_copy", "copy_"):
         return _copied(name, func, args, options)
-    if name not in FREE:
+    if name not in FREE and not _capturing:
         counts.kernels[name] += 1
+    _note_streams(found)
     index = next(iter(indices)) if indices else index_of(wanted)
     # of the result; None: on the CPU
     place = index if wanted is None else index_of(wanted) if is_ours(wanted) else None
@@ -320,13 +327,18 @@ def run(func: Any, args: Any, options: dict[str, Any]) -> Any:
         counts.wait(name, asker())
     if name == "_efficientzerotensor":  # it has no storage that could be pointed to
         func = torch.ops.aten.zeros.default
-    inner = {
-        k: "cpu" if k == "device" else unwrapped(v) for k, v in options.items() if k != "pin_memory"
-    }
-    with _random_state(func, options.get("generator"), index):
-        out = CELLS[name](*unwrapped(args)) if name in CELLS else func(*unwrapped(args), **inner)
+    inner = {k: "cpu" if k == "device" else v for k, v in options.items() if k != "pin_memory"}
+    out = _computed(CELLS.get(name, func), func, args, {} if name in CELLS else inner, index)
     out = _written(func, args, options, out)
     return out if place is None else wrapped(out, place)
+
+
+def _computed(kernel: Any, func: Any, args: Any, options: dict[str, Any], index: int) -> Any:
+    """What a kernel gives of the tensors inside, or will give when the graph is replayed."""
+    if _capturing:
+        return _capturing[-1].record(kernel, func, args, options, index)
+    with _random_state(func, options.get("generator"), index):
+        return kernel(*unwrapped(args), **{k: unwrapped(v) for k, v in options.items()})
 
 
 def _copied(name: str, func: Any, args: Any, options: dict[str, Any]) -> Any:
@@ -338,19 +350,22 @@ def _copied(name: str, func: Any, args: Any, options: dict[str, Any]) -> Any:
         here = source.index if isinstance(source, Simulated) else None
         to = here if wanted is None else index_of(wanted) if is_ours(wanted) else None
     of = source.index if isinstance(source, Simulated) else None
-    counts.kernels[name] += 1
+    if not _capturing:
+        counts.kernels[name] += 1
+    _note_streams([t for t in args if isinstance(t, torch.Tensor)])
     if of != to:
         ends = tuple("host" if end is None else f"cuda:{end}" for end in (of, to))
         if to is None:
             counts.wait("{} to {}".format(*ends), asker())
         else:
             ahead = options.get("non_blocking") and getattr(source, "pinned", False)
+            if not ahead:
+                require_no_capture()
             counts.copies["{} to {}{}".format(*ends, ", ahead" if ahead else ""), asker()] += 1
-    if name == "copy_":
-        unwrapped(target).copy_(unwrapped(source))
-        return target
     inner = {k: "cpu" if k == "device" else v for k, v in options.items() if k != "non_blocking"}
-    out = func(unwrapped(source), **inner)
+    out = _computed(func, func, args[:2] if name == "copy_" else args[:1], inner, to or 0)
+    if name == "copy_":
+        return target
     return out if to is None else Simulated(out, to)
 
 
@@ -368,6 +383,7 @@ def _check_devices(
                 counts.wait("a mask as index", asker())
             if t is not None and not isinstance(t, Simulated):
                 free.append(t)
+                require_no_capture()
                 counts.copies["host to cuda, an index", asker()] += 1
     scalars = torch.Tag.pointwise in func.tags or name in WITH_SCALARS
     stray = [
@@ -486,6 +502,170 @@ class Mode(TorchDispatchMode):
         return seen(func, args, kwargs or {})
 
 
+# ---- streams and graphs -----------------------------------------------------------------------------
+
+
+class Stream:
+    """As torch.cuda.Stream. Kernels are run as soon as they are started, so there is nothing to wait for."""
+
+    used = False  # whether any but a default one was ever made
+
+    def __init__(self, device: Any = "cuda", *_: Any, **__: Any) -> None:
+        self.device = torch.device("cuda", index_of("cuda" if device is None else device))
+        Stream.used = True
+
+    def wait_stream(self, other: "Stream") -> None:
+        pass
+
+
+_defaults = [Stream(torch.device("cuda", i)) for i in range(DEVICES)]
+Stream.used = False
+_streams = list(_defaults)  # the current one of each device
+
+
+def _stream_of(device: Any = None) -> Stream:
+    return _streams[_current if device is None else index_of(device)]
+
+
+def _set_stream(stream: Stream) -> None:
+    global _current
+    _current = stream.device.index
+    _streams[_current] = stream
+
+
+def _note_streams(tensors: list[torch.Tensor]) -> None:
+    """On which stream the nodes were made whose results an operation is given, and those that give to leaves."""
+    if not Stream.used:
+        return
+    for t in tensors:
+        if isinstance(t, Simulated) and t.grad_fn is not None:
+            leaves: list[Any] = [n for n, _ in t.grad_fn.next_functions if hasattr(n, "variable")]
+            for node in (t.grad_fn, *leaves):
+                node.metadata.setdefault("stream", _streams[t.index])
+
+
+def _require_captured_nodes(outputs: Any) -> None:
+    """A backward pass runs each node on the stream that it was made on."""
+    todo, seen = [t.grad_fn for t in outputs], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.metadata.get("stream", _capturing[-1].stream) is not _capturing[-1].stream:
+            _capturing[-1].broken = True
+            raise RuntimeError(
+                "CUDA error: operation would make the legacy stream depend on a capturing blocking "
+                f"stream ({node.name()}, simulated)"
+            )
+        todo += [parent for parent, _ in node.next_functions]
+
+
+_capturing: list["Graph"] = []
+
+
+def require_no_capture() -> None:
+    if _capturing:
+        _capturing[-1].broken = True
+        raise RuntimeError(
+            "CUDA error: operation not permitted when stream is capturing (simulated)"
+        )
+
+
+class Place:
+    """A tensor that was made outside a graph, as the graph knows it: where it lies, and no more."""
+
+    def __init__(self, inner: torch.Tensor) -> None:
+        self.storage = weakref.ref(inner.untyped_storage())
+        self.like = torch.empty_strided(
+            inner.shape, inner.stride(), dtype=inner.dtype, device="meta"
+        )
+        self.offset = inner.storage_offset()
+
+    def now(self) -> torch.Tensor:
+        storage, like = self.storage(), self.like
+        if storage is None:
+            return nothing(torch.empty_like(like, device="cpu"))
+        made = torch.empty(0, dtype=like.dtype, device="cpu")
+        return made.set_(storage, self.offset, like.shape, like.stride())
+
+
+def nothing(tensor: torch.Tensor) -> torch.Tensor:
+    """Filled with what no kernel has made."""
+    return tensor.fill_(torch.nan if tensor.is_floating_point() or tensor.is_complex() else 0)
+
+
+def _now(value: Any) -> Any:
+    if isinstance(value, Place):
+        return value.now()
+    return type(value)(map(_now, value)) if isinstance(value, list | tuple) else value
+
+
+class Graph:
+    """As torch.cuda.CUDAGraph."""
+
+    def __init__(self, keep_graph: bool = False) -> None:
+        self.steps: list[tuple[Any, Any, Any, dict[str, Any], int, dict[int, torch.Tensor]]] = []
+        self.own: set[int] = set()  # the storages that were made while it was captured
+        self.broken = False
+
+    def capture_begin(self, *_: Any, **__: Any) -> None:
+        self.stream = _stream_of()
+        if self.stream in _defaults:
+            raise RuntimeError("CUDA graphs must be captured on a non-default stream. (simulated)")
+        _capturing.append(self)
+
+    def capture_end(self) -> None:
+        _capturing.remove(self)
+        if self.broken:
+            raise RuntimeError(
+                "CUDA error: operation failed due to a previous error during capture (simulated)"
+            )
+
+    def record(self, kernel: Any, func: Any, args: Any, options: dict[str, Any], index: int) -> Any:
+        plain = unwrapped(args), {k: unwrapped(v) for k, v in options.items()}
+        kept = self.kept(args), {k: self.kept(v) for k, v in options.items()}
+        changed = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
+        if changed and torch.Tag.inplace_view not in func.tags:
+            self.steps.append((kernel, func, *kept, index, {}))
+            names = [a.name for a in func._schema.arguments]
+            given = dict(zip(names, plain[0], strict=False)) | plain[1]
+            return given[changed[0]] if len(changed) == 1 else tuple(given[k] for k in changed)
+        out = kernel(*plain[0], **plain[1])
+        before = {t.untyped_storage()._cdata for t in _tensors((*plain[0], *plain[1].values()))}
+        made = {
+            i: nothing(t).view_as(t)  # which stays as it is whatever is done to t's shape
+            for i, t in enumerate(_tensors(out))
+            if t.untyped_storage()._cdata not in before
+        }
+        if made:  # else it is a view
+            self.own |= {t.untyped_storage()._cdata for t in made.values()}
+            self.steps.append((kernel, func, *kept, index, made))
+        return out
+
+    def kept(self, value: Any) -> Any:
+        if isinstance(value, Simulated):
+            own = value.inner.untyped_storage()._cdata in self.own
+            return value.inner if own else Place(value.inner)
+        if isinstance(value, torch.Tensor):
+            return value.clone()  # a scalar of the host is an argument of the kernel
+        return type(value)(map(self.kept, value)) if isinstance(value, list | tuple) else value
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        counts.kernels["replay of a graph"] += 1
+        for kernel, func, args, options, index, made in self.steps:
+            with _random_state(func, options.get("generator"), index):
+                out = kernel(*_now(args), **{k: _now(v) for k, v in options.items()})
+            for i, new in enumerate(_tensors(out)):
+                if i in made:
+                    made[i].copy_(new)
+
+    def reset(self) -> None:
+        self.steps.clear()
+        self.own.clear()
+
+
 # ---- random numbers ---------------------------------------------------------------------------------
 
 
@@ -538,6 +718,16 @@ def _state_of(device: Any) -> Any:
     return _generators[device if isinstance(device, int) else index_of(device)]
 
 
+def _only_outside(change: Any) -> Any:
+    """What CUDA allows only outside of a capture."""
+
+    def run(*args: Any, **options: Any) -> Any:
+        require_no_capture()
+        return change(*args, **options)
+
+    return run
+
+
 def _seed_all(seed: int) -> None:
     for generator in _generators:
         generator.manual_seed(seed)
@@ -553,17 +743,28 @@ CUDA = {
     "device_count": lambda: DEVICES,
     "_lazy_init": lambda: None,
     "is_initialized": lambda: True,
+    "_initialized": True,
     "current_device": lambda: _current,
     "set_device": lambda device: _exchange(index_of(device)) and None,
     "_exchange_device": _exchange,
     "_maybe_exchange_device": _exchange,
-    "manual_seed": lambda seed: _generators[_current].manual_seed(seed),
-    "manual_seed_all": _seed_all,
-    "synchronize": lambda device=None: None,
+    "manual_seed": _only_outside(lambda seed: _generators[_current].manual_seed(seed)),
+    "manual_seed_all": _only_outside(_seed_all),
+    "synchronize": _only_outside(lambda device=None: None),
     "empty_cache": lambda: None,
     "set_sync_debug_mode": lambda mode: setattr(counts, "forbidden", mode in ("error", 2)),
-    "get_rng_state": lambda device="cuda": _state_of(device).get_state(),
-    "set_rng_state": lambda state, device="cuda": _state_of(device).set_state(state) and None,
+    "get_rng_state": _only_outside(lambda device="cuda": _state_of(device).get_state()),
+    "set_rng_state": _only_outside(
+        lambda state, device="cuda": _state_of(device).set_state(state) and None
+    ),
+    "Stream": Stream,
+    "current_stream": _stream_of,
+    "default_stream": lambda device=None: _defaults[
+        _current if device is None else index_of(device)
+    ],
+    "set_stream": _set_stream,
+    "CUDAGraph": Graph,
+    "is_current_stream_capturing": lambda: bool(_capturing),
     "get_device_name": lambda device=None: "simulated",
     "get_device_capability": lambda device=None: (9, 0),
     "_is_in_bad_fork": lambda: False,
@@ -595,6 +796,8 @@ def install() -> None:
     torch.autograd.set_multithreading_enabled(False)
     for name, value in CUDA.items():
         setattr(torch.cuda, name, value)
+    for name in ("_cuda_clearCublasWorkspaces", "_host_emptyCache"):
+        setattr(torch._C, name, lambda: None)
     torch.accelerator.current_accelerator = lambda check_available=False: torch.device("cuda")
     torch.Generator = Generator  # type: ignore[misc]
     torch.Tensor.to = _to  # type: ignore[method-assign]
@@ -615,6 +818,8 @@ plain_backward = torch.autograd._engine_run_backward  # type: ignore[attr-define
 def _backward(*args: Any, **options: Any) -> Any:
     """An error inside a backward pass is lost on its way through the wrappers; here it is found again."""
     _raised.clear()
+    if _capturing:
+        _require_captured_nodes(args[0])
     try:
         return plain_backward(*args, **options)
     except SystemError as error:

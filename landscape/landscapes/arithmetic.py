@@ -4,9 +4,10 @@ A landscape is one function, and its bounds are those of float32 or float64 arit
 ``owned()`` autocast is off, matrix products and convolutions keep all bits of their operands (no
 TF32 and no bfloat16, which are torch's own default for convolutions on CUDA and are chosen by
 ``set_float32_matmul_precision``), kernels are deterministic where such kernels exist, cuDNN does
-not choose among kernels by a race, and inference mode and anomaly detection are off. Afterwards
-every setting is as it was, whatever happens. What a model sets inside its own forward pass, an
-autocast region say, is part of the model and stays.
+not choose among kernels by a race, inference mode and anomaly detection are off, and what autograd
+saves goes through no hooks of the caller, who may round it. Afterwards every setting is as it was,
+whatever happens. What a model sets inside its own forward pass, an autocast region say, is part of
+the model and stays.
 
 Entering costs some 80 microseconds, inside another ``owned()`` one.
 """
@@ -78,6 +79,18 @@ def _autocast(device: str) -> Setting:
     )
 
 
+def _cudnn_allows() -> bool | None:
+    """The older flag of cuDNN. Where torch refuses to tell it, and the two newer ones agree, it is
+    what they are not.
+    """
+    cudnn: Any = torch.backends.cudnn
+    try:
+        return bool(cudnn.allow_tf32)
+    except RuntimeError:
+        conv, rnn = (op.fp32_precision == "tf32" for op in (cudnn.conv, cudnn.rnn))
+        return not conv if conv == rnn else UNKNOWN
+
+
 def _operand_bits(wanted: str) -> list[Setting]:
     """The older flags, which write some of the newer ones too, before the newer ones."""
     backends = torch.backends
@@ -92,13 +105,51 @@ def _operand_bits(wanted: str) -> list[Setting]:
             torch.set_float32_matmul_precision,
             older,
         ),
-        _attribute(backends.cudnn, "allow_tf32", wanted == "tf32", "cudnn"),
+        Setting(
+            "cudnn.allow_tf32",
+            _cudnn_allows,
+            lambda value: setattr(backends.cudnn, "allow_tf32", value),
+            wanted == "tf32",
+        ),
         *(_attribute(owner, "fp32_precision", wanted, label) for label, owner in owners),
     ]
 
 
-_OTHERS = [
+Hooks = tuple[tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]], ...]
+
+
+def _saving() -> tuple[Hooks, str | None]:
+    """The hooks that saved tensors go through, and why hooks are disabled, None where they are not;
+    torch shows the last one only.
+    """
+    found, why = [], _SAVED._saved_tensors_hooks_get_disabled_error_message()
+    _SAVED._saved_tensors_hooks_enable()
+    while (top := _SAVED._top_saved_tensors_default_hooks(False)) is not None:
+        found.append(top)
+        _SAVED._pop_saved_tensors_default_hooks()
+    hooks = tuple(reversed(found))
+    _save_by((hooks, why))
+    return hooks, why
+
+
+def _save_by(state: tuple[Hooks, str | None]) -> None:
+    hooks, why = state
+    _SAVED._saved_tensors_hooks_enable()
+    while _SAVED._top_saved_tensors_default_hooks(False) is not None:
+        _SAVED._pop_saved_tensors_default_hooks()
+    for pack, unpack in hooks:
+        _SAVED._push_saved_tensors_default_hooks(pack, unpack)
+    if why is not None:
+        _SAVED._saved_tensors_hooks_disable(why)
+
+
+_SAVED: Any = torch._C._autograd
+# Settings that each thread has for itself, and those of the process.
+_OF_THREADS = [
+    Setting("saved_tensors_hooks", _saving, _save_by, ((), None)),
     *map(_autocast, DEVICES),
+]
+_OTHERS = [
     _attribute(torch.backends.cudnn, "benchmark", False, "cudnn"),
     _attribute(torch.backends.cudnn, "deterministic", True, "cudnn"),
     # 1: deterministic kernels, and no error where there are none
@@ -116,16 +167,29 @@ _OTHERS = [
         (False, True),
     ),
 ]
-_SETTINGS = {bits: [*_operand_bits(bits), *_OTHERS] for bits in ("ieee", "tf32")}
+_OF_PROCESS = {bits: [*_operand_bits(bits), *_OTHERS] for bits in ("ieee", "tf32")}
+# What the threads that are inside ``owned()`` ask for, each by its innermost, and how the process's
+# settings were before the first of them came.
+_ASKED: dict[int, str] = {}
+_BEFORE: list[Any] = []
+_LOCK = threading.RLock()
 
 
-class _Thread(threading.local):
-    """Which bits this thread's innermost ``owned()`` has asked for; "" outside of all."""
-
-    bits = ""
-
-
-_THREAD = _Thread()
+def _ask(thread: int, bits: str) -> None:
+    """Have the process compute as all threads inside ask, with all bits where they differ; "": the
+    thread leaves, and the last one puts everything back.
+    """
+    with _LOCK:
+        if not _ASKED:
+            _BEFORE[:] = [setting.now() for setting in _OF_PROCESS["ieee"]]
+        _ASKED[thread] = bits
+        if not bits:
+            del _ASKED[thread]
+        if _ASKED:
+            for setting in _OF_PROCESS[max(_ASKED.values(), key="ieee".__eq__)]:
+                setting.put(setting.wanted)
+        else:
+            _put_back(_OF_PROCESS["ieee"], _BEFORE)
 
 
 @contextmanager
@@ -135,23 +199,23 @@ def owned(precision: str = "full") -> Iterator[None]:
     precision: "tf32" lets matrix products and convolutions of float32 numbers round their operands
         to 10 bits where the device can; everything else keeps all bits.
     """
-    bits, outer = "tf32" if precision == "tf32" else "ieee", _THREAD.bits
+    thread = threading.get_ident()
+    bits, outer = "tf32" if precision == "tf32" else "ieee", _ASKED.get(thread, "")
     if bits == outer:
         yield
         return
-    settings = _SETTINGS[bits]
-    before = [setting.now() for setting in settings]
+    before = [setting.now() for setting in _OF_THREADS]
     with ExitStack() as stack:
-        stack.callback(setattr, _THREAD, "bits", outer)
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if torch.cuda.is_available():
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", NO_TWIN)
-        stack.callback(_put_back, settings, before)
-        for setting in settings:
+        stack.callback(_put_back, _OF_THREADS, before)
+        for setting in _OF_THREADS:
             setting.put(setting.wanted)
-        _THREAD.bits = bits
+        stack.callback(_ask, thread, outer)
+        _ask(thread, bits)
         try:
             yield
         except RuntimeError as error:
@@ -218,4 +282,5 @@ def require_supported(device: torch.device, what: str) -> None:
 
 def settings() -> dict[str, str]:
     """How torch's settings stand now, by name, as provenance records them."""
-    return {setting.name: str(setting.now()) for setting in _SETTINGS["ieee"]}
+    every = [*_OF_PROCESS["ieee"], *_OF_THREADS]
+    return {setting.name: str(setting.now()) for setting in every}

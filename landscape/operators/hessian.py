@@ -8,7 +8,7 @@ Neural Computation 6:147, by double backward).
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -19,7 +19,6 @@ from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
 from landscape.landscapes.memory import GRAPHS, budget, fitting
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
-from landscape.operators.compiled import Program
 from landscape.operators.derivatives import (
     NO_SECOND_DERIVATIVE,
     cut_off,
@@ -27,6 +26,7 @@ from landscape.operators.derivatives import (
     require_second_derivative,
     vjp,
 )
+from landscape.operators.programs import Program, aside, compiled, recorded
 from landscape.ranks import Spread
 from landscape.results import journal
 
@@ -36,9 +36,12 @@ METHODS = (
     "retained",
     "rebuilt",
     "compiled",
+    "cuda-graph",
     "forward-over-reverse",
     "finite-difference",
 )
+# Methods that make one program of what the graphs kept do with a vector, as notes call it.
+PROGRAMS = {"compiled": "compiled product", "cuda-graph": "CUDA graph"}
 # Groups that batches form where they are watched, and how many of their sums are held at a time.
 GROUPS, SIDE = 32, 8
 # Steps of differences that are tried along a direction.
@@ -62,12 +65,14 @@ class Hessian(SymmetricOperator):
             fit ``memory`` and rebuilds them one at a time otherwise; "retained" and "rebuilt" force
             one of these; "compiled" keeps graphs and has ``torch.compile`` make one program of the
             backward pass through all of them: for thousands of products with a small network, whose
-            kernels take less time than to start them, and after some ten seconds a micro-batch. It
-            is held against the graphs at its first products, and dropped, which ``notes`` tell,
-            where it differs or cannot be made; "forward-over-reverse" pushes a tangent through the
-            backward pass; "finite-difference" takes central differences of the gradient, for
-            kernels without a second derivative: its relative error is about eps^(2/3), 2e-5 in
-            float32.
+            kernels take less time than to start them, and after some ten seconds a micro-batch;
+            "cuda-graph" keeps graphs and has a CUDA device record the kernels of that pass, which
+            one call starts again: for a hundred products with a small network, and the memory of
+            one more backward pass. Both are held against the graphs at their first products, and
+            dropped, which ``notes`` tell, where they differ or cannot be made;
+            "forward-over-reverse" pushes a tangent through the backward pass; "finite-difference"
+            takes central differences of the gradient, for kernels without a second derivative: its
+            relative error is about eps^(2/3), 2e-5 in float32.
         memory: bytes of graph that may be kept; None: 1 GiB on a CPU, 40 % of what is free on a
             GPU.
         precision: what products are computed in, "full", "tf32" or "bf16", see ``ModelLandscape``;
@@ -75,7 +80,7 @@ class Hessian(SymmetricOperator):
 
     Raises:
         ValueError: an unknown method or precision, a point of another shape, no point for a
-            formula.
+            formula, a CUDA graph for a point on a CPU.
         NumericalError: from a product, when a kernel has no second derivative.
 
     Cost of a product, in gradients: about 2 retained, 0.7 compiled (a small network on a CPU), 3
@@ -110,6 +115,7 @@ class Hessian(SymmetricOperator):
         self.method = method
         self.memory = budget(self.device, GRAPHS) if memory is None else memory
         self._program: Program | None = None  # of the graphs kept, where it is asked for
+        self._stream = self._own_stream()
         self._keeping, self._evicted = False, False  # graphs are kept; they were, and did not fit
         self.precision = f.precision if precision is None else precision
         require_precision(self.precision)
@@ -134,7 +140,7 @@ class Hessian(SymmetricOperator):
         """Refuse what is not known of points that lie on several ranks by parts."""
         if not self.sharded:
             return
-        if self.method in ("finite-difference", "compiled"):
+        if self.method in ("finite-difference", *PROGRAMS):
             raise ValueError(
                 f'method="{self.method}" is for points that a rank keeps whole: leave shard out.'
             )
@@ -143,6 +149,17 @@ class Hessian(SymmetricOperator):
                 f"precision must be full where points are sharded, got {self.precision}: what it "
                 f"loses is measured with products in float64, for which there is no room."
             )
+
+    def _own_stream(self) -> torch.cuda.Stream | None:
+        """The stream that a CUDA graph is recorded on."""
+        if self.method != "cuda-graph":
+            return None
+        if self.device.type != "cuda":
+            raise ValueError(
+                f'method="cuda-graph" is for points on a CUDA device, and this one is on '
+                f'{self.device}: pass method="retained" or "compiled".'
+            )
+        return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
     @property
     def retained(self) -> bool:
@@ -308,16 +325,16 @@ class Hessian(SymmetricOperator):
             )
         if self._program is not None and self._program.dropped:
             notes.append(
-                f"the compiled product was dropped ({self._program.dropped}), and products are "
-                "those of the graphs kept"
+                f"the {PROGRAMS[self.method]} was dropped ({self._program.dropped}), and products "
+                "are those of the graphs kept"
             )
         return [*notes, *self.f.notes, *self._remarks]
 
     def _dealt(self, V: Tensor) -> Tensor:
         """What the terms of this rank make of V (n, k); the sum over the ranks is H V."""
-        with nullcontext() if self.sharded else self.f.ranks.together():
-            if self.method == "compiled" and self._watch is None and self._one_by_one(V):
-                return torch.stack([self._compiled(v) for v in V.T], dim=1)
+        with nullcontext() if self.sharded else self.f.ranks.together(), aside(self._stream):
+            if self.method in PROGRAMS and self._watch is None and self._one_by_one(V):
+                return torch.stack([self._programmed(v) for v in V.T], dim=1)
             return self._summed_parts(V)
 
     def _one_by_one(self, V: Tensor) -> bool:
@@ -328,19 +345,28 @@ class Hessian(SymmetricOperator):
         return self._graphs is not None and (V.shape[1] == 1 or not self._vectorise)
 
     def _summed_parts(self, V: Tensor) -> Tensor:
-        parts = self._watched(self._parts(V))
-        total = next(parts, None)
-        if total is None:  # a rank may have no term
-            return torch.zeros_like(V)
-        for part in parts:
-            total = total.add_(part)
-        return total
+        return _sum(self._watched(self._parts(V)), V)
 
-    def _compiled(self, v: Tensor) -> Tensor:
+    def _programmed(self, v: Tensor) -> Tensor:
+        def product(u: Tensor) -> Tensor:
+            return self._summed_parts(u[:, None])[:, 0]
+
         if self._program is None:
-            self._program = Program(lambda u: self._summed_parts(u[:, None])[:, 0], self.eps)
+            make = self._recorded if self._stream else partial(compiled, product)
+            self._program = Program(product, make, self.eps)
         with owned(self.precision):
             return self._program(v)
+
+    def _recorded(self, v: Tensor) -> Callable[[Tensor], Tensor]:
+        """The backward pass through the graphs kept, without what surrounds it on the host."""
+        graphs = [gradient for gradient, _, _ in self._graphs or ()]
+
+        def product(u: Tensor) -> Tensor:
+            V = u[:, None]
+            return _sum((self._backward(g, V, keep=True) for g in graphs), V)[:, 0]
+
+        with self.f.evaluation(self.x, self.precision), torch.enable_grad():
+            return recorded(product, v)
 
     def _watched(self, parts: Iterator[tuple[Tensor, int | None, float]]) -> Iterator[Tensor]:
         """What the terms make of vectors, seen by whoever watches."""
@@ -436,7 +462,8 @@ class Hessian(SymmetricOperator):
         return self._summed(self._part_differences(V), V)
 
     def _summed_by_width(self, V: Tensor) -> tuple[Tensor, Tensor]:
-        found = [self._summed(self._parts(b), b) for b in torch.split(V, self._width, dim=1)]
+        with aside(self._stream):
+            found = [self._summed(self._parts(b), b) for b in torch.split(V, self._width, dim=1)]
         return torch.cat([forms for forms, _ in found], dim=1), found[0][1]
 
     def _summed(
@@ -556,7 +583,7 @@ class Hessian(SymmetricOperator):
         self._vectorise = needed <= SMALL and not self.sharded
         fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
         if self.memory > 0 and (
-            self.method in ("retained", "compiled") or (self.method == "auto" and fits)
+            self.method in ("retained", *PROGRAMS) or (self.method == "auto" and fits)
         ):
             self._keeping = True
             terms = self.f.dealt_terms()
@@ -610,6 +637,16 @@ class Hessian(SymmetricOperator):
                     high, low = (_slope_of(term.function, x + s * h * v) for s in (1, -1))
                     columns.append((high - low) / (2 * h))
                 yield torch.stack(columns, dim=1), term.batch, term.share
+
+
+def _sum(parts: Iterator[Tensor], V: Tensor) -> Tensor:
+    """The sum of what terms make of V, added into the first."""
+    total = next(parts, None)
+    if total is None:  # a rank may have no term
+        return torch.zeros_like(V)
+    for part in parts:
+        total = total.add_(part)
+    return total
 
 
 def _groups(batches: Iterable[int]) -> dict[int, int]:

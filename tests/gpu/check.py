@@ -391,6 +391,39 @@ def timed(job: Callable[[], object], times: int = 3) -> float:
     return (time.perf_counter() - start) / times
 
 
+def launches(store: Store) -> None:
+    """Small networks, whose kernels take less time than to start them: graphs kept, and as one program."""
+    methods = ["retained", "cuda-graph"] if SIMULATED else ["retained", "cuda-graph", "compiled"]
+    names = ["mlp", "convolutions", "attention"]
+    for method in methods:
+        for name in names[:1] if method == "compiled" else names:  # compiling takes half a minute
+            job = partial(launched, name, method)
+            store.measure(f"launches, {name}, {method}", job)
+
+
+def launched(name: str, method: str) -> dict[str, Any]:
+    """Milliseconds of a product, and what it is off by from that of graphs kept, in units of its norm."""
+    import landscape as ls
+
+    f = landscape_of(name, torch.float32, DEVICE)
+    H, kept = ls.Hessian(f, method=method), ls.Hessian(f, method="retained")
+    v = torch.randn(f.dim, generator=torch.Generator().manual_seed(2)).to(DEVICE)
+    start = time.perf_counter()
+    for _ in range(6):
+        product = H @ v
+    sync()
+    first, truth = time.perf_counter() - start, kept @ v
+    return {
+        "n": f.dim,
+        "notes": H.notes,
+        "product, ms": round(1e3 * timed(lambda: H @ v, 3 if SIMULATED else 100), 3),
+        "gradient, ms": round(1e3 * timed(lambda: f.gradient(v), 3 if SIMULATED else 100), 3),
+        "first six products, s": round(first, 2),
+        "same bits": bool(torch.equal(product, truth)),
+        "off by": float((product - truth).norm() / truth.norm()),
+    }
+
+
 def escapes() -> dict[str, Any]:
     import landscape as ls
 
@@ -417,7 +450,8 @@ def table(store: Store) -> None:
         print(*(f"{k}={v}" for k, v in row.items()))
 
 
-STAGES = {job.__name__: job for job in (machine, numerics, verdicts, errors, tests, speed, table)}
+JOBS = (machine, numerics, verdicts, errors, tests, launches, speed, table)
+STAGES = {job.__name__: job for job in JOBS}
 
 if __name__ == "__main__":
     STAGES[sys.argv[1]](Store(Path(sys.argv[2])))

@@ -26,12 +26,13 @@ fi
 check() { timeout $(($1 * patience)) "$python" tests/gpu/check.py "$2" "$OUT"; }
 
 check 20 machine
-check 120 numerics
+check 100 numerics
 check 40 verdicts
 check 40 errors
 "$python" -c "import xdist" 2> /dev/null && [ -z "${SIMULATED:-}" ] && workers=(-n 8)
-timeout $((110 * patience)) "$python" -m pytest "${simulated[@]}" "${workers[@]}" ${SIMULATED:+tests/gpu} -m gpu -q -p no:cacheprovider \
+timeout $((100 * patience)) "$python" -m pytest "${simulated[@]}" "${workers[@]}" ${SIMULATED:+tests/gpu} -m gpu -q -p no:cacheprovider \
     > "$OUT/pytest.log" 2>&1
 "$python" tests/gpu/check.py tests "$OUT"
-check 120 speed
+check 110 speed
+check 40 launches
 "$python" tests/gpu/check.py table "$OUT"

@@ -66,6 +66,17 @@ def test_a_second_product_neither_waits_nor_copies(method: str, counts: simcuda.
     assert not counts.copies
 
 
+def test_what_a_caller_saves_on_the_host_is_not_copied_back(counts: simcuda.Counts) -> None:
+    f = landscape()
+    H, v = ls.Hessian(f, method="retained"), f.point()
+    with torch.autograd.graph.save_on_cpu():
+        H @ v
+        counts.clear()
+        H @ v
+    assert not counts.waits
+    assert not counts.copies
+
+
 def test_kernels_of_a_product(counts: simcuda.Counts) -> None:
     """About what two gradients start, with graphs kept, and three and a half without."""
     f = landscape()

@@ -6,6 +6,7 @@ Truth is float64: the dense Hessian of the same function at the same point, in f
 import copy
 import inspect
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import torch
 from coarse import Coarse, always, as_flagged
 from torch import nn
+from torch.overrides import BaseTorchFunctionMode
 
 import landscape as ls
 from landscape.landscapes.arithmetic import owned, settings
@@ -72,13 +74,31 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "default dtype f16": lambda: setting(
         torch.get_default_dtype, torch.set_default_dtype, torch.float16
     ),
+    "default dtype bf16": lambda: setting(
+        torch.get_default_dtype, torch.set_default_dtype, torch.bfloat16
+    ),
+    "all bf16, newer": lambda: attribute(torch.backends, "fp32_precision", "bf16"),
     "default device meta": lambda: device("meta"),
     "inference mode": torch.inference_mode,
     "no grad": torch.no_grad,
     "anomaly mode": (
         lambda: torch.autograd.set_detect_anomaly(True)
     ),
+    "saved on the host": torch.autograd.graph.save_on_cpu,
+    "saved in half precision": lambda: torch.autograd.graph.saved_tensors_hooks(halved, restored),
+    "saved without hooks": lambda: torch.autograd.graph.disable_saved_tensors_hooks("no hooks"),
+    "backward in one thread": lambda: torch.autograd.set_multithreading_enabled(False),
+    "compiler off": lambda: torch.compiler.set_stance("force_eager"),
+    "function mode": BaseTorchFunctionMode,
 }  # fmt: skip
+
+
+def halved(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half() if tensor.dtype == torch.float32 else tensor
+
+
+def restored(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def net() -> nn.Module:
@@ -279,6 +299,8 @@ FELT = {
     "default device meta",
     "inference mode",
     "no grad",
+    "saved in half precision",
+    "saved without hooks",
 }  # fmt: skip
 
 
@@ -333,6 +355,62 @@ def test_settings_are_put_back_even_after_an_error(label: str) -> None:
         with pytest.raises(KeyError), owned(), owned("tf32"), owned():
             raise KeyError
         assert settings() == before
+
+
+def test_threads_that_compute_at_the_same_time() -> None:
+    """The first to leave changes nothing for the other; the last one puts back what was before the first."""
+    with SETTINGS["matmul high"]():
+        before, turn = settings(), [threading.Event() for _ in range(3)]
+        inside: list[dict[str, str]] = []
+
+        def first() -> None:
+            with owned():
+                inside.append(settings())
+                turn[0].set()
+                turn[1].wait(60)
+            turn[2].set()
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        turn[0].wait(60)
+        with owned("tf32"):
+            inside.append(settings())
+            turn[1].set()
+            turn[2].wait(60)
+            assert torch.get_float32_matmul_precision() == "high"
+            with owned():
+                inside.append(settings())
+        thread.join()
+        assert inside[0]["float32_matmul_precision"] == "highest"
+        assert inside[0] == inside[1] == inside[2]
+        assert settings() == before
+
+
+def test_hooks_of_the_caller_are_put_back_in_their_order() -> None:
+    """A model's own, which it sets in its forward pass, are its own."""
+    seen: list[str] = []
+
+    def hooks(name: str) -> Any:
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            seen.append(name)
+            return tensor
+
+        return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+    x = torch.ones(2, requires_grad=True)
+    with hooks("outer"), hooks("inner"):
+        with owned():
+            x.exp()
+            assert not seen
+            with hooks("own"):
+                x.exp()
+        x.exp()
+    assert seen == ["own", "inner"]
+    with hooks("outer"):
+        with hooks("inner"), owned():
+            pass
+        x.exp()
+    assert seen == ["own", "inner", "outer"]
 
 
 def test_arithmetic_inside() -> None:

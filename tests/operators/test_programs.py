@@ -1,7 +1,11 @@
-"""A product as one compiled program says what the graphs kept say, or is dropped; what a GPU's compiler makes is not seen here."""
+"""A product as one compiled program says what the graphs kept say, or is dropped; what a GPU makes of it is not seen here.
+
+CUDA graphs are in tests/gpu/test_graphs.py.
+"""
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +15,7 @@ from nets import plain_loss, problem
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.operators.compiled import CHECKED, Program
+from landscape.operators.programs import CHECKED, Program, compiled
 
 Map = Callable[[Tensor], Tensor]
 
@@ -102,7 +106,7 @@ def test_memory_that_runs_out_is_not_the_compilers_doing(monkeypatch: pytest.Mon
     torch.testing.assert_close(H @ v, ls.Hessian(landscape("regression")) @ v)
     assert [note.split()[0] for note in H.notes] == ["graphs"]
     with pytest.raises(torch.OutOfMemoryError):
-        Program(lambda v: 2 * v, 1e-16)(v)
+        Program(lambda v: 2 * v, partial(compiled, lambda v: 2 * v), 1e-16)(v)
 
 
 def test_a_released_program_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,3 +130,5 @@ def test_it_is_for_whole_points() -> None:
     assert ls.Hessian(f).method == "auto"
     with pytest.raises(ValueError, match="method must be one of"):
         ls.Hessian(f, method="engine")
+    with pytest.raises(ValueError, match="is for points on a CUDA device, and this one is on cpu"):
+        ls.Hessian(f, method="cuda-graph")
