@@ -145,6 +145,7 @@ class Placed:
                 tensor = self._fixed(slot.parameter)
             if slot.rescaled:  # an embedding with max_norm writes into its weight
                 tensor = there[id(slot.parameter)] = tensor.clone()
+            tensor = slot.padded(tensor)
             tensor._is_param = True  # for who asks isinstance, as long as it is in place
             self.marked.append(tensor)
             slot.holder[slot.name] = tensor
@@ -210,6 +211,17 @@ class _Slot:
         self.name, self.parameter = name, parameter
         embedding = isinstance(module, nn.Embedding | nn.EmbeddingBag)
         self.rescaled = embedding and module.max_norm is not None
+        self.padding = module.padding_idx if embedding else None
+
+    def padded(self, tensor: Tensor) -> Tensor:
+        """What takes the parameter's place; a row that an embedding pads with stays where the model
+        has it: torch gives it no gradient, though the loss may depend on it.
+        """
+        if self.padding is None or self.parameter.is_meta:
+            return tensor
+        row = self.padding % len(tensor)
+        own = self.parameter.detach()[row : row + 1].to(tensor)
+        return torch.cat([tensor[:row], own, tensor[row + 1 :]])
 
     def made(self, make: Callable[[], Tensor]) -> None:
         """Have the tensor made whenever the module asks for it."""

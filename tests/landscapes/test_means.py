@@ -481,3 +481,41 @@ def test_tokens_that_follow_others(lengths: list[int], size: int) -> None:
     f = ls.ModelLandscape(model, None, batches)
     truth = float(model(ids, labels).detach())
     assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("what", ["mean", "ignored", "sum"])
+def test_a_mean_is_measured_through_coarse_arithmetic(what: str, dtype: torch.dtype) -> None:
+    """A norm in bfloat16 rounds each part of a batch in its own way."""
+
+    class Coarse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.a, self.c = nn.Linear(3, 6), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.tanh(self.a(x))
+            size = h.bfloat16().square().mean(-1, keepdim=True) + 1e-6
+            return self.c(h * size.rsqrt().to(h.dtype))
+
+    options = {"sum": {"reduction": "sum"}, "ignored": {"ignore_index": 0}}.get(what, {})
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1], **options)  # type: ignore[arg-type]
+
+    f = ls.ModelLandscape(Coarse().to(dtype), loss, rows(X.to(dtype), CLASSES, [15, 25]))
+    assert (f.mean.how, f.mean.total) == ("measured", what == "sum")
+    truth = [float((y != 0).sum()) for y in CLASSES.split([15, 25])]
+    assert f.mean.counts == (truth if what == "ignored" else [15.0, 25.0])
+
+
+def test_a_mean_is_measured_where_all_samples_lose_nearly_the_same() -> None:
+    """As before training, in single precision: what tokens lose differs by rounding only."""
+    model = Own()
+    with torch.no_grad():
+        model.head.weight *= 1e-5
+        model.head.bias *= 0
+    f = ls.ModelLandscape(model, None, dicts(IGNORED))
+    assert f.mean.how == "measured"
+    assert f.mean.counts == [float((part != -100).sum()) for part in IGNORED.split(6)]
