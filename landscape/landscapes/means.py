@@ -27,6 +27,7 @@ from landscape.landscapes.batches import Batch
 from landscape.landscapes.losses import unwrapped
 
 IGNORED = -100
+BY_LIST = "entries of a list, a sample each"
 BY_ENTRY = "entries of the target"  # what torch's losses count that compare entry by entry
 # Values of a target that may mark what is left out of a mean; beyond so many, only IGNORED, 0 and
 # -1 are tried.
@@ -143,13 +144,16 @@ def measured(
 
     Cost: the loss of some ten parts of two batches and of both together.
     """
+    within = _Rounding(eps, min(ROUNDING * (coarse or eps), MOST))
+    listed = _by_list(judge, batches, within)
+    if listed:
+        return _counted(len, batches, BY_LIST, "measured", total=listed == "sum")
     values = _values(batches)
     ways = [_ways(batch, values) for batch in batches]
     samples = [float(batching.samples(batch)) for batch in batches]
     tried = [batches[i] for i in _telling(ways, samples)]
     with suppress(RuntimeError, TypeError, ValueError, KeyError):  # of other shapes: each alone
         tried.append(batching.joined(tried))
-    within = _Rounding(eps, min(ROUNDING * (coarse or eps), MOST))
     held = _within_memory(judge, batches, tried, values, within)
     if held is None:
         return Mean(samples, "samples", "assumed")
@@ -175,6 +179,36 @@ class _Rounding:
 
     eps: float  # the unit of their dtype
     most: float  # what a right way of counting may miss by
+
+
+def _by_list(judge: Judge, batches: Sequence[Batch], within: _Rounding) -> str:
+    """Whether batches are lists with a tensor a sample, of whose losses theirs is the "mean" or the
+    "sum", as a cut of two of the lists tells; "" elsewhere.
+    """
+    if not all(type(batch) in (list, tuple) and _are_tensors(batch) for batch in batches):
+        return ""
+    tried = sorted((b for b in batches if len(b) > 1), key=len)[-2:]
+    try:
+        found = {_of_list(judge, batch, within) for batch in tried}
+    except Exception:  # a loss that takes (input, target) refuses one of them
+        return ""
+    return found.pop() if len(found) == 1 else ""
+
+
+def _are_tensors(batch: Batch) -> bool:
+    return all(isinstance(entry, Tensor) for entry in batch)
+
+
+def _of_list(judge: Judge, batch: Batch, within: _Rounding) -> str:
+    whole, cut = judge(batch, None), max(1, len(batch) // 3)
+    losses = [judge(batch[:cut], None), judge(batch[cut:], None)]
+    size = max(abs(whole), *map(abs, losses))
+    if all(abs(loss - whole) <= CLOSE * within.eps * size for loss in losses):
+        return ""
+    mean = (cut * losses[0] + (len(batch) - cut) * losses[1]) / len(batch)
+    if abs(mean - whole) <= within.most * size:
+        return "mean"
+    return "sum" if abs(sum(losses) - whole) <= within.most * size else ""
 
 
 def _along_any(judge: Judge, tried: Sequence[Batch], within: _Rounding) -> str:

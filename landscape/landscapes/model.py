@@ -692,6 +692,8 @@ class ModelLandscape:
                 found = again if again.how == "measured" else found
         if found.total:
             self.reduction = "sum"
+        if found.what == means.BY_LIST:
+            self.samples = int(sum(found.counts))
         return found
 
     @property

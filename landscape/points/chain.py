@@ -216,8 +216,9 @@ def _arithmetic(look: Look) -> torch.dtype:
 
 
 def _value_link(look: Look, u: Tensor, *, closely: bool = False) -> tuple[float, bool]:
-    """Whether the gradient is the value's slope; ``closely``: in single precision within short steps
-    too, where a staircase is none, though it has the slope of what it follows within wide ones.
+    """Whether the gradient is the value's slope; ``closely``: in single precision within short
+    steps too, where a staircase is none, though within wide ones it has the slope of what it
+    follows.
     """
     f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
     inside = _arithmetic(look)

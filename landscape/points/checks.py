@@ -350,7 +350,8 @@ def _misaligned(f: ModelLandscape) -> str:
 def _listed(f: ModelLandscape) -> str:
     """That batches are lists of several lengths, whose entries may be samples; "" elsewhere."""
     lengths = {len(b) for b in f.batches if type(b) in (list, tuple)}
-    if len(lengths) < 2 or f.mean.how == "stated" or all(map(batching.one_each, f.batches)):
+    known = f.mean.how == "stated" or f.mean.what == means.BY_LIST
+    if len(lengths) < 2 or known or all(map(batching.one_each, f.batches)):
         return ""
     return (
         f"batches are lists of {min(lengths)} to {max(lengths)} entries, of which each was taken "
