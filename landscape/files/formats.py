@@ -296,7 +296,8 @@ def _refusal(path: Path, kind: str, error: str) -> LoadingError:
             pointer = file.read(len(_LFS)) == _LFS
         told = " It is a pointer of Git LFS: fetch the file by git lfs pull." if pointer else ""
         return LoadingError(
-            f"{path} is no checkpoint: neither safetensors, PyTorch nor npz by its first bytes.{told}"
+            f"{path} is no checkpoint: neither safetensors, PyTorch nor npz by its first bytes."
+            f"{told}"
         )
     if kind in ("zip", "npy") and not asked:
         return LoadingError(

@@ -39,6 +39,7 @@ FEW = 4  # samples of a batch that is not made smaller where memory runs out
 ROUNDING = 2**12
 MOST = 0.02
 CLOSE = 4.0  # in the same units: what rounding alone makes a right way miss by
+UNTOLD = -1.0  # the miss of a way of which nothing has told yet
 FAR = 16.0  # times the best way's miss: what a right way does not reach
 ENTRIES = (
     nn.MSELoss,
@@ -268,8 +269,9 @@ def _left(
         raise ValueError("no batch has two samples between which a cut tells something.")
     alive = set.intersection(*(set(left) for left, _, _ in held))
     missed = {k: max(left[k] for left, _, _ in held) for k in alive}
+    missed = {k: miss for k, miss in missed.items() if miss > UNTOLD}
     best = max(min(missed.values(), default=0.0), CLOSE * within.eps)
-    return {k for k in alive if missed[k] <= FAR * best}, all(sums for _, sums, _ in held)
+    return {k for k, miss in missed.items() if miss <= FAR * best}, all(sums for _, sums, _ in held)
 
 
 def _held(
@@ -277,19 +279,32 @@ def _held(
 ) -> tuple[dict[str, float], bool, int]:
     """The ways that cuts of a batch leave, with the most by which they miss its loss, relative to
     the losses; whether a sum over its parts explains it too; and the number of cuts that tell
-    something: after the others the loss is the same.
+    something: after the others the loss is the same. A way of which no cut tells misses by UNTOLD.
     """
-    alive, total = dict.fromkeys(ways, 0.0), True
+    alive, total = dict.fromkeys(ways, UNTOLD), True
     cuts = _cuts(ways)
     whole, telling = judge(batch, None) if cuts else 0.0, 0
     for parts in cuts:
         losses = [judge(batch, part) for part in parts]
         size = max(abs(whole), *map(abs, losses)) or 1.0
         telling += any(abs(loss - whole) > CLOSE * within.eps * size for loss in losses)
-        missed = {k: abs(_mean(ways[k], parts, losses) - whole) / size for k in alive}
+        missed = {
+            k: alive[k]
+            if _clamped(ways[k], parts, losses)
+            else abs(_mean(ways[k], parts, losses) - whole) / size
+            for k in alive
+        }
         alive = {k: max(alive[k], miss) for k, miss in missed.items() if miss <= within.most}
         total = total and abs(sum(losses) - whole) <= within.most * size
     return alive, total, telling
+
+
+def _clamped(counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float]) -> bool:
+    """Whether a part counts nothing and loses something all the same, as where a loss divides by
+    what it counts or by 1: that part tells nothing.
+    """
+    pairs = zip(parts, losses, strict=True)
+    return any(not float(counts[p].sum()) and math.isfinite(v) and v != 0 for p, v in pairs)
 
 
 def _along(judge: Judge, batch: Batch, within: _Rounding) -> str:

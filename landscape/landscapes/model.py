@@ -995,7 +995,7 @@ def _seen_eps(judge: means.Judge, batch: Batch) -> float:
     """
     with suppress(Exception), Precision() as seen:
         judge(batch, None)
-        return seen.eps
+        return float(seen.eps)
     return 0.0
 
 

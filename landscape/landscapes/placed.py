@@ -209,9 +209,9 @@ class _Slot:
     def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         self.module, self.holder = module, cast(Any, module._parameters)
         self.name, self.parameter = name, parameter
-        embedding = isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        self.rescaled = embedding and module.max_norm is not None
-        self.padding = module.padding_idx if embedding else None
+        self.rescaled, self.padding = False, None
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            self.rescaled, self.padding = module.max_norm is not None, module.padding_idx
 
     def padded(self, tensor: Tensor) -> Tensor:
         """What takes the parameter's place; a row that an embedding pads with stays where the model

@@ -17,7 +17,6 @@ from landscape.landscapes.arithmetic import owned
 from landscape.linalg.reductions import norm
 from landscape.operators.hessian import Hessian
 
-
 # How far the neighbours of a point are by which rounding is measured, in units of rounding.
 NEIGHBOUR = 4.0
 

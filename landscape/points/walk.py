@@ -248,7 +248,7 @@ class Walk:
             return False
         r = torch.linspace(1.0, 2.0, len(here.x), dtype=here.x.dtype, device=here.x.device)
         bent = float(norm(here.rebuilt @ r)) / float(norm(r)) * float(norm(here.x)) ** 2
-        return bent <= eps**0.5 * abs(self.start.value)
+        return bool(bent <= eps**0.5 * abs(self.start.value))
 
     @property
     def kinked(self) -> bool:

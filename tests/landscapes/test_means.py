@@ -417,7 +417,9 @@ def test_an_entry_of_a_list_may_be_a_sample(sizes: list[int], total: bool) -> No
         return each.sum() if total else each.mean()
 
     f = ls.ModelLandscape(linear(1), loss, [parts[: sizes[0]], parts[sizes[0] :]])
-    assert float(f.value(f.point())) == pytest.approx(float(loss(f.model, parts).detach()), rel=1e-12)
+    assert float(f.value(f.point())) == pytest.approx(
+        float(loss(f.model, parts).detach()), rel=1e-12
+    )
     assert (f.mean.counts, f.mean.total, f.samples) == (sizes, total, 8)
     assert {c.name: c for c in ls.check(f)}["mean"].status is (Status.NOTE if total else Status.OK)
 
@@ -551,8 +553,23 @@ def test_a_mean_is_measured_where_all_samples_lose_nearly_the_same() -> None:
     """As before training, in single precision: what tokens lose differs by rounding only."""
     model = Own()
     with torch.no_grad():
-        model.head.weight *= 1e-5
-        model.head.bias *= 0
+        model.head.weight.mul_(1e-5)
+        model.head.bias.zero_()
     f = ls.ModelLandscape(model, None, dicts(IGNORED))
     assert f.mean.how == "measured"
     assert f.mean.counts == [float((part != -100).sum()) for part in IGNORED.split(6)]
+
+
+def test_a_sum_over_the_number_of_positives_or_1() -> None:
+    """As detectors divide: a part without any positive loses the sum itself."""
+    hits = (X[:, :2] > 0.5).double()
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        each = F.binary_cross_entropy_with_logits(output, target, reduction="none")
+        return each.sum() / target.sum().clamp(min=1)
+
+    model = linear(2)
+    f = ls.ModelLandscape(model, loss, rows(X, hits, [9, 31]))
+    assert f.mean.counts == [float(part.sum()) for part in hits.split([9, 31])]
+    truth = float(loss(model(X), hits).detach())
+    assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)
