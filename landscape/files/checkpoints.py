@@ -86,13 +86,7 @@ def _state(tree: object, notes: list[str], path: Path, key: str | None, strip: s
     """The weights in a tree that was read from ``path``."""
     if key is None:
         whole, (tree, entries) = tree, _weights(tree)
-        notes += [f"weights read from the entry {name!r} of {path.name}" for name in entries]
-        others = [name for name in _holders(whole) if name not in entries[:1]] if entries else []
-        if others:
-            notes.append(
-                f"{path.name} holds tensors under {files.few(others)} too, an average of the "
-                f"weights or another net: --checkpoint-key {others[0]} reads those"
-            )
+        notes += _entered(whole, entries, path)
     else:
         tree = entry(tree, key, path)
     found = tree if isinstance(tree, dict) else {}
@@ -107,6 +101,20 @@ def _state(tree: object, notes: list[str], path: Path, key: str | None, strip: s
         tensors, told = _stripped(tensors, strip, path)
         notes.append(told)
     return State(tensors, tuple(notes))
+
+
+def _entered(tree: object, entries: list[str], path: Path) -> list[str]:
+    """In words, by which entries the weights of a tree were found, and which others it has."""
+    if not entries:
+        return []
+    notes = [f"weights read from the entry {name!r} of {path.name}" for name in entries]
+    others = [name for name in _holders(tree) if name != entries[0]]
+    if others:
+        notes.append(
+            f"{path.name} holds tensors under {files.few(others)} too, an average of the weights "
+            f"or another net: --checkpoint-key {others[0]} reads those"
+        )
+    return notes
 
 
 def _stripped(tensors: dict[str, Tensor], prefix: str, path: Path) -> tuple[dict[str, Tensor], str]:

@@ -149,6 +149,11 @@ def measured(
     listed = _by_list(judge, batches, within)
     if listed:
         return _counted(len, batches, BY_LIST, "measured", total=listed == "sum")
+    return _of_rows(judge, batches, within)
+
+
+def _of_rows(judge: Judge, batches: Sequence[Batch], within: "_Rounding") -> Mean:
+    """The way of counting where samples lie along a dimension."""
     values = _values(batches)
     ways = [_ways(batch, values) for batch in batches]
     samples = [float(batching.samples(batch)) for batch in batches]

@@ -255,7 +255,7 @@ def analyze(  # noqa: PLR0913
     H.by_batch = False
     _note_ends(clock, point, min(f.dim, largest + smallest), tol)
     checks = _checks(look, clock, have, seed, progress, done=checks)
-    point, broken = believed(point, checks), any(c.status is Status.BROKEN for c in checks)
+    point, broken = believed(point, checks), _broke(checks)
     matrix = H.dense() if point.method == "dense" else None
     point = _along_orbits(f, point, matrix, seed)
     sampling = _sampled(clock, have, point.pairs)
@@ -399,6 +399,10 @@ def _checked(
     progress("checks", 0, None)
     with clock.stage("checks"):
         return check(look.f, seed=seed, look=look)
+
+
+def _broke(checks: tuple[Check, ...]) -> bool:
+    return any(check.status is Status.BROKEN for check in checks)
 
 
 def _affordable(clock: Clock, largest: int, smallest: int) -> tuple[int, int]:
