@@ -45,7 +45,8 @@ OPTIMIZER_KEYS = (
     "opt",
     "policy.optimizer",
 )
-PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
+# what DataParallel, torch.compile and Lightning put before names
+PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,15 @@ def read_state(
 def _state(tree: object, notes: list[str], path: Path, key: str | None, strip: str | None) -> State:
     """The weights in a tree that was read from ``path``."""
     if key is None:
-        tree, entries = _weights(tree)
-        notes += [f"weights read from the entry {name!r} of {path.name}" for name in entries]
+        whole, (tree, entries) = tree, _weights(tree)
+        notes += _entered(whole, entries, path)
     else:
         tree = entry(tree, key, path)
     found = tree if isinstance(tree, dict) else {}
     tensors = files.named_tensors(found)
     if not tensors:
         where = f"the entry {key!r} of {path}" if key else str(path)
-        raise LoadingError(
-            f"{where} holds no weights, but {files.describe(tree)}. Name their entry by "
-            f"--checkpoint-key."
-        )
+        raise LoadingError(f"{where} holds {_instead(tree)}.")
     others = [str(k) for k in found if str(k) not in tensors]
     if others:
         notes.append(f"{len(others)} entries that are no tensors left out: {files.few(others)}")
@@ -103,6 +101,20 @@ def _state(tree: object, notes: list[str], path: Path, key: str | None, strip: s
         tensors, told = _stripped(tensors, strip, path)
         notes.append(told)
     return State(tensors, tuple(notes))
+
+
+def _entered(tree: object, entries: list[str], path: Path) -> list[str]:
+    """In words, by which entries the weights of a tree were found, and which others it has."""
+    if not entries:
+        return []
+    notes = [f"weights read from the entry {name!r} of {path.name}" for name in entries]
+    others = [name for name in _holders(tree) if name != entries[0]]
+    if others:
+        notes.append(
+            f"{path.name} holds tensors under {files.few(others)} too, an average of the weights "
+            f"or another net: --checkpoint-key {others[0]} reads those"
+        )
+    return notes
 
 
 def _stripped(tensors: dict[str, Tensor], prefix: str, path: Path) -> tuple[dict[str, Tensor], str]:
@@ -119,16 +131,50 @@ def _stripped(tensors: dict[str, Tensor], prefix: str, path: Path) -> tuple[dict
 
 
 def _weights(tree: object) -> tuple[object, list[str]]:
-    """What a tree holds under the usual names of weights, and these names from the outside in."""
+    """What a tree holds under the usual names of weights, or under the only name of any, and these
+    names from the outside in.
+    """
     entries: list[str] = []
     # {"model": {"state_dict": ...}} is as deep as it gets
     while isinstance(tree, dict) and len(entries) < 3:
         inner = next((k for k in STATE_KEYS if _has_tensors(tree.get(k), 3)), None)
+        if inner is None and not files.named_tensors(tree):
+            holders = _holders(tree)
+            inner = holders[0] if len(holders) == 1 else None
         if inner is None:
             break
         tree = tree[inner]
         entries.append(inner)
     return tree, entries
+
+
+def _holders(tree: object) -> list[str]:
+    """The entries of a tree that hold tensors by name, but for those of optimisers."""
+    if not isinstance(tree, dict):
+        return []
+    return [
+        name
+        for name, value in tree.items()
+        if isinstance(name, str) and not _of_optimizer(name, value) and _has_tensors(value, 3)
+    ]
+
+
+def _of_optimizer(name: str, value: object) -> bool:
+    stated = isinstance(value, dict) and "param_groups" in value
+    return stated or name in (*OPTIMIZER_KEYS, "state", "callbacks", "loops")
+
+
+def _instead(tree: object) -> str:
+    """What a tree without named tensors holds, and what to do, in words."""
+    holders = _holders(tree)
+    if holders:
+        return f"weights under {files.few(holders)}: name one by --checkpoint-key {holders[0]}, say"
+    if isinstance(tree, dict):
+        return f"no weights, but {files.describe(tree)}. Name their entry by --checkpoint-key"
+    return (
+        f"no weights by name, but {files.describe(tree)}: save torch.save(model.state_dict(), "
+        f"'weights.pt')"
+    )
 
 
 def read_optimizer(path: str | os.PathLike[str]) -> tuple[dict[str, object], str] | None:
@@ -199,7 +245,8 @@ def load_checkpoint(
             notes.append(f"tied to others in the model, and so saved once: {files.few(tied)}")
         return notes + conversions(tensors, saved)
     best = min((_misfit(tensors, saved) for _, tensors in variants), key=lambda misfit: misfit[0])
-    raise LoadingError(f"{path} does not fit the model: {best[1] or specs.one_line(failure)}.")
+    why = best[1] or specs.one_line(failure)
+    raise LoadingError(f"{path} does not fit the model: {why}.{_by_prefix(state.tensors, saved)}")
 
 
 def load_parts(
@@ -244,6 +291,22 @@ def load_parts(
     return [*state.notes, *notes, *conversions(tensors, live)]
 
 
+def _by_prefix(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """By which prefixes some of the tensors would fit, and what to type, in words; "" where by
+    none.
+    """
+    first = next(iter(wanted), "")
+    found = [k.removesuffix(first) for k in tensors if first and k.endswith("." + first)]
+    fitting = [
+        p
+        for p in found
+        if all(p + k in tensors and tensors[p + k].shape == v.shape for k, v in wanted.items())
+    ]
+    if not fitting:
+        return ""
+    return f" Its tensors under {files.few(fitting)} do: --strip {fitting[0]}"
+
+
 def _fitting(
     tensors: dict[str, Tensor], live: dict[str, Tensor], path: Path
 ) -> tuple[str, dict[str, Tensor]]:
@@ -281,10 +344,9 @@ def _variants(tensors: dict[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]
     """The state as it is, and with each run of prefixes that all its names share cut off."""
     variants, cut = [("", tensors)], ""
     while True:
-        prefix = next(
-            (p for p in PREFIXES if all(k.startswith(p) and k != p for k in tensors)), None
-        )
-        if prefix is None:
+        shared = {k.partition(".")[0] + "." for k in tensors} if tensors else set()
+        prefix = next(iter(shared)) if len(shared) == 1 else ""
+        if not prefix or not all(k.startswith(prefix) and k != prefix for k in tensors):
             return variants
         cut += prefix
         tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}

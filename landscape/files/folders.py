@@ -73,10 +73,12 @@ def read_weights(
     if (folder / distributed.METADATA).is_file():
         told = f"weights read from the chunks that {distributed.METADATA} in {folder} lists"
         return chunks(folder), told
+    below = sorted(d.name for d in folder.iterdir() if d.is_dir() and has_weights(d))[:MOST_FILES]
+    told = f" There are weights in its folders {formats.few(below)}." if below else ""
     raise LoadingError(
         f"{folder} is a folder without {', '.join(NAMES)} or an index of them: name a file of "
         f"weights in it, or a folder that save_pretrained() or torch.distributed.checkpoint has "
-        f"written."
+        f"written.{told}"
     )
 
 

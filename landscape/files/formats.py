@@ -284,13 +284,20 @@ def damaged(path: Path, error: object) -> LoadingError:
     return LoadingError(f"{path} is damaged ({specs.one_line(error)}). Copy or save it again.")
 
 
+_LFS = b"version https://git-lfs"
+
+
 def _refusal(path: Path, kind: str, error: str) -> LoadingError:
     """Why a file is not read, what it asked for, and what to do instead."""
     asked = pickles.asked_globals(path)
     strange = [name for name in asked if not pickles.builds_tensors(name)]
     if kind == "unknown":
+        with path.open("rb") as file:
+            pointer = file.read(len(_LFS)) == _LFS
+        told = " It is a pointer of Git LFS: fetch the file by git lfs pull." if pointer else ""
         return LoadingError(
             f"{path} is no checkpoint: neither safetensors, PyTorch nor npz by its first bytes."
+            f"{told}"
         )
     if kind in ("zip", "npy") and not asked:
         return LoadingError(

@@ -35,6 +35,7 @@ from landscape.landscapes.domains import Box, Space
 from landscape.landscapes.formula import FunctionLandscape, require_formula
 from landscape.landscapes.grid import Grid
 from landscape.points.classify import StationaryPoint, classify
+from landscape.points.look import Look
 from landscape.points.many import STATIONARY, End, search
 from landscape.progress import watched
 from landscape.ranks import ALONE
@@ -376,8 +377,9 @@ def _verdicts(
         progress("verdicts", number, len(members))
         point = classify(
             f,
-            collection.x[row],
+            None,
             "dense",
+            look=Look(f, collection.x[row], "census"),
             radius=collection.radius,
             hessian_error=float(collection.changes[row]),
         )

@@ -27,16 +27,19 @@ from landscape.landscapes.batches import Batch
 from landscape.landscapes.losses import unwrapped
 
 IGNORED = -100
+BY_LIST = "entries of a list, a sample each"
 BY_ENTRY = "entries of the target"  # what torch's losses count that compare entry by entry
 # Values of a target that may mark what is left out of a mean; beyond so many, only IGNORED, 0 and
 # -1 are tried.
 VALUES = 40
 CLASSES = 64
 FEW = 4  # samples of a batch that is not made smaller where memory runs out
-# What two ways of counting must differ by to be told apart, in units of the loss: rounding is below
-# it.
+# What a right way of counting may miss by, in rounding units of the coarsest arithmetic inside, and
+# at most; relative to the loss.
 ROUNDING = 2**12
+MOST = 0.02
 CLOSE = 4.0  # in the same units: what rounding alone makes a right way miss by
+UNTOLD = -1.0  # the miss of a way of which nothing has told yet
 FAR = 16.0  # times the best way's miss: what a right way does not reach
 ENTRIES = (
     nn.MSELoss,
@@ -129,29 +132,41 @@ def _tensor_target(batch: Batch) -> Tensor:
     return target
 
 
-def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
+def measured(
+    judge: Judge, batches: Sequence[Batch], eps: float, coarse: float | None = None
+) -> Mean:
     """The way of counting of any other loss.
 
     Args:
         judge: see ``Judge``.
         batches: all of them.
         eps: of the dtype in which the loss is computed.
+        coarse: of the coarsest one that it passes through; None: the same.
 
     Cost: the loss of some ten parts of two batches and of both together.
     """
+    within = _Rounding(eps, min(ROUNDING * (coarse or eps), MOST))
+    listed = _by_list(judge, batches, within)
+    if listed:
+        return _counted(len, batches, BY_LIST, "measured", total=listed == "sum")
+    return _of_rows(judge, batches, within)
+
+
+def _of_rows(judge: Judge, batches: Sequence[Batch], within: "_Rounding") -> Mean:
+    """The way of counting where samples lie along a dimension."""
     values = _values(batches)
     ways = [_ways(batch, values) for batch in batches]
     samples = [float(batching.samples(batch)) for batch in batches]
     tried = [batches[i] for i in _telling(ways, samples)]
     with suppress(RuntimeError, TypeError, ValueError, KeyError):  # of other shapes: each alone
         tried.append(batching.joined(tried))
-    held = _within_memory(judge, batches, tried, values, eps)
+    held = _within_memory(judge, batches, tried, values, within)
     if held is None:
         return Mean(samples, "samples", "assumed")
     alive, total, weights = held
     if weights:
         return _counted(partial(_weighed_batch, weights), batches, _told(weights), "measured")
-    along = partial(_along_any, judge, tried, eps)
+    along = partial(_along_any, judge, tried, within)
     if total and "samples" not in alive:
         if along() == "entries":  # (time, batch), a sum over time
             what = "sequences, along the second dimension"
@@ -159,13 +174,51 @@ def measured(judge: Judge, batches: Sequence[Batch], eps: float) -> Mean:
         return Mean(samples, "samples", "measured", total=True)
     found = _chosen(alive, ways, samples, values)
     if found.how == "assumed" and {"samples", "entries"} <= alive:
-        way = along()
-        return _chosen({way}, ways, samples, values) if way else found
+        way, others = along(), alive - {"samples", "entries"}
+        return _chosen({way, *others}, ways, samples, values) if way else found
     return found
 
 
-def _along_any(judge: Judge, tried: Sequence[Batch], eps: float) -> str:
-    return next(filter(None, (_along(judge, batch, eps) for batch in tried)), "")
+@dataclass(frozen=True)
+class _Rounding:
+    """Of losses, relative to them."""
+
+    eps: float  # the unit of their dtype
+    most: float  # what a right way of counting may miss by
+
+
+def _by_list(judge: Judge, batches: Sequence[Batch], within: _Rounding) -> str:
+    """Whether batches are lists with a tensor a sample, of whose losses theirs is the "mean" or the
+    "sum", as a cut of two of the lists tells; "" elsewhere.
+    """
+    if not all(type(batch) in (list, tuple) and _are_tensors(batch) for batch in batches):
+        return ""
+    tried = sorted((b for b in batches if len(b) > 1), key=len)[-2:]
+    try:
+        found = {_of_list(judge, batch, within) for batch in tried}
+    except Exception:  # a loss that takes (input, target) refuses one of them
+        return ""
+    return found.pop() if len(found) == 1 else ""
+
+
+def _are_tensors(batch: Batch) -> bool:
+    return all(isinstance(entry, Tensor) for entry in batch)
+
+
+def _of_list(judge: Judge, batch: Batch, within: _Rounding) -> str:
+    whole, cut = judge(batch, None), max(1, len(batch) // 3)
+    losses = [judge(batch[:cut], None), judge(batch[cut:], None)]
+    size = max(abs(whole), *map(abs, losses))
+    if all(abs(loss - whole) <= CLOSE * within.eps * size for loss in losses):
+        return ""
+    mean = (cut * losses[0] + (len(batch) - cut) * losses[1]) / len(batch)
+    if abs(mean - whole) <= within.most * size:
+        return "mean"
+    return "sum" if abs(sum(losses) - whole) <= within.most * size else ""
+
+
+def _along_any(judge: Judge, tried: Sequence[Batch], within: _Rounding) -> str:
+    return next(filter(None, (_along(judge, batch, within) for batch in tried)), "")
 
 
 def _within_memory(
@@ -173,7 +226,7 @@ def _within_memory(
     batches: Sequence[Batch],
     tried: Sequence[Batch],
     values: Sequence[int],
-    eps: float,
+    within: _Rounding,
 ) -> tuple[set[str], bool, dict[int, float] | None] | None:
     """What ``_left`` says, and the weights of classes where it leaves nothing, of fewer samples
     where memory runs out; None where the loss refuses them.
@@ -181,8 +234,9 @@ def _within_memory(
     kept = [tried]  # a judge may know batches by their identity
     while True:
         try:
-            alive, total = _left(judge, kept[-1], values, eps)
-            weights = None if alive or total else _class_weights(judge, batches, kept[-1], eps)
+            alive, total = _left(judge, kept[-1], values, within)
+            solved = not (alive or total)
+            weights = _class_weights(judge, batches, kept[-1], within.eps) if solved else None
             return alive, total, weights
         except Exception as error:  # a user's loss may refuse any part of a batch, or a small one
             if not memory_is_full(error) or max(map(batching.samples, kept[-1])) < FEW:
@@ -205,7 +259,7 @@ def alike(batches: Iterable[Batch]) -> bool:
 
 
 def _left(
-    judge: Judge, tried: Sequence[Batch], values: Sequence[int], eps: float
+    judge: Judge, tried: Sequence[Batch], values: Sequence[int], within: _Rounding
 ) -> tuple[set[str], bool]:
     """The ways that no cut of any of the batches rules out, and whether a sum explains all cuts.
 
@@ -215,36 +269,50 @@ def _left(
     Raises:
         ValueError: no batch can be cut.
     """
-    held = [_held(judge, batch, _ways(batch, values), eps) for batch in tried]
+    held = [_held(judge, batch, _ways(batch, values), within) for batch in tried]
     if not any(cuts for _, _, cuts in held):
         raise ValueError("no batch has two samples between which a cut tells something.")
     alive = set.intersection(*(set(left) for left, _, _ in held))
     missed = {k: max(left[k] for left, _, _ in held) for k in alive}
-    best = max(min(missed.values(), default=0.0), CLOSE * eps)
-    return {k for k in alive if missed[k] <= FAR * best}, all(sums for _, sums, _ in held)
+    missed = {k: miss for k, miss in missed.items() if miss > UNTOLD}
+    best = max(min(missed.values(), default=0.0), CLOSE * within.eps)
+    return {k for k, miss in missed.items() if miss <= FAR * best}, all(sums for _, sums, _ in held)
 
 
 def _held(
-    judge: Judge, batch: Batch, ways: Mapping[str, Tensor], eps: float
+    judge: Judge, batch: Batch, ways: Mapping[str, Tensor], within: _Rounding
 ) -> tuple[dict[str, float], bool, int]:
     """The ways that cuts of a batch leave, with the most by which they miss its loss, relative to
     the losses; whether a sum over its parts explains it too; and the number of cuts that tell
-    something: after the others the loss is the same.
+    something: after the others the loss is the same. A way of which no cut tells misses by UNTOLD.
     """
-    alive, total = dict.fromkeys(ways, 0.0), True
+    alive, total = dict.fromkeys(ways, UNTOLD), True
     cuts = _cuts(ways)
     whole, telling = judge(batch, None) if cuts else 0.0, 0
     for parts in cuts:
         losses = [judge(batch, part) for part in parts]
         size = max(abs(whole), *map(abs, losses)) or 1.0
-        telling += any(abs(loss - whole) > CLOSE * eps * size for loss in losses)
-        missed = {k: abs(_mean(ways[k], parts, losses) - whole) / size for k in alive}
-        alive = {k: max(alive[k], miss) for k, miss in missed.items() if miss <= ROUNDING * eps}
-        total = total and abs(sum(losses) - whole) <= ROUNDING * eps * size
+        telling += any(abs(loss - whole) > CLOSE * within.eps * size for loss in losses)
+        missed = {
+            k: alive[k]
+            if _clamped(ways[k], parts, losses)
+            else abs(_mean(ways[k], parts, losses) - whole) / size
+            for k in alive
+        }
+        alive = {k: max(alive[k], miss) for k, miss in missed.items() if miss <= within.most}
+        total = total and abs(sum(losses) - whole) <= within.most * size
     return alive, total, telling
 
 
-def _along(judge: Judge, batch: Batch, eps: float) -> str:
+def _clamped(counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float]) -> bool:
+    """Whether a part counts nothing and loses something all the same, as where a loss divides by
+    what it counts or by 1: that part tells nothing.
+    """
+    pairs = zip(parts, losses, strict=True)
+    return any(not float(counts[p].sum()) and math.isfinite(v) and v != 0 for p, v in pairs)
+
+
+def _along(judge: Judge, batch: Batch, within: _Rounding) -> str:
     """Samples or entries, by what a cut along the target's second dimension does to the loss; ""
     where that tells nothing.
     """
@@ -259,7 +327,10 @@ def _along(judge: Judge, batch: Batch, eps: float) -> str:
         ]
     except Exception:  # a user's loss may refuse any part of a batch
         return ""
-    least = ROUNDING * eps * max(abs(whole), *map(abs, losses))
+    size = max(abs(whole), *map(abs, losses))
+    least = within.most * size
+    if all(abs(loss - whole) <= CLOSE * within.eps * size for loss in losses):
+        return ""
     if abs((cut * losses[0] + (length - cut) * losses[1]) / length - whole) <= least:
         return "entries"
     return "samples" if abs(sum(losses) - whole) <= least else ""

@@ -11,7 +11,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
@@ -681,11 +681,19 @@ class ModelLandscape:
         return self._mean
 
     def _measured(self) -> Mean:
+        batches, point, eps = list(self.batches), self.point(), torch.finfo(self.dtype).eps
         with self.evaluation(), torch.no_grad():
-            eps = torch.finfo(self.dtype).eps
-            found = means.measured(self._judge(self.point()), list(self.batches), eps)
+            judge = self._judge(point)
+            coarse = max(_seen_eps(judge, batches[0]), eps)
+            found = means.measured(judge, batches, eps, coarse)
+            if found.how == "assumed":  # near the start of training all samples may lose the same
+                there = self._judge(pieces.nearby(point, 1.0))
+                again = means.measured(there, batches, eps, coarse)
+                found = again if again.how == "measured" else found
         if found.total:
             self.reduction = "sum"
+        if found.what == means.BY_LIST:
+            self.samples = int(sum(found.counts))
         return found
 
     @property
@@ -979,6 +987,16 @@ def require_model(f: object, why: str, error: type[Exception] = ValueError) -> M
     if not isinstance(f, ModelLandscape):
         raise error(why)
     return f
+
+
+def _seen_eps(judge: means.Judge, batch: Batch) -> float:
+    """The rounding unit of the coarsest arithmetic in which the loss of a batch is computed; 0
+    where it refuses the batch.
+    """
+    with suppress(Exception), Precision() as seen:
+        judge(batch, None)
+        return float(seen.eps)
+    return 0.0
 
 
 def _of_pass(error: Exception, name: str) -> str:

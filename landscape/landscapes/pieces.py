@@ -35,12 +35,12 @@ def few(batch: Batch, most: int) -> Iterator[Sequence[Batch]]:
             yield [batching.cut_out(batch, cut, number) for cut in cuts]
 
 
-def nearby(x: Tensor) -> Tensor:
-    """A random point near x (n,)."""
+def nearby(x: Tensor, far: float = NEAR) -> Tensor:
+    """A random point near x (n,), ``far`` from it in units of its length."""
     draws = rng.generator(0)
     step = torch.randn(len(x), generator=draws, dtype=torch.float64, device="cpu").to(x)
     length = float(x.double().norm()) or 1.0
-    near: Tensor = x.detach() + NEAR * length / len(x) ** 0.5 * step
+    near: Tensor = x.detach() + far * length / len(x) ** 0.5 * step
     return near
 
 

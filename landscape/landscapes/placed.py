@@ -145,6 +145,7 @@ class Placed:
                 tensor = self._fixed(slot.parameter)
             if slot.rescaled:  # an embedding with max_norm writes into its weight
                 tensor = there[id(slot.parameter)] = tensor.clone()
+            tensor = slot.padded(tensor)
             tensor._is_param = True  # for who asks isinstance, as long as it is in place
             self.marked.append(tensor)
             slot.holder[slot.name] = tensor
@@ -208,8 +209,19 @@ class _Slot:
     def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         self.module, self.holder = module, cast(Any, module._parameters)
         self.name, self.parameter = name, parameter
-        embedding = isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        self.rescaled = embedding and module.max_norm is not None
+        self.rescaled, self.padding = False, None
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            self.rescaled, self.padding = module.max_norm is not None, module.padding_idx
+
+    def padded(self, tensor: Tensor) -> Tensor:
+        """What takes the parameter's place; a row that an embedding pads with stays where the model
+        has it: torch gives it no gradient, though the loss may depend on it.
+        """
+        if self.padding is None or self.parameter.is_meta:
+            return tensor
+        row = self.padding % len(tensor)
+        own = self.parameter.detach()[row : row + 1].to(tensor)
+        return torch.cat([tensor[:row], own, tensor[row + 1 :]])
 
     def made(self, make: Callable[[], Tensor]) -> None:
         """Have the tensor made whenever the module asks for it."""

@@ -86,6 +86,7 @@ def batches(model: nn.Module, spec: str, data: str, size: int | None, seed: int)
         arrays = _arrays(model, path, options)
     if "labels" not in arrays and _is_causal(model) and "input_ids" in arrays:
         arrays["labels"] = _labels(arrays)
+    _require_loss(model, arrays, path)
     return batching.cut_rows(arrays, len(next(iter(arrays.values()))), size, seed)
 
 
@@ -202,6 +203,21 @@ def _tokens(
     rows = torch.nn.functional.pad(ids.long(), (0, short)).view(-1, length)
     mask = torch.nn.functional.pad(torch.ones_like(ids), (0, short)).view(-1, length)
     return {"input_ids": rows, "attention_mask": mask}
+
+
+def _require_loss(model: nn.Module, arrays: Mapping[str, Tensor], path: Path) -> None:
+    """Raise where a model computes no loss, or lacks the labels for it."""
+    name, known = type(model).__name__, inspect.signature(model.forward).parameters
+    if "labels" not in known and "return_loss" not in known:
+        raise LoadingError(
+            f"{name} computes no loss: its forward takes no labels. Name a folder whose "
+            f"config.json has a class with a head under architectures, or pass a file.py whose "
+            f"problem() has a loss."
+        )
+    if "labels" in known and "labels" not in arrays:
+        raise LoadingError(
+            f"{path} has no labels, and the loss of {name} needs them: add an array labels."
+        )
 
 
 def _labels(arrays: Mapping[str, Tensor]) -> Tensor:

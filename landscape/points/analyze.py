@@ -38,7 +38,7 @@ from landscape.points.budget import (
     timed,
 )
 from landscape.points.checks import Check, Status, chained, check
-from landscape.points.classify import StationaryPoint, classify
+from landscape.points.classify import StationaryPoint, believed, classify
 from landscape.points.find import distance, settled
 from landscape.points.look import Look
 from landscape.points.polish import polish as polished
@@ -255,7 +255,7 @@ def analyze(  # noqa: PLR0913
     H.by_batch = False
     _note_ends(clock, point, min(f.dim, largest + smallest), tol)
     checks = _checks(look, clock, have, seed, progress, done=checks)
-    point, broken = _believed(point, checks)
+    point, broken = believed(point, checks), _broke(checks)
     matrix = H.dense() if point.method == "dense" else None
     point = _along_orbits(f, point, matrix, seed)
     sampling = _sampled(clock, have, point.pairs)
@@ -401,6 +401,10 @@ def _checked(
         return check(look.f, seed=seed, look=look)
 
 
+def _broke(checks: tuple[Check, ...]) -> bool:
+    return any(check.status is Status.BROKEN for check in checks)
+
+
 def _affordable(clock: Clock, largest: int, smallest: int) -> tuple[int, int]:
     """How many pairs of each end there is time for, at least one."""
     full = 2 * (largest + smallest) + SEARCH
@@ -526,26 +530,6 @@ def _trace(
             density=density,
             progress=progress,
         )
-
-
-def _believed(point: StationaryPoint, checks: tuple[Check, ...]) -> tuple[StationaryPoint, bool]:
-    """The point, without verdict, index and bounds where a check broke; and whether one did."""
-    why = [f"{c.name}: {c.message}" for c in checks if c.status is Status.BROKEN]
-    if not why:
-        return point, False
-    nothing = torch.full_like(point.pairs.bounds, math.inf)
-    bare = replace(
-        point,
-        kind="inconclusive",
-        index=None,
-        index_bounds=(0, len(point.x)),
-        confidence=0.0,
-        uncertainty=torch.full_like(point.uncertainty, math.inf),
-        pairs=replace(point.pairs, bounds=nothing, confidence=0.0),
-        reasons=why,
-        flat={},
-    )
-    return bare, True
 
 
 def _free(

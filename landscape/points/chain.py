@@ -12,7 +12,7 @@ that the graph is looked through for parameters that the loss reads past the mod
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,10 @@ STEPS = {torch.float64: (1e-5, 1e-6, 1e-7), torch.float32: (1e-2, 5e-3, 2e-3)}
 SHARE = {torch.float64: 1e-4, torch.float32: 3e-2}
 # ... and by more than so many times what the differences disagree by, rounding included.
 TIMES = 8.0
+# Products in two dtypes differ by more than this share of them ...
+UNLIKE = 1e-3
+# ... and values by more than so many times their rounding, where f is not one function in both.
+OTHER = 30.0
 # Rounding of anything where f has become very small, in units of eps times what it is elsewhere.
 FLOOR = 4.0
 # Rounding of a value and of a gradient, in units of eps times their sizes.
@@ -84,7 +88,29 @@ def chain(look: Look, seed: int) -> Chain:
     found = _tested(finer, seed, own)
     if found.broken or finer.x.dtype == look.x.dtype or finer.rebuilt.why:
         return found
-    return _in_own_dtype(look, seed, found) if found.untested or _differ(look, finer) else found
+    if found.untested or _differ(look, finer):
+        return _in_own_dtype(look, seed, found)
+    return _product_in_own_dtype(look, finer, seed, found)
+
+
+def _product_in_own_dtype(look: Look, finer: Look, seed: int, found: Chain) -> Chain:
+    """What a product of the look shows beside one in float64, where f has the same value in both: a
+    kernel of one dtype may have a wrong second derivative. The link is broken where the gradient's
+    slope in the look's own dtype is like the one in float64 and unlike the product.
+    """
+    u = _direction(finer.gradient, seed)
+    here, there = ((of.rebuilt @ u.to(of.x)).double().to(u) for of in (look, finer))
+    gap = float((here - there).norm())
+    if look.rebuilt.why or not gap > UNLIKE * float(there.norm()):
+        return found
+    f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
+    for t in (step * length for step in STEPS[torch.float32][1:]):
+        low, high = (f.gradient(x + (s * t * u).to(x)).detach().double() for s in (-1, 1))
+        slope = (high - low).to(u) / (2 * t)
+        if not TIMES * float((slope - there).norm()) < float((slope - here).norm()):
+            return found
+    share = gap / (gap + float(here.norm()))
+    return replace(found, gradient_gap=share, broken="product")
 
 
 def _in_own_dtype(look: Look, seed: int, found: Chain) -> Chain:
@@ -92,7 +118,7 @@ def _in_own_dtype(look: Look, seed: int, found: Chain) -> Chain:
 
     Steps are so wide there that kinks would be taken for curvature: products are not looked at.
     """
-    gap, broken = _value_link(look, _direction(look.gradient, seed))
+    gap, broken = _value_link(look, _direction(look.gradient, seed), closely=True)
     if not broken and not found.untested:
         return found
     kind = "gradient" if broken else ""
@@ -104,7 +130,7 @@ def _differ(look: Look, finer: Look) -> bool:
     only.
     """
     here, there = look.value, finer.value
-    return abs(here - there) > PASSES * look.f.rounding(look.x) * max(abs(here), abs(there))
+    return abs(here - there) > OTHER * look.f.rounding(look.x) * max(abs(here), abs(there))
 
 
 def _untested(why: str) -> Chain:
@@ -189,7 +215,11 @@ def _arithmetic(look: Look) -> torch.dtype:
     return torch.float32 if look.f.rounding(look.x) > COARSE else torch.float64
 
 
-def _value_link(look: Look, u: Tensor) -> tuple[float, bool]:
+def _value_link(look: Look, u: Tensor, *, closely: bool = False) -> tuple[float, bool]:
+    """Whether the gradient is the value's slope; ``closely``: in single precision within short
+    steps too, where a staircase is none, though within wide ones it has the slope of what it
+    follows.
+    """
     f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
     inside = _arithmetic(look)
     slope = float(look.gradient.double() @ u)
@@ -205,7 +235,8 @@ def _value_link(look: Look, u: Tensor) -> tuple[float, bool]:
     least, broken = values.judged()
     if broken:
         least, broken = values.judged(FLOOR * f.rounding(x) * _usual(look, f.value))
-    if broken or values.fit() or inside == torch.float64 or f.rounding(x) > SINGLE:
+    fits = values.fit() and not closely
+    if broken or fits or inside == torch.float64 or f.rounding(x) > SINGLE:
         return least, broken
     return _slope_link(look, u)
 

@@ -350,7 +350,8 @@ def _misaligned(f: ModelLandscape) -> str:
 def _listed(f: ModelLandscape) -> str:
     """That batches are lists of several lengths, whose entries may be samples; "" elsewhere."""
     lengths = {len(b) for b in f.batches if type(b) in (list, tuple)}
-    if len(lengths) < 2 or f.mean.how == "stated" or all(map(batching.one_each, f.batches)):
+    known = f.mean.how == "stated" or f.mean.what == means.BY_LIST
+    if len(lengths) < 2 or known or all(map(batching.one_each, f.batches)):
         return ""
     return (
         f"batches are lists of {min(lengths)} to {max(lengths)} entries, of which each was taken "
@@ -376,7 +377,27 @@ def chained(look: Look, seed: int) -> Check:
     if found.broken:
         return _broken_link(found, evidence)
     message = "value, gradient and products are those of one function"
-    return Check("chain", Status.OK, message, evidence)
+    padded = _padded(look.f)
+    if not padded:
+        return Check("chain", Status.OK, message, evidence)
+    message += (
+        f"; the rows that {some(padded)} pads with (padding_idx) are no variables of it: torch "
+        "gives them no gradient, and they stay where the model has them"
+    )
+    return Check("chain", Status.NOTE, message, evidence)
+
+
+def _padded(f: Landscape) -> list[str]:
+    """The embeddings of which a row is held, since torch gives it no gradient."""
+    if not isinstance(f, ModelLandscape):
+        return []
+    return [
+        name
+        for name, module in f.model.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
+        and module.padding_idx is not None
+        and f"{name}.weight".removeprefix(".") in f.layout
+    ]
 
 
 def _misread(found: Chain) -> Check:
@@ -532,7 +553,6 @@ def kinks(f: Landscape, x: Tensor, seed: int = 0) -> Check:
 def _kinks(look: Look, seed: int) -> Check:
     f, x = look.f, look.x
     u = _directions(x, 1, seed)[:, 0]
-    u[_held(f, x.device)] = 0
     u /= u.double().norm()
     h = torch.finfo(x.dtype).eps ** (1 / 3) * max(float(x.double().norm()), 1.0)
     here = (look.rebuilt @ u).double()
@@ -582,26 +602,6 @@ def _kinked_layers(f: Landscape) -> list[str]:
     f = require_model(f, "kinks of layers are a model's.")
     modules = [*f.model.modules(), *(f.loss.modules() if isinstance(f.loss, nn.Module) else ())]
     return sorted({type(m).__name__ for m in modules if isinstance(m, KINKED)})
-
-
-def _held(f: Landscape, device: torch.device) -> Tensor:
-    """The coordinates of ``padding_idx`` rows: torch gives them no gradient, though the loss may
-    depend on them.
-    """
-    held = [torch.zeros(0, dtype=torch.int64, device=device)]
-    if not f.layout:
-        return held[0]
-    f = require_model(f, "padding rows are a model's.")
-    for name, module in f.model.named_modules():
-        weight = f.layout.get(f"{name}.weight".removeprefix("."))
-        if (
-            isinstance(module, nn.Embedding | nn.EmbeddingBag)
-            and module.padding_idx is not None
-            and weight
-        ):
-            start = weight.start + module.padding_idx * module.embedding_dim
-            held.append(torch.arange(start, start + module.embedding_dim, device=device))
-    return torch.cat(held)
 
 
 class _Roughness(NamedTuple):

@@ -39,6 +39,7 @@ from landscape.linalg.reductions import norm as length
 from landscape.operators.base import Complement, SymmetricOperator
 from landscape.operators.hessian import Hessian
 from landscape.operators.limits import DENSE_VERDICT, gradient_noise, loss_noise
+from landscape.points.checks import Check, Status, chained
 from landscape.points.ends import Ends, Signs, Wish, all_signs
 from landscape.points.higher import higher_order
 from landscape.points.look import Look
@@ -55,6 +56,8 @@ VAGUE = 0.1
 SHARP = 1e-2  # errors of eigenvalues, in units of |H|, beyond which zero ones tell nothing
 # Eigenvalues up to so many times their error, or the gradient, may be zero but for the gradient.
 FUZZY = 1e3
+# So many times what rounding shows to be at neighbouring points it may be at a point.
+JITTER = 8.0
 # Random combinations of tangents by which they are seen to be zero eigenvectors.
 PROBES = 4
 
@@ -133,7 +136,8 @@ def classify(  # noqa: PLR0913
             eigenvalue asks for it.
         seed: of the Lanczos starts and of the probed null directions.
         max_products: where the Lanczos route stops refining; None: 10 n + 1,000 and at most 20,000.
-        look: f at x, where the caller has looked already; x is not read then.
+        look: f at x, where the caller has looked already, and tests itself whether value, gradient
+            and products are those of one function; x is not read then.
         radius: how far x may be from the point that is meant; the gradient that this makes counts
             as rounding.
         hessian_error: what the Hessian changes over that radius (its 2-norm): on the dense route it
@@ -146,7 +150,8 @@ def classify(  # noqa: PLR0913
 
     Cost: n products dense; else some tens plus what the negative end takes, and one or two
     gradients; of a model some tens to some hundreds of gradients for its symmetries at a stationary
-    point; in float32 a gradient and a few products in float64 beside them.
+    point; in float32 a gradient and a few products in float64 beside them. Before all that
+    some six for the chain value, gradient, product: where it breaks the verdict is inconclusive.
 
     Examples:
         >>> import landscape as ls
@@ -156,7 +161,7 @@ def classify(  # noqa: PLR0913
         ('saddle', 1, [-4.0, 2.0])
     """
     _check(method, largest, smallest, tol)
-    look = Look(f, x, "classify") if look is None else look
+    alone, look = look is None, Look(f, x, "classify") if look is None else look
     H, x = look.hessian, look.x
     before = H.products
     if not math.isfinite(look.value):
@@ -170,7 +175,7 @@ def classify(  # noqa: PLR0913
     dense = method == "dense" or (method == "auto" and f.dim <= DENSE_VERDICT)
     ends = None if dense else Ends(A, wish)
     signs = all_signs(A, wish, hessian_error) if ends is None else ends.signs()
-    noise = max(gradient_noise(x, signs.scale, f.rounding(x)), look.rounding)
+    noise = _rounding(look, gradient_noise(x, signs.scale, f.rounding(x)), size)
     noise += (signs.scale + hessian_error) * radius
     room = max(look.value - f.floor, 0.0)
     decrease = min(_predicted_decrease(A, g, noise, signs), room)
@@ -189,7 +194,7 @@ def classify(  # noqa: PLR0913
         verdict, higher = _beyond(f, H, modulo, verdict, seed)
         reasons += higher
     low, high = signs.negative
-    return StationaryPoint(
+    point = StationaryPoint(
         x=x,
         value=look.value,
         gradient_norm=size,
@@ -208,6 +213,36 @@ def classify(  # noqa: PLR0913
         products=H.products - before,
         flat=modulo.flat,
     )
+    return believed(point, () if not alone or f.spread.sharded else (chained(look, seed),))
+
+
+def believed(point: StationaryPoint, checks: Sequence[Check]) -> StationaryPoint:
+    """The point, without verdict, index and bounds where one of the checks broke."""
+    why = [f"{c.name}: {c.message}" for c in checks if c.status is Status.BROKEN]
+    if not why:
+        return point
+    nothing = torch.full_like(point.pairs.bounds, math.inf)
+    return replace(
+        point,
+        kind="inconclusive",
+        index=None,
+        index_bounds=(0, len(point.x)),
+        confidence=0.0,
+        uncertainty=torch.full_like(point.uncertainty, math.inf),
+        pairs=replace(point.pairs, bounds=nothing, confidence=0.0),
+        reasons=why,
+        flat={},
+    )
+
+
+def _rounding(look: Look, least: float, size: float) -> float:
+    """What rounding may make of the gradient: ``least``, or what float64 shows it to be. Where that
+    would hide a gradient of this size it must show in the gradient's own dtype too: else f is
+    another function in float64, and its gradient there tells nothing.
+    """
+    if least < size <= look.rounding:
+        return max(least, min(look.rounding, JITTER * look.jitter))
+    return max(least, look.rounding)
 
 
 def _check(method: str, largest: int, smallest: int, tol: float) -> None:

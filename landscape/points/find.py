@@ -18,7 +18,8 @@ from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.arithmetic import owned
 from landscape.linalg.reductions import norm
 from landscape.points import steps
-from landscape.points.classify import StationaryPoint, classify
+from landscape.points.checks import chained
+from landscape.points.classify import StationaryPoint, believed, classify
 from landscape.points.walk import Outcome, Walk
 from landscape.progress import watched
 from landscape.results import result
@@ -105,6 +106,8 @@ def find_stationary(
         progress=progress,
     )
     point = classify(f, seed=seed, look=walk.place, progress=progress)
+    if not f.spread.sharded:
+        point = believed(point, (chained(walk.place, seed),))
     outcome = settled(walk, point, index)
     known = {field.name: getattr(point, field.name) for field in fields(StationaryPoint)}
     known["reasons"] = point.reasons + _reasons(walk, outcome)

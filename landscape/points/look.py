@@ -17,6 +17,9 @@ from landscape.landscapes.arithmetic import owned
 from landscape.linalg.reductions import norm
 from landscape.operators.hessian import Hessian
 
+# How far the neighbours of a point are by which rounding is measured, in units of rounding.
+NEIGHBOUR = 4.0
+
 
 class Look:
     """A landscape seen from a point x (n,): value, gradient and Hessian, each computed when first
@@ -61,6 +64,23 @@ class Look:
             return 0.0
         off = float((self.gradient.double() - finer).norm())
         return off if math.isfinite(off) else 0.0
+
+    @cached_property
+    def jitter(self) -> float:
+        """What rounding makes of the gradient as its own dtype shows it: by what gradients at
+        points that differ from x by a few units of rounding differ beside their curvature.
+
+        Cost: two products and two gradients.
+        """
+        x, draws = self.x, torch.Generator("cpu").manual_seed(0)
+        found = 0.0
+        for _ in range(2):
+            r = torch.randn(len(x), generator=draws, dtype=torch.float64, device="cpu").to(x.device)
+            there = x + (NEIGHBOUR * torch.finfo(x.dtype).eps * x.double().abs() * r).to(x.dtype)
+            bent = (self.rebuilt @ (there - x)).double()
+            off = self.f.gradient(there).detach().double() - self.gradient.double() - bent
+            found = max(found, float(off.norm()))
+        return found
 
     @cached_property
     def norm(self) -> float:

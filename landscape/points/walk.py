@@ -33,6 +33,8 @@ LEAST = 1e-3
 FLAT = 1e-2
 # How far on a way to infinity is looked along, in units of the way and of |x|.
 BEYOND = 0.1
+# A loss and a gradient of so many units of rounding of those at the start are none.
+NOUGHT = 100.0
 # How far down the slope a kink is looked for, in units of |x|.
 KINKS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 # A share of the gradient that jumps there.
@@ -216,19 +218,37 @@ class Walk:
     @property
     def unending(self) -> bool:
         """Whether the search has left the start by more than its size and f falls on beyond, its
-        gradient to less than half: then it has not found a point, but a way to infinity.
+        gradient to less than half, or f has vanished: then it has not found a point, but a way to
+        infinity.
         """
         here, way = self.place, self.place.x - self.start.x
-        far = float(norm(way)) > float(norm(self.start.x)) > 0
-        if self.domain != Space() or not far:
+        if self.domain != Space():
             return False
+        if self._vanished():
+            return True
         noise = loss_noise(here.value, self.f.rounding(here.x))
+        if not float(norm(way)) > float(norm(self.start.x)) > 0:
+            return False
         beyond = [self.at(here.x + step) for step in (way, BEYOND * way, BEYOND * here.x)]
         return any(
             look.value <= here.value + noise
             and (2 * look.norm < here.norm or here.value == here.norm == look.norm == 0)
             for look in beyond
         )
+
+    def _vanished(self) -> bool:
+        """Whether f is nought but for rounding of what it was at the start, and its curvature with
+        it: a tail, which a sum of squares at its minimum is not, nor a hinge loss, whose gradient
+        is exactly 0.
+        """
+        here, eps = self.place, self.f.rounding(self.place.x)
+        most = NOUGHT * eps
+        tiny = 0 < here.norm <= most * self.start.norm
+        if not (tiny and abs(here.value) <= most * abs(self.start.value)):
+            return False
+        r = torch.linspace(1.0, 2.0, len(here.x), dtype=here.x.dtype, device=here.x.device)
+        bent = float(norm(here.rebuilt @ r)) / float(norm(r)) * float(norm(here.x)) ** 2
+        return bool(bent <= eps**0.5 * abs(self.start.value))
 
     @property
     def kinked(self) -> bool:

@@ -183,3 +183,24 @@ def test_an_adapter_that_does_not_fit_is_told(tmp_path: Path) -> None:
         with pytest.raises(LoadingError, match=words):
             load_checkpoint(model, tmp_path)
         assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "setting", [{"lora_alpha": 32}, {"use_rslora": True}, {"modules_to_save": ["2"]}]
+)
+def test_an_adapter_of_other_settings_is_another_function(
+    setting: dict[str, object], tmp_path: Path
+) -> None:
+    source, model = adapted(1, **setting), adapted(2)
+    source.save_pretrained(tmp_path)  # type: ignore[operator]
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(LoadingError, match=f"was saved with {next(iter(setting))}="):
+        load_checkpoint(model, tmp_path)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_folders_within_that_have_weights_are_named(tmp_path: Path) -> None:
+    saved(tmp_path / "checkpoint-300", {"a": torch.ones(2)})
+    with pytest.raises(LoadingError, match="weights in its folders checkpoint-300"):
+        load_checkpoint(net(1), tmp_path)

@@ -115,6 +115,47 @@ def test_a_padding_row_is_no_kink() -> None:
     assert checks.kinks(f, f.point()).status is checks.Status.OK
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_padding_row_stays_where_the_model_has_it(tied: bool) -> None:
+    """As torch trains: the row is a constant of the embedding, and a variable of what else uses the
+    weight. Truth: autograd of the same loss with the row cut out by hand."""
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.rows, self.out = nn.Embedding(6, 3, padding_idx=0), nn.Linear(3, 6, bias=False)
+            if tied:
+                self.out.weight = self.rows.weight
+            with torch.no_grad():
+                self.rows.weight[0] = 0.7
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.out(torch.tanh(self.rows(ids).mean(1)))
+
+    draws = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, 6, (12, 4), generator=draws)
+    y = torch.randint(0, 6, (12,), generator=draws)
+    model = Words().double()
+    f = ls.ModelLandscape(model, F.cross_entropy, [(ids, y)])
+    own = model.rows.weight.detach()[:1].clone()
+
+    def by_hand(x: Tensor) -> Tensor:
+        weight = x[:18].view(6, 3)
+        rows = torch.cat([own, weight[1:]])
+        out = weight if tied else x[18:].view(6, 3)
+        return F.cross_entropy(torch.tanh(rows[ids].mean(1)) @ out.T, y)
+
+    for x in (f.point(), f.point() + 0.3):
+        torch.testing.assert_close(f.value(x), by_hand(x))
+        torch.testing.assert_close(f.gradient(x), torch.func.grad(by_hand)(x))
+        truth = torch.autograd.functional.hessian(by_hand, x)
+        torch.testing.assert_close(ls.Hessian(f, x).dense(), truth)
+    by_name = {check.name: check for check in ls.check(f)}
+    assert by_name["chain"].status is checks.Status.NOTE
+    assert "rows pads with (padding_idx)" in by_name["chain"].message
+
+
 def test_compiled_models_are_run_uncompiled() -> None:
     plain = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
     batches = [(torch.randn(5, 2, dtype=torch.float64), torch.randn(5, 1, dtype=torch.float64))]

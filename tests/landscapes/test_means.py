@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape.landscapes import means
 from landscape.points.checks import Status
 
 GENERATOR = torch.Generator().manual_seed(7)
@@ -321,11 +322,21 @@ def test_sequences_with_time_first() -> None:
 
 
 def test_a_cut_after_which_the_loss_is_the_same_tells_nothing() -> None:
-    """Of a head at zero every sample's loss is the same: what it divides by is not seen."""
+    """Of a head at zero every sample's loss is the same, and elsewhere it is not."""
     model = linear(4)
     for p in model.parameters():
         nn.init.zeros_(p)
-    f = ls.ModelLandscape(model, lambda o, t: F.cross_entropy(o, t), rows(X, CLASSES, [25, 15]))
+    parts = rows(X, CLASSES, [25, 15])
+    f = ls.ModelLandscape(model, lambda o, t: F.cross_entropy(o, t), parts)
+    with f.evaluation(), torch.no_grad():
+        assert means.measured(f._judge(f.point()), parts, 2.2e-16).how == "assumed"
+    assert f.mean.how == "measured"
+    assert f.weights.tolist() == [25 / 40, 15 / 40]
+
+
+def test_what_tells_nothing_anywhere_is_assumed_and_said() -> None:
+    parts = rows(X, CLASSES, [25, 15])
+    f = ls.ModelLandscape(linear(4), lambda o, t: 0 * F.cross_entropy(o, t), parts)
     found = {c.name: c for c in ls.check(f)}["mean"]
     assert found.status is Status.WARNING
     assert f.weights.tolist() == [25 / 40, 15 / 40]
@@ -395,20 +406,48 @@ def test_targets_of_another_shape_than_outputs_are_told() -> None:
     assert {c.name: c for c in ls.check(right)}["mean"].status is Status.OK
 
 
-def test_lists_of_several_lengths_are_told() -> None:
+@pytest.mark.parametrize("total", [False, True])
+@pytest.mark.parametrize("sizes", [[3, 5], [2, 6], [1, 7]])
+def test_an_entry_of_a_list_may_be_a_sample(sizes: list[int], total: bool) -> None:
+    """Tensors of three rows in lists of three, say: cut lists tell that rows are none."""
     parts = list(torch.randn(8, 3, 3, generator=DRAWS, dtype=torch.float64))
 
     def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
-        return torch.stack([model(part).square().mean() for part in batch]).mean()
+        each = torch.stack([model(part).square().mean() for part in batch])
+        return each.sum() if total else each.mean()
 
-    f = ls.ModelLandscape(linear(1), loss, [parts[:3], parts[3:]])
-    found = {c.name: c for c in ls.check(f)}["mean"]
-    assert found.status is Status.WARNING
-    assert "pass weight=len" in found.message
+    f = ls.ModelLandscape(linear(1), loss, [parts[: sizes[0]], parts[sizes[0] :]])
+    assert float(f.value(f.point())) == pytest.approx(
+        float(loss(f.model, parts).detach()), rel=1e-12
+    )
+    assert (f.mean.counts, f.mean.total, f.samples) == (sizes, total, 8)
+    assert {c.name: c for c in ls.check(f)}["mean"].status is (Status.NOTE if total else Status.OK)
+
+
+def test_inputs_side_by_side_in_a_list_are_no_samples() -> None:
+    x, y, w = X[:, :1], X[:, 1:2], X[:, 2:].abs()
+
+    def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
+        a, b, weight = batch
+        return ((model(torch.cat([a, b, a], 1)) - b).square() * weight).mean()
+
+    parts = [list(rows) for rows in zip(*(t.split([13, 27]) for t in (x, y, w)), strict=True)]
+    f = ls.ModelLandscape(linear(1), loss, parts)
+    assert f.mean.counts == [13, 27]
+    assert float(f.value(f.point())) == pytest.approx(float(loss(f.model, [x, y, w]).detach()))
+
+
+def test_lists_of_several_lengths_are_told() -> None:
+    """Of a loss that divides by something else it is not known what an entry is."""
+    parts = list(torch.randn(8, 3, 3, generator=DRAWS, dtype=torch.float64))
+
+    def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
+        return torch.stack([model(part).square().mean() for part in batch]).mean().sqrt()
+
     f = ls.ModelLandscape(linear(1), loss, [parts[:3], parts[3:]], weight=len)
-    whole = loss(f.model, parts)
-    assert float(f.value(f.point())) == pytest.approx(float(whole.detach()), rel=1e-12)
     assert {c.name: c for c in ls.check(f)}["mean"].status is Status.OK
+    f = ls.ModelLandscape(linear(1), loss, [parts[:3], parts[3:]])
+    assert {c.name: c for c in ls.check(f)}["mean"].status is Status.WARNING
 
 
 def test_the_reduction_of_a_partial_is_seen() -> None:
@@ -480,4 +519,57 @@ def test_tokens_that_follow_others(lengths: list[int], size: int) -> None:
     batches = [{"input_ids": i, "labels": t} for i, t in rows]
     f = ls.ModelLandscape(model, None, batches)
     truth = float(model(ids, labels).detach())
+    assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("what", ["mean", "ignored", "sum"])
+def test_a_mean_is_measured_through_coarse_arithmetic(what: str, dtype: torch.dtype) -> None:
+    """A norm in bfloat16 rounds each part of a batch in its own way."""
+
+    class Coarse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.a, self.c = nn.Linear(3, 6), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.tanh(self.a(x))
+            size = h.bfloat16().square().mean(-1, keepdim=True) + 1e-6
+            return self.c(h * size.rsqrt().to(h.dtype))
+
+    options = {"sum": {"reduction": "sum"}, "ignored": {"ignore_index": 0}}.get(what, {})
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1], **options)  # type: ignore[arg-type]
+
+    f = ls.ModelLandscape(Coarse().to(dtype), loss, rows(X.to(dtype), CLASSES, [15, 25]))
+    assert (f.mean.how, f.mean.total) == ("measured", what == "sum")
+    truth = [float((y != 0).sum()) for y in CLASSES.split([15, 25])]
+    assert f.mean.counts == (truth if what == "ignored" else [15.0, 25.0])
+
+
+def test_a_mean_is_measured_where_all_samples_lose_nearly_the_same() -> None:
+    """As before training, in single precision: what tokens lose differs by rounding only."""
+    model = Own()
+    with torch.no_grad():
+        model.head.weight.mul_(1e-5)
+        model.head.bias.zero_()
+    f = ls.ModelLandscape(model, None, dicts(IGNORED))
+    assert f.mean.how == "measured"
+    assert f.mean.counts == [float((part != -100).sum()) for part in IGNORED.split(6)]
+
+
+def test_a_sum_over_the_number_of_positives_or_1() -> None:
+    """As detectors divide: a part without any positive loses the sum itself."""
+    hits = (X[:, :2] > 0.5).double()
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        each = F.binary_cross_entropy_with_logits(output, target, reduction="none")
+        return each.sum() / target.sum().clamp(min=1)
+
+    model = linear(2)
+    f = ls.ModelLandscape(model, loss, rows(X, hits, [9, 31]))
+    assert f.mean.counts == [float(part.sum()) for part in hits.split([9, 31])]
+    truth = float(loss(model(X), hits).detach())
     assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)

@@ -196,3 +196,25 @@ def test_data_that_do_not_fit_are_told(tmp_path: Path) -> None:
             problem(ProblemOptions(model, data=data and str(tmp_path / data)))
     with pytest.raises(LoadingError, match="nothing is downloaded"):
         problem(ProblemOptions("hf:gpt2", data="book.txt"))
+
+
+def test_a_model_that_computes_no_loss_is_told(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+    config = BertConfig(
+        vocab_size=11,
+        hidden_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=4,
+    )
+    np.savez(tmp_path / "ids.npz", input_ids=np.ones((4, 3), dtype=np.int64))
+    for kind, words in (
+        (BertModel, "BertModel computes no loss"),
+        (BertForSequenceClassification, "add an array labels"),
+    ):
+        kind(config).save_pretrained(tmp_path / kind.__name__)
+        with pytest.raises(LoadingError, match=words):
+            problem(
+                ProblemOptions(f"hf:{tmp_path / kind.__name__}", data=str(tmp_path / "ids.npz"))
+            )

@@ -154,7 +154,11 @@ def test_a_checkpoint_key_may_be_dotted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model._orig_mod.module."]
+    "prefix",
+    [
+        *("module.", "_orig_mod.", "model.", "module._orig_mod.", "model._orig_mod.module."),
+        *("net.", "backbone.encoder.", "module.student."),
+    ],
 )
 def test_prefixes_are_stripped_and_said(prefix, tmp_path):
     save({prefix + k: v for k, v in net(1).state_dict().items()}, tmp_path / "w.pt")
@@ -341,6 +345,46 @@ def test_weights_of_one_model_among_others_by_their_prefix(tmp_path):
     assert f"{len(student)} others left out" in notes[0]
     with pytest.raises(LoadingError, match="--strip"):
         load_checkpoint(model, tmp_path / "w.pt", strip="pupil.")
+
+
+def test_a_prefix_of_some_names_is_suggested(tmp_path):
+    """As torch's AveragedModel saves, and Lightning where a criterion has weights of its own."""
+    averaged = torch.optim.swa_utils.AveragedModel(net(1))
+    torch.save({"state_dict": averaged.state_dict()}, tmp_path / "w.pt")
+    model = net(2)
+    with pytest.raises(LoadingError, match="do: --strip module"):
+        load_checkpoint(model, tmp_path / "w.pt")
+    load_checkpoint(model, tmp_path / "w.pt", strip="module.")
+    assert same(model, net(1).state_dict())
+
+
+@pytest.mark.parametrize("name", ["model_ema", "ema_state_dict", "netG", "best_weights"])
+def test_the_only_entry_of_weights_is_taken_and_said(name, tmp_path):
+    adam = torch.optim.Adam(net(3).parameters())
+    adam.param_groups[0]["params"][0].grad = torch.ones_like(adam.param_groups[0]["params"][0])
+    adam.step()
+    torch.save({name: net(1).state_dict(), "opt": adam.state_dict(), "step": 3}, tmp_path / "w.pt")
+    model = net(2)
+    notes = load_checkpoint(model, tmp_path / "w.pt")
+    assert same(model, net(1).state_dict())
+    assert notes == [f"weights read from the entry {name!r} of w.pt"]
+
+
+def test_other_entries_of_weights_are_named(tmp_path):
+    """An exponential average beside the weights is another network: which one was read is said."""
+    both = {"model": net(1).state_dict(), "ema": net(3).state_dict()}
+    torch.save(both, tmp_path / "w.pt")
+    model = net(2)
+    notes = load_checkpoint(model, tmp_path / "w.pt")
+    assert same(model, both["model"])
+    assert "under ema too" in notes[1]
+    assert "--checkpoint-key ema" in notes[1]
+    load_checkpoint(model, tmp_path / "w.pt", "ema")
+    assert same(model, both["ema"])
+    torch.save({"netG": net(1).state_dict(), "netD": net(3).state_dict()}, tmp_path / "w.pt")
+    with pytest.raises(LoadingError, match=r"weights under netG, netD: .* --checkpoint-key netG"):
+        load_checkpoint(model, tmp_path / "w.pt")
+    assert same(model, both["ema"])
 
 
 @pytest.mark.slow

@@ -457,6 +457,56 @@ def test_estimators_that_act_in_single_precision_are_broken(name: str) -> None:
     assert chain(net(between, F.cross_entropy, dtype)).status is Status.BROKEN
 
 
+def fused(h: Tensor) -> Tensor:
+    """As kernels that exist for single precision only: its second derivative is wrong."""
+    return Swish.apply(h) if h.dtype == torch.float32 else F.silu(h)
+
+
+def test_a_wrong_second_derivative_in_single_precision_only_is_broken() -> None:
+    f = net(fused, F.cross_entropy, torch.float32)
+    right = net(F.silu, F.cross_entropy, torch.float32)
+    for at in (f.point(), f.point() + 0.3):
+        u = torch.linspace(-1, 1, f.dim)
+        product, truth = ls.Hessian(f, at) @ u, ls.Hessian(right, at) @ u
+        assert (product - truth).norm() > 5e-3 * truth.norm()
+        found = ls.check(f, at)[3]
+        assert (found.name, found.status) == ("chain", Status.BROKEN)
+        assert "not the gradient's slope" in found.message
+        assert ls.check(right, at)[3].status is Status.OK
+
+
+@pytest.mark.parametrize("verdict", [ls.classify, ls.find_stationary])
+@pytest.mark.parametrize("between", [fused, ONE_DTYPE["a sign, in float32 only"][0], torch.tanh])
+def test_no_verdict_is_given_alone_where_the_chain_broke(
+    verdict: Callable[..., Any], between: Callable[[Tensor], Tensor]
+) -> None:
+    f = net(between, F.cross_entropy, torch.float32)
+    options = {"max_products": 5} if verdict is ls.find_stationary else {}
+    point = verdict(f, **options)
+    broken = between is not torch.tanh
+    assert (point.kind == "inconclusive") is broken
+    assert ("chain:" in point.reasons[0]) is broken
+    assert (point.index_bounds == (0, f.dim) and point.index is None) is broken
+
+
+def test_float64_tells_no_rounding_where_it_is_another_function() -> None:
+    """f is x^2 + (y - s)^2 with s of the dtype: at x = 1e-2 it slopes, whatever s is."""
+
+    class Dtyped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.x = nn.Parameter(torch.tensor([1e-2, 1.0, -2.0]))
+
+        def forward(self, _: Tensor) -> Tensor:
+            y = self.x[1] - (1 if self.x.dtype == torch.float32 else 0.3)
+            return self.x[0] ** 2 + y**2 + (self.x[2] + 2) ** 2 + 3
+
+    f = ls.ModelLandscape(Dtyped(), lambda model, batch: model(batch), [torch.ones(1)])
+    point = ls.classify(f)
+    assert point.kind == "not-stationary"
+    assert point.gradient_noise < 1e-3 < point.gradient_norm
+
+
 @pytest.mark.parametrize("between", [torch.tanh, F.relu, F.hardtanh, torch.abs])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_is_computed_in_single_precision_only_is_no_lie(

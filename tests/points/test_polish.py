@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape.core import silent
+from landscape.points.walk import Walk
 
 L = nn.Linear
 F = nn.functional
@@ -100,3 +102,20 @@ def test_a_relu_net_on_noise_ends_on_kinks() -> None:
     assert report.polish is not None
     assert report.polish.outcome.name in ("KINK", "STATIONARY")
     assert report.polish.outcome.name == "STATIONARY" or report.point.kind == "not-stationary"
+
+
+def test_a_loss_that_has_vanished_lies_on_a_way_to_infinity() -> None:
+    """Of separable classes nothing but rounding is left far out, whichever way led there; a sum of
+    squares that is 0 at its minimum has curvature there, and a minimum it is."""
+    x = torch.tensor([[-1.0, 0.5], [1.0, 0.3], [-2.0, 0.1]], dtype=torch.float64)
+    y = torch.tensor([0, 1, 0])
+    classes = ls.ModelLandscape(nn.Linear(2, 2).double(), F.cross_entropy, [(x, y)])
+    values = ls.ModelLandscape(nn.Linear(2, 1).double(), F.mse_loss, [(x, x.sum(1, keepdim=True))])
+    far = torch.tensor([-20.0, 0.1, 20.0, 0.2, 0.0, 0.0], dtype=torch.float64)
+    met = torch.tensor([1.0, 1.0, 1e-16], dtype=torch.float64)
+    start = torch.tensor([0.3, 0.1, -0.2, 0.4, 0.1, -0.1], dtype=torch.float64)
+    for f, end, vanished in ((classes, far, True), (values, met, False)):
+        walk = Walk(f, start[: f.dim], 0.0, 100, silent)
+        walk.go(walk.at(end))
+        assert 0 < walk.place.norm < 1e-14
+        assert walk.unending is vanished
