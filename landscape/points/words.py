@@ -294,10 +294,11 @@ def verdict_facts(point: StationaryPoint) -> list[Fact]:
 def verdict(point: StationaryPoint) -> str:
     """``SADDLE of index 3: curvature of both signs``."""
     if point.kind == "minimum" and point.flat:
-        flat = several(sum(point.flat.values()), "flat direction")
+        count_flat = sum(point.flat.values())
+        of = "all" if point.symmetric == count_flat else f"{point.symmetric:,}"
         return (
-            f"{point.kind.upper()}: every eigenvalue is positive but for {flat}, all of them of "
-            "symmetries"
+            f"{point.kind.upper()}: every eigenvalue is positive but for "
+            f"{several(count_flat, 'flat direction')}, {of} of them of symmetries"
         )
     return f"{_kind(point, point.kind.upper())}: {VERDICTS.get(point.kind, '')}"
 
