@@ -114,7 +114,12 @@ def _felt(room: Room) -> Iterator[str]:
     if math.isfinite(room.edge):
         felt = uncertain(room.sharpness.value, room.sharpness.error)
         yield f"the sharpness that it feels is {felt}, its edge {plain(room.edge)}"
-    if math.isfinite(room.critical.value):
+    if room.critical.value == 0:
+        yield (
+            "along its own next update the loss rises at once: what it has gathered points uphill "
+            "here, which no other rate changes"
+        )
+    elif math.isfinite(room.critical.value):
         bent = "the curvature along it, which is not positive, sets no limit"
         product = f"{plain(room.along)} by one product" if math.isfinite(room.along) else bent
         yield (
