@@ -349,7 +349,8 @@ def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int
     )
     zero = values.abs() <= error
     null, dims = Q @ vectors[:, zero], found.dims
-    even = bool(sharp and left) and level(f, H, null, values[~zero], Q @ vectors[:, ~zero], seed)
+    across = values[~zero], Q @ vectors[:, ~zero]
+    even = level(f, H, null, *across, seed) if sharp and left else None
     told = _told(dims, left, level=even, accidental=found.accidental)
     if even:
         dims, null = dims | {LEVEL: left}, null[:, :0]
@@ -399,13 +400,19 @@ def _several(count: int) -> str:
     return f"{count} zero eigenvalue{'s' * (count != 1)}"
 
 
-def _told(known: dict[str, int], left: int, *, level: bool, accidental: int) -> Iterator[str]:
+def _told(
+    known: dict[str, int], left: int, *, level: bool | None, accidental: int
+) -> Iterator[str]:
     """What symmetries explain of the zero eigenvalues, what they do not and, as far as is known, why:
     along so many the loss of other data changes.
     """
     explained, changing = sum(known.values()), min(left, accidental)
     zero = _several(explained + left)
-    why = f"; along {left} the loss of these data is constant a finite way on" * level
+    farther = {
+        True: f"; along {left} the loss of these data is constant a finite way on",
+        False: "; farther on it changes, by curvature below rounding or a higher order",
+    }
+    why = "" if level is None else farther[level]
     if changing:
         why += f"; along {changing} the loss of other data changes, as where samples are few"
     if not left and explained:

@@ -92,9 +92,10 @@ def along(
 
 def level(  # noqa: PLR0913
     f: Landscape, H: Hessian, null: Tensor, values: Tensor, across: Tensor, seed: int = 0
-) -> bool:
+) -> bool | None:
     """Whether f is constant, as far as rounding tells, on the floor of the valley that null vectors
-    are tangents of: a finite step away to both sides in a random direction.
+    are tangents of: a finite step away to both sides in a random direction. None: no floor is found
+    at any distance.
 
     Args:
         f: the landscape; computed in float64 where it has it.
@@ -134,8 +135,8 @@ def level(  # noqa: PLR0913
         if slope <= allowed:
             changes = [abs(float(fine.value(y)) - before) for _, y in ends]
             return last > JUMP * allowed and max(changes) <= noise + allowed * t
-        last = slope
-    return False
+        last = min(slope, last)
+    return None if last == np.inf else False
 
 
 def _finest(f: Landscape, x: Tensor) -> tuple[Landscape, Tensor]:
