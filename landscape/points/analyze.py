@@ -830,7 +830,7 @@ def _advice(
     free: Room | None,
 ) -> tuple[str, ...]:
     """What to do next, most useful first."""
-    advice = [*_rate(point, free), *_moves(point, free), *_doubts(point)]
+    advice = [*_rate(point, free), *_moves(point), *_doubts(point)]
     smallest = float(point.eigenvalues[0])
     reach = sampling.reach * float(sampling.errors[0]) if sampling.freedom else math.nan
     if float(point.uncertainty[0]) < abs(smallest) < reach:
@@ -857,22 +857,13 @@ def _rate(point: StationaryPoint, free: Room | None) -> list[str]:
     return []
 
 
-def _moves(point: StationaryPoint, free: Room | None) -> list[str]:
+def _moves(point: StationaryPoint) -> list[str]:
     """Where the loss still falls."""
     smallest = float(point.eigenvalues[0])
     moving, advice = point.kind == "not-stationary", []
     if moving:
-        how = (
-            f"the quadratic here foretells a loss lower by {point.predicted_decrease:.2g}; with "
-            "--optimizer the report tells what your own steps gain; "
-        )
-        if free is not None:
-            how = ""
-            if free.gain > 0:
-                how = f"{free.steps} steps of {free.optimizer} lower the loss by {free.gain:.2g}; "
         advice.append(
-            f"train on: {how}the spectrum describes this point, not the minimum or saddle it may "
-            "lead to"
+            "train on: the spectrum describes this point, not the minimum or saddle it may lead to"
         )
     if point.kind == "saddle" or (moving and smallest < -float(point.uncertainty[0])):
         advice.append(

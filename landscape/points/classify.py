@@ -90,8 +90,8 @@ class StationaryPoint(Result):
     products: int  # Hessian-vector products spent
     hits: int = 0  # how many starts of a census ended here
     # name -> dimension of the symmetries verified at x: flat directions, counted in nullity, that a
-    # minimum may have; away from stationary points directions along which f is constant. Under LEVEL
-    # those of no symmetry along which f is constant all the same, as where samples are few
+    # minimum may have; away from stationary points directions along which f is constant. Under
+    # LEVEL those of no symmetry along which f is constant all the same, as where samples are few
     flat: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -403,8 +403,8 @@ def _several(count: int) -> str:
 def _told(
     known: dict[str, int], left: int, *, level: bool | None, accidental: int
 ) -> Iterator[str]:
-    """What symmetries explain of the zero eigenvalues, what they do not and, as far as is known, why:
-    along so many the loss of other data changes.
+    """What symmetries explain of the zero eigenvalues, what they do not and why, as far as known:
+    ``level`` as of ``floors.level``; along ``accidental`` of them the loss of other data changes.
     """
     explained, changing = sum(known.values()), min(left, accidental)
     zero = _several(explained + left)

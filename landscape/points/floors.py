@@ -90,7 +90,7 @@ def along(
     return Values(found, min(len(directions), LINES), len(x) <= DENSE)
 
 
-def level(  # noqa: PLR0913
+def level(
     f: Landscape, H: Hessian, null: Tensor, values: Tensor, across: Tensor, seed: int = 0
 ) -> bool | None:
     """Whether f is constant, as far as rounding tells, on the floor of the valley that null vectors

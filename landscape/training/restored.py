@@ -220,7 +220,7 @@ def _fits(state: Saved, parameter: nn.Parameter | None) -> bool:
 
 
 def _of(kept: Tensor, parameter: Tensor) -> bool:
-    """Whether a tensor is a number, or kept of a parameter: of each entry, or of rows or columns."""
+    """Whether a tensor is a number, or of the parameter: of its entries, or of rows or columns."""
     alike = zip(kept.shape, parameter.shape, strict=False)
     whole = kept.ndim == parameter.ndim and all(size in (1, of) for size, of in alike)
     return kept.numel() == 1 or whole

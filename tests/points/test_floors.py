@@ -99,7 +99,7 @@ def levels(f: Function, seed: int) -> bool:
     H = ls.Hessian(landscape, torch.zeros(n, dtype=torch.float64))
     values, V = torch.linalg.eigh(H.dense())
     curved = values.abs() > 1e-12
-    return level(landscape, H, V[:, ~curved], values[curved], V[:, curved], seed)
+    return bool(level(landscape, H, V[:, ~curved], values[curved], V[:, curved], seed))
 
 
 @pytest.mark.parametrize("name", [*NONE, *MINIMA, *SIDED, "x^2 y^2 + z^2"])

@@ -42,8 +42,10 @@ def test_at_a_minimum_symmetries_explain_every_zero_eigenvalue(name: str) -> Non
 
 
 # what the fibre alone explains, where the point is stationary
-CURVED = ("dead", "unused", "adapter", "both sides", "spectral", "cosines", "a residual", "makes")
-CURVED += ("scale and shift", "gains")
+CURVED = [
+    *("dead", "unused", "adapter", "both sides", "spectral", "cosines", "a residual", "makes"),
+    *("scale and shift", "gains"),
+]
 
 
 @pytest.mark.parametrize("name", named(*CURVED))
