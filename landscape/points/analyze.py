@@ -42,7 +42,7 @@ from landscape.points.classify import StationaryPoint, classify
 from landscape.points.find import distance, settled
 from landscape.points.look import Look
 from landscape.points.polish import polish as polished
-from landscape.points.room import Room
+from landscape.points.room import ROOMY, Room
 from landscape.points.room import room as room_of
 from landscape.points.symmetry import symmetries
 from landscape.points.walk import Outcome, Walk
@@ -846,15 +846,25 @@ def _rate(point: StationaryPoint, free: Room | None) -> list[str]:
     """What to do with the rate of the user's own optimiser."""
     if free is None:
         return []
-    of = f"{free.optimizer}'s rate of {free.rate:.3g}"
+    of, known = f"{free.optimizer}'s rate of {free.rate:.3g}", math.isfinite(free.advised)
+    to = free.rate * (free.advised if known else free.low)
+    tried = (
+        f"{free.steps} steps at that rate lower the loss by {free.advised_gain:.2g}, tried on a copy"
+    )
     if free.stable is False and not any("eps" in line for line in free.remarks):
-        return [f"lower {of} to {free.rate * free.low:.3g} or less: it is unstable here"]
-    if free.low > 2 and math.isfinite(free.low):
+        why = tried if known else f"no rate tried on a copy lowers the loss in {free.steps} steps"
+        return [f"lower {of} to {to:.3g} or less: it is unstable here; {why}"]
+    if not ROOMY < free.low < math.inf:
+        return []
+    if known:
         return [
-            f"{of} could be raised up to {free.rate * free.low:.3g} and stay stable here; go there "
-            "in steps, for sharpness changes with the rate"
+            f"{of} could be raised to {to:.3g} and stay stable here: {tried} (by {free.gain:.2g} "
+            "at its own); go there in steps, for sharpness changes with the rate"
         ]
-    return []
+    return [
+        f"keep {of}: the curvature here has room up to {to:.3g}, but no higher rate tried on a "
+        f"copy lowers the loss by more in {free.steps} steps"
+    ]
 
 
 def _moves(point: StationaryPoint) -> list[str]:

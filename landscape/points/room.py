@@ -36,6 +36,8 @@ from landscape.rng import generator
 PASSES = 8  # forward passes of the critical factor
 NARROW = 0.01  # its bracket is no wider than this, where the passes suffice
 STEPS = 200  # of the optimiser, on a copy
+ROOMY = 2.0  # a room beyond which another rate may be advised
+TRIES = 5  # rates tried on a copy before one is advised, each half of the one before
 NEAR = 30  # iterations towards the steepest step of a fixed length
 STARTS = 16  # of them
 
@@ -70,6 +72,11 @@ class Room(Result):
     # how much ``steps`` of its steps, one micro-batch each, lowered the loss on a copy
     gain: float
     steps: int
+    # where the rate is unstable, or has room for more: by which factor to change it, within the
+    # room, so that the steps lower the loss (by more than at its own rate), tried on a copy, and by
+    # how much; NaN where none of those tried does
+    advised: float = math.nan
+    advised_gain: float = math.nan
     remarks: tuple[str, ...] = ()  # what the numbers rest on
 
     @property
@@ -114,7 +121,7 @@ def room(
         ValueError: it moves no parameter of f, or is stable at no rate.
 
     Cost: some tens of products where H is not formed, 8 values, 2 gradients and ``steps`` gradients
-    of a micro-batch.
+    of a micro-batch, up to TRIES times as many more where another rate may be advised.
     """
     _require_descent(optimizer)
     places = _places(look.f, optimizer)
@@ -133,6 +140,12 @@ def room(
         value, sharpness, edge, remarks = _other_room(look, optimizer, places, along, critical)
         scales = noise_scales(look, torch.ones_like(g))
     progress("the optimiser's steps", 0, steps)
+
+    def gain(factor: float) -> float:
+        return _gain(look, optimizer, places, steps, factor)
+
+    own = gain(1.0)
+    advised, advised_gain = _advised(value, own, gain) if steps else (math.nan, math.nan)
     groups = optimizer.param_groups
     return Room(
         optimizer=type(optimizer).__name__,
@@ -146,8 +159,10 @@ def room(
         along=along,
         noise_scale=scales[0],
         preconditioned_noise_scale=scales[1],
-        gain=_gain(look, optimizer, places, steps),
+        gain=own,
         steps=steps,
+        advised=advised,
+        advised_gain=advised_gain,
         remarks=remarks,
         provenance=provenance(look.f, look.x, seed, optimizer=type(optimizer).__name__),
     )
@@ -391,19 +406,41 @@ def _crossing(rise: Callable[[float], float], slope: float, guess: float) -> Est
     return Estimate(low + share * (high - low), math.nan, low, high)
 
 
-def _gain(look: Look, optimizer: Optimizer, places: Mapping[int, slice], steps: int) -> float:
-    """How much the loss falls over some steps of a copy, one micro-batch each; NaN where a step is
-    not finite.
+def _gain(
+    look: Look, optimizer: Optimizer, places: Mapping[int, slice], steps: int, factor: float
+) -> float:
+    """How much the loss falls over some steps of a copy at its rate times a factor, one micro-batch
+    each; NaN where a step is not finite.
     """
     if not steps:
         return math.nan
     ours = Copy(optimizer, places, look.x)
+    for group in ours.optimizer.param_groups:
+        group["lr"] = group["lr"] * factor
     try:
         for number in range(steps):
             ours.step(_batch_gradient(look.f, ours.point(), number))
         return look.value - float(look.f.value(ours.point()))
     except NumericalError:
         return math.nan
+
+
+def _advised(
+    room: Estimate, own: float, gain: Callable[[float], float]
+) -> tuple[float, float]:
+    """The factor for the rate that is best advised, and what steps gain there; NaN: none.
+
+    The room is that of the quadratic here: curvature grows on the way, and second moments that are
+    held here move. So a rate is tried before it is advised.
+    """
+    lower, higher = room.high < 1, ROOMY < room.low < math.inf
+    factors = [room.low * 0.5**k for k in range(TRIES)] if lower or higher else []
+    for factor in factors:
+        if lower or factor > 1:
+            found = gain(factor)
+            if found > max(0.0, 0.0 if math.isnan(own) else own):
+                return factor, found
+    return math.nan, math.nan
 
 
 def _batch_gradient(f: Landscape, x: Tensor, number: int) -> Tensor:

@@ -443,3 +443,37 @@ def test_mistakes_are_named() -> None:
         ls.analyze(f, optimizer=optim.Adam(net.parameters(), lr=0.1, capturable=True))
     with pytest.raises(TypeError, match=r"torch\.optim\.Optimizer"):
         ls.analyze(f, optimizer="sgd:lr=0.1")  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [1e-3, 3.0])
+def test_a_rate_is_advised_that_runs_of_its_own_confirm(rate: float) -> None:
+    """A net from a random start, where curvature grows: the rate advised lowers the loss in steps of torch's own optimiser on the user's loop, by as much as is told, and no rate tried before it did."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 3, generator=generator, dtype=torch.float64)
+    y = (2 * x[:, :1] * x[:, 1:2]).tanh()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    batches = list(zip(x.split(16), y.split(16), strict=True))
+
+    def fall(rate: float) -> float:
+        ours = copy.deepcopy(net)
+        optimizer = optim.SGD(ours.parameters(), lr=rate, momentum=0.9)
+        before = float(nn.functional.mse_loss(ours(x), y).detach())
+        for number in range(200):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(ours(batches[number % 4][0]), batches[number % 4][1]).backward()
+            optimizer.step()
+        return before - float(nn.functional.mse_loss(ours(x), y).detach())
+
+    f = ls.ModelLandscape(net, nn.functional.mse_loss, batches)
+    optimizer = optim.SGD(net.parameters(), lr=rate, momentum=0.9)
+    room = ls.points.room(Look(f, None, "test"), optimizer)
+    assert room.stable is (rate < 1)
+    assert room.gain == pytest.approx(fall(rate), rel=1e-6, nan_ok=True)
+    assert room.advised_gain == pytest.approx(fall(rate * room.advised), rel=1e-6)
+    assert room.advised_gain > max(0.0, fall(rate) if rate < 1 else 0.0)
+    halvings = round(math.log2(room.low / room.advised))
+    for k in range(halvings):
+        assert not fall(rate * room.low * 0.5**k) > max(0.0, fall(rate) if rate < 1 else 0.0)
