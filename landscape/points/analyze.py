@@ -848,9 +848,8 @@ def _rate(point: StationaryPoint, free: Room | None) -> list[str]:
         return []
     of, known = f"{free.optimizer}'s rate of {free.rate:.3g}", math.isfinite(free.advised)
     to = free.rate * (free.advised if known else free.low)
-    tried = (
-        f"{free.steps} steps at that rate lower the loss by {free.advised_gain:.2g}, tried on a copy"
-    )
+    fall = f"lower the loss by {free.advised_gain:.2g}"
+    tried = f"{free.steps} steps at that rate {fall}, tried on a copy"
     if free.stable is False and not any("eps" in line for line in free.remarks):
         why = tried if known else f"no rate tried on a copy lowers the loss in {free.steps} steps"
         return [f"lower {of} to {to:.3g} or less: it is unstable here; {why}"]

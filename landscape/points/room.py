@@ -425,9 +425,7 @@ def _gain(
         return math.nan
 
 
-def _advised(
-    room: Estimate, own: float, gain: Callable[[float], float]
-) -> tuple[float, float]:
+def _advised(room: Estimate, own: float, gain: Callable[[float], float]) -> tuple[float, float]:
     """The factor for the rate that is best advised, and what steps gain there; NaN: none.
 
     The room is that of the quadratic here: curvature grows on the way, and second moments that are
