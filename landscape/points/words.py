@@ -225,6 +225,7 @@ def survival(result: Survival, folder: str) -> Words:
     wrong = [layer.name for layer in result.layers if not layer.holds]
     kept = sum(layer.parameters for layer in result.layers if layer.name in result.keep)
     changed = sum(layer.parameters for layer in result.layers)
+    spared = "in 16 bits" if result.change.startswith("int") else "unchanged"
     parts: list[Fact | Table] = [
         Fact("analysed", (analysed(result, result.parameters, result.samples),)),
         Fact("change", (f"{result.change} of {several(len(result.layers), 'tensor')}",)),
@@ -238,7 +239,7 @@ def survival(result: Survival, folder: str) -> Words:
         Fact(
             "keep",
             (
-                f"{', '.join(result.keep)} in 16 bits ({share(kept, changed)} of what "
+                f"{', '.join(result.keep)} {spared} ({share(kept, changed)} of what "
                 "changes): alone they make nine tenths of what the tensors one by one add",
             )
             if result.keep
