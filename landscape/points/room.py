@@ -53,7 +53,7 @@ class Room(Result):
     """
 
     optimizer: str  # its class
-    rate: float  # of its first group
+    rate: float  # of its first group that moves
     value: float
     low: float
     high: float
@@ -125,6 +125,9 @@ def room(
     """
     _require_descent(optimizer)
     places = _places(look.f, optimizer)
+    rates = _rates(optimizer, places)
+    if not max(rates) > 0:
+        raise ValueError("the optimiser does not move: the rate of each of its groups is 0.")
     g = look.gradient.double()
     u = next_update(look.f, look.x, optimizer, places, g)
     curved = float(u @ (look.hessian @ u.to(look.x.dtype)).double())
@@ -139,6 +142,9 @@ def room(
     else:
         value, sharpness, edge, remarks = _other_room(look, optimizer, places, along, critical)
         scales = noise_scales(look, torch.ones_like(g))
+    if len(set(rates)) > 1:
+        told = f"{min(rates):.4g} to {max(rates):.4g}"
+        remarks += (f"the factor is for the rates of all groups alike, {told}",)
     progress("the optimiser's steps", 0, steps)
 
     def gain(factor: float) -> float:
@@ -146,10 +152,9 @@ def room(
 
     own = gain(1.0)
     advised, advised_gain = _advised(value, own, gain) if steps else (math.nan, math.nan)
-    groups = optimizer.param_groups
     return Room(
         optimizer=type(optimizer).__name__,
-        rate=float(groups[0]["lr"]),
+        rate=next(rate for rate in rates if rate > 0),
         value=value.value,
         low=value.low,
         high=value.high,
@@ -200,6 +205,15 @@ def _places(f: Landscape, optimizer: Optimizer) -> dict[int, slice]:
     return found
 
 
+def _rates(optimizer: Optimizer, places: Mapping[int, slice]) -> list[float]:
+    """The rates of the groups with parameters of f."""
+    return [
+        float(group["lr"])
+        for group in optimizer.param_groups
+        if any(id(p) in places for p in group["params"])
+    ]
+
+
 def _felt(look: Look, optimizer: Optimizer, places: Mapping[int, slice]) -> Felt:
     """R and d of the optimiser's steps; parameters that it does not move have 0."""
     ours = [
@@ -219,7 +233,7 @@ def _felt(look: Look, optimizer: Optimizer, places: Mapping[int, slice]) -> Felt
         square[where], d[where] = mine, mine * step.coupled + step.decay
         idle[where] = mine * group.get("eps", 0.0) > 0.5 * float(group["lr"]) * step.gain
     if unit <= 0:
-        raise ValueError("the optimiser's first group does not move: its rate or gain is 0.")
+        raise ValueError("the optimiser does not move: its gain is 0, as with a dampening of 1.")
     left = look.f.dim - sum(s.stop - s.start for s in places.values())
     return Felt(square.sqrt(), d, unit, idle, _rests(bare and scaled, left, look.f.dim))
 
@@ -474,7 +488,7 @@ def _other_room(
     sharpest, dual = _steepest(look, ball)
     least = 2 * dual / sharpest if sharpest > 0 else math.inf
     room = Estimate(along, math.nan, min(along, least), max(along, critical.high))
-    rate = float(optimizer.param_groups[0]["lr"])
+    rate = next((rate for rate in _rates(optimizer, places) if rate > 0), 0.0)
     sharpness = Estimate(sharpest / rate**2, math.nan, sharpest / rate**2, math.inf)
     why = (
         f"the steps of {type(optimizer).__name__} do not shrink with the gradient: at this rate "

@@ -222,6 +222,10 @@ def test_groups_of_different_rates_against_the_matrix_of_the_step() -> None:
         return float(torch.linalg.eigvals(matrix).real.min())
 
     assert most_negative_root(0.999 * room.value) > -1 > most_negative_root(1.001 * room.value)
+    assert any("all groups alike, 0.02 to 0.1" in line for line in room.remarks)
+    groups[0]["lr"] = 0.0  # a frozen group is not the one whose rate is told
+    frozen = ls.points.room(Look(f, None, "test"), optim.SGD(groups, lr=0.1), steps=0)
+    assert frozen.rate == 0.1
 
 
 @pytest.mark.slow
