@@ -350,7 +350,7 @@ def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int
     zero = values.abs() <= error
     null, dims = Q @ vectors[:, zero], found.dims
     across = values[~zero], Q @ vectors[:, ~zero]
-    even = level(f, H, null, *across, seed) if sharp and left else None
+    even = level(f, H, null, *across, seed) if sharp and left and negative + positive else None
     told = _told(dims, left, level=even, accidental=found.accidental)
     if even:
         dims, null = dims | {LEVEL: left}, null[:, :0]

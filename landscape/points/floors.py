@@ -101,7 +101,7 @@ def level(
         f: the landscape; computed in float64 where it has it.
         H: its Hessian at the point.
         null: (n, m) orthonormal null vectors; all of them together with those left out of all.
-        values, across: (r,), (n, r) the eigenpairs of H that are not zero.
+        values, across: (r,), (n, r) the eigenpairs of H that are not zero, one at least.
         seed: of the direction.
 
     Cost: up to some tens of gradients for each of 22 steps, mostly some gradients for two.
@@ -111,18 +111,11 @@ def level(
     rounding = gradient_noise(x.new_tensor([whole]), float(curvature.abs().max()), fine.rounding(x))
 
     def settled(y: Tensor) -> tuple[float, Tensor]:
-        """The slope of the floor below y, and the place; infinite where it is not found."""
-        for _ in range(ROUNDS):
-            g = fine.gradient(y)
-            part = V.T @ g
-            if not bool(torch.isfinite(g).all()):
-                break
-            if float(part.norm()) <= rounding:
-                return float(g.norm()), y
-            y = y - V @ (part / curvature)
-        return np.inf, y
+        return _settled(fine, y, V, curvature, rounding)
 
     slope, x = settled(x)
+    if slope == np.inf:
+        return None
     before, allowed = float(fine.value(x)), 10 * (slope + rounding)
     draws = generator(seed + 29)
     c = torch.randn(null.shape[1], generator=draws, dtype=torch.float64, device="cpu")
@@ -137,6 +130,23 @@ def level(
             return last > JUMP * allowed and max(changes) <= noise + allowed * t
         last = min(slope, last)
     return None if last == np.inf else False
+
+
+def _settled(
+    f: Landscape, y: Tensor, V: Tensor, curvature: Tensor, rounding: float
+) -> tuple[float, Tensor]:
+    """The slope of the floor below y (n,), and the place: steps along curved directions V (n, r)
+    until f is stationary there; infinite where it is not.
+    """
+    for _ in range(ROUNDS):
+        g = f.gradient(y)
+        part = V.T @ g
+        if not bool(torch.isfinite(g).all()):
+            break
+        if float(part.norm()) <= rounding:
+            return float(g.norm()), y
+        y = y - V @ (part / curvature)
+    return np.inf, y
 
 
 def _finest(f: Landscape, x: Tensor) -> tuple[Landscape, Tensor]:
