@@ -13,6 +13,7 @@ from torch import Tensor, nn, optim
 import landscape as ls
 from landscape.points.look import Look
 from landscape.points.room import critical_factor, noise_scales
+from landscape.results.numbers import plain
 
 Prepare = Callable[[optim.Optimizer, nn.Parameter], None]
 N = 6
@@ -481,3 +482,33 @@ def test_a_rate_is_advised_that_runs_of_its_own_confirm(rate: float) -> None:
     halvings = round(math.log2(room.low / room.advised))
     for k in range(halvings):
         assert not fall(rate * room.low * 0.5**k) > max(0.0, fall(rate) if rate < 1 else 0.0)
+
+
+@pytest.mark.slow
+def test_what_one_can_act_on_stands_first() -> None:
+    net, x, y = model()
+    f = ls.ModelLandscape(
+        net, nn.functional.mse_loss, list(zip(x.split(10), y.split(10), strict=True))
+    )
+
+    def said(rate: float | None, momentum: float = 0.0) -> str:
+        optimizer = None
+        if rate is not None:
+            optimizer = optim.SGD(net.parameters(), lr=rate, momentum=0.9 if momentum else 0.0)
+            if momentum:
+                along = f.gradient(f.point()).view_as(net.weight)
+                optimizer.state[net.weight] = {"momentum_buffer": momentum * along}
+        return " ".join(str(ls.analyze(f, layers=False, optimizer=optimizer)).split())
+
+    # the loss of a linear regression falls by (w - w*)'H(w - w*) / 2, exactly
+    best = torch.linalg.lstsq(x, y).solution
+    lowest = float((x @ best - y).square().mean())
+    fall = float(f.value(f.point())) - lowest
+    alone = said(None)
+    assert "none was named: --optimizer" in alone
+    assert f"foretells a loss lower by {plain(fall)}" in alone
+    assert alone.index("optimiser") < alone.index("curvature") < alone.index("verdict")
+    assert "0 % of the directions curve down" in alone
+    assert "it diverges, tried on a copy" in said(1e6)
+    assert "the loss rises at once" in said(1e-3, -100.0)
+    assert "the loss rises at once" not in said(1e-3, 100.0)
