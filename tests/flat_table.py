@@ -14,14 +14,20 @@ from symmetric import NETS
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape.points.classify import LEVEL, StationaryPoint
 
 F = nn.functional
 L = nn.Linear
 PAGE = Path(__file__).parents[1] / "docs" / "acting.md"
 BEGIN, END = "<!-- flat -->\n", "<!-- end of flat -->"
-HEAD = """| checkpoint | parameters | gradient | after polishing | it says | verdict | zero | explained | closed form |
-|---|---|---|---|---|---|---|---|---|
+HEAD = """| checkpoint | parameters | gradient | after polishing | it says | verdict | zero | explained | closed form | which not, and why |
+|---|---|---|---|---|---|---|---|---|---|
 """
+# Why there is nothing to explain.
+WHY = {
+    "budget": "not stationary: the products ran out",
+    "kink": "not stationary: what is left of the gradient is a kink's",
+}
 
 
 class GPT(nn.Module):
@@ -90,6 +96,7 @@ CASES: dict[str, Case] = {
     "linear maps": of("r^2 between linear layers, and r of the bias"),
     "tanh units": of("no symmetry"),
     "ReLU units": of("one a ReLU unit, and softmax"),
+    "ReLU units of a net": of("one a ReLU unit, and softmax", teacher=True),
     "gated units": of("units that gate"),
     "attention": of("torch's own attention", teacher=True),
     "weight normalisation": Case(weighted, (4,), False, 6 + 3, teacher=True),
@@ -143,8 +150,20 @@ def row(name: str) -> str:
     print(f"{time.process_time() - begun:.0f} s", point.flat, point.reasons, flush=True)
     return (
         f"| {name} | {f.dim:,} | {moved.gradient_norm_before:.1e} | {moved.gradient_norm:.1e} "
-        f"| {moved.outcome.name.lower()} | {point.kind} | {zero} | {explained} | {case.closed} |"
+        f"| {moved.outcome.name.lower()} | {point.kind} | {zero} | {explained} | {case.closed} "
+        f"| {_open(point, moved.outcome.name.lower())} |"
     )
+
+
+def _open(point: StationaryPoint, outcome: str) -> str:
+    """Which zero eigenvalues nothing explains, and why."""
+    if outcome != "stationary":
+        return WHY.get(outcome, f"not stationary: {outcome}")
+    level = point.flat.get(LEVEL, 0)
+    left = (point.nullity or 0) - sum(point.flat.values())
+    told = [f"{level} of no symmetry: these data leave them level"] if level else []
+    told += [f"{left}: " + next(r for r in point.reasons if "zero eigenvalue" in r)] if left else []
+    return "; ".join(told) or "none"
 
 
 def rows(kept: Path | None, only: list[str]) -> list[str]:

@@ -243,6 +243,48 @@ class NormedBranch(nn.Module):
         return found
 
 
+class Squeezed(nn.Module):
+    """Attention whose keys and values are made of three numbers a place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.c = L(5, 4, bias=False), L(5, 3, bias=False)
+        self.k, self.v, self.o = (L(*s, bias=False) for s in ((3, 4), (3, 4), (4, 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        c = self.c(x)
+        parts = (self.q(x), self.k(c), self.v(c))
+        q, k, v = (t.unflatten(-1, (2, 2)).transpose(1, 2) for t in parts)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        found: Tensor = self.o(mixed.transpose(1, 2).flatten(2))
+        return found
+
+
+class Conditioned(nn.Module):
+    """ReLU units whose scale and shift two other inputs give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given, self.read, self.head = L(2, 8), L(3, 4), L(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale, shift = self.given(x[:, 3:]).chunk(2, -1)
+        found: Tensor = self.head(torch.relu(scale * self.read(x[:, :3]) + shift))
+        return found
+
+
+class Gains(nn.Module):
+    """Squared ReLU units, each times a positive gain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.gain, self.head = L(4, 5), nn.Parameter(torch.randn(5)), L(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(F.softplus(self.gain) * torch.relu(self.read(x)) ** 2)
+        return found
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -393,6 +435,12 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool, int]] = {
     "heads wider than what they read": (lambda: Attention(3, 2, 4, False), (4, 3), False, 4 * 15),
     # the 14 numbers that make 12 weights, 24 of them
     "weights that a linear map makes": (Hyper, (4,), False, 2 + 24 - 12),
+    # GL of two heads, twice, and of what keys and values are made of
+    "keys and values of few numbers": (Squeezed, (4, 5), False, 16 + 9),
+    # units, what is scaled against what scales, and the bias before the scale against the shift
+    "units that other inputs scale and shift": (Conditioned, (5,), False, 4 + 4 + 4),
+    # units, and what each gain makes up for
+    "squares and gains": (Gains, (4,), False, 5 + 5),
     # by the rank of a dense Jacobian: no closed form is known
     "cosines behind a LayerNorm": (Cosine, (5,), True, 15),
     "a residual branch, before BatchNorm": (NormedBranch, (2, 6), False, 14),

@@ -1,6 +1,6 @@
 """The user's own optimiser from the options of a command: its class, its options and its state."""
 
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from landscape.errors import LoadingError
 from landscape.files import checkpoints
@@ -52,6 +52,12 @@ def optimizer(f: ModelLandscape, options: given.Analyze) -> tuple[Optimizer | No
         made = spec.grouped(named)
     except (TypeError, ValueError) as error:
         raise OneLine(f"--optimizer {line!r}: {error}", 2) from error
+    if isinstance(made, LBFGS):
+        raise OneLine(
+            f"--optimizer {line!r}: LBFGS finds the length of each step by trying several, so that "
+            "its rate has no edge, and no room.",
+            2,
+        )
     state, notes = saved(options)
     if state is None:
         return made, list(notes)

@@ -42,7 +42,7 @@ from landscape.points.classify import StationaryPoint, believed, classify
 from landscape.points.find import distance, settled
 from landscape.points.look import Look
 from landscape.points.polish import polish as polished
-from landscape.points.room import Room
+from landscape.points.room import ROOMY, Room
 from landscape.points.room import room as room_of
 from landscape.points.symmetry import symmetries
 from landscape.points.walk import Outcome, Walk
@@ -814,7 +814,7 @@ def _advice(
     free: Room | None,
 ) -> tuple[str, ...]:
     """What to do next, most useful first."""
-    advice = [*_rate(point, free), *_moves(point, free), *_doubts(point)]
+    advice = [*_rate(point, free), *_moves(point), *_doubts(point)]
     smallest = float(point.eigenvalues[0])
     reach = sampling.reach * float(sampling.errors[0]) if sampling.freedom else math.nan
     if float(point.uncertainty[0]) < abs(smallest) < reach:
@@ -830,33 +830,33 @@ def _rate(point: StationaryPoint, free: Room | None) -> list[str]:
     """What to do with the rate of the user's own optimiser."""
     if free is None:
         return []
-    of = f"{free.optimizer}'s rate of {free.rate:.3g}"
+    of, known = f"{free.optimizer}'s rate of {free.rate:.3g}", math.isfinite(free.advised)
+    to = free.rate * (free.advised if known else free.low)
+    fall = f"lower the loss by {free.advised_gain:.2g}"
+    tried = f"{free.steps} steps at that rate {fall}, tried on a copy"
     if free.stable is False and not any("eps" in line for line in free.remarks):
-        return [f"lower {of} to {free.rate * free.low:.3g} or less: it is unstable here"]
-    if free.low > 2 and math.isfinite(free.low):
+        why = tried if known else f"no rate tried on a copy lowers the loss in {free.steps} steps"
+        return [f"lower {of} to {to:.3g} or less: it is unstable here; {why}"]
+    if not ROOMY < free.low < math.inf:
+        return []
+    if known:
         return [
-            f"{of} could be raised up to {free.rate * free.low:.3g} and stay stable here; go there "
-            "in steps, for sharpness changes with the rate"
+            f"{of} could be raised to {to:.3g} and stay stable here: {tried} (by {free.gain:.2g} "
+            "at its own); go there in steps, for sharpness changes with the rate"
         ]
-    return []
+    return [
+        f"keep {of}: the curvature here has room up to {to:.3g}, but no higher rate tried on a "
+        f"copy lowers the loss by more in {free.steps} steps"
+    ]
 
 
-def _moves(point: StationaryPoint, free: Room | None) -> list[str]:
+def _moves(point: StationaryPoint) -> list[str]:
     """Where the loss still falls."""
     smallest = float(point.eigenvalues[0])
     moving, advice = point.kind == "not-stationary", []
     if moving:
-        how = (
-            f"the quadratic here foretells a loss lower by {point.predicted_decrease:.2g}; with "
-            "--optimizer the report tells what your own steps gain; "
-        )
-        if free is not None:
-            how = ""
-            if free.gain > 0:
-                how = f"{free.steps} steps of {free.optimizer} lower the loss by {free.gain:.2g}; "
         advice.append(
-            f"train on: {how}the spectrum describes this point, not the minimum or saddle it may "
-            "lead to"
+            "train on: the spectrum describes this point, not the minimum or saddle it may lead to"
         )
     if point.kind == "saddle" or (moving and smallest < -float(point.uncertainty[0])):
         advice.append(

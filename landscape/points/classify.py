@@ -22,7 +22,7 @@ counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -41,6 +41,7 @@ from landscape.operators.hessian import Hessian
 from landscape.operators.limits import DENSE_VERDICT, gradient_noise, loss_noise
 from landscape.points.checks import Check, Status, chained
 from landscape.points.ends import Ends, Signs, Wish, all_signs
+from landscape.points.floors import level
 from landscape.points.higher import higher_order
 from landscape.points.look import Look
 from landscape.points.symmetry import Symmetries, listed, symmetries
@@ -58,6 +59,9 @@ SHARP = 1e-2  # errors of eigenvalues, in units of |H|, beyond which zero ones t
 FUZZY = 1e3
 # So many times what rounding shows to be at neighbouring points it may be at a point.
 JITTER = 8.0
+# What flat directions are called of which no symmetry is known: f is constant along the valley that
+# they are tangents of.
+LEVEL = "directions that these data leave level"
 # Random combinations of tangents by which they are seen to be zero eigenvectors.
 PROBES = 4
 
@@ -89,15 +93,21 @@ class StationaryPoint(Result):
     products: int  # Hessian-vector products spent
     hits: int = 0  # how many starts of a census ended here
     # name -> dimension of the symmetries verified at x: flat directions, counted in nullity, that a
-    # minimum may have; away from stationary points directions along which f is constant
+    # minimum may have; away from stationary points directions along which f is constant. Under
+    # LEVEL those of no symmetry along which f is constant all the same, as where samples are few
     flat: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def symmetric(self) -> int:
+        """How many of the flat directions are of verified symmetries."""
+        return sum(count for name, count in self.flat.items() if name != LEVEL)
 
     @property
     def learning_coefficient(self) -> tuple[float, float] | None:
         """Bounds on the local learning coefficient of a minimum, r / 2 where r of the n eigenvalues
-        are positive and symmetries explain the others; None where x is no minimum.
+        are positive and f is constant along the others; None where x is no minimum.
 
-        f has r positive curvatures and is constant along its symmetries' orbits; were k zero
+        f has r positive curvatures and is constant along its flat directions; were k zero
         directions left, what remains would be of order 4 or more: [r / 2, r / 2 + k / 4], by the
         splitting lemma.
         """
@@ -362,12 +372,7 @@ def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int
     # what is zero within a coarse arithmetic is no evidence of a symmetry near x
     sharp = float(signs.errors.max()) <= SHARP * signs.scale
     found = symmetries(f, H.x.detach(), signs.vectors[:, where] if sharp else None, seed)
-    if not found.kinds:
-        count = plain.null.shape[1]
-        told = f"no symmetry that was verified explains the {_several(count)}"
-        told += _why_left(count, found.accidental)
-        return replace(plain, told=(told,) if count else ())
-    T = found.tangents.to(signs.vectors)
+    T = found.tangents.to(signs.vectors) if found.kinds else signs.vectors[:, :0]
     Q = torch.linalg.qr(T, mode="complete")[0][:, T.shape[1] :]
     C = Q.T @ signs.vectors
     values, vectors = torch.linalg.eigh((C * signs.values.to(C.device)) @ C.T)
@@ -377,9 +382,14 @@ def _modulo(f: Landscape, H: Hessian, plain: _Modulo, gradient: float, seed: int
     counted = replace(
         signs, negative=(negative, negative), zero=left + T.shape[1], positive=positive
     )
-    null = Q @ vectors[:, values.abs() <= error]
-    told = _told(found.dims, left) + _why_left(left, found.accidental)
-    return _Modulo(counted, null, plain.space, found.dims, (told,))
+    zero = values.abs() <= error
+    null, dims = Q @ vectors[:, zero], found.dims
+    across = values[~zero], Q @ vectors[:, ~zero]
+    even = level(f, H, null, *across, seed) if sharp and left and negative + positive else None
+    told = _told(dims, left, level=even, accidental=found.accidental)
+    if even:
+        dims, null = dims | {LEVEL: left}, null[:, :0]
+    return _Modulo(counted, null, plain.space, dims, tuple(told))
 
 
 def _deflated(plain: _Modulo, ends: Ends, H: Hessian, gradient: float) -> _Modulo:
@@ -425,21 +435,28 @@ def _several(count: int) -> str:
     return f"{count} zero eigenvalue{'s' * (count != 1)}"
 
 
-def _why_left(left: int, accidental: int) -> str:
-    """Why zero eigenvalues are left that no symmetry explains, as far as is known."""
-    count = min(left, accidental)
-    if not count:
-        return ""
-    return f"; along {count} of these the loss of other data changes, as where samples are few"
-
-
-def _told(flat: dict[str, int], left: int) -> str:
-    """What symmetries explain of the zero eigenvalues, and what they do not."""
-    known = sum(flat.values())
-    if not left:
-        return f"verified symmetries explain all of the {_several(known)}: {listed(flat)}"
-    of = f"{known} of the {_several(known + left)}, and {left} not"
-    return f"verified symmetries explain {of}: {listed(flat)}"
+def _told(
+    known: dict[str, int], left: int, *, level: bool | None, accidental: int
+) -> Iterator[str]:
+    """What symmetries explain of the zero eigenvalues, what they do not and why, as far as known:
+    ``level`` as of ``floors.level``; along ``accidental`` of them the loss of other data changes.
+    """
+    explained, changing = sum(known.values()), min(left, accidental)
+    zero = _several(explained + left)
+    farther = {
+        True: f"; along {left} the loss of these data is constant a finite way on",
+        False: "; farther on it changes, by curvature below rounding or a higher order",
+    }
+    why = "" if level is None else farther[level]
+    if changing:
+        why += f"; along {changing} the loss of other data changes, as where samples are few"
+    if not left and explained:
+        yield f"verified symmetries explain all of the {zero}: {listed(known)}"
+    elif explained:
+        of = f"{explained} of the {zero}, and {left} not"
+        yield f"verified symmetries explain {of}: {listed(known)}{why}"
+    elif left:
+        yield f"no symmetry that was verified explains the {zero}{why}"
 
 
 def _curvature_reasons(signs: Signs, n: int, dense: bool) -> list[str]:

@@ -4,6 +4,10 @@ u: (n,), a unit null vector of the Hessian H at x. The floor of the valley along
 stationary in the complement of the null space: x + t u + O(t^2), found by Newton's steps with H^+,
 each of which brings it nearer by a factor O(t): after DEEPER of them f is right to order 10 in t.
 Of more than DENSE parameters the straight line x + t u stands in for it.
+
+Where H^+ is known from the whole spectrum the floor is found to rounding. On it f is the reduced
+function of Lyapunov and Schmidt: where its gradient vanishes a random finite step away, it is
+constant, and x lies on a manifold of stationary points that all null vectors are tangents of.
 """
 
 from collections.abc import Callable
@@ -17,7 +21,8 @@ from torch import Tensor
 from landscape.core import Landscape
 from landscape.errors import LoadingError
 from landscape.operators.hessian import Hessian
-from landscape.operators.limits import loss_noise
+from landscape.operators.limits import gradient_noise, loss_noise
+from landscape.rng import generator
 
 DENSE = 500  # parameters up to which H^+ is formed
 DEEPER = 4  # Newton's steps towards the floor
@@ -25,6 +30,12 @@ LINES = 12  # null directions that are looked along
 SMOOTH = 2.5  # f that changes with a smaller power of the distance has a kink
 FLAT = 4.5  # f that is flat to fourth order changes with a larger one: a smaller one is rounding
 SHARED = 0.3  # a power is even or odd within this
+ROUNDS = 30  # of Newton's steps that find the floor to rounding
+# How far a level floor is followed, in units of |x|, at least 1: nearer where farther f has kinks.
+STEPS = tuple(0.1 * 2.0**-k for k in range(11))
+# A slope that a step half as long lowers to rounding from more than so many times that was no power
+# of t, but another piece of f.
+JUMP = 2.0**12
 # Where f is looked at, in units of |x|, at least 1; twice as far at every second step.
 DISTANCES = tuple(2.0 ** (-k / 2) for k in range(24, 3, -1))
 
@@ -77,6 +88,65 @@ def along(
         ]
         found += _told(sides, noise, t)
     return Values(found, min(len(directions), LINES), len(x) <= DENSE)
+
+
+def level(
+    f: Landscape, H: Hessian, null: Tensor, values: Tensor, across: Tensor, seed: int = 0
+) -> bool | None:
+    """Whether f is constant, as far as rounding tells, on the floor of the valley that null vectors
+    are tangents of: a finite step away to both sides in a random direction. None: no floor is found
+    at any distance.
+
+    Args:
+        f: the landscape; computed in float64 where it has it.
+        H: its Hessian at the point.
+        null: (n, m) orthonormal null vectors; all of them together with those left out of all.
+        values, across: (r,), (n, r) the eigenpairs of H that are not zero, one at least.
+        seed: of the direction.
+
+    Cost: up to some tens of gradients for each of 22 steps, mostly some gradients for two.
+    """
+    fine, x = _finest(f, H.x.detach())
+    V, curvature, whole = across.to(x), values.to(x), max(float(x.norm()), 1.0)
+    rounding = gradient_noise(x.new_tensor([whole]), float(curvature.abs().max()), fine.rounding(x))
+
+    def settled(y: Tensor) -> tuple[float, Tensor]:
+        return _settled(fine, y, V, curvature, rounding)
+
+    slope, x = settled(x)
+    if slope == np.inf:
+        return None
+    before, allowed = float(fine.value(x)), 10 * (slope + rounding)
+    draws = generator(seed + 29)
+    c = torch.randn(null.shape[1], generator=draws, dtype=torch.float64, device="cpu")
+    u = null.to(x) @ (c / c.norm()).to(x)
+    noise = 100 * loss_noise(before, fine.rounding(x))
+    last = np.inf
+    for t in (whole * s for s in STEPS):
+        ends = [settled(x + side * t * u) for side in (1, -1)]
+        slope = max(slope for slope, _ in ends)
+        if slope <= allowed:
+            changes = [abs(float(fine.value(y)) - before) for _, y in ends]
+            return last > JUMP * allowed and max(changes) <= noise + allowed * t
+        last = min(slope, last)
+    return None if last == np.inf else False
+
+
+def _settled(
+    f: Landscape, y: Tensor, V: Tensor, curvature: Tensor, rounding: float
+) -> tuple[float, Tensor]:
+    """The slope of the floor below y (n,), and the place: steps along curved directions V (n, r)
+    until f is stationary there; infinite where it is not.
+    """
+    for _ in range(ROUNDS):
+        g = f.gradient(y)
+        part = V.T @ g
+        if not bool(torch.isfinite(g).all()):
+            break
+        if float(part.norm()) <= rounding:
+            return float(g.norm()), y
+        y = y - V @ (part / curvature)
+    return np.inf, y
 
 
 def _finest(f: Landscape, x: Tensor) -> tuple[Landscape, Tensor]:

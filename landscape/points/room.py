@@ -36,6 +36,8 @@ from landscape.rng import generator
 PASSES = 8  # forward passes of the critical factor
 NARROW = 0.01  # its bracket is no wider than this, where the passes suffice
 STEPS = 200  # of the optimiser, on a copy
+ROOMY = 2.0  # a room beyond which another rate may be advised
+TRIES = 5  # rates tried on a copy before one is advised, each half of the one before
 NEAR = 30  # iterations towards the steepest step of a fixed length
 STARTS = 16  # of them
 
@@ -51,7 +53,7 @@ class Room(Result):
     """
 
     optimizer: str  # its class
-    rate: float  # of its first group
+    rate: float  # of its first group that moves
     value: float
     low: float
     high: float
@@ -70,6 +72,11 @@ class Room(Result):
     # how much ``steps`` of its steps, one micro-batch each, lowered the loss on a copy
     gain: float
     steps: int
+    # where the rate is unstable, or has room for more: by which factor to change it, within the
+    # room, so that the steps lower the loss (by more than at its own rate), tried on a copy, and by
+    # how much; NaN where none of those tried does
+    advised: float = math.nan
+    advised_gain: float = math.nan
     remarks: tuple[str, ...] = ()  # what the numbers rest on
 
     @property
@@ -114,10 +121,13 @@ def room(
         ValueError: it moves no parameter of f, or is stable at no rate.
 
     Cost: some tens of products where H is not formed, 8 values, 2 gradients and ``steps`` gradients
-    of a micro-batch.
+    of a micro-batch, up to TRIES times as many more where another rate may be advised.
     """
     _require_descent(optimizer)
     places = _places(look.f, optimizer)
+    rates = _rates(optimizer, places)
+    if not max(rates) > 0:
+        raise ValueError("the optimiser does not move: the rate of each of its groups is 0.")
     g = look.gradient.double()
     u = next_update(look.f, look.x, optimizer, places, g)
     curved = float(u @ (look.hessian @ u.to(look.x.dtype)).double())
@@ -132,11 +142,19 @@ def room(
     else:
         value, sharpness, edge, remarks = _other_room(look, optimizer, places, along, critical)
         scales = noise_scales(look, torch.ones_like(g))
+    if len(set(rates)) > 1:
+        told = f"{min(rates):.4g} to {max(rates):.4g}"
+        remarks += (f"the factor is for the rates of all groups alike, {told}",)
     progress("the optimiser's steps", 0, steps)
-    groups = optimizer.param_groups
+
+    def gain(factor: float) -> float:
+        return _gain(look, optimizer, places, steps, factor)
+
+    own = gain(1.0)
+    advised, advised_gain = _advised(value, own, gain) if steps else (math.nan, math.nan)
     return Room(
         optimizer=type(optimizer).__name__,
-        rate=float(groups[0]["lr"]),
+        rate=next(rate for rate in rates if rate > 0),
         value=value.value,
         low=value.low,
         high=value.high,
@@ -146,8 +164,10 @@ def room(
         along=along,
         noise_scale=scales[0],
         preconditioned_noise_scale=scales[1],
-        gain=_gain(look, optimizer, places, steps),
+        gain=own,
         steps=steps,
+        advised=advised,
+        advised_gain=advised_gain,
         remarks=remarks,
         provenance=provenance(look.f, look.x, seed, optimizer=type(optimizer).__name__),
     )
@@ -185,6 +205,15 @@ def _places(f: Landscape, optimizer: Optimizer) -> dict[int, slice]:
     return found
 
 
+def _rates(optimizer: Optimizer, places: Mapping[int, slice]) -> list[float]:
+    """The rates of the groups with parameters of f."""
+    return [
+        float(group["lr"])
+        for group in optimizer.param_groups
+        if any(id(p) in places for p in group["params"])
+    ]
+
+
 def _felt(look: Look, optimizer: Optimizer, places: Mapping[int, slice]) -> Felt:
     """R and d of the optimiser's steps; parameters that it does not move have 0."""
     ours = [
@@ -204,7 +233,7 @@ def _felt(look: Look, optimizer: Optimizer, places: Mapping[int, slice]) -> Felt
         square[where], d[where] = mine, mine * step.coupled + step.decay
         idle[where] = mine * group.get("eps", 0.0) > 0.5 * float(group["lr"]) * step.gain
     if unit <= 0:
-        raise ValueError("the optimiser's first group does not move: its rate or gain is 0.")
+        raise ValueError("the optimiser does not move: its gain is 0, as with a dampening of 1.")
     left = look.f.dim - sum(s.stop - s.start for s in places.values())
     return Felt(square.sqrt(), d, unit, idle, _rests(bare and scaled, left, look.f.dim))
 
@@ -391,19 +420,39 @@ def _crossing(rise: Callable[[float], float], slope: float, guess: float) -> Est
     return Estimate(low + share * (high - low), math.nan, low, high)
 
 
-def _gain(look: Look, optimizer: Optimizer, places: Mapping[int, slice], steps: int) -> float:
-    """How much the loss falls over some steps of a copy, one micro-batch each; NaN where a step is
-    not finite.
+def _gain(
+    look: Look, optimizer: Optimizer, places: Mapping[int, slice], steps: int, factor: float
+) -> float:
+    """How much the loss falls over some steps of a copy at its rate times a factor, one micro-batch
+    each; NaN where a step is not finite.
     """
     if not steps:
         return math.nan
     ours = Copy(optimizer, places, look.x)
+    for group in ours.optimizer.param_groups:
+        group["lr"] = group["lr"] * factor
     try:
         for number in range(steps):
             ours.step(_batch_gradient(look.f, ours.point(), number))
         return look.value - float(look.f.value(ours.point()))
     except NumericalError:
         return math.nan
+
+
+def _advised(room: Estimate, own: float, gain: Callable[[float], float]) -> tuple[float, float]:
+    """The factor for the rate that is best advised, and what steps gain there; NaN: none.
+
+    The room is that of the quadratic here: curvature grows on the way, and second moments that are
+    held here move. So a rate is tried before it is advised.
+    """
+    lower, higher = room.high < 1, ROOMY < room.low < math.inf
+    factors = [room.low * 0.5**k for k in range(TRIES)] if lower or higher else []
+    for factor in factors:
+        if lower or factor > 1:
+            found = gain(factor)
+            if found > max(0.0, 0.0 if math.isnan(own) else own):
+                return factor, found
+    return math.nan, math.nan
 
 
 def _batch_gradient(f: Landscape, x: Tensor, number: int) -> Tensor:
@@ -439,7 +488,7 @@ def _other_room(
     sharpest, dual = _steepest(look, ball)
     least = 2 * dual / sharpest if sharpest > 0 else math.inf
     room = Estimate(along, math.nan, min(along, least), max(along, critical.high))
-    rate = float(optimizer.param_groups[0]["lr"])
+    rate = next((rate for rate in _rates(optimizer, places) if rate > 0), 0.0)
     sharpness = Estimate(sharpest / rate**2, math.nan, sharpest / rate**2, math.inf)
     why = (
         f"the steps of {type(optimizer).__name__} do not shrink with the gradient: at this rate "

@@ -53,6 +53,7 @@ SPARE = 12  # equations beyond the number of unknowns
 FAR = 0.3  # how far random points are from x, in units of each tensor's root mean square
 NEAR = 1e-5  # the same where only the smooth piece that x lies on is meant
 ZERO = 1e-10  # a cosine below this is rounding
+FLAT = 1 - 1e-6  # the share of a zero eigenvector in the null space
 WIDE = 500  # directions of one plane
 WIDEST = 64  # units of which pairs are tried
 NUMBERS = 3e7  # most numbers of one system of equations
@@ -346,11 +347,15 @@ class _Search:
         return [Flat(f"{name} ({_listed(tensors)})", new)]
 
     def _span(self, T: Tensor) -> None:
-        """Extend the basis to the columns of T (n, m)."""
+        """Extend the basis to the columns of T (n, m): to what of them is no rounding, and flat."""
         rest = T - self.basis @ (self.basis.T @ T)
         rest = rest - self.basis @ (self.basis.T @ rest)
         U, sizes, _ = torch.linalg.svd(rest, full_matrices=False)
-        self.basis = torch.cat([self.basis, U[:, sizes > 1e-7 * math.sqrt(T.shape[1])]], dim=1)
+        U = U[:, sizes > 1e-7 * math.sqrt(T.shape[1])]
+        if self.null is not None:
+            # a tangent that is known but for a small part says nothing of that part
+            U = U[:, (self.null.T @ U).norm(dim=0) >= FLAT]
+        self.basis = torch.cat([self.basis, U], dim=1)
 
     def _unexplained(self) -> Tensor:
         """An orthonormal basis of the zero eigenvectors that are not explained yet."""
@@ -502,7 +507,7 @@ class _Search:
         moves = sizes > 1e-9 * self.x.norm().clamp_min(1e-30)
         if self.null is not None:
             inside = torch.stack([(self.null.T @ unit).norm() for unit in units])
-            moves &= inside >= 1 - 1e-6
+            moves &= inside >= FLAT
         return [(v, t) for v, t, so in zip(velocities, units, moves.tolist(), strict=True) if so]
 
     def _holds(self, velocities: Sequence[Velocity]) -> bool:

@@ -44,13 +44,16 @@ HEAD = ("± sampling error of the data", "± solver")
 
 @said.register
 def analysis(report: AnalysisReport, folder: str) -> Words:
-    """In the order people ask: what, verdict, why, how steep, how curved, what next."""
+    """What one can act on first, then in the order people ask: verdict, why, how steep, how curved,
+    what next.
+    """
     point = report.point
     checked = {f"{check.name}: {check.message}" for check in report.checks}  # said under "checks"
     parts = [
         Fact("analysed", (analysed(report, report.parameters, report.samples),)),
         Fact("polished", tuple(_polished(report.polish))),
-        *(() if report.room is None else room_facts(report.room, point.value)),
+        *(_unnamed(report) if report.room is None else room_facts(report.room, point.value)),
+        Fact("curvature", tuple(_curvature(report))),
         Fact("verdict", (verdict(point),)),
         Fact("why", tuple(point.reasons)),
         *_flat(point),
@@ -67,6 +70,56 @@ def analysis(report: AnalysisReport, folder: str) -> Words:
         Fact("took", tuple(_stages(report.stages))),
     ]
     return Words(f"{_kind(point)}, {several(report.parameters, 'parameter')}", parts)
+
+
+def _unnamed(report: AnalysisReport) -> Iterator[Fact]:
+    """What is known of the way on where no optimiser was named."""
+    if report.samples:
+        yield Fact(
+            "optimiser",
+            (
+                "none was named: --optimizer NAME:lr=RATE tells whether yours is stable here, how "
+                "much room its rate has, and what its steps would still gain",
+            ),
+        )
+    point = report.point
+    if point.kind == "not-stationary" and math.isfinite(point.predicted_decrease):
+        fall = point.predicted_decrease
+        told = f"lower by {plain(fall)}{_part(fall, point.value)}"
+        if fall == point.value:
+            told = f"lower by more than there is: {plain(fall)} is all that it can fall"
+        yield Fact("further", (f"the quadratic here foretells a loss {told}",))
+
+
+def _part(change: float, loss: float) -> str:
+    """``, 14 % of it``, where there is a loss."""
+    known = math.isfinite(loss) and loss != 0
+    return f", {_percent(abs(change / loss))} of it" if known else ""
+
+
+def _percent(part: float) -> str:
+    """``14 %``: two digits."""
+    return f"{float(f'{100 * part:.2g}'):g} %"
+
+
+def _curvature(report: AnalysisReport) -> Iterator[str]:
+    """The largest curvature, how well the data know it, its share, and how much curves down."""
+    if report.broken or not len(report.point.eigenvalues):
+        return
+    top, error = float(report.point.eigenvalues[-1]), float(report.sampling_errors[-1])
+    trace = math.nan if report.trace is None else report.trace.value
+    told = f"the largest is {uncertain(top, error)}"
+    if error < top:
+        told += f", known to {_percent(error / top)} from these data"
+    if 0 < top < trace:
+        told += f", {_percent(top / trace)} of the trace"
+    yield told
+    fallen = negative(report)
+    if fallen is not None:
+        n = report.parameters
+        low, high = (share(end, n) for end in (fallen.low, fallen.high))
+        within = "" if low == high else f" ({low} to {high} with 95% confidence)"
+        yield f"{share(fallen.value, n)} of the directions curve down{within}"
 
 
 @said.register
@@ -114,7 +167,12 @@ def _felt(room: Room) -> Iterator[str]:
     if math.isfinite(room.edge):
         felt = uncertain(room.sharpness.value, room.sharpness.error)
         yield f"the sharpness that it feels is {felt}, its edge {plain(room.edge)}"
-    if math.isfinite(room.critical.value):
+    if room.critical.value == 0:
+        yield (
+            "along its own next update the loss rises at once: what it has gathered points uphill "
+            "here, which no other rate changes"
+        )
+    elif math.isfinite(room.critical.value):
         bent = "the curvature along it, which is not positive, sets no limit"
         product = f"{plain(room.along)} by one product" if math.isfinite(room.along) else bent
         yield (
@@ -126,12 +184,15 @@ def _felt(room: Room) -> Iterator[str]:
 def _further(room: Room, loss: float) -> Iterator[str]:
     """What a person's own steps would still gain."""
     if math.isfinite(room.gain):
-        known = math.isfinite(loss) and loss != 0
-        part = f", {100 * abs(room.gain / loss):.2g} % of it" if known else ""
         change = "lower" if room.gain >= 0 else "raise"
         yield (
             f"{room.steps} more of its steps, a micro-batch each, {change} the loss by "
-            f"{plain(abs(room.gain))}{part}, tried on a copy"
+            f"{plain(abs(room.gain))}{_part(room.gain, loss)}, tried on a copy"
+        )
+    elif room.steps:
+        yield (
+            f"within {room.steps} more of its steps, a micro-batch each, the loss is finite no "
+            "more: it diverges, tried on a copy"
         )
 
 
@@ -139,7 +200,8 @@ def _batch(room: Room) -> Iterator[str]:
     """The critical batch size, raw and as the optimiser's steps see it."""
     raw, weighed = room.noise_scale, room.preconditioned_noise_scale
     scales = [(raw, "more samples a step than this save few steps")]
-    if weighed.value != raw.value:  # steps are not as long as gradients
+    # where steps are not as long as gradients
+    if not math.isclose(weighed.value, raw.value, rel_tol=1e-6):
         scales.append((weighed, "the same as its steps weigh the parameters"))
     for scale, how in scales:
         if scale.value == math.inf:
@@ -163,6 +225,7 @@ def survival(result: Survival, folder: str) -> Words:
     wrong = [layer.name for layer in result.layers if not layer.holds]
     kept = sum(layer.parameters for layer in result.layers if layer.name in result.keep)
     changed = sum(layer.parameters for layer in result.layers)
+    spared = "in 16 bits" if result.change.startswith("int") else "unchanged"
     parts: list[Fact | Table] = [
         Fact("analysed", (analysed(result, result.parameters, result.samples),)),
         Fact("change", (f"{result.change} of {several(len(result.layers), 'tensor')}",)),
@@ -176,7 +239,7 @@ def survival(result: Survival, folder: str) -> Words:
         Fact(
             "keep",
             (
-                f"{', '.join(result.keep)} in 16 bits ({share(kept, changed)} of what "
+                f"{', '.join(result.keep)} {spared} ({share(kept, changed)} of what "
                 "changes): alone they make nine tenths of what the tensors one by one add",
             )
             if result.keep
@@ -294,10 +357,11 @@ def verdict_facts(point: StationaryPoint) -> list[Fact]:
 def verdict(point: StationaryPoint) -> str:
     """``SADDLE of index 3: curvature of both signs``."""
     if point.kind == "minimum" and point.flat:
-        flat = several(sum(point.flat.values()), "flat direction")
+        count_flat = sum(point.flat.values())
+        of = "all" if point.symmetric == count_flat else f"{point.symmetric:,}"
         return (
-            f"{point.kind.upper()}: every eigenvalue is positive but for {flat}, all of them of "
-            "symmetries"
+            f"{point.kind.upper()}: every eigenvalue is positive but for "
+            f"{several(count_flat, 'flat direction')}, {of} of them of symmetries"
         )
     return f"{_kind(point, point.kind.upper())}: {VERDICTS.get(point.kind, '')}"
 

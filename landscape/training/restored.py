@@ -214,6 +214,13 @@ def _fits(state: Saved, parameter: nn.Parameter | None) -> bool:
     if parameter is None:
         return False
     tensors = [v for v in state.values() if isinstance(v, Tensor)]
-    return all(v.numel() == 1 or v.shape == parameter.shape for v in tensors) and not any(
+    return all(_of(v, parameter) for v in tensors) and not any(
         isinstance(v, list) for v in state.values()
     )
+
+
+def _of(kept: Tensor, parameter: Tensor) -> bool:
+    """Whether a tensor is a number, or of the parameter: of its entries, or of rows or columns."""
+    alike = zip(kept.shape, parameter.shape, strict=False)
+    whole = kept.ndim == parameter.ndim and all(size in (1, of) for size, of in alike)
+    return kept.numel() == 1 or whole

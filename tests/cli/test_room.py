@@ -44,6 +44,7 @@ def test_the_state_beside_the_weights_is_read_and_told(here: Path, run: Run) -> 
         (["--optimizer", "adam:lr=-1"], "Invalid learning rate"),
         (["--optimizer", "sgd:lr=0.1; *.nothing:lr=0"], "matches no parameter"),
         (["--optimizer-state", "x.pt"], "needs --optimizer"),
+        (["--optimizer", "lbfgs", "--optimizer-state", "x.pt"], "no room"),
     ],
 )
 def test_a_mistake_is_one_line(here: Path, run: Run, options: list[str], words: str) -> None:

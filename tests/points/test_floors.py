@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import landscape as ls
+from landscape.points.floors import level
 
 Function = Callable[..., Tensor]
 
@@ -29,6 +30,16 @@ MINIMA: dict[str, Function] = {
 FAMILIES: dict[str, Function] = {
     "(y - x^2)^2": lambda x, y: (y - x**2) ** 2,
     "x^2 y^2 + z^2": lambda x, y, z: x**2 * y**2 + z**2,
+}
+
+# on pieces of which the first is level: nearer than 0.01, 0.03 and to one side alone
+PIECES: dict[str, Function] = {
+    "y^2 + relu(|x| - 0.01)^2": lambda x, y: y**2 + torch.relu(x.abs() - 0.01) ** 2,
+    "(y - x^2)^2 + relu(|x| - 0.03)": lambda x, y: (y - x**2) ** 2 + torch.relu(x.abs() - 0.03),
+}
+SIDED: dict[str, Function] = {
+    "y^2 + relu(x)^3": lambda x, y: y**2 + torch.relu(x) ** 3,
+    "y^2 - relu(-x)^4": lambda x, y: y**2 - torch.relu(-x) ** 4,
 }
 
 
@@ -77,3 +88,28 @@ def test_a_floor_that_is_level_shows_no_power(name: str, dtype: torch.dtype, tur
 def test_what_rises_on_the_straight_line_falls_beside_it_on_the_floor() -> None:
     """f = (y - x^2)^2 - x^6 is x^4 - x^6 on the line, and -x^6 on the parabola."""
     assert "-1 t^6" in said(NONE["(y - x^2)^2 - x^6"], torch.float64, turned=True)
+
+
+def levels(f: Function, seed: int) -> bool:
+    """Whether f is said to be level at 0, in turned coordinates, from the whole spectrum there."""
+    n = f.__code__.co_argcount
+    generator = torch.Generator().manual_seed(seed)
+    Q = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0]
+    landscape = ls.FunctionLandscape(lambda p: f(*(p @ Q).unbind(-1)), n, dtype=torch.float64)
+    H = ls.Hessian(landscape, torch.zeros(n, dtype=torch.float64))
+    values, V = torch.linalg.eigh(H.dense())
+    curved = values.abs() > 1e-12
+    return bool(level(landscape, H, V[:, ~curved], values[curved], V[:, curved], seed))
+
+
+@pytest.mark.parametrize("name", [*NONE, *MINIMA, *SIDED, "x^2 y^2 + z^2"])
+def test_a_floor_that_changes_to_any_power_is_not_level(name: str) -> None:
+    f = (NONE | MINIMA | SIDED | FAMILIES)[name]
+    assert not levels(f, 1)
+    assert not levels(f, 2)
+
+
+@pytest.mark.parametrize("name", ["(y - x^2)^2", *PIECES])
+def test_a_level_floor_is_seen_on_the_piece_that_the_point_lies_on(name: str) -> None:
+    assert levels((FAMILIES | PIECES)[name], 1)
+    assert levels((FAMILIES | PIECES)[name], 2)

@@ -13,6 +13,7 @@ from torch import Tensor, nn, optim
 import landscape as ls
 from landscape.points.look import Look
 from landscape.points.room import critical_factor, noise_scales
+from landscape.results.numbers import plain
 
 Prepare = Callable[[optim.Optimizer, nn.Parameter], None]
 N = 6
@@ -222,6 +223,10 @@ def test_groups_of_different_rates_against_the_matrix_of_the_step() -> None:
         return float(torch.linalg.eigvals(matrix).real.min())
 
     assert most_negative_root(0.999 * room.value) > -1 > most_negative_root(1.001 * room.value)
+    assert any("all groups alike, 0.02 to 0.1" in line for line in room.remarks)
+    groups[0]["lr"] = 0.0  # a frozen group is not the one whose rate is told
+    frozen = ls.points.room(Look(f, None, "test"), optim.SGD(groups, lr=0.1), steps=0)
+    assert frozen.rate == 0.1
 
 
 @pytest.mark.slow
@@ -443,3 +448,67 @@ def test_mistakes_are_named() -> None:
         ls.analyze(f, optimizer=optim.Adam(net.parameters(), lr=0.1, capturable=True))
     with pytest.raises(TypeError, match=r"torch\.optim\.Optimizer"):
         ls.analyze(f, optimizer="sgd:lr=0.1")  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [1e-3, 3.0])
+def test_a_rate_is_advised_that_runs_of_its_own_confirm(rate: float) -> None:
+    """A net from a random start, where curvature grows: the rate advised lowers the loss in steps of torch's own optimiser on the user's loop, by as much as is told, and no rate tried before it did."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 3, generator=generator, dtype=torch.float64)
+    y = (2 * x[:, :1] * x[:, 1:2]).tanh()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    batches = list(zip(x.split(16), y.split(16), strict=True))
+
+    def fall(rate: float) -> float:
+        ours = copy.deepcopy(net)
+        optimizer = optim.SGD(ours.parameters(), lr=rate, momentum=0.9)
+        before = float(nn.functional.mse_loss(ours(x), y).detach())
+        for number in range(200):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(ours(batches[number % 4][0]), batches[number % 4][1]).backward()
+            optimizer.step()
+        return before - float(nn.functional.mse_loss(ours(x), y).detach())
+
+    f = ls.ModelLandscape(net, nn.functional.mse_loss, batches)
+    optimizer = optim.SGD(net.parameters(), lr=rate, momentum=0.9)
+    room = ls.points.room(Look(f, None, "test"), optimizer)
+    assert room.stable is (rate < 1)
+    assert room.gain == pytest.approx(fall(rate), rel=1e-6, nan_ok=True)
+    assert room.advised_gain == pytest.approx(fall(rate * room.advised), rel=1e-6)
+    assert room.advised_gain > max(0.0, fall(rate) if rate < 1 else 0.0)
+    halvings = round(math.log2(room.low / room.advised))
+    for k in range(halvings):
+        assert not fall(rate * room.low * 0.5**k) > max(0.0, fall(rate) if rate < 1 else 0.0)
+
+
+@pytest.mark.slow
+def test_what_one_can_act_on_stands_first() -> None:
+    net, x, y = model()
+    f = ls.ModelLandscape(
+        net, nn.functional.mse_loss, list(zip(x.split(10), y.split(10), strict=True))
+    )
+
+    def said(rate: float | None, momentum: float = 0.0) -> str:
+        optimizer = None
+        if rate is not None:
+            optimizer = optim.SGD(net.parameters(), lr=rate, momentum=0.9 if momentum else 0.0)
+            if momentum:
+                along = f.gradient(f.point()).view_as(net.weight)
+                optimizer.state[net.weight] = {"momentum_buffer": momentum * along}
+        return " ".join(str(ls.analyze(f, layers=False, optimizer=optimizer)).split())
+
+    # the loss of a linear regression falls by (w - w*)'H(w - w*) / 2, exactly
+    best = torch.linalg.lstsq(x, y).solution
+    lowest = float((x @ best - y).square().mean())
+    fall = float(f.value(f.point())) - lowest
+    alone = said(None)
+    assert "none was named: --optimizer" in alone
+    assert f"foretells a loss lower by {plain(fall)}" in alone
+    assert alone.index("optimiser") < alone.index("curvature") < alone.index("verdict")
+    assert "0 % of the directions curve down" in alone
+    assert "it diverges, tried on a copy" in said(1e6)
+    assert "the loss rises at once" in said(1e-3, -100.0)
+    assert "the loss rises at once" not in said(1e-3, 100.0)

@@ -9,7 +9,9 @@ from symmetric import NETS, teacher
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape.points.classify import LEVEL
 from landscape.points.symmetry import symmetries
+from landscape.points.words import verdict
 
 L = nn.Linear
 F = nn.functional
@@ -40,7 +42,10 @@ def test_at_a_minimum_symmetries_explain_every_zero_eigenvalue(name: str) -> Non
 
 
 # what the fibre alone explains, where the point is stationary
-CURVED = ("dead", "unused", "adapter", "both sides", "spectral", "cosines", "a residual", "makes")
+CURVED = [
+    *("dead", "unused", "adapter", "both sides", "spectral", "cosines", "a residual", "makes"),
+    *("scale and shift", "gains"),
+]
 
 
 @pytest.mark.parametrize("name", named(*CURVED))
@@ -98,21 +103,38 @@ def test_above_3000_parameters_against_the_dense_spectrum() -> None:
     assert float(point.eigenvalues[0]) == pytest.approx(float(whole[60]), rel=1e-4)
 
 
-@pytest.mark.slow
-def test_what_few_samples_leave_open_is_no_symmetry() -> None:
-    """Of 66 parameters 5 samples of 3 outputs see 15 directions; rescaling explains 7 others."""
+def test_what_few_samples_leave_open_is_level_and_no_symmetry() -> None:
+    """Of 66 parameters 5 samples of 3 outputs see 15 directions: by the implicit function theorem the loss is 0 on a manifold of the others. Rescaling explains 7."""
     net = nn.Sequential(L(5, 7), nn.LeakyReLU(0.5), L(7, 3)).double()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         x = torch.randn(5, 5, dtype=torch.float64)
     point = ls.classify(ls.ModelLandscape(net, F.mse_loss, [(x, net(x).detach())]))
-    assert point.nullity == len(point.x) - 15
+    assert point.nullity == sum(point.flat.values()) == len(point.x) - 15
     assert sum(count for name, count in point.flat.items() if "rescaling" in name) == 7
     # what no sample sees anywhere: the first layer's weights and bias read 5 samples of 6 columns
-    assert sum(point.flat.values()) <= 7 + 7
-    assert point.kind == "degenerate"
-    left = point.nullity - sum(point.flat.values())
-    assert any(f"along {left} of these the loss of other data changes" in r for r in point.reasons)
+    assert point.symmetric <= 7 + 7
+    left = point.flat[LEVEL]
+    assert left == point.nullity - point.symmetric
+    assert (point.kind, point.learning_coefficient) == ("minimum", (7.5, 7.5))
+    assert any(f"along {left} the loss of other data changes" in r for r in point.reasons)
+    assert f"{point.symmetric} of them of symmetries" in verdict(point)
+
+
+def test_units_that_one_sample_uses_leave_a_level_piece() -> None:
+    """A unit that is on for one sample of 40 has 4 weights before it and 2 after it: that sample's two outputs leave 4 of the 6 open, of which rescaling is one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        net = nn.Sequential(L(3, 5), nn.ReLU(), L(5, 2)).double()
+        x = torch.randn(40, 3, dtype=torch.float64)
+    w, b = net.state_dict()["0.weight"], net.state_dict()["0.bias"]
+    highest = (x @ w[0]).sort().values
+    b[0] = -(highest[-1] + highest[-2]) / 2  # between the two samples that it sees best
+    point = ls.classify(ls.ModelLandscape(net, F.mse_loss, [(x, net(x).detach())]))
+    assert point.kind == "minimum"
+    assert point.nullity == sum(point.flat.values()) == 5 + 3
+    assert point.flat["rescaling of 0, 2"] == 5
+    assert point.flat[LEVEL] == 2  # a shift of the unit's weights holds on this piece too
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import SGD, Adafactor, Adam, AdamW, Optimizer, RMSprop
 
 import landscape as ls
 
@@ -52,6 +52,7 @@ RUNS: dict[str, tuple[Callable[[nn.Module], Optimizer], str, bool]] = {
     "sgd": (lambda m: SGD(m.parameters(), lr=0.03, momentum=0.9, nesterov=True), "sgd", False),
     "adam": (lambda m: Adam(m.parameters(), lr=0.02, betas=(0.7, 0.9)), "adam", False),
     "rmsprop": (lambda m: RMSprop(m.parameters(), lr=0.01, momentum=0.5), "rmsprop", False),
+    "rows and columns": (lambda m: Adafactor(m.parameters(), lr=0.02), "adafactor", False),
     "two groups": (lambda m: AdamW(decayed(m), lr=0.02), "adamw", False),
     "named": (
         lambda m: SGD(
