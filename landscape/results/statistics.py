@@ -136,6 +136,7 @@ class Spread(NamedTuple):
     errors: Tensor  # (k,) one standard error each; NaN with fewer than two batches
     freedom: int  # batches less one; 0: the errors are not known
     excess: float  # kurtosis of the batches' parts beyond a normal law's, see ``excess``
+    raised: int = 0  # how many errors reach over neighbours, see ``points.crowds``
 
     @property
     def reach(self) -> float:
@@ -164,26 +165,14 @@ def sampling_reach(freedom: float, excess: float = 0.0) -> float:
     the variance of the mean square of B numbers is 2 / (B - 1) + excess / B of its square. Infinite
     without freedom.
     """
-    if freedom <= 0:
-        return math.inf
-    return student(2 / (2 / freedom + excess / (freedom + 1)))
+    return student(effective(freedom, excess)) if freedom > 0 else math.inf
 
 
-def crowd(values: Tensor, errors: Tensor, bounds: Tensor) -> int:
-    """How many of the ascending values (k,) lie in the largest crowd: each is within two standard
-    errors of its distance to the next. What is known no better than the solver's ``bounds``, as
-    zero eigenvalues are, is in none.
-
-    Eigenvalues of a sample repel each other there: of m that are one in the population the
-    outermost lie some m^{1/2} errors apart from it, the largest ones above and the smallest below.
+def effective(freedom: float, excess: float) -> float:
+    """Satterthwaite's degrees of freedom of the variance of freedom + 1 numbers with this excess
+    kurtosis.
     """
-    sure = errors > bounds
-    near = (values.diff() <= 2 * torch.hypot(errors[1:], errors[:-1])) & sure[1:] & sure[:-1]
-    most = here = 1
-    for beside in near.tolist():
-        here = here + 1 if beside else 1
-        most = max(most, here)
-    return most
+    return 2 / (2 / freedom + excess / (freedom + 1))
 
 
 def excess(squares: np.ndarray) -> float:

@@ -327,29 +327,3 @@ def test_the_spread_of_batches_knows_their_sizes_and_tails() -> None:
     heavy -= heavy.mean()
     assert statistics.excess(heavy**2) == pytest.approx(stats.kurtosis(heavy[:, 0], bias=False))
     assert statistics.excess(np.ones((3, 1))) == statistics.excess(np.zeros((9, 1))) == 0.0
-
-
-def test_a_crowd_of_equal_eigenvalues_lies_some_errors_apart() -> None:
-    """Of m that are one in the population the largest is some root of m errors too large."""
-    random = np.random.default_rng(5)
-    for m in (2, 10):
-        apart = []
-        for _ in range(60):
-            x = random.standard_normal((400, m))
-            values, vectors = np.linalg.eigh(2 * x.T @ x / 400)
-            forms = torch.from_numpy(2 * ((x @ vectors) ** 2).reshape(20, 20, m).mean(1) / 20)
-            spread = statistics.sampling_spread(forms, torch.full((20,), 0.05).double())
-            found = torch.from_numpy(values)
-            if m == 10:
-                assert statistics.crowd(found, spread.errors, torch.zeros(m)) >= 4
-            apart.append((values[-1] - 2) / float(spread.errors[-1]))
-        assert 0.5 < np.mean(apart) / m**0.5 < 1.5
-
-
-def test_values_far_apart_or_no_better_known_than_solved_are_no_crowd() -> None:
-    values = torch.tensor([0.0, 0.0, 1.0, 1.1, 1.2, 5.0], dtype=torch.float64)
-    errors = torch.tensor([1e-17, 1e-17, 0.1, 0.1, 0.1, 0.1], dtype=torch.float64)
-    bounds = torch.full((6,), 1e-15, dtype=torch.float64)
-    assert statistics.crowd(values, errors, bounds) == 3
-    assert statistics.crowd(values, 0.01 * errors, bounds) == 1
-    assert statistics.crowd(values, torch.full((6,), math.nan), bounds) == 1
