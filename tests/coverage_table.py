@@ -108,17 +108,38 @@ def _never_met(p: float) -> Draw:
     return draw
 
 
-def _sampling(inputs: Callable[[int, Random], np.ndarray], truth: float, tail: int) -> Draw:
+def _normal(count: int, random: Random) -> np.ndarray:
+    return random.standard_normal(count)
+
+
+def _laplace(count: int, random: Random) -> np.ndarray:
+    return random.laplace(size=count)
+
+
+def _batches(tail: int) -> Callable[[int, Random], np.ndarray]:
+    return lambda count, random: np.array([20] * (count - 1) + [tail])
+
+
+def _pareto(count: int, random: Random) -> np.ndarray:
+    """Sizes of Pareto's law with index 1, from 5 on."""
+    return np.ceil(5 / random.random(count)).clip(max=10_000).astype(int)
+
+
+def _sampling(
+    inputs: Callable[[int, Random], np.ndarray],
+    truth: float,
+    batches: Callable[[int, Random], np.ndarray],
+) -> Draw:
     """The Hessian 2 mean x^2 of least squares with one weight; a batch is a sample."""
 
     def draw(count: int, random: Random) -> tuple[float, float, float] | None:
         if count < 2:
             return None
-        sizes = np.array([20] * (count - 1) + [tail])
+        sizes = batches(count, random)
         x, shares = inputs(int(sizes.sum()), random), torch.from_numpy(sizes / sizes.sum())
         sums = np.add.reduceat(2 * x**2, np.cumsum(sizes) - sizes)
         forms = torch.from_numpy(sums / sizes.sum())[:, None]
-        spread = statistics.sampling_spread(forms, shares)
+        spread = statistics.sampling_spread(forms, shares, int(sizes.sum()))
         value, reach = float(forms.sum()), spread.reach * float(spread.errors)
         return value - reach, value + reach, truth
 
@@ -235,9 +256,12 @@ def _unmet(weights: np.ndarray) -> Draw:
 
 CASES: dict[str, dict[str, Draw]] = {
     "sampling errors": {
-        "normal inputs, equal batches": _sampling(lambda n, r: r.standard_normal(n), 2.0, 20),
-        "normal inputs, a tail of one": _sampling(lambda n, r: r.standard_normal(n), 2.0, 1),
-        "inputs of Laplace's law": _sampling(lambda n, r: r.laplace(size=n), 4.0, 20),
+        "normal inputs, equal batches": _sampling(_normal, 2.0, _batches(20)),
+        "normal inputs, a tail of one": _sampling(_normal, 2.0, _batches(1)),
+        "normal inputs, sizes of Pareto's law": _sampling(_normal, 2.0, _pareto),
+        "inputs of Laplace's law": _sampling(_laplace, 4.0, _batches(20)),
+        "Laplace's law, a tail of one": _sampling(_laplace, 4.0, _batches(1)),
+        "Laplace's law, sizes of Pareto's": _sampling(_laplace, 4.0, _pareto),
         "the largest of three that are one": _crowd(np.ones(3), 0, 3, lambda r: 2),
         "three pairs": _crowd(np.array([4.0, 4, 2, 2, 1, 1]), 3, 3, lambda r: int(r.integers(6))),
         "the ends of ten that are one": _crowd(np.ones(10), 2, 2, lambda r: int(r.integers(4))),

@@ -446,7 +446,7 @@ def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> Spread:
     H, k = clock.H, len(pairs.values)
     if _told(pairs):  # by the products of the search
         with clock.stage("sampling errors"):
-            return sampling_spread(pairs.forms, pairs.shares)
+            return _told_spread(H, pairs)
     found = Spread(torch.full((k,), math.nan, dtype=torch.float64, device="cpu"), 0, 0.0)
     if len(H.batches) < 2:
         return found
@@ -680,11 +680,11 @@ def spectrum(
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
     H.by_batch = False
     density = spectral_density(H, probes, steps, seed, known=pairs, progress=progress)
-    told = sampling_spread(pairs.forms, pairs.shares) if _told(pairs) else None
+    told = _told_spread(H, pairs) if _told(pairs) else _sampling(H, pairs.vectors)
     sampling = conservative(
         pairs.values,
         pairs.bounds,
-        _sampling(H, pairs.vectors) if told is None else told,
+        told,
         between(pairs, None, density),
     )
     origin = provenance(f, look.x, seed)
@@ -754,7 +754,11 @@ def _told(pairs: Eigenpairs) -> bool:
 
 def _sampling(H: Hessian, vectors: Tensor) -> Spread:
     """Of the eigenvalues whose eigenvectors are the columns of ``vectors`` (n, k)."""
-    return sampling_spread(*H.quadratic_forms(vectors))
+    return sampling_spread(*H.quadratic_forms(vectors), H.f.samples)
+
+
+def _told_spread(H: Hessian, pairs: Eigenpairs) -> Spread:
+    return sampling_spread(pairs.forms, pairs.shares, H.f.samples)
 
 
 def _exact_trace(point: StationaryPoint) -> Estimate:

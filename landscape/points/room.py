@@ -240,7 +240,7 @@ def _linear_room(
     """The room and the sharpness felt, with the solver's bound and the data's sampling error."""
     top, v, bound, unseen = _top(look, felt.r, felt.d, matrix, error, seed)
     along = (felt.r * v).to(look.x.dtype)[:, None]
-    sampling = sampling_spread(*look.hessian.quadratic_forms(along))
+    sampling = sampling_spread(*look.hessian.quadratic_forms(along), look.f.samples)
     room, sharpness = felt_sharpness(top, bound, sampling, felt.unit, unseen)
     remarks: tuple[str, ...] = ()
     if look.f.samples and not sampling.freedom:

@@ -187,16 +187,16 @@ def _change(look: Look, name: str, d: Tensor, before: Tensor) -> Change:
         third=third,
         fourth=fourth,
         predicted=Estimate(value, math.nan, value - reach, value + reach),
-        measured=paired(before, after, ours.weights.to(before.device)),
+        measured=paired(before, after, ours.weights.to(before.device), ours.samples),
         hawq=nothing,
         rest=rest,
     )
 
 
-def paired(before: Tensor, after: Tensor, shares: Tensor) -> Estimate:
+def paired(before: Tensor, after: Tensor, shares: Tensor, samples: int) -> Estimate:
     """The change of the loss, with its sampling error from the change in every micro-batch."""
     risen = after - before
-    value, spread = float(risen.sum()), sampling_spread(risen[:, None], shares)
+    value, spread = float(risen.sum()), sampling_spread(risen[:, None], shares, samples)
     error = float(spread.errors)
     if not spread.freedom:
         return Estimate(value, math.nan, math.nan, math.nan)

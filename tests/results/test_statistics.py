@@ -327,3 +327,42 @@ def test_the_spread_of_batches_knows_their_sizes_and_tails() -> None:
     heavy -= heavy.mean()
     assert statistics.excess(heavy**2) == pytest.approx(stats.kurtosis(heavy[:, 0], bias=False))
     assert statistics.excess(np.ones((3, 1))) == statistics.excess(np.zeros((9, 1))) == 0.0
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10])
+def test_means_of_skewed_numbers_hold_on_both_sides(count: int) -> None:
+    """Exponential numbers and their negatives; beside normal ones, where Student's is right."""
+    random, held, widths = np.random.default_rng(count), 0, []
+    for _ in range(600):
+        a, sign = random.exponential(size=count), random.choice([-1, 1])
+        found = statistics.skewed_mean(sign * a)
+        held += found.low <= sign <= found.high
+        normal = random.standard_normal(count)
+        plain, wide = statistics.mean(normal), statistics.skewed_mean(normal)
+        assert wide.low <= plain.low < plain.high <= wide.high
+        widths.append((wide.high - wide.low) / (plain.high - plain.low))
+    assert held >= stats.binom.ppf(1e-3, 600, 0.93)
+    assert max(widths) <= 1.5 + 1e-9
+
+
+def test_a_mean_that_has_no_skewness_or_no_interval_has_that_of_the_mean() -> None:
+    for numbers in ([2.0], [1.0, math.inf], [3.0, 3.0]):
+        assert statistics.skewed_mean(numbers) == statistics.mean(numbers)
+    even = statistics.skewed_mean([-2.0, -1.0, 1.0, 2.0])
+    assert even.high == pytest.approx(-even.low)
+
+
+def test_small_batches_beside_large_ones_have_heavier_tails_and_equal_ones_do_not() -> None:
+    """The mean of m squares of normal numbers has an excess kurtosis of 12 / m, and no more than
+    half as long again is the reach of unequal ones.
+    """
+    assert float(stats.chi2(5).stats("k")) == pytest.approx(statistics.SQUARE / 5)
+    for sizes, excess in (([20, 20, 20], 0.3), ([5, 5], 0.0)):
+        assert statistics.unequal(np.array(sizes), excess) == excess
+    assert statistics.unequal(np.array([100, 50] * 20), 0.1) == pytest.approx(
+        0.1 + 12 * (0.015 - 1 / 75)
+    )
+    for sizes in ([20, 1], [20, 20, 1], [1_000, 1, 1, 1]):
+        reach = statistics.sampling_reach(len(sizes) - 1)
+        found = statistics.unequal(np.array(sizes), 0.0)
+        assert statistics.sampling_reach(len(sizes) - 1, found) == pytest.approx(1.5 * reach)
