@@ -24,7 +24,7 @@ from landscape.points.look import Look
 from landscape.points.room import Gram, critical_factor, felt_sharpness
 from landscape.points.survive import Survival, paired
 from landscape.results import Estimate
-from landscape.results.statistics import Spread, mean, sampling_spread
+from landscape.results.statistics import Spread, mean, sampling_spread, skewed_mean
 from landscape.training.probes import at_once
 
 Random = np.random.Generator
@@ -40,6 +40,7 @@ INPUTS: dict[str, tuple[Callable[[Random, tuple[int, int]], np.ndarray], float, 
     "normal inputs, equal batches": (lambda r, size: r.standard_normal(size), 1.0, ROWS),
     "normal inputs, a tail of one": (lambda r, size: r.standard_normal(size), 1.0, 1),
     "inputs of Laplace's law": (lambda r, size: r.laplace(size=size), 2.0, ROWS),
+    "Laplace's law, a tail of one": (lambda r, size: r.laplace(size=size), 2.0, 1),
 }
 
 
@@ -91,7 +92,7 @@ def change(name: str) -> Draw:
         if count < 2:
             return None
         seen = data(name, count, random, 2)
-        found = paired(seen.losses(BEFORE), seen.losses(AFTER), seen.shares)
+        found = paired(seen.losses(BEFORE), seen.losses(AFTER), seen.shares, len(seen.x))
         truth = INPUTS[name][1] * (
             math.fsum(a * a for a in AFTER) - math.fsum(b * b for b in BEFORE)
         )
@@ -108,7 +109,7 @@ def height(name: str) -> Draw:
             return None
         seen = data(name, count, random, 1)
         rows = torch.stack([seen.losses([w]) for w in (0.0, -1.0, 0.0)])
-        line, spread = risen(rows, seen.shares)
+        line, spread = risen(rows, seen.shares, len(seen.x))
         value, error = float(line.max() - max(line[0], line[-1])), float(spread.errors)
         return value - spread.reach * error, value + spread.reach * error, INPUTS[name][1]
 
@@ -123,7 +124,7 @@ def sharpness(name: str) -> Draw:
             return None
         seen = data(name, count, random, 1)
         forms = seen.sums(2 * seen.x**2)
-        spread = sampling_spread(forms, seen.shares)
+        spread = sampling_spread(forms, seen.shares, len(seen.x))
         _, found = felt_sharpness(
             0.1 * float(forms.sum()), 0.0, Spread(0.1 * spread.errors, *spread[1:]), 0.1
         )
@@ -166,12 +167,12 @@ def scale(seen: Data, weights: torch.Tensor) -> Estimate:
 
 
 def seeds(law: Callable[[Random, int], np.ndarray]) -> Draw:
-    """The mean change over seeds."""
+    """The mean change over seeds, which is 0."""
 
     def draw(count: int, random: Random) -> Found:
         if count < 2:
             return None
-        found = mean(law(random, count))
+        found = skewed_mean(law(random, count))
         return found.low, found.high, 0.0
 
     return draw
@@ -288,11 +289,13 @@ CASES: dict[str, dict[str, Draw]] = {
         "normal": seeds(lambda r, n: r.standard_normal(n)),
         "Student's, 3 degrees": seeds(lambda r, n: r.standard_t(3, n)),
         "uniform": seeds(lambda r, n: r.random(n) - 0.5),
+        "exponential": seeds(lambda r, n: r.exponential(1, n) - 1),
     },
     "trials beside the control": {
         "one alone": remedies(lambda r: np.ones(1)),
         "alike": remedies(lambda r: np.ones(8)),
         "one is wild": remedies(lambda r: np.r_[10.0, np.ones(7)]),
+        "half are wild": remedies(lambda r: np.r_[np.full(4, 10.0), np.ones(4)]),
         "each has a spread of its own": remedies(lambda r: np.exp(r.standard_normal(8))),
     },
     "critical factor": {

@@ -21,6 +21,7 @@ import torch
 
 import landscape as ls
 from landscape.linalg.quadrature import SpectralDensity
+from landscape.points.crowds import alone, conservative
 from landscape.results import Estimate, statistics
 
 PAGE = Path(__file__).parents[1] / "docs" / "intervals.md"
@@ -30,7 +31,6 @@ SAMPLES = (1, 2, 3, 5, 10, 30, 200)
 # (number of samples, random numbers) -> (low, high, truth); None: it says nothing
 Draw = Callable[[int, np.random.Generator], tuple[float, float, float] | None]
 Random = np.random.Generator
-ALIKE = "the largest of three that are one"
 BURSTS = "100 more in 1 % of realisations"
 
 
@@ -108,34 +108,70 @@ def _never_met(p: float) -> Draw:
     return draw
 
 
-def _sampling(inputs: Callable[[int, Random], np.ndarray], truth: float, tail: int) -> Draw:
+def _normal(count: int, random: Random) -> np.ndarray:
+    return random.standard_normal(count)
+
+
+def _laplace(count: int, random: Random) -> np.ndarray:
+    return random.laplace(size=count)
+
+
+def _batches(tail: int) -> Callable[[int, Random], np.ndarray]:
+    return lambda count, random: np.array([20] * (count - 1) + [tail])
+
+
+def _pareto(count: int, random: Random) -> np.ndarray:
+    """Sizes of Pareto's law with index 1, from 5 on."""
+    return np.ceil(5 / random.random(count)).clip(max=10_000).astype(int)
+
+
+def _sampling(
+    inputs: Callable[[int, Random], np.ndarray],
+    truth: float,
+    batches: Callable[[int, Random], np.ndarray],
+) -> Draw:
     """The Hessian 2 mean x^2 of least squares with one weight; a batch is a sample."""
 
     def draw(count: int, random: Random) -> tuple[float, float, float] | None:
         if count < 2:
             return None
-        sizes = np.array([20] * (count - 1) + [tail])
+        sizes = batches(count, random)
         x, shares = inputs(int(sizes.sum()), random), torch.from_numpy(sizes / sizes.sum())
         sums = np.add.reduceat(2 * x**2, np.cumsum(sizes) - sizes)
         forms = torch.from_numpy(sums / sizes.sum())[:, None]
-        spread = statistics.sampling_spread(forms, shares)
+        spread = statistics.sampling_spread(forms, shares, int(sizes.sum()))
         value, reach = float(forms.sum()), spread.reach * float(spread.errors)
         return value - reach, value + reach, truth
 
     return draw
 
 
-def _alike(count: int, random: Random) -> tuple[float, float, float] | None:
-    """The largest eigenvalue of the sample's 2 mean xx', where the population's three are one."""
-    if count < 2:
-        return None
-    x = random.standard_normal((count * 20, 3))
-    values, vectors = np.linalg.eigh(2 * x.T @ x / len(x))
-    forms = 2 * ((x @ vectors[:, -1:]) ** 2).reshape(count, 20).mean(1) / count
-    shares = torch.full((count,), 1 / count, dtype=torch.float64)
-    spread = statistics.sampling_spread(torch.from_numpy(forms)[:, None], shares)
-    reach = spread.reach * float(spread.errors)
-    return values[-1] - reach, values[-1] + reach, 2.0
+def _crowd(squares: np.ndarray, smallest: int, largest: int, pick: Callable[[Random], int]) -> Draw:
+    """One of the eigenvalues of the sample's 2 mean xx', of which both ends are asked for, as an
+    estimate of the population's 2 ``squares``.
+    """
+    n, truth = len(squares), np.sort(2 * squares)
+
+    def draw(count: int, random: Random) -> tuple[float, float, float] | None:
+        if count < 2:
+            return None
+        x = random.standard_normal((count * 20, n)) * squares**0.5
+        every, vectors = np.linalg.eigh(2 * x.T @ x / len(x))
+        asked = np.r_[:smallest, n - largest : n]
+        forms = 2 * ((x @ vectors[:, asked]) ** 2).reshape(count, 20, -1).mean(1) / count
+        shares = torch.full((count,), 1 / count, dtype=torch.float64)
+        values, others = map(torch.from_numpy, (every[asked], np.delete(every, asked)))
+        spread = conservative(
+            values,
+            torch.zeros(len(asked), dtype=torch.float64),
+            statistics.sampling_spread(torch.from_numpy(forms), shares),
+            alone(others),
+        )
+        i = pick(random)
+        value, reach = float(values[i]), spread.reach * float(spread.errors[i])
+        return value - reach, value + reach, float(truth[asked[i]])
+
+    return draw
 
 
 SPECTRA = {
@@ -220,10 +256,15 @@ def _unmet(weights: np.ndarray) -> Draw:
 
 CASES: dict[str, dict[str, Draw]] = {
     "sampling errors": {
-        "normal inputs, equal batches": _sampling(lambda n, r: r.standard_normal(n), 2.0, 20),
-        "normal inputs, a tail of one": _sampling(lambda n, r: r.standard_normal(n), 2.0, 1),
-        "inputs of Laplace's law": _sampling(lambda n, r: r.laplace(size=n), 4.0, 20),
-        ALIKE: _alike,
+        "normal inputs, equal batches": _sampling(_normal, 2.0, _batches(20)),
+        "normal inputs, a tail of one": _sampling(_normal, 2.0, _batches(1)),
+        "normal inputs, sizes of Pareto's law": _sampling(_normal, 2.0, _pareto),
+        "inputs of Laplace's law": _sampling(_laplace, 4.0, _batches(20)),
+        "Laplace's law, a tail of one": _sampling(_laplace, 4.0, _batches(1)),
+        "Laplace's law, sizes of Pareto's": _sampling(_laplace, 4.0, _pareto),
+        "the largest of three that are one": _crowd(np.ones(3), 0, 3, lambda r: 2),
+        "three pairs": _crowd(np.array([4.0, 4, 2, 2, 1, 1]), 3, 3, lambda r: int(r.integers(6))),
+        "the ends of ten that are one": _crowd(np.ones(10), 2, 2, lambda r: int(r.integers(4))),
     },
     "median of runs": {
         "exponential": _median(lambda n, r: r.exponential(1, n), math.log(2), math.inf),
@@ -296,7 +337,7 @@ COSTLY = {
 }
 
 # What no interval from so few samples can know, without assuming more than anybody knows.
-SHORT = {("mean of counts", BURSTS), ("share", BURSTS), ("sampling errors", ALIKE)}
+SHORT = {("mean of counts", BURSTS), ("share", BURSTS)}
 
 
 REPEATS = 400

@@ -63,8 +63,8 @@ _CERTAIN = "certain: rounding and the solver's own error"
 _SHARE = "the share among all points of realisations like those counted"
 _CORRELATION = "the correlation among the ends of all paths; a path is a sample"
 _SAMPLING = (
-    "one standard error; ± sampling_reach of them hold the population's value at this point, where "
-    "no other value is as near"
+    "one standard error, more where values are near each other; ± sampling_reach of them hold the "
+    "population's value at this point"
 )
 
 COVERS: dict[str, Row] = {

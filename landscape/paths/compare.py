@@ -238,16 +238,17 @@ def barrier(f: ModelLandscape, a: State, b: State, t: Tensor) -> tuple[Tensor, S
     for s in t.tolist():
         mixed = {k: torch.lerp(tensor, b[k], s) for k, tensor in a.items()}
         rows.append(by_batch(*at(f, mixed)))
-    return risen(torch.stack(rows), f.weights)
+    return risen(torch.stack(rows), f.weights, f.samples)
 
 
-def risen(rows: Tensor, shares: Tensor) -> tuple[Tensor, Spread]:
-    """The sums (r,) of what batches with these shares (B,) add along a line (r, B), and what they
-    say of the spread of the highest sum over the higher end.
+def risen(rows: Tensor, shares: Tensor, samples: int) -> tuple[Tensor, Spread]:
+    """The sums (r,) of what batches with these shares (B,) of the samples add along a line (r, B),
+    and what they say of the spread of the highest sum over the higher end.
     """
     values = rows.sum(1).cpu()
     top, end = int(values.argmax()), (0 if values[0] >= values[-1] else len(rows) - 1)
-    return values, sampling_spread((rows[top] - rows[end])[:, None], shares.to(rows.device))
+    rises = (rows[top] - rows[end])[:, None]
+    return values, sampling_spread(rises, shares.to(rows.device), samples)
 
 
 def _barrier(line: Tensor) -> float:

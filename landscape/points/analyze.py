@@ -39,6 +39,7 @@ from landscape.points.budget import (
 )
 from landscape.points.checks import Check, Status, chained, check
 from landscape.points.classify import StationaryPoint, believed, classify
+from landscape.points.crowds import between, conservative
 from landscape.points.find import distance, settled
 from landscape.points.look import Look
 from landscape.points.polish import polish as polished
@@ -48,7 +49,7 @@ from landscape.points.symmetry import symmetries
 from landscape.points.walk import Outcome, Walk
 from landscape.progress import watched
 from landscape.results import Bounded, Estimate, Result, provenance, result
-from landscape.results.statistics import Spread, sampling_reach, sampling_spread
+from landscape.results.statistics import Spread, sampling_spread
 
 SLICE_STEPS = 20  # to each side
 UNTESTED = (
@@ -145,13 +146,20 @@ class AnalysisReport(Result):
     unfinished: tuple[str, ...] = ()
     # how much heavier than a normal law's the tails of the batches' shares in the values are
     sampling_excess: float = 0.0
+    # how many errors were raised to reach over values that are as near as the errors reach
+    sampling_raised: int = 0
+
+    @property
+    def sampling(self) -> Spread:
+        """The sampling errors and what is known of them."""
+        return _spread_of(self)
 
     @property
     def sampling_reach(self) -> float:
         """How many sampling errors reach to an end of the 95 % interval, by Student's law with
         fewer degrees of freedom where batches have heavy tails; infinite where it is not known.
         """
-        return sampling_reach(self.sampling_freedom, self.sampling_excess)
+        return self.sampling.reach
 
     @property
     def broken(self) -> tuple[Check, ...]:
@@ -260,6 +268,8 @@ def analyze(  # noqa: PLR0913
     point = _along_orbits(f, point, matrix, seed)
     sampling = _sampled(clock, have, point.pairs)
     density = _density(clock, have, matrix, point.pairs, (probes, steps), seed, progress)
+    if have.sampling() is None:
+        sampling = _conservative(sampling, point, density)
     total = _trace(clock, have, matrix, point, density, seed, progress)
     chosen = layers and not broken
     parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
@@ -283,6 +293,7 @@ def analyze(  # noqa: PLR0913
         polish=None if walk is None or polish is None else _polished(walk, polish, point),
         sampling_freedom=sampling.freedom,
         sampling_excess=sampling.excess,
+        sampling_raised=sampling.raised,
         room=free,
         stages=tuple(clock.stages),
         unfinished=tuple(clock.open),
@@ -322,10 +333,9 @@ class _Known:
         return verdict() if report is None else report.point
 
     def sampling(self) -> Spread | None:
-        report = self._closed("eigenvalues", "checks", "sampling")
-        if report is None:
-            return None
-        return Spread(report.sampling_errors, report.sampling_freedom, report.sampling_excess)
+        # the density tells what lies beside the pairs
+        report = self._closed("eigenvalues", "checks", "sampling", "density")
+        return None if report is None else report.sampling
 
     def density(self) -> SpectralDensity | None:
         report = self._closed("density")
@@ -440,7 +450,7 @@ def _sampled(clock: Clock, have: _Known, pairs: Eigenpairs) -> Spread:
     H, k = clock.H, len(pairs.values)
     if _told(pairs):  # by the products of the search
         with clock.stage("sampling errors"):
-            return sampling_spread(pairs.forms, pairs.shares)
+            return _told_spread(H, pairs)
     found = Spread(torch.full((k,), math.nan, dtype=torch.float64, device="cpu"), 0, 0.0)
     if len(H.batches) < 2:
         return found
@@ -610,13 +620,19 @@ class Spectrum(Result):
     seconds: float
     sampling_freedom: int = 0  # batches less one; 0: not known
     sampling_excess: float = 0.0  # of the batches' tails, as in ``AnalysisReport``
+    sampling_raised: int = 0  # how many of the errors, as in ``AnalysisReport``
+
+    @property
+    def sampling(self) -> Spread:
+        """The sampling errors and what is known of them."""
+        return _spread_of(self)
 
     @property
     def sampling_reach(self) -> float:
         """How many sampling errors reach to an end of the 95 % interval, as in ``AnalysisReport``;
         infinite where it is not known.
         """
-        return sampling_reach(self.sampling_freedom, self.sampling_excess)
+        return self.sampling.reach
 
 
 @owned()
@@ -648,8 +664,13 @@ def spectrum(
     pairs = eigsh(H, largest=largest, smallest=smallest, tol=tol, seed=seed, progress=progress)
     H.by_batch = False
     density = spectral_density(H, probes, steps, seed, known=pairs, progress=progress)
-    told = sampling_spread(pairs.forms, pairs.shares) if _told(pairs) else None
-    sampling = _sampling(H, pairs.vectors) if told is None else told
+    told = _told_spread(H, pairs) if _told(pairs) else _sampling(H, pairs.vectors)
+    sampling = conservative(
+        pairs.values,
+        pairs.bounds,
+        told,
+        between(pairs, None, density),
+    )
     origin = provenance(f, look.x, seed)
     return Spectrum(
         parameters=f.dim,
@@ -661,7 +682,17 @@ def spectrum(
         seconds=time.perf_counter() - start,
         sampling_freedom=sampling.freedom,
         sampling_excess=sampling.excess,
+        sampling_raised=sampling.raised,
         provenance=replace(origin, notes=(*origin.notes, *H.notes)),
+    )
+
+
+def _spread_of(result: AnalysisReport | Spectrum) -> Spread:
+    return Spread(
+        result.sampling_errors,
+        result.sampling_freedom,
+        result.sampling_excess,
+        result.sampling_raised,
     )
 
 
@@ -682,12 +713,22 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     micro-batches; for shares w_b of the data, 1/(B-1) sum (v'H_b v - w_b sum v'H_b v)^2 / w_b, of B
     - 1 degrees of freedom. NaN with fewer than two batches.
 
-    The data must be independent samples. Where eigenvalues are nearer than their errors they repel
-    each other and spread less than this. At a point that was trained on these very data fresh data
-    bring a bias of about an error besides, which is not in it: small eigenvalues are smaller there.
-    Cost: one product a pair.
+    The data must be independent samples. Where pairs are nearer to each other than their errors
+    tell apart they repel each other, and the errors are raised to reach over all that are as near
+    (``points.crowds``). At a point that was trained on these very data fresh data bring a bias of
+    about an error besides, which is not in it: small eigenvalues are smaller there. Cost: one
+    product a pair.
     """
-    return _sampling(H, pairs.vectors).errors
+    return conservative(pairs.values, pairs.bounds, _sampling(H, pairs.vectors)).errors
+
+
+def _conservative(
+    sampling: Spread, point: StationaryPoint, density: SpectralDensity | None
+) -> Spread:
+    """Errors that reach over the values that are as near, those between both ends among them."""
+    whole = point.eigenvalues if point.method == "dense" else None
+    pairs = point.pairs
+    return conservative(pairs.values, pairs.bounds, sampling, between(pairs, whole, density))
 
 
 def _told(pairs: Eigenpairs) -> bool:
@@ -697,7 +738,11 @@ def _told(pairs: Eigenpairs) -> bool:
 
 def _sampling(H: Hessian, vectors: Tensor) -> Spread:
     """Of the eigenvalues whose eigenvectors are the columns of ``vectors`` (n, k)."""
-    return sampling_spread(*H.quadratic_forms(vectors))
+    return sampling_spread(*H.quadratic_forms(vectors), H.f.samples)
+
+
+def _told_spread(H: Hessian, pairs: Eigenpairs) -> Spread:
+    return sampling_spread(pairs.forms, pairs.shares, H.f.samples)
 
 
 def _exact_trace(point: StationaryPoint) -> Estimate:

@@ -28,6 +28,7 @@ from landscape.linalg.lanczos import eigsh
 from landscape.operators.limits import loss_noise
 from landscape.operators.preconditioned import Preconditioned
 from landscape.operators.updates import linear, moments, update
+from landscape.points.crowds import NONE, Unseen, alone, beside, conservative
 from landscape.points.look import Look
 from landscape.results import Estimate, Result, provenance, result
 from landscape.results.statistics import Spread, sampling_spread
@@ -266,10 +267,10 @@ def _linear_room(
     look: Look, felt: Felt, matrix: Tensor | None, error: float, seed: int
 ) -> tuple[Estimate, Estimate, tuple[str, ...]]:
     """The room and the sharpness felt, with the solver's bound and the data's sampling error."""
-    top, v, bound = _top(look, felt.r, felt.d, matrix, error, seed)
+    top, v, bound, unseen = _top(look, felt.r, felt.d, matrix, error, seed)
     along = (felt.r * v).to(look.x.dtype)[:, None]
-    sampling = sampling_spread(*look.hessian.quadratic_forms(along))
-    room, sharpness = felt_sharpness(top, bound, sampling, felt.unit)
+    sampling = sampling_spread(*look.hessian.quadratic_forms(along), look.f.samples)
+    room, sharpness = felt_sharpness(top, bound, sampling, felt.unit, unseen)
     remarks: tuple[str, ...] = ()
     if look.f.samples and not sampling.freedom:
         remarks = (
@@ -287,11 +288,14 @@ def _linear_room(
 
 
 def felt_sharpness(
-    top: float, bound: float, sampling: Spread, unit: float
+    top: float, bound: float, sampling: Spread, unit: float, unseen: Unseen = NONE
 ) -> tuple[Estimate, Estimate]:
     """The room, and the sharpness in units of the first group's rate, of the largest eigenvalue
-    that steps feel: the solver's ``bound`` and the data's sampling error together.
+    that steps feel: the solver's ``bound`` and the data's sampling error together, which reaches
+    over the other eigenvalues that are as near.
     """
+    value, known = (torch.tensor([a], dtype=torch.float64, device="cpu") for a in (top, bound))
+    sampling = conservative(value, known, sampling, unseen)
     spread = float(sampling.errors)
     reach = bound + (sampling.reach * spread if sampling.freedom else 0.0)
     room = Estimate(_room(top), math.nan, _room(top + reach), _room(top - reach))
@@ -301,17 +305,21 @@ def felt_sharpness(
 
 def _top(
     look: Look, r: Tensor, d: Tensor, matrix: Tensor | None, error: float, seed: int
-) -> tuple[float, Tensor, float]:
-    """The largest eigenvalue of R H R + diag(d), its vector (n,), and how far it may be off."""
+) -> tuple[float, Tensor, float, Unseen]:
+    """The largest eigenvalue of R H R + diag(d), its vector (n,), how far it may be off, and what
+    is known of the others.
+    """
     if matrix is None:
         S = Preconditioned(look.hessian, r, d)
         seen = eigsh(S, largest=1, smallest=0, tol=1e-4, seed=seed)
-        return float(seen.values[-1]), seen.vectors[:, -1].double(), float(seen.bounds[-1])
+        v = seen.vectors[:, -1].double()
+        return float(seen.values[-1]), v, float(seen.bounds[-1]), beside(seen)
     A = r[:, None] * matrix.double() * r + torch.diag(d)
     values, vectors = torch.linalg.eigh(0.5 * (A + A.T))
     v, size = vectors[:, -1], float(values.abs().max())
     rounding = 4 * len(v) ** 0.5 * torch.finfo(torch.float64).eps * size
-    return float(values[-1]), v, error * float((r * v).square().sum()) + rounding
+    off = error * float((r * v).square().sum()) + rounding
+    return float(values[-1]), v, off, alone(values[:-1])
 
 
 def _room(sharpness: float) -> float:

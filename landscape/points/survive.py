@@ -2,7 +2,9 @@
 
 d: (n,) the change of one tensor or of all of them. Predicted: g'd + d'Hd / 2. How far that reaches
 is asked of gradients at x ± d/2: they give the third and fourth derivative along d, whose terms of
-the Taylor series are the prediction's error. Measured: f(x + d) - f(x), the change really made,
+the Taylor series are the prediction's error. Of kinks, which ReLU has, the gradient at x + d tells:
+what one at t on the way (0 < t < 1) adds to the slope there, it adds (1 - t) / 2 times to the
+change. Measured: f(x + d) - f(x), the change really made,
 with its sampling error from the spread over micro-batches.
 """
 
@@ -41,12 +43,15 @@ class Change:
     curvature: float  # d'Hd / 2
     third: float  # the term of third order along d
     fourth: float
-    # slope + curvature; low and high are the terms of third and fourth order away
+    # slope + curvature; low and high are the terms of third and fourth order and ``rest`` away
     predicted: Estimate
     measured: Estimate  # one standard error from the data; NaN with one micro-batch
     # mean diagonal entry of H in this tensor times |d|^2, HAWQ-V2's number (Dong et al. 2020,
     # NeurIPS), with the error that the probes of the trace leave
     hawq: Estimate
+    # half of what the slope at x + d has beyond the fourth order: at most that comes of kinks; 0 in
+    # results of earlier versions
+    rest: float = 0.0
 
     @property
     def inside(self) -> bool:
@@ -57,9 +62,9 @@ class Change:
     @property
     def holds(self) -> bool:
         """Whether second order can be trusted here: the measured change is where it was predicted,
-        and the terms of third and fourth order are no larger than the prediction.
+        and the terms of third and fourth order and the rest are no larger than the prediction.
         """
-        beyond = abs(self.third) + abs(self.fourth)
+        beyond = abs(self.third) + abs(self.fourth) + abs(self.rest)
         return self.inside and beyond <= max(abs(self.predicted.value), 1e-300)
 
 
@@ -116,7 +121,7 @@ def survive(
     Raises:
         ValueError: an unknown change, or one that changes nothing.
 
-    Cost: for each tensor and the whole one product, two gradients and one value; 16 products for
+    Cost: for each tensor and the whole one product, three gradients and one value; 16 products for
     the traces.
     """
     f = require_model(f, "survive needs a model's landscape.")
@@ -159,17 +164,19 @@ def _change(look: Look, name: str, d: Tensor, before: Tensor) -> Change:
     wide = d.double()
     slope = float(g @ wide)
     form = float(wide @ (look.hessian @ d).double())
-    ahead, back = (
-        float(f.gradient((x.double() + s * wide).to(x.dtype)).double() @ wide) for s in (0.5, -0.5)
+    ahead, back, end = (
+        float(f.gradient((x.double() + s * wide).to(x.dtype)).double() @ wide)
+        for s in (0.5, -0.5, 1.0)
     )
     # along t d the slope is slope + form t + T t^2 / 2 + Q t^3 / 6
     third = (ahead + back - 2 * slope) * 4 / 6  # T / 6; the next one is Q / 24
     fourth = (ahead - back) - form
+    rest = (end - (slope + form + 3 * third + 4 * fourth)) / 2
     ours = require_model(f, "survive needs a model's landscape.")
     after = by_batch(ours, x + d)
     value = slope + form / 2
     noise = loss_noise(look.value, f.rounding(x))
-    reach = SAFETY * (abs(third) + abs(fourth)) + noise
+    reach = SAFETY * (abs(third) + abs(fourth)) + abs(rest) + noise
     nothing = Estimate(math.nan, math.nan, math.nan, math.nan)
     return Change(
         name=name,
@@ -180,15 +187,16 @@ def _change(look: Look, name: str, d: Tensor, before: Tensor) -> Change:
         third=third,
         fourth=fourth,
         predicted=Estimate(value, math.nan, value - reach, value + reach),
-        measured=paired(before, after, ours.weights.to(before.device)),
+        measured=paired(before, after, ours.weights.to(before.device), ours.samples),
         hawq=nothing,
+        rest=rest,
     )
 
 
-def paired(before: Tensor, after: Tensor, shares: Tensor) -> Estimate:
+def paired(before: Tensor, after: Tensor, shares: Tensor, samples: int) -> Estimate:
     """The change of the loss, with its sampling error from the change in every micro-batch."""
     risen = after - before
-    value, spread = float(risen.sum()), sampling_spread(risen[:, None], shares)
+    value, spread = float(risen.sum()), sampling_spread(risen[:, None], shares, samples)
     error = float(spread.errors)
     if not spread.freedom:
         return Estimate(value, math.nan, math.nan, math.nan)

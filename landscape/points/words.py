@@ -21,7 +21,6 @@ from landscape.points.room import Room
 from landscape.points.survive import Change, Survival
 from landscape.results import Estimate, Result
 from landscape.results.numbers import bound, bounded, count, plain, several, share, uncertain
-from landscape.results.statistics import crowd
 from landscape.results.words import Fact, Table, Words, columns, said
 
 SHOWN = 5  # eigenvalues of each end
@@ -60,7 +59,7 @@ def analysis(report: AnalysisReport, folder: str) -> Words:
         Fact("loss", (plain(point.value),)),
         _gradient(point),
         *_ends(point.pairs, report.sampling_errors),
-        Fact("sampling", tuple(_sampling(report, point.pairs, point.kind != "not-stationary"))),
+        Fact("sampling", tuple(_sampling(report, point.kind != "not-stationary"))),
         Fact("negative", (_negative(report),)),
         *(() if report.trace is None else (Fact("trace", (_trace(report.trace),)),)),
         Fact("checks", tuple(_checks(report.checks))),
@@ -128,7 +127,7 @@ def spectrum(result: Spectrum, folder: str) -> Words:
     parts = [
         Fact("analysed", (analysed(result, result.parameters, result.samples),)),
         *_ends(result.pairs, result.sampling_errors),
-        Fact("sampling", tuple(_sampling(result, result.pairs))),
+        Fact("sampling", tuple(_sampling(result))),
         Fact("notes", tuple(result.notes)),
     ]
     values = several(len(result.pairs.values), "eigenvalue")
@@ -479,9 +478,7 @@ def _ends(pairs: Eigenpairs, errors: Tensor) -> Iterator[Fact]:
         yield Fact(label, more, shown, head)
 
 
-def _sampling(
-    result: AnalysisReport | Spectrum, pairs: Eigenpairs, fitted: bool = False
-) -> Iterator[str]:
+def _sampling(result: AnalysisReport | Spectrum, fitted: bool = False) -> Iterator[str]:
     """What the sampling errors are of, and how much they say."""
     if result.sampling_freedom:
         yield (
@@ -489,12 +486,11 @@ def _sampling(
             f"{result.sampling_freedom + 1} batches: 95 % reach {result.sampling_reach:.3g} times "
             "as far"
         )
-        alike = crowd(pairs.values, result.sampling_errors, pairs.bounds)
-        if alike > 1:
+        if result.sampling_raised:
             yield (
-                f"{alike} of them are nearer to each other than their errors tell apart: such "
-                "values repel each other in any data, and the outermost lie about "
-                f"{alike**0.5:.2g} errors farther out than the population's"
+                f"{result.sampling_raised} of them are no farther from the next than errors tell "
+                "apart: such values repel each other in any data, and the errors here reach over "
+                "all that are as near"
             )
         if fitted:
             yield "the point fits these data: fresh data at it bring a bias of about an error more"

@@ -44,7 +44,7 @@ from landscape.landscapes.states import undisturbed
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.operators.hessian import Hessian
 from landscape.results import Estimate, Result, result
-from landscape.results.statistics import mean
+from landscape.results.statistics import mean, skewed_mean
 from landscape.rng import generator, words
 from landscape.training.follow import Followed
 from landscape.training.healing import (
@@ -59,6 +59,7 @@ from landscape.training.moving import NONE, Habits, Mover, slices
 from landscape.training.reading import standardised
 
 PRIOR = 4  # seeds that the usual spread of trials counts for
+FEW_SEEDS = 4  # whose spreads are known within a factor of 3
 OWN = 2.0  # usual spreads beyond which a trial is judged by its own
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 CLOSE = 1e-3  # of the largest curvature: no closer need the lowest be known
@@ -344,7 +345,7 @@ def _compare(
     probes = [
         Probe(
             name=trial.name,
-            change=mean(changes),
+            change=skewed_mean(changes),
             against_control=gain,
             diverged=sum(not math.isfinite(c) for c in changes),
             gradients=passes,
@@ -363,25 +364,36 @@ def at_once(gains: list[Estimate], seeds: int) -> list[Estimate]:
     a remedy is better is asked on one side.
 
     A few seeds tell little of a spread. It is taken as the usual one of all the trials where that
-    is larger, and counts as known from PRIOR seeds more, as in moderated tests (Smyth 2004, SAGMB
-    3:3); but one of more than OWN times the usual spread is like no other, and has its own alone,
-    and so has a single trial.
+    is larger, and counts as known from PRIOR seeds more, two of two seeds, as in moderated tests
+    (Smyth 2004, SAGMB 3:3); but one of more than OWN times the usual spread is like no other, and
+    has its own alone, and so has a single trial. Of FEW_SEEDS and fewer a spread may be small by
+    chance, so that the third quartile stands for the usual one, wherever it is larger.
     """
     spreads = sorted(g.error for g in gains if math.isfinite(g.error) and g.error > 0)
-    # the median of chi^2 / freedom is below its mean, the more so the fewer seeds
-    low = float(stats.chi2.ppf(0.5, seeds - 1) / (seeds - 1)) ** 0.5 if seeds > 1 else 1.0
-    usual = spreads[len(spreads) // 2] / low if len(spreads) > 1 else 0.0
+    usual = least = _usual(spreads, 0.5, seeds)
+    if seeds <= FEW_SEEDS:
+        least = max(least, _usual(spreads, 0.75, seeds))
     sure = 1 - 0.05 / max(len(gains) - 1, 1)  # the first is the control with itself
     bounded = []
     for gain in gains:
-        prior = PRIOR if gain.error <= OWN * usual else 0
+        prior = min(PRIOR, 2 * (seeds - 1)) if gain.error <= OWN * usual else 0
         factor = float(stats.t.ppf(sure, seeds - 1 + prior))
-        width = factor * max(gain.error, usual if gain.error > 0 else 0.0)
+        width = factor * max(gain.error, least if prior and gain.error > 0 else 0.0)
         known = math.isfinite(width) and width > 0
         bounded.append(
             replace(gain, low=gain.value - width, high=gain.value + width) if known else gain
         )
     return bounded
+
+
+def _usual(spreads: list[float], share: float, seeds: int) -> float:
+    """The quantile of the ascending spreads, over that of chi, since few seeds make small ones; 0
+    of fewer than two.
+    """
+    if len(spreads) < 2 or seeds < 2:
+        return 0.0
+    chi = float(stats.chi2.ppf(share, seeds - 1) / (seeds - 1)) ** 0.5
+    return float(spreads[int(share * len(spreads))] / chi)
 
 
 def _leap(f: Landscape, x: Tensor, v: Tensor, kick: float, seed: np.random.SeedSequence) -> Leap:

@@ -17,6 +17,7 @@ from landscape.points.checks import Status
 from landscape.points.polish import polish
 from landscape.points.walk import Outcome
 from landscape.results import origin
+from landscape.results.statistics import sampling_spread
 
 
 def dense_truth(kind: str, seed: int) -> tuple[ls.ModelLandscape, Tensor, Tensor]:
@@ -98,7 +99,11 @@ def test_data_sampling_errors_against_a_bootstrap() -> None:
     f = ls.ModelLandscape(model, F.cross_entropy, singles, l2={"*": 0.05})
     H = ls.Hessian(f)
     pairs = ls.eigsh(H, largest=4, smallest=2, tol=1e-8)
-    stated = sampling_errors(H, pairs)
+    stated = sampling_spread(*H.quadratic_forms(pairs.vectors)).errors
+    # raised where a neighbour is as near, and else the same
+    raised = sampling_errors(H, pairs)
+    assert (raised >= stated).all()
+    assert torch.equal(raised[[2, 5]], stated[[2, 5]])
     each = torch.stack(
         [ls.Hessian(ls.ModelLandscape(model, F.cross_entropy, [b])).dense() for b in singles]
     )
@@ -117,7 +122,10 @@ def test_data_sampling_errors_against_a_bootstrap() -> None:
         model, F.cross_entropy, list(zip(x.split(8), y.split(8), strict=True)), l2={"*": 0.05}
     )
     torch.testing.assert_close(
-        sampling_errors(ls.Hessian(coarse), pairs), bootstrap, rtol=0.5, atol=0
+        sampling_spread(*ls.Hessian(coarse).quadratic_forms(pairs.vectors)).errors,
+        bootstrap,
+        rtol=0.5,
+        atol=0,
     )  # 50 batches: 10 % each
 
 

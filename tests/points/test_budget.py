@@ -10,6 +10,8 @@ from torch import nn
 
 import landscape as ls
 from landscape.points.analyze import AnalysisReport
+from landscape.points.crowds import between, conservative
+from landscape.results.statistics import Spread
 
 
 def net(width: int = 16) -> ls.ModelLandscape:
@@ -155,6 +157,11 @@ def test_sampling_errors_cost_no_products_of_their_own(batches: int) -> None:
         return
     off = (parts_of - weights * parts_of.sum(0)).square() / weights
     expected = (off.sum(0) / (count - 1)).sqrt()
+    assert report.density is not None
+    pairs, spread = report.point.pairs, Spread(expected, count - 1, report.sampling_excess)
+    expected = conservative(
+        pairs.values, pairs.bounds, spread, between(pairs, None, report.density)
+    ).errors
     assert torch.allclose(report.sampling_errors, expected, rtol=1e-6, atol=1e-12)
 
 

@@ -115,6 +115,31 @@ def test_where_second_order_does_not_reach_it_says_so() -> None:
     assert "second order does not reach" in " ".join(str(found).split())
 
 
+@pytest.mark.parametrize("at", [0.05, 0.3, 0.6, 0.95])
+def test_the_slope_at_the_end_tells_of_kinks(at: float) -> None:
+    """w -> relu(w)^2 / 2 from -at to 1 - at: its slope bends at 0, and a parabola sees nothing; the
+    change is (1 - at)^2 / 2, the slope at the end 1 - at, and the interval no more than of its size.
+    """
+
+    class Bend(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.full((1, 1), -at, dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.w.relu().square() / 2
+
+    data = [(torch.ones(2, 1, dtype=torch.float64),) * 2]
+    f = ls.ModelLandscape(Bend(), lambda out, target: out.mean(), data)
+    whole = survive(f, torch.tensor([1.0], dtype=torch.float64), label="across").whole
+    truth = (1 - at) ** 2 / 2
+    assert whole.measured.value == pytest.approx(truth)
+    assert whole.predicted.value == 0.0
+    assert whole.inside
+    assert whole.predicted.high <= 3 * (1 - at)
+    assert not whole.holds
+
+
 def test_the_changes_themselves() -> None:
     w = torch.tensor([[-1.0, 0.2, 0.5, 0.06], [3.0, 1.0, 2.0, 4.0]], dtype=torch.float64)
     for bits in (4, 8):

@@ -115,7 +115,7 @@ def test_batches_in_closed_form_are_those_of_models(name: str) -> None:
     other, t = {"w": -torch.ones(2, dtype=torch.float64)}, torch.tensor([0.0, 0.5, 1.0])
     line, spread = barrier(f, {"w": f.point()}, other, t)
     expected_line, expected_spread = risen(
-        torch.stack([one.losses([w]) for w in (0.0, -1.0, 0.0)]), one.shares
+        torch.stack([one.losses([w]) for w in (0.0, -1.0, 0.0)]), one.shares, len(one.x)
     )
     close(line, expected_line)
     close(spread.errors, expected_spread.errors)

@@ -329,27 +329,40 @@ def test_the_spread_of_batches_knows_their_sizes_and_tails() -> None:
     assert statistics.excess(np.ones((3, 1))) == statistics.excess(np.zeros((9, 1))) == 0.0
 
 
-def test_a_crowd_of_equal_eigenvalues_lies_some_errors_apart() -> None:
-    """Of m that are one in the population the largest is some root of m errors too large."""
-    random = np.random.default_rng(5)
-    for m in (2, 10):
-        apart = []
-        for _ in range(60):
-            x = random.standard_normal((400, m))
-            values, vectors = np.linalg.eigh(2 * x.T @ x / 400)
-            forms = torch.from_numpy(2 * ((x @ vectors) ** 2).reshape(20, 20, m).mean(1) / 20)
-            spread = statistics.sampling_spread(forms, torch.full((20,), 0.05).double())
-            found = torch.from_numpy(values)
-            if m == 10:
-                assert statistics.crowd(found, spread.errors, torch.zeros(m)) >= 4
-            apart.append((values[-1] - 2) / float(spread.errors[-1]))
-        assert 0.5 < np.mean(apart) / m**0.5 < 1.5
+@pytest.mark.parametrize("count", [2, 3, 5, 10])
+def test_means_of_skewed_numbers_hold_on_both_sides(count: int) -> None:
+    """Exponential numbers and their negatives; beside normal ones, where Student's is right."""
+    random, held, widths = np.random.default_rng(count), 0, []
+    for _ in range(600):
+        a, sign = random.exponential(size=count), random.choice([-1, 1])
+        found = statistics.skewed_mean(sign * a)
+        held += found.low <= sign <= found.high
+        normal = random.standard_normal(count)
+        plain, wide = statistics.mean(normal), statistics.skewed_mean(normal)
+        assert wide.low <= plain.low < plain.high <= wide.high
+        widths.append((wide.high - wide.low) / (plain.high - plain.low))
+    assert held >= stats.binom.ppf(1e-3, 600, 0.93)
+    assert max(widths) <= 1.5 + 1e-9
 
 
-def test_values_far_apart_or_no_better_known_than_solved_are_no_crowd() -> None:
-    values = torch.tensor([0.0, 0.0, 1.0, 1.1, 1.2, 5.0], dtype=torch.float64)
-    errors = torch.tensor([1e-17, 1e-17, 0.1, 0.1, 0.1, 0.1], dtype=torch.float64)
-    bounds = torch.full((6,), 1e-15, dtype=torch.float64)
-    assert statistics.crowd(values, errors, bounds) == 3
-    assert statistics.crowd(values, 0.01 * errors, bounds) == 1
-    assert statistics.crowd(values, torch.full((6,), math.nan), bounds) == 1
+def test_a_mean_that_has_no_skewness_or_no_interval_has_that_of_the_mean() -> None:
+    for numbers in ([2.0], [1.0, math.inf], [3.0, 3.0]):
+        assert statistics.skewed_mean(numbers) == statistics.mean(numbers)
+    even = statistics.skewed_mean([-2.0, -1.0, 1.0, 2.0])
+    assert even.high == pytest.approx(-even.low)
+
+
+def test_small_batches_beside_large_ones_have_heavier_tails_and_equal_ones_do_not() -> None:
+    """The mean of m squares of normal numbers has an excess kurtosis of 12 / m, and no more than
+    half as long again is the reach of unequal ones.
+    """
+    assert float(stats.chi2(5).stats("k")) == pytest.approx(statistics.SQUARE / 5)
+    for sizes, excess in (([20, 20, 20], 0.3), ([5, 5], 0.0)):
+        assert statistics.unequal(np.array(sizes), excess) == excess
+    assert statistics.unequal(np.array([100, 50] * 20), 0.1) == pytest.approx(
+        0.1 + 12 * (0.015 - 1 / 75)
+    )
+    for sizes in ([20, 1], [20, 20, 1], [1_000, 1, 1, 1]):
+        reach = statistics.sampling_reach(len(sizes) - 1)
+        found = statistics.unequal(np.array(sizes), 0.0)
+        assert statistics.sampling_reach(len(sizes) - 1, found) == pytest.approx(1.5 * reach)
