@@ -68,11 +68,10 @@ def refresh(
         if S.shape[1] == width:
             break
     values, U, residuals = _ritz(S, HS)
-    rayleigh = share = float("nan")
+    rayleigh, share = math.nan, math.nan
     if g is not None:
         rayleigh = float(HS[:, 0] @ S[:, 0])
-        negative = [i for i, v in enumerate(values) if v < -residuals[i]]
-        share = float((U[:, negative].T @ (S.T @ g)).square().sum()) if negative else 0.0
+        share = _negative_share(values, residuals, U.T @ (S.T @ g))
     return Ends(
         values[-1],
         values[0],
@@ -83,6 +82,12 @@ def refresh(
         rayleigh,
         share,
     )
+
+
+def _negative_share(values: list[float], residuals: list[float], g: Tensor) -> float:
+    """Of |g|^2 in the Ritz vectors, g (r,) its coordinates, whose value is certainly negative."""
+    negative = [i for i, v in enumerate(values) if v < -residuals[i]]
+    return float(g[negative].square().sum()) if negative else 0.0
 
 
 def _next_ends(begun: float, products: int) -> float:

@@ -171,8 +171,18 @@ def classify(  # noqa: PLR0913
         ('saddle', 1, [-4.0, 2.0])
     """
     _check(method, largest, smallest, tol)
-    alone, look = look is None, Look(f, x, "classify") if look is None else look
-    H, x = look.hessian, look.x
+    wish = Wish(largest, smallest, tol, seed, max_products, progress)
+    if look is not None:
+        return _classified(look, method, wish, radius, hessian_error)
+    look = Look(f, x, "classify")
+    point = _classified(look, method, wish, radius, hessian_error)
+    return believed(point, () if f.spread.sharded else (chained(look, seed),))
+
+
+def _classified(
+    look: Look, method: str, wish: Wish, radius: float, hessian_error: float
+) -> StationaryPoint:
+    f, H, x, seed = look.f, look.hessian, look.x, wish.seed
     before = H.products
     if not math.isfinite(look.value):
         raise NumericalError(f"the loss at the point ({look.value}) is not finite.")
@@ -180,8 +190,6 @@ def classify(  # noqa: PLR0913
     require_finite(g, "the gradient at the point")
     size = float(length(g.double()))
     A = _nontrivial(f, H)
-    n = A.shape[0]
-    wish = Wish(largest, smallest, tol, seed, max_products, progress)
     dense = method == "dense" or (method == "auto" and f.dim <= DENSE_VERDICT)
     ends = None if dense else Ends(A, wish)
     signs = all_signs(A, wish, hessian_error) if ends is None else ends.signs()
@@ -197,14 +205,13 @@ def classify(  # noqa: PLR0913
         )
     signs = modulo.signs
     verdict = "not-stationary" if moves else _kind(signs, sum(modulo.flat.values()))
-    reasons = [reason, *_curvature_reasons(signs, n, dense), *modulo.told, *H.notes]
-    if n < f.dim:
-        reasons.append(f"{f.dim - n} trivial directions (domain, symmetry) are left out")
+    reasons = [reason, *_curvature_reasons(signs, A.shape[0], dense), *modulo.told, *H.notes]
+    reasons += _left_out(f.dim - A.shape[0])
     if verdict in ("degenerate", "plateau"):
         verdict, higher = _beyond(f, H, modulo, verdict, seed)
         reasons += higher
     low, high = signs.negative
-    point = StationaryPoint(
+    return StationaryPoint(
         x=x,
         value=look.value,
         gradient_norm=size,
@@ -223,7 +230,10 @@ def classify(  # noqa: PLR0913
         products=H.products - before,
         flat=modulo.flat,
     )
-    return believed(point, () if not alone or f.spread.sharded else (chained(look, seed),))
+
+
+def _left_out(trivial: int) -> list[str]:
+    return [f"{trivial} trivial directions (domain, symmetry) are left out"] if trivial else []
 
 
 def believed(point: StationaryPoint, checks: Sequence[Check]) -> StationaryPoint:
