@@ -89,11 +89,11 @@ def _told(rank: int, value: float, bound: float, error: float) -> str:
 def _shade(ax: Axes, result: AnalysisReport, values: Array, bounds: Array, split: int) -> None:
     """The smallest eigenvalues that are zero, where verified symmetries make directions flat."""
     point = getattr(result, "point", result)
-    flat = getattr(point, "flat", {})
+    flat, symmetric = getattr(point, "flat", {}), getattr(point, "symmetric", 0)
     zero = np.flatnonzero(np.abs(values[:split]) <= bounds[:split])
     if flat and len(zero):
-        told = f"zero; {point.symmetric} flat directions are of symmetries"
-        if level := sum(flat.values()) - point.symmetric:
+        told = f"zero; {symmetric} flat directions are of symmetries"
+        if level := sum(flat.values()) - symmetric:
             told += f", {level} are level on these data"
         ends = zero.min() + 0.5, zero.max() + 1.5
         ax.axvspan(*ends, color=style.QUIET, alpha=0.18, linewidth=0, label=told)
