@@ -88,10 +88,13 @@ def _told(rank: int, value: float, bound: float, error: float) -> str:
 
 def _shade(ax: Axes, result: AnalysisReport, values: Array, bounds: Array, split: int) -> None:
     """The smallest eigenvalues that are zero, where verified symmetries make directions flat."""
-    flat = getattr(getattr(result, "point", result), "flat", {})
+    point = getattr(result, "point", result)
+    flat, symmetric = getattr(point, "flat", {}), getattr(point, "symmetric", 0)
     zero = np.flatnonzero(np.abs(values[:split]) <= bounds[:split])
     if flat and len(zero):
-        told = f"zero; {sum(flat.values())} flat directions are of symmetries"
+        told = f"zero; {symmetric} flat directions are of symmetries"
+        if level := sum(flat.values()) - symmetric:
+            told += f", {level} are level on these data"
         ends = zero.min() + 0.5, zero.max() + 1.5
         ax.axvspan(*ends, color=style.QUIET, alpha=0.18, linewidth=0, label=told)
         ax.legend(loc="lower right")

@@ -73,7 +73,7 @@ def analysis(report: AnalysisReport, folder: str) -> Words:
 
 def _unnamed(report: AnalysisReport) -> Iterator[Fact]:
     """What is known of the way on where no optimiser was named."""
-    if report.samples:
+    if report.samples and not any("room" in line for line in report.unfinished):
         yield Fact(
             "optimiser",
             (
