@@ -5,6 +5,8 @@ and the bottom Ritz vector, so that r - (columns at the start) grows by two a ro
 norms, computed from HS, bound each Ritz value's distance from an eigenvalue.
 """
 
+import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,16 +35,23 @@ class Ends:
 
 @owned()
 def refresh(
-    H: Operator, known: Tensor | None, gradient: Tensor | None, rounds: int, tol: float = 1e-3
+    H: Operator,
+    known: Tensor | None,
+    gradient: Tensor | None,
+    rounds: int,
+    tol: float = 1e-3,
+    seconds: float = math.inf,
 ) -> Ends:
     """The ends of H from the last ones (n, 2) or, with None, from a random start of a fixed seed.
+
+    No round begins that, as long as those before, would end after ``seconds``.
 
     Raises:
         NumericalError: a product is not finite.
 
     Cost: at most 3 + 2 rounds products, ten times the rounds at the first call; at most n in all.
     """
-    n = H.shape[0]
+    n, begun = H.shape[0], time.perf_counter()
     start = known if known is not None else _start(H)
     g = _unit(gradient)
     block = start if g is None else torch.cat([g[:, None], start], dim=1)
@@ -50,7 +59,8 @@ def refresh(
     for _ in range(rounds if known is not None else 10 * rounds):
         values, U, residuals = _ritz(S, HS)
         goal = tol * max(abs(values[0]), abs(values[-1]))
-        if S.shape[1] >= n or max(residuals[0], residuals[-1]) <= goal:
+        arrived = S.shape[1] >= n or max(residuals[0], residuals[-1]) <= goal
+        if arrived or _next_ends(begun, S.shape[1]) > seconds:
             break
         more = HS @ U[:, [0, -1]] - S @ (U[:, [0, -1]] * U.new_tensor([values[0], values[-1]]))
         width = S.shape[1]
@@ -73,6 +83,11 @@ def refresh(
         rayleigh,
         share,
     )
+
+
+def _next_ends(begun: float, products: int) -> float:
+    """When a round ends that begins now, in seconds since the first product."""
+    return (time.perf_counter() - begun) * (products + 2) / products
 
 
 def _start(H: Operator) -> Tensor:

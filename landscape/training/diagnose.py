@@ -1,7 +1,6 @@
 """Why a run is stuck: ``rules`` reads the causes from its trace, ``probes`` tries the remedies."""
 
 import math
-import time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,7 +9,6 @@ from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.arithmetic import owned
-from landscape.landscapes.states import undisturbed
 from landscape.linalg.lanczos import Eigenpairs
 from landscape.progress import watched
 from landscape.results import Result, result
@@ -18,7 +16,7 @@ from landscape.training.causes import REPORTED, Cause, surest
 from landscape.training.evidence import Tail
 from landscape.training.follow import Followed
 from landscape.training.mistakes import MISTAKES, habits
-from landscape.training.probes import POINTS, Probe, Probes, probe, remedies, wins
+from landscape.training.probes import POINTS, Probe, Probes, pace, probe, remedies, wins
 from landscape.training.rules import MINIMUM, causes
 from landscape.training.trace import Phase, Trace
 
@@ -101,7 +99,7 @@ def diagnose(
             tried, of the first cause alone where it is shorter, and none where not even that fits;
             ``Diagnosis.untried`` then says so.
         share: of the run's own time, what the trials may take where nothing is said of steps and
-            seeds; a second is never too long.
+            seeds.
         seed: passed on to ``probe``.
         progress: is told beforehand what the trials will cost, then how far they are; ``print``
             will do.
@@ -209,9 +207,10 @@ MOST, LEAST = (50, 8), (20, 3)  # steps and seeds
 UNMOVED = "none: no step was taken"
 GONE = "none: nothing finite is left to start from"
 ALONE = "none: the causes are in the order of the evidence alone"
-MOMENT = 1.0  # seconds that trials may always take
 SEEN = 3  # causes whose remedies are tried where not all fit
-ASIDE = 1.4  # what a step takes for a gradient: the optimiser's own part, and what is around it
+# What comes besides the steps, in values of f: a gradient and a product, the values on a ray, and
+# where no eigenpair is known the search for one, of some 40 products.
+AROUND, SEARCH, WHOLE = POINTS + 12, 400, 3  # and a step on all the data
 
 
 class _Way(NamedTuple):
@@ -250,13 +249,14 @@ def _planned(
     tail: Tail, f: Landscape, optimizer: Optimizer, ways: list[_Way], allowed: float
 ) -> _Plan:
     """The first of the ways that takes no longer than is allowed."""
-    names = remedies(f, optimizer, habits(tail), _lower(tail.trace, f))
-    step, value = _pace(f, optimizer)
+    known = _lower(tail.trace, f)
+    names = remedies(f, optimizer, habits(tail), known)
+    step, value = pace(f, optimizer, habits(tail))
+    around = (AROUND + (SEARCH if known is None else 0)) * value
     for way in ways:
-        trials = 1 + sum(way.only is None or name.startswith(tuple(way.only)) for name in names)
-        took = trials * way.seeds * (way.steps * step + value) + POINTS * value
+        took = _seconds_of(way, names, step, value) + around
         told = f"{way.what}, {way.seeds} seeds, {way.steps} steps each: about {took:.1g} s"
-        if took <= max(allowed, MOMENT):
+        if took <= allowed:
             return _Plan(way, told)
     return _Plan(
         None,
@@ -265,22 +265,13 @@ def _planned(
     )
 
 
-def _pace(f: Landscape, optimizer: Optimizer) -> tuple[float, float]:
-    """The seconds that a step of a trial takes, by the second gradient of a term, and a value."""
-    x, took = Followed(optimizer, f).point(), 0.0
-    with undisturbed(f):
-        with f.evaluation(), torch.enable_grad():
-            term = next(iter(f.terms()))
-            for _ in range(2):  # the first one finds nothing in the caches
-                begun = time.perf_counter()
-                point = x.clone().requires_grad_(True)
-                value = term.function(point)
-                if value.requires_grad:
-                    torch.autograd.grad(value, point)
-                took = time.perf_counter() - begun
-        begun = time.perf_counter()
-        f.value(x)
-    return ASIDE * took, time.perf_counter() - begun
+def _seconds_of(way: _Way, names: list[str], step: float, value: float) -> float:
+    """What the trials of a way take, from what a step takes, and a value of f."""
+    tried = [n for n in names if way.only is None or n.startswith(tuple(way.only))]
+    runs = (1 + len(tried)) * way.seeds
+    # steps on all the data: of one trial, and of those that measure how fast a saddle is left
+    whole = way.seeds * ("full batch" in tried) + sum(n.startswith("eigen") for n in tried) / 2
+    return runs * (way.steps * step + value) + WHOLE * way.steps * whole * value
 
 
 def _require_end(trace: Trace, f: Landscape, optimizer: Optimizer) -> None:

@@ -7,7 +7,7 @@ the next, and the gradients of outputs tell which classes a step was shown. Hook
 time of a look; nothing that the loop computes goes through them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -53,6 +53,8 @@ class Loop:
     shown: list[int] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
     rounding: float = 0.0  # relative, of the coarsest parameter that is moved
+    # Of each step that was looked at: the cosine between the gradient given and the weights.
+    along: list[float] = field(default_factory=list)
 
 
 class Watch:
@@ -67,6 +69,7 @@ class Watch:
         self._watched: list[Tensor] = []
         self._left: dict[int, Tensor] = {}
         self._undone: list[Tensor] = []
+        self._along: list[Tensor] = []
         self._begun: tuple[int, Tensor] | None = None  # steps before, entries of the parameters
         self._moved: tuple[int, Tensor, Tensor] | None = None  # and after, and how they moved
         self._labels: list[Tensor] = []  # of the step that is looked at
@@ -104,16 +107,19 @@ class Watch:
 
     def before(self, step: int) -> None:
         """What the parameters are before a step, and how much of the last one is gone."""
-        now = self._entries()
+        now = self._entries(self._watched)
         if self._moved is not None and self._moved[0] == step - 1:
             _, after, moved = self._moved
             self._undone.append((after - now) @ moved / (moved @ moved))
         self._begun, self._moved = (step, now), None
+        if len(self._along) < LOOKS:
+            slope = self._entries([p.grad for p in self._watched])
+            self._along.append(slope @ now / (slope.norm() * now.norm()))
 
     def after(self, step: int) -> None:
         """What the parameters are after it, and what classes it was shown."""
         if self._begun is not None and self._begun[0] == step and len(self._undone) < LOOKS:
-            now = self._entries()
+            now = self._entries(self._watched)
             self._moved = step, now, now - self._begun[1]
         if self._labels:
             self._shown.append(torch.cat(self._labels))
@@ -135,7 +141,7 @@ class Watch:
     def seen(self, seconds: float) -> Loop:
         """All that was seen; the optimisers are asked for their groups as they are now."""
         marks = self._marked()
-        known = [labels[labels >= 0].tolist() for labels in self._shown]
+        known = [labels.tolist() for labels in self._shown if bool((labels >= 0).all())]
         names, shares = self.followed.layout, self.followed.layout.values()
         outside, still = self.followed.unmoved()
         frozen = self.followed.frozen()
@@ -154,14 +160,19 @@ class Watch:
             decay=self.followed.decay(),
             hidden=self.followed.hidden(),
             undone=torch.stack(self._undone).tolist() if self._undone else [],
+            along=torch.stack(self._along).tolist() if self._along else [],
             shown=[len(labels) for labels in known if labels],
             kinds=[len(set(labels)) for labels in known if labels],
             rounding=max((_rounding(p) for p in self.followed.moved()), default=0.0),
         )
 
-    def _entries(self) -> Tensor:
-        """The first entries of the parameters that are watched, float64."""
-        parts = [p.detach().reshape(-1)[:ENTRIES].double() for p in self._watched]
+    def _entries(self, tensors: Sequence[Tensor | None]) -> Tensor:
+        """The first entries of what belongs to the watched parameters, float64; 0 for None."""
+        parts = [
+            (torch.zeros_like(p) if t is None else t.detach().to_dense()).reshape(-1)[:ENTRIES]
+            for t, p in zip(tensors, self._watched, strict=True)
+        ]
+        parts = [part.double() for part in parts]
         return (
             torch.cat([p.to(parts[0].device) for p in parts])
             if parts

@@ -184,6 +184,28 @@ def _decays(tail: Tail) -> list[str]:
     ]
 
 
+def _along(tail: Tail) -> float:
+    """The cosine between the gradients given and the weights, its upper quartile over the looks,
+    since where both balance it is none; NaN unknown.
+    """
+    loop = tail.trace.loop
+    known = sorted(c for c in loop.along if math.isfinite(c)) if loop else []
+    return known[3 * len(known) // 4] if known else math.nan
+
+
+def _no_decay_given(tail: Tail) -> float:
+    return float(tail.trace.loop is not None and tail.trace.loop.decay == 0)
+
+
+def _pulled(tail: Tail) -> list[str]:
+    return [
+        f"the gradients given point along the weights (cosine {_along(tail):.2g}) and are "
+        f"{_given(tail):.2g} times as long as f's own: something in the loop that is no part of f "
+        f"pulls all weights to zero",
+        f"they have shrunk to {tail.grown:.2g} of their norm at the start",
+    ]
+
+
 def _is_hidden(tail: Tail) -> list[str]:
     loop = tail.trace.loop
     assert loop is not None
@@ -346,6 +368,21 @@ def _clipped(tail: Tail) -> list[str]:
     return [
         f"the gradients that the optimiser is given all have norm {norm:.3g}, {_given(tail):.2g} "
         f"of f's own: they are clipped to it, and so is every step"
+    ]
+
+
+def _given_most(tail: Tail) -> float:
+    """The largest such ratio of all late records; NaN where none is known."""
+    ratios = (tail.trace.batch_gradient_norm / tail.trace.gradient_norm)[tail.late]
+    ratios = ratios[ratios.isfinite()]
+    return float(ratios.max()) if len(ratios) else math.nan
+
+
+def _divided(tail: Tail) -> list[str]:
+    return [
+        f"the gradients that the optimiser is given have {_given(tail):.2g} of the norm of f's "
+        f"own: the loop divides the loss, or them, by {1 / _given(tail):.2g} or more, and with "
+        f"them every step"
     ]
 
 
@@ -810,6 +847,19 @@ MISTAKES = (
     ),
     Rule(
         "loop",
+        0.965,
+        "a flat or saddle-like look at zero is its consequence",
+        (
+            Sign("gradients given point along the weights", _along, 0.3, 0.5, "0 where f decides"),
+            Sign("the optimiser has no decay", _no_decay_given, 0.0, 1.0, "which would not show"),
+            SHRUNK,
+            little_gained(0.5, 0.9),
+        ),
+        _pulled,
+        "Lower the penalty on the weights that the loop adds to the loss, or give it to f too.",
+    ),
+    Rule(
+        "loop",
         0.985,
         "it is seen directly, and f's loss shows that it is not meant",
         (
@@ -859,6 +909,20 @@ MISTAKES = (
         _clipped,
         "Clip at a larger norm, above that of most gradients, or not at all.",
         ("no clipping",),
+    ),
+    Rule(
+        "loop",
+        0.95,
+        "f's own loss may be scaled on purpose",
+        (
+            Sign("gradients given are tiny", _given_most, 0.1, 0.01, "of f's at most", True),
+            Sign("they differ", _level, 0.01, 0.05, "clipped ones have one norm"),
+            Sign("the optimiser does not scale", _unscaled_steps, 0.0, 1.0, "Adam undoes it"),
+            little_gained(0.7, 0.95),
+        ),
+        _divided,
+        "Give backward() the mean loss of the batch, over as many batches as are accumulated; or "
+        "raise the rate by as much.",
     ),
     Rule(
         "loss",

@@ -39,6 +39,7 @@ from torch.optim import SGD, Adam, Optimizer
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
 from landscape.landscapes.model import require_model
+from landscape.landscapes.rows import values_in_parts
 from landscape.landscapes.states import undisturbed
 from landscape.linalg.lanczos import Eigenpairs, eigsh
 from landscape.operators.hessian import Hessian
@@ -67,6 +68,7 @@ TINY, LARGER = 1e-4, 1e4  # up to this rate that factor is tried too
 ROUNDING = 64  # units of rounding of the loss that no gain is read from
 RAY = 100.0  # how many kicks a ray goes
 POINTS = 41  # on a ray, in geometric steps of 1.12
+PACED = 4  # steps that tell how fast trials are
 FEW = 8  # up to so many parameters more rays are looked along
 RANDOM = 48  # so many of them in random directions: one in seven degrees of a plane
 
@@ -190,8 +192,8 @@ def probe(  # noqa: PLR0913
         NumericalError: the loss is not finite at the start.
 
     Cost: about steps seeds 9 gradients of a micro-batch, one gradient and 41 values over all the
-    data (50 times as many values with up to 8 parameters and one batch), and one product, or those
-    of a search for the lowest eigenvalue.
+    data (50 times as many values with up to 8 parameters and one batch, many in one pass), and one
+    product, or those of a search for the lowest eigenvalue.
     """
     if seeds < 2 or steps < 1:
         raise ValueError(
@@ -248,6 +250,26 @@ def remedies(
     followed = Followed(optimizer, f)
     lowest = -1.0 if known is None else float(known.values[0])
     return [one.name for one in _trials(followed, lowest, followed.point(), 0.1, habits)][1:]
+
+
+def pace(f: Landscape, optimizer: Optimizer, habits: Habits = NONE) -> tuple[float, float]:
+    """The seconds that a step of a trial takes, and a value of f, by a few of the unchanged run."""
+    followed, took = Followed(optimizer, f), math.inf
+    optimizer, x = followed.optimizers[0], followed.point()
+
+    def stay(x: Tensor, _: torch.Generator) -> Tensor:
+        return x.clone()
+
+    control = Trial("control", stay, partial(_copy, optimizer), habits=habits)
+    with undisturbed(f):
+        for _ in range(3):  # the first one finds nothing in the caches
+            begun = time.perf_counter()
+            _Runner(followed, x, PACED)(control, np.random.SeedSequence(0))
+            took = min(took, time.perf_counter() - begun)
+        begun = time.perf_counter()
+        f.value(x)
+        value = time.perf_counter() - begun
+    return max(took - value, 0.0) / PACED, value
 
 
 def _lowest_pairs(H: Hessian, known: Eigenpairs | None, seed: int) -> tuple[Eigenpairs, int]:
@@ -387,8 +409,7 @@ def _leap(f: Landscape, x: Tensor, v: Tensor, kick: float, seed: np.random.SeedS
         rays += [(u, "along the gradient") for u in slope]
         rays += [(v, "along eigenvector +"), (-v, "along eigenvector -")]
         rays += [(u, "in a random direction") for row in U for u in _unit(row)]
-    seen = [_ray(f, x, u, kick, told) for u, told in rays]
-    return min(seen, default=Leap(math.inf, 0.0, ""))
+    return _lowest_on(f, x, rays, kick, small)
 
 
 def _unit(g: Tensor) -> list[Tensor]:
@@ -401,11 +422,19 @@ def _unit(g: Tensor) -> list[Tensor]:
     return [g / g.norm()]
 
 
-def _ray(f: Landscape, x: Tensor, u: Tensor, kick: float, told: str) -> Leap:
-    """The lowest loss on x + s u, that s, and the words for u."""
+def _lowest_on(
+    f: Landscape, x: Tensor, rays: Sequence[tuple[Tensor, str]], kick: float, together: bool
+) -> Leap:
+    """The lowest loss on x + s u of the rays u, that s, and the words for u: the first of them."""
     lengths = [kick * RAY ** (i / (POINTS - 1)) for i in range(POINTS)]
-    seen = [Leap(float(f.value(x + (s * u).to(x))), s, told) for s in lengths]
-    return min((p for p in seen if math.isfinite(p.loss)), default=Leap(math.inf, 0.0, told))
+    places = [(u, s, told) for u, told in rays for s in lengths]
+    points = ((x + s * u).to(x) for u, s, _ in places)
+    if together and places:
+        losses = values_in_parts(f, torch.stack(list(points))).tolist()
+    else:
+        losses = [float(f.value(point)) for point in points]
+    seen = (Leap(loss, s, told) for loss, (_, s, told) in zip(losses, places, strict=True))
+    return min((p for p in seen if math.isfinite(p.loss)), default=Leap(math.inf, 0.0, ""))
 
 
 class _Runner:

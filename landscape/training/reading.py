@@ -27,6 +27,7 @@ from landscape.landscapes.model import ModelLandscape
 from landscape.results import result
 from landscape.training.healing import equal_layers
 from landscape.training.information import Information, information
+from landscape.training.recurrence import reach
 
 SAMPLES = 2048
 # Columns of an input that are looked at.
@@ -102,6 +103,9 @@ class Reading:
     broken_in: str = ""  # where these are: "inputs", "targets"
     # How far outputs change when other samples leave the batch, over their spread.
     mixed: float = math.nan
+    # The gradient in the first step of a sequence over the largest in any; of so many steps.
+    reach: float = math.nan
+    sequence: int = 0
 
 
 class _Seen(NamedTuple):
@@ -211,6 +215,7 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
     with f.evaluation():
         constant = _constant(known) / sum(shares) if known else math.nan
     targets = [s.target for s in known] or [_target(batch) for batch in batches]
+    back, steps = reach(f, x)
     return Reading(
         samples=sum(batching.samples(batch) for batch in batches),
         loss=value / sum(shares),
@@ -225,6 +230,8 @@ def read(f: Landscape, x: Tensor) -> Reading | None:
         balance=_balance(known),
         **_broken(inputs, targets),
         mixed=_mixed(f, x),
+        reach=back,
+        sequence=steps,
         **_of_outputs(known)._asdict(),
         **_columns([i for i in inputs if i is not None])._asdict(),
     )

@@ -56,6 +56,15 @@ def _vanishing(tail: Tail) -> list[str]:
     ]
 
 
+def _forgets(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    return [
+        f"of the gradient that a recurrent layer gets in its last steps, the first of "
+        f"{reading.sequence} steps gets {reading.reach:.2g}: what it reads there is not learnt from"
+    ]
+
+
 def _left(tail: Tail) -> str:
     return f"a Newton step would still gain {tail.gain:.2g} of the loss"
 
@@ -264,6 +273,12 @@ _DEPTH = (
 )
 
 
+_MEMORY = (
+    "Use shorter sequences, a GRU or an LSTM whose forget gates start open (their biases at 1 or "
+    "more), orthogonal weights from step to step, or attention; read the loss off more steps."
+)
+
+
 def _deeper(tail: Tail) -> str:
     return _DEPTH if signs.adaptive(tail) else f"{_DEPTH[:-1]}, or Adam."
 
@@ -354,6 +369,16 @@ RULES = (
         _deeper,
         ("adam", "sgd"),
         _DEPTH,
+    ),
+    Rule(
+        "vanishing",
+        0.925,
+        "what the last steps hold may be all there is to learn",
+        (signs.early_steps_out_of_reach, signs.hardly_learnt, signs.inputs_tell),
+        _forgets,
+        _MEMORY,
+        (),
+        _MEMORY,
     ),
     Rule(
         "learning rate",

@@ -21,7 +21,12 @@ from itertools import pairwise
 
 from landscape.training.causes import decades, ramp
 from landscape.training.evidence import Tail
-from landscape.training.mistakes import SHRUNK, decay_acts, unscaled_inputs
+from landscape.training.mistakes import (
+    SHRUNK,
+    decay_acts,
+    labels_say_nothing,
+    unscaled_inputs,
+)
 
 # A predicted gain below this share of the loss is near a stationary point.
 NEAR = 1e-3
@@ -185,6 +190,26 @@ def gradients_shrink_steadily(tail: Tail) -> float:
     """
     shrinks = [b > 0 and a / b < 0.7 for a, b in pairwise(tail.modules.sizes)]
     return ramp(sum(shrinks) / len(shrinks), 0.4, 0.8) if shrinks else 0.0
+
+
+def early_steps_out_of_reach(tail: Tail) -> float:
+    """The first step of a sequence gets 1e-3 to 1e-6 of the gradient that the last ones get.
+
+    An ``nn.RNN`` as it is initialised has 2e-5 over 20 steps, 1e-14 over 60.
+    """
+    reading = tail.trace.reading
+    return 0.0 if reading is None or not reading.reach >= 0 else decades(reading.reach, -3.0, -6.0)
+
+
+def hardly_learnt(tail: Tail) -> float:
+    """From 0.1 to 0.4 of what a constant prediction costs is gone."""
+    return 1 - ramp(tail.fallen, 0.1, 0.4)
+
+
+def inputs_tell(tail: Tail) -> float:
+    """Fits of left-out samples tell something of the targets; 0.7 where that is not known."""
+    unknown = tail.trace.reading is None or math.isnan(tail.trace.reading.labels.p)
+    return 0.7 if unknown else 1 - labels_say_nothing(tail)
 
 
 def layers_not_zero(tail: Tail) -> float:
@@ -363,14 +388,14 @@ def room_of(tail: Tail) -> float:
 
 
 def room_for_more(tail: Tail) -> float:
-    """A rate 3 to 30 times as large would be stable, and its noise below what is left to gain.
+    """A rate 10 to 100 times as large would be stable, and its noise below what is left to gain.
 
-    The calibration's rates that are too small have 750 and more, its rates that work 1 to 30.
+    The calibration's rates that are too small have 750 and more, its rates that work 1 to 32.
     """
     room = room_of(tail)
     if _idle(tail) or _decaying(tail) or not 1 < room < math.inf:
         return 0.0
-    return decades(room, 0.5, 1.5)
+    return decades(room, 1.0, 2.0)
 
 
 def much_to_go(tail: Tail) -> float:

@@ -14,9 +14,11 @@ A tracer never costs the run: what fails in it, once the loop has begun, is a no
 a warning, and the loop goes on.
 """
 
+import math
 import os
 import shutil
 import tempfile
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +52,10 @@ from landscape.training.trace import Trace
 
 LAST_DENSE = 600  # up to this n the last look computes the whole spectrum
 LAST_PRODUCTS = 400  # and above it spends at most so many products
+LEAST_PRODUCTS = 9  # and so many at least, however long they take
+# Where time decides: seconds of each search of the ends, and of the last look in a short run; in a
+# longer one it takes this share of the loop's.
+LOOK, LOOKED = 2.0, 0.25
 CERTAIN = 1e-3  # of the Hessian's norm, the residuals of a search
 ENDS = ("largest", "smallest", "largest_bound", "smallest_bound", "rayleigh", "negative_share")
 NAN = float("nan")  # not measured
@@ -82,7 +88,9 @@ class Tracer:
         certify: at every so-many-th refresh, the first included, ``eigsh`` searches both ends from
             random starts, to 1e-3 of the Hessian's norm: the refreshes between follow what is known
             and miss an eigenvalue that has grown beside it. 0: never. Some 20 to 60 products each.
-        last_look: classify the end point thoroughly on exit.
+        last_look: classify the end point thoroughly on exit: of the whole spectrum up to n = 600,
+            with at most 400 products above; where ``every`` is None, with no more than fit into a
+            quarter of the loop's time or 2 s.
         folder: where records spill to; None: a temporary file that goes with the tracer.
         resume: go on from the records in ``folder``, whose landscape and ``every`` must be the
             same; steps are counted from the last record on, and the distances from where the run
@@ -107,7 +115,8 @@ class Tracer:
     Cost: a record takes one evaluation of f with its gradient and some norms of vectors (n,), where
     f is not evaluated only these; a refresh 3 + 2 rounds products. A parameter-sized copy is held
     across a recorded step. A step without a record costs two calls of a hook. What the first
-    record, the last and the last look cost is no part of ``share``.
+    record, the last and the last look cost is no part of ``share``; where ``every`` is None, each
+    search of the ends stops after some 2 s, its bounds as wide as they are then.
 
     Raises:
         TypeError: optimizer is no optimiser, or f no landscape.
@@ -182,6 +191,7 @@ class Tracer:
         self._records: Records | None = None
         self._hooks: list[Callable[[], None]] = []
         self._steps = self._seen = self._products = 0
+        self._product = 0.0  # seconds of one
         self._whole = True  # whether f was evaluated at the last record
         self._before: Tensor | None = None
         self._start: Tensor | None = None
@@ -421,17 +431,26 @@ class Tracer:
         """
         try:
             H = Hessian(self.f, x)
-            ends = refresh(H, self._known(H, self._vectors), gradient, self.rounds)
-            self._vectors, self._products = ends.vectors, self._products + ends.products
+            ends = self._refreshed(H, self._vectors, gradient)
+            self._vectors = ends.vectors
             scale = self._followed.preconditioner()
             if scale is None:
                 return ends, ends.largest
             felt_by = _Scaled(H, scale)
-            felt = refresh(felt_by, self._known(felt_by, self._scaled), None, self.rounds)
-            self._scaled, self._products = felt.vectors, self._products + felt.products
+            felt = self._refreshed(felt_by, self._scaled, None)
+            self._scaled = felt.vectors
             return ends, felt.largest
         except NumericalError:
             return None, NAN
+
+    def _refreshed(self, H: Operator, last: Tensor | None, gradient: Tensor | None) -> Ends:
+        """The ends of H from the last vectors (n, 2), and what a product takes."""
+        known, begun = self._known(H, last), time.perf_counter()
+        within = LOOK if self.every is None else math.inf
+        ends = refresh(H, known, gradient, self.rounds, seconds=within)
+        self._product = (time.perf_counter() - begun) / ends.products
+        self._products += ends.products
+        return ends
 
     @property
     def _certifies(self) -> bool:
@@ -485,7 +504,7 @@ class Tracer:
                 reading = read(self.f, x)
         if look and not diverged:
             with self._safely("the last look"), undisturbed(self.f):
-                last = self._look(x)
+                last = self._look(x, seconds)
         with self._safely("where the trace comes from"), undisturbed(self.f):
             source = provenance(self.f, x, **self._config())
         return Trace(
@@ -531,11 +550,16 @@ class Tracer:
             config["optimizer"] = spec
         return config
 
-    def _look(self, x: Tensor) -> StationaryPoint | None:
+    def _look(self, x: Tensor, seconds: float) -> StationaryPoint | None:
+        """The end point's class, with no more products than such a loop of ``seconds`` allows."""
+        most = LAST_PRODUCTS
+        if self.every is None and self._product > 0:
+            fit = int(max(LOOK, LOOKED * seconds) / self._product)
+            most = min(max(fit, LEAST_PRODUCTS), LAST_PRODUCTS)
         try:
-            if x.numel() <= LAST_DENSE:
+            if x.numel() <= min(LAST_DENSE, 2 * most):
                 return classify(self.f, x, "dense")
-            return classify(self.f, x, "lanczos", largest=2, smallest=2, max_products=LAST_PRODUCTS)
+            return classify(self.f, x, "lanczos", largest=2, smallest=2, max_products=most)
         except NumericalError:
             return None
 

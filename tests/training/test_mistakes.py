@@ -1,6 +1,7 @@
 """What is no landscape's fault is named first, from the trace alone, and not where it is not there."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -292,6 +293,56 @@ def test_clipping() -> None:
     assert name == "loop"
     assert "clipped" in text
     assert "norm 0.0001" in text
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6])
+def test_a_loss_that_the_loop_divides(scale: float) -> None:
+    def divide(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        for p in model.parameters():
+            assert p.grad is not None
+            p.grad *= scale
+
+    name, text = first(traced(net(), between=divide))
+    assert name == "loop"
+    told = float(re.findall(r"or them, by (\S+) or more", text)[0])
+    assert 0.2 / scale < told < 1.01 / scale  # batches of 16 have longer gradients than all 96
+    assert "divides" not in "".join(map(str, traced(net()).causes))
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_penalty_of_the_loop_that_pulls_all_to_zero(power: int) -> None:
+    def pull(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        torch.stack([p.abs().pow(power).sum() for p in model.parameters()]).sum().backward()
+
+    model = net()
+    found = traced(model, lr=0.02, between=pull)
+    name, text = first(found)
+    assert name == "loop"
+    assert "point along the weights" in text
+    assert "point along" not in "".join(map(str, traced(net(), lr=0.02).causes))
+
+
+def test_of_a_penalty_alone_the_gradient_lies_along_the_weights() -> None:
+    """That of |w|^2 is 2 w."""
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    f = ls.ModelLandscape(model, F.mse_loss, [(torch.ones(4, 3), torch.ones(4, 2))])
+    with ls.Tracer(optimizer, f, every=4, curvature=0, last_look=False) as tracer:
+        for _ in range(8):
+            optimizer.zero_grad()
+            torch.stack([p.square().sum() for p in model.parameters()]).sum().backward()
+            optimizer.step()
+    assert tracer.result.loop is not None
+    assert tracer.result.loop.along == pytest.approx([1.0] * len(tracer.result.loop.along))
+    assert len(tracer.result.loop.along) >= 4
+
+
+def test_rows_without_a_gradient_are_of_no_class() -> None:
+    """Where the outputs are far down, rows of class 0 have a gradient of zero."""
+    model, two = net(1), (LABELS < 2).float()[:, None]
+    nn.init.constant_(list(model.parameters())[-1], -150.0)
+    found = traced(model, F.binary_cross_entropy_with_logits, y=two, lr=0.01)
+    assert "classes each" not in "".join(map(str, found.causes))
 
 
 @pytest.mark.parametrize(
