@@ -26,6 +26,7 @@ from landscape.results import Estimate, statistics
 
 PAGE = Path(__file__).parents[1] / "docs" / "intervals.md"
 BEGIN, END = "<!-- coverage -->\n", "<!-- end of coverage -->"
+BEGIN_UNKNOWABLE, END_UNKNOWABLE = "<!-- unknowable -->\n", "<!-- end of unknowable -->"
 SAMPLES = (1, 2, 3, 5, 10, 30, 200)
 
 # (number of samples, random numbers) -> (low, high, truth); None: it says nothing
@@ -281,14 +282,12 @@ CASES: dict[str, dict[str, Draw]] = {
         "Poisson, mean 8": _counts(lambda n, r: r.poisson(8, n), 8.0),
         "rare: mean 0.02": _counts(lambda n, r: r.poisson(0.02, n), 0.02),
         "in pairs": _counts(lambda n, r: 2 * r.poisson(0.5, n), 1.0, together=2),
-        BURSTS: _counts(lambda n, r: r.poisson(1, n) + 100 * (r.random(n) < 0.01), 2.0),
     },
     "share": {
         "nearly always 1/4": _share(_lattice, 0.25),
         "rare: 0.005": _share(_rare, 0.005),
         "a realisation has its own": _share(_clusters, 1 / 3),
         "most have no points": _share(_sparse, 0.3),
-        BURSTS: _share(_bursts, 3 / 9),
     },
     "moments of the spectrum": {
         name: _spectrum(name, _moment, float(values.mean())) for name, values in SPECTRA.items()
@@ -336,8 +335,15 @@ COSTLY = {
     *("second derivative from values", "change by second order", "HAWQ's number"),
 }
 
-# What no interval from so few samples can know, without assuming more than anybody knows.
-SHORT = {("mean of counts", BURSTS), ("share", BURSTS)}
+# What no interval from so few samples can know, without assuming more than anybody knows: a table
+# of its own, and beside it what can be said.
+UNKNOWABLE: dict[str, dict[str, Draw]] = {
+    "mean of counts": {
+        BURSTS: _counts(lambda n, r: r.poisson(1, n) + 100 * (r.random(n) < 0.01), 2.0)
+    },
+    "share": {BURSTS: _share(_bursts, 3 / 9)},
+    "what no realisation showed": {BURSTS: _never_met(0.01)},
+}
 
 
 REPEATS = 400
@@ -362,26 +368,42 @@ class Kept:
         lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
         self.cells = {tuple(key): value for *key, value in map(json.loads, lines)}
 
-    def cell(self, name: str, problem: str, count: int) -> float:
+    def cell(self, name: str, problem: str, count: int, draw: Draw) -> float:
         """The coverage, measured where it is not kept."""
         key = (name, problem, count, self.repeats)
         if key not in self.cells:
-            self.cells[key] = coverage(CASES[name][problem], count, self.repeats)
+            self.cells[key] = coverage(draw, count, self.repeats)
             if self.path:
                 with self.path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps([*key, self.cells[key]]) + "\n")
         return self.cells[key]
 
 
-def rows(kept: Kept, names: list[str]) -> Iterator[str]:
+def rows(kept: Kept, cases: dict[str, dict[str, Draw]]) -> Iterator[str]:
     """The table, line by line."""
     yield "| interval | problem | " + " | ".join(map(str, SAMPLES)) + " |\n"
     yield "|---|---|" + "---:|" * len(SAMPLES) + "\n"
-    for name in names:
-        for problem in CASES[name]:
-            found = [kept.cell(name, problem, count) for count in SAMPLES]
+    for name, problems in cases.items():
+        for problem, draw in problems.items():
+            found = [kept.cell(name, problem, count, draw) for count in SAMPLES]
             cells = ["-" if math.isnan(c) else f"{100 * c:.1f}" for c in found]
             yield f"| {name} | {problem} | {' | '.join(cells)} |\n"
+
+
+def printed(kept: Kept, cases: dict[str, dict[str, Draw]]) -> str:
+    """The table, which is printed while it is made."""
+    table = ""
+    for row in rows(kept, cases):
+        print(row, end="", flush=True)
+        table += row
+    return table
+
+
+def put(page: str, begin: str, end: str, table: str) -> str:
+    """The page with the table between both marks."""
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def main() -> None:
@@ -392,16 +414,13 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the table into docs/intervals.md")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    table = []
-    for row in rows(Kept(given.kept, given.repeats), given.only or list(CASES)):
-        print(row, end="", flush=True)
-        table.append(row)
+    kept = Kept(given.kept, given.repeats)
+    cases = {name: CASES[name] for name in given.only or CASES}
+    table, other = printed(kept, cases), printed(kept, UNKNOWABLE)
     if given.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(
-            before + BEGIN + "\n" + "".join(table) + "\n" + END + after, encoding="utf-8"
-        )
+        page = put(PAGE.read_text(encoding="utf-8"), BEGIN, END, table)
+        page = put(page, BEGIN_UNKNOWABLE, END_UNKNOWABLE, other)
+        PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

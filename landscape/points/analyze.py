@@ -268,8 +268,7 @@ def analyze(  # noqa: PLR0913
     point = _along_orbits(f, point, matrix, seed)
     sampling = _sampled(clock, have, point.pairs)
     density = _density(clock, have, matrix, point.pairs, (probes, steps), seed, progress)
-    if have.sampling() is None:
-        sampling = _conservative(sampling, point, density)
+    sampling = _conservative(sampling, have, point, density)
     total = _trace(clock, have, matrix, point, density, seed, progress)
     chosen = layers and not broken
     parts = _layers(look, matrix, point, seed, clock, have, progress) if chosen else ()
@@ -723,9 +722,13 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
 
 
 def _conservative(
-    sampling: Spread, point: StationaryPoint, density: SpectralDensity | None
+    sampling: Spread, have: _Known, point: StationaryPoint, density: SpectralDensity | None
 ) -> Spread:
-    """Errors that reach over the values that are as near, those between both ends among them."""
+    """Errors that reach over the values that are as near, those between both ends among them; an
+    earlier report's do.
+    """
+    if have.sampling() is not None:
+        return sampling
     whole = point.eigenvalues if point.method == "dense" else None
     pairs = point.pairs
     return conservative(pairs.values, pairs.bounds, sampling, between(pairs, whole, density))

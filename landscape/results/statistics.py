@@ -20,7 +20,7 @@ CONFIDENCE = 0.95
 # The width of a normal 95 % interval in standard errors.
 WIDTH = 3.92
 # Of a mean whose law may be skewed.
-SKEWED, TAILED = 1.5, 0.5
+SKEWED, TAILED = 2.0, 0.5
 # The excess kurtosis of a normal number's square.
 SQUARE = 12.0
 

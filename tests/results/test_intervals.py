@@ -58,10 +58,18 @@ def test_the_coverages_of_the_page_are_right(name: str) -> None:
     for line in lines:
         problem, *cells = (cell.strip() for cell in line.split("|")[2:-1])
         least = min(float(cell) for cell in cells if cell != "-")
-        if (name, problem) in coverage_table.SHORT:
-            assert least < 90  # or it need not be excused
-        else:
-            assert least >= 100 * _least(name, coverage_table.REPEATS, 0.01)
+        assert least >= 100 * _least(name, coverage_table.REPEATS, 0.01), problem
+
+
+def test_what_no_interval_can_know_has_a_table_of_its_own_and_a_sentence_that_holds() -> None:
+    page = PAGE.partition(coverage_table.BEGIN_UNKNOWABLE)[2]
+    table = page.partition(coverage_table.END_UNKNOWABLE)[0]
+    for name, problems in coverage_table.UNKNOWABLE.items():
+        for problem in problems:
+            (line,) = (a for a in table.splitlines() if a.startswith(f"| {name} | {problem} |"))
+            least = min(float(cell) for cell in line.split("|")[3:-1])
+            said = name == "what no realisation showed"
+            assert least >= 93 if said else least < 90  # or it need not be excused
 
 
 @pytest.mark.slow
@@ -72,8 +80,6 @@ def test_intervals_hold_the_truth(name: str) -> None:
     repeats = REPEATS or (4 if costly else 40)
     short = (1, 3, 30) if costly else (2, 5, 30)
     for problem, draw in coverage_table.CASES[name].items():
-        if (name, problem) in coverage_table.SHORT:
-            continue
         counts = coverage_table.SAMPLES if REPEATS else short
         found = {count: coverage_table.coverage(draw, count, repeats) for count in counts}
         known = {count: held for count, held in found.items() if not math.isnan(held)}
