@@ -371,6 +371,13 @@ def _clipped(tail: Tail) -> list[str]:
     ]
 
 
+def _given_most(tail: Tail) -> float:
+    """The largest such ratio of all late records; NaN where none is known."""
+    ratios = (tail.trace.batch_gradient_norm / tail.trace.gradient_norm)[tail.late]
+    ratios = ratios[ratios.isfinite()]
+    return float(ratios.max()) if len(ratios) else math.nan
+
+
 def _divided(tail: Tail) -> list[str]:
     return [
         f"the gradients that the optimiser is given have {_given(tail):.2g} of the norm of f's "
@@ -908,7 +915,7 @@ MISTAKES = (
         0.95,
         "f's own loss may be scaled on purpose",
         (
-            Sign("gradients given are tiny", _given, 0.1, 0.01, "of f's own; 1 at least", True),
+            Sign("gradients given are tiny", _given_most, 0.1, 0.01, "of f's at most", True),
             Sign("they differ", _level, 0.01, 0.05, "clipped ones have one norm"),
             Sign("the optimiser does not scale", _unscaled_steps, 0.0, 1.0, "Adam undoes it"),
             little_gained(0.7, 0.95),
