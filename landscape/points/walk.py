@@ -247,7 +247,7 @@ class Walk:
         if not (tiny and abs(here.value) <= most * abs(self.start.value)):
             return False
         r = torch.linspace(1.0, 2.0, len(here.x), dtype=here.x.dtype, device=here.x.device)
-        size = max(float(norm(here.x)), float(norm(self.start.x)))
+        size = float(norm(self.start.x)) or float(norm(here.x))
         bent = float(norm(here.rebuilt @ r)) / float(norm(r)) * size**2
         return bool(bent <= eps**0.5 * abs(self.start.value))
 
