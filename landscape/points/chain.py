@@ -99,7 +99,7 @@ def _product_in_own_dtype(look: Look, finer: Look, seed: int, found: Chain) -> C
     slope in the look's own dtype is like the one in float64 and unlike the product.
     """
     u = _direction(finer.gradient, seed)
-    here, there = ((of.rebuilt @ u.to(of.x)).double().to(u) for of in (look, finer))
+    here, there = (of.along(u.to(of.x)).double().to(u) for of in (look, finer))
     gap = float((here - there).norm())
     if look.rebuilt.why or not gap > UNLIKE * float(there.norm()):
         return found
@@ -272,7 +272,7 @@ def _slope_link(look: Look, u: Tensor) -> tuple[float, bool]:
 
 def _product_link(look: Look, u: Tensor) -> tuple[float, bool]:
     f, x, length = look.f, look.x, max(float(look.x.norm()), 1.0)
-    product = look.rebuilt @ u
+    product = look.along(u)
     gradients = _Sides(look.gradient, product, SHARE[x.dtype])
     scale = float(product.norm()) * length
     for step in STEPS[x.dtype]:

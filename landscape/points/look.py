@@ -40,6 +40,7 @@ class Look:
         # a tensor of its own: the caller may move theirs
         with owned():
             self.f, self.x = f, f.locate(at).clone()
+        self._last: tuple[Tensor, Tensor] | None = None
 
     @cached_property
     def value(self) -> float:
@@ -64,6 +65,12 @@ class Look:
             return 0.0
         off = float((self.gradient.double() - finer).norm())
         return off if math.isfinite(off) else 0.0
+
+    def along(self, u: Tensor) -> Tensor:
+        """``rebuilt @ u`` for a direction (n,), computed once where it is asked for again."""
+        if self._last is None or not torch.equal(self._last[0], u):
+            self._last = u, self.rebuilt @ u
+        return self._last[1]
 
     @cached_property
     def jitter(self) -> float:

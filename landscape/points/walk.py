@@ -247,7 +247,8 @@ class Walk:
         if not (tiny and abs(here.value) <= most * abs(self.start.value)):
             return False
         r = torch.linspace(1.0, 2.0, len(here.x), dtype=here.x.dtype, device=here.x.device)
-        bent = float(norm(here.rebuilt @ r)) / float(norm(r)) * float(norm(here.x)) ** 2
+        size = float(norm(self.start.x)) or float(norm(here.x))
+        bent = float(norm(here.rebuilt @ r)) / float(norm(r)) * size**2
         return bool(bent <= eps**0.5 * abs(self.start.value))
 
     @property

@@ -39,6 +39,11 @@ ABOUT_THE_LANDSCAPE = (
     *("include", "exclude", "mode", "masks", "dtype", "batch-size"),
 )
 HEAD = ("± sampling error of the data", "± solver")
+# What --polish says where it has spent all it may: its budget is no option.
+SPENT = (
+    "all that polishing may spend was spent on the way; train on first, or add a regulariser "
+    "(--l2 1e-4), which gives a narrow valley a floor"
+)
 
 
 @said.register
@@ -503,7 +508,8 @@ def _polished(polish: Polish | None) -> Iterator[str]:
     way = f"moved by {plain(polish.distance)} ({plain(polish.relative_distance)} |x|)"
     steps = several(polish.iterations, "step")
     before, after = polish.gradient_norm_before, polish.gradient_norm
-    yield f"{way} by {polish.method}, {steps}: {polish.outcome.value}"
+    spent = polish.outcome.name == "BUDGET"
+    yield f"{way} by {polish.method}, {steps}: {SPENT if spent else polish.outcome.value}"
     yield f"loss {plain(polish.value_before)} before, {plain(polish.value)} after"
     yield f"|gradient| {plain(before)} before, {plain(after)} after"
     if polish.outcome.name != "STATIONARY":

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 import landscape as ls
 from landscape.core import silent
-from landscape.points.walk import Walk
+from landscape.points.analyze import Polish
+from landscape.points.walk import Outcome, Walk
+from landscape.points.words import _polished
 
 L = nn.Linear
 F = nn.functional
@@ -119,3 +121,12 @@ def test_a_loss_that_has_vanished_lies_on_a_way_to_infinity() -> None:
         walk.go(walk.at(end))
         assert 0 < walk.place.norm < 1e-14
         assert walk.unending is vanished
+
+
+def test_where_polishing_has_spent_all_it_may_the_remedy_can_be_typed() -> None:
+    """No option raises its budget."""
+    spent = Polish("newton-mr", Outcome.BUDGET, 1.0, 0.5, 1.0, 0.9, 1.0, 0.1, 3, 4, 5)
+    told = " ".join(_polished(spent))
+    assert "--l2" in told
+    assert "max_products" not in told
+    assert "did not become stationary" in told
