@@ -59,7 +59,7 @@ from landscape.training.moving import NONE, Habits, Mover, slices
 from landscape.training.reading import standardised
 
 PRIOR = 4  # seeds that the usual spread of trials counts for
-FEW_SEEDS = 4  # whose spreads are known within a factor of 3
+FEW_SEEDS = 8  # whose spreads are known within a factor of 2
 OWN = 2.0  # usual spreads beyond which a trial is judged by its own
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 CLOSE = 1e-3  # of the largest curvature: no closer need the lowest be known
@@ -367,18 +367,21 @@ def at_once(gains: list[Estimate], seeds: int) -> list[Estimate]:
     is larger, and counts as known from PRIOR seeds more, two of two seeds, as in moderated tests
     (Smyth 2004, SAGMB 3:3); but one of more than OWN times the usual spread is like no other, and
     has its own alone, and so has a single trial. Of FEW_SEEDS and fewer a spread may be small by
-    chance, so that the third quartile stands for the usual one, wherever it is larger.
+    chance, so that the third quartile stands for the usual one, wherever it is larger. Where a
+    trial's own spread makes do with less at half of the error allowed, by Student's law, that is
+    taken: others that are wild say nothing of it.
     """
     spreads = sorted(g.error for g in gains if math.isfinite(g.error) and g.error > 0)
     usual = least = _usual(spreads, 0.5, seeds)
     if seeds <= FEW_SEEDS:
         least = max(least, _usual(spreads, 0.75, seeds))
-    sure = 1 - 0.05 / max(len(gains) - 1, 1)  # the first is the control with itself
+    wrong = 0.05 / max(len(gains) - 1, 1)  # the first is the control with itself
     bounded = []
     for gain in gains:
         prior = min(PRIOR, 2 * (seeds - 1)) if gain.error <= OWN * usual else 0
-        factor = float(stats.t.ppf(sure, seeds - 1 + prior))
+        factor = float(stats.t.isf(wrong, seeds - 1 + prior))
         width = factor * max(gain.error, least if prior and gain.error > 0 else 0.0)
+        width = min(width, float(stats.t.isf(wrong / 2, seeds - 1)) * gain.error)
         known = math.isfinite(width) and width > 0
         bounded.append(
             replace(gain, low=gain.value - width, high=gain.value + width) if known else gain
