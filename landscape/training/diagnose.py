@@ -361,8 +361,29 @@ def _in_order(judged: list[Cause], trials: Probes) -> list[Cause]:
         return not _seen(cause), winner is None and not open_, -cause.confidence * weight
 
     weaker = 0.5 if won else 1.0  # where nothing wins, the evidence alone tells causes apart
-    ordered = sorted(judged, key=order)
-    return [_after_trials(c, won.get(c.name), trials, weaker) for c in ordered]
+    first, *others = (
+        _after_trials(c, won.get(c.name), trials, weaker) for c in sorted(judged, key=order)
+    )
+    if first.name == "flat" and not won:
+        first = replace(first, remedy=f"{first.remedy}{_did(trials)}")
+    return [first, *others]
+
+
+def _did(trials: Probes) -> str:
+    """What left flat land though it is the remedy of no cause that was found."""
+    if trials.best != "control":
+        return f" What did: {_gains(trials[trials.best], trials)}"
+    if trials.leap is None:
+        return ""
+    return f" What did: a step of length {trials.leap:.3g} {trials.along}."
+
+
+def _gains(winner: Probe, trials: Probes) -> str:
+    """A trial that beat the control, with how much and until when."""
+    gain, until = winner.against_control, f"{trials.steps} steps, {trials.seeds} seeds"
+    set_to = f", {winner.setting}" if winner.setting else ""
+    how = f"gains {-gain.value:.3g} [{-gain.high:.3g}, {-gain.low:.3g}] more than the unchanged"
+    return f"{winner.name}{set_to}, {how} run within {until}."
 
 
 def _seen(cause: Cause) -> bool:
@@ -389,11 +410,7 @@ def _winner(cause: Cause, trials: Probes) -> Probe | None:
 def _after_trials(cause: Cause, winner: Probe | None, trials: Probes, weaker: float) -> Cause:
     """The cause with what its remedy did; what did not win is not recommended."""
     if winner is not None:
-        gain, until = winner.against_control, f"{trials.steps} steps, {trials.seeds} seeds"
-        set_to = f", {winner.setting}" if winner.setting else ""
-        how = f"gains {-gain.value:.3g} [{-gain.high:.3g}, {-gain.low:.3g}] more than the unchanged"
-        told = f"{cause.remedy} Tried: {winner.name}{set_to}, {how} run within {until}."
-        return replace(cause, remedy=told)
+        return replace(cause, remedy=f"{cause.remedy} Tried: {_gains(winner, trials)}")
     if not _tried(cause, trials):
         return cause
     of_it = [p.name for p in trials.probes if p.name.startswith(cause.tried)]

@@ -851,6 +851,7 @@ MISTAKES = (
         "a flat or saddle-like look at zero is its consequence",
         (
             Sign("gradients given point along the weights", _along, 0.3, 0.5, "0 where f decides"),
+            Sign("they are longer than f's own", _given, 1.5, 3.0, "1 where f alone pulls"),
             Sign("the optimiser has no decay", _no_decay_given, 0.0, 1.0, "which would not show"),
             SHRUNK,
             little_gained(0.5, 0.9),

@@ -10,6 +10,7 @@ that FILE has are not run again, and new ones go there.
 
 import copy
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -33,16 +34,28 @@ OWN = (
     *("schedule", "unscaled", "too small", "too large", "dead", "weight decay", "equal units"),
 )
 
+ANEW = "start again"
+
 
 class Case:
     """A stuck run in the hand: it can go on as it was, or with a remedy applied."""
 
     def __init__(self, name: str, p: causes.Plan) -> None:
-        self.name, self.p = name, p
+        self.name, self.p, self.start = name, p, copy.deepcopy(p)
         self.trace, self.f, self.optimizer = causes.run(p)
+
+    def anew(self) -> float:
+        """The loss after as many steps from the start, without the mistake."""
+        p = copy.deepcopy(self.start)
+        p.cleared, p.decay, p.steps = "before", 0.0, max(p.steps, 200)
+        causes.loop(p, causes.made(p.optimizer, list(p.model.parameters()), p.lr))
+        with torch.no_grad():
+            return float(p.loss(p.model(p.x), p.y))
 
     def go_on(self, remedy: str) -> float:
         """The loss after as many steps again."""
+        if remedy == ANEW:
+            return self.anew()
         p, f = copy.deepcopy((self.p, self.f))
         p.model = f.model
         p.steps = max(p.steps, 200)
@@ -87,6 +100,9 @@ def moved(f: ls.ModelLandscape, remedy: str) -> None:
     if remedy.startswith("eigenvector"):
         v = ls.eigsh(ls.Hessian(f, x), largest=0, smallest=1).vectors[:, 0]
         f.load(x + (kick if remedy.endswith("+") else -kick) * v)
+    elif remedy.endswith("against the gradient"):
+        g = f.gradient(x)
+        f.load(x - float(remedy.split()[4]) * g / g.norm())
     elif remedy == "noise":
         u = torch.randn(x.shape, generator=draws, dtype=torch.float64).to(x)
         f.load(x + kick * u / u.norm())
@@ -122,10 +138,12 @@ def recommended(case: Case) -> tuple[str, str, str]:
     if not found.causes:
         return "none", "control", "not stuck"
     first = found.causes[0]
-    if found.trials is None or "Tried: " not in first.remedy:
-        return first.name, "control", first.remedy
-    trial = first.remedy.split("Tried: ")[1].split(",")[0].split(" gains")[0]
-    return first.name, trial, trial
+    if "Tried: " in first.remedy or "What did: " in first.remedy:
+        trial = re.split(r"Tried: |What did: ", first.remedy)[1].split(",")[0].removesuffix(".")
+        known = not trial.endswith("in a random direction")  # which is not told
+        return first.name, trial if known else "control", trial
+    again = f"{ANEW}." in first.remedy
+    return first.name, ANEW if again else "control", first.remedy
 
 
 def main() -> None:
