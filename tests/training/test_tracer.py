@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -498,3 +499,38 @@ def test_a_search_at_a_rhythm_finds_what_refreshes_miss(dtype: torch.dtype) -> N
     off = (trace.largest - truth).abs()
     assert bool((off[trace.searched] <= 1e-2 * truth[trace.searched]).all())
     assert bool((off[trace.steps >= 15] <= 1e-2 * truth[trace.steps >= 15]).all())
+
+
+@pytest.mark.slow
+def test_looks_stop_where_time_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a landscape whose products take long, as few are made as the seconds allow; what is said
+    of the ends holds all the same.
+    """
+    n = 620  # above that of whole spectra
+    curvatures = torch.linspace(-1.0, 3.0, n)
+
+    def slow(x: Tensor) -> Tensor:
+        if x.requires_grad:
+            time.sleep(0.01)
+        return (curvatures * x.square()).sum(-1) / 2
+
+    def traced(every: int | None) -> ls.training.Trace:
+        x = torch.nn.Parameter(torch.full((n,), 0.1))
+        optimizer = torch.optim.SGD([x], lr=1e-3)
+        with ls.Tracer(optimizer, ls.FunctionLandscape(slow, dim=n), every=every) as tracer:
+            for _ in range(4):
+                x.grad = curvatures * x.detach()
+                optimizer.step()
+        return tracer.result
+
+    monkeypatch.setattr("landscape.training.tracer.LOOK", 0.05)
+    short, long = traced(None), traced(4)
+    assert short.last is not None
+    assert long.last is not None
+    assert short.last.products < 30 < long.last.products
+    assert short.products < long.products
+    for value, bound in (
+        (short.largest[0], short.largest_bound[0]),
+        (short.smallest[0], short.smallest_bound[0]),
+    ):
+        assert (curvatures - value).abs().min() <= bound
