@@ -328,10 +328,6 @@ def test_rows_hold_one_micro_batch_and_some_rows_at_a_time() -> None:
     """What autograd saves of 8 micro-batches is freed one by one; the plane's rows go in parts."""
     torch.manual_seed(0)
     x, y = torch.randn(64, 6), torch.randn(64, 1)
-    f = ls.ModelLandscape(
-        nn.Linear(6, 1), nn.functional.mse_loss, list(zip(x.split(8), y.split(8), strict=True))
-    )
-    X = torch.randn(600, f.dim)
     graphs: list[weakref.ref[Tensor]] = []
     alive = [0]
 
@@ -340,8 +336,17 @@ def test_rows_hold_one_micro_batch_and_some_rows_at_a_time() -> None:
         alive[0] = max(alive[0], sum(g() is not None for g in graphs))
         return t
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        f.many().gradients(X[:3])
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            return nn.functional.mse_loss(output, target)
+
+    batches = list(zip(x.split(8), y.split(8), strict=True))
+    f = ls.ModelLandscape(nn.Linear(6, 1), loss, batches, reduction="mean")
+    X = torch.randn(600, f.dim)
+    graphs.clear()
+    alive[0] = 0
+    f.many().gradients(X[:3])
+    assert len(graphs) >= 8
     assert alive[0] < len(graphs) / 4
     sizes: list[int] = []
     hook = f.model.register_forward_hook(
