@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import landscape as ls
 from landscape.operators.base import SymmetricOperator
-from landscape.operators.hessian import METHODS
+from landscape.operators.hessian import METHODS, PROGRAMS
 
 EXACT = {
     "auto": 1e-11,
@@ -37,7 +37,7 @@ def landscape(kind: str, seed: int = 0, size: int = 7, **options: Any) -> ls.Mod
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "compiled"])
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in PROGRAMS])
 def test_products_and_blocks_equal_the_dense_hessian(kind: str, method: str) -> None:
     if method == "finite-difference" and kind not in SMOOTH:
         pytest.skip("differences across kinks are another matrix")
