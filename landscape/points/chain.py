@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from landscape import specs
 from landscape.core import Landscape
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.memory import eased
@@ -152,6 +153,10 @@ def _tested(look: Look, seed: int, own: tuple[str, ...]) -> Chain:
         where = _last_broken(look, _product_link, u) if second[1] else ""
     except (LoadingError, NumericalError) as error:
         return _untested(str(error))
+    except RuntimeError as error:
+        if look.f.layout:
+            raise
+        return _untested(f"the formula has no value in {look.f.dtype} ({specs.one_line(error)})")
     return Chain(first[0], second[0], "product" if second[1] else "", own, "", where)
 
 

@@ -746,3 +746,16 @@ def test_a_value_that_depends_on_whether_gradients_are_recorded(asks: str) -> No
     with torch.no_grad():
         without = float(F.cross_entropy(f.model(X), Y))
     assert f"{with_them:.6g} where gradients are recorded and {without:.6g}" in found.message
+
+
+def test_a_formula_of_tensors_in_single_precision_has_its_verdict() -> None:
+    """It has no value in float64, where the chain is tested else."""
+    A = torch.tensor([[2.0, 0.5], [0.0, 1.0]])
+    f = ls.FunctionLandscape(lambda x: (x @ A).square().sum(-1) / 2, dim=2)
+    point = ls.classify(f, torch.zeros(2))
+    truth = torch.linalg.eigvalsh(A.double() @ A.double().T)
+    assert point.kind == "minimum"
+    assert ((point.eigenvalues.double() - truth).abs() <= point.uncertainty).all()
+    report = ls.analyze(f, torch.zeros(2))
+    assert report.point.kind == "minimum"
+    assert "no value in torch.float64" in str([c.message for c in report.checks])
