@@ -146,7 +146,7 @@ class AnalysisReport(Result):
     unfinished: tuple[str, ...] = ()
     # how much heavier than a normal law's the tails of the batches' shares in the values are
     sampling_excess: float = 0.0
-    # how many errors were raised to reach over values that are as near as the errors reach
+    # how many errors were raised to reach over the mean of values that are as near
     sampling_raised: int = 0
 
     @property
@@ -713,10 +713,10 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
     - 1 degrees of freedom. NaN with fewer than two batches.
 
     The data must be independent samples. Where pairs are nearer to each other than their errors
-    tell apart they repel each other, and the errors are raised to reach over all that are as near
-    (``points.crowds``). At a point that was trained on these very data fresh data bring a bias of
-    about an error besides, which is not in it: small eigenvalues are smaller there. Cost: one
-    product a pair.
+    tell apart they repel each other, and the errors are raised to reach over the mean of all that
+    are as near (``points.crowds``). At a point that was trained on these very data fresh data bring
+    a bias of about an error besides, which is not in it: small eigenvalues are smaller there. Cost:
+    one product a pair.
     """
     return conservative(pairs.values, pairs.bounds, _sampling(H, pairs.vectors)).errors
 
@@ -724,7 +724,7 @@ def sampling_errors(H: Hessian, pairs: Eigenpairs) -> Tensor:
 def _conservative(
     sampling: Spread, have: _Known, point: StationaryPoint, density: SpectralDensity | None
 ) -> Spread:
-    """Errors that reach over the values that are as near, those between both ends among them; an
+    """Errors that reach over the mean of what is as near, those between both ends among it; an
     earlier report's do.
     """
     if have.sampling() is not None:

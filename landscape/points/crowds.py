@@ -2,7 +2,7 @@
 
 In any data such values repel each other: of m that are one in the population the outermost lie some
 (2m)^{1/2} errors away from it, by Wigner's semicircle. The error of a value knows nothing of that,
-so that its bar is made to reach over all that may be one with it.
+so that its bar is made to reach over the mean of all that may be one with it.
 
 values: (k,) ascending, float64. errors: (k,) of Gaussian first order, v' dH v. The values from a to
 b are a crowd where values[b] - values[a] is at most q (2 sum errors^2)^{1/2}, the radius of the
@@ -85,7 +85,8 @@ def beside(pairs: Eigenpairs) -> Unseen:
 def conservative(values: Tensor, bounds: Tensor, spread: Spread, unseen: Unseen = NONE) -> Spread:
     """The spread of the values (k,), its errors raised to reach over the crowd that each is in.
 
-    ± reach of a raised error holds the bars of all its crowd. A value that is known no better than
+    ± reach of a raised error holds a bar of the usual length about the mean of its crowd, which is
+    what all of them are if they are one. A value that is known no better than
     the solver's ``bounds``, as zero ones are, is in none, and the errors of all that are in none
     stay as they are. One whose error is not known, or ``unseen``, is taken to have that of the
     nearest one that is known, times its own size over that one's if that is less.
@@ -134,7 +135,7 @@ class _Crowd:
         self.q = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom * np.r_[1, 1 : len(values) + 1])
 
     def ends(self) -> list[tuple[float, ...]]:
-        """Of each known value the ends of the bars of its crowd; none where it is alone."""
+        """Of each known value the ends of the bar about its crowd's mean; none where alone."""
         m = len(self.values)
         every = np.arange(m)
         part = np.r_[0, np.cumsum(~self._near(every[:-1], every[1:]))]
@@ -145,15 +146,19 @@ class _Crowd:
             run = run[self._near(np.full(len(run), a), run)]
             last[a] = run.max(initial=a)
             first[run] = np.minimum(first[run], a)
-        bars = self.spread.reach * self.errors
-        low, high = self.values - bars, self.values + bars
         found: list[tuple[float, ...]] = []
         for i in np.flatnonzero(self.known):
             left = np.flatnonzero(last[: i + 1] >= i)[0]
             right = i + np.flatnonzero(first[i:] <= i)[-1]
-            near = slice(left, right + 1)
-            found.append((float(low[near].min()), float(high[near].max())) if left < right else ())
+            found.append(self._bar_of_mean(slice(left, right + 1)) if left < right else ())
         return found
+
+    def _bar_of_mean(self, run: slice) -> tuple[float, float]:
+        """Both ends of a bar of the usual length of a run's about the run's mean."""
+        copies = self.copies[run] / self.copies[run].sum()
+        mean, square = float(copies @ self.values[run]), float(copies @ self.errors[run] ** 2)
+        bar = self.spread.reach * square**0.5
+        return mean - bar, mean + bar
 
     def _near(self, a: Places, b: Places) -> NDArray[np.bool_]:
         """Whether the values from a to b (r,) are no farther apart than if all were one."""

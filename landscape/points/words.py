@@ -495,7 +495,7 @@ def _sampling(result: AnalysisReport | Spectrum, fitted: bool = False) -> Iterat
             yield (
                 f"{result.sampling_raised} of them are no farther from the next than errors tell "
                 "apart: such values repel each other in any data, and the errors here reach over "
-                "all that are as near"
+                "the mean of all that are as near"
             )
         if fitted:
             yield "the point fits these data: fresh data at it bring a bias of about an error more"

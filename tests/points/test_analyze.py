@@ -200,13 +200,13 @@ def test_a_formula_is_analysed_too(dtype: torch.dtype, device: torch.device) -> 
 def test_advice_names_what_was_found() -> None:
     f, H, _ = dense_truth("relu-mlp", seed=0)
     stable = 2 / float(torch.linalg.eigvalsh(H)[-1])
-    optimizer = torch.optim.SGD(f.model.parameters(), lr=10 * stable)
+    optimizer = torch.optim.SGD(f.model.parameters(), lr=100 * stable)
     report = ls.analyze(f, optimizer=optimizer)
     assert report.room is not None
-    assert report.room.value == pytest.approx(0.1, rel=1e-9)
-    advised = 10 * stable * report.room.advised
-    assert advised <= 10 * stable * report.room.low
-    assert report.advice[0].startswith(f"lower SGD's rate of {10 * stable:.3g} to {advised:.3g}")
+    assert report.room.value == pytest.approx(0.01, rel=1e-9)
+    advised = 100 * stable * report.room.advised
+    assert advised <= 100 * stable * report.room.low
+    assert report.advice[0].startswith(f"lower SGD's rate of {100 * stable:.3g} to {advised:.3g}")
     assert report.advice[1].startswith("train on")
     assert any(line.startswith("kinks") for line in report.advice) == (
         {c.name: c.status for c in report.checks}["kinks"] is Status.WARNING

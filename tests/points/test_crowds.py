@@ -11,7 +11,6 @@ from scipy import stats
 from torch import nn
 
 import landscape as ls
-from landscape.points.analyze import sampling_errors
 from landscape.points.crowds import NONE, Unseen, alone, conservative
 from landscape.points.look import Look
 from landscape.points.room import room
@@ -31,13 +30,13 @@ def raised(
 
 
 def test_two_values_are_one_where_their_bars_meet() -> None:
-    """With the freedom of both; then each bar reaches over the other's, no farther."""
+    """With the freedom of both; then each bar reaches over one about their mean, no farther."""
     errors, q, reach = tensor(1.0, 1.0), student(2 * 200), student(200)
     for gap, meet in ((2 * q - 1e-9, True), (2 * q + 1e-9, False)):
         found = raised(tensor(5.0, 5.0 + gap), errors)
         assert torch.equal(found, errors) != meet
         if meet:
-            assert (reach * found).tolist() == pytest.approx([gap + reach] * 2)
+            assert (reach * found).tolist() == pytest.approx([gap / 2 + reach] * 2)
 
 
 def test_a_gap_of_two_that_are_one_is_rarely_taken_for_more() -> None:
@@ -58,8 +57,9 @@ def test_a_ladder_is_no_crowd() -> None:
     """Fifty values of which each bar meets the next: the first and the last are apart."""
     values, errors = torch.arange(50, dtype=torch.float64), torch.full((50,), 0.3).double()
     found = student(200) * raised(values, errors)
-    assert float(found.min()) > 0.6
-    assert float(found.max()) < 15
+    # the mean of those around is the value itself
+    assert float(found.min()) == pytest.approx(0.3 * student(200))
+    assert 0.6 < float(found.max()) < 15
 
 
 @pytest.mark.parametrize("bad", [math.nan, 1e-13], ids=["unknown", "no more than rounding"])
@@ -75,7 +75,7 @@ def test_what_was_not_asked_for_is_a_neighbour() -> None:
     values, errors = tensor(10.0, 20.0), tensor(0.5, 0.5)
     near = alone(torch.linspace(5, 9.9, 100, dtype=torch.float64))
     first, second = raised(values, errors, near)
-    assert 10 - student(200) * float(first) < 5
+    assert 10 - student(200) * float(first) < 7.5  # the mean of all
     assert float(second) == 0.5
     zero = alone(torch.zeros(100_000, dtype=torch.float64))
     assert torch.equal(raised(tensor(1.0, 20.0), errors / 10, zero), errors / 10)
@@ -111,11 +111,11 @@ def test_an_analysis_and_a_spectrum_raise_the_same_errors_and_say_so() -> None:
     f = _linear(10, 8, np.random.default_rng(0))
     report = ls.analyze(f, largest=2, smallest=2)
     spectrum = ls.points.spectrum(f, largest=2, smallest=2)
-    assert torch.allclose(report.sampling_errors, spectrum.sampling_errors, rtol=1e-6)
+    # what lies between is known to the one, and estimated by the other
+    assert torch.allclose(report.sampling_errors, spectrum.sampling_errors, rtol=1e-2)
     assert report.sampling_raised == 4
-    assert "errors here reach over all that are as near" in " ".join(str(report).split())
+    assert "errors here reach over the mean of all that are as near" in " ".join(
+        str(report).split()
+    )
     again = ls.analyze(f, largest=2, smallest=2, known=report)
     assert torch.equal(report.sampling_errors, again.sampling_errors)
-    of_pairs = sampling_errors(ls.Hessian(f), spectrum.pairs)
-    # of the pairs alone, which see nothing between them
-    assert (of_pairs <= spectrum.sampling_errors * (1 + 1e-9)).all()
