@@ -361,12 +361,10 @@ def _in_order(judged: list[Cause], trials: Probes) -> list[Cause]:
         return not _seen(cause), winner is None and not open_, -cause.confidence * weight
 
     weaker = 0.5 if won else 1.0  # where nothing wins, the evidence alone tells causes apart
-    first, *others = (
-        _after_trials(c, won.get(c.name), trials, weaker) for c in sorted(judged, key=order)
-    )
-    if first.name == "flat" and not won:
-        first = replace(first, remedy=f"{first.remedy}{_did(trials)}")
-    return [first, *others]
+    told = [_after_trials(c, won.get(c.name), trials, weaker) for c in sorted(judged, key=order)]
+    if told and told[0].name == "flat" and not won:
+        told[0] = replace(told[0], remedy=f"{told[0].remedy}{_did(trials)}")
+    return told
 
 
 def _did(trials: Probes) -> str:

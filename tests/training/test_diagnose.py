@@ -430,3 +430,20 @@ def test_trials_that_take_more_than_their_share_are_not_begun() -> None:
     tried = ls.diagnose(tracer.result, f=f, optimizer=optimizer, steps=1, seeds=2)
     assert tried.trials is not None
     assert tried.untried == ""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_not_stuck_has_no_cause_with_trials_either() -> None:
+    model = torch.nn.Linear(2, 1)
+    x = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
+    f = ls.ModelLandscape(model, torch.nn.functional.mse_loss, [(x, x.sum(1, keepdim=True))])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    with ls.Tracer(optimizer, f, every=1) as tracer:
+        for _ in range(12):
+            optimizer.zero_grad()
+            torch.nn.functional.mse_loss(model(x), x.sum(1, keepdim=True)).backward()
+            optimizer.step()
+    found = ls.diagnose(tracer.result, f=f, optimizer=optimizer, steps=5, seeds=2)
+    assert not found.stuck
+    assert found.causes == []
+    assert found.trials is not None
