@@ -59,7 +59,7 @@ from landscape.training.moving import NONE, Habits, Mover, slices
 from landscape.training.reading import standardised
 
 PRIOR = 4  # seeds that the usual spread of trials counts for
-FEW_SEEDS = 8  # whose spreads are known within a factor of 2
+FEW_SEEDS = 5  # whose spreads are known within a factor of 3
 OWN = 2.0  # usual spreads beyond which a trial is judged by its own
 PRODUCTS = 200  # that the search for the lowest eigenvalue may spend
 CLOSE = 1e-3  # of the largest curvature: no closer need the lowest be known
