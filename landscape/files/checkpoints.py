@@ -45,8 +45,6 @@ OPTIMIZER_KEYS = (
     "opt",
     "policy.optimizer",
 )
-# what DataParallel, torch.compile and Lightning put before names
-PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 @dataclass(frozen=True)

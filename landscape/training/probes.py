@@ -256,11 +256,7 @@ def pace(f: Landscape, optimizer: Optimizer, habits: Habits = NONE) -> tuple[flo
     """The seconds that a step of a trial takes, and a value of f, by a few of the unchanged run."""
     followed, took = Followed(optimizer, f), math.inf
     optimizer, x = followed.optimizers[0], followed.point()
-
-    def stay(x: Tensor, _: torch.Generator) -> Tensor:
-        return x.clone()
-
-    control = Trial("control", stay, partial(_copy, optimizer), habits=habits)
+    control = Trial("control", _stay, partial(_copy, optimizer), habits=habits)
     with undisturbed(f):
         for _ in range(3):  # the first one finds nothing in the caches
             begun = time.perf_counter()
@@ -490,13 +486,14 @@ class _Runner:
         return math.log(grown / abs(small)) / steps if 0 < grown < math.inf else math.nan
 
 
+def _stay(x: Tensor, _: torch.Generator) -> Tensor:
+    return x.clone()
+
+
 def _trials(
     followed: Followed, lowest: float, v: Tensor, kick: float, habits: Habits
 ) -> list[Trial]:
     f, optimizer = followed.f, followed.optimizers[0]
-
-    def stay(x: Tensor, _: torch.Generator) -> Tensor:
-        return x.clone()
 
     def noise(x: Tensor, draws: torch.Generator) -> Tensor:
         u = torch.randn(x.shape, generator=draws, dtype=torch.float64, device="cpu")
@@ -506,54 +503,56 @@ def _trials(
     def same(copies: list[Tensor]) -> Optimizer:
         return _copy(optimizer, copies)
 
-    trials = [Trial("control", stay, same), *_of_rates(optimizer, stay)]
+    trials = [Trial("control", _stay, same), *_of_rates(optimizer)]
     if lowest < 0:
         trials += [_aside(v, kick, sign, same) for sign in (1, -1)]
     trials.append(Trial("noise", noise, same))
     # what scales its steps is no remedy for what scales them already
     scales = any(k in optimizer.param_groups[0] for k in ("betas", "alpha"))
     another = ("sgd:lr=0.01,momentum=0.9", _momentum) if scales else ("adam:lr=0.01", _adam)
-    trials.append(Trial(another[0], stay, another[1]))
-    trials += _of_a_model(f, stay, same) if f.layout else []
+    trials.append(Trial(another[0], _stay, another[1]))
+    trials += _of_a_model(f, same) if f.layout else []
     trials = [replace(trial, habits=habits) for trial in trials]
-    return trials + _of_a_loop(followed, stay, same, habits)
+    return trials + _of_a_loop(followed, same, habits)
 
 
-def _of_rates(optimizer: Optimizer, stay: Start) -> list[Trial]:
+def _of_rates(optimizer: Optimizer) -> list[Trial]:
     """Other rates, and the one before a schedule began."""
     lr = float(optimizer.param_groups[0].get("lr", math.nan))
     trials = [
-        Trial(f"rate x{c:g}", stay, partial(_copy, optimizer, factor=c), setting=f"lr={c * lr:.3g}")
+        Trial(
+            f"rate x{c:g}", _stay, partial(_copy, optimizer, factor=c), setting=f"lr={c * lr:.3g}"
+        )
         for c in (*FACTORS, *([LARGER] if lr <= TINY else []))
     ]
     first = max(float(g.get("initial_lr", 0.0)) for g in optimizer.param_groups)
     if any(g.get("initial_lr", 0.0) > 2 * g["lr"] for g in optimizer.param_groups):
         initial = partial(_copy, optimizer, initial=True)
-        trials.append(Trial("initial rate", stay, initial, setting=f"lr={first:.3g}"))
+        trials.append(Trial("initial rate", _stay, initial, setting=f"lr={first:.3g}"))
     return trials
 
 
-def _of_a_loop(followed: Followed, stay: Start, same: Make, habits: Habits) -> list[Trial]:
+def _of_a_loop(followed: Followed, same: Make, habits: Habits) -> list[Trial]:
     """Remedies for what the loop does with gradients, and for parameters that it leaves out."""
     trials = []
     if habits.adds_up or habits.gives_none:
         cleared = replace(habits, adds_up=False, gives_none=False)
-        trials.append(Trial("zero_grad and backward", stay, same, habits=cleared))
+        trials.append(Trial("zero_grad and backward", _stay, same, habits=cleared))
     if habits.clip < math.inf:
-        trials.append(Trial("no clipping", stay, same, habits=replace(habits, clip=math.inf)))
+        trials.append(Trial("no clipping", _stay, same, habits=replace(habits, clip=math.inf)))
     if habits.one_batch:
         fresh = replace(habits, one_batch=False)
-        trials.append(Trial("new batches", stay, same, habits=fresh))
+        trials.append(Trial("new batches", _stay, same, habits=fresh))
     if followed.decay() > 0:
         free = partial(_without_decay, followed.optimizers[0])
-        trials.append(Trial("no weight decay", stay, free, habits=habits))
+        trials.append(Trial("no weight decay", _stay, free, habits=habits))
     if followed.f.layout and followed.unmoved()[0]:
         added = partial(_of_all, followed.optimizers[0])
-        trials.append(Trial("all parameters", stay, added, habits=habits))
+        trials.append(Trial("all parameters", _stay, added, habits=habits))
     return trials
 
 
-def _of_a_model(f: Landscape, stay: Start, same: Make) -> list[Trial]:
+def _of_a_model(f: Landscape, same: Make) -> list[Trial]:
     """Remedies for the units of a model and for its inputs, and all of its data at once."""
     f = require_model(f, "units are a model's.")
     dead, saturated = sick_units(f)
@@ -568,10 +567,10 @@ def _of_a_model(f: Landscape, stay: Start, same: Make) -> list[Trial]:
     with f.evaluation():
         batches = sum(term.batch is not None for term in f.terms())
     if batches > 1:
-        trials.append(Trial("full batch", stay, same, full=True))
+        trials.append(Trial("full batch", _stay, same, full=True))
     scaled = standardised(f)
     if scaled is not None:
-        trials.append(Trial("standardised inputs", stay, same, f=scaled))
+        trials.append(Trial("standardised inputs", _stay, same, f=scaled))
     return trials
 
 

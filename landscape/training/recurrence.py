@@ -43,13 +43,9 @@ class Inputs:
                 yield g.double().movedim(time, 0).flatten(1).norm(dim=1)
         for steps in self.steps.values():
             if len(steps) >= SHORTEST:
-                found = torch.autograd.grad(value, steps, retain_graph=True, allow_unused=True)
-                yield torch.stack(
-                    [
-                        (s if g is None else g).double().norm() * (g is not None)
-                        for s, g in zip(steps, found, strict=True)
-                    ]
-                )
+                # zeros for a step that the value does not hang on
+                found = torch.autograd.grad(value, steps, retain_graph=True, materialize_grads=True)
+                yield torch.stack([g.double().norm() for g in found])
 
 
 @contextmanager

@@ -16,12 +16,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from landscape.files.checkpoints import PREFIXES
 from landscape.specs.optimizers import OPTIMIZERS
 
 # What torch saves of an optimiser, of a group, of a parameter; and how it numbers parameters.
 Saved = Mapping[str, Any]
 Number = Hashable
+# What DataParallel, torch.compile and Lightning put before names.
+PREFIXES = ("module.", "_orig_mod.", "model.")
 # How steps are computed, not what they are.
 _KERNELS = ("foreach", "fused", "capturable", "differentiable")
 _OPTIONS = {name for kind in OPTIMIZERS.values() for name in inspect.signature(kind).parameters}

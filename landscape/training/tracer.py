@@ -52,7 +52,7 @@ from landscape.training.trace import Trace
 
 LAST_DENSE = 600  # up to this n the last look computes the whole spectrum
 LAST_PRODUCTS = 400  # and above it spends at most so many products
-LEAST_PRODUCTS = 9  # and so many at least, however long they take
+LEAST_PRODUCTS = 9  # and so many at least, however long they take: two pairs an end need them
 # Where time decides: seconds of each search of the ends, and of the last look in a short run; in a
 # longer one it takes this share of the loop's.
 LOOK, LOOKED = 2.0, 0.25

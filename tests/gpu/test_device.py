@@ -20,12 +20,6 @@ F = nn.functional
 pytestmark = pytest.mark.gpu
 
 
-@pytest.fixture(autouse=True)
-def _there() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-
-
 @pytest.fixture
 def counts() -> simcuda.Counts:
     if not simcuda.installed():
