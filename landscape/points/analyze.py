@@ -116,9 +116,32 @@ class Polish:
     gradients: int
 
 
+class Sampled:
+    """What a result with sampling errors says of them."""
+
+    sampling_errors: Tensor
+    sampling_freedom: int
+    sampling_excess: float
+    sampling_raised: int
+
+    @property
+    def sampling(self) -> Spread:
+        """The sampling errors and what is known of them."""
+        return Spread(
+            self.sampling_errors, self.sampling_freedom, self.sampling_excess, self.sampling_raised
+        )
+
+    @property
+    def sampling_reach(self) -> float:
+        """How many sampling errors reach to an end of the 95 % interval, by Student's law with
+        fewer degrees of freedom where batches have heavy tails; infinite where it is not known.
+        """
+        return self.sampling.reach
+
+
 @result("analysis-report")
 @dataclass(frozen=True, eq=False)
-class AnalysisReport(Result):
+class AnalysisReport(Sampled, Result):
     """Everything ``analyze`` found. Units of eigenvalues: loss per squared parameter unit."""
 
     parameters: int
@@ -148,18 +171,6 @@ class AnalysisReport(Result):
     sampling_excess: float = 0.0
     # how many errors were raised to reach over the mean of values that are as near
     sampling_raised: int = 0
-
-    @property
-    def sampling(self) -> Spread:
-        """The sampling errors and what is known of them."""
-        return _spread_of(self)
-
-    @property
-    def sampling_reach(self) -> float:
-        """How many sampling errors reach to an end of the 95 % interval, by Student's law with
-        fewer degrees of freedom where batches have heavy tails; infinite where it is not known.
-        """
-        return self.sampling.reach
 
     @property
     def broken(self) -> tuple[Check, ...]:
@@ -604,7 +615,7 @@ def _polished(walk: Walk, method: str, point: StationaryPoint) -> Polish:
 
 @result("spectrum")
 @dataclass(frozen=True, eq=False)
-class Spectrum(Result):
+class Spectrum(Sampled, Result):
     """Both ends of a Hessian's spectrum and its density. Units of eigenvalues: loss per squared
     parameter unit.
     """
@@ -620,18 +631,6 @@ class Spectrum(Result):
     sampling_freedom: int = 0  # batches less one; 0: not known
     sampling_excess: float = 0.0  # of the batches' tails, as in ``AnalysisReport``
     sampling_raised: int = 0  # how many of the errors, as in ``AnalysisReport``
-
-    @property
-    def sampling(self) -> Spread:
-        """The sampling errors and what is known of them."""
-        return _spread_of(self)
-
-    @property
-    def sampling_reach(self) -> float:
-        """How many sampling errors reach to an end of the 95 % interval, as in ``AnalysisReport``;
-        infinite where it is not known.
-        """
-        return self.sampling.reach
 
 
 @owned()
@@ -683,15 +682,6 @@ def spectrum(
         sampling_excess=sampling.excess,
         sampling_raised=sampling.raised,
         provenance=replace(origin, notes=(*origin.notes, *H.notes)),
-    )
-
-
-def _spread_of(result: AnalysisReport | Spectrum) -> Spread:
-    return Spread(
-        result.sampling_errors,
-        result.sampling_freedom,
-        result.sampling_excess,
-        result.sampling_raised,
     )
 
 
