@@ -178,8 +178,8 @@ def _of(few: Look, look: Look, found: Check) -> Check:
 
 
 def _finite(f: ModelLandscape, x: Tensor) -> Check:
-    for name, where in f.layout.items():
-        bad = int((~torch.isfinite(x[where])).sum())
+    counts = torch.stack([(~torch.isfinite(x[where])).sum() for where in f.layout.values()])
+    for name, bad in zip(f.layout, counts.tolist(), strict=True):
         if bad:
             values = "1 value that is" if bad == 1 else f"{bad} values that are"
             raise NumericalError(
@@ -621,9 +621,10 @@ def _roughness(f: Landscape, x: Tensor, here: Tensor, u: Tensor, h: float) -> _R
     left, right = ((Hessian(f, x + t * u, memory=0) @ u).double() for t in (-h, h))
     below, above = (f.gradient(x + t * u).double() for t in (-h, h))
     secant = (above - below) / (2 * h)
-    size = max(float(v.norm()) for v in (here, left, right, secant))
-    low, high = (float(f.value(x + t * u)) for t in (-h, h))
-    slope = h * float((above + below) @ u.double())
+    rise = h * (above + below) @ u.double()
+    norms = [v.norm() for v in (right - left, secant - here, here, left, right, secant)]
+    values = [f.value(x + t * u).double() for t in (-h, h)]
+    low, high, slope, jump, gap, *sizes = torch.stack([*values, rise, *norms]).tolist()
     rounding = 1e3 * torch.finfo(x.dtype).eps * (abs(low) + abs(high) + abs(slope))
     step = max(abs(high - low - slope) - rounding, 0.0)
-    return _Roughness(float((right - left).norm()), float((secant - here).norm()), size, step)
+    return _Roughness(jump, gap, max(sizes), step)

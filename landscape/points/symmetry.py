@@ -619,7 +619,8 @@ def _solved(
     """The velocities that solve systems (s, K, J) in units of ``scales`` (s, J) and touch all of a
     system's units: ``touched`` says which of them each column does.
     """
-    equations, scales = equations.cpu(), scales.cpu()  # of many small systems one copy
+    both = torch.cat([scales[:, None], equations], dim=1).cpu()  # of many small systems one copy
+    scales, equations = both[:, 0], both[:, 1:]
     equations = equations / scales.clamp_min(torch.finfo(scales.dtype).tiny)[:, None]
     _, sizes, V = torch.linalg.svd(equations, full_matrices=False)
     mixes = torch.tensor([len(of) > 1 for of in touched], device="cpu")
@@ -630,14 +631,14 @@ def _solved(
             used = (row.abs() * scales[s] > 1e-7 * (row.abs() * scales[s]).max()).nonzero()[:, 0]
             columns = used.tolist()
             if {unit for j in columns for unit in touched[j]} == set(range(len(units[s]))):
-                parts = [(move(s, j), float(row[j])) for j in columns]
-                moves, weights = zip(*sorted(parts, key=_first), strict=True)
-                yield Velocity(moves, weights, units[s])
+                yield _combined([move(s, j) for j in columns], row[columns].tolist(), units[s])
 
 
-def _first(part: tuple[Move, float]) -> int:
-    """Where in theta a move begins, by which moves are ordered."""
-    return int(part[0].targets.min())
+def _combined(moves: Sequence[Move], weights: Sequence[float], units: tuple[int, ...]) -> Velocity:
+    """The sum of moves, in the order of where in theta they begin."""
+    begins = torch.stack([move.targets.min() for move in moves]).tolist()
+    order = sorted(range(len(moves)), key=begins.__getitem__)
+    return Velocity(tuple(moves[j] for j in order), tuple(weights[j] for j in order), units)
 
 
 def _reduced(rows: Tensor, first: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.optim import SGD, Adam, Optimizer
 import landscape as ls
 from landscape.training import evidence
 from landscape.training.rules import NAMES
+from landscape.zoo import stuck
 
 Make = Callable[[list[Tensor]], Optimizer]
 
@@ -447,3 +448,19 @@ def test_a_run_that_is_not_stuck_has_no_cause_with_trials_either() -> None:
     assert not found.stuck
     assert found.causes == []
     assert found.trials is not None
+
+
+@pytest.mark.slow
+def test_what_left_flat_land_is_told_though_no_cause_names_it() -> None:
+    """The well is 7 units down the gradient from where the run stands."""
+    scene = stuck.get("gaussian-well").build(0, 1)
+    with ls.Tracer(scene.optimizer, scene.f, every=10) as tracer:
+        scene.train()
+    found = ls.diagnose(tracer.result, f=scene.f, optimizer=scene.optimizer, steps=10, seeds=2)
+    assert found.causes[0].name == "flat"
+    assert found.trials is not None
+    assert found.trials.leap is not None
+    assert f"What did: a step of length {found.trials.leap:.3g} against" in found.causes[0].remedy
+    x = scene.f.point()
+    g = scene.f.gradient(x).double()
+    assert float(scene.f.value((x - found.trials.leap * g / g.norm()).to(x))) < -0.5

@@ -275,3 +275,13 @@ def test_a_single_remedy_has_no_others_spread_to_share() -> None:
         one = mean(random.normal(size=2))
         wrong += at_once([mean(np.zeros(2)), one], 2)[1].high < 0
     assert wrong <= stats.binom.ppf(0.999, 600, 0.05)
+
+
+def test_a_wild_trial_takes_no_win_from_another() -> None:
+    """Its own spread decides, by Student's law at half of the error allowed to each of three."""
+    quiet, wild = [-91.0, -89.0, -90.5, -89.5], [-400.0, 300.0, 150.0, -100.0]
+    gains = [mean(row) for row in ([0.0] * 4, quiet, wild, [2 * w for w in wild])]
+    found = at_once(gains, 4)
+    width = stats.t.isf(0.05 / 3 / 2, 3) * np.std(quiet, ddof=1) / 2
+    assert found[1].high == pytest.approx(-90 + width)
+    assert not found[2].high < 0
