@@ -10,13 +10,15 @@ import math
 
 import torch
 
-from landscape.training import signs
+from landscape.training import data_mistakes, loop_mistakes, loss_mistakes, signs
 from landscape.training.causes import NAMES as NAMES
 from landscape.training.causes import REPORTED as REPORTED
 from landscape.training.causes import Cause as Cause
 from landscape.training.causes import Rule, surest
 from landscape.training.evidence import Tail
-from landscape.training.mistakes import MISTAKES
+
+# What is no landscape's fault.
+MISTAKES = (*loop_mistakes.RULES, *loss_mistakes.RULES, *data_mistakes.RULES)
 
 
 def causes(tail: Tail) -> list[Cause]:

@@ -20,13 +20,9 @@ import math
 from itertools import pairwise
 
 from landscape.training.causes import decades, ramp
+from landscape.training.data_mistakes import labels_say_nothing, unscaled_inputs
 from landscape.training.evidence import Tail
-from landscape.training.mistakes import (
-    SHRUNK,
-    decay_acts,
-    labels_say_nothing,
-    unscaled_inputs,
-)
+from landscape.training.loop_mistakes import SHRUNK, decay_acts
 
 # A predicted gain below this share of the loss is near a stationary point.
 NEAR = 1e-3
