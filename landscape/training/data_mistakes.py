@@ -135,6 +135,52 @@ def _scales(tail: Tail) -> list[str]:
     ]
 
 
+def _far(tail: Tail) -> float:
+    reading = tail.trace.reading
+    return math.nan if reading is None else reading.target_size
+
+
+def _reached(tail: Tail) -> float:
+    """The largest output over the root mean square of the targets."""
+    reading = tail.trace.reading
+    if reading is None or not reading.target_size > 0:
+        return math.nan
+    return max(abs(reading.low), abs(reading.high)) / reading.target_size
+
+
+def _unscaled_targets(tail: Tail) -> list[str]:
+    return [
+        f"the targets have root mean square {_far(tail):.3g}, and no output is larger than "
+        f"{_reached(tail):.2g} of that: outputs of size 1 have far to go",
+        against_constant(tail),
+    ]
+
+
+def _differing(tail: Tail) -> float:
+    """The spread of the outputs over samples, over the largest output."""
+    reading = tail.trace.reading
+    if reading is None or math.isnan(reading.spread):
+        return math.nan
+    largest = max(abs(reading.low), abs(reading.high))
+    return reading.spread / largest if largest > 0 else 0.0
+
+
+def _none_zero(tail: Tail) -> float:
+    """Whether no layer is zero, which makes outputs alike too."""
+    return float(not tail.zeros)
+
+
+def _alike(tail: Tail) -> list[str]:
+    reading = tail.trace.reading
+    assert reading is not None
+    same = f"to {_differing(tail):.2g} of their size" if _differing(tail) > 0 else "to the last bit"
+    return [
+        f"the outputs are the same for all {reading.samples:,} samples, {same}, and the inputs are "
+        f"not: what tells samples apart is lost in the model",
+        against_constant(tail),
+    ]
+
+
 def _gained(tail: Tail) -> list[str]:
     return [f"{against_constant(tail)}: the outputs say no more than that one prediction does"]
 
@@ -160,6 +206,47 @@ RULES = (
         "Standardise the inputs: subtract the mean of each column, divide by its standard "
         "deviation.",
         ("standardised inputs",),
+    ),
+    Rule(
+        "data",
+        0.97,
+        "a rate that is raised a thousandfold would reach them too",
+        (
+            Sign(
+                "targets far from size 1",
+                _far,
+                20.0,
+                60.0,
+                "root mean square; standardised targets have 1",
+                decades=True,
+            ),
+            Sign("outputs fall short of them", _reached, 0.9, 0.5, "1 is a target's size"),
+            little_gained(0.9, 0.99),
+        ),
+        _unscaled_targets,
+        "Standardise the targets: subtract their mean, divide by their standard deviation, and "
+        "undo it to predict.",
+    ),
+    Rule(
+        "data",
+        0.94,
+        "a model may be slow to use its inputs",
+        (
+            Sign(
+                "outputs are alike",
+                _differing,
+                1e-5,
+                1e-6,
+                "rounding of float32 is 1e-7 of an output",
+                decades=True,
+            ),
+            Sign("inputs differ", _still, 0.95, 0.6, f"the share that does not, {CALIBRATED}"),
+            Sign("no layer is zero", _none_zero, 0.0, 1.0, "0 or 1"),
+            little_gained(0.7, 0.95),
+        ),
+        _alike,
+        "Follow two samples through the model until they become the same: an input that is "
+        "overwritten, masked out or clamped, a wrong dimension, a multiplication by 0.",
     ),
     Rule(
         "data",

@@ -337,7 +337,7 @@ def _level(tail: Tail) -> float:
 
 def _unscaled_steps(tail: Tail) -> float:
     """1 where a step is as long as its gradient says: not in Adam and its like."""
-    return float(not bool((tail.trace.second_moment_norm > 0).any()))
+    return float(not bool(tail.trace.second_moment_norm.isfinite().any()))
 
 
 def _clipped(tail: Tail) -> list[str]:
@@ -467,8 +467,8 @@ RULES = (
             little_gained(0.5, 0.9),
         ),
         _is_cut_off,
-        "Look for .detach(), .item(), .data, torch.no_grad() or argmax between these layers and "
-        "the loss, and take it out.",
+        "Look for .detach(), .item(), .data, torch.no_grad(), argmax or a mask of zeros between "
+        "these layers and the loss, and take it out.",
     ),
     Rule(
         "loop",

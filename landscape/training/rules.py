@@ -84,6 +84,10 @@ def _decayed(tail: Tail) -> list[str]:
     return [f"the rate is {rate:.3g}, {tail.decayed:.2g} of what it was", _left(tail)]
 
 
+def _stands(tail: Tail) -> list[str]:
+    return [f"the rate was 0 in all {tail.steps:,} steps, so that none of them moved a weight"]
+
+
 def _overshoots(tail: Tail) -> list[str]:
     words = [
         f"{_kept(tail)}: steps overshoot",
@@ -390,6 +394,15 @@ RULES = (
         _decayed,
         "Raise it again: the schedule ended before the descent did.",
         _FASTER,
+    ),
+    Rule(
+        "learning rate",
+        0.985,
+        "it is seen directly, and nobody means it",
+        (signs.rate_zero, signs.not_arrived),
+        _stands,
+        "Set a rate above 0: for group in optimizer.param_groups: group['lr'] = 1e-3. A schedule "
+        "that was gone on with after its end has left it there, or one that begins at 0.",
     ),
     OVERSHOOTS,
     Rule(
