@@ -38,6 +38,7 @@ FEW = 4  # samples of a batch that is not made smaller where memory runs out
 # at most; relative to the loss.
 ROUNDING = 2**12
 MOST = 0.02
+GUARD = 1e-6  # at least: what a small number that keeps a divisor from 0 changes
 CLOSE = 4.0  # in the same units: what rounding alone makes a right way miss by
 UNTOLD = -1.0  # the miss of a way of which nothing has told yet
 FAR = 16.0  # times the best way's miss: what a right way does not reach
@@ -145,7 +146,7 @@ def measured(
 
     Cost: the loss of some ten parts of two batches and of both together.
     """
-    within = _Rounding(eps, min(ROUNDING * (coarse or eps), MOST))
+    within = _Rounding(eps, min(max(ROUNDING * (coarse or eps), GUARD), MOST))
     listed = _by_list(judge, batches, within)
     if listed:
         return _counted(len, batches, BY_LIST, "measured", total=listed == "sum")
@@ -387,11 +388,20 @@ def _mean(counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float]) -> f
 
 
 def _target(batch: Batch) -> Tensor | None:
+    """The target of a batch; where none is named, the only numbers of classes or words in it."""
     try:
         target = batching.split(batch)[1]
     except ValueError:
-        return None
+        words = [leaf for leaf in batching.leaves(batch) if _is_words(leaf)]
+        target = words[0] if len(words) == 1 else None
     return target if isinstance(target, Tensor) and target.ndim else None
+
+
+def _is_words(leaf: Any) -> bool:
+    """Whether a tensor names classes or words: whole numbers that are no mask."""
+    if not isinstance(leaf, Tensor) or leaf.is_floating_point() or leaf.is_complex():
+        return False
+    return bool(leaf.ndim and leaf.numel() and leaf.max() > 1)
 
 
 def _whole(target: Tensor) -> bool:
