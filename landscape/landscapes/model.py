@@ -1048,6 +1048,11 @@ def _require_options(loss: object, mode: str, reduction: str, masks: int) -> Non
     _require("reduction", reduction, ("mean", "sum"))
     function, options = losses.unwrapped(loss)
     stated = options.get("reduction", getattr(function, "reduction", reduction))
+    if stated == "none":
+        raise ValueError(
+            "the loss has reduction='none', and a landscape is one number: give the loss "
+            "reduction='mean' or 'sum'."
+        )
     if (reduction if stated == "batchmean" else stated) != reduction:  # a mean over samples
         raise ValueError(
             f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: "
