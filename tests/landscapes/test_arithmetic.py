@@ -320,6 +320,35 @@ def test_no_setting_changes_a_number(label: str, plain: dict[str, object]) -> No
     assert not changed(plain, label)
 
 
+def zoo(name: str, **options: object) -> object:
+    """What is built, and trained, when it is asked for."""
+    f = ls.zoo.load(name, **options)
+    if isinstance(f, ls.ModelLandscape):
+        x = f.point()
+        return f.dtype, x.tolist(), f.value(x).item()
+    return [(point.x.tolist(), point.index) for point in f.stationary_points()], f.counts
+
+
+ZOO: dict[str, Callable[[], object]] = {
+    "trained in float64": lambda: zoo("digits-tiny", steps=20),
+    "trained in float32": lambda: zoo("digits-cnn", epochs=1),
+    "read from a file": lambda: zoo("pnet"),
+    "points by searches": lambda: zoo("himmelblau"),
+    "points of clusters": lambda: zoo("lennard-jones"),
+}
+
+
+@pytest.mark.slow
+def test_no_setting_changes_a_landscape_of_the_zoo() -> None:
+    expected = {name: job() for name, job in ZOO.items()}
+    for label in (*sorted(FELT), "matmul medium", "all bf16, newer", "anomaly mode"):
+        with SETTINGS[label]():
+            before, dtype = settings(), torch.get_default_dtype()
+            found = {name: job() for name, job in ZOO.items()}
+            assert (settings(), torch.get_default_dtype()) == (before, dtype)
+        assert not [name for name in ZOO if found[name] != expected[name]], label
+
+
 @pytest.mark.gpu
 def test_no_default_device_changes_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of models and data on the host, with a GPU there."""
