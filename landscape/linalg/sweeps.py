@@ -36,8 +36,7 @@ class Search:
     @property
     def budget(self) -> int:
         """How many products may be spent in all, those of the residuals apart."""
-        ahead = int(self.basis.adopted.sum()) + 1  # products that verify residuals
-        grant = self.basis.products + granted(self.basis.H) - ahead
+        grant = self.basis.products + granted(self.basis.H) - self.basis.ahead
         return int(min(self.most, max(grant, self.least)))
 
     @property
@@ -50,7 +49,7 @@ class Search:
         """What a residual may be: tol ‖H‖ less the rounding that the bounds will
         include, or half.
         """
-        goal = self.tol * self.basis.scale
+        goal = self.tol * self.basis.scale * self.basis.aim
         return max(goal / 2, goal - 2.5 * noise(self.basis.H, self.basis.scale))
 
     def run(self, probes: int) -> bool:
@@ -116,7 +115,7 @@ class Search:
                 basis.lock(ritz, old, new)
                 return None
             if not basis.room:
-                basis.restart(ritz, self.keep(ritz, new))
+                basis.restart(ritz, self.keep(ritz, new), new)
             steps = pace.next(basis.products, worst, goal)
 
     def _spare_in_the_way(self, ritz: Ritz, new: Array) -> bool:

@@ -66,6 +66,7 @@ def basis_bytes(f: ls.ModelLandscape) -> int:
     from landscape.linalg.operand import as_operator
 
     basis = Basis(as_operator(ls.Hessian(f)), 20, np.random.SeedSequence(0))
+    assert isinstance(basis.Q, Tensor)
     return basis.Q.numel()
 
 
