@@ -27,7 +27,10 @@ SHORT = 2**12  # terms of a sum in float32
 
 def dots(Q: Tensor | Rows, w: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """The dot of each row of Q (m, n) with w (n,): (m,) float64."""
-    if w.dtype == torch.float64 and isinstance(Q, Tensor):
+    if isinstance(Q, Rows):
+        sums = [(Q.scaled(part) * w[part]).sum(1) for part in columns(Q)]
+        return ranks.total(torch.stack(sums).sum(0, dtype=torch.float64)) / Q.scale
+    if w.dtype == torch.float64:
         return ranks.total(Q @ w)
     width = _width(Q)
     parts = [(Q[:, i : i + width] * w[i : i + width]).sum(1) for i in range(0, w.shape[0], width)]
@@ -75,20 +78,25 @@ def projected(w: Tensor, Q: Tensor | Rows, ranks: Ranks = ALONE) -> tuple[Tensor
         none = w.new_zeros(0, dtype=torch.float64)
         return none, none, w.clone()
     c = dots(Q, w, ranks)
-    w = _without(w, Q, c)
+    if isinstance(Q, Rows):
+        return c, *_less(w, Q, c, ranks)
+    w = torch.addmv(w, Q.T, c.to(w.dtype), alpha=-1)
     d = dots(Q, w, ranks)  # twice is enough, once is not: Giraud et al. 2005, Numer. Math. 101:87
-    return c, d, _without(w, Q, d)
+    return c, d, torch.addmv(w, Q.T, d.to(w.dtype), alpha=-1)
 
 
-def _without(w: Tensor, Q: Tensor | Rows, c: Tensor) -> Tensor:
-    """w - Qᵀ c."""
-    c = c.to(w.dtype)
-    if isinstance(Q, Tensor):
-        return torch.addmv(w, Q.T, c, alpha=-1)
-    rest = torch.empty_like(w)
+def _less(w: Tensor, Q: Rows, c: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:
+    """Of w - Qᵀ c the coefficients (m,) and the part orthogonal to Q, which is read twice."""
+    rest, sums, c = torch.empty_like(w), [], (c / Q.scale).to(w.dtype)
     for part in columns(Q):
-        rest[part] = torch.addmv(w[part], Q[:, part].T, c, alpha=-1)
-    return rest
+        q = Q.scaled(part)
+        rest[part] = torch.addmv(w[part], q.T, c, alpha=-1)
+        sums.append((q * rest[part]).sum(1))
+    d = ranks.total(torch.stack(sums).sum(0, dtype=torch.float64)) / Q.scale
+    c = (d / Q.scale).to(w.dtype)
+    for part in columns(Q):
+        rest[part] -= Q.scaled(part).T @ c
+    return d, rest
 
 
 def combine(S: Tensor, Q: Tensor | Rows, out: Tensor | None = None) -> Tensor:

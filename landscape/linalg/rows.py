@@ -23,8 +23,8 @@ class Rows:
     in the dtype of the whole ones.
 
     Args:
-        whole: (w, local).
-        narrow: (m - w, local), in a narrower dtype; multiplied by ``scale``.
+        whole: (w, local), multiplied by ``scale`` as the others.
+        narrow: (m - w, local), in a narrower dtype.
         scale: a power of two.
     """
 
@@ -58,18 +58,20 @@ class Rows:
             narrow = self.narrow[: max(0, key.stop - len(self.whole))]
             return Rows(self.whole[: key.stop], narrow, self.scale)
         if isinstance(key, tuple):
-            return self._columns(key[1])
+            return self.scaled(key[1]).div_(self.scale)
         if isinstance(key, Tensor):
             return torch.stack([self[int(i)] for i in key])
-        if key < len(self.whole):
-            return self.whole[key]
-        return self.narrow[key - len(self.whole)].to(self.dtype).div_(self.scale)
+        w = len(self.whole)
+        row = self.whole[key] if key < w else self.narrow[key - w].to(self.dtype)
+        return row / self.scale
 
-    def _columns(self, part: slice) -> Tensor:
+    def scaled(self, part: slice) -> Tensor:
+        """Columns of all of them, times ``scale``: a new tensor."""
         w, narrow = len(self.whole), self.narrow[:, part]
+        if not w:
+            return narrow.to(self.dtype)
         found = self.whole.new_empty(self.shape[0], narrow.shape[1])
-        found[:w] = self.whole[:, part]
-        found[w:].copy_(narrow).div_(self.scale)
+        found[:w], found[w:] = self.whole[:, part], narrow
         return found
 
     def __setitem__(self, key: int | slice | tuple[slice, slice], values: Tensor) -> None:
@@ -80,9 +82,10 @@ class Rows:
         rows, part = key if isinstance(key, tuple) else (key, slice(None))
         start, stop, w = rows.start or 0, rows.stop, len(self.whole)
         held = max(start, min(stop, w))  # rows from here on are narrow
+        values = values * self.scale
         self.whole[start:held, part] = values[: held - start]
         if held < stop:
-            self.narrow[held - w : stop - w, part] = values[held - start :] * self.scale
+            self.narrow[held - w : stop - w, part] = values[held - start :]
 
     def cpu(self) -> Rows:
         """The same in the host's memory."""
