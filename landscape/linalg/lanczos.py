@@ -11,7 +11,7 @@ v.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -20,22 +20,12 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.errors import memory_is_full
 from landscape.landscapes.arithmetic import owned
-from landscape.landscapes.memory import BASIS, release
+from landscape.landscapes.memory import BASIS
+from landscape.linalg.bases import Room, check_storage, dtypes_to_try, made
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.narrow import (
-    BLOCK,
-    DTYPES,
-    NUMBERS,
-    REACH,
-    Narrow,
-    narrower,
-    rayleigh_ritz,
-    reaches,
-)
+from landscape.linalg.narrow import BLOCK, NUMBERS, Narrow, rayleigh_ritz
 from landscape.linalg.operand import (
-    OnHost,
     Trusted,
     as_operator,
     bad_product,
@@ -45,10 +35,9 @@ from landscape.linalg.operand import (
     is_coarse,
     learn,
     lost,
-    may_leave,
     noise,
-    ranks,
     reference,
+    rounded,
     settle,
     signs,
     spread,
@@ -62,7 +51,6 @@ from landscape.specs import whole
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
 FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
-SPARE = 8  # vectors for which a basis leaves room: what a product and a step take beside it
 NO_FORMS = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
 
 
@@ -268,19 +256,19 @@ def eigsh(  # noqa: PLR0913
     A = as_operator(H)
     n = A.shape[0]
     _check(A, largest, smallest, tol, probes, max_products, max_basis, known)
-    _check_storage(A, storage, tol)
+    check_storage(A, storage, tol)
     largest = min(largest, n)
     smallest = min(smallest, n - largest)
     k = largest + smallest
     if n <= exact or 3 * k >= n:
         return _dense(A, largest, smallest, tol, progress)
     more = max(k, 0 if known is None else known.vectors.shape[1])
-    dtypes = _storages(A, storage, tol, 2 * more + 20)
+    dtypes = dtypes_to_try(A, storage, tol, 2 * more + 20)
     rows = max(2 * more + 20, min(ROWS + 4 * k, held(A, BASIS, dtype=dtypes[0])))
     rows = min(n, rows if max_basis is None else max_basis)
     trusted = Trusted.unless_known(A)
-    room = Room(rows, min(n, more + 20), dtypes, more)
-    basis = _basis(trusted, room, _fresh_seeds(seed, known))
+    room = Room(rows, min(n, more + 20), dtypes, more, asked=storage is not None)
+    basis = made(trusted, room, _fresh_seeds(seed, known))
     if known is not None:
         vectors = basis.spread.taken(known.vectors.to(basis.H.device, basis.H.dtype))
         basis.adopt(vectors, known.values.numpy(), known.bounds.numpy(), known.forms)
@@ -296,76 +284,6 @@ def eigsh(  # noqa: PLR0913
         )  # fmt: skip
         return replace(again, products=again.products + found.products)
     return replace(found, vectors=found.vectors.to(A.device), seed=seed, dimension=n)
-
-
-def _storages(A: Operator, asked: str | None, tol: float, least: int) -> list[torch.dtype]:
-    """What the basis may be held in, in the order in which it is tried."""
-    if asked is not None:
-        return [min(A.dtype, DTYPES[asked], key=lambda dtype: dtype.itemsize)]
-    less = narrower(A.dtype, tol)
-    if less is None:
-        return [A.dtype]
-    if held(A, BASIS) >= least:
-        return [A.dtype, less]
-    _say_narrow(A, less)
-    return [less]
-
-
-def _say_narrow(A: Operator, dtype: torch.dtype) -> None:
-    remember: Callable[[str], None] | None = getattr(A, "remember", None)
-    if remember is not None:
-        remember(
-            f"the vectors of a Krylov basis were held in {str(dtype)[6:]}, since the memory for "
-            f"them does not hold them in {str(A.dtype)[6:]}; values and residuals are of fresh "
-            "products"
-        )
-
-
-@dataclass(frozen=True)
-class Room:
-    """How a basis may lie in memory."""
-
-    rows: int  # that are wanted
-    least: int  # that do
-    dtypes: Sequence[torch.dtype]  # in the order in which they are tried
-    whole: int  # rows that are not narrow
-
-    def attempts(self, *, may_leave: bool) -> list[tuple[torch.dtype, int, bool]]:
-        """Dtype, rows, and whether in the host's memory, best first."""
-        found = []
-        for dtype in self.dtypes:
-            found.append((dtype, self.rows, False))
-            while found[-1][1] > self.least:
-                found.append((dtype, max(self.least, found[-1][1] // 2), False))
-        return [*found, (self.dtypes[0], self.rows, True)] if may_leave else found
-
-
-def _basis(A: Operator, room: Room, seeds: np.random.SeedSequence) -> Basis:
-    """A basis, beside which there is room for ``SPARE`` more vectors; where memory runs out, as the
-    room allows.
-    """
-    attempts = room.attempts(may_leave=may_leave(A))
-    while True:
-        dtype, rows, on_host = attempts.pop(0)
-        try:
-            with ranks(A).together():
-                return _allocated(OnHost(A) if on_host else A, rows, dtype, room.whole, seeds)
-        except (RuntimeError, MemoryError) as error:
-            if not memory_is_full(error) or not attempts:
-                raise
-        release(A.device)
-        if dtype == A.dtype != attempts[0][0]:
-            _say_narrow(A, attempts[0][0])
-
-
-def _allocated(
-    A: Operator, rows: int, dtype: torch.dtype, whole: int, seeds: np.random.SeedSequence
-) -> Basis:
-    host = isinstance(A, OnHost)
-    beside = torch.empty(0 if host else SPARE, spread(A).local, dtype=A.dtype, device=A.device)
-    basis = Basis(A, rows, seeds) if dtype == A.dtype else Narrow(A, rows, seeds, dtype, whole)
-    del beside
-    return basis
 
 
 @result("eigsh-certificate")
@@ -425,7 +343,7 @@ def certify_below(
     most = max(20, min(1000, held(A, BASIS) - count))
     most = min(n - count, most if max_products is None else min(most, max_products))
     rows = count + most
-    basis = _basis(A, Room(rows, rows, [A.dtype], rows), _fresh_seeds(seed, known, 0))
+    basis = made(A, Room(rows, rows, [A.dtype], rows, asked=True), _fresh_seeds(seed, known, 0))
     theta, r = known.values.numpy(), known.residuals.numpy()
     vectors = known.vectors.to(basis.H.device, basis.H.dtype)
     basis.adopt(basis.spread.taken(vectors), theta, r, NO_FORMS)
@@ -531,6 +449,7 @@ def _anew(
 ) -> tuple[Array, Array, Tensor, Array]:
     """The same from a basis that is held in a narrower dtype: fresh products say all of it."""
     basis = search.basis
+    assert isinstance(basis, Narrow)
     expected = basis.residuals[wanted]
     del basis.Q
     settle(basis.H)
@@ -538,6 +457,7 @@ def _anew(
     known = np.linalg.norm(expected) + FOLD * noise(basis.H, basis.scale)
     if np.linalg.norm(residuals) > known:  # as where the products spent are not sound
         basis.spectra = []
+    basis.scale = max(basis.scale - 2 * basis.worst, float(np.abs(theta).max()))
     return theta, residuals, V, np.zeros(len(wanted))
 
 
@@ -600,7 +520,7 @@ def _bounds(theta: Array, residuals: Array, drift: Array, search: Search) -> Arr
     to be tol ‖H‖ at least, since an eigenvalue that the probes leave open shifts the order there.
     """
     # the probes' own products are off by what is lost
-    margin = search.margin + lost(search.basis.H)
+    margin = search.margin + lost(search.basis.H) - rounded(search.basis.H)
     bounds: Array = np.minimum(residuals + drift, np.maximum(residuals, margin))
     near = _near_the_cut(theta, residuals, search)
     bounds[near] = np.maximum(bounds[near], margin)
@@ -718,23 +638,6 @@ def _check(
         )
     if known is not None:
         _require_same(A, known)
-
-
-def _check_storage(A: Operator, storage: str | None, tol: float) -> None:
-    if storage is None:
-        return
-    if storage not in DTYPES:
-        raise ValueError(
-            f"storage must be one of {', '.join(DTYPES)} or None, got {storage!r}: bases are held "
-            "in one of these."
-        )
-    dtype = DTYPES[storage]
-    if dtype.itemsize < A.dtype.itemsize and not reaches(dtype, tol):
-        least = torch.finfo(dtype).eps / REACH
-        raise ValueError(
-            f"storage={storage!r} rounds too coarsely for tol = {tol:g}: use tol={least:.1g} or "
-            f"more, or a wider storage."
-        )
 
 
 def _require_same(A: Operator, known: Eigenpairs) -> None:

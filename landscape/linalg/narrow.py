@@ -63,6 +63,7 @@ class Narrow(Basis):
         self.narrow, self.whole, self.rounded = dtype, whole, Rounded(H)
         super().__init__(self.rounded, rows, seeds)
         self.forms = None
+        self.worst = 0.0  # of what a whole Krylov space has lost, per unit vector
         # by how much each row's product is off
         self.losses = torch.zeros(rows, dtype=torch.float64, device=H.device)
 
@@ -97,6 +98,7 @@ class Narrow(Basis):
         found = super().ritz()
         own = self.losses[self.locked : self.locked + self.size]
         self.rounded.loss = float(own.max())
+        self.worst = max(self.worst, self.rounded.loss)
         return found
 
     def count_signs(self) -> None:

@@ -153,6 +153,11 @@ def lost(H: Operator) -> float:
     return float(getattr(H, "error", 0.0))
 
 
+def rounded(H: Operator) -> float:
+    """What of that is lost by holding vectors in a narrower dtype."""
+    return float(getattr(H, "loss", 0.0))
+
+
 def as_operator(H: Operator | Tensor) -> Operator:
     """H itself, or a dense tensor wrapped; of an operator over ranks, the one on parts of vectors.
 
@@ -256,7 +261,7 @@ def noise(H: Operator, scale: float) -> float:
 
 def finest(H: Operator, scale: float) -> float:
     """The same for products by ``reference``, of vectors that are not rounded."""
-    return noise(H, scale) - (lost(H) if is_coarse(H) else float(getattr(H, "loss", 0.0)))
+    return noise(H, scale) - (lost(H) if is_coarse(H) else rounded(H))
 
 
 def is_coarse(H: Operator) -> bool:

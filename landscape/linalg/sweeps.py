@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape.core import Progress
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.operand import granted, noise
+from landscape.linalg.operand import granted, noise, rounded
 
 # a probe stops when anything beyond the cut would have hidden from it with at most this probability
 DOUBT = 1e-2
@@ -210,7 +210,7 @@ class Search:
         beyond its cut.
 
         A probe must show that nothing is beyond them. They are moved inwards by what the spare
-        vectors may hide.
+        vectors may hide, and by what a basis held narrow has lost.
         """
         upper, lower, above, below = self.cuts()
         basis, margin = self.basis, self.margin
@@ -223,7 +223,7 @@ class Search:
                 gaps = sign * (cut - basis.values)
                 spare = (gaps > 0) & ~self.wanted()
                 # see spare
-                hidden = float(
+                hidden = rounded(basis.H) + float(
                     (basis.residuals[spare] ** 2 / (gaps[spare] + max(slack, margin))).sum()
                 )
                 near, far = max(slack, 0.1 * margin) - hidden, max(slack, margin) - hidden
