@@ -24,7 +24,7 @@ from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.memory import BASIS
 from landscape.linalg.bases import Room, check_storage, dtypes_to_try, made
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.narrow import BLOCK, NUMBERS, Narrow, rayleigh_ritz
+from landscape.linalg.narrow import BLOCK, FOLD, NUMBERS, Narrow, rayleigh_ritz
 from landscape.linalg.operand import (
     Trusted,
     as_operator,
@@ -50,7 +50,6 @@ from landscape.specs import whole
 
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
-FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
 NO_FORMS = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
 
 
@@ -231,7 +230,7 @@ def eigsh(  # noqa: PLR0913
         storage: what the basis is held in: "float16" (for tol of 5e-4 or more), "float32" or
             "float64". By default H's own dtype, or a narrower one that tol allows where that does
             not hold 2 k + 20 vectors in 1 GiB, on a GPU in 40 % of what is free, or where memory
-            runs out. In a narrower one the residuals take k products instead of one.
+            runs out. In a narrower one the residuals take k + 1 products instead of one.
         progress: called with the products spent.
 
     Returns:
@@ -452,8 +451,8 @@ def _anew(
     assert isinstance(basis, Narrow)
     expected = basis.residuals[wanted]
     del basis.Q
-    settle(basis.H)
     theta, residuals, V = rayleigh_ritz(basis.H, V, basis, search.progress)
+    settle(basis.H)
     known = np.linalg.norm(expected) + FOLD * noise(basis.H, basis.scale)
     if np.linalg.norm(residuals) > known:  # as where the products spent are not sound
         basis.spectra = []

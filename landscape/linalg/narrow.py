@@ -18,8 +18,8 @@ from torch import Tensor
 
 from landscape.core import Operator, Progress
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.operand import Rounded, bad_product, reference
-from landscape.linalg.reductions import columns, norm, projected
+from landscape.linalg.operand import Rounded, bad_product, is_coarse, learn, reference, signs
+from landscape.linalg.reductions import columns, combine, norm, projected
 from landscape.linalg.rows import Rows
 
 # What storage may be called, narrowest first.
@@ -28,6 +28,7 @@ DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.f
 REACH = 2.0
 BLOCK = 16  # vectors multiplied at a time when residuals are computed,
 NUMBERS = 2**26  # and numbers
+FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
 
 
 def reaches(dtype: torch.dtype, tol: float) -> bool:
@@ -73,8 +74,8 @@ class Narrow(Basis):
 
     @property
     def ahead(self) -> int:
-        """How many products the residuals of the locked vectors will take: one each."""
-        return self.whole
+        """How many products the residuals of the locked vectors will take: one each, and one."""
+        return self.whole + 1
 
     def leave_the_device(self) -> bool:
         """Whether the basis has moved into the host's memory."""
@@ -153,14 +154,13 @@ def rayleigh_ritz(
     A: Operator, V: Tensor, basis: Basis, progress: Progress
 ) -> tuple[Array, Array, Tensor]:
     """Values (k,) ascending, residuals (k,) and vectors (k, local) of the space of the rows of V,
-    which are orthonormal about, from fresh products.
+    which are orthonormal about, from fresh products; V is overwritten.
+
+    One more product, the finest there is, of a random combination measures what the others lose
+    (Freivalds 1979); residuals include it.
     """
-    W, spent = torch.empty_like(V), basis.products
-    width = max(1, min(BLOCK, NUMBERS // V.shape[1]))
-    for i in range(0, len(V), width):
-        W[i : i + width] = reference(A, V[i : i + width].T).T
-        basis.products += len(V[i : i + width])
-        progress("residuals", basis.products, spent + len(V))
+    spent = basis.products
+    W = _products(A, V, basis, progress)
     forms = V.new_zeros(2, len(V), len(V), dtype=torch.float64)
     for part in columns(V):
         v, w = V[:, part].double(), W[:, part].double()
@@ -169,6 +169,14 @@ def rayleigh_ritz(
     finite = np.isfinite(K).all(0)
     if not finite.all():
         raise bad_product(spent + 1 + int(np.argmin(finite)))
+    r = torch.as_tensor(signs(len(V), basis.seeds), device=V.device)[:, None] / len(V) ** 0.5
+    exact = reference(A, combine(r, V)[0])
+    error = float(norm(exact - combine(r, W)[0].double(), basis.ranks))
+    basis.products += 1
+    if not np.isfinite(error):
+        raise bad_product(basis.products)
+    learn(A, error, basis.scale)
+    progress("residuals", basis.products, basis.products)
     theta, S = eigh((K + K.T) / 2, G)
     turn = torch.as_tensor(S, device=V.device)
     squares = V.new_zeros(len(V), dtype=torch.float64)
@@ -176,4 +184,16 @@ def rayleigh_ritz(
         v, w = turn.T @ V[:, part].double(), turn.T @ W[:, part].double()
         V[:, part] = v.to(V.dtype)
         squares += (w - torch.as_tensor(theta, device=V.device)[:, None] * v).square().sum(1)
-    return theta, basis.ranks.total(squares).sqrt().cpu().numpy(), V
+    return theta, basis.ranks.total(squares).sqrt().cpu().numpy() + FOLD * error, V
+
+
+def _products(A: Operator, V: Tensor, basis: Basis, progress: Progress) -> Tensor:
+    """H v for each row v (k, local)."""
+    W, total = torch.empty_like(V), basis.products + len(V) + 1
+    width = max(1, min(BLOCK, NUMBERS // V.shape[1]))
+    for i in range(0, len(V), width):
+        block = V[i : i + width].T
+        W[i : i + width] = (reference(A, block) if is_coarse(A) else A @ block).T
+        basis.products += block.shape[1]
+        progress("residuals", basis.products, total)
+    return W
