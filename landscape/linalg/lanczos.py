@@ -24,7 +24,7 @@ from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.memory import BASIS
 from landscape.linalg.bases import Room, check_storage, dtypes_to_try, made
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.narrow import BLOCK, FOLD, NUMBERS, Narrow, rayleigh_ritz
+from landscape.linalg.narrow import FOLD, Narrow, rayleigh_ritz
 from landscape.linalg.operand import (
     Trusted,
     as_operator,
@@ -50,6 +50,8 @@ from landscape.specs import whole
 
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
+BLOCK = 16  # vectors multiplied at a time when residuals are computed,
+NUMBERS = 2**26  # and numbers
 NO_FORMS = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
 
 

@@ -26,8 +26,6 @@ from landscape.linalg.rows import Rows
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 # A residual of tol ‖H‖ can be had from a basis whose dtype has an eps of at most this many tol.
 REACH = 2.0
-BLOCK = 16  # vectors multiplied at a time when residuals are computed,
-NUMBERS = 2**26  # and numbers
 FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
 
 
@@ -188,12 +186,10 @@ def rayleigh_ritz(
 
 
 def _products(A: Operator, V: Tensor, basis: Basis, progress: Progress) -> Tensor:
-    """H v for each row v (k, local)."""
+    """H v for each row v (k, local), one at a time: a vector's product costs least so."""
     W, total = torch.empty_like(V), basis.products + len(V) + 1
-    width = max(1, min(BLOCK, NUMBERS // V.shape[1]))
-    for i in range(0, len(V), width):
-        block = V[i : i + width].T
-        W[i : i + width] = (reference(A, block) if is_coarse(A) else A @ block).T
-        basis.products += block.shape[1]
+    for v, w in zip(V, W, strict=True):
+        w.copy_(reference(A, v[:, None])[:, 0] if is_coarse(A) else A @ v)
+        basis.products += 1
         progress("residuals", basis.products, total)
     return W
