@@ -62,10 +62,9 @@ class Stop(Enum):
     CONVERGED = "every wanted residual is within tol"
     BUDGET = "the product budget ran out: raise max_products or loosen tol; bounds are still valid"
     INEXACT = (
-        "the residuals computed at the end exceed tol: the products' rounding allows no less "
-        "(loosen tol, or use "
-        "float64), or H is not symmetric or changes between products; bounds are still valid for a "
-        "symmetric H"
+        "the residuals computed at the end exceed tol: the rounding of products, or of a basis "
+        "held in a narrower dtype, allows no less (loosen tol, widen storage, or use float64), or "
+        "H is not symmetric or changes between products; bounds are still valid for a symmetric H"
     )
 
 

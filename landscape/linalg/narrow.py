@@ -134,9 +134,10 @@ class Narrow(Basis):
         end, k = W.shape
         turn = torch.as_tensor(W, device=self.C.device)
         turned = turn.T.to(self.Q.dtype) @ self.Q[:end][:, part]
-        self.Q[:k, part] = turned
-        turned -= self.Q[:k][:, part]
-        self.moved = self.moved.to(turned.device) + turned.square().sum(1, dtype=torch.float64)
+        lost = (self.Q.rounded(turned) - turned).square().sum(1, dtype=torch.float64)
+        moved = self.moved.to(lost) + lost
+        self.Q[:k, part] = turned  # last: where memory runs out all of this is done again
+        self.moved = moved
 
     def _remember(self) -> None:
         """What a start has seen is not exact enough for a quadrature."""

@@ -74,6 +74,13 @@ class Rows:
         found[:w], found[w:] = self.whole[:, part], narrow
         return found
 
+    def rounded(self, values: Tensor) -> Tensor:
+        """What columns of the first ones will be read as, once they are set to ``values``."""
+        w, narrow = len(self.whole), self.narrow.dtype
+        found = values.clone()
+        found[w:] = (values[w:] * self.scale).to(narrow).to(self.dtype) / self.scale
+        return found
+
     def __setitem__(self, key: int | slice | tuple[slice, slice], values: Tensor) -> None:
         """Set one, the first ones, or columns of the first ones."""
         if isinstance(key, int):

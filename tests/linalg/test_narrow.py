@@ -84,6 +84,7 @@ def test_rows_are_read_as_they_were_written() -> None:
     assert torch.equal(rows[:5][:, slice(30, 90)], truth[:, 30:])
     assert torch.equal(rows[torch.tensor([3, 1])], truth[[3, 1]])
     assert torch.equal(rows[:3][:, slice(0, 40)], truth[:3])
+    assert torch.equal(rows.rounded(values), truth)
     assert (rows[:1].shape, rows.shape, len(rows)) == ((1, 40), (6, 40), 6)
     rows[5] = rows[4]  # once rounded, it stays
     assert torch.equal(rows[5], truth[4])
