@@ -16,6 +16,7 @@ layers, on bases of other sizes, on vectors of another length. Every round is wr
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -297,9 +298,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results/scale.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    kept: dict[str, Any] = {"environment": environment(), "rounds": []}
+    kept: dict[str, Any] = {"rounds": []}
     if options.json.exists():
         kept = json.loads(options.json.read_text())
+    kept["environment"] = environment() | {"cores": os.cpu_count()}
     if options.foretell:
         kept["large"] = foretell(kept["rounds"], options.tokens)
     else:
