@@ -11,6 +11,7 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 
 import click
 
@@ -354,7 +355,7 @@ def stages(stored):
 
 
 def confirmed(stored):
-    """Seconds of searches on ranks, foretold beside measured."""
+    """Seconds of searches on ranks, foretold beside measured, weights whole and in parts."""
     where, rounds = stored["environment"], stored["summary"][0]["rounds"]
     n = stored["rounds"][0]["searches"][0]["n"]
     lines = [
@@ -369,18 +370,27 @@ def confirmed(stored):
         ratio = _range([row["ratio"], min(row["ratios"]), max(row["ratios"])])
         cells = [*parts, f"{row['foretold_s']:.2f} s", f"{row['measured_s']:.2f} s", ratio]
         lines.append(f"| {row['ranks']} | {row['storage']} | {' | '.join(cells)} |")
+    for count in sorted({row["ranks"] for row in stored["sharded"]}):
+        same = [row for row in stored["sharded"] if row["ranks"] == count]
+        said = {k: median([row["foretold_s"][k] for row in same]) for k in same[0]["foretold_s"]}
+        parts = [f"{said[key]:.2f}" for key in ("products", "basis", "exchange")]
+        measured = f"{median([row['measured_s'] for row in same]):.2f} s"
+        ratios = [row["ratio"] for row in same]
+        ratio = _range([median(ratios), min(ratios), max(ratios)])
+        cells = [*parts, f"{sum(said.values()):.2f} s", measured, ratio]
+        lines.append(f"| {count} | float32, weights in parts | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def foretold(stored):
     """Seconds and memory of searches on larger networks."""
     lines = [
-        "| n | ranks | basis in | products | basis | exchange | a rank's basis of 60 | weights |",
-        "|---|---|---|---|---|---|---|---|",
+        "| n | ranks | basis in | products | basis | exchange | with weights in parts | a rank's basis of 60 | weights | in parts |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in stored["large"]:
-        parts = [_time(row["foretold_s"][key]) for key in ("products", "basis", "exchange")]
-        memory = [f"{row[key]:.3g} GB" for key in ("basis_GB", "weights_GB")]
+        parts = [_time(seconds) for seconds in row["foretold_s"].values()]
+        memory = [f"{row[key]:.3g} GB" for key in ("basis_GB", "weights_GB", "sharded_weights_GB")]
         cells = [
             f"{row['n']:.0e}".replace("e+0", "e"),
             row["ranks"],

@@ -9,6 +9,7 @@ each step and count as errors of the products (``Rounded``): of Ritz values that
 a probe may have missed, of counts of signs.
 Values and residuals of the pairs are of fresh products alone, by Rayleigh-Ritz on their space: an
 error e of a vector moves its value by about e².
+Source: Simoncini & Szyld 2003, SIAM J. Sci. Comput. 25:454 (inexact Krylov spaces).
 """
 
 import numpy as np
