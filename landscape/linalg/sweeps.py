@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape.core import Progress
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.operand import granted, noise
+from landscape.linalg.operand import granted, noise, rounded
 
 # a probe stops when anything beyond the cut would have hidden from it with at most this probability
 DOUBT = 1e-2
@@ -36,8 +36,7 @@ class Search:
     @property
     def budget(self) -> int:
         """How many products may be spent in all, those of the residuals apart."""
-        ahead = int(self.basis.adopted.sum()) + 1  # products that verify residuals
-        grant = self.basis.products + granted(self.basis.H) - ahead
+        grant = self.basis.products + granted(self.basis.H) - self.basis.ahead
         return int(min(self.most, max(grant, self.least)))
 
     @property
@@ -50,7 +49,7 @@ class Search:
         """What a residual may be: tol ‖H‖ less the rounding that the bounds will
         include, or half.
         """
-        goal = self.tol * self.basis.scale
+        goal = self.tol * self.basis.scale * self.basis.aim
         return max(goal / 2, goal - 2.5 * noise(self.basis.H, self.basis.scale))
 
     def run(self, probes: int) -> bool:
@@ -116,7 +115,7 @@ class Search:
                 basis.lock(ritz, old, new)
                 return None
             if not basis.room:
-                basis.restart(ritz, self.keep(ritz, new))
+                basis.restart(ritz, self.keep(ritz, new), new)
             steps = pace.next(basis.products, worst, goal)
 
     def _spare_in_the_way(self, ritz: Ritz, new: Array) -> bool:
@@ -211,7 +210,7 @@ class Search:
         beyond its cut.
 
         A probe must show that nothing is beyond them. They are moved inwards by what the spare
-        vectors may hide.
+        vectors may hide, and by what a basis held narrow has lost.
         """
         upper, lower, above, below = self.cuts()
         basis, margin = self.basis, self.margin
@@ -224,7 +223,7 @@ class Search:
                 gaps = sign * (cut - basis.values)
                 spare = (gaps > 0) & ~self.wanted()
                 # see spare
-                hidden = float(
+                hidden = rounded(basis.H) + float(
                     (basis.residuals[spare] ** 2 / (gaps[spare] + max(slack, margin))).sum()
                 )
                 near, far = max(slack, 0.1 * margin) - hidden, max(slack, margin) - hidden
