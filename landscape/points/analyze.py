@@ -16,6 +16,7 @@ from landscape.errors import NumericalError
 from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
+from landscape.linalg.operand import noise
 from landscape.linalg.quadrature import SpectralDensity, probing, spectral_density
 from landscape.linalg.trace import trace
 from landscape.operators.hessian import Hessian
@@ -26,6 +27,7 @@ from landscape.points.budget import (
     LAYER,
     LEAST_DENSITY,
     LEAST_TRACE,
+    LIGHT,
     ROOM,
     ROUNDING,
     SEARCH,
@@ -233,8 +235,9 @@ def analyze(  # noqa: PLR0913
         ValueError: a bad option, no point for a formula, or ``known`` is of another point.
 
     Cost: n products up to n = 3,000; else about 50 to 120 for the ends, which sampling errors
-    share, (probes - 1) (steps - pairs) for the density, 9 more for the trace and 20 to 50 per
-    layer, and what ``points.room`` says for an optimiser. ``forecast`` tells it beforehand.
+    share, (probes - 1) (steps - pairs) for the density, 9 more for the trace and 10 to 30 per
+    layer, each a third of a whole one, and what ``points.room`` says for an optimiser.
+    ``forecast`` tells it beforehand.
 
     Examples:
         >>> import landscape as ls, torch
@@ -756,16 +759,17 @@ def _layers(
         return have.layers()
     f = require_model(look.f, "layers are a model's.")
     names = modules(f)
-    cost = LAYER if matrix is None else 0
-    if not clock.fits(cost):
+    cost = LAYER * LIGHT if matrix is None else 0
+    most = 2 * LAYER if matrix is None else 0  # of one that is begun, which is not cut off
+    if not clock.fits(most):
         clock.leave_open("layers", cost * len(names))
         return ()
     look.hessian.release()  # a layer's graphs take their place
     layers: list[Layer] = []
-    with clock.stage("layers"):
+    with clock.stage("layers", pace=False):
         for i, (name, own) in enumerate(names.items()):
             progress("layers", i, len(names))
-            if not clock.fits(cost):
+            if not clock.fits(most):
                 clock.leave_open(f"layers: {i} of {len(names)}", cost * (len(names) - i))
                 break
             layers.append(_layer(f, look, matrix, point, seed, name, own))
@@ -790,13 +794,19 @@ def _layer(
         values = torch.linalg.eigvalsh(matrix[where][:, where].double())
         low, high = (Bounded(float(v), error) for v in (values[0], values[-1]))
     else:
-        low, high = _block_ends(f.part(own, H.x), look.x[where], H, seed)
+        low, high = _block_ends(f.part(own, H.x), look.x[where], H, point.pairs.scale, seed)
     return Layer(name, len(where), float(gradient[where].norm()), high, low)
 
 
-def _block_ends(part: Landscape, x: Tensor, H: Hessian, seed: int) -> tuple[Bounded, Bounded]:
-    """The smallest and the largest eigenvalue of a layer's own block."""
+def _block_ends(
+    part: Landscape, x: Tensor, H: Hessian, scale: float, seed: int
+) -> tuple[Bounded, Bounded]:
+    """The smallest and the largest eigenvalue of a layer's own block of H, whose norm is
+    ``scale``.
+    """
     block = Hessian(part, at=x, method=H.method, memory=H.memory)
+    if not H.unmeasured:  # the block's products are parts of such as were held against float64
+        block.presume(noise(H, scale))
     pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
     H.products += block.products
     low, high = (Bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))

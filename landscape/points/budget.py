@@ -22,7 +22,9 @@ from landscape.points.look import Look
 from landscape.results import Result, provenance, result
 
 # Products of a stage, where they do not follow from what is asked for: passes count as their share.
-CHECKS, SLICES, TRACE, LAYER, ROOM = 12, 15, 12, 35, 60
+CHECKS, SLICES, TRACE, LAYER, ROOM = 12, 15, 12, 16, 60
+# Of a whole product: what one of a layer's block takes, which goes no further down than the layer.
+LIGHT = 0.4
 # The product in float64, with a graph of its own, that measures residuals and rounding:
 # convolutions take ten times as long there.
 ROUNDING = 12
@@ -171,12 +173,13 @@ def forecast(
     if not dense:
         # the search's first start is a probe, its last one may be, each pair saves every other one
         # a step, and probes are samples of the trace
-        each = max(min(steps, f.dim) - k, (min(steps, f.dim) + 1) // 2)
-        counts |= {"density": (probes - 1) * each, "trace": max(0, min(TRACE, f.dim) - probes)}
+        most = max(min(steps, f.dim) - k, (min(steps, f.dim) + 1) // 2)
+        counts |= {"density": (probes - 1) * most, "trace": max(0, min(TRACE, f.dim) - probes)}
     if layers and isinstance(f, ModelLandscape) and not dense:
         counts["layers"] = LAYER * len(modules(f))
     counts["slices"] = SLICES
-    stages = tuple(Stage(name, count, count * product) for name, count in counts.items())
+    each = {"layers": LIGHT * product}
+    stages = tuple(Stage(k, count, count * each.get(k, product)) for k, count in counts.items())
     origin = provenance(f, look.x, seed)
     return Forecast(f.dim, gradient, product, first, stages, provenance=origin)
 
