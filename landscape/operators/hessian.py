@@ -134,6 +134,7 @@ class Hessian(SymmetricOperator):
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
         # whether a search that multiplies may ask what each batch makes of its vectors
         self.by_batch = False
+        self._made = 0
         self._watch: _Watch | None = None
 
     def _require_whole(self) -> None:
@@ -165,6 +166,14 @@ class Hessian(SymmetricOperator):
     def retained(self) -> bool:
         """Whether the graphs are kept across products; decided at the first product."""
         return self._graphs is not None
+
+    @property
+    def made(self) -> int:
+        """How many products were made, those in float64 among them: not the ones that an earlier
+        run has made.
+        """
+        finer = self._finer
+        return self._made + (finer.made if isinstance(finer, Hessian) else 0)
 
     def release(self) -> None:
         """Let go of the graphs kept; the next product decides anew."""
@@ -263,6 +272,7 @@ class Hessian(SymmetricOperator):
         """H V as ``reduce`` makes it of what the terms of every rank give, or ``cut`` of the whole
         of it, which differences of gradients give.
         """
+        self._made += V.shape[1]
         if self.method != "finite-difference":
             try:
                 return self._within_memory(V, reduce)

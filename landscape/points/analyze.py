@@ -50,7 +50,7 @@ from landscape.points.room import room as room_of
 from landscape.points.symmetry import symmetries
 from landscape.points.walk import Outcome, Walk
 from landscape.progress import watched
-from landscape.results import Bounded, Estimate, Result, provenance, result
+from landscape.results import Bounded, Estimate, Result, journal, provenance, result
 from landscape.results.statistics import Spread, sampling_spread
 
 SLICE_STEPS = 20  # to each side
@@ -58,7 +58,8 @@ UNTESTED = (
     "checks: the numbers hold only if value, gradient and products are those of one function, "
     "which was not tested"
 )
-ENDS = 0.6  # of the time that is left, what the ends of the spectrum may take
+# Of the time that is left, what the ends of the spectrum may take, and where they are all there is.
+ENDS, ALL = 0.6, 0.9
 
 
 @result("analysis-layer")
@@ -257,7 +258,7 @@ def analyze(  # noqa: PLR0913
     clock = Clock(budget, H)
     formed = method == "dense" or (method == "auto" and f.dim <= DENSE_VERDICT)
     checks = _early_checks(look, clock, have, seed, progress, dense=formed)
-    wanted = _affordable(clock, largest, smallest)
+    wanted = _affordable(clock, have.made, largest, smallest)
     verdict = partial(
         classify,
         f,
@@ -272,7 +273,7 @@ def analyze(  # noqa: PLR0913
         progress=progress,
     )
     H.by_batch = True
-    with clock.stage("ends", ENDS):
+    with clock.stage("ends", _ends_share(clock)):
         point = have.point(verdict)
     H.by_batch = False
     _note_ends(clock, point, min(f.dim, largest + smallest), tol)
@@ -337,6 +338,11 @@ class _Known:
             return None
         return report
 
+    @property
+    def made(self) -> int:
+        """The products of its search, where they were kept."""
+        return self.report.point.pairs.products if self.report and journal.active() else 0
+
     def checks(self) -> tuple[Check, ...]:
         report = self._closed("checks")
         return () if report is None else report.checks
@@ -381,7 +387,7 @@ def _early_checks(
         progress("first product", 0, None)
         with clock.stage("gradient"):
             _ = look.gradient
-        with clock.stage("first product"):
+        with clock.stage("first product"), journal.paused():  # one of an earlier run says nothing
             _ = look.hessian @ sample(look, dense=dense)
         if look.hessian.retained:  # it has built the graphs for all others
             clock.product *= KEPT
@@ -428,10 +434,19 @@ def _broke(checks: tuple[Check, ...]) -> bool:
     return any(check.status is Status.BROKEN for check in checks)
 
 
-def _affordable(clock: Clock, largest: int, smallest: int) -> tuple[int, int]:
-    """How many pairs of each end there is time for, at least one."""
+def _ends_share(clock: Clock) -> float:
+    """Of the time that is left, what the ends may take: nearly all where nothing else would fit
+    into the rest.
+    """
+    return ENDS if clock.fits(CHECKS / (1 - ENDS)) else ALL
+
+
+def _affordable(clock: Clock, made: int, largest: int, smallest: int) -> tuple[int, int]:
+    """How many pairs of each end there is time for beside so many products that are made, at least
+    one.
+    """
     full = 2 * (largest + smallest) + SEARCH
-    products = clock.affordable(full, ENDS)
+    products = made + clock.affordable(full, _ends_share(clock))
     if products >= full:
         return largest, smallest
     each = max(1, (products - SEARCH // 2) // 4)
@@ -833,7 +848,8 @@ def _slice_cost(look: Look, clock: Clock) -> float:
     """
     if not clock.limited:
         return SLICES
-    _, each = timed(lambda: float(look.f.value(look.x)))
+    with journal.paused():
+        _, each = timed(lambda: float(look.f.value(look.x)))
     values = 2 * (2 * SLICE_STEPS + 1)
     return values * look.f.ranks.agreed(each) / clock.product
 

@@ -77,22 +77,23 @@ class Clock:
         seconds left; ``pace``: whether its products are made one by one, and tell what the next
         ones take.
         """
-        start, before = time.perf_counter(), self.H.products
+        start, before, made = time.perf_counter(), self.H.products, self.H.made
         self.until = start + share * self.left
         self.H.granted = self.granting(self.H) if self.limited else None
         yield
         took, products = time.perf_counter() - start, self.H.products - before
         self.H.granted = None
         self.stages.append(Stage(name, products, took))
-        if self.limited and products and pace:
-            self.product = self.H.f.ranks.agreed(took / products)
+        made = self.H.made - made  # what an earlier run has made takes no time
+        if self.limited and made > 0 and pace:
+            self.product = self.H.f.ranks.agreed(took / made)
 
     def granting(self, H: Hessian) -> Callable[[], int]:
         """How many more products of H fit into the stage, asked again and again."""
-        start, before = time.perf_counter(), H.products
+        start, before = time.perf_counter(), H.made
 
         def granted() -> int:
-            now, spent = time.perf_counter(), H.products - before
+            now, spent = time.perf_counter(), H.made - before
             each = (now - start) / spent if spent else self.product
             left = (self.until - now) / each if each > 0 else 1.0
             return int(H.f.ranks.agreed(max(left, 0.0)))
