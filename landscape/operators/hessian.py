@@ -130,6 +130,8 @@ class Hessian(SymmetricOperator):
         self._error, self._step = 0.0, torch.finfo(self.dtype).eps ** (1 / 3)
         self._size = 0.0  # of the largest product by differences of a unit vector so far
         self.why = ""  # why products are differences though nobody asked for them
+        # whether a term's graph was seen to be so small that its time is Python's
+        self.light = False
         self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
         # whether a search that multiplies may ask what each batch makes of its vectors
@@ -590,7 +592,7 @@ class Hessian(SymmetricOperator):
             self.memory = min(self.f.ranks.objects(self.memory))
             shares = [float(len(shares))]
             first = Term(first.function, None, 1.0)
-        self._vectorise = needed <= SMALL and not self.sharded
+        self.light = self._vectorise = needed <= SMALL and not self.sharded
         fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
         if self.memory > 0 and (
             self.method in ("retained", *PROGRAMS) or (self.method == "auto" and fits)

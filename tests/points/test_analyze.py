@@ -128,6 +128,42 @@ def test_slices_pass_through_the_loss_and_follow_the_parabola() -> None:
         )
 
 
+class Passing(nn.Module):
+    """A layer that counts its passes; ``alone``: whether it looks at numbers, which no pass of many points can."""
+
+    passes = 0  # a module's own attributes begin anew with every pass
+
+    def __init__(self, alone: bool) -> None:
+        super().__init__()
+        self.alone, self.layer = alone, nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        Passing.passes += 1
+        out: Tensor = self.layer(x).tanh()
+        return out if not self.alone or float(out.detach().sum()) < 1e9 else 2 * out
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_slices_of_a_small_net_take_few_passes(alone: bool) -> None:
+    """Where a pass of many points is possible; else each point takes one. The values are the same."""
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 4, dtype=torch.float64), torch.randint(3, (20,))
+    model = Passing(alone).double()
+    f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)])
+    seen: list[int] = []
+
+    def note(stage: str, done: int, total: int | None) -> None:
+        seen.extend([Passing.passes] * (stage == "slices"))
+
+    report = ls.analyze(f, layers=False, progress=note)
+    passes = seen[1] - seen[0]  # those of the first slice
+    assert passes >= 41 if alone else 1 <= passes <= 5, passes
+    for cut, column in zip(report.slices, (-1, 0), strict=True):
+        v = report.point.pairs.vectors[:, column]
+        values = torch.stack([f.value(f.point() + t * v) for t in cut.t])
+        assert torch.allclose(cut.values, values, rtol=1e-12, atol=0)
+
+
 @pytest.mark.slow
 def test_data_sampling_errors_against_a_bootstrap() -> None:
     torch.manual_seed(1)
