@@ -95,6 +95,11 @@ PLANTED: dict[str, tuple[tuple[str, ...], str]] = {
     "layer_norm_of_one": (("loss",), "layer_norm"),
     "policy_without_minus": (("loop",), "sign"),
     "sorted_by_class": (("loop",), "shuffle=True"),
+    "adagrad_rate_too_small": (("learning rate",), "Raise the rate"),
+    "clamped_output": (("data",), "same for all"),
+    "mask_hides_everything": (("data", "loop"), "mask"),
+    "prices_by_mean_absolute_error": (("data",), "Standardise the targets"),
+    "resumed_after_its_schedule": (("learning rate",), "a rate above 0"),
     **{p.stem: ((), "") for p in sorted(FOLDER.glob("fine_*.py"))},
 }
 

@@ -202,16 +202,27 @@ def _count(part: Any) -> int:
 def one_each(part: Any) -> bool:
     """Whether a list has one entry a sample: numbers or words, or containers of one structure
     that are too many to be inputs side by side, are mappings or objects, or do not agree in the
-    lengths of what they hold.
+    lengths of what they hold; or more than two tensors of one kind that do not agree in length.
     """
     if type(part) not in (list, tuple) or not len(part):
         return False
     if all(isinstance(entry, str | int | float) for entry in part):
         return isinstance(part, list)
-    if len({_structure(entry) for entry in part}) > 1 or not _parts(part[0]):
+    if len({_structure(entry) for entry in part}) > 1:
         return False
+    if isinstance(part[0], Tensor | np.ndarray):
+        return isinstance(part, list) and len(part) > 2 and _ragged(part)
+    return bool(_parts(part[0])) and _of_samples(part)
+
+
+def _of_samples(part: Any) -> bool:
+    """Whether containers of one structure are samples, not inputs side by side."""
     if len(part) > SIDE_BY_SIDE or not isinstance(part[0], list | tuple):
         return True
+    return _ragged(part)
+
+
+def _ragged(part: Any) -> bool:
     return len({leaf.shape[:1] for leaf in leaves(part)}) > 1
 
 

@@ -38,6 +38,9 @@ FEW = 4  # samples of a batch that is not made smaller where memory runs out
 # at most; relative to the loss.
 ROUNDING = 2**12
 MOST = 0.02
+# Of what losses differ by: more than a small number that keeps a divisor from 0 changes, and less
+# than a function of a mean does.
+GUARD = 1e-6
 CLOSE = 4.0  # in the same units: what rounding alone makes a right way miss by
 UNTOLD = -1.0  # the miss of a way of which nothing has told yet
 FAR = 16.0  # times the best way's miss: what a right way does not reach
@@ -76,7 +79,7 @@ class Mean:
 
     counts: list[float]  # one a batch, as found or stated; their shares are the weights
     what: str  # samples, entries, targets other than -100, class weights, ...
-    how: str  # stated, known, measured, one batch, assumed, coupled
+    how: str  # stated, known, measured, solved, one batch, assumed, coupled
     total: bool = False  # whether the loss was found to be a sum over samples
     # what any other batch of the same kind counts, a piece of one say
     count: Callable[[Batch], float] = field(default=batching.samples, repr=False, compare=False)
@@ -185,6 +188,11 @@ class _Rounding:
 
     eps: float  # the unit of their dtype
     most: float  # what a right way of counting may miss by
+
+    def missed(self, losses: Sequence[float], whole: float) -> float:
+        """What a right way of counting may miss the loss of a whole by, relative to the largest."""
+        size = max(abs(whole), *map(abs, losses)) or 1.0
+        return max(self.most, GUARD * (max(losses) - min(losses)) / size)
 
 
 def _by_list(judge: Judge, batches: Sequence[Batch], within: _Rounding) -> str:
@@ -299,7 +307,8 @@ def _held(
             else abs(_mean(ways[k], parts, losses) - whole) / size
             for k in alive
         }
-        alive = {k: max(alive[k], miss) for k, miss in missed.items() if miss <= within.most}
+        most = within.missed(losses, whole)
+        alive = {k: max(alive[k], miss) for k, miss in missed.items() if miss <= most}
         total = total and abs(sum(losses) - whole) <= within.most * size
     return alive, total, telling
 
@@ -387,11 +396,20 @@ def _mean(counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float]) -> f
 
 
 def _target(batch: Batch) -> Tensor | None:
+    """The target of a batch; where none is named, the only numbers of classes or words in it."""
     try:
         target = batching.split(batch)[1]
     except ValueError:
-        return None
+        words = [leaf for leaf in batching.leaves(batch) if _is_words(leaf)]
+        target = words[0] if len(words) == 1 else None
     return target if isinstance(target, Tensor) and target.ndim else None
+
+
+def _is_words(leaf: Any) -> bool:
+    """Whether a tensor names classes or words: whole numbers that are no mask."""
+    if not isinstance(leaf, Tensor) or leaf.is_floating_point() or leaf.is_complex():
+        return False
+    return bool(leaf.ndim and leaf.numel() and leaf.max() > 1)
 
 
 def _whole(target: Tensor) -> bool:
@@ -529,14 +547,23 @@ def _class_weights(
         return None
     whole = judge(batch, None)
     agrees = all(
-        abs(_mean(counts, parts, [judge(batch, p) for p in parts]) - whole)
-        <= 1e-3 * eps**0.25 * abs(whole) + 1e-4 * abs(whole)
+        _weighs(counts, parts, [judge(batch, p) for p in parts], whole, eps)
         for parts in _cuts(_ways(batch, []))
     )
     seen = set().union(
         *(set(torch.unique(t).tolist()) for b in batches if (t := _target(b)) is not None)
     )
     return weights if agrees and seen <= set(weights) else None
+
+
+def _weighs(
+    counts: Tensor, parts: Sequence[Tensor], losses: Sequence[float], whole: float, eps: float
+) -> bool:
+    """Whether the losses of parts make that of the whole, as far as rounding, that the solution of
+    the weights has enlarged, can tell.
+    """
+    least = 1e-3 * eps**0.25 * abs(whole) + 1e-4 * (max(losses) - min(losses))
+    return bool(abs(_mean(counts, parts, losses) - whole) <= least)
 
 
 def _classes(batch: Batch) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError, RanksError, memory_is_full
 from landscape.landscapes import batches as batching
-from landscape.landscapes import distributed, kernels, losses, means, pieces, selection
+from landscape.landscapes import distributed, joins, kernels, losses, means, pieces, selection
 from landscape.landscapes.arithmetic import (
     ordinary,
     owned,
@@ -311,8 +311,8 @@ class ModelLandscape:
         """Why batches cannot be cut into pieces, in words; "" where they can."""
         if self.mean.how == "one batch":  # what it divides by did not matter until now
             self._mean = self._measured()
-        if self.mean.how in ("coupled", "assumed"):
-            return f"what the loss divides by is not known ({self.mean.how})"
+        if self.mean.how in ("coupled", "assumed", "solved"):
+            return f"what the loss divides by is not known of parts of batches ({self.mean.how})"
         sizes = list(pieces.FEW)
         smaller = lambda: len(sizes) > 1 and sizes.pop(0) > 0  # noqa: E731
         return fitting(lambda: self._coupled(x, sizes[0]), smaller, self.device)
@@ -671,7 +671,7 @@ class ModelLandscape:
         measured when first asked for.
 
         Cost: where it is measured, two forward passes and the loss of some ten parts of two
-            batches.
+            batches; where no way of counting explains these, five passes over all the data.
         """
         if self._mean is None:
             if len(self.batches) == 1:
@@ -690,11 +690,24 @@ class ModelLandscape:
                 there = self._judge(pieces.nearby(point, 1.0))
                 again = means.measured(there, batches, eps, coarse)
                 found = again if again.how == "measured" else found
+        if found.how == "coupled":
+            found = self._solved(batches) or found
         if found.total:
             self.reduction = "sum"
         if found.what == means.BY_LIST:
             self.samples = int(sum(found.counts))
         return found
+
+    def _solved(self, batches: Sequence[Batch]) -> Mean | None:
+        """What batches count, from their losses in double precision one by one and together."""
+        if self.spread.sharded:  # a pass is a matter of all ranks there
+            return None
+        finer, eps = self.astype(torch.float64), torch.finfo(torch.float64).eps
+        with suppress(Exception), finer.evaluation(), torch.no_grad():
+            counts = joins.solved(finer._judge(finer.point()), batches, eps)
+            if counts is not None:
+                return Mean(counts, "what losses of batches together tell", "solved")
+        return None
 
     @property
     def weights(self) -> Tensor:
@@ -1048,6 +1061,11 @@ def _require_options(loss: object, mode: str, reduction: str, masks: int) -> Non
     _require("reduction", reduction, ("mean", "sum"))
     function, options = losses.unwrapped(loss)
     stated = options.get("reduction", getattr(function, "reduction", reduction))
+    if stated == "none":
+        raise ValueError(
+            "the loss has reduction='none', and a landscape is one number: give the loss "
+            "reduction='mean' or 'sum'."
+        )
     if (reduction if stated == "batchmean" else stated) != reduction:  # a mean over samples
         raise ValueError(
             f"the loss has reduction={stated!r} but the landscape reduction={reduction!r}: "

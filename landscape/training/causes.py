@@ -47,6 +47,9 @@ class Cause:
         return said + ([f"Weak signs, against it (1 is clear): {', '.join(weak)}."] if weak else [])
 
 
+# Where two numbers of a sign come from, in words.
+CALIBRATED = "between the runs of the calibration with and without the mistake"
+
 # A sign from here on speaks for its cause only.
 CLEAR = 0.995
 
@@ -70,6 +73,18 @@ class Sign:
         if self.decades:
             return decades(x, math.log10(self.low), math.log10(self.high))
         return ramp(x, self.low, self.high)
+
+
+def little_gained(low: float, high: float, unknown: float = 1.0) -> Sign:
+    """f is still near what a constant prediction costs."""
+    return Sign(
+        "little of what a constant prediction costs is gone",
+        lambda tail: tail.progress,
+        high,
+        low,
+        f"the share that is gone, {CALIBRATED}",
+        unknown=unknown,
+    )
 
 
 @dataclass(frozen=True)
@@ -122,3 +137,19 @@ def ramp(x: float, low: float, high: float) -> float:
 def decades(x: float, low: float, high: float) -> float:
     """``ramp`` in the decades of x: 0 at 10^low, 1 at 10^high."""
     return ramp(math.log10(max(x, 1e-300)), low, high)
+
+
+def shown(names: list[str]) -> str:
+    """Some of the names."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
+
+
+def against_constant(tail: Tail) -> str:
+    """The loss beside that of a constant prediction, in words."""
+    reading = tail.trace.reading
+    assert reading is not None
+    return (
+        f"the loss is {reading.loss:.4g}, and one prediction for all samples costs "
+        f"{reading.constant:.4g}"
+    )

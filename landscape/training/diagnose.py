@@ -15,9 +15,9 @@ from landscape.results import Result, result
 from landscape.training.causes import REPORTED, Cause, surest
 from landscape.training.evidence import Tail
 from landscape.training.follow import Followed
-from landscape.training.mistakes import MISTAKES, habits
+from landscape.training.loop_mistakes import habits
 from landscape.training.probes import POINTS, Probe, Probes, pace, probe, remedies, wins
-from landscape.training.rules import MINIMUM, causes
+from landscape.training.rules import MINIMUM, MISTAKES, causes
 from landscape.training.trace import Phase, Trace
 
 

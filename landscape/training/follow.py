@@ -14,7 +14,8 @@ from landscape.core import Landscape, require_landscape
 from landscape.landscapes.states import require_own_loader
 
 # Second moments as Adam and its like call them, and RMSprop.
-_SECOND = ("exp_avg_sq", "square_avg")
+# The last one is Adagrad's.
+_SECOND = ("exp_avg_sq", "square_avg", "sum")
 
 
 class Scalars(NamedTuple):
@@ -158,11 +159,13 @@ class Followed:
 
         2 / lr for gradient descent, times 1 + beta with heavy-ball momentum, times
         (1 + beta) / (1 + 2 beta) with Nesterov's, times (1 + beta) / (1 - beta) where the momentum
-        is an average.
+        is an average. Adagrad has none, and what it divides by hardly changes from step to step.
         """
         group = self.optimizers[0].param_groups[0]
         kind = type(self.optimizers[0]).__name__
-        if rate <= 0 or not (kind == "SGD" or any(k in group for k in ("betas", "alpha"))):
+        if rate <= 0 or not (
+            kind == "SGD" or any(k in group for k in ("betas", "alpha", "lr_decay"))
+        ):
             return float("nan")
         beta = self.momentum()
         if "betas" in group:

@@ -52,6 +52,13 @@ COMPARING: dict[object, str] = {
         F.binary_cross_entropy_with_logits,
     )
 }
+# Those of them whose targets are classes or their probabilities.
+_OF_CLASSES = (
+    "cross_entropy",
+    "nll_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+)
 # Nodes of a graph that change shapes only.
 _SHAPES = (
     *("View", "UnsafeView", "Reshape", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "T"),
@@ -106,6 +113,8 @@ class Reading:
     # The gradient in the first step of a sequence over the largest in any; of so many steps.
     reach: float = math.nan
     sequence: int = 0
+    # Root mean square of the targets, where outputs are compared with them as numbers.
+    target_size: float = math.nan
 
 
 class _Seen(NamedTuple):
@@ -353,6 +362,7 @@ class _Outputs(NamedTuple):
     off_log: float = math.nan
     spread: float = math.nan
     beyond: float = 0.0
+    target_size: float = math.nan
 
 
 def _of_outputs(seen: Sequence[_Seen]) -> _Outputs:
@@ -371,7 +381,20 @@ def _of_outputs(seen: Sequence[_Seen]) -> _Outputs:
         off_log=_off(outputs.exp()),
         spread=float(outputs.var(0, correction=0).mean().sqrt()),
         beyond=_beyond(last, [s.target for s in seen if s.target is not None]),
+        target_size=_target_size(seen),
     )
+
+
+def _target_size(seen: Sequence[_Seen]) -> float:
+    """The root mean square of targets that are numbers as outputs are; NaN of classes."""
+    targets = [s.target for s in seen if s.target is not None]
+    numbers = all(
+        t.is_floating_point() and t.shape == s.output.shape
+        for t, s in zip(targets, seen, strict=False)
+    )
+    if not targets or not numbers or seen[0].name in _OF_CLASSES:
+        return math.nan
+    return float(torch.cat([t.reshape(-1) for t in targets]).double().square().mean().sqrt())
 
 
 def _passes(f: ModelLandscape, x: Tensor) -> tuple[list[_Seen], list[float], float, str, str]:

@@ -10,13 +10,15 @@ import math
 
 import torch
 
-from landscape.training import signs
+from landscape.training import data_mistakes, loop_mistakes, loss_mistakes, signs
 from landscape.training.causes import NAMES as NAMES
 from landscape.training.causes import REPORTED as REPORTED
 from landscape.training.causes import Cause as Cause
 from landscape.training.causes import Rule, surest
 from landscape.training.evidence import Tail
-from landscape.training.mistakes import MISTAKES
+
+# What is no landscape's fault.
+MISTAKES = (*loop_mistakes.RULES, *loss_mistakes.RULES, *data_mistakes.RULES)
 
 
 def causes(tail: Tail) -> list[Cause]:
@@ -80,6 +82,10 @@ def _kept(tail: Tail) -> str:
 def _decayed(tail: Tail) -> list[str]:
     rate = float(tail.trace.learning_rate[-1])
     return [f"the rate is {rate:.3g}, {tail.decayed:.2g} of what it was", _left(tail)]
+
+
+def _stands(tail: Tail) -> list[str]:
+    return [f"the rate was 0 in all {tail.steps:,} steps, so that none of them moved a weight"]
 
 
 def _overshoots(tail: Tail) -> list[str]:
@@ -388,6 +394,15 @@ RULES = (
         _decayed,
         "Raise it again: the schedule ended before the descent did.",
         _FASTER,
+    ),
+    Rule(
+        "learning rate",
+        0.985,
+        "it is seen directly, and nobody means it",
+        (signs.rate_zero, signs.not_arrived),
+        _stands,
+        "Set a rate above 0: for group in optimizer.param_groups: group['lr'] = 1e-3. A schedule "
+        "that was gone on with after its end has left it there, or one that begins at 0.",
     ),
     OVERSHOOTS,
     Rule(

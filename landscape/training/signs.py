@@ -20,13 +20,9 @@ import math
 from itertools import pairwise
 
 from landscape.training.causes import decades, ramp
+from landscape.training.data_mistakes import labels_say_nothing, unscaled_inputs
 from landscape.training.evidence import Tail
-from landscape.training.mistakes import (
-    SHRUNK,
-    decay_acts,
-    labels_say_nothing,
-    unscaled_inputs,
-)
+from landscape.training.loop_mistakes import SHRUNK, decay_acts
 
 # A predicted gain below this share of the loss is near a stationary point.
 NEAR = 1e-3
@@ -237,6 +233,11 @@ def rate_decayed(tail: Tail) -> float:
     return decades(tail.decayed, -0.7, -1.5)
 
 
+def rate_zero(tail: Tail) -> float:
+    """The rate was 0 at every record."""
+    return float(bool((tail.trace.learning_rate == 0).all()))
+
+
 def rate_did_matter(tail: Tail) -> float:
     """At its largest the rate moved the run, or it fell so far that no schedule means it.
 
@@ -342,7 +343,7 @@ def no_larger_rate_would_do(tail: Tail) -> float:
     """
     room = max(much_room(tail), nothing_traversed(tail))
     moved = gradient_matters(tail) * rate_within_reach(tail)
-    return 1 - 0.5 * much_left(tail) * moved * room
+    return (1 - rate_zero(tail)) * (1 - 0.5 * much_left(tail) * moved * room)
 
 
 def rate_tiny(tail: Tail) -> float:
@@ -352,14 +353,15 @@ def rate_tiny(tail: Tail) -> float:
 
 def adaptive(tail: Tail) -> bool:
     """Whether the optimiser scales its steps already."""
-    return bool((tail.trace.second_moment_norm > 0).any())
+    return bool(tail.trace.second_moment_norm.isfinite().any())
 
 
 def hardly_moved(tail: Tail) -> float:
     """An optimiser whose steps are as long as its rate has moved the weights by at most 5 to 1 % of
     their norm: the calibration's rates that are too small by 0.7 %, its runs that work by 40 %.
+    Adagrad's shrink as a run goes on.
     """
-    if not adaptive(tail) or _decaying(tail):
+    if not adaptive(tail) or tail.trace.optimizer == "Adagrad" or _decaying(tail):
         return 0.0
     return 1 - decades(tail.moved, -2.0, math.log10(0.05))
 

@@ -573,3 +573,37 @@ def test_a_sum_over_the_number_of_positives_or_1() -> None:
     assert f.mean.counts == [float(part.sum()) for part in hits.split([9, 31])]
     truth = float(loss(model(X), hits).detach())
     assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)
+
+
+@pytest.mark.parametrize("form", [lambda t: t, lambda t: {"tokens": t}, lambda t: (t,)])
+def test_batches_of_words_alone(form: Callable[[Tensor], Any]) -> None:
+    """Each word predicts the next; what is padded by 0 is left out of the mean."""
+    model = Tagger().double()
+
+    def next_words(model: nn.Module, t: Tensor) -> Tensor:
+        return F.cross_entropy(model(t)[..., :-1], t[:, 1:], ignore_index=0)
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        t = batch["tokens"] if isinstance(batch, dict) else batch
+        return next_words(model, t if isinstance(t, Tensor) else t[0])
+
+    f = ls.ModelLandscape(model, loss, [form(t) for t in PADDED.split([3, 5, 4])])
+    assert f.mean.how == "measured"
+    truth = float(next_words(model, PADDED).detach())
+    assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_small_number_that_keeps_a_divisor_from_0(dtype: torch.dtype) -> None:
+    hits = (X[:, 0] > 0).to(dtype)
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        each = F.binary_cross_entropy_with_logits(output[:, 0], target, reduction="none")
+        return (each * target).sum() / (target.sum() + 1e-8)
+
+    model = linear(1).to(dtype)
+    f = ls.ModelLandscape(model, loss, rows(X.to(dtype), hits, [9, 31]))
+    assert f.mean.how == "measured"
+    assert f.mean.counts == [float(part.sum()) for part in hits.split([9, 31])]
+    truth = float(loss(model(X.to(dtype)), hits).detach())
+    assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-6)

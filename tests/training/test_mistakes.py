@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import landscape as ls
 from landscape.training.information import information
-from landscape.training.mistakes import softmax_floor
+from landscape.training.loss_mistakes import softmax_floor
 from landscape.training.reading import read
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
