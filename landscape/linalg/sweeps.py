@@ -114,9 +114,7 @@ class Search:
                 missed, settled = self.missed(ritz, missed)
                 worst, goal = float(missed.max()), DOUBT
                 if settled or ritz.exhausted or basis.products - before >= self.longest:
-                    basis.count_signs()
-                    if basis.locked == self.k:  # no spare ones
-                        basis.remember_last()
+                    self._end_probe()
                     return missed
             if basis.products >= self.budget:
                 basis.lock(ritz, old, new)
@@ -124,6 +122,12 @@ class Search:
             if not basis.room:
                 basis.restart(ritz, self.keep(ritz, new), new)
             steps = pace.next(basis.products, worst, goal)
+
+    def _end_probe(self) -> None:
+        """Keep what a start that found nothing has seen."""
+        self.basis.count_signs()
+        if self.basis.locked == self.k:  # no spare ones
+            self.basis.remember_last()
 
     def _spare_in_the_way(self, ritz: Ritz, new: Array) -> bool:
         """Whether spare vectors must go: new pairs may couple to them, or are close to a cut."""
