@@ -798,6 +798,8 @@ def install() -> None:
         setattr(torch.cuda, name, value)
     for name in ("_cuda_clearCublasWorkspaces", "_host_emptyCache"):
         setattr(torch._C, name, lambda: None)
+    # whatever torch was built with: recurrent layers ask cuDNN to lay out their weights
+    torch.backends.cudnn.is_acceptable = lambda tensor: False  # type: ignore[assignment]
     torch.accelerator.current_accelerator = lambda check_available=False: torch.device("cuda")
     torch.Generator = Generator  # type: ignore[misc]
     torch.Tensor.to = _to  # type: ignore[method-assign]
