@@ -313,9 +313,9 @@ def _known(error: BaseException) -> bool:
 
 
 @contextmanager
-def writing(target: Path) -> Iterator[Path]:
+def writing(target: Path, goes_on: Callable[[], bool] = bool) -> Iterator[Path]:
     """A hidden folder inside the claimed ``target`` to write a run into: it comes to stand when the
-    block ends, and goes when it raises.
+    block ends, and goes when it raises. What was kept goes then, unless the run ``goes_on``.
     """
     if not ranks.first():
         with tempfile.TemporaryDirectory() as nowhere, _interrupted(target):
@@ -327,7 +327,10 @@ def writing(target: Path) -> Iterator[Path]:
     try:
         with _interrupted(target), replacing(target, left_out=left_out) as staged:
             yield staged
-        shutil.rmtree(target / KEPT, ignore_errors=True)
+        if not goes_on():
+            shutil.rmtree(target / KEPT, ignore_errors=True)
+        for path in (target / KEPT).rglob("*"):  # it belongs to the run that stands
+            path.touch()
     except OSError as error:
         raise _unwritten(target, error) from None
     if left_out:

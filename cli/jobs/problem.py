@@ -124,15 +124,19 @@ def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resu
         free: the options that may change when an interrupted run is gone on with.
     """
     settings, asked_for = config.resolved(run.ctx), run.ctx.params
+    unfinished: list[str] = []  # what a budget left open, for --resume
     # what users' own code prints is no result of ours: it goes to stderr
     with (
         redirect_stdout(sys.stderr),
-        runs.writing(run.target) as folder,
+        runs.writing(run.target, lambda: bool(unfinished)) as folder,
         progress.bar(asked_for["quiet"]) as bar,
     ):
         bar(_first_stage(run), 0, None)
         with runs.staying(), run.journal(settings, free), results.origin(config=settings):
             result = work(bar)
+            unfinished += getattr(result, "unfinished", ())
+            if unfinished:
+                journal.flush()
         runs.fill(folder, result, settings, config.words(run.ctx))
         if asked_for["figures"]:
             bar("drawing", 0, None)

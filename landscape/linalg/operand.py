@@ -126,6 +126,15 @@ def learn(H: Operator, lost: float, scale: float) -> None:
         tell(lost, scale)
 
 
+def overlook(H: Operator, level: float) -> None:
+    """Have an operator asked from now on what its products lose, without one in float64, where that
+    is known to be at most ``level``.
+    """
+    slight: Callable[[float], bool] | None = getattr(H, "overlook", None)
+    if slight is not None and slight(level):
+        settle(H)
+
+
 def settle(H: Operator) -> None:
     """Have an operator that was trusted asked from now on what its products lose."""
     tell: Callable[[], None] | None = getattr(H, "settle", None)

@@ -2,7 +2,8 @@
 
 The cut is the innermost wanted value of an end; a probe is a sweep after all the wanted pairs are
 locked. Its doubt is the probability that an eigenvalue tol ‖H‖ beyond the cut has hidden from its
-start (Basis.missed).
+start (Basis.missed). Of one value an end it does not matter how often it is repeated: there the
+sweep that finds them goes on until its own start could have hidden nothing, and is the first probe.
 """
 
 import numpy as np
@@ -32,6 +33,8 @@ class Search:
         self.least = max(0, self.k - basis.locked) + 1
         self.longest = 20  # products of the longest sweep that found something
         self.confidence = 0.0
+        self.single = False  # whether the sweep that finds the wanted pairs is a probe,
+        self.found = 0  # and the products after which it had them
 
     @property
     def budget(self) -> int:
@@ -56,6 +59,7 @@ class Search:
         """Lock the wanted pairs; whether the budget sufficed."""
         basis, clean = self.basis, 0
         doubt = np.ones(2)
+        self.single = probes > 0 and max(self.largest, self.smallest) == 1 and not basis.locked
         while True:
             if basis.locked == basis.n:
                 self.confidence = 1.0
@@ -78,17 +82,17 @@ class Search:
         """One Krylov space.
 
         Returns:
-            None: out of budget; empty: it locked new pairs; else the probabilities (2,) that its
-                start hid something
-            above the upper cut, below the lower one.
+            None: out of budget; empty: it locked new pairs, and others may repeat them; else the
+                probabilities (2,) that its start hid something above the upper cut, below the
+                lower one.
         """
         basis = self.basis
         before = basis.products
         if basis.products >= self.budget:
             return None
         basis.start()
-        missed, pace = np.ones(2), Pace()
-        steps = max(0, self.k - basis.locked) + 4
+        missed, pace, certain = np.ones(2), Pace(), Pace()
+        steps, self.found = max(0, self.k - basis.locked) + 4, 0
         while True:
             basis.grow(max(1, min(steps, basis.room, self.budget - basis.products)))
             self.progress("eigenvalues", basis.products, None)
@@ -101,15 +105,16 @@ class Search:
             worst, goal = float(ritz.residuals[new].max(initial=0.0)), self.goal
             converged = worst <= goal and len(old) + len(new) == self.k
             if len(new) and (ritz.exhausted or converged):
-                basis.lock(ritz, old, np.concatenate([new, self.spare(ritz, old, new)]))
-                return np.zeros(0)
+                missed, settled = self.hidden(ritz, len(new), basis.products - before)
+                if settled:
+                    basis.lock(ritz, old, np.concatenate([new, self.spare(ritz, old, new)]))
+                    return missed
+                worst, goal, pace = float(missed.max()), DOUBT, certain
             if not len(new):
                 missed, settled = self.missed(ritz, missed)
                 worst, goal = float(missed.max()), DOUBT
                 if settled or ritz.exhausted or basis.products - before >= self.longest:
-                    basis.count_signs()
-                    if basis.locked == self.k:  # no spare ones
-                        basis.remember_last()
+                    self._end_probe()
                     return missed
             if basis.products >= self.budget:
                 basis.lock(ritz, old, new)
@@ -117,6 +122,12 @@ class Search:
             if not basis.room:
                 basis.restart(ritz, self.keep(ritz, new), new)
             steps = pace.next(basis.products, worst, goal)
+
+    def _end_probe(self) -> None:
+        """Keep what a start that found nothing has seen."""
+        self.basis.count_signs()
+        if self.basis.locked == self.k:  # no spare ones
+            self.basis.remember_last()
 
     def _spare_in_the_way(self, ritz: Ritz, new: Array) -> bool:
         """Whether spare vectors must go: new pairs may couple to them, or are close to a cut."""
@@ -229,6 +240,21 @@ class Search:
                 near, far = max(slack, 0.1 * margin) - hidden, max(slack, margin) - hidden
                 points.append((end, sign, cut + sign * near, cut + sign * far))
         return points
+
+    def hidden(self, ritz: Ritz, pairs: int, spent: int) -> tuple[Array, bool]:
+        """As ``missed`` for the start that has found so many wanted pairs itself in the products
+        spent; none where that is for a fresh one to say.
+        """
+        basis = self.basis
+        own = self.single and pairs == self.k and not basis.restarted and basis.room > 0
+        if not own or ritz.exhausted:
+            return np.zeros(0), True
+        self.found = self.found or spent
+        far = self.margin - rounded(basis.H)
+        ends = ritz.theta[-1] + far, ritz.theta[0] - far
+        asked = self.largest > 0, self.smallest > 0
+        missed = np.array([basis.missed(ritz, x) * a for x, a in zip(ends, asked, strict=True)])
+        return missed, bool((missed <= DOUBT).all()) or spent >= self.found + max(20, self.found)
 
     def crowded(self, ritz: Ritz) -> bool:
         """Whether a Ritz value has come so close to a cut that spare vectors are in the way."""

@@ -44,6 +44,7 @@ class SymmetricOperator:
         self._finer: SymmetricOperator | None = None
         self._has_finer = True
         self._lost: float | None = None
+        self._presumed: float | None = None
         self._remarks: list[str] = []
 
     def remember(self, remark: str) -> None:
@@ -79,6 +80,21 @@ class SymmetricOperator:
     def _beyond_rounding(self, lost: float, size: float) -> float:
         """What is lost besides rounding, FOLD times as much as was seen along few vectors."""
         return 0.0 if FOLD * lost <= ULPS * self.eps * size else FOLD * lost
+
+    def presume(self, lost: float) -> None:
+        """Take it as known of a larger operator, of which this one is a block, that products with
+        unit vectors are off by ``lost`` at most, rounding included.
+        """
+        self._presumed = lost
+
+    def overlook(self, level: float) -> bool:
+        """Go without products in float64 where what is presumed of products is at most ``level``;
+        whether that is so.
+        """
+        slight = self.unmeasured and self._presumed is not None and self._presumed <= level
+        if slight:
+            self._lost, self._finer, self._has_finer = self._presumed, None, False
+        return slight
 
     def assume_rounding(self) -> None:
         """Take products to be exact up to ``ULPS`` eps ‖H‖ without measuring it, and go without

@@ -130,10 +130,13 @@ class Hessian(SymmetricOperator):
         self._error, self._step = 0.0, torch.finfo(self.dtype).eps ** (1 / 3)
         self._size = 0.0  # of the largest product by differences of a unit vector so far
         self.why = ""  # why products are differences though nobody asked for them
+        # whether a term's graph was seen to be so small that its time is Python's
+        self.light = False
         self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
         # whether a search that multiplies may ask what each batch makes of its vectors
         self.by_batch = False
+        self._made = 0
         self._watch: _Watch | None = None
 
     def _require_whole(self) -> None:
@@ -165,6 +168,14 @@ class Hessian(SymmetricOperator):
     def retained(self) -> bool:
         """Whether the graphs are kept across products; decided at the first product."""
         return self._graphs is not None
+
+    @property
+    def made(self) -> int:
+        """How many products were made, those in float64 among them: not the ones that an earlier
+        run has made.
+        """
+        finer = self._finer
+        return self._made + (finer.made if isinstance(finer, Hessian) else 0)
 
     def release(self) -> None:
         """Let go of the graphs kept; the next product decides anew."""
@@ -263,6 +274,7 @@ class Hessian(SymmetricOperator):
         """H V as ``reduce`` makes it of what the terms of every rank give, or ``cut`` of the whole
         of it, which differences of gradients give.
         """
+        self._made += V.shape[1]
         if self.method != "finite-difference":
             try:
                 return self._within_memory(V, reduce)
@@ -580,7 +592,7 @@ class Hessian(SymmetricOperator):
             self.memory = min(self.f.ranks.objects(self.memory))
             shares = [float(len(shares))]
             first = Term(first.function, None, 1.0)
-        self._vectorise = needed <= SMALL and not self.sharded
+        self.light = self._vectorise = needed <= SMALL and not self.sharded
         fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
         if self.memory > 0 and (
             self.method in ("retained", *PROGRAMS) or (self.method == "auto" and fits)

@@ -14,8 +14,10 @@ from torch.optim import Optimizer
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
 from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.metrics import evaluator
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.linalg.lanczos import Eigenpairs, eigsh
+from landscape.linalg.operand import noise
 from landscape.linalg.quadrature import SpectralDensity, probing, spectral_density
 from landscape.linalg.trace import trace
 from landscape.operators.hessian import Hessian
@@ -26,6 +28,7 @@ from landscape.points.budget import (
     LAYER,
     LEAST_DENSITY,
     LEAST_TRACE,
+    LIGHT,
     ROOM,
     ROUNDING,
     SEARCH,
@@ -48,7 +51,7 @@ from landscape.points.room import room as room_of
 from landscape.points.symmetry import symmetries
 from landscape.points.walk import Outcome, Walk
 from landscape.progress import watched
-from landscape.results import Bounded, Estimate, Result, provenance, result
+from landscape.results import Bounded, Estimate, Result, journal, provenance, result
 from landscape.results.statistics import Spread, sampling_spread
 
 SLICE_STEPS = 20  # to each side
@@ -56,7 +59,8 @@ UNTESTED = (
     "checks: the numbers hold only if value, gradient and products are those of one function, "
     "which was not tested"
 )
-ENDS = 0.6  # of the time that is left, what the ends of the spectrum may take
+# Of the time that is left, what the ends of the spectrum may take, and where they are all there is.
+ENDS, ALL = 0.6, 0.9
 
 
 @result("analysis-layer")
@@ -233,8 +237,9 @@ def analyze(  # noqa: PLR0913
         ValueError: a bad option, no point for a formula, or ``known`` is of another point.
 
     Cost: n products up to n = 3,000; else about 50 to 120 for the ends, which sampling errors
-    share, (probes - 1) (steps - pairs) for the density, 9 more for the trace and 20 to 50 per
-    layer, and what ``points.room`` says for an optimiser. ``forecast`` tells it beforehand.
+    share, (probes - 1) (steps - pairs) for the density, 9 more for the trace and 10 to 30 per
+    layer, each a third of a whole one, and what ``points.room`` says for an optimiser.
+    ``forecast`` tells it beforehand.
 
     Examples:
         >>> import landscape as ls, torch
@@ -254,7 +259,7 @@ def analyze(  # noqa: PLR0913
     clock = Clock(budget, H)
     formed = method == "dense" or (method == "auto" and f.dim <= DENSE_VERDICT)
     checks = _early_checks(look, clock, have, seed, progress, dense=formed)
-    wanted = _affordable(clock, largest, smallest)
+    wanted = _affordable(clock, have.made, largest, smallest)
     verdict = partial(
         classify,
         f,
@@ -269,7 +274,7 @@ def analyze(  # noqa: PLR0913
         progress=progress,
     )
     H.by_batch = True
-    with clock.stage("ends", ENDS):
+    with clock.stage("ends", _ends_share(clock)):
         point = have.point(verdict)
     H.by_batch = False
     _note_ends(clock, point, min(f.dim, largest + smallest), tol)
@@ -334,6 +339,11 @@ class _Known:
             return None
         return report
 
+    @property
+    def made(self) -> int:
+        """The products of its search, where they were kept."""
+        return self.report.point.pairs.products if self.report and journal.active() else 0
+
     def checks(self) -> tuple[Check, ...]:
         report = self._closed("checks")
         return () if report is None else report.checks
@@ -378,7 +388,7 @@ def _early_checks(
         progress("first product", 0, None)
         with clock.stage("gradient"):
             _ = look.gradient
-        with clock.stage("first product"):
+        with clock.stage("first product"), journal.paused():  # one of an earlier run says nothing
             _ = look.hessian @ sample(look, dense=dense)
         if look.hessian.retained:  # it has built the graphs for all others
             clock.product *= KEPT
@@ -425,10 +435,19 @@ def _broke(checks: tuple[Check, ...]) -> bool:
     return any(check.status is Status.BROKEN for check in checks)
 
 
-def _affordable(clock: Clock, largest: int, smallest: int) -> tuple[int, int]:
-    """How many pairs of each end there is time for, at least one."""
+def _ends_share(clock: Clock) -> float:
+    """Of the time that is left, what the ends may take: nearly all where nothing else would fit
+    into the rest.
+    """
+    return ENDS if clock.fits(CHECKS / (1 - ENDS)) else ALL
+
+
+def _affordable(clock: Clock, made: int, largest: int, smallest: int) -> tuple[int, int]:
+    """How many pairs of each end there is time for beside so many products that are made, at least
+    one.
+    """
     full = 2 * (largest + smallest) + SEARCH
-    products = clock.affordable(full, ENDS)
+    products = made + clock.affordable(full, _ends_share(clock))
     if products >= full:
         return largest, smallest
     each = max(1, (products - SEARCH // 2) // 4)
@@ -756,16 +775,17 @@ def _layers(
         return have.layers()
     f = require_model(look.f, "layers are a model's.")
     names = modules(f)
-    cost = LAYER if matrix is None else 0
-    if not clock.fits(cost):
+    cost = LAYER * LIGHT if matrix is None else 0
+    most = 2 * LAYER if matrix is None else 0  # of one that is begun, which is not cut off
+    if not clock.fits(most):
         clock.leave_open("layers", cost * len(names))
         return ()
     look.hessian.release()  # a layer's graphs take their place
     layers: list[Layer] = []
-    with clock.stage("layers"):
+    with clock.stage("layers", pace=False):
         for i, (name, own) in enumerate(names.items()):
             progress("layers", i, len(names))
-            if not clock.fits(cost):
+            if not clock.fits(most):
                 clock.leave_open(f"layers: {i} of {len(names)}", cost * (len(names) - i))
                 break
             layers.append(_layer(f, look, matrix, point, seed, name, own))
@@ -790,13 +810,19 @@ def _layer(
         values = torch.linalg.eigvalsh(matrix[where][:, where].double())
         low, high = (Bounded(float(v), error) for v in (values[0], values[-1]))
     else:
-        low, high = _block_ends(f.part(own, H.x), look.x[where], H, seed)
+        low, high = _block_ends(f.part(own, H.x), look.x[where], H, point.pairs.scale, seed)
     return Layer(name, len(where), float(gradient[where].norm()), high, low)
 
 
-def _block_ends(part: Landscape, x: Tensor, H: Hessian, seed: int) -> tuple[Bounded, Bounded]:
-    """The smallest and the largest eigenvalue of a layer's own block."""
+def _block_ends(
+    part: Landscape, x: Tensor, H: Hessian, scale: float, seed: int
+) -> tuple[Bounded, Bounded]:
+    """The smallest and the largest eigenvalue of a layer's own block of H, whose norm is
+    ``scale``.
+    """
     block = Hessian(part, at=x, method=H.method, memory=H.memory)
+    if not H.unmeasured:  # the block's products are parts of such as were held against float64
+        block.presume(noise(H, scale))
     pairs = eigsh(block, largest=1, smallest=1, tol=1e-2, seed=seed, exact=16)
     H.products += block.products
     low, high = (Bounded(float(pairs.values[j]), float(pairs.bounds[j])) for j in (0, -1))
@@ -823,7 +849,8 @@ def _slice_cost(look: Look, clock: Clock) -> float:
     """
     if not clock.limited:
         return SLICES
-    _, each = timed(lambda: float(look.f.value(look.x)))
+    with journal.paused():
+        _, each = timed(lambda: float(look.f.value(look.x)))
     values = 2 * (2 * SLICE_STEPS + 1)
     return values * look.f.ranks.agreed(each) / clock.product
 
@@ -837,12 +864,20 @@ def _sliced(look: Look, point: StationaryPoint, progress: Progress) -> tuple[Sli
         v, curvature = pairs.vectors[:, j], float(pairs.values[j])
         span = (2 * max(abs(point.value), 1e-3) / max(abs(curvature), 1e-12)) ** 0.5
         t = min(span, longest) * steps / SLICE_STEPS  # exactly 0 in the middle
-        values = torch.stack([look.f.value(x + float(s) * v).double() for s in t]).cpu()
+        values = _values_at(look, [x + float(s) * v for s in t]).double().cpu()
         values = torch.where(torch.isfinite(values), values, torch.full_like(values, float("nan")))
         slope = float(look.gradient.double() @ v.double())
         predicted = point.value + slope * t + 0.5 * curvature * t**2
         slices.append(Slice(name, curvature, slope, t, values, predicted))
     return tuple(slices)
+
+
+def _values_at(look: Look, points: list[Tensor]) -> Tensor:
+    """f at points, in passes of many where the time of one is Python's."""
+    if not look.hessian.light:
+        return torch.stack([look.f.value(x) for x in points])
+    measure, size = evaluator(look.f, {})
+    return torch.cat([measure(X)["loss"] for X in torch.split(torch.stack(points), size)])
 
 
 def _advice(

@@ -24,6 +24,7 @@ from landscape.results.numbers import bound, bounded, count, plain, several, sha
 from landscape.results.words import Fact, Table, Words, columns, said
 
 SHOWN = 5  # eigenvalues of each end
+GO_ON = "--resume, or in Python known=, goes on from here"
 COORDINATES = 12  # of a point
 VERDICTS = {
     "minimum": "every eigenvalue is positive",
@@ -69,7 +70,7 @@ def analysis(report: AnalysisReport, folder: str) -> Words:
         *(() if report.trace is None else (Fact("trace", (_trace(report.trace),)),)),
         Fact("checks", tuple(_checks(report.checks))),
         Fact("notes", tuple(report.notes)),
-        Fact("unfinished", report.unfinished),
+        Fact("unfinished", (*report.unfinished, GO_ON) if report.unfinished else ()),
         Fact("next", tuple(line for line in report.advice if line not in checked)),
         Fact("took", tuple(_stages(report.stages))),
     ]

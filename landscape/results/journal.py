@@ -76,11 +76,12 @@ class Journal:
         self._begun = self._flushed = time.monotonic()
         self._room = 0
         self._known: dict[str, str] = {}  # of the interrupted run
-        self._written: dict[str, str] = {}
+        self._written: dict[str, str] | None = None
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
         elif (folder / ABOUT).exists():
-            self._known = self._written = _about(folder / ABOUT)
+            self._known = _about(folder / ABOUT)
+            self._written = dict(self._known)
             self.require(about)
             self.about = self._known | self.about
             self._open()
@@ -274,6 +275,13 @@ def begin() -> None:
     journal = _JOURNAL.get()
     if journal is not None:
         journal.begin()
+
+
+def flush() -> None:
+    """Have the journal in force write what waits: the run ends, and will be gone on with."""
+    journal = _JOURNAL.get()
+    if journal is not None:
+        journal.flush()
 
 
 def active() -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from landscape_cli import runs
 from landscape_cli.main import main
 from solid import fuzz, kills
 
@@ -127,6 +128,27 @@ def test_a_killed_command_goes_on_to_the_same_bits(
     invoke(command, "run", "--resume")
     assert sum(seen) > 0, "it started afresh"
     assert said("run") == said("whole")
+
+
+@pytest.mark.slow
+def test_what_a_budget_left_open_is_gone_on_with(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was computed is found again; of a run that left nothing open nothing is kept."""
+    monkeypatch.setattr(journal, "LONG", 0.0)
+    command = COMMANDS["lanczos"]
+    invoke(command, "whole")
+    invoke(command, "run", "--budget", "0.001s")
+    assert (kept("run"), kept("whole")) == (True, False)
+    seen = recalls(monkeypatch)
+    invoke(command, "run", "--resume")
+    assert sum(seen) > 0, "it started afresh"
+    assert said("run") == said("whole")
+    assert not kept("run")
+
+
+def kept(folder: str) -> bool:
+    return runs.kept(Path(folder)).exists()
 
 
 LOUD = NET.replace(

@@ -69,6 +69,46 @@ def test_the_report_against_dense_linear_algebra(method: str) -> None:
     assert {c.name: c.status for c in report.checks}["kernels"] is Status.NOTE
 
 
+class Scaled(nn.Module):
+    """Two layers, of which what the second one sees is scaled; it counts the passes in float64."""
+
+    passed = 0  # of all copies
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale, self.first, self.last = scale, nn.Linear(6, 30), nn.Linear(30, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        Scaled.passed += x.dtype == torch.float64
+        hidden = self.first(x).tanh()
+        out: Tensor = hidden[:, :3] + self.last(self.scale * hidden)
+        return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1.0, 1e-2])
+def test_layers_share_what_is_known_of_rounding(scale: float) -> None:
+    """In float32, the last layer's block as large as the other or so small that the other's rounding would
+    be felt in it: bounds hold against dense blocks in float64, of which the first takes no pass."""
+    torch.manual_seed(0)
+    x, y = torch.randn(60, 6), torch.randn(60, 3)
+    batches = list(zip(x.split(30), y.split(30), strict=True))
+    f = ls.ModelLandscape(Scaled(scale), F.mse_loss, batches)
+    passes = []
+    for layers in (False, True):
+        Scaled.passed = 0
+        report = ls.analyze(f, method="lanczos", probes=2, steps=5, layers=layers)
+        passes.append(Scaled.passed)
+    assert passes[0] > 0
+    assert (passes[0] == passes[1]) == (scale == 1.0)
+    truth = ls.Hessian(f.astype(torch.float64), f.point().double()).dense()
+    for layer, own in zip(report.layers, (slice(210), slice(210, 300)), strict=True):
+        block = torch.linalg.eigvalsh(truth[own, own])
+        assert abs(layer.largest.value - float(block[-1])) <= layer.largest.bound
+        assert abs(layer.smallest.value - float(block[0])) <= layer.smallest.bound
+        assert layer.largest.bound <= 0.012 * float(block[-1])
+
+
 @pytest.mark.slow
 def test_slices_pass_through_the_loss_and_follow_the_parabola() -> None:
     f, H, g = dense_truth("tanh-mlp", seed=0)
@@ -86,6 +126,42 @@ def test_slices_pass_through_the_loss_and_follow_the_parabola() -> None:
         assert torch.equal(
             cut.predicted, report.point.value + cut.slope * cut.t + 0.5 * cut.curvature * cut.t**2
         )
+
+
+class Passing(nn.Module):
+    """A layer that counts its passes; ``alone``: whether it looks at numbers, which no pass of many points can."""
+
+    passes = 0  # a module's own attributes begin anew with every pass
+
+    def __init__(self, alone: bool) -> None:
+        super().__init__()
+        self.alone, self.layer = alone, nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        Passing.passes += 1
+        out: Tensor = self.layer(x).tanh()
+        return out if not self.alone or float(out.detach().sum()) < 1e9 else 2 * out
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_slices_of_a_small_net_take_few_passes(alone: bool) -> None:
+    """Where a pass of many points is possible; else each point takes one. The values are the same."""
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 4, dtype=torch.float64), torch.randint(3, (20,))
+    model = Passing(alone).double()
+    f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)])
+    seen: list[int] = []
+
+    def note(stage: str, done: int, total: int | None) -> None:
+        seen.extend([Passing.passes] * (stage == "slices"))
+
+    report = ls.analyze(f, layers=False, progress=note)
+    passes = seen[1] - seen[0]  # those of the first slice
+    assert passes >= 41 if alone else 1 <= passes <= 5, passes
+    for cut, column in zip(report.slices, (-1, 0), strict=True):
+        v = report.point.pairs.vectors[:, column]
+        values = torch.stack([f.value(f.point() + t * v) for t in cut.t])
+        assert torch.allclose(cut.values, values, rtol=1e-12, atol=0)
 
 
 @pytest.mark.slow

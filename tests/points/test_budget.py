@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 import landscape as ls
 from landscape.points.analyze import AnalysisReport
 from landscape.points.crowds import between, conservative
+from landscape.results.journal import Journal, flush, keeping
 from landscape.results.statistics import Spread
 
 
@@ -189,3 +191,30 @@ def test_a_budget_of_few_products_is_kept(products: int, monkeypatch: pytest.Mon
     assert bool(assumed) == (products < 50)
     paced = {stage.name: stage for stage in report.stages}
     assert paced["ends"].products >= 3
+
+
+@pytest.mark.slow
+def test_budgets_one_after_the_other_get_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept takes no time again, and is taken for no sign of fast products: each budget is kept, and
+    in the end the report is that of a run without one."""
+    plain = net()
+    model = nn.Sequential(plain.model, Ticking())
+    f = ls.ModelLandscape(model, plain.loss, plain.batches, name="slow")
+    analyze = partial(ls.analyze, f, method="lanczos", largest=2, smallest=2, layers=False)
+    whole = analyze(probes=2, steps=8)
+    NOW[0], product = 0.0, 2 * len(f.batches) * 0.004  # two backward passes a batch
+    monkeypatch.setattr(time, "perf_counter", lambda: NOW[0])
+    known, spent = None, []
+    while known is None or known.unfinished:
+        began = NOW[0]
+        with keeping(Journal(tmp_path / "kept", {}, resume=True)):
+            known = analyze(probes=2, steps=8, budget=48 * product, known=known)
+            flush()
+        spent.append((NOW[0] - began) / product)
+        assert len(spent) < 12, known.unfinished
+    assert max(spent) < 1.05 * 48 + 3
+    assert len(spent) > 1
+    assert torch.equal(known.point.pairs.values, whole.point.pairs.values)
+    assert known.point.index_bounds == whole.point.index_bounds
