@@ -38,14 +38,18 @@ def check_storage(A: Operator, storage: str | None, tol: float) -> None:
         )
 
 
-def dtypes_to_try(A: Operator, asked: str | None, tol: float, least: int) -> list[torch.dtype]:
-    """What the basis may be held in, in the order in which it is tried."""
+def dtypes_to_try(
+    A: Operator, asked: str | None, tol: float, least: int, most: int | None
+) -> list[torch.dtype]:
+    """What a basis of ``least`` vectors, or ``most``, may be held in, in the order in which it is
+    tried.
+    """
     if asked is not None:
         return [min(A.dtype, DTYPES[asked], key=lambda dtype: dtype.itemsize)]
     less = narrower(A.dtype, tol)
     if less is None:
         return [A.dtype]
-    return [A.dtype, less] if held(A, BASIS) >= least else [less]
+    return [A.dtype, less] if held(A, BASIS) >= min(least, most or least) else [less]
 
 
 @dataclass(frozen=True)

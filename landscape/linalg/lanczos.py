@@ -267,8 +267,9 @@ def eigsh(  # noqa: PLR0913
     if n <= exact or 3 * k >= n:
         return _dense(A, largest, smallest, tol, progress)
     more = max(k, 0 if known is None else known.vectors.shape[1])
-    dtypes = dtypes_to_try(A, storage, tol, 2 * more + 20)
-    rows = max(2 * more + 20, min(ROWS + 4 * k, held(A, BASIS, dtype=dtypes[0])))
+    few = 2 * more + 20
+    dtypes = dtypes_to_try(A, storage, tol, few, max_basis)
+    rows = max(few, min(ROWS + 4 * k, held(A, BASIS, dtype=dtypes[0])))
     rows = min(n, rows if max_basis is None else max_basis)
     trusted = Trusted.unless_known(A)
     room = Room(rows, min(n, more + 20), dtypes, more, asked=storage is not None)

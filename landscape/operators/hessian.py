@@ -130,8 +130,6 @@ class Hessian(SymmetricOperator):
         self._error, self._step = 0.0, torch.finfo(self.dtype).eps ** (1 / 3)
         self._size = 0.0  # of the largest product by differences of a unit vector so far
         self.why = ""  # why products are differences though nobody asked for them
-        # whether a term's graph was seen to be so small that its time is Python's
-        self.light = False
         self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
         # whether a search that multiplies may ask what each batch makes of its vectors
@@ -585,14 +583,13 @@ class Hessian(SymmetricOperator):
             self._vectorise, self._graphs = False, []
             return
         first = next(iter(self.f.dealt_terms()))
-        weigh = getattr(self.f, "graph_bytes", _graph_bytes)
-        needed = weigh(lambda: self._gradient(first.function))
+        needed = self._weighed(first)
         if self.sharded:  # exchanges follow the graphs: all ranks do the same
             needed = max(self.f.ranks.objects(needed))
             self.memory = min(self.f.ranks.objects(self.memory))
             shares = [float(len(shares))]
             first = Term(first.function, None, 1.0)
-        self.light = self._vectorise = needed <= SMALL and not self.sharded
+        self._vectorise = needed <= SMALL and not self.sharded
         fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
         if self.memory > 0 and (
             self.method in ("retained", *PROGRAMS) or (self.method == "auto" and fits)
@@ -600,6 +597,22 @@ class Hessian(SymmetricOperator):
             self._keeping = True
             terms = self.f.dealt_terms()
             self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in terms]
+
+    def _weighed(self, term: Term) -> float:
+        """Bytes of a term's graph."""
+        weigh = getattr(self.f, "graph_bytes", _graph_bytes)
+        return float(weigh(lambda: self._gradient(term.function)))
+
+    @cached_property
+    def light(self) -> bool:
+        """Whether a term's graph is so small that its time is Python's. Cost: one such graph."""
+        if self.sharded:
+            return False
+        try:
+            with self.f.evaluation(self.x, self.precision), torch.enable_grad():
+                return self._weighed(next(iter(self.f.terms()))) <= SMALL
+        except NumericalError:  # it has no second derivative
+            return False
 
     def _difference(self, v: Tensor) -> Tensor:
         """H v by central differences of the gradient, at the step along v at which two differences

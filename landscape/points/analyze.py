@@ -23,7 +23,6 @@ from landscape.linalg.trace import trace
 from landscape.operators.hessian import Hessian
 from landscape.operators.limits import DENSE_VERDICT
 from landscape.points.budget import (
-    CHECKS,
     KEPT,
     LAYER,
     LEAST_DENSITY,
@@ -36,6 +35,7 @@ from landscape.points.budget import (
     TRACE,
     Clock,
     Stage,
+    checking,
     modules,
     sample,
     timed,
@@ -60,7 +60,7 @@ UNTESTED = (
     "which was not tested"
 )
 # Of the time that is left, what the ends of the spectrum may take, and where they are all there is.
-ENDS, ALL = 0.6, 0.9
+ENDS, ALL = 0.6, 0.8
 
 
 @result("analysis-layer")
@@ -393,7 +393,9 @@ def _early_checks(
         if look.hessian.retained:  # it has built the graphs for all others
             clock.product *= KEPT
         _spare_rounding(look.hessian, clock)
-    return _checked(look, clock, have, seed, progress) if clock.fits(4 * CHECKS) else ()
+    return (
+        _checked(look, clock, have, seed, progress) if clock.fits(4 * checking(clock.H.f)) else ()
+    )
 
 
 def _spare_rounding(H: Hessian, clock: Clock) -> None:
@@ -415,9 +417,9 @@ def _checks(
     done: tuple[Check, ...],
 ) -> tuple[Check, ...]:
     """The checks where they are not done yet and there is time for them."""
-    if done or clock.fits(CHECKS):
+    if done or clock.fits(checking(clock.H.f)):
         return done or _checked(look, clock, have, seed, progress)
-    clock.leave_open(UNTESTED, CHECKS)
+    clock.leave_open(UNTESTED, checking(clock.H.f))
     return ()
 
 
@@ -436,10 +438,10 @@ def _broke(checks: tuple[Check, ...]) -> bool:
 
 
 def _ends_share(clock: Clock) -> float:
-    """Of the time that is left, what the ends may take: nearly all where nothing else would fit
+    """Of the time that is left, what the ends may take: more where nothing else would fit
     into the rest.
     """
-    return ENDS if clock.fits(CHECKS / (1 - ENDS)) else ALL
+    return ENDS if clock.fits(checking(clock.H.f) / (1 - ENDS)) else ALL
 
 
 def _affordable(clock: Clock, made: int, largest: int, smallest: int) -> tuple[int, int]:

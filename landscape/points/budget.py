@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn.modules.conv import _ConvNd
 
 from landscape.core import Landscape
 from landscape.landscapes.arithmetic import owned
@@ -168,7 +170,7 @@ def forecast(
     _, block = timed(lambda: look.hessian @ V)
     product = block / V.shape[1]
     k = min(f.dim, largest + smallest)
-    counts = {"checks": CHECKS if f.layout else 4}
+    counts = {"checks": checking(f) if f.layout else 4}
     counts["ends"] = f.dim if dense else 2 * k + SEARCH
     counts["sampling errors"] = sampling_products(look.hessian, k, dense=dense)
     if not dense:
@@ -183,6 +185,15 @@ def forecast(
     stages = tuple(Stage(k, count, count * each.get(k, product)) for k, count in counts.items())
     origin = provenance(f, look.x, seed)
     return Forecast(f.dim, gradient, product, first, stages, provenance=origin)
+
+
+def checking(f: Landscape) -> int:
+    """What the checks take, in products: they look at single precision from float64, where
+    convolutions are slow.
+    """
+    modules = f.model.modules() if isinstance(f, ModelLandscape) else ()
+    slow = f.dtype != torch.float64 and any(isinstance(m, _ConvNd) for m in modules)
+    return (3 if slow else 1) * CHECKS
 
 
 def sampling_products(H: Hessian, k: int, *, dense: bool) -> int:

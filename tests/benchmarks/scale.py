@@ -1,6 +1,7 @@
 """What eigenpairs of large networks take in time and memory: its parts are measured here, and a model of them foretells the whole.
 
     python tests/benchmarks/scale.py [--ranks 2 3 4] [--rounds 3] [--json FILE]    # parts, and foretold beside measured
+    python tests/benchmarks/scale.py --sharded [--ranks 2 3] [--rounds 2] [--json FILE] # the same with weights in parts
     python tests/benchmarks/scale.py --foretell [--tokens 65536] [--json FILE]     # from the parts in the file: n = 1e8 to 1e9
 
 Seconds are those of the processor, of the slowest rank, one thread each; every rank is a process, gloo exchanges. A search has three
@@ -8,7 +9,8 @@ parts:
 
 products   what they count in operations (torch's own counter) on a rank's share of the batches, at the rate of as many processes
 basis      4 (narrow: 3) readings of the rows there are in each step, by coordinates over the ranks, and what a step does beside
-exchange   a vector gathered before a product and one scattered after it, n numbers each, by all ranks; sums of few numbers
+exchange   a vector gathered before a product and one scattered after it, n numbers each, by all ranks; sums of few numbers. With weights
+           in parts: each number of a weight that is gathered or scattered, and what is beside it, as often as they are counted
 
 Rates are measured on as many processes at once as there are ranks, by turns with the searches that confirm them: on a GPT of half the
 layers, on bases of other sizes, on vectors of another length. Every round is written down as it ends; more are added by a later call.
@@ -35,7 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import landscape as ls
 from landscape.linalg.reductions import combine, norm, projected
 from landscape.linalg.rows import Rows
-from landscape.ranks import Spread, joined
+from landscape.ranks import Ranks, Spread, joined
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ranks"))
 import together
@@ -43,7 +45,7 @@ import together
 WIDTH, CONTEXT, BATCHES, VOCABULARY = 256, 16, 12, 512
 LAYERS = 4
 WHOLE = 10  # pairs
-STEPS = 24
+STEPS, SHORT = 24, 12
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
@@ -263,12 +265,88 @@ def summary(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+# ---- weights in parts ----------------------------------------------------------------------------------------------------
+
+
+def sharded_product(layers: int, batches: int) -> dict[str, float]:
+    """On each rank: seconds of a product, its operations, and the numbers that are gathered and scattered."""
+    f = ls.over_ranks(gpt(layers, batches), shard=True)
+    H, v = ls.Hessian(f, method="retained"), torch.ones(f.spread.local)
+    H @ v
+    taken = seconds(lambda: H @ v, 11)
+    with Counted() as numbers:
+        count = operations(H, v)  # of the second of two products
+    return {"seconds": taken, "operations": count, "numbers": numbers.count / 2}
+
+
+class Counted:
+    """How many numbers ranks gather and scatter inside."""
+
+    NAMES = ("gather", "scatter")
+
+    def __enter__(self) -> "Counted":
+        self.count, self.own = 0, [getattr(Ranks, name) for name in self.NAMES]
+        for name, method in zip(self.NAMES, self.own, strict=True):
+            setattr(Ranks, name, self.watched(method))
+        return self
+
+    def watched(self, method: Callable[[Ranks, torch.Tensor], torch.Tensor]) -> Callable[[Ranks, torch.Tensor], torch.Tensor]:  # fmt: skip
+        def exchanged(ranks: Ranks, t: torch.Tensor) -> torch.Tensor:
+            found = method(ranks, t)
+            self.count += max(t.numel(), found.numel())
+            return found
+
+        return exchanged
+
+    def __exit__(self, *_: object) -> None:
+        for name, method in zip(self.NAMES, self.own, strict=True):
+            setattr(Ranks, name, method)
+
+
+def sharded_search(layers: int) -> dict[str, float]:
+    f = ls.over_ranks(gpt(layers), shard=True)
+    H = ls.Hessian(f, method="retained")
+    H @ torch.ones(f.spread.local)
+    begun, few = time.process_time(), 3
+    pairs = ls.eigsh(H, few, tol=1e-9, probes=0, max_products=SHORT, max_basis=SHORT)
+    return {"seconds": time.process_time() - begun, "products": pairs.products, "n": f.dim, "share": len(f._dealt()) / BATCHES}  # fmt: skip
+
+
+def sharded_round(count: int, parts: Parts) -> dict[str, Any]:
+    """A search with weights in parts, foretold from a product of half the layers and few batches, and measured."""
+
+    def slowest(case: Callable[..., dict[str, float]], *given: int) -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            return max(together.run(count, Path(folder), case, *given), key=lambda one: one["seconds"])  # fmt: skip
+
+    small = slowest(sharded_product, 2, 2 * count)
+    number = (small["seconds"] - parts.product * small["operations"]) / small["numbers"]
+    large = slowest(sharded_product, LAYERS, BATCHES)
+    found = slowest(sharded_search, LAYERS)
+    n, products = int(found["n"]), int(found["products"])
+    rows = products * (products - 1) / 2
+    basis = rows * parts.reading["float32"] + products * (parts.vector["float32"] + parts.turning["float32"])  # fmt: skip
+    said = {
+        "products": products * parts.product * large["operations"],
+        "basis": basis * n / count,
+        "exchange": products * (large["numbers"] * number + 3 * parts.waiting),
+    }
+    return {
+        "n": n, "ranks": count, "products": products, "second_a_number": number,
+        "numbers_a_weight_and_batch": large["numbers"] / n / (found["share"] * BATCHES),
+        "operations_of_a_product": large["operations"], "foretold_s": rounded(said), "measured_s": round(found["seconds"], 2),
+        "ratio": round(found["seconds"] / sum(said.values()), 3),
+    }  # fmt: skip
+
+
 # ---- n = 1e8 to 1e9 ------------------------------------------------------------------------------------------------------
 
 
-def foretell(rounds: list[dict[str, Any]], tokens: int) -> list[dict[str, Any]]:
-    """Ten pairs in 40 steps of a network whose weights are nearly all in matrices."""
+def foretell(kept: dict[str, Any], tokens: int) -> list[dict[str, Any]]:
+    """Ten pairs in 40 steps of a network whose weights are nearly all in matrices; a rank's data are one batch."""
+    rounds = kept["rounds"]
     most, rows = max(one["ranks"] for one in rounds), []
+    second, often = (median([one[key] for one in kept["sharded"]]) for key in ("second_a_number", "numbers_a_weight_and_batch"))  # fmt: skip
     parts = merged([Parts(**one["parts"]) for one in rounds if one["ranks"] == most])
     f = gpt(LAYERS)
     weights = f.dim - (VOCABULARY + CONTEXT) * WIDTH  # tables are looked up
@@ -280,12 +358,13 @@ def foretell(rounds: list[dict[str, Any]], tokens: int) -> list[dict[str, Any]]:
             for storage in DTYPES:
                 work = Work(n, each * n * tokens, 40, 1 / count, count, storage)
                 said = foretold(work, replace(parts, exchange=arrives))
+                said["exchange_in_parts"] = work.products * often * n * second if count > 1 else 0.0
                 memory = basis_bytes(n, count, 60, storage) / 1e9
                 rows.append({
                     "n": n, "ranks": count, "storage": storage, "tokens": tokens, "steps": 40, "foretold_s": rounded(said),
                     "basis_GB": round(memory, 2), "weights_GB": 4 * n / 1e9, "sharded_weights_GB": round(4 * n / count / 1e9, 3),
                 })  # fmt: skip
-                print(f"n = {n:.0e}, {count} ranks, {storage}: products {said['products']:.3g} s, basis {said['basis']:.3g} s, exchange {said['exchange']:.3g} s; a rank's basis of 60 {memory:.3g} GB")  # fmt: skip
+                print(f"n = {n:.0e}, {count} ranks, {storage}: products {said['products']:.3g} s, basis {said['basis']:.3g} s, exchange {said['exchange']:.3g} s, with weights in parts {said['exchange_in_parts']:.3g} s; a rank's basis of 60 {memory:.3g} GB")  # fmt: skip
     return rows
 
 
@@ -294,6 +373,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="*", default=[2, 3, 4])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--foretell", action="store_true")
+    parser.add_argument("--sharded", action="store_true")
     parser.add_argument("--tokens", type=int, default=65_536)
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results/scale.json")
     options = parser.parse_args()
@@ -303,7 +383,14 @@ def main() -> None:
         kept = json.loads(options.json.read_text())
     kept["environment"] = environment() | {"cores": os.cpu_count()}
     if options.foretell:
-        kept["large"] = foretell(kept["rounds"], options.tokens)
+        kept["large"] = foretell(kept, options.tokens)
+    elif options.sharded:
+        for _ in range(options.rounds):
+            for count in options.ranks:
+                parts = merged([Parts(**one["parts"]) for one in kept["rounds"] if one["ranks"] == count])  # fmt: skip
+                kept.setdefault("sharded", []).append(sharded_round(count, parts))
+                print(kept["sharded"][-1], flush=True)
+                options.json.write_text(json.dumps(kept, indent=1) + "\n")
     else:
         for _ in range(options.rounds):
             for count in options.ranks:
