@@ -1,8 +1,8 @@
 """What mkdocs adds to these pages: README and its like, commands from ``--help``, the library from
 its docstrings, the gallery.
 
-``python docs/hooks.py`` writes docs/gallery.md from figures/gallery/manifest.json, and the table of
-docs/speed.md from tests/benchmarks/results/.
+``python docs/hooks.py`` writes docs/gallery.md from figures/gallery/manifest.json, and tables of
+docs/speed.md and docs/large.md from tests/benchmarks/results/.
 """
 
 import inspect
@@ -11,6 +11,7 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 
 import click
 
@@ -289,7 +290,18 @@ def speed(text):
     """docs/speed.md with its tables as the stored runs have them."""
     peers = json.loads((RESULTS / "eigenpairs.json").read_text(encoding="utf-8"))
     budgets = json.loads((RESULTS / "budget.json").read_text(encoding="utf-8"))
-    for name, table in (("peers", ratios(peers)), ("stages", stages(budgets))):
+    return filled(text, {"peers": ratios(peers), "stages": stages(budgets)})
+
+
+def large(text):
+    """docs/large.md with its tables as the stored runs have them."""
+    stored = json.loads((RESULTS / "scale.json").read_text(encoding="utf-8"))
+    return filled(text, {"confirmed": confirmed(stored), "foretold": foretold(stored)})
+
+
+def filled(text, tables):
+    """A page with each table between the marks of its name."""
+    for name, table in tables.items():
         text = re.sub(
             rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
             lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}",
@@ -342,8 +354,69 @@ def stages(stored):
     return "\n".join(lines)
 
 
+def confirmed(stored):
+    """Seconds of searches on ranks, foretold beside measured, weights whole and in parts."""
+    where, rounds = stored["environment"], stored["summary"][0]["rounds"]
+    n = stored["rounds"][0]["searches"][0]["n"]
+    lines = [
+        f"n = {n:,}, medians of {rounds} rounds, torch {where['packages']['torch']}, "
+        f"{where['threads']} thread a rank, {where['processor']} with {where['cores']} cores.",
+        "",
+        "| ranks | basis in | products | basis | exchange | foretold | measured | measured / foretold |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in stored["summary"]:
+        parts = [f"{row['foretold_parts_s'][key]:.2f}" for key in ("products", "basis", "exchange")]
+        ratio = _range([row["ratio"], min(row["ratios"]), max(row["ratios"])])
+        cells = [*parts, f"{row['foretold_s']:.2f} s", f"{row['measured_s']:.2f} s", ratio]
+        lines.append(f"| {row['ranks']} | {row['storage']} | {' | '.join(cells)} |")
+    for count in sorted({row["ranks"] for row in stored["sharded"]}):
+        same = [row for row in stored["sharded"] if row["ranks"] == count]
+        said = {k: median([row["foretold_s"][k] for row in same]) for k in same[0]["foretold_s"]}
+        parts = [f"{said[key]:.2f}" for key in ("products", "basis", "exchange")]
+        measured = f"{median([row['measured_s'] for row in same]):.2f} s"
+        ratios = [row["ratio"] for row in same]
+        ratio = _range([median(ratios), min(ratios), max(ratios)])
+        cells = [*parts, f"{sum(said.values()):.2f} s", measured, ratio]
+        lines.append(f"| {count} | float32, weights in parts | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def foretold(stored):
+    """Seconds and memory of searches on larger networks."""
+    lines = [
+        "| n | ranks | basis in | products | basis | exchange | with weights in parts | a rank's basis of 60 | weights | in parts |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in stored["large"]:
+        parts = [_time(seconds) for seconds in row["foretold_s"].values()]
+        memory = [f"{row[key]:.3g} GB" for key in ("basis_GB", "weights_GB", "sharded_weights_GB")]
+        cells = [
+            f"{row['n']:.0e}".replace("e+0", "e"),
+            row["ranks"],
+            row["storage"],
+            *parts,
+            *memory,
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _time(seconds):
+    """In the unit that leaves a number between 1 and 100 or so."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return (
+                f"{seconds / size:.2g} {unit}"
+                if seconds < 100 * size
+                else f"{seconds / size:.0f} {unit}"
+            )
+    return f"{seconds:.2g} s"
+
+
 if __name__ == "__main__":
     (ROOT / "docs" / "gallery.md").write_text(gallery(), encoding="utf-8")
-    page = ROOT / "docs" / "speed.md"
-    page.write_text(speed(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, made in (("speed.md", speed), ("large.md", large)):
+        page = ROOT / "docs" / name
+        page.write_text(made(page.read_text(encoding="utf-8")), encoding="utf-8")
     sys.exit(0)

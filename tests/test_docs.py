@@ -7,6 +7,7 @@ prints. A block that begins with ``# name.py`` is a file of that name.
 import contextlib
 import importlib.util
 import io
+import json
 import re
 import subprocess
 import sys
@@ -119,6 +120,15 @@ def test_tables_of_speed_are_those_of_the_stored_runs(hooks: Any) -> None:
     assert hooks.speed(text) == text
     assert "<!-- stages -->\n\n| network | checks |" in text
     assert "\n| digits-mlp | 3 |" in text
+
+
+def test_tables_of_large_work_are_those_of_the_stored_runs(hooks: Any) -> None:
+    text = (DOCS / "large.md").read_text(encoding="utf-8")
+    assert hooks.large(text) == text
+    assert "<!-- foretold -->\n\n| n | ranks | basis in |" in text
+    stored = json.loads((hooks.RESULTS / "scale.json").read_text(encoding="utf-8"))
+    assert {row["ranks"] for row in stored["summary"]} == {2, 3, 4}
+    assert all(0.8 <= row["ratio"] <= 1.2 for row in stored["summary"])
 
 
 def test_links_on_the_site_lead_to_its_pages_by_their_names(hooks: Any) -> None:

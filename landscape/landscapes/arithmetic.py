@@ -224,6 +224,22 @@ def owned(precision: str = "full") -> Iterator[None]:
             raise
 
 
+@contextmanager
+def unset() -> Iterator[None]:
+    """Inside, torch computes, and makes tensors and modules, as where nobody has set anything: as
+    in ``owned()``, recording gradients, in float32 and on the host; a decorator too.
+    """
+    before = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(owned())
+        stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        stack.callback(torch.set_default_dtype, before)
+        torch.set_default_dtype(torch.float32)
+        yield
+
+
 def _put_back(settings: list[Setting], before: list[Any]) -> None:
     """Every setting as it was, in the order of the table: what an older flag has written into a
     newer one is mended by that one's turn.

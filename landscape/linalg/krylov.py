@@ -37,6 +37,7 @@ from landscape.linalg.operand import (
     spread,
 )
 from landscape.linalg.reductions import columns, combine, gram, norm, orthogonalise
+from landscape.linalg.rows import Rows
 
 Array = np.ndarray
 NUMBERS = 2**24  # of forms that are held
@@ -120,11 +121,13 @@ class Basis:
     device.
     """
 
+    aim = 1.0  # what share of tol a residual may have reached when its vector is locked
+
     def __init__(self, H: Operator, rows: int, seeds: np.random.SeedSequence) -> None:
         self.H, self.n, self.rows, self.seeds = H, H.shape[0], rows, seeds
         self.spread = spread(H)
         self.ranks = self.spread.ranks
-        self.Q = torch.empty(rows + 1, self.spread.local, dtype=H.dtype, device=H.device)
+        self.Q = self._empty()
         self.C = torch.zeros(rows, rows, dtype=torch.float64, device=H.device)
         self.betas = torch.zeros(rows, dtype=torch.float64, device=H.device)
         self.forms = Forms.of(H, rows)
@@ -133,7 +136,7 @@ class Basis:
         )
         self.values, self.residuals = np.zeros(0), np.zeros(0)  # of the locked vectors
         self.P, self.R = np.zeros((0, 0)), np.zeros((0, 0))  # their products
-        self.Z = self.Q[:0]
+        self.Z = torch.empty(0, self.spread.local, dtype=H.dtype, device=H.device)
         # which of them came from elsewhere: their products are not known
         self.adopted = np.zeros(0, bool)
         self.products = 0
@@ -145,6 +148,16 @@ class Basis:
         self.first: tuple[Array, Array] | None = None
         # the same for the last start beside all that is locked
         self.last: tuple[Array, Array] | None = None
+
+    def _empty(self) -> Tensor | Rows:
+        """Room for all rows and the next unit vector."""
+        shape = self.rows + 1, self.spread.local
+        return torch.empty(shape, dtype=self.H.dtype, device=self.H.device)
+
+    @property
+    def ahead(self) -> int:
+        """How many products the residuals of the locked vectors will take."""
+        return int(self.adopted.sum()) + 1
 
     @property
     def room(self) -> int:
@@ -190,11 +203,12 @@ class Basis:
         if not may_leave(self.H):
             return False
         self.H, self.forms = OnHost(self.H), None
-        self.Q, self.C, self.betas, self.Z = (t.cpu() for t in (self.Q, self.C, self.betas, self.Z))
+        self.Q = self.Q.cpu()
+        self.C, self.betas, self.Z = (t.cpu() for t in (self.C, self.betas, self.Z))
         return True
 
     def _product(self, i: int) -> Tensor:
-        if self.forms is None:
+        if self.forms is None or isinstance(self.Q, Rows):
             return self.H @ self.Q[i]
         return self.forms.product(self.Q[self.locked : i + 1])
 
@@ -217,7 +231,7 @@ class Basis:
             float(np.abs(np.diag(C)).max()),
             float(betas[self.seen :].max(initial=0.0)) / 2,
         )
-        flat = np.flatnonzero(betas[self.seen :] <= finest(self.H, scale))
+        flat = np.flatnonzero(betas[self.seen :] <= self._rounding(scale))
         exhausted = bool(flat.size) or end == self.n
         if flat.size:
             self.size = self.seen + int(flat[0]) + 1
@@ -230,6 +244,10 @@ class Basis:
         coupling = C[:held, held:] @ S
         residuals = np.sqrt((beta * S[-1]) ** 2 + (coupling**2).sum(0))
         return Ritz(theta, S, residuals, coupling, beta, exhausted)
+
+    def _rounding(self, scale: float) -> float:
+        """Up to which norm a next vector is taken to be rounding, ‖H‖ being ``scale``."""
+        return finest(self.H, scale)
 
     def count_signs(self) -> None:
         """By Cauchy interlacing H has at least as many eigenvalues of a sign as C."""
@@ -247,8 +265,10 @@ class Basis:
             beyond.append((int((values < -rounding).sum()), int((values > rounding).sum())))
         return max(low for low, _ in beyond), max(high for _, high in beyond)
 
-    def restart(self, ritz: Ritz, keep: Array) -> None:
-        """Thick restart: keep the Ritz pairs with these indices and the next vector."""
+    def restart(self, ritz: Ritz, keep: Array, wanted: Array) -> None:
+        """Thick restart: keep the Ritz pairs with these indices and the next vector. The
+        ``wanted`` ones are among them.
+        """
         self.count_signs()
         self._remember()
         held, m, p = self.locked, self.size, len(keep)
@@ -354,7 +374,7 @@ class Basis:
         tails = [*self.Z, *(self.Q[i] for i in gone), self.Q[self.locked + self.size]]
         kept = [tail.clone() if i >= t else tail for i, tail in enumerate(tails) if needed[i]]
         self.P, self.R = P, R[needed]
-        self.Z = torch.stack(kept) if kept else self.Q[:0]
+        self.Z = torch.stack(kept) if kept else self.Z[:0]
 
     def _turn(self, W: Array) -> None:
         """Replace the basis by the combinations in the columns of W."""

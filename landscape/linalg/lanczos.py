@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
-from landscape.errors import memory_is_full
 from landscape.landscapes.arithmetic import owned
-from landscape.landscapes.memory import BASIS, release
+from landscape.landscapes.memory import BASIS
+from landscape.linalg.bases import Room, check_storage, dtypes_to_try, made
 from landscape.linalg.krylov import Array, Basis, Ritz
+from landscape.linalg.narrow import FOLD, Narrow, rayleigh_ritz
 from landscape.linalg.operand import (
-    OnHost,
     Trusted,
     as_operator,
     bad_product,
@@ -36,11 +36,10 @@ from landscape.linalg.operand import (
     is_coarse,
     learn,
     lost,
-    may_leave,
     noise,
     overlook,
-    ranks,
     reference,
+    rounded,
     settle,
     signs,
     spread,
@@ -54,8 +53,6 @@ from landscape.specs import whole
 DENSE = 64  # at most this many dimensions: form the matrix
 ROWS = 200  # basis vectors that ordinary Hessians never fill
 SLIGHT = 0.1  # of tol ‖H‖, what products may be presumed to lose without being measured
-FOLD = 4.0  # a residual may be off by this many times the root mean square that was measured
-SPARE = 8  # vectors for which a basis leaves room: what a product and a step take beside it
 BLOCK = 16  # vectors multiplied at a time when residuals are computed,
 NUMBERS = 2**26  # and numbers
 NO_FORMS = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
@@ -68,10 +65,9 @@ class Stop(Enum):
     CONVERGED = "every wanted residual is within tol"
     BUDGET = "the product budget ran out: raise max_products or loosen tol; bounds are still valid"
     INEXACT = (
-        "the residuals computed at the end exceed tol: the products' rounding allows no less "
-        "(loosen tol, or use "
-        "float64), or H is not symmetric or changes between products; bounds are still valid for a "
-        "symmetric H"
+        "the residuals computed at the end exceed tol: the rounding of products, or of a basis "
+        "held in a narrower dtype, allows no less (loosen tol, widen storage, or use float64), or "
+        "H is not symmetric or changes between products; bounds are still valid for a symmetric H"
     )
 
 
@@ -211,6 +207,7 @@ def eigsh(  # noqa: PLR0913
     max_basis: int | None = None,
     known: Eigenpairs | None = None,
     exact: int = DENSE,
+    storage: str | None = None,
     progress: Progress = silent,
 ) -> Eigenpairs:
     """The algebraically largest and smallest eigenvalues of a symmetric operator, with
@@ -235,6 +232,10 @@ def eigsh(  # noqa: PLR0913
         known: pairs of the same operator to extend; their search is not repeated, only their
             residuals are recomputed.
         exact: up to this n the matrix is formed; less than the default where products are dear.
+        storage: what the basis is held in: "float16" (for tol of 5e-4 or more), "float32" or
+            "float64". By default H's own dtype, or a narrower one that tol allows where that does
+            not hold 2 k + 20 vectors in 1 GiB, on a GPU in 40 % of what is free, or where memory
+            runs out. In a narrower one the residuals take k + 1 products instead of one.
         progress: called with the products spent.
 
     Returns:
@@ -259,18 +260,22 @@ def eigsh(  # noqa: PLR0913
     A = as_operator(H)
     n = A.shape[0]
     _check(A, largest, smallest, tol, probes, max_products, max_basis, known)
+    check_storage(A, storage, tol)
     largest = min(largest, n)
     smallest = min(smallest, n - largest)
     k = largest + smallest
     if n <= exact or 3 * k >= n:
         return _dense(A, largest, smallest, tol, progress)
     more = max(k, 0 if known is None else known.vectors.shape[1])
-    rows = max(2 * more + 20, min(ROWS + 4 * k, held(A, BASIS)))
+    few = 2 * more + 20
+    dtypes = dtypes_to_try(A, storage, tol, few, max_basis)
+    rows = max(few, min(ROWS + 4 * k, held(A, BASIS, dtype=dtypes[0])))
     rows = min(n, rows if max_basis is None else max_basis)
     trusted = Trusted.unless_known(A)
-    basis = _basis(trusted, rows, min(n, more + 20), _fresh_seeds(seed, known))
+    room = Room(rows, min(n, more + 20), dtypes, more, asked=storage is not None)
+    basis = made(trusted, room, _fresh_seeds(seed, known))
     if known is not None:
-        vectors = basis.spread.taken(known.vectors.to(basis.Q))
+        vectors = basis.spread.taken(known.vectors.to(basis.H.device, basis.H.dtype))
         basis.adopt(vectors, known.values.numpy(), known.bounds.numpy(), known.forms)
     most = 10 * n + 1000 if max_products is None else max_products
     search = Search(basis, largest, smallest, tol, most - k - 1, progress)
@@ -280,33 +285,10 @@ def eigsh(  # noqa: PLR0913
         # what products lose is known from now on, and a search that knows it aims further
         again = eigsh(
             A, largest, smallest, tol=tol, seed=seed, probes=probes, max_products=max_products,
-            max_basis=max_basis, known=known, exact=exact, progress=progress,
+            max_basis=max_basis, known=known, exact=exact, storage=storage, progress=progress,
         )  # fmt: skip
         return replace(again, products=again.products + found.products)
     return replace(found, vectors=found.vectors.to(A.device), seed=seed, dimension=n)
-
-
-def _basis(A: Operator, rows: int, least: int, seeds: np.random.SeedSequence) -> Basis:
-    """A basis of ``rows`` vectors, beside which there is room for ``SPARE`` more; of fewer where
-    memory runs out, down to ``least``, and then in the host's memory.
-    """
-    wanted, on_host = rows, False
-    while True:
-        try:
-            with ranks(A).together():
-                if on_host:
-                    return Basis(OnHost(A), rows, seeds)
-                beside = torch.empty(SPARE, spread(A).local, dtype=A.dtype, device=A.device)
-                basis = Basis(A, rows, seeds)
-                del beside
-                return basis
-        except (RuntimeError, MemoryError) as error:
-            last = on_host or (rows <= least and not may_leave(A))
-            if not memory_is_full(error) or last:
-                raise
-        release(A.device)
-        on_host = rows <= least
-        rows = wanted if on_host else max(least, rows // 2)
 
 
 @result("eigsh-certificate")
@@ -366,9 +348,10 @@ def certify_below(
     most = max(20, min(1000, held(A, BASIS) - count))
     most = min(n - count, most if max_products is None else min(most, max_products))
     rows = count + most
-    basis = _basis(A, rows, rows, _fresh_seeds(seed, known, 0))
+    basis = made(A, Room(rows, rows, [A.dtype], rows, asked=True), _fresh_seeds(seed, known, 0))
     theta, r = known.values.numpy(), known.residuals.numpy()
-    basis.adopt(basis.spread.taken(known.vectors.to(basis.Q)), theta, r, NO_FORMS)
+    vectors = known.vectors.to(basis.H.device, basis.H.dtype)
+    basis.adopt(basis.spread.taken(vectors), theta, r, NO_FORMS)
     above = theta > level + r
     hidden = float((r[above] ** 2 / (theta[above] - level)).sum())  # see Search.spare
     basis.start()
@@ -407,21 +390,10 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     basis = search.basis
     A = basis.H
     wanted = np.flatnonzero(search.wanted())
-    theta, residuals = basis.values[wanted], basis.residuals[wanted]
     V = basis.Q[torch.as_tensor(wanted, device=A.device)]
-    fresh = basis.adopted[wanted]  # products are not known
-    error, sound = _verify(search, wanted[~fresh], int(fresh.sum()))
-    settle(A)
-    rounding, scale = finest(A, basis.scale), basis.scale
-    residuals = residuals + FOLD * error
-    if not sound:  # products are not those of a matrix to rounding: of them nothing is counted
-        basis.spectra = []
-    finer = is_coarse(A) and stop is Stop.CONVERGED and bool((residuals > tol * scale).any())
-    fresh |= finer or not sound
-    if fresh.any():
-        rows = V[torch.as_tensor(fresh, device=A.device)]
-        theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
-    drift = _drift(basis, wanted)
+    computed = _anew if isinstance(basis, Narrow) else _verified
+    theta, residuals, V, drift = computed(search, wanted, V, stop, tol)
+    scale, rounding = basis.scale, finest(A, basis.scale)
     first, last = _seen(basis.first), _seen(basis.last)
     negative, positive = basis.signs()
     scale = max(scale, float(np.abs(theta).max()))
@@ -452,6 +424,46 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
         forms=forms,
         shares=shares,
     )
+
+
+def _verified(
+    search: Search, wanted: Array, V: Tensor, stop: Stop, tol: float
+) -> tuple[Array, Array, Tensor, Array]:
+    """Values, residuals, vectors and drift of the wanted pairs, as the products spent give them,
+    and of fresh products where those are not enough; ends the basis.
+    """
+    basis = search.basis
+    A = basis.H
+    theta, residuals = basis.values[wanted], basis.residuals[wanted]
+    fresh = basis.adopted[wanted]  # products are not known
+    error, sound = _verify(search, wanted[~fresh], int(fresh.sum()))
+    settle(A)
+    residuals = residuals + FOLD * error
+    if not sound:  # products are not those of a matrix to rounding: of them nothing is counted
+        basis.spectra = []
+    finer = is_coarse(A) and stop is Stop.CONVERGED
+    fresh |= not sound or (finer and bool((residuals > tol * basis.scale).any()))
+    if fresh.any():
+        rows = V[torch.as_tensor(fresh, device=A.device)]
+        theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
+    return theta, residuals, V, _drift(basis, wanted)
+
+
+def _anew(
+    search: Search, wanted: Array, V: Tensor, _stop: Stop, _tol: float
+) -> tuple[Array, Array, Tensor, Array]:
+    """The same from a basis that is held in a narrower dtype: fresh products say all of it."""
+    basis = search.basis
+    assert isinstance(basis, Narrow)
+    expected = basis.residuals[wanted]
+    del basis.Q
+    theta, residuals, V = rayleigh_ritz(basis.H, V, basis, search.progress)
+    settle(basis.H)
+    known = np.linalg.norm(expected) + FOLD * noise(basis.H, basis.scale)
+    if np.linalg.norm(residuals) > known:  # as where the products spent are not sound
+        basis.spectra = []
+    basis.scale = max(basis.scale - 2 * basis.worst, float(np.abs(theta).max()))
+    return theta, residuals, V, np.zeros(len(wanted))
 
 
 def _seen(start: tuple[Array, Array] | None) -> list[Tensor]:
@@ -514,7 +526,7 @@ def _bounds(theta: Array, residuals: Array, drift: Array, search: Search) -> Arr
     to be tol ‖H‖ at least, since an eigenvalue that the probes leave open shifts the order there.
     """
     # the probes' own products are off by what is lost
-    margin = search.margin + lost(search.basis.H)
+    margin = search.margin + lost(search.basis.H) - rounded(search.basis.H)
     bounds: Array = np.minimum(residuals + drift, np.maximum(residuals, margin))
     near = _near_the_cut(theta, residuals, search)
     bounds[near] = np.maximum(bounds[near], margin)

@@ -97,6 +97,26 @@ class Trusted:
         return self.H @ V
 
 
+class Rounded:
+    """An operator whose Krylov basis is held in a narrower dtype: what rounding a vector of the
+    basis loses counts as lost by its product, and products at the end have nothing of it.
+    """
+
+    def __init__(self, H: Operator) -> None:
+        self.H, self.shape, self.dtype, self.device = H, H.shape, H.dtype, H.device
+        self.loss = 0.0  # the largest met, for a unit vector
+
+    @property
+    def error(self) -> float:
+        return lost(self.H) + self.loss
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.H, name)
+
+    def __matmul__(self, V: Tensor, /) -> Tensor:
+        return self.H @ V
+
+
 def learn(H: Operator, lost: float, scale: float) -> None:
     """Tell an operator that a product with a unit vector was seen to lose so much, ‖H‖ being
     ``scale``.
@@ -140,6 +160,11 @@ def reference(H: Operator, V: Tensor) -> Tensor:
 def lost(H: Operator) -> float:
     """What an operator has measured a product with a unit vector to be off by besides rounding."""
     return float(getattr(H, "error", 0.0))
+
+
+def rounded(H: Operator) -> float:
+    """What of that is lost by holding vectors in a narrower dtype."""
+    return float(getattr(H, "loss", 0.0))
 
 
 def as_operator(H: Operator | Tensor) -> Operator:
@@ -202,11 +227,13 @@ def granted(H: Operator) -> float:
     return math.inf if grant is None else grant()
 
 
-def held(H: Operator, share: float, host: int = HOST) -> int:
-    """How many vectors of H a budget of memory holds: the same number on every rank."""
+def held(H: Operator, share: float, host: int = HOST, dtype: torch.dtype | None = None) -> int:
+    """How many vectors of H, in its own dtype or another, a budget of memory holds: the same
+    number on every rank.
+    """
     lie = spread(H)
     size = min(lie.ranks.objects(budget(H.device, share, host)))
-    return size // (lie.local * H.dtype.itemsize)
+    return size // (lie.local * (dtype or H.dtype).itemsize)
 
 
 def ranks(H: Operator) -> Ranks:
@@ -242,8 +269,8 @@ def noise(H: Operator, scale: float) -> float:
 
 
 def finest(H: Operator, scale: float) -> float:
-    """The same for products by ``reference``."""
-    return noise(H, scale) - (lost(H) if is_coarse(H) else 0.0)
+    """The same for products by ``reference``, of vectors that are not rounded."""
+    return noise(H, scale) - (lost(H) if is_coarse(H) else rounded(H))
 
 
 def is_coarse(H: Operator) -> bool:

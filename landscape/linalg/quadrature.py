@@ -19,6 +19,7 @@ of P z under P H P. So is the last, which was orthogonal to all pairs of the sea
 not counted one by one have in its measure the mass that they have on average.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -457,7 +458,10 @@ class _Probes:
         def tell(step: int) -> None:
             progress("density", first * steps + step * side, count * steps)
 
-        return _gauss_rules(self.A, self.L, side, steps, self.seeds, first * steps, tell)
+        seeds = copy.deepcopy(self.seeds)  # what a try that fails has drawn is drawn again
+        rules = _gauss_rules(self.A, self.L, side, steps, seeds, first * steps, tell)
+        self.seeds = seeds
+        return rules
 
     def _give_way(self) -> bool:
         if self.together > 1:

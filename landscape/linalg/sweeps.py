@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.core import Progress
 from landscape.linalg.krylov import Array, Basis, Ritz
-from landscape.linalg.operand import granted, noise
+from landscape.linalg.operand import granted, noise, rounded
 
 # a probe stops when anything beyond the cut would have hidden from it with at most this probability
 DOUBT = 1e-2
@@ -39,8 +39,7 @@ class Search:
     @property
     def budget(self) -> int:
         """How many products may be spent in all, those of the residuals apart."""
-        ahead = int(self.basis.adopted.sum()) + 1  # products that verify residuals
-        grant = self.basis.products + granted(self.basis.H) - ahead
+        grant = self.basis.products + granted(self.basis.H) - self.basis.ahead
         return int(min(self.most, max(grant, self.least)))
 
     @property
@@ -53,7 +52,7 @@ class Search:
         """What a residual may be: tol ‖H‖ less the rounding that the bounds will
         include, or half.
         """
-        goal = self.tol * self.basis.scale
+        goal = self.tol * self.basis.scale * self.basis.aim
         return max(goal / 2, goal - 2.5 * noise(self.basis.H, self.basis.scale))
 
     def run(self, probes: int) -> bool:
@@ -115,16 +114,20 @@ class Search:
                 missed, settled = self.missed(ritz, missed)
                 worst, goal = float(missed.max()), DOUBT
                 if settled or ritz.exhausted or basis.products - before >= self.longest:
-                    basis.count_signs()
-                    if basis.locked == self.k:  # no spare ones
-                        basis.remember_last()
+                    self._end_probe()
                     return missed
             if basis.products >= self.budget:
                 basis.lock(ritz, old, new)
                 return None
             if not basis.room:
-                basis.restart(ritz, self.keep(ritz, new))
+                basis.restart(ritz, self.keep(ritz, new), new)
             steps = pace.next(basis.products, worst, goal)
+
+    def _end_probe(self) -> None:
+        """Keep what a start that found nothing has seen."""
+        self.basis.count_signs()
+        if self.basis.locked == self.k:  # no spare ones
+            self.basis.remember_last()
 
     def _spare_in_the_way(self, ritz: Ritz, new: Array) -> bool:
         """Whether spare vectors must go: new pairs may couple to them, or are close to a cut."""
@@ -218,7 +221,7 @@ class Search:
         beyond its cut.
 
         A probe must show that nothing is beyond them. They are moved inwards by what the spare
-        vectors may hide.
+        vectors may hide, and by what a basis held narrow has lost.
         """
         upper, lower, above, below = self.cuts()
         basis, margin = self.basis, self.margin
@@ -231,7 +234,7 @@ class Search:
                 gaps = sign * (cut - basis.values)
                 spare = (gaps > 0) & ~self.wanted()
                 # see spare
-                hidden = float(
+                hidden = rounded(basis.H) + float(
                     (basis.residuals[spare] ** 2 / (gaps[spare] + max(slack, margin))).sum()
                 )
                 near, far = max(slack, 0.1 * margin) - hidden, max(slack, margin) - hidden
@@ -247,7 +250,8 @@ class Search:
         if not own or ritz.exhausted:
             return np.zeros(0), True
         self.found = self.found or spent
-        ends = ritz.theta[-1] + self.margin, ritz.theta[0] - self.margin
+        far = self.margin - rounded(basis.H)
+        ends = ritz.theta[-1] + far, ritz.theta[0] - far
         asked = self.largest > 0, self.smallest > 0
         missed = np.array([basis.missed(ritz, x) * a for x, a in zip(ends, asked, strict=True)])
         return missed, bool((missed <= DOUBT).all()) or spent >= self.found + max(20, self.found)

@@ -56,9 +56,8 @@ def schedules(result: Schedules, folder: str) -> Words:
 def comparison(result: Comparison, folder: str) -> Words:
     """Measured and predicted numbers side by side, and what was fitted."""
     rows = tuple(
-        (series.label, f"{x:g}", _measured(m), "-" if p is None else plain(p))
-        for series in result.series
-        for x, m, p in zip(series.x, series.measured, series.predicted, strict=True)
+        (label, f"{x:g}", "-" if m is None else _measured(m), "-" if p is None else plain(p))
+        for label, x, m, p in _numbers(result)
     )
     fits = tuple(f"{what}: {_measured(found)}" for what, found in result.fits.items())
     notes = [f"{s.label}, {x:g}: {n}" for s in result.series for x, n in _noted(s.x, s.notes)]
@@ -88,11 +87,10 @@ def _sweep_columns(result: Sweep) -> dict[str, Sequence[object]]:
 
 @columns.register
 def _comparison_columns(result: Comparison) -> dict[str, Sequence[object]]:
-    """One row a measured number."""
+    """One row a number, measured or predicted."""
     rows = [
-        (s.label, x, m.value, m.error, p)
-        for s in result.series
-        for x, m, p in zip(s.x, s.measured, s.predicted, strict=True)
+        (label, x, None if m is None else m.value, None if m is None else m.error, p)
+        for label, x, m, p in _numbers(result)
     ]
     names = ("series", "x", "measured", "error", "predicted")
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
@@ -165,6 +163,14 @@ def _edge(label: str, run: EdgeRun) -> tuple[str, ...]:
     reached = "-" if run.reached is None else count(run.reached)
     steps = count(int(run.steps[-1])) if len(run.steps) else "0"
     return label, steps, last, plain(run.limit), late, reached
+
+
+def _numbers(result: Comparison) -> Iterator[tuple[str, float, Estimate | None, float | None]]:
+    """The label, x, what was measured and what was predicted there: a formula measures nothing."""
+    for s in result.series:
+        measured: Sequence[Estimate | None] = s.measured or [None] * len(s.x)
+        for x, m, p in zip(s.x, measured, s.predicted, strict=True):
+            yield s.label, x, m, p
 
 
 def _measured(found: Estimate) -> str:

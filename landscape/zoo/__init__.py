@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_type_hints, overload
 
 from landscape import specs
+from landscape.landscapes.arithmetic import unset
 from landscape.landscapes.formula import require_formula
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.zoo.known import KnownLandscape
@@ -200,7 +201,8 @@ def load(name: str, **chosen: object) -> ModelLandscape | KnownLandscape:
                 f"{name} has no option {option!r}.{specs.closest(option, known)} "
                 f"Its options: {', '.join(known) or 'none'}."
             )
-    return _builder(name)(**chosen)
+    with unset():
+        return _builder(name)(**chosen)
 
 
 def formula(name: str, **chosen: object) -> KnownLandscape:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import Domain, Symmetry
+from landscape.landscapes.arithmetic import unset
 from landscape.landscapes.formula import FunctionLandscape
 from landscape.landscapes.kinds import kind
 
@@ -71,7 +72,8 @@ class KnownLandscape(FunctionLandscape):
             raise ValueError(
                 f"the stationary points of {self.name} are not known; take a census of it."
             )
-        return list(self._points())
+        with unset():
+            return list(self._points())
 
     @property
     def counts(self) -> dict[int, int] | None:

@@ -14,6 +14,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.landscapes import data as data_of_landscapes
+from landscape.linalg import reductions
 from landscape.linalg.krylov import Basis
 
 F = nn.functional
@@ -297,6 +298,37 @@ def test_a_basis_that_the_device_does_not_hold_lies_on_the_host(counts: simcuda.
     plenty = ls.Hessian(f)
     ls.eigsh(plenty, 3, exact=8, max_basis=26)
     assert not plenty.notes
+
+
+class Diagonal:
+    """diag(d) as an operator on the device."""
+
+    def __init__(self, d: torch.Tensor) -> None:
+        self.d, self.shape, self.dtype, self.device = d, (len(d), len(d)), d.dtype, d.device
+        self.notes: list[str] = []
+
+    def __matmul__(self, V: torch.Tensor) -> torch.Tensor:
+        return self.d * V if V.ndim == 1 else self.d[:, None] * V
+
+    def remember(self, note: str) -> None:
+        self.notes.append(note)
+
+
+def test_a_basis_that_the_device_does_not_hold_is_narrow_before_it_leaves(
+    counts: simcuda.Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where tol allows float16, and only there."""
+    monkeypatch.setattr(reductions, "RESIDENT", 2**15)
+    values = torch.cat([torch.linspace(0, 1, 20_000), torch.linspace(1.3, 2, 4)])
+    whole = 4 * len(values) * (26 + 1 + 8)
+    for tol, told in ((1e-3, "basis were held in float16, since"), (1e-4, "lay in the host's")):
+        H = Diagonal(values.to("cuda"))
+        with simcuda.limited(int(0.85 * whole)):
+            pairs = ls.eigsh(H, 3, tol=tol, max_basis=26)
+        assert pairs.converged
+        assert ((pairs.values - values[-3:]).abs() <= pairs.bounds).all()
+        assert len(H.notes) == 1
+        assert told in H.notes[0]
 
 
 def test_budgets_are_shares_of_free_memory(counts: simcuda.Counts) -> None:

@@ -291,6 +291,8 @@ def plain() -> dict[str, object]:
     return {name: job() for name, job in jobs().items()}
 
 
+# Before torch 2.12 Adam counts its steps on the default device, of which nothing can be read.
+ADAM = {"escape", "connect"} if torch.__version__ < "2.12" else set()
 # Settings that are felt outside of passes too; the others change only how kernels compute.
 FELT = {
     "autocast bf16",
@@ -307,6 +309,8 @@ FELT = {
 def changed(plain: dict[str, object], label: str) -> list[str]:
     """The functions that say something else inside a setting, which must be as it was afterwards."""
     ready = jobs(newer=label in FELT)
+    if label == "default device meta":
+        ready = {name: job for name, job in ready.items() if name not in ADAM}
     with SETTINGS[label]():
         before = settings()
         found = {name: job() for name, job in ready.items()}
@@ -318,6 +322,35 @@ def changed(plain: dict[str, object], label: str) -> list[str]:
 @pytest.mark.parametrize("label", SETTINGS)
 def test_no_setting_changes_a_number(label: str, plain: dict[str, object]) -> None:
     assert not changed(plain, label)
+
+
+def zoo(name: str, **options: object) -> object:
+    """What is built, and trained, when it is asked for."""
+    f = ls.zoo.load(name, **options)
+    if isinstance(f, ls.ModelLandscape):
+        x = f.point()
+        return f.dtype, x.tolist(), f.value(x).item()
+    return [(point.x.tolist(), point.index) for point in f.stationary_points()], f.counts
+
+
+ZOO: dict[str, Callable[[], object]] = {
+    "trained in float64": lambda: zoo("digits-tiny", steps=20),
+    "trained in float32": lambda: zoo("digits-cnn", epochs=1),
+    "read from a file": lambda: zoo("pnet"),
+    "points by searches": lambda: zoo("himmelblau"),
+    "points of clusters": lambda: zoo("lennard-jones"),
+}
+
+
+@pytest.mark.slow
+def test_no_setting_changes_a_landscape_of_the_zoo() -> None:
+    expected = {name: job() for name, job in ZOO.items()}
+    for label in (*sorted(FELT), "matmul medium", "all bf16, newer", "anomaly mode"):
+        with SETTINGS[label]():
+            before, dtype = settings(), torch.get_default_dtype()
+            found = {name: job() for name, job in ZOO.items()}
+            assert (settings(), torch.get_default_dtype()) == (before, dtype)
+        assert not [name for name in ZOO if found[name] != expected[name]], label
 
 
 @pytest.mark.gpu

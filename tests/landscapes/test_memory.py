@@ -154,7 +154,10 @@ class Crowded:
 
 def test_probes_of_a_density_give_way() -> None:
     values = torch.linspace(-1, 3, 400, dtype=torch.float64)
-    found = ls.spectral_density(Crowded(values, 2), probes=8, steps=30)
+    found, roomy = (
+        ls.spectral_density(Crowded(values, most), probes=8, steps=30) for most in (2, 99)
+    )
+    torch.testing.assert_close(found.nodes, roomy.nodes, rtol=1e-9, atol=1e-9)  # the same probes
     count = found.count(-2, 0)
     assert count.low <= int((values < 0).sum()) <= count.high
     assert float((found.nodes * found.weights).sum()) == pytest.approx(1.0, abs=0.2)

@@ -12,6 +12,7 @@ from torch import nn
 
 import landscape as ls
 from landscape import theory
+from landscape.results.words import columns
 
 TRUTH = Path(__file__).parents[1] / "truth/dynamics"
 
@@ -113,6 +114,24 @@ def test_sgds_own_noise_takes_it_out_of_sharp_minima_first() -> None:
     for lr, well in ((1e-5, 1.0), (1e-6, 100.0)):
         with pytest.raises(ValueError, match="too small to sum over"):
             theory.parabolas_passage(3 * lr, lr, 1, well, -1.0)
+
+
+@pytest.mark.parametrize("kind", ["barrier", "minimum"])
+def test_a_formula_beside_what_was_measured_is_told_too(kind: str) -> None:
+    """A series that only predicts has its rows in words and in columns."""
+    if kind == "barrier":
+        study = ls.optimizers.barrier_study((0.3, 0.4), lr=0.1, runs=4, steps=200)
+    else:
+        study = ls.optimizers.minimum_study((3, 6), (1.0,), runs=4, steps=200)
+    exact, formula = study.series
+    assert exact.measured
+    assert not formula.measured
+    rows = [line for line in str(study).splitlines() if formula.label in line]
+    assert len(rows) == len(formula.x)
+    table = columns(study)
+    assert table["series"] == [exact.label] * 2 + [formula.label] * 2
+    assert table["predicted"] == exact.predicted + formula.predicted
+    assert table["measured"][2:] == [None, None]
 
 
 def passage(well: float, top: float, joint: float, end: float, lr: float, B: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 import landscape as ls
 from landscape.points import checks
 from landscape.points.checks import Status
+from landscape.points.look import Look
 
 GENERATOR = torch.Generator().manual_seed(0)
 X, Y = torch.randn(24, 4, generator=GENERATOR), torch.randint(0, 3, (24,), generator=GENERATOR)
@@ -152,6 +153,21 @@ def test_random_losses_are_reported() -> None:
     frozen = found(Noisy(own=False))["determinism"]
     assert frozen.status is Status.WARNING
     assert "frozen here by seed 0" in frozen.message
+
+
+def test_memory_that_runs_out_between_two_evaluations_is_no_chance() -> None:
+    """Batches are summed in pieces from then on, and the last bits are others."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+        look = Look(ls.ModelLandscape(model, F.cross_entropy, [(X, Y)]), None, "check")
+        whole, f = look.value, look.f
+        assert f.finer(look.x)
+        if float(f.value(look.x)) != whole:
+            break
+    assert float(f.value(look.x)) != whole
+    determinism = {c.name: c for c in ls.check(f, look=look)}["determinism"]
+    assert determinism.status is Status.OK
 
 
 @pytest.mark.slow

@@ -66,6 +66,7 @@ def basis_bytes(f: ls.ModelLandscape) -> int:
     from landscape.linalg.operand import as_operator
 
     basis = Basis(as_operator(ls.Hessian(f)), 20, np.random.SeedSequence(0))
+    assert isinstance(basis.Q, Tensor)
     return basis.Q.numel()
 
 
@@ -331,3 +332,32 @@ def command(folder: str, words: list[str]) -> None:
             raise
     finally:
         Path(f"{os.environ['RANK']}.hits").write_text(str(sum(hits)))
+
+
+def stored(shard: bool) -> dict[str, Any]:
+    """Pairs from a basis in float16, beside those of the dense matrix, and the bytes of a basis."""
+    f = net(torch.float32)
+    truth = torch.linalg.eigvalsh(ls.Hessian(f).dense().double())
+    g = ls.over_ranks(f, shard=shard)
+    pairs = ls.eigsh(ls.Hessian(g), 3, 2, tol=1e-3, storage="float16")
+    return {
+        "values": pairs.values,
+        "vectors": pairs.vectors,
+        "converged": pairs.converged,
+        "residuals": pairs.residuals,
+        "bounds": pairs.bounds,
+        "truth": torch.cat([truth[:2], truth[-3:]]),
+        "dim": f.dim,
+        "basis": narrow_bytes(g),
+    }
+
+
+def narrow_bytes(f: ls.ModelLandscape) -> int:
+    import numpy as np
+
+    from landscape.linalg.narrow import Narrow
+    from landscape.linalg.operand import as_operator
+
+    H, seeds = as_operator(ls.Hessian(f)), np.random.SeedSequence(0)
+    Q = Narrow(H, 20, seeds, torch.float16, 2).Q
+    return Q.whole.nbytes + Q.narrow.nbytes

@@ -43,6 +43,22 @@ def test_ranks_give_what_one_process_gives(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("count", "shard"), [(2, False), (3, True)], ids=["shared", "sharded"])
+def test_a_basis_in_float16_over_ranks(tmp_path: Path, count: int, shard: bool) -> None:
+    """Every rank holds its coordinates in half the bytes; pairs are those of the dense matrix."""
+    found = together.run(count, tmp_path, cases.stored, shard)
+    for one in found:
+        assert one["converged"]
+        assert ((one["values"] - one["truth"]).abs() <= one["bounds"]).all()
+        assert (one["residuals"] <= 1.01e-3 * one["truth"].abs().max()).all()
+        for key in ("values", "residuals", "bounds"):
+            assert torch.equal(one[key], found[0][key]), key
+        assert one["basis"] <= (2 * 4 + 19 * 2) * (one["dim"] / count + 10)
+    V = torch.cat([one["vectors"] for one in found]) if shard else found[0]["vectors"]
+    assert (V.T @ V - torch.eye(5)).abs().max() <= 1e-5
+
+
+@pytest.mark.slow
 def test_more_ranks_than_batches_and_a_wrapped_model(tmp_path: Path) -> None:
     found = together.run(3, tmp_path / "few", cases.products, 16, 8)
     truth = cases.numbers(cases.net(rows=16))
