@@ -15,7 +15,7 @@ from landscape.results import Bounded, Estimate, store
 from landscape.results.kinds import KINDS
 
 # Tensors and numbers that are half-widths or limits by their name.
-WIDTHS = re.compile(r"(^|_)(errors?|bounds?|uncertainty|spread|residuals|unmet|low|high)$")
+WIDTHS = re.compile(r"(^|_)(errors?|bounds?|uncertainty|spread|residuals|unmet|low|high|band)$")
 # Pairs that are an interval, and not a point or an option.
 PAIRS = [tuple[float, float], tuple[int, int]]
 
@@ -181,6 +181,11 @@ COVERS: dict[str, Row] = {
     ),
     "SpectralDensity.count": Row(
         "the number of eigenvalues in an interval", "2 probes", "coverage: counts of eigenvalues"
+    ),
+    "SpectralDensity.band": Row(
+        "how many eigenvalues lie up to each of some levels, for all levels at once",
+        "2 probes",
+        "linalg/test_quadrature.py::test_a_band_holds_at_all_levels_at_once",
     ),
     "SpectralDensity.moment": Row(
         "the mean of lambda^k over the spectrum", "2 probes", "coverage: moments of the spectrum"

@@ -21,7 +21,7 @@ not counted one by one have in its measure the mass that they have on average.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from scipy.linalg import eigh_tridiagonal
 from scipy.optimize import brentq
-from scipy.stats import chi2
+from scipy.stats import chi2, kstwobign
 from torch import Tensor
 
 from landscape.core import Operator, Progress, silent
@@ -167,6 +167,36 @@ class SpectralDensity(Result):
         return Estimate(
             value, error, min(max(0.0, low), value), max(min(float(n), high), value), self.products
         )
+
+    def band(self, levels: Tensor | Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Between how many eigenvalues lie at or below each of the levels, for all levels at once
+        with 95 % confidence; ``count`` is of one interval, and narrower.
+
+        Around what the moments allow for certain lie as many as q random vectors may miss of n
+        eigenvalues at any level: the masses up to a level, less their mean, are a random walk that
+        is tied at both ends, whose largest size is Kolmogorov's (2 / (q (n + 2)))^½ (of two vectors
+        these are the order statistics of n - 1 uniform numbers).
+
+        Args:
+            levels: (m,) in the units of H.
+
+        Returns:
+            (m,) least and (m,) most numbers, float64, on the CPU.
+        """
+        found = [self._band(float(x)) for x in torch.as_tensor(levels).flatten()]
+        low, high = torch.tensor(found, dtype=torch.float64, device="cpu").reshape(-1, 2).T
+        return low, high
+
+    def _band(self, x: float) -> tuple[float, float]:
+        doubt, n = self._doubt(x), self.dimension
+        if len(self.known):
+            low, high = self.rest._band(x)
+            values = self.nodes[self.known]
+            sure = [float((values <= x + side * doubt).sum()) for side in (-1, 1)]
+            return low + sure[0], high + sure[1]
+        walk = float(kstwobign.isf(0.05)) * (2 / (len(self.masses) * (n + 2))) ** 0.5
+        least, most = self._below(x - doubt)[0], self._below(x + doubt)[1]
+        return max(0.0, n * (least - walk)), min(float(n), n * (most + walk))
 
     def _doubt(self, x: float) -> float:
         """How far from x an eigenvalue may be for certain and be counted on the other side."""

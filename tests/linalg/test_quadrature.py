@@ -9,6 +9,7 @@ from scipy.stats import binom
 
 from landscape import results
 from landscape.errors import NumericalError
+from landscape.linalg.lanczos import eigsh
 from landscape.linalg.quadrature import spectral_density
 
 F = torch.float64
@@ -233,3 +234,42 @@ def test_a_mistake_is_one_message(options, message):
         density.count(float("nan"), 1)
     with pytest.raises(ValueError, match="k must be 0 or more"):
         density.moment(-1)
+
+
+BANDS = {
+    "semicircle": semicircle(300),
+    "1 / i": 1 / torch.arange(300, 0, -1, dtype=F),
+    "threefold": torch.linspace(-1, 1, 100, dtype=F).repeat_interleave(3),
+    "two values": torch.tensor([-1.0, 1.0], dtype=F).repeat_interleave(150),
+    "few large": torch.cat([torch.zeros(297, dtype=F), torch.tensor([1.0, 5.0, 100.0], dtype=F)]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("probes", "steps"), [(2, 40), (10, 12)])
+@pytest.mark.parametrize("name", BANDS)
+def test_a_band_holds_at_all_levels_at_once(name, probes, steps):
+    values = BANDS[name]
+    beside = torch.cat([values - 1e-9, values + 1e-9])
+    levels = torch.cat([beside[::40], torch.linspace(-1.5, 1.5, 17, dtype=F)])
+    truth = (values[None] <= levels[:, None]).sum(1)
+    runs, wrong = 40, 0
+    for seed in range(runs):
+        density = spectral_density(torch.diag(values), probes=probes, steps=steps, seed=seed)
+        low, high = density.band(levels)
+        wrong += bool(((low > truth + 1e-6) | (high < truth - 1e-6)).any())
+    assert wrong <= binom.ppf(0.999, runs, 0.05)
+
+
+@DTYPES
+def test_a_band_counts_known_pairs_one_by_one(dtype):
+    """Above the bulk it says the number exactly, as far as the bulk lets it."""
+    values = SPECTRA["outliers"].to(dtype)
+    H = torch.diag(values)
+    known = eigsh(H, largest=3)
+    low, high = spectral_density(H, probes=3, steps=20, known=known).band([-1.0, 4.0, 5.5, 8.0])
+    assert high[0] - low[0] <= 200  # of 2,000
+    assert (high[2:] - low[2:] <= high[1] - low[1] + 1e-6).all()
+    assert low[3] > 1800
+    assert (low <= torch.tensor([0.0, 2000.0, 2001.0, 2003.0])).all()
+    assert (high >= torch.tensor([0.0, 2000.0, 2001.0, 2003.0])).all()
