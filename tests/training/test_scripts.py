@@ -17,6 +17,8 @@ SHORT = (
     *("momentum_of_0999", "sgd_rate_too_large", "batch_of_one", "equal_init"),
     *("deep_linear_from_zero", "rosenbrock", "local_minimum", "saturated_sigmoids"),
     *("bfloat16_weights", "ema_copied_back", "layer_norm_of_one", "policy_without_minus"),
+    *("adagrad_rate_too_small", "clamped_output", "mask_hides_everything"),
+    *("prices_by_mean_absolute_error", "resumed_after_its_schedule"),
     *("sorted_by_class", "fine_max_norm", "fine_discriminator"),
     *("fine_weak_signal", "fine_linear_noise", "fine_lbfgs", "fine_head_only"),
 )
