@@ -238,6 +238,8 @@ def _root(optimizer: Optimizer, p: Tensor, like: Tensor) -> Tensor | None:
         return None
     group = next(g for g in optimizer.param_groups if any(q is p for q in g["params"]))
     step = float(state.get("step", 1))
+    if step == 0:  # Adagrad has a state before its first step
+        return None
     fresh = 1 - group["betas"][1] ** step if "betas" in group else 1.0
     averaged = second.detach().to(like.device, like.dtype) / fresh
     root: Tensor = averaged.sqrt() + group.get("eps", 1e-8)

@@ -218,6 +218,25 @@ def test_adam_edge_uses_the_preconditioned_hessian() -> None:
     assert float(tracer.result.edge[-1]) == pytest.approx(2 * 1.9 / 0.1 / 1e-3)
 
 
+def test_adagrad_divides_by_the_root_of_its_sum() -> None:
+    """Of f = h'x² / 2 all gradients are known: the sharpness felt is the largest h over that."""
+    h = torch.tensor([1.0, 30.0], dtype=torch.float64)
+    x = torch.tensor([1.0, 1.0], dtype=torch.float64, requires_grad=True)
+    f = ls.FunctionLandscape(lambda x: (h * x**2).sum(-1) / 2, dim=2)
+    optimizer = torch.optim.Adagrad([x], lr=1e-3, eps=0.1)
+    squares = torch.zeros(2, dtype=torch.float64)
+    with ls.Tracer(optimizer, f, every=10, curvature=1) as tracer:
+        for _ in range(20):
+            optimizer.zero_grad()
+            f.value(x).backward()
+            squares += x.grad.square()
+            optimizer.step()
+    felt = h / (squares.sqrt() + 0.1)
+    assert float(tracer.result.sharpness[0]) == pytest.approx(30.0)  # it has not divided yet
+    assert float(tracer.result.sharpness[-1]) == pytest.approx(float(felt.max()), rel=1e-6)
+    assert float(tracer.result.edge[-1]) == pytest.approx(2 / 1e-3)
+
+
 def test_stuck_units_are_counted() -> None:
     model = nn.Sequential(
         nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 5), nn.Sigmoid(), nn.Linear(5, 3)
