@@ -229,6 +229,7 @@ def test_adagrad_divides_by_the_root_of_its_sum() -> None:
         for _ in range(20):
             optimizer.zero_grad()
             f.value(x).backward()
+            assert x.grad is not None
             squares += x.grad.square()
             optimizer.step()
     felt = h / (squares.sqrt() + 0.1)
