@@ -31,8 +31,8 @@ def solved(judge: Judge, batches: Sequence[Batch], eps: float) -> list[float] | 
         batches: at least two.
         eps: the unit of rounding of a loss.
 
-    Cost: the losses of some eight batches, and where these tell of counts those of all the data four
-        to five times.
+    Cost: the losses of some eight batches, and where these tell of counts those of all the data
+        four to five times.
     """
     if len(batches) > FEWEST and solved(judge, batches[:FEWEST], eps) is None:
         return None
