@@ -183,7 +183,7 @@ class SpectralDensity(Result):
         Returns:
             (m,) least and (m,) most numbers, float64, on the CPU.
         """
-        found = [self._band(float(x)) for x in torch.as_tensor(levels).flatten()]
+        found = [self._band(float(x)) for x in torch.as_tensor(levels, device="cpu").flatten()]
         low, high = torch.tensor(found, dtype=torch.float64, device="cpu").reshape(-1, 2).T
         return low, high
 
