@@ -6,6 +6,7 @@ A mean over something has L(b) = S(b) / m(b), so that two batches a and b in one
 against other pairs and against whole batches; where samples are coupled these disagree.
 """
 
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -14,6 +15,7 @@ from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
 from landscape.landscapes.means import Judge
 
+EPS = sys.float_info.epsilon
 FEWEST = 3  # batches that are solved as they are; two are halved
 DOUBT = 1e-10  # what rounding may leave open of a count, relative to it
 # Of what losses differ by: what a right count may miss by. A function of a mean misses by more, of
@@ -22,25 +24,23 @@ MISSED = 1e-9
 LARGEST = 10_000  # denominators up to this make a ratio of counts one of whole numbers
 
 
-def solved(judge: Judge, batches: Sequence[Batch], eps: float) -> list[float] | None:
-    """What each batch counts, up to a factor; None where batches cannot be cut or joined, or no
-    counts explain their losses.
+def solved(judge: Judge, batches: Sequence[Batch]) -> list[float] | None:
+    """What each batch counts, up to a factor; None where no counts explain their losses.
 
     Args:
         judge: the loss of a batch, in double precision.
         batches: at least two.
-        eps: the unit of rounding of a loss.
+
+    Raises:
+        Exception: what the loss of a part, or of batches joined, raises; TypeError where batches
+            cannot be joined.
 
     Cost: the losses of some eight batches, and where these tell of counts those of all the data
         four to five times.
     """
-    if len(batches) > FEWEST and solved(judge, batches[:FEWEST], eps) is None:
+    if len(batches) > FEWEST and solved(judge, batches[:FEWEST]) is None:
         return None
-    try:
-        groups = _groups(batches)
-        return _Solve(judge, groups, eps).counts(batches)
-    except Exception:  # a user's loss may refuse any batch, and a batch may have no samples
-        return None
+    return _Solve(judge, _groups(batches)).counts(batches)
 
 
 def _groups(batches: Sequence[Batch]) -> list[list[Batch]]:
@@ -53,8 +53,8 @@ def _groups(batches: Sequence[Batch]) -> list[list[Batch]]:
 class _Solve:
     """Counts of parts of batches in the unit of the first one's."""
 
-    def __init__(self, judge: Judge, groups: Sequence[Sequence[Batch]], eps: float) -> None:
-        self.judge, self.groups, self.eps = judge, groups, eps
+    def __init__(self, judge: Judge, groups: Sequence[Sequence[Batch]]) -> None:
+        self.judge, self.groups = judge, groups
         self.parts = [part for group in groups for part in group]
         self.kept: list[Batch] = []  # a judge may know batches by their identity
         self.losses = [judge(part, None) for part in self.parts]
@@ -91,7 +91,7 @@ class _Solve:
         up, down = self.losses[0] - both, both - self.losses[i]
         if up * down <= 0:
             return 0.0
-        doubt = 4 * self.eps * self.size * (1 / abs(up) + 1 / abs(down))
+        doubt = 4 * EPS * self.size * (1 / abs(up) + 1 / abs(down))
         if doubt > DOUBT:
             return 0.0
         ratio = up / down
@@ -101,4 +101,4 @@ class _Solve:
     def _explained(self, ratios: Sequence[float], places: Sequence[int], loss: float) -> bool:
         count = sum(ratios[i] for i in places)
         mean = sum(ratios[i] * self.losses[i] for i in places) / count
-        return abs(mean - loss) <= MISSED * self.spread + 16 * self.eps * self.size
+        return abs(mean - loss) <= MISSED * self.spread + 16 * EPS * self.size

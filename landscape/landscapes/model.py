@@ -702,9 +702,10 @@ class ModelLandscape:
         """What batches count, from their losses in double precision one by one and together."""
         if self.spread.sharded:  # a pass is a matter of all ranks there
             return None
-        finer, eps = self.astype(torch.float64), torch.finfo(torch.float64).eps
+        finer = self.astype(torch.float64)
+        # a user's loss may refuse any batch, and a batch may have no samples
         with suppress(Exception), finer.evaluation(), torch.no_grad():
-            counts = joins.solved(finer._judge(finer.point()), batches, eps)
+            counts = joins.solved(finer._judge(finer.point()), batches)
             if counts is not None:
                 return Mean(counts, "what losses of batches together tell", "solved")
         return None

@@ -130,7 +130,7 @@ class Basis:
         self.Q = self._empty()
         self.C = torch.zeros(rows, rows, dtype=torch.float64, device=H.device)
         self.betas = torch.zeros(rows, dtype=torch.float64, device=H.device)
-        self.forms = Forms.of(H, rows)
+        self.forms = self._told()
         self.locked = self.size = self.seen = (
             0  # l, m, and how many of the m the host has looked at
         )
@@ -153,6 +153,10 @@ class Basis:
         """Room for all rows and the next unit vector."""
         shape = self.rows + 1, self.spread.local
         return torch.empty(shape, dtype=self.H.dtype, device=self.H.device)
+
+    def _told(self) -> Forms | None:
+        """What batches make of the basis, where the operator tells it."""
+        return Forms.of(self.H, self.rows)
 
     @property
     def ahead(self) -> int:

@@ -391,8 +391,12 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
     A = basis.H
     wanted = np.flatnonzero(search.wanted())
     V = basis.Q[torch.as_tensor(wanted, device=A.device)]
-    computed = _anew if isinstance(basis, Narrow) else _verified
-    theta, residuals, V, drift = computed(search, wanted, V, stop, tol)
+    if isinstance(basis, Narrow):
+        theta, residuals, V = _anew(search, basis, wanted, V)
+        drift = np.zeros(len(wanted))
+    else:
+        theta, residuals = _verified(search, wanted, V, stop, tol)
+        drift = _drift(basis, wanted)
     scale, rounding = basis.scale, finest(A, basis.scale)
     first, last = _seen(basis.first), _seen(basis.last)
     negative, positive = basis.signs()
@@ -428,9 +432,9 @@ def _finish(search: Search, stop: Stop, tol: float) -> Eigenpairs:
 
 def _verified(
     search: Search, wanted: Array, V: Tensor, stop: Stop, tol: float
-) -> tuple[Array, Array, Tensor, Array]:
-    """Values, residuals, vectors and drift of the wanted pairs, as the products spent give them,
-    and of fresh products where those are not enough; ends the basis.
+) -> tuple[Array, Array]:
+    """Values and residuals of the wanted pairs V, as the products spent give them, and of fresh
+    products where those are not enough; ends the basis.
     """
     basis = search.basis
     A = basis.H
@@ -446,15 +450,13 @@ def _verified(
     if fresh.any():
         rows = V[torch.as_tensor(fresh, device=A.device)]
         theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)
-    return theta, residuals, V, _drift(basis, wanted)
+    return theta, residuals
 
 
-def _anew(
-    search: Search, wanted: Array, V: Tensor, _stop: Stop, _tol: float
-) -> tuple[Array, Array, Tensor, Array]:
-    """The same from a basis that is held in a narrower dtype: fresh products say all of it."""
-    basis = search.basis
-    assert isinstance(basis, Narrow)
+def _anew(search: Search, basis: Narrow, wanted: Array, V: Tensor) -> tuple[Array, Array, Tensor]:
+    """Values, residuals and vectors from a basis that is held in a narrower dtype: fresh products
+    say all of it.
+    """
     expected = basis.residuals[wanted]
     del basis.Q
     theta, residuals, V = rayleigh_ritz(basis.H, V, basis, search.progress)
@@ -463,7 +465,7 @@ def _anew(
     if np.linalg.norm(residuals) > known:  # as where the products spent are not sound
         basis.spectra = []
     basis.scale = max(basis.scale - 2 * basis.worst, float(np.abs(theta).max()))
-    return theta, residuals, V, np.zeros(len(wanted))
+    return theta, residuals, V
 
 
 def _seen(start: tuple[Array, Array] | None) -> list[Tensor]:

@@ -62,7 +62,6 @@ class Narrow(Basis):
     ) -> None:
         self.narrow, self.whole, self.rounded = dtype, whole, Rounded(H)
         super().__init__(self.rounded, rows, seeds)
-        self.forms = None
         self.worst = 0.0  # of what a whole Krylov space has lost, per unit vector
         # by how much each row's product is off
         self.losses = torch.zeros(rows, dtype=torch.float64, device=H.device)
@@ -70,6 +69,9 @@ class Narrow(Basis):
     def _empty(self) -> Rows:
         like = torch.empty(0, self.spread.local, dtype=self.H.dtype, device=self.H.device)
         return Rows.empty(self.rows + 1, self.whole, like, self.narrow, self.n)
+
+    def _told(self) -> None:
+        """What batches make of rows that are rounded would be rounded too."""
 
     @property
     def ahead(self) -> int:

@@ -145,7 +145,7 @@ def _reached(tail: Tail) -> float:
     reading = tail.trace.reading
     if reading is None or not reading.target_size > 0:
         return math.nan
-    return max(abs(reading.low), abs(reading.high)) / reading.target_size
+    return reading.largest / reading.target_size
 
 
 def _unscaled_targets(tail: Tail) -> list[str]:
@@ -161,8 +161,7 @@ def _differing(tail: Tail) -> float:
     reading = tail.trace.reading
     if reading is None or math.isnan(reading.spread):
         return math.nan
-    largest = max(abs(reading.low), abs(reading.high))
-    return reading.spread / largest if largest > 0 else 0.0
+    return reading.spread / reading.largest if reading.largest > 0 else 0.0
 
 
 def _none_zero(tail: Tail) -> float:

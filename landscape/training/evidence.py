@@ -88,6 +88,11 @@ class Tail:
         return float(self.trace.edge[-1] / self.trace.sharpness[-1]) if sharp > 0 else math.nan
 
     @cached_property
+    def adaptive(self) -> bool:
+        """Whether the optimiser scales its steps, as Adam and its like do."""
+        return bool(self.trace.second_moment_norm.isfinite().any())
+
+    @cached_property
     def stride(self) -> float:
         """The length of a late step over that of the weights, the median one; NaN if unknown."""
         strides = (self.trace.update_norm / self.trace.weight_norm)[self.late]

@@ -337,7 +337,7 @@ def _level(tail: Tail) -> float:
 
 def _unscaled_steps(tail: Tail) -> float:
     """1 where a step is as long as its gradient says: not in Adam and its like."""
-    return float(not bool(tail.trace.second_moment_norm.isfinite().any()))
+    return float(not tail.adaptive)
 
 
 def _clipped(tail: Tail) -> list[str]:

@@ -53,12 +53,8 @@ COMPARING: dict[object, str] = {
     )
 }
 # Those of them whose targets are classes or their probabilities.
-_OF_CLASSES = (
-    "cross_entropy",
-    "nll_loss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-)
+_ONE_OF_MANY = ("cross_entropy", "nll_loss")
+_OF_CLASSES = (*_ONE_OF_MANY, "binary_cross_entropy", "binary_cross_entropy_with_logits")
 # Nodes of a graph that change shapes only.
 _SHAPES = (
     *("View", "UnsafeView", "Reshape", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "T"),
@@ -116,6 +112,11 @@ class Reading:
     # Root mean square of the targets, where outputs are compared with them as numbers.
     target_size: float = math.nan
 
+    @property
+    def largest(self) -> float:
+        """The largest output in size."""
+        return max(abs(self.low), abs(self.high))
+
 
 class _Seen(NamedTuple):
     """One comparison of outputs with targets."""
@@ -168,7 +169,7 @@ class _Comparisons(TorchFunctionMode):
             return found
 
         name = COMPARING[func]
-        if name not in ("cross_entropy", "nll_loss") and output.shape != target.shape:
+        if name not in _ONE_OF_MANY and output.shape != target.shape:
             self.shapes = _shapes(output, target)
         self.seen.append(
             _Seen(name, value, output.detach(), target.detach(), last_operation(output))
@@ -336,13 +337,11 @@ def _numbered(seen: Sequence[_Seen]) -> int:
 def _balance(seen: Sequence[_Seen]) -> list[float]:
     """The shares of the classes that targets name, the rarest first; empty where they name none."""
     targets = [s.target for s in seen if s.target is not None]
-    classes = {"cross_entropy", "nll_loss"}
-    one = {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
-    if not targets or seen[0].name not in classes | one:
+    if not targets or seen[0].name not in _OF_CLASSES:
         return []
     flat = torch.cat([t.reshape(-1) for t in targets])
     rows = sum(t.shape[0] if t.ndim else 1 for t in targets)
-    several = len(flat) > rows or seen[0].name in classes
+    several = len(flat) > rows or seen[0].name in _ONE_OF_MANY
     if several and flat.is_floating_point():
         return []
     counts = np.unique(flat.cpu().double().numpy(), return_counts=True)[1]
@@ -387,12 +386,14 @@ def _of_outputs(seen: Sequence[_Seen]) -> _Outputs:
 
 def _target_size(seen: Sequence[_Seen]) -> float:
     """The root mean square of targets that are numbers as outputs are; NaN of classes."""
-    targets = [s.target for s in seen if s.target is not None]
-    numbers = all(
-        t.is_floating_point() and t.shape == s.output.shape
-        for t, s in zip(targets, seen, strict=False)
-    )
-    if not targets or not numbers or seen[0].name in _OF_CLASSES:
+    targets = [
+        s.target
+        for s in seen
+        if s.target is not None
+        and s.target.is_floating_point()
+        and s.target.shape == s.output.shape
+    ]
+    if not targets or len(targets) < len(seen) or seen[0].name in _OF_CLASSES:
         return math.nan
     return float(torch.cat([t.reshape(-1) for t in targets]).double().square().mean().sqrt())
 

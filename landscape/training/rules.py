@@ -266,9 +266,7 @@ def _quieter(tail: Tail) -> str:
 
 
 def _rescale(tail: Tail) -> str:
-    scaled = (
-        "" if signs.adaptive(tail) else "Use an optimiser that scales steps (Adam), momentum, or "
-    )
+    scaled = "" if tail.adaptive else "Use an optimiser that scales steps (Adam), momentum, or "
     return (
         f"{scaled}start elsewhere." if scaled else f"Start elsewhere, or raise {_lr(tail, 10.0)}."
     )
@@ -286,7 +284,7 @@ _MEMORY = (
 
 
 def _deeper(tail: Tail) -> str:
-    return _DEPTH if signs.adaptive(tail) else f"{_DEPTH[:-1]}, or Adam."
+    return _DEPTH if tail.adaptive else f"{_DEPTH[:-1]}, or Adam."
 
 
 # ---- the rules

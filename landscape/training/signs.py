@@ -351,17 +351,12 @@ def rate_tiny(tail: Tail) -> float:
     return float(tail.rate < 1e-5 and tail.gain > NEAR)
 
 
-def adaptive(tail: Tail) -> bool:
-    """Whether the optimiser scales its steps already."""
-    return bool(tail.trace.second_moment_norm.isfinite().any())
-
-
 def hardly_moved(tail: Tail) -> float:
     """An optimiser whose steps are as long as its rate has moved the weights by at most 5 to 1 % of
     their norm: the calibration's rates that are too small by 0.7 %, its runs that work by 40 %.
     Adagrad's shrink as a run goes on.
     """
-    if not adaptive(tail) or tail.trace.optimizer == "Adagrad" or _decaying(tail):
+    if not tail.adaptive or tail.trace.optimizer == "Adagrad" or _decaying(tail):
         return 0.0
     return 1 - decades(tail.moved, -2.0, math.log10(0.05))
 
