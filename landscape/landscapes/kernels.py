@@ -8,7 +8,7 @@ F.hardsigmoid           its backward pass has no derivative
 F.grouped_mm            the experts of transformers: it is there for single precision only
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,16 +28,23 @@ GROUPED = [
 ]
 
 
-class Elementary(TorchFunctionMode):
-    """Inside, these operations are made of elementary ones."""
+Table = Mapping[Any, Callable[..., Tensor]]
+
+
+class Instead(TorchFunctionMode):
+    """Inside, what a table has by one of torch's functions is called in its place."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        self.table = table
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _MADE_OF.get(func, func)(*args, **(kwargs or {}))
+        return self.table.get(func, func)(*args, **(kwargs or {}))
 
 
 @contextmanager
-def elementary() -> Iterator[None]:
-    """Inside, ``Elementary`` holds, and in whatever a backward pass computes anew too.
+def instead(table: Table) -> Iterator[None]:
+    """Inside, ``Instead`` holds, and in whatever a backward pass computes anew too.
 
     torch hands ``torch.autograd.grad`` itself to the mode, which is off while it is handled: the
     engine is entered with the mode on again.
@@ -45,12 +52,12 @@ def elementary() -> Iterator[None]:
     engine = torch.autograd._engine_run_backward  # type: ignore[attr-defined]
 
     def run(*args: Any, **options: Any) -> Any:
-        with Elementary():
+        with Instead(table):
             return engine(*args, **options)
 
     torch.autograd._engine_run_backward = run  # type: ignore[attr-defined]
     try:
-        with Elementary():
+        with Instead(table):
             yield
     finally:
         torch.autograd._engine_run_backward = engine  # type: ignore[attr-defined]
@@ -64,7 +71,7 @@ _LAYERS = {
 
 
 def replaced(model: nn.Module) -> list[str]:
-    """What of a model's layers ``Elementary`` is needed for, in words."""
+    """What of a model's layers ``ELEMENTARY`` is needed for, in words."""
     modules = list(model.modules())
     hooks = [h for m in modules for h in m._forward_pre_hooks.values()]
     found = {
@@ -156,7 +163,7 @@ def _grouped(mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, **_: A
     return torch.cat([*parts, rest])
 
 
-_MADE_OF: dict[Any, Callable[..., Tensor]] = {
+ELEMENTARY: Table = {
     torch._weight_norm: _weight_norm,
     F.hardsigmoid: _hardsigmoid,
     F.embedding_bag: _embedding_bag,

@@ -295,6 +295,11 @@ class ModelLandscape:
         self.pieces, self._counts = 2 * self.pieces, {}
         return True
 
+    def cut(self, samples: int, x: Tensor) -> None:
+        """Cut batches into pieces of at most so many samples, as far as ``finer`` can."""
+        while self._largest > samples * self.pieces and self.finer(x):
+            pass
+
     @property
     def notes(self) -> list[str]:
         """What is done otherwise than asked for, since memory ran out, in sentences."""
@@ -498,7 +503,7 @@ class ModelLandscape:
             if self.recurrent:
                 stack.enter_context(without_cudnn())
             if kernels.replaced(self.model):
-                stack.enter_context(kernels.elementary())
+                stack.enter_context(kernels.instead(kernels.ELEMENTARY))
             if "torch._dynamo" in sys.modules:  # what torch.compile made has no second derivative
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(unsaved())

@@ -281,7 +281,8 @@ def eigsh(  # noqa: PLR0913
     search = Search(basis, largest, smallest, tol, most - k - 1, progress)
     stop = Stop.CONVERGED if search.run(probes) else Stop.BUDGET
     found = _finish(search, stop, tol)
-    if trusted is not A and lost(A) > 0 and found.stop is Stop.INEXACT:
+    missed = trusted is not A and found.stop is Stop.INEXACT
+    if missed and 0 < lost(A) <= FOLD * tol * found.scale:
         # what products lose is known from now on, and a search that knows it aims further
         again = eigsh(
             A, largest, smallest, tol=tol, seed=seed, probes=probes, max_products=max_products,
@@ -446,7 +447,7 @@ def _verified(
     if not sound:  # products are not those of a matrix to rounding: of them nothing is counted
         basis.spectra = []
     finer = is_coarse(A) and stop is Stop.CONVERGED
-    fresh |= not sound or (finer and bool((residuals > tol * basis.scale).any()))
+    fresh |= not sound or (finer & (residuals > tol * basis.scale))
     if fresh.any():
         rows = V[torch.as_tensor(fresh, device=A.device)]
         theta[fresh], residuals[fresh] = _recompute(A, rows, basis, search.progress)

@@ -7,7 +7,7 @@ Neural Computation 6:147, by double backward).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
+from landscape.landscapes.convolutions import WINDOWS, few_passes, slow_in_float64
 from landscape.landscapes.memory import GRAPHS, budget, fitting
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
 from landscape.operators.derivatives import (
@@ -130,6 +131,8 @@ class Hessian(SymmetricOperator):
         self._error, self._step = 0.0, torch.finfo(self.dtype).eps ** (1 / 3)
         self._size = 0.0  # of the largest product by differences of a unit vector so far
         self.why = ""  # why products are differences though nobody asked for them
+        # whether terms are built of kernels for few passes, which no block goes through at once
+        self._few_passes = method != "forward-over-reverse" and not self.sharded
         self._width = NUMBERS  # the most columns at a time
         self._differentiable = False  # whether a term's backward pass was seen to be differentiable
         # whether a search that multiplies may ask what each batch makes of its vectors
@@ -204,7 +207,10 @@ class Hessian(SymmetricOperator):
         if (self.dtype == torch.float64 and self.precision == "full") or self.sharded:
             return None  # of a sharded point float64 would take the room that sharding spares
         method = self.method if self.method == "finite-difference" else "auto"
-        f, x = self.f.astype(torch.float64), self.x.detach().double()
+        f, x = self.f.astype(self.dtype), self.x.detach()
+        if slow_in_float64(getattr(f, "model", None), self.device):
+            f.cut(WINDOWS, x)  # type: ignore[attr-defined]  # f has a model
+        f, x = f.astype(torch.float64), x.double()
         return Hessian(f, x, method=method, memory=0, precision="full")
 
     def _probe(self) -> Tensor:
@@ -350,8 +356,7 @@ class Hessian(SymmetricOperator):
     def _one_by_one(self, V: Tensor) -> bool:
         """Whether columns go through the graphs kept one at a time."""
         if self._vectorise is None:
-            with self.f.evaluation(self.x, self.precision), torch.enable_grad():
-                self._prepare()
+            self._prepare()
         return self._graphs is not None and (V.shape[1] == 1 or not self._vectorise)
 
     def _summed_parts(self, V: Tensor) -> Tensor:
@@ -375,7 +380,7 @@ class Hessian(SymmetricOperator):
             V = u[:, None]
             return _sum((self._backward(g, V, keep=True) for g in graphs), V)[:, 0]
 
-        with self.f.evaluation(self.x, self.precision), torch.enable_grad():
+        with self._evaluation():
             return recorded(product, v)
 
     def _watched(self, parts: Iterator[tuple[Tensor, int | None, float]]) -> Iterator[Tensor]:
@@ -507,15 +512,23 @@ class Hessian(SymmetricOperator):
 
     def _parts(self, V: Tensor) -> Iterator[tuple[Tensor, int | None, float]]:
         """(H_t V, batch, share) of every term t."""
-        with self.f.evaluation(self.x, self.precision), torch.enable_grad():
-            if self._vectorise is None and self.method != "forward-over-reverse":
-                self._prepare()
+        undecided = self._vectorise is None and self.method != "forward-over-reverse"
+        if undecided and (self.memory > 0 or V.shape[1] > 1 or self.sharded):
+            self._prepare()
+        with self._evaluation():
             if self._graphs is not None:
                 for gradient, batch, share in self._graphs:
                     yield self._backward(gradient, V, keep=True), batch, share
                 return
             for term in self.f.dealt_terms():
                 yield self._term_product(term, V), term.batch, term.share
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        """Around whatever makes graphs of terms, or passes through them."""
+        model = getattr(self.f, "model", None) if self._few_passes else None
+        with self.f.evaluation(self.x, self.precision), few_passes(model), torch.enable_grad():
+            yield
 
     def _term_product(self, term: Term, V: Tensor) -> Tensor:
         if self.method == "forward-over-reverse":
@@ -578,25 +591,28 @@ class Hessian(SymmetricOperator):
 
     def _prepare(self) -> None:
         """Weigh the first term's graph; keep every term's graph if all will fit."""
-        shares = [term.share for term in self.f.dealt_terms()]
-        if not shares:
-            self._vectorise, self._graphs = False, []
-            return
-        first = next(iter(self.f.dealt_terms()))
-        needed = self._weighed(first)
+        with self.f.evaluation(self.x, self.precision), torch.enable_grad():
+            shares = [term.share for term in self.f.dealt_terms()]
+            if not shares:
+                self._vectorise, self._graphs = False, []
+                return
+            first = next(iter(self.f.dealt_terms()))
+            needed = self._weighed(first)
         if self.sharded:  # exchanges follow the graphs: all ranks do the same
             needed = max(self.f.ranks.objects(needed))
             self.memory = min(self.f.ranks.objects(self.memory))
             shares = [float(len(shares))]
             first = Term(first.function, None, 1.0)
         self._vectorise = needed <= SMALL and not self.sharded
+        self._few_passes &= not self._vectorise
         fits = needed * (sum(shares) or 1.0) / (first.share or 1.0) <= self.memory
         if self.memory > 0 and (
             self.method in ("retained", *PROGRAMS) or (self.method == "auto" and fits)
         ):
             self._keeping = True
-            terms = self.f.dealt_terms()
-            self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in terms]
+            with self._evaluation():
+                terms = self.f.dealt_terms()
+                self._graphs = [(self._gradient(t.function), t.batch, t.share) for t in terms]
 
     def _weighed(self, term: Term) -> float:
         """Bytes of a term's graph."""

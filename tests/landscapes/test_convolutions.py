@@ -1,0 +1,187 @@
+"""Convolutions and group norms for products: against torch's own to every order, and the Hessians of networks of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import landscape as ls
+from landscape.landscapes import convolutions, kernels
+
+# convolution, shapes of x and w, whether there is a bias, options
+CONVOLUTIONS: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], tuple[int, ...], bool, dict[str, Any]]] = {
+    "line": (F.conv1d, (2, 3, 9), (4, 3, 3), True, {"padding": 1}),
+    "strided": (F.conv2d, (2, 3, 8, 7), (4, 3, 3, 2), False, {"stride": (2, 1), "padding": (1, 0)}),
+    "dilated": (F.conv2d, (2, 4, 9, 9), (6, 2, 3, 3), True, {"dilation": 2, "groups": 2}),
+    "depthwise": (F.conv2d, (2, 4, 6, 6), (4, 1, 3, 3), False, {"groups": 4, "padding": [1]}),
+    "volume": (F.conv3d, (2, 2, 4, 5, 4), (3, 2, 2, 3, 2), True, {}),
+    "transposed": (F.conv_transpose2d, (2, 4, 4, 5), (4, 3, 3, 3), True, {"stride": 2, "padding": 1}),
+    "transposed-padded": (F.conv_transpose2d, (2, 4, 4, 5), (4, 3, 3, 3), True, {"stride": 2, "output_padding": 1}),
+    "transposed-line": (F.conv_transpose1d, (2, 4, 6), (4, 1, 3), False, {"groups": 2}),
+    "transposed-volume": (F.conv_transpose3d, (1, 2, 2, 3, 2), (2, 2, 2, 2, 2), True, {"dilation": 2}),
+}  # fmt: skip
+
+
+def draws(*shapes: tuple[int, ...], device: torch.device) -> list[Tensor]:
+    """Random tensors in float64 that want a gradient."""
+    made = torch.Generator().manual_seed(5)
+    return [
+        torch.randn(s, generator=made, dtype=torch.float64).to(device).requires_grad_()
+        for s in shapes
+    ]
+
+
+def derivatives(function: Callable[..., Tensor], inputs: list[Tensor], orders: int) -> list[Tensor]:
+    """The value and, along fixed vectors, the first derivatives of a smooth function of it."""
+    y = function(*inputs)
+    found, value = [y], (torch.sin(y) + y**2).sum()
+    for order in range(orders):
+        slopes = torch.autograd.grad(value, inputs, create_graph=True)
+        found += slopes
+        torch.manual_seed(order)
+        along = [torch.randn(t.shape, dtype=t.dtype).to(t.device) for t in inputs]
+        value = sum((s * a).sum() for s, a in zip(slopes, along, strict=True))  # type: ignore[assignment]
+    return found
+
+
+def agree(function: Callable[..., Tensor], inputs: list[Tensor], orders: int = 3) -> None:
+    torchs = derivatives(function, inputs, orders)
+    with kernels.instead(convolutions.KERNELS):
+        ours = derivatives(function, inputs, orders)
+    assert type(ours[0].grad_fn) is not type(torchs[0].grad_fn)  # that they are ours
+    for own, other in zip(ours, torchs, strict=True):
+        torch.testing.assert_close(
+            own, other, rtol=1e-11, atol=1e-11 * float(other.detach().abs().max())
+        )
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_convolutions_have_torchs_derivatives_to_every_order(
+    kind: str, device: torch.device
+) -> None:
+    convolve, x, w, bias, options = CONVOLUTIONS[kind]
+    outputs = w[0] if "transposed" not in kind else w[1] * options.get("groups", 1)
+    inputs = draws(x, w, *([(outputs,)] if bias else []), device=device)
+    # torch refuses to differentiate what is padded so a third time
+    orders = 2 if "output_padding" in options else 3
+    agree(lambda *given: convolve(*given, **options), inputs, orders)
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 5), (2, 6, 4, 3), (2, 6, 2, 3, 2)], ids=len)
+@pytest.mark.parametrize("groups", [1, 3, 6])
+def test_group_norms_have_torchs_derivatives_to_every_order(
+    shape: tuple[int, ...], groups: int, device: torch.device
+) -> None:
+    inputs = draws(shape, (6,), (6,), device=device)
+    agree(lambda x, w, b: F.group_norm(3 + x, groups, w, b, 1e-3), inputs)
+
+
+def test_a_mean_far_from_zero_costs_no_digits(device: torch.device) -> None:
+    """Against float64, in units of what torch's own derivative in float32 is off by."""
+
+    def second(dtype: torch.dtype) -> Tensor:
+        x, w, b, along = (
+            t.detach() for t in draws((4, 8, 40, 40), (8,), (8,), (4, 8, 40, 40), device=device)
+        )
+        x = (100 + x).float().to(dtype).requires_grad_()  # the same numbers in both
+        y = F.group_norm(x, 2, w.to(dtype), b.to(dtype))
+        (slope,) = torch.autograd.grad(torch.sin(y).sum(), x, create_graph=True)
+        return torch.autograd.grad(slope, x, along.to(dtype))[0].double()
+
+    exact, torchs = second(torch.float64), second(torch.float32)
+    with kernels.instead(convolutions.KERNELS):
+        ours = second(torch.float32)
+    assert (ours - exact).norm() <= 2 * (torchs - exact).norm()
+
+
+def test_what_is_not_laid_out_as_these_kernels_take_it_is_torchs() -> None:
+    x, w = (t.detach() for t in draws((2, 4, 6, 6), (4, 4, 3, 3), device=torch.device("cpu")))
+    last = x.to(memory_format=torch.channels_last)
+    with kernels.instead(convolutions.KERNELS):
+        torch.testing.assert_close(F.conv2d(x, w, padding="same"), F.conv2d(x, w, padding=1))
+        torch.testing.assert_close(F.conv2d(x[0], w), F.conv2d(x, w)[0])
+        assert F.conv2d(last, w).is_contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert F.conv2d(x.float(), w.float()).dtype == torch.bfloat16
+        torch.testing.assert_close(F.group_norm(x, 2), F.group_norm(x, 2, torch.ones(4).double(), torch.zeros(4).double()))  # fmt: skip
+
+
+class Net(nn.Module):
+    """Two blocks of convolution and group norm, the second one checkpointed or not."""
+
+    def __init__(self, checkpointed: bool) -> None:
+        super().__init__()
+        self.a, self.na = nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.GroupNorm(2, 4)
+        self.b, self.nb = nn.Conv2d(4, 4, 3, stride=2), nn.GroupNorm(4, 4)
+        self.head, self.checkpointed = nn.Linear(4, 3), checkpointed
+
+    def second(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.nb(self.b(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.na(self.a(x)))
+        x = checkpoint(self.second, x, use_reentrant=False) if self.checkpointed else self.second(x)
+        return self.head(x.mean((2, 3)))
+
+
+def net(checkpointed: bool = False) -> ls.ModelLandscape:
+    """A graph of some MiB, so that columns do not go through one pass together."""
+    torch.manual_seed(2)
+    model, x = Net(checkpointed).double(), torch.randn(24, 2, 32, 32, dtype=torch.float64)
+    return ls.ModelLandscape(model, F.cross_entropy, list(zip(x.split(16), (torch.arange(24) % 3).split(16), strict=True)))  # fmt: skip
+
+
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["plain", "checkpointed"])
+@pytest.mark.parametrize("method", ["retained", "rebuilt"])
+def test_products_of_a_network_are_those_of_its_dense_hessian(
+    method: str, checkpointed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    f = net(checkpointed)
+    v = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    model = f.model
+
+    def whole(point: Tensor) -> Tensor:
+        """The loss of all samples at once, by torch alone."""
+        split = {name: point[at].view(f.shapes[name]) for name, at in f.layout.items()}
+        x, y = (torch.cat([torch.as_tensor(b[i]) for b in f.batches]) for i in (0, 1))
+        return F.cross_entropy(torch.func.functional_call(model, split, (x,)), y)
+
+    (expected,) = torch.autograd.functional.hvp(whole, f.point(), v)[1:]
+    calls: list[type] = []
+    apply = convolutions._applied
+
+    def watched(kernel: type, *args: Any) -> Any:
+        calls.append(kernel)
+        return apply(kernel, *args)
+
+    monkeypatch.setattr(convolutions, "_applied", watched)
+    H = ls.Hessian(f, method=method)
+    for _ in range(2):
+        torch.testing.assert_close(H @ v, expected, rtol=1e-11, atol=1e-12)
+    assert {convolutions.Convolution, convolutions.GroupNorm} <= set(calls)
+
+
+def test_blocks_of_small_networks_go_through_torchs_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One pass takes all columns at once where torch can batch them, which these kernels cannot."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 2)).double()
+    x = torch.randn(5, 1, 4, 4, dtype=torch.float64)
+    f = ls.ModelLandscape(model, F.cross_entropy, [(x, torch.arange(5) % 2)])
+    monkeypatch.setattr(convolutions, "_applied", None)
+    H = ls.Hessian(f)
+    V = torch.randn(f.dim, 3, dtype=torch.float64)
+    block = H @ V
+    assert H._vectorise
+    torch.testing.assert_close(block, torch.stack([H @ v for v in V.T], 1))
+
+
+def test_a_model_without_them_runs_in_no_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolutions, "instead", None)
+    with convolutions.few_passes(nn.Linear(2, 2)), convolutions.few_passes(None):
+        pass
