@@ -1,5 +1,6 @@
 """The whole spectrum on a log scale: a histogram where every eigenvalue is known, else the shares
-at the quadrature's nodes as they are, with a smoothed line behind them for the eye.
+at the quadrature's nodes as they are, with a smoothed line behind them for the eye, and below them
+the band in which the number of eigenvalues beyond every level lies.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ if TYPE_CHECKING:
 FLOOR = 0.03  # of one eigenvalue's share: nodes with less are copies that rounding makes, and noise
 BINS = 60  # of a histogram
 WIDTH = 0.012  # of the smoothed line's kernel, as a share of the axis
+LEVELS = 240  # at which the band is drawn
 
 
 @style.styled
 def draw(result: AnalysisReport) -> Figure:
     """A histogram of all eigenvalues of ``result.point``; else weights (m,) at nodes (m,) of
-    ``result.density``, with one standard error; weights of zero have no logarithm.
+    ``result.density``, with one standard error, above its ``band``; weights of zero have no
+    logarithm.
     """
     density, exact = _density(result), _exact(result)
     nodes, weights = np.asarray(density.nodes), np.asarray(density.weights)
     if exact is not None:
         nodes, weights = exact, np.full(len(exact), 1 / len(exact))
-    fig = Figure(figsize=(style.COLUMN, 2.5), layout="constrained")
-    ax = fig.subplots()
+    fig, ax, below = _axes(band=exact is None)
     style.zero_line(ax, vertical=True)
     extent, bulk = np.abs(nodes).max(), _bulk(nodes, weights)
     ax.set_xlim(*_limits(nodes))
@@ -43,6 +45,7 @@ def draw(result: AnalysisReport) -> Figure:
         _histogram(ax, exact)
     else:
         _nodes(ax, nodes, weights, np.asarray(density.errors))
+        _band(below, density)
     ax.axhline(
         1 / density.dimension,
         color=style.QUIET,
@@ -51,11 +54,39 @@ def draw(result: AnalysisReport) -> Figure:
         zorder=0,
         label="one eigenvalue",
     )
-    ax.set(xlabel="eigenvalue of the Hessian", ylabel="share of the spectrum")
+    below.set_xlabel("eigenvalue of the Hessian")
+    ax.set_ylabel("share of the spectrum")
     ax.set_yscale("log", nonpositive="clip")  # bars that reach down to zero are cut at the frame
     ax.set_ylim(FLOOR / density.dimension if exact is None else 0.5 / len(exact), 2)
     fig.legend(loc="outside upper left", ncols=4, handletextpad=0.2, columnspacing=1)
     return fig
+
+
+def _axes(*, band: bool) -> tuple[Figure, Axes, Axes]:
+    """A figure, the axes of the density, and those below it, which are the same without a band."""
+    fig = Figure(figsize=(style.COLUMN, 3.6 if band else 2.5), layout="constrained")
+    if not band:
+        ax = fig.subplots()
+        return fig, ax, ax
+    ax, below = fig.subplots(2, sharex=True, height_ratios=[3, 2])
+    return fig, ax, below
+
+
+def _band(ax: Axes, density: SpectralDensity) -> None:
+    """Between how many eigenvalues lie beyond each level, seen from 0."""
+    levels = _across(ax, LEVELS)
+    least, most = (np.asarray(side) for side in density.band(levels.tolist()))
+    least, most = (
+        np.where(levels < 0, one, density.dimension - other)
+        for one, other in ((least, most), (most, least))
+    )
+    style.zero_line(ax, vertical=True)
+    ax.fill_between(levels, np.maximum(least, 0.5), np.maximum(most, 0.5), color=style.SHADE)
+    for side in (least, most):
+        ax.step(levels, np.maximum(side, 0.5), where="mid", color=style.QUIET, linewidth=0.7)
+    ax.set_yscale("log")
+    ax.set_ylim(0.5, 2 * density.dimension)
+    ax.set_ylabel("eigenvalues beyond")
 
 
 def _histogram(ax: Axes, values: Array) -> None:
@@ -136,7 +167,8 @@ def caption(result: AnalysisReport) -> str:
         f"to {nodes.max():.3g}; "
         "share of the eigenvalues on a log scale, bars are one standard error between probes, "
         "the grey line is smoothed for the eye, the dotted "
-        f"line is the share of a single eigenvalue.{hidden}"
+        f"line is the share of a single eigenvalue.{hidden} Below: between how many eigenvalues "
+        "lie beyond each level, seen from 0, with 95 % confidence for all levels at once."
     )
 
 

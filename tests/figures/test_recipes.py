@@ -92,7 +92,7 @@ def test_where_the_ends_meet_each_pair_is_shown_once(
 
 def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> None:
     report = dataclasses.replace(report, point=dataclasses.replace(report.point, eigenvalues=report.point.eigenvalues[:3]))  # fmt: skip
-    (ax,) = density.draw(report).axes
+    ax, _ = density.draw(report).axes
     drawn = np.concatenate([np.column_stack(c[0].get_data()) for c in ax.containers])
     nodes, weights = report.density.nodes.numpy(), report.density.weights.numpy()
     expected = np.column_stack([nodes, weights])[weights > 0]
@@ -106,6 +106,21 @@ def test_the_density_shows_every_weight_that_has_a_logarithm(report: Any) -> Non
     left, right = ax.get_xlim()
     assert left < nodes.min()
     assert right > nodes.max()
+
+
+def test_the_band_below_the_density_holds_the_whole_spectrum(report: Any) -> None:
+    """The number of eigenvalues beyond every level, seen from 0, of a spectrum that is known otherwise."""
+    values = np.sort(report.point.eigenvalues.numpy())
+    less = dataclasses.replace(report, point=dataclasses.replace(report.point, eigenvalues=report.point.eigenvalues[:3]))  # fmt: skip
+    _, ax = density.draw(less).axes
+    (levels, least), (_, most) = (map(np.asarray, line.get_data()) for line in ax.lines[1:])
+    below = np.searchsorted(values, levels, side="right")
+    beyond = np.where(levels < 0, below, len(values) - below)
+    assert (np.where(least > 0.5, least, 0) <= beyond + 1e-6).all()
+    assert (beyond <= np.where(most > 0.5, most, 0) + 1e-6)[beyond > 0].all()
+    assert (most - least < len(values) / 2).any()  # it says something
+    assert "for all levels at once" in density.caption(less)
+    assert "for all levels" not in density.caption(report)
 
 
 def test_a_spectrum_that_is_known_whole_is_a_histogram(report: Any) -> None:
@@ -326,6 +341,7 @@ def test_no_scale_makes_labels_collide(largest: float, smallest: float, bulk: fl
         weights=np.array([0.01, 0.3, 0.38, 0.3, 0.01]),
         errors=np.full(5, 1e-3),
         dimension=500,
+        band=lambda levels: (np.full(len(levels), 3.0), np.full(len(levels), 400.0)),
     )
     ends = [Bounded(v, 0.1 * abs(v)) for v in (largest, bulk, smallest)]
     rows = tuple(

@@ -331,6 +331,7 @@ def test_the_planes_share_of_trace_and_norm_has_an_error_that_holds() -> None:
     assert exact.frobenius_share.error == 0.0
 
 
+@pytest.mark.usefixtures("_steps_are_counted_at_home")
 @pytest.mark.slow
 def test_every_tensor_has_a_device(dtype: torch.dtype) -> None:
     f = _net(dtype, torch.device("cpu"), norm=True)

@@ -234,6 +234,7 @@ def test_paths_are_where_the_runs_went(tmp_path: Path) -> None:
     assert ls.escape(f, origin(3), ["sgd:lr=0.1"], 2, 5)["sgd:lr=0.1"].paths is None
 
 
+@pytest.mark.usefixtures("_steps_are_counted_at_home")
 @pytest.mark.slow
 def test_every_tensor_names_its_device() -> None:
     f, at = quadratic([-1.0, 1.0, 0.5]), origin(3)

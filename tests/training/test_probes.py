@@ -228,6 +228,7 @@ def test_probes_are_saved_and_loaded_whole(tmp_path: Path) -> None:
     assert str(back) == str(found)
 
 
+@pytest.mark.usefixtures("_steps_are_counted_at_home")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dead-relus", "saturated-sigmoids", "zero-tanh", "noise-floor"])
 def test_no_tensor_lands_on_the_default_device(name: str) -> None:
