@@ -61,6 +61,18 @@ class Setting(NamedTuple):
             self.write(value)
 
 
+class Bits(Setting):
+    """One of the newer settings of operands, which follows the one above it until it has its own
+    value.
+    """
+
+    def put(self, value: Any) -> None:
+        top: Any = torch.backends
+        above = getattr(getattr(top, self.name.split(".")[0]), "fp32_precision", top.fp32_precision)
+        # what is as above is told to follow it, as it did unless both were set alike
+        self.write("none" if value == above else value)
+
+
 def _attribute(owner: object, name: str, wanted: object, label: str) -> Setting:
     return Setting(
         f"{label}.{name}",
@@ -111,7 +123,7 @@ def _operand_bits(wanted: str) -> list[Setting]:
             lambda value: setattr(backends.cudnn, "allow_tf32", value),
             wanted == "tf32",
         ),
-        *(_attribute(owner, "fp32_precision", wanted, label) for label, owner in owners),
+        *(Bits(*_attribute(owner, "fp32_precision", wanted, label)) for label, owner in owners),
     ]
 
 

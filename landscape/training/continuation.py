@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.core import Landscape, Progress, require_finite, silent
-from landscape.landscapes.arithmetic import owned
 from landscape.results.journal import paused
 from landscape.rng import generator
 from landscape.specs.optimizers import Maker, maker
@@ -35,7 +34,6 @@ class Continuation:
     restored: str = ""
 
 
-@owned()
 def continuation(
     f: Landscape,
     optimizer: str | Maker,

@@ -38,7 +38,6 @@ from torch.optim import SGD, Adam, Optimizer
 
 from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
-from landscape.landscapes.arithmetic import owned
 from landscape.landscapes.model import require_model
 from landscape.landscapes.rows import values_in_parts
 from landscape.landscapes.states import undisturbed
@@ -152,7 +151,6 @@ class Leap(NamedTuple):
     words: str
 
 
-@owned()
 def probe(  # noqa: PLR0913
     f: Landscape,
     optimizer: Optimizer,

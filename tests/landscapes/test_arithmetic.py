@@ -392,6 +392,30 @@ def test_settings_are_put_back_even_after_an_error(label: str) -> None:
         assert settings() == before
 
 
+def test_what_follows_a_setting_above_it_goes_on_to_follow_it() -> None:
+    parts = [
+        torch.backends.cuda.matmul,
+        CUDNN.conv,
+        CUDNN.rnn,
+        MKLDNN.matmul,
+        MKLDNN.conv,
+        MKLDNN.rnn,
+    ]
+    for part in parts:
+        part.fp32_precision = "none"
+    with attribute(torch.backends, "fp32_precision", "tf32"):
+        with owned():
+            assert {part.fp32_precision for part in parts} == {"ieee"}
+        assert {part.fp32_precision for part in parts} == {"tf32"}
+        torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        assert {part.fp32_precision for part in parts} == {"ieee"}
+    MKLDNN.matmul.fp32_precision = "bf16"  # of its own
+    with owned():
+        pass
+    assert MKLDNN.matmul.fp32_precision == "bf16"
+    MKLDNN.matmul.fp32_precision = "none"
+
+
 def test_threads_that_compute_at_the_same_time() -> None:
     """The first to leave changes nothing for the other; the last one puts back what was before the first."""
     with SETTINGS["matmul high"]():
