@@ -185,3 +185,21 @@ def test_a_model_without_them_runs_in_no_mode(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(convolutions, "instead", None)
     with convolutions.few_passes(nn.Linear(2, 2)), convolutions.few_passes(None):
         pass
+
+
+@pytest.mark.parametrize("mixes", [False, True], ids=["apart", "batch-statistics"])
+def test_products_in_float64_go_through_pieces_where_samples_do_not_see_each_other(
+    mixes: bool,
+) -> None:
+    torch.manual_seed(4)
+    norm = nn.BatchNorm2d(3) if mixes else nn.Identity()
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), norm, nn.Tanh(), nn.Flatten(), nn.Linear(48, 3))
+    x, y = torch.randn(40, 2, 6, 6), torch.arange(40) % 3
+    f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)], mode="train" if mixes else "eval")
+    H, v = ls.Hessian(f), torch.randn(f.dim, generator=torch.Generator().manual_seed(1))
+    found = H.reference(v)
+    whole = ls.Hessian(f.astype(torch.float64), f.point().double(), method="rebuilt")
+    torch.testing.assert_close(found, whole @ v.double(), rtol=1e-11, atol=1e-13)
+    assert isinstance(H._finer, ls.Hessian)
+    assert H._finer.f.pieces == (1 if mixes else 4)  # type: ignore[attr-defined]
+    assert not f.notes

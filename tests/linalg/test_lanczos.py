@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from landscape import results
 from landscape.errors import NumericalError
 from landscape.linalg.lanczos import Stop, certify_below, eigsh
+from landscape.operators.base import SymmetricOperator
 
 F = torch.float64
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
@@ -420,3 +421,56 @@ def test_residuals_cost_one_product_unless_it_disagrees(dtype, diagonal: Any):
     H.d = d.double()
     assert ((H @ V - V * pairs.values).norm(dim=0) <= pairs.residuals).all()
     assert not pairs.converged
+
+
+class Lossy(SymmetricOperator):
+    """diag(d) whose products in float32 have d's last ``len(G)`` axes tied to the rows of G: what other kernels would give."""
+
+    def __init__(self, d: torch.Tensor, G: torch.Tensor) -> None:
+        super().__init__(len(d), torch.float32, torch.device("cpu"))
+        self.d, self.G, self.fine = d, G, Exact(d)
+
+    def _multiply(self, V: torch.Tensor) -> torch.Tensor:
+        V, k = V.double(), len(self.G)
+        out = self.d[:, None] * V + self.G.T @ V[-k:]
+        out[-k:] += self.G @ V
+        return out.float()
+
+    def _in_float64(self) -> SymmetricOperator:
+        return self.fine
+
+
+class Exact(SymmetricOperator):
+    def __init__(self, d: torch.Tensor) -> None:
+        super().__init__(len(d), F, torch.device("cpu"))
+        self.d, self.columns = d, 0
+
+    def _multiply(self, V: torch.Tensor) -> torch.Tensor:
+        self.columns += V.shape[1]
+        return self.d[:, None] * V
+
+
+@pytest.mark.parametrize(
+    ("tol", "lost", "columns", "stop"),
+    [(1e-3, 2.2e-4, (2, 5), Stop.CONVERGED), (1e-3, 1e-6, (1, 1), Stop.CONVERGED), (1e-4, 6e-4, (11, 11), Stop.INEXACT)],
+    ids=["pairs-beyond-tol-alone", "rounding", "more-than-tol"],
+)  # fmt: skip
+def test_products_in_float64_are_few(
+    tol: float, lost: float, columns: tuple[int, int], stop: Stop
+) -> None:
+    """Where products lose something, those pairs alone take one that would be beyond tol without; and a loss beyond tol is
+    told after one search.
+    """
+    d = torch.cat([uniform(2000) - 0.5, torch.linspace(2.0, 20.0, 10, dtype=F)])
+    draws = torch.Generator().manual_seed(3)
+    G = torch.linalg.qr(torch.randn(len(d), 10, generator=draws, dtype=F))[0].T.clone()
+    G[:, -10:] = 0
+    H = Lossy(d, lost * 20 * G)
+    pairs = eigsh(H, 10, tol=tol)
+    assert pairs.stop is stop
+    assert columns[0] <= H.fine.columns <= columns[1]
+    assert pairs.products <= eigsh(Lossy(d, 0 * G), 10, tol=tol).products + columns[1] + 3
+    truth = d.sort().values[-10:]
+    assert ((pairs.values - truth).abs() <= pairs.bounds).all()
+    V = pairs.vectors.double()
+    assert ((d[:, None] * V - V * pairs.values).norm(dim=0) <= pairs.residuals).all()
