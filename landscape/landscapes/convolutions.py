@@ -28,7 +28,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 from torch.nn.modules.conv import _ConvNd
 
 from landscape.landscapes.kernels import Table, instead
@@ -242,7 +242,13 @@ def _normalised(
 def _plain(x: Tensor, w: Tensor) -> bool:
     """Whether tensors lie and are computed with as these kernels take it."""
     alike = x.dtype == w.dtype and x.is_floating_point() and x.is_contiguous() and x.numel() > 0
-    return alike and not torch.is_autocast_enabled(x.device.type)
+    return alike and not (torch.is_autocast_enabled(x.device.type) or _transformed())
+
+
+def _transformed() -> bool:
+    """Whether a function transform of torch.func or a forward derivative looks at what is done."""
+    inside = torch._C._functorch.peek_interpreter_stack() is not None
+    return inside or forward_ad._current_level >= 0
 
 
 def _each(value: int | Sequence[int], dims: int) -> list[int]:

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import landscape as ls
 from landscape.landscapes import convolutions, kernels
+from landscape.operators import hessian
 
 # convolution, shapes of x and w, whether there is a bias, options
 CONVOLUTIONS: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], tuple[int, ...], bool, dict[str, Any]]] = {
@@ -203,3 +206,45 @@ def test_products_in_float64_go_through_pieces_where_samples_do_not_see_each_oth
     assert isinstance(H._finer, ls.Hessian)
     assert H._finer.f.pieces == (1 if mixes else 4)  # type: ignore[attr-defined]
     assert not f.notes
+
+
+class Transformed(nn.Module):
+    """A convolution in a forward pass that differentiates and batches by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 3, 3), nn.GroupNorm(1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        def one(image: Tensor) -> Tensor:
+            return torch.tanh(self.norm(self.conv(image[None]))).sum()
+
+        slopes = torch.func.vmap(torch.func.grad(one))(x)
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(x, torch.ones_like(x))
+            tangent = forward_ad.unpack_dual(torch.tanh(self.conv(dual))).tangent
+        return slopes.square().sum((1, 2, 3)) + tangent.sum((1, 2, 3))
+
+
+def test_a_forward_pass_that_transforms_itself_keeps_torchs_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(6)
+    x = torch.randn(5, 1, 6, 6, dtype=torch.float64)
+    f = ls.ModelLandscape(Transformed().double(), F.mse_loss, [(x, torch.zeros(5).double())])
+    v = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torchs = ls.Hessian(f, method="rebuilt") @ v
+    monkeypatch.setattr(hessian, "SMALL", -1)
+    torch.testing.assert_close(ls.Hessian(f, method="rebuilt") @ v, torchs, rtol=1e-11, atol=1e-12)
+
+
+def test_layers_that_write_into_their_input() -> None:
+    torch.manual_seed(7)
+    parts = [nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.ELU(inplace=True), nn.Conv2d(4, 4, 3), nn.SiLU(inplace=True)]  # fmt: skip
+    model = nn.Sequential(*parts, nn.Flatten(), nn.Linear(64, 3)).double()
+    x = torch.randn(6, 2, 8, 8, dtype=torch.float64)
+    f = ls.ModelLandscape(model, F.cross_entropy, [(x, torch.arange(6) % 3)])
+    v = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    small = ls.Hessian(f) @ v
+    with mock.patch.object(hessian, "SMALL", -1):
+        torch.testing.assert_close(ls.Hessian(f) @ v, small, rtol=1e-11, atol=1e-12)
