@@ -312,11 +312,11 @@ def filled(text, tables):
 
 
 def ratios(stored):
-    """Seconds of every tool over ours: the median and the range of the rounds."""
+    """Seconds of the clock of every tool over ours: the median and the range of the rounds."""
     found = {}
     for part in stored["workloads"]:
         row = found.setdefault(part["workload"], {"rounds": part["rounds"]})
-        row |= part["ratios to landscape: median, least, most"]["seconds"]
+        row |= part["ratios to landscape: median, least, most"]["clock"]
     where = stored["environment"]
     versions = {"arpack": "scipy", "curvlinops": "curvlinops-for-pytorch"}
     heads = [
@@ -324,7 +324,7 @@ def ratios(stored):
         for tool, title in PEERS.items()
     ]
     lines = [
-        f"torch {where['packages']['torch']}, {where['threads']} thread, {where['processor']}.",
+        f"torch {where['packages']['torch']}, threads: {where['threads']}, {where['processor']}.",
         "",
         f"| workload | rounds | {' | '.join(heads)} |",
         "|---|---|" + "---|" * len(heads),

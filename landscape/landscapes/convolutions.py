@@ -61,8 +61,9 @@ def _has(model: nn.Module | None, *kinds: type[nn.Module]) -> bool:
     return model is not None and any(isinstance(module, kinds) for module in model.modules())
 
 
-def _applied(kernel: type[Function], *args: Any) -> Any:
-    return kernel.apply(*args)  # type: ignore[no-untyped-call]
+def _applied(kernel: type["Kernel"], *args: Any) -> Any:
+    """What a kernel makes of its arguments; torch's own alone where nothing is recorded."""
+    return kernel.apply(*args) if torch.is_grad_enabled() else kernel.torchs(*args)  # type: ignore[no-untyped-call]
 
 
 def _direct(backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,15 +77,25 @@ def _direct(backward: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-class Convolution(Function):
+class Kernel(Function):
+    """A function with the values of one of torch's, ``torchs``, and derivatives of its own."""
+
+    torchs: Callable[..., Any]
+
+
+class Convolution(Kernel):
     """C(x, w) + bias for x (N, C, ...) and w as torch has them."""
+
+    @staticmethod
+    def torchs(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        y: Tensor = torch.ops.aten.convolution(x, w, bias, *geometry)
+        return y
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.geometry = geometry
-        y: Tensor = torch.ops.aten.convolution(x, w, bias, *geometry)
-        return y
+        return Convolution.torchs(x, w, bias, geometry)
 
     @staticmethod
     @_direct
@@ -96,8 +107,17 @@ class Convolution(Function):
         return (*slopes, bias, None)
 
 
-class ConvolutionSlopes(Function):
+class ConvolutionSlopes(Kernel):
     """X(g, w) and W(g, x); None for one that is not asked for."""
+
+    @staticmethod
+    def torchs(
+        g: Tensor, x: Tensor, w: Tensor, geometry: Geometry, *asked: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        both: tuple[Tensor | None, Tensor | None] = torch.ops.aten.convolution_backward(
+            g, x, w, None, *geometry, [*asked, False]
+        )[:2]
+        return both
 
     @staticmethod
     def forward(
@@ -106,10 +126,7 @@ class ConvolutionSlopes(Function):
         ctx.save_for_backward(g, x, w)
         ctx.geometry = geometry
         ctx.set_materialize_grads(False)
-        both: tuple[Tensor | None, Tensor | None] = torch.ops.aten.convolution_backward(
-            g, x, w, None, *geometry, [*asked, False]
-        )[:2]
-        return both
+        return ConvolutionSlopes.torchs(g, x, w, geometry, *asked)
 
     @staticmethod
     @_direct
@@ -120,7 +137,7 @@ class ConvolutionSlopes(Function):
         for p, q in ((a, w), (x, b)) if along_g else ():
             if p is not None and q is not None:
                 part = _applied(Convolution, p, q, None, ctx.geometry)
-                slope = part if slope is None else slope + part
+                slope = part if slope is None else slope.add_(part)
         asked = along_x and b is not None, along_w and a is not None
         others: Sequence[Tensor | None] = (None, None)
         if any(asked):
@@ -129,8 +146,12 @@ class ConvolutionSlopes(Function):
         return (slope, *others, None, None, None)
 
 
-class GroupNorm(Function):
+class GroupNorm(Kernel):
     """w z + b, z being x (N, C, ...) less the mean of its group over its standard deviation."""
+
+    @staticmethod
+    def torchs(x: Tensor, w: Tensor, b: Tensor, groups: int, eps: float) -> Tensor:
+        return F.group_norm(x, groups, w, b, eps)
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor, groups: int, eps: float) -> Tensor:
@@ -147,21 +168,26 @@ class GroupNorm(Function):
         return (*slopes, None, None)
 
 
-class GroupNormSlopes(Function):
+class GroupNormSlopes(Kernel):
     """The derivatives of <g, GroupNorm> along x, w and b."""
 
     @staticmethod
-    def forward(
-        ctx: Any, g: Tensor, x: Tensor, w: Tensor, mean: Tensor, rstd: Tensor, groups: int,
-        eps: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        ctx.save_for_backward(g, x, w, mean, rstd)
-        ctx.groups, ctx.eps = groups, eps
+    def torchs(
+        g: Tensor, x: Tensor, w: Tensor, mean: Tensor, rstd: Tensor, groups: int, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         sizes = len(x), x.shape[1], x[0, 0].numel()
         slopes: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_group_norm_backward(
             g, x, mean, rstd, w, *sizes, groups, [True, True, True]
         )
         return slopes
+
+    @staticmethod
+    def forward(
+        ctx: Any, g: Tensor, x: Tensor, w: Tensor, mean: Tensor, rstd: Tensor, *given: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(g, x, w, mean, rstd)
+        ctx.groups, ctx.eps = given
+        return GroupNormSlopes.torchs(g, x, w, mean, rstd, *given)
 
     @staticmethod
     @_direct

@@ -36,7 +36,7 @@ WIDTHS, SAMPLE_COUNTS = (32, 64, 128, 256, 512), (449, 898, 1797, 3594, 7188)
 PAIR_COUNTS, RANK_COUNTS = (1, 5, 10, 20, 40), (1, 2, 3, 4)
 STORED = Path(__file__).parent / "results" / "curves.json"
 TITLES = {
-    "parameters": "parameters", "samples": "samples", "pairs": "pairs", "ranks": "ranks (gpt, seconds of a processor)",
+    "parameters": "parameters", "samples": "samples", "pairs": "pairs", "ranks": "ranks (gpt)",
 }  # fmt: skip
 NAMES = {"bare": "bare Lanczos, no checks", "arpack": "SciPy's ARPACK"}
 
@@ -115,10 +115,14 @@ def drawn(stored: dict[str, Any]) -> Figure:
             spread = [[m - min(s) for m, s in zip(middle, seconds, strict=True)], [max(s) - m for m, s in zip(middle, seconds, strict=True)]]  # fmt: skip
             ax.errorbar([row["value"] for row in rows], middle, yerr=spread, marker="o", markersize=3, linewidth=1, label=NAMES.get(tool, tool))  # fmt: skip
         ax.set(xscale="log", yscale="log", xlabel=title)
-        if respect == "ranks":
-            ax.set_xticks(RANK_COUNTS, map(str, RANK_COUNTS), minor=False)
-            ax.minorticks_off()
+        values = [row["value"] for row in rows]
+        ax.set_xticks(values, [f"{v / 1000:.0f}k" if v > 2500 else str(v) for v in values])
+        low, high = ax.get_ylim()
+        ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if low <= t <= high]
+        ax.set_yticks(ticks, map(str, ticks))
+        ax.minorticks_off()
     fig.axes[0].set_ylabel("seconds")
+    fig.axes[-1].set_ylabel("of a processor")
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return fig
 

@@ -222,13 +222,13 @@ def worst_residual(work: workloads.Workload, values: Tensor, vectors: Tensor) ->
 
 
 def medians(actions: dict[str, Callable[[], object]], times: int = 11) -> dict[str, float]:
-    """Median seconds of each action, taken by turns, so that a drift of the machine touches all alike."""
+    """Median seconds of the clock of each action, by turns, so that a drift of the machine touches all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(times + 2):  # the first two warm up
         for name, action in actions.items():
-            start = time.process_time()
+            start = time.perf_counter()
             action()
-            seconds[name].append(time.process_time() - start)
+            seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(found[2:]) for name, found in seconds.items()}
 
 
