@@ -75,11 +75,9 @@ def _axes(*, band: bool) -> tuple[Figure, Axes, Axes]:
 def _band(ax: Axes, density: SpectralDensity) -> None:
     """Between how many eigenvalues lie beyond each level, seen from 0."""
     levels = _across(ax, LEVELS)
-    least, most = (np.asarray(side) for side in density.band(levels.tolist()))
-    least, most = (
-        np.where(levels < 0, one, density.dimension - other)
-        for one, other in ((least, most), (most, least))
-    )
+    low, high = (np.asarray(side) for side in density.band(levels.tolist()))
+    least = np.where(levels < 0, low, density.dimension - high)
+    most = np.where(levels < 0, high, density.dimension - low)
     style.zero_line(ax, vertical=True)
     ax.fill_between(levels, np.maximum(least, 0.5), np.maximum(most, 0.5), color=style.SHADE)
     for side in (least, most):

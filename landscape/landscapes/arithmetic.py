@@ -67,6 +67,8 @@ class Bits(Setting):
     """
 
     def put(self, value: Any) -> None:
+        if value is UNKNOWN:
+            return
         top: Any = torch.backends
         above = getattr(getattr(top, self.name.split(".")[0]), "fp32_precision", top.fp32_precision)
         # what is as above is told to follow it, as it did unless both were set alike

@@ -33,9 +33,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from landscape.landscapes.kernels import Table, instead
 
+# stride, padding, dilation, whether it is transposed, output padding, groups
 Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
-# stride, padding, dilation, transposed, output padding, groups
-WINDOWS = 16
+WINDOWS = 16  # samples a piece, see ``slow_in_float64``
 
 
 @contextmanager
@@ -63,7 +63,9 @@ def _has(model: nn.Module | None, *kinds: type[nn.Module]) -> bool:
 
 def _applied(kernel: type["Kernel"], *args: Any) -> Any:
     """What a kernel makes of its arguments; torch's own alone where nothing is recorded."""
-    return kernel.apply(*args) if torch.is_grad_enabled() else kernel.torchs(*args)  # type: ignore[no-untyped-call]
+    if not torch.is_grad_enabled():
+        return kernel.torchs(*args)
+    return kernel.apply(*args)  # type: ignore[no-untyped-call]
 
 
 def _direct(backward: Callable[..., Any]) -> Callable[..., Any]:
