@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function, forward_ad
+from torch.autograd.graph import Node
 from torch.nn.modules.conv import _ConvNd
 
 from landscape.landscapes.kernels import Table, instead
@@ -36,6 +37,9 @@ from landscape.landscapes.kernels import Table, instead
 # stride, padding, dilation, whether it is transposed, output padding, groups
 Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
 WINDOWS = 16  # samples a piece, see ``slow_in_float64``
+# what takes parts out of a point, as autograd calls it
+TAKES = ("ViewBackward0", "SplitWithSizesBackward0")
+_graph_alone: set[int] = set()  # backward passes of which the graph alone is used
 
 
 @contextmanager
@@ -48,6 +52,35 @@ def few_passes(model: nn.Module | None) -> Iterator[None]:
         return
     with instead(KERNELS):
         yield
+
+
+@contextmanager
+def graph_alone(value: Tensor) -> Iterator[None]:
+    """Of a backward pass that starts at ``value`` inside, only the graph is used: what convolutions
+    give along weights that are parts of the point, to which the pass only adds, is zeros.
+
+    It is one convolution of nine in a product whose graph is rebuilt. Passes within the pass, of
+    recomputed gradient penalties, say, have their values.
+    """
+    mine: list[int] = []
+
+    def begin(_: Tensor) -> None:
+        mine.append(torch._C._current_graph_task_id())
+        _graph_alone.update(mine)
+
+    handle = value.register_hook(begin)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        handle.remove()
+        _graph_alone.difference_update(mine)
+
+
+def _part_of_point(node: Node | None) -> bool:
+    """Whether the tensor that a node has made is a part of a leaf, as it is."""
+    while node is not None and node.name() in TAKES:
+        node = node.next_functions[0][0]
+    return node is not None and node.name() == "torch::autograd::AccumulateGrad"
 
 
 def slow_in_float64(model: nn.Module | None, device: torch.device) -> bool:
@@ -96,7 +129,7 @@ class Convolution(Kernel):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(x, w)
-        ctx.geometry = geometry
+        ctx.geometry, ctx.weight = geometry, w
         return Convolution.torchs(x, w, bias, geometry)
 
     @staticmethod
@@ -104,22 +137,26 @@ class Convolution(Kernel):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w = ctx.saved_tensors
         along_x, along_w, along_bias, _ = ctx.needs_input_grad
-        slopes = _applied(ConvolutionSlopes, g, x, w, ctx.geometry, along_x, along_w)
+        alone = along_w and torch._C._current_graph_task_id() in _graph_alone
+        unused = (
+            alone and not ctx.weight._backward_hooks and _part_of_point(ctx.next_functions[1][0])
+        )
+        slopes = _applied(ConvolutionSlopes, g, x, w, ctx.geometry, along_x, along_w, unused)
         bias = g.sum([d for d in range(g.ndim) if d != 1]) if along_bias else None
         return (*slopes, bias, None)
 
 
 class ConvolutionSlopes(Kernel):
-    """X(g, w) and W(g, x); None for one that is not asked for."""
+    """X(g, w) and W(g, x); None for one that is not asked for, zeros for W where it is unused."""
 
     @staticmethod
     def torchs(
-        g: Tensor, x: Tensor, w: Tensor, geometry: Geometry, *asked: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        both: tuple[Tensor | None, Tensor | None] = torch.ops.aten.convolution_backward(
-            g, x, w, None, *geometry, [*asked, False]
-        )[:2]
-        return both
+        g: Tensor, x: Tensor, w: Tensor, geometry: Geometry,
+        along_x: bool, along_w: bool, unused: bool = False,
+    ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+        asked = [along_x, along_w and not unused, False]
+        slopes = torch.ops.aten.convolution_backward(g, x, w, None, *geometry, asked)
+        return slopes[0], w.new_zeros(()).expand_as(w) if unused else slopes[1]
 
     @staticmethod
     def forward(
@@ -145,7 +182,7 @@ class ConvolutionSlopes(Kernel):
         if any(asked):
             first, second = x if a is None else a, w if b is None else b
             others = _applied(ConvolutionSlopes, g, first, second, ctx.geometry, *asked)
-        return (slope, *others, None, None, None)
+        return (slope, *others, None, None, None, None)
 
 
 class GroupNorm(Kernel):

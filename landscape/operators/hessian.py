@@ -17,7 +17,7 @@ from torch import Tensor
 from landscape.core import Landscape, Term, require_landscape
 from landscape.errors import LoadingError, NumericalError, memory_is_full
 from landscape.landscapes.arithmetic import ordinary, owned, require_precision
-from landscape.landscapes.convolutions import WINDOWS, few_passes, slow_in_float64
+from landscape.landscapes.convolutions import WINDOWS, few_passes, graph_alone, slow_in_float64
 from landscape.landscapes.memory import GRAPHS, budget, fitting
 from landscape.operators.base import BLOCK, NUMBERS, SymmetricOperator
 from landscape.operators.derivatives import (
@@ -785,7 +785,9 @@ class Parts:
 
 
 def _slope_with_graph(value: Tensor, x: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(value, x, create_graph=True, allow_unused=True)
+    """The graph of the gradient; its values may be zeros where convolutions give them."""
+    with graph_alone(value):
+        (gradient,) = torch.autograd.grad(value, x, create_graph=True, allow_unused=True)
     return torch.zeros_like(x) if gradient is None else gradient
 
 

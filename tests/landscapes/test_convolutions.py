@@ -10,6 +10,7 @@ import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 import landscape as ls
 from landscape.landscapes import convolutions, kernels
@@ -138,6 +139,19 @@ def net(checkpointed: bool = False) -> ls.ModelLandscape:
     return ls.ModelLandscape(model, F.cross_entropy, list(zip(x.split(16), (torch.arange(24) % 3).split(16), strict=True)))  # fmt: skip
 
 
+def torchs_product(f: ls.ModelLandscape, v: Tensor) -> Tensor:
+    """H v of the loss of all samples at once, by torch alone."""
+
+    def whole(point: Tensor) -> Tensor:
+        split = {name: point[at].view(f.shapes[name]) for name, at in f.layout.items()}
+        x, y = (torch.cat([torch.as_tensor(b[i]) for b in f.batches]) for i in (0, 1))
+        return F.cross_entropy(torch.func.functional_call(f.model, split, (x,)), y)
+
+    point = f.point().requires_grad_()
+    (slope,) = torch.autograd.grad(whole(point), point, create_graph=True)
+    return torch.autograd.grad(slope, point, v)[0]
+
+
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["plain", "checkpointed"])
 @pytest.mark.parametrize("method", ["retained", "rebuilt"])
 def test_products_of_a_network_are_those_of_its_dense_hessian(
@@ -145,15 +159,7 @@ def test_products_of_a_network_are_those_of_its_dense_hessian(
 ) -> None:
     f = net(checkpointed)
     v = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    model = f.model
-
-    def whole(point: Tensor) -> Tensor:
-        """The loss of all samples at once, by torch alone."""
-        split = {name: point[at].view(f.shapes[name]) for name, at in f.layout.items()}
-        x, y = (torch.cat([torch.as_tensor(b[i]) for b in f.batches]) for i in (0, 1))
-        return F.cross_entropy(torch.func.functional_call(model, split, (x,)), y)
-
-    (expected,) = torch.autograd.functional.hvp(whole, f.point(), v)[1:]
+    expected = torchs_product(f, v)
     calls: list[type] = []
     apply = convolutions._applied
 
@@ -248,3 +254,70 @@ def test_layers_that_write_into_their_input() -> None:
     small = ls.Hessian(f) @ v
     with mock.patch.object(hessian, "SMALL", -1):
         torch.testing.assert_close(ls.Hessian(f) @ v, small, rtol=1e-11, atol=1e-12)
+
+
+class Slopes(nn.Module):
+    """A net that depends on more than the graph of what comes back to the weights of a convolution."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 4, 3), nn.Linear(4, 3)
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "penalty-recomputed":
+            return self.head(checkpoint(self.penalised, x, use_reentrant=False))
+        return self.head(self.penalised(x) if self.kind == "penalty" else self.convolved(x))
+
+    def convolved(self, x: Tensor) -> Tensor:
+        w = self.conv.weight
+        if self.kind == "standardised":
+            w = (w - w.mean((1, 2, 3), keepdim=True)) / w.std((1, 2, 3), keepdim=True)
+        elif self.kind == "slice":
+            w = torch.cat([w[:2], w[2:] ** 3])
+        y = F.conv2d(x, w, self.conv.bias)
+        if self.kind == "hooked":
+            w.register_hook(lambda g: g**3)
+        return torch.tanh(y).mean((2, 3))
+
+    def penalised(self, x: Tensor) -> Tensor:
+        """Features that have the slope along the weights in them, not linearly."""
+        features = self.convolved(x)
+        (slope,) = torch.autograd.grad(features.square().sum(), self.conv.weight, create_graph=True)
+        return features + slope.square().sum()
+
+
+@pytest.mark.parametrize(
+    "kind", ["plain", "standardised", "slice", "hooked", "penalty", "penalty-recomputed"]
+)
+@pytest.mark.parametrize("method", ["retained", "rebuilt"])
+def test_slopes_along_weights_have_values_where_more_than_their_graph_is_used(
+    method: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hessian, "SMALL", -1)
+    torch.manual_seed(8)
+    x = torch.randn(6, 2, 6, 6, dtype=torch.float64)
+    f = ls.ModelLandscape(Slopes(kind).double(), F.cross_entropy, [(x, torch.arange(6) % 3)])
+    v = torch.randn(f.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    H, expected = ls.Hessian(f, method=method), torchs_product(f, v)
+    for _ in range(2):
+        torch.testing.assert_close(H @ v, expected, rtol=1e-11, atol=1e-12)
+    assert not convolutions._graph_alone
+
+
+def test_a_rebuilt_product_is_eight_convolutions_where_a_gradient_is_three(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three where it is two, along images that want no gradient."""
+    monkeypatch.setattr(hessian, "SMALL", -1)
+    first, second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+    model = nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), nn.Flatten())
+    x, y = torch.randn(5, 2, 6, 6), torch.arange(5)
+    f = ls.ModelLandscape(model, F.cross_entropy, [(x, y)])
+    H, v = ls.Hessian(f, method="rebuilt"), torch.ones(f.dim)
+    H @ v
+    with FlopCounterMode(display=False) as product:
+        H @ v
+    with FlopCounterMode(display=False) as one:
+        first(x)
+    assert product.get_total_flops() == (3 + 8 * 2) * one.get_total_flops()
