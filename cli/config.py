@@ -7,6 +7,7 @@ in, as on the command line.
 """
 
 import difflib
+import hashlib
 import json
 import stat
 import tomllib
@@ -114,6 +115,34 @@ def resolved(ctx: click.Context) -> dict[str, object]:
             value = [f"{v[0]}={json.dumps(v[1])}" if isinstance(v, tuple) else v for v in value]
         options[_key(param)] = value if isinstance(value, bool | int | float | list) else str(value)
     return options
+
+
+def options(ctx: click.Context) -> list[str]:
+    """The options that say what is computed, in force or not."""
+    return [_key(param) for param in ctx.command.params if param.name not in UNSAVED]
+
+
+def given(ctx: click.Context) -> set[str]:
+    """The options whose values are not defaults."""
+    default = click.core.ParameterSource.DEFAULT
+    params = ctx.command.params
+    return {_key(p) for p in params if ctx.get_parameter_source(str(p.name)) is not default}
+
+
+def contents(ctx: click.Context) -> dict[str, str]:
+    """Hashes of the files that options name: of checkpoints, data and Python."""
+    texts = {t for p in ctx.command.params for t in _texts(ctx.params.get(str(p.name)))}
+    named = {text.rpartition(":")[0] or text for text in texts} | texts
+    return {name: _hash(Path(name)) for name in sorted(named) if Path(name).is_file()}
+
+
+def _hash(path: Path) -> str:
+    """SHA-256, 16 hexadecimal digits; "" where it cannot be read, which whoever needs it says."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return ""
 
 
 def words(ctx: click.Context) -> str:

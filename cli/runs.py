@@ -183,6 +183,8 @@ class Run:
         stored = ranks.lead(lambda: _stored(self.target, kinds))
         begun = ranks.lead(lambda: self._begun(kinds)) if free else None
         left, half = (self._left(result, enough) for result in (stored, begun))
+        if left is not None and left.enough and half is None:
+            half = self._half_done()  # a run over a finished one, with --force
         chosen = decide(left, half, free)
         what = ", ".join(sorted((half or left or Left()).changed - free))
         if chosen in REFUSALS:
@@ -237,16 +239,38 @@ class Run:
         there = os.path.lexists(manifest.place(kept(self.target), "result.json"))
         return _stored(self.target / KEPT, kinds) if there else None
 
+    def _half_done(self) -> Left | None:
+        """The work that an interrupted run has kept, of which there is no result."""
+        from landscape.results import journal
+
+        about = ranks.lead(lambda: journal.about(kept(self.target) / ranks.own("work")))
+        if not about:
+            return None
+        asked, named = config.resolved(self.ctx), config.options(self.ctx)
+        words = {key: str(value) for key, value in asked.items()}
+        return Left(frozenset(k for k in named if words.get(k) != about.get(k)) - {"expect"})
+
     def _left(self, result: T | None, enough: Callable[[T], bool]) -> Left | None:
         if result is None:
             return None
-        return Left(frozenset(differing(result, self.ctx)), enough(result))
+        whole, others = enough(result), differing(result, self.ctx)
+        if whole:  # what takes a result further looks itself at what that is about
+            others += rewritten(result, self.ctx)
+        return Left(frozenset(others), whole)
 
 
 def differing(result: Result, ctx: click.Context) -> list[str]:
     """The options in force that are not those of a stored result."""
     asked, stored = config.resolved(ctx), result.provenance.config
-    return [k for k in asked if k != "expect" and k in stored and asked[k] != stored[k]]
+    given = config.given(ctx)  # a default may be newer than the result
+    either = [k for k in config.options(ctx) if k in stored or k in given]
+    return [k for k in either if k != "expect" and asked.get(k) != stored.get(k)]
+
+
+def rewritten(result: Result, ctx: click.Context) -> list[str]:
+    """The contents of files that are no more those that a stored result was made from, in words."""
+    then, now = result.provenance.files, config.contents(ctx)
+    return [f"content of {name}" for name in now if now[name] != then.get(name, now[name])]
 
 
 def kept(target: Path) -> Path:

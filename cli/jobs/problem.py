@@ -124,6 +124,7 @@ def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resu
         free: the options that may change when an interrupted run is gone on with.
     """
     settings, asked_for = config.resolved(run.ctx), run.ctx.params
+    files = config.contents(run.ctx)
     unfinished: list[str] = []  # what a budget left open, for --resume
     # what users' own code prints is no result of ours: it goes to stderr
     with (
@@ -132,7 +133,7 @@ def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resu
         progress.bar(asked_for["quiet"]) as bar,
     ):
         bar(_first_stage(run), 0, None)
-        with runs.staying(), run.journal(settings, free), results.origin(config=settings):
+        with runs.staying(), run.journal(settings, free), results.origin(config=settings, files=files):
             result = work(bar)
             unfinished += getattr(result, "unfinished", ())
             if unfinished:

@@ -39,6 +39,8 @@ class Provenance:
     notes: tuple[str, ...] = ()  # what loading did: prefixes stripped, dtypes converted
     # What products were computed in, and on a GPU the card, CUDA and cuDNN.
     arithmetic: dict[str, str] = dataclasses.field(default_factory=dict)
+    # SHA-256 of the files that options name, as they name them, 16 hexadecimal digits
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -478,6 +478,11 @@ def _told(about: Mapping[str, str]) -> str:
     return json.dumps({"about": body, "sha256": digest}, indent=1)
 
 
+def about(folder: Path) -> dict[str, str]:
+    """What the work that is kept in a folder depends on; empty where none is."""
+    return _about(folder / ABOUT) if (folder / ABOUT).exists() else {}
+
+
 def _about(path: Path) -> dict[str, str]:
     with manifest.open_plain(path, path.parent) as file:
         data = file.read(manifest.MOST_TEXT)

@@ -25,6 +25,7 @@ class Origin:
     config: Mapping[str, object] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     model_hash: str = ""
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 _ORIGIN: ContextVar[Origin | None] = ContextVar("origin", default=None)
@@ -36,6 +37,7 @@ def origin(
     config: Mapping[str, object] | None = None,
     notes: tuple[str, ...] = (),
     model_hash: str = "",
+    files: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Say once where all the results come from that solvers make inside; what an outer ``origin``
     said still holds.
@@ -46,6 +48,7 @@ def origin(
             them.
         notes: what loading did on the way.
         model_hash: of a landscape's source, for one that has no fingerprint of its own.
+        files: hashes of the files that options name.
     """
     outer = _ORIGIN.get() or Origin()
     token = _ORIGIN.set(
@@ -54,6 +57,7 @@ def origin(
             config or outer.config,
             notes or outer.notes,
             model_hash or outer.model_hash,
+            files or outer.files,
         )
     )
     try:
@@ -96,6 +100,7 @@ def provenance(
         config=config | {key: value for key, value in told.config.items() if value is not None},
         notes=told.notes,
         arithmetic=arithmetic(f, x),
+        files=dict(told.files),
     )
 
 

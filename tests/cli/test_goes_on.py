@@ -131,6 +131,51 @@ def test_a_killed_command_goes_on_to_the_same_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_finished_run_is_returned_without_a_word(name: str, desk: Path) -> None:
+    invoke(COMMANDS[name], "run")
+    assert "Note: the stored run" not in invoke(COMMANDS[name], "run", "--resume")
+
+
+def test_a_finished_run_of_something_else_is_returned_with_a_note(desk: Path) -> None:
+    """Options that one side alone has, and files that have been written since."""
+    command = [*COMMANDS["analyze"], "--checkpoint", "a.pt"]
+    invoke(command, "run")
+    invoke([*command, "--l2", "*=0.1", "--dtype", "float32"], "others")
+    told = invoke([*command, "--mode", "train", "--exclude", "0.bias"], "run", "--resume")
+    assert "a different exclude, mode. Pass --force" in told
+    assert "a different dtype, l2. Pass --force" in invoke(command, "others", "--resume")
+    assert "a different checkpoint." in invoke(COMMANDS["analyze"], "run", "--resume")
+    Path("net.py").write_text(OTHERS["model"])
+    assert "a different content of net.py. Pass" in invoke(command, "run", "--resume")
+    Path("net.py").write_text(NET)
+    shutil.copy("b.pt", "a.pt")
+    assert "a different content of a.pt. Pass" in invoke(command, "run", "--resume")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_a_killed_run_over_a_finished_one_is_gone_on_with(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [*COMMANDS["lanczos"], "--checkpoint", "a.pt"]
+    invoke(command, "old")
+    shutil.copy("b.pt", "a.pt")
+    invoke(command, "whole")
+    calls = 0
+    for share, ended in ((0.0, 0), (0.6, kills.KILLED)):
+        shutil.rmtree("run", ignore_errors=True)
+        shutil.copytree("old", "run")
+        status, calls = kills.child(keeping([*command, "--force"]), desk, int(share * calls))
+        assert status == ended
+    assert "a different seed" in invoke(command, "run", "--resume", "--seed", "7", code=2)
+    seen = recalls(monkeypatch)
+    invoke(command, "run", "--resume")
+    assert sum(seen) > 0, "it started afresh"
+    assert said("run") == said("whole") != said("old")
+
+
+@pytest.mark.slow
 def test_what_a_budget_left_open_is_gone_on_with(
     desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
