@@ -133,7 +133,11 @@ def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resu
         progress.bar(asked_for["quiet"]) as bar,
     ):
         bar(_first_stage(run), 0, None)
-        with runs.staying(), run.journal(settings, free), results.origin(config=settings, files=files):
+        with (
+            runs.staying(),
+            run.journal(settings, free),
+            results.origin(config=settings, files=files),
+        ):
             result = work(bar)
             unfinished += getattr(result, "unfinished", ())
             if unfinished:

@@ -6,6 +6,7 @@ H: (n, n), v: (n,), V: (n, k) one vector a column. A product is one H v; a block
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from landscape.core import Progress, silent
 from landscape.errors import LoadingError, NumericalError, RanksError
 from landscape.landscapes.arithmetic import ordinary, owned
 
+T = TypeVar("T")
+P = ParamSpec("P")
 NUMBERS = 2**20  # most numbers in a block of vectors multiplied at once
 
 
@@ -42,7 +45,7 @@ class SymmetricOperator:
         self.granted: Callable[[], int] | None = None
         # the same operator in float64, where there may be one; what products were seen to lose
         self._finer: SymmetricOperator | None = None
-        self._has_finer = True
+        self._failed = 0  # how many of the ways to a finer operator
         self._lost: float | None = None
         self._presumed: float | None = None
         self._remarks: list[str] = []
@@ -93,19 +96,24 @@ class SymmetricOperator:
         """
         slight = self.unmeasured and self._presumed is not None and self._presumed <= level
         if slight:
-            self._lost, self._finer, self._has_finer = self._presumed, None, False
+            self._lost = self._presumed
+            self._go_without()
         return slight
 
     def assume_rounding(self) -> None:
         """Take products to be exact up to ``ULPS`` eps ‖H‖ without measuring it, and go without
         products in float64.
         """
-        self._lost, self._finer, self._has_finer = 0.0, None, False
+        self._lost = 0.0
+        self._go_without()
+
+    def _go_without(self) -> None:
+        self._finer, self._failed = None, len(self._ways())
 
     @property
     def coarse(self) -> bool:
         """Whether products lose more than rounding, and there are others that do not."""
-        return self.error > 0 and self._has_finer
+        return self.error > 0 and self._look_for_finer()
 
     @owned()
     def reference(self, V: Tensor) -> Tensor:
@@ -118,31 +126,42 @@ class SymmetricOperator:
         self.products += columns.shape[1]
         found = self._finer_product(columns)
         if found is None:
-            found = self._multiply(columns.to(self.dtype)).to(torch.float64)
+            found = self._multiplied_in_double(columns)
         shaped: Tensor = found.reshape(V.shape)
         return shaped
 
     def _finer_product(self, V: Tensor) -> Tensor | None:
-        """H V (n, k) by the operator in float64; None where there is none, or it fails once."""
-        if not self._look_for_finer():
-            return None
-        assert self._finer is not None
-        try:
-            return self._finer._multiply(V.to(torch.float64))
-        except RanksError:
-            raise
-        except (RuntimeError, LoadingError, NumericalError):  # no memory, no such kernel, ...
-            self._finer, self._has_finer = None, False
-            return None
+        """H V (n, k), in float64, by the finest operator that does not fail; None where there is
+        none.
+        """
+        while self._look_for_finer() and self._finer is not None:
+            product = _unless_it_fails(self._finer._multiplied_in_double, V)
+            if product is not None:
+                return product
+            self._finer, self._failed = None, self._failed + 1
+        return None
+
+    def _multiplied_in_double(self, V: Tensor) -> Tensor:
+        return self._multiply(V.to(self.dtype)).to(torch.float64)
 
     def _look_for_finer(self) -> bool:
-        if self._finer is None and self._has_finer:
-            self._finer = self._in_float64()
-            self._has_finer = self._finer is not None
-        return self._has_finer
+        while self._finer is None and self._failed < len(self._ways()):
+            self._finer = _unless_it_fails(self._ways()[self._failed])
+            self._failed += self._finer is None
+        return self._finer is not None
+
+    def _ways(self) -> tuple[Callable[[], SymmetricOperator | None], ...]:
+        """To a finer operator, the best one first."""
+        return self._in_float64, self._in_full
 
     def _in_float64(self) -> SymmetricOperator | None:
         """The same operator in float64 and in full precision; None where this is that already."""
+        return None
+
+    def _in_full(self) -> SymmetricOperator | None:
+        """The same operator in full precision and its own dtype, for one that float64 does not
+        suit; None where this is that already.
+        """
         return None
 
     def _probe(self) -> Tensor:
@@ -251,6 +270,16 @@ class SymmetricOperator:
 
     def __sub__(self, other: SymmetricOperator) -> SymmetricOperator:
         return _Sum(self, other, -1.0)
+
+
+def _unless_it_fails(make: Callable[P, T | None], *args: P.args, **options: P.kwargs) -> T | None:
+    """What is made; None where there is no memory for it, no such kernel, ..."""
+    try:
+        return make(*args, **options)
+    except RanksError:
+        raise
+    except (RuntimeError, LoadingError, NumericalError):
+        return None
 
 
 class _Sum(SymmetricOperator):

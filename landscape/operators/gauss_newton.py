@@ -61,9 +61,16 @@ class GaussNewton(SymmetricOperator):
     def _in_float64(self) -> SymmetricOperator | None:
         if self.dtype == torch.float64 and self.f.precision == "full":
             return None
-        finer = copy.copy(self.f.astype(torch.float64))
+        return self._in_full_of(self.f.astype(torch.float64))
+
+    def _in_full(self) -> SymmetricOperator | None:
+        return None if self.f.precision == "full" else self._in_full_of(self.f)
+
+    def _in_full_of(self, f: ModelLandscape) -> SymmetricOperator:
+        """The same matrix of f, in its dtype and in full precision."""
+        finer = copy.copy(f)
         finer.precision = "full"
-        return GaussNewton(finer, self.x.detach().double())
+        return GaussNewton(finer, self.x.detach().to(f.dtype))
 
     def _multiply(self, V: Tensor) -> Tensor:
         what = f"Gauss-Newton products {journal.identity(self.f)}"

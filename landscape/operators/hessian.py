@@ -213,6 +213,12 @@ class Hessian(SymmetricOperator):
         f, x = f.astype(torch.float64), x.double()
         return Hessian(f, x, method=method, memory=0, precision="full")
 
+    def _in_full(self) -> SymmetricOperator | None:
+        if self.precision == "full":
+            return None
+        method = self.method if self.method == "finite-difference" else "auto"
+        return Hessian(self.f, self.x.detach(), method=method, memory=0, precision="full")
+
     def _probe(self) -> Tensor:
         """Half a random vector and half the gradient, which lies along the large eigenvalues for
         the most part.

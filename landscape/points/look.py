@@ -102,6 +102,6 @@ class Look:
     @cached_property
     def rebuilt(self) -> Hessian:
         """The Hessian at x computed anew at every product, and so independent of the graphs that
-        the other one keeps.
+        the other one keeps, and in full precision: what a coarser one loses is no fault of f.
         """
-        return Hessian(self.f, self.x, memory=0)
+        return Hessian(self.f, self.x, memory=0, precision="full")

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -603,6 +604,7 @@ def outside(
     if not (low <= negative and clear <= high):
         bad.append(f"index {told.index_bounds} of {clear} to {negative}")
     for point in (dense, told):
+        bad += [reason for reason in point.reasons if reason.startswith("chain")]
         if abs(point.gradient_norm - slope) > point.gradient_noise:
             bad.append("gradient")
     if bool((pairs.bounds > useful * truth.abs().max()).any()):
@@ -662,3 +664,67 @@ def test_what_is_asked_for_is_done_and_measured() -> None:
         assert 0 < off <= H.error
     with pytest.raises(ValueError, match="precision must be one of full, tf32, bf16"):
         ls.ModelLandscape(model, F.cross_entropy, batches, precision="fp8")
+
+
+@cache
+def trained(seed: int) -> tuple[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]]:
+    """A network at the minimum of its regularised loss."""
+    model, batches, _ = case(seed)
+    parameters = list(model.double().parameters())
+    optimizer = torch.optim.LBFGS(parameters, max_iter=2000, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe")  # fmt: skip
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        weights = torch.cat([p.flatten() for p in parameters])
+        value = F.cross_entropy(model(x.double()), y) + 0.1 / 2 * weights.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return model.float(), batches
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_verdicts_are_those_of_full_precision(method: str, precision: str) -> None:
+    model, batches = trained(3)
+
+    def verdict(asked: str) -> Any:
+        f = ls.ModelLandscape(model, F.cross_entropy, batches, l2={"*": 0.1}, precision=asked)
+        return ls.classify(f, method=method), [c for c in ls.check(f) if c.status.name == "BROKEN"]
+
+    with Coarse("tf32", as_flagged):
+        point, broken = verdict(precision)
+    assert (point.kind, broken) == ("minimum", []) == (verdict("full")[0].kind, [])
+
+
+class Single(nn.Module):
+    """A network that float64 does not suit: there is a constant in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
+        self.turn = [torch.randn(6, 6)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.tanh(self.a(x @ self.turn[0])))
+
+
+@pytest.mark.parametrize("kind", [ls.Hessian, ls.GaussNewton])
+def test_where_float64_fails_what_is_lost_is_measured_in_full_precision(kind: type) -> None:
+    for seed in range(12):
+        torch.manual_seed(seed)
+        batches, model = [(torch.randn(64, 6), torch.randint(0, 3, (64,)))], Single()
+        full = ls.ModelLandscape(model, F.cross_entropy, batches)
+        f = ls.ModelLandscape(model, F.cross_entropy, batches, precision="bf16")
+        matrix = kind(full).dense()
+        truth = torch.linalg.eigvalsh(matrix.double())
+        pairs = ls.eigsh(kind(f), 3, 3)
+        assert bool(((pairs.values - truth[[0, 1, 2, -3, -2, -1]]).abs() <= pairs.bounds).all())
+        rough = kind(f)
+        assert torch.linalg.matrix_norm(rough.dense() - matrix, 2) <= 20 * rough.eps * truth.max()
+        assert rough.coarse
+        assert not kind(full).error  # there is no finer product, and solvers do without
+        found = ls.trace(kind(full))
+        assert found.low <= float(matrix.trace()) <= found.high
