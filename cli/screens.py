@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -22,6 +25,47 @@ VERDICTS = {
     "NOT-STATIONARY": "bold magenta",
     "INCONCLUSIVE": "bold red",
 }
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Have what users' code prints go to stderr, and what a shell or a C library that it calls
+    writes to file descriptor 1: it is no result of ours.
+    """
+    stdout = sys.stdout
+    _flush(stdout)
+    kept = _turned()
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _flush(stdout)
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def _turned() -> int | None:
+    """Have file descriptor 1 lead where 2 does; a duplicate of what it was, or None where one of
+    the two is closed and nothing was changed.
+    """
+    try:
+        os.fstat(2)  # else the duplicate would take its number
+        kept = os.dup(1)
+    except OSError:
+        return None
+    os.dup2(2, 1)
+    return kept
+
+
+def _flush(stdout: TextIO) -> None:
+    """Write out what Python and C still hold for file descriptor 1, before it leads elsewhere."""
+    for stream in (stdout, sys.__stdout__):
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.flush()
+    if os.name == "posix":
+        ctypes.CDLL(None).fflush(None)
 
 
 def say(text: object, *, err: bool = False) -> None:

@@ -10,7 +10,7 @@ from landscape.inventory.counting import SaddleCounts, count_saddles
 from landscape.loading.families import named
 from landscape.ranks import joined
 
-from .. import given
+from .. import given, screens
 from ..errors import OneLine
 from ..options import dimensions
 from ..runs import Run
@@ -36,7 +36,8 @@ def count(run: Run, options: given.Count) -> SaddleCounts:
     known, done = run.earlier((SaddleCounts,), GROWS, enough)
     if done and known is not None:
         return known
-    family = named(options["family"], seed, **dict(options["settings"]))
+    with screens.aside():
+        family = named(options["family"], seed, **dict(options["settings"]))
     if known is not None and known.provenance.model_hash != family.fingerprint:
         raise OneLine(
             f"{run.target} holds counts of another {family.name}: the file has changed since. "

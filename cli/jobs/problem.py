@@ -1,10 +1,9 @@
 """From the options of a command to a problem, and from a problem to a result in its folder."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -22,7 +21,7 @@ from landscape.points.budget import Forecast
 from landscape.points.budget import forecast as forecast_of
 from landscape.results import Result, journal
 
-from .. import BEGUN, config, given, memory, progress, ranks, resume, runs
+from .. import BEGUN, config, given, memory, progress, ranks, resume, runs, screens
 from ..errors import OneLine
 from ..runs import Run
 from . import optimiser
@@ -79,7 +78,7 @@ def _left(budget: float | None) -> float | None:
 
 def forecast(options: given.Analyze) -> Forecast:
     """What an analysis would take."""
-    with redirect_stdout(sys.stderr):
+    with screens.aside():
         problem = over_ranks(loading.problem(asked(options, options["model"])))
         with told(problem):
             return forecast_of(
@@ -126,9 +125,8 @@ def store(run: Run, work: Callable[[Progress], R], free: AbstractSet[str] = resu
     settings, asked_for = config.resolved(run.ctx), run.ctx.params
     files = config.contents(run.ctx)
     unfinished: list[str] = []  # what a budget left open, for --resume
-    # what users' own code prints is no result of ours: it goes to stderr
     with (
-        redirect_stdout(sys.stderr),
+        screens.aside(),
         runs.writing(run.target, lambda: bool(unfinished)) as folder,
         progress.bar(asked_for["quiet"]) as bar,
     ):

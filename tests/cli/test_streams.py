@@ -101,6 +101,96 @@ def test_json_is_all_of_stdout_and_stderr_is_silent_in_a_pipe(here: Path) -> Non
     assert result.stderr == ""
 
 
+NOISY = """
+import ctypes
+import os
+import sys
+
+import landscape as ls
+import torch
+from torch import nn
+
+os.system("echo from a shell")
+print("from Python")
+ctypes.CDLL(None).puts(b"from C")
+
+
+class Noisy(nn.Linear):
+    def forward(self, x):
+        os.write(1, b"from below\\n")
+        sys.__stdout__.write("from Python's own stdout\\n")
+        return super().forward(x)
+
+
+def problem():
+    return ls.ModelLandscape(Noisy(2, 1), nn.functional.mse_loss, [(torch.ones(3, 2), torch.ones(3, 1))])
+
+
+def family(dim, seed):
+    os.write(1, b"from below\\n")
+    sys.__stdout__.write("from Python's own stdout\\n")
+    return ls.FunctionLandscape(lambda x: (x ** 2).sum(-1), dim=dim, domain=ls.Box(-1, 1))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a shell and a C library are needed")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["analyze", "noisy.py", "--no-layers", "--no-figures"],
+        ["analyze", "noisy.py", "--estimate"],
+        ["saddles", "count", "noisy.py", "--dims", "1", "--realisations", "2", "--no-figures"],
+    ],
+    ids=["analyze", "estimate", "count"],
+)
+def test_json_is_all_of_stdout_whatever_users_code_writes(here: Path, arguments: list[str]) -> None:
+    (here / "noisy.py").write_text(NOISY)
+    done = landscape(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["result"]
+    for who in ("a shell", "Python", "C", "below", "Python's own stdout"):
+        assert f"from {who}\n" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell is needed")
+@pytest.mark.parametrize(
+    ("closed", "stdout", "stderr"),
+    [
+        ("", "before\nafter\n", "aside\n"),
+        ("2>&-", "before\naside\nafter\n", ""),
+        (">&-", "", ""),
+        ("<&- >&- 2>&-", "", ""),
+    ],
+    ids=["both", "no stderr", "no stdout", "none"],
+)
+def test_stdout_is_put_back(closed: str, stdout: str, stderr: str) -> None:
+    """After an error too, in its order, and with no file left open."""
+    script = """
+import os
+from contextlib import suppress
+from landscape_cli.screens import aside
+
+files = len(os.listdir("/dev/fd"))
+print("before")
+with suppress(OSError, KeyError), aside():
+    os.write(1, b"aside\\n")
+    raise KeyError
+with suppress(OSError):
+    os.write(1, b"after\\n")
+assert len(os.listdir("/dev/fd")) == files
+"""
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout, done.stderr) == (stdout, stderr)
+
+
 @pytest.mark.slow
 def test_a_terminal_without_unicode_gets_a_table_all_the_same(here: Path) -> None:
     result = landscape(
