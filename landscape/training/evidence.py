@@ -99,6 +99,11 @@ class Tail:
         strides = strides[strides.isfinite()]
         return float(strides.median()) if len(strides) else math.nan
 
+    @property
+    def rounding(self) -> float:
+        """The relative rounding of the coarsest weights that are moved; 0 if unknown."""
+        return 0.0 if self.trace.loop is None else self.trace.loop.rounding
+
     @cached_property
     def grown(self) -> float:
         """The norm of the weights over that at the start; NaN where they started at zero."""

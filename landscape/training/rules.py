@@ -19,6 +19,8 @@ from landscape.training.evidence import Tail
 
 # What is no landscape's fault.
 MISTAKES = (*loop_mistakes.RULES, *loss_mistakes.RULES, *data_mistakes.RULES)
+# The relative rounding of float32.
+FLOAT32 = torch.finfo(torch.float32).eps / 2
 
 
 def causes(tail: Tail) -> list[Cause]:
@@ -79,9 +81,13 @@ def _kept(tail: Tail) -> str:
     return f"the steps should have lowered the loss by {tail.promised:.3g}; {came}"
 
 
-def _decayed(tail: Tail) -> list[str]:
+def _lowered(tail: Tail) -> str:
     rate = float(tail.trace.learning_rate[-1])
-    return [f"the rate is {rate:.3g}, {tail.decayed:.2g} of what it was", _left(tail)]
+    return f"the rate is {rate:.3g}, {tail.decayed:.2g} of what it was"
+
+
+def _decayed(tail: Tail) -> list[str]:
+    return [_lowered(tail), _left(tail)]
 
 
 def _stands(tail: Tail) -> list[str]:
@@ -152,11 +158,11 @@ def _hardly(tail: Tail) -> list[str]:
 
 
 def _rounded(tail: Tail) -> list[str]:
-    assert tail.trace.loop is not None
-    return [
-        f"the weights are rounded by {tail.trace.loop.rounding:.2g} of their size, and a late step "
-        f"moves them by {tail.stride:.2g} of their length: most of it is lost in rounding"
-    ]
+    words = (
+        f"the weights are rounded by {tail.rounding:.2g} of their size, and a late step moves them "
+        f"by {tail.stride:.2g} of their length: most of it is lost in rounding"
+    )
+    return [words, _lowered(tail)] if signs.slowed_by_schedule(tail) else [words]
 
 
 def _thrown(tail: Tail) -> list[str]:
@@ -250,11 +256,19 @@ def _raise(tail: Tail) -> str:
     return f"Raise the rate, {_lr(tail, 10.0)} or {_lr(tail, 100.0)}: the landscape bears more."
 
 
+_RAISE_AGAIN = "Raise it again: the schedule ended before the descent did."
+
+
 def _finer(tail: Tail) -> str:
-    return (
-        "Keep the weights in float32, and only the passes coarse (torch.autocast); or raise the "
-        f"rate, {_lr(tail, 10.0)}."
-    )
+    """Finer weights where they are coarser than float32; else, and besides, longer steps."""
+    by_schedule = signs.slowed_by_schedule(tail)
+    if tail.rounding > FLOAT32:
+        longer = "the rate again" if by_schedule else f"the rate, {_lr(tail, 10.0)}"
+        return (
+            "Keep the weights in float32, and only the passes coarse (torch.autocast); or raise "
+            f"{longer}."
+        )
+    return _RAISE_AGAIN if by_schedule else _raise(tail)
 
 
 def _lower(tail: Tail) -> str:
@@ -390,7 +404,7 @@ RULES = (
         "the schedule is a fact, and a run without steps looks flat",
         (signs.rate_decayed, signs.something_left, signs.rate_did_matter),
         _decayed,
-        "Raise it again: the schedule ended before the descent did.",
+        _RAISE_AGAIN,
         _FASTER,
     ),
     Rule(

@@ -366,8 +366,12 @@ def steps_rounded_away(tail: Tail) -> float:
     are lost; weights of 8 bits (bfloat16) round by 0.4 %, the calibration's steps of float32 are
     100 times as long as that one rounds.
     """
-    rounding = 0.0 if tail.trace.loop is None else tail.trace.loop.rounding
-    return decades(rounding / tail.stride, 0.0, 0.5) if tail.stride > 0 else 0.0
+    return decades(tail.rounding / tail.stride, 0.0, 0.5) if tail.stride > 0 else 0.0
+
+
+def slowed_by_schedule(tail: Tail) -> bool:
+    """Whether a schedule has lowered the rate, and the one before it did move the run."""
+    return _decaying(tail) and rate_did_matter(tail) > 0.5
 
 
 def thrown_off(tail: Tail) -> float:
