@@ -254,14 +254,16 @@ _problem = _stack(
         group=DATA,
         type=Coefficient(),
         multiple=True,
-        help="Add VALUE/2 |w|^2 over the parameters that match GLOB.",
+        help="Add VALUE/2 |w|^2 over the parameters that match GLOB, in place of the l2= that "
+        "problem() sets.",
     ),
     option(
         "--l1",
         group=DATA,
         type=Coefficient(),
         multiple=True,
-        help="Add VALUE |w|_1 over the parameters that match GLOB.",
+        help="Add VALUE |w|_1 over the parameters that match GLOB, in place of the l1= that "
+        "problem() sets.",
     ),
     option(
         "--include",

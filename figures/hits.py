@@ -45,7 +45,8 @@ def draw(result: Census) -> Figure:
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     ax.set_xlim(0.4 - 0.01 * len(points), 1.02 * len(points) + 0.6)
     ax.set(xlabel="rank of the point", ylabel="how often it was found")
-    ax.set_title(_unseen(result))
+    # in two lines: the font is too large for one
+    ax.set_title(_unseen(result).replace("; ", ";\n"))
     fig.legend(loc="outside upper left", ncols=4, handletextpad=0.2, columnspacing=1)
     return fig
 

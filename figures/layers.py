@@ -60,6 +60,10 @@ def _gradients(ax: Axes, layers: Sequence[Layer], rows: np.ndarray, noise: float
         ax.set_xlim(10 ** np.floor(np.log10(low) - 0.1), 10 ** np.ceil(np.log10(high) + 0.1))
         ax.xaxis.set_major_locator(LogLocator(numticks=3))
         ax.xaxis.set_minor_locator(NullLocator())
+    else:
+        # a length begins at 0, and there is no other
+        ax.set_xlim(0, 1)
+        ax.set_xticks([0])
 
 
 def _block_ends(ax: Axes, layers: Sequence[Layer], rows: np.ndarray) -> None:

@@ -28,7 +28,7 @@ def draw(result: DiagnosisReport) -> Figure:
     rows = trials.probes
     gains = [-p.against_control.value for p in rows if np.isfinite(p.against_control.value)]
     extent = ROOM * max([*gains, 3 * trials.negligible])
-    fig = Figure(figsize=(style.COLUMN, 0.2 * len(rows) + 0.95), layout="constrained")
+    fig = Figure(figsize=(style.COLUMN, 0.2 * len(rows) + 1.2), layout="constrained")
     ax = fig.subplots()
     ax.axvspan(
         -trials.negligible,
@@ -61,7 +61,7 @@ def draw(result: DiagnosisReport) -> Figure:
     fig.suptitle(
         f"after {trials.steps} steps: {winner}", x=0.02, ha="left", fontsize=8, fontweight="bold"
     )
-    ax.legend(loc="lower left", handlelength=1.2, borderaxespad=0.2)
+    fig.legend(loc="outside lower right", handlelength=1.2)
     return fig
 
 

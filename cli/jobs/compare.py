@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import landscape as ls
-from landscape import loading, results
+from landscape import loading, results, zoo
 from landscape.core import Progress
 from landscape.landscapes.model import require_model
+from landscape.loading.data import SUFFIXES
 from landscape.paths.compare import Compared
 from landscape.results import journal
 
@@ -42,6 +43,8 @@ def compare(run: Run, options: given.Compare) -> Compared:
 
 def _loaded(options: given.Compare, given_as: str) -> loading.Problem:
     """One checkpoint of --model, or a model that is given itself."""
+    if options["model"] is None:
+        _require_model(given_as)
     about = problem.asked(options, options["model"] or given_as)
     if options["model"] is not None:
         about = replace(about, checkpoint=given_as)
@@ -49,6 +52,18 @@ def _loaded(options: given.Compare, given_as: str) -> loading.Problem:
     with journal.part(given_as):
         journal.require(found.landscape, found.fingerprint)
     return found
+
+
+def _require_model(given_as: str) -> None:
+    """Raise for a file or folder of weights alone."""
+    path = Path(given_as)
+    folder = path.is_dir() and given_as not in zoo.names()
+    if folder or path.suffix in (*SUFFIXES, ".zip"):
+        raise OneLine(
+            f"{given_as} is no model: where it is a checkpoint, say which network it is of by "
+            f"--model, landscape compare A B --model net.py.",
+            2,
+        )
 
 
 def _names(paths: tuple[str, ...]) -> list[str]:

@@ -148,7 +148,7 @@ def path(run: Run, options: given.Path) -> EnergyPath:
             if known is None:
                 a, b = (points.read(text, f, option) for option, text in ends.items())
             else:
-                _require_same(known, loaded, str(options["census"]))
+                _require_same(known, numbers, loaded, str(options["census"]))
                 a, b = (known.points[i].x.to(f.device, f.dtype) for i in numbers)
             return _between(loaded, a, b, options, bar)
 
@@ -227,15 +227,26 @@ def _same(census: Census, loaded: loading.Problem) -> bool:
     return census.provenance.model_hash in ("", mark)
 
 
-def _require_same(census: Census, loaded: loading.Problem, run: str) -> None:
-    """A census of this landscape; one that may have changed since is told."""
-    dim = loaded.landscape.dim
-    if census.dim != dim:
+def _require_same(census: Census, numbers: list[int], loaded: loading.Problem, run: str) -> None:
+    """A census of this landscape; one that may have changed since is told where the points of
+    these numbers are minima all the same.
+    """
+    f = loaded.landscape
+    if census.dim != f.dim:
         raise OneLine(
-            f"{run} is a census in {census.dim} dimensions, and {loaded.name} has {dim}.", 2
+            f"{run} is a census in {census.dim} dimensions, and {loaded.name} has {f.dim}.", 2
         )
-    if not _same(census, loaded):
-        screens.say(
-            f"Note: {run} is a census of another landscape, or {loaded.name} has changed since.",
-            err=True,
-        )
+    if _same(census, loaded):
+        return
+    for i in numbers:
+        kind = ls.classify(f, census.points[i].x.to(f.device, f.dtype)).kind
+        if kind != "minimum":
+            raise OneLine(
+                f"{run} is a census of another landscape: its point {i}, a minimum there, is "
+                f"{kind} in {loaded.name}. Make a census of {loaded.name} first.",
+                2,
+            )
+    screens.say(
+        f"Note: {run} is a census of another landscape, or {loaded.name} has changed since.",
+        err=True,
+    )

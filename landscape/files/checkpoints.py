@@ -45,6 +45,11 @@ OPTIMIZER_KEYS = (
     "opt",
     "policy.optimizer",
 )
+# what to do about names or shapes that are not the model's
+OTHER = (
+    " It is of another model, or of this one built with other arguments: pass those by --set "
+    "NAME=VALUE, or the model that was saved."
+)
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,8 @@ def load_checkpoint(
         return notes + conversions(tensors, saved)
     best = min((_misfit(tensors, saved) for _, tensors in variants), key=lambda misfit: misfit[0])
     why = best[1] or specs.one_line(failure)
-    raise LoadingError(f"{path} does not fit the model: {why}.{_by_prefix(state.tensors, saved)}")
+    remedy = _by_prefix(state.tensors, saved) or OTHER * bool(best[1])
+    raise LoadingError(f"{path} does not fit the model: {why}.{remedy}")
 
 
 def load_parts(
@@ -316,7 +322,7 @@ def _fitting(
     _require_real(chosen, live, path)
     count, misfit = _misfit(chosen, live)
     if count:
-        raise LoadingError(f"{path} does not fit the model: {misfit}.")
+        raise LoadingError(f"{path} does not fit the model: {misfit}.{OTHER}")
     return cut, chosen
 
 

@@ -126,7 +126,7 @@ def file_format(path: Path) -> str:
         raise LoadingError(f"{path} cannot be read: {error.strerror or error}.") from None
     if size == 0:
         raise LoadingError(f"{path} is empty. Copy or save it again.")
-    kind = _magic_format(head, size)
+    kind = _magic_format(head)
     if kind == "unknown" and size > 1 and pickles.asked_globals(path):
         return "pickle"
     return kind
@@ -138,14 +138,15 @@ def refuse_pipe(path: Path) -> None:
         raise LoadingError(f"{path} is no plain file: copy what it gives into one.")
 
 
-def _magic_format(head: bytes, size: int) -> str:
-    """The format of a file that is no zip, by its first bytes and its size."""
+def _magic_format(head: bytes) -> str:
+    """The format of a file that is no zip, by its first bytes."""
     if head[257:262] == b"ustar":
         return "torch tar"
     if head.startswith(b"\x93NUMPY"):
         return "npy"
     length = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and 2 <= length <= min(_HEADER_LIMIT, size - 8):
+    # one whose header is longer than the file has been cut off
+    if head[8:9] == b"{" and 2 <= length <= _HEADER_LIMIT:
         return "safetensors"
     if any(magic in head[:40] for magic in _TORCH_MAGIC):
         return "torch legacy"
@@ -233,7 +234,11 @@ def _read_npz(path: Path) -> dict[str, Tensor | np.ndarray]:
     try:
         objects = [entry.name for entry in _npz_entries(path) if entry.dtype == "object"]
         if objects:
-            raise _refusal(path, "npz with object arrays", f"object arrays: {few(objects)}")
+            raise LoadingError(
+                f"{path} is refused: it has arrays of Python objects, {few(objects)}, and loading "
+                f"them could run any code, so none of it was run. Save arrays of numbers, labels "
+                f"as integers: np.unique(y, return_inverse=True)[1], say."
+            )
         with np.load(path, allow_pickle=False) as arrays:
             return {name: tensor_of(arrays[name]) for name in arrays.files}
     except LoadingError:
@@ -322,7 +327,9 @@ def describe(value: object) -> str:
     if isinstance(value, dict):
         return f"{len(value)} entries: {few([str(k) for k in value], 8)}" if value else "nothing"
     if isinstance(value, list | tuple):
-        return f"a {type(value).__name__} of {len(value)}"
+        tensors = bool(value) and all(isinstance(v, Tensor | np.ndarray) for v in value)
+        what = f" tensor{'s' * (len(value) > 1)}" if tensors else ""
+        return f"a {type(value).__name__} of {len(value)}{what}"
     return specs.one_line(repr(value), 80)
 
 

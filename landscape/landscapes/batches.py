@@ -179,12 +179,25 @@ def samples(batch: Batch) -> int:
     have, the first of them where none prevails.
     """
     try:
-        parts = [split(batch)[1], batch]
+        x, y = split(batch)
+        parts = [y, batch]
+        if _is_single(x, y):
+            return 1
     except ValueError:
         parts = [batch]
     if one_each(batch):
         parts = [batch]
     return next((count for count in map(_count, parts) if count), 1)
+
+
+def _is_single(x: Any, y: Any) -> bool:
+    """Whether input and target are of one sample, without a dimension of samples: one number is
+    the target, and the input is a vector, or the number a label.
+    """
+    if not all(isinstance(part, Tensor | np.ndarray) for part in (x, y)) or y.ndim:
+        return False
+    whole = not (y.is_floating_point() if isinstance(y, Tensor) else y.dtype.kind == "f")
+    return bool(x.ndim == 1 or whole)
 
 
 def _count(part: Any) -> int:

@@ -54,6 +54,16 @@ ANEW = (
 )
 TORCHS = (RuntimeError, NotImplementedError)  # what torch raises itself
 
+# what torch says where a pass writes into a parameter, which is a part of the point there
+IN_PLACE = (
+    "is a view and is being modified inplace",
+    "leaf Variable that requires grad is being used in an in-place operation",
+)
+WRITES = (
+    "forward writes in place into a parameter, or into a part that chunk, split or unbind gave: "
+    "let it make a new tensor, w = 0.9 * w in the place of w.mul_(0.9); "
+)
+
 
 class ModelLandscape:
     """The loss of a model over all its data, as a function of its flat parameters.
@@ -892,7 +902,7 @@ class ModelLandscape:
         line = " ".join(str(error).split())
         rule = f". {CALLS}" if isinstance(error, TypeError | NotImplementedError) else ""
         return LoadingError(
-            f"the model or its loss raised {type(error).__name__} on batch {number}: "
+            f"{WRITES * any(words in line for words in IN_PLACE)}the model or its loss raised {type(error).__name__} on batch {number}: "
             f"{line}{self._dtype_hint(line)}{rule}"
         )
 

@@ -125,7 +125,18 @@ def require_fit(f: ModelLandscape, spec: str | None, seed: int) -> None:
         except (ValueError, StopIteration):  # an output that is no tensor: the loss will say
             return
         if output.ndim > 1:
+            _require_integers(f, output, spec)
             _require_labels(f, output.shape[1], ignored, spec, seed)
+
+
+def _require_integers(f: ModelLandscape, output: Tensor, spec: str) -> None:
+    """Raise for labels that are neither integers nor, shaped as the output, probabilities."""
+    y = batching.split(f.batches[0])[1]
+    if isinstance(y, Tensor) and y.is_floating_point() and y.shape[1:] != output.shape[1:]:
+        raise LoadingError(
+            f"{spec} has labels of {files.dtype_name(y)}, and this loss needs integers, one a "
+            f"sample: store them as int64, or pass another --loss."
+        )
 
 
 def _require_labels(f: ModelLandscape, classes: int, ignored: int, spec: str, seed: int) -> None:
@@ -190,6 +201,11 @@ def _from_arrays(path: Path, options: specs.Options) -> tuple[Tensor, Tensor]:
         if option not in ("x", "y"):
             raise ValueError(f"data file {path} has no option {option!r}: x and y name its arrays.")
     tree = files.read_tree(path)
+    if not isinstance(tree, dict):
+        raise LoadingError(
+            f"{path} holds {files.describe(tree)}, and data files have arrays by name: "
+            f"torch.save({{'x': x, 'y': y}}, {path.name!r})."
+        )
     found = files.named_tensors(tree)
     pair = next((p for p in PAIRS if found.keys() >= set(p)), ("x", "y"))
     names = (str(options.get("x", pair[0])), str(options.get("y", pair[1])))
@@ -308,6 +324,11 @@ def _from_python(spec: str, batch_size: int | None, seed: int) -> list[Batch]:
             return _from_dataset(found, batch_size, seed, spec)
         if _is_pair(found):
             return _from_pair(found, batch_size, seed, spec)
+        if isinstance(found, tuple) and len(found) > 2 and _are_arrays(found):
+            raise LoadingError(
+                f"{spec} is {files.describe(found)}: data are a pair (x, y). Where the model takes "
+                f"several inputs, give ((a, b), y); where these are batches, a list of them."
+            )
         if not isinstance(found, Iterable) or isinstance(found, str | bytes | dict | Tensor):
             raise LoadingError(
                 f"{spec} is a {type(found).__name__}: data are a DataLoader, a Dataset, a pair (x, "
@@ -331,6 +352,10 @@ def _is_pair(found: object) -> TypeGuard[Pair]:
     """Whether this is (x, y), rather than a sequence of two batches."""
     if not isinstance(found, tuple | list) or len(found) != 2:
         return False
+    return _are_arrays(found)
+
+
+def _are_arrays(found: Sequence[object]) -> bool:
     return all(isinstance(v, Tensor | np.ndarray) for v in found)
 
 

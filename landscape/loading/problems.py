@@ -22,7 +22,7 @@ from landscape import files, specs, zoo
 from landscape.errors import LoadingError
 from landscape.files import FileReport, inspect_file
 from landscape.files.checkpoints import State, load_checkpoint, load_parts, read_state
-from landscape.landscapes import losses
+from landscape.landscapes import distributed, losses
 from landscape.landscapes.arithmetic import require_supported
 from landscape.landscapes.batches import Batch, cut_again
 from landscape.landscapes.formula import FunctionLandscape
@@ -31,6 +31,7 @@ from landscape.landscapes.over import over_ranks
 from landscape.landscapes.sharded import Sharded
 from landscape.loading import formulas, huggingface, userfiles
 from landscape.loading.data import load_data, require_fit
+from landscape.points.checks import require_finite_parameters
 from landscape.rng import seeded
 
 __all__ = [
@@ -198,7 +199,7 @@ def _problem(
     # no name given: the user's word says more than the class
     if parts["name"] == type(parts["model"]).__name__:
         parts["name"] = _name(options.model)
-    notes = [*notes, *_loaded(parts["model"], options)]
+    notes, own = [*notes, *_loaded(parts["model"], options)], dict(parts)
     chosen: Parts = {
         "loss": loss,
         "reduction": "mean" if loss else None,
@@ -216,7 +217,8 @@ def _problem(
         parts.pop("weight", None)  # how a batch counts belongs to the loss
     parts |= {option: value for option, value in chosen.items() if value is not None}
     landscape = ModelLandscape(**parts, device=where, seed=options.seed)
-    notes += _halves(landscape)
+    _require_finite(landscape, options)
+    notes += [*_halves(landscape), *_replaced(own, options)]
     if shard:
         landscape, told = _in_parts(landscape, options)
         notes += told
@@ -229,6 +231,24 @@ def _loaded(model: nn.Module, options: ProblemOptions) -> list[str]:
     if not options.checkpoint or any(p.is_meta for p in model.parameters()):
         return []
     return load_checkpoint(model, options.checkpoint, options.checkpoint_key, options.strip)
+
+
+def _require_finite(f: ModelLandscape, options: ProblemOptions) -> None:
+    """Raise where a checkpoint has put a NaN or infinity into the analysed parameters."""
+    own = f.parameters()
+    elsewhere = any(own[k].is_meta or distributed.on_several(own[k]) for k in f.layout)
+    if options.checkpoint and not elsewhere:
+        analysed = {name: own[name].detach().to(f.dtype) for name in f.layout}
+        require_finite_parameters(analysed, str(options.checkpoint))
+
+
+def _replaced(own: Parts, options: ProblemOptions) -> list[str]:
+    """In words, which coefficients of the model's own problem those of the options replace."""
+    return [
+        f"--{name} takes the place of {name}={own[name]} in {options.model}"
+        for name, given in (("l2", options.l2), ("l1", options.l1))
+        if given and own.get(name) and dict(own[name]) != dict(given)
+    ]
 
 
 def _in_parts(f: ModelLandscape, options: ProblemOptions) -> tuple[ModelLandscape, list[str]]:

@@ -6,7 +6,7 @@ in numbers.
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
@@ -177,14 +177,22 @@ def _of(few: Look, look: Look, found: Check) -> Check:
     return replace(found, message=f"{found.message} (of the {FEW} batches that count most)")
 
 
-def _finite(f: ModelLandscape, x: Tensor) -> Check:
-    counts = torch.stack([(~torch.isfinite(x[where])).sum() for where in f.layout.values()])
-    for name, bad in zip(f.layout, counts.tolist(), strict=True):
+def require_finite_parameters(tensors: Mapping[str, Tensor], source: str = "") -> None:
+    """Raise a NumericalError that names the first parameter with a NaN or infinity, and the file
+    that it comes from.
+    """
+    counts = torch.stack([(~torch.isfinite(tensor)).sum() for tensor in tensors.values()])
+    for name, bad in zip(tensors, counts.tolist(), strict=True):
         if bad:
             values = "1 value that is" if bad == 1 else f"{bad} values that are"
+            where = f" of {source}" if source else ""
             raise NumericalError(
-                f"parameter {name} has {values} NaN or infinite: take an earlier checkpoint."
+                f"parameter {name}{where} has {values} NaN or infinite: take an earlier checkpoint."
             )
+
+
+def _finite(f: ModelLandscape, x: Tensor) -> Check:
+    require_finite_parameters({name: x[where] for name, where in f.layout.items()})
     _require_finite_buffers(f.model)
     losses = _batch_losses(f, x)
     for batch, loss in losses.items():

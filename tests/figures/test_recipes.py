@@ -160,6 +160,14 @@ def test_values_that_are_not_finite_are_masked_and_marked(broken: Any) -> None:
     assert "3 points" in slices.caption(broken)
 
 
+def test_a_length_of_nothing_begins_at_zero(report: Any) -> None:
+    point = dataclasses.replace(report.point, gradient_noise=float("inf"))
+    left, _ = layers.draw(dataclasses.replace(report, point=point)).axes
+    assert left.get_xlim()[0] == 0
+    assert list(left.get_xticks()) == [0]
+    assert [text.get_text() for text in left.texts] == ["0"] * len(report.layers)
+
+
 def test_layers_show_gradient_and_curvature(report: Any) -> None:
     left, right = layers.draw(report).axes
     np.testing.assert_array_equal(

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from landscape_figures import NothingToDraw, probes, run_curvature, run_layers, run_loss, style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 
@@ -61,7 +62,10 @@ def test_layers_are_maps_of_the_records(diagnosed: Any) -> None:
 
 def test_remedies_are_drawn_with_their_intervals(diagnosed: Any, diverged: Any) -> None:
     trials = diagnosed.diagnosis.trials
-    (ax,) = probes.draw(diagnosed).axes
+    fig = probes.draw(diagnosed)
+    (ax,), (legend,) = fig.axes, fig.legends
+    FigureCanvasAgg(fig).draw()
+    assert not legend.get_window_extent().overlaps(ax.bbox)
     assert [t.get_text() for t in ax.get_yticklabels()] == [p.name for p in trials.probes]
     low, high = ax.get_xlim()
     for row, probe in enumerate(trials.probes):

@@ -18,7 +18,8 @@ from landscape_figures import (
     value_index,
 )
 from matplotlib.axes import Axes
-from matplotlib.text import Annotation
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Annotation, Text
 
 import landscape as ls
 
@@ -114,13 +115,17 @@ def test_a_large_dimension_is_shown_by_the_share_of_negative_eigenvalues(counted
 
 
 def test_hits_by_rank_with_what_is_unseen(counted: Any) -> None:
-    (ax,) = hits.draw(counted).axes
+    fig = hits.draw(counted)
+    (ax,) = fig.axes
     drawn = sorted(tuple(row) for kind in style.KINDS.values() for row in marks(ax, kind[1]))
     assert [n for _, n in drawn] == sorted((p.hits for p in counted.points), reverse=True)
     assert [k for k, _ in drawn] == list(range(1, 10))
     said = f"under {100 * counted.unmet:.2g} % of starts"
     assert said in ax.get_title(loc="left")
     assert said in hits.caption(counted)
+    FigureCanvasAgg(fig).draw()
+    (title,) = (text for text in ax.findobj(Text) if said in text.get_text())
+    assert title.get_window_extent().x1 <= fig.bbox.x1
 
 
 def test_the_tree_has_a_line_for_every_minimum_and_a_bar_at_every_pass(counted: Any) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape.landscapes import batches as batching
 from landscape.landscapes import means
 from landscape.points.checks import Status
 
@@ -257,6 +259,30 @@ def test_samples_are_counted_in_every_kind_of_batch(name: str, sizes: list[int])
     right = F.cross_entropy(model(X), CLASSES)
     assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-12)
     assert {c.name: c for c in ls.check(f)}["mean"].status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("batch", "count"),
+    [
+        ((torch.zeros(6), torch.tensor(1)), 1),
+        ((torch.zeros(6), torch.tensor(0.5)), 1),
+        ((np.zeros(6), np.array(1)), 1),
+        ((torch.zeros(3, 8, 8), torch.tensor(1)), 1),
+        ((torch.zeros(6, 2), torch.tensor(0.5)), 6),  # points, and a number for all of them
+        ((torch.zeros(6), torch.zeros(6)), 6),
+        ((torch.zeros(1, 6), torch.zeros(1)), 1),
+    ],
+)
+def test_a_target_of_one_number_is_of_one_sample(batch: Any, count: int) -> None:
+    assert batching.samples(batch) == count
+
+
+def test_a_list_of_single_samples_has_as_many() -> None:
+    model, singles = linear(4), list(zip(X, CLASSES, strict=True))
+    f = ls.ModelLandscape(model, F.cross_entropy, singles)
+    assert f.samples == len(X)
+    right = F.cross_entropy(model(X), CLASSES)
+    assert float(f.value(f.point())) == pytest.approx(float(right), rel=1e-12)
 
 
 KEPT = (torch.rand(40, 3, generator=GENERATOR) < 0.4).double()

@@ -638,6 +638,20 @@ def test_what_a_pass_writes_into_parameters_stays_in_the_pass(
     assert {c.name: c for c in ls.check(f)}["chain"].status.name == "BROKEN"
 
 
+class Shrinking(nn.Linear):
+    """Writes into its weight itself, not into ``weight.data``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.weight.mul_(0.9)
+        return super().forward(x)
+
+
+def test_a_pass_that_writes_into_a_parameter_is_told_what_to_do() -> None:
+    f = ls.ModelLandscape(Shrinking(2, 1), F.mse_loss, [(torch.ones(3, 2), torch.ones(3, 1))])
+    with pytest.raises(ls.LoadingError, match=r"into a parameter.*w = 0.9 \* w.*modified inplace"):
+        f.value(f.point())
+
+
 def test_parameters_in_place_are_parameters_to_who_asks() -> None:
     class Asking(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ dicts = [{"input": x, "labels": y}]
 mixed = [(x[:7], y[:7]), (x[7:, :1], y[7:])]
 empty = []
 longer = (x, y[:5])
+three = (x, y, y)
 
 def make(width=3):
     return Net(width)
@@ -223,6 +224,7 @@ def test_what_does_not_fit_is_listed_and_changes_nothing(change, words, tmp_path
     with pytest.raises(LoadingError) as error:
         load_checkpoint(model, tmp_path / "w.pt")
     assert words in str(error.value)
+    assert "pass those by --set NAME=VALUE" in str(error.value)
     assert same(model, net(2).state_dict())
 
 
@@ -401,11 +403,14 @@ def test_a_folder_of_transformers(tmp_path):
         assert model.lm_head.weight is model.transformer.wte.weight
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".npz"])
-def test_a_truncated_file_is_damaged(suffix, tmp_path):
+@pytest.mark.parametrize(
+    ("suffix", "left"),
+    [(".safetensors", -100), (".safetensors", 100), (".pt", -100), (".npz", -100)],
+)
+def test_a_truncated_file_is_damaged(suffix, left, tmp_path):
     path = tmp_path / f"w{suffix}"
     save(net(1).state_dict(), path)
-    path.write_bytes(path.read_bytes()[:-100])
+    path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(LoadingError, match="damaged"):
         read_state(path)
 
@@ -503,6 +508,11 @@ def put(path, **arrays):
     return str(path)
 
 
+def saved(path):
+    torch.save((torch.zeros(4, 2), torch.zeros(4)), path)
+    return str(path)
+
+
 def expanded(path):
     torch.save({"x": torch.zeros(1).expand(1 << 40), "y": torch.zeros(1).expand(1 << 40)}, path)
     return str(path)
@@ -512,6 +522,17 @@ BAD_DATA = {
     "expanded": (lambda d: expanded(d / "a.pt"), LoadingError, "no plain array"),
     "unknown": (lambda d: "digit", ValueError, "Did you mean 'digits'"),
     "suffix": (lambda d: "data.parquet", ValueError, ".npz"),
+    "a pair without names": (
+        lambda d: saved(d / "a.pt"),
+        LoadingError,
+        "holds a tuple of 2 tensors",
+    ),
+    "objects": (
+        lambda d: put(d / "a.npz", x=np.zeros((2, 2)), y=np.array(["a", 1], dtype=object)),
+        LoadingError,
+        "arrays of Python objects, y,",
+    ),
+    "three": (lambda d: "user.py:three", LoadingError, "a tuple of 3 tensors: data are a pair"),
     "missing file": (lambda d: "none.npz", LoadingError, "no file none.npz"),
     "missing csv": (lambda d: "none.csv", LoadingError, "no file none.csv"),
     "lengths": (
@@ -772,6 +793,8 @@ def test_parts_of_a_users_problem_are_replaced_one_by_one(user):
     )
     assert isinstance(changed.landscape, ls.ModelLandscape)
     assert changed.landscape.l2 == {"*": 0.1}
+    assert changed.notes == ("--l2 takes the place of l2={'a.weight': 0.5} in user.py",)
+    assert own.notes == problem(ProblemOptions(**own.config)).notes == ()
     assert set(changed.landscape.layout) == {"a.weight", "a.bias"}
     assert changed.landscape.loss == losses.get("l1")
 
@@ -835,6 +858,11 @@ def test_bad_options(options, kind, words, user):
             {"x": np.zeros((6, 2), np.float32), "y": np.array([0, 0, 0, 0, 0, 1])},
             "cross-entropy",
             "the label of sample 6 is 1",
+        ),
+        (
+            {"x": np.zeros((6, 2), np.float32), "y": np.zeros(6)},
+            "cross-entropy",
+            "d.npz has labels of float64, and this loss needs integers",
         ),
         (
             {"x": np.zeros((6, 2), np.float32), "y": np.zeros(6, np.float32)},
