@@ -901,8 +901,9 @@ class ModelLandscape:
     def _refused(self, error: BaseException, number: int) -> LoadingError:
         line = " ".join(str(error).split())
         rule = f". {CALLS}" if isinstance(error, TypeError | NotImplementedError) else ""
+        writes = WRITES if any(words in line for words in IN_PLACE) else ""
         return LoadingError(
-            f"{WRITES * any(words in line for words in IN_PLACE)}the model or its loss raised {type(error).__name__} on batch {number}: "
+            f"{writes}the model or its loss raised {type(error).__name__} on batch {number}: "
             f"{line}{self._dtype_hint(line)}{rule}"
         )
 

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 from landscape_figures import NothingToDraw, probes, run_curvature, run_layers, run_loss, style
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 
@@ -64,7 +63,7 @@ def test_remedies_are_drawn_with_their_intervals(diagnosed: Any, diverged: Any) 
     trials = diagnosed.diagnosis.trials
     fig = probes.draw(diagnosed)
     (ax,), (legend,) = fig.axes, fig.legends
-    FigureCanvasAgg(fig).draw()
+    fig.draw_without_rendering()
     assert not legend.get_window_extent().overlaps(ax.bbox)
     assert [t.get_text() for t in ax.get_yticklabels()] == [p.name for p in trials.probes]
     low, high = ax.get_xlim()

@@ -18,7 +18,6 @@ from landscape_figures import (
     value_index,
 )
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation, Text
 
 import landscape as ls
@@ -123,7 +122,7 @@ def test_hits_by_rank_with_what_is_unseen(counted: Any) -> None:
     said = f"under {100 * counted.unmet:.2g} % of starts"
     assert said in ax.get_title(loc="left")
     assert said in hits.caption(counted)
-    FigureCanvasAgg(fig).draw()
+    fig.draw_without_rendering()
     (title,) = (text for text in ax.findobj(Text) if said in text.get_text())
     assert title.get_window_extent().x1 <= fig.bbox.x1
 

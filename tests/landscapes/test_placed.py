@@ -649,7 +649,7 @@ class Shrinking(nn.Linear):
 def test_a_pass_that_writes_into_a_parameter_is_told_what_to_do() -> None:
     f = ls.ModelLandscape(Shrinking(2, 1), F.mse_loss, [(torch.ones(3, 2), torch.ones(3, 1))])
     with pytest.raises(ls.LoadingError, match=r"into a parameter.*w = 0.9 \* w.*modified inplace"):
-        f.value(f.point())
+        f.gradient(f.point())
 
 
 def test_parameters_in_place_are_parameters_to_who_asks() -> None:
