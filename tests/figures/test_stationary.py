@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation, Text
 
 import landscape as ls
+from landscape.results import Estimate
 
 
 def marks(ax: Axes, colour: str) -> Any:
@@ -114,16 +115,17 @@ def test_a_large_dimension_is_shown_by_the_share_of_negative_eigenvalues(counted
 
 
 def test_hits_by_rank_with_what_is_unseen(counted: Any) -> None:
-    fig = hits.draw(counted)
-    (ax,) = fig.axes
+    (ax,) = hits.draw(counted).axes
     drawn = sorted(tuple(row) for kind in style.KINDS.values() for row in marks(ax, kind[1]))
     assert [n for _, n in drawn] == sorted((p.hits for p in counted.points), reverse=True)
     assert [k for k, _ in drawn] == list(range(1, 10))
     said = f"under {100 * counted.unmet:.2g} % of starts"
     assert said in ax.get_title(loc="left")
     assert said in hits.caption(counted)
+    unknown = dataclasses.replace(counted, starts=10_000, unseen=Estimate(0.0, 0.0, 0.0, 0.0))
+    fig = hits.draw(unknown)
     fig.draw_without_rendering()
-    (title,) = (text for text in ax.findobj(Text) if said in text.get_text())
+    (title,) = (text for text in fig.findobj(Text) if "unknown" in text.get_text())
     assert title.get_window_extent().x1 <= fig.bbox.x1
 
 

@@ -794,7 +794,8 @@ def test_parts_of_a_users_problem_are_replaced_one_by_one(user):
     assert isinstance(changed.landscape, ls.ModelLandscape)
     assert changed.landscape.l2 == {"*": 0.1}
     assert changed.notes == ("--l2 takes the place of l2={'a.weight': 0.5} in user.py",)
-    assert own.notes == problem(ProblemOptions(**own.config)).notes == ()
+    config: dict[str, Any] = own.config
+    assert own.notes == problem(ProblemOptions(**config)).notes == ()
     assert set(changed.landscape.layout) == {"a.weight", "a.bias"}
     assert changed.landscape.loss == losses.get("l1")
 
