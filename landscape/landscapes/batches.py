@@ -192,12 +192,13 @@ def samples(batch: Batch) -> int:
 
 def _is_single(x: Any, y: Any) -> bool:
     """Whether input and target are of one sample, without a dimension of samples: one number is
-    the target, and the input is a vector, or the number a label.
+    the target, and the input is a vector, or the number a label and the input at most an image:
+    beside a batch of images it may be a time step.
     """
     if not all(isinstance(part, Tensor | np.ndarray) for part in (x, y)) or y.ndim:
         return False
     whole = not (y.is_floating_point() if isinstance(y, Tensor) else y.dtype.kind == "f")
-    return bool(x.ndim == 1 or whole)
+    return bool(x.ndim == 1 or (whole and x.ndim <= 3))
 
 
 def _count(part: Any) -> int:

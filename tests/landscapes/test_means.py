@@ -269,6 +269,7 @@ def test_samples_are_counted_in_every_kind_of_batch(name: str, sizes: list[int])
         ((np.zeros(6), np.array(1)), 1),
         ((torch.zeros(3, 8, 8), torch.tensor(1)), 1),
         ((torch.zeros(6, 2), torch.tensor(0.5)), 6),  # points, and a number for all of them
+        ((torch.zeros(6, 3, 8, 8), torch.tensor(1)), 6),  # images, and a step for all of them
         ((torch.zeros(6), torch.zeros(6)), 6),
         ((torch.zeros(1, 6), torch.zeros(1)), 1),
     ],
