@@ -76,5 +76,14 @@ def _oldest(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 def eased(f: Landscape, x: torch.Tensor, compute: Callable[[], T]) -> T:
     """What ``compute`` gives of the terms of f near x (n,), in smaller pieces where memory runs
     out.
+
+    Every rank calls it, and all of them cut where the memory of one runs out.
     """
-    return fitting(compute, lambda: f.finer(x), x.device)
+    if f.spread.sharded:  # the other ranks wait in an exchange, and end with this one
+        return compute()
+
+    def together() -> T:
+        with f.ranks.together():
+            return compute()
+
+    return fitting(together, lambda: f.finer(x), x.device)

@@ -7,6 +7,7 @@ in one go by vmap, others one point after the other.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from landscape import specs
 from landscape.core import Landscape, OutputTerm
 from landscape.errors import LoadingError
 from landscape.landscapes import batches as batching
+from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape
 
 BUDGET = 2**26  # bytes of points evaluated at once
@@ -181,7 +183,7 @@ class _OfModel:
             found[name] = (
                 _gradient_norm(self.f, X)
                 if isinstance(metric, str) and metric not in NAMED
-                else self._mean(X, name, metric)
+                else eased(self.f, self.f.point(), partial(self._mean, X, name, metric))
             )
         return found
 

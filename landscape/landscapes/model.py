@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ from landscape.landscapes.data import Moved, ahead, pinned
 from landscape.landscapes.domains import Space
 from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
-from landscape.landscapes.memory import fitting
+from landscape.landscapes.memory import eased, fitting
 from landscape.landscapes.objective import CALLS, Objective
 from landscape.landscapes.placed import Copies, Placed, own_parameters
 from landscape.landscapes.rows import Rows
@@ -448,10 +449,29 @@ class ModelLandscape:
         device, in its dtype. A mean over random batches of one size is f where the loss counts
         samples equally.
         """
-        value = self._batch_loss(batch, 1.0, 0, self.seed, x)
+        value = self._part_value(batch, batch, 1.0, x)
+        return value + self._regulariser(x) if self.l2 or self.l1 else value
+
+    def batch_parts(self, batch: Batch) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Functions of x (n,) that sum to ``batch_value``: one, or where memory has run out one a
+        piece of the batch, then the regularisers.
+        """
+        if self.pieces == 1:
+            yield partial(self.batch_value, batch=batch)
+            return
+        cut = batching.pieces(batch, self.pieces)
+        for share, piece in zip(self._piece_shares(batch), cut, strict=True):
+            if share != 0:
+                yield partial(self._part_value, batch, piece, share)
+        if self.l2 or self.l1:
+            yield self._regulariser
+
+    def _part_value(self, batch: Batch, piece: Batch, share: float, x: Tensor) -> Tensor:
+        """What a piece adds to what a batch says of f."""
+        value = self._batch_loss(piece, share, 0, self.seed, x)
         if self.reduction == "sum":
             value = value * (self.masks * self.samples / batching.samples(batch))
-        return value + self._regulariser(x) if self.l2 or self.l1 else value
+        return value
 
     def output_terms(self, *, dealt: bool = False) -> Iterator[OutputTerm]:
         """Like ``terms``, with each loss taken apart into x -> output and output -> loss, for the
@@ -471,6 +491,17 @@ class ModelLandscape:
                 partial(self._criterion, batch, share, i),
             )
             yield OutputTerm(output, criterion, i, share, batching.split(batch)[1])
+
+    def first_output(self, x: Tensor) -> tuple[Tensor, Any]:
+        """The output at x (n,) of the first micro-batch, and its target. Cost: a forward pass of
+        it.
+        """
+        return eased(self, x, lambda: self._first_output(x))
+
+    def _first_output(self, x: Tensor) -> tuple[Tensor, Any]:
+        with self.evaluation(), torch.no_grad():
+            term = next(iter(self.output_terms()))
+            return term.output(x), term.target
 
     def _hides_output(self) -> bool:
         """Whether the loss is a loss(model, batch); tried with the first batch where that is not
@@ -606,10 +637,16 @@ class ModelLandscape:
         Cost: a forward pass of the first batch, once.
         """
         if self._eps is None:
-            with Precision() as seen, self.evaluation(), torch.no_grad():
-                next(iter(self.terms())).function(x.detach())
-            self._eps = max(seen.eps, torch.finfo(self.dtype).eps)
+            seen = eased(self, x, lambda: self._seen_eps(x.detach()))
+            self._eps = max(seen, torch.finfo(self.dtype).eps)
         return self._eps
+
+    def _seen_eps(self, x: Tensor) -> float:
+        with self.evaluation(), torch.no_grad():
+            term = next(iter(self.terms()))  # a batch is cut in its own dtype, which does not count
+            with Precision() as seen:
+                term.function(x)
+        return float(seen.eps)
 
     @property
     def floor(self) -> float:
@@ -779,10 +816,10 @@ class ModelLandscape:
         """(number, share of the total, batch on the device, seed) for every micro-batch
         and mask; ``mine``: only for batches of these numbers.
         """
+        if self._objective.takes_model is None:
+            eased(self, self.point(), self._settle)
         moved = self._in_pieces(self._chosen if mine is None else self._chosen & mine)
         for i, share, batch in ahead(moved) if self.device.type == "cuda" else moved:
-            if self._objective.takes_model is None:
-                self._settle(i, batch)
             for mask in range(self.masks):
                 seed = int(
                     np.random.SeedSequence(self.seed, spawn_key=(i, mask)).generate_state(
@@ -811,16 +848,22 @@ class ModelLandscape:
         if self.pieces == 1:
             return [1.0]
         if number not in self._counts:
-            counts = [self.mean.count(p) for p in batching.pieces(batch, self.pieces)]
-            self._counts[number] = [count / sum(counts) for count in counts]
+            self._counts[number] = self._piece_shares(batch)
         return self._counts[number]
 
-    def _settle(self, number: int, batch: Batch) -> None:
+    def _piece_shares(self, batch: Batch) -> list[float]:
+        """What each piece of any batch counts in it."""
+        counts = [self.mean.count(piece) for piece in batching.pieces(batch, self.pieces)]
+        whole = sum(counts) or math.nan  # a mean over nothing
+        return [count / whole for count in counts]
+
+    def _settle(self) -> None:
         """Try how model and loss are called, in a pass of its own: hooks, counters and random
         numbers of the first pass that counts are then those of all.
         """
-        with torch.enable_grad():
-            self._run(self.point().requires_grad_(), number, self.seed, batch)
+        for number, _, batch in islice(self._in_pieces(self._chosen), 1):
+            with torch.enable_grad():
+                self._run(self.point().requires_grad_(), number, self.seed, batch)
 
     def _owners(self) -> list[int]:
         """Which rank evaluates each batch: the heaviest first, each to the rank with the least."""

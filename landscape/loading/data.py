@@ -118,8 +118,7 @@ def require_fit(f: ModelLandscape, spec: str | None, seed: int) -> None:
     if spec and (isinstance(f.loss, LABELLED) or f.loss in (F.cross_entropy, F.nll_loss)):
         ignored = getattr(f.loss, "ignore_index", losses.IGNORED)
         try:
-            with f.evaluation(), torch.no_grad():
-                output = next(f.output_terms()).output(f.point())
+            output, _ = f.first_output(f.point())
         except LoadingError as error:
             raise LoadingError(f"{spec} does not fit the model: {error}") from error
         except (ValueError, StopIteration):  # an output that is no tensor: the loss will say

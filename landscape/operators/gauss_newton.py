@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from landscape.core import OutputTerm, Term
-from landscape.landscapes.memory import fitting
+from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.base import SymmetricOperator
 from landscape.operators.derivatives import leaf, vjp
@@ -48,10 +48,7 @@ class GaussNewton(SymmetricOperator):
         require_model(f, f"{needs}, got {type(f).__name__}.", TypeError)
         self.f, self.x = f, leaf(f, at)
         super().__init__(f.dim, self.x.dtype, self.x.device)
-        with f.ranks.together(), f.evaluation(), torch.no_grad():
-            next(iter(f.output_terms())).output(
-                self.x
-            )  # raises what it raises before any product is asked for
+        f.first_output(self.x.detach())  # raises what it raises before any product is asked for
 
     @property
     def eps(self) -> float:
@@ -78,7 +75,7 @@ class GaussNewton(SymmetricOperator):
         (product,) = journal.recalled(
             what,
             [self.x, V],
-            lambda: [fitting(lambda: self._multiplied(V), lambda: f.finer(x), self.device)],
+            lambda: [eased(f, x, lambda: self._multiplied(V))],
             f.ranks,
         )
         return product

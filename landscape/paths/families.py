@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape
 from landscape.paths.twins import scalings, twins
 from landscape.paths.units import (
@@ -271,10 +272,15 @@ def _readers(
     many entries it has there.
     """
     readers = {k: modules[k] for k, port in ports.items() if port.inputs and k != path}
-    with _recorded(readers) as before:
-        _passed(f)
-    with _recorded(readers) as after, _nudged(modules[path], unit):
-        _passed(f)
+
+    def compute() -> tuple[State, State]:
+        with _recorded(readers) as before:
+            _passed(f)
+        with _recorded(readers) as after, _nudged(modules[path], unit):
+            _passed(f)
+        return before, after
+
+    before, after = eased(f, f.point(), compute)
     for name, module in readers.items():
         if name not in before or before[name].shape != after[name].shape:
             continue

@@ -343,11 +343,10 @@ def _misaligned(f: ModelLandscape) -> str:
     """That outputs and targets are compared each with each, in words; "" where they are not."""
     if f.spread.sharded:  # a pass is a matter of all ranks there
         return ""
-    with f.evaluation(), torch.no_grad():
-        term = next(iter(f.output_terms()))
-        if not isinstance(term.target, Tensor):
-            return ""
-        seen, target = tuple(term.output(f.point()).shape), tuple(term.target.shape)
+    output, wanted = f.first_output(f.point())
+    if not isinstance(wanted, Tensor):
+        return ""
+    seen, target = tuple(output.shape), tuple(wanted.shape)
     if seen == target:
         return ""
     return (

@@ -8,7 +8,7 @@ plane in N belongs to the fibre's tangents where a random step v in it has a z w
 r(x + v + Q z) = r(x), which Newton's method finds: no symmetry need be linear, or have a name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from landscape.errors import LoadingError, NumericalError
 from landscape.landscapes import batches as batching
 from landscape.landscapes.batches import Batch
+from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape
 from landscape.operators.limits import loss_noise
 from landscape.rng import generator
@@ -121,23 +122,33 @@ class Fibre:
 
     def _evaluates(self, batch: Batch) -> bool:
         try:
-            with self.f.evaluation(), torch.no_grad():
-                self.f.batch_value(self.x, batch)
+            self._losses(self.x, [batch], slopes=False)
         except LoadingError:
             return False
         return True
 
     def _evaluated(self, theta: Tensor, *, slopes: bool) -> tuple[Tensor, Tensor]:
         """The losses (m,) at theta (n,), and where asked for their gradients (m, n)."""
-        values, rows = [], []
-        with self.f.evaluation(), torch.set_grad_enabled(slopes):
-            for batch in self.batches:
-                at = theta.clone().requires_grad_(slopes)
-                value = self.f.batch_value(at, batch)
-                values.append(value.detach())
-                if slopes:
-                    rows.append(torch.autograd.grad(value, at, materialize_grads=True)[0])
-        return torch.stack(values), torch.stack(rows) if rows else theta.new_zeros(0, len(theta))
+        return self._losses(theta, self.batches, slopes=slopes)
+
+    def _losses(
+        self, theta: Tensor, batches: Sequence[Batch], *, slopes: bool
+    ) -> tuple[Tensor, Tensor]:
+        def compute() -> tuple[Tensor, Tensor]:
+            values, rows = [], theta.new_zeros(len(batches) if slopes else 0, len(theta))
+            with self.f.evaluation(), torch.set_grad_enabled(slopes):
+                for i, batch in enumerate(batches):
+                    at = theta.clone().requires_grad_(slopes)
+                    found = []
+                    for part in self.f.batch_parts(batch):
+                        value = part(at)
+                        found.append(value.detach())
+                        if slopes:
+                            rows[i] += torch.autograd.grad(value, at, materialize_grads=True)[0]
+                    values.append(torch.stack(found).sum())
+            return torch.stack(values), rows
+
+        return eased(self.f, self.x, compute)
 
 
 def _pieces(batch: Batch) -> Iterator[Batch]:

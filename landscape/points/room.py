@@ -23,6 +23,7 @@ from landscape.core import Landscape, Progress, silent
 from landscape.errors import NumericalError
 from landscape.landscapes import batches as batching
 from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape
 from landscape.linalg.lanczos import eigsh
 from landscape.operators.limits import loss_noise
@@ -255,12 +256,16 @@ def _rests(bare: bool, left: int, dim: int) -> tuple[str, ...]:
 
 def _sizes(look: Look) -> Tensor:
     """The root mean square (n,) of the micro-batches' gradients, at which second moments settle."""
+    return eased(look.f, look.x, lambda: _mean_square(look).sqrt())
+
+
+def _mean_square(look: Look) -> Tensor:
     f, g = look.f, look.gradient.double()
     rest = sum((part for _, part in _gradients(f, look.x, data=False)), torch.zeros_like(g))
     square = torch.zeros_like(g)
     for share, part in _gradients(f, look.x, data=True):
         square += share * (part / share + rest).square()
-    return square.sqrt() if f.samples else g.abs()
+    return square if f.samples else g.square()
 
 
 def _linear_room(
@@ -469,10 +474,15 @@ def _batch_gradient(f: Landscape, x: Tensor, number: int) -> Tensor:
         return f.gradient(x)
     kept = list(f.batches)
     batch = batching.move(kept[number % len(kept)], f.device, f.dtype)
-    y = x.clone().requires_grad_(True)
-    with f.evaluation(), torch.enable_grad():
-        (g,) = torch.autograd.grad(f.batch_value(y, batch), y)
-    return g
+
+    def compute() -> Tensor:
+        y, total = x.clone().requires_grad_(True), torch.zeros_like(x)
+        with f.evaluation(), torch.enable_grad():
+            for part in f.batch_parts(batch):
+                total += torch.autograd.grad(part(y), y)[0]
+        return total
+
+    return eased(f, x, compute)
 
 
 # ---- steps that do not shrink with the gradient --------------------------------------------------
@@ -590,6 +600,10 @@ def noise_scales(look: Look, weight: Tensor) -> tuple[Estimate, Estimate]:
     are mostly noise; with more, few steps are saved.
     Source: McCandlish et al. 2018, arXiv:1812.06162, appendix A.1. Cost: one gradient.
     """
+    return eased(look.f, look.x, lambda: _noise_scales(look, weight))
+
+
+def _noise_scales(look: Look, weight: Tensor) -> tuple[Estimate, Estimate]:
     f, g = look.f, look.gradient.double()
     metrics = torch.stack([torch.ones_like(g), weight.double()])
     rest = sum((part for _, part in _gradients(f, look.x, data=False)), torch.zeros_like(g))

@@ -18,6 +18,7 @@ from torch import Tensor
 from landscape import specs
 from landscape.core import Landscape, Progress, silent
 from landscape.landscapes.arithmetic import owned
+from landscape.landscapes.memory import eased
 from landscape.landscapes.model import ModelLandscape, require_model
 from landscape.operators.limits import loss_noise
 from landscape.points.look import Look
@@ -207,6 +208,10 @@ def by_batch(f: ModelLandscape, x: Tensor) -> Tensor:
     """What every micro-batch adds to f at x: (B,) float64, the regularisers shared out. They sum to
     f(x).
     """
+    return eased(f, x, lambda: _by_batch(f, x))
+
+
+def _by_batch(f: ModelLandscape, x: Tensor) -> Tensor:
     values = torch.zeros(len(f.weights), dtype=torch.float64, device=f.device)
     rest = values.new_zeros(())
     with f.evaluation(), torch.no_grad():

@@ -21,8 +21,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import landscape as ls
 from landscape.landscapes.memory import fitting
+from landscape.landscapes.metrics import evaluator
 from landscape.linalg import krylov, reductions
+from landscape.paths.families import families
 from landscape.points.analyze import spectrum
+from landscape.points.fibres import Fibre
+from landscape.points.look import Look
+from landscape.points.room import room as of_room
+from landscape.points.survive import by_batch
 
 CPU = torch.device("cpu")
 SAID = "[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
@@ -37,14 +43,22 @@ SEEN: list[int] = []  # sizes of batches of which a graph was made
 
 
 class Small(nn.Module):
-    """A module for which memory runs out where a graph is made of more than ``most`` samples."""
+    """A module for which memory runs out where a graph is made of more than ``most`` samples, or
+    ``always`` where it sees more.
+    """
 
-    def __init__(self, inner: nn.Module, most: int, error: Callable[[], Exception]) -> None:
+    def __init__(
+        self,
+        inner: nn.Module,
+        most: int,
+        error: Callable[[], Exception],
+        always: bool = False,
+    ) -> None:
         super().__init__()
-        self.inner, self.most, self.error = inner, most, error
+        self.inner, self.most, self.error, self.always = inner, most, error, always
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
+        if self.always or torch.is_grad_enabled():
             if len(x) > self.most:
                 raise self.error()
             SEEN.append(len(x))
@@ -118,6 +132,120 @@ def test_the_gauss_newton_matrix_and_rows_give_way() -> None:
     torch.testing.assert_close(f.many().gradients(X), plain.many().gradients(X))
     torch.testing.assert_close(f.many().values(X), plain.many().values(X))
     assert f.pieces == 4
+
+
+def smaller(most: int, size: int, loss: Callable[..., Tensor] | None = None) -> ls.ModelLandscape:
+    """A network that no more samples fit through, with a graph or without."""
+    net = problem("tanh-mlp")
+    model = Small(net.model, most, ERRORS["cuda"], always=True)
+    l2 = {"inner.*.weight": 0.01}
+    return ls.ModelLandscape(model, loss or net.loss, net.batches(size), l2=l2)
+
+
+def squares(output: Tensor, target: Tensor) -> Tensor:
+    """A loss of which it must be tried how it is called, and what it divides by."""
+    return F.one_hot(target, 3).sub(output).square().sum(1).mean()
+
+
+def cubes(output: Tensor, target: Tensor) -> Tensor:
+    """A sum over samples."""
+    return F.one_hot(target, 3).sub(output).abs().pow(3).sum()
+
+
+def entries(found: object) -> Tensor:
+    """The numbers of a result, one after the other."""
+    if isinstance(found, Tensor):
+        return found.double().reshape(-1)
+    return torch.cat([torch.as_tensor(part).double().reshape(-1) for part in found])  # type: ignore[attr-defined]
+
+
+def rooms(f: ls.ModelLandscape) -> Tensor:
+    room = of_room(Look(f, None, "room"), torch.optim.SGD(f.model.parameters(), lr=0.1), steps=5)
+    scales = room.noise_scale, room.preconditioned_noise_scale
+    numbers = [room.value, room.critical.value, room.gain, room.sharpness.value]
+    return entries([*numbers, *(scale.value for scale in scales)])
+
+
+def steps_of_adam(f: ls.ModelLandscape) -> Tensor:
+    optimizer = torch.optim.Adam(f.model.parameters(), lr=1e-3)
+    return torch.tensor(of_room(Look(f, None, "room"), optimizer, steps=5).gain)
+
+
+def fibres(f: ls.ModelLandscape) -> Tensor:
+    assert f.mean.total is (f.reduction == "sum")  # it is measured first, with few samples
+    fibre = Fibre(f, f.point(), f.dim - 5, reach=1.0)
+    return entries([fibre.here, fibre.units])
+
+
+def measured(f: ls.ModelLandscape) -> Tensor:
+    x, (cells, _) = f.point(), evaluator(f, {"accuracy": "accuracy"})
+    return entries(cells(torch.stack([x, 0.5 * x])).values())
+
+
+FIRST: dict[str, Callable[[ls.ModelLandscape], Tensor]] = {
+    "rounding": lambda f: torch.tensor(f.rounding(f.point())),
+    "rounding of products": lambda f: torch.tensor(ls.Hessian(f).eps),
+    "Gauss-Newton": lambda f: ls.GaussNewton(f) @ torch.ones_like(f.point()),
+    "differences": lambda f: ls.Hessian(f, method="finite-difference") @ torch.ones_like(f.point()),
+    "shares": lambda f: entries(ls.Hessian(f).batches.values()),
+    "first output": lambda f: f.first_output(f.point())[0][:2],
+    "losses by batch": lambda f: by_batch(f, f.point()),
+    "metrics": measured,
+    "room": rooms,
+    "steps of Adam": steps_of_adam,
+    "fibre": fibres,
+    "families": lambda f: entries([family.size for family in families(f)]),
+}
+
+
+@pytest.mark.parametrize("size", [23, 10], ids=["one batch", "uneven batches"])
+@pytest.mark.parametrize("loss", [None, squares, cubes], ids=["known", "measured", "sum"])
+@pytest.mark.parametrize("first", FIRST)
+def test_whatever_is_computed_first_gives_way(
+    first: str, loss: Callable[..., Tensor] | None, size: int
+) -> None:
+    f, plain = smaller(6, size, loss), smaller(99, size, loss)
+    found, wanted = FIRST[first](f), FIRST[first](plain)
+    assert bool(wanted.isfinite().any())
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9, equal_nan=True)
+    untried = first == "shares" and loss is None  # it is known how the loss is called
+    assert (f.pieces > 1) is not untried
+    assert untried or f"evaluated in {f.pieces} pieces" in f.notes[-1]
+    assert plain.pieces == 1
+
+
+def test_cutting_is_no_rounding() -> None:
+    """Batches in float32 are cut before they are moved to float64."""
+    net = problem("tanh-mlp")
+    x, y = net.batch
+    model = Small(net.model.float(), 6, ERRORS["cuda"], always=True)
+    f = ls.ModelLandscape(model, net.loss, [(x.float(), y)], dtype=torch.float64)
+    assert f.rounding(f.point()) == torch.finfo(torch.float64).eps
+    assert f.pieces == 4
+
+
+@pytest.mark.slow
+def test_a_search_gives_way() -> None:
+    """To a minimum that is one modulo a shift of all outputs: data that are made for the search are
+    cut too.
+    """
+    net, found = problem("tanh-mlp"), []
+    for most in (6, 99):
+        model = Small(nn.Linear(4, 3).double(), most, ERRORS["cuda"], always=True)
+        nn.init.zeros_(model.inner.weight), nn.init.zeros_(model.inner.bias)
+        found.append(ls.find_stationary(ls.ModelLandscape(model, net.loss, [net.batch])))
+    found, wanted = found
+    assert found.kind == wanted.kind
+    torch.testing.assert_close(found.eigenvalues, wanted.eigenvalues, rtol=1e-6, atol=1e-8)
+    assert any("evaluated in 4 pieces" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_what_cannot_be_cut_ends_as_the_allocator_says(first: str) -> None:
+    f = smaller(6, 23, contrastive)
+    with pytest.raises(torch.OutOfMemoryError):
+        FIRST[first](f)
+    assert f.pieces == 1
 
 
 @pytest.mark.slow
