@@ -354,6 +354,8 @@ class Hessian(SymmetricOperator):
 
     def _dealt(self, V: Tensor) -> Tensor:
         """What the terms of this rank make of V (n, k); the sum over the ranks is H V."""
+        if self.method in PROGRAMS:
+            self.f.rounding(self.x.detach())  # on all ranks, though some make no program
         with nullcontext() if self.sharded else self.f.ranks.together(), aside(self._stream):
             if self.method in PROGRAMS and self._watch is None and self._one_by_one(V):
                 return torch.stack([self._programmed(v) for v in V.T], dim=1)

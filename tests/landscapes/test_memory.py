@@ -26,6 +26,7 @@ from landscape.linalg import krylov, reductions
 from landscape.paths.families import families
 from landscape.points.analyze import spectrum
 from landscape.points.fibres import Fibre
+from landscape.points.find import FoundPoint
 from landscape.points.look import Look
 from landscape.points.room import room as of_room
 from landscape.points.survive import by_batch
@@ -229,12 +230,16 @@ def test_a_search_gives_way() -> None:
     """To a minimum that is one modulo a shift of all outputs: data that are made for the search are
     cut too.
     """
-    net, found = problem("tanh-mlp"), []
-    for most in (6, 99):
-        model = Small(nn.Linear(4, 3).double(), most, ERRORS["cuda"], always=True)
-        nn.init.zeros_(model.inner.weight), nn.init.zeros_(model.inner.bias)
-        found.append(ls.find_stationary(ls.ModelLandscape(model, net.loss, [net.batch])))
-    found, wanted = found
+    net = problem("tanh-mlp")
+
+    def searched(most: int) -> FoundPoint:
+        inner = nn.Linear(4, 3).double()
+        for p in inner.parameters():
+            nn.init.zeros_(p)
+        model = Small(inner, most, ERRORS["cuda"], always=True)
+        return ls.find_stationary(ls.ModelLandscape(model, net.loss, [net.batch]))
+
+    found, wanted = searched(6), searched(99)
     assert found.kind == wanted.kind
     torch.testing.assert_close(found.eigenvalues, wanted.eigenvalues, rtol=1e-6, atol=1e-8)
     assert any("evaluated in 4 pieces" in reason for reason in found.reasons)
