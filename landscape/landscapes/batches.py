@@ -132,10 +132,11 @@ def _rebuilt(batch: Batch, function: Callable[[Any], Any]) -> Batch:
 
 def _filled(batch: Mapping[Any, Any], values: dict[Any, Any]) -> Mapping[Any, Any]:
     """A mapping of the same kind, where a copy of it can be filled, else a dict."""
-    if type(batch) is dict or not hasattr(batch, "update"):
+    if type(batch) is dict or not hasattr(batch, "__setitem__"):
         return values
     made = copy.copy(batch)
-    made.update(values)
+    for key, value in values.items():  # an output of transformers refuses update()
+        made[key] = value
     return made
 
 

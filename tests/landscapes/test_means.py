@@ -1,7 +1,7 @@
 """The same loss gives the same landscape by whatever road it comes, cut into batches of any sizes: what it divides by is measured."""
 
 import functools
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -634,3 +634,24 @@ def test_a_small_number_that_keeps_a_divisor_from_0(dtype: torch.dtype) -> None:
     assert f.mean.counts == [float(part.sum()) for part in hits.split([9, 31])]
     truth = float(loss(model(X.to(dtype)), hits).detach())
     assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-6)
+
+
+class Given(OrderedDict[str, Tensor]):
+    """As the outputs of transformers: entries are attributes, and update() is refused."""
+
+    def update(self, *_: Any, **__: Any) -> None:
+        raise TypeError("cannot be updated")
+
+    def __getattr__(self, name: str) -> Tensor:
+        return self[name]
+
+
+def test_an_output_that_refuses_updates_is_cut() -> None:
+    class Net(Tagger):
+        def forward(self, ids: Tensor) -> Any:
+            return Given(logits=super().forward(ids))
+
+    f = ls.ModelLandscape(
+        Net(), lambda o, t: F.cross_entropy(o.logits, t), rows(TOKENS, PADDED, [6, 6])
+    )
+    assert f.mean.how == "measured"
