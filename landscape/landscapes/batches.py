@@ -262,24 +262,59 @@ def cut_out(batch: Batch, part: Tensor | range, length: int, dim: int = 0) -> Ba
     """The part of a batch of so many samples, ``length``, at some indices along a dimension;
     tensors without it stay whole.
     """
+    return told_apart(batch, length, dim, lambda piece: taken(piece, part, dim), lambda rest: rest)
 
-    def chosen(piece: Any) -> Any:
+
+def told_apart(
+    batch: Batch,
+    length: int,
+    dim: int,
+    within: Callable[[Batch], Batch],
+    without: Callable[[Batch], Batch],
+) -> Batch:
+    """The batch with ``within`` of all that has so many samples, ``length``, along a dimension (a
+    tensor, a PackedSequence, a list), and ``without`` of every other tensor and number.
+    """
+
+    def chosen(piece: Batch) -> Batch:
         if isinstance(piece, Tensor | np.ndarray):
             has = piece.ndim > dim and piece.shape[dim] == length
-            return _taken(piece, part, dim) if has else piece
+            return within(piece) if has else without(piece)
         if isinstance(piece, PackedSequence):
-            rows = unpack_sequence(piece)
-            return pack_sequence([rows[int(i)] for i in part], enforce_sorted=False)
+            return within(piece)
         if _of_geometric(piece):
             raise TypeError(f"a {type(piece).__name__} cannot be cut")
         if dim == 0 and _lists(piece, length):
-            return type(piece)(piece[int(i)] for i in part)
+            return within(piece)
+        if isinstance(piece, int | float) and not isinstance(piece, bool):
+            return without(piece)
         return _rebuilt(piece, chosen)
 
     return chosen(batch)
 
 
-def _taken(piece: Any, part: Tensor | range, dim: int) -> Any:
+def filled_in(batch: Batch, other: Batch, chosen: Callable[[Batch, Batch], Batch]) -> Batch:
+    """The batch with ``chosen`` of each thing in it and of what ``other`` has in its place.
+
+    Raises:
+        ValueError: the two hold different numbers of things.
+    """
+    if isinstance(batch, PackedSequence) or not _parts(batch):
+        return chosen(batch, other)
+    pairs = zip(_parts(batch), _parts(other), strict=True)
+    values = iter([filled_in(own, others, chosen) for own, others in pairs])
+    return _rebuilt(batch, lambda _: next(values))
+
+
+def taken(piece: Batch, part: Tensor | range, dim: int = 0) -> Batch:
+    """What a tensor, an array, a PackedSequence or a list holds at some indices along a
+    dimension.
+    """
+    if isinstance(piece, PackedSequence):
+        rows = unpack_sequence(piece)
+        return pack_sequence([rows[int(i)] for i in part], enforce_sorted=False)
+    if isinstance(piece, list | tuple):
+        return type(piece)(piece[int(i)] for i in part)
     if isinstance(piece, np.ndarray):
         return piece.take(np.asarray(part), axis=dim)
     if isinstance(part, range):

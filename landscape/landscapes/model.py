@@ -25,7 +25,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError, RanksError, memory_is_full
 from landscape.landscapes import batches as batching
-from landscape.landscapes import distributed, joins, kernels, losses, means, pieces, selection
+from landscape.landscapes import (
+    distributed,
+    joins,
+    kernels,
+    losses,
+    means,
+    outputs,
+    pieces,
+    selection,
+)
 from landscape.landscapes.arithmetic import (
     ordinary,
     owned,
@@ -42,6 +51,7 @@ from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
 from landscape.landscapes.memory import eased, fitting
 from landscape.landscapes.objective import CALLS, Objective
+from landscape.landscapes.outputs import Output
 from landscape.landscapes.placed import Copies, Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
@@ -788,9 +798,9 @@ class ModelLandscape:
 
     def _judge(self, x: Tensor) -> means.Judge:
         """The loss at x of parts of batches. For loss(output, target) the outputs of whole batches
-        are cut: the loss is looked at alone.
+        are cut: the loss is looked at alone, and what it reads of an output that has no samples.
         """
-        outputs: dict[int, Any] = {}
+        seen: dict[int, Output] = {}
 
         def judge(batch: Batch, part: Tensor | None, dim: int = 0, /) -> float:
             moved = batching.move(batch, self.device, self.dtype)
@@ -801,16 +811,39 @@ class ModelLandscape:
                     return float(self._run(x, 0, self.seed, moved))
                 if part is None:
                     return whole
-            target = batching.split(moved)[1]
-            if id(batch) not in outputs:
-                outputs[id(batch)] = self._run(x, 0, self.seed, moved, None, "output")
-            output = outputs[id(batch)]
+            if id(batch) not in seen:
+                seen[id(batch)] = self._run(x, 0, self.seed, moved, None, "output")
+            output, target = seen[id(batch)], batching.split(moved)[1]
             if part is not None:
-                length = target.shape[dim] if dim else batching.samples(batch)
-                output, target = (batching.cut_out(t, part, length, dim) for t in (output, target))
-            return float(self._run(x, 0, self.seed, (None, target), output, "criterion"))
+                output, target = self._of_part(x, moved, output, part, dim)
+            return self._of_output(output, target, x)
 
         return judge
+
+    def _of_output(self, output: Output, target: Batch, x: Tensor) -> float:
+        return float(self._run(x, 0, self.seed, (None, target), output, "criterion"))
+
+    def _of_part(
+        self, x: Tensor, batch: Batch, output: Output, part: Tensor, dim: int
+    ) -> tuple[Output, Batch]:
+        """Output and target of a part of a batch, of which ``output`` is that of the whole.
+
+        Raises:
+            ValueError: the loss looks at what only the model can give for the part, and the input
+                has no samples to cut.
+        """
+        inputs, target = batching.split(batch)
+        length = target.shape[dim] if dim else batching.samples(batch)
+        goal = batching.cut_out(target, part, length, dim)
+        others = outputs.has_others(output, length, dim)
+        loss = partial(self._of_output, target=target, x=x)
+        if not others or not outputs.looked_at(loss, output, length, dim):
+            return batching.cut_out(output, part, length, dim), goal
+        if not outputs.has_samples(inputs, length, dim, target):
+            raise ValueError("the input has no samples that the model could be run on.")
+        own = batching.cut_out(batch, part, length, dim)
+        own = self._run(x, 0, self.seed, own, None, "output")
+        return outputs.of_part(output, own, part, length, dim), goal
 
     def _passes(self, mine: Set[int] | None = None) -> Iterator[tuple[int, float, Batch, int]]:
         """(number, share of the total, batch on the device, seed) for every micro-batch

@@ -636,6 +636,173 @@ def test_a_small_number_that_keeps_a_divisor_from_0(dtype: torch.dtype) -> None:
     assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-6)
 
 
+class Coder(nn.Module):
+    """A variational autoencoder that returns its divergence, summed or averaged over the batch."""
+
+    def __init__(self, divergence: str, *, noise: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.enc, self.dec = nn.Linear(3, 4), nn.Linear(2, 3)
+        self.divergence, self.noise = divergence, noise
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mu, log_var = self.enc(x).chunk(2, -1)
+        each = 0.5 * (mu**2 + log_var.exp() - 1 - log_var)
+        z = mu + torch.randn_like(mu) * (log_var / 2).exp() if self.noise else mu
+        return self.dec(z), each.sum() if self.divergence == "sum" else each.mean()
+
+
+def elbo(reduction: str, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    return F.mse_loss(output[0], target, reduction=reduction) + output[1]
+
+
+@pytest.mark.parametrize("form", ["output and target", "model and batch"])
+@pytest.mark.parametrize("divergence", ["mean", "sum"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("sizes", [[20, 20], [7, 25, 8]])
+def test_a_term_that_the_model_has_reduced_over_the_batch(
+    sizes: list[int], reduction: str, divergence: str, form: str
+) -> None:
+    """Two means make a mean and two sums a sum; a mean and a sum grow apart with the batch."""
+    model = Coder(divergence).double()
+    of_output = functools.partial(elbo, reduction)
+
+    def of_model(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return of_output(model(batch[0]), batch[1])
+
+    loss = of_output if form == "output and target" else of_model
+    f = ls.ModelLandscape(model, lambda a, b: loss(a, b), rows(X, X, sizes))
+    mean = {c.name: c for c in ls.check(f)}["mean"]
+    if reduction != divergence:
+        assert mean.status is Status.WARNING
+        assert "couples the samples" in mean.message
+        return
+    assert (f.mean.how, f.mean.total) == ("measured", reduction == "sum")
+    assert mean.status is (Status.NOTE if reduction == "sum" else Status.OK)
+    truth = float(of_output(model(X), X).detach())
+    assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)
+
+
+def test_noise_in_an_output_does_not_hide_a_term_of_the_model() -> None:
+    """The reconstruction keeps the noise of the whole batch, which a part would draw anew."""
+    f = ls.ModelLandscape(
+        Coder("mean", noise=True).double(), lambda o, t: elbo("mean", o, t), rows(X, X, [10, 30])
+    )
+    assert (f.mean.how, f.mean.counts) == ("measured", [10, 30])
+
+
+class Experts(nn.Module):
+    """A mixture whose balance, a square of means over the batch, is returned beside the logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gate, self.experts = nn.Linear(3, 2), nn.ModuleList(nn.Linear(3, 4) for _ in range(2))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        shares = self.gate(x).softmax(1)
+        made = torch.stack([expert(x) for expert in self.experts], 1)
+        return {"logits": (shares[..., None] * made).sum(1), "aux": shares.mean(0).square().sum()}
+
+
+def balanced(output: dict[str, Tensor], target: Tensor) -> Tensor:
+    return F.cross_entropy(output["logits"], target) + output["aux"]
+
+
+def features_first() -> nn.Module:
+    """Of inputs (features, samples), which have no samples along their first dimension."""
+    model = Experts()
+    model.register_forward_pre_hook(lambda module, inputs: (inputs[0].T,))
+    return model.double()
+
+
+def test_a_balance_of_experts_couples_samples() -> None:
+    batches = rows(X, CLASSES, [10, 30])
+    for loss in (balanced, lambda net, b: balanced(net(b[0]), b[1])):
+        f = ls.ModelLandscape(Experts().double(), loss, batches)
+        found = {c.name: c for c in ls.check(f)}["mean"]
+        assert found.status is Status.WARNING
+        assert "couples the samples" in found.message
+
+
+def test_a_term_of_the_model_is_not_measured_where_the_input_cannot_be_cut() -> None:
+    batches = [(x.T, y) for x, y in rows(X, CLASSES, [10, 30])]
+    f = ls.ModelLandscape(features_first(), balanced, batches)
+    assert f.mean.how == "assumed"
+    f = ls.ModelLandscape(features_first(), lambda o, t: F.cross_entropy(o["logits"], t), batches)
+    assert (f.mean.how, f.mean.counts) == ("measured", [10, 30])
+
+
+class Extras(nn.Module):
+    """Logits beside what has no samples along its first dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.norm = nn.Linear(3, 5), nn.Linear(5, 4), nn.BatchNorm1d(4)
+        self.scale = nn.Parameter(torch.tensor(0.7))
+        self.register_forward_hook(lambda *_: PASSES.append(1))
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        h = torch.tanh(self.a(x))
+        return {
+            "logits": self.norm(self.b(h)),
+            "states": torch.stack([h, h.cos()]),
+            "scale": self.scale.exp(),
+            "grid": torch.linspace(0, 1, 10, dtype=x.dtype),
+            "shape": torch.tensor([4, 5]),
+            "number": len(x),
+        }
+
+
+PASSES: list[int] = []
+# what a loss reads besides the logits -> the loss
+READ: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "a scale": lambda o, t: F.cross_entropy(o["scale"] * o["logits"], t),
+    "hidden states": lambda o, t: F.cross_entropy(o["logits"], t) + o["states"].square().mean(),
+    "a grid and a scale": lambda o, t: (
+        F.cross_entropy(o["logits"], t) * o["grid"].sum() + o["scale"]
+    ),
+    "a shape": lambda o, t: F.cross_entropy(o["logits"], t) / o["shape"][0],
+    "the number of samples": lambda o, t: (
+        F.cross_entropy(o["logits"], t, reduction="sum") / o["number"]
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("name", READ)
+def test_what_else_an_output_holds_does_not_hide_a_mean(name: str, mode: str) -> None:
+    """Batch norms stay as in the whole batch, where the rest does not depend on them."""
+    model = Extras().double().train(mode == "train")
+    f = ls.ModelLandscape(model, READ[name], rows(X, CLASSES, [10, 30]), mode=mode)
+    assert {c.name: c for c in ls.check(f)}["mean"].status is Status.OK
+    assert (f.mean.how, f.mean.total, f.mean.counts) == ("measured", False, [10, 30])
+    if mode == "eval":
+        truth = float(READ[name](model(X), CLASSES).detach())
+        assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)
+
+
+def test_hidden_states_that_are_summed_are_told() -> None:
+    f = ls.ModelLandscape(
+        Extras().double().eval(),
+        lambda o, t: F.cross_entropy(o["logits"], t) + o["states"].square().sum(),
+        rows(X, CLASSES, [10, 30]),
+    )
+    assert f.mean.how == "coupled"
+
+
+def test_a_model_is_run_on_parts_only_for_what_its_loss_reads() -> None:
+    def passes(loss: Callable[[Any, Tensor], Tensor]) -> int:
+        f = ls.ModelLandscape(Extras().double().eval(), loss, rows(X, CLASSES, [10, 30]))
+        PASSES.clear()
+        assert f.mean.how == "measured"
+        return len(PASSES)
+
+    once = passes(lambda o, t: F.cross_entropy(o["logits"], t))
+    assert once < 8 < passes(READ["a scale"])
+
+
 class Given(OrderedDict[str, Tensor]):
     """As the outputs of transformers: entries are attributes, and update() is refused."""
 
