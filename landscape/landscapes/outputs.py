@@ -50,11 +50,11 @@ def _noted(found: list[Output], piece: Output) -> Output:
 
 def looked_at(loss: Callable[[Output], float], output: Output, length: int, dim: int) -> bool:
     """Whether a loss looks at what has no samples in an output: it is another one, or raises,
-    where NaN is there.
+    where other numbers are there.
     """
-    blanked = batching.told_apart(output, length, dim, _same, _blank)
     try:
-        return loss(blanked) != loss(output)
+        altered = batching.told_apart(output, length, dim, _same, _other)
+        return loss(altered) != loss(output)
     except Exception as error:  # a user's loss may refuse NaN
         if memory_is_full(error):
             raise
@@ -88,10 +88,15 @@ def _same(piece: Output) -> Output:
     return piece
 
 
-def _blank(piece: Output) -> Output:
-    """NaN in the shape of a tensor, an array or a number."""
-    if isinstance(piece, Tensor):
-        numbers = piece.is_floating_point() or piece.is_complex()
-        dtype = piece.dtype if numbers else torch.float32
-        return torch.full(piece.shape, math.nan, dtype=dtype, device=piece.device)
-    return np.full(piece.shape, math.nan) if isinstance(piece, np.ndarray) else math.nan
+def _other(piece: Output) -> Output:
+    """NaN in the place of every number of a tensor, an array or a number; where they are whole, 1
+    for 0 and 0 for any other: they may be places, and a GPU does not survive a wrong one.
+    """
+    if isinstance(piece, int | float):
+        return math.nan if isinstance(piece, float) else int(piece == 0)
+    if isinstance(piece, np.ndarray):
+        fine = np.issubdtype(piece.dtype, np.inexact)
+        return np.full_like(piece, math.nan) if fine else (piece == 0).astype(piece.dtype)
+    if piece.is_floating_point() or piece.is_complex():
+        return torch.full_like(piece, math.nan)
+    return (piece == 0).to(piece.dtype)
