@@ -183,20 +183,18 @@ class Run:
         stored = ranks.lead(lambda: _stored(self.target, kinds))
         begun = ranks.lead(lambda: self._begun(kinds)) if free else None
         left, half = (self._left(result, enough) for result in (stored, begun))
-        if left is not None and left.enough and half is None:
-            half = self._half_done()  # a run over a finished one, with --force
+        half = half or self._half_done(left)
         chosen = decide(left, half, free)
-        what = ", ".join(sorted((half or left or Left()).changed - free))
-        if chosen in REFUSALS:
-            kind = type(stored).__name__
-            raise OneLine(REFUSALS[chosen].format(target=self.target, kind=kind, what=what), 2)
-        if chosen is Resume.FINISHED and left is not None and left.changed:
-            say(
-                f"Note: the stored run used a different {', '.join(sorted(left.changed))}. "
-                "Pass --force to run again.",
-                err=True,
-            )
+        self._refuse(chosen, (half or left or Left()).changed - free, type(stored).__name__)
+        if chosen is Resume.FINISHED and left:
+            _note(left.changed)
         return (begun if chosen is Resume.CONTINUE else stored), chosen is Resume.FINISHED
+
+    def _refuse(self, chosen: Resume, changed: AbstractSet[str], kind: str) -> None:
+        """Raise where that is what has been chosen."""
+        if chosen in REFUSALS:
+            what = ", ".join(sorted(changed))
+            raise OneLine(REFUSALS[chosen].format(target=self.target, kind=kind, what=what), 2)
 
     @contextmanager
     def journal(self, settings: Mapping[str, object], free: AbstractSet[str]) -> Iterator[None]:
@@ -239,10 +237,12 @@ class Run:
         there = os.path.lexists(manifest.place(kept(self.target), "result.json"))
         return _stored(self.target / KEPT, kinds) if there else None
 
-    def _half_done(self) -> Left | None:
-        """The work that an interrupted run has kept, of which there is no result."""
+    def _half_done(self, finished: Left | None) -> Left | None:
+        """The work that a run has kept that was interrupted over a finished one, with --force."""
         from landscape.results import journal
 
+        if finished is None or not finished.enough:
+            return None
         about = ranks.lead(lambda: journal.about(kept(self.target) / ranks.own("work")))
         if not about:
             return None
@@ -257,6 +257,16 @@ class Run:
         if whole:  # what takes a result further looks itself at what that is about
             others += rewritten(result, self.ctx)
         return Left(frozenset(others), whole)
+
+
+def _note(changed: AbstractSet[str]) -> None:
+    """Say of a stored result what it was made from otherwise."""
+    if changed:
+        what = ", ".join(sorted(changed))
+        say(
+            f"Note: the stored run used a different {what}. Pass --force to run again.",
+            err=True,
+        )
 
 
 def differing(result: Result, ctx: click.Context) -> list[str]:

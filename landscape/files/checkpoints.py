@@ -247,10 +247,10 @@ def load_checkpoint(
         if tied:
             notes.append(f"tied to others in the model, and so saved once: {files.few(tied)}")
         return notes + conversions(tensors, saved)
-    best = min((_misfit(tensors, saved) for _, tensors in variants), key=lambda misfit: misfit[0])
-    why = best[1] or specs.one_line(failure)
-    remedy = _by_prefix(state.tensors, saved) or OTHER * bool(best[1])
-    raise LoadingError(f"{path} does not fit the model: {why}.{remedy}")
+    _, misfit = min((_misfit(t, saved) for _, t in variants), key=lambda found: found[0])
+    remedy = _by_prefix(state.tensors, saved) or OTHER
+    why = f"{misfit}.{remedy}" if misfit else f"{specs.one_line(failure)}."
+    raise LoadingError(f"{path} does not fit the model: {why}")
 
 
 def load_parts(

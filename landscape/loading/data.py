@@ -323,22 +323,26 @@ def _from_python(spec: str, batch_size: int | None, seed: int) -> list[Batch]:
             return _from_dataset(found, batch_size, seed, spec)
         if _is_pair(found):
             return _from_pair(found, batch_size, seed, spec)
-        if isinstance(found, tuple) and len(found) > 2 and _are_arrays(found):
-            raise LoadingError(
-                f"{spec} is {files.describe(found)}: data are a pair (x, y). Where the model takes "
-                f"several inputs, give ((a, b), y); where these are batches, a list of them."
-            )
-        if not isinstance(found, Iterable) or isinstance(found, str | bytes | dict | Tensor):
-            raise LoadingError(
-                f"{spec} is a {type(found).__name__}: data are a DataLoader, a Dataset, a pair (x, "
-                f"y) of tensors or a "
-                "list of batches."
-            )
-        batches = list(found)
+        batches = list(_require_batches(found, spec))
     if not batches:
         raise LoadingError(f"{spec} is empty: it has no batches.")
     _require_finite_batches(batches, spec)
     return batches if batch_size is None else batching.cut_again(batches, batch_size, seed, spec)
+
+
+def _require_batches(found: object, spec: str) -> Iterable[Batch]:
+    """What a user's own code gives, where batches may come of it."""
+    if isinstance(found, tuple) and len(found) > 2 and _are_arrays(found):
+        raise LoadingError(
+            f"{spec} is {files.describe(found)}: data are a pair (x, y). Where the model takes "
+            f"several inputs, give ((a, b), y); where these are batches, a list of them."
+        )
+    if not isinstance(found, Iterable) or isinstance(found, str | bytes | dict | Tensor):
+        raise LoadingError(
+            f"{spec} is a {type(found).__name__}: data are a DataLoader, a Dataset, a pair (x, y) "
+            f"of tensors or a list of batches."
+        )
+    return found
 
 
 def _require_finite_batches(batches: list[Batch], spec: str) -> None:
