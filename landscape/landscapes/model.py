@@ -798,9 +798,11 @@ class ModelLandscape:
 
     def _judge(self, x: Tensor) -> means.Judge:
         """The loss at x of parts of batches. For loss(output, target) the outputs of whole batches
-        are cut: the loss is looked at alone, and what it reads of an output that has no samples.
+        are cut: the loss is looked at alone, and what it reads of an output that has no samples, or
+        of what a pass has left in the model.
         """
         seen: dict[int, Output] = {}
+        reads: list[bool] = []  # whether the loss reads what a pass leaves in the model
 
         def judge(batch: Batch, part: Tensor | None, dim: int = 0, /) -> float:
             moved = batching.move(batch, self.device, self.dtype)
@@ -812,16 +814,42 @@ class ModelLandscape:
                 if part is None:
                     return whole
             if id(batch) not in seen:
-                seen[id(batch)] = self._run(x, 0, self.seed, moved, None, "output")
+                seen[id(batch)] = self._outcome(x, moved)
             output, target = seen[id(batch)], batching.split(moved)[1]
+            if not reads:
+                reads.append(self._reads_what_is_left(x, moved, output))
             if part is not None:
                 output, target = self._of_part(x, moved, output, part, dim)
+            if reads[0]:
+                self._outcome(x, moved if part is None else _cut(moved, part, dim))
             return self._of_output(output, target, x)
 
         return judge
 
+    def _outcome(self, x: Tensor, batch: Batch) -> Output:
+        return self._run(x, 0, self.seed, batch, None, "output")
+
     def _of_output(self, output: Output, target: Batch, x: Tensor) -> float:
         return float(self._run(x, 0, self.seed, (None, target), output, "criterion"))
+
+    def _reads_what_is_left(self, x: Tensor, batch: Batch, output: Output) -> bool:
+        """Whether the loss of an output, which a pass has just given, is another one after a pass
+        of half of the batch, or where modules have nothing of any: it reads an auxiliary loss that
+        a module keeps, say.
+        """
+        loss = partial(self._of_output, output, batching.split(batch)[1], x)
+        before, length = loss(), _length(batch)
+        with suppress(TypeError, ValueError, LoadingError):  # a model may take whole batches only
+            if length > 1:
+                self._outcome(x, _cut(batch, torch.arange(length // 2, device="cpu")))
+                if loss() != before:
+                    return True
+        try:
+            if self._placed is not None:
+                self._placed.begin()
+            return loss() != before
+        except LoadingError:
+            return True
 
     def _of_part(
         self, x: Tensor, batch: Batch, output: Output, part: Tensor, dim: int
@@ -833,7 +861,7 @@ class ModelLandscape:
                 has no samples to cut.
         """
         inputs, target = batching.split(batch)
-        length = target.shape[dim] if dim else batching.samples(batch)
+        length = _length(batch, dim)
         goal = batching.cut_out(target, part, length, dim)
         others = outputs.has_others(output, length, dim)
         loss = partial(self._of_output, target=target, x=x)
@@ -841,8 +869,7 @@ class ModelLandscape:
             return batching.cut_out(output, part, length, dim), goal
         if not outputs.has_samples(inputs, length, dim, target):
             raise ValueError("the input has no samples that the model could be run on.")
-        own = batching.cut_out(batch, part, length, dim)
-        own = self._run(x, 0, self.seed, own, None, "output")
+        own = self._outcome(x, _cut(batch, part, dim))
         return outputs.of_part(output, own, part, length, dim), goal
 
     def _passes(self, mine: Set[int] | None = None) -> Iterator[tuple[int, float, Batch, int]]:
@@ -1123,6 +1150,15 @@ def _unwrapped(t: Tensor) -> Tensor:
     while torch._C._functorch.is_batchedtensor(t):
         t = torch._C._functorch.get_unwrapped(t)
     return t
+
+
+def _length(batch: Batch, dim: int = 0) -> int:
+    """How many samples a batch has, or its target along another dimension than the first."""
+    return int(batching.split(batch)[1].shape[dim]) if dim else batching.samples(batch)
+
+
+def _cut(batch: Batch, part: Tensor, dim: int = 0) -> Batch:
+    return batching.cut_out(batch, part, _length(batch, dim), dim)
 
 
 def _is_wrapped(t: Tensor) -> bool:

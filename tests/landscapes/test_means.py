@@ -725,6 +725,47 @@ def test_a_balance_of_experts_couples_samples() -> None:
         assert "couples the samples" in found.message
 
 
+class Keeping(nn.Module):
+    """As layers of experts often do: an auxiliary loss is left in the module."""
+
+    def __init__(self, term: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gate, self.head, self.term = nn.Linear(3, 2), nn.Linear(2, 4), term
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = self.gate(x).softmax(1)
+        self.aux = self.term(shares)
+        return self.head(shares)
+
+
+@pytest.mark.parametrize(
+    ("term", "how"),
+    [
+        (lambda shares: shares.square().mean(), "measured"),
+        (lambda shares: shares.square().sum(), "coupled"),
+        (lambda shares: shares.mean(0).square().sum(), "coupled"),
+        (lambda shares: shares.new_ones(()), "measured"),
+    ],
+    ids=["mean", "sum", "balance", "constant"],
+)
+@pytest.mark.parametrize("sizes", [[10, 30], [1, 39]])
+def test_a_term_that_a_pass_leaves_in_the_model(
+    sizes: list[int], term: Callable[[Tensor], Tensor], how: str
+) -> None:
+    model = Keeping(term).double()
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        total: Tensor = F.cross_entropy(output, target) + model.aux
+        return total
+
+    f = ls.ModelLandscape(model, loss, rows(X, CLASSES, sizes))
+    assert f.mean.how == how
+    if how == "measured":
+        truth = float(loss(model(X), CLASSES).detach())
+        assert float(f.value(f.point())) == pytest.approx(truth, rel=1e-12)
+
+
 def test_a_term_of_the_model_is_not_measured_where_the_input_cannot_be_cut() -> None:
     batches = [(x.T, y) for x, y in rows(X, CLASSES, [10, 30])]
     f = ls.ModelLandscape(features_first(), balanced, batches)
