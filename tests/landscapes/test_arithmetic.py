@@ -604,7 +604,6 @@ def outside(
     if not (low <= negative and clear <= high):
         bad.append(f"index {told.index_bounds} of {clear} to {negative}")
     for point in (dense, told):
-        bad += [reason for reason in point.reasons if reason.startswith("chain")]
         if abs(point.gradient_norm - slope) > point.gradient_noise:
             bad.append("gradient")
     if bool((pairs.bounds > useful * truth.abs().max()).any()):
