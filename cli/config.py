@@ -7,7 +7,6 @@ in, as on the command line.
 """
 
 import difflib
-import hashlib
 import json
 import stat
 import tomllib
@@ -107,9 +106,9 @@ def resolved(ctx: click.Context) -> dict[str, object]:
     repeats the run.
     """
     options: dict[str, object] = {}
-    for param in ctx.command.params:
+    for param in _saved(ctx):
         value = ctx.params.get(str(param.name))
-        if param.name in UNSAVED or value is None or value == ():
+        if value is None or value == ():
             continue
         if isinstance(value, tuple):
             value = [f"{v[0]}={json.dumps(v[1])}" if isinstance(v, tuple) else v for v in value]
@@ -119,25 +118,30 @@ def resolved(ctx: click.Context) -> dict[str, object]:
 
 def options(ctx: click.Context) -> list[str]:
     """The options that say what is computed, in force or not."""
-    return [_key(param) for param in ctx.command.params if param.name not in UNSAVED]
+    return [_key(param) for param in _saved(ctx)]
 
 
-def given(ctx: click.Context) -> set[str]:
-    """The options whose values are not defaults."""
+def chosen(ctx: click.Context) -> set[str]:
+    """Those of them whose values are not defaults."""
     default = click.core.ParameterSource.DEFAULT
-    params = ctx.command.params
-    return {_key(p) for p in params if ctx.get_parameter_source(str(p.name)) is not default}
+    return {_key(p) for p in _saved(ctx) if ctx.get_parameter_source(str(p.name)) is not default}
+
+
+def _saved(ctx: click.Context) -> list[click.Parameter]:
+    return [param for param in ctx.command.params if param.name not in UNSAVED]
 
 
 def contents(ctx: click.Context) -> dict[str, str]:
     """Hashes of the files that options name: of checkpoints, data and Python."""
-    texts = {t for p in ctx.command.params for t in _texts(ctx.params.get(str(p.name)))}
+    texts = {text for p in _saved(ctx) for text in _texts(ctx.params.get(str(p.name)))}
     named = {text.rpartition(":")[0] or text for text in texts} | texts
     return {name: _hash(Path(name)) for name in sorted(named) if Path(name).is_file()}
 
 
 def _hash(path: Path) -> str:
     """SHA-256, 16 hexadecimal digits; "" where it cannot be read, which whoever needs it says."""
+    import hashlib  # here, since --help has no use for it
+
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]

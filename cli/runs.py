@@ -272,8 +272,8 @@ def _note(changed: AbstractSet[str]) -> None:
 def differing(result: Result, ctx: click.Context) -> list[str]:
     """The options in force that are not those of a stored result."""
     asked, stored = config.resolved(ctx), result.provenance.config
-    given = config.given(ctx)  # a default may be newer than the result
-    either = [k for k in config.options(ctx) if k in stored or k in given]
+    chosen = config.chosen(ctx)  # a default may be newer than the result
+    either = [k for k in config.options(ctx) if k in stored or k in chosen]
     return [k for k in either if k != "expect" and asked.get(k) != stored.get(k)]
 
 

@@ -25,16 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.core import OutputTerm, Term, vector
 from landscape.errors import LoadingError, NumericalError, RanksError, memory_is_full
 from landscape.landscapes import batches as batching
-from landscape.landscapes import (
-    distributed,
-    joins,
-    kernels,
-    losses,
-    means,
-    outputs,
-    pieces,
-    selection,
-)
+from landscape.landscapes import distributed, joins, kernels, losses, means, pieces, selection
 from landscape.landscapes.arithmetic import (
     ordinary,
     owned,
@@ -51,7 +42,7 @@ from landscape.landscapes.kernels import Precision, unsaved
 from landscape.landscapes.means import Mean
 from landscape.landscapes.memory import eased, fitting
 from landscape.landscapes.objective import CALLS, Objective
-from landscape.landscapes.outputs import Output
+from landscape.landscapes.outputs import OutputLosses
 from landscape.landscapes.placed import Copies, Placed, own_parameters
 from landscape.landscapes.rows import Rows
 from landscape.landscapes.selection import Globs
@@ -797,80 +788,32 @@ class ModelLandscape:
         return found
 
     def _judge(self, x: Tensor) -> means.Judge:
-        """The loss at x of parts of batches. For loss(output, target) the outputs of whole batches
-        are cut: the loss is looked at alone, and what it reads of an output that has no samples, or
-        of what a pass has left in the model.
-        """
-        seen: dict[int, Output] = {}
-        reads: list[bool] = []  # whether the loss reads what a pass leaves in the model
+        """The loss at x of parts of batches."""
+        run = partial(self._run, x, 0, self.seed)
+        of_outputs = OutputLosses(
+            lambda batch: float(run(batch)),
+            lambda batch: run(batch, None, "output"),
+            lambda output, target: float(run((None, target), output, "criterion")),
+            self._forget,
+        )
 
         def judge(batch: Batch, part: Tensor | None, dim: int = 0, /) -> float:
             moved = batching.move(batch, self.device, self.dtype)
             if self._objective.takes_model is not False:
-                whole = float(self._run(x, 0, self.seed, moved))
+                whole = float(run(moved))
                 if self._objective.takes_model and part is not None:
                     moved = batching.cut_out(moved, part, batching.samples(batch), dim)
-                    return float(self._run(x, 0, self.seed, moved))
+                    return float(run(moved))
                 if part is None:
                     return whole
-            if id(batch) not in seen:
-                seen[id(batch)] = self._outcome(x, moved)
-            output, target = seen[id(batch)], batching.split(moved)[1]
-            if not reads:
-                reads.append(self._reads_what_is_left(x, moved, output))
-            if part is not None:
-                output, target = self._of_part(x, moved, output, part, dim)
-            if reads[0]:
-                self._outcome(x, moved if part is None else _cut(moved, part, dim))
-            return self._of_output(output, target, x)
+            return of_outputs.judge(id(batch), moved, part, dim)
 
         return judge
 
-    def _outcome(self, x: Tensor, batch: Batch) -> Output:
-        return self._run(x, 0, self.seed, batch, None, "output")
-
-    def _of_output(self, output: Output, target: Batch, x: Tensor) -> float:
-        return float(self._run(x, 0, self.seed, (None, target), output, "criterion"))
-
-    def _reads_what_is_left(self, x: Tensor, batch: Batch, output: Output) -> bool:
-        """Whether the loss of an output, which a pass has just given, is another one after a pass
-        of half of the batch, or where modules have nothing of any: it reads an auxiliary loss that
-        a module keeps, say.
-        """
-        loss = partial(self._of_output, output, batching.split(batch)[1], x)
-        before, length = loss(), _length(batch)
-        with suppress(TypeError, ValueError, LoadingError):  # a model may take whole batches only
-            if length > 1:
-                self._outcome(x, _cut(batch, torch.arange(length // 2, device="cpu")))
-                if loss() != before:
-                    return True
-        try:
-            if self._placed is not None:
-                self._placed.begin()
-            return loss() != before
-        except LoadingError:
-            return True
-
-    def _of_part(
-        self, x: Tensor, batch: Batch, output: Output, part: Tensor, dim: int
-    ) -> tuple[Output, Batch]:
-        """Output and target of a part of a batch, of which ``output`` is that of the whole.
-
-        Raises:
-            ValueError: the loss looks at what only the model can give for the part, and the input
-                has no samples to cut.
-        """
-        inputs, target = batching.split(batch)
-        length = _length(batch, dim)
-        goal = batching.cut_out(target, part, length, dim)
-        others = outputs.has_others(output, length, dim)
-        loss = partial(self._of_output, target=target, x=x)
-        if not others or not outputs.looked_at(loss, output, length, dim):
-            return batching.cut_out(output, part, length, dim), goal
-        if not outputs.has_samples(inputs, length, dim, target):
-            raise ValueError("the input has no samples that the model could be run on.")
-        own = self._outcome(x, _cut(batch, part, dim))
-        return outputs.of_part(output, own, part, length, dim), goal
+    def _forget(self) -> None:
+        """Let modules have nothing of any pass."""
+        if self._placed is not None:
+            self._placed.begin()
 
     def _passes(self, mine: Set[int] | None = None) -> Iterator[tuple[int, float, Batch, int]]:
         """(number, share of the total, batch on the device, seed) for every micro-batch
@@ -963,8 +906,8 @@ class ModelLandscape:
 
     def _run(self, x: Tensor, number: int, seed: int, *args: Any) -> Any:
         self._seed(seed)
-        if self._placed is not None and args[2:] != ("criterion",):  # which goes on with a pass
-            self._placed.begin()
+        if args[2:] != ("criterion",):  # which goes on with a pass
+            self._forget()
         self._put(x)
         if torch.is_grad_enabled() or not self._differentiates:
             try:
@@ -1150,15 +1093,6 @@ def _unwrapped(t: Tensor) -> Tensor:
     while torch._C._functorch.is_batchedtensor(t):
         t = torch._C._functorch.get_unwrapped(t)
     return t
-
-
-def _length(batch: Batch, dim: int = 0) -> int:
-    """How many samples a batch has, or its target along another dimension than the first."""
-    return int(batching.split(batch)[1].shape[dim]) if dim else batching.samples(batch)
-
-
-def _cut(batch: Batch, part: Tensor, dim: int = 0) -> Batch:
-    return batching.cut_out(batch, part, _length(batch, dim), dim)
 
 
 def _is_wrapped(t: Tensor) -> bool:

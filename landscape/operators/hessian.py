@@ -206,18 +206,18 @@ class Hessian(SymmetricOperator):
     def _in_float64(self) -> SymmetricOperator | None:
         if (self.dtype == torch.float64 and self.precision == "full") or self.sharded:
             return None  # of a sharded point float64 would take the room that sharding spares
-        method = self.method if self.method == "finite-difference" else "auto"
-        f, x = self.f.astype(self.dtype), self.x.detach()
+        f = self.f.astype(self.dtype)
         if slow_in_float64(getattr(f, "model", None), self.device):
-            f.cut(WINDOWS, x)  # type: ignore[attr-defined]  # f has a model
-        f, x = f.astype(torch.float64), x.double()
-        return Hessian(f, x, method=method, memory=0, precision="full")
+            f.cut(WINDOWS, self.x.detach())  # type: ignore[attr-defined]  # f has a model
+        return self._in_full_of(f.astype(torch.float64))
 
     def _in_full(self) -> SymmetricOperator | None:
-        if self.precision == "full":
-            return None
+        return None if self.precision == "full" else self._in_full_of(self.f.astype(self.dtype))
+
+    def _in_full_of(self, f: Landscape) -> SymmetricOperator:
+        """The Hessian of f at the same point, in its dtype and in full precision."""
         method = self.method if self.method == "finite-difference" else "auto"
-        return Hessian(self.f, self.x.detach(), method=method, memory=0, precision="full")
+        return Hessian(f, self.x.detach().to(f.dtype), method=method, memory=0, precision="full")
 
     def _probe(self) -> Tensor:
         """Half a random vector and half the gradient, which lies along the large eigenvalues for

@@ -256,16 +256,16 @@ def _rests(bare: bool, left: int, dim: int) -> tuple[str, ...]:
 
 def _sizes(look: Look) -> Tensor:
     """The root mean square (n,) of the micro-batches' gradients, at which second moments settle."""
-    return eased(look.f, look.x, lambda: _mean_square(look).sqrt())
+    return eased(look.f, look.x, lambda: _root_mean_square(look))
 
 
-def _mean_square(look: Look) -> Tensor:
+def _root_mean_square(look: Look) -> Tensor:
     f, g = look.f, look.gradient.double()
     rest = sum((part for _, part in _gradients(f, look.x, data=False)), torch.zeros_like(g))
     square = torch.zeros_like(g)
     for share, part in _gradients(f, look.x, data=True):
         square += share * (part / share + rest).square()
-    return square if f.samples else g.square()
+    return square.sqrt() if f.samples else g.abs()
 
 
 def _linear_room(

@@ -732,10 +732,11 @@ class Keeping(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.gate, self.head, self.term = nn.Linear(3, 2), nn.Linear(2, 4), term
+        self.register_buffer("buffer", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         shares = self.gate(x).softmax(1)
-        self.aux = self.term(shares)
+        self.aux = self.buffer = self.term(shares)
         return self.head(shares)
 
 
@@ -750,13 +751,14 @@ class Keeping(nn.Module):
     ids=["mean", "sum", "balance", "constant"],
 )
 @pytest.mark.parametrize("sizes", [[10, 30], [1, 39]])
+@pytest.mark.parametrize("name", ["aux", "buffer"])
 def test_a_term_that_a_pass_leaves_in_the_model(
-    sizes: list[int], term: Callable[[Tensor], Tensor], how: str
+    name: str, sizes: list[int], term: Callable[[Tensor], Tensor], how: str
 ) -> None:
     model = Keeping(term).double()
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
-        total: Tensor = F.cross_entropy(output, target) + model.aux
+        total: Tensor = F.cross_entropy(output, target) + getattr(model, name)
         return total
 
     f = ls.ModelLandscape(model, loss, rows(X, CLASSES, sizes))
